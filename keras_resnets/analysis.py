@@ -1,0 +1,347 @@
+"""Parameters, MACs, activations, output stride and receptive field of any Keras model.
+
+The model's graph is walked symbolically at the wanted input size; nothing is
+computed, and no weight is copied.
+"""
+
+import dataclasses
+import math
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+
+POOLS = (
+    keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.MaxPooling1D,
+    keras.layers.AveragePooling1D,
+)
+GLOBAL_POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerReport:
+    """One application of a layer.
+
+    Attributes:
+        name: layer name; `model/layer` inside a nested model.
+        kind: class name.
+        output_shape: without the batch.
+        trainable_params, total_params: values the layer owns; 0 where a shared layer
+            is applied again.
+        macs: multiply-adds for one picture; None for a layer with weights whose MACs
+            this module does not know.
+        activations: output values for one picture.
+        stride: input pixels a step of the output stands for; None where height and
+            width are gone or unknown.
+        receptive_field: input pixels, one axis, that an output value sees; the padding
+            counts. math.inf behind global pooling.
+        macs_counted: False where `macs` is None.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple
+    trainable_params: int
+    total_params: int
+    macs: int | None
+    activations: int
+    stride: float | None
+    receptive_field: float | None
+
+    @property
+    def macs_counted(self):
+        return self.macs is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """Figures of a whole model, and its layers in order.
+
+    Attributes:
+        input_shape: without the batch.
+        layers: a `LayerReport` for every application of a layer.
+        trainable_params: trainable values. total_params: Keras' `count_params()`.
+        macs: multiply-adds of convolutions and dense layers for one picture.
+        activations: values that convolutions and dense layers put out (as in RegNet,
+            arXiv:2003.13678).
+        peak_activations: most values alive at one time when the layers run in order
+            and a tensor is freed after its last use.
+        convs, dense: applications of convolutions and of dense layers.
+        output_stride, receptive_field: of the last feature map.
+        uncounted: layers with weights whose MACs are not known.
+    """
+
+    input_shape: tuple
+    layers: tuple
+    trainable_params: int
+    total_params: int
+    macs: int
+    activations: int
+    peak_activations: int
+    convs: int
+    dense: int
+    output_stride: float | None
+    receptive_field: float | None
+    uncounted: tuple
+
+
+def analyze(model, input_shape=None):
+    """Analyses a functional or Sequential model with one input.
+
+    Args:
+        model: a built `keras.Model`; nested models are walked through.
+        input_shape: (height, width, channels), needed where the model's own input
+            leaves height or width open; its own by default.
+
+    Returns:
+        An `Analysis`.
+
+    Raises:
+        InvalidArgument: a model without a graph, or an open input size.
+
+    Example:
+        >>> import keras_resnets
+        >>> analyze(keras_resnets.create_model("resnet20")).macs
+        40551040
+    """
+    graph = _functional(model)
+    shape = _input_shape(graph, input_shape)
+    walker = _Walker(graph)
+    walker.run(graph, [_Known(shape, 1.0, 1.0)], prefix="")
+    return walker.report(model, shape)
+
+
+def _functional(model):
+    graph = getattr(model, "_functional", None) or model
+    if not isinstance(graph, keras.Model) or not getattr(graph, "operations", None):
+        raise InvalidArgument(
+            "analyze takes a built functional or Sequential keras.Model; "
+            f"got {type(model).__name__}"
+        )
+    if len(graph.inputs) != 1:
+        raise InvalidArgument(
+            f"analyze takes a model with one input; {model.name} has {len(graph.inputs)}"
+        )
+    return graph
+
+
+def _input_shape(graph, given):
+    own = tuple(graph.inputs[0].shape[1:])
+    shape = own if given is None else tuple(given)
+    fits = len(shape) == len(own) and all(
+        want is None or have == want for have, want in zip(shape, own, strict=True)
+    )
+    if not fits:
+        raise InvalidArgument(f"input_shape must fit the model's {own}; got {shape}")
+    if None in shape:
+        raise InvalidArgument(
+            f"the model's input size is open ({own}): give input_shape=(height, width, "
+            "channels)"
+        )
+    return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """What is known of a tensor: its shape without batch, its stride, what it sees."""
+
+    shape: tuple
+    stride: float | None
+    field: float | None
+
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+
+class _Walker:
+    def __init__(self, graph):
+        self.reports = []
+        self.seen = set()
+        self.live = {}
+        self.steps = []
+        self.last_map = None
+
+    def run(self, graph, inputs, prefix):
+        """Walks `graph` on known inputs; returns what is known of its outputs."""
+        known = dict(zip(map(id, graph.inputs), inputs, strict=True))
+        for node in _nodes_in_order(graph):
+            operation = node.operation
+            sources = [known[id(tensor)] for tensor in node.input_tensors]
+            name = f"{prefix}{operation.name}"
+            if getattr(operation, "operations", None) or _is_sequential(operation):
+                outputs = self.run(_functional(operation), sources, f"{name}/")
+            else:
+                outputs = self.apply(operation, node, known, sources, name)
+            known.update(zip(map(id, node.output_tensors), outputs, strict=True))
+        return [known[id(tensor)] for tensor in graph.outputs]
+
+    def apply(self, operation, node, known, sources, name):
+        shapes = _output_shapes(operation, node, known)
+        stride, field = _geometry(operation, sources, shapes[0])
+        outputs = [_Known(shape, stride, field) for shape in shapes]
+        first = id(operation) not in self.seen
+        self.seen.add(id(operation))
+        weights = getattr(operation, "weights", []) if first else []
+        trainable = getattr(operation, "trainable_weights", []) if first else []
+        self.reports.append(
+            LayerReport(
+                name=name,
+                kind=type(operation).__name__,
+                output_shape=outputs[0].shape,
+                trainable_params=_values(trainable),
+                total_params=_values(weights),
+                macs=_macs(operation, sources[0], outputs[0]),
+                activations=sum(output.size for output in outputs),
+                stride=stride,
+                receptive_field=field,
+            )
+        )
+        self.steps.append((list(sources), outputs))
+        if stride is not None and field not in (None, math.inf):
+            self.last_map = outputs[0]
+        return outputs
+
+    def report(self, model, shape):
+        counted = [
+            r for r in self.reports if _is_conv_kind(r.kind) or r.kind.endswith("Dense")
+        ]
+        convs = sum(_is_conv_kind(report.kind) for report in self.reports)
+        return Analysis(
+            input_shape=shape,
+            layers=tuple(self.reports),
+            trainable_params=_values(model.trainable_weights),
+            total_params=model.count_params(),
+            macs=sum(report.macs or 0 for report in self.reports),
+            activations=sum(report.activations for report in counted),
+            peak_activations=self._peak(shape),
+            convs=convs,
+            dense=len(counted) - convs,
+            output_stride=self.last_map.stride if self.last_map else None,
+            receptive_field=self.last_map.field if self.last_map else None,
+            uncounted=tuple(r.name for r in self.reports if r.macs is None),
+        )
+
+    def _peak(self, shape):
+        """Liveness over the layers in order; identity of `_Known` stands for a tensor."""
+        last_use = {}
+        for step, (sources, outputs) in enumerate(self.steps):
+            for tensor in (*sources, *outputs):
+                last_use[id(tensor)] = step
+        alive, peak = {}, math.prod(shape)
+        for step, (sources, outputs) in enumerate(self.steps):
+            for tensor in (*sources, *outputs):
+                alive[id(tensor)] = tensor.size
+            peak = max(peak, sum(alive.values()))
+            alive = {key: size for key, size in alive.items() if last_use[key] > step}
+        return peak
+
+
+def _is_sequential(operation):
+    return getattr(operation, "_functional", None) is not None
+
+
+def _nodes_in_order(graph):
+    """The nodes that make `graph`'s outputs, each behind those it needs."""
+    order, done = [], {id(tensor) for tensor in graph.inputs}
+    pending = list(graph.outputs)
+    while pending:
+        tensor = pending[-1]
+        if id(tensor) in done:
+            pending.pop()
+            continue
+        operation, index, _ = tensor._keras_history
+        node = operation._inbound_nodes[index]
+        missing = [t for t in node.input_tensors if id(t) not in done]
+        if missing:
+            pending.extend(reversed(missing))
+            continue
+        done.update(id(t) for t in node.output_tensors)
+        order.append(node)
+    return order
+
+
+def _output_shapes(operation, node, known):
+    """Shapes without batch, by the operation's own symbolic rule."""
+
+    def concrete(value):
+        if isinstance(value, keras.KerasTensor) and id(value) in known:
+            return keras.KerasTensor((1, *known[id(value)].shape), dtype=value.dtype)
+        return value
+
+    arguments = keras.tree.map_structure(concrete, list(node.arguments.args))
+    keywords = keras.tree.map_structure(concrete, dict(node.arguments.kwargs))
+    specs = operation.compute_output_spec(*arguments, **keywords)
+    return [tuple(spec.shape[1:]) for spec in keras.tree.flatten(specs)]
+
+
+def _values(weights):
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _is_conv_kind(kind):
+    return "Conv" in kind
+
+
+def _macs(operation, source, output):
+    """Multiply-adds, biases not counted; None where it is not known."""
+    if isinstance(operation, keras.layers.Dense):
+        return output.size * operation.kernel.shape[0]
+    if isinstance(operation, keras.layers.SeparableConv2D):
+        *kernel, _, multiplier = operation.depthwise_kernel.shape
+        pixels = output.size // operation.filters
+        depthwise = math.prod(operation.depthwise_kernel.shape)
+        return pixels * (depthwise + math.prod(operation.pointwise_kernel.shape))
+    if isinstance(operation, (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D)):
+        return output.size * math.prod(operation.kernel.shape[:-2])
+    if isinstance(operation, (keras.layers.Conv2DTranspose, keras.layers.Conv1DTranspose)):
+        # Every input value meets every weight of its channel.
+        channels = operation.kernel.shape[-1]
+        return source.size // channels * math.prod(operation.kernel.shape)
+    if _is_conv_kind(type(operation).__name__) and hasattr(operation, "kernel"):
+        return output.size * math.prod(operation.kernel.shape[:-1])
+    free = isinstance(operation, keras.layers.Layer) and (
+        isinstance(operation, keras.layers.BatchNormalization)
+        or "Normalization" in type(operation).__name__
+        or not [w for w in operation.weights if "seed" not in w.path]
+    )
+    return 0 if free or not isinstance(operation, keras.layers.Layer) else None
+
+
+def _geometry(operation, sources, shape):
+    """(stride, receptive field) behind `operation`."""
+    strides = [source.stride for source in sources if source.stride is not None]
+    fields = [source.field for source in sources if source.field is not None]
+    if isinstance(operation, GLOBAL_POOLS):
+        return None, math.inf
+    if not strides or not fields:
+        return None, (max(fields) if fields else None)
+    stride, field = max(strides), max(fields)
+    rank_kept = len(shape) == len(sources[0].shape) and len(shape) >= 2
+    if not rank_kept:
+        return None, math.inf
+    kernel, step, dilation = _window(operation)
+    if kernel is None:
+        return None, None
+    return stride * step, field + (kernel - 1) * dilation * stride
+
+
+def _window(operation):
+    """(kernel, stride, dilation) along the first spatial axis; (1, 1, 1) pointwise."""
+    if isinstance(operation, POOLS):
+        return operation.pool_size[0], operation.strides[0], 1
+    if isinstance(operation, keras.layers.UpSampling2D):
+        return 1, 1 / operation.size[0], 1
+    name = type(operation).__name__
+    if name.endswith("Transpose"):
+        return operation.kernel_size[0], 1 / operation.strides[0], 1
+    if _is_conv_kind(name) and hasattr(operation, "kernel_size"):
+        return (
+            operation.kernel_size[0],
+            operation.strides[0],
+            operation.dilation_rate[0],
+        )
+    strides = getattr(operation, "strides", 1)
+    return 1, strides[0] if isinstance(strides, (tuple, list)) else strides, 1

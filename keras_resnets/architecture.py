@@ -1,0 +1,291 @@
+"""What a network of the family is: a frozen record of independent axes.
+
+Nothing here knows Keras. `variants.py` fills the records in, `walk.py` reads them
+out unit by unit, `builder.py` makes layers of them.
+"""
+
+import dataclasses
+import math
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+from keras_resnets.errors import nearest
+
+BLOCKS = ("basic", "bottleneck", "darknet", "conv", "alternating")
+ACTIVATION_ORDERS = (
+    "original",
+    "bn_after_add",
+    "relu_before_add",
+    "no_relu_after_add",
+    "relu_only_preact",
+    "full_preact",
+)
+SHORTCUT_TYPES = ("identity_pad", "projection", "projection_all", "avg_projection")
+SHORTCUT_LETTERS = dict(zip("ABCD", SHORTCUT_TYPES, strict=True))
+STEM_TYPES = ("conv7", "deep", "deep_tiered", "cifar", "darknet", "drn")
+STEM_STRIDES = {"conv7": 2, "deep": 2, "deep_tiered": 2}
+STEM_POOLS = (None, "max", "conv")
+DOWNSAMPLE_IN = ("3x3", "1x1", "last_block")
+ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu", "elu", "hard_swish")
+PREPROCESSING = ("torch", "tf", "caffe", "darknet", "cifar", "raw")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network of the ResNet family, described by independent axes.
+
+    A value that is the same in every stage may be given once; it is widened to a
+    tuple with an entry a stage. `dataclasses.replace` makes a relative.
+
+    Attributes:
+        family: what `list_models` groups by (`"resnet"`, `"drn"`, ...).
+        depths: residual units in each stage.
+        filters: width of each stage before expansion (torch's `planes`).
+        strides: stride of each stage.
+        block: `"basic"` (two 3x3), `"bottleneck"` (1x1, 3x3, 1x1; output four times
+            as wide), `"darknet"` (1x1 at half width, 3x3), `"conv"` (one 3x3) or
+            `"alternating"` (one convolution, 3x3 and half-width 1x1 in turn);
+            one for all stages or one each.
+        activation_order: where BN, ReLU and the addition sit in a unit:
+            `"original"` (He 2015), `"bn_after_add"`, `"relu_before_add"`,
+            `"relu_only_preact"`, `"full_preact"` (He 2016, Fig. 4 a to e), or
+            `"no_relu_after_add"` (torch.ch/blog/2016/02/04/resnets.html).
+        residual: whether units add their input; one for all stages or one each.
+            Without it the net is "plain".
+        shortcut_type: `"identity_pad"` (option A: subsample, pad channels with
+            zeros), `"projection"` (B: 1x1 convolution where the shape changes),
+            `"projection_all"` (C: in every unit) or `"avg_projection"` (Bag of
+            Tricks D: 2x2 average pooling, then 1x1). `"A"` to `"D"` are taken too.
+        shortcut_bn: whether BN follows the projection (never under full
+            pre-activation).
+        identity_pad_position: new channels of option A at the `"end"`
+            (fb.resnet.torch) or half on `"both"` sides.
+        dead_projection: keep the projection of the first unit of a stage without
+            residual, which is computed and thrown away (published DRN-C-58).
+        share_preact: pre-activation nets: the first BN-ReLU serves the shortcut as
+            well in the `"first"` unit of each stage (He 2016), or only in units
+            with a `"projection"` (Wide ResNet).
+        cardinality: groups of the bottleneck's 3x3 convolution (ResNeXt).
+        base_width: channels a group at 64 filters; the 3x3 is
+            `floor(filters * base_width / 64) * cardinality` wide.
+        widen_factor: factor on `filters` (k of WRN-d-k); the stem is not widened.
+        downsample_in: the stride sits in the unit's `"3x3"` (torchvision, "v1.5"),
+            its first `"1x1"` (He 2015), or in the 3x3 of the `"last_block"` of a
+            stage (`keras.applications` V2). Basic units have it in the first 3x3.
+        transition: what begins a stage with a stride, instead of its first unit:
+            None, `"conv"` (3x3, DarkNet-53) or `"max"` (2x2 pooling, DarkNet-19).
+        stem_type: `"conv7"`, `"deep"` (three 3x3: /2, /1, /1), `"deep_tiered"` (the
+            same, narrower first), `"cifar"` and `"darknet"` (3x3) or `"drn"` (7x7/1).
+        stem_filters: width of the stem's output.
+        stem_bn: whether the stem ends in BN and activation.
+        stem_pool: None, `"max"` (3x3/2) or `"conv"` (3x3/2 convolution).
+        dilations: dilation of each stage's 3x3 convolutions.
+        first_dilations: the same for the first unit of each stage; None: equal.
+        output_stride: None, or the stride at which the net stops subsampling;
+            later strides become dilations.
+        dilation_policy: `"torchvision"`: the convolution that lost its stride keeps
+            the rate so far, which leaves every value of the strided net in place;
+            `"uniform"`: the whole stage has the new rate.
+        padding: `"symmetric"` (as in the papers' code) or TensorFlow's `"same"`.
+        conv_bias: convolutions with a bias: `"none"`, `"unnormalized"` (those that no
+            BN follows) or `"all"`.
+        activation: `"relu"`, `"leaky_relu"` (slope 0.1), `"silu"`, `"gelu"`, ...
+        head: `"dense"` (pool, then classify) or `"conv"` (1x1 convolution, then pool).
+        zero_init_residual: start every branch at zero (zero-gamma).
+        drop_path_rate: stochastic depth, 0 in the first unit rising linearly to this
+            in the last, in [0, 1).
+        dropout_rate: before the classifier, in [0, 1).
+        block_dropout_rate: between the convolutions of a unit, in [0, 1).
+        bn_momentum: Keras' convention: 0.9 is torch's 0.1.
+        bn_epsilon: added to the variance.
+        input_size: default height and width in pixels.
+        classes: default number of classes.
+        preprocessing: the mode that the net was published with
+            (`keras_resnets.preprocessing`).
+
+    Example:
+        >>> from keras_resnets.architecture import Architecture
+        >>> tiny = Architecture(family="resnet", depths=(1, 1), filters=(8, 16),
+        ...                     strides=(1, 2), block="basic")
+        >>> tiny.natural_stride
+        8
+    """
+
+    family: str
+    depths: tuple
+    filters: tuple = (64, 128, 256, 512)
+    strides: tuple = (1, 2, 2, 2)
+    block: str | tuple = "bottleneck"
+    activation_order: str = "original"
+    residual: bool | tuple = True
+    shortcut_type: str = "projection"
+    shortcut_bn: bool = True
+    identity_pad_position: str = "end"
+    dead_projection: bool = False
+    share_preact: str = "first"
+    cardinality: int = 1
+    base_width: int = 64
+    widen_factor: int = 1
+    downsample_in: str = "3x3"
+    transition: str | None = None
+    stem_type: str = "conv7"
+    stem_filters: int = 64
+    stem_bn: bool = True
+    stem_pool: str | None = "max"
+    dilations: int | tuple = 1
+    first_dilations: int | tuple | None = None
+    output_stride: int | None = None
+    dilation_policy: str = "torchvision"
+    padding: str = "symmetric"
+    conv_bias: str = "none"
+    activation: str = "relu"
+    head: str = "dense"
+    zero_init_residual: bool = False
+    drop_path_rate: float = 0.0
+    dropout_rate: float = 0.0
+    block_dropout_rate: float = 0.0
+    bn_momentum: float = 0.9
+    bn_epsilon: float = 1e-5
+    input_size: int = 224
+    classes: int = 1000
+    preprocessing: str = "torch"
+
+    def __post_init__(self):
+        letter = SHORTCUT_LETTERS.get(self.shortcut_type)
+        if letter:
+            object.__setattr__(self, "shortcut_type", letter)
+        for field in ("depths", "filters", "strides", "block", "residual", "dilations"):
+            object.__setattr__(self, field, self._per_stage(field))
+        if self.first_dilations is None:
+            object.__setattr__(self, "first_dilations", self.dilations)
+        object.__setattr__(self, "first_dilations", self._per_stage("first_dilations"))
+        self._check_choices()
+        self._check_numbers()
+        self._check_cardinality()
+        self._check_output_stride()
+
+    def _per_stage(self, field):
+        value = getattr(self, field)
+        if not isinstance(value, (tuple, list)):
+            if field == "depths":
+                raise InvalidArgument(
+                    f"depths must be a tuple with the units of each stage; got {value!r}"
+                )
+            return (value,) * len(self.depths)
+        if len(value) != len(self.depths):
+            raise InvalidArgument(
+                f"{field} needs one entry a stage: depths has {len(self.depths)}, "
+                f"{field} has {len(value)} ({tuple(value)!r})"
+            )
+        return tuple(value)
+
+    def _check_choices(self):
+        for block in self.block:
+            check_choice("block", block, BLOCKS)
+        check_choice("activation_order", self.activation_order, ACTIVATION_ORDERS)
+        check_choice("shortcut_type", self.shortcut_type, SHORTCUT_TYPES)
+        check_choice("identity_pad_position", self.identity_pad_position, ("end", "both"))
+        check_choice("share_preact", self.share_preact, ("first", "projection"))
+        check_choice("downsample_in", self.downsample_in, DOWNSAMPLE_IN)
+        check_choice("transition", self.transition, (None, "conv", "max"))
+        check_choice("stem_type", self.stem_type, STEM_TYPES)
+        check_choice("stem_pool", self.stem_pool, STEM_POOLS)
+        check_choice("dilation_policy", self.dilation_policy, ("torchvision", "uniform"))
+        check_choice("padding", self.padding, ("symmetric", "same"))
+        check_choice("conv_bias", self.conv_bias, ("none", "unnormalized", "all"))
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("head", self.head, ("dense", "conv"))
+        check_choice("preprocessing", self.preprocessing, PREPROCESSING)
+
+    def _check_numbers(self):
+        for field in ("depths", "filters", "strides", "dilations", "first_dilations"):
+            for value in getattr(self, field):
+                check_positive_int(field, value)
+        for field in ("cardinality", "base_width", "widen_factor", "stem_filters"):
+            check_positive_int(field, getattr(self, field))
+        for field in ("input_size", "classes"):
+            check_positive_int(field, getattr(self, field))
+        for field in ("drop_path_rate", "dropout_rate", "block_dropout_rate"):
+            check_range(field, getattr(self, field), 0, 1, inclusive=False)
+        check_range("bn_momentum", self.bn_momentum, 0, 1)
+        if not self.bn_epsilon > 0:
+            raise InvalidArgument(f"bn_epsilon must be > 0; got {self.bn_epsilon!r}")
+
+    def _check_cardinality(self):
+        if self.cardinality == 1 and self.base_width == 64:
+            return
+        if "bottleneck" not in self.block:
+            raise InvalidArgument(
+                "cardinality and base_width apply to bottleneck units; got "
+                f"cardinality={self.cardinality}, base_width={self.base_width} with "
+                f"block={self.block[0]!r}"
+            )
+        for filters in self.filters:
+            if filters * self.widen_factor * self.base_width < 64:
+                raise InvalidArgument(
+                    "filters * base_width / 64 channels a group must be at least 1; got "
+                    f"filters={filters}, base_width={self.base_width}: the smallest "
+                    f"base_width is {math.ceil(64 / filters / self.widen_factor)}"
+                )
+
+    def _check_output_stride(self):
+        allowed = self.output_strides
+        if self.output_stride is None or self.output_stride in allowed:
+            return
+        raise InvalidArgument(
+            f"output_stride must be one of {', '.join(map(str, allowed))} for this "
+            f"network (its own stride is {self.natural_stride}); "
+            f"got {self.output_stride!r}"
+        )
+
+    @property
+    def preact(self):
+        """Whether BN and/or ReLU come before the convolutions (a "v2" unit)."""
+        return self.activation_order in ("relu_only_preact", "full_preact")
+
+    @property
+    def stem_stride(self):
+        """Total stride of stem and stem pooling."""
+        return STEM_STRIDES.get(self.stem_type, 1) * (2 if self.stem_pool else 1)
+
+    @property
+    def natural_stride(self):
+        """Total stride of the network before `output_stride`."""
+        return self.stem_stride * math.prod(self.strides)
+
+    @property
+    def output_strides(self):
+        """Strides at which the network can stop subsampling, ascending."""
+        strides = [self.stem_stride]
+        for stride in self.strides:
+            strides.append(strides[-1] * stride)
+        return sorted(set(strides))
+
+    @property
+    def minimum_size(self):
+        """Smallest height and width: one pixel is left before the pooling."""
+        return self.output_stride or self.natural_stride
+
+    def replace(self, **changes):
+        """A relative: the same network but for `changes`.
+
+        Raises:
+            InvalidArgument: a name that is no axis, or a value that is not allowed.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                near = nearest(name, names)
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise InvalidArgument(f"{name!r} is no axis of an architecture{hint}")
+        if "dilations" in changes:
+            changes.setdefault("first_dilations", None)
+        if "depths" in changes:
+            # What was the same in every stage stays so in the new number of stages.
+            for name in ("block", "residual", "dilations", "first_dilations"):
+                values = set(getattr(self, name))
+                if len(values) == 1:
+                    changes.setdefault(name, values.pop())
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,165 @@
+"""`Architecture` -> flat functional `keras.Model`."""
+
+import keras
+
+from keras_resnets import blocks
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.parts import Parts
+from keras_resnets.walk import walk
+
+
+def build(
+    architecture,
+    include_top=True,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    name=None,
+    default_name=None,
+    dtype=None,
+    data_format=None,
+    kernel_initializer=None,
+):
+    """Builds the network that `architecture` describes, with random weights.
+
+    The arguments are those of `keras_resnets.create_model`, which see. `name` also
+    begins every layer's name (`teacher_stem_conv`), so that several copies may share
+    a graph; without it the model is called `default_name` and the layers
+    `stem_conv`, `stage1_block1_conv1`, ...
+
+    Returns:
+        A functional `keras.Model` without nested models.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed.
+
+    Example:
+        >>> from keras_resnets.registry import get_architecture
+        >>> build(get_architecture("resnet20")).output_shape
+        (None, 10)
+    """
+    data_format = data_format or keras.config.image_data_format()
+    check_choice("data_format", data_format, ("channels_last", "channels_first"))
+    check_choice("pooling", pooling, (None, "avg", "max"))
+    classes = architecture.classes if classes is None else classes
+    check_positive_int("classes", classes)
+    prefix = f"{name}_" if name else ""
+    image = _input(
+        architecture, input_tensor, input_shape, include_top, data_format, prefix
+    )
+    parts = Parts(
+        architecture=architecture,
+        prefix=prefix,
+        dtype=dtype,
+        data_format=data_format,
+        kernel_initializer=kernel_initializer,
+    )
+    x = trunk(image, parts)
+    if include_top:
+        x = _classifier(x, classes, classifier_activation, parts)
+    elif pooling:
+        x = _global_pool(x, pooling, parts)
+    inputs = keras.utils.get_source_inputs(image)
+    inputs = inputs[0] if len(inputs) == 1 else inputs
+    return keras.Model(inputs, x, name=name or default_name)
+
+
+def trunk(x, parts):
+    """Everything before the global pooling."""
+    x = blocks.stem(x, parts)
+    x = blocks.stem_pool(x, parts)
+    for stage in walk(parts.architecture):
+        if stage.transition is not None:
+            x = blocks.transition(x, stage.transition, stage.name, parts)
+        for unit in stage.units:
+            x = blocks.residual_unit(x, unit, parts)
+    return blocks.post_activation(x, parts)
+
+
+def _global_pool(x, kind, parts):
+    make = {
+        "avg": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
+    }[kind]
+    return make(**parts.spatial(f"{kind}_pool"))(x)
+
+
+def _classifier(x, classes, activation, parts):
+    # Logits and softmax stay in float32 whatever the dtype policy.
+    float32 = {"dtype": "float32"}
+    rate = parts.architecture.dropout_rate
+    name = parts.prefix + "predictions"
+    if parts.architecture.head == "conv":
+        x = parts.dropout(x, rate, "dropout")
+        x = keras.layers.Conv2D(
+            classes,
+            1,
+            kernel_initializer=parts.initializer(),
+            **{**parts.spatial("predictions_conv"), **float32},
+        )(x)
+        pool = keras.layers.GlobalAveragePooling2D(
+            **{**parts.spatial("avg_pool"), **float32}
+        )
+        return keras.layers.Activation(activation, name=name, **float32)(pool(x))
+    x = _global_pool(x, "avg", parts)
+    x = parts.dropout(x, rate, "dropout")
+    return keras.layers.Dense(classes, activation=activation, name=name, **float32)(x)
+
+
+def _input(arch, input_tensor, input_shape, include_top, data_format, prefix):
+    """The image tensor, checked; made here unless `input_tensor` is given."""
+    if input_tensor is not None:
+        if not keras.backend.is_keras_tensor(input_tensor):
+            raise InvalidArgument(
+                "input_tensor must be a symbolic Keras tensor such as keras.Input(...) "
+                f"or a layer's output; got {type(input_tensor).__name__}"
+            )
+        shape = tuple(input_tensor.shape)
+        if len(shape) != 4:
+            raise InvalidArgument(
+                "input_tensor must have 4 axes (batch, height, width, channels); "
+                f"got shape {shape}"
+            )
+        if input_shape is not None and tuple(input_shape) != shape[1:]:
+            raise InvalidArgument(
+                f"input_shape {tuple(input_shape)} contradicts input_tensor, "
+                f"whose shape is {shape[1:]}: leave input_shape out"
+            )
+        _check_image_shape(arch, shape[1:], data_format)
+        return input_tensor
+    if input_shape is None:
+        size = arch.input_size if include_top else None
+        input_shape = (size, size, 3) if data_format == "channels_last" else (3, size, size)
+    _check_image_shape(arch, input_shape, data_format)
+    return keras.Input(tuple(input_shape), name=f"{prefix}image")
+
+
+def _check_image_shape(architecture, shape, data_format):
+    axes = (
+        "(height, width, channels)"
+        if data_format == "channels_last"
+        else "(channels, height, width)"
+    )
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise InvalidArgument(f"input_shape must be {axes}; got {shape!r}")
+    *sizes, channels = (
+        shape if data_format == "channels_last" else (*shape[1:], shape[0])
+    )
+    check_positive_int("the number of input channels", channels)
+    smallest = architecture.minimum_size
+    for size in sizes:
+        if size is None:
+            continue
+        check_positive_int("input height and width", size)
+        if size < smallest:
+            raise InvalidArgument(
+                f"input height and width must be at least {smallest} for this network "
+                f"(its output stride); got {shape!r}: the nearest valid size is "
+                f"{' x '.join(str(max(s or smallest, smallest)) for s in sizes)}"
+            )
+
+

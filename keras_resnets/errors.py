@@ -1,0 +1,61 @@
+"""The errors that this package raises on purpose, and the words they share."""
+
+import difflib
+
+
+class InvalidArgument(ValueError):
+    """A value that cannot be used: the message gives the rule and what is allowed."""
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be read, or that does not fit the model."""
+
+
+class ExportError(RuntimeError):
+    """An exported file that does not say what the model says."""
+
+
+def nearest(value, allowed, count=3):
+    """The allowed names that look most like `value`, best first.
+
+    Names whose family and digits agree count for more than plain spelling
+    does: `resnet_50` should find `resnet50` before `resnext50_32x4d`.
+    """
+    plain = {name: name.lower().replace("_", "").replace("-", "") for name in allowed}
+    wanted = str(value).lower().replace("_", "").replace("-", "")
+    ranked = sorted(
+        plain,
+        key=lambda name: difflib.SequenceMatcher(None, wanted, plain[name]).ratio(),
+        reverse=True,
+    )
+    return [
+        name
+        for name in ranked[:count]
+        if difflib.SequenceMatcher(None, wanted, plain[name]).ratio() > 0.5
+    ]
+
+
+def check_choice(argument, value, allowed):
+    """Raises `InvalidArgument` unless `value` is one of `allowed`."""
+    if value in allowed:
+        return
+    near = nearest(value, [str(name) for name in allowed], count=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    options = ", ".join(repr(name) for name in allowed)
+    raise InvalidArgument(f"{argument} must be one of {options}; got {value!r}{hint}")
+
+
+def check_range(argument, value, low, high, inclusive=True):
+    """Raises `InvalidArgument` unless `low <= value <= high` (or `< high`)."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and low <= value and (value <= high if inclusive else value < high):
+        return
+    end = "]" if inclusive else ")"
+    raise InvalidArgument(f"{argument} must lie in [{low}, {high}{end}; got {value!r}")
+
+
+def check_positive_int(argument, value):
+    """Raises `InvalidArgument` unless `value` is a whole number of at least 1."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return
+    raise InvalidArgument(f"{argument} must be a whole number >= 1; got {value!r}")

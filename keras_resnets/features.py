@@ -1,0 +1,133 @@
+"""Named endpoints, and models that return them."""
+
+import re
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import nearest
+
+# What of a unit, a stem or a tail is its output is told by the graph's order: the
+# last layer of that name.
+_STAGE = re.compile(r"(?:^|_)(stage\d+)_(?:block\d+|downsample)_")
+_STEM = re.compile(r"(?:^|_)stem_(?!pool)")
+_POST = re.compile(r"(?:^|_)post_(?:bn|act)$")
+_TOP = re.compile(r"(?:^|_)(?:avg_pool|max_pool|dropout|predictions|predictions_conv)$")
+
+
+def endpoints(model):
+    """The feature maps of a model of this package, by name.
+
+    Args:
+        model: a model of this package, also after saving and loading, or a model
+            that was built on one through `input_tensor`.
+
+    Returns:
+        A dict: `"stem"` (before the stem's pooling), `"stage1"`, ... (the output of
+        the stage's last unit; in a pre-activation network before the next BN), and
+        `"features"` (the last map before the global pooling), each with its symbolic
+        tensor of shape (batch, height, width, channels).
+
+    Raises:
+        InvalidArgument: a model without such layers.
+
+    Example:
+        >>> import keras_resnets
+        >>> list(endpoints(keras_resnets.create_model("resnet20")))
+        ['stem', 'stage1', 'stage2', 'stage3', 'features']
+    """
+    found, features = {}, None
+    for layer in model.layers:
+        stage = _STAGE.search(layer.name)
+        if stage:
+            found[stage.group(1)] = layer
+        elif _STEM.search(layer.name):
+            found["stem"] = layer
+        elif not _POST.search(layer.name):
+            continue
+        if not _TOP.search(layer.name):
+            features = layer
+    if not any(name.startswith("stage") for name in found):
+        raise InvalidArgument(
+            f"{model.name} has no layers named stage1_block1_...: endpoints are known "
+            "for models of keras_resnets only (use its backbone, not a wrapper)"
+        )
+    found["features"] = features
+    order = sorted(found, key=_endpoint_rank)
+    return {name: found[name].output for name in order}
+
+
+def _endpoint_rank(name):
+    if name == "stem":
+        return 0
+    return int(name[5:]) if name.startswith("stage") else 10**6
+
+
+def feature_extractor(model, names=None):
+    """A model from the same input to the named endpoints, sharing all weights.
+
+    Args:
+        model: a model of this package.
+        names: endpoint names such as `["stage2", "stage4"]`; None for all stages.
+
+    Returns:
+        A `keras.Model` whose outputs are a dict from name to feature map.
+
+    Raises:
+        InvalidArgument: a name that is no endpoint of `model`, or no names.
+
+    Example:
+        >>> import keras_resnets
+        >>> model = keras_resnets.create_model("resnet20")
+        >>> feature_extractor(model, ["stage2"]).output_shape
+        {'stage2': (None, 16, 16, 32)}
+    """
+    known = endpoints(model)
+    if isinstance(names, str):
+        names = [names]
+    if names is None:
+        names = [name for name in known if name.startswith("stage")]
+    if not names:
+        raise InvalidArgument(f"names must hold at least one of {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            near = nearest(name, list(known), count=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidArgument(
+                f"endpoint must be one of {', '.join(known)}; got {name!r}{hint}"
+            )
+    outputs = {name: known[name] for name in names}
+    return keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+
+
+def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0.0):
+    """The same network and weights with a new classifier, for fine-tuning.
+
+    Args:
+        model: a model of this package, with or without its own classifier.
+        classes: number of classes, >= 1.
+        classifier_activation: `"softmax"`, or None for logits.
+        dropout_rate: before the classifier, in [0, 1).
+
+    Returns:
+        A flat functional `keras.Model` that shares the layers of the trunk with
+        `model`; the classifier is new and float32.
+
+    Example:
+        >>> import keras_resnets
+        >>> replace_head(keras_resnets.create_model("resnet20"), 5).output_shape
+        (None, 5)
+    """
+    from keras_resnets.errors import check_positive_int
+    from keras_resnets.errors import check_range
+
+    check_positive_int("classes", classes)
+    check_range("dropout_rate", dropout_rate, 0, 1, inclusive=False)
+    x = endpoints(model)["features"]
+    x = keras.layers.GlobalAveragePooling2D(name="new_avg_pool")(x)
+    if dropout_rate:
+        x = keras.layers.Dropout(dropout_rate, name="new_dropout")(x)
+    x = keras.layers.Dense(
+        classes, activation=classifier_activation, dtype="float32", name="new_predictions"
+    )(x)
+    return keras.Model(model.inputs, x, name=model.name)

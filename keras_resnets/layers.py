@@ -1,0 +1,232 @@
+"""Custom Keras layers, only where Keras' own are wrong or slow.
+
+- `Conv2D`: grouped and dilated convolution by TensorFlow's own kernel. Keras 3
+  compiles every grouped convolution with XLA (hundreds of times slower to train on a
+  CPU, and unreadable for ONNX) and lowers dilation to SpaceToBatch.
+- `BatchNormalization`: TensorFlow's fused training kernel. Keras 3 composes it of
+  a dozen operations. A saved model names Keras' own layer, whose numbers it equals.
+- `IdentityPadShortcut`, `StochasticDepth`, `Discard`: what Keras lacks.
+
+On the JAX and PyTorch backends the first two are Keras' own layers unchanged.
+"""
+
+import keras
+from keras import ops
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+
+PACKAGE = "keras_resnets"
+
+
+def _native():
+    """The TensorFlow helpers, or None on another backend."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    from keras_resnets import tensorflow_ops
+
+    return tensorflow_ops
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with native grouped and dilated convolution.
+
+    Arguments, weights and results are those of `keras.layers.Conv2D`. On the
+    TensorFlow backend a grouped or dilated convolution calls `tf.nn.conv2d` wherever
+    the machine has a kernel for it and its gradient (tried once per process and
+    dtype; on a CPU that means oneDNN), and Keras' way elsewhere.
+
+    Example:
+        >>> import keras
+        >>> layer = Conv2D(64, 3, padding="same", groups=32)
+        >>> layer(keras.ops.ones((1, 8, 8, 64))).shape
+        (1, 8, 8, 64)
+    """
+
+    def convolution_op(self, inputs, kernel):
+        native = _native()
+        if native is None or self.data_format != "channels_last":
+            return super().convolution_op(inputs, kernel)
+        dilated = max(self.dilation_rate) > 1
+        # A stride with a dilation has no native gradient; Keras decomposes it.
+        if not (self.groups > 1 or dilated) or (dilated and max(self.strides) > 1):
+            return super().convolution_op(inputs, kernel)
+        if not native.has_kernel(self.groups > 1, dilated, self.compute_dtype):
+            return super().convolution_op(inputs, kernel)
+        return native.conv2d(
+            inputs, kernel, self.strides, self.padding, self.dilation_rate
+        )
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` with TensorFlow's fused training kernel.
+
+    Arguments, weights and results are those of Keras' layer (the running variance
+    is the biased one, as there). It saves as Keras' layer, so a model loads without
+    this package.
+
+    Example:
+        >>> import keras
+        >>> BatchNormalization()(keras.ops.ones((2, 4, 4, 8)), training=True).shape
+        (2, 4, 4, 8)
+    """
+
+    __module__ = "keras.layers"
+
+    def call(self, inputs, training=None, mask=None):
+        native = _native()
+        plain = self.scale and self.center and not self.renorm and not self.synchronized
+        channels_last = len(inputs.shape) == 4 and self.axis in (-1, 3)
+        if not (native and training and self.trainable and plain and channels_last):
+            return super().call(inputs, training=training, mask=mask)
+        if mask is not None or self.dtype_policy.variable_dtype != "float32":
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = native.fused_batch_norm(
+            ops.cast(inputs, "float32"), self.gamma, self.beta, self.epsilon
+        )
+        keep = self.momentum
+        self.moving_mean.assign(self.moving_mean * keep + mean * (1.0 - keep))
+        self.moving_variance.assign(
+            self.moving_variance * keep + variance * (1.0 - keep)
+        )
+        return ops.cast(outputs, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class IdentityPadShortcut(keras.layers.Layer):
+    """Option-A shortcut: every `strides`-th pixel, new channels filled with zeros.
+
+    It has no weights (He 2015, section 3.3, option A).
+
+    Args:
+        filters: channels of the output, at least those of the input.
+        strides: subsampling in height and width, >= 1.
+        position: `"end"` puts the new channels last (fb.resnet.torch), `"both"`
+            half of them first (akamaster/pytorch_resnet_cifar10).
+        data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
+
+    Raises:
+        InvalidArgument: fewer filters than input channels, or a value not allowed.
+
+    Example:
+        >>> import keras
+        >>> IdentityPadShortcut(32, strides=2)(keras.ops.ones((1, 8, 8, 16))).shape
+        (1, 4, 4, 32)
+    """
+
+    def __init__(self, filters, strides=1, position="end", data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        check_positive_int("filters", filters)
+        check_positive_int("strides", strides)
+        check_choice("position", position, ("end", "both"))
+        self.filters = filters
+        self.strides = strides
+        self.position = position
+        self.data_format = data_format or keras.config.image_data_format()
+        self.channel_axis = -1 if self.data_format == "channels_last" else 1
+
+    def _new_channels(self, input_shape):
+        channels = input_shape[self.channel_axis]
+        if channels > self.filters:
+            raise InvalidArgument(
+                "IdentityPadShortcut adds channels: filters must be at least the "
+                f"{channels} channels of its input; got {self.filters}"
+            )
+        return self.filters - channels
+
+    def call(self, inputs):
+        step = self.strides
+        new = self._new_channels(inputs.shape)
+        before = new // 2 if self.position == "both" else 0
+        pad = (before, new - before)
+        if self.data_format == "channels_last":
+            kept = inputs[:, ::step, ::step, :] if step > 1 else inputs
+            return ops.pad(kept, ((0, 0), (0, 0), (0, 0), pad)) if new else kept
+        kept = inputs[:, :, ::step, ::step] if step > 1 else inputs
+        return ops.pad(kept, ((0, 0), pad, (0, 0), (0, 0))) if new else kept
+
+    def compute_output_shape(self, input_shape):
+        self._new_channels(input_shape)
+        shape = [
+            size if size is None or axis == 0 else -(-size // self.strides)
+            for axis, size in enumerate(input_shape)
+        ]
+        shape[self.channel_axis] = self.filters
+        return tuple(shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "position": self.position,
+            "data_format": self.data_format,
+        }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class StochasticDepth(keras.layers.Layer):
+    """Drops the whole branch of a unit, picture by picture, while training.
+
+    What is kept is divided by the probability of keeping, so that the expected value
+    stays; at inference the layer does nothing (Huang et al. 2016,
+    arXiv:1603.09382; timm's `DropPath`).
+
+    Args:
+        rate: probability of dropping, in [0, 1).
+        seed: whole number or None.
+
+    Raises:
+        InvalidArgument: a rate outside [0, 1).
+
+    Example:
+        >>> import keras
+        >>> StochasticDepth(0.5)(keras.ops.ones((4, 2, 2, 8)), training=False).shape
+        (4, 2, 2, 8)
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        check_range("rate", rate, 0, 1, inclusive=False)
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        keep = 1.0 - self.rate
+        shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
+        drawn = keras.random.uniform(shape, seed=self.seed_generator)
+        return inputs * ops.cast(drawn < keep, inputs.dtype) / keep
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Discard(keras.layers.Layer):
+    """Returns the first of two tensors; the second is computed for nothing.
+
+    The published DRN-C-58 has such a projection. While training, the second input
+    counts zero times, so that its weights have a gradient (zero); at inference it
+    is not looked at, and exporters drop it.
+
+    Example:
+        >>> import keras
+        >>> float(Discard()([keras.ops.ones(()), keras.ops.zeros(())]))
+        1.0
+    """
+
+    def call(self, inputs, training=False):
+        kept, discarded = inputs
+        return kept + 0.0 * discarded if training else kept
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]

@@ -1,0 +1,131 @@
+"""The layers a network is made of, with its settings filled in.
+
+`Parts` knows padding, initializers, names, dtype and data format, so that
+`blocks.py` can read like the papers' figures.
+"""
+
+import dataclasses
+
+import keras
+
+from keras_resnets import layers
+
+
+def he_normal_fan_out():
+    """He 2015 (arXiv:1502.01852) as fb.resnet.torch has it: N(0, 2 / (k * k * out))."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Makes and applies named layers for one network.
+
+    Attributes:
+        architecture: the network's `Architecture`.
+        prefix: what every layer's name begins with.
+        dtype: dtype policy of the layers, or None for Keras' global one.
+        data_format: `"channels_last"` or `"channels_first"`.
+        kernel_initializer: for the convolutions; None is `he_normal_fan_out`.
+    """
+
+    architecture: object
+    prefix: str = ""
+    dtype: object = None
+    data_format: str = "channels_last"
+    kernel_initializer: object = None
+
+    @property
+    def channel_axis(self):
+        return -1 if self.data_format == "channels_last" else 1
+
+    def named(self, name):
+        return {"name": self.prefix + name, "dtype": self.dtype}
+
+    def spatial(self, name):
+        return {**self.named(name), "data_format": self.data_format}
+
+    def conv(self, x, conv, name, followed_by_bn=True, zero=False):
+        """One convolution of `walk.Conv`, padded as the architecture says."""
+        padding = "same"
+        if conv.stride > 1 and conv.kernel > 1 and self.architecture.padding != "same":
+            # TensorFlow's "same" would pad right and bottom alone.
+            x = self.pad(x, conv.kernel // 2 * conv.dilation, f"{name}_pad")
+            padding = "valid"
+        bias = self.architecture.conv_bias
+        special = conv.groups > 1 or conv.dilation > 1
+        make = layers.Conv2D if special else keras.layers.Conv2D
+        return make(
+            conv.filters,
+            conv.kernel,
+            strides=conv.stride,
+            padding=padding,
+            dilation_rate=conv.dilation,
+            groups=conv.groups,
+            use_bias=bias == "all" or (bias == "unnormalized" and not followed_by_bn),
+            kernel_initializer=self.initializer(zero),
+            **self.spatial(name),
+        )(x)
+
+    def initializer(self, zero=False):
+        if zero:
+            return "zeros"
+        if self.kernel_initializer is None:
+            return he_normal_fan_out()
+        if isinstance(self.kernel_initializer, keras.initializers.Initializer):
+            return self.kernel_initializer.clone()
+        return self.kernel_initializer
+
+    def pad(self, x, amount, name):
+        return keras.layers.ZeroPadding2D(amount, **self.spatial(name))(x)
+
+    def bn(self, x, name, zero=False):
+        return layers.BatchNormalization(
+            axis=self.channel_axis,
+            momentum=self.architecture.bn_momentum,
+            epsilon=self.architecture.bn_epsilon,
+            gamma_initializer="zeros" if zero else "ones",
+            **self.named(name),
+        )(x)
+
+    def act(self, x, name):
+        activation = self.architecture.activation
+        if activation == "relu":
+            return keras.layers.ReLU(**self.named(name))(x)
+        if activation == "leaky_relu":
+            return keras.layers.LeakyReLU(negative_slope=0.1, **self.named(name))(x)
+        return keras.layers.Activation(activation, **self.named(name))(x)
+
+    def conv_bn_act(self, x, conv, name, number="", out=None):
+        """Convolution, BN, activation: `name_conv1`, `name_bn1`, `name_act1`."""
+        x = self.conv(x, conv, f"{name}_conv{number}")
+        x = self.bn(x, f"{name}_bn{number}")
+        return self.act(x, out or f"{name}_act{number}")
+
+    def max_pool(self, x, size, stride, name, padding="valid"):
+        return keras.layers.MaxPooling2D(size, stride, padding, **self.spatial(name))(x)
+
+    def average_pool(self, x, stride, name):
+        # Keras leaves the padding out of the mean, as torch's
+        # AvgPool2d(2, ceil_mode=True, count_include_pad=False).
+        pool = keras.layers.AveragePooling2D(2, stride, "same", **self.spatial(name))
+        return pool(x)
+
+    def identity_pad(self, x, shortcut, name):
+        return layers.IdentityPadShortcut(
+            shortcut.filters,
+            shortcut.stride,
+            self.architecture.identity_pad_position,
+            **self.spatial(name),
+        )(x)
+
+    def add(self, x, y, name):
+        return keras.layers.Add(**self.named(name))([x, y])
+
+    def drop_path(self, x, rate, name):
+        return layers.StochasticDepth(rate, **self.named(name))(x) if rate else x
+
+    def dropout(self, x, rate, name):
+        return keras.layers.Dropout(rate, **self.named(name))(x) if rate else x
+
+    def discard(self, kept, discarded, name):
+        return layers.Discard(**self.named(name))([kept, discarded])

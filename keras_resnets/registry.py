@@ -1,0 +1,276 @@
+"""Names to architectures to models: `create_model`, `list_models`, `model_info`."""
+
+import csv
+import dataclasses
+import fnmatch
+import functools
+import importlib.resources
+import re
+
+from keras_resnets import variants
+from keras_resnets.architecture import Architecture
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import nearest
+
+ALIASES = {
+    "resnext50": "resnext50_32x4d",
+    "resnext101": "resnext101_32x4d",
+    "resnext152": "resnext152_32x4d",
+    "resnext50d": "resnext50d_32x4d",
+    "resnext29": "resnext29_8x64d",
+}
+
+# Families that go on beyond their named members.
+PATTERNS = (
+    ("wrn_D_K", r"wrn_(\d+)_(\d+)", lambda d, k: variants.wrn(int(d), int(k))),
+    (
+        "resnext50_CxWd",
+        r"resnext(50|101|152)_(\d+)x(\d+)d",
+        lambda d, c, w: variants.resnext(int(d), int(c), int(w)),
+    ),
+    (
+        "resnext29_CxWd",
+        r"resnext(\d+)_(\d+)x(\d+)d",
+        lambda d, c, w: variants.cifar_resnext(int(d), int(c), int(w)),
+    ),
+    (
+        "cifar_resnetD",
+        r"cifar_resnet(\d+)",
+        lambda d: variants.cifar_resnet(int(d)),
+    ),
+    (
+        "cifar_resnetDv2",
+        r"cifar_resnet(\d+)v2",
+        lambda d: variants.cifar_resnet_v2(int(d)),
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a variant before it is built.
+
+    Attributes:
+        name: the registry's name.
+        family: what `list_models(family=...)` selects by.
+        architecture: its `Architecture`.
+        input_size: height and width in pixels that the figures are for.
+        classes: number of classes that the figures are for.
+        trainable_params: gammas, betas, kernels and biases (torch's convention), or
+            None for a variant without published figures.
+        total_params: Keras' `count_params()`: with the BN statistics.
+        mega_macs: millions of multiply-adds of convolutions and dense layers.
+        convs: convolutions. dense: dense layers.
+        source: where the figures come from.
+    """
+
+    name: str
+    family: str
+    architecture: Architecture
+    input_size: int
+    classes: int
+    trainable_params: int | None = None
+    total_params: int | None = None
+    mega_macs: float | None = None
+    convs: int | None = None
+    dense: int | None = None
+    source: str = ""
+
+
+def get_architecture(name, **axes):
+    """The `Architecture` called `name`, with `axes` replaced.
+
+    Args:
+        name: a name of `list_models()`, an alias (`"resnext50"`), or a member of an
+            open family: `"wrn_34_6"`, `"resnext50_16x8d"`, `"cifar_resnet26"`.
+        **axes: attributes of `Architecture` to change.
+
+    Raises:
+        InvalidArgument: an unknown name (the nearest are given), a depth that the
+            family does not have, or an axis or value that is not allowed.
+
+    Example:
+        >>> get_architecture("wrn_34_6").depths
+        (5, 5, 5)
+    """
+    architecture = _find(name)
+    return architecture.replace(**axes) if axes else architecture
+
+
+def _find(name):
+    if not isinstance(name, str):
+        raise InvalidArgument(f"a model's name must be a string; got {name!r}")
+    key = name.lower().replace("-", "_")
+    key = ALIASES.get(key, key)
+    if key in variants.VARIANTS:
+        return variants.VARIANTS[key]
+    for _, pattern, make in PATTERNS:
+        match = re.fullmatch(pattern, key)
+        if match:
+            try:
+                return make(*match.groups())
+            except InvalidArgument as error:
+                raise InvalidArgument(f"{name}: {error}") from None
+    near = nearest(name, [*variants.VARIANTS, *ALIASES])
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    raise InvalidArgument(f"unknown model {name!r}{hint} (list_models() names all)")
+
+
+def canonical_name(name):
+    """`name` as the registry spells it: lower case, underscores, aliases resolved."""
+    key = name.lower().replace("-", "_")
+    return ALIASES.get(key, key)
+
+
+def list_models(pattern="*", family=None):
+    """Names of the variants, in the table's order.
+
+    Args:
+        pattern: a shell wildcard such as `"drn_*"` or `"*50*"`.
+        family: a family's name such as `"resnext"`, or None for all.
+
+    Raises:
+        InvalidArgument: a family that there is not.
+
+    Example:
+        >>> list_models("drn_c_*")
+        ['drn_c_26', 'drn_c_42', 'drn_c_58']
+    """
+    families = list(dict.fromkeys(row.family for row in variants.VARIANTS.values()))
+    if family is not None and family not in families:
+        raise InvalidArgument(
+            f"family must be one of {', '.join(families)}; got {family!r}"
+        )
+    return [
+        name
+        for name, row in variants.VARIANTS.items()
+        if fnmatch.fnmatchcase(name, pattern.lower()) and family in (None, row.family)
+    ]
+
+
+def model_info(name):
+    """What is known of the variant `name`, without building it.
+
+    Returns:
+        A `ModelInfo`. Its figures are those of `published.csv`, which the tests
+        derive anew from the built network.
+
+    Example:
+        >>> model_info("resnet50").trainable_params
+        25557032
+    """
+    architecture = get_architecture(name)
+    key = canonical_name(name)
+    published = next((r for r in published_rows() if is_default(r, key)), {})
+    info = ModelInfo(
+        name=key,
+        family=architecture.family,
+        architecture=architecture,
+        input_size=architecture.input_size,
+        classes=architecture.classes,
+    )
+    if not published:
+        return info
+    return dataclasses.replace(
+        info,
+        trainable_params=int(published["trainable_params"]),
+        total_params=int(published["total_params"]),
+        mega_macs=float(published["mega_macs"]),
+        convs=int(published["convs"]),
+        dense=int(published["dense"]),
+        source=published["source"],
+    )
+
+
+def is_default(row, key):
+    """Whether a row of `published.csv` is that of `key` as it comes."""
+    return (
+        row["variant"] == key
+        and not row["axes"]
+        and int(row["input_size"]) == variants.VARIANTS[key].input_size
+    )
+
+
+@functools.cache
+def published_rows():
+    """The rows of `published.csv`: exact figures of every variant, each with a source."""
+    text = importlib.resources.files("keras_resnets").joinpath("published.csv")
+    with text.open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def create_model(
+    model_name,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    name=None,
+    *,
+    dtype=None,
+    data_format=None,
+    kernel_initializer=None,
+    **axes,
+):
+    """Builds a variant by name.
+
+    Args:
+        model_name: see `get_architecture`.
+        include_top: whether the network ends in its classifier.
+        weights: None for random values, or the path of a `.weights.h5` or `.keras`
+            file that this package wrote.
+        input_tensor: symbolic tensor to use as the image instead of a new input;
+            layers before it become part of the model.
+        input_shape: (height, width, channels) without the batch, by default the
+            variant's own size with 3 channels; (None, None, 3) without the top.
+            Height and width may be None, and must else be at least the network's
+            output stride (32 for most ImageNet variants).
+        pooling: without the top: None for the feature map, `"avg"` or `"max"`.
+        classes: number of classes; the variant's own by default.
+        classifier_activation: of the classifier; None returns logits.
+        name: name of the model and prefix of every layer's name. By default the
+            model has the variant's name and the layers have no prefix.
+        dtype: dtype policy of the layers; None for Keras' global one. The classifier
+            is float32 under every policy.
+        data_format: `"channels_last"` or `"channels_first"`; None for Keras' default.
+        kernel_initializer: of the convolutions; None for He's normal, fan-out.
+        **axes: any attribute of `keras_resnets.architecture.Architecture`:
+            `output_stride=16`, `shortcut_type="A"`, `drop_path_rate=0.1`, ...
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        InvalidArgument: (a ValueError) with the rule, the value and what is allowed.
+        WeightsError: (a ValueError) weights that cannot be read or do not fit.
+
+    Example:
+        >>> create_model("resnet20", classes=100).output_shape
+        (None, 100)
+    """
+    from keras_resnets import builder
+    from keras_resnets.weights import check_weights_argument
+    from keras_resnets.weights import load_weights
+
+    architecture = get_architecture(model_name, **axes)
+    check_weights_argument(weights)
+    model = builder.build(
+        architecture,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        default_name=canonical_name(model_name),
+        dtype=dtype,
+        data_format=data_format,
+        kernel_initializer="zeros" if weights else kernel_initializer,
+    )
+    if weights is not None:
+        load_weights(model, weights)
+    return model

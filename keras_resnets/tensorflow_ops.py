@@ -1,0 +1,86 @@
+"""TensorFlow kernels behind `layers`; imported on the TensorFlow backend alone."""
+
+import contextlib
+import functools
+
+import tensorflow as tf
+
+_forced = False
+
+
+@contextlib.contextmanager
+def native_convolution():
+    """Uses the native kernels whatever this machine can run: for tracing an export."""
+    global _forced
+    before, _forced = _forced, True
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def conv2d(inputs, kernel, strides, padding, dilations):
+    """NHWC convolution in one operator; groups are told by the kernel's depth."""
+    return tf.nn.conv2d(
+        inputs,
+        tf.convert_to_tensor(kernel),
+        strides=strides,
+        padding=padding.upper(),
+        dilations=dilations,
+    )
+
+
+def has_kernel(grouped, dilated, dtype):
+    """Whether this machine convolves natively, forward, fused and backward."""
+    return _forced or _probe(grouped, dilated, dtype)
+
+
+@functools.cache
+def _probe(grouped, dilated, dtype):
+    # Lifted out of whatever graph is being traced, so that the kernels really run.
+    with tf.init_scope():
+        try:
+            _run_once(2 if grouped else 1, 2 if dilated else 1, dtype)
+        except (tf.errors.OpError, ValueError):
+            return False
+    return True
+
+
+def _run_once(groups, dilation, dtype):
+    inputs = tf.ones((1, 6, 6, 4), dtype)
+    kernel = tf.ones((3, 3, 4 // groups, 4), dtype)
+    bias = tf.ones((4,), dtype)
+
+    # Without oneDNN a grouped convolution fails only where the graph optimizer fuses
+    # it with bias and ReLU, and its gradient everywhere; a dilated one in the gradient.
+    @tf.function(autograph=False)
+    def forward():
+        return tf.nn.relu(
+            tf.nn.bias_add(
+                conv2d(inputs, kernel, (1, 1), "same", (dilation, dilation)), bias
+            )
+        )
+
+    forward()
+    with tf.GradientTape() as tape:
+        tape.watch([inputs, kernel])
+        outputs = conv2d(inputs, kernel, (1, 1), "same", (dilation, dilation))
+    tape.gradient(outputs, [inputs, kernel])
+
+
+def fused_batch_norm(inputs, gamma, beta, epsilon):
+    """Normalizes an NHWC float32 batch; returns it, its mean and biased variance."""
+    # The raw operator, since tf.nn.fused_batch_norm lifts epsilon to 1.001e-5.
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=tf.convert_to_tensor(gamma),
+        offset=tf.convert_to_tensor(beta),
+        mean=tf.zeros((0,)),
+        variance=tf.zeros((0,)),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # The kernel returns the unbiased variance (divided by n - 1), Keras keeps the
+    # biased one.
+    count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
+    return outputs, mean, variance * ((count - 1.0) / count)
