@@ -6,14 +6,12 @@
 25097128
 """
 
-from keras_resnets.analysis import analyze
+import importlib
+
 from keras_resnets.architecture import Architecture
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
-from keras_resnets.features import endpoints
-from keras_resnets.features import feature_extractor
-from keras_resnets.features import replace_head
 from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
 from keras_resnets.preprocessing import preprocess_input
@@ -23,20 +21,37 @@ from keras_resnets.registry import list_models
 from keras_resnets.registry import model_info
 from keras_resnets.version import __version__
 
+# Keras is imported with the first of these or the first model, so that the command
+# answers at once where it needs no Keras.
+_IN_MODULE = {
+    "analyze": "analysis",
+    "endpoints": "features",
+    "feature_extractor": "features",
+    "replace_head": "features",
+}
+
 __all__ = [
     "Architecture",
     "ExportError",
     "InvalidArgument",
     "WeightsError",
     "__version__",
-    "analyze",
     "create_model",
-    "endpoints",
-    "feature_extractor",
     "get_architecture",
     "list_models",
     "model_info",
     "preprocess_input",
-    "replace_head",
+    *_IN_MODULE,
     *_model_functions,
 ]
+
+
+def __getattr__(name):
+    if name not in _IN_MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
+    return getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -294,9 +294,13 @@ def _macs(operation, source, output):
         pixels = output.size // operation.filters
         depthwise = math.prod(operation.depthwise_kernel.shape)
         return pixels * (depthwise + math.prod(operation.pointwise_kernel.shape))
-    if isinstance(operation, (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D)):
+    if isinstance(
+        operation, (keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D)
+    ):
         return output.size * math.prod(operation.kernel.shape[:-2])
-    if isinstance(operation, (keras.layers.Conv2DTranspose, keras.layers.Conv1DTranspose)):
+    if isinstance(
+        operation, (keras.layers.Conv2DTranspose, keras.layers.Conv1DTranspose)
+    ):
         # Every input value meets every weight of its channel.
         channels = operation.kernel.shape[-1]
         return source.size // channels * math.prod(operation.kernel.shape)

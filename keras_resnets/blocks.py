@@ -92,9 +92,7 @@ def _post_activation_unit(x, unit, parts):
             y = parts.discard(y, shortcut(x, unit, parts), f"{name}_discard")
         return parts.act(y, f"{name}_out")
     bn_inside = order != "bn_after_add"
-    y = parts.conv(
-        y, unit.convs[-1], f"{name}_conv{last}", zero=zero and not bn_inside
-    )
+    y = parts.conv(y, unit.convs[-1], f"{name}_conv{last}", zero=zero and not bn_inside)
     if bn_inside:
         y = parts.bn(y, f"{name}_bn{last}", zero=zero)
     if order == "relu_before_add":

@@ -133,7 +133,9 @@ def _input(arch, input_tensor, input_shape, include_top, data_format, prefix):
         return input_tensor
     if input_shape is None:
         size = arch.input_size if include_top else None
-        input_shape = (size, size, 3) if data_format == "channels_last" else (3, size, size)
+        input_shape = (
+            (size, size, 3) if data_format == "channels_last" else (3, size, size)
+        )
     _check_image_shape(arch, input_shape, data_format)
     return keras.Input(tuple(input_shape), name=f"{prefix}image")
 
@@ -161,5 +163,3 @@ def _check_image_shape(architecture, shape, data_format):
                 f"(its output stride); got {shape!r}: the nearest valid size is "
                 f"{' x '.join(str(max(s or smallest, smallest)) for s in sizes)}"
             )
-
-

@@ -128,6 +128,9 @@ def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0
     if dropout_rate:
         x = keras.layers.Dropout(dropout_rate, name="new_dropout")(x)
     x = keras.layers.Dense(
-        classes, activation=classifier_activation, dtype="float32", name="new_predictions"
+        classes,
+        activation=classifier_activation,
+        dtype="float32",
+        name="new_predictions",
     )(x)
     return keras.Model(model.inputs, x, name=model.name)

@@ -182,7 +182,9 @@ def _as_rgb(picture):
         from PIL import Image
 
         values = np.asarray(picture).astype("float32") / 257.0
-        return Image.fromarray(values.round().clip(0, 255).astype("uint8")).convert("RGB")
+        return Image.fromarray(values.round().clip(0, 255).astype("uint8")).convert(
+            "RGB"
+        )
     return picture.convert("RGB")
 
 

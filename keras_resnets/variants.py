@@ -24,7 +24,9 @@ def resnet(depth, **axes):
     """ImageNet ResNet of He 2015, Table 1 (200: He 2016), stride in the 3x3."""
     block = "basic" if depth < 50 else "bottleneck"
     depths = IMAGENET_DEPTHS[depth]
-    return Architecture(**{"family": "resnet", "depths": depths, "block": block, **axes})
+    return Architecture(
+        **{"family": "resnet", "depths": depths, "block": block, **axes}
+    )
 
 
 def resnet_v2(depth, **axes):
@@ -125,7 +127,12 @@ def cifar_resnext(depth, cardinality, base_width):
 def bag_of_tricks(depth, letter, make=resnet, **axes):
     """Bag of Tricks C (deep stem) and D (and average-pool shortcuts)."""
     shortcut = {"c": "projection", "d": "avg_projection"}[letter]
-    axes = {"family": "resnet_d", "stem_type": "deep", "shortcut_type": shortcut, **axes}
+    axes = {
+        "family": "resnet_d",
+        "stem_type": "deep",
+        "shortcut_type": shortcut,
+        **axes,
+    }
     return make(depth, **axes)
 
 

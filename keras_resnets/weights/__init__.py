@@ -71,7 +71,9 @@ def _check_same_size(model, path):
         with h5py.File(path, "r") as file:
             file.visititems(collect)
     except OSError as error:
-        raise WeightsError(f"{path} is not an HDF5 file: {_first_line(error)}") from None
+        raise WeightsError(
+            f"{path} is not an HDF5 file: {_first_line(error)}"
+        ) from None
     wanted = [w.shape for w in model.weights]
     total = model.count_params()
     if len(stored) < len(wanted) or sum(stored) < total:
@@ -91,8 +93,12 @@ def _load_keras(model, path):
         raise WeightsError(
             f"{path} is not a model of Keras 3: {_first_line(error)}"
         ) from None
-    theirs = [(weight.path.split("/")[-1], tuple(weight.shape)) for weight in other.weights]
-    ours = [(weight.path.split("/")[-1], tuple(weight.shape)) for weight in model.weights]
+    theirs = [
+        (weight.path.split("/")[-1], tuple(weight.shape)) for weight in other.weights
+    ]
+    ours = [
+        (weight.path.split("/")[-1], tuple(weight.shape)) for weight in model.weights
+    ]
     if theirs != ours:
         difference = next(
             (pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]),
@@ -106,4 +112,6 @@ def _load_keras(model, path):
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+    return (
+        str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+    )

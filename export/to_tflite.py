@@ -1,0 +1,14 @@
+"""Exports a variant to TFLite: python export/to_tflite.py --model darknet53
+
+The same as `keras-resnets export tflite`; --help tells the options.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from keras_resnets.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["export", "tflite", *sys.argv[1:]]))

@@ -1,0 +1,124 @@
+"""How close an exported file is to its model, and how close it must be."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_resnets.errors import ExportError
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """Differences between a reference and a candidate output.
+
+    Attributes:
+        max_error: largest absolute difference.
+        relative_error: largest absolute difference over the largest absolute value
+            of the reference.
+        rmse: root mean square difference over the standard deviation of the
+            reference.
+        sqnr: signal to quantization noise ratio in dB.
+        cosine: smallest cosine between two outputs for the same input.
+        top1: share of inputs whose largest output has the same index.
+        top5: share of inputs whose reference winner is among the candidate's five
+            largest.
+    """
+
+    max_error: float
+    relative_error: float
+    rmse: float
+    sqnr: float
+    cosine: float
+    top1: float
+    top5: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """What a format is allowed; None: not judged.
+
+    `probability` is the largest absolute difference of outputs in [0, 1],
+    `relative` that of logits or features over their largest value, `cosine` and
+    `sqnr` (dB) the least for logits or features.
+    """
+
+    probability: float | None = None
+    relative: float | None = None
+    cosine: float | None = None
+    sqnr: float | None = None
+
+
+# Integer formats are judged by noise, not by the largest error: one value in a
+# thousand may lie at the edge of its range.
+TOLERANCES = {
+    "none": Tolerance(probability=1e-5, relative=1e-4),
+    "float16": Tolerance(relative=1e-2),
+    "dynamic": Tolerance(cosine=0.99, sqnr=15.0),
+    "int8": Tolerance(cosine=0.98, sqnr=10.0),
+}
+
+
+def compare(reference, candidate):
+    """`Parity` of two outputs of shape (inputs, ...).
+
+    Raises:
+        ExportError: shapes that differ, or values that are not finite.
+    """
+    if reference.shape != candidate.shape:
+        raise ExportError(
+            f"the file's output has shape {candidate.shape}, the model's {reference.shape}"
+        )
+    for name, values in (("model", reference), ("file", candidate)):
+        if not np.isfinite(values).all():
+            raise ExportError(f"the {name} puts out NaN or infinity")
+    a = reference.reshape(len(reference), -1).astype("float64")
+    b = candidate.reshape(len(candidate), -1).astype("float64")
+    error = b - a
+    noise = np.square(error).sum()
+    signal = np.square(a).sum()
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines = (a * b).sum(axis=1) / np.maximum(norms, 1e-30)
+    best = a.argmax(axis=1)
+    five = np.argsort(b, axis=1)[:, -5:]
+    return Parity(
+        max_error=float(np.abs(error).max()),
+        relative_error=float(np.abs(error).max() / max(np.abs(a).max(), 1e-30)),
+        rmse=float(np.sqrt(np.square(error).mean()) / max(a.std(), 1e-30)),
+        sqnr=10 * math.log10(signal / noise) if noise and signal else math.inf,
+        cosine=float(cosines.min()),
+        top1=float((best == b.argmax(axis=1)).mean()),
+        top5=float((five == best[:, None]).any(axis=1).mean()),
+    )
+
+
+def check(output_kind, quantize, outputs, logits):
+    """Raises `ExportError` where a file is further from its model than its format allows.
+
+    Args:
+        output_kind: `"predictions"`, `"logits"` or `"features"`.
+        quantize: key of `TOLERANCES`.
+        outputs: `Parity` of the outputs.
+        logits: `Parity` of the logits; of the outputs where there are none.
+    """
+    allowed = TOLERANCES[quantize]
+    failures = []
+    if allowed.probability is not None and output_kind == "predictions":
+        if not outputs.max_error <= allowed.probability:
+            failures.append(
+                f"probabilities differ by {outputs.max_error:.2g} "
+                f"(allowed {allowed.probability:.2g})"
+            )
+    if allowed.relative is not None and not logits.relative_error <= allowed.relative:
+        failures.append(
+            f"relative error {logits.relative_error:.2g} (allowed {allowed.relative:.2g})"
+        )
+    if allowed.cosine is not None and not logits.cosine >= allowed.cosine:
+        failures.append(f"cosine {logits.cosine:.4f} (at least {allowed.cosine})")
+    if allowed.sqnr is not None and not logits.sqnr >= allowed.sqnr:
+        failures.append(f"SQNR {logits.sqnr:.1f} dB (at least {allowed.sqnr:.0f} dB)")
+    if failures:
+        raise ExportError(
+            f"the {quantize if quantize != 'none' else 'float32'} file does not say what "
+            f"the model says: {'; '.join(failures)}; nothing was written"
+        )

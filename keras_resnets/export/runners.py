@@ -1,0 +1,195 @@
+"""Runs exported files in their own runtimes."""
+
+import collections
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_resnets.export.prepare import classifier
+
+
+def _litert():
+    """The LiteRT interpreter: its own package, or the one inside TensorFlow."""
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError:
+        from tensorflow.lite.python import interpreter
+    return interpreter
+
+
+class KerasRunner:
+    """A Keras model, compiled; returns its outputs and, where it has them, its logits.
+
+    Args:
+        model: a `keras.Model` with one input and one output.
+    """
+
+    def __init__(self, model):
+        self._classifier = classifier(model)
+        outputs = [model.outputs[0]]
+        if self._classifier is not None:
+            outputs.append(self._classifier.input)
+        self._model = keras.Model(model.inputs, outputs)
+        self.has_logits = self._classifier is not None
+
+    def __call__(self, images):
+        """(outputs, logits) for a float32 batch; logits is None without a softmax."""
+        results = self._model.predict_on_batch(images)
+        if not self.has_logits:
+            return results[0] if isinstance(results, list) else results, None
+        outputs, features = results
+        if isinstance(self._classifier, keras.layers.Dense):
+            kernel, *bias = self._classifier.get_weights()
+            features = features @ kernel + (bias[0] if bias else 0.0)
+        return outputs, features
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference."""
+        return median_seconds(lambda: self._model.predict_on_batch(image), runs, warmup)
+
+
+class TFLiteRunner:
+    """A TFLite model in the LiteRT interpreter, float in and float out.
+
+    Args:
+        content: the file's bytes.
+        threads: threads of the interpreter, >= 1.
+        logits: return what the final softmax gets instead of what it puts out. The
+            same kernels run: only the list of outputs is changed, in memory.
+
+    Attributes:
+        input_shape: with the batch.
+        operators: counts by name, as they stand in the file.
+    """
+
+    def __init__(self, content, threads=2, logits=False):
+        content, self.has_logits = _tap_logits(content) if logits else (content, False)
+        interpreter = _litert()
+        self._interpreter = interpreter.Interpreter(
+            model_content=bytes(content), num_threads=threads
+        )
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self.input_shape = tuple(int(size) for size in self._input["shape"])
+
+    def __call__(self, images):
+        """float32 outputs for float32 `images`, a batch of the file's size at a time."""
+        batch = self.input_shape[0]
+        outputs = [
+            self._run(images[start : start + batch])
+            for start in range(0, len(images), batch)
+        ]
+        return np.concatenate(outputs)
+
+    def _run(self, images):
+        self._interpreter.set_tensor(
+            self._input["index"], quantize(images, self._input)
+        )
+        self._interpreter.invoke()
+        output = self._interpreter.get_tensor(self._output["index"])
+        return dequantize(output, self._output)
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference, `image` already in place."""
+        self._run(image)
+        return median_seconds(self._interpreter.invoke, runs, warmup)
+
+
+def quantize(values, details):
+    """`values` in the integer type and scale of a tensor of the file."""
+    dtype = np.dtype(details["dtype"])
+    if dtype.kind == "f":
+        return np.asarray(values, dtype)
+    scale, zero_point = details["quantization"]
+    limits = np.iinfo(dtype)
+    integers = np.rint(np.asarray(values, "float32") / scale) + zero_point
+    return np.clip(integers, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(values, details):
+    """Real values of an integer tensor of the file."""
+    if np.dtype(details["dtype"]).kind == "f":
+        return np.array(values, "float32")
+    scale, zero_point = details["quantization"]
+    return (values.astype("float32") - zero_point) * np.float32(scale)
+
+
+def median_seconds(call, runs=10, warmup=2):
+    """Median wall time of `call()`."""
+    seconds = []
+    for run in range(warmup + runs):
+        start = time.perf_counter()
+        call()
+        if run >= warmup:
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def operators(content):
+    """Counts of the operators in a TFLite file's main graph, by name."""
+    return dict(
+        collections.Counter(name for name, _, _ in _graph(content)).most_common()
+    )
+
+
+def float_operators(content):
+    """Names of the operators that put out floating point, DEQUANTIZE left out."""
+    schema, model = _parse(content)
+    graph = model.Subgraphs(0)
+    floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
+    return sorted(
+        {
+            name
+            for name, _, outputs in _graph(content)
+            if name != "DEQUANTIZE" and graph.Tensors(outputs[0]).Type() in floats
+        }
+    )
+
+
+def _graph(content):
+    """(name, inputs, outputs) of each operator of the main graph; tensors by index."""
+    schema, model = _parse(content)
+    names = {
+        value: name
+        for name, value in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
+    graph = model.Subgraphs(0)
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        # Files for old readers have the code in the one-byte field alone.
+        name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        if name == "CUSTOM":
+            name = code.CustomCode().decode()
+        yield name, operator.InputsAsNumpy(), operator.OutputsAsNumpy()
+
+
+def _parse(content):
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError:
+        from tensorflow.lite.python import schema_py_generated as schema
+    return schema, schema.Model.GetRootAs(content, 0)
+
+
+def _tap_logits(content):
+    """A copy whose output is the input of the final softmax, and whether it has one."""
+    content = bytearray(content)
+    _, model = _parse(content)
+    # A view into the copy: writing to it re-wires the model.
+    outputs = model.Subgraphs(0).OutputsAsNumpy()
+    makers = {
+        made[0]: (name, read[0]) for name, read, made in _graph(content) if len(read)
+    }
+    name, source = makers.get(outputs[0], ("", None))
+    if name == "DEQUANTIZE":
+        # Float output of an integer file: the softmax is behind the conversion.
+        name, source = makers.get(source, ("", None))
+    if name != "SOFTMAX":
+        return content, False
+    outputs[0] = source
+    return content, True

@@ -1,0 +1,80 @@
+"""BN values for networks without trained weights.
+
+In a fresh network BN is the identity, and zero-gamma branches are exactly zero: an
+export of it proves nothing, and its activations grow with the depth. After
+`settle`, every BN does something, and the activations have the scale of a trained
+network's.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_resnets.export.prepare import all_layers
+
+
+def settle(model, images, seed=0):
+    """Gives every BN of `model` random gammas and betas, and statistics to match.
+
+    Args:
+        model: a `keras.Model`; its BN variables, and the kernels of convolutions that
+            end a branch without BN, are changed in place.
+        images: float32 array (count, height, width, channels), already pre-processed.
+        seed: of the random values.
+    """
+    rng = np.random.default_rng(seed)
+    norms = [
+        layer
+        for layer in all_layers(model)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.Conv2D) and _ends_branch(layer):
+            layer.kernel.assign(0.4 * layer.kernel)
+    for layer in norms:
+        # Branches end quietly, as they do in trained networks.
+        high = 0.6 if _ends_branch(layer) else 1.5
+        shape = layer.gamma.shape
+        layer.gamma.assign(rng.uniform(high / 3, high, shape).astype("float32"))
+        layer.beta.assign(rng.uniform(-0.2, 0.2, shape).astype("float32"))
+        layer.call = _measuring(layer, rng.uniform(0.5, 1.5, shape).astype("float32"))
+    try:
+        model(images, training=False)
+    finally:
+        for layer in norms:
+            del layer.call
+
+
+def _measuring(layer, jitter):
+    """A `call` that sets the layer's statistics from what it sees, then applies them."""
+
+    def call(inputs, training=None, mask=None):
+        x = ops.cast(inputs, "float32")
+        axes = [
+            axis for axis in range(len(x.shape)) if axis != layer.axis % len(x.shape)
+        ]
+        # All channels are scaled alike, and not centred: taking each one's own
+        # statistics, a random network would blow up what little a quiet channel has,
+        # rounding errors included, in every BN anew.
+        power = ops.mean(ops.square(x)) + 1e-3
+        layer.moving_mean.assign(0.3 * jitter * ops.mean(x, axes))
+        layer.moving_variance.assign(power * jitter)
+        return type(layer).call(layer, inputs, training=False)
+
+    return call
+
+
+def _ends_branch(layer):
+    """Whether the layer's output is a branch that meets its shortcut next."""
+    if "shortcut" in layer.name:
+        return False
+    consumers = _consumers(layer)
+    activations = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.Activation)
+    for consumer in list(consumers):
+        if isinstance(consumer, activations):
+            consumers += _consumers(consumer)
+    return any(isinstance(consumer, keras.layers.Add) for consumer in consumers)
+
+
+def _consumers(layer):
+    return [node.operation for node in layer._outbound_nodes]

@@ -1,0 +1,159 @@
+"""What the commands print: tables of text."""
+
+import itertools
+
+from keras_resnets.walk import Pool
+from keras_resnets.walk import walk
+
+
+def text_table(headers, rows):
+    """Columns of text under headers; numbers (and what looks so) to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [
+        max(len(row[column]) for row in [list(headers), *cells])
+        for column in range(len(headers))
+    ]
+    right = [
+        all(isinstance(row[column], (int, float, type(None))) for row in rows)
+        for column in range(len(headers))
+    ]
+
+    def line(row):
+        parts = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(headers), rule, *(line(row) for row in cells)])
+
+
+def _cell(value):
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def model_table(infos):
+    """One row a variant, from `registry.model_info`."""
+    headers = ("name", "family", "input", "parameters", "M MACs", "convs", "classes")
+    rows = [
+        (
+            info.name,
+            info.family,
+            info.input_size,
+            info.trainable_params,
+            info.mega_macs,
+            info.convs,
+            info.classes,
+        )
+        for info in infos
+    ]
+    return text_table(headers, rows)
+
+
+def paper_table(architecture, size, classes):
+    """The layer / output size / blocks table of the papers.
+
+    Args:
+        architecture: an `Architecture`.
+        size: (height, width) of the input.
+        classes: of the classifier.
+    """
+    rows = []
+    size = _smaller(size, architecture.stem_stride // _pool_stride(architecture))
+    rows.append(("stem", _size(size), _stem(architecture)))
+    if architecture.stem_pool:
+        size = _smaller(size, 2)
+        kind = "3x3 max pool" if architecture.stem_pool == "max" else "3x3 convolution"
+        rows.append(("stem_pool", _size(size), f"{kind}, /2"))
+    for stage in walk(architecture):
+        if isinstance(stage.transition, Pool):
+            step = stage.transition.stride
+            size = tuple(side // 2 for side in size) if step == 2 else size
+            rows.append((f"{stage.name} pool", _size(size), f"2x2 max pool, /{step}"))
+        elif stage.transition is not None:
+            size = _smaller(size, stage.transition.stride)
+            rows.append((f"{stage.name} in", _size(size), _convs([stage.transition])))
+        for unit in stage.units:
+            for conv in unit.convs:
+                size = _smaller(size, conv.stride)
+        first, *others = _runs(stage.units)
+        rows.append((stage.name, _size(size), first))
+        rows += [("", "", text) for text in others]
+    rows.append(_head(architecture, classes))
+    return text_table(("layer", "output", "blocks"), rows)
+
+
+def _head(architecture, classes):
+    if architecture.head == "conv":
+        return ("head", "1 x 1", f"1x1, {classes}; average pool; softmax")
+    return ("head", "1 x 1", f"average pool; {classes}-d dense; softmax")
+
+
+def _pool_stride(architecture):
+    return 2 if architecture.stem_pool else 1
+
+
+def _stem(architecture):
+    width = architecture.stem_filters
+    stride = architecture.stem_stride // _pool_stride(architecture)
+    down = f", /{stride}" if stride > 1 else ""
+    if architecture.stem_type in ("deep", "deep_tiered"):
+        half = width // 2
+        first = 3 * (half // 4) if architecture.stem_type == "deep_tiered" else half
+        return f"3x3, {first}{down}; 3x3, {half}; 3x3, {width}"
+    kernel = "7x7" if architecture.stem_type in ("conv7", "drn") else "3x3"
+    return f"{kernel}, {width}{down}"
+
+
+def _runs(units):
+    """One text for each run of equal units: a first or last one often differs."""
+    runs = itertools.groupby(f"[{_convs(unit.convs)}]" for unit in units)
+    return [f"{text} x {len(list(run))}" for text, run in runs]
+
+
+def _convs(convs):
+    texts = []
+    for conv in convs:
+        text = f"{conv.kernel}x{conv.kernel}, {conv.filters}"
+        text += f", C={conv.groups}" if conv.groups > 1 else ""
+        text += f", /{conv.stride}" if conv.stride > 1 else ""
+        text += f", dilation {conv.dilation}" if conv.dilation > 1 else ""
+        texts.append(text)
+    return "; ".join(texts)
+
+
+def _smaller(size, stride):
+    return tuple(-(-side // stride) for side in size)
+
+
+def _size(size):
+    return f"{size[0]} x {size[1]}"
+
+
+def layer_table(analysis):
+    """One row a layer, from `analysis.analyze`."""
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.output_shape)),
+            layer.trainable_params,
+            layer.macs,
+            _short(layer.stride),
+            _short(layer.receptive_field),
+        )
+        for layer in analysis.layers
+    ]
+    headers = ("layer", "kind", "output", "parameters", "MACs", "stride", "field")
+    return text_table(headers, rows)
+
+
+def _short(value):
+    if value is None:
+        return "-"
+    return "all" if value == float("inf") else f"{value:g}"
