@@ -97,7 +97,7 @@ def feature_extractor(model, names=None):
                 f"endpoint must be one of {', '.join(known)}; got {name!r}{hint}"
             )
     outputs = {name: known[name] for name in names}
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
 
 
 def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0.0):
@@ -133,4 +133,4 @@ def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0
         dtype="float32",
         name="new_predictions",
     )(x)
-    return keras.Model(model.inputs, x, name=model.name)
+    return keras.Model(model.input, x, name=model.name)

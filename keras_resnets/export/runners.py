@@ -31,7 +31,7 @@ class KerasRunner:
         outputs = [model.outputs[0]]
         if self._classifier is not None:
             outputs.append(self._classifier.input)
-        self._model = keras.Model(model.inputs, outputs)
+        self._model = keras.Model(model.input, outputs)
         self.has_logits = self._classifier is not None
 
     def __call__(self, images):

@@ -1,0 +1,133 @@
+"""What the benchmarks share: interleaved rounds, workers, tables and verdicts."""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def parser(description, rounds=None):
+    """An argument parser with `--json` and, where there are rounds, `--rounds`."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--json", metavar="FILE", help="write the figures here as well")
+    if rounds:
+        made.add_argument("--rounds", type=int, default=rounds)
+    return made
+
+
+def environment(**settings):
+    """This process' environment for a sub-process that imports the package."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": path,
+        **settings,
+    }
+
+
+def quiet_tensorflow():
+    """Chooses the TensorFlow backend and silences it; call before importing keras."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def seconds(call):
+    """Wall time of `call()`."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def interleave(contestants, rounds, runs=1):
+    """Times every contestant once in each round, so that all share the noise.
+
+    Args:
+        contestants: callables by name.
+        rounds: how often each has its turn.
+        runs: calls in one turn.
+
+    Returns:
+        The wall times of each, by name.
+    """
+    times = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            times[name] += [seconds(call) for _ in range(runs)]
+    return times
+
+
+class Worker:
+    """A contestant in a process of its own, which sleeps until it is asked.
+
+    Args:
+        script: file whose `--worker NAME` ends in `serve`.
+        name: of the contestant.
+        python: interpreter to run it with.
+        **settings: environment variables.
+    """
+
+    def __init__(self, script, name, python=sys.executable, **settings):
+        self.name = name
+        self._process = subprocess.Popen(
+            [python, script, "--worker", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment(**settings),
+        )
+
+    def ask(self, steps):
+        """Best seconds of `steps` steps; None where the worker cannot run here."""
+        try:
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            return None
+        return json.loads(line)["best"] if line else None
+
+    def close(self):
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(step):
+    """Answers each number on stdin with the best time of so many calls of `step`."""
+    for line in sys.stdin:
+        best = min(seconds(step) for _ in range(int(line)))
+        print(json.dumps({"best": best}), flush=True)
+
+
+def target(value, limit, at_most, unit="x"):
+    """A table's last cells for a figure with a target: (figure, target, verdict)."""
+    if value is None:
+        return ("-", "", "skipped")
+    reached = value <= limit if at_most else value >= limit
+    sign = "<=" if at_most else ">="
+    spaced = f" {unit}" if unit != "x" else unit
+    verdict = "reached" if reached else "MISSED"
+    return (f"{value:.3g}{spaced}", f"{sign} {limit:g}{spaced}", verdict)
+
+
+def show(headers, rows):
+    """Prints a table."""
+    from keras_resnets.tables import text_table
+
+    print(text_table(headers, rows), end="\n\n", flush=True)
+
+
+def write(path, figures):
+    """Writes the figures as JSON where a path was given."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

@@ -1,0 +1,150 @@
+"""Latency in LiteRT.
+
+    python benchmarks/tflite_latency.py
+
+One picture of 224 x 224 through int8 (int8 in, int8 out) and float32 files of our
+resnet50 and resnet50v1 and of keras.applications.ResNet50, two threads, all written
+by `keras_resnets.export.tflite.convert`. The weights are random, the BN statistics
+settled. The files take turns, one inference each.
+
+Targets: our resnet50 in int8 at most 1.05 times keras.applications', and at least 3
+times faster than in float32. resnet50 is v1.5, with the stride in the 3x3
+convolution and more multiply-adds; resnet50v1 is keras.applications' network.
+"""
+
+import statistics
+
+import common
+
+SHAPE = (224, 224, 3)
+PAIRS = (
+    ("ours/resnet50/int8", "keras.applications/resnet50/int8", 1.05),
+    ("ours/resnet50v1/int8", "keras.applications/resnet50/int8", None),
+    ("ours/resnet50/float32", "keras.applications/resnet50/float32", None),
+    ("ours/resnet50v1/float32", "keras.applications/resnet50/float32", None),
+)
+
+
+def networks():
+    import keras
+
+    import keras_resnets
+
+    return {
+        "ours/resnet50": lambda: keras_resnets.create_model("resnet50"),
+        "ours/resnet50v1": lambda: keras_resnets.create_model("resnet50v1"),
+        "keras.applications/resnet50": lambda: keras.applications.ResNet50(
+            weights=None
+        ),
+    }
+
+
+def convert(make, pictures):
+    """The multiply-adds of a network, and its files by format."""
+    import keras
+
+    import keras_resnets
+    from keras_resnets.export import tflite
+    from keras_resnets.export import untrained
+
+    keras.utils.set_random_seed(0)
+    model = make()
+    untrained.settle(model, pictures)
+    macs = keras_resnets.analyze(model, SHAPE).macs
+    return macs, {
+        "int8": tflite.convert(model, SHAPE, "int8", pictures),
+        "float32": tflite.convert(model, SHAPE),
+    }
+
+
+def interpreter(content, picture, threads):
+    """The file's `invoke`, with a picture in place."""
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError:
+        from tensorflow.lite.python import interpreter
+    from keras_resnets.export import runners
+
+    made = interpreter.Interpreter(model_content=content, num_threads=threads)
+    made.allocate_tensors()
+    details = made.get_input_details()[0]
+    made.set_tensor(details["index"], runners.quantize(picture, details))
+    return made.invoke
+
+
+def measure(arguments):
+    from keras_resnets.export import runners
+    from keras_resnets.export import tflite
+    from keras_resnets.quiet import native_logs_hidden
+
+    pictures = tflite.default_pictures(SHAPE, count=arguments.calibration)
+    invokes, macs, pads = {}, {}, {}
+    with native_logs_hidden():
+        for name, make in networks().items():
+            count, contents = convert(make, pictures)
+            for form, content in contents.items():
+                key = f"{name}/{form}"
+                invokes[key] = interpreter(content, pictures[:1], arguments.threads)
+                macs[key] = count
+                pads[key] = runners.operators(content).get("PAD", 0)
+        common.interleave(invokes, rounds=3)
+        times = common.interleave(invokes, arguments.rounds)
+    return {
+        name: {
+            "giga_macs": macs[name] / 1e9,
+            "pads": pads[name],
+            "best_ms": 1e3 * min(times[name]),
+            "median_ms": 1e3 * statistics.median(times[name]),
+        }
+        for name in invokes
+    }
+
+
+def main():
+    parser = common.parser(__doc__, rounds=60)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--calibration", type=int, default=4, help="pictures")
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    found = measure(arguments)
+    rows = [
+        (
+            name,
+            f"{row['giga_macs']:.2f}",
+            row["pads"],
+            row["best_ms"],
+            row["median_ms"],
+        )
+        for name, row in found.items()
+    ]
+    common.show(("file", "GMACs", "PADs", "best ms", "median ms"), rows)
+    rows, ratios = [], {}
+    for ours, other, limit in PAIRS:
+        best, median = (
+            found[ours][key] / found[other][key] for key in ("best_ms", "median_ms")
+        )
+        cells = (
+            common.target(best, limit, at_most=True)
+            if limit
+            else (f"{best:.2f}x", "", "")
+        )
+        rows.append((f"{ours} / {other}", *cells, f"{median:.2f}x"))
+        ratios[f"{ours} / {other}"] = best
+    for name in ("ours/resnet50", "ours/resnet50v1", "keras.applications/resnet50"):
+        best, median = (
+            found[f"{name}/float32"][key] / found[f"{name}/int8"][key]
+            for key in ("best_ms", "median_ms")
+        )
+        cells = (
+            common.target(best, 3, at_most=False)
+            if name == "ours/resnet50"
+            else (f"{best:.2f}x", "", "")
+        )
+        rows.append((f"{name}: float32 / int8", *cells, f"{median:.2f}x"))
+        ratios[f"{name}: float32 / int8"] = best
+    common.show(("latencies", "of the best", "target", "", "of the medians"), rows)
+    common.write(arguments.json, {"files": found, "ratios": ratios})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What all tests share: quiet logs, seeds, a fresh Keras session, the shared data."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def fresh_session():
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(7)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data; absent for a user of the published package."""
+    folder = pathlib.Path(
+        os.environ.get("KERAS_RESNETS_DATA", ROOT.parent / "shared/data")
+    )
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder} (set KERAS_RESNETS_DATA)")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of small made-up photos, for tests that must run everywhere."""
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(6):
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype="uint8")
+        Image.fromarray(coarse).resize((80, 60), Image.Resampling.BICUBIC).save(
+            folder / f"{index}.png"
+        )
+    return folder
