@@ -47,22 +47,21 @@ def seconds(call):
     return time.perf_counter() - start
 
 
-def interleave(contestants, rounds, runs=1):
+def interleave(contestants, rounds):
     """Times every contestant once in each round, so that all share the noise.
 
     Args:
         contestants: callables by name.
         rounds: how often each has its turn.
-        runs: calls in one turn.
 
     Returns:
         The wall times of each, by name.
     """
-    times = {name: [] for name in contestants}
+    found = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, call in contestants.items():
-            times[name] += [seconds(call) for _ in range(runs)]
-    return times
+            found[name].append(seconds(call))
+    return found
 
 
 class Worker:
@@ -109,15 +108,21 @@ def serve(step):
         print(json.dumps({"best": best}), flush=True)
 
 
+def times(ratio):
+    """A ratio as text, with digits enough to tell it from its target."""
+    return f"{ratio:.3f}x" if ratio < 10 else f"{ratio:.1f}x"
+
+
 def target(value, limit, at_most, unit="x"):
     """A table's last cells for a figure with a target: (figure, target, verdict)."""
     if value is None:
         return ("-", "", "skipped")
     reached = value <= limit if at_most else value >= limit
     sign = "<=" if at_most else ">="
-    spaced = f" {unit}" if unit != "x" else unit
     verdict = "reached" if reached else "MISSED"
-    return (f"{value:.3g}{spaced}", f"{sign} {limit:g}{spaced}", verdict)
+    if unit == "x":
+        return (times(value), f"{sign} {limit:g}x", verdict)
+    return (f"{value:.3g} {unit}", f"{sign} {limit:g} {unit}", verdict)
 
 
 def show(headers, rows):

@@ -17,12 +17,7 @@ import statistics
 import common
 
 SHAPE = (224, 224, 3)
-PAIRS = (
-    ("ours/resnet50/int8", "keras.applications/resnet50/int8", 1.05),
-    ("ours/resnet50v1/int8", "keras.applications/resnet50/int8", None),
-    ("ours/resnet50/float32", "keras.applications/resnet50/float32", None),
-    ("ours/resnet50v1/float32", "keras.applications/resnet50/float32", None),
-)
+STOCK = "keras.applications/resnet50"
 
 
 def networks():
@@ -33,9 +28,7 @@ def networks():
     return {
         "ours/resnet50": lambda: keras_resnets.create_model("resnet50"),
         "ours/resnet50v1": lambda: keras_resnets.create_model("resnet50v1"),
-        "keras.applications/resnet50": lambda: keras.applications.ResNet50(
-            weights=None
-        ),
+        STOCK: lambda: keras.applications.ResNet50(weights=None),
     }
 
 
@@ -95,9 +88,20 @@ def measure(arguments):
             "pads": pads[name],
             "best_ms": 1e3 * min(times[name]),
             "median_ms": 1e3 * statistics.median(times[name]),
+            "ms": [1e3 * seconds for seconds in times[name]],
         }
         for name in invokes
     }
+
+
+def compare(found, label, over, under, **limit):
+    """A table's row for the latency of `over` in units of that of `under`."""
+    best = found[over]["best_ms"] / found[under]["best_ms"]
+    cells = common.target(best, **limit) if limit else (common.times(best), "", "")
+    # Within a round both were disturbed alike.
+    rounds = zip(found[over]["ms"], found[under]["ms"], strict=True)
+    paired = statistics.median(a / b for a, b in rounds)
+    return (label, *cells, common.times(paired))
 
 
 def main():
@@ -107,42 +111,26 @@ def main():
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     found = measure(arguments)
+    columns = ("pads", "best_ms", "median_ms")
     rows = [
-        (
-            name,
-            f"{row['giga_macs']:.2f}",
-            row["pads"],
-            row["best_ms"],
-            row["median_ms"],
-        )
+        (name, f"{row['giga_macs']:.2f}", *(row[column] for column in columns))
         for name, row in found.items()
     ]
     common.show(("file", "GMACs", "PADs", "best ms", "median ms"), rows)
-    rows, ratios = [], {}
-    for ours, other, limit in PAIRS:
-        best, median = (
-            found[ours][key] / found[other][key] for key in ("best_ms", "median_ms")
-        )
-        cells = (
-            common.target(best, limit, at_most=True)
-            if limit
-            else (f"{best:.2f}x", "", "")
-        )
-        rows.append((f"{ours} / {other}", *cells, f"{median:.2f}x"))
-        ratios[f"{ours} / {other}"] = best
-    for name in ("ours/resnet50", "ours/resnet50v1", "keras.applications/resnet50"):
-        best, median = (
-            found[f"{name}/float32"][key] / found[f"{name}/int8"][key]
-            for key in ("best_ms", "median_ms")
-        )
-        cells = (
-            common.target(best, 3, at_most=False)
-            if name == "ours/resnet50"
-            else (f"{best:.2f}x", "", "")
-        )
-        rows.append((f"{name}: float32 / int8", *cells, f"{median:.2f}x"))
-        ratios[f"{name}: float32 / int8"] = best
-    common.show(("latencies", "of the best", "target", "", "of the medians"), rows)
+    rows = []
+    for form in ("int8", "float32"):
+        for name in ("resnet50", "resnet50v1"):
+            judged = (form, name) == ("int8", "resnet50")
+            limit = {"limit": 1.05, "at_most": True} if judged else {}
+            over, under = f"ours/{name}/{form}", f"{STOCK}/{form}"
+            rows.append(compare(found, f"{over} / {STOCK}", over, under, **limit))
+    for name in ("ours/resnet50", "ours/resnet50v1", STOCK):
+        limit = {"limit": 3, "at_most": False} if name == "ours/resnet50" else {}
+        label = f"{name}: float32 / int8"
+        rows.append(compare(found, label, f"{name}/float32", f"{name}/int8", **limit))
+    headers = ("latencies", "of the best", "target", "", "median of the rounds")
+    common.show(headers, rows)
+    ratios = {label: float(best.rstrip("x")) for label, best, *_ in rows}
     common.write(arguments.json, {"files": found, "ratios": ratios})
 
 

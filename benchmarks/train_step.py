@@ -99,13 +99,13 @@ def measure(arguments):
             workers.append(common.Worker(__file__, f"torchvision/{name}", torch_python))
     # The first steps trace, compile and choose kernels.
     alive = [worker for worker in workers if worker.ask(2) is not None]
-    best = {worker.name: [] for worker in workers}
+    times = {worker.name: [] for worker in workers}
     for _ in range(arguments.rounds):
         for worker in alive:
-            best[worker.name].append(worker.ask(arguments.steps))
+            times[worker.name].append(worker.ask(arguments.steps))
     for worker in workers:
         worker.close()
-    best = {name: min(times) if times else None for name, times in best.items()}
+    best = {name: min(found, default=None) for name, found in times.items()}
     if not arguments.skip_keras_conv:
         worker = common.Worker(__file__, f"keras-conv/{MODELS[1]}")
         worker.ask(1)
@@ -125,23 +125,25 @@ def main():
         work(arguments.worker)
         return
     best = measure(arguments)
-    rows, figures = [], {}
+    rows, ratios = [], {}
     for name in MODELS:
+        if best[f"ours/{name}"] is None:
+            raise SystemExit(f"see why: echo 1 | train_step.py --worker ours/{name}")
         ours = BATCH / best[f"ours/{name}"]
         for kind, limit in (("torchvision", 0.9), ("keras-conv", 20)):
-            other = best.get(f"{kind}/{name}")
-            speed = BATCH / other if other else None
-            if speed is None and (kind == "keras-conv" or name != MODELS[0]):
+            key = f"{kind}/{name}"
+            if key not in best:
                 continue
+            speed = BATCH / best[key] if best[key] else None
             ratio = ours / speed if speed else None
             cells = common.target(ratio, limit, at_most=False)
-            rows.append((name, round(ours, 2), kind, speed, *cells))
-            figures[f"{name}/{kind}"] = {"ours": ours, "other": speed, "ratio": ratio}
+            rows.append((name, ours, kind, speed, *cells))
+            ratios[key] = ratio
     if not any(key.startswith("torchvision/") and best[key] for key in best):
-        print("torchvision skipped: give its interpreter as --torch-python PATH\n")
+        print("torchvision skipped: name an interpreter that has it: --torch-python\n")
     headers = ("network", "ours", "against", "pictures/s", "ratio", "target", "")
     common.show(headers, rows)
-    common.write(arguments.json, {"best_seconds": best, "ratios": figures})
+    common.write(arguments.json, {"best_seconds": best, "ratios": ratios})
 
 
 if __name__ == "__main__":

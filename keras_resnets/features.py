@@ -79,8 +79,9 @@ def feature_extractor(model, names=None):
     Example:
         >>> import keras_resnets
         >>> model = keras_resnets.create_model("resnet20")
-        >>> feature_extractor(model, ["stage2"]).output_shape
-        {'stage2': (None, 16, 16, 32)}
+        >>> maps = feature_extractor(model, ["stage2"])(keras.ops.ones((1, 32, 32, 3)))
+        >>> tuple(maps["stage2"].shape)
+        (1, 16, 16, 32)
     """
     known = endpoints(model)
     if isinstance(names, str):

@@ -42,7 +42,7 @@ class Conv2D(keras.layers.Conv2D):
     Example:
         >>> import keras
         >>> layer = Conv2D(64, 3, padding="same", groups=32)
-        >>> layer(keras.ops.ones((1, 8, 8, 64))).shape
+        >>> tuple(layer(keras.ops.ones((1, 8, 8, 64))).shape)
         (1, 8, 8, 64)
     """
 
@@ -70,7 +70,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Example:
         >>> import keras
-        >>> BatchNormalization()(keras.ops.ones((2, 4, 4, 8)), training=True).shape
+        >>> tuple(BatchNormalization()(keras.ops.ones((2, 4, 4, 8)), training=True).shape)
         (2, 4, 4, 8)
     """
 
@@ -113,7 +113,7 @@ class IdentityPadShortcut(keras.layers.Layer):
 
     Example:
         >>> import keras
-        >>> IdentityPadShortcut(32, strides=2)(keras.ops.ones((1, 8, 8, 16))).shape
+        >>> tuple(IdentityPadShortcut(32, strides=2)(keras.ops.ones((1, 8, 8, 16))).shape)
         (1, 4, 4, 32)
     """
 
@@ -184,7 +184,7 @@ class StochasticDepth(keras.layers.Layer):
 
     Example:
         >>> import keras
-        >>> StochasticDepth(0.5)(keras.ops.ones((4, 2, 2, 8)), training=False).shape
+        >>> tuple(StochasticDepth(0.5)(keras.ops.ones((4, 2, 2, 8)), training=False).shape)
         (4, 2, 2, 8)
     """
 

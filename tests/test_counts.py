@@ -1,4 +1,4 @@
-"""Every figure of `published.csv`, derived anew; the table against everything it must equal."""
+"""Every figure of `published.csv`, derived anew from the built networks."""
 
 import csv
 
@@ -47,7 +47,7 @@ def test_every_variant_has_figures_and_every_row_a_variant():
 
 
 def test_reference_table_is_carried_over_whole(shared_data):
-    """Every row that was handed to the project stands in `published.csv`, figure by figure."""
+    """Every row that was handed to the project stands in `published.csv`."""
     ours = {}
     for row in ROWS:
         figures = tuple(

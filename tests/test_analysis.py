@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+from helpers import KINDS
+from helpers import noise
+from helpers import small_model
+
+import keras_resnets
+from keras_resnets import InvalidArgument
+from keras_resnets.analysis import analyze
+
+
+def test_resnet50_by_the_published_figures():
+    found = analyze(keras_resnets.ResNet50(kernel_initializer="zeros"))
+    assert round(found.macs / 1e9, 3) == 4.089
+    assert found.output_stride == 32
+    # timm's benchmark: 11.11 M activations for resnet50 at 224.
+    assert round(found.activations / 1e6, 2) == 11.11
+    # Araujo et al. 2019 (distill.pub/2019/computing-receptive-fields): 483 with the
+    # stride in the first 1x1, 427 with it in the 3x3.
+    assert found.receptive_field == 427
+    v1 = analyze(keras_resnets.ResNet50V1(kernel_initializer="zeros"))
+    assert v1.receptive_field == 483
+
+
+def test_size_scales_the_macs_and_is_needed_where_open():
+    model = keras_resnets.create_model("resnet20", input_shape=(None, None, 3))
+    with pytest.raises(InvalidArgument, match="input size is open"):
+        analyze(model)
+    small, large = analyze(model, (32, 32, 3)), analyze(model, (64, 64, 3))
+    dense = 64 * 10
+    assert large.macs - dense == 4 * (small.macs - dense)
+    with pytest.raises(InvalidArgument, match="must fit"):
+        analyze(keras_resnets.create_model("resnet20"), (64, 64, 3))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_receptive_field_and_stride_are_what_gradients_see(kind):
+    """The input pixels that the centre of the map depends on, by differentiation."""
+    model = small_model(kind, include_top=False)
+    size = 129
+    found = analyze(model, (size, size, 3))
+    import tensorflow as tf
+
+    image = tf.Variable(noise(1, size, size, 3))
+    with tf.GradientTape() as tape:
+        maps = model(image, training=False)
+        centre = tf.reduce_sum(
+            tf.square(maps[0, maps.shape[1] // 2, maps.shape[2] // 2])
+        )
+    gradient = np.asarray(tape.gradient(centre, image))
+    seen = np.flatnonzero(np.abs(gradient).sum(axis=(0, 2, 3)))
+    assert seen[-1] - seen[0] + 1 <= found.receptive_field
+    # Holes of dilation, ReLU's zeros and lost maxima may leave the very edge dark.
+    assert seen[-1] - seen[0] + 1 >= found.receptive_field - 2 * found.output_stride - 2
+    assert (
+        maps.shape[1] == -(-size // int(found.output_stride)) or kind == "darknet_plain"
+    )
+
+
+def test_any_keras_model_nested_shared_and_other_layers():
+    backbone = keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 3, padding="same")],
+        name="body",
+    )
+    image = keras.Input((16, 16, 3))
+    x = backbone(image)
+    shared = keras.layers.Conv2D(8, 1)
+    x = shared(keras.layers.ReLU()(shared(x)))
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)
+    x = keras.layers.SeparableConv2D(4, 3, padding="same")(x)
+    x = keras.layers.Conv2DTranspose(4, 2, strides=2)(x)
+    x = keras.layers.Flatten()(x * 2.0)
+    model = keras.Model(image, keras.layers.Dense(5)(x))
+    found = analyze(model)
+    expected = (
+        16 * 16 * 8 * 27
+        + 2 * 16 * 16 * 8 * 8
+        + 8 * 8 * 8 * 9
+        + 8 * 8 * (9 * 8 + 8 * 4)
+        + 8 * 8 * 4 * 4 * 4
+        + 16 * 16 * 4 * 5
+    )
+    assert found.macs == expected
+    assert found.total_params == model.count_params()
+    assert sum(layer.total_params for layer in found.layers) == model.count_params()
+    assert found.layers[0].name.startswith("body/")
+    assert not found.uncounted
+
+
+def test_unknown_weights_are_named_not_guessed():
+    image = keras.Input((4, 8))
+    x = keras.layers.MultiHeadAttention(2, 4, name="attention")(image, image)
+    assert analyze(keras.Model(image, x)).uncounted == ("attention",)
+
+
+def test_what_cannot_be_analysed():
+    with pytest.raises(InvalidArgument, match="functional or Sequential"):
+        analyze(keras.Sequential([keras.layers.Dense(3)]))
+    two = [keras.Input((3,)), keras.Input((3,))]
+    with pytest.raises(InvalidArgument, match="one input"):
+        analyze(keras.Model(two, keras.layers.Add()(two)))

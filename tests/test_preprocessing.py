@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_resnets import InvalidArgument
+from keras_resnets import get_architecture
+from keras_resnets import preprocess_input
+from keras_resnets import preprocessing
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype("uint8")
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+FORMULAS = {
+    "torch": lambda x: (x / 255 - MEAN) / STD,
+    "tf": lambda x: x / 127.5 - 1,
+    "caffe": lambda x: x[..., ::-1] - np.array([103.939, 116.779, 123.68]),
+    "darknet": lambda x: x / 255,
+    "raw": lambda x: x,
+    "cifar": lambda x: (
+        (x / 255 - np.array([0.4914, 0.4822, 0.4465]))
+        / np.array([0.2470, 0.2435, 0.2616])
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", sorted(preprocessing.MODES))
+def test_formulas_for_arrays_tensors_and_layouts(mode):
+    import tensorflow as tf
+
+    before = PIXELS.copy()
+    expected = FORMULAS[mode](PIXELS.astype("float64"))
+    ours = preprocess_input(PIXELS, mode)
+    assert ours.dtype == np.float32 and isinstance(ours, np.ndarray)
+    np.testing.assert_allclose(ours, expected, atol=2e-5)
+    np.testing.assert_array_equal(PIXELS, before)
+    tensor = preprocess_input(tf.constant(PIXELS), mode)
+    np.testing.assert_allclose(np.asarray(tensor), expected, atol=2e-5)
+    first = preprocess_input(PIXELS.transpose(0, 3, 1, 2), mode, "channels_first")
+    np.testing.assert_allclose(first.transpose(0, 2, 3, 1), expected, atol=2e-5)
+    np.testing.assert_allclose(
+        preprocess_input(PIXELS[0], mode), expected[0], atol=2e-5
+    )
+
+
+def test_agrees_with_keras_applications():
+    import keras
+
+    for mode in ("torch", "tf", "caffe"):
+        theirs = keras.applications.imagenet_utils.preprocess_input(
+            PIXELS.astype("float32"), mode=mode
+        )
+        np.testing.assert_allclose(preprocess_input(PIXELS, mode), theirs, atol=2e-5)
+
+
+def test_bad_modes_and_shapes():
+    with pytest.raises(InvalidArgument, match="mode must be one of"):
+        preprocess_input(PIXELS, "pytorch")
+    with pytest.raises(InvalidArgument, match="3 channels"):
+        preprocess_input(PIXELS[..., :1])
+
+
+def test_centre_crop_and_letterbox():
+    wide = Image.fromarray(np.tile(np.arange(200, dtype="uint8"), (100, 1))).convert(
+        "RGB"
+    )
+    crop = preprocessing.Preprocessing("raw", (50, 50), 0.5)(wide)
+    # 100 x 200 stays as it is at 50 / 0.5 = 100; columns 75 to 124 are the centre.
+    np.testing.assert_array_equal(crop[0, :, 0], np.arange(75, 125))
+    boxed = preprocessing.Preprocessing("raw", (100, 100), 1.0, letterbox=True)(wide)
+    assert (boxed[:25] == 127).all() and (boxed[75:] == 127).all()
+    assert not (boxed[26:74] == 127).all()
+
+
+def test_default_of_a_variant():
+    wanted = preprocessing.for_architecture(get_architecture("darknet53"))
+    assert (wanted.mode, wanted.size, wanted.letterbox) == ("darknet", (256, 256), True)
+    wanted = preprocessing.for_architecture(get_architecture("resnet50"), (192, 160))
+    assert (wanted.mode, wanted.size, wanted.crop_fraction) == (
+        "torch",
+        (192, 160),
+        0.875,
+    )
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "CMYK", "I;16", "LA", "F"])
+def test_pictures_of_every_mode(mode, tmp_path):
+    grey = np.linspace(0, 255, 40 * 30).reshape(30, 40).astype("uint8")
+    suffix = "tif" if mode in ("CMYK", "F", "I;16") else "png"
+    path = tmp_path / f"picture.{suffix}"
+    if mode == "I;16":
+        picture = Image.fromarray(grey.astype("uint16") * 257)
+    else:
+        picture = Image.fromarray(grey).convert("RGB" if mode == "CMYK" else mode)
+        picture = picture.convert(mode)
+    picture.save(path)
+    wanted = preprocessing.Preprocessing("raw", (30, 40), 1.0)
+    loaded = preprocessing.load_picture(path, wanted)
+    assert loaded.shape == (30, 40, 3)
+    if mode != "1":
+        np.testing.assert_allclose(loaded[..., 0], grey, atol=2)
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    picture = Image.fromarray(np.zeros((20, 40, 3), "uint8"))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "rotated.jpg", exif=exif)
+    wanted = preprocessing.Preprocessing("raw", (40, 20), 1.0, letterbox=True)
+    # Turned upright it fills the whole of a portrait box.
+    assert preprocessing.load_picture(tmp_path / "rotated.jpg", wanted).max() < 5
+
+
+def test_folders(photos):
+    wanted = preprocessing.Preprocessing("torch", (32, 32))
+    pictures, skipped = preprocessing.load_folder(photos, wanted)
+    assert pictures.shape == (6, 32, 32, 3) and not skipped
+    few, _ = preprocessing.load_folder(photos, wanted, limit=3, seed=1)
+    again, _ = preprocessing.load_folder(photos, wanted, limit=3, seed=1)
+    other, _ = preprocessing.load_folder(photos, wanted, limit=3, seed=2)
+    np.testing.assert_array_equal(few, again)
+    assert few.shape[0] == 3 and not np.array_equal(few, other)
+    whole = (photos / "0.png").read_bytes()
+    (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.png").write_text("no picture")
+    pictures, skipped = preprocessing.load_folder(photos, wanted)
+    assert len(pictures) == 6 and skipped == ["broken.png", "empty.jpg", "text.png"]
+
+
+def test_folders_that_cannot_be_used(tmp_path):
+    wanted = preprocessing.Preprocessing()
+    with pytest.raises(InvalidArgument, match="there is no folder"):
+        preprocessing.load_folder(tmp_path / "missing", wanted)
+    with pytest.raises(InvalidArgument, match="holds no pictures"):
+        preprocessing.load_folder(tmp_path, wanted)
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(InvalidArgument, match="none of the 1 pictures"):
+        preprocessing.load_folder(tmp_path, wanted)
+    with pytest.raises(InvalidArgument, match="there is no picture"):
+        preprocessing.load_picture(tmp_path / "b.png", wanted)

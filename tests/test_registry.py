@@ -1,0 +1,114 @@
+import pytest
+
+import keras_resnets
+from keras_resnets import InvalidArgument
+from keras_resnets import WeightsError
+
+
+def test_listing():
+    names = keras_resnets.list_models()
+    assert len(names) == len(set(names)) >= 95
+    assert keras_resnets.list_models("drn_c_*") == ["drn_c_26", "drn_c_42", "drn_c_58"]
+    assert keras_resnets.list_models(family="darknet") == ["darknet19", "darknet53"]
+    assert keras_resnets.list_models("nothing") == []
+    with pytest.raises(InvalidArgument, match="family must be one of"):
+        keras_resnets.list_models(family="vgg")
+
+
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("resnet51", "resnet50"),
+        ("resnext50_32x4", "resnext50_32x4d"),
+        ("darknet-52", "darknet53"),
+        ("wideresnet50_2", "wide_resnet50_2"),
+        ("drn_c_27", "drn_c_26"),
+    ],
+)
+def test_unknown_names_get_the_nearest(name, near):
+    with pytest.raises(InvalidArgument, match=f"unknown model.*{near}"):
+        keras_resnets.create_model(name)
+    with pytest.raises(InvalidArgument, match="must be a string"):
+        keras_resnets.create_model(50)
+
+
+@pytest.mark.parametrize(
+    "name, rule, near",
+    [
+        ("wrn_27_10", r"6n\+4", "28"),
+        ("wrn_3_1", r"6n\+4", "10"),
+        ("cifar_resnet21", r"6n\+2", "20"),
+        ("cifar_resnet54v2", r"6n\+2", "56"),
+        ("resnext30_8x64d", r"9n\+2", "29"),
+    ],
+)
+def test_wrong_depths_get_the_nearest(name, rule, near):
+    with pytest.raises(InvalidArgument, match=f"{rule}.*the nearest is {near}"):
+        keras_resnets.create_model(name)
+
+
+def test_open_families_and_aliases():
+    assert keras_resnets.get_architecture("wrn_34_6").depths == (5, 5, 5)
+    assert keras_resnets.get_architecture("WRN-34-6").widen_factor == 6
+    assert keras_resnets.get_architecture("resnext50_16x8d").cardinality == 16
+    assert keras_resnets.get_architecture("cifar_resnet26").depths == (4, 4, 4)
+    same = keras_resnets.get_architecture("resnext50")
+    assert same == keras_resnets.get_architecture("resnext50_32x4d")
+    assert keras_resnets.create_model("wrn_16_1").count_params() == 175_994 + 688 + 64
+    info = keras_resnets.model_info("wrn_34_6")
+    assert info.trainable_params is None and info.input_size == 32
+
+
+def test_arguments_in_keras_applications_order():
+    model = keras_resnets.ResNet18(
+        False, None, None, (64, 64, 3), "avg", 7, None, "body"
+    )
+    assert model.output_shape == (None, 512) and model.name == "body"
+
+
+def test_weights_go_through_both_formats(tmp_path):
+    import numpy as np
+
+    model = keras_resnets.create_model("resnet20", classes=7)
+    model.save_weights(tmp_path / "a.weights.h5")
+    model.save(tmp_path / "a.keras")
+    for name in ("a.weights.h5", "a.keras"):
+        loaded = keras_resnets.create_model(
+            "resnet20", classes=7, weights=tmp_path / name, name="x"
+        )
+        for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_of_another_network_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    model = keras_resnets.create_model("resnet20")
+    (model.save if suffix == ".keras" else model.save_weights)(path)
+    for name, options in (
+        ("resnet32", {}),
+        ("resnet20", {"classes": 11}),
+        ("resnet8", {}),
+        ("resnet20", {"include_top": False}),
+        ("resnet20v2", {}),
+    ):
+        with pytest.raises(WeightsError, match="does not fit") as caught:
+            keras_resnets.create_model(name, weights=path, **options)
+        assert "\n" not in str(caught.value)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError):
+        keras_resnets.create_model("resnet20", weights=path)
+    path.write_bytes(b"")
+    with pytest.raises(WeightsError):
+        keras_resnets.create_model("resnet20", weights=path)
+
+
+def test_weights_argument_is_checked_before_building(tmp_path):
+    for weights, words in (
+        ("imagenet", "ending in"),
+        (tmp_path / "missing.keras", "there is no file"),
+        (3, "None or a path"),
+    ):
+        with pytest.raises(WeightsError, match=words):
+            keras_resnets.ResNet50(weights=weights)

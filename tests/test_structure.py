@@ -1,0 +1,271 @@
+"""What counts cannot tell: strides, dilations, projections, endpoints; imports."""
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import keras_resnets
+from keras_resnets import models
+from keras_resnets import registry
+from keras_resnets import variants
+from keras_resnets.walk import walk
+
+PACKAGE = pathlib.Path(keras_resnets.__file__).parent
+
+
+def convs(name, **axes):
+    """(layer name, kernel, stride, dilation, groups) of the built network."""
+    model = keras_resnets.create_model(name, kernel_initializer="zeros", **axes)
+    return {
+        layer.name: (
+            layer.kernel_size[0],
+            layer.strides[0],
+            layer.dilation_rate[0],
+            layer.groups,
+        )
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
+
+
+def strided(name, **axes):
+    """Names of convolutions with a stride, without the stem and the shortcuts."""
+    return [
+        layer
+        for layer, (_, stride, _, _) in convs(name, **axes).items()
+        if stride > 1 and "shortcut" not in layer and "stem" not in layer
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        (
+            "resnet18",
+            ["stage2_block1_conv1", "stage3_block1_conv1", "stage4_block1_conv1"],
+        ),
+        (
+            "resnet50",
+            ["stage2_block1_conv2", "stage3_block1_conv2", "stage4_block1_conv2"],
+        ),
+        (
+            "resnet50v1",
+            ["stage2_block1_conv1", "stage3_block1_conv1", "stage4_block1_conv1"],
+        ),
+        (
+            "resnet50v2",
+            ["stage2_block1_conv2", "stage3_block1_conv2", "stage4_block1_conv2"],
+        ),
+        (
+            "resnet50v2_keras",
+            ["stage1_block3_conv2", "stage2_block4_conv2", "stage3_block6_conv2"],
+        ),
+        ("resnet164v2", ["stage2_block1_conv1", "stage3_block1_conv1"]),
+        ("resnet164", ["stage2_block1_conv2", "stage3_block1_conv2"]),
+        ("wrn_16_4", ["stage2_block1_conv1", "stage3_block1_conv1"]),
+        ("darknet53", [f"stage{n}_downsample_conv" for n in range(1, 6)]),
+        ("darknet19", []),
+        ("drn_a_18", ["stage2_block1_conv1"]),
+        ("drn_c_26", [f"stage{n}_block1_conv1" for n in (2, 3, 4)]),
+        (
+            "drn_d_54",
+            ["stage2_block1_conv1", "stage3_block1_conv2", "stage4_block1_conv2"],
+        ),
+    ],
+)
+def test_where_the_strides_sit(name, expected):
+    assert strided(name) == expected
+
+
+def dilations(name, **axes):
+    """Dilation of every 3x3, by stage."""
+    found = {}
+    for layer, (kernel, _, dilation, _) in convs(name, **axes).items():
+        if kernel == 3 and layer.startswith("stage"):
+            found.setdefault(layer.split("_")[0], []).append(dilation)
+    return list(found.values())
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("drn_a_18", [[1] * 4, [1] * 4, [1, 1, 2, 2], [1, 1, 4, 4]]),
+        ("drn_a_50", [[1] * 3, [1] * 4, [1, 2, 2, 2, 2, 2], [1, 4, 4]]),
+        (
+            "drn_c_26",
+            [[1] * 2, [1] * 2, [1] * 4, [1] * 4, [2] * 4, [4] * 4, [2] * 2, [1] * 2],
+        ),
+        (
+            "drn_c_58",
+            [[1] * 2, [1] * 2, [1] * 3, [1] * 4, [2] * 6, [4] * 3, [2] * 2, [1] * 2],
+        ),
+        ("drn_d_22", [[1], [1], [1] * 4, [1] * 4, [2] * 4, [4] * 4, [2], [1]]),
+    ],
+)
+def test_dilated_residual_networks(name, expected):
+    assert dilations(name) == expected
+
+
+def test_output_stride_of_torchvision():
+    # torchvision's replace_stride_with_dilation=[False, True, True].
+    assert dilations("resnet50", output_stride=8)[2:] == [[1] + [2] * 5, [2, 4, 4]]
+    assert dilations("resnet50", output_stride=16)[3] == [1, 2, 2]
+    assert dilations("resnet18", output_stride=8)[2:] == [[1, 2, 2, 2], [2, 4, 4, 4]]
+
+
+def projections(name, **axes):
+    return [
+        layer.removesuffix("_shortcut_conv")
+        for layer in convs(name, **axes)
+        if layer.endswith("_shortcut_conv")
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, axes, expected",
+    [
+        ("resnet18", {}, [f"stage{n}_block1" for n in (2, 3, 4)]),
+        ("resnet50", {}, [f"stage{n}_block1" for n in (1, 2, 3, 4)]),
+        ("resnet50", {"shortcut_type": "A"}, []),
+        ("resnet18v2", {}, [f"stage{n}_block1" for n in (2, 3, 4)]),
+        ("resnet50v2_keras", {}, [f"stage{n}_block1" for n in (1, 2, 3, 4)]),
+        ("resnet20", {}, []),
+        ("resnet164v2", {}, [f"stage{n}_block1" for n in (1, 2, 3)]),
+        ("wrn_16_4", {}, [f"stage{n}_block1" for n in (1, 2, 3)]),
+        ("darknet53", {}, []),
+        ("drn_c_26", {}, [f"stage{n}_block1" for n in (2, 3, 4, 5, 6)]),
+        ("plain34", {}, []),
+    ],
+)
+def test_which_units_project(name, axes, expected):
+    assert projections(name, **axes) == expected
+
+
+@pytest.mark.parametrize(
+    "name, shapes",
+    [
+        ("resnet50", {"stem": (112, 64), "stage1": (56, 256), "stage4": (7, 2048)}),
+        ("resnet34", {"stem": (112, 64), "stage2": (28, 128), "features": (7, 512)}),
+        (
+            "resnet50v2_keras",
+            {"stage1": (28, 256), "stage3": (7, 1024), "stage4": (7, 2048)},
+        ),
+        ("darknet53", {"stem": (256, 32), "stage1": (128, 64), "stage5": (8, 1024)}),
+        ("drn_c_26", {"stem": (224, 16), "stage3": (56, 64), "stage8": (28, 512)}),
+        ("wrn_28_10", {"stem": (32, 16), "stage1": (32, 160), "stage3": (8, 640)}),
+        ("resnext29_8x64d", {"stage1": (32, 256), "stage3": (8, 1024)}),
+    ],
+)
+def test_endpoint_shapes(name, shapes):
+    model = keras_resnets.create_model(name, kernel_initializer="zeros")
+    found = keras_resnets.endpoints(model)
+    for endpoint, (side, channels) in shapes.items():
+        assert found[endpoint].shape == (None, side, side, channels), endpoint
+
+
+def weighted_layers(name):
+    """Depth as the papers count it: convolutions in the trunk's main path, and the head."""
+    architecture = registry.get_architecture(name)
+    stem = 3 if architecture.stem_type.startswith("deep") else 1
+    main = sum(
+        len(unit.convs) for stage in walk(architecture) for unit in stage.units
+    ) + sum(
+        stage.transition is not None
+        for stage in walk(architecture)
+        if architecture.transition == "conv"
+    )
+    return stem + main + 1
+
+
+@pytest.mark.parametrize("name", list(variants.VARIANTS))
+def test_the_name_counts_the_weighted_layers(name):
+    depth = int(re.search(r"\d+", name.removeprefix("drn_")).group())
+    counted = weighted_layers(name)
+    if re.fullmatch(r"resnex?t\d+[cd](_.*)?", name):
+        counted -= 2  # two more convolutions in the deep stem
+    if name.startswith("wrn"):
+        counted += 2  # WRN counts the two projections of stages that also subsample
+    assert counted == depth
+
+
+def test_doors_and_table_are_one_to_one():
+    doors = {name: getattr(models, name).variant for name in models.__all__}
+    aliases = {"ResNeXt50", "ResNeXt101", "ResNeXt152"}
+    named = {name: row for name, row in doors.items() if name not in aliases}
+    assert sorted(named.values()) == sorted(variants.VARIANTS)
+    for name, row in named.items():
+        assert name.lower().replace("_", "") == row.lower().replace("_", ""), name
+        assert getattr(keras_resnets, name) is getattr(models, name)
+        function = getattr(models, name)
+        assert function.__name__ == name
+        assert f"keras_resnets.{name}(" in function.__doc__
+    assert keras_resnets.ResNeXt50.variant == "resnext50_32x4d"
+
+
+# Which modules of the package a module may import; scripts and cli know everybody.
+ARROWS = {
+    "errors": set(),
+    "version": set(),
+    "architecture": {"errors"},
+    "walk": set(),
+    "variants": {"architecture", "errors"},
+    "registry": {"architecture", "builder", "errors", "variants", "weights"},
+    "layers": {"errors", "tensorflow_ops"},
+    "tensorflow_ops": set(),
+    "parts": {"layers"},
+    "blocks": {"walk"},
+    "builder": {"blocks", "errors", "parts", "walk"},
+    "models": {"models", "registry"},
+    "features": {"errors"},
+    "analysis": {"errors"},
+    "preprocessing": {"errors"},
+    "weights": {"errors"},
+    "export": {"errors", "export", "layers", "tensorflow_ops"},
+    "tables": {"walk"},
+    "console": {"export"},
+    "quiet": {"errors"},
+}
+
+
+def test_arrows_point_one_way():
+    for path in PACKAGE.rglob("*.py"):
+        module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if module in ("__init__", "__main__", "cli"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            words = node.module.split(".")
+            if words[0] != "keras_resnets":
+                continue
+            targets = (
+                [words[1]] if len(words) > 1 else [name.name for name in node.names]
+            )
+            for target in targets:
+                assert target in ARROWS[module], f"{path.name} imports {target}"
+
+
+def test_heavy_libraries_are_imported_inside_functions():
+    heavy = {"tensorflow", "torch", "jax", "onnx", "matplotlib", "PIL", "h5py"}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "tensorflow_ops.py":
+            continue
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in getattr(node, "names", [])]
+            source = getattr(node, "module", None) or ""
+            roots = {name.split(".")[0] for name in [*names, source]}
+            assert not roots & heavy, f"{path.name}: {roots & heavy}"
+
+
+def test_import_is_light_and_changes_no_environment():
+    script = (
+        "import os, sys; before = dict(os.environ); import keras_resnets;"
+        "heavy = {'tensorflow', 'torch', 'jax', 'onnx', 'PIL', 'scipy'} & set(sys.modules);"
+        "assert not heavy, heavy; assert dict(os.environ) == before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
