@@ -80,8 +80,8 @@ def to_tflite(
             `"dynamic"` (int8 weights, float activations) or `"int8"` (all integer).
         calibration: float32 pictures (count, height, width, channels), pre-processed
             as for training; `"int8"` takes its activation ranges from them.
-        pictures: the same, to compare with; by default four of `calibration`, and
-            four of seeded noise.
+        pictures: the same, to compare with; by default four of `calibration`, or
+            four of seeded noise where there is none.
         input_size: (height, width) where the model leaves them open.
         io_dtype: input and output of an `"int8"` file: `"int8"`, `"uint8"` or
             `"float32"`.
@@ -179,7 +179,7 @@ def _configure(converter, tf, quantize, calibration, io_dtype):
 
 
 def default_pictures(shape, calibration=None, count=4, seed=0):
-    """Pictures to compare with: some of the calibration's, and seeded noise."""
+    """Pictures to compare with: some of the calibration's, or seeded noise."""
     noise = np.random.default_rng(seed).standard_normal((count, *shape))
     noise = noise.astype("float32")
     # Noise lies outside the ranges that an integer file was calibrated for.

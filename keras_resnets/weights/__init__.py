@@ -2,11 +2,17 @@
 
 None (random values) or a file that this package wrote: `.weights.h5`
 (`model.save_weights`) or `.keras` (`model.save`). Loading is strict: every variable
-is set and every stored value used, or a `WeightsError` says what does not fit.
+is set and every stored value used, or a `WeightsError` says what does not fit. Only
+a `.keras` file tells how its layers are joined: two variants whose weights have the
+same shapes in the same order (`resnet20` and `resnet20v2`) take each other's
+`.weights.h5`, as everywhere in Keras.
 """
 
+import itertools
+import math
 import os
 import pathlib
+import warnings
 
 from keras_resnets.errors import WeightsError
 
@@ -49,9 +55,14 @@ def load_weights(model, path):
 
 def _load_h5(model, path):
     _check_same_size(model, path)
+    before = model.get_weights()
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that it finds no values for.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        model.set_weights(before)
         raise WeightsError(
             f"{path} does not fit {model.name}: {_first_line(error)}"
         ) from None
@@ -63,8 +74,10 @@ def _check_same_size(model, path):
 
     stored = []
 
-    def collect(_, item):
-        if isinstance(item, h5py.Dataset) and "seed_generator" not in item.name:
+    def collect(name, item):
+        if not isinstance(item, h5py.Dataset):
+            return
+        if not name.startswith("optimizer/") and "seed_generator" not in name:
             stored.append(item.size)
 
     try:
@@ -74,12 +87,11 @@ def _check_same_size(model, path):
         raise WeightsError(
             f"{path} is not an HDF5 file: {_first_line(error)}"
         ) from None
-    wanted = [w.shape for w in model.weights]
-    total = model.count_params()
-    if len(stored) < len(wanted) or sum(stored) < total:
+    wanted = [math.prod(weight.shape) for weight in model.weights]
+    if (len(stored), sum(stored)) != (len(wanted), sum(wanted)):
         raise WeightsError(
             f"{path} does not fit {model.name}: it holds {len(stored)} arrays with "
-            f"{sum(stored):,} values, the model needs {len(wanted)} with {total:,}"
+            f"{sum(stored):,} values, the model has {len(wanted)} with {sum(wanted):,}"
         )
 
 
@@ -93,22 +105,31 @@ def _load_keras(model, path):
         raise WeightsError(
             f"{path} is not a model of Keras 3: {_first_line(error)}"
         ) from None
-    theirs = [
-        (weight.path.split("/")[-1], tuple(weight.shape)) for weight in other.weights
-    ]
-    ours = [
-        (weight.path.split("/")[-1], tuple(weight.shape)) for weight in model.weights
-    ]
-    if theirs != ours:
-        difference = next(
-            (pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]),
-            (f"{len(theirs)} arrays", f"{len(ours)} arrays"),
-        )
-        raise WeightsError(
-            f"{path} does not fit {model.name}: it holds {difference[0]} where the "
-            f"model has {difference[1]}"
-        )
+    for theirs, ours in itertools.zip_longest(_outline(other), _outline(model)):
+        if theirs != ours:
+            raise WeightsError(
+                f"{path} does not fit {model.name}: it holds {theirs or 'no more'} "
+                f"where the model has {ours or 'no more'}"
+            )
     model.set_weights(other.get_weights())
+
+
+def _outline(model):
+    """What two models must share for the weights of one to mean the same in the other.
+
+    The kind and the place of every layer between image and output, and the shapes of
+    its weights; not the names, and not what only training uses.
+    """
+    import keras
+
+    from keras_resnets.layers import StochasticDepth
+
+    passed_over = (keras.layers.InputLayer, keras.layers.Dropout, StochasticDepth)
+    return [
+        (type(layer).__name__, *(tuple(weight.shape) for weight in layer.weights))
+        for layer in model.layers
+        if not isinstance(layer, passed_over)
+    ]
 
 
 def _first_line(error):
