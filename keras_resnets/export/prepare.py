@@ -62,11 +62,14 @@ def input_shape(model, size=None):
 
 
 def output_name(model):
-    """`predictions` behind a softmax or sigmoid, `logits` of a bare classifier."""
-    shape = model.outputs[0].shape
-    if len(shape) != 2:
-        return "features"
+    """`predictions` behind a softmax or sigmoid, `logits` of a bare classifier.
+
+    `features` otherwise: a feature map, or one that was pooled.
+    """
     last = model.layers[-1]
+    pools = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+    if len(model.outputs[0].shape) != 2 or isinstance(last, pools):
+        return "features"
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     return "predictions" if activation in ("softmax", "sigmoid") else "logits"
 

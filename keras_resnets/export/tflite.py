@@ -135,6 +135,9 @@ def convert(model, shape, quantize="none", calibration=None, io_dtype="int8"):
     """Bytes of the TFLite file for a float32 `model` at (height, width, channels).
 
     The batch is 1. Nothing is checked; `to_tflite` does that.
+
+    Raises:
+        ExportError: a network that TFLite's own operators cannot express.
     """
     import tensorflow as tf
 
@@ -154,7 +157,20 @@ def convert(model, shape, quantize="none", calibration=None, io_dtype="int8"):
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         _configure(converter, tf, quantize, calibration, io_dtype)
-        return converter.convert()
+        try:
+            return converter.convert()
+        except Exception as error:
+            raise ExportError(
+                f"TensorFlow's converter refused {model.name}: {_reason(error)}; "
+                "nothing was written"
+            ) from error
+
+
+def _reason(error):
+    """The one line of the converter's pages that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith("TF Select ops")]
+    return (telling or lines or [repr(error)])[0][:300]
 
 
 def _configure(converter, tf, quantize, calibration, io_dtype):
