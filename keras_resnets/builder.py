@@ -1,5 +1,7 @@
 """`Architecture` -> flat functional `keras.Model`."""
 
+import sys
+
 import keras
 
 from keras_resnets import blocks
@@ -63,9 +65,22 @@ def build(
         x = _classifier(x, classes, classifier_activation, parts)
     elif pooling:
         x = _global_pool(x, pooling, parts)
+    _let_keras_recurse(architecture)
     inputs = keras.utils.get_source_inputs(image)
     inputs = inputs[0] if len(inputs) == 1 else inputs
     return keras.Model(inputs, x, name=name or default_name)
+
+
+def _let_keras_recurse(architecture):
+    """Raises Python's recursion limit for networks of hundreds of units.
+
+    Keras walks a graph by recursion, two levels a unit, when a model is made and again
+    whenever one is made from it (`clone_model`, feature extraction): ResNet-1202 needs
+    more than Python's default of 1,000. The limit stays raised for those.
+    """
+    needed = 1000 + 2 * sum(architecture.depths)
+    if needed > 1500:
+        sys.setrecursionlimit(max(needed, sys.getrecursionlimit()))
 
 
 def trunk(x, parts):

@@ -252,6 +252,7 @@ def _check_tflite_options(arguments, tflite):
     from keras_resnets.errors import check_choice
     from keras_resnets.errors import check_positive_int
 
+    tflite.check_backend()
     check_choice("--quantize", arguments.quantize, tflite.QUANTIZE)
     check_choice("--io-dtype", arguments.io_dtype, tflite.IO_DTYPES)
     check_positive_int("--threads", arguments.threads)

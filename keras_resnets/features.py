@@ -114,6 +114,9 @@ def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0
         A flat functional `keras.Model` that shares the layers of the trunk with
         `model`; the classifier is new and float32.
 
+    Raises:
+        InvalidArgument: a model of something else, or an argument out of its range.
+
     Example:
         >>> import keras_resnets
         >>> replace_head(keras_resnets.create_model("resnet20"), 5).output_shape
@@ -125,7 +128,10 @@ def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0
     check_positive_int("classes", classes)
     check_range("dropout_rate", dropout_rate, 0, 1, inclusive=False)
     x = endpoints(model)["features"]
-    x = keras.layers.GlobalAveragePooling2D(name="new_avg_pool")(x)
+    convs = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    x = keras.layers.GlobalAveragePooling2D(
+        data_format=next(convs).data_format, name="new_avg_pool"
+    )(x)
     if dropout_rate:
         x = keras.layers.Dropout(dropout_rate, name="new_dropout")(x)
     x = keras.layers.Dense(

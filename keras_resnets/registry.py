@@ -77,13 +77,16 @@ class ModelInfo:
     source: str = ""
 
 
-def get_architecture(name, **axes):
+def get_architecture(name, /, **axes):
     """The `Architecture` called `name`, with `axes` replaced.
 
     Args:
         name: a name of `list_models()`, an alias (`"resnext50"`), or a member of an
             open family: `"wrn_34_6"`, `"resnext50_16x8d"`, `"cifar_resnet26"`.
         **axes: attributes of `Architecture` to change.
+
+    Returns:
+        An `Architecture`; nothing is built.
 
     Raises:
         InvalidArgument: an unknown name (the nearest are given), a depth that the
@@ -128,6 +131,9 @@ def list_models(pattern="*", family=None):
     Args:
         pattern: a shell wildcard such as `"drn_*"` or `"*50*"`.
         family: a family's name such as `"resnext"`, or None for all.
+
+    Returns:
+        A list of names; empty where nothing matches.
 
     Raises:
         InvalidArgument: a family that there is not.

@@ -107,12 +107,8 @@ def to_tflite(
     check_choice("quantize", quantize, QUANTIZE)
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     check_positive_int("threads", threads)
+    check_backend()
     path = files.check_destination(path, ".tflite", overwrite)
-    if keras.backend.backend() != "tensorflow":
-        raise InvalidArgument(
-            "TFLite export needs the TensorFlow backend (KERAS_BACKEND=tensorflow); "
-            f"got {keras.backend.backend()!r}"
-        )
     model_float = prepare.inference_model(model)
     shape = prepare.input_shape(model_float, input_size)
     if quantize == "int8" and calibration is None:
@@ -129,6 +125,15 @@ def to_tflite(
     with files.atomic_file(path) as temporary:
         temporary.write_bytes(content)
     return report
+
+
+def check_backend():
+    """Raises `InvalidArgument` where Keras does not run on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise InvalidArgument(
+            "TFLite export needs the TensorFlow backend (KERAS_BACKEND=tensorflow); "
+            f"got {keras.backend.backend()!r}"
+        )
 
 
 def convert(model, shape, quantize="none", calibration=None, io_dtype="int8"):

@@ -1,0 +1,46 @@
+"""The same network on the JAX and PyTorch backends, without TensorFlow."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import backend_probe
+import numpy as np
+import pytest
+from conftest import ROOT
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_backend(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    path = tmp_path / "outputs.npz"
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "backend_probe.py", path],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    theirs = np.load(path)
+    for kind, ours in backend_probe.predictions().items():
+        np.testing.assert_allclose(theirs[kind], ours, atol=2e-5, err_msg=kind)
+
+
+def test_import_is_light():
+    """`import keras_resnets` brings nothing heavy along, and no Keras yet."""
+    code = (
+        "import sys, keras_resnets; "
+        "print([m for m in ('keras', 'tensorflow', 'jax', 'torch', 'numpy', 'PIL') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,131 @@
+"""What the documentation says is true: its examples run, its names and files exist."""
+
+import doctest
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import keras_resnets
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(keras_resnets.__path__, "keras_resnets.")
+    if not module.name.endswith("__main__")
+)
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+]
+
+
+# The examples of the model functions build ninety networks, from one docstring.
+FUNCTIONS = [name for name in MODULES if name.startswith("keras_resnets.models")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "keras_resnets",
+        *(
+            pytest.param(name, marks=pytest.mark.slow if name in FUNCTIONS else ())
+            for name in MODULES
+        ),
+    ],
+)
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.failed == 0
+
+
+def test_example_of_a_model_function():
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    for example in finder.find(keras_resnets.ResNeXt50, "ResNeXt50"):
+        assert runner.run(example).attempted >= 3
+    assert runner.summarize().failed == 0
+
+
+@pytest.mark.parametrize("name", keras_resnets.__all__)
+def test_public_names_are_documented(name):
+    thing = getattr(keras_resnets, name)
+    text = inspect.getdoc(thing)
+    assert text, name
+    if inspect.isfunction(thing):
+        assert "Example:" in text and "Returns:" in text, name
+        documented = set(re.findall(r"^    \*{0,2}(\w+):", text, re.MULTILINE))
+        wanted = set(inspect.signature(thing).parameters)
+        assert wanted <= documented | set(re.findall(r"`(\w+)`", text)), (name, wanted)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_files_of_a_page(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
+    for path in re.findall(
+        r"`((?:keras_resnets|export|tests|benchmarks|docs|examples)/[\w./]+)`", text
+    ):
+        assert (ROOT / path).exists(), path
+
+
+def test_python_in_the_readme(tmp_path, monkeypatch):
+    """The README's Python blocks run, one after the other, as one session."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    session = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), session)
+
+
+def test_variants_in_the_readme():
+    """The README's table of families names every family, and only what there is."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"keras_resnets\.([A-Z]\w+)", text):
+        assert name in keras_resnets.__all__, name
+    for name in set(re.findall(r"--model (\w+)", text)):
+        assert keras_resnets.get_architecture(name)
+
+
+def test_ci_runs_the_tests_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (command,) = set(re.findall(r"python -m pytest[^\n`]*", readme))
+    assert command in ci
+
+
+def example(name, *words, cwd):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name, *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_example_that_trains_and_exports(tmp_path):
+    """A network that has learned something, before and after int8."""
+    out = example("train_and_export.py", cwd=tmp_path)
+    keras_accuracy, int8_accuracy = map(float, re.findall(r"([\d.]+)%", out))
+    assert keras_accuracy > 90 and abs(keras_accuracy - int8_accuracy) < 2
+    assert (tmp_path / "resnet8_int8.tflite").exists()
+
+
+def test_example_of_new_variants(tmp_path):
+    out = example("add_a_variant.py", cwd=tmp_path)
+    assert "25,557,032     4,089      32" in out and "19,079       8" in out
