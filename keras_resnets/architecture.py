@@ -26,7 +26,7 @@ SHORTCUT_TYPES = ("identity_pad", "projection", "projection_all", "avg_projectio
 SHORTCUT_LETTERS = dict(zip("ABCD", SHORTCUT_TYPES, strict=True))
 STEM_TYPES = ("conv7", "deep", "deep_tiered", "cifar", "darknet", "drn")
 STEM_STRIDES = {"conv7": 2, "deep": 2, "deep_tiered": 2}
-STEM_POOLS = (None, "max", "conv")
+STEM_POOLS = (None, "max", "max_zero_pad", "conv")
 DOWNSAMPLE_IN = ("3x3", "1x1", "last_block")
 ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu", "elu", "hard_swish")
 PREPROCESSING = ("torch", "tf", "caffe", "darknet", "cifar", "raw")
@@ -80,7 +80,9 @@ class Architecture:
             same, narrower first), `"cifar"` and `"darknet"` (3x3) or `"drn"` (7x7/1).
         stem_filters: width of the stem's output.
         stem_bn: whether the stem ends in BN and activation.
-        stem_pool: None, `"max"` (3x3/2) or `"conv"` (3x3/2 convolution).
+        stem_pool: None, `"max"` (3x3/2), `"max_zero_pad"` (the same with zeros around
+            the map, which win over negative values: `keras.applications` V2, whose
+            stem does not activate) or `"conv"` (3x3/2 convolution).
         dilations: dilation of each stage's 3x3 convolutions.
         first_dilations: the same for the first unit of each stage; None: equal.
         output_stride: None, or the stride at which the net stops subsampling;
@@ -91,7 +93,8 @@ class Architecture:
         padding: `"symmetric"` (as in the papers' code) or TensorFlow's `"same"`.
         conv_bias: convolutions with a bias: `"none"`, `"unnormalized"` (those that no
             BN follows) or `"all"`.
-        activation: `"relu"`, `"leaky_relu"` (slope 0.1), `"silu"`, `"gelu"`, ...
+        activation: `"relu"`, `"leaky_relu"`, `"silu"`, `"gelu"`, ...
+        negative_slope: of `"leaky_relu"`, in [0, 1]: 0.1 in darknet's program.
         head: `"dense"` (pool, then classify) or `"conv"` (1x1 convolution, then pool).
         zero_init_residual: start every branch at zero (zero-gamma).
         drop_path_rate: stochastic depth, 0 in the first unit rising linearly to this
@@ -141,6 +144,7 @@ class Architecture:
     padding: str = "symmetric"
     conv_bias: str = "none"
     activation: str = "relu"
+    negative_slope: float = 0.1
     head: str = "dense"
     zero_init_residual: bool = False
     drop_path_rate: float = 0.0
@@ -214,6 +218,7 @@ class Architecture:
         for field in ("drop_path_rate", "dropout_rate", "block_dropout_rate"):
             check_range(field, getattr(self, field), 0, 1, inclusive=False)
         check_range("bn_momentum", self.bn_momentum, 0, 1)
+        check_range("negative_slope", self.negative_slope, 0, 1)
         if not self.bn_epsilon > 0:
             raise InvalidArgument(f"bn_epsilon must be > 0; got {self.bn_epsilon!r}")
 

@@ -35,9 +35,12 @@ def stem_pool(x, parts):
         return parts.conv_bn_act(x, Conv(arch.stem_filters, 3, 2), "stem_pool")
     if arch.padding == "same":
         return parts.max_pool(x, 3, 2, "stem_pool", "same")
-    # Zeros never win a maximum behind a ReLU. Behind a bare stem they may, as they do
-    # in keras.applications, whose V2 layout alone has one.
-    return parts.max_pool(parts.pad(x, 1, "stem_pool_pad"), 3, 2, "stem_pool")
+    if arch.stem_pool == "max_zero_pad" or (arch.stem_bn and arch.activation == "relu"):
+        # Zeros never win a maximum behind a ReLU.
+        return parts.max_pool(parts.pad(x, 1, "stem_pool_pad"), 3, 2, "stem_pool")
+    # Elsewhere they might: "same" pads with minus infinity, evenly at stride 1.
+    x = parts.max_pool(x, 3, 1, "stem_pool_dense", "same")
+    return parts.max_pool(x, 1, 2, "stem_pool")
 
 
 def transition(x, step, name, parts):

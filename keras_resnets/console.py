@@ -40,3 +40,37 @@ def top_five(model, report, photo, name):
         right = f"class {theirs:>4}  {file_outputs[theirs]:.4f}"
         lines.append(f"  {left:<24}{right}")
     return "\n".join(lines)
+
+
+def likeliest(outputs, name, count=5, width=30):
+    """The `count` likeliest classes of one picture, with a bar each."""
+    lines = [str(name)]
+    for index in np.argsort(-outputs, kind="stable")[:count]:
+        share = float(outputs[index])
+        lines.append(f"  class {index:>4}  {share:7.2%}  {'#' * round(share * width)}")
+    return "\n".join(lines)
+
+
+class ProgressBar:
+    """A bar on a terminal, and nothing anywhere else.
+
+    Args:
+        total: of the numbers that it is called with.
+        stream: where to draw.
+    """
+
+    def __init__(self, total, stream, width=40):
+        self._total, self._stream, self._width = total, stream, width
+        self._shown = stream.isatty()
+
+    def __call__(self, done):
+        if self._shown:
+            full = round(self._width * done / self._total)
+            bar = "#" * full + "." * (self._width - full)
+            self._stream.write(f"\r{bar} {done:,} of {self._total:,}")
+            self._stream.flush()
+
+    def close(self):
+        """Wipes the bar away."""
+        if self._shown:
+            self._stream.write("\r" + " " * (self._width + 30) + "\r")

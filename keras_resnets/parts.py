@@ -92,7 +92,9 @@ class Parts:
         if activation == "relu":
             return keras.layers.ReLU(**self.named(name))(x)
         if activation == "leaky_relu":
-            return keras.layers.LeakyReLU(negative_slope=0.1, **self.named(name))(x)
+            return keras.layers.LeakyReLU(
+                negative_slope=self.architecture.negative_slope, **self.named(name)
+            )(x)
         return keras.layers.Activation(activation, **self.named(name))(x)
 
     def conv_bn_act(self, x, conv, name, number="", out=None):

@@ -91,14 +91,21 @@ class Preprocessing:
         return preprocess_input(np.asarray(pixels), self.mode, "channels_last")
 
 
-def for_architecture(architecture, size=None):
-    """The `Preprocessing` that a variant was published with, at (height, width) `size`."""
+def for_architecture(architecture, size=None, mode=None):
+    """The `Preprocessing` that a variant was published with.
+
+    Args:
+        architecture: an `Architecture`.
+        size: (height, width) in pixels; None for the variant's own.
+        mode: see `preprocess_input`; None for the variant's own.
+    """
     own = architecture.input_size
-    mode = architecture.preprocessing
+    mode = mode or architecture.preprocessing
+    whole = own < 100 or mode == "darknet"
     return Preprocessing(
         mode=mode,
         size=tuple(size) if size else (own, own),
-        crop_fraction=1.0 if mode in ("darknet", "cifar", "raw") else 0.875,
+        crop_fraction=1.0 if whole else 0.875,
         letterbox=mode == "darknet",
     )
 

@@ -10,6 +10,7 @@ import re
 from keras_resnets import variants
 from keras_resnets.architecture import Architecture
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import WeightsError
 from keras_resnets.errors import nearest
 
 ALIASES = {
@@ -258,11 +259,12 @@ def create_model(
         (None, 100)
     """
     from keras_resnets import builder
-    from keras_resnets.weights import check_weights_argument
-    from keras_resnets.weights import load_weights
+    from keras_resnets.weights import open_source
 
     architecture = get_architecture(model_name, **axes)
-    check_weights_argument(weights)
+    source = open_source(weights)
+    if source is not None:
+        architecture = _as_trained(architecture, axes, source)
     model = builder.build(
         architecture,
         include_top=include_top,
@@ -277,6 +279,16 @@ def create_model(
         data_format=data_format,
         kernel_initializer="zeros" if weights else kernel_initializer,
     )
-    if weights is not None:
-        load_weights(model, weights)
+    if source is not None:
+        source.load(model)
     return model
+
+
+def _as_trained(architecture, axes, source):
+    """`architecture` with the axes that the weights were trained with."""
+    for axis, value in source.axes.items():
+        if axes.get(axis, value) != value:
+            raise WeightsError(
+                f"{source.path} was trained with {axis}={value!r}; got {axes[axis]!r}"
+            )
+    return architecture.replace(**source.axes)

@@ -68,7 +68,8 @@ def paper_table(architecture, size, classes):
     rows.append(("stem", _size(size), _stem(architecture)))
     if architecture.stem_pool:
         size = _smaller(size, 2)
-        kind = "3x3 max pool" if architecture.stem_pool == "max" else "3x3 convolution"
+        conv = architecture.stem_pool == "conv"
+        kind = "3x3 convolution" if conv else "3x3 max pool"
         rows.append(("stem_pool", _size(size), f"{kind}, /2"))
     for stage in walk(architecture):
         if isinstance(stage.transition, Pool):

@@ -41,6 +41,7 @@ def resnet_v2_keras(depth):
         strides=(2, 2, 2, 1),
         downsample_in="last_block",
         stem_bn=False,
+        stem_pool="max_zero_pad",
         conv_bias="unnormalized",
         bn_momentum=0.99,
         bn_epsilon=1.001e-5,

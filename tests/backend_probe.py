@@ -27,7 +27,10 @@ def predictions():
 def train_step(kind):
     """Gradients flow: one step of `fit` moves every trainable weight."""
     model = small_model(kind, dtype="mixed_bfloat16", axes={"drop_path_rate": 0.1})
-    before = [np.array(keras.ops.copy(w)) for w in model.trainable_weights]
+    before = [
+        np.array(keras.ops.convert_to_numpy(weight))
+        for weight in model.trainable_weights
+    ]
     model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
     labels = np.arange(8) % 10
     history = model.fit(noise(8, 32, 32, 3), labels, batch_size=8, verbose=0)

@@ -42,6 +42,7 @@ KINDS = {
     "preact_shortcut_a": SMALL.replace(shortcut_type="A", **PREACT),
     "stride_in_1x1": BOTTLENECK.replace(downsample_in="1x1"),
     "imagenet_stem": SMALL.replace(stem_type="conv7", stem_pool="max"),
+    "bare_stem": SMALL.replace(stem_type="conv7", stem_pool="max", **PREACT),
     "tiered_stem": SMALL.replace(
         stem_type="deep_tiered", stem_filters=16, stem_pool="conv"
     ),
@@ -50,7 +51,7 @@ KINDS = {
         downsample_in="last_block",
         conv_bias="unnormalized",
         stem_type="conv7",
-        stem_pool="max",
+        stem_pool="max_zero_pad",
         **PREACT,
     ),
     "grouped": BOTTLENECK.replace(cardinality=4, base_width=16),

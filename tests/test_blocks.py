@@ -184,6 +184,16 @@ def test_imagenet_stem_pads_alike_on_both_sides(size):
     close(pooled, max_pool(z, 3, 2, 1))
 
 
+@pytest.mark.parametrize("size", [32, 33])
+def test_negative_values_lose_to_no_padding(size):
+    """Behind a bare stem the pooling sees negative values (torch pads with -inf)."""
+    model = small_model("bare_stem")
+    images = noise(2, size, size, 3)
+    stem, pooled = tensors(model, images, "stem_conv", "stem_pool")
+    assert stem.min() < 0
+    close(pooled, max_pool(stem, 3, 2, 1))
+
+
 def test_original_stride_sits_in_the_first_1x1():
     model = small_model("stride_in_1x1")
     x, y = tensors(model, noise(2, 13, 13, 3), "stage1_block2_out", "stage2_block1_out")

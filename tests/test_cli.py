@@ -185,7 +185,7 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
         "is a folder": ["--output", tmp_path / "dir.tflite"],
         "at least": ["--input-size", "2"],
         "there is no file": ["--weights", "missing.keras"],
-        "ending in": ["--weights", "resnet8.pth"],
+        "ending in": ["--weights", "resnet8.bin"],
         "there is no picture": ["--predict", "missing.jpg"],
         "no readable picture": ["--predict", broken / "a.jpg"],
         "classes": ["--classes", "-3"],

@@ -224,7 +224,8 @@ ARROWS = {
     "features": {"errors"},
     "analysis": {"errors"},
     "preprocessing": {"errors"},
-    "weights": {"errors", "layers"},
+    "evaluation": {"errors", "preprocessing"},
+    "weights": {"errors", "layers", "weights"},
     "export": {"errors", "export", "layers", "tensorflow_ops"},
     "tables": {"walk"},
     "console": {"export"},
@@ -235,7 +236,7 @@ ARROWS = {
 def test_arrows_point_one_way():
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if module in ("__init__", "__main__", "cli"):
+        if module in ("__init__", "__main__", "cli", "commands"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or not node.module:

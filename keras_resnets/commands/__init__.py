@@ -1,0 +1,1 @@
+"""The commands behind `keras-resnets`, one module for those that belong together."""

@@ -1,0 +1,74 @@
+"""What several commands share: the network's options, and saying what goes on."""
+
+import ast
+import contextlib
+import warnings
+
+from keras_resnets.errors import InvalidArgument
+
+
+def add_options(parser):
+    """Adds what chooses a variant's size, classes and axes."""
+    parser.add_argument("--classes", type=int, help="number of classes")
+    parser.add_argument(
+        "--input-size", help="pixels: 224, or height x width as 192x256"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="AXIS=VALUE",
+        help="change an axis of the architecture: --set shortcut_type=A",
+    )
+
+
+def find(arguments):
+    """(architecture, (height, width), classes) that the options ask for."""
+    from keras_resnets import registry
+
+    architecture = registry.get_architecture(arguments.model, **axes_of(arguments.set))
+    size = _size(arguments.input_size, architecture.input_size)
+    classes = architecture.classes if arguments.classes is None else arguments.classes
+    return architecture, size, classes
+
+
+def _size(text, default):
+    if text is None:
+        return (default, default)
+    words = text.lower().split("x")
+    if len(words) > 2 or not all(word.strip().isdigit() for word in words):
+        raise InvalidArgument(
+            f"--input-size must be a number of pixels or HEIGHTxWIDTH; got {text!r}"
+        )
+    sides = [int(word) for word in words]
+    return (sides[0], sides[-1])
+
+
+def axes_of(settings):
+    """The axes that `--set` names, by name."""
+    axes = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidArgument(f"--set takes AXIS=VALUE; got {setting!r}")
+        try:
+            axes[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            axes[name] = value
+    return axes
+
+
+def say(text):
+    """Prints at once, for what takes long."""
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def notes_said():
+    """Prints what loading weights warns of, as notes."""
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for note in notes:
+        if issubclass(note.category, UserWarning):
+            say(f"note: {note.message}")

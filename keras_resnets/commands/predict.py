@@ -1,0 +1,87 @@
+"""`keras-resnets predict` and `keras-resnets evaluate`: what a network says of pictures."""
+
+import sys
+
+from keras_resnets.commands import network
+from keras_resnets.commands.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+from keras_resnets.quiet import native_logs_hidden
+
+
+def add_to(commands):
+    """Adds both commands to the parser's sub-commands."""
+    predict = commands.add_parser(
+        "predict", help="show the likeliest classes of photos"
+    )
+    _add_options(predict)
+    predict.add_argument("photos", nargs="+", metavar="PHOTO")
+    predict.set_defaults(run=_predict)
+
+    evaluate = commands.add_parser("evaluate", help="measure accuracy on labelled data")
+    _add_options(evaluate)
+    evaluate.add_argument(
+        "--data", required=True, help=".npz file, or folder with a sub-folder a class"
+    )
+    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--count", type=int, help="only the first so many pictures")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_options(parser):
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("--weights", required=True, help="file of weights")
+    network.add_options(parser)
+
+
+def _predict(arguments):
+    with native_logs_hidden():
+        from keras_resnets import console
+        from keras_resnets import preprocessing
+
+        model, wanted = _load(arguments)
+        photos = [preprocessing.load_picture(path, wanted) for path in arguments.photos]
+        for path, photo in zip(arguments.photos, photos, strict=True):
+            outputs = model.predict_on_batch(photo[None])[0]
+            say(console.likeliest(outputs, path))
+
+
+def _evaluate(arguments):
+    check_positive_int("--batch-size", arguments.batch_size)
+    if arguments.count is not None:
+        check_positive_int("--count", arguments.count)
+    with native_logs_hidden():
+        from keras_resnets import console
+        from keras_resnets import evaluation
+
+        model, wanted = _load(arguments)
+        data = evaluation.open_data(arguments.data, wanted, arguments.count)
+        bar = console.ProgressBar(len(data.labels), sys.stdout)
+        found = evaluation.evaluate(model, data, arguments.batch_size, bar)
+        bar.close()
+        say(
+            f"{model.name}: {found.count:,} pictures, top-1 {found.top1:.2%}, "
+            f"top-5 {found.top5:.2%}"
+        )
+
+
+def _load(arguments):
+    """(model, its Preprocessing) that the options ask for."""
+    from keras_resnets import preprocessing
+    from keras_resnets import registry
+    from keras_resnets import weights
+
+    architecture, size, classes = network.find(arguments)
+    if classes < 2:
+        raise InvalidArgument(f"--classes must be at least 2; got {classes}")
+    source = weights.open_source(arguments.weights)
+    with network.notes_said():
+        model = registry.create_model(
+            arguments.model,
+            weights=arguments.weights,
+            input_shape=(*size, 3),
+            classes=classes,
+            **network.axes_of(arguments.set),
+        )
+    mode = source.preprocessing
+    return model, preprocessing.for_architecture(architecture, size, mode)

@@ -1,0 +1,70 @@
+"""`keras-resnets list` and `keras-resnets info`: tables of variants and layers."""
+
+from keras_resnets.commands import network
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.quiet import native_logs_hidden
+
+
+def add_to(commands):
+    """Adds both commands to the parser's sub-commands."""
+    listing = commands.add_parser("list", help="list the variants with their figures")
+    listing.add_argument("pattern", nargs="?", default="*", help="wildcard: 'drn_*'")
+    listing.add_argument("--family", help="one family: resnet, drn, ...")
+    listing.set_defaults(run=_list)
+
+    info = commands.add_parser("info", help="tell everything about one variant")
+    info.add_argument("model", metavar="NAME")
+    info.add_argument("--layers", action="store_true", help="one row a layer as well")
+    network.add_options(info)
+    info.set_defaults(run=_info)
+
+
+def _list(arguments):
+    from keras_resnets import registry
+    from keras_resnets import tables
+
+    names = registry.list_models(arguments.pattern, arguments.family)
+    if not names:
+        raise InvalidArgument(f"no model matches {arguments.pattern!r}")
+    print(tables.model_table([registry.model_info(name) for name in names]))
+    print(f"{len(names)} variants; parameters are the trainable ones")
+
+
+def _info(arguments):
+    from keras_resnets import registry
+    from keras_resnets import tables
+
+    architecture, size, classes = network.find(arguments)
+    with native_logs_hidden():
+        from keras_resnets import analysis
+
+        model = registry.create_model(
+            arguments.model,
+            input_shape=(*size, 3),
+            classes=classes,
+            kernel_initializer="zeros",
+            data_format="channels_last",
+            **network.axes_of(arguments.set),
+        )
+        found = analysis.analyze(model)
+    print(f"{registry.canonical_name(arguments.model)} ({architecture.family})")
+    print(tables.paper_table(architecture, size, classes))
+    print()
+    print(_figures(found))
+    if arguments.layers:
+        print()
+        print(tables.layer_table(found))
+
+
+def _figures(found):
+    facts = (
+        ("trainable parameters", f"{found.trainable_params:,}"),
+        ("with BN statistics", f"{found.total_params:,}"),
+        ("multiply-adds", f"{found.macs / 1e6:,.1f} M"),
+        ("convolutions, dense", f"{found.convs}, {found.dense}"),
+        ("activations", f"{found.activations / 1e6:,.2f} M values"),
+        ("peak activations", f"{found.peak_activations / 1e6:,.2f} M values"),
+        ("output stride", f"{found.output_stride:g}"),
+        ("receptive field", f"{found.receptive_field:g} pixels"),
+    )
+    return "\n".join(f"{name:<22}{value:>16}" for name, value in facts)

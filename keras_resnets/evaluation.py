@@ -1,0 +1,144 @@
+"""Accuracy of a model on labelled pictures."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.preprocessing import PICTURE_SUFFIXES
+from keras_resnets.preprocessing import load_picture
+from keras_resnets.preprocessing import preprocess_input
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """Shares of `count` pictures whose class was the likeliest, or among five."""
+
+    count: int
+    top1: float
+    top5: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Pictures with labels, in batches.
+
+    Attributes:
+        labels: int array (count,).
+        batches: function of a batch size that yields pre-processed float32 arrays.
+        classes: names of the classes where they are known, else None.
+        skipped: names of the files that could not be read.
+    """
+
+    labels: np.ndarray
+    batches: object
+    classes: tuple | None = None
+    skipped: tuple = ()
+
+
+def open_data(path, preprocessing, count=None):
+    """Labelled pictures from an .npz file or a folder with one sub-folder a class.
+
+    Args:
+        path: .npz with uint8 pictures `x_test` (count, height, width, 3) and integer
+            `y_test`; or a folder whose sub-folders, sorted by name, are the classes.
+        preprocessing: a `Preprocessing`. Pictures of an .npz that have its size
+            already are not resized.
+        count: the first so many; None for all.
+
+    Raises:
+        InvalidArgument: data that are missing, or are not as above.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return _open_folder(path, preprocessing, count)
+    if path.suffix != ".npz" or not path.is_file():
+        raise InvalidArgument(
+            f"data must be an .npz file or a folder with a sub-folder a class; got {path}"
+        )
+    try:
+        with np.load(path) as file:
+            pictures, labels = file["x_test"], np.ravel(file["y_test"])
+    except (KeyError, ValueError, OSError, EOFError) as error:
+        raise InvalidArgument(
+            f"{path} must hold arrays x_test and y_test: {error}"
+        ) from None
+    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8:
+        raise InvalidArgument(
+            "x_test must be uint8 of shape (count, height, width, 3); got "
+            f"{pictures.dtype} {pictures.shape}"
+        )
+    if len(labels) != len(pictures) or not len(labels) or labels.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"y_test must be one integer a picture; got {labels.dtype} of "
+            f"{len(labels)} for {len(pictures)} pictures"
+        )
+    pictures, labels = pictures[:count], labels[:count]
+
+    def batches(size):
+        for start in range(0, len(pictures), size):
+            yield _prepared(pictures[start : start + size], preprocessing)
+
+    return Labelled(labels, batches)
+
+
+def _prepared(pictures, preprocessing):
+    if pictures.shape[1:3] == tuple(preprocessing.size):
+        return preprocess_input(pictures, preprocessing.mode, "channels_last")
+    from PIL import Image
+
+    return np.stack([preprocessing(Image.fromarray(picture)) for picture in pictures])
+
+
+def _open_folder(folder, preprocessing, count):
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    found = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in PICTURE_SUFFIXES
+    ][:count]
+    if not found:
+        raise InvalidArgument(
+            f"{folder} must hold a sub-folder a class with pictures "
+            f"({', '.join(PICTURE_SUFFIXES)}); found {len(classes)} sub-folders"
+        )
+
+    def batches(size):
+        for start in range(0, len(found), size):
+            chunk = found[start : start + size]
+            yield np.stack([load_picture(path, preprocessing) for path, _ in chunk])
+
+    labels = np.array([label for _, label in found])
+    return Labelled(labels, batches, tuple(classes))
+
+
+def evaluate(model, data, batch_size=64, progress=None):
+    """`Accuracy` of `model` on `data`.
+
+    Args:
+        model: a `keras.Model` with outputs (batch, classes).
+        data: a `Labelled`.
+        batch_size: pictures at a time, >= 1.
+        progress: called with the number of pictures done after every batch.
+
+    Raises:
+        InvalidArgument: a label that the model has no class for.
+    """
+    classes = model.output_shape[-1]
+    if data.labels.min() < 0 or data.labels.max() >= classes:
+        raise InvalidArgument(
+            f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
+            f"{data.labels.min()}..{data.labels.max()}"
+        )
+    first, five, done = 0, 0, 0
+    for pictures in data.batches(batch_size):
+        wanted = data.labels[done : done + len(pictures), None]
+        order = np.argsort(-model.predict_on_batch(pictures), axis=-1, kind="stable")
+        first += int((order[:, :1] == wanted).sum())
+        five += int((order[:, :5] == wanted).any(axis=-1).sum())
+        done += len(pictures)
+        if progress:
+            progress(done)
+    return Accuracy(done, first / done, five / done)

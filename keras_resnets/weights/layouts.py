@@ -1,0 +1,198 @@
+"""What others call the layers of our networks.
+
+A layout is a table from the parts of our layer names (`stage2_block1_conv1` is the
+`conv` numbered 1 of block 1 of stage 2) to a foreign module's name. Our names come
+from the stage walk, so every variant that the walk can make is covered, and no list
+of a variant's tensors is kept. `find` tells a checkpoint's layout by its names.
+"""
+
+import dataclasses
+import re
+
+from keras_resnets.errors import WeightsError
+
+_NAME = re.compile(
+    r"(?:(?P<stage>stage\d+)_)?(?:block(?P<block>\d+)_)?"
+    r"(?P<part>(?:stem|stem_pool|downsample|shortcut|post)_(?:conv|bn)|conv|bn|"
+    r"predictions_conv|predictions)(?P<number>\d*)$"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A naming scheme.
+
+    Attributes:
+        name: what messages call it.
+        names: part of our layer name -> template of the foreign module's name; the
+            most telling key wins: `stage1_conv`, then `conv1`, then `conv`. Templates
+            know `{stage}`, `{block}` and `{number}` from 1, `{stage0}`, `{block0}`
+            and `{number0}` from 0, `{stage2}` from 2, and `{conv3}`, `{bn3}`: places
+            in a Sequential of convolution, BN and ReLU.
+        torch: whether arrays are torch's (OIHW, `weight`) or Keras' (HWIO, `kernel`).
+        epsilon: of the BN layers that the weights were trained with; None: ours.
+        axes: what the architecture must be like for these weights.
+        preprocessing: mode of `preprocess_input`; None: the variant's own.
+    """
+
+    name: str
+    names: dict
+    torch: bool = True
+    epsilon: float | None = None
+    axes: dict = dataclasses.field(default_factory=dict)
+    preprocessing: str | None = None
+
+    def module(self, layer_name):
+        """The foreign module of our layer, or None where the layout has none."""
+        found = _NAME.search(layer_name)
+        if not found:
+            return None
+        part, number = found["part"], found["number"]
+        keys = (f"{found['stage']}_{part}", part + number, part)
+        template = next((self.names[key] for key in keys if key in self.names), None)
+        if template is None:
+            return None
+        stage = int((found["stage"] or "stage0").removeprefix("stage"))
+        block, number = int(found["block"] or 1), int(number or 1)
+        return template.format(
+            stage=stage,
+            stage0=stage - 1,
+            stage2=stage + 1,
+            block=block,
+            block0=block - 1,
+            number=number,
+            number0=number - 1,
+            conv3=3 * (block - 1),
+            bn3=3 * (block - 1) + 1,
+        )
+
+
+def torchvision(pooled_shortcut=False, **names):
+    """The names of torchvision, and of timm for the same networks, ResNet-C and -D.
+
+    Args:
+        pooled_shortcut: whether a pooling is the shortcut's first module (timm, D).
+        **names: entries of `Layout.names` to change.
+    """
+    block = "layer{stage}.{block0}."
+    conv, bn = (1, 2) if pooled_shortcut else (0, 1)
+    table = {
+        "stem_conv": "conv1",
+        "stem_bn": "bn1",
+        # The deep stem is a Sequential, whose last BN stands outside.
+        "stem_conv1": "conv1.0",
+        "stem_bn1": "conv1.1",
+        "stem_conv2": "conv1.3",
+        "stem_bn2": "conv1.4",
+        "stem_conv3": "conv1.6",
+        "stem_bn3": "bn1",
+        "conv": block + "conv{number}",
+        "bn": block + "bn{number}",
+        "shortcut_conv": f"{block}downsample.{conv}",
+        "shortcut_bn": f"{block}downsample.{bn}",
+        "predictions": "fc",
+    }
+    return Layout("torchvision", {**table, **names})
+
+
+# akamaster's CIFAR nets: the new channels of option A lie on both sides, and the
+# pictures were normalized with ImageNet's statistics.
+AKAMASTER = dataclasses.replace(
+    torchvision(predictions="linear"),
+    name="akamaster",
+    axes={"identity_pad_position": "both"},
+    preprocessing="torch",
+)
+# Its stem is bare, and the shortcut is activated only where it projects.
+TIMM_V2 = Layout(
+    "timm resnetv2",
+    {
+        "stem_conv": "stem.conv",
+        "conv": "stages.{stage0}.blocks.{block0}.conv{number}",
+        "bn": "stages.{stage0}.blocks.{block0}.norm{number}",
+        "shortcut_conv": "stages.{stage0}.blocks.{block0}.downsample.conv",
+        "post_bn": "norm",
+        "predictions": "head.fc",
+    },
+    axes={"stem_bn": False, "share_preact": "projection"},
+)
+TIMM_DARKNET = Layout(
+    "timm darknet",
+    {
+        "stem_conv": "stem.conv1.conv",
+        "stem_bn": "stem.conv1.bn",
+        "downsample_conv": "stages.{stage0}.conv_down.conv",
+        "downsample_bn": "stages.{stage0}.conv_down.bn",
+        "conv": "stages.{stage0}.blocks.{block0}.conv{number}.conv",
+        "bn": "stages.{stage0}.blocks.{block0}.conv{number}.bn",
+        "predictions": "head.fc",
+    },
+    # torch's default, where darknet has 0.1.
+    axes={"negative_slope": 0.01},
+)
+_KERAS_NAMES = {
+    "stem_conv": "conv1_conv",
+    "stem_bn": "conv1_bn",
+    "conv": "conv{stage2}_block{block}_{number}_conv",
+    "bn": "conv{stage2}_block{block}_{number}_bn",
+    "shortcut_conv": "conv{stage2}_block{block}_0_conv",
+    "shortcut_bn": "conv{stage2}_block{block}_0_bn",
+    "predictions": "predictions",
+}
+KERAS = Layout(
+    "keras.applications",
+    _KERAS_NAMES,
+    torch=False,
+    epsilon=1.001e-5,
+    preprocessing="caffe",
+)
+KERAS_V2 = dataclasses.replace(
+    KERAS,
+    name="keras.applications V2",
+    names={
+        **_KERAS_NAMES,
+        "bn1": "conv{stage2}_block{block}_preact_bn",
+        "bn": "conv{stage2}_block{block}_{number0}_bn",
+        "post_bn": "post_bn",
+    },
+    preprocessing="tf",
+)
+
+
+def find(modules):
+    """The `Layout` of a checkpoint whose tensors belong to `modules`.
+
+    Raises:
+        WeightsError: names of no layout that is known.
+    """
+    modules = set(modules)
+    if "conv1_conv" in modules:
+        return KERAS_V2 if "post_bn" in modules else KERAS
+    if "stem.conv1.conv" in modules:
+        return TIMM_DARKNET
+    if "stem.conv" in modules:
+        return TIMM_V2
+    residual = any(module.startswith("layer1.0.") for module in modules)
+    if "linear" in modules and residual:
+        return AKAMASTER
+    if "layer0.0" in modules:
+        return _drn_d(modules)
+    if modules & {"conv1", "conv1.0"} and residual:
+        pooled = any(module.endswith(".downsample.2") for module in modules)
+        return torchvision(pooled)
+    shown = ", ".join(sorted(modules)[:3])
+    raise WeightsError(
+        "its tensors are named in no known way (torchvision, timm, keras.applications, "
+        f"fyu/drn, akamaster): {shown}, ..."
+    )
+
+
+def _drn_d(modules):
+    """fyu/drn's D: stages of plain convolutions are Sequentials of conv, BN, ReLU."""
+    names = {"stem_conv": "layer0.0", "stem_bn": "layer0.1"}
+    for module in modules:
+        plain = re.fullmatch(r"layer([1-9]\d*)\.0", module)
+        if plain:
+            names[f"stage{plain[1]}_conv"] = "layer{stage}.{conv3}"
+            names[f"stage{plain[1]}_bn"] = "layer{stage}.{bn3}"
+    return dataclasses.replace(torchvision(**names), name="fyu/drn D")

@@ -1,0 +1,78 @@
+"""Readers of other libraries' files: tensors by name, and nothing executed."""
+
+import pathlib
+import pickle
+import struct
+import zipfile
+import zlib
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers.checkpoint import Checkpoint
+from keras_resnets.weights.readers.darknet import read_darknet
+from keras_resnets.weights.readers.keras_file import read_keras
+from keras_resnets.weights.readers.safetensors import read_safetensors
+from keras_resnets.weights.readers.torch_checkpoint import read_stream
+from keras_resnets.weights.readers.torch_checkpoint import read_zip
+
+__all__ = ["Checkpoint", "read"]
+
+# What damaged files make Python, NumPy and h5py raise.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.PickleError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read(path):
+    """Opens a checkpoint; its content, not its name, tells the format.
+
+    Args:
+        path: a safetensors file, a file of torch.save (of any age but the tar of 2016),
+            a Keras 2 .h5, or a darknet .weights.
+
+    Returns:
+        A `Checkpoint`. Tensors are read from the file when they are asked for.
+
+    Raises:
+        WeightsError: a file that is missing, of no such format, or damaged.
+    """
+    path = pathlib.Path(path)
+    try:
+        return _reader(path)(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except _DAMAGE as error:
+        lines = str(error).split("\n")
+        raise WeightsError(
+            f"{path} is damaged: {type(error).__name__} {lines[0][:200]}".rstrip()
+        ) from None
+
+
+def _reader(path):
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head.startswith(b"PK\x03\x04"):
+        return read_zip
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return read_keras
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        return read_stream
+    if path.suffix == ".safetensors" or head[8:10] in (b'{"', b"{}", b"{ "):
+        return read_safetensors
+    if path.suffix == ".weights":
+        return read_darknet
+    raise WeightsError(
+        "it is no safetensors, torch, Keras 2 or darknet file"
+        + (" (it is empty)" if not head else "")
+    )

@@ -1,0 +1,23 @@
+"""Darknet's .weights: a short header, then one stream of float32."""
+
+import struct
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers.arrays import MappedFile
+from keras_resnets.weights.readers.checkpoint import Checkpoint
+
+
+def read_darknet(path):
+    """A `Checkpoint` with the one entry `"floats"`; the network tells whose they are."""
+    file = MappedFile(path)
+    major, minor, _ = struct.unpack("<3i", file.bytes(0, 12))
+    if not 0 <= major < 10 or not 0 <= minor < 100:
+        raise WeightsError(f"it claims darknet's version {major}.{minor}")
+    # `seen`, the pictures trained on, has grown from 4 to 8 bytes.
+    start = 20 if major * 10 + minor >= 2 else 16
+    count, rest = divmod(len(file) - start, 4)
+    if count < 1 or rest:
+        raise WeightsError(
+            f"{len(file):,} bytes are no header and whole float32 numbers"
+        )
+    return Checkpoint(path, "darknet", {"floats": file.maker(start, "<f4", (count,))})

@@ -1,0 +1,87 @@
+"""Writes torch_logits.npz: what torchvision and timm say with weights drawn by name.
+
+    python tests/data/make_torch_logits.py     (torch, torchvision and timm installed)
+
+For every variant: the names and shapes of its tensors, its logits, and values sampled
+from the feature map of each stage (batch, height, width, channels).
+"""
+
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import drawn
+import numpy as np
+import timm
+import torch
+import torchvision
+
+TORCHVISION = (
+    "resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d "
+    "resnext101_64x4d wide_resnet50_2 wide_resnet101_2"
+).split()
+# Ours -> timm's name, where torchvision has no twin.
+TIMM = {
+    **{
+        name: name
+        for name in (
+            "resnet18d resnet34d resnet50c resnet50d resnet101c resnet101d resnet152c "
+            "resnet152d resnet200d resnext50d_32x4d resnext101_32x4d darknet53"
+        ).split()
+    },
+    "resnet18v2": "resnetv2_18",
+    "resnet34v2": "resnetv2_34",
+    "resnet50v2": "resnetv2_50",
+    "resnet101v2": "resnetv2_101",
+}
+
+
+def built(name):
+    if name in TORCHVISION:
+        return torchvision.models.get_model(name, weights=None)
+    return timm.create_model(TIMM[name], pretrained=False)
+
+
+def stages(model):
+    if hasattr(model, "stages"):
+        return list(model.stages)
+    return [getattr(model, f"layer{index}") for index in range(1, 5)]
+
+
+def recorded(name):
+    model = built(name).eval()
+    shapes = {
+        key: tuple(value.shape)
+        for key, value in model.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    state = {key: torch.from_numpy(drawn.tensor(key, s)) for key, s in shapes.items()}
+    model.load_state_dict(state, strict=False)
+    maps = []
+    for stage in stages(model):
+        stage.register_forward_hook(
+            lambda _, __, output: maps.append(output.permute(0, 2, 3, 1).numpy())
+        )
+    images = torch.from_numpy(drawn.pictures()).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        logits = model(images).numpy()
+    return {
+        f"{name}/tensors": np.array(json.dumps(shapes)),
+        f"{name}/logits": logits,
+        **{
+            f"{name}/stage{index}": drawn.sampled(value)
+            for index, value in enumerate(maps, 1)
+        },
+    }
+
+
+if __name__ == "__main__":
+    found = {}
+    for variant in (*TORCHVISION, *TIMM):
+        found.update(recorded(variant))
+        print(variant, float(np.abs(found[f"{variant}/logits"]).max()), flush=True)
+    path = pathlib.Path(__file__).with_name("torch_logits.npz")
+    np.savez_compressed(path, **found)
+    print(path, path.stat().st_size)
