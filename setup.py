@@ -19,6 +19,7 @@ EXTRAS = {
     "report": ["matplotlib>=3.8"],
     "train": ["matplotlib>=3.8", "tensorboard>=2.19"],
     "test": [
+        "huggingface_hub>=0.30",
         "jax>=0.10.2,<0.11",
         "pytest>=8.4,<10",
         "pytest-xdist>=3.6,<4",
@@ -36,15 +37,17 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["keras_resnets", "keras_resnets.*"]),
-    package_data={"keras_resnets": ["published.csv"]},
+    package_data={"keras_resnets": ["*.csv", "weights/records/*.csv"]},
     python_requires=">=3.11",
     # The versions that the tests ran on.
     install_requires=[
         "ai-edge-litert>=2.3,<2.4",
         "h5py>=3.11",
         "keras>=3.15,<3.16",
+        "ml-dtypes>=0.5",
         "numpy>=2.0,<2.5",
         "pillow>=10",
+        "pyfive>=1.3,<2",
         "tensorflow>=2.21,<2.22",
     ],
     extras_require=EXTRAS,

@@ -12,13 +12,17 @@ from keras_resnets.architecture import Architecture
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.labels import decode_predictions
 from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
+from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.preprocessing import preprocess_input
 from keras_resnets.registry import create_model
 from keras_resnets.registry import get_architecture
 from keras_resnets.registry import list_models
+from keras_resnets.registry import list_weights
 from keras_resnets.registry import model_info
+from keras_resnets.registry import weights_info
 from keras_resnets.version import __version__
 
 # Keras is imported with the first of these or the first model, so that the command
@@ -34,13 +38,17 @@ __all__ = [
     "Architecture",
     "ExportError",
     "InvalidArgument",
+    "Preprocessing",
     "WeightsError",
     "__version__",
     "create_model",
+    "decode_predictions",
     "get_architecture",
     "list_models",
+    "list_weights",
     "model_info",
     "preprocess_input",
+    "weights_info",
     *_IN_MODULE,
     *_model_functions,
 ]

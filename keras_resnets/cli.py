@@ -7,6 +7,7 @@ import sys
 from keras_resnets.commands import export
 from keras_resnets.commands import predict
 from keras_resnets.commands import show
+from keras_resnets.commands import weights
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -56,6 +57,6 @@ def entry_point():
 def _parser(prog):
     parser = _Parser(prog=prog, description="The ResNet family for Keras 3.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (show, export, predict):
+    for module in (show, weights, export, predict):
         module.add_to(commands)
     return parser

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_resnets.export import runners
+from keras_resnets.labels import class_names
 
 
 def tflite_report(report, pictures):
@@ -42,35 +43,22 @@ def top_five(model, report, photo, name):
     return "\n".join(lines)
 
 
-def likeliest(outputs, name, count=5, width=30):
-    """The `count` likeliest classes of one picture, with a bar each."""
-    lines = [str(name)]
-    for index in np.argsort(-outputs, kind="stable")[:count]:
-        share = float(outputs[index])
-        lines.append(f"  class {index:>4}  {share:7.2%}  {'#' * round(share * width)}")
-    return "\n".join(lines)
-
-
-class ProgressBar:
-    """A bar on a terminal, and nothing anywhere else.
+def likeliest(outputs, name, labels=None, count=5, width=30):
+    """The `count` likeliest classes of one picture, with a bar each.
 
     Args:
-        total: of the numbers that it is called with.
-        stream: where to draw.
+        outputs: probabilities (classes,).
+        name: of the picture.
+        labels: see `keras_resnets.labels.class_names`.
+        count: how many.
+        width: characters of a bar for certainty.
     """
-
-    def __init__(self, total, stream, width=40):
-        self._total, self._stream, self._width = total, stream, width
-        self._shown = stream.isatty()
-
-    def __call__(self, done):
-        if self._shown:
-            full = round(self._width * done / self._total)
-            bar = "#" * full + "." * (self._width - full)
-            self._stream.write(f"\r{bar} {done:,} of {self._total:,}")
-            self._stream.flush()
-
-    def close(self):
-        """Wipes the bar away."""
-        if self._shown:
-            self._stream.write("\r" + " " * (self._width + 30) + "\r")
+    names = class_names(len(outputs), labels)
+    best = np.argsort(-outputs, kind="stable")[:count]
+    longest = max(len(names[index][1]) for index in best)
+    lines = [str(name)]
+    for index in best:
+        share = float(outputs[index])
+        bar = "#" * round(share * width)
+        lines.append(f"  {names[index][1]:<{longest}}  {share:7.2%}  {bar}".rstrip())
+    return "\n".join(lines)

@@ -1,14 +1,16 @@
 """Accuracy of a model on labelled pictures."""
 
+import collections.abc
 import dataclasses
 import pathlib
 
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.preprocessing import PICTURE_SUFFIXES
-from keras_resnets.preprocessing import load_picture
-from keras_resnets.preprocessing import preprocess_input
+from keras_resnets.labels import indices
+from keras_resnets.pictures import SUFFIXES
+from keras_resnets.pictures import list_pictures
+from keras_resnets.pictures import load_picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,32 +29,30 @@ class Labelled:
     Attributes:
         labels: int array (count,).
         batches: function of a batch size that yields pre-processed float32 arrays.
-        classes: names of the classes where they are known, else None.
-        skipped: names of the files that could not be read.
     """
 
     labels: np.ndarray
-    batches: object
-    classes: tuple | None = None
-    skipped: tuple = ()
+    batches: collections.abc.Callable
 
 
-def open_data(path, preprocessing, count=None):
+def open_data(path, preprocessing, count=None, names=()):
     """Labelled pictures from an .npz file or a folder with one sub-folder a class.
 
     Args:
         path: .npz with uint8 pictures `x_test` (count, height, width, 3) and integer
-            `y_test`; or a folder whose sub-folders, sorted by name, are the classes.
+            `y_test`; or a folder with a sub-folder a class.
         preprocessing: a `Preprocessing`. Pictures of an .npz that have its size
             already are not resized.
         count: the first so many; None for all.
+        names: (id, name) of each class of the model. Sub-folders are the classes of
+            their names where all are among these, and else classes by sorting.
 
     Raises:
         InvalidArgument: data that are missing, or are not as above.
     """
     path = pathlib.Path(path)
     if path.is_dir():
-        return _open_folder(path, preprocessing, count)
+        return _open_folder(path, preprocessing, count, names)
     if path.suffix != ".npz" or not path.is_file():
         raise InvalidArgument(
             f"data must be an .npz file or a folder with a sub-folder a class; got {path}"
@@ -85,24 +85,25 @@ def open_data(path, preprocessing, count=None):
 
 def _prepared(pictures, preprocessing):
     if pictures.shape[1:3] == tuple(preprocessing.size):
-        return preprocess_input(pictures, preprocessing.mode, "channels_last")
+        return preprocessing.normalize(pictures, "channels_last")
     from PIL import Image
 
     return np.stack([preprocessing(Image.fromarray(picture)) for picture in pictures])
 
 
-def _open_folder(folder, preprocessing, count):
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+def _open_folder(folder, preprocessing, count, names):
+    classes = indices(
+        [entry.name for entry in folder.iterdir() if entry.is_dir()], names
+    )
     found = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        (path, classes[name])
+        for name in sorted(classes)
+        for path in list_pictures(folder / name)
     ][:count]
     if not found:
         raise InvalidArgument(
             f"{folder} must hold a sub-folder a class with pictures "
-            f"({', '.join(PICTURE_SUFFIXES)}); found {len(classes)} sub-folders"
+            f"({', '.join(SUFFIXES)}); found {len(classes)} sub-folders"
         )
 
     def batches(size):
@@ -111,7 +112,7 @@ def _open_folder(folder, preprocessing, count):
             yield np.stack([load_picture(path, preprocessing) for path, _ in chunk])
 
     labels = np.array([label for _, label in found])
-    return Labelled(labels, batches, tuple(classes))
+    return Labelled(labels, batches)
 
 
 def evaluate(model, data, batch_size=64, progress=None):

@@ -1,22 +1,147 @@
-"""What a network expects of its pictures; pure functions of arrays, tensors and files."""
+"""What a network expects of its pictures; pure functions of arrays, tensors, pictures."""
 
 import dataclasses
-import pathlib
 
+from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_range
 
-# mode -> (scale, mean, std, channels in BGR order): (x * scale - mean) / std.
+# mode -> (scale, mean, std, channel order): (x * scale - mean) / std.
 MODES = {
-    "torch": (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False),
-    "cifar": (1 / 255, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), False),
-    "tf": (1 / 127.5, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), False),
-    "caffe": (1.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), True),
-    "darknet": (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False),
-    "raw": (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False),
+    "torch": (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb"),
+    "cifar": (1 / 255, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "rgb"),
+    "tf": (1 / 127.5, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), "rgb"),
+    "caffe": (1.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
+    "darknet": (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
+    "raw": (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
 }
+# Pictures as small as CIFAR's are shown whole: there is no margin to crop.
+_SMALL = 100
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes a network's input.
+
+    Attributes:
+        mode: see `preprocess_input`; it gives `scale`, `channel_order`, and `mean` and
+            `std` where they are not given.
+        size: (height, width) of the input in pixels.
+        crop_fraction: part of the resized picture's shorter side that the centre crop
+            keeps, in (0, 1].
+        letterbox: fit the whole picture in and fill up with grey, as darknet does,
+            instead of resizing the shorter side and cropping the centre.
+        interpolation: `"bilinear"`, `"bicubic"`, `"lanczos"` or `"nearest"`, smoothed
+            where it shrinks; a letterbox has darknet's own.
+        mean, std: subtracted from and divided into the scaled values, one number a
+            channel in `channel_order`.
+
+    Example:
+        >>> import numpy as np
+        >>> wanted = Preprocessing("tf", size=(32, 32))
+        >>> wanted.batch(np.full((2, 64, 64, 3), 255)).max()
+        np.float32(1.0)
+    """
+
+    mode: str = "torch"
+    size: tuple = (224, 224)
+    crop_fraction: float = 0.875
+    letterbox: bool = False
+    interpolation: str = "bilinear"
+    mean: tuple | None = None
+    std: tuple | None = None
+
+    def __post_init__(self):
+        check_choice("mode", self.mode, tuple(MODES))
+        check_choice("interpolation", self.interpolation, pictures.INTERPOLATIONS)
+        check_range("crop_fraction", self.crop_fraction, 0.01, 1.0)
+        _, mean, std, _ = MODES[self.mode]
+        object.__setattr__(self, "size", tuple(self.size))
+        object.__setattr__(self, "mean", tuple(self.mean or mean))
+        object.__setattr__(self, "std", tuple(self.std or std))
+        if len(self.size) != 2 or len(self.mean) != 3 or len(self.std) != 3:
+            raise InvalidArgument(
+                "size must be (height, width), mean and std three numbers; got "
+                f"{self.size}, {self.mean}, {self.std}"
+            )
+
+    @property
+    def scale(self):
+        """What pixel values in [0, 255] are multiplied by first."""
+        return MODES[self.mode][0]
+
+    @property
+    def channel_order(self):
+        """`"rgb"` or `"bgr"`."""
+        return MODES[self.mode][3]
+
+    def __call__(self, picture):
+        """float32 array (height, width, 3) from a Pillow picture of any mode."""
+        import numpy as np
+
+        rgb = pictures.as_rgb(picture)
+        if self.letterbox:
+            pixels = pictures.letterbox(np.asarray(rgb, "float32"), self.size, np)
+        else:
+            pixels = pictures.resize_and_crop(
+                rgb, self.size, self.crop_fraction, self.interpolation
+            )
+        return self.normalize(pixels, "channels_last")
+
+    def batch(self, x, data_format=None):
+        """float32 input from a batch of pictures of any one size.
+
+        Args:
+            x: array or tensor of RGB pixel values in [0, 255], of shape (batch,
+                height, width, 3), or channels first under that data format.
+            data_format: `"channels_last"`, `"channels_first"` or None for Keras'
+                default.
+
+        Returns:
+            The same kind, of this size: resized, cropped or boxed, and normalized.
+        """
+        import keras
+
+        data_format = data_format or keras.config.image_data_format()
+        is_array = _is_array(x)
+        _check_channels(x, data_format)
+        x = keras.ops.cast(x, "float32")
+        if self.letterbox:
+            first = data_format == "channels_first"
+            x = keras.ops.transpose(x, (0, 2, 3, 1)) if first else x
+            x = pictures.letterbox(x, self.size, keras.ops)
+            x = keras.ops.transpose(x, (0, 3, 1, 2)) if first else x
+        else:
+            x = pictures.resize_and_crop_batch(
+                x, self.size, self.crop_fraction, self.interpolation, data_format
+            )
+        if is_array:
+            x = keras.ops.convert_to_numpy(x)
+        return self.normalize(x, data_format)
+
+    def normalize(self, x, data_format=None):
+        """Pixel values in [0, 255] of the right size as the network's input.
+
+        Args:
+            x: RGB, as `preprocess_input` takes it.
+            data_format: `"channels_last"`, `"channels_first"` or None for Keras'
+                default.
+        """
+        import keras
+        import numpy as np
+
+        data_format = data_format or keras.config.image_data_format()
+        _check_channels(x, data_format)
+        last = data_format == "channels_last"
+        ops = np if _is_array(x) else keras.ops
+        x = np.asarray(x, "float32") if ops is np else ops.cast(x, "float32")
+        if self.channel_order == "bgr":
+            x = ops.flip(x, axis=-1 if last else -3)
+        shape = (3,) if last else (3, 1, 1)
+        mean = np.reshape(np.asarray(self.mean, "float32"), shape)
+        std = np.reshape(np.asarray(self.std, "float32"), shape)
+        return (x * np.float32(self.scale) - mean) / std
 
 
 def preprocess_input(x, mode="torch", data_format=None):
@@ -29,7 +154,8 @@ def preprocess_input(x, mode="torch", data_format=None):
         mode: `"torch"` (scaled to [0, 1], ImageNet mean and deviation subtracted and
             divided), `"cifar"` (the same with CIFAR-10's), `"tf"` (scaled to
             [-1, 1]), `"caffe"` (BGR, ImageNet mean subtracted, not scaled),
-            `"darknet"` (scaled to [0, 1]) or `"raw"`.
+            `"darknet"` (scaled to [0, 1]) or `"raw"`; or a `Preprocessing`, such as a
+            model's `model.preprocessing`, of which mean, std and order are taken.
         data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
 
     Returns:
@@ -43,52 +169,8 @@ def preprocess_input(x, mode="torch", data_format=None):
         >>> preprocess_input(np.full((1, 1, 1, 3), 255), mode="tf").tolist()
         [[[[1.0, 1.0, 1.0]]]]
     """
-    import keras
-    import numpy as np
-
-    check_choice("mode", mode, tuple(MODES))
-    data_format = data_format or keras.config.image_data_format()
-    axis = -1 if data_format == "channels_last" else -3
-    is_array = not keras.ops.is_tensor(x) and not isinstance(x, keras.KerasTensor)
-    ops = np if is_array else keras.ops
-    x = np.asarray(x, "float32") if is_array else keras.ops.cast(x, "float32")
-    if x.shape[axis] != 3:
-        raise InvalidArgument(
-            f"preprocess_input takes pictures with 3 channels; got shape {tuple(x.shape)}"
-        )
-    scale, mean, std, bgr = MODES[mode]
-    shape = (3,) if axis == -1 else (3, 1, 1)
-    if bgr:
-        x = ops.flip(x, axis=axis)
-    mean = np.reshape(np.asarray(mean, "float32"), shape)
-    std = np.reshape(np.asarray(std, "float32"), shape)
-    return (x * np.float32(scale) - mean) / std
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """How a picture file becomes a network's input.
-
-    Attributes:
-        mode: see `preprocess_input`.
-        size: (height, width) of the input in pixels.
-        crop_fraction: part of the resized picture that the centre crop keeps.
-        letterbox: fit the whole picture in and fill up with grey (darknet), instead of
-            resizing the short side and cropping the centre.
-    """
-
-    mode: str = "torch"
-    size: tuple = (224, 224)
-    crop_fraction: float = 0.875
-    letterbox: bool = False
-
-    def __call__(self, picture):
-        """float32 array (height, width, 3) from a Pillow picture."""
-        import numpy as np
-
-        fit = _letterbox if self.letterbox else _resize_and_crop
-        pixels = fit(_as_rgb(picture), self.size, self.crop_fraction)
-        return preprocess_input(np.asarray(pixels), self.mode, "channels_last")
+    wanted = mode if isinstance(mode, Preprocessing) else Preprocessing(mode)
+    return wanted.normalize(x, data_format)
 
 
 def for_architecture(architecture, size=None, mode=None):
@@ -101,128 +183,25 @@ def for_architecture(architecture, size=None, mode=None):
     """
     own = architecture.input_size
     mode = mode or architecture.preprocessing
-    whole = own < 100 or mode == "darknet"
     return Preprocessing(
         mode=mode,
         size=tuple(size) if size else (own, own),
-        crop_fraction=1.0 if whole else 0.875,
+        crop_fraction=1.0 if own < _SMALL or mode == "darknet" else 0.875,
         letterbox=mode == "darknet",
     )
 
 
-def load_picture(path, preprocessing):
-    """Reads one picture file.
+def _is_array(x):
+    import keras
 
-    Args:
-        path: any format and mode that Pillow reads; EXIF rotation is applied.
-        preprocessing: a `Preprocessing`.
-
-    Returns:
-        float32 array of shape (height, width, 3).
-
-    Raises:
-        InvalidArgument: a file that is missing or is no whole picture.
-    """
-    from PIL import Image
-    from PIL import ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            return preprocessing(ImageOps.exif_transpose(picture))
-    except FileNotFoundError:
-        raise InvalidArgument(f"there is no picture {str(path)!r}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidArgument(f"{path} is no readable picture: {error}") from None
+    return not keras.ops.is_tensor(x) and not isinstance(x, keras.KerasTensor)
 
 
-def load_folder(folder, preprocessing, limit=500, seed=0):
-    """Reads up to `limit` pictures of a folder and its sub-folders, chosen by `seed`.
-
-    Args:
-        folder: searched for files ending as Pillow's common formats do.
-        preprocessing: a `Preprocessing`.
-        limit: most pictures to take, >= 1.
-        seed: of the choice, where there are more.
-
-    Returns:
-        (pictures, skipped): float32 array (count, height, width, 3), and the names of
-        the files that could not be read.
-
-    Raises:
-        InvalidArgument: a folder that is missing or empty, or holds no readable
-            picture.
-    """
-    import numpy as np
-
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise InvalidArgument(f"there is no folder of pictures {str(folder)!r}")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-    )
-    if not paths:
+def _check_channels(x, data_format):
+    shape = getattr(x, "shape", ())
+    axis = -1 if data_format == "channels_last" else -3
+    if len(shape) < 3 or shape[axis] != 3:
         raise InvalidArgument(
-            f"{folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)})"
+            f"pictures have 3 channels, {data_format.replace('_', ' ')}; got shape "
+            f"{tuple(shape)}"
         )
-    order = np.random.default_rng(seed).permutation(len(paths))
-    pictures, skipped = [], []
-    for index in order:
-        if len(pictures) == limit:
-            break
-        try:
-            pictures.append(load_picture(paths[index], preprocessing))
-        except InvalidArgument:
-            skipped.append(paths[index].name)
-    if not pictures:
-        raise InvalidArgument(
-            f"none of the {len(skipped)} pictures in {folder} can be read"
-        )
-    return np.stack(pictures), sorted(skipped)
-
-
-def _as_rgb(picture):
-    if picture.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion would clip at 255.
-        import numpy as np
-        from PIL import Image
-
-        values = np.asarray(picture).astype("float32") / 257.0
-        return Image.fromarray(values.round().clip(0, 255).astype("uint8")).convert(
-            "RGB"
-        )
-    return picture.convert("RGB")
-
-
-def _resize_and_crop(picture, size, crop_fraction):
-    from PIL import Image
-
-    height, width = size
-    scale = max(
-        height / crop_fraction / picture.height, width / crop_fraction / picture.width
-    )
-    resized = picture.resize(
-        (
-            max(width, int(picture.width * scale + 0.5)),
-            max(height, int(picture.height * scale + 0.5)),
-        ),
-        Image.Resampling.BILINEAR,
-    )
-    left = round((resized.width - width) / 2)
-    top = round((resized.height - height) / 2)
-    return resized.crop((left, top, left + width, top + height))
-
-
-def _letterbox(picture, size, crop_fraction):
-    from PIL import Image
-
-    height, width = size
-    scale = min(height / picture.height, width / picture.width)
-    fitted = picture.resize(
-        (max(1, int(picture.width * scale)), max(1, int(picture.height * scale))),
-        Image.Resampling.BILINEAR,
-    )
-    canvas = Image.new("RGB", (width, height), (127, 127, 127))
-    canvas.paste(fitted, ((width - fitted.width) // 2, (height - fitted.height) // 2))
-    return canvas

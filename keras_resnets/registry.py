@@ -206,6 +206,53 @@ def published_rows():
         return tuple(csv.DictReader(file))
 
 
+def list_weights(model_name):
+    """The public weights of a variant, the default first.
+
+    Args:
+        model_name: see `get_architecture`.
+
+    Returns:
+        A list of tags, each of which `weights=` takes; empty where there are none.
+        `weights_info` tells all about one.
+
+    Raises:
+        InvalidArgument: an unknown model.
+
+    Example:
+        >>> list_weights("resnet20")
+        ['akamaster_cifar10']
+    """
+    from keras_resnets.weights import records
+
+    get_architecture(model_name)
+    return [record.tag for record in records.records_of(canonical_name(model_name))]
+
+
+def weights_info(model_name, tag):
+    """What is known of public weights, without downloading them.
+
+    Args:
+        model_name: see `get_architecture`.
+        tag: of `list_weights`, or a dataset for its default record.
+
+    Returns:
+        A `keras_resnets.weights.records.Record`: address, hash, licence, accuracy and
+        its source, pre-processing, and how their mapping was verified.
+
+    Raises:
+        InvalidArgument: an unknown model or tag.
+
+    Example:
+        >>> weights_info("resnet20", "cifar10").top1
+        91.73
+    """
+    from keras_resnets.weights import records
+
+    get_architecture(model_name)
+    return records.find(canonical_name(model_name), tag)
+
+
 def create_model(
     model_name,
     include_top=True,
@@ -227,8 +274,10 @@ def create_model(
     Args:
         model_name: see `get_architecture`.
         include_top: whether the network ends in its classifier.
-        weights: None for random values, or the path of a `.weights.h5` or `.keras`
-            file that this package wrote.
+        weights: None for random values; `"imagenet"` or `"cifar10"` for the most
+            accurate public weights whose licence lets anybody use them; a tag of
+            `list_weights(model_name)`; or a file: `.weights.h5`, `.keras`,
+            `.safetensors`, `.pth`, `.th`, `.pt`, `.h5` or darknet's `.weights`.
         input_tensor: symbolic tensor to use as the image instead of a new input;
             layers before it become part of the model.
         input_shape: (height, width, channels) without the batch, by default the
@@ -248,25 +297,22 @@ def create_model(
             `output_stride=16`, `shortcut_type="A"`, `drop_path_rate=0.1`, ...
 
     Returns:
-        A functional `keras.Model`.
+        A functional `keras.Model`. `model.preprocessing` is the `Preprocessing` that
+        its weights expect, `model.labels` the order of its classes as
+        `decode_predictions` takes it (None where that is not known).
 
     Raises:
         InvalidArgument: (a ValueError) with the rule, the value and what is allowed.
-        WeightsError: (a ValueError) weights that cannot be read or do not fit.
+        WeightsError: (a ValueError) weights that cannot be had, read or do not fit.
 
     Example:
         >>> create_model("resnet20", classes=100).output_shape
         (None, 100)
     """
-    from keras_resnets import builder
-    from keras_resnets.weights import open_source
-
-    architecture = get_architecture(model_name, **axes)
-    source = open_source(weights)
-    if source is not None:
-        architecture = _as_trained(architecture, axes, source)
-    model = builder.build(
-        architecture,
+    model, _, _ = create_described(
+        model_name,
+        weights,
+        axes,
         include_top=include_top,
         input_tensor=input_tensor,
         input_shape=input_shape,
@@ -274,14 +320,53 @@ def create_model(
         classes=classes,
         classifier_activation=classifier_activation,
         name=name,
-        default_name=canonical_name(model_name),
         dtype=dtype,
         data_format=data_format,
-        kernel_initializer="zeros" if weights else kernel_initializer,
+        kernel_initializer=kernel_initializer,
     )
-    if source is not None:
-        source.load(model)
     return model
+
+
+def create_described(model_name, weights, axes, kernel_initializer=None, **options):
+    """(model, its `Architecture`, the opened weights or None); see `create_model`."""
+    from keras_resnets import builder
+    from keras_resnets.weights import open_source
+
+    architecture = get_architecture(model_name, **axes)
+    source = open_source(weights, canonical_name(model_name))
+    if source is not None:
+        architecture = _as_trained(architecture, axes, source)
+    model = builder.build(
+        architecture,
+        default_name=canonical_name(model_name),
+        # The weights follow; drawing random ones would take longer than all the rest.
+        kernel_initializer="zeros" if source else kernel_initializer,
+        **options,
+    )
+    own_classes = source.load(model) if source else False
+    _describe(model, architecture, source, own_classes, options.get("data_format"))
+    return model, architecture, source
+
+
+def _describe(model, architecture, source, own_classes, data_format):
+    """Tells `model` what its pictures must look like and what its classes are."""
+    import keras
+
+    from keras_resnets import labels
+    from keras_resnets import preprocessing
+
+    wanted = source.preprocessing if source else None
+    if wanted is None:
+        mode = source.mode if source else None
+        wanted = preprocessing.for_architecture(architecture, mode=mode)
+    last = (data_format or keras.config.image_data_format()) == "channels_last"
+    size = tuple(model.inputs[0].shape)[slice(1, 3) if last else slice(2, 4)]
+    if len(size) == 2 and None not in size:
+        wanted = dataclasses.replace(wanted, size=size)
+    model.preprocessing = wanted
+    known = own_classes and source.labels
+    fits = known and len(labels.label_set(known)) == model.output_shape[-1]
+    model.labels = known if fits else None
 
 
 def _as_trained(architecture, axes, source):

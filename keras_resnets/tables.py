@@ -55,6 +55,26 @@ def model_table(infos):
     return text_table(headers, rows)
 
 
+def weights_table(records):
+    """One row a `Record` of public weights."""
+    headers = ("tag", "top-1", "top-5", "pixels", "crop", "licence", "verified by")
+    rows = [
+        (
+            record.tag,
+            f"{record.top1:.2f}",
+            None if record.top5 is None else f"{record.top5:.2f}",
+            record.size,
+            "box"
+            if record.interpolation == "letterbox"
+            else f"{record.crop_fraction:.3g}",
+            record.licence,
+            record.verified,
+        )
+        for record in records
+    ]
+    return text_table(headers, rows)
+
+
 def paper_table(architecture, size, classes):
     """The layer / output size / blocks table of the papers.
 

@@ -11,6 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 import keras_resnets
+import keras_resnets.export.runners
 from keras_resnets import cli
 from keras_resnets.export import parity
 
@@ -185,7 +186,7 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
         "is a folder": ["--output", tmp_path / "dir.tflite"],
         "at least": ["--input-size", "2"],
         "there is no file": ["--weights", "missing.keras"],
-        "ending in": ["--weights", "resnet8.bin"],
+        "give a file": ["--weights", "resnet8.bin"],
         "there is no picture": ["--predict", "missing.jpg"],
         "no readable picture": ["--predict", broken / "a.jpg"],
         "classes": ["--classes", "-3"],
@@ -250,6 +251,7 @@ def test_real_photos(folder, shared_data, capsys):
 
 def test_picture_formats(tmp_path):
     """Every mode that Pillow opens becomes three channels of the right values."""
+    from keras_resnets import pictures
     from keras_resnets import preprocessing
 
     wanted = preprocessing.Preprocessing("raw", (4, 4), 1.0)
@@ -261,7 +263,112 @@ def test_picture_formats(tmp_path):
             picture = Image.fromarray(grey).convert(mode)
         path = tmp_path / f"a.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
         picture.save(path)
-        loaded = preprocessing.load_picture(pathlib.Path(path), wanted)
+        loaded = pictures.load_picture(pathlib.Path(path), wanted)
         assert loaded.shape == (4, 4, 3)
         if mode != "1":
             np.testing.assert_allclose(loaded, 100, atol=2)
+
+
+def trained(shared_data):
+    return shared_data / "checkpoints" / "resnet20-12fca82f.th"
+
+
+def test_weights(capsys):
+    code, out, _ = run("weights", "ResNet50", capsys=capsys)
+    assert code == 0 and "weights='imagenet' takes imagenet1k_v2" in out
+    lines = out.splitlines()
+    assert lines[2].split()[:3] == ["imagenet1k_v2", "80.86", "95.43"]
+    assert "a1_in1k: hf://timm/resnet50.a1_in1k/model.safetensors" in lines
+    assert "no public weights" in refused("weights", "plain34", capsys=capsys)
+    assert "resnet50" in refused("weights", "resnet51", capsys=capsys)
+
+
+def test_convert_round_trip(folder, shared_data, capsys):
+    """torch -> .weights.h5 -> .keras -> safetensors: the same bytes in every tensor."""
+    from keras_resnets.weights.readers import read
+
+    previous = trained(shared_data)
+    for output in ("a.weights.h5", "b.keras", "c.safetensors"):
+        code, out, _ = run("convert", "resnet20", previous, output, capsys=capsys)
+        assert code == 0 and f"wrote {output}" in out and "note" not in out
+        previous = output
+    assert "named as in akamaster" in out
+    assert names(folder) == ["a.weights.h5", "b.keras", "c.safetensors"]
+    before, after = read(trained(shared_data)), read("c.safetensors")
+    assert set(before) == set(after)
+    for name, value in before.items():
+        assert value.tobytes() == after[name].tobytes(), name
+    for path in names(folder):
+        # Also what the pictures must look like, and where the channels are padded.
+        model = keras_resnets.create_model("resnet20", weights=path)
+        assert model.preprocessing.mode == "torch" and model.labels == "cifar10"
+        pads = [layer for layer in model.layers if hasattr(layer, "position")]
+        assert {layer.position for layer in pads} == {"both"}
+        with pytest.raises(keras_resnets.WeightsError, match="'both'; got 'end'"):
+            keras_resnets.create_model(
+                "resnet20", weights=path, identity_pad_position="end"
+            )
+
+
+def test_convert_refuses(folder, shared_data, capsys):
+    source = trained(shared_data)
+
+    def error(*words):
+        return refused("convert", *words, capsys=capsys)
+
+    assert "ending in .weights.h5, .safetensors" in error("resnet20", source, "a.pth")
+    assert "no folder" in error("resnet20", source, "missing/a.keras")
+    assert "does not fit" in error("resnet32", source, "a.keras")
+    # A head of its own would be random: nobody asked for that.
+    assert "has new random values" in error(
+        "resnet20", source, "a.keras", "--classes", 7
+    )
+    assert names(folder) == []
+    pathlib.Path("a.keras").write_text("mine")
+    assert "exists" in error("resnet20", source, "a.keras")
+    assert pathlib.Path("a.keras").read_text() == "mine"
+
+
+def test_predict(folder, shared_data, capsys):
+    for name, grey in (("a.png", 90), ("b.png", 200)):
+        Image.fromarray(np.full((40, 50, 3), grey, "uint8")).save(name)
+    weights = ["--weights", trained(shared_data)]
+    code, out, _ = run("predict", "resnet20", "a.png", "b.png", *weights, capsys=capsys)
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == 12 and lines[0] == "a.png"
+    assert {line.split()[0] for line in lines[1:6]} <= set(
+        "airplane automobile bird cat deer dog frog horse ship truck".split()
+    )
+    shares = [float(line.split()[1].rstrip("%")) for line in lines[1:6]]
+    assert shares == sorted(shares, reverse=True) and "#" in lines[1]
+    assert "no picture" in refused(
+        "predict", "resnet20", "c.png", *weights, capsys=capsys
+    )
+    assert "required" in refused("predict", "resnet20", "a.png", capsys=capsys)
+
+
+def test_evaluate(folder, shared_data, capsys):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (6, 32, 32, 3)).astype("uint8")
+    np.savez("a.npz", x_test=pixels, y_test=np.arange(6))
+    words = ["evaluate", "resnet20", "--weights", trained(shared_data), "--data"]
+    code, out, _ = run(*words, "a.npz", "--count", 5, capsys=capsys)
+    assert code == 0 and "resnet20: 5 pictures, top-1 " in out
+    assert "--batch-size" in refused(*words, "a.npz", "--batch-size", 0, capsys=capsys)
+    assert "npz file or a folder" in refused(*words, "b.npz", capsys=capsys)
+    np.savez("a.npz", x_test=pixels, y_test=np.arange(5, 11))
+    assert "labels must lie in 0..9" in refused(*words, "a.npz", capsys=capsys)
+
+
+def test_export_takes_the_weights_preprocessing(folder, photos, shared_data, capsys):
+    """Calibration and photo as the weights were trained, not as the variant's default."""
+    words = [*RESNET8[:3], "resnet20", "--weights", trained(shared_data)]
+    words += ["--quantize", "int8", "--calibration", photos]
+    code, out, _ = run(*words, "--predict", photos / "0.png", capsys=capsys)
+    assert code == 0, out
+    interpreter = keras_resnets.export.runners.TFLiteRunner(
+        pathlib.Path("resnet20_int8.tflite").read_bytes()
+    )
+    scale, zero = interpreter._input["quantization"]
+    # ImageNet's statistics reach from -2.1 to 2.6; CIFAR-10's from -2 to 2.1.
+    assert scale * (127 - zero) > 2.2

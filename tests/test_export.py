@@ -13,7 +13,7 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
-from keras_resnets.export import files
+from keras_resnets import files
 from keras_resnets.export import parity
 from keras_resnets.export import runners
 from keras_resnets.export import tflite

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import keras_resnets
+from keras_resnets import WeightsError
+from keras_resnets.weights import assign
 from keras_resnets.weights import foreign
 from keras_resnets.weights import layouts
+from keras_resnets.weights import values
 
 FIXTURE = np.load(pathlib.Path(__file__).parent / "data" / "torch_logits.npz")
 VARIANTS = list(dict.fromkeys(key.partition("/")[0] for key in FIXTURE.files))
@@ -20,12 +23,12 @@ VARIANTS = list(dict.fromkeys(key.partition("/")[0] for key in FIXTURE.files))
 def loaded(name, tensors, **options):
     """The model with `tensors`, a dict of a torch state dict's names."""
     keyed = {foreign._module_and_field(key): value for key, value in tensors.items()}
-    layout = layouts.find(module for module, _ in keyed)
+    layout = layouts.find(module for module, _ in keyed).fitted(keyed)
     model = keras_resnets.create_model(
         name, kernel_initializer="zeros", **layout.axes, **options
     )
-    values, unused = foreign.named_values(model, keyed, layout)
-    foreign.assign(model, values, unused, "a.pth")
+    found, unused = values.named_values(model, keyed, layout)
+    assign.assign(model, found, unused, "a.pth")
     return model
 
 
@@ -90,8 +93,6 @@ def test_keras_applications(depth, version):
 
 def test_misfits_are_listed():
     tensors = torch_tensors("resnet18")
-    from keras_resnets import WeightsError
-
     options = {"input_shape": drawn.PICTURES[1:]}
     for change, message in {
         "layer1.0.conv1.weight": "1 missing .stage1_block1_conv1/kernel",

@@ -1,12 +1,16 @@
+import pathlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_resnets import InvalidArgument
 from keras_resnets import get_architecture
+from keras_resnets import pictures
 from keras_resnets import preprocess_input
 from keras_resnets import preprocessing
 
+FIXTURE = np.load(pathlib.Path(__file__).parent / "data" / "preprocessing.npz")
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype("uint8")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 FORMULAS = {
@@ -66,8 +70,8 @@ def test_centre_crop_and_letterbox():
     # 100 x 200 stays as it is at 50 / 0.5 = 100; columns 75 to 124 are the centre.
     np.testing.assert_array_equal(crop[0, :, 0], np.arange(75, 125))
     boxed = preprocessing.Preprocessing("raw", (100, 100), 1.0, letterbox=True)(wide)
-    assert (boxed[:25] == 127).all() and (boxed[75:] == 127).all()
-    assert not (boxed[26:74] == 127).all()
+    assert (boxed[:25] == 127.5).all() and (boxed[75:] == 127.5).all()
+    assert not (boxed[25:75] == 127.5).any()
 
 
 def test_default_of_a_variant():
@@ -93,7 +97,7 @@ def test_pictures_of_every_mode(mode, tmp_path):
         picture = picture.convert(mode)
     picture.save(path)
     wanted = preprocessing.Preprocessing("raw", (30, 40), 1.0)
-    loaded = preprocessing.load_picture(path, wanted)
+    loaded = pictures.load_picture(path, wanted)
     assert loaded.shape == (30, 40, 3)
     if mode != "1":
         np.testing.assert_allclose(loaded[..., 0], grey, atol=2)
@@ -106,34 +110,89 @@ def test_exif_rotation_is_applied(tmp_path):
     picture.save(tmp_path / "rotated.jpg", exif=exif)
     wanted = preprocessing.Preprocessing("raw", (40, 20), 1.0, letterbox=True)
     # Turned upright it fills the whole of a portrait box.
-    assert preprocessing.load_picture(tmp_path / "rotated.jpg", wanted).max() < 5
+    assert pictures.load_picture(tmp_path / "rotated.jpg", wanted).max() < 5
 
 
 def test_folders(photos):
     wanted = preprocessing.Preprocessing("torch", (32, 32))
-    pictures, skipped = preprocessing.load_folder(photos, wanted)
-    assert pictures.shape == (6, 32, 32, 3) and not skipped
-    few, _ = preprocessing.load_folder(photos, wanted, limit=3, seed=1)
-    again, _ = preprocessing.load_folder(photos, wanted, limit=3, seed=1)
-    other, _ = preprocessing.load_folder(photos, wanted, limit=3, seed=2)
+    loaded, skipped = pictures.load_folder(photos, wanted)
+    assert loaded.shape == (6, 32, 32, 3) and not skipped
+    few, _ = pictures.load_folder(photos, wanted, limit=3, seed=1)
+    again, _ = pictures.load_folder(photos, wanted, limit=3, seed=1)
+    other, _ = pictures.load_folder(photos, wanted, limit=3, seed=2)
     np.testing.assert_array_equal(few, again)
     assert few.shape[0] == 3 and not np.array_equal(few, other)
     whole = (photos / "0.png").read_bytes()
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "text.png").write_text("no picture")
-    pictures, skipped = preprocessing.load_folder(photos, wanted)
-    assert len(pictures) == 6 and skipped == ["broken.png", "empty.jpg", "text.png"]
+    loaded, skipped = pictures.load_folder(photos, wanted)
+    assert len(loaded) == 6 and skipped == ["broken.png", "empty.jpg", "text.png"]
 
 
 def test_folders_that_cannot_be_used(tmp_path):
     wanted = preprocessing.Preprocessing()
     with pytest.raises(InvalidArgument, match="there is no folder"):
-        preprocessing.load_folder(tmp_path / "missing", wanted)
+        pictures.load_folder(tmp_path / "missing", wanted)
     with pytest.raises(InvalidArgument, match="holds no pictures"):
-        preprocessing.load_folder(tmp_path, wanted)
+        pictures.load_folder(tmp_path, wanted)
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(InvalidArgument, match="none of the 1 pictures"):
-        preprocessing.load_folder(tmp_path, wanted)
+        pictures.load_folder(tmp_path, wanted)
     with pytest.raises(InvalidArgument, match="there is no picture"):
-        preprocessing.load_picture(tmp_path / "b.png", wanted)
+        pictures.load_picture(tmp_path / "b.png", wanted)
+
+
+CROPS = sorted(key for key in FIXTURE.files if key.startswith("torchvision"))
+
+
+@pytest.mark.parametrize("key", CROPS)
+def test_agrees_with_torchvision(key, shared_data):
+    """Files as torchvision with Pillow, batches as torchvision with float tensors."""
+    _, kind, name, size, resized, interpolation = key.split("/")
+    wanted = preprocessing.Preprocessing(
+        "raw",
+        (int(size), int(size)),
+        {"256": 0.875, "232": 0.9655, "235": 0.95}[resized],
+        interpolation=interpolation,
+    )
+    path = shared_data / "photos" / name
+    if kind == "file":
+        found = pictures.load_picture(path, wanted)
+    else:
+        found = wanted.batch(np.asarray(Image.open(path).convert("RGB"))[None])[0]
+    step = int(size) // FIXTURE[key].shape[0]
+    difference = np.abs(found[::step, ::step] - FIXTURE[key].astype("float32"))
+    assert difference.max() <= (1.0 if kind == "file" else 0.1)
+
+
+@pytest.mark.parametrize("name", ["wide", "tall"])
+def test_letterbox_agrees_with_darknet(name, shared_data):
+    """Pixels as the real program puts them in front of its network."""
+    photo = Image.open(shared_data / "photos" / "dog.jpg").convert("RGB")
+    photo = photo.crop((100, 50, 400, 560)) if name == "tall" else photo
+    expected = FIXTURE[f"darknet/{name}"] / 10_000
+    wanted = preprocessing.Preprocessing("darknet", expected.shape[:2], letterbox=True)
+    assert np.abs(wanted(photo) - expected).max() < 0.1 / 255
+    batch = wanted.batch(np.asarray(photo)[None])[0]
+    assert np.abs(batch - expected).max() < 0.1 / 255
+    first = wanted.batch(np.asarray(photo).transpose(2, 0, 1)[None], "channels_first")
+    np.testing.assert_allclose(first[0].transpose(1, 2, 0), batch, atol=1e-6)
+
+
+def test_preprocessing_fields():
+    wanted = preprocessing.Preprocessing("caffe", [32, 48])
+    assert wanted.size == (32, 48) and wanted.channel_order == "bgr"
+    assert wanted.mean == (103.939, 116.779, 123.68) and wanted.scale == 1
+    own = preprocessing.Preprocessing("torch", mean=(0.5, 0.5, 0.5), std=(1, 1, 1))
+    np.testing.assert_allclose(own.normalize(PIXELS), PIXELS / 255 - 0.5, atol=1e-6)
+    np.testing.assert_array_equal(preprocess_input(PIXELS, own), own.normalize(PIXELS))
+    for fields, message in (
+        ({"mode": "torsh"}, "'torch'"),
+        ({"interpolation": "cubic"}, "bicubic"),
+        ({"crop_fraction": 1.5}, "crop_fraction"),
+        ({"size": (1, 2, 3)}, "size must be"),
+        ({"mean": (1,)}, "three numbers"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            preprocessing.Preprocessing(**fields)

@@ -21,7 +21,7 @@ def _add_tflite_options(parser):
     parser.add_argument(
         "--model", required=True, help="variant, see keras-resnets list"
     )
-    parser.add_argument("--weights", help="file of weights; random without")
+    parser.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
     parser.add_argument(
         "--output", help="file to write; default MODEL[_QUANTIZE].tflite"
     )
@@ -51,11 +51,11 @@ def _add_tflite_options(parser):
 
 
 def _export_tflite(arguments):
-    architecture, size, classes = network.find(arguments)
+    network.find(arguments)
     with native_logs_hidden():
         from keras_resnets import console
-        from keras_resnets import preprocessing
-        from keras_resnets.export import files
+        from keras_resnets import files
+        from keras_resnets import pictures
         from keras_resnets.export import tflite
 
         _check_tflite_options(arguments, tflite)
@@ -64,12 +64,11 @@ def _export_tflite(arguments):
             ".tflite",
             arguments.overwrite,
         )
-        wanted = preprocessing.for_architecture(architecture, size)
+        model, _, source = network.build(arguments)
+        wanted = model.preprocessing
         calibration = _calibration(arguments, wanted)
-        photo = arguments.predict and preprocessing.load_picture(
-            arguments.predict, wanted
-        )
-        model = _build(arguments, size, classes, calibration)
+        photo = arguments.predict and pictures.load_picture(arguments.predict, wanted)
+        _make_ready(model, source, arguments, calibration)
         say(f"converting to TFLite ({_format_name(arguments.quantize)}) ...")
         report = tflite.to_tflite(
             model,
@@ -90,6 +89,7 @@ def _export_tflite(arguments):
 
 
 def _check_tflite_options(arguments, tflite):
+    from keras_resnets import pictures
     from keras_resnets.errors import check_choice
     from keras_resnets.errors import check_positive_int
 
@@ -98,6 +98,8 @@ def _check_tflite_options(arguments, tflite):
     check_choice("--io-dtype", arguments.io_dtype, tflite.IO_DTYPES)
     check_positive_int("--threads", arguments.threads)
     check_positive_int("--calibration-count", arguments.calibration_count)
+    if arguments.calibration:
+        pictures.check_folder(arguments.calibration)
     if arguments.quantize == "int8" and not arguments.calibration:
         raise InvalidArgument("--quantize int8 needs --calibration FOLDER_OF_PICTURES")
 
@@ -115,44 +117,35 @@ def _format_name(quantize):
 
 
 def _calibration(arguments, wanted):
-    from keras_resnets import preprocessing
+    from keras_resnets import pictures
 
     if not arguments.calibration:
         return None
-    pictures, skipped = preprocessing.load_folder(
+    loaded, skipped = pictures.load_folder(
         arguments.calibration, wanted, arguments.calibration_count, arguments.seed
     )
-    say(f"calibration  {len(pictures)} pictures from {arguments.calibration}")
+    say(f"calibration  {len(loaded)} pictures from {arguments.calibration}")
     if skipped:
         names = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
         say(f"             {len(skipped)} skipped, not readable: {names}")
-    return pictures
+    return loaded
 
 
-def _build(arguments, size, classes, calibration):
-    import keras
-
-    from keras_resnets import registry
+def _make_ready(model, source, arguments, calibration):
+    """Gives a model without weights values that prove something, and says what it is."""
     from keras_resnets.export import tflite
     from keras_resnets.export import untrained
 
-    keras.utils.set_random_seed(arguments.seed)
-    with network.notes_said():
-        model = registry.create_model(
-            arguments.model,
-            weights=arguments.weights,
-            input_shape=(*size, 3),
-            classes=classes,
-            **network.axes_of(arguments.set),
-        )
+    shape = tuple(model.inputs[0].shape[1:])
     origin = f"weights from {arguments.weights}"
-    if arguments.weights is None:
+    if source is None:
         # A fresh network would make the comparison below an empty one.
-        pictures = tflite.default_pictures((*size, 3), calibration)
-        untrained.settle(model, pictures, arguments.seed)
+        untrained.settle(
+            model, tflite.default_pictures(shape, calibration), arguments.seed
+        )
         origin = f"random weights and BN statistics (seed {arguments.seed})"
     say(
         f"{model.name}  {model.count_params():,} parameters, "
-        f"{size[0]} x {size[1]} x 3 -> {classes} classes, {origin}"
+        f"{shape[0]} x {shape[1]} x {shape[2]} -> {model.output_shape[-1]} classes, "
+        f"{origin}"
     )
-    return model

@@ -1,10 +1,13 @@
 """What several commands share: the network's options, and saying what goes on."""
 
 import ast
-import contextlib
 import warnings
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import WeightsError
+
+# What --weights takes, for --help.
+WEIGHTS = "file of weights, imagenet, cifar10, or a tag of keras-resnets weights MODEL"
 
 
 def add_options(parser):
@@ -30,6 +33,37 @@ def find(arguments):
     size = _size(arguments.input_size, architecture.input_size)
     classes = architecture.classes if arguments.classes is None else arguments.classes
     return architecture, size, classes
+
+
+def build(arguments, strict=False):
+    """(model, its architecture, the opened weights) that the options ask for.
+
+    Args:
+        arguments: with `model`, `weights` and what `add_options` adds.
+        strict: whether a new classifier or fitted channels are an error, not a note.
+    """
+    import keras
+
+    from keras_resnets import registry
+
+    _, size, classes = find(arguments)
+    keras.utils.set_random_seed(getattr(arguments, "seed", 0))
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        found = registry.create_described(
+            arguments.model,
+            arguments.weights,
+            axes_of(arguments.set),
+            input_shape=(*size, 3),
+            classes=classes,
+        )
+    for note in notes:
+        if not issubclass(note.category, UserWarning):
+            continue
+        if strict:
+            raise WeightsError(str(note.message))
+        say(f"note: {note.message}")
+    return found
 
 
 def _size(text, default):
@@ -61,14 +95,3 @@ def axes_of(settings):
 def say(text):
     """Prints at once, for what takes long."""
     print(text, flush=True)
-
-
-@contextlib.contextmanager
-def notes_said():
-    """Prints what loading weights warns of, as notes."""
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    for note in notes:
-        if issubclass(note.category, UserWarning):
-            say(f"note: {note.message}")

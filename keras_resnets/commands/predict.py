@@ -1,7 +1,5 @@
 """`keras-resnets predict` and `keras-resnets evaluate`: what a network says of pictures."""
 
-import sys
-
 from keras_resnets.commands import network
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
@@ -30,20 +28,21 @@ def add_to(commands):
 
 def _add_options(parser):
     parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("--weights", required=True, help="file of weights")
+    parser.add_argument("--weights", required=True, help=network.WEIGHTS)
     network.add_options(parser)
 
 
 def _predict(arguments):
     with native_logs_hidden():
         from keras_resnets import console
-        from keras_resnets import preprocessing
+        from keras_resnets import pictures
 
-        model, wanted = _load(arguments)
-        photos = [preprocessing.load_picture(path, wanted) for path in arguments.photos]
+        model, _, _ = _load(arguments)
+        wanted = model.preprocessing
+        photos = [pictures.load_picture(path, wanted) for path in arguments.photos]
         for path, photo in zip(arguments.photos, photos, strict=True):
             outputs = model.predict_on_batch(photo[None])[0]
-            say(console.likeliest(outputs, path))
+            say(console.likeliest(outputs, path, model.labels))
 
 
 def _evaluate(arguments):
@@ -51,12 +50,16 @@ def _evaluate(arguments):
     if arguments.count is not None:
         check_positive_int("--count", arguments.count)
     with native_logs_hidden():
-        from keras_resnets import console
         from keras_resnets import evaluation
+        from keras_resnets import labels
+        from keras_resnets.progress import ProgressBar
 
-        model, wanted = _load(arguments)
-        data = evaluation.open_data(arguments.data, wanted, arguments.count)
-        bar = console.ProgressBar(len(data.labels), sys.stdout)
+        model, _, _ = _load(arguments)
+        names = labels.class_names(model.output_shape[-1], model.labels)
+        data = evaluation.open_data(
+            arguments.data, model.preprocessing, arguments.count, names
+        )
+        bar = ProgressBar(len(data.labels), "pictures")
         found = evaluation.evaluate(model, data, arguments.batch_size, bar)
         bar.close()
         say(
@@ -66,22 +69,8 @@ def _evaluate(arguments):
 
 
 def _load(arguments):
-    """(model, its Preprocessing) that the options ask for."""
-    from keras_resnets import preprocessing
-    from keras_resnets import registry
-    from keras_resnets import weights
-
-    architecture, size, classes = network.find(arguments)
+    """See `network.build`; a single class has no likeliest."""
+    _, _, classes = network.find(arguments)
     if classes < 2:
         raise InvalidArgument(f"--classes must be at least 2; got {classes}")
-    source = weights.open_source(arguments.weights)
-    with network.notes_said():
-        model = registry.create_model(
-            arguments.model,
-            weights=arguments.weights,
-            input_shape=(*size, 3),
-            classes=classes,
-            **network.axes_of(arguments.set),
-        )
-    mode = source.preprocessing
-    return model, preprocessing.for_architecture(architecture, size, mode)
+    return network.build(arguments)

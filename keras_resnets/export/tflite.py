@@ -7,11 +7,11 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
-from keras_resnets.export import files
 from keras_resnets.export import parity
 from keras_resnets.export import prepare
 from keras_resnets.export import runners

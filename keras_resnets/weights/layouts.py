@@ -28,11 +28,13 @@ class Layout:
             most telling key wins: `stage1_conv`, then `conv1`, then `conv`. Templates
             know `{stage}`, `{block}` and `{number}` from 1, `{stage0}`, `{block0}`
             and `{number0}` from 0, `{stage2}` from 2, and `{conv3}`, `{bn3}`: places
-            in a Sequential of convolution, BN and ReLU.
+            in a Sequential of convolution, BN and ReLU. Empty: names are ours.
         torch: whether arrays are torch's (OIHW, `weight`) or Keras' (HWIO, `kernel`).
         epsilon: of the BN layers that the weights were trained with; None: ours.
         axes: what the architecture must be like for these weights.
         preprocessing: mode of `preprocess_input`; None: the variant's own.
+        labels: order of the classes (`keras_resnets.labels`); None: not known.
+        conv_head: whether the classifier is stored as a 1x1 convolution.
     """
 
     name: str
@@ -41,12 +43,21 @@ class Layout:
     epsilon: float | None = None
     axes: dict = dataclasses.field(default_factory=dict)
     preprocessing: str | None = None
+    labels: str | None = "imagenet"
+    conv_head: bool = False
+
+    def fitted(self, tensors):
+        """This layout with `conv_head` as in `tensors`, a dict by (module, field)."""
+        head = tensors.get((self.names.get("predictions"), "weight"))
+        return dataclasses.replace(self, conv_head=head is not None and head.ndim == 4)
 
     def module(self, layer_name):
         """The foreign module of our layer, or None where the layout has none."""
         found = _NAME.search(layer_name)
         if not found:
             return None
+        if not self.names:
+            return found[0]
         part, number = found["part"], found["number"]
         keys = (f"{found['stage']}_{part}", part + number, part)
         template = next((self.names[key] for key in keys if key in self.names), None)
@@ -102,6 +113,7 @@ AKAMASTER = dataclasses.replace(
     name="akamaster",
     axes={"identity_pad_position": "both"},
     preprocessing="torch",
+    labels="cifar10",
 )
 # Its stem is bare, and the shortcut is activated only where it projects.
 TIMM_V2 = Layout(
@@ -115,6 +127,8 @@ TIMM_V2 = Layout(
         "predictions": "head.fc",
     },
     axes={"stem_bn": False, "share_preact": "projection"},
+    # All four public ones were trained so.
+    preprocessing="tf",
 )
 TIMM_DARKNET = Layout(
     "timm darknet",
@@ -129,7 +143,10 @@ TIMM_DARKNET = Layout(
     },
     # torch's default, where darknet has 0.1.
     axes={"negative_slope": 0.01},
+    preprocessing="torch",
 )
+# Our own names, for networks that no other library has.
+NATIVE = Layout("keras_resnets", {}, labels=None)
 _KERAS_NAMES = {
     "stem_conv": "conv1_conv",
     "stem_bn": "conv1_bn",
@@ -168,6 +185,8 @@ def find(modules):
     modules = set(modules)
     if "conv1_conv" in modules:
         return KERAS_V2 if "post_bn" in modules else KERAS
+    if "stem_conv" in modules or "stem_conv1" in modules:
+        return NATIVE
     if "stem.conv1.conv" in modules:
         return TIMM_DARKNET
     if "stem.conv" in modules:
@@ -176,7 +195,8 @@ def find(modules):
     if "linear" in modules and residual:
         return AKAMASTER
     if "layer0.0" in modules:
-        return _drn_d(modules)
+        found = (re.fullmatch(r"layer([1-9]\d*)\.0", module) for module in modules)
+        return _drn_d([int(match[1]) for match in found if match])
     if modules & {"conv1", "conv1.0"} and residual:
         pooled = any(module.endswith(".downsample.2") for module in modules)
         return torchvision(pooled)
@@ -187,12 +207,68 @@ def find(modules):
     )
 
 
-def _drn_d(modules):
-    """fyu/drn's D: stages of plain convolutions are Sequentials of conv, BN, ReLU."""
+# What the classes behind a layout compute, whatever their arguments are.
+_TORCH_RESNET = {
+    "activation_order": "original",
+    "shortcut_bn": True,
+    "downsample_in": "3x3",
+    "padding": "symmetric",
+    "conv_bias": "none",
+    "activation": "relu",
+    "head": "dense",
+    "bn_epsilon": 1e-5,
+}
+_CIFAR = {"shortcut_type": "identity_pad", "stem_type": "cifar", "stem_pool": None}
+_DARKNET = {
+    "activation_order": "relu_before_add",
+    "activation": "leaky_relu",
+    "transition": "conv",
+}
+
+
+def for_architecture(architecture):
+    """The `Layout` under whose names others compute what `architecture` computes.
+
+    `NATIVE` where nobody does: a file with torchvision's names that torchvision would
+    load, and then run otherwise, would be a trap.
+    """
+    family, residual = architecture.family, all(architecture.residual)
+    layout, computed = NATIVE, {}
+    if family in ("resnet", "resnext", "wide_resnet", "resnet_d") and residual:
+        pooled = architecture.shortcut_type == "avg_projection"
+        layout, computed = torchvision(pooled), _TORCH_RESNET
+    elif family == "resnet_v2":
+        layout = TIMM_V2
+        computed = {**_TORCH_RESNET, "activation_order": "full_preact"}
+    elif family == "darknet":
+        layout, computed = TIMM_DARKNET, {**_TORCH_RESNET, **_DARKNET}
+    elif family == "cifar_resnet" and set(architecture.block) == {"basic"}:
+        layout, computed = AKAMASTER, {**_TORCH_RESNET, **_CIFAR}
+    elif family == "drn":
+        layout, computed = _drn(architecture), _TORCH_RESNET
+    wanted = {**computed, **layout.axes}
+    same = all(getattr(architecture, axis) == value for axis, value in wanted.items())
+    return layout if same else NATIVE
+
+
+def _drn(architecture):
+    """A as torchvision has it, C and D with a 1x1 convolution for a classifier."""
+    if all(architecture.residual):
+        # B is in the paper alone.
+        return torchvision() if architecture.stem_type == "conv7" else NATIVE
+    plain = [n for n, block in enumerate(architecture.block, 1) if block == "conv"]
+    layout = _drn_d(plain) if plain else torchvision()
+    return dataclasses.replace(layout, conv_head=True)
+
+
+def _drn_d(plain):
+    """fyu/drn's D: stages of plain convolutions are Sequentials of conv, BN, ReLU.
+
+    Args:
+        plain: the numbers of those stages.
+    """
     names = {"stem_conv": "layer0.0", "stem_bn": "layer0.1"}
-    for module in modules:
-        plain = re.fullmatch(r"layer([1-9]\d*)\.0", module)
-        if plain:
-            names[f"stage{plain[1]}_conv"] = "layer{stage}.{conv3}"
-            names[f"stage{plain[1]}_bn"] = "layer{stage}.{bn3}"
+    for stage in plain:
+        names[f"stage{stage}_conv"] = "layer{stage}.{conv3}"
+        names[f"stage{stage}_bn"] = "layer{stage}.{bn3}"
     return dataclasses.replace(torchvision(**names), name="fyu/drn D")

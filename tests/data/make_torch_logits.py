@@ -1,11 +1,16 @@
 """Writes torch_logits.npz: what torchvision and timm say with weights drawn by name.
 
-    python tests/data/make_torch_logits.py     (torch, torchvision and timm installed)
+    python tests/data/make_torch_logits.py [--drn DRN_PY]
+
+Needs torch, torchvision and timm; DRN_PY is the file drn.py of github.com/fyu/drn.
+Variants that are not asked for keep what the file has of them.
 
 For every variant: the names and shapes of its tensors, its logits, and values sampled
 from the feature map of each stage (batch, height, width, channels).
 """
 
+import argparse
+import importlib.util
 import json
 import pathlib
 import sys
@@ -38,7 +43,13 @@ TIMM = {
 }
 
 
-def built(name):
+DRN = "drn_c_26 drn_c_42 drn_c_58 drn_d_22 drn_d_38 drn_d_54 drn_d_105".split()
+
+
+def built(name, drn=None):
+    if drn is not None:
+        # Its pooling has a fixed size, for pictures of 224; the map here has 8.
+        return getattr(drn, name)(pool_size=drawn.PICTURES[1] // 8)
     if name in TORCHVISION:
         return torchvision.models.get_model(name, weights=None)
     return timm.create_model(TIMM[name], pretrained=False)
@@ -47,11 +58,12 @@ def built(name):
 def stages(model):
     if hasattr(model, "stages"):
         return list(model.stages)
-    return [getattr(model, f"layer{index}") for index in range(1, 5)]
+    names = [f"layer{index}" for index in range(1, 9)]
+    return [getattr(model, name) for name in names if hasattr(model, name)]
 
 
-def recorded(name):
-    model = built(name).eval()
+def recorded(name, drn=None):
+    model = built(name, drn).eval()
     shapes = {
         key: tuple(value.shape)
         for key, value in model.state_dict().items()
@@ -77,11 +89,23 @@ def recorded(name):
     }
 
 
+def loaded(path):
+    spec = importlib.util.spec_from_file_location("drn", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 if __name__ == "__main__":
-    found = {}
-    for variant in (*TORCHVISION, *TIMM):
-        found.update(recorded(variant))
-        print(variant, float(np.abs(found[f"{variant}/logits"]).max()), flush=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--drn", help="drn.py of github.com/fyu/drn")
+    drn_path = parser.parse_args().drn
     path = pathlib.Path(__file__).with_name("torch_logits.npz")
+    found = dict(np.load(path)) if path.exists() else {}
+    wanted = DRN if drn_path else (*TORCHVISION, *TIMM)
+    drn_module = loaded(drn_path) if drn_path else None
+    for variant in wanted:
+        found.update(recorded(variant, drn_module))
+        print(variant, float(np.abs(found[f"{variant}/logits"]).max()), flush=True)
     np.savez_compressed(path, **found)
     print(path, path.stat().st_size)

@@ -1,13 +1,10 @@
 """Readers of other libraries' files: tensors by name, and nothing executed."""
 
 import pathlib
-import pickle
-import struct
-import zipfile
-import zlib
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers.checkpoint import Checkpoint
+from keras_resnets.weights.readers.checkpoint import damage_told
 from keras_resnets.weights.readers.darknet import read_darknet
 from keras_resnets.weights.readers.keras_file import read_keras
 from keras_resnets.weights.readers.safetensors import read_safetensors
@@ -15,23 +12,6 @@ from keras_resnets.weights.readers.torch_checkpoint import read_stream
 from keras_resnets.weights.readers.torch_checkpoint import read_zip
 
 __all__ = ["Checkpoint", "read"]
-
-# What damaged files make Python, NumPy and h5py raise.
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.PickleError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read(path):
@@ -48,15 +28,8 @@ def read(path):
         WeightsError: a file that is missing, of no such format, or damaged.
     """
     path = pathlib.Path(path)
-    try:
+    with damage_told(path):
         return _reader(path)(path)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    except _DAMAGE as error:
-        lines = str(error).split("\n")
-        raise WeightsError(
-            f"{path} is damaged: {type(error).__name__} {lines[0][:200]}".rstrip()
-        ) from None
 
 
 def _reader(path):

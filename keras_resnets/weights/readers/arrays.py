@@ -4,12 +4,12 @@ import functools
 import math
 import mmap
 
+import ml_dtypes
 import numpy as np
 
 from keras_resnets.errors import WeightsError
 
-# bfloat16 is no type of NumPy's: its bits are the upper half of a float32.
-BFLOAT16 = "bfloat16"
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class MappedFile:
@@ -32,25 +32,24 @@ class MappedFile:
         return self._map[start : start + count]
 
     def array(self, start, dtype, shape):
-        """A view of the file, or a function of one for types that are converted.
+        """A view of the file.
 
         Args:
             start: first byte.
-            dtype: little-endian NumPy type, or `BFLOAT16`.
+            dtype: little-endian NumPy type.
             shape: of the array, row by row.
 
         Raises:
             WeightsError: a range outside the file.
         """
-        stored = np.dtype("<u2" if dtype == BFLOAT16 else dtype)
-        count = math.prod(shape)
-        self._check(start, count * stored.itemsize)
-        flat = np.frombuffer(self._map, stored, count, start) if count else []
-        return np.asarray(flat, stored).reshape(shape)
+        dtype, count = np.dtype(dtype), math.prod(shape)
+        self._check(start, count * dtype.itemsize)
+        flat = np.frombuffer(self._map, dtype, count, start) if count else []
+        return np.asarray(flat, dtype).reshape(shape)
 
     def maker(self, start, dtype, shape):
-        """What makes the array that `array` views, in the type that we compute in."""
-        return functools.partial(converted, self.array(start, dtype, shape), dtype)
+        """What makes the array that `array` views; a wrong range is found at once."""
+        return functools.partial(np.asarray, self.array(start, dtype, shape))
 
     def _check(self, start, count):
         if start < 0 or count < 0 or start + count > len(self._map):
@@ -58,12 +57,3 @@ class MappedFile:
                 f"a tensor of {count:,} bytes at {start:,} lies outside the file's "
                 f"{len(self._map):,}"
             )
-
-
-def converted(array, dtype):
-    """`array` as float32 where it holds floating point, and as it is elsewhere."""
-    if dtype == BFLOAT16:
-        return (array.astype("<u4") << 16).view("<f4")
-    if array.dtype.kind == "f":
-        return array.astype("<f4", copy=False)
-    return array

@@ -1,6 +1,47 @@
-"""What every reader returns."""
+"""What every reader returns, and how damage to a file is told."""
 
 import collections.abc
+import contextlib
+import pickle
+import struct
+import zipfile
+import zlib
+
+from keras_resnets.errors import WeightsError
+
+# What damaged files make Python, NumPy and pyfive raise.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.PickleError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextlib.contextmanager
+def damage_told(path):
+    """Turns what a damaged file makes libraries raise into one `WeightsError`."""
+    try:
+        yield
+    except WeightsError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise WeightsError(f"{path}: {error}") from None
+    except _DAMAGE as error:
+        lines = str(error).split("\n")
+        raise WeightsError(
+            f"{path} is damaged: {type(error).__name__} {lines[0][:200]}".rstrip()
+        ) from None
 
 
 class Checkpoint(collections.abc.Mapping):
@@ -9,17 +50,23 @@ class Checkpoint(collections.abc.Mapping):
     Args:
         path: the file.
         format: `"safetensors"`, `"torch"`, `"darknet"` or `"keras"`.
-        makers: name -> function that returns a NumPy array. Floating point of 16 or 64
-            bits comes as float32.
+        makers: name -> function that returns a NumPy array, of the type that is stored.
+        metadata: strings by name that the file has beside its tensors.
+
+    Raises:
+        WeightsError: when a tensor is asked for that is damaged.
     """
 
-    def __init__(self, path, format, makers):
+    def __init__(self, path, format, makers, metadata=None):
         self.path = path
         self.format = format
+        self.metadata = dict(metadata or {})
         self._makers = dict(makers)
 
     def __getitem__(self, name):
-        return self._makers[name]()
+        maker = self._makers[name]
+        with damage_told(self.path):
+            return maker()
 
     def __iter__(self):
         return iter(self._makers)

@@ -22,7 +22,7 @@ _DTYPES = {
     "U8": "<u1",
     "BOOL": "?",
 }
-_NAMES = {np.dtype(d): name for name, d in _DTYPES.items() if name != "BF16"}
+_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 # The format's own limit.
 _LARGEST_HEADER = 100_000_000
 
@@ -34,20 +34,19 @@ def read_safetensors(path):
     if length > min(_LARGEST_HEADER, len(file) - 8):
         raise WeightsError(f"its header claims {length:,} bytes of {len(file):,}")
     header = json.loads(file.bytes(8, length), object_pairs_hook=_unique)
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     makers, ranges = {}, []
     for name, entry in header.items():
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
         start, stop = entry["data_offsets"]
         if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
             raise WeightsError(f"{name} has no whole shape and offsets: {entry}")
-        size = 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
-        if stop - start != math.prod(shape) * size:
+        if stop - start != math.prod(shape) * np.dtype(dtype).itemsize:
             raise WeightsError(f"{name} of shape {shape} does not fill its {entry}")
         makers[name] = file.maker(8 + length + start, dtype, shape)
         ranges.append((start, stop))
     _check_without_holes(ranges, len(file) - 8 - length)
-    return Checkpoint(path, "safetensors", makers)
+    return Checkpoint(path, "safetensors", makers, metadata)
 
 
 def _unique(pairs):

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers.arrays import BFLOAT16
-from keras_resnets.weights.readers.arrays import converted
 
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -31,7 +30,7 @@ LARGEST_PICKLE = 8_000_000
 
 def item_size(dtype):
     """Bytes of a number of `dtype`."""
-    return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
+    return np.dtype(dtype).itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Tensor:
     def of(self, numbers):
         """The array, given all `numbers` of the storage."""
         if 0 in self.shape:
-            return np.zeros(self.shape, "float32")
+            return np.zeros(self.shape, self.storage.dtype)
         extent = 1 + sum(
             (size - 1) * stride
             for size, stride in zip(self.shape, self.strides, strict=True)
@@ -65,7 +64,7 @@ class Tensor:
         view = np.lib.stride_tricks.as_strided(
             flat, self.shape, strides, writeable=False
         )
-        return converted(np.asarray(view, order="C"), self.storage.dtype)
+        return np.asarray(view, order="C")
 
 
 class _Inert:
@@ -126,7 +125,8 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, reference):
         kind, dtype, key, _, numel, *view = reference
-        known = dtype in _STORAGES.values() and type(numel) is int and numel >= 0
+        known = any(dtype is known for known in _STORAGES.values())
+        known = known and type(numel) is int and numel >= 0
         if kind != "storage" or not known or any(part is not None for part in view):
             raise WeightsError(f"its pickle refers to {str(reference)[:100]}: refused")
         return self._storages.setdefault(str(key), Storage(str(key), dtype, numel))

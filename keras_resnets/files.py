@@ -16,7 +16,7 @@ def check_destination(path, suffix, overwrite=False):
             an existing file without `overwrite`.
     """
     path = pathlib.Path(path)
-    if path.suffix != suffix:
+    if not path.name.endswith(suffix):
         raise InvalidArgument(
             f"the output file must end in {suffix}; got {str(path)!r}"
         )

@@ -1,0 +1,62 @@
+"""`keras-resnets weights` and `keras-resnets convert`: what there is, and its format."""
+
+from keras_resnets.commands import network
+from keras_resnets.commands.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.quiet import native_logs_hidden
+
+
+def add_to(commands):
+    """Adds both commands to the parser's sub-commands."""
+    listing = commands.add_parser(
+        "weights", help="list the public weights of a variant"
+    )
+    listing.add_argument("model", metavar="NAME")
+    listing.set_defaults(run=_weights)
+
+    convert = commands.add_parser("convert", help="write weights in another format")
+    convert.add_argument("model", metavar="MODEL")
+    convert.add_argument("weights", metavar="IN", help=network.WEIGHTS)
+    convert.add_argument(
+        "output", metavar="OUT", help="file.weights.h5, .keras or .safetensors"
+    )
+    convert.add_argument("--overwrite", action="store_true", help="replace the output")
+    network.add_options(convert)
+    convert.set_defaults(run=_convert)
+
+
+def _weights(arguments):
+    from keras_resnets import registry
+    from keras_resnets import tables
+    from keras_resnets.weights import records
+
+    registry.get_architecture(arguments.model)
+    found = records.records_of(registry.canonical_name(arguments.model))
+    if not found:
+        raise InvalidArgument(f"there are no public weights for {arguments.model}")
+    print(tables.weights_table(found))
+    print()
+    for dataset in dict.fromkeys(record.dataset for record in found):
+        default = next((r for r in found if r.dataset == dataset and r.free), None)
+        if default:
+            print(
+                f"weights={dataset!r} takes {default.tag}: the most accurate whose "
+                "licence lets anybody use it"
+            )
+    for record in found:
+        print(f"{record.tag}: {record.location}")
+
+
+def _convert(arguments):
+    with native_logs_hidden():
+        from keras_resnets.weights import saving
+
+        path = saving.check_output(arguments.output, arguments.overwrite)
+        # A new classifier or fitted channels would be another network's weights.
+        model, architecture, source = network.build(arguments, strict=True)
+        layout = saving.save(model, path, source, architecture, arguments.overwrite)
+        say(
+            f"wrote {path}  {path.stat().st_size / 1e6:,.2f} MB, "
+            f"{model.count_params():,} values of {model.name}"
+            + (f", tensors named as in {layout}" if layout else "")
+        )

@@ -1,0 +1,118 @@
+"""Names of classes: ImageNet-1k in two orders, and CIFAR-10."""
+
+import csv
+import functools
+import importlib.resources
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
+NAMES = ("imagenet", "imagenet_darknet", "cifar10")
+# Class counts that tell a label set by themselves.
+BY_COUNT = {1000: "imagenet", 10: "cifar10"}
+
+
+@functools.cache
+def label_set(name):
+    """The classes of a label set, in the order of the network's outputs.
+
+    Args:
+        name: `"imagenet"` (ImageNet-1k by WordNet id, as everybody but darknet),
+            `"imagenet_darknet"` (in the order of the challenge's development kit, as
+            darknet's own weights) or `"cifar10"`.
+
+    Returns:
+        A tuple of (id, name); the id is the WordNet id, or for CIFAR-10 the name.
+
+    Raises:
+        InvalidArgument: another name.
+
+    Example:
+        >>> label_set("imagenet")[258]
+        ('n02111889', 'Samoyed')
+    """
+    check_choice("labels", name, NAMES)
+    if name == "cifar10":
+        return tuple((label, label) for label in _CIFAR10)
+    text = importlib.resources.files("keras_resnets").joinpath("imagenet.csv")
+    with text.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if name == "imagenet_darknet":
+        rows.sort(key=lambda row: int(row["darknet_index"]))
+    return tuple((row["wnid"], row["name"]) for row in rows)
+
+
+def decode_predictions(preds, top=5, labels=None):
+    """The likeliest classes of each prediction, by name.
+
+    Args:
+        preds: array (batch, classes) of probabilities or logits.
+        top: how many, >= 1.
+        labels: a name of `label_set` (a model's is `model.labels`), a sequence with
+            one name a class, or None for ImageNet-1k with 1000 classes and CIFAR-10
+            with 10.
+
+    Returns:
+        A list for each prediction of (id, name, score), best first, as
+        `keras.applications` returns it; without known labels the id is the index.
+
+    Raises:
+        InvalidArgument: predictions of another shape, or labels of another number.
+
+    Example:
+        >>> import numpy as np
+        >>> decode_predictions(np.eye(10)[3:4], top=1)
+        [[('cat', 'cat', 1.0)]]
+    """
+    import numpy as np
+
+    check_positive_int("top", top)
+    preds = np.asarray(preds)
+    if preds.ndim != 2:
+        raise InvalidArgument(f"preds must be (batch, classes); got {preds.shape}")
+    names = class_names(preds.shape[1], labels or BY_COUNT.get(preds.shape[1]))
+    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [
+        [(*names[index], float(row[index])) for index in order]
+        for row, order in zip(preds, best, strict=True)
+    ]
+
+
+def class_names(classes, labels=None):
+    """(id, name) of each of `classes` classes.
+
+    Args:
+        classes: how many.
+        labels: as `decode_predictions` takes it; None: `("7", "class 7")`.
+    """
+    if labels is None:
+        labels = [f"class {index}" for index in range(classes)]
+    if isinstance(labels, str):
+        names = label_set(labels)
+    else:
+        names = tuple((str(index), str(name)) for index, name in enumerate(labels))
+    if len(names) != classes:
+        raise InvalidArgument(
+            f"labels must be one a class; got {len(names)} for {classes} classes"
+        )
+    return names
+
+
+def indices(words, names):
+    """The class of each of `words`: by id or name where all are known, else by sorting.
+
+    Args:
+        words: such as the names of folders, one a class.
+        names: (id, name) of each class.
+
+    Returns:
+        A dict from word to class index.
+    """
+    known = {}
+    for index, (identity, name) in enumerate(names):
+        known[identity] = known[name] = index
+    if all(word in known for word in words):
+        return {word: known[word] for word in words}
+    return {word: index for index, word in enumerate(sorted(words))}

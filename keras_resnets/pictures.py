@@ -1,0 +1,212 @@
+"""Pictures from files and folders, brought to a network's size; pixels stay 0 to 255."""
+
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
+# Darknet fills up with 0.5.
+_GREY = 127.5
+
+
+def load_picture(path, preprocessing):
+    """Reads one picture file.
+
+    Args:
+        path: any format and mode that Pillow reads; EXIF rotation is applied.
+        preprocessing: a `Preprocessing`.
+
+    Returns:
+        float32 array of shape (height, width, 3).
+
+    Raises:
+        InvalidArgument: a file that is missing or is no whole picture.
+    """
+    from PIL import Image
+    from PIL import ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            return preprocessing(ImageOps.exif_transpose(picture))
+    except FileNotFoundError:
+        raise InvalidArgument(f"there is no picture {str(path)!r}") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidArgument(f"{path} is no readable picture: {error}") from None
+
+
+def list_pictures(folder):
+    """The files of a folder and its sub-folders that end as pictures do, sorted."""
+    return sorted(
+        path
+        for path in pathlib.Path(folder).rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+
+
+def load_folder(folder, preprocessing, limit=500, seed=0):
+    """Reads up to `limit` pictures of a folder and its sub-folders, chosen by `seed`.
+
+    Args:
+        folder: searched for files ending as Pillow's common formats do.
+        preprocessing: a `Preprocessing`.
+        limit: most pictures to take, >= 1.
+        seed: of the choice, where there are more.
+
+    Returns:
+        (pictures, skipped): float32 array (count, height, width, 3), and the names of
+        the files that could not be read.
+
+    Raises:
+        InvalidArgument: a folder that is missing or empty, or holds no readable
+            picture.
+    """
+    import numpy as np
+
+    check_folder(folder)
+    paths = list_pictures(folder)
+    if not paths:
+        raise InvalidArgument(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    order = np.random.default_rng(seed).permutation(len(paths))
+    pictures, skipped = [], []
+    for index in order:
+        if len(pictures) == limit:
+            break
+        try:
+            pictures.append(load_picture(paths[index], preprocessing))
+        except InvalidArgument:
+            skipped.append(paths[index].name)
+    if not pictures:
+        raise InvalidArgument(
+            f"none of the {len(skipped)} pictures in {folder} can be read"
+        )
+    return np.stack(pictures), sorted(skipped)
+
+
+def check_folder(folder):
+    """Raises `InvalidArgument` where there is no such folder."""
+    if not pathlib.Path(folder).is_dir():
+        raise InvalidArgument(f"there is no folder of pictures {str(folder)!r}")
+
+
+def as_rgb(picture):
+    """A Pillow picture of any mode as one of mode RGB."""
+    if picture.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion would clip at 255.
+        import numpy as np
+        from PIL import Image
+
+        values = np.asarray(picture).astype("float32") / 257.0
+        return Image.fromarray(values.round().clip(0, 255).astype("uint8")).convert(
+            "RGB"
+        )
+    return picture.convert("RGB")
+
+
+def resized_size(size, target, crop_fraction):
+    """The size that a picture is resized to before its centre is cropped.
+
+    The crop is `crop_fraction` of the picture's shorter side; fractions of a pixel are
+    cut off, as torchvision and timm do.
+
+    Args:
+        size: (height, width) of the picture.
+        target: (height, width) of the crop.
+        crop_fraction: in (0, 1].
+    """
+    # 224 / 0.875 is 256, which floating point may miss by a hair.
+    sides = [int(side / crop_fraction + 1e-6) for side in target]
+    scale = max(side / have for side, have in zip(sides, size, strict=True))
+    return tuple(
+        max(want, int(have * scale + 1e-6))
+        for want, have in zip(target, size, strict=True)
+    )
+
+
+def centre(size, target):
+    """(top, left) of a crop of size `target` from the centre of a picture."""
+    return tuple(
+        round((have - want) / 2) for have, want in zip(size, target, strict=True)
+    )
+
+
+def resize_and_crop(picture, target, crop_fraction, interpolation):
+    """The centre of an RGB picture as uint8 array (height, width, 3)."""
+    import numpy as np
+    from PIL import Image
+
+    height, width = resized_size((picture.height, picture.width), target, crop_fraction)
+    if (height, width) != (picture.height, picture.width):
+        picture = picture.resize(
+            (width, height), getattr(Image.Resampling, interpolation.upper())
+        )
+    top, left = centre((height, width), target)
+    return np.asarray(picture)[top : top + target[0], left : left + target[1]]
+
+
+def resize_and_crop_batch(pictures, target, crop_fraction, interpolation, data_format):
+    """The same of a float32 batch, by operations of the Keras backend."""
+    from keras import ops
+
+    first = data_format == "channels_first"
+    axes = slice(-2, None) if first else slice(-3, -1)
+    have = tuple(pictures.shape[axes])
+    size = resized_size(have, target, crop_fraction)
+    if size != have:
+        pictures = ops.image.resize(
+            pictures,
+            size,
+            interpolation="lanczos3" if interpolation == "lanczos" else interpolation,
+            antialias=True,
+            data_format=data_format,
+        )
+        # Curved interpolations overshoot; files are cut off at 0 and 255 as well.
+        pictures = ops.clip(pictures, 0.0, 255.0)
+    top, left = centre(size, target)
+    rows, columns = slice(top, top + target[0]), slice(left, left + target[1])
+    if first:
+        return pictures[..., rows, columns]
+    return pictures[..., rows, columns, :]
+
+
+def letterbox(pictures, target, ops):
+    """The whole picture, as darknet resizes it, in a box filled up with grey.
+
+    Darknet interpolates between the four nearest pixels, the corners of the picture on
+    those of the result, and does not smooth before it shrinks.
+
+    Args:
+        pictures: float32 (..., height, width, 3).
+        target: (height, width) of the box.
+        ops: NumPy, or `keras.ops`.
+    """
+    size = tuple(pictures.shape[-3:-1])
+    # Compared, not divided: darknet counts in integers.
+    if target[1] * size[0] < target[0] * size[1]:
+        fitted = (max(1, size[0] * target[1] // size[1]), target[1])
+    else:
+        fitted = (target[0], max(1, size[1] * target[0] // size[0]))
+    rows = _interpolation(size[0], fitted[0])
+    columns = _interpolation(size[1], fitted[1])
+    result = ops.einsum("...hwc,ah,bw->...abc", pictures, rows, columns)
+    before = [(want - have) // 2 for want, have in zip(target, fitted, strict=True)]
+    margins = [
+        (start, want - have - start)
+        for start, want, have in zip(before, target, fitted, strict=True)
+    ]
+    leading = [(0, 0)] * (len(pictures.shape) - 3)
+    return ops.pad(result, [*leading, *margins, (0, 0)], constant_values=_GREY)
+
+
+def _interpolation(have, want):
+    """Matrix (want, have) of linear interpolation with the corners aligned."""
+    import numpy as np
+
+    position = np.arange(want) * ((have - 1) / max(want - 1, 1))
+    left = np.minimum(position.astype(int), have - 1)
+    right = np.minimum(left + 1, have - 1)
+    share = (position - left).astype("float32")
+    matrix = np.zeros((want, have), "float32")
+    matrix[np.arange(want), left] += 1 - share
+    matrix[np.arange(want), right] += share
+    return matrix

@@ -1,0 +1,35 @@
+"""A progress bar."""
+
+import sys
+
+
+class ProgressBar:
+    """A bar on a terminal, and nothing anywhere else.
+
+    Args:
+        total: of the numbers that it is called with.
+        unit: what is counted; with `"MB"` the numbers are bytes.
+        stream: where to draw; None for standard error.
+    """
+
+    def __init__(self, total, unit="", stream=None, width=40):
+        self._total, self._unit, self._width = total, unit, width
+        self._stream = stream or sys.stderr
+        self._shown = self._stream.isatty()
+
+    def __call__(self, done):
+        if self._shown:
+            full = round(self._width * done / max(self._total, 1))
+            bar = "#" * full + "." * (self._width - full)
+            shown = f"{self._count(done)} of {self._count(self._total)} {self._unit}"
+            self._stream.write(f"\r{bar} {shown.rstrip()}")
+            self._stream.flush()
+
+    def _count(self, number):
+        return f"{number / 1e6:,.1f}" if self._unit == "MB" else f"{number:,}"
+
+    def close(self):
+        """Wipes the bar away."""
+        if self._shown:
+            self._stream.write("\r" + " " * (self._width + 40) + "\r")
+            self._stream.flush()

@@ -1,0 +1,126 @@
+"""Sets the variables of a model, all of them or none."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights.values import variable_name
+from keras_resnets.weights.values import weighted
+
+_HEADS = ("predictions", "predictions_conv")
+_FOREIGN_HEADS = {"fc", "linear", "head", *_HEADS, "dense"}
+
+
+class NewHead(UserWarning):
+    """The classifier of a checkpoint has another size, and was not taken."""
+
+
+class NewChannels(UserWarning):
+    """The first convolution was fitted to another number of input channels."""
+
+
+def assign(model, values, unused, source):
+    """Sets every variable of `model`, or raises and sets none.
+
+    A classifier of another size starts anew, with a `NewHead` warning, and a first
+    convolution is fitted to another number of input channels (`NewChannels`).
+
+    Args:
+        model: a model of this package.
+        values: a dict from layer name to a dict from variable name to array.
+        unused: names of tensors that no layer asked for.
+        source: what messages call the checkpoint.
+
+    Returns:
+        Whether the classifier is the checkpoint's.
+
+    Raises:
+        WeightsError: variables without values, values without variables, or shapes
+            that differ.
+    """
+    layers = weighted(model)
+    heads = [layer for layer in layers if layer.name.endswith(_HEADS)]
+    if not heads:
+        unused = [n for n in unused if not _FOREIGN_HEADS.intersection(n.split("."))]
+    new_heads = [layer for layer in heads if _is_other_head(layer, values)]
+    channels = _fit_channels(layers[0], values)
+    missing, misshapen, pairs = [], [], []
+    for layer in layers:
+        if layer in new_heads:
+            continue
+        for variable in layer.weights:
+            name = variable_name(variable)
+            value = values[layer.name].get(name)
+            if value is None:
+                missing.append(f"{layer.name}/{name}")
+            elif tuple(value.shape) != tuple(variable.shape):
+                shapes = f"{tuple(value.shape)} for {tuple(variable.shape)}"
+                misshapen.append(f"{layer.name}/{name} {shapes}")
+            else:
+                pairs.append((variable, value))
+    _refuse(model, source, missing, unused, misshapen)
+    for variable, value in pairs:
+        # One after the other: half-precision files are not held in float32 as a whole.
+        variable.assign(np.ascontiguousarray(value, "float32"))
+    for layer in new_heads:
+        _renew(layer, values, source)
+    if channels:
+        warnings.warn(f"{source}: {channels}", NewChannels, stacklevel=2)
+    return bool(heads) and not new_heads
+
+
+def _is_other_head(layer, values):
+    kernel = values[layer.name].get("kernel")
+    if kernel is None or len(kernel.shape) != len(layer.kernel.shape):
+        return False
+    ours, theirs = tuple(layer.kernel.shape), tuple(kernel.shape)
+    return ours[:-1] == theirs[:-1] and ours[-1] != theirs[-1]
+
+
+def _renew(layer, values, source):
+    """Random values for a classifier: the model was built without any."""
+    make = keras.initializers.GlorotUniform()
+    layer.kernel.assign(make(layer.kernel.shape))
+    theirs = values[layer.name]["kernel"].shape[-1]
+    warnings.warn(
+        f"{source}: its classifier has {theirs} classes; the model's, with "
+        f"{layer.kernel.shape[-1]}, has new random values",
+        NewHead,
+        stacklevel=3,
+    )
+
+
+def _fit_channels(layer, values):
+    """Fits the first kernel to the model's input channels, in timm's way; a note."""
+    kernel = values[layer.name].get("kernel")
+    wanted = tuple(layer.kernel.shape)
+    if kernel is None or kernel.ndim != 4 or kernel.shape[2] != 3:
+        return None
+    same = kernel.shape[:2] == wanted[:2] and kernel.shape[3] == wanted[3]
+    if not same or wanted[2] == 3:
+        return None
+    channels, kernel = wanted[2], np.asarray(kernel, "float32")
+    if channels == 1:
+        fitted = kernel.sum(axis=2, keepdims=True)
+    else:
+        repeats = -(-channels // 3)
+        fitted = np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels] * (3 / channels)
+    values[layer.name]["kernel"] = fitted.astype("float32")
+    how = "summed into 1" if channels == 1 else f"repeated and scaled to {channels}"
+    return f"the 3 input channels of its first convolution were {how}"
+
+
+def _refuse(model, source, missing, unused, misshapen):
+    wrong = []
+    for what, names in (
+        ("missing", missing),
+        ("left over", unused),
+        ("misshapen", misshapen),
+    ):
+        if names:
+            more = ", ..." if len(names) > 3 else ""
+            wrong.append(f"{len(names)} {what} ({', '.join(names[:3])}{more})")
+    if wrong:
+        raise WeightsError(f"{source} does not fit {model.name}: {'; '.join(wrong)}")

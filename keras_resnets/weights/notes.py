@@ -1,0 +1,89 @@
+"""What our files say beside the values: how the network was built, what it is shown.
+
+Keras' own files keep values alone. A network that needs another axis than its variant
+has (`identity_pad_position="both"`) would load without a word and compute something
+else, and nobody would know what its pictures must look like.
+"""
+
+import dataclasses
+import json
+import zipfile
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import WeightsError
+
+_KEY = "keras_resnets"
+_ENTRY = "keras_resnets.json"
+
+
+def of(source, model):
+    """The notes for a file of `model`, whose weights came from `source`."""
+    return {
+        "axes": source.axes,
+        "preprocessing": dataclasses.asdict(model.preprocessing),
+        "labels": model.labels,
+    }
+
+
+def write(path, notes):
+    """Adds `notes` to a `.weights.h5` or `.keras` file."""
+    text = json.dumps(notes)
+    if path.name.endswith(".keras"):
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(_ENTRY, text)
+        return
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        file.attrs[_KEY] = text
+
+
+def metadata(notes):
+    """`notes` as the metadata of a safetensors file."""
+    return {"format": "pt", _KEY: json.dumps(notes)}
+
+
+def apply(source, text):
+    """Gives `source` what the notes in a file say; None says nothing.
+
+    Raises:
+        WeightsError: notes that are damaged.
+    """
+    if text is None:
+        return
+    from keras_resnets.preprocessing import Preprocessing
+
+    try:
+        notes = json.loads(text)
+        axes, wanted = dict(notes["axes"]), dict(notes["preprocessing"])
+        source.axes = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in axes.items()
+        }
+        source.preprocessing = Preprocessing(**wanted)
+        source.labels = notes["labels"]
+    except (ValueError, KeyError, TypeError, InvalidArgument) as error:
+        raise WeightsError(f"{source.path}: its notes are damaged: {error}") from None
+
+
+def read(path):
+    """The notes in a `.weights.h5` or `.keras` file as text; None where it has none."""
+    if path.name.endswith(".keras"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(_ENTRY).decode()
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            # Not ours; that it is no model either is said when it is loaded.
+            return None
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get(_KEY)
+    except OSError:
+        return None
+
+
+def of_metadata(found):
+    """The notes in the metadata of a safetensors file as text, or None."""
+    return found.get(_KEY)

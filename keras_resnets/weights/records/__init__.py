@@ -1,0 +1,121 @@
+"""What is public and where: one row of `records.csv` a checkpoint.
+
+Figures are those of the column `source`; `verified` says how the mapping onto our
+network was proven: `accuracy` (these very weights, measured), `value` (the original's
+logits, with random weights) or `structure` (every tensor finds its place).
+"""
+
+import csv
+import dataclasses
+import functools
+import importlib.resources
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import nearest
+
+# Licences under which anybody may use the weights, in a product too.
+FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")
+DATASETS = ("imagenet", "cifar10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A public checkpoint.
+
+    Attributes:
+        variant: the registry's name of the network.
+        tag: what `weights=` takes; timm's where it comes from there.
+        dataset: `"imagenet"` or `"cifar10"`.
+        top1, top5: published accuracy in percent at `size`; None where not published.
+        size: height and width in pixels that the accuracy is for.
+        crop_fraction, interpolation, mode: of the `Preprocessing`; interpolation
+            `"letterbox"` for darknet's.
+        labels: order of the classes, see `keras_resnets.labels`.
+        licence: SPDX identifier, or `"public-domain"`.
+        verified: see this module.
+        hash: `"sha256:"` or `"md5:"` and the digits that are known; else empty.
+        location: URL, or `hf://OWNER/NAME/FILE` on the Hugging Face hub.
+        source: where the accuracy was published.
+    """
+
+    variant: str
+    tag: str
+    dataset: str
+    top1: float
+    top5: float | None
+    size: int
+    crop_fraction: float
+    interpolation: str
+    mode: str
+    labels: str
+    licence: str
+    verified: str
+    hash: str
+    location: str
+    source: str
+
+    @property
+    def free(self):
+        """Whether the licence lets anybody use the weights."""
+        return self.licence in FREE
+
+    def preprocessing(self):
+        """The `Preprocessing` of the published accuracy."""
+        from keras_resnets.preprocessing import Preprocessing
+
+        boxed = self.interpolation == "letterbox"
+        return Preprocessing(
+            mode=self.mode,
+            size=(self.size, self.size),
+            crop_fraction=self.crop_fraction,
+            letterbox=boxed,
+            interpolation="bilinear" if boxed else self.interpolation,
+        )
+
+
+@functools.cache
+def all_records():
+    """Every `Record`, in the file's order."""
+    text = importlib.resources.files(__name__).joinpath("records.csv")
+    with text.open(encoding="utf-8", newline="") as file:
+        return tuple(_record(row) for row in csv.DictReader(file))
+
+
+def _record(row):
+    numbers = {name: float(row[name]) for name in ("top1", "crop_fraction")}
+    top5 = float(row["top5"]) if row["top5"] else None
+    return Record(**{**row, **numbers, "top5": top5, "size": int(row["size"])})
+
+
+def records_of(variant):
+    """The records of a variant: by dataset the default first, then by accuracy."""
+    found = [record for record in all_records() if record.variant == variant]
+    return sorted(found, key=lambda r: (DATASETS.index(r.dataset), not r.free, -r.top1))
+
+
+def find(variant, name):
+    """The record of `variant` that `weights=name` means.
+
+    Args:
+        variant: a name of the registry.
+        name: a tag, or a dataset for its default: the most accurate record whose
+            licence lets anybody use it.
+
+    Raises:
+        InvalidArgument: no such record; the message names those there are.
+    """
+    found = records_of(variant)
+    for record in found:
+        if name == record.tag or (name == record.dataset and record.free):
+            return record
+    tags = [record.tag for record in found]
+    if not tags:
+        raise InvalidArgument(
+            f"there are no public weights for {variant}; got weights={name!r}"
+        )
+    near = nearest(name, tags, count=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    datasets = dict.fromkeys(record.dataset for record in found if record.free)
+    raise InvalidArgument(
+        f"weights of {variant} are {', '.join([*datasets, *tags])}; got {name!r}{hint}"
+    )

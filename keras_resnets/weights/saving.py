@@ -1,0 +1,70 @@
+"""Writes the weights of a model, and what must be known to use them."""
+
+import pathlib
+import tempfile
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.files import atomic_file
+from keras_resnets.files import check_destination
+from keras_resnets.weights import layouts
+from keras_resnets.weights import notes
+from keras_resnets.weights.readers.safetensors import write_safetensors
+from keras_resnets.weights.values import torch_tensors
+
+SUFFIXES = (".weights.h5", ".safetensors", ".keras")
+
+
+def check_output(path, overwrite=False):
+    """The path to write to; see `files.check_destination`.
+
+    Raises:
+        InvalidArgument: another suffix, or a place that cannot be written to.
+    """
+    suffix = next((s for s in SUFFIXES if str(path).endswith(s)), None)
+    if suffix is None:
+        raise InvalidArgument(
+            f"weights are written to a file ending in {', '.join(SUFFIXES)}; got "
+            f"{str(path)!r}"
+        )
+    return check_destination(path, suffix, overwrite)
+
+
+def save(model, path, source, architecture, overwrite=False):
+    """Writes the weights of `model`; the file appears whole or not at all.
+
+    Args:
+        model: made by `create_model`.
+        path: ending in `.weights.h5`, `.keras` or `.safetensors`. The last has the
+            names of torchvision, timm, akamaster or fyu/drn where one of them computes
+            what the model computes, and ours elsewhere.
+        source: the `Source` that its weights came from.
+        architecture: the model's.
+        overwrite: replace an existing file.
+
+    Returns:
+        The name of the `Layout` of a `.safetensors` file, else None.
+    """
+    path = check_output(path, overwrite)
+    remarks = notes.of(source, model)
+    with atomic_file(path) as temporary:
+        if path.suffix == ".safetensors":
+            layout = _torch_layout(source, architecture)
+            with open(temporary, "wb") as file:
+                tensors = torch_tensors(model, layout)
+                write_safetensors(file, tensors, notes.metadata(remarks))
+            return layout.name
+        # Keras goes by the suffix.
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            named = pathlib.Path(folder) / path.name
+            write = model.save if path.suffix == ".keras" else model.save_weights
+            write(named)
+            notes.write(named, remarks)
+            named.replace(temporary)
+    return None
+
+
+def _torch_layout(source, architecture):
+    """The layout that the weights came with, else that of the architecture."""
+    if source.layout is not None and source.layout.torch:
+        return source.layout
+    return layouts.for_architecture(architecture)

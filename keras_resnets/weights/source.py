@@ -1,0 +1,33 @@
+"""What every opened `weights` argument has."""
+
+
+class Source:
+    """Weights that were opened, and are not set yet.
+
+    Attributes:
+        path: the file.
+        axes: what the architecture must be like for these weights.
+        mode: of `preprocess_input` that they expect; None: the variant's own.
+        preprocessing: the whole `Preprocessing` where it is known, else None.
+        labels: the order of the classes (`keras_resnets.labels`); None: not known.
+        layout: the `layouts.Layout` of the tensors' names, or None.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.axes = {}
+        self.mode = None
+        self.preprocessing = None
+        self.labels = None
+        self.layout = None
+
+    def load(self, model):
+        """Sets every variable of `model`.
+
+        Returns:
+            Whether the classifier is the checkpoint's.
+
+        Raises:
+            WeightsError: values that do not fit; nothing was set.
+        """
+        raise NotImplementedError

@@ -1,0 +1,220 @@
+"""From a checkpoint's tensors to values by our layer's and our variable's name.
+
+Values are in Keras' order of axes, in the number type that was stored. The way back,
+`torch_tensors`, names them as others do.
+"""
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import WeightsError
+
+# Our variable -> torch's name of it, by kind of layer.
+_TORCH = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def weighted(model):
+    """The layers of `model` that have weights, in the graph's order."""
+    return [layer for layer in model.layers if layer.weights]
+
+
+def variable_name(variable):
+    """`kernel` of `stem_conv/kernel`."""
+    return variable.path.split("/")[-1]
+
+
+def named_values(model, tensors, layout):
+    """Values by layer for a checkpoint whose tensors have names.
+
+    Args:
+        model: a model of this package.
+        tensors: mapping from (module, field) to array.
+        layout: `layouts.Layout` of the checkpoint.
+
+    Returns:
+        (values, unused): a dict from layer name to a dict from variable name to array,
+        and the names of the tensors that no layer of the model asked for.
+    """
+    values, used = {}, set()
+    for layer in weighted(model):
+        module = layout.module(layer.name)
+        found = {}
+        for variable in _taken(layer):
+            key = (module, _TORCH[variable] if layout.torch else variable)
+            if key in tensors:
+                used.add(key)
+                found[variable] = keras_axes(layer, variable, tensors[key], layout)
+        values[layer.name] = found
+    _fold(model, values, layout.epsilon)
+    return values, [".".join(key) for key in tensors if key not in used]
+
+
+def _taken(layer):
+    fields = _fields(layer)
+    # A convolution's bias is taken even where ours has none: the BN behind takes it up.
+    if isinstance(layer, keras.layers.Conv2D) and "bias" not in fields:
+        fields.append("bias")
+    return fields
+
+
+def _fields(layer):
+    return [variable_name(variable) for variable in layer.weights]
+
+
+def numbered_values(model, tensors):
+    """Values by layer for Keras 2's automatic names: `conv2d`, `conv2d_1`, ...
+
+    The order of creation is ours, block by block, projections last.
+    """
+    names = {
+        keras.layers.Conv2D: "conv2d",
+        keras.layers.BatchNormalization: "batch_normalization",
+        keras.layers.Dense: "dense",
+    }
+    counts, values, used = dict.fromkeys(names.values(), 0), {}, set()
+    for layer in weighted(model):
+        stem = next(name for kind, name in names.items() if isinstance(layer, kind))
+        module = f"{stem}_{counts[stem]}" if counts[stem] else stem
+        counts[stem] += 1
+        keys = {variable: (module, variable) for variable in _fields(layer)}
+        values[layer.name] = {v: tensors[k] for v, k in keys.items() if k in tensors}
+        used.update(keys.values())
+    return values, [".".join(key) for key in tensors if key not in used]
+
+
+def stream_values(model, floats, path):
+    """Values by layer for darknet's stream: biases, BN, then weights of each layer.
+
+    The classifier, which comes last, may be of another size than the model's.
+
+    Args:
+        model: a DarkNet of this package.
+        floats: all numbers of the file.
+        path: what messages call it.
+
+    Returns:
+        (values, left over): see `named_values`; the number of floats left over.
+    """
+    stream = _Stream(floats, model, path)
+    layers, values = weighted(model), {}
+    for index, layer in enumerate(layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            continue
+        following = layers[index + 1] if index + 1 < len(layers) else None
+        *kernel, inputs, outputs = layer.kernel.shape
+        if isinstance(following, keras.layers.BatchNormalization):
+            fields = ("beta", "gamma", "moving_mean", "moving_variance")
+            values[following.name] = {field: stream.take(outputs) for field in fields}
+            values[layer.name] = {}
+        else:
+            # A bias and a row of weights for each class: the rest tells how many.
+            size = 1 + inputs * int(np.prod(kernel))
+            classes, rest = divmod(stream.left, size)
+            outputs = classes if classes and not rest else outputs
+            values[layer.name] = {"bias": stream.take(outputs)}
+        weight = stream.take(outputs, inputs, *kernel)
+        values[layer.name]["kernel"] = keras_axes(layer, "kernel", weight)
+    return values, stream.left
+
+
+class _Stream:
+    """Numbers that are taken from the front."""
+
+    def __init__(self, floats, model, path):
+        self._floats, self._model, self._path = floats, model, path
+        self._position = 0
+
+    @property
+    def left(self):
+        return len(self._floats) - self._position
+
+    def take(self, *shape):
+        count = int(np.prod(shape))
+        if count > self.left:
+            raise WeightsError(
+                f"{self._path} holds {len(self._floats):,} numbers, too few for "
+                f"{self._model.name} ({self._model.count_params():,})"
+            )
+        self._position += count
+        taken = self._floats[self._position - count : self._position]
+        return np.reshape(taken, shape)
+
+
+def torch_tensors(model, layout):
+    """The variables of `model` under the names of `layout`, in torch's order of axes.
+
+    Args:
+        model: a model of this package.
+        layout: a `layouts.Layout` of torch.
+
+    Returns:
+        A dict from name to float32 array, in the graph's order.
+
+    Raises:
+        WeightsError: a layer that the layout has no name for.
+    """
+    tensors = {}
+    for layer in weighted(model):
+        module = layout.module(layer.name)
+        if module is None:
+            raise WeightsError(f"{layout.name} has no name for {layer.name}")
+        for variable in layer.weights:
+            name = variable_name(variable)
+            array = keras.ops.convert_to_numpy(variable)
+            if name == "kernel":
+                array = _torch_axes(array, layout)
+            tensors[f"{module}.{_TORCH[name]}"] = np.ascontiguousarray(array)
+    return tensors
+
+
+def _torch_axes(kernel, layout):
+    if kernel.ndim == 4:
+        return kernel.transpose(3, 2, 0, 1)
+    return kernel.T[:, :, None, None] if layout.conv_head else kernel.T
+
+
+def keras_axes(layer, variable, array, layout=None):
+    """`array` in the order of axes of our variable; torch's without a layout."""
+    if variable != "kernel" or (layout and not layout.torch):
+        return array
+    if isinstance(layer, keras.layers.Dense):
+        # Some store the classifier as a 1x1 convolution.
+        pointwise = array.ndim == 2 or (array.ndim == 4 and array.shape[2:] == (1, 1))
+        return array.reshape(array.shape[:2]).T if pointwise else array
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def _fold(model, values, epsilon):
+    """Moves biases of convolutions and another epsilon into the BN behind them."""
+    for layer in weighted(model):
+        found = values[layer.name]
+        if isinstance(layer, keras.layers.BatchNormalization):
+            if epsilon is not None and "moving_variance" in found:
+                shift = np.float32(epsilon - layer.epsilon)
+                found["moving_variance"] = _float32(found["moving_variance"]) + shift
+        elif "bias" in found and "bias" not in _fields(layer):
+            bias = found.pop("bias")
+            norm = _norm_behind(layer)
+            if norm is None or "moving_mean" not in values[norm.name]:
+                raise WeightsError(
+                    f"the bias of {layer.name} has no BN behind it that could take it up"
+                )
+            behind = values[norm.name]
+            behind["moving_mean"] = _float32(behind["moving_mean"]) - _float32(bias)
+
+
+def _float32(array):
+    return np.asarray(array, "float32")
+
+
+def _norm_behind(layer):
+    consumers = [node.operation for node in layer._outbound_nodes]
+    norms = [c for c in consumers if isinstance(c, keras.layers.BatchNormalization)]
+    return norms[0] if len(norms) == 1 else None
