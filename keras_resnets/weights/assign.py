@@ -63,12 +63,22 @@ def assign(model, values, unused, source):
     _refuse(model, source, missing, unused, misshapen)
     for variable, value in pairs:
         # One after the other: half-precision files are not held in float32 as a whole.
-        variable.assign(np.ascontiguousarray(value, "float32"))
+        _set(variable, value)
     for layer in new_heads:
         _renew(layer, values, source)
     if channels:
         warnings.warn(f"{source}: {channels}", NewChannels, stacklevel=2)
     return bool(heads) and not new_heads
+
+
+def _set(variable, value):
+    """Assigns an array, which the backend transposes: it has all cores, NumPy one."""
+    stored_order = sorted(range(value.ndim), key=lambda axis: -value.strides[axis])
+    stored = np.ascontiguousarray(value.transpose(stored_order), "float32")
+    order = [stored_order.index(axis) for axis in range(value.ndim)]
+    if order != sorted(order):
+        stored = keras.ops.transpose(stored, order)
+    variable.assign(stored)
 
 
 def _is_other_head(layer, values):
