@@ -56,21 +56,21 @@ def interpreter(content, picture, threads):
         from ai_edge_litert import interpreter
     except ImportError:
         from tensorflow.lite.python import interpreter
-    from keras_resnets.export import runners
+    from keras_resnets.export.runners import tflite_file
 
     made = interpreter.Interpreter(model_content=content, num_threads=threads)
     made.allocate_tensors()
     details = made.get_input_details()[0]
-    made.set_tensor(details["index"], runners.quantize(picture, details))
+    made.set_tensor(details["index"], tflite_file.quantize(picture, details))
     return made.invoke
 
 
 def measure(arguments):
-    from keras_resnets.export import runners
-    from keras_resnets.export import tflite
+    from keras_resnets.export import pipeline
+    from keras_resnets.export.runners import tflite_file
     from keras_resnets.quiet import native_logs_hidden
 
-    pictures = tflite.default_pictures(SHAPE, count=arguments.calibration)
+    pictures = pipeline.default_pictures(SHAPE, count=arguments.calibration)
     invokes, macs, pads = {}, {}, {}
     with native_logs_hidden():
         for name, make in networks().items():
@@ -79,7 +79,7 @@ def measure(arguments):
                 key = f"{name}/{form}"
                 invokes[key] = interpreter(content, pictures[:1], arguments.threads)
                 macs[key] = count
-                pads[key] = runners.operators(content).get("PAD", 0)
+                pads[key] = tflite_file.operators(content).get("PAD", 0)
         common.interleave(invokes, rounds=3)
         times = common.interleave(invokes, arguments.rounds)
     return {

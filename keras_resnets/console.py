@@ -2,26 +2,30 @@
 
 import numpy as np
 
+from keras_resnets.export import pipeline
 from keras_resnets.export import runners
 from keras_resnets.labels import class_names
 
+RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "saved_model": "TensorFlow"}
 
-def tflite_report(report, pictures):
-    """Size, operators, parity and latency of a `TFLiteExport`."""
+
+def export_report(report, pictures):
+    """Size, operators, parity and latency of an `ExportReport`."""
+    runtime = RUNTIMES[report.format]
     counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
     ratio = report.keras_latency / report.latency
+    threads = f" ({report.threads} threads)" if report.threads else ""
     lines = [
         f"wrote        {report.path}  {report.size / 1e6:,.2f} MB",
         f"operators    {counted}",
-        f"compared     {report.compared} pictures ({pictures}) in LiteRT and Keras:",
+        f"compared     {report.compared} pictures ({pictures}) in {runtime} and Keras:",
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
         f"top-1 agreement {report.outputs.top1:.0%}",
         f"  logits     relative error {report.logits.relative_error:.2g}, "
         f"SQNR {report.logits.sqnr:.1f} dB, cosine {report.logits.cosine:.6f}, "
         f"top-1 agreement {report.logits.top1:.0%}",
-        f"latency      LiteRT {report.latency * 1e3:,.1f} ms "
-        f"({report.threads} threads), Keras {report.keras_latency * 1e3:,.1f} ms: "
-        f"{ratio:.1f}x",
+        f"latency      {runtime} {report.latency * 1e3:,.1f} ms{threads}, "
+        f"Keras {report.keras_latency * 1e3:,.1f} ms: {ratio:.1f}x",
     ]
     return "\n".join(lines)
 
@@ -29,18 +33,20 @@ def tflite_report(report, pictures):
 def top_five(model, report, photo, name):
     """The five likeliest classes of one picture, by the model and by the file."""
     keras_outputs, _ = runners.KerasRunner(model)(photo[None])
-    runner = runners.TFLiteRunner(report.path.read_bytes(), report.threads)
-    file_outputs = runner(photo[None])[0]
-    lines = [f"top five     {name}", f"  {'Keras':<24}{report.path.name}"]
-    best = [
-        np.argsort(-outputs, kind="stable")[:5]
-        for outputs in (keras_outputs[0], file_outputs)
+    runner = runners.open_runner(report.path, max(report.threads, 1))
+    file_outputs = pipeline.run_in_batches(runner, photo[None])[0]
+    names = class_names(len(file_outputs), model.labels)
+    shown = [
+        [f"{outputs[i]:.4f} {names[i][1]:.30}" for i in best]
+        for outputs, best in (
+            (outputs, np.argsort(-outputs, kind="stable")[:5])
+            for outputs in (keras_outputs[0], file_outputs)
+        )
     ]
-    for ours, theirs in zip(*best, strict=True):
-        left = f"class {ours:>4}  {keras_outputs[0][ours]:.4f}"
-        right = f"class {theirs:>4}  {file_outputs[theirs]:.4f}"
-        lines.append(f"  {left:<24}{right}")
-    return "\n".join(lines)
+    width = max(map(len, [*shown[0], "Keras"])) + 2
+    rows = [("Keras", report.path.name), *zip(*shown, strict=True)]
+    lines = [f"  {left:<{width}}{right}" for left, right in rows]
+    return "\n".join([f"top five     {name}", *lines])
 
 
 def likeliest(outputs, name, labels=None, count=5, width=30):

@@ -20,15 +20,44 @@ def check_destination(path, suffix, overwrite=False):
         raise InvalidArgument(
             f"the output file must end in {suffix}; got {str(path)!r}"
         )
-    folder = path.parent
-    if not folder.is_dir():
-        raise InvalidArgument(f"there is no folder {str(folder)!r} to write into")
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder; name a file ending in {suffix}")
     if path.exists() and not overwrite:
         raise InvalidArgument(
             f"{path} exists; --overwrite (overwrite=True) replaces it"
         )
+    _check_writable(path.parent)
+    return path
+
+
+def check_folder(path, content, overwrite=False):
+    """The folder to write, checked before any work is done.
+
+    Args:
+        path: the folder.
+        content: a file that a folder must hold to be replaced.
+        overwrite: replace an existing one.
+
+    Raises:
+        InvalidArgument: a place that cannot be written to, an existing folder without
+            `overwrite`, or something else under that name.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not (path / content).is_file():
+        raise InvalidArgument(
+            f"{path} exists and is no folder with a {content}: it is not replaced"
+        )
+    if path.exists() and not overwrite:
+        raise InvalidArgument(
+            f"{path} exists; --overwrite (overwrite=True) replaces it"
+        )
+    _check_writable(path.parent)
+    return path
+
+
+def _check_writable(folder):
+    if not folder.is_dir():
+        raise InvalidArgument(f"there is no folder {str(folder)!r} to write into")
     try:
         # Tried, not asked: root, read-only mounts and full disks answer differently.
         with tempfile.TemporaryFile(dir=folder):
@@ -37,7 +66,6 @@ def check_destination(path, suffix, overwrite=False):
         raise InvalidArgument(
             f"the folder {str(folder)!r} is not writable: {error.strerror}"
         ) from None
-    return path
 
 
 @contextlib.contextmanager
@@ -56,3 +84,17 @@ def atomic_file(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """Yields a temporary folder beside `path`; moved to `path` if all went well."""
+    path = pathlib.Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as made:
+        # One folder down, so that what is replaced can be moved in beside it.
+        temporary, replaced = pathlib.Path(made, "new"), pathlib.Path(made, "old")
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(temporary, path)

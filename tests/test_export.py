@@ -15,6 +15,7 @@ from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import files
 from keras_resnets.export import parity
+from keras_resnets.export import pipeline
 from keras_resnets.export import runners
 from keras_resnets.export import tflite
 from keras_resnets.export import to_tflite
@@ -141,6 +142,25 @@ def test_int8(kind, io_dtype, tmp_path):
     assert report.outputs.max_error < 0.05
 
 
+def test_int16x8_per_tensor_and_batch(tmp_path):
+    model = wide_model("bottleneck_original")
+    pictures = noise(6, 32, 32, 3)
+    eight = to_tflite(model, tmp_path / "a.tflite", "int8", pictures)
+    sixteen = to_tflite(model, tmp_path / "b.tflite", "int16x8", pictures)
+    assert sixteen.logits.rmse < eight.logits.rmse
+    assert sixteen.logits.relative_error > 1e-4
+    whole = to_tflite(model, tmp_path / "c.tflite", "int8", pictures, per_tensor=True)
+    assert whole.logits.rmse > eight.logits.rmse and whole.size < eight.size
+    four = to_tflite(model, tmp_path / "d.tflite", "int8", pictures, batch=4)
+    assert four.input_shape == (4, 32, 32, 3) and four.compared == 4
+    runner = runners.open_runner(four.path)
+    np.testing.assert_allclose(
+        pipeline.run_in_batches(runner, pictures),
+        runners.open_runner(eight.path)(pictures),
+        atol=0.01,
+    )
+
+
 def wide_model(kind):
     """Wide enough for its size to lie in its weights."""
     axes = {"filters": (48, 96), "stem_filters": 48}
@@ -216,7 +236,9 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
     model = small_model("basic_original", input_shape=(32, 32, 3))
     wrong = small_model("basic_original", seed=1, input_shape=(32, 32, 3))
     convert = tflite.convert
-    monkeypatch.setattr(tflite, "convert", lambda _, *rest: convert(wrong, *rest))
+    monkeypatch.setattr(
+        tflite, "convert", lambda _, *rest, **options: convert(wrong, *rest, **options)
+    )
     with pytest.raises(ExportError, match="does not say what the model says"):
         to_tflite(model, tmp_path / "a.tflite")
     with pytest.raises(ExportError, match="cosine .* SQNR"):

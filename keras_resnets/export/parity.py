@@ -57,6 +57,7 @@ TOLERANCES = {
     "float16": Tolerance(relative=1e-2),
     "dynamic": Tolerance(cosine=0.99, sqnr=15.0),
     "int8": Tolerance(cosine=0.95, sqnr=10.0),
+    "int16x8": Tolerance(cosine=0.99, sqnr=15.0),
 }
 
 

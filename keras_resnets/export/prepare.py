@@ -6,6 +6,8 @@ from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
 
 INPUT_NAME = "image"
+# The formats whose ranges come from pictures.
+CALIBRATED = ("int8", "int16x8")
 
 
 def inference_model(model):
@@ -22,6 +24,9 @@ def inference_model(model):
         raise InvalidArgument(
             f"export takes a built keras.Model; got {type(model).__name__}"
         )
+    if isinstance(model, keras.Sequential):
+        # One that was never called has no operations of its own.
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not any(_must_change(layer) for layer in all_layers(model)):
         return model
     if not getattr(model, "operations", None):

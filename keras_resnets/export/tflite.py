@@ -1,7 +1,5 @@
 """Keras model -> TFLite file that has been run and compared."""
 
-import dataclasses
-import pathlib
 import tempfile
 
 import keras
@@ -9,14 +7,15 @@ import numpy as np
 
 from keras_resnets import files
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
-from keras_resnets.export import parity
+from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import runners
+from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.runners import tflite_file
 
-QUANTIZE = ("none", "float16", "dynamic", "int8")
+QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
+INTEGER = ("int8", "int16x8")
 IO_DTYPES = ("int8", "uint8", "float32")
 # Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
 # convolution or a variable was not converted as it should.
@@ -29,37 +28,6 @@ FORBIDDEN = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class TFLiteExport:
-    """What was written, and what it was compared by.
-
-    Attributes:
-        path: the file.
-        quantize: `"none"`, `"float16"`, `"dynamic"` or `"int8"`.
-        size: bytes.
-        input_shape: of the file, with the batch.
-        operators: counts by name.
-        outputs: `parity.Parity` of its outputs with the model's.
-        logits: the same in front of the softmax; of the outputs without one.
-        compared: number of pictures that both were run on.
-        keras_latency, latency: median seconds of one inference, the model's compiled
-            by Keras and the file's in LiteRT.
-        threads: threads that LiteRT had.
-    """
-
-    path: pathlib.Path
-    quantize: str
-    size: int
-    input_shape: tuple
-    operators: dict
-    outputs: parity.Parity
-    logits: parity.Parity
-    compared: int
-    keras_latency: float
-    latency: float
-    threads: int
-
-
 def to_tflite(
     model,
     path,
@@ -70,6 +38,9 @@ def to_tflite(
     io_dtype="int8",
     overwrite=False,
     threads=2,
+    *,
+    per_tensor=False,
+    batch=1,
 ):
     """Writes `model` as a TFLite file, having run it and compared it.
 
@@ -77,9 +48,11 @@ def to_tflite(
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: file to write, ending in `.tflite`.
         quantize: `"none"` (float32), `"float16"` (weights; half the size),
-            `"dynamic"` (int8 weights, float activations) or `"int8"` (all integer).
+            `"dynamic"` (int8 weights, float activations), `"int8"` (all integer) or
+            `"int16x8"` (int16 activations, int8 weights; input and output float32).
         calibration: float32 pictures (count, height, width, channels), pre-processed
-            as for training; `"int8"` takes its activation ranges from them.
+            as for training; the integer formats take their activation ranges from
+            them.
         pictures: the same, to compare with; by default four of `calibration`, or
             four of seeded noise where there is none.
         input_size: (height, width) where the model leaves them open.
@@ -87,9 +60,12 @@ def to_tflite(
             `"float32"`.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter for the comparison and the latency.
+        per_tensor: one scale a kernel instead of one a channel, for chips that want
+            that.
+        batch: pictures at a time, fixed in the file.
 
     Returns:
-        A `TFLiteExport`.
+        An `ExportReport`.
 
     Raises:
         InvalidArgument: an argument that is not allowed; nothing was done.
@@ -107,39 +83,55 @@ def to_tflite(
     check_choice("quantize", quantize, QUANTIZE)
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     check_positive_int("threads", threads)
-    check_backend()
-    path = files.check_destination(path, ".tflite", overwrite)
-    model_float = prepare.inference_model(model)
-    shape = prepare.input_shape(model_float, input_size)
-    if quantize == "int8" and calibration is None:
-        raise InvalidArgument(
-            "int8 takes its ranges from pictures: calibration must be an array "
-            f"(count, {', '.join(map(str, shape))}); got None"
-        )
-    calibration = _check_pictures("calibration", calibration, shape)
-    pictures = _check_pictures("pictures", pictures, shape)
-    if pictures is None:
-        pictures = default_pictures(shape, calibration)
-    content = convert(model_float, shape, quantize, calibration, io_dtype)
-    report = _prove(model_float, content, path, quantize, pictures, threads)
+    check_positive_int("batch", batch)
+    path = check_output(path, overwrite)
+    ready = pipeline.make_ready(model, quantize, calibration, pictures, input_size)
+    content = convert(
+        ready.model,
+        ready.shape,
+        quantize,
+        ready.calibration,
+        io_dtype,
+        per_tensor=per_tensor,
+        batch=batch,
+    )
+    counts = tflite_file.operators(content)
+    check_operators(counts)
+    if quantize in INTEGER:
+        check_integer(content)
+    report = pipeline.prove(
+        ready,
+        path,
+        lambda logits: TFLiteRunner(content, threads, logits),
+        counts,
+        threads,
+        format="tflite",
+        quantize=quantize,
+        size=len(content),
+    )
     with files.atomic_file(path) as temporary:
         temporary.write_bytes(content)
     return report
 
 
-def check_backend():
-    """Raises `InvalidArgument` where Keras does not run on TensorFlow."""
-    if keras.backend.backend() != "tensorflow":
-        raise InvalidArgument(
-            "TFLite export needs the TensorFlow backend (KERAS_BACKEND=tensorflow); "
-            f"got {keras.backend.backend()!r}"
-        )
+def check_output(path, overwrite=False):
+    """The path to write to; see `files.check_destination`."""
+    pipeline.check_backend()
+    return files.check_destination(path, ".tflite", overwrite)
 
 
-def convert(model, shape, quantize="none", calibration=None, io_dtype="int8"):
+def convert(
+    model,
+    shape,
+    quantize="none",
+    calibration=None,
+    io_dtype="int8",
+    per_tensor=False,
+    batch=1,
+):
     """Bytes of the TFLite file for a float32 `model` at (height, width, channels).
 
-    The batch is 1. Nothing is checked; `to_tflite` does that.
+    Nothing is checked; `to_tflite` does that.
 
     Raises:
         ExportError: a network that TFLite's own operators cannot express.
@@ -148,7 +140,7 @@ def convert(model, shape, quantize="none", calibration=None, io_dtype="int8"):
 
     from keras_resnets.tensorflow_ops import native_convolution
 
-    signature = [tf.TensorSpec((1, *shape), tf.float32, name=prepare.INPUT_NAME)]
+    signature = [tf.TensorSpec((batch, *shape), tf.float32, name=prepare.INPUT_NAME)]
     output = prepare.output_name(model)
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
@@ -161,7 +153,11 @@ def convert(model, shape, quantize="none", calibration=None, io_dtype="int8"):
             )
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        _configure(converter, tf, quantize, calibration, io_dtype)
+        _configure(converter, tf, quantize, io_dtype)
+        if quantize in INTEGER:
+            converter.representative_dataset = _representative(calibration, batch)
+        # The converter has no public way to ask for one scale a kernel.
+        converter._experimental_disable_per_channel = per_tensor
         try:
             return converter.convert()
         except Exception as error:
@@ -178,7 +174,7 @@ def _reason(error):
     return (telling or lines or [repr(error)])[0][:300]
 
 
-def _configure(converter, tf, quantize, calibration, io_dtype):
+def _configure(converter, tf, quantize, io_dtype):
     # Without TensorFlow's own operators: a network that needs them is an error.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize == "none":
@@ -186,75 +182,34 @@ def _configure(converter, tf, quantize, calibration, io_dtype):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize != "int8":
-        return
-
-    def representative():
-        for picture in calibration:
-            yield [picture[None]]
-
-    converter.representative_dataset = representative
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.dtypes.as_dtype(io_dtype)
-    converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
+    elif quantize == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+    elif quantize == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.dtypes.as_dtype(io_dtype)
+        converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
 
 
-def default_pictures(shape, calibration=None, count=4, seed=0):
-    """Pictures to compare with: some of the calibration's, or seeded noise."""
-    noise = np.random.default_rng(seed).standard_normal((count, *shape))
-    noise = noise.astype("float32")
-    # Noise lies outside the ranges that an integer file was calibrated for.
-    return noise if calibration is None else calibration[:count]
+def _representative(calibration, batch):
+    def pictures():
+        for start in range(0, len(calibration), batch):
+            # The last batch is filled up with its own pictures.
+            chunk = calibration[start : start + batch]
+            yield [np.resize(chunk, (batch, *chunk.shape[1:]))]
 
-
-def _check_pictures(argument, pictures, shape):
-    if pictures is None:
-        return None
-    pictures = np.asarray(pictures, "float32")
-    if pictures.ndim != 4 or pictures.shape[1:] != tuple(shape) or not len(pictures):
-        raise InvalidArgument(
-            f"{argument} must have the shape (count, {', '.join(map(str, shape))}); "
-            f"got {pictures.shape}"
-        )
-    if not np.isfinite(pictures).all():
-        raise InvalidArgument(f"{argument} must be finite; it holds NaN or infinity")
     return pictures
 
 
-def _prove(model, content, path, quantize, pictures, threads):
-    """Runs the file, compares it, and reports; raises `ExportError` where it fails."""
-    counts = runners.operators(content)
-    check_operators(counts)
-    if quantize == "int8":
-        floats = runners.float_operators(content)
-        if floats:
-            raise ExportError(
-                f"the int8 file computes in float: {', '.join(floats)}; "
-                "nothing was written"
-            )
-    reference = runners.KerasRunner(model)
-    runner = runners.TFLiteRunner(content, threads)
-    expected = [reference(picture[None]) for picture in pictures]
-    expected_outputs = np.concatenate([outputs for outputs, _ in expected])
-    outputs = logits = parity.compare(expected_outputs, runner(pictures))
-    tapped = runners.TFLiteRunner(content, threads, logits=True)
-    if reference.has_logits and tapped.has_logits:
-        expected_logits = np.concatenate([logits for _, logits in expected])
-        logits = parity.compare(expected_logits, tapped(pictures))
-    parity.check(prepare.output_name(model), quantize, outputs, logits)
-    return TFLiteExport(
-        path=path,
-        quantize=quantize,
-        size=len(content),
-        input_shape=runner.input_shape,
-        operators=counts,
-        outputs=outputs,
-        logits=logits,
-        compared=len(pictures),
-        keras_latency=reference.latency(pictures[:1]),
-        latency=runner.latency(pictures[:1]),
-        threads=threads,
-    )
+def check_integer(content):
+    """Raises `ExportError` where an integer file computes in floating point."""
+    floats = tflite_file.float_operators(content)
+    if floats:
+        raise ExportError(
+            f"the integer file computes in float: {', '.join(floats)}; nothing was "
+            "written"
+        )
 
 
 def check_operators(counts):

@@ -1,13 +1,10 @@
-"""Runs exported files in their own runtimes."""
+"""Runs a TFLite file in LiteRT, and reads what stands in it."""
 
 import collections
-import statistics
-import time
 
-import keras
 import numpy as np
 
-from keras_resnets.export.prepare import classifier
+from keras_resnets.export.runners.timing import median_seconds
 
 
 def _litert():
@@ -17,37 +14,6 @@ def _litert():
     except ImportError:
         from tensorflow.lite.python import interpreter
     return interpreter
-
-
-class KerasRunner:
-    """A Keras model, compiled; returns its outputs and, where it has them, its logits.
-
-    Args:
-        model: a `keras.Model` with one input and one output.
-    """
-
-    def __init__(self, model):
-        self._classifier = classifier(model)
-        outputs = [model.outputs[0]]
-        if self._classifier is not None:
-            outputs.append(self._classifier.input)
-        self._model = keras.Model(model.input, outputs)
-        self.has_logits = self._classifier is not None
-
-    def __call__(self, images):
-        """(outputs, logits) for a float32 batch; logits is None without a softmax."""
-        results = self._model.predict_on_batch(images)
-        if not self.has_logits:
-            return results[0] if isinstance(results, list) else results, None
-        outputs, features = results
-        if isinstance(self._classifier, keras.layers.Dense):
-            kernel, *bias = self._classifier.get_weights()
-            features = features @ kernel + (bias[0] if bias else 0.0)
-        return outputs, features
-
-    def latency(self, image, runs=10, warmup=2):
-        """Median seconds of one inference."""
-        return median_seconds(lambda: self._model.predict_on_batch(image), runs, warmup)
 
 
 class TFLiteRunner:
@@ -115,17 +81,6 @@ def dequantize(values, details):
         return np.array(values, "float32")
     scale, zero_point = details["quantization"]
     return (values.astype("float32") - zero_point) * np.float32(scale)
-
-
-def median_seconds(call, runs=10, warmup=2):
-    """Median wall time of `call()`."""
-    seconds = []
-    for run in range(warmup + runs):
-        start = time.perf_counter()
-        call()
-        if run >= warmup:
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def operators(content):

@@ -1,0 +1,14 @@
+"""Exports a variant to a SavedModel: python export/to_saved_model.py --model resnet50
+
+The same as `keras-resnets export saved_model`; --help tells the options.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from keras_resnets.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["export", "saved_model", *sys.argv[1:]]))

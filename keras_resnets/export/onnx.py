@@ -1,0 +1,256 @@
+"""Keras model -> ONNX file that has been run and compared."""
+
+import contextlib
+import logging
+import pathlib
+import tempfile
+
+import numpy as np
+
+from keras_resnets import files
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.export import onnx_graph
+from keras_resnets.export import pipeline
+from keras_resnets.export import prepare
+from keras_resnets.export.runners import OnnxRunner
+from keras_resnets.export.runners import onnx_file
+
+QUANTIZE = ("none", "float16", "int8")
+LAYOUTS = ("nhwc", "nchw")
+# 13 is the first with one scale a channel; 18 is the last that tf2onnx 1.17 knows.
+OPSETS = tuple(range(13, 19))
+PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
+
+
+def to_onnx(
+    model,
+    path,
+    quantize="none",
+    calibration=None,
+    pictures=None,
+    input_size=None,
+    overwrite=False,
+    threads=2,
+    *,
+    opset=17,
+    layout="nhwc",
+    batch=1,
+    reduce_range=False,
+):
+    """Writes `model` as an ONNX file, having run it and compared it.
+
+    Args:
+        model: a built `keras.Model` with one image input, under any dtype policy.
+        path: file to write, ending in `.onnx`.
+        quantize: `"none"` (float32), `"float16"` (weights and activations; input and
+            output stay float32) or `"int8"` (QDQ: uint8 activations, int8 weights).
+        calibration: float32 pictures (count, height, width, channels), pre-processed
+            as for training; `"int8"` takes its activation ranges from them.
+        pictures: the same, to compare with; by default four of `calibration`, or
+            four of seeded noise where there is none.
+        input_size: (height, width) where the model leaves them open.
+        overwrite: replace an existing file.
+        threads: of ONNX Runtime for the comparison and the latency.
+        opset: 13 to 18.
+        layout: of the file's input: `"nhwc"`, which costs one Transpose, or `"nchw"`.
+        batch: pictures at a time, or `"dynamic"`.
+        reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
+            kernels overflow on sums of two full products.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, or packages of the extra
+            `onnx` that are missing; nothing was done.
+        ExportError: the file is not valid, or differs from the model by more than
+            `parity.TOLERANCES` allows. No file is left.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_onnx(model, f"{folder}/resnet8.onnx")
+        >>> report.operators["Conv"]
+        9
+    """
+    check_choice("quantize", quantize, QUANTIZE)
+    check_choice("layout", layout, LAYOUTS)
+    check_choice("opset", opset, OPSETS)
+    check_positive_int("threads", threads)
+    if batch != "dynamic":
+        check_positive_int("batch", batch)
+    path = check_output(path, overwrite)
+    ready = pipeline.make_ready(model, quantize, calibration, pictures, input_size)
+    proto = convert(ready.model, ready.shape, opset, layout, batch)
+    if quantize == "float16":
+        proto = _half(proto)
+    elif quantize == "int8":
+        proto = _integer(proto, ready.calibration, layout, reduce_range)
+    _check(proto)
+    content = proto.SerializeToString()
+    report = pipeline.prove(
+        ready,
+        path,
+        lambda logits: OnnxRunner(content, threads, logits),
+        onnx_file.operators(proto),
+        threads,
+        format="onnx",
+        quantize=quantize,
+        size=len(content),
+    )
+    with files.atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+    return report
+
+
+def check_output(path, overwrite=False):
+    """The path to write to, once the extra `onnx` is known to be installed.
+
+    Raises:
+        InvalidArgument: see `files.check_destination`; or a package is missing.
+    """
+    pipeline.check_backend()
+    onnx_file.require(*PACKAGES)
+    return files.check_destination(path, ".onnx", overwrite)
+
+
+def convert(model, shape, opset=17, layout="nhwc", batch=1):
+    """The `onnx.ModelProto` of a float32 `model` at (height, width, channels).
+
+    Nothing is checked; `to_onnx` does that.
+
+    Raises:
+        ExportError: a network that tf2onnx cannot express.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    from keras_resnets.tensorflow_ops import native_convolution
+
+    output = prepare.output_name(model)
+    size = None if batch == "dynamic" else batch
+    signature = [tf.TensorSpec((size, *shape), tf.float32, name=prepare.INPUT_NAME)]
+    with native_convolution(), _quiet("tf2onnx"):
+        function = tf.function(
+            lambda image: {output: model(image, training=False)},
+            input_signature=signature,
+            autograph=False,
+        )
+        try:
+            proto, _ = tf2onnx.convert.from_function(
+                function,
+                input_signature=signature,
+                opset=opset,
+                inputs_as_nchw=[prepare.INPUT_NAME] if layout == "nchw" else None,
+            )
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [repr(error)]
+            raise ExportError(
+                f"tf2onnx refused {model.name}: {lines[0][:300]}; nothing was written"
+            ) from error
+    _name_batch(proto, batch)
+    onnx_graph.tidy(proto)
+    return proto
+
+
+@contextlib.contextmanager
+def _quiet(*names):
+    """Without what libraries say of their progress."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _name_batch(proto, batch):
+    """tf2onnx calls an open dimension `unk__7`, and another number every time."""
+    for value in (*proto.graph.input, *proto.graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if batch == "dynamic":
+            first.dim_param = "batch"
+        else:
+            first.dim_value = batch
+
+
+def _half(proto):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    half = OnnxModel(convert_float_to_float16(proto, keep_io_types=True))
+    # The casts of input and output were put at the end of the list.
+    half.topological_sort()
+    return half.model
+
+
+def _integer(proto, calibration, layout, reduce_range):
+    from onnxruntime import quantization
+
+    kind = quantization.QuantType
+    with tempfile.TemporaryDirectory() as folder, _quiet(None):
+        target = pathlib.Path(folder) / "int8.onnx"
+        quantization.quantize_static(
+            proto,
+            target,
+            _reader(quantization, proto, calibration, layout),
+            quant_format=quantization.QuantFormat.QDQ,
+            # Kernels for uint8 times int8 are the fast ones on x86.
+            activation_type=kind.QUInt8,
+            weight_type=kind.QInt8,
+            per_channel=True,
+            reduce_range=reduce_range,
+            # The softmax stays float: its outputs want more than 256 steps.
+            op_types_to_quantize=_quantized_types(proto),
+        )
+        return _load(target)
+
+
+def _quantized_types(proto):
+    return sorted({node.op_type for node in proto.graph.node} - {"Softmax", "Sigmoid"})
+
+
+def _reader(quantization, proto, calibration, layout):
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            size = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+            starts = range(0, len(calibration), size)
+            self._batches = (calibration[start : start + size] for start in starts)
+            self._size = size
+
+        def get_next(self):
+            chunk = next(self._batches, None)
+            if chunk is None:
+                return None
+            # The last batch is filled up with its own pictures.
+            chunk = np.resize(chunk, (self._size, *chunk.shape[1:]))
+            if layout == "nchw":
+                chunk = np.ascontiguousarray(chunk.transpose(0, 3, 1, 2))
+            return {proto.graph.input[0].name: chunk}
+
+    return Reader()
+
+
+def _load(path):
+    import onnx
+
+    return onnx.load(path)
+
+
+def _check(proto):
+    """Raises `ExportError` for a file that is not valid ONNX."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise ExportError(
+            f"the file is not valid ONNX: {reason}; nothing was written"
+        ) from error

@@ -1,0 +1,139 @@
+"""Tidies an ONNX graph: what is constant goes into the convolutions and poolings.
+
+tf2onnx folds a BN behind a convolution without bias, and padding in front of one. What
+it leaves is done here: a BN behind a convolution with a bias (all of stock Keras'), and
+padding in front of a pooling.
+"""
+
+import numpy as np
+
+
+def tidy(model):
+    """Folds what can be folded in `model`, an `onnx.ModelProto`, in place."""
+    while _fold_one(model.graph):
+        pass
+    _drop_unused(model.graph)
+
+
+def _fold_one(graph):
+    """Folds one node into another; whether there was one."""
+    links = _Links(graph)
+    for node in graph.node:
+        before = links.maker(node.input[0]) if node.input else None
+        if node.op_type in ("Mul", "Add") and _fold_scale(graph, links, node):
+            return True
+        if node.op_type == "MaxPool" and before is not None and before.op_type == "Pad":
+            if _fold_padding(graph, links, before, node):
+                return True
+    return False
+
+
+class _Links:
+    """Who makes and who reads each tensor, and the constants among them."""
+
+    def __init__(self, graph):
+        from onnx import numpy_helper
+
+        self._makers = {name: node for node in graph.node for name in node.output}
+        self._readers = {}
+        for node in graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+        self._outputs = {output.name for output in graph.output}
+        self._constants = {tensor.name: tensor for tensor in graph.initializer}
+        self._array = numpy_helper.to_array
+
+    def maker(self, name):
+        """The node that puts `name` out, or None."""
+        return self._makers.get(name)
+
+    def feeds_only(self, name, node):
+        """Whether `node` alone reads `name`."""
+        return name not in self._outputs and self._readers.get(name) == [node]
+
+    def constant(self, name):
+        """The array of an initializer, or None."""
+        tensor = self._constants.get(name)
+        return None if tensor is None else self._array(tensor)
+
+
+def _fold_scale(graph, links, node):
+    """A product or sum with one constant a channel, into the convolution before it."""
+    values = [links.constant(name) for name in node.input]
+    if (values[0] is None) == (values[1] is None):
+        return False
+    side = 0 if values[0] is None else 1
+    conv, constant = links.maker(node.input[side]), values[1 - side]
+    if conv is None or conv.op_type != "Conv":
+        return False
+    kernel = links.constant(conv.input[1])
+    bias = links.constant(conv.input[2]) if len(conv.input) > 2 else None
+    by_channel = None if kernel is None else _by_channel(constant, len(kernel))
+    if by_channel is None or not links.feeds_only(conv.output[0], node):
+        return False
+    bias = np.zeros(len(kernel), kernel.dtype) if bias is None else bias
+    if node.op_type == "Mul":
+        kernel = kernel * by_channel.reshape(-1, *[1] * (kernel.ndim - 1))
+        bias = bias * by_channel
+    else:
+        bias = bias + by_channel
+    _set_constants(graph, conv, (kernel.astype("float32"), bias.astype("float32")))
+    conv.output[0] = node.output[0]
+    graph.node.remove(node)
+    return True
+
+
+def _by_channel(constant, channels):
+    """`constant` as one number a channel of an NCHW tensor; None where it is not so."""
+    if constant.size == 1:
+        return np.repeat(constant.ravel(), channels)
+    shape = (1,) * (4 - constant.ndim) + constant.shape
+    return constant.ravel() if shape == (1, channels, 1, 1) else None
+
+
+def _set_constants(graph, conv, arrays):
+    """New kernel and bias for `conv`; others may share the old ones."""
+    from onnx import numpy_helper
+
+    names = [f"{conv.output[0]}/{kind}" for kind in ("kernel", "bias")]
+    taken = {tensor.name for tensor in graph.initializer}
+    names = [name if name not in taken else f"{name}_{len(taken)}" for name in names]
+    for name, array in zip(names, arrays, strict=True):
+        graph.initializer.append(numpy_helper.from_array(array, name))
+    del conv.input[1:]
+    conv.input.extend(names)
+
+
+def _fold_padding(graph, links, pad, pool):
+    """Padding that loses against every value, into the pooling's own of -infinity."""
+    from onnx import helper
+
+    modes = [attribute.s for attribute in pad.attribute if attribute.name == "mode"]
+    pads = links.constant(pad.input[1])
+    value = links.constant(pad.input[2]) if len(pad.input) > 2 else np.zeros(())
+    source = links.maker(pad.input[0])
+    if modes not in ([], [b"constant"]) or pads is None or value is None:
+        return False
+    never_wins = value == -np.inf or (
+        value <= 0 and source is not None and source.op_type == "Relu"
+    )
+    spatial = [*pads[2:4], *pads[6:8]]
+    if not never_wins or sum(pads) != sum(spatial) or min(pads) < 0:
+        return False
+    own = [a for a in pool.attribute if a.name in ("pads", "auto_pad")]
+    if any(any(a.ints) or a.s not in (b"", b"NOTSET", b"VALID") for a in own):
+        return False
+    if not links.feeds_only(pad.output[0], pool):
+        return False
+    for attribute in own:
+        pool.attribute.remove(attribute)
+    pool.attribute.append(helper.make_attribute("pads", [int(n) for n in spatial]))
+    pool.input[0] = pad.input[0]
+    graph.node.remove(pad)
+    return True
+
+
+def _drop_unused(graph):
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)

@@ -1,0 +1,105 @@
+"""Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
+
+import collections
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runners.timing import median_seconds
+
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+}
+
+
+def require(*packages):
+    """Imports packages of the extra `onnx`.
+
+    Raises:
+        InvalidArgument: one that is not installed; the message names the extra.
+    """
+    import importlib
+
+    try:
+        return [importlib.import_module(name) for name in packages]
+    except ImportError as error:
+        raise InvalidArgument(
+            f"ONNX needs {error.name or packages[0]}: pip install 'keras-resnets[onnx]'"
+        ) from None
+
+
+class OnnxRunner:
+    """An ONNX model in ONNX Runtime on the CPU, float in and float out.
+
+    Args:
+        content: the file's bytes.
+        threads: of the runtime, >= 1.
+        logits: return what the final softmax gets instead of what it puts out.
+    """
+
+    def __init__(self, content, threads=2, logits=False):
+        (runtime,) = require("onnxruntime")
+        content, self.has_logits = _tap_logits(content) if logits else (content, False)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = runtime.InferenceSession(
+            bytes(content), options, providers=["CPUExecutionProvider"]
+        )
+        given = self._session.get_inputs()[0]
+        self._input, self._dtype = given.name, _TYPES[given.type]
+        shape = [size if isinstance(size, int) else None for size in given.shape]
+        self._first = shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+        if self._first:
+            shape = [shape[0], shape[2], shape[3], shape[1]]
+        self.input_shape = tuple(shape)
+
+    def __call__(self, images):
+        """float32 outputs for float32 `images`, a batch of the file's size at a time."""
+        batch = self.input_shape[0] or len(images)
+        outputs = [
+            self._session.run(None, {self._input: self._given(images[start:][:batch])})
+            for start in range(0, len(images), batch)
+        ]
+        return np.concatenate([found[0] for found in outputs]).astype("float32")
+
+    def _given(self, images):
+        if self._first:
+            images = np.transpose(images, (0, 3, 1, 2))
+        return np.ascontiguousarray(images, self._dtype)
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference, `image` already in place."""
+        given = {self._input: self._given(image)}
+        return median_seconds(lambda: self._session.run(None, given), runs, warmup)
+
+
+def operators(model):
+    """Counts of the operators in an ONNX model, by name."""
+    counted = collections.Counter(node.op_type for node in model.graph.node)
+    return dict(counted.most_common())
+
+
+def _tap_logits(content):
+    """A copy that puts out the input of its final softmax, and whether it has one."""
+    (onnx,) = require("onnx")
+    model = onnx.load_from_string(bytes(content))
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in ("Cast", "DequantizeLinear"):
+        # A softmax in another type, brought back to float.
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != "Softmax":
+        return content, False
+    kind = onnx.TensorProto.FLOAT
+    if makers.get(node.input[0], node).op_type == "Cast":
+        node = makers[node.input[0]]
+    elif any(i.data_type == onnx.TensorProto.FLOAT16 for i in model.graph.initializer):
+        kind = onnx.TensorProto.FLOAT16
+    del model.graph.output[:]
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info(node.input[0], kind, None)
+    )
+    return model.SerializeToString(), True
