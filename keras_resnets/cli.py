@@ -4,7 +4,9 @@ import argparse
 import os
 import sys
 
+from keras_resnets.commands import compare
 from keras_resnets.commands import export
+from keras_resnets.commands import inspect
 from keras_resnets.commands import predict
 from keras_resnets.commands import show
 from keras_resnets.commands import weights
@@ -57,6 +59,6 @@ def entry_point():
 def _parser(prog):
     parser = _Parser(prog=prog, description="The ResNet family for Keras 3.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (show, weights, export, predict):
+    for module in (show, weights, export, inspect, compare, predict):
         module.add_to(commands)
     return parser

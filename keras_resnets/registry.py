@@ -299,7 +299,8 @@ def create_model(
     Returns:
         A functional `keras.Model`. `model.preprocessing` is the `Preprocessing` that
         its weights expect, `model.labels` the order of its classes as
-        `decode_predictions` takes it (None where that is not known).
+        `decode_predictions` takes it (None where that is not known);
+        `model.architecture` and `model.weights_origin` say what it is made of.
 
     Raises:
         InvalidArgument: (a ValueError) with the rule, the value and what is allowed.
@@ -364,6 +365,8 @@ def _describe(model, architecture, source, own_classes, data_format):
     if len(size) == 2 and None not in size:
         wanted = dataclasses.replace(wanted, size=size)
     model.preprocessing = wanted
+    model.architecture = architecture
+    model.weights_origin = source.origin if source else None
     known = own_classes and source.labels
     fits = known and len(labels.label_set(known)) == model.output_shape[-1]
     model.labels = known if fits else None

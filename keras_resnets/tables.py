@@ -178,3 +178,108 @@ def _short(value):
     if value is None:
         return "-"
     return "all" if value == float("inf") else f"{value:g}"
+
+
+def port_table(inputs, outputs):
+    """One row an input or output of an exported file."""
+    headers = ("", "name", "shape", "type", "scale", "zero point")
+    rows = [
+        (
+            kind,
+            port.name,
+            " x ".join("any" if size is None else str(size) for size in port.shape),
+            port.dtype,
+            None if port.scale is None else f"{port.scale:.6g}",
+            port.zero_point,
+        )
+        for kind, ports in (("input", inputs), ("output", outputs))
+        for port in ports
+    ]
+    return text_table(headers, rows)
+
+
+def passport_text(passport):
+    """The facts of a passport that a person asks for first."""
+    parity = passport["parity"]
+    wanted = passport["preprocessing"] or {}
+    facts = {
+        "model": f"{passport['model']}, {passport['parameters']:,} parameters",
+        "weights": passport["weights"] or "random",
+        "quantize": passport["quantize"],
+        "recipe": ", ".join(f"{k} {v}" for k, v in passport["recipe"].items()),
+        "pictures": f"mode {wanted.get('mode', 'not known')}",
+        "labels": passport["labels"] or "not known",
+        "parity": (
+            f"{parity['compared']} pictures: outputs differ by "
+            f"{parity['outputs']['max_error']:.2g}, logits by "
+            f"{parity['logits']['relative_error']:.2g} of the largest"
+        ),
+        "sha256": passport["sha256"],
+        "versions": ", ".join(f"{k} {v}" for k, v in passport["versions"].items()),
+    }
+    return "\n".join(f"{name:<11}{value}" for name, value in facts.items())
+
+
+def verification_table(first, second, found):
+    """What `export.verify.verify` found, one row a figure."""
+    measured = [("outputs", found.outputs)]
+    if found.logits is not None:
+        measured.append(("logits", found.logits))
+    headers = (f"{found.count} pictures", *(name for name, _ in measured))
+    figures = (
+        ("largest difference", "max_error", ".3g"),
+        ("of the largest value", "relative_error", ".3g"),
+        ("RMSE over deviation", "rmse", ".3g"),
+        ("SQNR in dB", "sqnr", ".1f"),
+        ("smallest cosine", "cosine", ".6f"),
+        ("top-1 agreement", "top1", ".2%"),
+        ("top-5 agreement", "top5", ".2%"),
+    )
+    rows = [
+        (label, *(format(getattr(parity, name), style) for _, parity in measured))
+        for label, name, style in figures
+    ]
+    table = text_table(headers, rows)
+    if found.accuracies is None:
+        return table
+    shares = [
+        f"top-1 {share:.2%}  {path}"
+        for share, path in zip(found.accuracies, (first, second), strict=True)
+    ]
+    return "\n".join([table, *shares])
+
+
+def loss_table(losses):
+    """The layers of an integer file, with what each lost."""
+    rows = [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in losses]
+    most = max(losses, key=lambda loss: loss.lost)
+    table = text_table(("layer", "SQNR in dB", "lost"), rows)
+    return f"{table}\n{most.name} loses most: {most.lost:.1f} dB"
+
+
+def timing_table(timings):
+    """One row a file that was timed; ratios to the first."""
+    headers = (
+        "file",
+        "MB",
+        "load s",
+        "memory MB",
+        "median ms",
+        "p95 ms",
+        "pictures/s",
+        "speed",
+    )
+    rows = [
+        (
+            timing.path,
+            timing.size / 1e6,
+            f"{timing.load:.3f}",
+            timing.memory / 1e6,
+            f"{timing.median * 1e3:.3g}",
+            f"{timing.p95 * 1e3:.3g}",
+            timing.throughput,
+            f"{timings[0].median / timing.median:.2f}x",
+        )
+        for timing in timings
+    ]
+    return text_table(headers, rows)

@@ -125,7 +125,7 @@ def test_command_itself(capsys):
 
 def test_export_float32(folder, capsys):
     code, out, err = run(*RESNET8, capsys=capsys)
-    assert code == 0 and names(folder) == ["resnet8.tflite"], err
+    assert code == 0 and names(folder) == ["resnet8.tflite", "resnet8.tflite.json"], err
     size = f"{(folder / 'resnet8.tflite').stat().st_size / 1e6:.2f} MB"
     for words in ("CONV_2D 9", size, "LiteRT", "Keras", "random weights"):
         assert words in out
@@ -144,7 +144,7 @@ def test_export_int8_of_photos(folder, photos, capsys):
         capsys=capsys,
     )
     assert code == 0, err
-    assert names(folder) == ["resnet8_int8.tflite"]
+    assert names(folder) == ["resnet8_int8.tflite", "resnet8_int8.tflite.json"]
     assert "6 pictures" in out and "2 skipped" in out and "broken.jpg" in out
     assert "top five" in out and out.count("class ") == 10
 
@@ -159,7 +159,7 @@ def test_export_with_weights_and_options(folder, capsys):
     )
     assert code == 0, err
     assert "40 x 48 x 3 -> 5 classes, weights from a.weights.h5" in out
-    assert names(folder) == ["a.weights.h5", "b.tflite"]
+    assert names(folder) == ["a.weights.h5", "b.tflite", "b.tflite.json"]
     line = refused(*RESNET8, "--weights", "a.weights.h5", capsys=capsys)
     assert "does not fit" in line
 
@@ -220,7 +220,7 @@ def test_script_and_command_from_another_folder(folder):
     script = ROOT / "export" / "to_tflite.py"
     done = process(script, "--model", "resnet8", cwd=folder)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert names(folder) == ["resnet8.tflite"]
+    assert names(folder) == ["resnet8.tflite", "resnet8.tflite.json"]
     done = process(script, "--model", "resnet9", cwd=folder)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     done = process("-m", "keras_resnets", "list", "resnet8", cwd=folder)

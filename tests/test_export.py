@@ -1,6 +1,11 @@
 """TFLite: what stands in the file, that it says what the model says, and that a failed
 export leaves nothing behind."""
 
+import os
+import subprocess
+import sys
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -253,7 +258,9 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
 
 def test_a_model_that_puts_out_nan_is_not_written(tmp_path):
     model = small_model("basic_original", input_shape=(32, 32, 3))
-    model.layers[-1].bias.assign(np.full(10, np.nan, "float32"))
+    # Every weight is finite; their sums are not.
+    layer = model.layers[-1]
+    layer.kernel.assign(np.full(layer.kernel.shape, 3e38, "float32"))
     with pytest.raises(ExportError, match="NaN"):
         to_tflite(model, tmp_path / "a.tflite")
     assert only(tmp_path) == []
@@ -389,3 +396,64 @@ def test_settled_classifiers_choose(name, activation):
     _, logits = runners.KerasRunner(model)(images)
     logits = outputs(model, images) if logits is None else logits
     assert logits.std(axis=-1).mean() == pytest.approx(untrained.LOGIT_SPREAD, rel=1e-2)
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    model = small_model("basic_original", input_shape=(32, 32, 3))
+
+    def full(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        to_tflite(model, tmp_path / "a.tflite")
+    assert only(tmp_path) == []
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from helpers import small_model
+from keras_resnets.export import to_tflite
+model = small_model("basic_original", input_shape=(32, 32, 3))
+to_tflite(model, sys.argv[1] + ".warm.tflite")
+print("ready", flush=True)
+to_tflite(model, sys.argv[1], overwrite=True)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path):
+    """Twenty kills spread over an export: the file is whole, or there is none."""
+    from conftest import ROOT
+
+    path = tmp_path / "a.tflite"
+    words = [sys.executable, "-c", KILLED, str(path), str(ROOT / "tests")]
+    missing, duration = 0, None
+    for attempt in range(-1, 20):
+        path.unlink(missing_ok=True)
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+        assert child.stdout.readline() == "ready\n"
+        start = time.perf_counter()
+        if duration is None:
+            assert child.stdout.readline() == "done\n"
+            duration = time.perf_counter() - start
+        else:
+            time.sleep(duration * 1.05 * attempt / 19)
+        child.kill()
+        child.wait()
+        if path.exists():
+            assert runners.open_runner(path)(noise(1, 32, 32, 3)).shape == (1, 10)
+        else:
+            missing += 1
+    assert 5 < missing < 20

@@ -78,4 +78,8 @@ def test_what_is_replaced_and_what_is_not(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="does not say"):
         to_saved_model(model, path, overwrite=True)
     assert open_runner(path).input_shape == (None, *SHAPE)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a", "mine"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "a",
+        "a.json",
+        "mine",
+    ]

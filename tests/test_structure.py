@@ -245,6 +245,7 @@ ARROWS = {
         "layers",
         "preprocessing",
         "tensorflow_ops",
+        "version",
     },
     "tables": {"walk"},
     "console": {"export", "labels"},

@@ -111,6 +111,7 @@ def _export(arguments):
     with native_logs_hidden():
         from keras_resnets import console
         from keras_resnets import pictures
+        from keras_resnets.export import parity
 
         title, ending, quantize = FORMATS[arguments.format]
         _check_options(arguments, quantize)
@@ -122,7 +123,7 @@ def _export(arguments):
         calibration = _calibration(arguments, wanted)
         photo = arguments.predict and pictures.load_picture(arguments.predict, wanted)
         _make_ready(model, source, arguments, calibration)
-        kind = "float32" if arguments.quantize == "none" else arguments.quantize
+        kind = parity.format_name(arguments.quantize)
         say(f"converting to {title.split()[0]} ({kind}) ...")
         report = _call(arguments, exporter, model, calibration)
         say(

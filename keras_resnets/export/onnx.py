@@ -12,6 +12,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import onnx_graph
+from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import OnnxRunner
@@ -103,6 +104,13 @@ def to_onnx(
     )
     with files.atomic_file(path) as temporary:
         temporary.write_bytes(content)
+    options = {
+        "opset": opset,
+        "layout": layout,
+        "batch": batch,
+        "reduce_range": reduce_range,
+    }
+    passport.write(report, model, pipeline.recipe(ready, **options))
     return report
 
 

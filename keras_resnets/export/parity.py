@@ -61,6 +61,11 @@ TOLERANCES = {
 }
 
 
+def format_name(quantize):
+    """What messages call a format that is not quantized."""
+    return "float32" if quantize == "none" else quantize
+
+
 def compare(reference, candidate):
     """`Parity` of two outputs of shape (inputs, ...).
 
@@ -121,6 +126,6 @@ def check(output_kind, quantize, outputs, logits):
         failures.append(f"SQNR {logits.sqnr:.1f} dB (at least {allowed.sqnr:.0f} dB)")
     if failures:
         raise ExportError(
-            f"the {quantize if quantize != 'none' else 'float32'} file does not say what "
+            f"the {format_name(quantize)} file does not say what "
             f"the model says: {'; '.join(failures)}; nothing was written"
         )

@@ -60,12 +60,14 @@ class Ready:
     """A model that can be converted, and the pictures to do it with.
 
     Attributes:
-        model: float32, for inference.
+        original: the model that was given.
+        model: the same as float32, for inference.
         shape: (height, width, channels).
         calibration: float32 pictures, or None where nothing is quantized.
         pictures: float32 pictures to compare with.
     """
 
+    original: keras.Model
     model: keras.Model
     shape: tuple
     calibration: np.ndarray | None
@@ -82,7 +84,8 @@ def make_ready(model, quantize, calibration, pictures, input_size):
         InvalidArgument: an argument that is not allowed.
     """
     check_backend()
-    model = prepare.inference_model(model)
+    original, model = model, prepare.inference_model(model)
+    _check_finite(model)
     shape = prepare.input_shape(model, input_size)
     if quantize in prepare.CALIBRATED and calibration is None:
         raise InvalidArgument(
@@ -93,7 +96,25 @@ def make_ready(model, quantize, calibration, pictures, input_size):
     pictures = check_pictures("pictures", pictures, shape)
     if pictures is None:
         pictures = default_pictures(shape, calibration)
-    return Ready(model, shape, calibration, pictures)
+    return Ready(original, model, shape, calibration, pictures)
+
+
+def _check_finite(model):
+    """Raises `InvalidArgument` that names the layer where a weight is no number."""
+    for layer in prepare.all_layers(model):
+        for variable in layer.weights:
+            values = keras.ops.convert_to_numpy(variable)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise InvalidArgument(
+                    f"weights must be finite; {variable.path} of {model.name} holds NaN "
+                    "or infinity"
+                )
+
+
+def recipe(ready, **options):
+    """What a passport says of the conversion: the options and the calibration."""
+    count = None if ready.calibration is None else len(ready.calibration)
+    return {**options, "calibration_pictures": count}
 
 
 def check_pictures(argument, pictures, shape):

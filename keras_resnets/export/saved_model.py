@@ -1,16 +1,14 @@
 """Keras model -> SavedModel that has been loaded, run and compared."""
 
-import collections
-import pathlib
-import re
-
 import keras
 
 from keras_resnets import files
 from keras_resnets.errors import check_positive_int
+from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import SavedModelRunner
+from keras_resnets.export.runners.saved_model import operators
 from keras_resnets.preprocessing import Preprocessing
 
 
@@ -65,16 +63,21 @@ def to_saved_model(
     with files.atomic_folder(path) as temporary:
         size = None if batch == "dynamic" else batch
         write(ready.model, temporary, (size, *ready.shape), preprocessing)
-        return pipeline.prove(
+        report = pipeline.prove(
             ready,
             path,
             lambda logits: SavedModelRunner(temporary, logits=logits),
-            _operators(temporary),
+            operators(temporary),
             0,
             format="saved_model",
             quantize="none",
             size=sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file()),
         )
+    recipe = pipeline.recipe(
+        ready, batch=batch, include_preprocessing=preprocessing is not None
+    )
+    passport.write(report, model, recipe)
+    return report
 
 
 def check_output(path, overwrite=False):
@@ -109,19 +112,3 @@ def write(model, folder, shape, preprocessing=None):
             signature = [tf.TensorSpec(shape, tf.uint8, name=name)]
             archive.add_endpoint("serving_uint8", serve_pixels, signature)
     archive.write_out(str(folder), verbose=False)
-
-
-def _operators(folder):
-    """Counts of the TensorFlow operators of `serving_default`, by name."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    content = (pathlib.Path(folder) / "saved_model.pb").read_bytes()
-    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
-    counted = collections.Counter(
-        node.op
-        for function in graph.library.function
-        if re.fullmatch(r"__inference_serve_\d+", function.signature.name)
-        for node in function.node_def
-        if node.op not in ("Const", "Identity", "NoOp", "ReadVariableOp")
-    )
-    return dict(counted.most_common())

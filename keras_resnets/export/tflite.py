@@ -9,6 +9,7 @@ from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import TFLiteRunner
@@ -111,6 +112,10 @@ def to_tflite(
     )
     with files.atomic_file(path) as temporary:
         temporary.write_bytes(content)
+    recipe = pipeline.recipe(
+        ready, io_dtype=io_dtype, per_tensor=per_tensor, batch=batch
+    )
+    passport.write(report, model, recipe)
     return report
 
 
@@ -142,29 +147,30 @@ def convert(
 
     signature = [tf.TensorSpec((batch, *shape), tf.float32, name=prepare.INPUT_NAME)]
     output = prepare.output_name(model)
-    with tempfile.TemporaryDirectory() as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        with native_convolution():
-            archive.add_endpoint(
-                "serve",
-                lambda image: {output: model(image, training=False)},
-                input_signature=signature,
-            )
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        _configure(converter, tf, quantize, io_dtype)
-        if quantize in INTEGER:
-            converter.representative_dataset = _representative(calibration, batch)
-        # The converter has no public way to ask for one scale a kernel.
-        converter._experimental_disable_per_channel = per_tensor
-        try:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            with native_convolution():
+                archive.add_endpoint(
+                    "serve",
+                    lambda image: {output: model(image, training=False)},
+                    input_signature=signature,
+                )
+            archive.write_out(folder, verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            _configure(converter, tf, quantize, io_dtype)
+            if quantize in INTEGER:
+                converter.representative_dataset = _representative(calibration, batch)
+            # The converter has no public way to ask for one scale a kernel.
+            converter._experimental_disable_per_channel = per_tensor
             return converter.convert()
-        except Exception as error:
-            raise ExportError(
-                f"TensorFlow's converter refused {model.name}: {_reason(error)}; "
-                "nothing was written"
-            ) from error
+    except Exception as error:
+        # Also a full disk, of which TensorFlow has errors of its own.
+        raise ExportError(
+            f"TensorFlow's converter refused {model.name}: {_reason(error)}; "
+            "nothing was written"
+        ) from error
 
 
 def _reason(error):

@@ -58,6 +58,7 @@ def _open_record(name, variant):
     from keras_resnets.weights import store
 
     source = _open_file(store.fetch(record))
+    source.origin = record.location
     source.preprocessing, source.labels = record.preprocessing(), record.labels
     return source
 

@@ -6,6 +6,7 @@ class Source:
 
     Attributes:
         path: the file.
+        origin: where it came from: an address, or the file's name.
         axes: what the architecture must be like for these weights.
         mode: of `preprocess_input` that they expect; None: the variant's own.
         preprocessing: the whole `Preprocessing` where it is known, else None.
@@ -15,6 +16,7 @@ class Source:
 
     def __init__(self, path):
         self.path = path
+        self.origin = path.name
         self.axes = {}
         self.mode = None
         self.preprocessing = None

@@ -9,12 +9,14 @@ final softmax gets; asked for by `logits=True`) and `latency`.
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runners.keras_model import KerasFileRunner
 from keras_resnets.export.runners.keras_model import KerasRunner
 from keras_resnets.export.runners.onnx_file import OnnxRunner
 from keras_resnets.export.runners.saved_model import SavedModelRunner
 from keras_resnets.export.runners.tflite_file import TFLiteRunner
 
 __all__ = [
+    "KerasFileRunner",
     "KerasRunner",
     "OnnxRunner",
     "SavedModelRunner",
@@ -27,7 +29,7 @@ def open_runner(path, threads=2, logits=False):
     """The runner of an exported file.
 
     Args:
-        path: a `.tflite` or `.onnx` file, or the folder of a SavedModel.
+        path: a `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
         threads: of the runtime, >= 1.
         logits: see this module.
 
@@ -37,9 +39,18 @@ def open_runner(path, threads=2, logits=False):
     path = pathlib.Path(path)
     if (path / "saved_model.pb").is_file():
         return SavedModelRunner(path, threads, logits)
-    kinds = {".tflite": TFLiteRunner, ".onnx": OnnxRunner}
+    kinds = {".tflite": TFLiteRunner, ".onnx": OnnxRunner, ".keras": KerasFileRunner}
     if path.suffix not in kinds or not path.is_file():
         raise InvalidArgument(
-            f"{path} must be a .tflite or .onnx file, or the folder of a SavedModel"
+            f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
+            "SavedModel"
         )
-    return kinds[path.suffix](path.read_bytes(), threads, logits)
+    given = path if path.suffix == ".keras" else path.read_bytes()
+    try:
+        return kinds[path.suffix](given, threads, logits)
+    except InvalidArgument:
+        raise
+    except Exception as error:
+        # Every runtime has errors of its own for a file that it cannot read.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidArgument(f"{path} cannot be run: {reason[:200]}") from None

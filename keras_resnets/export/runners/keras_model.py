@@ -35,3 +35,31 @@ class KerasRunner:
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""
         return median_seconds(lambda: self._model.predict_on_batch(image), runs, warmup)
+
+
+class KerasFileRunner:
+    """A `.keras` file, as the other runners of files.
+
+    Args:
+        path: the file.
+        threads: not used: the backend sets them for the whole process.
+        logits: return what the final softmax gets instead of what it puts out.
+    """
+
+    def __init__(self, path, threads=2, logits=False):
+        # Registers the layers that such a file may hold.
+        from keras_resnets import layers  # noqa: F401
+
+        model = keras.saving.load_model(path, compile=False)
+        self._runner = KerasRunner(model)
+        self.has_logits = logits and self._runner.has_logits
+        self.input_shape = tuple(model.inputs[0].shape)
+
+    def __call__(self, images):
+        """float32 outputs for float32 `images`."""
+        outputs, logits = self._runner(images)
+        return logits if self.has_logits else outputs
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference."""
+        return self._runner.latency(image, runs, warmup)

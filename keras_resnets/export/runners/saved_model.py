@@ -1,4 +1,8 @@
-"""Runs a SavedModel in TensorFlow."""
+"""Runs a SavedModel in TensorFlow, and reads what stands in it."""
+
+import collections
+import pathlib
+import re
 
 import numpy as np
 
@@ -44,3 +48,29 @@ class SavedModelRunner:
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""
         return median_seconds(lambda: self._run(image), runs, warmup)
+
+    def signature(self):
+        """(inputs, outputs) of `serving_default`, as lists of TensorSpec."""
+        import tensorflow as tf
+
+        made = [
+            tf.TensorSpec(spec.shape, spec.dtype, name)
+            for name, spec in self._serve.structured_outputs.items()
+        ]
+        return [self._input], made
+
+
+def operators(folder):
+    """Counts of the TensorFlow operators of `serving_default`, by name."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = (pathlib.Path(folder) / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
+    counted = collections.Counter(
+        node.op
+        for function in graph.library.function
+        if re.fullmatch(r"__inference_serve_\d+", function.signature.name)
+        for node in function.node_def
+        if node.op not in ("Const", "Identity", "NoOp", "ReadVariableOp")
+    )
+    return dict(counted.most_common())

@@ -7,7 +7,7 @@ import numpy as np
 from keras_resnets.export.runners.timing import median_seconds
 
 
-def _litert():
+def litert():
     """The LiteRT interpreter: its own package, or the one inside TensorFlow."""
     try:
         from ai_edge_litert import interpreter
@@ -32,7 +32,7 @@ class TFLiteRunner:
 
     def __init__(self, content, threads=2, logits=False):
         content, self.has_logits = _tap_logits(content) if logits else (content, False)
-        interpreter = _litert()
+        interpreter = litert()
         self._interpreter = interpreter.Interpreter(
             model_content=bytes(content), num_threads=threads
         )
@@ -148,3 +148,28 @@ def _tap_logits(content):
         return content, False
     outputs[0] = source
     return content, True
+
+
+def tensors(path, images):
+    """Real values of every tensor that the file computes, by name, in its order.
+
+    Args:
+        path: of the file.
+        images: float32, one batch of the file's size.
+    """
+    interpreter = litert().Interpreter(
+        str(path), experimental_preserve_all_tensors=True, num_threads=2
+    )
+    interpreter.allocate_tensors()
+    given = interpreter.get_input_details()[0]
+    interpreter.set_tensor(given["index"], quantize(images, given))
+    interpreter.invoke()
+    details = {one["index"]: one for one in interpreter.get_tensor_details()}
+    with open(path, "rb") as file:
+        made = [index for _, _, made in _graph(file.read()) for index in made]
+    return {
+        details[index]["name"]: dequantize(
+            interpreter.get_tensor(index), details[index]
+        )
+        for index in made
+    }

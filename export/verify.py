@@ -1,0 +1,14 @@
+"""Compares two exported files: python export/verify.py A.tflite B.onnx
+
+The same as `keras-resnets verify`; --help tells the options.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from keras_resnets.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["verify", *sys.argv[1:]]))

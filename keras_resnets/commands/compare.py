@@ -1,0 +1,119 @@
+"""`keras-resnets verify` and `keras-resnets benchmark`: exported files side by side."""
+
+import json
+import pathlib
+
+from keras_resnets.commands.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+from keras_resnets.quiet import native_logs_hidden
+
+
+def add_to(commands):
+    """Adds both commands to the parser's sub-commands."""
+    verify = commands.add_parser("verify", help="compare two exported files")
+    verify.add_argument("first", metavar="A", help="the reference")
+    verify.add_argument("second", metavar="B", help="what is judged")
+    verify.add_argument("--data", help="folder of pictures, or .npz; noise without")
+    verify.add_argument("--count", type=int, default=100, help="most pictures to take")
+    verify.add_argument("--mode", help="pre-processing; default: of the passports")
+    verify.add_argument(
+        "--layers", action="store_true", help="where an integer TFLite file loses most"
+    )
+    verify.add_argument("--threads", type=int, default=2)
+    verify.set_defaults(run=_verify)
+
+    benchmark = commands.add_parser("benchmark", help="time exported files in turns")
+    benchmark.add_argument("files", nargs="+", metavar="FILE")
+    benchmark.add_argument("--threads", type=int, default=2)
+    benchmark.add_argument("--runs", type=int, default=50, help="of each file")
+    benchmark.add_argument("--json", metavar="FILE", help="write the figures here too")
+    benchmark.add_argument("--plot", metavar="PNG", help="draw a bar chart")
+    benchmark.set_defaults(run=_benchmark)
+
+
+def _verify(arguments):
+    check_positive_int("--threads", arguments.threads)
+    check_positive_int("--count", arguments.count)
+    with native_logs_hidden():
+        from keras_resnets import tables
+        from keras_resnets.export import parity
+        from keras_resnets.export import passport
+        from keras_resnets.export import runners
+        from keras_resnets.export import verify
+
+        passports = [
+            passport.read(path) for path in (arguments.first, arguments.second)
+        ]
+        shape = runners.open_runner(arguments.first, arguments.threads).input_shape
+        batches, labels = _pictures(arguments, passports, shape)
+        found = verify.verify(
+            arguments.first, arguments.second, batches, labels, arguments.threads
+        )
+        say(tables.verification_table(arguments.first, arguments.second, found))
+        if arguments.layers:
+            losses = verify.layer_losses(
+                arguments.first, arguments.second, batches[0][:4]
+            )
+            say(tables.loss_table(losses))
+        quantize = next((known["quantize"] for known in passports[::-1] if known), None)
+        if quantize is None:
+            say("no passport says the format: nothing is judged")
+            return
+        kind = "predictions" if found.logits else "logits"
+        parity.check(kind, quantize, found.outputs, found.logits or found.outputs)
+        say(f"within the tolerance of {parity.format_name(quantize)}")
+
+
+def _pictures(arguments, passports, shape):
+    """(batches, labels or None) that the options ask for, in the network's own way."""
+    from keras_resnets import evaluation
+    from keras_resnets import pictures
+    from keras_resnets.export import pipeline
+
+    if arguments.data is None:
+        return [pipeline.default_pictures(shape[1:], count=arguments.count)], None
+    wanted = _preprocessing(arguments, passports, shape)
+    folder = pathlib.Path(arguments.data)
+    if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):
+        loaded, _ = pictures.load_folder(folder, wanted, arguments.count)
+        return [loaded], None
+    data = evaluation.open_data(folder, wanted, arguments.count)
+    return list(data.batches(100)), data.labels
+
+
+def _preprocessing(arguments, passports, shape):
+    from keras_resnets.preprocessing import Preprocessing
+
+    known = next(
+        (p["preprocessing"] for p in passports if p and p["preprocessing"]), {}
+    )
+    if arguments.mode:
+        known = {"mode": arguments.mode}
+    if not known:
+        raise InvalidArgument(
+            "no passport says what the pictures must look like: give --mode torch, tf, "
+            "caffe, darknet, cifar or raw"
+        )
+    return Preprocessing(**{**known, "size": shape[1:3]})
+
+
+def _benchmark(arguments):
+    for name in ("threads", "runs"):
+        check_positive_int(f"--{name}", getattr(arguments, name))
+    with native_logs_hidden():
+        import dataclasses
+
+        from keras_resnets import tables
+        from keras_resnets.export import benchmark
+
+        found = benchmark.benchmark(arguments.files, arguments.threads, arguments.runs)
+        say(tables.timing_table(found))
+        if arguments.json:
+            figures = [dataclasses.asdict(timing) for timing in found]
+            pathlib.Path(arguments.json).write_text(
+                json.dumps(figures, indent=1) + "\n"
+            )
+        if arguments.plot:
+            benchmark.plot(found, arguments.plot)
+            say(f"drew {arguments.plot}")

@@ -1,0 +1,154 @@
+"""Latency, load time and memory of exported files, side by side.
+
+Each file runs in a process of its own, and they take turns, so that a machine that
+drifts favours none.
+"""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from keras_resnets.errors import InvalidArgument
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What one file costs.
+
+    Attributes:
+        path: the file.
+        median, p95: seconds of one inference of a batch.
+        batch: pictures in it.
+        load: seconds from the file to the first answer.
+        memory: peak resident memory in bytes that loading and running took.
+        size: of the file in bytes.
+    """
+
+    path: str
+    median: float
+    p95: float
+    batch: int
+    load: float
+    memory: int
+    size: int
+
+    @property
+    def throughput(self):
+        """Pictures a second."""
+        return self.batch / self.median
+
+
+def benchmark(paths, threads=2, runs=50, rounds=10):
+    """A `Timing` for each exported file.
+
+    Args:
+        paths: `.tflite`, `.onnx` or `.keras` files and folders of SavedModels.
+        threads: of each runtime, >= 1.
+        runs: timed inferences of each file in all, spread over the rounds.
+        rounds: how often each has its turn.
+
+    Returns:
+        A list of `Timing`, in the order of `paths`.
+
+    Raises:
+        InvalidArgument: a file that cannot be run.
+    """
+    workers = []
+    try:
+        workers = [_Worker(path, threads) for path in paths]
+        started = [worker.answer() for worker in workers]
+        seconds = [[] for _ in workers]
+        for _ in range(min(rounds, runs)):
+            for worker, found in zip(workers, seconds, strict=True):
+                found += worker.run(-(-runs // min(rounds, runs)))["seconds"]
+        memory = [worker.run(0)["memory"] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.close()
+    return [
+        Timing(
+            path=str(path),
+            median=statistics.median(found),
+            p95=sorted(found)[int(0.95 * (len(found) - 1))],
+            batch=start["batch"],
+            load=start["load"],
+            memory=peak,
+            size=_size(pathlib.Path(path)),
+        )
+        for path, start, found, peak in zip(
+            paths, started, seconds, memory, strict=True
+        )
+    ]
+
+
+def _size(path):
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+class _Worker:
+    """A process that has one file loaded and runs it when it is told to."""
+
+    def __init__(self, path, threads):
+        self._path = path
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "keras_resnets.export.worker", path, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def answer(self):
+        """The next line; how long it takes is the worker's to say."""
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"error": f"{self._path} cannot be run"}
+        if "error" in answer:
+            raise InvalidArgument(answer["error"])
+        return answer
+
+    def run(self, count):
+        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def plot(timings, path):
+    """Draws a bar chart of the latencies as a PNG.
+
+    Raises:
+        InvalidArgument: matplotlib, of the extra `report`, is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InvalidArgument(
+            "a plot needs matplotlib: pip install 'keras-resnets[report]'"
+        ) from None
+    medians = [timing.median * 1e3 for timing in timings]
+    names = [
+        f"{pathlib.Path(timing.path).name}\n{median:.3g} ms"
+        for timing, median in zip(timings, medians, strict=True)
+    ]
+    figure = Figure(figsize=(8, 1.2 + 0.5 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(names, medians, color="#4477aa", height=0.6)
+    whiskers = [
+        timing.p95 * 1e3 - m for timing, m in zip(timings, medians, strict=True)
+    ]
+    axes.errorbar(
+        medians, names, xerr=[[0] * len(names), whiskers], fmt="none", ecolor="#333333"
+    )
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("milliseconds a batch: median, and 95th percentile")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,125 @@
+"""What stands in an exported file, passport or not."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runners import onnx_file
+from keras_resnets.export.runners import saved_model
+from keras_resnets.export.runners import tflite_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """An input or output of a file.
+
+    Attributes:
+        name, shape, dtype: as they stand in the file; None for an open dimension.
+        scale, zero_point: real value = (integer - zero_point) * scale; None for floats.
+    """
+
+    name: str
+    shape: tuple
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """Format, size in bytes, `Port`s and operators of a file."""
+
+    format: str
+    size: int
+    inputs: tuple
+    outputs: tuple
+    operators: dict
+
+
+def inspect(path):
+    """What a `.tflite` or `.onnx` file or a SavedModel's folder holds.
+
+    Raises:
+        InvalidArgument: a file that is missing, damaged or of no such format.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> from keras_resnets.export import to_tflite
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_tflite(keras_resnets.ResNet8(), f"{folder}/a.tflite")
+        ...     inspect(report.path).inputs[0].name
+        'image'
+    """
+    path = pathlib.Path(path)
+    if (path / "saved_model.pb").is_file():
+        return _saved_model(path)
+    kinds = {".tflite": _tflite, ".onnx": _onnx}
+    if path.suffix not in kinds or not path.is_file():
+        raise InvalidArgument(
+            f"{path} must be a .tflite or .onnx file, or the folder of a SavedModel"
+        )
+    content = path.read_bytes()
+    try:
+        inputs, outputs, operators = kinds[path.suffix](content)
+    except InvalidArgument:
+        raise
+    except Exception as error:
+        # Every runtime has errors of its own for a file that it cannot read.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidArgument(f"{path} cannot be read: {reason[:200]}") from None
+    return Inspection(path.suffix[1:], len(content), inputs, outputs, operators)
+
+
+def _tflite(content):
+    interpreter = tflite_file.litert().Interpreter(model_content=content)
+    signature = interpreter.get_signature_list().get("serving_default", {})
+    inputs = _named(interpreter.get_input_details(), signature.get("inputs", ()))
+    outputs = _named(interpreter.get_output_details(), signature.get("outputs", ()))
+    return inputs, outputs, tflite_file.operators(content)
+
+
+def _named(details, names):
+    """`Port`s, by the signature's names where it has one for each."""
+    names = names if len(names) == len(details) else [one["name"] for one in details]
+    return tuple(map(_tflite_port, details, names))
+
+
+def _tflite_port(details, name):
+    scale, zero_point = details["quantization"]
+    dtype = np.dtype(details["dtype"]).name
+    shape = tuple(
+        None if size < 0 else int(size)
+        for size in details.get("shape_signature", details["shape"])
+    )
+    if not scale:
+        return Port(name, shape, dtype)
+    return Port(name, shape, dtype, float(scale), int(zero_point))
+
+
+def _onnx(content):
+    (onnx,) = onnx_file.require("onnx")
+    model = onnx.load_from_string(content)
+    ports = [
+        tuple(_onnx_port(onnx, value) for value in values)
+        for values in (model.graph.input, model.graph.output)
+    ]
+    return *ports, onnx_file.operators(model)
+
+
+def _onnx_port(onnx, value):
+    kind = value.type.tensor_type
+    shape = tuple(dim.dim_value or None for dim in kind.shape.dim)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return Port(value.name, shape, dtype)
+
+
+def _saved_model(path):
+    runner = saved_model.SavedModelRunner(path)
+    ports = [
+        tuple(Port(spec.name, tuple(spec.shape), spec.dtype.name) for spec in specs)
+        for specs in runner.signature()
+    ]
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return Inspection("saved_model", size, *ports, saved_model.operators(path))

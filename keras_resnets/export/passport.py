@@ -1,0 +1,121 @@
+"""The passport of an exported file: what it is, beside it as `<file>.json`."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.files import atomic_file
+from keras_resnets.version import __version__
+
+_PACKAGES = (
+    "keras",
+    "tensorflow",
+    "ai-edge-litert",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+)
+
+
+def path_of(path):
+    """Where the passport of the file or folder at `path` lies."""
+    path = pathlib.Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def write(report, model, recipe):
+    """Writes the passport of a file that is in its place.
+
+    Args:
+        report: the `ExportReport`.
+        model: the `keras.Model` that was exported; one that `create_model` made knows
+            its architecture, weights, pre-processing and classes.
+        recipe: how it was converted, as names and plain values.
+    """
+    preprocessing = getattr(model, "preprocessing", None)
+    content = {
+        "model": model.name,
+        "architecture": _plain(getattr(model, "architecture", None)),
+        "weights": getattr(model, "weights_origin", None),
+        "preprocessing": _plain(preprocessing),
+        "labels": getattr(model, "labels", None),
+        "parameters": model.count_params(),
+        "format": report.format,
+        "quantize": report.quantize,
+        "recipe": recipe,
+        "input_shape": report.input_shape,
+        "operators": report.operators,
+        "parity": {
+            "compared": report.compared,
+            "outputs": _plain(report.outputs),
+            "logits": _plain(report.logits),
+        },
+        "size": report.size,
+        "sha256": sha256(report.path),
+        "versions": {"keras_resnets": __version__, **_versions()},
+    }
+    with atomic_file(path_of(report.path)) as temporary:
+        # JSON has no infinity: the SQNR of equal outputs is told as text.
+        temporary.write_text(
+            json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", "utf-8"
+        )
+
+
+def read(path):
+    """The passport of the file at `path`, or None where it has none of its own.
+
+    Raises:
+        InvalidArgument: a passport that is no JSON, or another file's.
+    """
+    place = path_of(path)
+    if not place.is_file():
+        return None
+    try:
+        content = json.loads(place.read_text("utf-8"))
+        digest = content["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidArgument(f"{place} is no passport: {error}") from None
+    if digest != sha256(path):
+        raise InvalidArgument(
+            f"{place} is the passport of another file: the sha256 differs"
+        )
+    return content
+
+
+def sha256(path):
+    """Of a file; of a folder, over its files' names and contents in order."""
+    path = pathlib.Path(path)
+    if path.is_file():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
+        whole.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _plain(record):
+    return None if record is None else dataclasses.asdict(record)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    unbounded = isinstance(value, float) and value in (float("inf"), float("-inf"))
+    return str(value) if unbounded else value
+
+
+def _versions():
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,136 @@
+"""Any two exported files against each other."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import parity
+from keras_resnets.export import pipeline
+from keras_resnets.export.runners import open_runner
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """How two files differ on the same pictures.
+
+    Attributes:
+        count: of the pictures.
+        outputs: `parity.Parity` of the second's outputs with the first's.
+        logits: the same in front of the softmax; None where one has none.
+        accuracies: top-1 share of each where there are labels, else None.
+    """
+
+    count: int
+    outputs: parity.Parity
+    logits: parity.Parity | None
+    accuracies: tuple | None
+
+
+def verify(first, second, batches, labels=None, threads=2, progress=None):
+    """Runs two artefacts of any formats on the same pictures.
+
+    Args:
+        first: path of a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder:
+            the reference.
+        second: the same: the candidate.
+        batches: iterable of float32 pictures (count, height, width, channels),
+            pre-processed.
+        labels: int array with one class a picture, or None.
+        threads: of each runtime.
+        progress: called with the number of pictures done after every batch.
+
+    Returns:
+        A `Verification`.
+
+    Raises:
+        InvalidArgument: a file that cannot be run, or no picture at all.
+        ExportError: outputs of different shapes, or that are not finite.
+    """
+    runners = [open_runner(path, threads) for path in (first, second)]
+    tapped = [open_runner(path, threads, logits=True) for path in (first, second)]
+    with_logits = all(runner.has_logits for runner in tapped)
+    outputs, logits, done = ([], []), ([], []), 0
+    for pictures in batches:
+        for side in (0, 1):
+            outputs[side].append(pipeline.run_in_batches(runners[side], pictures))
+            if with_logits:
+                logits[side].append(pipeline.run_in_batches(tapped[side], pictures))
+        done += len(pictures)
+        if progress:
+            progress(done)
+    if not done:
+        raise InvalidArgument("there must be at least one picture to compare on")
+    found = [np.concatenate(side) for side in outputs]
+    accuracies = None
+    if labels is not None:
+        accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in found)
+    return Verification(
+        count=done,
+        outputs=parity.compare(*found),
+        logits=parity.compare(*map(np.concatenate, logits)) if with_logits else None,
+        accuracies=accuracies,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerLoss:
+    """How far one tensor of an integer file is from that of the float file.
+
+    Attributes:
+        name: of the layer whose output it is.
+        sqnr: signal to noise ratio in dB.
+        lost: dB less than the worst of the tensors before it; at most what it lost.
+    """
+
+    name: str
+    sqnr: float
+    lost: float
+
+
+def layer_losses(float_path, integer_path, pictures):
+    """Which layers of an integer TFLite file lose most against the float file.
+
+    Args:
+        float_path: TFLite file of a network in floating point.
+        integer_path: TFLite file of the same network in integers.
+        pictures: float32 (count, height, width, channels), pre-processed.
+
+    Returns:
+        A list of `LayerLoss` in the order of computation.
+
+    Raises:
+        InvalidArgument: files whose tensors have no names in common.
+    """
+    from keras_resnets.export.runners.tflite_file import tensors
+
+    signal, noise = {}, {}
+    for picture in pictures:
+        theirs = tensors(float_path, picture[None])
+        ours = tensors(integer_path, picture[None])
+        for name in theirs:
+            if name in ours and ours[name].shape == theirs[name].shape:
+                error = ours[name] - theirs[name]
+                noise[name] = noise.get(name, 0.0) + float(np.square(error).sum())
+                power = float(np.square(theirs[name]).sum())
+                signal[name] = signal.get(name, 0.0) + power
+    # Every file calls its output alike.
+    if not any("/" in name for name in signal):
+        raise InvalidArgument(
+            f"{float_path} and {integer_path} have no tensors of the same name: they "
+            "must be files of the same network"
+        )
+    losses, worst = [], None
+    for name in signal:
+        ratio = 10 * np.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30))
+        lost = 0.0 if worst is None else max(worst - ratio, 0.0)
+        losses.append(LayerLoss(_layer(name), float(ratio), float(lost)))
+        worst = ratio if worst is None else min(worst, ratio)
+    return losses
+
+
+def _layer(name):
+    """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
+    parts = name.partition(";")[0].split("/")
+    return re.sub(r"_\d+$", "", parts[1]) if len(parts) > 1 else "output"

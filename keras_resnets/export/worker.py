@@ -1,0 +1,72 @@
+"""The process behind `benchmark`: python -m keras_resnets.export.worker FILE THREADS.
+
+Answers with lines of JSON: once when the file has run for the first time, then for each
+number on its input with the seconds of so many runs.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+
+def main(path, threads):
+    """Loads a file, then runs it as often as the input says."""
+    # What a runtime prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**facts):
+        answers.write(json.dumps(facts) + "\n")
+        answers.flush()
+
+    try:
+        _import_runtime(path)
+        from keras_resnets.export.runners import open_runner
+
+        before, start = _peak(), time.perf_counter()
+        runner = open_runner(path, threads)
+        shape = [1 if size is None else size for size in runner.input_shape]
+        picture = _noise(shape)
+        runner(picture)
+    except Exception as error:
+        answer(error=str(error).splitlines()[0] if str(error) else repr(error))
+        return
+    answer(load=time.perf_counter() - start, batch=shape[0])
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            seconds.append(runner.latency(picture, runs=1, warmup=0))
+        answer(seconds=seconds, memory=_peak() - before)
+
+
+def _import_runtime(path):
+    """Before the clock and the memory start: importing is not loading."""
+    from keras_resnets.export.runners import tflite_file
+
+    suffix = pathlib.Path(path).suffix
+    if suffix == ".tflite":
+        tflite_file.litert()
+    elif suffix == ".onnx":
+        import onnxruntime  # noqa: F401
+
+
+def _noise(shape):
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+def _peak():
+    """Peak resident memory of this process in bytes; 0 where it cannot be told."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
