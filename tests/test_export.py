@@ -418,7 +418,7 @@ sys.path.insert(0, sys.argv[2])
 from helpers import small_model
 from keras_resnets.export import to_tflite
 model = small_model("basic_original", input_shape=(32, 32, 3))
-to_tflite(model, sys.argv[1] + ".warm.tflite")
+to_tflite(model, sys.argv[1] + ".warm.tflite", overwrite=True)
 print("ready", flush=True)
 to_tflite(model, sys.argv[1], overwrite=True)
 print("done", flush=True)
