@@ -372,3 +372,12 @@ def test_export_takes_the_weights_preprocessing(folder, photos, shared_data, cap
     scale, zero = interpreter._input["quantization"]
     # ImageNet's statistics reach from -2.1 to 2.6; CIFAR-10's from -2 to 2.1.
     assert scale * (127 - zero) > 2.2
+
+
+def test_formats_of_the_command_are_those_of_the_exporters():
+    import keras_resnets.export.onnx
+    import keras_resnets.export.tflite
+    from keras_resnets.commands.export import FORMATS
+
+    assert FORMATS["tflite"][2] == keras_resnets.export.tflite.QUANTIZE
+    assert FORMATS["onnx"][2] == keras_resnets.export.onnx.QUANTIZE

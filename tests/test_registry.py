@@ -130,3 +130,22 @@ def test_weights_argument_is_checked_before_building(tmp_path):
     ):
         with pytest.raises(WeightsError, match=words):
             keras_resnets.ResNet50(weights=weights)
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "no json",
+        "[]",
+        '{"axes": {}, "preprocessing": {"mode": "torsh"}, "labels": null}',
+        '{"axes": {}, "preprocessing": {}, "labels": "dogs"}',
+    ],
+)
+def test_damaged_notes(notes, tmp_path):
+    import h5py
+
+    keras_resnets.ResNet8().save_weights(tmp_path / "a.weights.h5")
+    with h5py.File(tmp_path / "a.weights.h5", "a") as file:
+        file.attrs["keras_resnets"] = notes
+    with pytest.raises(WeightsError, match="its notes are damaged"):
+        keras_resnets.ResNet8(weights=tmp_path / "a.weights.h5")

@@ -237,7 +237,15 @@ ARROWS = {
     "files": {"errors"},
     "progress": set(),
     "evaluation": {"errors", "labels", "pictures"},
-    "weights": {"errors", "files", "layers", "preprocessing", "progress", "weights"},
+    "weights": {
+        "errors",
+        "files",
+        "labels",
+        "layers",
+        "preprocessing",
+        "progress",
+        "weights",
+    },
     "export": {
         "errors",
         "export",

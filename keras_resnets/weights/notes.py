@@ -11,6 +11,7 @@ import zipfile
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import check_choice
 
 _KEY = "keras_resnets"
 _ENTRY = "keras_resnets.json"
@@ -51,6 +52,7 @@ def apply(source, text):
     """
     if text is None:
         return
+    from keras_resnets.labels import NAMES
     from keras_resnets.preprocessing import Preprocessing
 
     try:
@@ -61,6 +63,7 @@ def apply(source, text):
             for key, value in axes.items()
         }
         source.preprocessing = Preprocessing(**wanted)
+        check_choice("labels", notes["labels"], (None, *NAMES))
         source.labels = notes["labels"]
     except (ValueError, KeyError, TypeError, InvalidArgument) as error:
         raise WeightsError(f"{source.path}: its notes are damaged: {error}") from None
