@@ -35,6 +35,12 @@ def nearest(value, allowed, count=3):
     ]
 
 
+def first_line(error):
+    """The first line of another library's error, cut to a message's length."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    return lines[0][:300]
+
+
 def check_choice(argument, value, allowed):
     """Raises `InvalidArgument` unless `value` is one of `allowed`."""
     if value in allowed:

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
 from keras_resnets.export.runners import onnx_file
 from keras_resnets.export.runners import saved_model
 from keras_resnets.export.runners import tflite_file
@@ -67,8 +68,7 @@ def inspect(path):
         raise
     except Exception as error:
         # Every runtime has errors of its own for a file that it cannot read.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InvalidArgument(f"{path} cannot be read: {reason[:200]}") from None
+        raise InvalidArgument(f"{path} cannot be read: {first_line(error)}") from None
     return Inspection(path.suffix[1:], len(content), inputs, outputs, operators)
 
 

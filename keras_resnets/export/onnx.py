@@ -11,6 +11,7 @@ from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import first_line
 from keras_resnets.export import onnx_graph
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
@@ -155,9 +156,8 @@ def convert(model, shape, opset=17, layout="nhwc", batch=1):
                 inputs_as_nchw=[prepare.INPUT_NAME] if layout == "nchw" else None,
             )
         except Exception as error:
-            lines = str(error).strip().splitlines() or [repr(error)]
             raise ExportError(
-                f"tf2onnx refused {model.name}: {lines[0][:300]}; nothing was written"
+                f"tf2onnx refused {model.name}: {first_line(error)}; nothing was written"
             ) from error
     _name_batch(proto, batch)
     onnx_graph.tidy(proto)
@@ -199,6 +199,7 @@ def _half(proto):
 
 
 def _integer(proto, calibration, layout, reduce_range):
+    import onnx
     from onnxruntime import quantization
 
     kind = quantization.QuantType
@@ -217,7 +218,9 @@ def _integer(proto, calibration, layout, reduce_range):
             # The softmax stays float: its outputs want more than 256 steps.
             op_types_to_quantize=_quantized_types(proto),
         )
-        return _load(target)
+        made = onnx.load(target)
+    onnx_graph.pad_integers(made)
+    return made
 
 
 def _quantized_types(proto):
@@ -245,12 +248,6 @@ def _reader(quantization, proto, calibration, layout):
     return Reader()
 
 
-def _load(path):
-    import onnx
-
-    return onnx.load(path)
-
-
 def _check(proto):
     """Raises `ExportError` for a file that is not valid ONNX."""
     import onnx
@@ -258,7 +255,6 @@ def _check(proto):
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
         raise ExportError(
-            f"the file is not valid ONNX: {reason}; nothing was written"
+            f"the file is not valid ONNX: {first_line(error)}; nothing was written"
         ) from error

@@ -15,6 +15,43 @@ def tidy(model):
     _drop_unused(model.graph)
 
 
+def pad_integers(model):
+    """Lets each zero padding of a QDQ `model` pad integers, in place.
+
+    ONNX Runtime has no rule that takes a padding between a DequantizeLinear and a
+    QuantizeLinear into integers, and runs it in float.
+    """
+    for pad in [node for node in model.graph.node if node.op_type == "Pad"]:
+        _pad_integers(model.graph, _Links(model.graph), pad)
+    _drop_unused(model.graph)
+
+
+def _pad_integers(graph, links, pad):
+    """Takes the conversions around a zero padding away, if both are of one scale."""
+    from onnx import numpy_helper
+
+    before, readers = links.maker(pad.input[0]), links.readers(pad.output[0])
+    around = [before and before.op_type, *(node.op_type for node in readers)]
+    modes = [attribute.s for attribute in pad.attribute if attribute.name == "mode"]
+    value = links.constant(pad.input[2]) if len(pad.input) > 2 else np.zeros(())
+    if around != ["DequantizeLinear", "QuantizeLinear"] or value is None:
+        return
+    (after,) = readers
+    if modes not in ([], [b"constant"]) or value.any():
+        return
+    if before.input[1:] != after.input[1:]:
+        return
+    zero = links.constant(before.input[2])
+    name = f"{after.output[0]}/zero"
+    graph.initializer.append(numpy_helper.from_array(zero, name))
+    pad.input[:] = [before.input[0], pad.input[1], name]
+    pad.output[0] = after.output[0]
+    graph.node.remove(after)
+    # Read before the padding was turned to the integers.
+    if links.feeds_only(before.output[0], pad):
+        graph.node.remove(before)
+
+
 def _fold_one(graph):
     """Folds one node into another; whether there was one."""
     links = _Links(graph)
@@ -47,9 +84,13 @@ class _Links:
         """The node that puts `name` out, or None."""
         return self._makers.get(name)
 
+    def readers(self, name):
+        """The nodes that read `name`."""
+        return self._readers.get(name, [])
+
     def feeds_only(self, name, node):
         """Whether `node` alone reads `name`."""
-        return name not in self._outputs and self._readers.get(name) == [node]
+        return name not in self._outputs and self.readers(name) == [node]
 
     def constant(self, name):
         """The array of an initializer, or None."""

@@ -10,6 +10,8 @@ import pathlib
 import sys
 import time
 
+from keras_resnets.errors import first_line
+
 
 def main(path, threads):
     """Loads a file, then runs it as often as the input says."""
@@ -31,7 +33,7 @@ def main(path, threads):
         picture = _noise(shape)
         runner(picture)
     except Exception as error:
-        answer(error=str(error).splitlines()[0] if str(error) else repr(error))
+        answer(error=first_line(error))
         return
     answer(load=time.perf_counter() - start, batch=shape[0])
     for line in sys.stdin:

@@ -5,6 +5,7 @@ import math
 import warnings
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
 
 SUFFIXES = (".weights.h5", ".keras")
 
@@ -29,7 +30,7 @@ def _load_h5(model, path):
     except (ValueError, OSError, KeyError, UserWarning) as error:
         model.set_weights(before)
         raise WeightsError(
-            f"{path} does not fit {model.name}: {_first_line(error)}"
+            f"{path} does not fit {model.name}: {first_line(error)}"
         ) from None
 
 
@@ -49,9 +50,7 @@ def _check_same_size(model, path):
         with h5py.File(path, "r") as file:
             file.visititems(collect)
     except OSError as error:
-        raise WeightsError(
-            f"{path} is not an HDF5 file: {_first_line(error)}"
-        ) from None
+        raise WeightsError(f"{path} is not an HDF5 file: {first_line(error)}") from None
     wanted = [math.prod(weight.shape) for weight in model.weights]
     if (len(stored), sum(stored)) != (len(wanted), sum(wanted)):
         raise WeightsError(
@@ -68,7 +67,7 @@ def _load_keras(model, path):
         other = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"{path} is not a model of Keras 3: {_first_line(error)}"
+            f"{path} is not a model of Keras 3: {first_line(error)}"
         ) from None
     for theirs, ours in itertools.zip_longest(_outline(other), _outline(model)):
         if theirs != ours:
@@ -95,10 +94,3 @@ def _outline(model):
         for layer in model.layers
         if not isinstance(layer, passed_over)
     ]
-
-
-def _first_line(error):
-    """The first line of an error of another library, cut to a message's length."""
-    return (
-        str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
-    )

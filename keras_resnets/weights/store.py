@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
 from keras_resnets.progress import ProgressBar
 
 HUB = "hf://"
@@ -95,8 +96,9 @@ def _fetch_from_hub(record):
             + (" (KERAS_RESNETS_OFFLINE)" if is_offline() else "")
         ) from None
     except (OSError, errors.HfHubHTTPError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise WeightsError(f"{record.location} was not downloaded: {reason}") from None
+        raise WeightsError(
+            f"{record.location} was not downloaded: {first_line(error)}"
+        ) from None
     return pathlib.Path(path)
 
 

@@ -9,6 +9,7 @@ final softmax gets; asked for by `logits=True`) and `latency`.
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
 from keras_resnets.export.runners.keras_model import KerasFileRunner
 from keras_resnets.export.runners.keras_model import KerasRunner
 from keras_resnets.export.runners.onnx_file import OnnxRunner
@@ -52,5 +53,4 @@ def open_runner(path, threads=2, logits=False):
         raise
     except Exception as error:
         # Every runtime has errors of its own for a file that it cannot read.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InvalidArgument(f"{path} cannot be run: {reason[:200]}") from None
+        raise InvalidArgument(f"{path} cannot be run: {first_line(error)}") from None
