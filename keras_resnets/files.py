@@ -68,6 +68,13 @@ def _check_writable(folder):
         ) from None
 
 
+def size(path):
+    """Bytes of a file, or of all files in a folder."""
+    path = pathlib.Path(path)
+    files = [path] if path.is_file() else filter(pathlib.Path.is_file, path.rglob("*"))
+    return sum(file.stat().st_size for file in files)
+
+
 @contextlib.contextmanager
 def atomic_file(path):
     """Yields a temporary path in the same folder; moved to `path` if all went well."""

@@ -374,6 +374,13 @@ def test_export_takes_the_weights_preprocessing(folder, photos, shared_data, cap
     assert scale * (127 - zero) > 2.2
 
 
+def test_batches_of_the_command(folder, capsys):
+    for batch in ("two", "0", "-1", "1.5"):
+        words = ["export", "onnx", "--model", "resnet8", f"--batch={batch}"]
+        assert "must be a whole number >= 1" in refused(*words, capsys=capsys)
+    assert names(folder) == []
+
+
 def test_formats_of_the_command_are_those_of_the_exporters():
     import keras_resnets.export.onnx
     import keras_resnets.export.tflite

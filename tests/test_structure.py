@@ -228,7 +228,7 @@ ARROWS = {
     "parts": {"layers"},
     "blocks": {"walk"},
     "builder": {"blocks", "errors", "parts", "walk"},
-    "models": {"models", "registry", "weights"},
+    "models": {"models", "registry"},
     "features": {"errors"},
     "analysis": {"errors"},
     "pictures": {"errors"},

@@ -1,5 +1,6 @@
 """`keras-resnets export`: files that have been run and compared."""
 
+import argparse
 import importlib
 import pathlib
 
@@ -20,7 +21,6 @@ FORMATS = {
     "onnx": ("ONNX", ".onnx", ("none", "float16", "int8")),
     "saved_model": ("SavedModel for TensorFlow Serving", "", ("none",)),
 }
-_CALIBRATED = ("int8", "int16x8")
 
 
 def add_to(commands):
@@ -103,7 +103,11 @@ def _add_saved_model(parser):
 
 
 def _batch(text):
-    return text if text == "dynamic" else int(text)
+    if text == "dynamic" or text.isdigit():
+        return text if text == "dynamic" else int(text)
+    raise argparse.ArgumentTypeError(
+        f"must be a whole number >= 1 or dynamic; got {text!r}"
+    )
 
 
 def _export(arguments):
@@ -114,9 +118,9 @@ def _export(arguments):
         from keras_resnets.export import parity
 
         title, ending, quantize = FORMATS[arguments.format]
-        _check_options(arguments, quantize)
-        arguments.output = arguments.output or _default_output(arguments, ending)
         exporter = importlib.import_module(f"keras_resnets.export.{arguments.format}")
+        _check_options(arguments, quantize, exporter)
+        arguments.output = arguments.output or _default_output(arguments, ending)
         exporter.check_output(arguments.output, arguments.overwrite)
         model, _, source = network.build(arguments)
         wanted = model.preprocessing
@@ -154,20 +158,21 @@ def _call(arguments, exporter, model, calibration):
     return write(model, arguments.output, arguments.quantize, **shared)
 
 
-def _check_options(arguments, quantize):
+def _check_options(arguments, quantize, exporter):
     from keras_resnets import pictures
+    from keras_resnets.export import prepare
 
     check_choice("--quantize", arguments.quantize, quantize)
     check_positive_int("--threads", arguments.threads)
     if arguments.batch != "dynamic":
         check_positive_int("--batch", arguments.batch)
     if arguments.format == "tflite":
-        check_choice("--io-dtype", arguments.io_dtype, ("int8", "uint8", "float32"))
+        check_choice("--io-dtype", arguments.io_dtype, exporter.IO_DTYPES)
     if len(quantize) > 1:
         check_positive_int("--calibration-count", arguments.calibration_count)
     if arguments.calibration:
         pictures.check_folder(arguments.calibration)
-    elif arguments.quantize in _CALIBRATED:
+    elif arguments.quantize in prepare.CALIBRATED:
         raise InvalidArgument(
             f"--quantize {arguments.quantize} needs --calibration FOLDER_OF_PICTURES"
         )

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 
+from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 
 
@@ -76,18 +77,12 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
             batch=start["batch"],
             load=start["load"],
             memory=peak,
-            size=_size(pathlib.Path(path)),
+            size=files.size(path),
         )
         for path, start, found, peak in zip(
             paths, started, seconds, memory, strict=True
         )
     ]
-
-
-def _size(path):
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class _Worker:

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export.runners import onnx_file
@@ -121,5 +122,6 @@ def _saved_model(path):
         tuple(Port(spec.name, tuple(spec.shape), spec.dtype.name) for spec in specs)
         for specs in runner.signature()
     ]
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Inspection("saved_model", size, *ports, saved_model.operators(path))
+    return Inspection(
+        "saved_model", files.size(path), *ports, saved_model.operators(path)
+    )

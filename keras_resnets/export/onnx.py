@@ -13,7 +13,6 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import onnx_graph
-from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import OnnxRunner
@@ -93,26 +92,22 @@ def to_onnx(
         proto = _integer(proto, ready.calibration, layout, reduce_range)
     _check(proto)
     content = proto.SerializeToString()
-    report = pipeline.prove(
+    return pipeline.land(
         ready,
         path,
+        content,
         lambda logits: OnnxRunner(content, threads, logits),
         onnx_file.operators(proto),
         threads,
+        {
+            "opset": opset,
+            "layout": layout,
+            "batch": batch,
+            "reduce_range": reduce_range,
+        },
         format="onnx",
         quantize=quantize,
-        size=len(content),
     )
-    with files.atomic_file(path) as temporary:
-        temporary.write_bytes(content)
-    options = {
-        "opset": opset,
-        "layout": layout,
-        "batch": batch,
-        "reduce_range": reduce_range,
-    }
-    passport.write(report, model, pipeline.recipe(ready, **options))
-    return report
 
 
 def check_output(path, overwrite=False):
@@ -121,7 +116,7 @@ def check_output(path, overwrite=False):
     Raises:
         InvalidArgument: see `files.check_destination`; or a package is missing.
     """
-    pipeline.check_backend()
+    pipeline.check_place(path)
     onnx_file.require(*PACKAGES)
     return files.check_destination(path, ".onnx", overwrite)
 

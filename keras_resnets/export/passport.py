@@ -27,6 +27,19 @@ def path_of(path):
     return path.with_name(path.name + ".json")
 
 
+def check_place(path):
+    """Raises `InvalidArgument` where a file that is no passport has its name."""
+    place = path_of(path)
+    if not place.exists():
+        return
+    try:
+        json.loads(place.read_text("utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InvalidArgument(
+            f"{place} is no passport and would be replaced by one: move it away"
+        ) from None
+
+
 def write(report, model, recipe):
     """Writes the passport of a file that is in its place.
 

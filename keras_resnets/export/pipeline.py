@@ -6,8 +6,10 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
+from keras_resnets.export import passport
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import KerasRunner
 
@@ -29,7 +31,7 @@ class ExportReport:
         compared: number of pictures that both were run on.
         keras_latency, latency: median seconds of one inference, the model's compiled
             by Keras and the file's in its own runtime.
-        threads: threads that the runtime had.
+        threads: threads that the runtime had; 0 where TensorFlow chose them.
     """
 
     path: pathlib.Path
@@ -111,12 +113,6 @@ def _check_finite(model):
                 )
 
 
-def recipe(ready, **options):
-    """What a passport says of the conversion: the options and the calibration."""
-    count = None if ready.calibration is None else len(ready.calibration)
-    return {**options, "calibration_pictures": count}
-
-
 def check_pictures(argument, pictures, shape):
     """`pictures` as a finite float32 array (count, *shape), or None for None."""
     if pictures is None:
@@ -181,6 +177,43 @@ def prove(ready, path, open_runner, operators, threads, **facts):
         threads=threads,
         **facts,
     )
+
+
+def land(ready, path, content, open_runner, operators, threads, recipe, **facts):
+    """Proves the bytes of a file, writes them and their passport.
+
+    Args:
+        ready: see `prove`, as `path`, `open_runner`, `operators` and `threads`.
+        path: where the file appears, whole.
+        content: its bytes.
+        open_runner: of `content`.
+        operators: counts by name.
+        threads: that the runner has.
+        recipe: options of the conversion, for the passport.
+        **facts: `format` and `quantize` of the report.
+
+    Returns:
+        An `ExportReport`.
+    """
+    report = prove(
+        ready, path, open_runner, operators, threads, size=len(content), **facts
+    )
+    with files.atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+    certify(report, ready, recipe)
+    return report
+
+
+def certify(report, ready, recipe):
+    """Writes the passport of what has landed; the calibration joins the recipe."""
+    count = None if ready.calibration is None else len(ready.calibration)
+    passport.write(report, ready.original, {**recipe, "calibration_pictures": count})
+
+
+def check_place(path):
+    """Raises `InvalidArgument` where an export to `path` cannot be made or certified."""
+    check_backend()
+    passport.check_place(path)
 
 
 def run_in_batches(runner, pictures):

@@ -4,7 +4,6 @@ import keras
 
 from keras_resnets import files
 from keras_resnets.errors import check_positive_int
-from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import SavedModelRunner
@@ -71,18 +70,16 @@ def to_saved_model(
             0,
             format="saved_model",
             quantize="none",
-            size=sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file()),
+            size=files.size(temporary),
         )
-    recipe = pipeline.recipe(
-        ready, batch=batch, include_preprocessing=preprocessing is not None
-    )
-    passport.write(report, model, recipe)
+    recipe = {"batch": batch, "include_preprocessing": preprocessing is not None}
+    pipeline.certify(report, ready, recipe)
     return report
 
 
 def check_output(path, overwrite=False):
     """The folder to write; see `files.check_folder`."""
-    pipeline.check_backend()
+    pipeline.check_place(path)
     return files.check_folder(path, "saved_model.pb", overwrite)
 
 

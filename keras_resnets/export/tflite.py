@@ -2,21 +2,19 @@
 
 import tempfile
 
-import keras
 import numpy as np
 
 from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
-from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
+from keras_resnets.export import saved_model
 from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
-INTEGER = ("int8", "int16x8")
 IO_DTYPES = ("int8", "uint8", "float32")
 # Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
 # convolution or a variable was not converted as it should.
@@ -98,30 +96,24 @@ def to_tflite(
     )
     counts = tflite_file.operators(content)
     check_operators(counts)
-    if quantize in INTEGER:
+    if quantize in prepare.CALIBRATED:
         check_integer(content)
-    report = pipeline.prove(
+    return pipeline.land(
         ready,
         path,
+        content,
         lambda logits: TFLiteRunner(content, threads, logits),
         counts,
         threads,
+        {"io_dtype": io_dtype, "per_tensor": per_tensor, "batch": batch},
         format="tflite",
         quantize=quantize,
-        size=len(content),
     )
-    with files.atomic_file(path) as temporary:
-        temporary.write_bytes(content)
-    recipe = pipeline.recipe(
-        ready, io_dtype=io_dtype, per_tensor=per_tensor, batch=batch
-    )
-    passport.write(report, model, recipe)
-    return report
 
 
 def check_output(path, overwrite=False):
     """The path to write to; see `files.check_destination`."""
-    pipeline.check_backend()
+    pipeline.check_place(path)
     return files.check_destination(path, ".tflite", overwrite)
 
 
@@ -143,24 +135,12 @@ def convert(
     """
     import tensorflow as tf
 
-    from keras_resnets.tensorflow_ops import native_convolution
-
-    signature = [tf.TensorSpec((batch, *shape), tf.float32, name=prepare.INPUT_NAME)]
-    output = prepare.output_name(model)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            with native_convolution():
-                archive.add_endpoint(
-                    "serve",
-                    lambda image: {output: model(image, training=False)},
-                    input_signature=signature,
-                )
-            archive.write_out(folder, verbose=False)
+            saved_model.write(model, folder, (batch, *shape))
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, tf, quantize, io_dtype)
-            if quantize in INTEGER:
+            if quantize in prepare.CALIBRATED:
                 converter.representative_dataset = _representative(calibration, batch)
             # The converter has no public way to ask for one scale a kernel.
             converter._experimental_disable_per_channel = per_tensor

@@ -14,9 +14,10 @@ input: {size} x {size} x 3, {classes} classes.{figures}
 
 Args:
     include_top: whether the network ends in its classifier.
-    weights: None (random values; nothing is downloaded), {weights}or a file:
-        of this package, torchvision, timm, `keras.applications`, darknet, ... (see
-        `create_model`).
+    weights: None (random values; nothing is downloaded), a tag of
+        `keras_resnets.list_weights("{variant}")`, a data set ("imagenet", "cifar10")
+        for the best of them that anybody may use, or a file of this package,
+        torchvision, timm, `keras.applications`, darknet, ... (see `create_model`).
     input_tensor: symbolic Keras tensor to use as the image, shape (batch, height,
         width, channels); layers before it become part of the model.
     input_shape: (height, width, channels). Height and width may be None, and are
@@ -126,21 +127,6 @@ def _docstring(public_name, variant, summary, reference):
         minimum=info.architecture.minimum_size,
         stride=info.architecture.natural_stride,
         figures=figures,
-        weights=_public_weights(info),
+        variant=variant,
         door=public_name,
-    )
-
-
-def _public_weights(info):
-    """What `weights` takes beside files, in words that fit the docstring."""
-    from keras_resnets.weights import records
-
-    found = records.records_of(info.name)
-    if not found:
-        return ""
-    dataset = found[0].dataset
-    return (
-        f'"{dataset}" (the most\n        accurate that anybody may use: '
-        f"{found[0].tag}), another tag of\n        "
-        f'`list_weights("{info.name}")`, '
     )

@@ -27,7 +27,7 @@ class TFLiteRunner:
 
     Attributes:
         input_shape: with the batch.
-        operators: counts by name, as they stand in the file.
+        has_logits: whether it puts out what the softmax gets.
     """
 
     def __init__(self, content, threads=2, logits=False):
