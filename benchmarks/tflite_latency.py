@@ -37,6 +37,7 @@ def convert(make, pictures):
     import keras
 
     import keras_resnets
+    from keras_resnets.export import pipeline
     from keras_resnets.export import tflite
     from keras_resnets.export import untrained
 
@@ -45,8 +46,8 @@ def convert(make, pictures):
     untrained.settle(model, pictures)
     macs = keras_resnets.analyze(model, SHAPE).macs
     return macs, {
-        "int8": tflite.convert(model, SHAPE, "int8", pictures),
-        "float32": tflite.convert(model, SHAPE),
+        "int8": tflite.convert(pipeline.make_ready(model, "int8", pictures), "int8"),
+        "float32": tflite.convert(pipeline.make_ready(model)),
     }
 
 

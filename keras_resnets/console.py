@@ -6,7 +6,12 @@ from keras_resnets.export import pipeline
 from keras_resnets.export import runners
 from keras_resnets.labels import class_names
 
-RUNTIMES = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "saved_model": "TensorFlow"}
+RUNTIMES = {
+    "tflite": "LiteRT",
+    "onnx": "ONNX Runtime",
+    "saved_model": "TensorFlow",
+    "keras": "Keras",
+}
 
 
 def export_report(report, pictures):
@@ -34,7 +39,8 @@ def top_five(model, report, photo, name):
     """The five likeliest classes of one picture, by the model and by the file."""
     keras_outputs, _ = runners.KerasRunner(model)(photo[None])
     runner = runners.open_runner(report.path, max(report.threads, 1))
-    file_outputs = pipeline.run_in_batches(runner, photo[None])[0]
+    given = model.preprocessing.pixels(photo) if report.takes_pixels else photo
+    file_outputs = pipeline.run_in_batches(runner, given[None])[0]
     names = class_names(len(file_outputs), model.labels)
     shown = [
         [f"{outputs[i]:.4f} {names[i][1]:.30}" for i in best]

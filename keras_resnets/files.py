@@ -22,10 +22,7 @@ def check_destination(path, suffix, overwrite=False):
         )
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder; name a file ending in {suffix}")
-    if path.exists() and not overwrite:
-        raise InvalidArgument(
-            f"{path} exists; --overwrite (overwrite=True) replaces it"
-        )
+    check_free(path, overwrite)
     _check_writable(path.parent)
     return path
 
@@ -47,12 +44,17 @@ def check_folder(path, content, overwrite=False):
         raise InvalidArgument(
             f"{path} exists and is no folder with a {content}: it is not replaced"
         )
+    check_free(path, overwrite)
+    _check_writable(path.parent)
+    return path
+
+
+def check_free(path, overwrite):
+    """Raises `InvalidArgument` where something is at `path` that shall stay."""
     if path.exists() and not overwrite:
         raise InvalidArgument(
             f"{path} exists; --overwrite (overwrite=True) replaces it"
         )
-    _check_writable(path.parent)
-    return path
 
 
 def _check_writable(folder):
@@ -104,4 +106,29 @@ def atomic_folder(path):
         yield temporary
         if path.exists():
             os.replace(path, replaced)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            # What stood there would go with the temporary folder.
+            if replaced.exists() and not path.exists():
+                os.replace(replaced, path)
+            raise
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Makes others wait that land a file in `folder` through this function."""
+    try:
+        import fcntl
+    except ImportError:
+        # Windows: there the second replacement of an open file fails by itself.
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -143,6 +143,19 @@ class Preprocessing:
         std = np.reshape(np.asarray(self.std, "float32"), shape)
         return (x * np.float32(self.scale) - mean) / std
 
+    def pixels(self, x):
+        """What `normalize` was given: uint8 RGB from network inputs, channels last.
+
+        Args:
+            x: float32 array (..., 3); values outside what pixels give are cut off.
+        """
+        import numpy as np
+
+        values = (np.asarray(x, "float64") * self.std + self.mean) / self.scale
+        if self.channel_order == "bgr":
+            values = values[..., ::-1]
+        return np.clip(np.rint(values), 0, 255).astype("uint8")
+
 
 def preprocess_input(x, mode="torch", data_format=None):
     """Turns RGB pixel values into what a network was published with.

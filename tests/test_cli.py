@@ -386,5 +386,5 @@ def test_formats_of_the_command_are_those_of_the_exporters():
     import keras_resnets.export.tflite
     from keras_resnets.commands.export import FORMATS
 
-    assert FORMATS["tflite"][2] == keras_resnets.export.tflite.QUANTIZE
-    assert FORMATS["onnx"][2] == keras_resnets.export.onnx.QUANTIZE
+    assert FORMATS["tflite"].quantize == keras_resnets.export.tflite.QUANTIZE
+    assert FORMATS["onnx"].quantize == keras_resnets.export.onnx.QUANTIZE

@@ -73,10 +73,11 @@ def test_the_layer_that_loses_most_is_found(tmp_path):
     model = small_model("basic_original", input_shape=SHAPE)
     pictures = noise(8, *SHAPE)
     untrained.settle(model, pictures)
-    (tmp_path / "a.tflite").write_bytes(tflite.convert(model, SHAPE))
+    (tmp_path / "a.tflite").write_bytes(tflite.convert(pipeline.make_ready(model)))
     layer = model.get_layer("stage2_block1_conv1")
     layer.kernel.assign(np.roll(np.array(layer.kernel), 1, axis=0))
-    content = tflite.convert(model, SHAPE, "int8", pictures)
+    ready = pipeline.make_ready(model, "int8", pictures)
+    content = tflite.convert(ready, "int8")
     (tmp_path / "b.tflite").write_bytes(content)
     losses = verify.layer_losses(
         tmp_path / "a.tflite", tmp_path / "b.tflite", pictures[:2]
@@ -84,7 +85,7 @@ def test_the_layer_that_loses_most_is_found(tmp_path):
     assert losses[0].name == "stem_act" and losses[-1].name == "output"
     most = max(losses, key=lambda loss: loss.lost)
     assert most.name == "stage2_block1_act1" and most.lost > 10
-    other = tflite.convert(keras_resnets.create_model("resnet8"), SHAPE)
+    other = tflite.convert(pipeline.make_ready(keras_resnets.ResNet8()))
     (tmp_path / "c.tflite").write_bytes(other)
     with pytest.raises(InvalidArgument, match="no tensors of the same name"):
         verify.layer_losses(tmp_path / "a.tflite", tmp_path / "c.tflite", pictures[:1])

@@ -16,6 +16,7 @@ from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets.export import onnx as exporter
 from keras_resnets.export import onnx_graph
+from keras_resnets.export import pipeline
 from keras_resnets.export import to_onnx
 from keras_resnets.export import untrained
 from keras_resnets.export.runners import OnnxRunner
@@ -278,7 +279,7 @@ def test_shared_convolutions_are_not_folded():
 
 def test_tapped_logits():
     model = small_model("basic_original", input_shape=SHAPE)
-    proto = exporter.convert(model, SHAPE)
+    proto = exporter.convert(pipeline.make_ready(model))
     pictures = noise(2, *SHAPE)
     tapped = OnnxRunner(proto.SerializeToString(), logits=True)
     logits = tapped(pictures)

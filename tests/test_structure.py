@@ -249,6 +249,7 @@ ARROWS = {
     "export": {
         "errors",
         "export",
+        "features",
         "files",
         "layers",
         "preprocessing",

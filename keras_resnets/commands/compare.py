@@ -39,22 +39,18 @@ def _verify(arguments):
         from keras_resnets import tables
         from keras_resnets.export import parity
         from keras_resnets.export import passport
-        from keras_resnets.export import runners
         from keras_resnets.export import verify
 
-        passports = [
-            passport.read(path) for path in (arguments.first, arguments.second)
-        ]
-        shape = runners.open_runner(arguments.first, arguments.threads).input_shape
-        batches, labels = _pictures(arguments, passports, shape)
+        paths = (arguments.first, arguments.second)
+        passports = [passport.read(path) for path in paths]
+        wanted, shape = _expected(arguments, passports)
+        batches, labels = _pictures(arguments, wanted, shape)
         found = verify.verify(
-            arguments.first, arguments.second, batches, labels, arguments.threads
+            *paths, batches, labels, arguments.threads, preprocessing=wanted
         )
-        say(tables.verification_table(arguments.first, arguments.second, found))
+        say(tables.verification_table(*paths, found))
         if arguments.layers:
-            losses = verify.layer_losses(
-                arguments.first, arguments.second, batches[0][:4]
-            )
+            losses = verify.layer_losses(*paths, batches[0][:4], wanted)
             say(tables.loss_table(losses))
         quantize = next((known["quantize"] for known in passports[::-1] if known), None)
         if quantize is None:
@@ -65,37 +61,48 @@ def _verify(arguments):
         say(f"within the tolerance of {parity.format_name(quantize)}")
 
 
-def _pictures(arguments, passports, shape):
+def _expected(arguments, passports):
+    """(`Preprocessing` or None, (height, width, channels)) of the two files."""
+    from keras_resnets.export import runners
+    from keras_resnets.preprocessing import Preprocessing
+
+    shapes = [
+        runners.open_runner(path, arguments.threads).input_shape[1:]
+        for path in (arguments.first, arguments.second)
+    ]
+    shape = next((shape for shape in shapes if None not in shape), None)
+    if shape is None:
+        raise InvalidArgument("both files leave the size of their pictures open")
+    known = next(
+        (p["preprocessing"] for p in passports if p and p["preprocessing"]), None
+    )
+    if arguments.mode:
+        known = {"mode": arguments.mode}
+    return known and Preprocessing(**{**known, "size": shape[:2]}), shape
+
+
+def _pictures(arguments, wanted, shape):
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets import evaluation
     from keras_resnets import pictures
     from keras_resnets.export import pipeline
 
     if arguments.data is None:
-        return [pipeline.default_pictures(shape[1:], count=arguments.count)], None
-    wanted = _preprocessing(arguments, passports, shape)
+        noise = pipeline.default_pictures(
+            shape, preprocessing=wanted, count=arguments.count
+        )
+        return [noise], None
+    if wanted is None:
+        raise InvalidArgument(
+            "no passport says what the pictures must look like: give --mode torch, tf, "
+            "caffe, darknet, cifar or raw"
+        )
     folder = pathlib.Path(arguments.data)
     if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):
         loaded, _ = pictures.load_folder(folder, wanted, arguments.count)
         return [loaded], None
     data = evaluation.open_data(folder, wanted, arguments.count)
     return list(data.batches(100)), data.labels
-
-
-def _preprocessing(arguments, passports, shape):
-    from keras_resnets.preprocessing import Preprocessing
-
-    known = next(
-        (p["preprocessing"] for p in passports if p and p["preprocessing"]), {}
-    )
-    if arguments.mode:
-        known = {"mode": arguments.mode}
-    if not known:
-        raise InvalidArgument(
-            "no passport says what the pictures must look like: give --mode torch, tf, "
-            "caffe, darknet, cifar or raw"
-        )
-    return Preprocessing(**{**known, "size": shape[1:3]})
 
 
 def _benchmark(arguments):

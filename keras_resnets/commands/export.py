@@ -1,6 +1,7 @@
 """`keras-resnets export`: files that have been run and compared."""
 
 import argparse
+import dataclasses
 import importlib
 import pathlib
 
@@ -11,15 +12,60 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
-# Format -> what help calls it, the end of its file's name, values of --quantize.
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A sub-command of `export`.
+
+    Attributes:
+        title: what help calls it.
+        ending: of its file's name.
+        quantize: values of `--quantize`.
+        module: of `keras_resnets.export`, with `check_output` and the exporter.
+        exporter: name of the function.
+        own: options that go to the exporter under their own names.
+    """
+
+    title: str
+    ending: str
+    quantize: tuple
+    module: str
+    exporter: str
+    own: tuple = ()
+
+
 FORMATS = {
-    "tflite": (
+    "tflite": Format(
         "TFLite for LiteRT",
         ".tflite",
         ("none", "float16", "dynamic", "int8", "int16x8"),
+        "tflite",
+        "to_tflite",
+        ("batch", "io_dtype", "per_tensor"),
     ),
-    "onnx": ("ONNX", ".onnx", ("none", "float16", "int8")),
-    "saved_model": ("SavedModel for TensorFlow Serving", "", ("none",)),
+    "onnx": Format(
+        "ONNX",
+        ".onnx",
+        ("none", "float16", "int8"),
+        "onnx",
+        "to_onnx",
+        ("batch", "opset", "layout", "reduce_range"),
+    ),
+    "saved_model": Format(
+        "SavedModel for TensorFlow Serving",
+        "_saved_model",
+        ("none",),
+        "saved_model",
+        "to_saved_model",
+        ("batch",),
+    ),
+    "keras": Format(
+        "Keras file that loads without this package",
+        ".keras",
+        ("none",),
+        "keras_file",
+        "to_keras",
+    ),
 }
 
 
@@ -27,13 +73,21 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     export = commands.add_parser("export", help="export, run and compare")
     formats = export.add_subparsers(title="formats", required=True, metavar="FORMAT")
-    for name, (title, ending, quantize) in FORMATS.items():
-        parser = formats.add_parser(name, help=title)
-        _add_options(parser, ending)
-        if len(quantize) > 1:
-            _add_quantization(parser, quantize)
-        parser.set_defaults(run=_export, format=name, quantize="none", calibration=None)
-        {"tflite": _add_tflite, "onnx": _add_onnx}.get(name, _add_saved_model)(parser)
+    own_options = {
+        "tflite": _add_tflite,
+        "onnx": _add_onnx,
+        "saved_model": _add_saved_model,
+    }
+    for name, form in FORMATS.items():
+        parser = formats.add_parser(name, help=form.title)
+        _add_options(parser, form.ending)
+        if len(form.quantize) > 1:
+            _add_quantization(parser, form.quantize)
+        if name in own_options:
+            own_options[name](parser)
+        parser.set_defaults(run=_export, format=name)
+        if len(form.quantize) == 1:
+            parser.set_defaults(quantize="none", calibration=None)
 
 
 def _add_options(parser, ending):
@@ -50,12 +104,22 @@ def _add_options(parser, ending):
         "--seed", type=int, default=0, help="of random weights and choice"
     )
     parser.add_argument("--predict", metavar="PHOTO", help="show both top fives for it")
+    parser.add_argument(
+        "--include-preprocessing",
+        action="store_true",
+        help="take RGB pixels as uint8 (a SavedModel: by a second signature)",
+    )
+    parser.add_argument("--logits", action="store_true", help="leave the softmax out")
+    parser.add_argument(
+        "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
+    )
     network.add_options(parser)
 
 
 def _add_quantization(parser, quantize):
     parser.add_argument(
         "--quantize",
+        default="none",
         metavar="|".join(quantize),
         help="none: float32; integers need --calibration",
     )
@@ -72,7 +136,7 @@ def _add_tflite(parser):
         metavar="int8|uint8|float32",
         help="input and output of an int8 file",
     )
-    parser.add_argument("--batch", type=int, default=1, help="pictures at a time")
+    parser.add_argument("--batch", default=1, type=_batch, help="number, or dynamic")
     parser.add_argument(
         "--per-tensor", action="store_true", help="one scale a kernel, not a channel"
     )
@@ -95,11 +159,6 @@ def _add_saved_model(parser):
     parser.add_argument(
         "--batch", default="dynamic", type=_batch, help="number, or dynamic"
     )
-    parser.add_argument(
-        "--include-preprocessing",
-        action="store_true",
-        help="a second signature, serving_uint8, that takes RGB pixels",
-    )
 
 
 def _batch(text):
@@ -112,24 +171,30 @@ def _batch(text):
 
 def _export(arguments):
     network.find(arguments)
+    form = FORMATS[arguments.format]
     with native_logs_hidden():
         from keras_resnets import console
         from keras_resnets import pictures
         from keras_resnets.export import parity
 
-        title, ending, quantize = FORMATS[arguments.format]
-        exporter = importlib.import_module(f"keras_resnets.export.{arguments.format}")
-        _check_options(arguments, quantize, exporter)
-        arguments.output = arguments.output or _default_output(arguments, ending)
-        exporter.check_output(arguments.output, arguments.overwrite)
+        module = importlib.import_module(f"keras_resnets.export.{form.module}")
+        _check_options(arguments, form, module)
+        arguments.output = arguments.output or _default_output(arguments, form.ending)
+        module.check_output(arguments.output, arguments.overwrite)
         model, _, source = network.build(arguments)
         wanted = model.preprocessing
         calibration = _calibration(arguments, wanted)
         photo = arguments.predict and pictures.load_picture(arguments.predict, wanted)
-        _make_ready(model, source, arguments, calibration)
+        given = _make_ready(model, source, arguments, calibration)
         kind = parity.format_name(arguments.quantize)
-        say(f"converting to {title.split()[0]} ({kind}) ...")
-        report = _call(arguments, exporter, model, calibration)
+        say(f"converting to {form.title.split()[0]} ({kind}) ...")
+        exporter = getattr(module, form.exporter)
+        report = exporter(
+            model,
+            arguments.output,
+            pictures=given,
+            **_options(arguments, form, wanted, calibration),
+        )
         say(
             console.export_report(
                 report, "calibration" if calibration is not None else "noise"
@@ -139,36 +204,36 @@ def _export(arguments):
             say(console.top_five(model, report, photo, arguments.predict))
 
 
-def _call(arguments, exporter, model, calibration):
-    """The report of the format's own exporter."""
-    shared = {"overwrite": arguments.overwrite, "batch": arguments.batch}
-    if arguments.format == "saved_model":
-        wanted = model.preprocessing if arguments.include_preprocessing else None
-        return exporter.to_saved_model(
-            model, arguments.output, preprocessing=wanted, **shared
-        )
-    shared |= {"calibration": calibration, "threads": arguments.threads}
-    if arguments.format == "onnx":
-        names = ("opset", "layout", "reduce_range")
-        write = exporter.to_onnx
-    else:
-        names = ("io_dtype", "per_tensor")
-        write = exporter.to_tflite
-    shared |= {name: getattr(arguments, name) for name in names}
-    return write(model, arguments.output, arguments.quantize, **shared)
+def _options(arguments, form, wanted, calibration):
+    """What the format's exporter is called with."""
+    options = {name: getattr(arguments, name) for name in form.own}
+    options |= {"overwrite": arguments.overwrite, "logits": arguments.logits}
+    options["features"] = arguments.features and arguments.features.split(",")
+    options["preprocessing"] = wanted if arguments.include_preprocessing else None
+    if len(form.quantize) > 1:
+        options |= {
+            "quantize": arguments.quantize,
+            "calibration": calibration,
+            "threads": arguments.threads,
+        }
+    return options
 
 
-def _check_options(arguments, quantize, exporter):
+def _check_options(arguments, form, module):
     from keras_resnets import pictures
     from keras_resnets.export import prepare
 
-    check_choice("--quantize", arguments.quantize, quantize)
+    check_choice("--quantize", arguments.quantize, form.quantize)
     check_positive_int("--threads", arguments.threads)
-    if arguments.batch != "dynamic":
+    if getattr(arguments, "batch", "dynamic") != "dynamic":
         check_positive_int("--batch", arguments.batch)
     if arguments.format == "tflite":
-        check_choice("--io-dtype", arguments.io_dtype, exporter.IO_DTYPES)
-    if len(quantize) > 1:
+        check_choice("--io-dtype", arguments.io_dtype, module.IO_DTYPES)
+    if arguments.features and (arguments.logits or arguments.predict):
+        raise InvalidArgument(
+            "--features puts out maps: it goes with neither --logits nor --predict"
+        )
+    if len(form.quantize) > 1:
         check_positive_int("--calibration-count", arguments.calibration_count)
     if arguments.calibration:
         pictures.check_folder(arguments.calibration)
@@ -183,7 +248,7 @@ def _default_output(arguments, ending):
 
     name = registry.canonical_name(arguments.model)
     suffix = "" if arguments.quantize == "none" else f"_{arguments.quantize}"
-    return pathlib.Path(f"{name}{suffix}{ending or '_saved_model'}")
+    return pathlib.Path(f"{name}{suffix}{ending}")
 
 
 def _calibration(arguments, wanted):
@@ -202,15 +267,20 @@ def _calibration(arguments, wanted):
 
 
 def _make_ready(model, source, arguments, calibration):
-    """Gives a model without weights values that prove something, and says what it is."""
+    """Says what `model` is, and gives one without weights values that prove something.
+
+    Returns:
+        The pictures to compare with.
+    """
     from keras_resnets.export import pipeline
     from keras_resnets.export import untrained
 
     shape = tuple(model.inputs[0].shape[1:])
+    wanted = model.preprocessing if arguments.include_preprocessing else None
+    pictures = pipeline.default_pictures(shape, calibration, wanted)
     origin = f"weights from {arguments.weights}"
     if source is None:
         # A fresh network would make the comparison below an empty one.
-        pictures = pipeline.default_pictures(shape, calibration)
         untrained.settle(model, pictures, arguments.seed)
         origin = f"random weights and BN statistics (seed {arguments.seed})"
     say(
@@ -218,3 +288,4 @@ def _make_ready(model, source, arguments, calibration):
         f"{shape[0]} x {shape[1]} x {shape[2]} -> {model.output_shape[-1]} classes, "
         f"{origin}"
     )
+    return pictures

@@ -9,7 +9,9 @@ from keras_resnets.quiet import native_logs_hidden
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("inspect", help="tell what an exported file is")
-    parser.add_argument("file", metavar="FILE", help=".tflite, .onnx or SavedModel")
+    parser.add_argument(
+        "file", metavar="FILE", help=".tflite, .onnx, .keras or SavedModel"
+    )
     parser.add_argument("--json", action="store_true", help="the passport as it is")
     parser.set_defaults(run=_inspect)
 

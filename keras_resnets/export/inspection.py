@@ -8,6 +8,8 @@ import numpy as np
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
+from keras_resnets.export import ends
+from keras_resnets.export.runners import keras_model
 from keras_resnets.export.runners import onnx_file
 from keras_resnets.export.runners import saved_model
 from keras_resnets.export.runners import tflite_file
@@ -41,7 +43,7 @@ class Inspection:
 
 
 def inspect(path):
-    """What a `.tflite` or `.onnx` file or a SavedModel's folder holds.
+    """What a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder holds.
 
     Raises:
         InvalidArgument: a file that is missing, damaged or of no such format.
@@ -57,34 +59,36 @@ def inspect(path):
     path = pathlib.Path(path)
     if (path / "saved_model.pb").is_file():
         return _saved_model(path)
-    kinds = {".tflite": _tflite, ".onnx": _onnx}
+    kinds = {".tflite": _tflite, ".onnx": _onnx, ".keras": _keras}
     if path.suffix not in kinds or not path.is_file():
         raise InvalidArgument(
-            f"{path} must be a .tflite or .onnx file, or the folder of a SavedModel"
+            f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
+            "SavedModel"
         )
-    content = path.read_bytes()
     try:
-        inputs, outputs, operators = kinds[path.suffix](content)
+        inputs, outputs, operators = kinds[path.suffix](path)
     except InvalidArgument:
         raise
     except Exception as error:
         # Every runtime has errors of its own for a file that it cannot read.
         raise InvalidArgument(f"{path} cannot be read: {first_line(error)}") from None
-    return Inspection(path.suffix[1:], len(content), inputs, outputs, operators)
+    return Inspection(path.suffix[1:], files.size(path), inputs, outputs, operators)
 
 
-def _tflite(content):
+def _tflite(path):
+    content = path.read_bytes()
     interpreter = tflite_file.litert().Interpreter(model_content=content)
-    signature = interpreter.get_signature_list().get("serving_default", {})
-    inputs = _named(interpreter.get_input_details(), signature.get("inputs", ()))
-    outputs = _named(interpreter.get_output_details(), signature.get("outputs", ()))
-    return inputs, outputs, tflite_file.operators(content)
-
-
-def _named(details, names):
-    """`Port`s, by the signature's names where it has one for each."""
-    names = names if len(names) == len(details) else [one["name"] for one in details]
-    return tuple(map(_tflite_port, details, names))
+    names = tflite_file.signature_names(content)
+    ports = [
+        tuple(
+            _tflite_port(one, names.get(one["index"], one["name"])) for one in details
+        )
+        for details in (
+            interpreter.get_input_details(),
+            interpreter.get_output_details(),
+        )
+    ]
+    return *ports, tflite_file.operators(content)
 
 
 def _tflite_port(details, name):
@@ -99,9 +103,21 @@ def _tflite_port(details, name):
     return Port(name, shape, dtype, float(scale), int(zero_point))
 
 
-def _onnx(content):
+def _keras(path):
+    model = keras_model.load(path)
+    ports = [
+        tuple(
+            Port(name, tuple(tensor.shape), tensor.dtype)
+            for name, tensor in tensors.items()
+        )
+        for tensors in ({model.inputs[0].name: model.inputs[0]}, ends.outputs(model))
+    ]
+    return *ports, keras_model.operators(model)
+
+
+def _onnx(path):
     (onnx,) = onnx_file.require("onnx")
-    model = onnx.load_from_string(content)
+    model = onnx.load(path)
     ports = [
         tuple(_onnx_port(onnx, value) for value in values)
         for values in (model.graph.input, model.graph.output)

@@ -12,6 +12,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
+from keras_resnets.export import ends
 from keras_resnets.export import onnx_graph
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
@@ -39,6 +40,9 @@ def to_onnx(
     layout="nhwc",
     batch=1,
     reduce_range=False,
+    preprocessing=None,
+    logits=False,
+    features=None,
 ):
     """Writes `model` as an ONNX file, having run it and compared it.
 
@@ -55,10 +59,15 @@ def to_onnx(
         overwrite: replace an existing file.
         threads: of ONNX Runtime for the comparison and the latency.
         opset: 13 to 18.
-        layout: of the file's input: `"nhwc"`, which costs one Transpose, or `"nchw"`.
+        layout: of the file's input and of feature maps that it puts out: `"nhwc"`,
+            which costs one Transpose each, or `"nchw"`.
         batch: pictures at a time, or `"dynamic"`.
         reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
             kernels overflow on sums of two full products.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
+            front: the file takes RGB pixels of the network's size as uint8.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
 
     Returns:
         An `ExportReport`.
@@ -81,32 +90,35 @@ def to_onnx(
     check_choice("layout", layout, LAYOUTS)
     check_choice("opset", opset, OPSETS)
     check_positive_int("threads", threads)
-    if batch != "dynamic":
-        check_positive_int("batch", batch)
+    pipeline.check_batch(batch)
     path = check_output(path, overwrite)
-    ready = pipeline.make_ready(model, quantize, calibration, pictures, input_size)
-    proto = convert(ready.model, ready.shape, opset, layout, batch)
+    wanted = pipeline.Wanted(input_size, preprocessing, logits, features)
+    ready = pipeline.make_ready(model, quantize, calibration, pictures, wanted)
+    proto = convert(ready, opset, layout, batch)
     if quantize == "float16":
         proto = _half(proto)
     elif quantize == "int8":
-        proto = _integer(proto, ready.calibration, layout, reduce_range)
+        proto = _integer(proto, ready, layout, reduce_range)
     _check(proto)
     content = proto.SerializeToString()
+    recipe = {
+        "opset": opset,
+        "layout": layout,
+        "batch": batch,
+        "reduce_range": reduce_range,
+        **wanted.recipe(),
+    }
     return pipeline.land(
         ready,
         path,
         content,
         lambda logits: OnnxRunner(content, threads, logits),
-        onnx_file.operators(proto),
-        threads,
-        {
-            "opset": opset,
-            "layout": layout,
-            "batch": batch,
-            "reduce_range": reduce_range,
-        },
+        overwrite,
+        recipe,
         format="onnx",
         quantize=quantize,
+        operators=onnx_file.operators(proto),
+        threads=threads,
     )
 
 
@@ -121,25 +133,27 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".onnx", overwrite)
 
 
-def convert(model, shape, opset=17, layout="nhwc", batch=1):
-    """The `onnx.ModelProto` of a float32 `model` at (height, width, channels).
+def convert(ready, opset=17, layout="nhwc", batch=1):
+    """The float32 `onnx.ModelProto` of a `pipeline.Ready`.
 
     Nothing is checked; `to_onnx` does that.
 
     Raises:
-        ExportError: a network that tf2onnx cannot express.
+        ExportError: a network that ONNX cannot express.
     """
     import tensorflow as tf
     import tf2onnx
 
     from keras_resnets.tensorflow_ops import native_convolution
 
-    output = prepare.output_name(model)
+    model, name = ready.model, ends.INPUT_NAME
     size = None if batch == "dynamic" else batch
-    signature = [tf.TensorSpec((size, *shape), tf.float32, name=prepare.INPUT_NAME)]
+    signature = [tf.TensorSpec((size, *ready.shape), ready.input_dtype, name=name)]
+    maps = [n for n, x in ends.outputs(model).items() if len(x.shape) == 4]
+    first = layout == "nchw"
     with native_convolution(), _quiet("tf2onnx"):
         function = tf.function(
-            lambda image: {output: model(image, training=False)},
+            lambda image: model(image, training=False),
             input_signature=signature,
             autograph=False,
         )
@@ -148,13 +162,24 @@ def convert(model, shape, opset=17, layout="nhwc", batch=1):
                 function,
                 input_signature=signature,
                 opset=opset,
-                inputs_as_nchw=[prepare.INPUT_NAME] if layout == "nchw" else None,
+                inputs_as_nchw=[name] if first else None,
+                outputs_as_nchw=maps if first and maps else None,
             )
         except Exception as error:
             raise ExportError(
-                f"tf2onnx refused {model.name}: {first_line(error)}; nothing was written"
+                f"tf2onnx refused {ready.original.name}: {first_line(error)}; nothing "
+                "was written"
             ) from error
+    unknown = [
+        prepare.at_layer(model, *found) for found in onnx_graph.unknown_operators(proto)
+    ]
+    if unknown:
+        raise ExportError(
+            f"tf2onnx refused {ready.original.name}: no operator of ONNX does what "
+            f"{', '.join(unknown)[:300]} does; nothing was written"
+        )
     _name_batch(proto, batch)
+    proto.metadata_props.add(key=onnx_file.LAYOUT, value=layout)
     onnx_graph.tidy(proto)
     return proto
 
@@ -165,7 +190,8 @@ def _quiet(*names):
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        # Their errors too: each is an exception, or found in what they made.
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
@@ -193,7 +219,7 @@ def _half(proto):
     return half.model
 
 
-def _integer(proto, calibration, layout, reduce_range):
+def _integer(proto, ready, layout, reduce_range):
     import onnx
     from onnxruntime import quantization
 
@@ -203,7 +229,7 @@ def _integer(proto, calibration, layout, reduce_range):
         quantization.quantize_static(
             proto,
             target,
-            _reader(quantization, proto, calibration, layout),
+            _reader(quantization, proto, ready.calibration, layout),
             quant_format=quantization.QuantFormat.QDQ,
             # Kernels for uint8 times int8 are the fast ones on x86.
             activation_type=kind.QUInt8,
@@ -215,6 +241,8 @@ def _integer(proto, calibration, layout, reduce_range):
         )
         made = onnx.load(target)
     onnx_graph.pad_integers(made)
+    if ready.given.dtype == np.uint8:
+        onnx_graph.take_pixels(made)
     return made
 
 

@@ -1,18 +1,61 @@
 """Tidies an ONNX graph: what is constant goes into the convolutions and poolings.
 
 tf2onnx folds a BN behind a convolution without bias, and padding in front of one. What
-it leaves is done here: a BN behind a convolution with a bias (all of stock Keras'), and
-padding in front of a pooling.
+it leaves is done here: a BN behind a convolution with a bias (all of stock Keras'),
+padding in front of a pooling, the bias of a dense layer under an open batch, and the
+global mean of opset 18. Integer files then get integer padding and integer pixels.
 """
 
 import numpy as np
 
+from keras_resnets.errors import ExportError
+
 
 def tidy(model):
     """Folds what can be folded in `model`, an `onnx.ModelProto`, in place."""
-    while _fold_one(model.graph):
+    ranks = _ranks(model)
+    while _fold_one(model.graph, ranks):
         pass
     _drop_unused(model.graph)
+
+
+def unknown_operators(model):
+    """(operator, where it stands) for each of `model` that ONNX does not have."""
+    import onnx
+
+    return [
+        (node.op_type, node.name)
+        for node in model.graph.node
+        if not node.domain and not onnx.defs.has(node.op_type)
+    ]
+
+
+def take_pixels(model):
+    """Lets a QDQ `model` take uint8 where its input has a scale of 1, in place.
+
+    Raises:
+        ExportError: an input of another scale.
+    """
+    from onnx import TensorProto
+
+    graph, links = model.graph, _Links(model.graph)
+    name = graph.input[0].name
+    (node,) = links.readers(name)
+    if node.op_type == "Transpose":
+        name = node.output[0]
+        (node,) = links.readers(name)
+    scale, zero = (links.constant(constant) for constant in node.input[1:3])
+    if node.op_type != "QuantizeLinear" or scale != 1 or zero != 0:
+        raise ExportError(
+            f"the integer input should be pixels; it has the scale {scale} and the zero "
+            f"point {zero}; nothing was written"
+        )
+    for reader in links.readers(node.output[0]):
+        reader.input[0] = name
+    graph.node.remove(node)
+    graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    # What shape inference said of the transposed pictures.
+    del graph.value_info[:]
 
 
 def pad_integers(model):
@@ -52,15 +95,33 @@ def _pad_integers(graph, links, pad):
         graph.node.remove(before)
 
 
-def _fold_one(graph):
+def _ranks(model):
+    """Number of dimensions of each tensor, where it can be told."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*graph.value_info, *graph.input)
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
+def _fold_one(graph, ranks):
     """Folds one node into another; whether there was one."""
     links = _Links(graph)
     for node in graph.node:
         before = links.maker(node.input[0]) if node.input else None
+        kinds = (before.op_type if before is not None else None, node.op_type)
         if node.op_type in ("Mul", "Add") and _fold_scale(graph, links, node):
             return True
-        if node.op_type == "MaxPool" and before is not None and before.op_type == "Pad":
-            if _fold_padding(graph, links, before, node):
+        if kinds == ("Pad", "MaxPool") and _fold_padding(graph, links, before, node):
+            return True
+        if kinds == ("Transpose", "ReduceMean"):
+            if _fold_mean(graph, links, before, node):
+                return True
+        if kinds == ("MatMul", "Add") and ranks.get(before.input[0]) == 2:
+            if _fold_dense(graph, links, before, node):
                 return True
     return False
 
@@ -171,6 +232,41 @@ def _fold_padding(graph, links, pad, pool):
     pool.attribute.append(helper.make_attribute("pads", [int(n) for n in spatial]))
     pool.input[0] = pad.input[0]
     graph.node.remove(pad)
+    return True
+
+
+def _fold_mean(graph, links, transpose, mean):
+    """The mean over height and width of a map turned to NHWC, into a global pooling."""
+    from onnx import helper
+    from onnx import numpy_helper
+
+    options = {a.name: helper.get_attribute_value(a) for a in mean.attribute}
+    turn = helper.get_attribute_value(transpose.attribute[0])
+    axes = links.constant(mean.input[1]) if len(mean.input) > 1 else None
+    if list(turn) != [0, 2, 3, 1] or axes is None or sorted(axes) != [1, 2]:
+        return False
+    if options.get("keepdims", 1) or not links.feeds_only(transpose.output[0], mean):
+        return False
+    transpose.op_type = "GlobalAveragePool"
+    del transpose.attribute[:]
+    name = f"{mean.output[0]}/axes"
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), name))
+    mean.op_type = "Squeeze"
+    del mean.attribute[:]
+    mean.input[1] = name
+    return True
+
+
+def _fold_dense(graph, links, product, add):
+    """A product of two matrices and a bias, into one Gemm."""
+    matrix, bias = links.constant(product.input[1]), links.constant(add.input[1])
+    if matrix is None or bias is None or bias.shape != matrix.shape[1:]:
+        return False
+    if not links.feeds_only(product.output[0], add):
+        return False
+    add.op_type = "Gemm"
+    add.input[:] = [*product.input, add.input[1]]
+    graph.node.remove(product)
     return True
 
 

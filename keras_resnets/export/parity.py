@@ -67,11 +67,15 @@ def format_name(quantize):
 
 
 def compare(reference, candidate):
-    """`Parity` of two outputs of shape (inputs, ...).
+    """`Parity` of two outputs of shape (inputs, ...), or of two dicts of them.
+
+    Of several outputs each figure is that of the worst.
 
     Raises:
-        ExportError: shapes that differ, or values that are not finite.
+        ExportError: names or shapes that differ, or values that are not finite.
     """
+    if isinstance(reference, dict) or isinstance(candidate, dict):
+        return _worst(reference, candidate)
     if reference.shape != candidate.shape:
         raise ExportError(
             f"the file's output has shape {candidate.shape}, the model's {reference.shape}"
@@ -96,6 +100,27 @@ def compare(reference, candidate):
         cosine=float(cosines.min()),
         top1=float((best == b.argmax(axis=1)).mean()),
         top5=float((five == best[:, None]).any(axis=1).mean()),
+    )
+
+
+def _worst(reference, candidate):
+    names = [
+        sorted(found) if isinstance(found, dict) else ["one output"]
+        for found in (reference, candidate)
+    ]
+    if names[0] != names[1]:
+        raise ExportError(
+            f"the file puts out {', '.join(names[1])}, the model {', '.join(names[0])}"
+        )
+    found = [compare(reference[name], candidate[name]) for name in names[0]]
+    larger_is_worse = ("max_error", "relative_error", "rmse")
+    return Parity(
+        **{
+            field.name: (max if field.name in larger_is_worse else min)(
+                getattr(parity, field.name) for parity in found
+            )
+            for field in dataclasses.fields(Parity)
+        }
     )
 
 

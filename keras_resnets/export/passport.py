@@ -1,13 +1,14 @@
 """The passport of an exported file: what it is, beside it as `<file>.json`."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import pathlib
 
+from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.files import atomic_file
 from keras_resnets.version import __version__
 
 _PACKAGES = (
@@ -40,10 +41,41 @@ def check_place(path):
         ) from None
 
 
-def write(report, model, recipe):
-    """Writes the passport of a file that is in its place.
+@contextlib.contextmanager
+def beside(path, overwrite, landing):
+    """Lands a file together with its passport: both are whole before one is moved.
 
     Args:
+        path: of the file or folder.
+        overwrite: whether something may be there.
+        landing: `files.atomic_file` or `files.atomic_folder`.
+
+    Yields:
+        The temporary file or folder to write into, and the passport's.
+
+    Raises:
+        InvalidArgument: something has come to `path` meanwhile.
+    """
+    place = path_of(path)
+    with (
+        contextlib.ExitStack() as lock,
+        files.atomic_file(place) as temporary_passport,
+        landing(path) as temporary,
+    ):
+        yield temporary, temporary_passport
+        # Until both are moved.
+        lock.enter_context(files.alone(path.parent))
+        files.check_free(path, overwrite)
+        # No moment with a new file under an old passport.
+        place.unlink(missing_ok=True)
+
+
+def write(place, file, report, model, recipe):
+    """Writes the passport of a file.
+
+    Args:
+        place: where to write it.
+        file: what it is of.
         report: the `ExportReport`.
         model: the `keras.Model` that was exported; one that `create_model` made knows
             its architecture, weights, pre-processing and classes.
@@ -68,14 +100,12 @@ def write(report, model, recipe):
             "logits": _plain(report.logits),
         },
         "size": report.size,
-        "sha256": sha256(report.path),
+        "sha256": sha256(file),
         "versions": {"keras_resnets": __version__, **_versions()},
     }
-    with atomic_file(path_of(report.path)) as temporary:
-        # JSON has no infinity: the SQNR of equal outputs is told as text.
-        temporary.write_text(
-            json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", "utf-8"
-        )
+    # JSON has no infinity: the SQNR of equal outputs is told as text.
+    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+    place.write_text(text + "\n", "utf-8")
 
 
 def read(path):

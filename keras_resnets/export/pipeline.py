@@ -8,10 +8,13 @@ import numpy as np
 
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+from keras_resnets.export import ends
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import KerasRunner
+from keras_resnets.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class ExportReport:
         input_shape: of the file as (batch, height, width, channels), whatever order
             it has them in; None for an open batch.
         operators: counts by name.
-        outputs: `parity.Parity` of its outputs with the model's.
+        outputs: `parity.Parity` of its outputs with the model's; of several the worst.
         logits: the same in front of the softmax; of the outputs without one.
         compared: number of pictures that both were run on.
         keras_latency, latency: median seconds of one inference, the model's compiled
@@ -39,6 +42,7 @@ class ExportReport:
     quantize: str
     size: int
     input_shape: tuple
+    takes_pixels: bool
     operators: dict
     outputs: parity.Parity
     logits: parity.Parity
@@ -63,21 +67,59 @@ class Ready:
 
     Attributes:
         original: the model that was given.
-        model: the same as float32, for inference.
+        reference: the same as float32, for inference, putting out what is wanted.
+        model: what is converted: the reference, behind its pre-processing if asked.
         shape: (height, width, channels).
-        calibration: float32 pictures, or None where nothing is quantized.
-        pictures: float32 pictures to compare with.
+        input_dtype: that `model` takes.
+        calibration: float32 inputs of `model`, or None where nothing is quantized.
+        pictures: float32 inputs of `reference` to compare with.
+        given: the same for the file.
     """
 
     original: keras.Model
+    reference: keras.Model
     model: keras.Model
     shape: tuple
+    input_dtype: str
     calibration: np.ndarray | None
     pictures: np.ndarray
+    given: np.ndarray
 
 
-def make_ready(model, quantize, calibration, pictures, input_size):
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What of a model goes into the file, apart from its format.
+
+    Attributes:
+        input_size: (height, width) where the model leaves them open.
+        preprocessing: a `Preprocessing` to put in front, so that RGB pixels go in.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, or None.
+    """
+
+    input_size: tuple | None = None
+    preprocessing: Preprocessing | None = None
+    logits: bool = False
+    features: tuple | None = None
+
+    def recipe(self):
+        """What a passport says of it."""
+        return {
+            "include_preprocessing": self.preprocessing is not None,
+            "logits": self.logits,
+            "features": self.features,
+        }
+
+
+def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=None):
     """Checks the arguments that all formats share; see `to_tflite` for them.
+
+    Args:
+        model: to export.
+        quantize: `"none"`, `"float16"`, ...
+        calibration: pictures, or None.
+        pictures: to compare with, or None.
+        wanted: a `Wanted`; None for the model as it is.
 
     Returns:
         A `Ready`.
@@ -86,9 +128,11 @@ def make_ready(model, quantize, calibration, pictures, input_size):
         InvalidArgument: an argument that is not allowed.
     """
     check_backend()
-    original, model = model, prepare.inference_model(model)
-    _check_finite(model)
-    shape = prepare.input_shape(model, input_size)
+    wanted = wanted or Wanted()
+    reference = prepare.inference_model(model, wanted.logits, wanted.features)
+    _check_finite(reference)
+    shape = prepare.input_shape(reference, wanted.input_size)
+    check_preprocessing(wanted.preprocessing, shape)
     if quantize in prepare.CALIBRATED and calibration is None:
         raise InvalidArgument(
             f"{quantize} takes its ranges from pictures: calibration must be an array "
@@ -97,8 +141,58 @@ def make_ready(model, quantize, calibration, pictures, input_size):
     calibration = check_pictures("calibration", calibration, shape)
     pictures = check_pictures("pictures", pictures, shape)
     if pictures is None:
-        pictures = default_pictures(shape, calibration)
-    return Ready(original, model, shape, calibration, pictures)
+        pictures = default_pictures(shape, calibration, wanted.preprocessing)
+    if wanted.preprocessing is None:
+        return Ready(
+            model,
+            reference,
+            reference,
+            shape,
+            "float32",
+            calibration,
+            pictures,
+            pictures,
+        )
+    return _behind_pixels(
+        model, reference, shape, quantize, calibration, pictures, wanted.preprocessing
+    )
+
+
+def _behind_pixels(
+    model, reference, shape, quantize, calibration, pictures, preprocessing
+):
+    # An integer file quantizes its input itself: with a scale of 1 that is the pixel.
+    dtype = "float32" if quantize in prepare.CALIBRATED else "uint8"
+    pixels = preprocessing.pixels(pictures)
+    if calibration is not None:
+        calibration = preprocessing.pixels(calibration).astype("float32")
+        # The scale is 1 where the calibration reaches from black to white.
+        calibration[0, 0, 0, :2] = (0, 255)
+    return Ready(
+        original=model,
+        reference=reference,
+        model=ends.with_pixels(reference, preprocessing, shape, dtype),
+        shape=shape,
+        input_dtype=dtype,
+        calibration=calibration,
+        pictures=preprocessing.normalize(pixels, "channels_last"),
+        given=pixels,
+    )
+
+
+def check_preprocessing(preprocessing, shape):
+    """Raises `InvalidArgument` for what cannot be put in front of a network."""
+    if preprocessing is None:
+        return
+    if not isinstance(preprocessing, Preprocessing):
+        raise InvalidArgument(
+            "preprocessing must be a Preprocessing, such as model.preprocessing, or "
+            f"None; got {preprocessing!r}"
+        )
+    if shape[-1] != 3:
+        raise InvalidArgument(
+            f"preprocessing is for networks of 3 channels; this one has {shape[-1]}"
+        )
 
 
 def _check_finite(model):
@@ -128,24 +222,26 @@ def check_pictures(argument, pictures, shape):
     return pictures
 
 
-def default_pictures(shape, calibration=None, count=4, seed=0):
-    """Pictures to compare with: some of the calibration's, or seeded noise."""
-    noise = np.random.default_rng(seed).standard_normal((count, *shape))
-    noise = noise.astype("float32")
-    # Noise lies outside the ranges that an integer file was calibrated for.
-    return noise if calibration is None else calibration[:count]
+def default_pictures(shape, calibration=None, preprocessing=None, count=4, seed=0):
+    """Inputs to compare with: some of the calibration's, or seeded noise."""
+    if calibration is not None:
+        # Noise lies outside the ranges that an integer file was calibrated for.
+        return calibration[:count]
+    rng = np.random.default_rng(seed)
+    if preprocessing is None:
+        return rng.standard_normal((count, *shape)).astype("float32")
+    pixels = rng.integers(0, 256, (count, *shape), dtype="uint8")
+    return preprocessing.normalize(pixels, "channels_last")
 
 
-def prove(ready, path, open_runner, operators, threads, **facts):
-    """Runs what was made, compares it with `model`, and reports.
+def prove(ready, path, open_runner, **facts):
+    """Runs what was made, compares it with its reference, and reports.
 
     Args:
         ready: the `Ready` that was converted.
         path: where it will be.
         open_runner: function of `logits` that opens a runner on what was made.
-        operators: counts by name.
-        threads: that the runner has.
-        **facts: `format`, `quantize` and `size` of the report.
+        **facts: `format`, `quantize`, `size`, `operators` and `threads` of the report.
 
     Returns:
         An `ExportReport`.
@@ -153,61 +249,73 @@ def prove(ready, path, open_runner, operators, threads, **facts):
     Raises:
         ExportError: it differs by more than its tolerance.
     """
-    model, pictures = ready.model, ready.pictures
-    reference, runner = KerasRunner(model), open_runner(logits=False)
-    expected = [reference(picture[None]) for picture in pictures]
-    expected_outputs = np.concatenate([outputs for outputs, _ in expected])
-    found = run_in_batches(runner, pictures)
-    outputs = logits = parity.compare(expected_outputs, found)
+    reference, runner = KerasRunner(ready.reference), open_runner(logits=False)
+    expected, expected_logits = run_one_by_one(reference, ready.pictures)
+    found = run_in_batches(runner, ready.given)
+    outputs = logits = parity.compare(expected, found)
     tapped = open_runner(logits=True) if reference.has_logits else runner
     if tapped.has_logits:
-        expected_logits = np.concatenate([logits for _, logits in expected])
-        logits = parity.compare(expected_logits, run_in_batches(tapped, pictures))
-    parity.check(prepare.output_name(model), facts["quantize"], outputs, logits)
-    batch = np.resize(pictures, (runner.input_shape[0] or 1, *pictures.shape[1:]))
+        logits = parity.compare(expected_logits, run_in_batches(tapped, ready.given))
+    kind = next(iter(ends.outputs(ready.reference)))
+    parity.check(kind, facts["quantize"], outputs, logits)
+    batch = (runner.input_shape[0] or 1, *ready.shape)
     return ExportReport(
         path=path,
-        operators=operators,
         input_shape=runner.input_shape,
+        takes_pixels=ready.given is not ready.pictures,
         outputs=outputs,
         logits=logits,
-        compared=len(pictures),
-        keras_latency=reference.latency(batch),
-        latency=runner.latency(batch),
-        threads=threads,
+        compared=len(ready.pictures),
+        keras_latency=reference.latency(np.resize(ready.pictures, batch)),
+        latency=runner.latency(np.resize(ready.given, batch)),
         **facts,
     )
 
 
-def land(ready, path, content, open_runner, operators, threads, recipe, **facts):
+def run_one_by_one(reference, pictures):
+    """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
+    found = [reference(picture[None]) for picture in pictures]
+    outputs = [outputs for outputs, _ in found]
+    if isinstance(outputs[0], dict):
+        joined = {n: np.concatenate([one[n] for one in outputs]) for n in outputs[0]}
+        return joined, None
+    logits = [logits for _, logits in found] if reference.has_logits else None
+    return np.concatenate(outputs), logits and np.concatenate(logits)
+
+
+def land(ready, path, content, open_runner, overwrite, recipe, **facts):
     """Proves the bytes of a file, writes them and their passport.
 
     Args:
-        ready: see `prove`, as `path`, `open_runner`, `operators` and `threads`.
+        ready: the `Ready` that was converted.
         path: where the file appears, whole.
         content: its bytes.
-        open_runner: of `content`.
-        operators: counts by name.
-        threads: that the runner has.
+        open_runner: function of `logits` that opens a runner on `content`.
+        overwrite: whether something may be at `path`.
         recipe: options of the conversion, for the passport.
-        **facts: `format` and `quantize` of the report.
+        **facts: `format`, `quantize`, `operators` and `threads` of the report.
 
     Returns:
         An `ExportReport`.
     """
-    report = prove(
-        ready, path, open_runner, operators, threads, size=len(content), **facts
-    )
-    with files.atomic_file(path) as temporary:
+    report = prove(ready, path, open_runner, size=len(content), **facts)
+    with passport.beside(path, overwrite, files.atomic_file) as (temporary, place):
         temporary.write_bytes(content)
-    certify(report, ready, recipe)
+        certify(place, temporary, report, ready, recipe)
     return report
 
 
-def certify(report, ready, recipe):
-    """Writes the passport of what has landed; the calibration joins the recipe."""
+def certify(place, file, report, ready, recipe):
+    """Writes the passport; the calibration joins the recipe."""
     count = None if ready.calibration is None else len(ready.calibration)
-    passport.write(report, ready.original, {**recipe, "calibration_pictures": count})
+    recipe = {**recipe, "calibration_pictures": count}
+    passport.write(place, file, report, ready.original, recipe)
+
+
+def check_batch(batch):
+    """Raises `InvalidArgument` unless it is a whole number >= 1 or `"dynamic"`."""
+    if batch != "dynamic":
+        check_positive_int("batch", batch)
 
 
 def check_place(path):
@@ -218,7 +326,10 @@ def check_place(path):
 
 def run_in_batches(runner, pictures):
     """Outputs for `pictures`, filled up to whole batches where the file's is fixed."""
-    batch = runner.input_shape[0] or len(pictures)
-    missing = -len(pictures) % batch
+    count, batch = len(pictures), runner.input_shape[0] or len(pictures)
+    missing = -count % batch
     filled = np.concatenate([pictures, np.repeat(pictures[:1], missing, axis=0)])
-    return runner(filled)[: len(pictures)]
+    found = runner(filled)
+    if isinstance(found, dict):
+        return {name: array[:count] for name, array in found.items()}
+    return found[:count]

@@ -1,39 +1,55 @@
-"""The model as it is exported: float32, inference, named input and output, fixed shape."""
+"""The model as it is exported: float32, inference, functional, of a fixed size."""
+
+import re
 
 import keras
 
 from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import ends
 
-INPUT_NAME = "image"
 # The formats whose ranges come from pictures.
 CALIBRATED = ("int8", "int16x8")
 
 
-def inference_model(model):
+def inference_model(model, logits=False, features=None):
     """A float32 model with native convolutions and the weights of `model`.
 
     Converters know neither float16 graphs nor Keras' XLA-compiled grouped
-    convolutions, and split dilated ones. Where nothing of that occurs, `model` itself
-    is returned; it is never changed.
+    convolutions, and split dilated ones. Where nothing of that occurs, the layers are
+    those of `model`; it is never changed.
+
+    Args:
+        model: a built functional or Sequential `keras.Model`.
+        logits: see `ends.select`.
+        features: see there too.
+
+    Returns:
+        A functional model that puts out a dict.
 
     Raises:
-        InvalidArgument: a model that is not functional or Sequential, or is not built.
+        InvalidArgument: another model, or outputs that it has not.
     """
     if not isinstance(model, keras.Model) or not model.built:
         raise InvalidArgument(
             f"export takes a built keras.Model; got {type(model).__name__}"
         )
-    if isinstance(model, keras.Sequential):
-        # One that was never called has no operations of its own.
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise InvalidArgument(
+            "export takes a functional or Sequential model; got the subclassed "
+            f"{type(model).__name__}: give keras.Model(image, model(image)) with image = "
+            "keras.Input(...)"
+        )
+    if any(
+        getattr(x, "data_format", "") == "channels_first" for x in all_layers(model)
+    ):
+        raise InvalidArgument(
+            f"export takes a network of channels_last; {model.name} is channels_first: "
+            "build it anew with data_format='channels_last' and set_weights"
+        )
+    model = ends.select(model, logits, features)
     if not any(_must_change(layer) for layer in all_layers(model)):
         return model
-    if not getattr(model, "operations", None):
-        raise InvalidArgument(
-            f"{model.name} needs a float32 clone for export, which only a functional or "
-            "Sequential model has"
-        )
     clone = keras.models.clone_model(model, clone_function=_float32, recursive=True)
     clone.set_weights(model.get_weights())
     return clone
@@ -66,19 +82,6 @@ def input_shape(model, size=None):
     return shape
 
 
-def output_name(model):
-    """`predictions` behind a softmax or sigmoid, `logits` of a bare classifier.
-
-    `features` otherwise: a feature map, or one that was pooled.
-    """
-    last = model.layers[-1]
-    pools = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-    if len(model.outputs[0].shape) != 2 or isinstance(last, pools):
-        return "features"
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    return "predictions" if activation in ("softmax", "sigmoid") else "logits"
-
-
 def all_layers(model):
     """The layers of `model` and of the models inside it."""
     for layer in model.layers:
@@ -88,11 +91,21 @@ def all_layers(model):
             yield layer
 
 
-def classifier(model):
-    """The last layer of `model` where it ends in a softmax or sigmoid, else None."""
-    layer = model.layers[-1]
-    known = isinstance(layer, (keras.layers.Dense, keras.layers.Activation))
-    return layer if known and output_name(model) == "predictions" else None
+def at_layer(model, operator, scope):
+    """`Lgamma (layer my_layer)`: whose operator a converter complains of.
+
+    Args:
+        model: that was converted.
+        operator: its name.
+        scope: where it stands, as `model_1/my_layer_1/Lgamma`.
+    """
+    names = {layer.name for layer in all_layers(model)}
+    for part in scope.split("/"):
+        # Keras numbers the calls.
+        for name in (part, re.sub(r"_\d+$", "", part)):
+            if name in names:
+                return f"{operator} (layer {name})"
+    return f"{operator} (at {scope})"
 
 
 def _must_change(layer):

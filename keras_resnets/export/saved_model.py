@@ -3,12 +3,16 @@
 import keras
 
 from keras_resnets import files
-from keras_resnets.errors import check_positive_int
+from keras_resnets.export import ends
+from keras_resnets.export import parity
+from keras_resnets.export import passport
 from keras_resnets.export import pipeline
-from keras_resnets.export import prepare
+from keras_resnets.export.runners import KerasRunner
 from keras_resnets.export.runners import SavedModelRunner
 from keras_resnets.export.runners.saved_model import operators
-from keras_resnets.preprocessing import Preprocessing
+
+# The signature that takes pixels.
+PIXELS = "serving_uint8"
 
 
 def to_saved_model(
@@ -20,6 +24,8 @@ def to_saved_model(
     *,
     batch="dynamic",
     preprocessing=None,
+    logits=False,
+    features=None,
 ):
     """Writes `model` as a SavedModel, having loaded, run and compared it.
 
@@ -38,6 +44,8 @@ def to_saved_model(
         preprocessing: a `Preprocessing`, such as `model.preprocessing`; with it a
             second signature, `serving_uint8`, takes RGB pixels as they come, of the
             network's size.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
 
     Returns:
         An `ExportReport`.
@@ -55,25 +63,32 @@ def to_saved_model(
         >>> report.input_shape
         (None, 32, 32, 3)
     """
-    if batch != "dynamic":
-        check_positive_int("batch", batch)
+    pipeline.check_batch(batch)
     path = check_output(path, overwrite)
-    ready = pipeline.make_ready(model, "none", None, pictures, input_size)
-    with files.atomic_folder(path) as temporary:
-        size = None if batch == "dynamic" else batch
-        write(ready.model, temporary, (size, *ready.shape), preprocessing)
+    wanted = pipeline.Wanted(input_size, None, logits, features)
+    ready = pipeline.make_ready(model, "none", None, pictures, wanted)
+    pipeline.check_preprocessing(preprocessing, ready.shape)
+    recipe = {
+        "batch": batch,
+        **wanted.recipe(),
+        PIXELS: preprocessing is not None,
+    }
+    size = None if batch == "dynamic" else batch
+    with passport.beside(path, overwrite, files.atomic_folder) as (temporary, place):
+        write(ready.model, temporary, (size, *ready.shape), preprocessing=preprocessing)
         report = pipeline.prove(
             ready,
             path,
             lambda logits: SavedModelRunner(temporary, logits=logits),
-            operators(temporary),
-            0,
             format="saved_model",
             quantize="none",
             size=files.size(temporary),
+            operators=operators(temporary),
+            threads=0,
         )
-    recipe = {"batch": batch, "include_preprocessing": preprocessing is not None}
-    pipeline.certify(report, ready, recipe)
+        if preprocessing is not None:
+            _prove_pixels(ready, temporary, preprocessing)
+        pipeline.certify(place, temporary, report, ready, recipe)
     return report
 
 
@@ -83,29 +98,38 @@ def check_output(path, overwrite=False):
     return files.check_folder(path, "saved_model.pb", overwrite)
 
 
-def write(model, folder, shape, preprocessing=None):
-    """Writes a float32 `model` into `folder`; nothing is checked."""
+def write(model, folder, shape, dtype="float32", preprocessing=None):
+    """Writes a model that puts out a dict into `folder`; nothing is checked."""
     import tensorflow as tf
 
     from keras_resnets.tensorflow_ops import native_convolution
 
-    output = prepare.output_name(model)
     # The variables are found through the functions; archive.track(model), as in
     # model.export(), would write every one twice.
     archive = keras.export.ExportArchive()
 
     def serve(image):
-        return {output: model(image, training=False)}
+        return model(image, training=False)
 
     def serve_pixels(image):
         return serve(preprocessing.normalize(image, "channels_last"))
 
-    name = prepare.INPUT_NAME
+    name = ends.INPUT_NAME
     with native_convolution():
-        signature = [tf.TensorSpec(shape, tf.float32, name=name)]
+        signature = [tf.TensorSpec(shape, dtype, name=name)]
         # The first endpoint is serving_default as well.
         archive.add_endpoint("serve", serve, input_signature=signature)
-        if isinstance(preprocessing, Preprocessing):
+        if preprocessing is not None:
             signature = [tf.TensorSpec(shape, tf.uint8, name=name)]
-            archive.add_endpoint("serving_uint8", serve_pixels, signature)
+            archive.add_endpoint(PIXELS, serve_pixels, signature)
     archive.write_out(str(folder), verbose=False)
+
+
+def _prove_pixels(ready, folder, preprocessing):
+    """Raises `ExportError` where pixels get other answers than from the model."""
+    pixels = preprocessing.pixels(ready.pictures)
+    pictures = preprocessing.normalize(pixels, "channels_last")
+    expected, _ = pipeline.run_one_by_one(KerasRunner(ready.reference), pictures)
+    runner = SavedModelRunner(folder, signature=PIXELS)
+    outputs = parity.compare(expected, pipeline.run_in_batches(runner, pixels))
+    parity.check(next(iter(ends.outputs(ready.reference))), "none", outputs, outputs)

@@ -1,5 +1,6 @@
 """Keras model -> TFLite file that has been run and compared."""
 
+import re
 import tempfile
 
 import numpy as np
@@ -25,6 +26,10 @@ FORBIDDEN = (
     "CALL",
     "CALL_ONCE",
 )
+# Where the converter says which operator stands in its way, and its scope.
+_REFUSED = re.compile(
+    r"""error: loc\(.*?"([^"@]*)@[^"]*"\].*?'tf\.(\w+)' op is neither"""
+)
 
 
 def to_tflite(
@@ -40,6 +45,9 @@ def to_tflite(
     *,
     per_tensor=False,
     batch=1,
+    preprocessing=None,
+    logits=False,
+    features=None,
 ):
     """Writes `model` as a TFLite file, having run it and compared it.
 
@@ -61,7 +69,13 @@ def to_tflite(
         threads: of the LiteRT interpreter for the comparison and the latency.
         per_tensor: one scale a kernel instead of one a channel, for chips that want
             that.
-        batch: pictures at a time, fixed in the file.
+        batch: pictures at a time, fixed in the file; or `"dynamic"`, which an
+            application sets by resizing the input.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
+            front: the file takes RGB pixels of the network's size as uint8
+            (`"int16x8"`: as float32).
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
 
     Returns:
         An `ExportReport`.
@@ -82,32 +96,32 @@ def to_tflite(
     check_choice("quantize", quantize, QUANTIZE)
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     check_positive_int("threads", threads)
-    check_positive_int("batch", batch)
+    pipeline.check_batch(batch)
     path = check_output(path, overwrite)
-    ready = pipeline.make_ready(model, quantize, calibration, pictures, input_size)
-    content = convert(
-        ready.model,
-        ready.shape,
-        quantize,
-        ready.calibration,
-        io_dtype,
-        per_tensor=per_tensor,
-        batch=batch,
-    )
+    wanted = pipeline.Wanted(input_size, preprocessing, logits, features)
+    ready = pipeline.make_ready(model, quantize, calibration, pictures, wanted)
+    content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
     counts = tflite_file.operators(content)
     check_operators(counts)
     if quantize in prepare.CALIBRATED:
         check_integer(content)
+    recipe = {
+        "io_dtype": io_dtype,
+        "per_tensor": per_tensor,
+        "batch": batch,
+        **wanted.recipe(),
+    }
     return pipeline.land(
         ready,
         path,
         content,
         lambda logits: TFLiteRunner(content, threads, logits),
-        counts,
-        threads,
-        {"io_dtype": io_dtype, "per_tensor": per_tensor, "batch": batch},
+        overwrite,
+        recipe,
         format="tflite",
         quantize=quantize,
+        operators=counts,
+        threads=threads,
     )
 
 
@@ -117,16 +131,8 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".tflite", overwrite)
 
 
-def convert(
-    model,
-    shape,
-    quantize="none",
-    calibration=None,
-    io_dtype="int8",
-    per_tensor=False,
-    batch=1,
-):
-    """Bytes of the TFLite file for a float32 `model` at (height, width, channels).
+def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
+    """Bytes of the TFLite file for a `pipeline.Ready`.
 
     Nothing is checked; `to_tflite` does that.
 
@@ -135,29 +141,39 @@ def convert(
     """
     import tensorflow as tf
 
+    size = None if batch == "dynamic" else batch
     try:
         with tempfile.TemporaryDirectory() as folder:
-            saved_model.write(model, folder, (batch, *shape))
+            saved_model.write(
+                ready.model, folder, (size, *ready.shape), ready.input_dtype
+            )
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, tf, quantize, io_dtype)
+            if quantize == "int8" and ready.given.dtype == np.uint8:
+                converter.inference_input_type = tf.uint8
             if quantize in prepare.CALIBRATED:
-                converter.representative_dataset = _representative(calibration, batch)
+                converter.representative_dataset = _representative(
+                    ready.calibration, size or 1
+                )
             # The converter has no public way to ask for one scale a kernel.
             converter._experimental_disable_per_channel = per_tensor
             return converter.convert()
     except Exception as error:
         # Also a full disk, of which TensorFlow has errors of its own.
         raise ExportError(
-            f"TensorFlow's converter refused {model.name}: {_reason(error)}; "
-            "nothing was written"
+            f"TensorFlow's converter refused {ready.original.name}: "
+            f"{_reason(error, ready.model)}; nothing was written"
         ) from error
 
 
-def _reason(error):
-    """The one line of the converter's pages that says what is wrong."""
+def _reason(error, model):
+    """What of the converter's pages says what is wrong, on one line."""
+    refused = _REFUSED.findall(str(error))
+    if refused:
+        found = [prepare.at_layer(model, name, scope) for scope, name in refused]
+        return f"no operator of TFLite does what {', '.join(found)} does"[:300]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith("TF Select ops")]
-    return (telling or lines or [repr(error)])[0][:300]
+    return (lines or [repr(error)])[0][:300]
 
 
 def _configure(converter, tf, quantize, io_dtype):

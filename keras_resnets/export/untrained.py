@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_resnets.export.ends import outputs
 from keras_resnets.export.prepare import all_layers
-from keras_resnets.export.prepare import output_name
 
 # Standard deviation over 1,000 classes that gives the winner about 0.05 to 0.3.
 LOGIT_SPREAD = 2.0
@@ -43,7 +43,7 @@ def settle(model, images, seed=0):
         layer.beta.assign(rng.uniform(-0.2, 0.2, shape).astype("float32"))
         layer.call = _measuring(layer, rng.uniform(0.5, 1.5, shape).astype("float32"))
     changed = norms
-    if output_name(model) != "features":
+    if {"predictions", "logits"}.intersection(outputs(model)):
         last = [layer for layer in all_layers(model) if hasattr(layer, "kernel")][-1]
         last.call = _sharpening(last)
         changed = [*norms, last]

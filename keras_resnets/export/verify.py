@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
+from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import open_runner
 
@@ -28,7 +29,15 @@ class Verification:
     accuracies: tuple | None
 
 
-def verify(first, second, batches, labels=None, threads=2, progress=None):
+def verify(
+    first,
+    second,
+    batches,
+    labels=None,
+    threads=2,
+    progress=None,
+    preprocessing=None,
+):
     """Runs two artefacts of any formats on the same pictures.
 
     Args:
@@ -40,31 +49,44 @@ def verify(first, second, batches, labels=None, threads=2, progress=None):
         labels: int array with one class a picture, or None.
         threads: of each runtime.
         progress: called with the number of pictures done after every batch.
+        preprocessing: the `Preprocessing` that the pictures went through, for a file
+            that has it inside and takes pixels.
 
     Returns:
         A `Verification`.
 
     Raises:
-        InvalidArgument: a file that cannot be run, or no picture at all.
+        InvalidArgument: a file that cannot be run, no picture at all, or one of pixels
+            without a `preprocessing`.
         ExportError: outputs of different shapes, or that are not finite.
     """
     runners = [open_runner(path, threads) for path in (first, second)]
     tapped = [open_runner(path, threads, logits=True) for path in (first, second)]
     with_logits = all(runner.has_logits for runner in tapped)
+    pixels = [
+        takes_pixels(path, runner)
+        for path, runner in zip((first, second), runners, strict=True)
+    ]
+    if any(pixels) and preprocessing is None:
+        raise InvalidArgument(
+            f"{(first, second)[pixels.index(True)]} takes pixels: which pre-processing "
+            "turns pictures for the other file into them must be given"
+        )
     outputs, logits, done = ([], []), ([], []), 0
     for pictures in batches:
         for side in (0, 1):
-            outputs[side].append(pipeline.run_in_batches(runners[side], pictures))
+            given = preprocessing.pixels(pictures) if pixels[side] else pictures
+            outputs[side].append(pipeline.run_in_batches(runners[side], given))
             if with_logits:
-                logits[side].append(pipeline.run_in_batches(tapped[side], pictures))
+                logits[side].append(pipeline.run_in_batches(tapped[side], given))
         done += len(pictures)
         if progress:
             progress(done)
     if not done:
         raise InvalidArgument("there must be at least one picture to compare on")
-    found = [np.concatenate(side) for side in outputs]
+    found = [_join(side) for side in outputs]
     accuracies = None
-    if labels is not None:
+    if labels is not None and not isinstance(found[0], dict):
         accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in found)
     return Verification(
         count=done,
@@ -72,6 +94,22 @@ def verify(first, second, batches, labels=None, threads=2, progress=None):
         logits=parity.compare(*map(np.concatenate, logits)) if with_logits else None,
         accuracies=accuracies,
     )
+
+
+def takes_pixels(path, runner):
+    """Whether the file at `path` has its pre-processing inside.
+
+    An int16x8 file with it takes pixels as float32: its passport tells.
+    """
+    known = passport.read(path)
+    recipe = known["recipe"] if known else {}
+    return runner.takes_pixels or recipe.get("include_preprocessing", False)
+
+
+def _join(parts):
+    if not isinstance(parts[0], dict):
+        return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +127,14 @@ class LayerLoss:
     lost: float
 
 
-def layer_losses(float_path, integer_path, pictures):
+def layer_losses(float_path, integer_path, pictures, preprocessing=None):
     """Which layers of an integer TFLite file lose most against the float file.
 
     Args:
         float_path: TFLite file of a network in floating point.
         integer_path: TFLite file of the same network in integers.
         pictures: float32 (count, height, width, channels), pre-processed.
+        preprocessing: see `verify`.
 
     Returns:
         A list of `LayerLoss` in the order of computation.
@@ -105,10 +144,14 @@ def layer_losses(float_path, integer_path, pictures):
     """
     from keras_resnets.export.runners.tflite_file import tensors
 
+    paths = (float_path, integer_path)
+    pixels = [takes_pixels(path, open_runner(path)) for path in paths]
     signal, noise = {}, {}
     for picture in pictures:
-        theirs = tensors(float_path, picture[None])
-        ours = tensors(integer_path, picture[None])
+        theirs, ours = (
+            tensors(path, preprocessing.pixels(picture[None]) if raw else picture[None])
+            for path, raw in zip(paths, pixels, strict=True)
+        )
         for name in theirs:
             if name in ours and ours[name].shape == theirs[name].shape:
                 error = ours[name] - theirs[name]
@@ -133,4 +176,4 @@ def layer_losses(float_path, integer_path, pictures):
 def _layer(name):
     """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
     parts = name.partition(";")[0].split("/")
-    return re.sub(r"_\d+$", "", parts[1]) if len(parts) > 1 else "output"
+    return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else "output"

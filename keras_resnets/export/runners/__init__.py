@@ -1,9 +1,11 @@
 """Runs exported files in their own runtimes.
 
-Every runner takes float32 pictures (count, height, width, channels), whatever its file
-takes, and returns float32 outputs. It has `input_shape` as (batch, height, width,
-channels), None for a batch that is open, `has_logits` (whether it puts out what the
-final softmax gets; asked for by `logits=True`) and `latency`.
+Every runner takes float32 pictures (count, height, width, channels), whatever type its
+file takes, and returns float32 outputs: an array, or a dict where there are several. It
+has `input_shape` as (batch, height, width, channels), None for a batch that is open,
+`has_logits` (whether it puts out what the final softmax gets; asked for by
+`logits=True`), `takes_pixels` (whether the pictures are uint8 pixel values) and
+`latency`.
 """
 
 import pathlib
@@ -12,6 +14,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export.runners.keras_model import KerasFileRunner
 from keras_resnets.export.runners.keras_model import KerasRunner
+from keras_resnets.export.runners.keras_model import LoadedModelRunner
 from keras_resnets.export.runners.onnx_file import OnnxRunner
 from keras_resnets.export.runners.saved_model import SavedModelRunner
 from keras_resnets.export.runners.tflite_file import TFLiteRunner
@@ -19,6 +22,7 @@ from keras_resnets.export.runners.tflite_file import TFLiteRunner
 __all__ = [
     "KerasFileRunner",
     "KerasRunner",
+    "LoadedModelRunner",
     "OnnxRunner",
     "SavedModelRunner",
     "TFLiteRunner",

@@ -1,65 +1,96 @@
 """Runs a Keras model."""
 
+import collections
+
 import keras
 
-from keras_resnets.export.prepare import classifier
-from keras_resnets.export.runners.timing import median_seconds
+from keras_resnets.export import ends
+from keras_resnets.export.prepare import all_layers
+from keras_resnets.export.runners.common import in_batches
+from keras_resnets.export.runners.common import is_pixel
+from keras_resnets.export.runners.common import median_seconds
+from keras_resnets.export.runners.common import single
+
+_LOGITS = "logits of the classifier"
 
 
 class KerasRunner:
     """A Keras model, compiled; returns its outputs and, where it has them, its logits.
 
     Args:
-        model: a `keras.Model` with one input and one output.
+        model: a `keras.Model` with one input.
     """
 
     def __init__(self, model):
-        self._classifier = classifier(model)
-        outputs = [model.outputs[0]]
-        if self._classifier is not None:
-            outputs.append(self._classifier.input)
-        self._model = keras.Model(model.inputs, outputs)
-        self.has_logits = self._classifier is not None
+        wanted = ends.outputs(model)
+        logits = ends.logits_of(model)
+        self.has_logits = logits is not None
+        if self.has_logits:
+            wanted[_LOGITS] = logits
+        self._model = keras.Model(model.inputs, wanted)
 
     def __call__(self, images):
         """(outputs, logits) for a float32 batch; logits is None without a softmax."""
-        results = self._model.predict_on_batch(images)
-        if not self.has_logits:
-            return results[0] if isinstance(results, list) else results, None
-        outputs, features = results
-        if isinstance(self._classifier, keras.layers.Dense):
-            kernel, *bias = self._classifier.get_weights()
-            features = features @ kernel + (bias[0] if bias else 0.0)
-        return outputs, features
+        found = self._model.predict_on_batch(images)
+        logits = found.pop(_LOGITS, None)
+        return single(found), logits
 
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""
         return median_seconds(lambda: self._model.predict_on_batch(image), runs, warmup)
 
 
-class KerasFileRunner:
-    """A `.keras` file, as the other runners of files.
+class LoadedModelRunner:
+    """A Keras model, as the other runners of files.
 
     Args:
-        path: the file.
-        threads: not used: the backend sets them for the whole process.
+        model: a `keras.Model` with one input.
         logits: return what the final softmax gets instead of what it puts out.
     """
 
-    def __init__(self, path, threads=2, logits=False):
-        # Registers the layers that such a file may hold.
-        from keras_resnets import layers  # noqa: F401
-
-        model = keras.saving.load_model(path, compile=False)
+    def __init__(self, model, logits=False):
         self._runner = KerasRunner(model)
         self.has_logits = logits and self._runner.has_logits
         self.input_shape = tuple(model.inputs[0].shape)
+        self.takes_pixels = is_pixel(model.inputs[0].dtype)
 
     def __call__(self, images):
-        """float32 outputs for float32 `images`."""
+        """float32 outputs for `images`."""
+        return in_batches(self._run, images, self.input_shape[0])
+
+    def _run(self, images):
         outputs, logits = self._runner(images)
-        return logits if self.has_logits else outputs
+        if self.has_logits:
+            return {"logits": logits}
+        return outputs if isinstance(outputs, dict) else {"": outputs}
 
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""
         return self._runner.latency(image, runs, warmup)
+
+
+class KerasFileRunner(LoadedModelRunner):
+    """A `.keras` file.
+
+    Args:
+        path: the file.
+        threads: not used: the backend sets them for the whole process.
+        logits: see `LoadedModelRunner`.
+    """
+
+    def __init__(self, path, threads=2, logits=False):
+        super().__init__(load(path), logits)
+
+
+def load(path):
+    """The model of a `.keras` file, which may hold layers of this package."""
+    from keras_resnets import layers  # noqa: F401
+
+    return keras.saving.load_model(path, compile=False)
+
+
+def operators(model):
+    """Counts of the layers of `model`, by kind."""
+    counted = collections.Counter(type(layer).__name__ for layer in all_layers(model))
+    counted.pop("InputLayer", None)
+    return dict(counted.most_common())

@@ -5,7 +5,12 @@ import collections
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.export.runners.timing import median_seconds
+from keras_resnets.export.runners.common import in_batches
+from keras_resnets.export.runners.common import is_pixel
+from keras_resnets.export.runners.common import median_seconds
+
+# The key under which a file says what order its dimensions have.
+LAYOUT = "layout"
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -49,21 +54,36 @@ class OnnxRunner:
             bytes(content), options, providers=["CPUExecutionProvider"]
         )
         given = self._session.get_inputs()[0]
+        if given.type not in _TYPES or len(given.shape) != 4:
+            raise InvalidArgument(
+                f"an ONNX file must take pictures, as one of {', '.join(_TYPES)} of four "
+                f"dimensions; it takes {given.type} of {given.shape}"
+            )
         self._input, self._dtype = given.name, _TYPES[given.type]
+        self._outputs = [
+            (out.name, len(out.shape)) for out in self._session.get_outputs()
+        ]
         shape = [size if isinstance(size, int) else None for size in given.shape]
-        self._first = shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+        layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
+        self._first = layout == "nchw" if layout else _looks_first(shape)
+        self._maps_first = layout == "nchw"
         if self._first:
             shape = [shape[0], shape[2], shape[3], shape[1]]
         self.input_shape = tuple(shape)
+        self.takes_pixels = is_pixel(self._dtype)
 
     def __call__(self, images):
-        """float32 outputs for float32 `images`, a batch of the file's size at a time."""
-        batch = self.input_shape[0] or len(images)
-        outputs = [
-            self._session.run(None, {self._input: self._given(images[start:][:batch])})
-            for start in range(0, len(images), batch)
-        ]
-        return np.concatenate([found[0] for found in outputs]).astype("float32")
+        """float32 outputs for `images`, a batch of the file's size at a time."""
+        return in_batches(self._run, images, self.input_shape[0])
+
+    def _run(self, images):
+        found = self._session.run(None, {self._input: self._given(images)})
+        return {
+            name: array.transpose(0, 2, 3, 1)
+            if rank == 4 and self._maps_first
+            else array
+            for (name, rank), array in zip(self._outputs, found, strict=True)
+        }
 
     def _given(self, images):
         if self._first:
@@ -74,6 +94,11 @@ class OnnxRunner:
         """Median seconds of one inference, `image` already in place."""
         given = {self._input: self._given(image)}
         return median_seconds(lambda: self._session.run(None, given), runs, warmup)
+
+
+def _looks_first(shape):
+    """Whether the channels come first in a file that does not say it."""
+    return shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
 
 
 def operators(model):

@@ -4,46 +4,43 @@ import collections
 import pathlib
 import re
 
-import numpy as np
-
-from keras_resnets.export.runners.timing import median_seconds
+from keras_resnets.export.runners.common import in_batches
+from keras_resnets.export.runners.common import is_pixel
+from keras_resnets.export.runners.common import median_seconds
 
 
 class SavedModelRunner:
-    """The `serving_default` signature of a SavedModel.
+    """A signature of a SavedModel.
 
     Args:
         path: its folder.
         threads: not used: TensorFlow sets them for the whole process.
         logits: not to be had: a signature puts out what it was given.
+        signature: which one.
     """
 
     has_logits = False
 
-    def __init__(self, path, threads=2, logits=False):
+    def __init__(self, path, threads=2, logits=False, signature="serving_default"):
         import tensorflow as tf
 
         # Kept, since the signature does not hold on to its variables.
         self._loaded = tf.saved_model.load(str(path))
-        self._serve = self._loaded.signatures["serving_default"]
+        self._serve = self._loaded.signatures[signature]
         (self._input,) = self._serve.structured_input_signature[1].values()
         self.input_shape = tuple(self._input.shape)
+        self.takes_pixels = is_pixel(self._input.dtype.as_numpy_dtype)
 
     def __call__(self, images):
-        """float32 outputs for float32 `images`."""
-        batch = self.input_shape[0] or len(images)
-        outputs = [
-            self._run(images[start : start + batch])
-            for start in range(0, len(images), batch)
-        ]
-        return np.concatenate(outputs)
+        """float32 outputs for `images`."""
+        return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images):
         import tensorflow as tf
 
         given = tf.constant(images, self._input.dtype)
-        (outputs,) = self._serve(**{self._input.name: given}).values()
-        return outputs.numpy()
+        found = self._serve(**{self._input.name: given})
+        return {name: tensor.numpy() for name, tensor in found.items()}
 
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""

@@ -4,7 +4,9 @@ import collections
 
 import numpy as np
 
-from keras_resnets.export.runners.timing import median_seconds
+from keras_resnets.export.runners.common import in_batches
+from keras_resnets.export.runners.common import is_pixel
+from keras_resnets.export.runners.common import median_seconds
 
 
 def litert():
@@ -26,11 +28,13 @@ class TFLiteRunner:
             same kernels run: only the list of outputs is changed, in memory.
 
     Attributes:
-        input_shape: with the batch.
+        input_shape: with the batch; None for an open one.
         has_logits: whether it puts out what the softmax gets.
+        takes_pixels: whether its input is pixel values.
     """
 
     def __init__(self, content, threads=2, logits=False):
+        names = signature_names(content)
         content, self.has_logits = _tap_logits(content) if logits else (content, False)
         interpreter = litert()
         self._interpreter = interpreter.Interpreter(
@@ -38,25 +42,33 @@ class TFLiteRunner:
         )
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-        self.input_shape = tuple(int(size) for size in self._input["shape"])
+        self._outputs = {
+            names.get(details["index"], details["name"]): details
+            for details in self._interpreter.get_output_details()
+        }
+        self.input_shape = tuple(
+            None if size < 0 else int(size) for size in self._input["shape_signature"]
+        )
+        self._batch = int(self._input["shape"][0])
+        dtype, quantization = self._input["dtype"], self._input["quantization"]
+        self.takes_pixels = is_pixel(dtype, *quantization)
 
     def __call__(self, images):
-        """float32 outputs for float32 `images`, a batch of the file's size at a time."""
-        batch = self.input_shape[0]
-        outputs = [
-            self._run(images[start : start + batch])
-            for start in range(0, len(images), batch)
-        ]
-        return np.concatenate(outputs)
+        """float32 outputs for `images`, a batch of the file's size at a time."""
+        return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images):
-        self._interpreter.set_tensor(
-            self._input["index"], quantize(images, self._input)
-        )
+        index = self._input["index"]
+        if self._batch != len(images):
+            self._interpreter.resize_tensor_input(index, images.shape)
+            self._interpreter.allocate_tensors()
+            self._batch = len(images)
+        self._interpreter.set_tensor(index, quantize(images, self._input))
         self._interpreter.invoke()
-        output = self._interpreter.get_tensor(self._output["index"])
-        return dequantize(output, self._output)
+        return {
+            name: dequantize(self._interpreter.get_tensor(details["index"]), details)
+            for name, details in self._outputs.items()
+        }
 
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference, `image` already in place."""
@@ -65,13 +77,14 @@ class TFLiteRunner:
 
 
 def quantize(values, details):
-    """`values` in the integer type and scale of a tensor of the file."""
+    """`values` in the type and scale of a tensor of the file."""
     dtype = np.dtype(details["dtype"])
     if dtype.kind == "f":
         return np.asarray(values, dtype)
     scale, zero_point = details["quantization"]
     limits = np.iinfo(dtype)
-    integers = np.rint(np.asarray(values, "float32") / scale) + zero_point
+    # An integer without a scale stands for itself.
+    integers = np.rint(np.asarray(values, "float32") / (scale or 1.0)) + zero_point
     return np.clip(integers, limits.min, limits.max).astype(dtype)
 
 
@@ -81,6 +94,17 @@ def dequantize(values, details):
         return np.array(values, "float32")
     scale, zero_point = details["quantization"]
     return (values.astype("float32") - zero_point) * np.float32(scale)
+
+
+def signature_names(content):
+    """What the signature calls inputs and outputs, by the index of their tensors."""
+    _, model = _parse(content)
+    if not model.SignatureDefsLength():
+        return {}
+    signature = model.SignatureDefs(0)
+    entries = [signature.Inputs(i) for i in range(signature.InputsLength())]
+    entries += [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    return {entry.TensorIndex(): entry.Name().decode() for entry in entries}
 
 
 def operators(content):

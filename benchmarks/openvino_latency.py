@@ -1,0 +1,179 @@
+"""TFLite latency against OpenVINO's.
+
+    python benchmarks/openvino_latency.py --torch-python PYTHON
+
+One picture of 224 x 224 through our TFLite files of resnet50 and resnext50_32x4d in
+LiteRT, and through torchvision's models in OpenVINO: exported to ONNX, converted, and
+quantized by NNCF. Two threads each, random weights, the same calibration pictures. Every
+file has a process of its own, and they take turns. PYTHON is an interpreter with torch,
+torchvision, onnxscript, openvino and nncf.
+
+Target: ours at most 1.05 times OpenVINO's, float32 against float32 and int8 against
+int8.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import common
+
+SHAPE = (224, 224, 3)
+MODELS = ("resnet50", "resnext50_32x4d")
+FORMS = {"float32": "none", "int8": "int8"}
+THREADS = 2
+FOLDER = "KERAS_RESNETS_BENCHMARK_FOLDER"
+
+
+def write_ours(folder):
+    """TFLite files of ours, and the calibration pictures beside them."""
+    import numpy as np
+
+    import keras_resnets
+    from keras_resnets.export import pipeline
+    from keras_resnets.export import to_tflite
+    from keras_resnets.export import untrained
+    from keras_resnets.quiet import native_logs_hidden
+
+    pictures = pipeline.default_pictures(SHAPE)
+    np.save(folder / "pictures.npy", pictures)
+    with native_logs_hidden():
+        for name in MODELS:
+            model = keras_resnets.create_model(name)
+            untrained.settle(model, pictures)
+            for form, quantize in FORMS.items():
+                path = folder / f"{name}_{form}.tflite"
+                to_tflite(model, path, quantize, calibration=pictures)
+
+
+def write_theirs(folder):
+    """OpenVINO's files of torchvision's models; runs in the other interpreter."""
+    import nncf
+    import numpy as np
+    import openvino
+    import torch
+    import torchvision
+
+    pictures = np.load(folder / "pictures.npy").transpose(0, 3, 1, 2)
+    pictures = np.ascontiguousarray(pictures)
+    for name in MODELS:
+        model = torchvision.models.get_model(name, weights=None).eval()
+        path = str(folder / f"{name}.onnx")
+        given = (torch.zeros(1, 3, *SHAPE[:2]),)
+        torch.onnx.export(model, given, path, dynamo=True, external_data=False)
+        converted = openvino.convert_model(path)
+        openvino.save_model(
+            converted, folder / f"{name}_float32.xml", compress_to_fp16=False
+        )
+        data = nncf.Dataset([picture[None] for picture in pictures])
+        quantized = nncf.quantize(converted, data)
+        openvino.save_model(quantized, folder / f"{name}_int8.xml")
+
+
+def our_step(path):
+    """One inference of a TFLite file."""
+    import numpy as np
+
+    from keras_resnets.export.runners import tflite_file
+
+    made = tflite_file.litert().Interpreter(str(path), num_threads=THREADS)
+    made.allocate_tensors()
+    details = made.get_input_details()[0]
+    picture = np.load(path.with_name("pictures.npy"))[:1]
+    made.set_tensor(details["index"], tflite_file.quantize(picture, details))
+    return made.invoke
+
+
+def their_step(path):
+    """One inference of an OpenVINO file."""
+    import numpy as np
+    import openvino
+
+    options = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}
+    # What this processor does in float32 by itself; OpenVINO would choose bfloat16
+    # where there is AMX.
+    options["INFERENCE_PRECISION_HINT"] = "f32"
+    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    request = compiled.create_infer_request()
+    picture = np.load(path.with_name("pictures.npy"))[:1].transpose(0, 3, 1, 2)
+    request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(picture)))
+    return request.infer
+
+
+def work(name):
+    """Serves one contestant, named by its file."""
+    path = pathlib.Path(os.environ[FOLDER], name)
+    step = our_step(path) if path.suffix == ".tflite" else their_step(path)
+    for _ in range(5):
+        step()
+    common.serve(step)
+
+
+def measure(arguments, folder):
+    """Milliseconds of every turn, by file."""
+    workers = [
+        common.Worker(__file__, f"{name}_{form}{suffix}", python, **{FOLDER: folder})
+        for name in MODELS
+        for form in FORMS
+        for suffix, python in (
+            (".tflite", sys.executable),
+            (".xml", arguments.torch_python),
+        )
+    ]
+    found = {worker.name: [] for worker in workers}
+    for _ in range(arguments.rounds):
+        for worker in workers:
+            best = worker.ask(5)
+            if best is None:
+                sys.exit(f"{worker.name} did not run")
+            found[worker.name].append(1e3 * best)
+    for worker in workers:
+        worker.close()
+    return found
+
+
+def main():
+    parser = common.parser(__doc__, rounds=20)
+    parser.add_argument("--torch-python", metavar="PATH", help="has OpenVINO")
+    for hidden in ("--worker", "--write"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments.worker)
+        return
+    if arguments.write:
+        write_theirs(pathlib.Path(arguments.write))
+        return
+    if not arguments.torch_python:
+        parser.error("--torch-python is needed")
+    common.quiet_tensorflow()
+    with tempfile.TemporaryDirectory() as folder:
+        write_ours(pathlib.Path(folder))
+        words = [arguments.torch_python, __file__, "--write", folder]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        times = measure(arguments, folder)
+    best = {name: min(found) for name, found in times.items()}
+    median = {name: statistics.median(found) for name, found in times.items()}
+    rows = [(name, f"{best[name]:.1f}", f"{median[name]:.1f}") for name in times]
+    common.show(("file", "best ms", "median ms"), rows)
+    rows = []
+    for name in MODELS:
+        for form in FORMS:
+            ours, theirs = f"{name}_{form}.tflite", f"{name}_{form}.xml"
+            cells = common.target(best[ours] / best[theirs], 1.05, at_most=True)
+            paired = statistics.median(
+                a / b for a, b in zip(times[ours], times[theirs], strict=True)
+            )
+            label = f"{name} {form}: LiteRT / OpenVINO"
+            rows.append((label, *cells, common.times(paired)))
+    headers = ("latencies", "of the best", "target", "", "median of the rounds")
+    common.show(headers, rows)
+    common.write(arguments.json, {"best_ms": best, "median_ms": median})
+
+
+if __name__ == "__main__":
+    main()

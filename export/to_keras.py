@@ -1,0 +1,14 @@
+"""Exports a variant to a file of Keras: python export/to_keras.py --model resnet50
+
+The same as `keras-resnets export keras`; --help tells the options.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from keras_resnets.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["export", "keras", *sys.argv[1:]]))

@@ -1,0 +1,144 @@
+"""What an exported model takes and puts out: the names, logits, features, pixels."""
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.features import feature_extractor
+
+INPUT_NAME = "image"
+_POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+
+
+def outputs(model):
+    """The symbolic outputs of `model` by name.
+
+    A single one is `predictions` behind a softmax or sigmoid, `logits` of a bare
+    classifier, and `features` otherwise (a feature map, or one that was pooled); a
+    dict has its own names, and a list those of the layers.
+    """
+    # A Sequential that was never called has no `output`.
+    structure = None if isinstance(model, keras.Sequential) else model.output
+    if isinstance(structure, dict):
+        return dict(structure)
+    if len(model.outputs) == 1:
+        return {_kind(model): model.outputs[0]}
+    names = [_maker(tensor)[0].name for tensor in model.outputs]
+    if len(set(names)) < len(names):
+        names = [f"{name}_{index}" for index, name in enumerate(names)]
+    return dict(zip(names, model.outputs, strict=True))
+
+
+def select(model, logits=False, features=None):
+    """The part of `model` that is wanted, as a functional model that shares its layers.
+
+    Args:
+        model: a functional or Sequential model.
+        logits: what its softmax or sigmoid gets instead of what that puts out.
+        features: names of endpoints, see `feature_extractor`; None for its outputs.
+
+    Returns:
+        A `keras.Model` that puts out a dict.
+
+    Raises:
+        InvalidArgument: logits of a model without a classifier, endpoints that it has
+            not, or both.
+    """
+    if not features:
+        wanted = _logits(model) if logits else outputs(model)
+    elif logits:
+        raise InvalidArgument("logits and features cannot be exported in one file")
+    else:
+        wanted = feature_extractor(model, features).output
+    return keras.Model(model.inputs, wanted, name=model.name)
+
+
+def _logits(model):
+    wanted = outputs(model)
+    if list(wanted) == ["logits"]:
+        return wanted
+    found = logits_of(model)
+    if found is None:
+        raise InvalidArgument(
+            "logits are what a softmax or sigmoid at the end gets; "
+            f"{model.name} puts out {', '.join(wanted)}"
+        )
+    return {"logits": found}
+
+
+def logits_of(model):
+    """What the softmax or sigmoid at the end of `model` gets; None where there is none.
+
+    It is symbolic and belongs to the model's own graph, also where the classifier is
+    in a model inside it.
+    """
+    if list(outputs(model)) != ["predictions"]:
+        return None
+    operation, given = _maker(model.outputs[0])
+    if isinstance(operation, keras.Model):
+        inner = keras.Model(operation.inputs, logits_of(operation))
+        return inner(given)
+    if not isinstance(operation, keras.layers.Dense):
+        return given
+    config = {**operation.get_config(), "activation": None}
+    linear = type(operation).from_config({**config, "name": f"{operation.name}_linear"})
+    made = linear(given)
+    linear.set_weights(operation.get_weights())
+    return made
+
+
+def with_pixels(model, preprocessing, shape, dtype):
+    """`model` behind its pre-processing: RGB pixel values go in.
+
+    Scale, mean, deviation and channel order are one convolution of 1x1, which every
+    format has, and which an integer file computes without loss.
+
+    Args:
+        model: what `select` returns, of RGB pictures.
+        preprocessing: a `Preprocessing`.
+        shape: (height, width, channels) of the pictures.
+        dtype: of the input: `"uint8"` or `"float32"`.
+
+    Raises:
+        InvalidArgument: something else than a `Preprocessing`, or than three channels.
+    """
+    image = keras.Input(shape, dtype=dtype, name=INPUT_NAME)
+    x = image if dtype == "float32" else keras.ops.cast(image, "float32")
+    normalize = keras.layers.Conv2D(3, 1, dtype="float32", name="normalize")
+    found = model(normalize(x))
+    normalize.set_weights(_as_convolution(preprocessing))
+    return keras.Model(image, found, name=model.name)
+
+
+def _as_convolution(preprocessing):
+    """Kernel and bias that do to a pixel what `Preprocessing.normalize` does."""
+    std = np.asarray(preprocessing.std, "float64")
+    order = np.arange(3)[:: -1 if preprocessing.channel_order == "bgr" else 1]
+    kernel = np.zeros((1, 1, 3, 3))
+    kernel[0, 0, order, np.arange(3)] = preprocessing.scale / std
+    return [kernel, -np.asarray(preprocessing.mean, "float64") / std]
+
+
+def _kind(model):
+    """What the one output of `model` is called."""
+    operation, _ = _maker(model.outputs[0])
+    if isinstance(operation, keras.Model) and len(operation.outputs) == 1:
+        return _kind(operation)
+    if len(model.outputs[0].shape) != 2 or isinstance(operation, _POOLS):
+        return "features"
+    return "predictions" if _is_probability(operation) else "logits"
+
+
+def _is_probability(operation):
+    """Whether it is a softmax or sigmoid, or a Dense layer that ends in one."""
+    if isinstance(operation, (keras.layers.Dense, keras.layers.Activation)):
+        return operation.activation.__name__ in ("softmax", "sigmoid")
+    # A layer of Keras, or an operation of keras.ops.
+    return type(operation).__name__ in ("Softmax", "Sigmoid")
+
+
+def _maker(tensor):
+    """The layer or operation that puts out a symbolic tensor, and what it gets."""
+    operation, index, _ = tensor._keras_history
+    given = operation._inbound_nodes[index].input_tensors
+    return operation, given[0] if len(given) == 1 else given

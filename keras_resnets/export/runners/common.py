@@ -1,0 +1,47 @@
+"""What the runners of all formats share: turns, batches, outputs by name."""
+
+import statistics
+import time
+
+import numpy as np
+
+
+def median_seconds(call, runs=10, warmup=2):
+    """Median wall time of `call()`."""
+    seconds = []
+    for run in range(warmup + runs):
+        start = time.perf_counter()
+        call()
+        if run >= warmup:
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def in_batches(run, images, size):
+    """Runs `images` a batch at a time.
+
+    Args:
+        run: function of a batch that returns its outputs by name.
+        images: array (count, ...).
+        size: of a batch; None for all at once.
+
+    Returns:
+        float32: the one output as an array, several as a dict.
+    """
+    size = size or len(images)
+    found = [run(images[start : start + size]) for start in range(0, len(images), size)]
+    joined = {
+        name: np.concatenate([outputs[name] for outputs in found]).astype("float32")
+        for name in found[0]
+    }
+    return single(joined)
+
+
+def single(outputs):
+    """The one output itself, several as the dict that they are."""
+    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def is_pixel(dtype, scale=0.0, zero_point=0):
+    """Whether an input of that type and quantization takes pixel values as they are."""
+    return np.dtype(dtype) == np.uint8 and scale in (0.0, 1.0) and not zero_point
