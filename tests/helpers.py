@@ -54,6 +54,7 @@ KINDS = {
         stem_pool="max_zero_pad",
         **PREACT,
     ),
+    "bottleneck_wide": BOTTLENECK.replace(base_width=128),
     "grouped": BOTTLENECK.replace(cardinality=4, base_width=16),
     "dilated": SMALL.replace(output_stride=1),
     "dilated_grouped": BOTTLENECK.replace(
@@ -88,6 +89,13 @@ KINDS = {
     "mlperf_tiny": SMALL.replace(padding="same", conv_bias="all", shortcut_bn=False),
 }
 
+# Those that test_matrix.py exports to every format.
+MATRIX_KINDS = (
+    "imagenet_stem shortcut_a bottleneck_original stride_in_1x1 bare_stem shortcut_d "
+    "bottleneck_wide grouped darknet drn_ends drn_conv dilated_grouped shortcut_a_both "
+    "wide bottleneck_full_preact"
+).split() + [f"basic_{order}" for order in ACTIVATION_ORDERS]
+
 
 def randomize(model, seed=0):
     """Random values everywhere, so that nothing is zero, one or the identity."""
@@ -121,3 +129,101 @@ def noise(*shape, seed=1):
 
 def outputs(model, images):
     return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)))
+
+
+def floats_of_the_runtime(path, folder):
+    """What ONNX Runtime computes in float once it has fused what it can."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "fused.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(folder / "fused.onnx").graph
+    # A layout is no computation; integers come out of the others of this list.
+    exempt = ("QuantizeLinear", "DequantizeLinear", "Softmax", "Transpose")
+    integers = {
+        name
+        for node in graph.node
+        if node.op_type.startswith("QLinear") or node.op_type == "QuantizeLinear"
+        for name in node.output
+    } | {tensor.name for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        if node.input[0] in integers and node.op_type != "DequantizeLinear":
+            integers.update(node.output)
+        elif node.op_type not in exempt:
+            found.append(node.op_type)
+    return found
+
+
+# Every LiteRT runtime has these; nothing else may stand in any file.
+ALLOWED = set(
+    "CONV_2D DEPTHWISE_CONV_2D ADD MUL PAD PADV2 MAX_POOL_2D AVERAGE_POOL_2D MEAN "
+    "FULLY_CONNECTED SOFTMAX LEAKY_RELU RELU RESHAPE QUANTIZE DEQUANTIZE "
+    "CONCATENATION STRIDED_SLICE".split()
+)
+
+
+def convolutions(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
+def norms_without_convolution(model):
+    """BN layers that do not directly follow a convolution, and so cannot be folded."""
+    return [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and not isinstance(layer.input._keras_history.operation, keras.layers.Conv2D)
+    ]
+
+
+def check_tflite(model, report, dead_convolutions=0):
+    """One CONV_2D a convolution, BN folded, nothing unusual, and what the model says."""
+    assert set(report.operators) <= ALLOWED
+    found = report.operators.get("CONV_2D", 0)
+    found += report.operators.get("DEPTHWISE_CONV_2D", 0)
+    assert found == len(convolutions(model)) - dead_convolutions
+    # A BN that stands alone is one MUL and one ADD; a folded one is nothing.
+    assert report.operators.get("MUL", 0) <= len(norms_without_convolution(model))
+    assert report.path.stat().st_size == report.size
+    assert report.outputs.max_error <= 1e-5
+    assert report.logits.relative_error <= 1e-4
+
+
+def scales_behind_convolutions(proto):
+    """Products and sums with a constant that follow a convolution alone."""
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return [
+        node.name
+        for node in proto.graph.node
+        if node.op_type in ("Mul", "Add")
+        and constants.intersection(node.input)
+        and any(makers[name].op_type == "Conv" for name in node.input if name in makers)
+    ]
+
+
+def check_onnx(model, report, dead_convolutions=0):
+    """One Conv a convolution with its groups, BN folded, what the model says."""
+    import onnx
+
+    assert report.outputs.max_error <= 1e-5
+    assert report.logits.relative_error <= 1e-4
+    assert report.outputs.max_error > 0 or report.logits.max_error > 0
+    counts, proto = report.operators, onnx.load(report.path)
+    assert "BatchNormalization" not in counts and counts.get("Transpose") == 1
+    assert counts["Conv"] == len(convolutions(model)) - dead_convolutions
+    groups = {a.i for n in proto.graph.node for a in n.attribute if a.name == "group"}
+    assert groups == {layer.groups for layer in convolutions(model)}
+    assert {entry.domain for entry in proto.opset_import} <= {"", "ai.onnx.ml"}
+    # A BN that stands alone is one Mul and one Add.
+    assert len(scales_behind_convolutions(proto)) <= 2 * len(
+        norms_without_convolution(model)
+    )
+    given, made = proto.graph.input[0], proto.graph.output[0]
+    assert (given.name, made.name) == ("image", "predictions")
+    sides = [dim.dim_value for dim in given.type.tensor_type.shape.dim]
+    assert sides == [1, *report.input_shape[1:]]

@@ -1,0 +1,138 @@
+"""Every variant in every format: what the file says, and what it computes with.
+
+By default on small relatives of the same block kinds; `-m slow` on the variants.
+"""
+
+import pytest
+from helpers import MATRIX_KINDS
+from helpers import check_onnx
+from helpers import check_tflite
+from helpers import floats_of_the_runtime
+from helpers import noise
+from helpers import small_model
+
+import keras_resnets
+from keras_resnets.architecture import ACTIVATION_ORDERS
+from keras_resnets.export import to_keras
+from keras_resnets.export import to_onnx
+from keras_resnets.export import to_saved_model
+from keras_resnets.export import to_tflite
+from keras_resnets.export import untrained
+
+# Variant -> (its name, axes to change, the small relative in helpers.KINDS).
+NETWORKS = {
+    "resnet18": ("resnet18", {}, "imagenet_stem"),
+    "resnet34 shortcut A": ("resnet34", {"shortcut_type": "A"}, "shortcut_a"),
+    "resnet50": ("resnet50", {}, "bottleneck_original"),
+    "resnet50v1": ("resnet50v1", {}, "stride_in_1x1"),
+    "resnet50v2": ("resnet50v2", {}, "bare_stem"),
+    "resnet50d": ("resnet50d", {}, "shortcut_d"),
+    "wide_resnet50_2": ("wide_resnet50_2", {}, "bottleneck_wide"),
+    "resnext50_32x4d": ("resnext50_32x4d", {}, "grouped"),
+    "darknet53": ("darknet53", {}, "darknet"),
+    "drn_c_26": ("drn_c_26", {}, "drn_ends"),
+    "drn_d_22": ("drn_d_22", {}, "drn_conv"),
+    "drn_a_50": ("drn_a_50", {}, "dilated_grouped"),
+    "resnet20": ("resnet20", {}, "shortcut_a_both"),
+    "wrn_16_4": ("wrn_16_4", {}, "wide"),
+    "resnet164v2": ("resnet164v2", {}, "bottleneck_full_preact"),
+    **{
+        order: ("resnet20", {"activation_order": order}, f"basic_{order}")
+        for order in ACTIVATION_ORDERS
+    },
+}
+# (exporter, end of the file's name, quantize)
+FORMATS = {
+    "saved_model": (to_saved_model, "", None),
+    "keras": (to_keras, ".keras", None),
+    **{
+        f"tflite_{kind}": (to_tflite, ".tflite", kind)
+        for kind in ("none", "float16", "dynamic", "int8", "int16x8")
+    },
+    **{
+        f"onnx_{kind}": (to_onnx, ".onnx", kind) for kind in ("none", "float16", "int8")
+    },
+}
+
+
+def check_saved_model(model, report):
+    check_float(model, report)
+    assert not any("SpaceToBatch" in name for name in report.operators)
+
+
+def check_float(model, report):
+    assert report.outputs.max_error <= 1e-5
+    assert report.logits.relative_error <= 1e-4
+
+
+def check_half(model, report):
+    assert 0 < report.logits.relative_error <= 1e-2
+
+
+def check_dynamic(model, report):
+    assert report.logits.relative_error > 1e-5 and report.logits.sqnr > 15
+
+
+def check_integers(model, report):
+    assert report.logits.relative_error > 1e-4 and report.logits.sqnr > 10
+    operators = report.operators
+    if report.format == "onnx":
+        assert floats_of_the_runtime(report.path, report.path.parent) == []
+    elif report.quantize == "int8":
+        # Integer in and integer out: nothing is taken back to float.
+        assert "DEQUANTIZE" not in operators
+    else:
+        assert operators["DEQUANTIZE"] == 1
+
+
+CHECKS = {
+    "saved_model": check_saved_model,
+    "keras": check_float,
+    "tflite_none": check_float,
+    "onnx_none": check_float,
+    "tflite_float16": check_half,
+    "onnx_float16": check_half,
+    "tflite_dynamic": check_dynamic,
+    "tflite_int8": check_integers,
+    "tflite_int16x8": check_integers,
+    "onnx_int8": check_integers,
+}
+
+
+def export(model, form, pictures, folder):
+    """Writes one format, and looks at the file."""
+    write, ending, quantize = FORMATS[form]
+    options = {"pictures": pictures[:2]}
+    if quantize is not None:
+        options |= {"quantize": quantize, "calibration": pictures}
+    report = write(model, folder / f"{form}{ending}", **options)
+    CHECKS[form](model, report)
+    if form == "tflite_none":
+        check_tflite(model, report)
+    elif form == "onnx_none":
+        check_onnx(model, report)
+
+
+def test_every_relative_is_there():
+    assert [kind for _, _, kind in NETWORKS.values()] == MATRIX_KINDS
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_relatives(network, tmp_path):
+    kind = NETWORKS[network][2]
+    model = small_model(kind, input_shape=(33, 33, 3))
+    pictures = noise(6, 33, 33, 3)
+    untrained.settle(model, pictures)
+    for form in FORMATS:
+        export(model, form, pictures, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+def test_variants(network, tmp_path):
+    name, axes, _ = NETWORKS[network]
+    model = keras_resnets.create_model(name, **axes)
+    pictures = noise(4, *model.input_shape[1:])
+    untrained.settle(model, pictures)
+    for form in FORMATS:
+        export(model, form, pictures, tmp_path)
