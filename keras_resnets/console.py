@@ -37,7 +37,9 @@ def export_report(report, pictures):
 
 def top_five(model, report, photo, name):
     """The five likeliest classes of one picture, by the model and by the file."""
-    keras_outputs, _ = runners.KerasRunner(model)(photo[None])
+    keras_outputs, logits = runners.KerasRunner(model)(photo[None])
+    if report.output == "logits" and logits is not None:
+        keras_outputs = logits
     runner = runners.open_runner(report.path, max(report.threads, 1))
     given = model.preprocessing.pixels(photo) if report.takes_pixels else photo
     file_outputs = pipeline.run_in_batches(runner, given[None])[0]

@@ -2,10 +2,6 @@
 export leaves nothing behind."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
@@ -382,50 +378,3 @@ def test_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         to_tflite(model, tmp_path / "a.tflite")
     assert only(tmp_path) == []
-
-
-KILLED = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from helpers import small_model
-from keras_resnets.export import to_tflite
-model = small_model("basic_original", input_shape=(32, 32, 3))
-to_tflite(model, sys.argv[1] + ".warm.tflite", overwrite=True)
-print("ready", flush=True)
-to_tflite(model, sys.argv[1], overwrite=True)
-print("done", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment(tmp_path):
-    """Twenty kills spread over an export: the file is whole, or there is none."""
-    from conftest import ROOT
-
-    path = tmp_path / "a.tflite"
-    words = [sys.executable, "-c", KILLED, str(path), str(ROOT / "tests")]
-    missing, duration = 0, None
-    for attempt in range(-1, 20):
-        path.unlink(missing_ok=True)
-        child = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            text=True,
-        )
-        assert child.stdout.readline() == "ready\n"
-        start = time.perf_counter()
-        if duration is None:
-            assert child.stdout.readline() == "done\n"
-            duration = time.perf_counter() - start
-        else:
-            time.sleep(duration * 1.05 * attempt / 19)
-        child.kill()
-        child.wait()
-        if path.exists():
-            assert runners.open_runner(path)(noise(1, 32, 32, 3)).shape == (1, 10)
-        else:
-            missing += 1
-    assert 5 < missing < 20

@@ -75,7 +75,7 @@ def to_keras(
     wanted = pipeline.Wanted(input_size, preprocessing, logits, features)
     ready = pipeline.make_ready(model, "none", None, pictures, wanted)
     # Weights are for the architecture as it is.
-    written = ready.model if bare else plain(ready.model)
+    written = ready.model if bare else _single(plain(ready.model))
     with tempfile.TemporaryDirectory() as folder:
         # Keras goes by the suffix.
         place = pathlib.Path(folder, f"model{'.weights.h5' if bare else '.keras'}")
@@ -122,6 +122,8 @@ def plain(model):
 
     A layer that is not of this package stays what it is.
     """
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     copy = keras.models.clone_model(
         model, clone_function=_plain_layer, call_function=_plain_call
     )
@@ -130,16 +132,20 @@ def plain(model):
         # A projection that nobody reads is gone.
         if layer.name in kept and not isinstance(layer, keras.Model):
             kept[layer.name].set_weights(layer.get_weights())
-    outputs = ends.outputs(copy)
-    if len(outputs) == 1:
-        # One output is put out as itself, not as a dict.
-        (outputs,) = outputs.values()
-    return keras.Model(copy.inputs, outputs, name=model.name)
+    return copy
+
+
+def _single(model):
+    """`model` with its one output as itself, not as a dict."""
+    outputs = list(ends.outputs(model).values())
+    if len(outputs) > 1:
+        return model
+    return keras.Model(model.inputs, outputs[0], name=model.name)
 
 
 def _plain_layer(layer):
     if isinstance(layer, keras.Model):
-        return plain(keras.Model(layer.inputs, layer.output, name=layer.name))
+        return plain(layer)
     config = layer.get_config()
     if isinstance(layer, layers.StochasticDepth):
         return keras.layers.Dropout(

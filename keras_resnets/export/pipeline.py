@@ -7,8 +7,10 @@ import keras
 import numpy as np
 
 from keras_resnets import files
+from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import first_line
 from keras_resnets.export import ends
 from keras_resnets.export import parity
 from keras_resnets.export import passport
@@ -23,7 +25,7 @@ class ExportReport:
 
     Attributes:
         path: the file, or the folder of a SavedModel.
-        format: `"tflite"`, `"onnx"` or `"saved_model"`.
+        format: `"tflite"`, `"onnx"`, `"saved_model"` or `"keras"`.
         quantize: `"none"`, `"float16"`, ...: see the exporter.
         size: bytes.
         input_shape: of the file as (batch, height, width, channels), whatever order
@@ -43,6 +45,7 @@ class ExportReport:
     size: int
     input_shape: tuple
     takes_pixels: bool
+    output: str
     operators: dict
     outputs: parity.Parity
     logits: parity.Parity
@@ -249,20 +252,29 @@ def prove(ready, path, open_runner, **facts):
     Raises:
         ExportError: it differs by more than its tolerance.
     """
-    reference, runner = KerasRunner(ready.reference), open_runner(logits=False)
+    reference = KerasRunner(ready.reference)
+    try:
+        runner = open_runner(logits=False)
+    except Exception as error:
+        # Every runtime has errors of its own for a file that it cannot load.
+        raise ExportError(
+            f"the file of {ready.original.name} does not load in its runtime: "
+            f"{first_line(error)}; nothing was written"
+        ) from error
     expected, expected_logits = run_one_by_one(reference, ready.pictures)
     found = run_in_batches(runner, ready.given)
     outputs = logits = parity.compare(expected, found)
     tapped = open_runner(logits=True) if reference.has_logits else runner
     if tapped.has_logits:
         logits = parity.compare(expected_logits, run_in_batches(tapped, ready.given))
-    kind = next(iter(ends.outputs(ready.reference)))
-    parity.check(kind, facts["quantize"], outputs, logits)
+    output = next(iter(ends.outputs(ready.reference)))
+    parity.check(output, facts["quantize"], outputs, logits)
     batch = (runner.input_shape[0] or 1, *ready.shape)
     return ExportReport(
         path=path,
         input_shape=runner.input_shape,
         takes_pixels=ready.given is not ready.pictures,
+        output=output,
         outputs=outputs,
         logits=logits,
         compared=len(ready.pictures),

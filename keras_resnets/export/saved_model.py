@@ -3,6 +3,8 @@
 import keras
 
 from keras_resnets import files
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import first_line
 from keras_resnets.export import ends
 from keras_resnets.export import parity
 from keras_resnets.export import passport
@@ -75,7 +77,7 @@ def to_saved_model(
     }
     size = None if batch == "dynamic" else batch
     with passport.beside(path, overwrite, files.atomic_folder) as (temporary, place):
-        write(ready.model, temporary, (size, *ready.shape), preprocessing=preprocessing)
+        _write(ready, temporary, size, preprocessing)
         report = pipeline.prove(
             ready,
             path,
@@ -96,6 +98,19 @@ def check_output(path, overwrite=False):
     """The folder to write; see `files.check_folder`."""
     pipeline.check_place(path)
     return files.check_folder(path, "saved_model.pb", overwrite)
+
+
+def _write(ready, folder, size, preprocessing):
+    import tensorflow as tf
+
+    try:
+        write(ready.model, folder, (size, *ready.shape), preprocessing=preprocessing)
+    except tf.errors.OpError as error:
+        # TensorFlow's own words for a full disk, among others.
+        raise ExportError(
+            f"TensorFlow could not write {ready.original.name}: {first_line(error)}; "
+            "nothing was written"
+        ) from error
 
 
 def write(model, folder, shape, dtype="float32", preprocessing=None):

@@ -1,5 +1,6 @@
 """Any two exported files against each other."""
 
+import collections
 import dataclasses
 import re
 
@@ -10,6 +11,7 @@ from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import open_runner
+from keras_resnets.export.runners.tflite_file import tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,37 +142,50 @@ def layer_losses(float_path, integer_path, pictures, preprocessing=None):
         A list of `LayerLoss` in the order of computation.
 
     Raises:
-        InvalidArgument: files whose tensors have no names in common.
+        InvalidArgument: files of two networks.
     """
-    from keras_resnets.export.runners.tflite_file import tensors
-
-    paths = (float_path, integer_path)
-    pixels = [takes_pixels(path, open_runner(path)) for path in paths]
-    signal, noise = {}, {}
-    for picture in pictures:
-        theirs, ours = (
-            tensors(path, preprocessing.pixels(picture[None]) if raw else picture[None])
-            for path, raw in zip(paths, pixels, strict=True)
-        )
-        for name in theirs:
-            if name in ours and ours[name].shape == theirs[name].shape:
-                error = ours[name] - theirs[name]
-                noise[name] = noise.get(name, 0.0) + float(np.square(error).sum())
-                power = float(np.square(theirs[name]).sum())
-                signal[name] = signal.get(name, 0.0) + power
-    # Every file calls its output alike.
-    if not any("/" in name for name in signal):
-        raise InvalidArgument(
-            f"{float_path} and {integer_path} have no tensors of the same name: they "
-            "must be files of the same network"
-        )
+    signal, noise = _powers((float_path, integer_path), pictures, preprocessing)
     losses, worst = [], None
     for name in signal:
         ratio = 10 * np.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30))
         lost = 0.0 if worst is None else max(worst - ratio, 0.0)
-        losses.append(LayerLoss(_layer(name), float(ratio), float(lost)))
+        losses.append(LayerLoss(name, float(ratio), float(lost)))
         worst = ratio if worst is None else min(worst, ratio)
     return losses
+
+
+def _powers(paths, pictures, preprocessing):
+    """(signal, noise): sums of squares by layer of the first file and of the rest."""
+    pixels = [takes_pixels(path, open_runner(path)) for path in paths]
+    signal, noise = collections.Counter(), collections.Counter()
+    for picture in pictures:
+        picture = picture[None]
+        theirs, ours = (
+            _by_layer(tensors(path, preprocessing.pixels(picture) if raw else picture))
+            for path, raw in zip(paths, pixels, strict=True)
+        )
+        shared = [name for name in theirs if name in ours]
+        # Every file calls its output alike.
+        if shared in ([], ["output"]) or any(
+            theirs[name].shape != ours[name].shape for name in shared
+        ):
+            raise InvalidArgument(
+                f"{paths[0]} and {paths[1]} must be files of the same network: their "
+                "layers have other names or shapes"
+            )
+        for name in shared:
+            noise[name] += float(np.square(ours[name] - theirs[name]).sum())
+            signal[name] += float(np.square(theirs[name]).sum())
+    return signal, noise
+
+
+def _by_layer(found):
+    """Tensors by layer; those of other names by the whole of it."""
+    counted = collections.Counter(_layer(name) for name in found)
+    return {
+        _layer(name) if counted[_layer(name)] == 1 else name: array
+        for name, array in found.items()
+    }
 
 
 def _layer(name):

@@ -1,0 +1,263 @@
+"""What can go wrong around an export: kills, full disks, races, strange pictures."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+from helpers import noise
+from helpers import outputs
+from helpers import small_model
+from PIL import Image
+
+from keras_resnets import ExportError
+from keras_resnets import InvalidArgument
+from keras_resnets import cli
+from keras_resnets.export import passport
+from keras_resnets.export import to_onnx
+from keras_resnets.export import to_saved_model
+from keras_resnets.export import to_tflite
+from keras_resnets.export import untrained
+from keras_resnets.export.runners import open_runner
+
+SHAPE = (32, 32, 3)
+ENDINGS = {
+    "to_tflite": ".tflite",
+    "to_onnx": ".onnx",
+    "to_saved_model": "",
+    "to_keras": ".keras",
+}
+
+CHILD = """
+import os, resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from helpers import small_model
+from keras_resnets import export
+write, path, quota = getattr(export, sys.argv[2]), sys.argv[3], int(sys.argv[4])
+model = small_model("basic_original", input_shape=(32, 32, 3))
+write(model, os.path.join(os.path.dirname(path), "warm" + sys.argv[5]))
+if quota:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (quota, quota))
+print("ready", flush=True)
+try:
+    write(model, path, overwrite=True)
+    print("done", flush=True)
+except Exception as error:
+    print(type(error).__name__, str(error).replace("\\n", " / "), flush=True)
+sys.stdin.read()
+"""
+
+
+def start(write, path, quota=0):
+    """A process that exports to `path`, at the moment where it begins."""
+    words = [sys.executable, "-c", CHILD, ROOT / "tests", write, path, quota]
+    child = subprocess.Popen(
+        [*map(str, words), ENDINGS[write]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def end(child):
+    child.kill()
+    child.communicate()
+
+
+def check_whole_or_absent(path):
+    """Whether it is there; then it runs, and a passport, if any, is its own."""
+    if not path.exists():
+        return False
+    assert open_runner(path)(noise(1, *SHAPE)).shape == (1, 10)
+    passport.read(path)
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", ENDINGS)
+def test_killed_at_any_moment(write, tmp_path):
+    """Twenty kills spread over an export, and a twenty-first over an older file."""
+    duration, there = None, []
+    for attempt in range(-1, 20):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        path = folder / f"a{ENDINGS[write]}"
+        child = start(write, path)
+        begin = time.perf_counter()
+        if duration is None:
+            assert child.stdout.readline() == "done\n"
+            duration = time.perf_counter() - begin
+        else:
+            time.sleep(duration * 1.05 * attempt / 19)
+        end(child)
+        there.append(check_whole_or_absent(path))
+    assert there[0] and 5 < there.count(False) < 20
+
+
+@pytest.mark.parametrize("write", ["to_tflite", "to_saved_model"])
+def test_killed_once(write, tmp_path):
+    path = tmp_path / f"a{ENDINGS[write]}"
+    child = start(write, path)
+    time.sleep(0.2)
+    end(child)
+    assert not check_whole_or_absent(path)
+
+
+@pytest.mark.parametrize("write", ENDINGS)
+@pytest.mark.parametrize("quota", [1_000, 20_000])
+def test_a_full_disk(write, quota, tmp_path):
+    """No file may grow beyond the quota: one clear error, and nothing is left."""
+    pytest.importorskip("resource", reason="Windows has no quota for a process")
+    path = tmp_path / f"a{ENDINGS[write]}"
+    child = start(write, path, quota)
+    answer = child.stdout.readline()
+    end(child)
+    assert answer.split()[0] in ("ExportError", "OSError"), answer
+    left = [entry.name for entry in tmp_path.iterdir() if "warm" not in entry.name]
+    assert left == []
+
+
+def test_two_at_a_time(tmp_path):
+    """Both finish, one of them stays, and its passport is its own."""
+    models = [small_model("basic_original", seed, input_shape=SHAPE) for seed in (0, 1)]
+    path = tmp_path / "a.onnx"
+    threads = [
+        threading.Thread(target=to_onnx, args=(model, path), kwargs={"overwrite": True})
+        for model in models
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert passport.read(path)["format"] == "onnx"
+    found = open_runner(path)(noise(1, *SHAPE))
+    assert any(
+        np.allclose(found, outputs(model, noise(1, *SHAPE)), atol=1e-5)
+        for model in models
+    )
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "a.onnx",
+        "a.onnx.json",
+    ]
+
+
+@pytest.mark.parametrize("write", [to_tflite, to_saved_model])
+def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
+    model = small_model("basic_original", input_shape=SHAPE)
+    path = tmp_path / f"a{ENDINGS[write.__name__]}"
+    real = passport.write
+
+    def late(*arguments):
+        real(*arguments)
+        path.write_text("somebody else's")
+
+    monkeypatch.setattr(passport, "write", late)
+    with pytest.raises(InvalidArgument, match="exists; --overwrite"):
+        write(model, path)
+    assert path.read_text() == "somebody else's"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_old_passport_does_not_outlive_its_file(tmp_path, monkeypatch):
+    model = small_model("basic_original", input_shape=SHAPE)
+    to_tflite(model, tmp_path / "a.tflite")
+    other = small_model("basic_original", seed=1, input_shape=SHAPE)
+    to_tflite(other, tmp_path / "a.tflite", overwrite=True)
+    assert passport.read(tmp_path / "a.tflite")["format"] == "tflite"
+
+
+@pytest.mark.parametrize("write", [to_tflite, to_onnx, to_saved_model])
+def test_places(write, tmp_path):
+    """Spaces and other alphabets are fine; a folder that takes nothing is told."""
+    model = small_model("basic_original", input_shape=SHAPE)
+    folder = tmp_path / "Bilder für 学校"
+    folder.mkdir()
+    path = folder / f"a b é{ENDINGS[write.__name__]}"
+    write(model, path)
+    assert check_whole_or_absent(path)
+    with pytest.raises(InvalidArgument, match="there is no folder"):
+        write(model, tmp_path / "missing" / path.name)
+    with pytest.raises(InvalidArgument, match="not writable"):
+        write(model, f"/proc/{path.name}")
+
+
+@pytest.mark.parametrize("write", [to_tflite, to_onnx], ids=["tflite", "onnx"])
+@pytest.mark.parametrize("kind", ["black", "constant", "one picture"])
+def test_calibration_without_a_range(write, kind, tmp_path):
+    """A tensor that was always zero has no range; nothing divides by it."""
+    model = small_model("basic_original", input_shape=SHAPE)
+    # A dead channel, and a dead tensor: ReLU of negative numbers alone.
+    layer = model.get_layer("stage1_block1_bn1")
+    layer.gamma.assign(0 * layer.gamma)
+    layer.beta.assign(0 * layer.beta - 1)
+    pictures = {
+        "black": np.zeros((4, *SHAPE), "float32"),
+        "constant": np.full((4, *SHAPE), 0.7, "float32"),
+        "one picture": noise(1, *SHAPE),
+    }[kind]
+    report = write(
+        model, tmp_path / f"a{ENDINGS[write.__name__]}", "int8", calibration=pictures
+    )
+    found = open_runner(report.path)(pictures[:1])
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, outputs(model, pictures[:1]), atol=0.05)
+
+
+def test_calibration_with_pictures_of_every_mode(tmp_path, capsys):
+    """Those that can be read are taken as RGB, turned upright; the others are named."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    colour = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype="uint8"))
+    for mode, ending in (("L", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("P", "gif")):
+        colour.convert(mode).save(folder / f"{mode}.{ending}")
+    deep = rng.integers(0, 65536, (40, 50), dtype="uint16")
+    Image.fromarray(deep).save(folder / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    colour.save(folder / "turned.jpg", exif=exif)
+    content = (folder / "turned.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    words = ["export", "tflite", "--model", "resnet8", "--quantize", "int8"]
+    words += ["--calibration", folder, "--output", tmp_path / "a.tflite"]
+    assert cli.main(list(map(str, words))) == 0
+    said = capsys.readouterr().out
+    assert "6 pictures" in said and "2 skipped, not readable" in said
+    assert "cut.jpg" in said and "empty.png" in said
+
+
+def test_a_file_that_its_runtime_refuses(tmp_path):
+    """The converter is content, LiteRT is not: an error, and no file."""
+    import tensorflow as tf
+
+    class Fourier(keras.layers.Layer):
+        def call(self, inputs):
+            return tf.math.real(tf.signal.fft(tf.cast(inputs, "complex64")))
+
+    image = keras.Input((8, 8, 4))
+    model = keras.Model(image, keras.layers.Flatten()(Fourier()(image)), name="mine")
+    with pytest.raises(ExportError, match="mine does not load in its runtime"):
+        to_tflite(model, tmp_path / "a.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settled_values_survive(tmp_path):
+    """The exporters change neither the model nor its statistics."""
+    model = small_model("grouped", input_shape=SHAPE)
+    untrained.settle(model, noise(4, *SHAPE))
+    before = [np.array(weight) for weight in model.get_weights()]
+    for write in (to_tflite, to_onnx, to_saved_model):
+        write(model, tmp_path / f"a{ENDINGS[write.__name__]}")
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
