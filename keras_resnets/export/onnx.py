@@ -2,9 +2,11 @@
 
 import contextlib
 import logging
+import math
 import pathlib
 import tempfile
 
+import keras
 import numpy as np
 
 from keras_resnets import files
@@ -100,7 +102,9 @@ def to_onnx(
     elif quantize == "int8":
         proto = _integer(proto, ready, layout, reduce_range)
     _check(proto)
-    content = proto.SerializeToString()
+    content, counts = proto.SerializeToString(), onnx_file.operators(proto)
+    # The bytes have it all.
+    del proto
     recipe = {
         "opset": opset,
         "layout": layout,
@@ -117,7 +121,7 @@ def to_onnx(
         recipe,
         format="onnx",
         quantize=quantize,
-        operators=onnx_file.operators(proto),
+        operators=counts,
         threads=threads,
     )
 
@@ -148,18 +152,23 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
 
     model, name = ready.model, ends.INPUT_NAME
     size = None if batch == "dynamic" else batch
-    signature = [tf.TensorSpec((size, *ready.shape), ready.input_dtype, name=name)]
     maps = [n for n, x in ends.outputs(model).items() if len(x.shape) == 4]
     first = layout == "nchw"
+    weights = _large_weights(model)
+    signature = [tf.TensorSpec((size, *ready.shape), ready.input_dtype, name=name)]
+    signature += [
+        tf.TensorSpec(variable.shape, "float32", name=key)
+        for key, variable in weights.items()
+    ]
+
+    def serve(image, *given):
+        with keras.StatelessScope(list(zip(weights.values(), given, strict=True))):
+            return model(image, training=False)
+
     with native_convolution(), _quiet("tf2onnx"):
-        function = tf.function(
-            lambda image: model(image, training=False),
-            input_signature=signature,
-            autograph=False,
-        )
         try:
             proto, _ = tf2onnx.convert.from_function(
-                function,
+                tf.function(serve, input_signature=signature, autograph=False),
                 input_signature=signature,
                 opset=opset,
                 inputs_as_nchw=[name] if first else None,
@@ -178,10 +187,29 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
             f"tf2onnx refused {ready.original.name}: no operator of ONNX does what "
             f"{', '.join(unknown)[:300]} does; nothing was written"
         )
+    onnx_graph.set_constants(
+        proto,
+        {key: keras.ops.convert_to_numpy(value) for key, value in weights.items()},
+    )
     _name_batch(proto, batch)
     proto.metadata_props.add(key=onnx_file.LAYOUT, value=layout)
     onnx_graph.tidy(proto)
     return proto
+
+
+def _large_weights(model):
+    """The variables of `model` that tf2onnx shall not see, by the names they get.
+
+    It would hold up to 60 copies of them; as inputs of the graph they cost nothing,
+    and become constants when it is done.
+    """
+    large = {
+        id(variable): variable
+        for layer in prepare.all_layers(model)
+        for variable in layer.weights
+        if math.prod(variable.shape) >= 1024
+    }
+    return {f"weight_{index}": value for index, value in enumerate(large.values())}
 
 
 @contextlib.contextmanager

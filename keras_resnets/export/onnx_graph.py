@@ -19,6 +19,29 @@ def tidy(model):
     _drop_unused(model.graph)
 
 
+def set_constants(model, values):
+    """Turns inputs of `model` into constants, in place.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        values: arrays by the inputs' names.
+    """
+    from onnx import helper
+    from onnx import numpy_helper
+
+    graph, links = model.graph, _Links(model.graph)
+    for entry in [entry for entry in graph.input if entry.name in values]:
+        name, array = entry.name, values.pop(entry.name)
+        graph.input.remove(entry)
+        readers = links.readers(name)
+        if [node.op_type for node in readers] == ["Transpose"]:
+            (node,) = readers
+            turn = helper.get_attribute_value(node.attribute[0])
+            name, array = node.output[0], np.ascontiguousarray(array.transpose(turn))
+            graph.node.remove(node)
+        graph.initializer.append(numpy_helper.from_array(array, name))
+
+
 def unknown_operators(model):
     """(operator, where it stands) for each of `model` that ONNX does not have."""
     import onnx
@@ -204,6 +227,8 @@ def _set_constants(graph, conv, arrays):
         graph.initializer.append(numpy_helper.from_array(array, name))
     del conv.input[1:]
     conv.input.extend(names)
+    # At once: the old kernels of all convolutions are as large as the file.
+    _drop_unused(graph)
 
 
 def _fold_padding(graph, links, pad, pool):

@@ -1,6 +1,9 @@
 """What every format shares: checks before, running and comparing after, the report."""
 
+import contextlib
+import ctypes
 import dataclasses
+import gc
 import pathlib
 
 import keras
@@ -34,8 +37,8 @@ class ExportReport:
         outputs: `parity.Parity` of its outputs with the model's; of several the worst.
         logits: the same in front of the softmax; of the outputs without one.
         compared: number of pictures that both were run on.
-        keras_latency, latency: median seconds of one inference, the model's compiled
-            by Keras and the file's in its own runtime.
+        keras_latency, latency: median seconds for a picture, the model's compiled by
+            Keras, one at a time, and the file's in its own runtime, a batch at a time.
         threads: threads that the runtime had; 0 where TensorFlow chose them.
     """
 
@@ -131,6 +134,7 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         InvalidArgument: an argument that is not allowed.
     """
     check_backend()
+    release_memory()
     wanted = wanted or Wanted()
     reference = prepare.inference_model(model, wanted.logits, wanted.features)
     _check_finite(reference)
@@ -252,7 +256,13 @@ def prove(ready, path, open_runner, **facts):
     Raises:
         ExportError: it differs by more than its tolerance.
     """
+    release_memory()
     reference = KerasRunner(ready.reference)
+    expected, expected_logits = run_one_by_one(reference, ready.pictures)
+    keras_latency = reference.latency(ready.pictures[:1])
+    has_logits = reference.has_logits
+    del reference
+    release_memory()
     try:
         runner = open_runner(logits=False)
     except Exception as error:
@@ -261,27 +271,39 @@ def prove(ready, path, open_runner, **facts):
             f"the file of {ready.original.name} does not load in its runtime: "
             f"{first_line(error)}; nothing was written"
         ) from error
-    expected, expected_logits = run_one_by_one(reference, ready.pictures)
-    found = run_in_batches(runner, ready.given)
-    outputs = logits = parity.compare(expected, found)
-    tapped = open_runner(logits=True) if reference.has_logits else runner
-    if tapped.has_logits:
-        logits = parity.compare(expected_logits, run_in_batches(tapped, ready.given))
+    outputs = logits = parity.compare(expected, run_in_batches(runner, ready.given))
+    input_shape = runner.input_shape
+    batch = (input_shape[0] or 1, *ready.shape)
+    latency = runner.latency(np.resize(ready.given, batch))
+    # A runtime holds the weights twice; no more than one is open.
+    del runner
+    release_memory()
+    if has_logits:
+        tapped = open_runner(logits=True)
+        if tapped.has_logits:
+            found = run_in_batches(tapped, ready.given)
+            logits = parity.compare(expected_logits, found)
     output = next(iter(ends.outputs(ready.reference)))
     parity.check(output, facts["quantize"], outputs, logits)
-    batch = (runner.input_shape[0] or 1, *ready.shape)
     return ExportReport(
         path=path,
-        input_shape=runner.input_shape,
+        input_shape=input_shape,
         takes_pixels=ready.given is not ready.pictures,
         output=output,
         outputs=outputs,
         logits=logits,
         compared=len(ready.pictures),
-        keras_latency=reference.latency(np.resize(ready.pictures, batch)),
-        latency=runner.latency(np.resize(ready.given, batch)),
+        keras_latency=keras_latency,
+        latency=latency / batch[0],
         **facts,
     )
+
+
+def release_memory():
+    """Gives back to the system what is free, which glibc would keep for itself."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def run_one_by_one(reference, pictures):

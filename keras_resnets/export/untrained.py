@@ -15,6 +15,8 @@ from keras_resnets.export.prepare import all_layers
 
 # Standard deviation over 1,000 classes that gives the winner about 0.05 to 0.3.
 LOGIT_SPREAD = 2.0
+# Pixels that statistics are taken over.
+_POSITIONS = 60_000
 
 
 def settle(model, images, seed=0):
@@ -23,10 +25,13 @@ def settle(model, images, seed=0):
     Args:
         model: a `keras.Model`; its BN variables, the kernels of convolutions that end
             a branch without BN, and the classifier's are changed in place.
-        images: float32 array (count, height, width, channels), already pre-processed.
+        images: float32 array (count, height, width, channels), already pre-processed;
+            the first of them where they are large.
         seed: of the random values.
     """
     rng = np.random.default_rng(seed)
+    # All maps are in memory at once, and a large picture has positions enough.
+    images = images[: max(_POSITIONS // (images.shape[1] * images.shape[2]), 1)]
     norms = [
         layer
         for layer in all_layers(model)

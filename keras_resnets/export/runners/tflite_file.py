@@ -37,8 +37,9 @@ class TFLiteRunner:
         names = signature_names(content)
         content, self.has_logits = _tap_logits(content) if logits else (content, False)
         interpreter = litert()
+        content = bytes(content)
         self._interpreter = interpreter.Interpreter(
-            model_content=bytes(content), num_threads=threads
+            model_content=content, num_threads=threads
         )
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
