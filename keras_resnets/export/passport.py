@@ -101,7 +101,7 @@ def write(place, file, report, model, recipe):
         },
         "size": report.size,
         "sha256": sha256(file),
-        "versions": {"keras_resnets": __version__, **_versions()},
+        "versions": {"keras_resnets": __version__, **versions()},
     }
     # JSON has no infinity: the SQNR of equal outputs is told as text.
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
@@ -154,7 +154,8 @@ def _finite(value):
     return str(value) if unbounded else value
 
 
-def _versions():
+def versions():
+    """Of the packages that an export goes through, by name."""
     found = {}
     for name in _PACKAGES:
         try:

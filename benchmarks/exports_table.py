@@ -1,0 +1,157 @@
+"""Writes docs/exports.md from real exports: every family in every format.
+
+    python benchmarks/exports_table.py --write docs/exports.md
+
+Each network has its published input size, random weights and settled BN statistics; the
+integer formats are calibrated with the noise that all are compared on. The files of one
+network then take turns, each in a process of its own.
+"""
+
+import pathlib
+import platform
+import tempfile
+import time
+
+import common
+
+NETWORKS = (
+    "resnet18",
+    "resnet50",
+    "resnet50v2",
+    "wide_resnet50_2",
+    "resnext50_32x4d",
+    "resnet50d",
+    "darknet53",
+    "drn_d_22",
+    "resnet20",
+)
+# (format, quantize, end of the file's name)
+FORMATS = (
+    ("saved_model", "none", ""),
+    ("keras", "none", ".keras"),
+    ("tflite", "none", ".tflite"),
+    ("tflite", "float16", ".tflite"),
+    ("tflite", "dynamic", ".tflite"),
+    ("tflite", "int8", ".tflite"),
+    ("tflite", "int16x8", ".tflite"),
+    ("onnx", "none", ".onnx"),
+    ("onnx", "float16", ".onnx"),
+    ("onnx", "int8", ".onnx"),
+)
+HEADERS = (
+    "format",
+    "MB",
+    "relative error",
+    "SQNR dB",
+    "operators",
+    "ms",
+    "of its float32",
+    "export s",
+)
+HEAD = """# Every family in every format
+
+Written by `python benchmarks/exports_table.py --write docs/exports.md`. Random weights
+with settled BN statistics, the published input size, four pictures of noise for
+calibration and comparison: sizes, operators and latencies are those of any weights,
+errors are not (trained networks: [export.md](export.md)). *Relative error* and *SQNR*
+are the logits' against Keras; *ms* is the median of one picture, 2 threads, *of its
+float32* the ratio to the float32 file of the same runtime; *export s* includes running
+and comparing.
+"""
+
+
+def export(model, pictures, form, quantize, path):
+    """(report, seconds) of one file."""
+    import keras_resnets.export
+
+    options = {"pictures": pictures}
+    if form in ("tflite", "onnx"):
+        options |= {"quantize": quantize, "calibration": pictures}
+    start = time.perf_counter()
+    report = getattr(keras_resnets.export, f"to_{form}")(model, path, **options)
+    return report, time.perf_counter() - start
+
+
+def measure(name, folder, runs):
+    """The table's rows for one network."""
+    import keras_resnets
+    from keras_resnets.export import benchmark
+    from keras_resnets.export import pipeline
+    from keras_resnets.export import untrained
+
+    model = keras_resnets.create_model(name)
+    pictures = pipeline.default_pictures(model.input_shape[1:])
+    untrained.settle(model, pictures)
+    done = []
+    for form, quantize, ending in FORMATS:
+        path = pathlib.Path(folder, f"{form}_{quantize}{ending}")
+        done.append((form, quantize, *export(model, pictures, form, quantize, path)))
+        print(f"{name} {form} {quantize}: {done[-1][3]:.0f} s", flush=True)
+    paths = [report.path for _, _, report, _ in done]
+    timings = benchmark.benchmark(paths, threads=2, runs=runs, rounds=runs)
+    whole = {
+        form: timing.median
+        for (form, quantize, _, _), timing in zip(done, timings, strict=True)
+        if quantize == "none"
+    }
+    return [
+        row(form, quantize, report, seconds, timing.median, whole[form])
+        for (form, quantize, report, seconds), timing in zip(done, timings, strict=True)
+    ]
+
+
+def row(form, quantize, report, seconds, median, whole):
+    """One line of a table, as text."""
+    from keras_resnets.export import parity
+
+    counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
+    return (
+        label(form, quantize, parity.format_name),
+        f"{report.size / 1e6:,.1f}",
+        f"{report.logits.relative_error:.1e}",
+        f"{report.logits.sqnr:.0f}",
+        counted,
+        f"{1e3 * median:.1f}",
+        f"{median / whole:.2f}",
+        f"{seconds:.0f}",
+    )
+
+
+def label(form, quantize, format_name):
+    """What the first column calls a format."""
+    return f"{form} {format_name(quantize)}"
+
+
+def section(name, rows):
+    """A network's heading and table in Markdown."""
+    lines = [f"## {name}", "", f"| {' | '.join(HEADERS)} |"]
+    lines.append("|" + "---|" * len(HEADERS))
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = common.parser(__doc__, rounds=10)
+    parser.add_argument("--write", metavar="FILE", help="the page; printed without")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    from keras_resnets.export import passport
+    from keras_resnets.quiet import native_logs_hidden
+
+    sections = []
+    for name in arguments.networks:
+        with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
+            sections.append(section(name, measure(name, folder, arguments.rounds)))
+        versions = ", ".join(f"{k} {v}" for k, v in passport.versions().items())
+        foot = f"Measured on {platform.machine()} with {versions}.\n"
+        page = "\n".join([HEAD, *sections, foot])
+        # After each network, since all take half an hour.
+        if arguments.write:
+            pathlib.Path(arguments.write).write_text(page, "utf-8")
+    if not arguments.write:
+        print(page)
+
+
+if __name__ == "__main__":
+    main()
