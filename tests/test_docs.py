@@ -6,6 +6,7 @@ import inspect
 import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 from conftest import ROOT
 
 import keras_resnets
+from keras_resnets.export import parity
 
 MODULES = sorted(
     module.name
@@ -129,3 +131,25 @@ def test_example_that_trains_and_exports(tmp_path):
 def test_example_of_new_variants(tmp_path):
     out = example("add_a_variant.py", cwd=tmp_path)
     assert "25,557,032     4,089      32" in out and "19,079       8" in out
+
+
+def test_page_of_exports_has_the_structure_of_its_script(monkeypatch):
+    """Every network and format of the script, in its columns, with figures."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "exports_table.py"))
+    page = (ROOT / "docs" / "exports.md").read_text("utf-8")
+    assert page.startswith(script["HEAD"])
+    sections = page.split("\n## ")[1:]
+    assert [text.partition("\n")[0] for text in sections] == list(script["NETWORKS"])
+    formats = [
+        script["label"](form, quantize, parity.format_name)
+        for form, quantize, _ in script["FORMATS"]
+    ]
+    for text in sections:
+        header, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+        cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+        assert header == f"| {' | '.join(script['HEADERS'])} |"
+        assert [row[0] for row in cells] == formats
+        assert all(len(row) == len(script["HEADERS"]) and all(row) for row in cells)
+        for _, size, error, *_ in cells:
+            assert float(size.replace(",", "")) > 0 and 0 <= float(error) < 1
