@@ -20,13 +20,14 @@ def export_report(report, pictures):
     counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
     ratio = report.keras_latency / report.latency
     threads = f" ({report.threads} threads)" if report.threads else ""
+    last = "logits" if report.output in ("predictions", "logits") else "features"
     lines = [
         f"wrote        {report.path}  {report.size / 1e6:,.2f} MB",
         f"operators    {counted}",
         f"compared     {report.compared} pictures ({pictures}) in {runtime} and Keras:",
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
         f"top-1 agreement {report.outputs.top1:.0%}",
-        f"  logits     relative error {report.logits.relative_error:.2g}, "
+        f"  {last:<11}relative error {report.logits.relative_error:.2g}, "
         f"SQNR {report.logits.sqnr:.1f} dB, cosine {report.logits.cosine:.6f}, "
         f"top-1 agreement {report.logits.top1:.0%}",
         f"latency      {runtime} {report.latency * 1e3:,.1f} ms{threads}, "

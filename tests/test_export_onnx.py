@@ -205,6 +205,16 @@ def test_padding_is_folded_only_where_it_loses(tmp_path):
         assert report.logits.relative_error <= 1e-4
 
 
+def test_wide_layers_are_folded_too(tmp_path):
+    """Large kernels go another way than small ones, and BN of 2,048 channels is long."""
+    model = small_model(
+        "bottleneck_original", input_shape=SHAPE, axes={"filters": (8, 512)}
+    )
+    report = to_onnx(model, tmp_path / "a.onnx")
+    check_onnx(model, report)
+    assert "Mul" not in report.operators and "Sqrt" not in report.operators
+
+
 def test_shared_convolutions_are_not_folded():
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     kernel = np.ones((2, 2, 1, 1), "float32")

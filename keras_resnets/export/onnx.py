@@ -198,16 +198,17 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
 
 
 def _large_weights(model):
-    """The variables of `model` that tf2onnx shall not see, by the names they get.
+    """The kernels of `model`, by the names they get.
 
-    It would hold up to 60 copies of them; as inputs of the graph they cost nothing,
-    and become constants when it is done.
+    tf2onnx would hold up to 60 copies of them; as inputs of the graph they cost nothing,
+    and become constants when it is done. Vectors are left to it, which folds BN's.
     """
     large = {
         id(variable): variable
         for layer in prepare.all_layers(model)
         for variable in layer.weights
-        if math.prod(variable.shape) >= 1024
+        if len(variable.shape) > 1 and math.prod(variable.shape) >= 1024
+        if variable.dtype == "float32"
     }
     return {f"weight_{index}": value for index, value in enumerate(large.values())}
 
@@ -269,7 +270,7 @@ def _integer(proto, ready, layout, reduce_range):
         )
         made = onnx.load(target)
     onnx_graph.pad_integers(made)
-    if ready.given.dtype == np.uint8:
+    if ready.takes_pixels:
         onnx_graph.take_pixels(made)
     return made
 

@@ -91,6 +91,11 @@ class Ready:
     pictures: np.ndarray
     given: np.ndarray
 
+    @property
+    def takes_pixels(self):
+        """Whether the pre-processing is part of `model`."""
+        return self.model is not self.reference
+
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
@@ -288,7 +293,7 @@ def prove(ready, path, open_runner, **facts):
     return ExportReport(
         path=path,
         input_shape=input_shape,
-        takes_pixels=ready.given is not ready.pictures,
+        takes_pixels=ready.takes_pixels,
         output=output,
         outputs=outputs,
         logits=logits,

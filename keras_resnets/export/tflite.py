@@ -149,7 +149,7 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
             )
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, tf, quantize, io_dtype)
-            if quantize == "int8" and ready.given.dtype == np.uint8:
+            if quantize == "int8" and ready.takes_pixels:
                 converter.inference_input_type = tf.uint8
             if quantize in prepare.CALIBRATED:
                 converter.representative_dataset = _representative(
