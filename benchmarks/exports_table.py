@@ -2,7 +2,7 @@
 
     python benchmarks/exports_table.py --write docs/exports.md
 
-Each network has its published input size, random weights and settled BN statistics; the
+Each network has its published input size or 128 pixels, random weights and settled BN statistics; the
 integer formats are calibrated with the noise that all are compared on. The files of one
 network then take turns, each in a process of its own.
 """
@@ -15,7 +15,6 @@ import time
 import common
 
 NETWORKS = (
-    "resnet18",
     "resnet50",
     "resnet50v2",
     "wrn_16_4",
@@ -51,8 +50,8 @@ HEADERS = (
 HEAD = """# Every family in every format
 
 Written by `python benchmarks/exports_table.py --write docs/exports.md`. Random weights
-with settled BN statistics, the published input size, four pictures of noise for
-calibration and comparison: sizes, operators and latencies are those of any weights,
+with settled BN statistics, 128 x 128 pixels (CIFAR's: 32 x 32), two pictures of noise
+for calibration and comparison: sizes, operators and latencies are those of any weights,
 errors are not (trained networks: [export.md](export.md)). *Relative error* and *SQNR*
 are the logits' against Keras; *ms* is the median of one picture, 2 threads, *of its
 float32* the ratio to the float32 file of the same runtime; *export s* includes running
@@ -79,8 +78,9 @@ def measure(name, folder, runs):
     from keras_resnets.export import pipeline
     from keras_resnets.export import untrained
 
-    model = keras_resnets.create_model(name)
-    pictures = pipeline.default_pictures(model.input_shape[1:])
+    size = min(keras_resnets.model_info(name).input_size, 128)
+    model = keras_resnets.create_model(name, input_shape=(size, size, 3))
+    pictures = pipeline.default_pictures(model.input_shape[1:], count=2)
     untrained.settle(model, pictures)
     done = []
     for form, quantize, ending in FORMATS:
@@ -146,7 +146,7 @@ def main():
         versions = ", ".join(f"{k} {v}" for k, v in passport.versions().items())
         foot = f"Measured on {platform.machine()} with {versions}.\n"
         page = "\n".join([HEAD, *sections, foot])
-        # After each network, since all take half an hour.
+        # After each network, since all take a quarter of an hour.
         if arguments.write:
             pathlib.Path(arguments.write).write_text(page, "utf-8")
     if not arguments.write:

@@ -6,14 +6,18 @@ import time
 import numpy as np
 
 
-def median_seconds(call, runs=10, warmup=2):
-    """Median wall time of `call()`."""
-    seconds = []
+def median_seconds(call, runs=10, warmup=2, limit=5.0):
+    """Median wall time of `call()`: of as many runs as `limit` seconds allow."""
+    seconds, begin = [], time.perf_counter()
     for run in range(warmup + runs):
         start = time.perf_counter()
         call()
-        if run >= warmup:
-            seconds.append(time.perf_counter() - start)
+        end = time.perf_counter()
+        # What takes so long needs no warming up.
+        if run >= warmup or end - begin > limit:
+            seconds.append(end - start)
+        if seconds and end - begin > limit:
+            break
     return statistics.median(seconds)
 
 
