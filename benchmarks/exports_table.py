@@ -2,9 +2,9 @@
 
     python benchmarks/exports_table.py --write docs/exports.md
 
-Each network has its published input size or 128 pixels, random weights and settled BN statistics; the
-integer formats are calibrated with the noise that all are compared on. The files of one
-network then take turns, each in a process of its own.
+Each network has 128 x 128 pixels (CIFAR's 32 x 32), random weights and settled BN
+statistics; the integer formats are calibrated with the noise that all are compared on.
+The files of one network then take turns, each in a process of its own.
 """
 
 import pathlib
