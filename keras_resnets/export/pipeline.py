@@ -1,9 +1,6 @@
 """What every format shares: checks before, running and comparing after, the report."""
 
-import contextlib
-import ctypes
 import dataclasses
-import gc
 import pathlib
 
 import keras
@@ -139,7 +136,6 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         InvalidArgument: an argument that is not allowed.
     """
     check_backend()
-    release_memory()
     wanted = wanted or Wanted()
     reference = prepare.inference_model(model, wanted.logits, wanted.features)
     _check_finite(reference)
@@ -154,37 +150,33 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
     pictures = check_pictures("pictures", pictures, shape)
     if pictures is None:
         pictures = default_pictures(shape, calibration, wanted.preprocessing)
-    if wanted.preprocessing is None:
-        return Ready(
-            model,
-            reference,
-            reference,
-            shape,
-            "float32",
-            calibration,
-            pictures,
-            pictures,
-        )
-    return _behind_pixels(
-        model, reference, shape, quantize, calibration, pictures, wanted.preprocessing
+    ready = Ready(
+        original=model,
+        reference=reference,
+        model=reference,
+        shape=shape,
+        input_dtype="float32",
+        calibration=calibration,
+        pictures=pictures,
+        given=pictures,
     )
+    if wanted.preprocessing is None:
+        return ready
+    return _behind_pixels(ready, quantize, wanted.preprocessing)
 
 
-def _behind_pixels(
-    model, reference, shape, quantize, calibration, pictures, preprocessing
-):
+def _behind_pixels(ready, quantize, preprocessing):
+    """`ready` with its pre-processing in the model, and pixels for pictures."""
     # An integer file quantizes its input itself: with a scale of 1 that is the pixel.
     dtype = "float32" if quantize in prepare.CALIBRATED else "uint8"
-    pixels = preprocessing.pixels(pictures)
+    pixels, calibration = preprocessing.pixels(ready.pictures), ready.calibration
     if calibration is not None:
         calibration = preprocessing.pixels(calibration).astype("float32")
         # The scale is 1 where the calibration reaches from black to white.
         calibration[0, 0, 0, :2] = (0, 255)
-    return Ready(
-        original=model,
-        reference=reference,
-        model=ends.with_pixels(reference, preprocessing, shape, dtype),
-        shape=shape,
+    return dataclasses.replace(
+        ready,
+        model=ends.with_pixels(ready.reference, preprocessing, ready.shape, dtype),
         input_dtype=dtype,
         calibration=calibration,
         pictures=preprocessing.normalize(pixels, "channels_last"),
@@ -261,13 +253,11 @@ def prove(ready, path, open_runner, **facts):
     Raises:
         ExportError: it differs by more than its tolerance.
     """
-    release_memory()
     reference = KerasRunner(ready.reference)
     expected, expected_logits = run_one_by_one(reference, ready.pictures)
     keras_latency = reference.latency(ready.pictures[:1])
     has_logits = reference.has_logits
     del reference
-    release_memory()
     try:
         runner = open_runner(logits=False)
     except Exception as error:
@@ -276,17 +266,16 @@ def prove(ready, path, open_runner, **facts):
             f"the file of {ready.original.name} does not load in its runtime: "
             f"{first_line(error)}; nothing was written"
         ) from error
-    outputs = logits = parity.compare(expected, run_in_batches(runner, ready.given))
+    outputs = logits = parity.compare(expected, runner(ready.given))
     input_shape = runner.input_shape
     batch = (input_shape[0] or 1, *ready.shape)
     latency = runner.latency(np.resize(ready.given, batch))
     # A runtime holds the weights twice; no more than one is open.
     del runner
-    release_memory()
     if has_logits:
         tapped = open_runner(logits=True)
         if tapped.has_logits:
-            found = run_in_batches(tapped, ready.given)
+            found = tapped(ready.given)
             logits = parity.compare(expected_logits, found)
     output = next(iter(ends.outputs(ready.reference)))
     parity.check(output, facts["quantize"], outputs, logits)
@@ -302,13 +291,6 @@ def prove(ready, path, open_runner, **facts):
         latency=latency / batch[0],
         **facts,
     )
-
-
-def release_memory():
-    """Gives back to the system what is free, which glibc would keep for itself."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def run_one_by_one(reference, pictures):
@@ -361,14 +343,3 @@ def check_place(path):
     """Raises `InvalidArgument` where an export to `path` cannot be made or certified."""
     check_backend()
     passport.check_place(path)
-
-
-def run_in_batches(runner, pictures):
-    """Outputs for `pictures`, filled up to whole batches where the file's is fixed."""
-    count, batch = len(pictures), runner.input_shape[0] or len(pictures)
-    missing = -count % batch
-    filled = np.concatenate([pictures, np.repeat(pictures[:1], missing, axis=0)])
-    found = runner(filled)
-    if isinstance(found, dict):
-        return {name: array[:count] for name, array in found.items()}
-    return found[:count]
