@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from keras_resnets.export import pipeline
 from keras_resnets.export import runners
 from keras_resnets.labels import class_names
 
@@ -43,7 +42,7 @@ def top_five(model, report, photo, name):
         keras_outputs = logits
     runner = runners.open_runner(report.path, max(report.threads, 1))
     given = model.preprocessing.pixels(photo) if report.takes_pixels else photo
-    file_outputs = pipeline.run_in_batches(runner, given[None])[0]
+    file_outputs = runner(given[None])[0]
     names = class_names(len(file_outputs), model.labels)
     shown = [
         [f"{outputs[i]:.4f} {names[i][1]:.30}" for i in best]

@@ -89,12 +89,30 @@ KINDS = {
     "mlperf_tiny": SMALL.replace(padding="same", conv_bias="all", shortcut_bn=False),
 }
 
-# Those that test_matrix.py exports to every format.
-MATRIX_KINDS = (
-    "imagenet_stem shortcut_a bottleneck_original stride_in_1x1 bare_stem shortcut_d "
-    "bottleneck_wide grouped darknet drn_ends drn_conv dilated_grouped shortcut_a_both "
-    "wide bottleneck_full_preact"
-).split() + [f"basic_{order}" for order in ACTIVATION_ORDERS]
+# What test_matrix.py exports to every format.
+# Variant -> (its name, axes to change, its small relative in KINDS).
+NETWORKS = {
+    "resnet18": ("resnet18", {}, "imagenet_stem"),
+    "resnet34 shortcut A": ("resnet34", {"shortcut_type": "A"}, "shortcut_a"),
+    "resnet50": ("resnet50", {}, "bottleneck_original"),
+    "resnet50v1": ("resnet50v1", {}, "stride_in_1x1"),
+    "resnet50v2": ("resnet50v2", {}, "bare_stem"),
+    "resnet50d": ("resnet50d", {}, "shortcut_d"),
+    "wide_resnet50_2": ("wide_resnet50_2", {}, "bottleneck_wide"),
+    "resnext50_32x4d": ("resnext50_32x4d", {}, "grouped"),
+    "darknet53": ("darknet53", {}, "darknet"),
+    "drn_c_26": ("drn_c_26", {}, "drn_ends"),
+    "drn_d_22": ("drn_d_22", {}, "drn_conv"),
+    "drn_a_50": ("drn_a_50", {}, "dilated_grouped"),
+    "resnet20": ("resnet20", {}, "shortcut_a_both"),
+    "wrn_16_4": ("wrn_16_4", {}, "wide"),
+    "resnet164v2": ("resnet164v2", {}, "bottleneck_full_preact"),
+    **{
+        order: ("resnet20", {"activation_order": order}, f"basic_{order}")
+        for order in ACTIVATION_ORDERS
+    },
+}
+MATRIX_KINDS = [kind for _, _, kind in NETWORKS.values()]
 
 
 def randomize(model, seed=0):

@@ -242,5 +242,5 @@ def test_weights_that_are_no_numbers(tmp_path):
 
 def test_filling_up_batches(files):
     folder, pictures = files
-    found = pipeline.run_in_batches(open_runner(folder / "c.onnx"), pictures)
+    found = open_runner(folder / "c.onnx")(pictures)
     assert found.shape == (8, 10)

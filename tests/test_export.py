@@ -123,7 +123,7 @@ def test_int16x8_per_tensor_and_batch(tmp_path):
     assert four.input_shape == (4, 32, 32, 3) and four.compared == 4
     runner = runners.open_runner(four.path)
     np.testing.assert_allclose(
-        pipeline.run_in_batches(runner, pictures),
+        runner(pictures),
         runners.open_runner(eight.path)(pictures),
         atol=0.01,
     )

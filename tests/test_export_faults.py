@@ -86,7 +86,7 @@ def check_whole_or_absent(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("write", ENDINGS)
 def test_killed_at_any_moment(write, tmp_path):
-    """Twenty kills spread over an export, and a twenty-first over an older file."""
+    """Twenty kills spread over an export: the file is whole, or there is none."""
     duration, there = None, []
     for attempt in range(-1, 20):
         folder = tmp_path / str(attempt)
@@ -168,7 +168,7 @@ def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_an_old_passport_does_not_outlive_its_file(tmp_path, monkeypatch):
+def test_an_old_passport_does_not_outlive_its_file(tmp_path):
     model = small_model("basic_original", input_shape=SHAPE)
     to_tflite(model, tmp_path / "a.tflite")
     other = small_model("basic_original", seed=1, input_shape=SHAPE)
@@ -252,7 +252,7 @@ def test_a_file_that_its_runtime_refuses(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settled_values_survive(tmp_path):
+def test_models_stay_as_they_were(tmp_path):
     """The exporters change neither the model nor its statistics."""
     model = small_model("grouped", input_shape=SHAPE)
     untrained.settle(model, noise(4, *SHAPE))

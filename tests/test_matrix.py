@@ -4,7 +4,7 @@ By default on small relatives of the same block kinds; `-m slow` on the variants
 """
 
 import pytest
-from helpers import MATRIX_KINDS
+from helpers import NETWORKS
 from helpers import check_onnx
 from helpers import check_tflite
 from helpers import floats_of_the_runtime
@@ -12,35 +12,12 @@ from helpers import noise
 from helpers import small_model
 
 import keras_resnets
-from keras_resnets.architecture import ACTIVATION_ORDERS
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
 from keras_resnets.export import untrained
 
-# Variant -> (its name, axes to change, the small relative in helpers.KINDS).
-NETWORKS = {
-    "resnet18": ("resnet18", {}, "imagenet_stem"),
-    "resnet34 shortcut A": ("resnet34", {"shortcut_type": "A"}, "shortcut_a"),
-    "resnet50": ("resnet50", {}, "bottleneck_original"),
-    "resnet50v1": ("resnet50v1", {}, "stride_in_1x1"),
-    "resnet50v2": ("resnet50v2", {}, "bare_stem"),
-    "resnet50d": ("resnet50d", {}, "shortcut_d"),
-    "wide_resnet50_2": ("wide_resnet50_2", {}, "bottleneck_wide"),
-    "resnext50_32x4d": ("resnext50_32x4d", {}, "grouped"),
-    "darknet53": ("darknet53", {}, "darknet"),
-    "drn_c_26": ("drn_c_26", {}, "drn_ends"),
-    "drn_d_22": ("drn_d_22", {}, "drn_conv"),
-    "drn_a_50": ("drn_a_50", {}, "dilated_grouped"),
-    "resnet20": ("resnet20", {}, "shortcut_a_both"),
-    "wrn_16_4": ("wrn_16_4", {}, "wide"),
-    "resnet164v2": ("resnet164v2", {}, "bottleneck_full_preact"),
-    **{
-        order: ("resnet20", {"activation_order": order}, f"basic_{order}")
-        for order in ACTIVATION_ORDERS
-    },
-}
 # (exporter, end of the file's name, quantize)
 FORMATS = {
     "saved_model": (to_saved_model, "", None),
@@ -111,10 +88,6 @@ def export(model, form, pictures, folder):
         check_tflite(model, report)
     elif form == "onnx_none":
         check_onnx(model, report)
-
-
-def test_every_relative_is_there():
-    assert [kind for _, _, kind in NETWORKS.values()] == MATRIX_KINDS
 
 
 @pytest.mark.parametrize("network", NETWORKS)

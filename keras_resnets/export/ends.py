@@ -98,9 +98,6 @@ def with_pixels(model, preprocessing, shape, dtype):
         preprocessing: a `Preprocessing`.
         shape: (height, width, channels) of the pictures.
         dtype: of the input: `"uint8"` or `"float32"`.
-
-    Raises:
-        InvalidArgument: something else than a `Preprocessing`, or than three channels.
     """
     image = keras.Input(shape, dtype=dtype, name=INPUT_NAME)
     x = image if dtype == "float32" else keras.ops.cast(image, "float32")

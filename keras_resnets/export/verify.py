@@ -9,7 +9,6 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import passport
-from keras_resnets.export import pipeline
 from keras_resnets.export.runners import open_runner
 from keras_resnets.export.runners.tflite_file import tensors
 
@@ -78,9 +77,9 @@ def verify(
     for pictures in batches:
         for side in (0, 1):
             given = preprocessing.pixels(pictures) if pixels[side] else pictures
-            outputs[side].append(pipeline.run_in_batches(runners[side], given))
+            outputs[side].append(runners[side](given))
             if with_logits:
-                logits[side].append(pipeline.run_in_batches(tapped[side], given))
+                logits[side].append(tapped[side](given))
         done += len(pictures)
         if progress:
             progress(done)

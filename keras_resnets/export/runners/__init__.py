@@ -1,11 +1,11 @@
 """Runs exported files in their own runtimes.
 
-Every runner takes float32 pictures (count, height, width, channels), whatever type its
-file takes, and returns float32 outputs: an array, or a dict where there are several. It
-has `input_shape` as (batch, height, width, channels), None for a batch that is open,
-`has_logits` (whether it puts out what the final softmax gets; asked for by
-`logits=True`), `takes_pixels` (whether the pictures are uint8 pixel values) and
-`latency`.
+Every runner takes any number of float32 pictures (count, height, width, channels),
+whatever type and batch its file takes, and returns float32 outputs: an array, or a dict
+where there are several. It has `input_shape` as (batch, height, width, channels), None
+for a batch that is open, `has_logits` (whether it puts out what the final softmax gets;
+asked for by `logits=True`), `takes_pixels` (whether the pictures are uint8 pixel values)
+and `latency`.
 """
 
 import pathlib

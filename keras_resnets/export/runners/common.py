@@ -22,23 +22,27 @@ def median_seconds(call, runs=10, warmup=2, limit=5.0):
 
 
 def in_batches(run, images, size):
-    """Runs `images` a batch at a time.
+    """Runs `images` a batch at a time; the last is filled up with the first picture.
 
     Args:
         run: function of a batch that returns its outputs by name.
-        images: array (count, ...).
+        images: array (count, ...), at least one.
         size: of a batch; None for all at once.
 
     Returns:
         float32: the one output as an array, several as a dict.
     """
-    size = size or len(images)
-    found = [run(images[start : start + size]) for start in range(0, len(images), size)]
-    joined = {
-        name: np.concatenate([outputs[name] for outputs in found]).astype("float32")
-        for name in found[0]
-    }
-    return single(joined)
+    count, size = len(images), size or len(images)
+    missing = -count % size
+    if missing:
+        images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
+    found = [run(images[start : start + size]) for start in range(0, count, size)]
+    return single(
+        {
+            name: np.concatenate([out[name] for out in found])[:count].astype("float32")
+            for name in found[0]
+        }
+    )
 
 
 def single(outputs):
