@@ -49,11 +49,6 @@ def check_variant(name, folder):
     assert report.size < 4.1 * model.count_params() + 1000 * len(model.layers)
 
 
-@pytest.mark.parametrize("name", ["resnet18d", "resnext50_2x40d", "darknet19"])
-def test_named_variants(name, tmp_path):
-    check_variant(name, tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", keras_resnets.list_models())
 def test_every_variant(name, tmp_path):
