@@ -7,9 +7,8 @@ import pathlib
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.labels import indices
-from keras_resnets.pictures import SUFFIXES
-from keras_resnets.pictures import list_pictures
+from keras_resnets.labelled import labelled_files
+from keras_resnets.labelled import read_npz
 from keras_resnets.pictures import load_picture
 
 
@@ -57,23 +56,7 @@ def open_data(path, preprocessing, count=None, names=()):
         raise InvalidArgument(
             f"data must be an .npz file or a folder with a sub-folder a class; got {path}"
         )
-    try:
-        with np.load(path) as file:
-            pictures, labels = file["x_test"], np.ravel(file["y_test"])
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        raise InvalidArgument(
-            f"{path} must hold arrays x_test and y_test: {error}"
-        ) from None
-    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8:
-        raise InvalidArgument(
-            "x_test must be uint8 of shape (count, height, width, 3); got "
-            f"{pictures.dtype} {pictures.shape}"
-        )
-    if len(labels) != len(pictures) or not len(labels) or labels.dtype.kind not in "iu":
-        raise InvalidArgument(
-            f"y_test must be one integer a picture; got {labels.dtype} of "
-            f"{len(labels)} for {len(pictures)} pictures"
-        )
+    pictures, labels = read_npz(path, "test")
     pictures, labels = pictures[:count], labels[:count]
 
     def batches(size):
@@ -92,19 +75,7 @@ def _prepared(pictures, preprocessing):
 
 
 def _open_folder(folder, preprocessing, count, names):
-    classes = indices(
-        [entry.name for entry in folder.iterdir() if entry.is_dir()], names
-    )
-    found = [
-        (path, classes[name])
-        for name in sorted(classes)
-        for path in list_pictures(folder / name)
-    ][:count]
-    if not found:
-        raise InvalidArgument(
-            f"{folder} must hold a sub-folder a class with pictures "
-            f"({', '.join(SUFFIXES)}); found {len(classes)} sub-folders"
-        )
+    found = labelled_files(folder, names)[:count]
 
     def batches(size):
         for start in range(0, len(found), size):

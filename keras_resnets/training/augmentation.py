@@ -1,0 +1,250 @@
+"""What training does to its pictures, as data; the random numbers that decide it."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+
+CROPS = ("centre", "pad", "inception")
+# Which of a picture's random numbers in [0, 1) decides what. Appended to, never
+# rearranged: a run that goes on must draw what it would have drawn.
+_AREA, _ASPECT, _CORNER = slice(0, 10), slice(10, 20), slice(20, 22)
+_FLIP, _JITTER, _ORDER = 22, slice(23, 27), slice(27, 31)
+_LIGHTING, _OPERATIONS = slice(31, 35), 35
+NUMBERS = 36
+# Principal components of ImageNet's RGB values in [0, 1]: standard deviations, and
+# directions in rows of red, green, blue; as fb.resnet.torch publishes them.
+_DEVIATIONS = np.array([0.2175, 0.0188, 0.0045])
+_DIRECTIONS = np.array(
+    [
+        [-0.5675, 0.7192, 0.4009],
+        [-0.5808, -0.0045, -0.8140],
+        [-0.5836, -0.6948, 0.4203],
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How training changes its pictures, each time anew.
+
+    Attributes:
+        crop: `"centre"` takes the part that evaluation sees; `"pad"` adds `padding`
+            pixels of the mean colour (zero, once normalized) on every side and takes a
+            random part of the input's size (He 2015, section 4.2, for CIFAR);
+            `"inception"` takes a random part of random `area` and `aspect` and resizes
+            it (Szegedy 2015, section 6, as fb.resnet.torch and torchvision do it: ten
+            tries, then the largest centre whose aspect is allowed).
+        padding: pixels that `"pad"` adds on each side, >= 0; 4 in He 2015.
+        area: (least, most) share of the picture that `"inception"` keeps, in (0, 1];
+            the published 8 % to 100 %.
+        aspect: (least, most) width over height of that part; the published 3/4 to 4/3.
+        flip: mirror every other picture, by chance (Krizhevsky 2012, section 4.1).
+        jitter: ranges of brightness, contrast, saturation (>= 0) and hue (0 to 0.5),
+            applied in random order (Howard 2013; fb.resnet.torch). As in torchvision's
+            ColorJitter, 0.4 multiplies by 0.6 to 1.4, and hue turns by so large a
+            part of the circle.
+        lighting: standard deviation of AlexNet's noise along the principal components
+            of ImageNet's colours (Krizhevsky 2012, section 4.1, who uses 0.1).
+        rand_augment: (operations, magnitude from 0 to 10) of RandAugment (Cubuk 2020),
+            or None.
+        mixup: alpha of mixup (Zhang 2018): pictures and targets are mixed in pairs by
+            lambda ~ Beta(alpha, alpha); 0 for none.
+        cutmix: alpha of CutMix (Yun 2019), at most 1; 0 for none. With both, each batch
+            takes one or the other, by a fair coin, as timm does.
+        erase: probability that a random part is erased (Zhong 2020).
+
+    Raises:
+        InvalidArgument: a value outside these ranges.
+
+    Example:
+        >>> Augmentation(crop="pad", flip=True).padding
+        4
+    """
+
+    crop: str = "centre"
+    padding: int = 4
+    area: tuple = (0.08, 1.0)
+    aspect: tuple = (3 / 4, 4 / 3)
+    flip: bool = False
+    jitter: tuple = (0.0, 0.0, 0.0, 0.0)
+    lighting: float = 0.0
+    rand_augment: tuple | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self):
+        check_choice("crop", self.crop, CROPS)
+        for name in ("area", "aspect", "jitter", "rand_augment"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        if self.padding != 0:
+            check_positive_int("padding", self.padding)
+        if not isinstance(self.flip, bool):
+            raise InvalidArgument(f"flip must be True or False; got {self.flip!r}")
+        _check_interval("area", self.area, 1.0)
+        _check_interval("aspect", self.aspect, 100.0)
+        self._check_strengths()
+
+    def _check_strengths(self):
+        _check_tuple("jitter", self.jitter, 4)
+        for name, value, most in zip(
+            ("brightness", "contrast", "saturation", "hue"),
+            self.jitter,
+            (10.0, 10.0, 10.0, 0.5),
+            strict=True,
+        ):
+            check_range(f"jitter's {name}", value, 0.0, most)
+        check_range("lighting", self.lighting, 0.0, 10.0)
+        check_range("mixup", self.mixup, 0.0, 100.0)
+        check_range("cutmix", self.cutmix, 0.0, 1.0)
+        check_range("erase", self.erase, 0.0, 1.0)
+        if self.rand_augment is not None:
+            _check_tuple("rand_augment", self.rand_augment, 2)
+            operations, magnitude = self.rand_augment
+            check_positive_int("rand_augment's operations", operations)
+            check_range("rand_augment's magnitude", magnitude, 0.0, 10.0)
+
+    @property
+    def mixes(self):
+        """Whether targets are mixed as well."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    def plan(self, numbers, sizes, target):
+        """What happens to each picture of a batch.
+
+        Args:
+            numbers: float64 array (batch, `NUMBERS`) of uniform numbers in [0, 1).
+            sizes: int array (batch, 2) of heights and widths.
+            target: (height, width) of the network's input.
+
+        Returns:
+            A `Plan`.
+        """
+        inception = self.crop == "inception"
+        return Plan(
+            boxes=self._boxes(numbers, sizes) if inception else None,
+            shifts=self._shifts(numbers) if self.crop == "pad" else None,
+            flips=(numbers[:, _FLIP] < 0.5) & self.flip,
+            factors=self._factors(numbers) if any(self.jitter) else None,
+            order=np.argsort(numbers[:, _ORDER], axis=1, kind="stable"),
+            light=_light(numbers, self.lighting) if self.lighting else None,
+            seeds=(numbers[:, _OPERATIONS] * 2**31).astype("int32"),
+            target=tuple(target),
+        )
+
+    def _boxes(self, numbers, sizes):
+        """(top, left, height, width) of random parts, as torchvision draws them."""
+        height, width = (np.asarray(sizes, "int64")[:, side, None] for side in (0, 1))
+        low, high = self.area
+        area = height * width * (low + (high - low) * numbers[:, _AREA])
+        low, high = np.log(self.aspect)
+        aspect = np.exp(low + (high - low) * numbers[:, _ASPECT])
+        columns = np.rint(np.sqrt(area * aspect)).astype("int64")
+        rows = np.rint(np.sqrt(area / aspect)).astype("int64")
+        fits = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
+        first = np.argmax(fits, axis=1)[:, None]
+        size = [np.take_along_axis(side, first, axis=1) for side in (rows, columns)]
+        size = np.concatenate(size, axis=1)
+        space = np.asarray(sizes) - size
+        corner = np.floor(numbers[:, _CORNER] * (space + 1)).astype("int64")
+        found = np.concatenate([corner, size], axis=1)
+        return np.where(fits.any(axis=1, keepdims=True), found, self._centres(sizes))
+
+    def _centres(self, sizes):
+        """(top, left, height, width) of the largest centre with an allowed aspect."""
+        height, width = np.asarray(sizes, "int64").T
+        least, most = self.aspect
+        rows = np.minimum(height, np.rint(width / least).astype("int64"))
+        columns = np.minimum(width, np.rint(height * most).astype("int64"))
+        return np.stack(
+            [(height - rows) // 2, (width - columns) // 2, rows, columns], axis=1
+        )
+
+    def _shifts(self, numbers):
+        """(down, right) by which the picture is moved, within the padding."""
+        steps = 2 * self.padding + 1
+        return np.floor(numbers[:, _CORNER] * steps).astype("int64") - self.padding
+
+    def _factors(self, numbers):
+        ranges = np.array(self.jitter)
+        low = np.maximum(0.0, 1 - ranges)
+        low[3], high = -ranges[3], 1 + ranges
+        high[3] = ranges[3]
+        return (low + (high - low) * numbers[:, _JITTER]).astype("float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What happens to each picture of a batch; arrays with one row a picture.
+
+    Attributes:
+        boxes: int (batch, 4) top, left, height, width to cut out and resize, or None.
+        shifts: int (batch, 2) down and right, or None.
+        flips: bool (batch,).
+        factors: float32 (batch, 4) of brightness, contrast, saturation, hue, or None.
+        order: int (batch, 4), in which order those are applied.
+        light: float32 (batch, 3) added to RGB in [0, 255], or None.
+        seeds: int32 (batch,) of RandAugment's choices.
+        target: (height, width) of the network's input.
+    """
+
+    boxes: np.ndarray | None
+    shifts: np.ndarray | None
+    flips: np.ndarray
+    factors: np.ndarray | None
+    order: np.ndarray
+    light: np.ndarray | None
+    seeds: np.ndarray
+    target: tuple
+
+
+def _light(numbers, deviation):
+    """AlexNet's noise: along each component by a normal number times its deviation."""
+    first, second, third, fourth = numbers[:, _LIGHTING].T
+    radius = np.sqrt(-2 * np.log(1 - np.stack([first, first, third])))
+    angle = 2 * np.pi * np.stack([second, second, fourth])
+    angle[1] -= np.pi / 2
+    normal = (radius * np.cos(angle)).T
+    colours = (deviation * normal * _DEVIATIONS) @ _DIRECTIONS.T
+    return (255 * colours).astype("float32")
+
+
+def shift(pictures, shifts, fill):
+    """Pictures moved within a margin of one colour: the crop of padded pictures.
+
+    Args:
+        pictures: uint8 array (batch, height, width, 3).
+        shifts: int array (batch, 2), down and right.
+        fill: uint8 colour (3,) of the margin.
+    """
+    moved = np.empty_like(pictures)
+    moved[:] = fill
+    height, width = pictures.shape[1:3]
+    for index, (down, right) in enumerate(shifts.tolist()):
+        top, left = max(down, 0), max(right, 0)
+        bottom, end = height + min(down, 0), width + min(right, 0)
+        if top < bottom and left < end:
+            moved[index, top:bottom, left:end] = pictures[
+                index, top - down : bottom - down, left - right : end - right
+            ]
+    return moved
+
+
+def _check_tuple(argument, value, count):
+    if not isinstance(value, tuple) or len(value) != count:
+        raise InvalidArgument(f"{argument} must be {count} numbers; got {value!r}")
+
+
+def _check_interval(argument, value, most):
+    _check_tuple(argument, value, 2)
+    for number in value:
+        check_range(argument, number, 1e-6, most)
+    if value[0] > value[1]:
+        raise InvalidArgument(f"{argument} must be (least, most); got {value!r}")

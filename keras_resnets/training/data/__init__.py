@@ -1,0 +1,11 @@
+"""Labelled pictures for training: where they are, in which order, and how they change.
+
+`open_dataset` finds them, `batches` makes of one of their parts what `fit` takes.
+"""
+
+from keras_resnets.training.data.pipeline import batches
+from keras_resnets.training.data.sources import open_dataset
+from keras_resnets.training.data.split import Dataset
+from keras_resnets.training.data.split import Split
+
+__all__ = ["Dataset", "Split", "batches", "open_dataset"]

@@ -1,0 +1,90 @@
+"""Which pictures a step sees and which random numbers it gets: pure functions."""
+
+import functools
+
+import numpy as np
+
+# Streams of random numbers that must not meet.
+_SHUFFLE, _PICTURES, _BATCH = range(3)
+
+
+class Order:
+    """The pictures and random numbers of every step of every epoch.
+
+    All of it is a function of the seed, the epoch and the position within it: nothing
+    depends on what was drawn before, on threads or on a global seed, so that a run may
+    start anywhere.
+
+    Args:
+        count: pictures of an epoch.
+        batch_size: pictures of a step.
+        seed: whole number >= 0.
+        shuffled: each epoch in a new order, or always as the pictures stand.
+        whole: leave out the last step where it would be smaller.
+    """
+
+    def __init__(self, count, batch_size, seed, shuffled, whole):
+        self.count, self.batch_size = count, batch_size
+        self._seed, self._shuffled = seed, shuffled
+        self.steps = count // batch_size if whole else -(-count // batch_size)
+        # Kept: a step asks for the same permutation as the one before.
+        self._permutation = functools.lru_cache(2)(self._permutation_of)
+
+    def indices(self, epoch, step):
+        """Index of each picture of a step."""
+        start = step * self.batch_size
+        end = min(start + self.batch_size, self.count)
+        if not self._shuffled:
+            return np.arange(start, end)
+        return self._permutation(epoch)[start:end]
+
+    def _permutation_of(self, epoch):
+        raw = _generator(self._seed, epoch, _SHUFFLE).random_raw(self.count)
+        return np.argsort(raw, kind="stable")
+
+    def numbers(self, epoch, step, columns):
+        """float64 array (pictures of the step, columns), uniform in [0, 1).
+
+        A picture's row follows from its position in the epoch alone, whatever the
+        size of a batch.
+        """
+        start = step * self.batch_size
+        rows = min(self.batch_size, self.count - start)
+        # One step of Philox' counter makes four numbers.
+        padded = -(-columns // 4) * 4
+        generator = _generator(self._seed, epoch, _PICTURES)
+        generator.advance(start * padded // 4)
+        drawn = np.random.Generator(generator).random((rows, padded))
+        return drawn[:, :columns]
+
+    def batch_seed(self, epoch, step):
+        """int in [0, 2**31) for what is drawn for a step as a whole."""
+        generator = _generator(self._seed, epoch, _BATCH)
+        generator.advance(step)
+        return int(generator.random_raw() >> 33)
+
+
+def _generator(*words):
+    key = np.random.SeedSequence(words).generate_state(2, np.uint64)
+    return np.random.Philox(key=key)
+
+
+def held_out(labels, share, seed):
+    """Which pictures are held out for validation: the same share of every class.
+
+    Args:
+        labels: int array (count,).
+        share: of each class, in [0, 1); rounded, but at least one picture of a class
+            of two or more.
+        seed: of the choice.
+
+    Returns:
+        bool array (count,).
+    """
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        raw = _generator(seed, int(label), _SHUFFLE).random_raw(len(members))
+        chosen[members[np.argsort(raw, kind="stable")[:count]]] = True
+    return chosen

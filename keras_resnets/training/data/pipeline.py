@@ -1,0 +1,111 @@
+"""What `fit` and `evaluate` take: batches that are a pure function of the step."""
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+from keras_resnets.training.augmentation import Augmentation
+from keras_resnets.training.data.epochs import Ahead
+from keras_resnets.training.data.epochs import Epochs
+from keras_resnets.training.data.loading import Loader
+from keras_resnets.training.data.order import Order
+from keras_resnets.training.data.split import check_labels
+
+
+def batches(
+    split,
+    preprocessing,
+    batch_size,
+    *,
+    augmentation=None,
+    classes,
+    seed=0,
+    epoch_of_first=0,
+    first_step=0,
+    training=True,
+    dtype="float32",
+    drop_remainder=True,
+    one_hot=True,
+    workers=2,
+):
+    """Batches of a `Split`, for `model.fit` and `model.evaluate`.
+
+    The pictures of a step, their order and every random number of their augmentation
+    are functions of the seed, the epoch, the step and the position in it: a run that
+    goes on at `epoch_of_first` and `first_step` sees what it would have seen.
+
+    One iteration goes through one epoch, the next one through the next epoch. Call
+    the result's `set_epoch(epoch)` at the beginning of every epoch (as in a callback's
+    `on_epoch_begin`) to name it; else an epoch follows when the last batch of the one
+    before has been taken, which does for `fit` unless an epoch has one step alone.
+    Keras' `fit` asks how many steps there are once a call: where `first_step` is not
+    0, fit the rest of that epoch in one call and the epochs after it in another.
+
+    Args:
+        split: a `Split`.
+        preprocessing: the network's `Preprocessing`.
+        batch_size: pictures of a step, >= 1.
+        augmentation: an `Augmentation`, applied in training only; None for none.
+        classes: how many the network has.
+        seed: of order and augmentation, a whole number >= 0.
+        epoch_of_first: the epoch to start in, counted from 0.
+        first_step: the step of that epoch to start at.
+        training: shuffle and augment; else the pictures come in their order, the
+            last and smaller batch as well.
+        dtype: of the pictures, `"float32"`, `"bfloat16"` or `"float16"`.
+        drop_remainder: leave out the last pictures of an epoch of training that fill
+            no batch.
+        one_hot: targets as float32 (batch, classes); else int64 (batch,), which mixup
+            and CutMix do not allow.
+        workers: threads that read and change pictures.
+
+    Returns:
+        With the TensorFlow backend a `tf.data.Dataset`, else a `keras.utils.PyDataset`
+        (pass `shuffle=False` to `fit`), of (pictures (batch, height, width, 3),
+        targets).
+
+    Raises:
+        InvalidArgument: an argument out of range, or labels that the network has no
+            class for.
+
+    Example:
+        >>> from keras_resnets.preprocessing import Preprocessing
+        >>> from keras_resnets.training.data.split import ArrayPictures, Split
+        >>> pictures = ArrayPictures(np.zeros((4, 8, 8, 3), "uint8"))
+        >>> split = Split(np.arange(4), pictures, np.arange(4))
+        >>> found = batches(split, Preprocessing("tf", (8, 8)), 2, classes=4)
+        >>> [tuple(x.shape) for x, y in found]
+        [(2, 8, 8, 3), (2, 8, 8, 3)]
+    """
+    augmentation = augmentation if training and augmentation else Augmentation()
+    _check(split, augmentation, batch_size, classes, one_hot, workers)
+    order = Order(split.count, batch_size, seed, training, training and drop_remainder)
+    if not order.steps:
+        raise InvalidArgument(
+            f"a batch of {batch_size} needs as many pictures; there are {split.count}"
+        )
+    if not 0 <= first_step < order.steps:
+        raise InvalidArgument(
+            f"first_step must lie in 0..{order.steps - 1}, the steps of an epoch; got "
+            f"{first_step}"
+        )
+    loader = Loader(split, preprocessing, augmentation, order, classes, dtype, one_hot)
+    epochs = Epochs(epoch_of_first, first_step, order.steps)
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from keras_resnets.training.data.tensorflow_path import dataset_of
+
+        return dataset_of(loader, epochs, workers)
+    from keras_resnets.training.data.keras_path import KerasBatches
+
+    return KerasBatches(Ahead(loader.batch, workers), epochs)
+
+
+def _check(split, augmentation, batch_size, classes, one_hot, workers):
+    check_positive_int("batch_size", batch_size)
+    check_positive_int("classes", classes)
+    check_positive_int("workers", workers)
+    check_labels(split.labels, classes, "the network")
+    if augmentation.mixes and not one_hot:
+        raise InvalidArgument("mixup and cutmix mix targets: they need one_hot=True")

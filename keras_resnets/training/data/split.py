@@ -1,0 +1,109 @@
+"""A data set: labelled pictures in parts, and what identifies them."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One part of a data set.
+
+    Attributes:
+        labels: int64 array (count,), the class of each picture.
+        pictures: where they are: `ArrayPictures` or `EncodedPictures`.
+        indices: int array (count,), which of those are the part's.
+        skipped: names of files that were left out because they are no whole pictures.
+    """
+
+    labels: np.ndarray
+    pictures: object
+    indices: np.ndarray
+    skipped: tuple = ()
+
+    @property
+    def count(self):
+        """How many pictures."""
+        return len(self.labels)
+
+    @property
+    def kind(self):
+        """`"arrays"`, `"files"` or `"records"`."""
+        return self.pictures.kind
+
+    def part(self, chosen):
+        """The `Split` of the pictures where the bool array `chosen` says so."""
+        return dataclasses.replace(
+            self, labels=self.labels[chosen], indices=self.indices[chosen]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Labelled pictures in parts.
+
+    Attributes:
+        name: of the source.
+        classes: (id, name) of each class.
+        train: the `Split` to train on.
+        validation: the `Split` that picks epochs and hyper-parameters, or None.
+        test: the `Split` to be read once, at the end, or None.
+        fingerprint: sha256 of what determines the pictures, labels and parts.
+    """
+
+    name: str
+    classes: tuple
+    train: Split
+    validation: Split | None
+    test: Split | None
+    fingerprint: str
+
+
+class ArrayPictures:
+    """Pictures in memory.
+
+    Args:
+        pixels: uint8 array (count, height, width, 3).
+    """
+
+    kind = "arrays"
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+
+    @property
+    def size(self):
+        """(height, width) of all."""
+        return self.pixels.shape[1:3]
+
+    def sizes(self, indices):
+        """int array (len(indices), 2) of heights and widths."""
+        return np.tile(self.size, (len(indices), 1))
+
+    def open(self, index):
+        """One picture, as a Pillow picture."""
+        from PIL import Image
+
+        return Image.fromarray(self.pixels[index])
+
+
+def check_labels(labels, classes, name):
+    """Raises `InvalidArgument` unless all labels lie in 0..classes - 1."""
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= classes:
+        raise InvalidArgument(
+            f"{name}: labels must lie in 0..{classes - 1}, the {classes} classes; got "
+            f"{least}..{most}"
+        )
+
+
+def check_classes(labels, name):
+    """Raises `InvalidArgument` where there is nothing to tell apart."""
+    found = np.unique(labels)
+    if len(found) < 2:
+        raise InvalidArgument(
+            f"{name} must hold pictures of two classes or more; all {len(labels)} are "
+            f"of class {found[0]}"
+        )
