@@ -86,7 +86,9 @@ def _train(arguments):
         from keras_resnets.training import devices
 
         network.find(arguments)
-        opened = data.open_dataset(arguments.data, arguments.validation, arguments.seed)
+        opened = data.open_dataset(
+            arguments.data, arguments.validation, arguments.seed, _names(arguments)
+        )
         precision = arguments.precision
         if precision == "auto":
             precision = devices.safe_precision()

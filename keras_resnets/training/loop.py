@@ -132,24 +132,24 @@ def run(job, folder, resume=False):
     progress, arrays = state.Progress(), None
     if resume and folder.state.exists():
         progress, arrays = state.read(folder.state)
+    if progress.epoch >= job.recipe.epochs:
+        _finish_again(job, arrays)
     for phase in phases(job.recipe):
-        if progress.epoch >= phase.last:
-            continue
-        trainer = _prepare(job, phase)
-        if arrays is not None:
-            same = progress.phase == phase.index
-            groups = ("model", "optimizer") if same else ("model",)
-            state.restore(arrays, job.model, trainer, groups)
-        progress.phase = phase.index
-        if progress.step:
-            _fit(job, folder, phase, trainer, progress, progress.epoch + 1, arrays)
-            arrays = _rewind(job, folder, trainer)
         if progress.epoch < phase.last:
-            _fit(job, folder, phase, trainer, progress, phase.last)
-        if phase.last < job.recipe.epochs:
-            arrays = _rewind(job, folder, trainer, ("model",))
-    if arrays is not None and progress.epoch >= job.recipe.epochs:
-        _finish_again(job, arrays, folder)
+            trainer = _prepare(job, phase)
+        while progress.epoch < phase.last:
+            if arrays is not None:
+                same = progress.phase == phase.index
+                groups = ("model", "optimizer") if same else ("model",)
+                state.restore(arrays, job.model, trainer, groups)
+            progress.phase = phase.index
+            # Keras counts the steps of the epochs of a call once: what is left of one
+            # is a call of its own.
+            last = progress.epoch + 1 if progress.step else phase.last
+            _fit(job, folder, phase, trainer, progress, last, arrays)
+            if progress.epoch < job.recipe.epochs:
+                # A call ends with the averages in the weights; the state has both.
+                _, arrays = state.read(folder.state)
     folder.write_weights("last", job.model, job.notes)
     return progress
 
@@ -191,7 +191,7 @@ def _set_trainable(model, phase):
             layer.trainable = not (norm and phase.recipe.freeze_bn)
 
 
-def _fit(job, folder, phase, trainer, progress, last, arrays=None):
+def _fit(job, folder, phase, trainer, progress, last, arrays):
     """Fits from where `progress` stands up to the epoch `last`."""
     epoch, step = progress.epoch, progress.step
     data = job.training_batches(epoch, step)
@@ -222,14 +222,7 @@ def _telling(data):
     return lambda epoch, logs=None: data.set_epoch(epoch)
 
 
-def _rewind(job, folder, trainer, groups=("model", "optimizer")):
-    """Takes back what `fit` does at its end: it puts the averages in the weights."""
-    _, arrays = state.read(folder.state)
-    state.restore(arrays, job.model, trainer, groups)
-    return arrays
-
-
-def _finish_again(job, arrays, folder):
+def _finish_again(job, arrays):
     """The end of a run that was stopped behind its last epoch."""
     trainer = _prepare(job, phases(job.recipe)[-1])
     state.restore(arrays, job.model, trainer, ("model", "optimizer"))

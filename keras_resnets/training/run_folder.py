@@ -15,7 +15,8 @@ from keras_resnets.weights import notes as weight_notes
 # What a run may not change when it goes on, for it would be another run.
 FIXED = (
     "model",
-    "axes",
+    "network",
+    "backend",
     "classes",
     "recipe",
     "data",
