@@ -24,15 +24,29 @@ def load_picture(path, preprocessing):
         InvalidArgument: a file that is missing or is no whole picture.
     """
     from PIL import Image
-    from PIL import ImageOps
 
     try:
         with Image.open(path) as picture:
-            return preprocessing(ImageOps.exif_transpose(picture))
+            return preprocessing(upright(picture))
     except FileNotFoundError:
         raise InvalidArgument(f"there is no picture {str(path)!r}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except unreadable() as error:
         raise InvalidArgument(f"{path} is no readable picture: {error}") from None
+
+
+def upright(picture):
+    """A Pillow picture, decoded and turned as its EXIF data say."""
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def unreadable():
+    """The errors that Pillow raises at files that are no whole pictures."""
+    from PIL import Image
+
+    return (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def list_pictures(folder):
@@ -90,7 +104,9 @@ def check_folder(folder):
 
 
 def as_rgb(picture):
-    """A Pillow picture of any mode as one of mode RGB."""
+    """A Pillow picture of any mode as one of mode RGB; that itself where it is one."""
+    if picture.mode == "RGB":
+        return picture
     if picture.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion would clip at 255.
         import numpy as np

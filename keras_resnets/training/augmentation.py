@@ -116,13 +116,12 @@ class Augmentation:
         """Whether targets are mixed as well."""
         return self.mixup > 0 or self.cutmix > 0
 
-    def plan(self, numbers, sizes, target):
+    def plan(self, numbers, sizes):
         """What happens to each picture of a batch.
 
         Args:
             numbers: float64 array (batch, `NUMBERS`) of uniform numbers in [0, 1).
             sizes: int array (batch, 2) of heights and widths.
-            target: (height, width) of the network's input.
 
         Returns:
             A `Plan`.
@@ -136,7 +135,6 @@ class Augmentation:
             order=np.argsort(numbers[:, _ORDER], axis=1, kind="stable"),
             light=_light(numbers, self.lighting) if self.lighting else None,
             seeds=(numbers[:, _OPERATIONS] * 2**31).astype("int32"),
-            target=tuple(target),
         )
 
     def _boxes(self, numbers, sizes):
@@ -192,7 +190,6 @@ class Plan:
         order: int (batch, 4), in which order those are applied.
         light: float32 (batch, 3) added to RGB in [0, 255], or None.
         seeds: int32 (batch,) of RandAugment's choices.
-        target: (height, width) of the network's input.
     """
 
     boxes: np.ndarray | None
@@ -202,7 +199,6 @@ class Plan:
     order: np.ndarray
     light: np.ndarray | None
     seeds: np.ndarray
-    target: tuple
 
 
 def _light(numbers, deviation):

@@ -1,6 +1,7 @@
 """Which epoch an iteration goes through, and batches made ahead of it."""
 
 import concurrent.futures
+import threading
 
 
 class Epochs:
@@ -50,21 +51,54 @@ class Ahead:
     """Batches made by threads, a few steps ahead of their being asked for.
 
     Args:
-        make: function of (epoch, step).
+        start: function of (epoch, step) that returns the work of a batch: functions
+            to be called in any order, and one to be called when they have returned,
+            whose value is the batch.
         workers: threads.
+        depth: how many batches are being made or wait.
     """
 
-    def __init__(self, make, workers):
-        self._make, self._depth = make, workers + 1
+    def __init__(self, start, workers, depth=3):
+        self._start, self._depth = start, depth
         self._pool = concurrent.futures.ThreadPoolExecutor(workers)
-        self._futures = {}
+        self._batches = {}
 
     def get(self, epoch, step, end):
-        """The batch of a step; those up to step `end` of the epoch are started."""
+        """The batch of a step; those after it are begun, up to step `end`."""
         wanted = [(epoch, s) for s in range(step, min(step + self._depth, end))]
-        for key in [key for key in self._futures if key not in wanted]:
-            self._futures.pop(key).cancel()
+        for key in [key for key in self._batches if key not in wanted]:
+            self._batches.pop(key).cancel()
         for key in wanted:
-            if key not in self._futures:
-                self._futures[key] = self._pool.submit(self._make, *key)
-        return self._futures.pop((epoch, step)).result()
+            if key not in self._batches:
+                self._batches[key] = _Work(self._pool, *self._start(*key))
+        return self._batches.pop((epoch, step)).result()
+
+
+class _Work:
+    """One batch: several threads share it, and the one that ends last finishes it."""
+
+    def __init__(self, pool, portions, finish):
+        self._left, self._finish = len(portions), finish
+        self._lock, self._batch = threading.Lock(), concurrent.futures.Future()
+        self._portions = [pool.submit(self._do, portion) for portion in portions]
+
+    def _do(self, portion):
+        try:
+            portion()
+            with self._lock:
+                self._left -= 1
+                last = not self._left
+            if last:
+                self._batch.set_result(self._finish())
+        # Handed on to whoever asks for the batch.
+        except Exception as error:
+            with self._lock:
+                if not self._batch.done():
+                    self._batch.set_exception(error)
+
+    def cancel(self):
+        for portion in self._portions:
+            portion.cancel()
+
+    def result(self):
+        return self._batch.result()

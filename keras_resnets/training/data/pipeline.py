@@ -75,7 +75,7 @@ def batches(
         >>> [tuple(x.shape) for x, y in found]
         [(2, 8, 8, 3), (2, 8, 8, 3)]
     """
-    augmentation = augmentation if training and augmentation else Augmentation()
+    augmentation = (augmentation or Augmentation()) if training else None
     _check(split, augmentation, batch_size, classes, one_hot, workers)
     order = Order(split.count, batch_size, seed, training, training and drop_remainder)
     if not order.steps:
@@ -97,7 +97,7 @@ def batches(
         return dataset_of(loader, epochs, workers)
     from keras_resnets.training.data.keras_path import KerasBatches
 
-    return KerasBatches(Ahead(loader.batch, workers), epochs)
+    return KerasBatches(Ahead(loader.start, workers), epochs)
 
 
 def _check(split, augmentation, batch_size, classes, one_hot, workers):
@@ -105,5 +105,5 @@ def _check(split, augmentation, batch_size, classes, one_hot, workers):
     check_positive_int("classes", classes)
     check_positive_int("workers", workers)
     check_labels(split.labels, classes, "the network")
-    if augmentation.mixes and not one_hot:
+    if augmentation and augmentation.mixes and not one_hot:
         raise InvalidArgument("mixup and cutmix mix targets: they need one_hot=True")

@@ -82,7 +82,7 @@ class ArrayPictures:
         """Int array (len(indices), 2) of heights and widths."""
         return np.tile(self.size, (len(indices), 1))
 
-    def open(self, index):
+    def open(self, index, draft=None):
         """One picture, as a Pillow picture."""
         from PIL import Image
 

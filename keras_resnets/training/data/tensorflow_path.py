@@ -13,7 +13,7 @@ def dataset_of(loader, epochs, workers):
     """
     import tensorflow as tf
 
-    ahead = Ahead(loader.batch, workers)
+    ahead = Ahead(loader.start, workers)
 
     def one_epoch():
         epoch, steps = epochs.begin()

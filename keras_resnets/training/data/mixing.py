@@ -1,0 +1,106 @@
+"""Keras' MixUp, CutMix and RandomErasing, with random numbers that a step decides."""
+
+import keras
+import numpy as np
+
+
+class StepSeed(keras.random.SeedGenerator):
+    """A seed generator without history: its n-th seed follows from `seed` and n.
+
+    Keras' own keeps its state in a variable, so that what it draws depends on all that
+    was drawn before.
+
+    Args:
+        seed: whole number in [0, 2**31).
+    """
+
+    def __init__(self, seed):
+        # Deliberately without the parent's: it would make that variable.
+        self._seed, self._drawn = seed, 0
+
+    def next(self, ordered=True):
+        self._drawn += 1
+        return keras.ops.convert_to_tensor(
+            np.array([self._seed, self._drawn], keras.backend.random_seed_dtype())
+        )
+
+
+class Mixer:
+    """Erases and mixes the pictures of a batch, and mixes its targets.
+
+    - Erasing is `keras.layers.RandomErasing`, which fills with 0, the mean colour. It
+      takes height and width as shares of the picture's whose squares are uniform in
+      [0.02, 0.33], where Zhong 2020 draws area and aspect.
+    - Mixup is `keras.layers.MixUp`: one lambda ~ Beta(alpha, alpha) a picture, y =
+      lambda y1 + (1 - lambda) y2 (Zhang 2018, equation 2).
+    - CutMix is `keras.layers.CutMix`, with `factor=(alpha, alpha)`, since a single
+      number would have Keras draw an alpha below it for every batch. Its box lies
+      whole in the picture, where Yun 2019 cuts off what hangs over; and its lambda is
+      the area before the box is rounded to pixels, so that lambda is taken from the
+      mask here: the share of the picture that stays, exactly.
+
+    Args:
+        augmentation: an `Augmentation`.
+    """
+
+    def __init__(self, augmentation):
+        layers = keras.layers
+        erase, self._both = augmentation.erase, False
+        mixup, cutmix = augmentation.mixup, augmentation.cutmix
+        self._erasing = self._mixup = self._cutmix = None
+        with keras.device("cpu"):
+            if erase:
+                self._erasing = layers.RandomErasing(
+                    factor=(erase, erase),
+                    fill_value=0.0,
+                    data_format="channels_last",
+                    dtype="float32",
+                )
+            if mixup:
+                self._mixup = layers.MixUp(
+                    mixup, data_format="channels_last", dtype="float32"
+                )
+            if cutmix:
+                self._cutmix = layers.CutMix(
+                    (cutmix, cutmix), data_format="channels_last", dtype="float32"
+                )
+
+    @property
+    def works(self):
+        """Whether there is anything to do."""
+        return any((self._erasing, self._mixup, self._cutmix))
+
+    def __call__(self, pictures, targets, seed):
+        """The pictures and targets of a batch, erased and mixed.
+
+        Args:
+            pictures: float32 array (batch, height, width, 3), normalized.
+            targets: array (batch, classes), or (batch,) where nothing is mixed.
+            seed: whole number in [0, 2**31) that decides all of it.
+        """
+        with keras.device("cpu"):
+            seeds, x = StepSeed(seed), keras.ops.convert_to_tensor(pictures)
+            if self._erasing:
+                change = self._erasing.get_random_transformation(x, seed=seeds)
+                x = self._erasing.transform_images(x, change)
+            layer = self._layer(seed)
+            if layer is not None:
+                y = keras.ops.convert_to_tensor(targets)
+                change = layer.get_random_transformation(x, seed=seeds)
+                if layer is self._cutmix:
+                    change["mix_weight"] = _kept(change["batch_masks"])
+                x = layer.transform_images(x, change)
+                targets = keras.ops.convert_to_numpy(layer.transform_labels(y, change))
+            return keras.ops.convert_to_numpy(x), targets
+
+    def _layer(self, seed):
+        if self._mixup and self._cutmix:
+            # Another bit than those that Keras' generators start from would be no
+            # fairer: they hash the seed.
+            return (self._mixup, self._cutmix)[seed & 1]
+        return self._mixup or self._cutmix
+
+
+def _kept(masks):
+    """The share of each picture that is outside of its mask."""
+    return 1 - keras.ops.mean(keras.ops.cast(masks[..., 0], "float32"), axis=(1, 2))

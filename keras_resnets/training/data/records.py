@@ -1,0 +1,213 @@
+"""TFRecord files of labelled pictures, found and read without TensorFlow.
+
+A file is read through once, to know where each picture lies; from then on any picture
+can be read by itself, so that an epoch is shuffled as a whole and a run can go on at
+any step. The pictures' own bytes are skipped over in that pass.
+"""
+
+import mmap
+import pathlib
+import re
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.progress import ProgressBar
+from keras_resnets.training.data.encoded import examine
+from keras_resnets.training.data.split import Split
+
+# The official files of ImageNet, and those of TensorFlow Datasets.
+IMAGENET = ("image/encoded", "image/class/label")
+PLAIN = ("image", "label")
+_SHARD = re.compile(r"(.+?)(\.tfrecord)?-\d{5}-of-\d{5}")
+_PARTS = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test",),
+}
+# A record's length and the checksum of that; the record; its checksum.
+_BEFORE, _AFTER = 12, 4
+
+
+def shards(folder):
+    """The TFRecord files of each part of a folder, sorted; {} where there are none."""
+    found = {}
+    for path in sorted(pathlib.Path(folder).iterdir()):
+        match = _SHARD.fullmatch(path.name)
+        if match and path.is_file():
+            words = re.split(r"[-_.]", match[1])
+            for part, names in _PARTS.items():
+                if words[-1] in names:
+                    found.setdefault(part, []).append(path)
+    return found
+
+
+def open_records(paths, keys=None, progress=True):
+    """A `Split` of TFRecord files.
+
+    Args:
+        paths: of the files, all in one folder.
+        keys: the features that hold the encoded picture and the class; None for
+            whichever of `IMAGENET` and `PLAIN` the first record has.
+        progress: show a bar on a terminal.
+
+    Returns:
+        (`Split`, keys); the labels are as they stand in the files.
+
+    Raises:
+        InvalidArgument: a file that breaks off or is none, records without these
+            features, or more than one broken picture in a hundred.
+    """
+    root, names, places, labels = str(paths[0].parent), [], [], []
+    bar = ProgressBar(len(paths) if progress else 0, "files")
+    for index, path in enumerate(paths):
+        for start, length, label, keys in _index(path, keys):
+            places.append((index, start, length))
+            labels.append(label)
+            names.append(f"{path.name} byte {start}")
+        if progress:
+            bar(index + 1)
+    bar.close()
+    if not places:
+        raise InvalidArgument(f"the TFRecord files in {root} hold no records")
+    files = [path.name for path in paths]
+    pictures, whole, broken = examine(
+        "records", root, files, np.array(places, "int64"), names
+    )
+    labels = np.array(labels, "int64")
+    return Split(labels, pictures, np.arange(len(labels)), broken).part(whole), keys
+
+
+def from_zero(splits, keys):
+    """Labels counted from 0.
+
+    The official files of ImageNet count from 1 and keep 0 for a background that no
+    picture shows. So `image/class/label` counts from 1 where no picture to train on
+    has label 0; other features count from 0.
+
+    Args:
+        splits: `Split` by part.
+        keys: the features that they were read from.
+    """
+    first = int(keys == IMAGENET and splits["train"].labels.min() >= 1)
+    return {
+        part: Split(
+            split.labels - first, split.pictures, split.indices, split.skipped
+        )
+        for part, split in splits.items()
+    }
+
+
+def _index(path, keys):
+    """(start, length, label, keys) of each picture of a file."""
+    if not path.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for start, end in _records(content, path):
+                try:
+                    features = dict(_features(content, start, end))
+                except (IndexError, ValueError):
+                    raise InvalidArgument(
+                        f"{path} is no TFRecord file of tf.train.Example: record at "
+                        f"byte {start}"
+                    ) from None
+                keys = keys or _keys(features, path)
+                yield (*_picture(content, features, keys, path), keys)
+
+
+def _records(content, path):
+    """(start, end) of each record."""
+    at = 0
+    while at < len(content):
+        length = int.from_bytes(content[at : at + 8], "little")
+        start, end = at + _BEFORE, at + _BEFORE + length
+        if end + _AFTER > len(content):
+            raise InvalidArgument(
+                f"{path} breaks off, or is no TFRecord file: its record at byte {at} "
+                f"ends at byte {end}, the file at {len(content)}"
+            )
+        yield start, end
+        at = end + _AFTER
+
+
+def _keys(features, path):
+    for keys in (IMAGENET, PLAIN):
+        if all(key in features for key in keys):
+            return keys
+    raise InvalidArgument(
+        f"records must hold {' and '.join(IMAGENET)}, or {' and '.join(PLAIN)}; "
+        f"{path} has {', '.join(sorted(features))}"
+    )
+
+
+def _picture(content, features, keys, path):
+    """(start, length, label) from the places of a record's features."""
+    try:
+        image, label = (features[key] for key in keys)
+        start, end = _only(content, *image, number=1)
+        label_start, label_end = _only(content, *label, number=3)
+        return start, end - start, _integer(content, label_start, label_end)
+    except (KeyError, IndexError, ValueError):
+        raise InvalidArgument(
+            f"each record must hold one picture in {keys[0]} and one integer in "
+            f"{keys[1]}; one of {path} does not"
+        ) from None
+
+
+def _features(content, start, end):
+    """(name, (start, end) of its `Feature`) of a serialized tf.train.Example."""
+    for number, _, start, end in _fields(content, start, end):
+        if number == 1:
+            for _, _, first, last in _fields(content, start, end):
+                entry = {n: (s, e) for n, _, s, e in _fields(content, first, last)}
+                name_start, name_end = entry[1]
+                yield content[name_start:name_end].decode(), entry[2]
+
+
+def _only(content, start, end, number):
+    """(start, end) of the one value in a `Feature` of lists of one kind."""
+    ((kind, _, start, end),) = _fields(content, start, end)
+    ((_, _, start, end),) = _fields(content, start, end)
+    if kind != number:
+        raise ValueError(kind)
+    return start, end
+
+
+def _integer(content, start, end):
+    """The one integer in a field, packed or not."""
+    value, after = _varint(content, start)
+    if after != end:
+        raise ValueError(end)
+    return value if value < 2**63 else value - 2**64
+
+
+def _fields(content, at, end):
+    """(number, wire type, start, end) of each field of a protocol buffer message."""
+    while at < end:
+        tag, at = _varint(content, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == 2:
+            length, at = _varint(content, at)
+            stop = at + length
+        elif wire == 0:
+            stop = _varint(content, at)[1]
+        else:
+            stop = at + {1: 8, 5: 4}.get(wire, end)
+        if stop > end:
+            raise ValueError(stop)
+        yield number, wire, at, stop
+        at = stop
+
+
+def _varint(content, at):
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError(shift)

@@ -1,0 +1,66 @@
+"""Data sets of TensorFlow Datasets, whose files are read as TFRecords."""
+
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+
+_PARTS = ("train", "validation", "test")
+
+
+def prepared(name):
+    """The files of a data set, downloaded and prepared where they are not yet.
+
+    Args:
+        name: as TensorFlow Datasets calls it, such as `"imagenette/160px"`.
+
+    Returns:
+        (files by part, names of the features that hold picture and class, names of
+        the classes).
+
+    Raises:
+        InvalidArgument: TensorFlow Datasets is not installed or has no such data set,
+            or its examples are not one picture and one class each.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise InvalidArgument(
+            f"tfds:{name} needs TensorFlow Datasets: pip install tensorflow-datasets"
+        ) from None
+    try:
+        builder = tfds.builder(name)
+        builder.download_and_prepare()
+    # Its errors for a name, a download or an archive have no common parent.
+    except Exception as error:
+        raise InvalidArgument(
+            f"TensorFlow Datasets cannot open {name!r}: {first_line(error)}"
+        ) from None
+    info = builder.info
+    keys = info.supervised_keys
+    if not keys or not hasattr(info.features[keys[1]], "names"):
+        raise InvalidArgument(
+            f"tfds:{name} must have one picture and one class an example; it has "
+            f"{', '.join(sorted(info.features))}"
+        )
+    files = {part: _files(info.splits[part], name) for part in _parts(info)}
+    return files, tuple(keys[:2]), tuple(info.features[keys[1]].names)
+
+
+def _parts(info):
+    found = [part for part in _PARTS if part in info.splits]
+    if "train" not in found:
+        raise InvalidArgument(
+            f"tfds:{info.name} must have a split train; it has "
+            f"{', '.join(sorted(info.splits))}"
+        )
+    return found
+
+
+def _files(split, name):
+    paths = [pathlib.Path(path) for path in split.filepaths]
+    if any("tfrecord" not in path.name for path in paths):
+        raise InvalidArgument(
+            f"tfds:{name} must be prepared as TFRecord files; got {paths[0].name}"
+        )
+    return paths
