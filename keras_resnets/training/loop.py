@@ -12,6 +12,7 @@ from keras_resnets.training import devices
 from keras_resnets.training import state
 from keras_resnets.training.data import batches
 from keras_resnets.training.distilling import Distiller
+from keras_resnets.training.run_folder import without_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,8 +251,10 @@ def _cause(job, trainer, epoch, step):
 
 def accuracy(job, split):
     """Share of a `Split` whose likeliest class is the right one."""
-    right = 0
-    for pictures, targets in job.batches(split, training=False):
-        said = np.asarray(job.model.predict_on_batch(pictures)).argmax(axis=-1)
-        right += int((said == np.asarray(targets).argmax(axis=-1)).sum())
-    return right / split.count
+    judge = without_optimizer(job.model)
+    loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
+    judge.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
+    found = judge.evaluate(
+        job.batches(split, training=False), verbose=0, return_dict=True
+    )
+    return float(found["accuracy"])

@@ -111,7 +111,7 @@ class RunFolder:
             # Keras goes by the suffix.
             named = temporary.with_name(f"{temporary.name}.weights.h5")
             try:
-                model.save_weights(named)
+                without_optimizer(model).save_weights(named)
                 weight_notes.write(named, notes)
                 named.replace(temporary)
             finally:
@@ -148,6 +148,13 @@ class _Landing:
             f"{self._path} could not be written: {error.strerror or first_line(error)}; "
             "what stood there before still stands"
         )
+
+
+def without_optimizer(model):
+    """The same network as a model that was not compiled: its files hold no optimizer."""
+    import keras
+
+    return keras.Model(model.inputs, model.outputs, name=model.name)
 
 
 def _difference(known, given):

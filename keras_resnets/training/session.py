@@ -17,6 +17,7 @@ from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.recipes import get_recipe
 from keras_resnets.training.run_folder import RunFolder
+from keras_resnets.training.run_folder import without_optimizer
 from keras_resnets.version import __version__
 
 _LIBRARIES = ("keras", "numpy", "tensorflow", "jax", "torch")
@@ -213,7 +214,7 @@ def _figures(job, folder, progress):
         figures["best_epoch"] = best["epoch"]
         figures["best_val_accuracy"] = best["val_accuracy"]
         which = "best"
-        job.model.load_weights(folder.weights(which))
+        without_optimizer(job.model).load_weights(folder.weights(which))
     if job.data.test is not None:
         found = loop.accuracy(job, job.data.test)
         figures.update(test_accuracy=found, test_weights=which)

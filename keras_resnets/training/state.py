@@ -84,7 +84,8 @@ def save(path, model, trainer, progress):
 def _array(variable):
     from keras import ops
 
-    values = ops.convert_to_numpy(variable.value)
+    # As a tensor first: a variable that is mirrored on several devices is no array.
+    values = ops.convert_to_numpy(ops.convert_to_tensor(variable))
     # NumPy's files know no bfloat16.
     return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
