@@ -9,9 +9,11 @@ from keras_resnets.commands import export
 from keras_resnets.commands import inspect
 from keras_resnets.commands import predict
 from keras_resnets.commands import show
+from keras_resnets.commands import train
 from keras_resnets.commands import weights
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
 from keras_resnets.errors import WeightsError
 
 
@@ -45,7 +47,7 @@ def main(arguments=None, prog="keras-resnets"):
         # The reader (`| head`) has gone; Python must not try to flush to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ExportError, OSError) as error:
+    except (ExportError, TrainingError, OSError) as error:
         print(f"{prog}: failed: {error}", file=sys.stderr)
         return 1
     return 0
@@ -59,6 +61,6 @@ def entry_point():
 def _parser(prog):
     parser = _Parser(prog=prog, description="The ResNet family for Keras 3.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (show, weights, export, inspect, compare, predict):
+    for module in (show, weights, export, inspect, compare, predict, train):
         module.add_to(commands)
     return parser

@@ -15,6 +15,10 @@ class ExportError(RuntimeError):
     """An exported file that does not say what the model says."""
 
 
+class TrainingError(RuntimeError):
+    """A training that cannot go on."""
+
+
 def nearest(value, allowed, count=3):
     """The allowed names that look most like `value`, best first.
 

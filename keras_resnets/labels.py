@@ -44,6 +44,24 @@ def label_set(name):
     return tuple((row["wnid"], row["name"]) for row in rows)
 
 
+def count(labels):
+    """How many classes a label set has, by its name or as a sequence of names."""
+    return len(label_set(labels) if isinstance(labels, str) else labels)
+
+
+def name_of(classes):
+    """The name of the label set whose classes are `classes` in their order, or None.
+
+    Args:
+        classes: sequence of (id, name).
+    """
+    wanted = tuple(identity for identity, _ in classes)
+    for name in NAMES:
+        if tuple(identity for identity, _ in label_set(name)) == wanted:
+            return name
+    return None
+
+
 def decode_predictions(preds, top=5, labels=None):
     """The likeliest classes of each prediction, by name.
 
@@ -86,6 +104,9 @@ def class_names(classes, labels=None):
     Args:
         classes: how many.
         labels: as `decode_predictions` takes it; None: `("7", "class 7")`.
+
+    Raises:
+        InvalidArgument: labels of another number.
     """
     if labels is None:
         labels = [f"class {index}" for index in range(classes)]

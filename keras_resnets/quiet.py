@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import TrainingError
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def native_logs_hidden():
         failed = False
         try:
             yield
-        except (ExportError, ValueError, OSError):
+        except (ExportError, TrainingError, ValueError, OSError):
             raise
         except BaseException:
             failed = True

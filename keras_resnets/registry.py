@@ -337,6 +337,8 @@ def create_described(model_name, weights, axes, kernel_initializer=None, **optio
     source = open_source(weights, canonical_name(model_name))
     if source is not None:
         architecture = _as_trained(architecture, axes, source)
+        if options.get("classes") is None and isinstance(source.labels, tuple):
+            options["classes"] = len(source.labels)
     model = builder.build(
         architecture,
         default_name=canonical_name(model_name),
@@ -368,7 +370,7 @@ def _describe(model, architecture, source, own_classes, data_format):
     model.architecture = architecture
     model.weights_origin = source.origin if source else None
     known = own_classes and source.labels
-    fits = known and len(labels.label_set(known)) == model.output_shape[-1]
+    fits = known and labels.count(known) == model.output_shape[-1]
     model.labels = known if fits else None
 
 

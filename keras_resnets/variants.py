@@ -112,17 +112,21 @@ def wrn(depth, widen_factor, **axes):
     )
 
 
-def cifar_resnext(depth, cardinality, base_width):
+def cifar_resnext(depth, cardinality, base_width, width=64):
     """CIFAR ResNeXt: three stages of (depth-2)/9 bottlenecks at 64, 128, 256 filters."""
     return cifar_resnet(
         depth,
         "bottleneck",
         family="cifar_resnext",
-        filters=(64, 128, 256),
-        stem_filters=64,
         cardinality=cardinality,
         base_width=base_width,
+        **first_width(width),
     )
+
+
+def first_width(width):
+    """Filters of a CIFAR network's three stages and its stem."""
+    return {"filters": (width, 2 * width, 4 * width), "stem_filters": width}
 
 
 def bag_of_tricks(depth, letter, make=resnet, **axes):
@@ -292,4 +296,32 @@ VARIANTS = {
     "resnext29_8x64d": cifar_resnext(29, 8, 64),
     "resnext29_16x64d": cifar_resnext(29, 16, 64),
     "resnext29_32x4d": cifar_resnext(29, 32, 4),
+    # Small members for CIFAR-10 by the rules of their families, trained by this
+    # project: `_wN` has N filters in the first stage.
+    "resnet29_w12": cifar_resnet(29, "bottleneck", **first_width(12)),
+    "resnet14v2": cifar_resnet_v2(14),
+    "wrn_10_3_w8": wrn(10, 3, **first_width(8)),
+    "resnext20_4x16d_w16": cifar_resnext(20, 4, 16, 16),
+    "resnet14d": cifar_resnet(14, family="resnet_d", shortcut_type="avg_projection"),
+    "darknet15": darknet(
+        (1, 2, 2),
+        filters=(48, 96, 192),
+        strides=(2, 2, 2),
+        stem_filters=24,
+        block="darknet",
+        transition="conv",
+        activation_order="relu_before_add",
+        input_size=32,
+        classes=10,
+        preprocessing="cifar",
+    ),
+    "drn_a_14": cifar_resnet(
+        14,
+        family="drn",
+        shortcut_type="projection",
+        strides=(1, 2, 1),
+        dilations=(1, 1, 2),
+        first_dilations=(1, 1, 1),
+        **first_width(12),
+    ),
 }

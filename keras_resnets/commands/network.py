@@ -35,27 +35,30 @@ def find(arguments):
     return architecture, size, classes
 
 
-def build(arguments, strict=False):
+def build(arguments, strict=False, axes=None, **options):
     """(model, its architecture, the opened weights) that the options ask for.
 
     Args:
         arguments: with `model`, `weights` and what `add_options` adds.
         strict: whether a new classifier or fitted channels are an error, not a note.
+        axes: of the architecture, where `--set` says nothing of them.
+        **options: of `create_model`.
     """
     import keras
 
     from keras_resnets import registry
 
-    _, size, classes = find(arguments)
+    _, size, _ = find(arguments)
     keras.utils.set_random_seed(getattr(arguments, "seed", 0))
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         found = registry.create_described(
             arguments.model,
             arguments.weights,
-            axes_of(arguments.set),
+            {**(axes or {}), **axes_of(arguments.set)},
             input_shape=(*size, 3),
-            classes=classes,
+            classes=arguments.classes,
+            **options,
         )
     for note in notes:
         if not issubclass(note.category, UserWarning):
@@ -78,13 +81,13 @@ def _size(text, default):
     return (sides[0], sides[-1])
 
 
-def axes_of(settings):
-    """The axes that `--set` names, by name."""
+def axes_of(settings, rule="--set takes AXIS=VALUE"):
+    """The values that an option such as `--set` gives, by name."""
     axes = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise InvalidArgument(f"--set takes AXIS=VALUE; got {setting!r}")
+            raise InvalidArgument(f"{rule}; got {setting!r}")
         try:
             axes[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

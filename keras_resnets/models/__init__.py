@@ -1,8 +1,10 @@
 """The public model functions, one module a family."""
 
 from keras_resnets.models.cifar_resnet import ResNet8
+from keras_resnets.models.cifar_resnet import ResNet14V2
 from keras_resnets.models.cifar_resnet import ResNet20
 from keras_resnets.models.cifar_resnet import ResNet20V2
+from keras_resnets.models.cifar_resnet import ResNet29_W12
 from keras_resnets.models.cifar_resnet import ResNet32
 from keras_resnets.models.cifar_resnet import ResNet44
 from keras_resnets.models.cifar_resnet import ResNet56
@@ -13,8 +15,10 @@ from keras_resnets.models.cifar_resnet import ResNet164
 from keras_resnets.models.cifar_resnet import ResNet164V2
 from keras_resnets.models.cifar_resnet import ResNet1001V2
 from keras_resnets.models.cifar_resnet import ResNet1202
+from keras_resnets.models.darknet import DarkNet15
 from keras_resnets.models.darknet import DarkNet19
 from keras_resnets.models.darknet import DarkNet53
+from keras_resnets.models.drn import DRN_A_14
 from keras_resnets.models.drn import DRN_A_18
 from keras_resnets.models.drn import DRN_A_34
 from keras_resnets.models.drn import DRN_A_50
@@ -41,6 +45,7 @@ from keras_resnets.models.resnet import ResNet101V1
 from keras_resnets.models.resnet import ResNet152
 from keras_resnets.models.resnet import ResNet152V1
 from keras_resnets.models.resnet import ResNet200
+from keras_resnets.models.resnet_d import ResNet14D
 from keras_resnets.models.resnet_d import ResNet18C
 from keras_resnets.models.resnet_d import ResNet18D
 from keras_resnets.models.resnet_d import ResNet34C
@@ -63,6 +68,7 @@ from keras_resnets.models.resnet_v2 import ResNet152V2
 from keras_resnets.models.resnet_v2 import ResNet152V2Keras
 from keras_resnets.models.resnet_v2 import ResNet200V2
 from keras_resnets.models.resnext import ResNet101_1x100d
+from keras_resnets.models.resnext import ResNeXt20_4x16d_W16
 from keras_resnets.models.resnext import ResNeXt29_8x64d
 from keras_resnets.models.resnext import ResNeXt29_16x64d
 from keras_resnets.models.resnext import ResNeXt29_32x4d
@@ -80,6 +86,7 @@ from keras_resnets.models.resnext import ResNeXt101_32x4d
 from keras_resnets.models.resnext import ResNeXt101_32x8d
 from keras_resnets.models.resnext import ResNeXt101_64x4d
 from keras_resnets.models.resnext import ResNeXt152_32x4d
+from keras_resnets.models.wide_resnet import WRN10_3_W8
 from keras_resnets.models.wide_resnet import WRN16_4
 from keras_resnets.models.wide_resnet import WRN16_8
 from keras_resnets.models.wide_resnet import WRN22_8

@@ -1,5 +1,6 @@
 """CIFAR ResNets of 2015 and 2016."""
 
+from keras_resnets.models.door import OURS
 from keras_resnets.models.door import door
 
 HE15 = """He et al. 2015, "Deep Residual Learning for Image Recognition"
@@ -86,4 +87,16 @@ ResNet1001V2 = door(
     "resnet1001v2",
     "Pre-activation ResNet-1001 for CIFAR: bottlenecks, stride in the first 1x1.",
     HE16,
+)
+ResNet14V2 = door(
+    "ResNet14V2",
+    "resnet14v2",
+    "Pre-activation ResNet-14 for CIFAR, option-A shortcuts.",
+    OURS,
+)
+ResNet29_W12 = door(
+    "ResNet29_W12",
+    "resnet29_w12",
+    "ResNet-29 for CIFAR: bottlenecks of 12, 24 and 48 filters, times 4.",
+    OURS,
 )

@@ -1,5 +1,6 @@
 """DarkNet classifiers."""
 
+from keras_resnets.models.door import OURS
 from keras_resnets.models.door import door
 
 DARKNET = """Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement"
@@ -17,4 +18,10 @@ DarkNet53 = door(
     "darknet53",
     "DarkNet-53: residual units of a 1x1 and a 3x3 convolution, linear shortcuts.",
     DARKNET,
+)
+DarkNet15 = door(
+    "DarkNet15",
+    "darknet15",
+    "DarkNet-15 for CIFAR: three stages of 1, 2 and 2 units.",
+    OURS,
 )

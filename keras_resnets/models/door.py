@@ -47,6 +47,10 @@ Example:
     (None, {classes})
 """
 
+# The reference of the small variants that are this project's own.
+OURS = """By the family's rules, sized for CIFAR-10 on a small machine;
+trained by this project (docs/training.md)."""
+
 
 class ModelFunction(typing.Protocol):
     """The call signature that all public model functions share."""

@@ -1,5 +1,6 @@
 """Dilated residual networks."""
 
+from keras_resnets.models.door import OURS
 from keras_resnets.models.door import door
 
 DRN = """Yu et al. 2017, "Dilated Residual Networks" (arXiv:1705.09914). Output
@@ -97,4 +98,10 @@ DRN_D_107 = door(
     "drn_d_107",
     "DRN-D-107: plain convolutions in the first and last two levels.",
     DRN,
+)
+DRN_A_14 = door(
+    "DRN_A_14",
+    "drn_a_14",
+    "DRN-A-14 for CIFAR: three stages of two units, the last dilated.",
+    OURS,
 )

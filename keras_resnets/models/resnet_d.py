@@ -1,5 +1,6 @@
 """Bag of Tricks C and D (B is `ResNet50`)."""
 
+from keras_resnets.models.door import OURS
 from keras_resnets.models.door import door
 
 C = """He et al. 2019, "Bag of Tricks for Image Classification with Convolutional Neural
@@ -53,4 +54,10 @@ ResNeXt50D_32x4d = door(
     "resnext50d_32x4d",
     "ResNeXt-50-D 32x4d: deep stem and average-pool shortcuts.",
     D,
+)
+ResNet14D = door(
+    "ResNet14D",
+    "resnet14d",
+    "ResNet-14-D for CIFAR: average-pool shortcuts, stem of one 3x3.",
+    OURS,
 )

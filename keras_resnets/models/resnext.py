@@ -1,5 +1,6 @@
 """ResNeXts, for ImageNet and CIFAR."""
 
+from keras_resnets.models.door import OURS
 from keras_resnets.models.door import door
 
 XIE = """Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural
@@ -113,4 +114,10 @@ ResNeXt29_32x4d = door(
     "resnext29_32x4d",
     "ResNeXt-29 32x4d for CIFAR.",
     XIE,
+)
+ResNeXt20_4x16d_W16 = door(
+    "ResNeXt20_4x16d_W16",
+    "resnext20_4x16d_w16",
+    "ResNeXt-20 4x16d for CIFAR: stages of 16, 32 and 64 filters, times 4.",
+    OURS,
 )

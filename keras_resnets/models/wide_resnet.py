@@ -1,5 +1,6 @@
 """Wide ResNets, for ImageNet (bottlenecks) and CIFAR (WRN-d-k)."""
 
+from keras_resnets.models.door import OURS
 from keras_resnets.models.door import door
 
 WRN = """Zagoruyko and Komodakis 2016, "Wide Residual Networks" (arXiv:1605.07146).
@@ -55,4 +56,10 @@ WRN40_10 = door(
     "wrn_40_10",
     "WRN-40-10 for CIFAR: 40 layers, 10 times as wide.",
     WRN,
+)
+WRN10_3_W8 = door(
+    "WRN10_3_W8",
+    "wrn_10_3_w8",
+    "WRN-10-3 for CIFAR on 8 filters instead of 16: stages of 24, 48, 96.",
+    OURS,
 )

@@ -52,7 +52,6 @@ def apply(source, text):
     """
     if text is None:
         return
-    from keras_resnets.labels import NAMES
     from keras_resnets.preprocessing import Preprocessing
 
     try:
@@ -63,10 +62,19 @@ def apply(source, text):
             for key, value in axes.items()
         }
         source.preprocessing = Preprocessing(**wanted)
-        check_choice("labels", notes["labels"], (None, *NAMES))
-        source.labels = notes["labels"]
+        source.labels = _labels(notes["labels"])
     except (ValueError, KeyError, TypeError, InvalidArgument) as error:
         raise WeightsError(f"{source.path}: its notes are damaged: {error}") from None
+
+
+def _labels(known):
+    """The name of a label set, or a name for each class."""
+    from keras_resnets.labels import NAMES
+
+    if isinstance(known, list) and all(isinstance(name, str) for name in known):
+        return tuple(known)
+    check_choice("labels", known, (None, *NAMES))
+    return known
 
 
 def read(path):

@@ -173,9 +173,7 @@ class Loader:
         top, left, rows, columns = box.tolist()
         full = source.sizes([index])[0].tolist()
         picture = pictures.as_rgb(
-            source.open(
-                index, (full[1] * width / columns, full[0] * height / rows)
-            )
+            source.open(index, (full[1] * width / columns, full[0] * height / rows))
         )
         down, right = picture.height / full[0], picture.width / full[1]
         return picture.resize(

@@ -58,7 +58,7 @@ class Order:
         return drawn[:, :columns]
 
     def batch_seed(self, epoch, step):
-        """int in [0, 2**31) for what is drawn for a step as a whole."""
+        """Int in [0, 2**31) for what is drawn for a step as a whole."""
         generator = _generator(self._seed, epoch, _BATCH)
         generator.advance(step)
         return int(generator.random_raw() >> 33)

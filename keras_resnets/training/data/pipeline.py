@@ -1,7 +1,5 @@
 """What `fit` and `evaluate` take: batches that are a pure function of the step."""
 
-import numpy as np
-
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.training.augmentation import Augmentation

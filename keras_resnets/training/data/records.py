@@ -91,9 +91,7 @@ def from_zero(splits, keys):
     """
     first = int(keys == IMAGENET and splits["train"].labels.min() >= 1)
     return {
-        part: Split(
-            split.labels - first, split.pictures, split.indices, split.skipped
-        )
+        part: Split(split.labels - first, split.pictures, split.indices, split.skipped)
         for part, split in splits.items()
     }
 

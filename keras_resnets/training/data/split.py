@@ -79,7 +79,7 @@ class ArrayPictures:
         return self.pixels.shape[1:3]
 
     def sizes(self, indices):
-        """int array (len(indices), 2) of heights and widths."""
+        """Int array (len(indices), 2) of heights and widths."""
         return np.tile(self.size, (len(indices), 1))
 
     def open(self, index, draft=None):

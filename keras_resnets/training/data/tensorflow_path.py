@@ -64,5 +64,5 @@ def _handed_over(dataset, epochs):
     dataset = dataset.map(hand_over).with_options(options)
     dataset.set_epoch = epochs.set_epoch
     # The first epoch may be shorter than those after it, which TensorFlow cannot say.
-    dataset.cardinality = lambda: len(epochs.steps())
+    dataset.cardinality = lambda: tf.constant(len(epochs.steps()), "int64")
     return dataset

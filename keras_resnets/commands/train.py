@@ -1,0 +1,209 @@
+"""`keras-resnets train`: pictures and a recipe to a trained network in a folder."""
+
+import contextlib
+import shlex
+import sys
+
+from keras_resnets.commands import network
+from keras_resnets.commands.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.quiet import native_logs_hidden
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser("train", help="train or fine-tune a network")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
+        "or cifar10, cifar100, mnist, fashion_mnist",
+    )
+    parser.add_argument("--recipe", required=True, help="a name; --recipe list tells")
+    parser.add_argument("--output", required=True, metavar="RUN", help="folder to make")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run there"
+    )
+    parser.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument(
+        "--batch-size", type=int, help="pictures a step, on all devices"
+    )
+    parser.add_argument(
+        "--validation", type=float, help="share of the training pictures to hold out"
+    )
+    parser.add_argument(
+        "--labels",
+        help="names of the classes in their order: cifar10, imagenet, or cat,dog,...",
+    )
+    parser.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change the recipe: --change mixup=0.2 --change learning_rate=0.05",
+    )
+    parser.add_argument("--precision", default="auto", help=", ".join(PRECISIONS))
+    parser.add_argument("--teacher", help="network to distil from")
+    parser.add_argument("--teacher-weights", help=network.WEIGHTS)
+    parser.add_argument("--devices", help="how many, such as 2, or all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same numbers in every run on the same machine; slower",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="that read pictures")
+    parser.add_argument(
+        "--save-seconds", type=float, default=300.0, help="between two states"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write its logs too")
+    parser.add_argument(
+        "--quiet", action="store_true", help="one line an epoch, no progress bar"
+    )
+    network.add_options(parser)
+    parser.set_defaults(run=_train)
+
+
+def _train(arguments):
+    from keras_resnets.training import recipes
+
+    if arguments.recipe == "list":
+        raise InvalidArgument(f"recipes are {', '.join(recipes.list_recipes())}")
+    recipe = _recipe(arguments)
+    check_choice("--precision", arguments.precision, PRECISIONS)
+    for name in ("batch_size", "workers"):
+        if getattr(arguments, name) is not None:
+            check_positive_int(f"--{name.replace('_', '-')}", getattr(arguments, name))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(native_logs_hidden())
+        from keras_resnets.training import data
+        from keras_resnets.training import devices
+
+        network.find(arguments)
+        opened = data.open_dataset(
+            arguments.data, arguments.validation, arguments.seed, _names(arguments)
+        )
+        precision = arguments.precision
+        if precision == "auto":
+            precision = devices.safe_precision()
+        stack.enter_context(devices.use(arguments.devices, arguments.deterministic))
+        model = _build(arguments, recipe, opened, precision)
+        _announce(arguments, model, opened, recipe, precision)
+        run = _run(arguments, model, opened, recipe)
+    _conclude(run)
+
+
+def _names(arguments):
+    """(id, name) of each class, or None for what the data say."""
+    from keras_resnets import labels
+
+    given = arguments.labels
+    if given is None:
+        return None
+    if given in labels.NAMES:
+        return labels.label_set(given)
+    names = given.split(",")
+    return labels.class_names(len(names), names)
+
+
+def _recipe(arguments):
+    from keras_resnets.training import recipes
+
+    changes = network.axes_of(arguments.change, "--change takes FIELD=VALUE")
+    if arguments.epochs is not None:
+        changes["epochs"] = arguments.epochs
+    return recipes.get_recipe(arguments.recipe, **changes)
+
+
+def _build(arguments, recipe, opened, precision):
+    """The network that is trained, with a class for each of the data's."""
+    classes = len(opened.classes)
+    if arguments.classes not in (None, classes):
+        raise InvalidArgument(
+            f"--classes must be the {classes} of {opened.name}, or be left out; got "
+            f"{arguments.classes}"
+        )
+    arguments.classes = classes
+    if arguments.input_size is None and recipe.input_size:
+        arguments.input_size = str(recipe.input_size)
+    model, _, _ = network.build(
+        arguments, axes=recipe.axes, classifier_activation=None, dtype=precision
+    )
+    return model
+
+
+def _teacher(arguments, classes):
+    if not arguments.teacher:
+        return None
+    from keras_resnets import registry
+
+    if not arguments.teacher_weights:
+        raise InvalidArgument("a teacher must be trained: give --teacher-weights")
+    return registry.create_model(
+        arguments.teacher,
+        weights=arguments.teacher_weights,
+        classes=classes,
+        classifier_activation=None,
+        name="teacher",
+    )
+
+
+def _announce(arguments, model, opened, recipe, precision):
+    held_out = opened.validation.count if opened.validation else 0
+    batch_size = arguments.batch_size or recipe.batch_size
+    say(
+        f"{model.name}: {model.count_params():,} parameters, {len(opened.classes)} "
+        f"classes, {precision}\n"
+        f"{opened.name}: {opened.train.count:,} pictures to train on, {held_out:,} held "
+        f"out\n"
+        f"{arguments.recipe}: {recipe.epochs} epochs of "
+        f"{opened.train.count // batch_size} steps of {batch_size}"
+    )
+    if opened.train.skipped:
+        say(
+            f"note: {len(opened.train.skipped)} files are no whole pictures and were "
+            f"left out: {', '.join(opened.train.skipped[:3])}"
+        )
+
+
+def _run(arguments, model, opened, recipe):
+    from keras_resnets.training.session import train
+
+    verbose = 2 if arguments.quiet or not sys.stdout.isatty() else 1
+    return train(
+        model,
+        opened,
+        recipe,
+        arguments.output,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        teacher=_teacher(arguments, len(opened.classes)),
+        resume=arguments.resume,
+        axes=network.axes_of(arguments.set),
+        workers=arguments.workers,
+        save_seconds=arguments.save_seconds,
+        tensorboard=arguments.tensorboard,
+        verbose=verbose,
+        command=shlex.join(["keras-resnets", *sys.argv[1:]]),
+    )
+
+
+def _conclude(run):
+    figures = run.figures
+    if "best_epoch" in figures:
+        say(
+            f"best validation accuracy {figures['best_val_accuracy']:.2%}, epoch "
+            f"{figures['best_epoch']}"
+        )
+    if "test_accuracy" in figures:
+        say(
+            f"test accuracy of the {figures['test_weights']} weights "
+            f"{figures['test_accuracy']:.2%}"
+        )
+    say(f"wrote {run.folder.path} in {figures['seconds']:,.0f} s")

@@ -1,0 +1,128 @@
+"""What happens at the steps and epochs of a training besides the training."""
+
+import contextlib
+import math
+import time
+
+import keras
+
+from keras_resnets.errors import TrainingError
+from keras_resnets.training import state
+
+
+class Keeper(keras.callbacks.Callback):
+    """Keeps the state, the best weights and the history in a run's folder.
+
+    Args:
+        folder: a `RunFolder`.
+        progress: the `state.Progress` that it updates.
+        model: the network inside what is fitted.
+        notes: what the files of weights say beside the values.
+        steps_per_epoch: of a whole epoch.
+        seconds: between two states within an epoch; every epoch ends with one.
+    """
+
+    def __init__(self, folder, progress, model, notes, steps_per_epoch, seconds):
+        super().__init__()
+        self._folder, self._progress, self._network = folder, progress, model
+        self._notes, self._steps, self._seconds = notes, steps_per_epoch, seconds
+        self._first = progress.step
+        self._saved = self._counted = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._progress.step = self._first + batch + 1
+        # The end of an epoch has validation still to come.
+        if self._progress.step < self._steps:
+            if time.monotonic() - self._saved >= self._seconds:
+                self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._count_time()
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, **figures, "learning_rate": rate}
+        row["seconds"] = round(self._progress.seconds, 1)
+        self._progress.history.append(row)
+        self._keep_best(figures.get("val_accuracy"))
+        self._progress.epoch, self._progress.step, self._first = epoch + 1, 0, 0
+        self._save()
+        self._folder.write_history(self._progress.history)
+
+    def _keep_best(self, accuracy):
+        if accuracy is None:
+            return
+        if self._progress.best is not None and accuracy <= self._progress.best:
+            return
+        self._progress.best = accuracy
+        with averaged(self.model):
+            self._folder.write_weights("best", self._network, self._notes)
+
+    def _save(self):
+        self._count_time()
+        state.save(self._folder.state, self._network, self.model, self._progress)
+        self._saved = time.monotonic()
+
+    def _count_time(self):
+        now = time.monotonic()
+        self._progress.seconds += now - self._counted
+        self._counted = now
+
+
+class GoOn(keras.callbacks.Callback):
+    """Gives the metrics of an interrupted epoch what they had counted.
+
+    Keras resets them where an epoch begins, just before it calls this.
+    """
+
+    def __init__(self, arrays, model):
+        super().__init__()
+        self._arrays, self._network = arrays, model
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._arrays is not None:
+            state.restore(self._arrays, self._network, self.model, ("metrics",))
+            self._arrays = None
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is no number, and says why.
+
+    Args:
+        progress: the `state.Progress` that a `Keeper` updates.
+        explain: function of (epoch, step) that returns the likely cause.
+    """
+
+    def __init__(self, progress, explain):
+        super().__init__()
+        self._progress, self._explain = progress, explain
+        self._first = progress.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if math.isfinite(float((logs or {}).get("loss", 0.0))):
+            return
+        epoch, step = self._progress.epoch, self._first + batch
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        raise TrainingError(
+            f"the loss is {logs['loss']} at step {step + 1} of epoch {epoch + 1}: "
+            f"{self._explain(epoch, step)}"
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._first = 0
+
+
+@contextlib.contextmanager
+def averaged(trainer):
+    """The moving average of the weights in their place, where there is one."""
+    inner = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)
+    if not inner.use_ema:
+        yield
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(trainer)
+    swap.on_test_begin()
+    try:
+        yield
+    finally:
+        swap.on_test_end()

@@ -1,0 +1,202 @@
+"""A `Recipe` as what `compile` takes: schedule, optimizer, loss and metrics of Keras."""
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule, times (step / steps) ** power before step `steps`.
+
+    Keras' `CosineDecay` warms up by itself, in a straight line; the others do not.
+
+    Args:
+        schedule: a `LearningRateSchedule`; it counts from step 0 too.
+        steps: length of the warm-up, >= 1.
+        power: 1 for a straight line, 4 for darknet's burn-in.
+
+    Example:
+        >>> after = keras.optimizers.schedules.PolynomialDecay(0.1, 1000, 0.1)
+        >>> float(Warmup(after, steps=10, power=1.0)(5))
+        0.05
+    """
+
+    def __init__(self, schedule, steps, power=1.0):
+        super().__init__()
+        self.schedule, self.steps, self.power = schedule, steps, power
+
+    def __call__(self, step):
+        done = keras.ops.cast(step, "float32") / self.steps
+        return self.schedule(step) * keras.ops.minimum(done, 1.0) ** self.power
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "steps": self.steps, "power": self.power}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config.pop("schedule"))
+        return cls(schedule, **config)
+
+
+def peak_rate(recipe, batch_size):
+    """The highest learning rate for `batch_size` pictures a step."""
+    share = batch_size / recipe.batch_size if recipe.linear_scaling else 1.0
+    return recipe.learning_rate * share
+
+
+def learning_rate(recipe, steps_per_epoch, batch_size, depth=None):
+    """The schedule of a recipe over steps.
+
+    Args:
+        recipe: a `Recipe`.
+        steps_per_epoch: >= 1.
+        batch_size: pictures a step, over all devices.
+        depth: layers with weights of the network, for `warmup_depth`; None: deep.
+
+    Returns:
+        A `keras.optimizers.schedules.LearningRateSchedule`.
+    """
+    schedules = keras.optimizers.schedules
+    peak = peak_rate(recipe, batch_size)
+    total = max(1, round(recipe.epochs * steps_per_epoch))
+    shallow = depth is not None and depth < recipe.warmup_depth
+    warm = 0 if shallow else round(recipe.warmup * steps_per_epoch)
+    if recipe.schedule == "cosine":
+        if not warm:
+            return schedules.CosineDecay(peak, total)
+        rest = max(1, total - warm)
+        return schedules.CosineDecay(0.0, rest, warmup_target=peak, warmup_steps=warm)
+    if recipe.schedule == "poly":
+        made = schedules.PolynomialDecay(peak, total, 0.0, recipe.power)
+    else:
+        bounds = [max(1, round(m * steps_per_epoch)) for m in recipe.milestones]
+        values = [peak * recipe.factor**n for n in range(len(bounds) + 1)]
+        if warm and recipe.warmup_rate is not None:
+            share = peak / recipe.learning_rate
+            bounds = [warm, *bounds]
+            values = [recipe.warmup_rate * share, *values]
+        # A boundary is the last step of its value; steps count from 0.
+        bounds = [bound - 1 for bound in bounds]
+        made = schedules.PiecewiseConstantDecay(bounds, values)
+    if warm and recipe.warmup_rate is None:
+        return Warmup(made, warm, recipe.warmup_power)
+    return made
+
+
+def optimizer(recipe, rate, variables, half=False):
+    """The recipe's optimizer.
+
+    The papers add L2 to the gradient, so that its decay passes through the momentum and
+    counts 1 / (1 - momentum) times; Keras' `weight_decay` of SGD does not, and gets
+    that many times more.
+
+    Args:
+        recipe: a `Recipe`.
+        rate: a learning rate, or a schedule.
+        variables: what is trained; those of fewer than two axes (BN, biases) decay
+            under `decay_all` alone.
+        half: float16 arithmetic: the loss is scaled.
+
+    Returns:
+        A `keras.optimizers.Optimizer`.
+    """
+    shared = {"learning_rate": rate}
+    if recipe.ema is not None:
+        shared.update(use_ema=True, ema_momentum=recipe.ema)
+    decay = recipe.weight_decay or None
+    if recipe.optimizer == "sgd":
+        made = keras.optimizers.SGD(
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=decay and decay / (1 - recipe.momentum),
+            **shared,
+        )
+    else:
+        kind = {"lamb": keras.optimizers.Lamb, "adamw": keras.optimizers.AdamW}
+        made = kind[recipe.optimizer](weight_decay=decay, **shared)
+    if decay and not recipe.decay_all:
+        vectors = [variable for variable in variables if len(variable.shape) < 2]
+        made.exclude_from_weight_decay(var_list=vectors)
+    return keras.optimizers.LossScaleOptimizer(made) if half else made
+
+
+def loss(recipe, logits):
+    """The recipe's loss of one-hot targets; `logits`: whether the model puts out those."""
+    options = {"from_logits": logits, "label_smoothing": recipe.label_smoothing}
+    if recipe.loss == "binary":
+        return keras.losses.BinaryCrossentropy(**options)
+    return keras.losses.CategoricalCrossentropy(**options)
+
+
+def metrics(classes):
+    """Accuracy, and among five where there are more than ten classes."""
+    found = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    if classes > 10:
+        found.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
+    return found
+
+
+def puts_out_logits(model):
+    """Whether the last layer of a classifier has no softmax or sigmoid.
+
+    Raises:
+        InvalidArgument: a model without a classifier.
+    """
+    shape = model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise InvalidArgument(
+            "training needs a classifier with outputs (batch, classes); "
+            f"{model.name} puts out {shape}"
+        )
+    last = model.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return False
+    activation = getattr(last, "activation", None)
+    name = getattr(activation, "__name__", "linear")
+    return name not in ("softmax", "sigmoid")
+
+
+def is_half(model):
+    """Whether a layer of `model` computes in float16."""
+    return any(layer.compute_dtype == "float16" for layer in model.layers)
+
+
+def depth_of(model):
+    """Layers with kernels but for projections, as the papers count."""
+    return sum(
+        isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
+        and "shortcut" not in layer.name
+        for layer in model.layers
+    )
+
+
+def options(recipe, model, steps_per_epoch, batch_size=None):
+    """What `model.compile` takes to train by `recipe`.
+
+    Args:
+        recipe: a `Recipe`.
+        model: a classifier with outputs (batch, classes), probabilities or logits.
+        steps_per_epoch: optimizer steps an epoch, >= 1.
+        batch_size: pictures a step, over all devices; None: the recipe's.
+
+    Returns:
+        A dict with `optimizer`, `loss` and `metrics`.
+
+    Example:
+        >>> import keras_resnets
+        >>> from keras_resnets.training import get_recipe
+        >>> model = keras_resnets.create_model("resnet20")
+        >>> model.compile(**options(get_recipe("he2015_cifar"), model, 390))
+        >>> float(model.optimizer.learning_rate)
+        0.10000000149011612
+    """
+    batch_size = batch_size or recipe.batch_size
+    rate = learning_rate(recipe, steps_per_epoch, batch_size, depth_of(model))
+    variables = model.trainable_variables
+    return {
+        "optimizer": optimizer(recipe, rate, variables, is_half(model)),
+        "loss": loss(recipe, puts_out_logits(model)),
+        "metrics": metrics(model.output_shape[-1]),
+    }

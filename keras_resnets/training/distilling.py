@@ -1,0 +1,80 @@
+"""Distillation: a student that also learns what a teacher answers."""
+
+import keras
+from keras import ops
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_range
+from keras_resnets.training.compiling import puts_out_logits
+
+
+class Distiller(keras.Model):
+    """A student to `compile` and `fit` whose loss includes a teacher's answers.
+
+    To the loss of the labels comes weight * T**2 times the cross-entropy between
+    softmax(teacher / T) and softmax(student / T) of the same pictures (Hinton 2015,
+    arXiv:1503.02531; He 2019, arXiv:1812.01187, section 5.3, with T = 20, weight 1).
+    Validation counts the labels alone. The layers are the student's own: once it is
+    fitted, `student` is trained.
+
+    Args:
+        student: a classifier that puts out logits (batch, classes).
+        teacher: one with as many classes, of logits or probabilities; it stays as it is.
+        temperature: T, above 0.
+        weight: of the teacher's part, >= 0.
+
+    Raises:
+        InvalidArgument: other numbers of classes, or a student with a softmax.
+
+    Example:
+        >>> import keras_resnets
+        >>> student = keras_resnets.create_model("resnet20", classifier_activation=None)
+        >>> teacher = keras_resnets.create_model("resnet56")
+        >>> Distiller(student, teacher, temperature=4.0).student is student
+        True
+    """
+
+    def __init__(self, student, teacher, temperature=20.0, weight=1.0):
+        super().__init__(name=student.name)
+        check_range("temperature", temperature, 1e-6, float("inf"))
+        check_range("weight", weight, 0, float("inf"))
+        if not puts_out_logits(student):
+            raise InvalidArgument(
+                "a student puts out logits: build it with classifier_activation=None"
+            )
+        if student.output_shape != teacher.output_shape:
+            raise InvalidArgument(
+                "teacher and student must have as many classes; got "
+                f"{teacher.output_shape[-1]} and {student.output_shape[-1]}"
+            )
+        self.teacher_puts_out_logits = puts_out_logits(teacher)
+        teacher.trainable = False
+        self.student, self.teacher = student, teacher
+        self.temperature, self.weight = temperature, weight
+
+    def call(self, inputs, training=None):
+        return self.student(inputs, training=training)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        found = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training or not self.weight:
+            return found
+        answers = self.teacher(x, training=False)
+        return found + self.weight * self.soft_loss(answers, y_pred)
+
+    def soft_loss(self, answers, logits):
+        """T**2 times the mean cross-entropy of what both say at temperature T.
+
+        Args:
+            answers: the teacher's outputs (batch, classes).
+            logits: the student's.
+        """
+        answers, logits = ops.cast(answers, "float32"), ops.cast(logits, "float32")
+        if not self.teacher_puts_out_logits:
+            # Logits but for a number a picture, which a softmax does not see.
+            answers = ops.log(ops.maximum(answers, 1e-30))
+        targets = ops.softmax(answers / self.temperature)
+        said = ops.log_softmax(logits / self.temperature)
+        return -(self.temperature**2) * ops.mean(ops.sum(targets * said, axis=-1))

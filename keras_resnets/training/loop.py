@@ -1,0 +1,260 @@
+"""Recipe, data and model through `compile` and `fit`, and on where they were stopped."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.training import callbacks
+from keras_resnets.training import compiling
+from keras_resnets.training import devices
+from keras_resnets.training import state
+from keras_resnets.training.data import batches
+from keras_resnets.training.distilling import Distiller
+from keras_resnets.training.run_folder import without_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is trained, on what, and how.
+
+    Attributes:
+        model: a classifier with outputs (batch, classes), of logits or probabilities.
+        data: a `data.Dataset`.
+        recipe: a `Recipe`.
+        preprocessing: a `Preprocessing` of the size that it trains at.
+        batch_size: pictures a step, over all devices.
+        seed: of order, augmentation and dropout.
+        teacher: a trained classifier to distil from, or None.
+        notes: what the files of weights say beside the values; see `weights.notes`.
+        workers: threads that read and change pictures.
+        save_seconds: between two states within an epoch.
+        tensorboard: whether to write logs for it.
+        verbose: of `fit`.
+    """
+
+    model: keras.Model
+    data: object
+    recipe: object
+    preprocessing: object
+    batch_size: int
+    seed: int = 0
+    teacher: keras.Model | None = None
+    notes: dict | None = None
+    workers: int = 2
+    save_seconds: float = 300.0
+    tensorboard: bool = False
+    verbose: int | str = "auto"
+
+    @property
+    def classes(self):
+        return self.model.output_shape[-1]
+
+    @property
+    def steps_per_epoch(self):
+        return self.data.train.count // self.batch_size
+
+    def training_batches(self, epoch, step=0):
+        """What `fit` takes from a step of an epoch on."""
+        return self.batches(
+            self.data.train,
+            augmentation=self.recipe.augmentation,
+            seed=self.seed,
+            epoch_of_first=epoch,
+            first_step=step,
+        )
+
+    def validation_batches(self):
+        """What `fit` validates with; None where nothing was held out."""
+        held_out = self.data.validation
+        return held_out and self.batches(held_out, training=False)
+
+    def batches(self, split, **options):
+        return batches(
+            split,
+            self.preprocessing,
+            self.batch_size,
+            classes=self.classes,
+            workers=self.workers,
+            **options,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Epochs `first` to `last` - 1, which share an optimizer with a schedule of its own."""
+
+    index: int
+    first: int
+    last: int
+    recipe: object
+    frozen: bool
+
+
+def phases(recipe):
+    """The `Phase`s of a recipe: one, or two where the body is frozen at first."""
+    frozen, epochs = recipe.frozen_epochs, recipe.epochs
+    if not frozen:
+        return [Phase(0, 0, epochs, recipe, False)]
+    warm = min(recipe.warmup, frozen / 2)
+    head = recipe.replace(epochs=frozen, frozen_epochs=0, warmup=warm)
+    body = recipe.replace(
+        epochs=epochs - frozen,
+        frozen_epochs=0,
+        warmup=min(recipe.warmup, (epochs - frozen) / 2),
+        learning_rate=recipe.learning_rate * recipe.body_rate,
+    )
+    return [Phase(0, 0, frozen, head, True), Phase(1, frozen, epochs, body, False)]
+
+
+def run(job, folder, resume=False):
+    """Trains, keeping everything in the folder.
+
+    Args:
+        job: a `Job`.
+        folder: an opened `RunFolder`.
+        resume: go on from the state in it, if it has one.
+
+    Returns:
+        The `state.Progress` at the end; the model has the last weights, averaged where
+        the recipe says so.
+
+    Raises:
+        InvalidArgument: fewer pictures than a batch has.
+        TrainingError: a loss that is no number, a state that cannot be read, or a
+            folder that cannot be written to.
+    """
+    if not job.steps_per_epoch:
+        raise InvalidArgument(
+            f"batch_size must be at most the {job.data.train.count} training pictures; "
+            f"got {job.batch_size}"
+        )
+    progress, arrays = state.Progress(), None
+    if resume and folder.state.exists():
+        progress, arrays = state.read(folder.state)
+    if progress.epoch >= job.recipe.epochs:
+        _finish_again(job, arrays)
+    for phase in phases(job.recipe):
+        if progress.epoch < phase.last:
+            trainer = _prepare(job, phase)
+        while progress.epoch < phase.last:
+            if arrays is not None:
+                same = progress.phase == phase.index
+                groups = ("model", "optimizer") if same else ("model",)
+                state.restore(arrays, job.model, trainer, groups)
+            progress.phase = phase.index
+            # Keras counts the steps of the epochs of a call once: what is left of one
+            # is a call of its own.
+            last = progress.epoch + 1 if progress.step else phase.last
+            _fit(job, folder, phase, trainer, progress, last, arrays)
+            if progress.epoch < job.recipe.epochs:
+                # A call ends with the averages in the weights; the state has both.
+                _, arrays = state.read(folder.state)
+    folder.write_weights("last", job.model, job.notes)
+    return progress
+
+
+def _prepare(job, phase):
+    """The compiled model of a phase, with all its variables made."""
+    _set_trainable(job.model, phase)
+    trainer = job.model
+    if job.teacher is not None:
+        recipe = job.recipe
+        trainer = Distiller(
+            job.model, job.teacher, recipe.temperature, recipe.distillation
+        )
+    options = compiling.options(
+        phase.recipe, job.model, job.steps_per_epoch, job.batch_size
+    )
+    # XLA makes a CPU slower here; elsewhere it fuses what Keras leaves apart.
+    jit = "auto" if devices.accelerated() else keras.backend.backend() == "jax"
+    trainer.compile(**options, jit_compile=jit)
+    trainer.optimizer.build(trainer.trainable_variables)
+    # One batch makes the variables of the metrics, which a state may then set.
+    height, width = job.preprocessing.size
+    pictures = np.zeros((1, height, width, 3), "float32")
+    trainer.test_on_batch(pictures, np.eye(1, job.classes, dtype="float32"))
+    trainer.reset_metrics()
+    return trainer
+
+
+def _set_trainable(model, phase):
+    """Freezes what a phase does not train.
+
+    BN that is not trainable normalizes by the statistics it has, as at inference.
+    """
+    for layer in model.layers:
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        if phase.frozen:
+            layer.trainable = "predictions" in layer.name
+        else:
+            layer.trainable = not (norm and phase.recipe.freeze_bn)
+
+
+def _fit(job, folder, phase, trainer, progress, last, arrays):
+    """Fits from where `progress` stands up to the epoch `last`."""
+    epoch, step = progress.epoch, progress.step
+    data = job.training_batches(epoch, step)
+    keeper = callbacks.Keeper(
+        folder, progress, job.model, job.notes, job.steps_per_epoch, job.save_seconds
+    )
+    watching = [callbacks.StopAtNaN(progress, lambda e, s: _cause(job, trainer, e, s))]
+    if step:
+        watching.append(callbacks.GoOn(arrays, job.model))
+    if phase.recipe.ema is not None:
+        watching.append(keras.callbacks.SwapEMAWeights())
+    watching.append(keras.callbacks.LambdaCallback(on_epoch_begin=_telling(data)))
+    watching.append(keeper)
+    if job.tensorboard:
+        watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
+    trainer.fit(
+        data,
+        epochs=last,
+        initial_epoch=epoch,
+        validation_data=job.validation_batches(),
+        callbacks=watching,
+        shuffle=False,
+        verbose=job.verbose,
+    )
+
+
+def _telling(data):
+    return lambda epoch, logs=None: data.set_epoch(epoch)
+
+
+def _finish_again(job, arrays):
+    """The end of a run that was stopped behind its last epoch."""
+    trainer = _prepare(job, phases(job.recipe)[-1])
+    state.restore(arrays, job.model, trainer, ("model", "optimizer"))
+    trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
+
+
+def _cause(job, trainer, epoch, step):
+    """Why the loss of a step is no number, as far as one can tell afterwards."""
+    pictures, targets = next(iter(job.training_batches(epoch, step)))
+    for name, values in (("pictures", pictures), ("targets", targets)):
+        if not np.isfinite(np.asarray(values)).all():
+            return f"the {name} of that step are not finite: look at the data"
+    rate = float(keras.ops.convert_to_numpy(trainer.optimizer.learning_rate))
+    for layer in job.model.layers:
+        for weight in layer.get_weights():
+            if not np.isfinite(weight).all():
+                return (
+                    f"the weights of {layer.name} are not finite any more: the learning "
+                    f"rate of {rate:.3g} is likely too high"
+                )
+    if compiling.is_half(job.model):
+        return "activations overflow float16: mixed_bfloat16 has float32's range"
+    return f"activations overflow: the learning rate of {rate:.3g} is likely too high"
+
+
+def accuracy(job, split):
+    """Share of a `Split` whose likeliest class is the right one."""
+    judge = without_optimizer(job.model)
+    loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
+    judge.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
+    found = judge.evaluate(
+        job.batches(split, training=False), verbose=0, return_dict=True
+    )
+    return float(found["accuracy"])

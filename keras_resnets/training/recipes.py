@@ -1,0 +1,368 @@
+"""How the papers trained: frozen data, from which `compiling` makes what Keras needs.
+
+A recipe is one `Recipe` record; a new one is a row of `RECIPES`, most easily another
+with changes. Rates are for the recipe's own batch size. Where a paper's text leaves
+something open, its authors' code decides, and `source` says so.
+"""
+
+import dataclasses
+import math
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+from keras_resnets.errors import nearest
+from keras_resnets.training.augmentation import Augmentation
+
+SCHEDULES = ("steps", "cosine", "poly")
+OPTIMIZERS = ("sgd", "lamb", "adamw")
+LOSSES = ("cross_entropy", "binary")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A way to train, each trick a switch of its own.
+
+    Attributes:
+        source: the paper, and the code where that decides.
+        published: the accuracy that was published with it.
+        epochs: length of the training, >= 1.
+        batch_size: pictures a step, over all devices.
+        learning_rate: the highest, for `batch_size` pictures.
+        optimizer: `"sgd"`, `"lamb"` or `"adamw"`.
+        momentum: of SGD, in [0, 1). nesterov: whether it looks ahead.
+        weight_decay: as the papers count it: for SGD the factor of L2 inside the
+            gradient, for the others the decoupled decay.
+        decay_all: decay BN and biases too, as the older papers do.
+        schedule: `"steps"`, `"cosine"` (to zero) or `"poly"` (to zero).
+        milestones: epochs after which `"steps"` multiplies the rate by `factor`.
+        factor: see there.
+        power: of `"poly"`: (1 - progress) ** power.
+        warmup: epochs in which the rate rises from zero.
+        warmup_power: how it rises: (step / steps) ** power; 1 is a straight line.
+        warmup_rate: constant rate while warming up, instead of a rise.
+        warmup_depth: only networks of so many layers and more warm up.
+        linear_scaling: another batch size scales the rate (Goyal 2017,
+            arXiv:1706.02677).
+        loss: `"cross_entropy"` of a softmax, or `"binary"`, one sigmoid a class.
+        label_smoothing: share of a target spread over all classes (Szegedy 2016,
+            arXiv:1512.00567), in [0, 1).
+        augmentation: an `Augmentation`.
+        zero_init_residual: residual branches begin as zero (zero-gamma).
+        block_dropout_rate: in every unit (Wide ResNet).
+        drop_path_rate: of stochastic depth, at the last unit.
+        ema: momentum of the moving average of the weights that is validated and saved
+            in their stead; None for none.
+        temperature: T of the distillation from a teacher (Hinton 2015,
+            arXiv:1503.02531); counts only where there is a teacher.
+        distillation: weight of that part of the loss, times T squared.
+        input_size: height and width that it trains at; None for the network's.
+        frozen_epochs: the first epochs train the classifier alone.
+        body_rate: what the rate is multiplied with after those.
+        freeze_bn: BN keeps its statistics, gammas and betas throughout.
+    """
+
+    source: str
+    published: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_all: bool = False
+    schedule: str = "cosine"
+    milestones: tuple = ()
+    factor: float = 0.1
+    power: float = 1.0
+    warmup: float = 0.0
+    warmup_power: float = 1.0
+    warmup_rate: float | None = None
+    warmup_depth: int = 0
+    linear_scaling: bool = False
+    loss: str = "cross_entropy"
+    label_smoothing: float = 0.0
+    augmentation: Augmentation = Augmentation()
+    zero_init_residual: bool = False
+    block_dropout_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    ema: float | None = None
+    temperature: float = 20.0
+    distillation: float = 1.0
+    input_size: int | None = None
+    frozen_epochs: int = 0
+    body_rate: float = 1.0
+    freeze_bn: bool = False
+
+    def __post_init__(self):
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("loss", self.loss, LOSSES)
+        for name in ("epochs", "batch_size"):
+            check_positive_int(name, getattr(self, name))
+        for name in ("momentum", "label_smoothing", "drop_path_rate"):
+            check_range(name, getattr(self, name), 0, 1, inclusive=False)
+        check_range("block_dropout_rate", self.block_dropout_rate, 0, 1, False)
+        check_range("warmup", self.warmup, 0, self.epochs, inclusive=False)
+        check_range("frozen_epochs", self.frozen_epochs, 0, self.epochs - 1)
+        for name in ("learning_rate", "temperature", "factor", "body_rate", "power"):
+            self._check_above_zero(name)
+        for name in ("weight_decay", "distillation"):
+            check_range(name, getattr(self, name), 0, math.inf)
+        if self.ema is not None:
+            check_range("ema", self.ema, 0, 1, inclusive=False)
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+
+    def _check_above_zero(self, name):
+        value = getattr(self, name)
+        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise InvalidArgument(f"{name} must be a number above 0; got {value!r}")
+
+    def replace(self, **changes):
+        """The same recipe but for `changes`.
+
+        Another number of `epochs` stretches milestones and warm-up, unless they are
+        given too. Names of an `Augmentation`'s fields change that.
+
+        Raises:
+            InvalidArgument: a name that is no field, or a value that is not allowed.
+
+        Example:
+            >>> get_recipe("he2015_cifar").replace(epochs=82).milestones
+            (41.0, 61.5)
+        """
+        own = [field.name for field in dataclasses.fields(self)]
+        inner = [field.name for field in dataclasses.fields(Augmentation)]
+        for name in changes:
+            if name not in own and name not in inner:
+                near = nearest(name, [*own, *inner])
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise InvalidArgument(f"{name!r} is no field of a recipe{hint}")
+        within = {name: changes.pop(name) for name in inner if name in changes}
+        if within:
+            base = changes.get("augmentation", self.augmentation)
+            changes["augmentation"] = dataclasses.replace(base, **within)
+        if isinstance(changes.get("epochs"), int):
+            share = changes["epochs"] / self.epochs
+            changes.setdefault("milestones", tuple(m * share for m in self.milestones))
+            changes.setdefault("warmup", self.warmup * share)
+            frozen = min(self.frozen_epochs, changes["epochs"] - 1)
+            changes.setdefault("frozen_epochs", max(frozen, 0))
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def axes(self):
+        """The axes of an `Architecture` that the recipe asks for, by name."""
+        wanted = {
+            name: getattr(self, name)
+            for name in ("zero_init_residual", "block_dropout_rate", "drop_path_rate")
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+
+CIFAR = Augmentation(crop="pad", padding=4, flip=True)
+# fb.resnet.torch: RandomSizedCrop(224), ColorJitter(0.4), Lighting(0.1), flip.
+TORCH7 = Augmentation(
+    crop="inception", flip=True, jitter=(0.4, 0.4, 0.4, 0.0), lighting=0.1
+)
+
+_HE2015_CIFAR = Recipe(
+    source="He 2015 (arXiv:1512.03385) section 4.2: rate 0.1, divided by 10 at 32k and "
+    "48k of 64k steps of 128 (164 epochs of 50,000 pictures); 110 layers and more begin "
+    "with 0.01, for about 400 steps",
+    published="CIFAR-10 ResNet-20 91.25 %, -32 92.49, -44 92.83, -56 93.03, -110 93.57",
+    epochs=164,
+    batch_size=128,
+    learning_rate=0.1,
+    decay_all=True,
+    schedule="steps",
+    milestones=(82, 123),
+    warmup=1,
+    warmup_rate=0.01,
+    warmup_depth=110,
+    augmentation=CIFAR,
+)
+_HE2015_IMAGENET = Recipe(
+    source="He 2015 (arXiv:1512.03385) section 3.4, with schedule and augmentation of "
+    "the authors' fb.resnet.torch: 90 epochs of 256, divided by 10 after 30 and 60",
+    published="ImageNet top-1, one crop (fb.resnet.torch README): ResNet-18 69.57 %, "
+    "-34 73.27, -50 75.99, -101 77.56",
+    epochs=90,
+    batch_size=256,
+    learning_rate=0.1,
+    nesterov=True,
+    decay_all=True,
+    schedule="steps",
+    milestones=(30, 60),
+    linear_scaling=True,
+    augmentation=TORCH7,
+)
+_BAG_OF_TRICKS = Recipe(
+    source="He 2019 (arXiv:1812.01187) sections 2 to 5: batch 1024, rate 0.1 * 1024 / "
+    "256, 5 epochs of warm-up, cosine, label smoothing, zero-gamma, no decay of BN and "
+    "biases; 200 epochs as with mixup",
+    published="ImageNet top-1 of ResNet-50-D (table 6): cosine 77.91 %, with smoothing "
+    "78.31, with mixup 79.15, with a ResNet-152-D as teacher too 79.29",
+    epochs=200,
+    batch_size=1024,
+    learning_rate=0.4,
+    nesterov=True,
+    warmup=5,
+    linear_scaling=True,
+    label_smoothing=0.1,
+    zero_init_residual=True,
+    augmentation=Augmentation(
+        crop="inception",
+        flip=True,
+        jitter=(0.4, 0.4, 0.4, 0.0),
+        lighting=0.1,
+        mixup=0.2,
+    ),
+)
+
+RECIPES = {
+    "he2015_imagenet": _HE2015_IMAGENET,
+    "he2015_cifar": _HE2015_CIFAR,
+    "preact_cifar": _HE2015_CIFAR.replace(
+        source="He 2016 (arXiv:1603.05027) appendix: as He 2015, but every network "
+        "begins with 0.01 for 400 steps",
+        published="CIFAR-10 ResNet-110 V2 93.63 %, -164 V2 94.54, -1001 V2 95.08",
+        warmup_depth=0,
+    ),
+    "wrn_cifar": Recipe(
+        source="Zagoruyko 2016 (arXiv:1605.07146) section 3: 200 epochs of 128, Nesterov, "
+        "decay 5e-4, rate times 0.2 after 60, 120 and 160; dropout 0.3",
+        published="CIFAR-10 WRN-16-4 94.98 % (decay alone), WRN-28-10 96.11",
+        epochs=200,
+        batch_size=128,
+        learning_rate=0.1,
+        nesterov=True,
+        weight_decay=5e-4,
+        decay_all=True,
+        schedule="steps",
+        milestones=(60, 120, 160),
+        factor=0.2,
+        block_dropout_rate=0.3,
+        augmentation=CIFAR,
+    ),
+    "resnext_imagenet": _HE2015_IMAGENET.replace(
+        source="Xie 2017 (arXiv:1611.05431) section 4: as fb.resnet.torch, divided by 10 "
+        "three times",
+        published="ImageNet top-1, one crop: ResNeXt-50 32x4d 77.8 %, -101 32x4d 78.8",
+        epochs=100,
+        milestones=(30, 60, 90),
+    ),
+    "darknet_imagenet": Recipe(
+        source="darknet53.cfg of darknet: batch 128, burn_in 1000, policy poly of power "
+        "4 over 800,000 steps (80 epochs), decay 5e-4 of kernels, hue .1, saturation and "
+        "exposure .75 (a factor of .75 to 1.33), aspect .75; Inception's crop stands for "
+        "its own, and its rotation by 7 degrees is left out",
+        published="ImageNet top-1 of DarkNet-53 77.2 % (Redmon 2018, arXiv:1804.02767)",
+        epochs=80,
+        batch_size=128,
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        schedule="poly",
+        power=4.0,
+        warmup=0.1,
+        warmup_power=4.0,
+        augmentation=Augmentation(
+            crop="inception",
+            aspect=(0.75, 4 / 3),
+            flip=True,
+            jitter=(0.3, 0.0, 0.3, 0.1),
+        ),
+    ),
+    "drn_imagenet": Recipe(
+        source="Yu 2017 (arXiv:1705.09914) section 4: 120 epochs of 256, divided by 10 "
+        "every 30, decay 1e-4, scale and aspect augmentation",
+        published="ImageNet top-1, one crop: DRN-C-26 75.14 %, DRN-C-42 77.06, DRN-C-58 "
+        "78.33",
+        epochs=120,
+        batch_size=256,
+        learning_rate=0.1,
+        decay_all=True,
+        schedule="steps",
+        milestones=(30, 60, 90),
+        linear_scaling=True,
+        augmentation=Augmentation(crop="inception", flip=True),
+    ),
+    "bag_of_tricks": _BAG_OF_TRICKS,
+    "rsb_a3": Recipe(
+        source="Wightman 2021 (arXiv:2110.00476) table 2, procedure A3: 100 epochs at "
+        "160 pixels, LAMB, binary cross-entropy, RandAugment 6, mixup .1, CutMix 1",
+        published="ImageNet top-1 of ResNet-50 at 224 pixels 78.1 %",
+        epochs=100,
+        batch_size=2048,
+        learning_rate=8e-3,
+        optimizer="lamb",
+        weight_decay=0.02,
+        warmup=5,
+        loss="binary",
+        input_size=160,
+        augmentation=Augmentation(
+            crop="inception",
+            flip=True,
+            rand_augment=(2, 6),
+            mixup=0.1,
+            cutmix=1.0,
+        ),
+    ),
+    "finetune": Recipe(
+        source="this project: the classifier alone, then all of it at a tenth of the "
+        "rate with BN as it was trained",
+        published="nothing",
+        epochs=12,
+        batch_size=32,
+        learning_rate=0.05,
+        nesterov=True,
+        weight_decay=1e-4,
+        warmup=0.5,
+        linear_scaling=True,
+        label_smoothing=0.1,
+        frozen_epochs=3,
+        body_rate=0.1,
+        freeze_bn=True,
+        augmentation=Augmentation(crop="inception", area=(0.35, 1.0), flip=True),
+    ),
+    "cifar_cosine": Recipe(
+        source="this project: the nets that it ships for CIFAR-10; wrn_cifar's decay, "
+        "one cosine, and an average of the weights",
+        published="docs/training/",
+        epochs=40,
+        batch_size=128,
+        learning_rate=0.2,
+        nesterov=True,
+        weight_decay=5e-4,
+        warmup=2,
+        augmentation=CIFAR,
+        ema=0.998,
+    ),
+}
+
+
+def list_recipes():
+    """The names that `get_recipe` takes."""
+    return list(RECIPES)
+
+
+def get_recipe(recipe, **changes):
+    """The `Recipe` of a name, or the one given, with `changes`.
+
+    Raises:
+        InvalidArgument: an unknown name or field, or a value that is not allowed.
+
+    Example:
+        >>> get_recipe("bag_of_tricks", mixup=0.0).augmentation.mixup
+        0.0
+    """
+    if isinstance(recipe, str):
+        check_choice("recipe", recipe, tuple(RECIPES))
+        recipe = RECIPES[recipe]
+    if not isinstance(recipe, Recipe):
+        raise InvalidArgument(
+            f"recipe must be a name or a Recipe; got {type(recipe).__name__}"
+        )
+    return recipe.replace(**changes) if changes else recipe

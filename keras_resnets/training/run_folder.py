@@ -1,0 +1,192 @@
+"""The folder of a training: what it was told, where it stands, what came out."""
+
+import csv
+import io
+import json
+import pathlib
+import tempfile
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.errors import first_line
+from keras_resnets.files import atomic_file
+from keras_resnets.weights import notes as weight_notes
+
+# What a run may not change when it goes on, for it would be another run.
+FIXED = (
+    "model",
+    "network",
+    "backend",
+    "classes",
+    "recipe",
+    "data",
+    "seed",
+    "precision",
+    "batch_size",
+)
+
+
+class RunFolder:
+    """Files of one training under `path`.
+
+    `run.json` (command, recipe, seed, versions, data, figures), `history.csv`,
+    `curves.png`, `best.weights.h5`, `last.weights.h5` and `last.state.npz`.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.state = self.path / "last.state.npz"
+        self.record = self.path / "run.json"
+
+    def weights(self, name):
+        """The file of the `"best"` or `"last"` weights."""
+        return self.path / f"{name}.weights.h5"
+
+    def open(self, facts, resume):
+        """Makes the folder of a new run, or checks that it is this run's.
+
+        Args:
+            facts: what `run.json` says of the run.
+            resume: go on with the run that is there.
+
+        Returns:
+            The facts, of an earlier start where there was one.
+
+        Raises:
+            InvalidArgument: a folder that holds something already, or one to resume
+                that holds another run or none.
+        """
+        if not resume:
+            self._make()
+            self.write_record(facts)
+            return facts
+        if not self.record.is_file():
+            raise InvalidArgument(f"there is no run in {self.path} to resume")
+        try:
+            known = json.loads(self.record.read_text("utf-8"))
+        except ValueError as error:
+            raise InvalidArgument(f"{self.record} is damaged: {error}") from None
+        given = json.loads(json.dumps(facts))
+        for name in FIXED:
+            if known.get(name) != given[name]:
+                raise InvalidArgument(
+                    f"{self.path} holds a run with another {name}: "
+                    f"{_difference(known.get(name), given[name])}"
+                )
+        return known
+
+    def _make(self):
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InvalidArgument(
+                f"{self.path} is not empty; name another --output, or --resume the run"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise InvalidArgument(
+                f"{self.path} cannot be written to: {error.strerror}"
+            ) from None
+
+    def write_record(self, facts):
+        """Writes `run.json`."""
+        self._write(self.record, json.dumps(facts, indent=1) + "\n")
+
+    def write_history(self, rows):
+        """Writes `history.csv`, one row an epoch, and draws `curves.png`."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        self._write(self.path / "history.csv", text.getvalue())
+        with self._landing(self.path / "curves.png") as temporary:
+            draw(rows, temporary)
+
+    def write_weights(self, name, model, notes):
+        """Writes the `"best"` or `"last"` weights with their notes."""
+        target = self.weights(name)
+        with self._landing(target) as temporary:
+            # Keras goes by the suffix.
+            named = temporary.with_name(f"{temporary.name}.weights.h5")
+            try:
+                without_optimizer(model).save_weights(named)
+                weight_notes.write(named, notes)
+                named.replace(temporary)
+            finally:
+                named.unlink(missing_ok=True)
+
+    def _write(self, path, text):
+        with self._landing(path) as temporary:
+            temporary.write_text(text, "utf-8")
+
+    def _landing(self, path):
+        return _Landing(path)
+
+
+class _Landing:
+    """`atomic_file`, whose failure is told in one line."""
+
+    def __init__(self, path):
+        self._path, self._inner = path, atomic_file(path)
+
+    def __enter__(self):
+        try:
+            return self._inner.__enter__()
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def __exit__(self, kind, error, trace):
+        try:
+            self._inner.__exit__(kind, error, trace)
+        except OSError as caught:
+            raise self._failure(caught) from None
+
+    def _failure(self, error):
+        return TrainingError(
+            f"{self._path} could not be written: {error.strerror or first_line(error)}; "
+            "what stood there before still stands"
+        )
+
+
+def without_optimizer(model):
+    """The same network as a model that was not compiled: its files hold no optimizer."""
+    import keras
+
+    return keras.Model(model.inputs, model.outputs, name=model.name)
+
+
+def _difference(known, given):
+    if isinstance(known, dict) and isinstance(given, dict):
+        for name in sorted({*known, *given}):
+            if known.get(name) != given.get(name):
+                known, given = known.get(name), given.get(name)
+                return f"{name} was {known!r}, now {given!r}"
+    return f"it was {known!r}, now {given!r}"
+
+
+def draw(rows, path):
+    """Draws loss and accuracy over the epochs as a PNG.
+
+    Args:
+        rows: of a history, with `epoch`, `loss`, `accuracy` and, where there was
+            validation, `val_loss` and `val_accuracy`.
+        path: file to write.
+    """
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axes, name, scale in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
+    ):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            values = [scale * row[key] for row in rows if key in row]
+            if len(values) == len(epochs):
+                axes.plot(epochs, values, label=label, marker="." * (len(rows) < 30))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss" if name == "loss" else "accuracy, %")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, format="png")

@@ -1,0 +1,221 @@
+"""`train`: a whole training, from a model and pictures to a folder of results."""
+
+import collections
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+from keras_resnets.training import loop
+from keras_resnets.training.data import Dataset
+from keras_resnets.training.data import open_dataset
+from keras_resnets.training.recipes import get_recipe
+from keras_resnets.training.run_folder import RunFolder
+from keras_resnets.training.run_folder import without_optimizer
+from keras_resnets.version import __version__
+
+_LIBRARIES = ("keras", "numpy", "tensorflow", "jax", "torch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What came of a training.
+
+    Attributes:
+        folder: its `RunFolder`.
+        history: a dict of figures for each epoch.
+        figures: `best_val_accuracy` and `best_epoch` where pictures were held out,
+            `test_accuracy` where the data have test pictures, `test_weights` (which
+            weights that is of: `"best"` or `"last"`), `seconds`.
+    """
+
+    folder: RunFolder
+    history: list
+    figures: dict
+
+
+def train(
+    model,
+    data,
+    recipe,
+    output,
+    *,
+    preprocessing=None,
+    batch_size=None,
+    validation=None,
+    seed=0,
+    teacher=None,
+    resume=False,
+    axes=None,
+    workers=2,
+    save_seconds=300.0,
+    tensorboard=False,
+    verbose="auto",
+    command=None,
+):
+    """Trains a classifier by a recipe and keeps everything in a folder.
+
+    Args:
+        model: a built `keras.Model` with outputs (batch, classes); of this package
+            best with `classifier_activation=None` and the recipe's axes:
+            `create_model(name, classifier_activation=None, **recipe.axes)`. Its dtype
+            policy is the training's precision.
+        data: a `Dataset`, or what `open_dataset` takes.
+        recipe: a name of `list_recipes()`, or a `Recipe`.
+        output: folder to make: `run.json`, `history.csv`, `curves.png`,
+            `best.weights.h5` (highest validation accuracy), `last.weights.h5`,
+            `last.state.npz`.
+        preprocessing: a `Preprocessing`; None for `model.preprocessing`.
+        batch_size: pictures a step, over all devices; None for the recipe's.
+        validation: share of the training pictures to hold out, see `open_dataset`.
+        seed: of order, augmentation and what is held out. Dropout and the weights
+            that the model came with have their own (`keras.utils.set_random_seed`).
+        teacher: a trained classifier to distil from.
+        resume: go on with the run in `output` exactly where it was stopped: epoch,
+            step, optimizer, averages, loss scale, metrics, order of the pictures.
+        axes: changed axes of the architecture, which the files of weights shall tell.
+        workers: threads that read and change pictures.
+        save_seconds: between two states within an epoch.
+        tensorboard: write logs for TensorBoard too.
+        verbose: as `fit` takes it.
+        command: what was typed, for `run.json`.
+
+    Returns:
+        A `Run`. The model has the best weights where pictures were held out, else
+        the last.
+
+    Raises:
+        InvalidArgument: an argument, data or a folder that cannot be used, or a run to
+            resume that differs; nothing was trained.
+        TrainingError: the training cannot go on; what was saved stays.
+
+    Example:
+        >>> import keras_resnets
+        >>> model = keras_resnets.create_model("resnet20", classifier_activation=None)
+        >>> train(model, "cifar10.npz", "he2015_cifar", "run")  # doctest: +SKIP
+    """
+    recipe = get_recipe(recipe)
+    batch_size = batch_size or recipe.batch_size
+    check_positive_int("batch_size", batch_size)
+    preprocessing = preprocessing or getattr(model, "preprocessing", None)
+    if preprocessing is None:
+        raise InvalidArgument(
+            f"{model.name} does not say what its pictures must look like: give "
+            "preprocessing"
+        )
+    if not isinstance(data, Dataset):
+        data = open_dataset(data, validation, seed)
+    _check_classes(model, data)
+    folder = RunFolder(output)
+    facts = folder.open(_facts(model, data, recipe, batch_size, seed, command), resume)
+    job = loop.Job(
+        model=model,
+        data=data,
+        recipe=recipe,
+        preprocessing=preprocessing,
+        batch_size=batch_size,
+        seed=seed,
+        teacher=teacher,
+        notes=_notes(preprocessing, data, axes),
+        workers=workers,
+        save_seconds=save_seconds,
+        tensorboard=tensorboard,
+        verbose=verbose,
+    )
+    progress = loop.run(job, folder, resume)
+    figures = _figures(job, folder, progress)
+    folder.write_record({**facts, "status": "done", "figures": figures})
+    return Run(folder, progress.history, figures)
+
+
+def _check_classes(model, data):
+    classes = model.output_shape[-1]
+    if classes != len(data.classes):
+        raise InvalidArgument(
+            f"{model.name} has {classes} classes, {data.name} has {len(data.classes)}: "
+            "they must agree"
+        )
+
+
+def _facts(model, data, recipe, batch_size, seed, command):
+    """What `run.json` says of a run."""
+    policies = collections.Counter(layer.dtype_policy.name for layer in model.layers)
+    found = {name: _version(name) for name in _LIBRARIES}
+    return {
+        "status": "running",
+        "command": command or " ".join(sys.argv),
+        "model": model.name,
+        "network": _digest(model),
+        "parameters": model.count_params(),
+        "classes": [name for _, name in data.classes],
+        "recipe": dataclasses.asdict(recipe),
+        "batch_size": batch_size,
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "train": data.train.count,
+            "validation": data.validation.count if data.validation else 0,
+            "skipped": list(data.train.skipped),
+        },
+        "seed": seed,
+        "precision": policies.most_common(1)[0][0],
+        "backend": keras.backend.backend(),
+        "devices": keras.distribution.list_devices(),
+        "versions": {
+            "keras_resnets": __version__,
+            "python": platform.python_version(),
+            **{name: version for name, version in found.items() if version},
+        },
+    }
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _digest(model):
+    """What tells one network from another, whatever its layers are called."""
+    outline = [
+        (type(layer).__name__, [list(weight.shape) for weight in layer.weights])
+        for layer in model.layers
+    ]
+    return hashlib.sha256(json.dumps(outline).encode()).hexdigest()[:16]
+
+
+def _notes(preprocessing, data, axes):
+    """What the files of weights say beside the values."""
+    from keras_resnets import labels
+
+    names = [name for _, name in data.classes]
+    unnamed = tuple(data.classes) == labels.class_names(len(names))
+    return {
+        "axes": axes or {},
+        "preprocessing": dataclasses.asdict(preprocessing),
+        "labels": labels.name_of(data.classes) or (None if unnamed else names),
+    }
+
+
+def _figures(job, folder, progress):
+    """The best of the history, and the accuracy on the test pictures: read once."""
+    figures = {"seconds": round(progress.seconds, 1)}
+    which = "last"
+    rows = [row for row in progress.history if "val_accuracy" in row]
+    if rows:
+        best = max(rows, key=lambda row: row["val_accuracy"])
+        figures["best_epoch"] = best["epoch"]
+        figures["best_val_accuracy"] = best["val_accuracy"]
+        which = "best"
+        without_optimizer(job.model).load_weights(folder.weights(which))
+    if job.data.test is not None:
+        found = loop.accuracy(job, job.data.test)
+        figures.update(test_accuracy=found, test_weights=which)
+    return figures

@@ -1,0 +1,139 @@
+"""All that a training goes on from, in one file that appears whole or not at all.
+
+Keras' `BackupAndRestore` keeps weights and the number of the epoch. To go on in the
+middle of one as if nothing had happened takes more: the optimizer with its iterations,
+averages and loss scale, the seeds of dropout, the metrics of the epoch so far, and the
+step, from which `data.batches` knows every picture and every random number.
+"""
+
+import dataclasses
+import json
+import math
+import zipfile
+
+import numpy as np
+
+from keras_resnets.errors import TrainingError
+from keras_resnets.errors import first_line
+from keras_resnets.files import atomic_file
+
+_NOTES = "notes"
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the one that is going on, from 0.
+        step: steps of it that are done.
+        phase: index of the optimizer: a new one begins where a frozen body is freed.
+        history: a dict of figures for each epoch that ended.
+        best: the highest validation accuracy so far; None before the first.
+        seconds: that the training took so far.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    phase: int = 0
+    history: list = dataclasses.field(default_factory=list)
+    best: float | None = None
+    seconds: float = 0.0
+
+
+def _variables(model, trainer):
+    """Of the network with its seeds, and of its compiled trainer, in three lists."""
+    return {
+        "model": list(model.variables),
+        "optimizer": list(trainer.optimizer.variables),
+        "metrics": list(trainer.metrics_variables),
+    }
+
+
+def save(path, model, trainer, progress):
+    """Writes the state of a training.
+
+    Args:
+        path: the file.
+        model: the network.
+        trainer: what was compiled and is fitted: `model` itself, or a model around it.
+        progress: where it stands.
+
+    Raises:
+        TrainingError: a place that cannot be written to; what stood there stays.
+    """
+    if hasattr(trainer, "jax_state_sync"):
+        # Within an epoch the JAX trainer keeps the values to itself.
+        trainer.jax_state_sync()
+    arrays = {
+        f"{group}/{index}": _array(variable)
+        for group, variables in _variables(model, trainer).items()
+        for index, variable in enumerate(variables)
+    }
+    arrays[_NOTES] = np.array(json.dumps(dataclasses.asdict(progress)))
+    try:
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} could not be written: {error.strerror or error}; what stood there "
+            "before still stands"
+        ) from None
+
+
+def _array(variable):
+    from keras import ops
+
+    # As a tensor first: a variable that is mirrored on several devices is no array.
+    values = ops.convert_to_numpy(ops.convert_to_tensor(variable))
+    # NumPy's files know no bfloat16.
+    return values.astype("float32") if values.dtype.name == "bfloat16" else values
+
+
+def read(path):
+    """(progress, arrays by name) of a state file.
+
+    Raises:
+        TrainingError: no such file, or a damaged one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file.items())
+        return Progress(**json.loads(str(arrays.pop(_NOTES)))), arrays
+    except FileNotFoundError:
+        raise TrainingError(f"there is no state {path} to go on from") from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{path} is damaged: {first_line(error)}") from None
+
+
+def restore(arrays, model, trainer, groups=("model", "optimizer", "metrics")):
+    """Sets the variables of a training from what `read` returned.
+
+    Args:
+        arrays: of `read`.
+        model: the network.
+        trainer: what was compiled, see `save`; its variables exist.
+        groups: which of them to set.
+
+    Raises:
+        TrainingError: a state of another network or optimizer; nothing was set.
+    """
+    wanted = {
+        f"{group}/{index}": variable
+        for group, variables in _variables(model, trainer).items()
+        if group in groups
+        for index, variable in enumerate(variables)
+    }
+    stored = {name for name in arrays if name.split("/")[0] in groups}
+    shapes = [
+        (math.prod(arrays[name].shape), math.prod(variable.shape))
+        for name, variable in wanted.items()
+        if name in arrays
+    ]
+    if stored != set(wanted) or any(have != want for have, want in shapes):
+        raise TrainingError(
+            f"the state is of another network or optimizer than {model.name}: it has "
+            f"{len(stored)} arrays, this one {len(wanted)}"
+        )
+    for name, variable in wanted.items():
+        variable.assign(arrays[name])

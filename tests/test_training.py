@@ -1,0 +1,408 @@
+"""A run from pictures to its folder: stopped, gone on with, refused."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+from training_helpers import WANTED
+from training_helpers import classifier
+from training_helpers import open_small
+from training_helpers import short
+from training_helpers import without_time
+from training_helpers import write_npz
+
+import keras_resnets
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.training import callbacks
+from keras_resnets.training import loop
+from keras_resnets.training import state
+from keras_resnets.training.run_folder import RunFolder
+from keras_resnets.training.session import train
+
+
+class Stopped(Exception):
+    """Ends a training like a kill, at a step."""
+
+
+def stop_at(monkeypatch, step):
+    """Lets the `Keeper` raise behind the given step of the whole training."""
+    seen = iter(range(10**6))
+    kept = callbacks.Keeper.on_train_batch_end
+
+    def stopping(self, batch, logs=None):
+        kept(self, batch, logs)
+        if next(seen) == step:
+            raise Stopped
+
+    monkeypatch.setattr(callbacks.Keeper, "on_train_batch_end", stopping)
+
+
+def run(folder, name, recipe, resume=False, model=None, **options):
+    keras.utils.set_random_seed(5)
+    return train(
+        model or classifier(dtype=options.pop("dtype", None), **recipe.axes),
+        open_small(folder, validation=0.25, train=40),
+        recipe,
+        folder / name,
+        preprocessing=WANTED,
+        resume=resume,
+        save_seconds=0,
+        verbose=0,
+        **options,
+    )
+
+
+def arrays(run):
+    progress, found = state.read(run.folder.state)
+    return progress, found
+
+
+def check_equal(first, second):
+    assert without_time(first.history) == without_time(second.history)
+    for left, right in zip(
+        arrays(first)[1].items(), arrays(second)[1].items(), strict=True
+    ):
+        assert left[0] == right[0]
+        np.testing.assert_array_equal(left[1], right[1], err_msg=left[0])
+    shared = {"seconds": 0}
+    assert {**first.figures, **shared} == {**second.figures, **shared}
+
+
+RESUMED = {
+    # Averages, dropout, mixup: the middle of an epoch.
+    "averages": (short("cifar_cosine", 2, block_dropout_rate=0.3, mixup=0.2), None, 4),
+    # Float16 has a loss scale; the middle of the second phase, and its beginning.
+    "half": (short("finetune", 3, frozen_epochs=2), "mixed_float16", 7),
+    "between": (short("finetune", 2, ema=0.5), None, 5),
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
+    recipe, dtype, step = RESUMED[case]
+    whole = run(tmp_path, "whole", recipe, dtype=dtype)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Stopped):
+            run(tmp_path, "stopped", recipe, dtype=dtype)
+    found, _ = state.read(tmp_path / "stopped" / "last.state.npz")
+    assert (found.epoch, found.step) != (recipe.epochs, 0)
+    check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
+    # Once more, where there is nothing left to train.
+    check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
+
+
+def test_folder_of_a_run(tmp_path):
+    recipe = short("cifar_cosine", 2, ema=None)
+    made = run(tmp_path, "run", recipe, command="what was typed")
+    folder = tmp_path / "run"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.weights.h5",
+        "curves.png",
+        "history.csv",
+        "last.state.npz",
+        "last.weights.h5",
+        "run.json",
+    ]
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= set(
+        rows[0]
+    )
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["status"] == "done" and facts["command"] == "what was typed"
+    assert facts["recipe"]["learning_rate"] == 0.2 and facts["seed"] == 0
+    assert facts["data"]["train"] == 30 and facts["data"]["validation"] == 10
+    assert facts["versions"]["keras"] == keras.__version__
+    assert facts["figures"] == made.figures
+    best = max(row["val_accuracy"] for row in made.history)
+    assert made.figures["best_val_accuracy"] == best
+    assert (
+        made.figures["test_weights"] == "best"
+        and 0 <= made.figures["test_accuracy"] <= 1
+    )
+
+
+def test_best_weights_are_the_averages(tmp_path):
+    """The file has the moving average of the weights, not the weights."""
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([np.array(v) for v in self.model.trainable_variables])
+
+    recipe = short("cifar_cosine", 1, ema=0.75)
+    model = classifier()
+    job = loop.Job(
+        model, open_small(tmp_path, 0.25, train=40), recipe, WANTED, 8, notes={}
+    )
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"status": "running"}, resume=False)
+    fit = keras.Model.fit
+
+    def watched(self, *args, callbacks, **options):
+        return fit(self, *args, callbacks=[*callbacks, Watch()], **options)
+
+    keras.Model.fit, kept = watched, keras.Model.fit
+    try:
+        loop.run(job, folder)
+    finally:
+        keras.Model.fit = kept
+    average = seen[0]
+    for values in seen[1:]:
+        average = [0.75 * a + 0.25 * v for a, v in zip(average, values, strict=True)]
+    for name in ("best", "last"):
+        fresh = classifier()
+        fresh.load_weights(folder.weights(name))
+        for found, wanted in zip(fresh.trainable_variables, average, strict=True):
+            np.testing.assert_allclose(np.array(found), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_body_then_all_of_it(tmp_path):
+    """The first phase moves the classifier alone; BN stays as it was throughout."""
+    recipe = short("finetune", 2, frozen_epochs=1)
+    first, second = loop.phases(recipe)
+    assert (first.last, second.last, second.recipe.learning_rate) == (
+        1,
+        2,
+        pytest.approx(0.005),
+    )
+    assert [phase.frozen for phase in (first, second)] == [True, False]
+
+
+def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
+    """The whole command: train, then evaluate with the file it wrote."""
+    from test_cli import run as command
+
+    data, out = write_npz(tmp_path / "d.npz", train=60, test=20), tmp_path / "run"
+    words = ["train", "resnet8", "--data", data, "--labels", "a,b,c,d,e", "--recipe"]
+    words += ["cifar_cosine", "--epochs", "1", "--batch-size", "20", "--output", out]
+    words += ["--input-size", "16", "--change", "ema=None"]
+    code, shown, err = command(*words, capsys=capsys)
+    assert code == 0, err
+    assert "55 pictures to train on, 5 held out" in shown and "test accuracy" in shown
+    facts = json.loads((out / "run.json").read_text())
+    words = [
+        "evaluate",
+        "resnet8",
+        "--weights",
+        out / "best.weights.h5",
+        "--data",
+        data,
+    ]
+    code, shown, err = command(*words, "--input-size", "16", capsys=capsys)
+    assert code == 0, err
+    assert f"top-1 {facts['figures']['test_accuracy']:.2%}" in shown
+    model = keras_resnets.create_model(
+        "resnet8", weights=out / "best.weights.h5", input_shape=(16, 16, 3)
+    )
+    assert model.labels == ("a", "b", "c", "d", "e") and model.output_shape == (None, 5)
+    assert model.preprocessing.mode == "raw"
+
+
+def refused(words, capsys, code=2):
+    from test_cli import refused as refuse
+
+    return refuse("train", *words, capsys=capsys, code=code)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["resnet9"], "unknown model 'resnet9'; did you mean"),
+        (["--recipe", "cosine"], "recipe must be one of"),
+        (["--recipe", "list"], "recipes are he2015_imagenet, he2015_cifar"),
+        (["--change", "mix=1"], "'mix' is no field of a recipe; did you mean mixup"),
+        (["--change", "mixup"], "--change takes FIELD=VALUE; got 'mixup'"),
+        (["--epochs", "0"], "epochs must be a whole number >= 1; got 0"),
+        (["--batch-size", "-1"], "--batch-size must be a whole number >= 1"),
+        (
+            ["--batch-size", "999"],
+            "batch_size must be at most the 55 training pictures",
+        ),
+        (["--precision", "int8"], "--precision must be one of 'auto', 'float32'"),
+        (["--data", "nothing.npz"], "data must be an .npz file"),
+        (["--validation", "1.5"], "validation must lie in"),
+        (["--classes", "7"], "--classes must be the 5 of d.npz"),
+        (["--labels", "a,b"], "labels must lie in 0..1, the 2 classes"),
+        (["--devices", "77"], "devices must be a number from 1 to"),
+        (["--resume"], "there is no run in"),
+        (["--teacher", "resnet20"], "a teacher must be trained"),
+        (["--weights", "nothing.weights.h5"], "there is no file 'nothing.weights.h5'"),
+    ],
+)
+def test_refused(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_npz(tmp_path / "d.npz", train=60)
+    given = {"--data": "d.npz", "--recipe": "cifar_cosine", "--output": "run"}
+    model = ["resnet8"] if words[0].startswith("-") else []
+    for option, value in given.items():
+        if option not in words:
+            words = [*words, option, value]
+    assert message in refused([*model, *words, "--input-size", "16"], capsys)
+    assert not (tmp_path / "run" / "last.state.npz").exists()
+
+
+def test_another_run_is_not_gone_on_with(tmp_path):
+    recipe = short("cifar_cosine", 1, ema=None)
+    run(tmp_path, "run", recipe)
+    with pytest.raises(InvalidArgument, match="is not empty; name another --output"):
+        run(tmp_path, "run", recipe)
+    other = short("cifar_cosine", 1, ema=None, learning_rate=0.3)
+    with pytest.raises(
+        InvalidArgument, match="another recipe: learning_rate was 0.2, now 0.3"
+    ):
+        run(tmp_path, "run", other, resume=True)
+    with pytest.raises(InvalidArgument, match="holds a run with another network"):
+        run(
+            tmp_path,
+            "run",
+            recipe,
+            resume=True,
+            model=classifier("bottleneck_original"),
+        )
+    with pytest.raises(InvalidArgument, match="another data: fingerprint was"):
+        train(
+            classifier(),
+            open_small(tmp_path, 0.25, train=45),
+            recipe,
+            tmp_path / "run",
+            preprocessing=WANTED,
+            resume=True,
+        )
+
+
+def test_damaged_state(tmp_path):
+    recipe = short("cifar_cosine", 1, ema=None)
+    run(tmp_path, "run", recipe)
+    path = tmp_path / "run" / "last.state.npz"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="last.state.npz is damaged"):
+        run(tmp_path, "run", recipe, resume=True)
+
+
+def test_loss_that_is_no_number(tmp_path):
+    recipe = short("cifar_cosine", 2, ema=None, learning_rate=1e30, warmup=0)
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path, "run", recipe)
+    text = str(caught.value)
+    assert "the loss is nan at step" in text and "of epoch 1" in text
+    assert re.search(
+        r"the weights of .* learning rate of \S+e\+\d+ is likely too high", text
+    )
+
+
+def test_cause_of_a_loss_that_is_no_number(tmp_path):
+    """It is looked for in the data, in the weights, and in the precision."""
+    recipe, data = short("cifar_cosine", 1), open_small(tmp_path)
+    broken = keras_resnets.Preprocessing("cifar", (16, 16), 1.0, std=(0.2, np.nan, 0.2))
+    for wanted, dtype, expected in (
+        (broken, None, "the pictures of that step are not finite"),
+        (WANTED, "mixed_float16", "overflow float16: mixed_bfloat16 has float32's"),
+        (WANTED, None, "activations overflow: the learning rate of 0.1"),
+    ):
+        model = classifier(dtype=dtype)
+        model.compile(keras.optimizers.SGD(0.1))
+        job = loop.Job(model, data, recipe, wanted, 8)
+        assert expected in loop._cause(job, model, 0, 1)
+
+
+def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
+    """The state before it survives, and the run goes on from there."""
+    recipe = short("cifar_cosine", 2, ema=None)
+    whole = run(tmp_path, "whole", recipe)
+    real, count = np.savez, iter(range(100))
+
+    def full(file, **values):
+        if next(count) == 4:
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        real(file, **values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(TrainingError, match="No space left on device; what stood"):
+            run(tmp_path, "stopped", recipe)
+    names = {path.name for path in (tmp_path / "stopped").iterdir()}
+    assert not [name for name in names if name.startswith(".")]
+    check_equal(whole, run(tmp_path, "stopped", recipe, resume=True))
+
+
+PROBE = """
+import os, sys
+if os.environ["KERAS_BACKEND"] == "jax":
+    # As where it is not installed: whoever imports it fails.
+    sys.modules["tensorflow"] = None
+import keras, numpy as np
+from training_helpers import classifier, open_small, short, WANTED
+from keras_resnets.training import devices
+from keras_resnets.training.session import train
+import pathlib
+folder = pathlib.Path(sys.argv[1])
+count = sys.argv[2] if len(sys.argv) > 2 else None
+if count and keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    names = tf.config.list_logical_devices("CPU")
+    keras.distribution.list_devices = lambda *a: ["cpu:0", "cpu:1"]
+keras.utils.set_random_seed(1)
+with devices.use(count):
+    model = classifier()
+    run = train(model, open_small(folder, 0.2, train=40),
+                short("cifar_cosine", 2, ema=0.5), folder / ("run" + str(count)),
+                preprocessing=WANTED, verbose=0)
+np.savez(folder / ("found" + str(count)), *model.get_weights(),
+         loss=[row["loss"] for row in run.history])
+"""
+
+
+def probe(folder, backend, *words, **settings):
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(folder), *words],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            **settings,
+        },
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(folder / f"found{words[0] if words else None}.npz") as file:
+        return dict(file)
+
+
+def test_jax_trains_the_same_without_tensorflow(tmp_path):
+    keras.utils.set_random_seed(1)
+    model = classifier()
+    made = train(
+        model,
+        open_small(tmp_path, 0.2, train=40),
+        short("cifar_cosine", 2, ema=0.5),
+        tmp_path / "run",
+        preprocessing=WANTED,
+        verbose=0,
+    )
+    found = probe(tmp_path, "jax")
+    losses = [row["loss"] for row in made.history]
+    np.testing.assert_allclose(found["loss"], losses, rtol=1e-3)
+
+
+def test_two_devices_train_as_one(tmp_path):
+    """The same global batch on two logical CPU devices, by MirroredStrategy."""
+    one, two = probe(tmp_path, "tensorflow"), probe(tmp_path, "tensorflow", "2")
+    # BN sees the pictures of its own device, so the losses are near, not equal.
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=0.2)
