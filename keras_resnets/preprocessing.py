@@ -149,17 +149,32 @@ class Preprocessing:
 
         if self.channel_order == "bgr":
             x = np.flip(x, axis=-1 if last else -3)
+        x = np.array(x, "float32", order="C")
+        self._scale_in_place(x, last)
+        return x
+
+    def normalize_into(self, out, x):
+        """`normalize` of an array, channels last, written to where it belongs.
+
+        Args:
+            out: float32 array of the shape of `x`.
+            x: RGB pixel values in [0, 255].
+        """
+        out[...] = x[..., ::-1] if self.channel_order == "bgr" else x
+        self._scale_in_place(out, True)
+
+    def _scale_in_place(self, x, last):
+        import numpy as np
+
         # Whole rows of constants and one array throughout: many times faster than
         # constants of three numbers.
         wide = np.ones((x.shape[-2], 1) if last else (1, 1, x.shape[-1]), "float32")
         shape = (3,) if last else (3, 1, 1)
         mean = np.reshape(np.asarray(self.mean, "float32"), shape) * wide
         std = np.reshape(np.asarray(self.std, "float32"), shape) * wide
-        x = np.array(x, "float32", order="C")
         x *= np.float32(self.scale)
         x -= mean
         x /= std
-        return x
 
     def pixels(self, x):
         """What `normalize` was given: uint8 RGB from network inputs, channels last.

@@ -16,6 +16,8 @@ from keras_resnets.training.data.mixing import Mixer
 
 # Pictures that a thread takes on at a time.
 _PORTION = 8
+# Bytes; what TensorFlow's kernels count on.
+_ALIGNMENT = 64
 
 
 class Loader:
@@ -58,7 +60,7 @@ class Loader:
         """
         places = self._order.indices(epoch, step)
         indices = self._split.indices[places]
-        x = np.empty((len(indices), *self._preprocessing.size, 3), "float32")
+        x = _aligned((len(indices), *self._preprocessing.size, 3))
         plan = self._plan(epoch, step, indices)
 
         def finish():
@@ -108,7 +110,7 @@ class Loader:
                 pixels = augmenting.shift(pixels, plan.shifts, self._fill)
             if plan.flips.any():
                 pixels[plan.flips] = pixels[plan.flips, :, ::-1]
-        x[:] = self._preprocessing.normalize(self._lit(pixels, plan), "channels_last")
+        self._preprocessing.normalize_into(x, self._lit(pixels, plan))
 
     def _lit(self, pixels, plan, rows=slice(None)):
         if plan is None or plan.light is None:
@@ -123,9 +125,7 @@ class Loader:
                 x[row] = self._preprocessing(source.open(indices[row]))
                 continue
             pixels = self._changed(indices[row], plan, row)
-            x[row] = self._preprocessing.normalize(
-                self._lit(pixels, plan, row), "channels_last"
-            )
+            self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
 
     def _changed(self, index, plan, row):
         """One picture of the input's size after all that is done to it as pixels."""
@@ -148,8 +148,9 @@ class Loader:
             picture = operations.jitter(
                 picture, plan.factors[row].tolist(), plan.order[row].tolist()
             )
-        pixels = np.asarray(picture)
-        return pixels[:, ::-1] if plan.flips[row] else pixels
+        if plan.flips[row]:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(picture)
 
     def _cut_out(self, index, box):
         """An RGB Pillow picture of the input's size."""
@@ -180,3 +181,11 @@ class Loader:
             getattr(Image.Resampling, wanted.interpolation.upper()),
             (left * right, top * down, (left + columns) * right, (top + rows) * down),
         )
+
+
+def _aligned(shape):
+    """An empty float32 array that TensorFlow takes over without copying it."""
+    size = 4 * int(np.prod(shape))
+    raw = np.empty(size + _ALIGNMENT, "uint8")
+    first = -raw.ctypes.data % _ALIGNMENT
+    return raw[first : first + size].view("float32").reshape(shape)

@@ -12,16 +12,17 @@ class StepSeed(keras.random.SeedGenerator):
 
     Args:
         seed: whole number in [0, 2**31).
+        dtype: of the backend's seeds.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed, dtype):
         # Deliberately without the parent's: it would make that variable.
-        self._seed, self._drawn = seed, 0
+        self._seed, self._drawn, self._dtype = seed, 0, dtype
 
     def next(self, ordered=True):
         self._drawn += 1
         return keras.ops.convert_to_tensor(
-            np.array([self._seed, self._drawn], keras.backend.random_seed_dtype())
+            np.array([self._seed, self._drawn], self._dtype)
         )
 
 
@@ -49,6 +50,7 @@ class Mixer:
         mixup, cutmix = augmentation.mixup, augmentation.cutmix
         self._erasing = self._mixup = self._cutmix = None
         with keras.device("cpu"):
+            self._dtype = keras.random.SeedGenerator(0).state.dtype
             if erase:
                 self._erasing = layers.RandomErasing(
                     factor=(erase, erase),
@@ -79,7 +81,7 @@ class Mixer:
             seed: whole number in [0, 2**31) that decides all of it.
         """
         with keras.device("cpu"):
-            seeds, x = StepSeed(seed), keras.ops.convert_to_tensor(pictures)
+            seeds, x = StepSeed(seed, self._dtype), keras.ops.convert_to_tensor(pictures)
             if self._erasing:
                 change = self._erasing.get_random_transformation(x, seed=seeds)
                 x = self._erasing.transform_images(x, change)

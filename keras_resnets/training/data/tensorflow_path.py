@@ -1,10 +1,17 @@
 """Batches for `fit` on the TensorFlow backend: a `tf.data.Dataset`."""
 
+import numpy as np
+
 from keras_resnets.training.data.epochs import Ahead
 
 
 def dataset_of(loader, epochs, workers):
     """A `tf.data.Dataset` of batches that NumPy and Pillow make.
+
+    It is not made by `from_generator`: with Python 3.11 the mere use of that tells the
+    C library (TensorFlow 2.21, `ApplyPython311MemoryPatch`) to fetch every array of
+    128 KB or more from the system and to give it back, which costs a third of the time
+    that a photo takes.
 
     Args:
         loader: a `Loader`.
@@ -13,17 +20,29 @@ def dataset_of(loader, epochs, workers):
     """
     import tensorflow as tf
 
-    ahead = Ahead(loader.start, workers)
+    ahead, specs = Ahead(loader.start, workers), loader.signature()
 
-    def one_epoch():
+    def begin():
         epoch, steps = epochs.begin()
-        for step in steps:
-            yield (epoch, step, *ahead.get(epoch, step, steps.stop))
+        return np.array([epoch, steps.start, steps.stop], "int64")
 
-    whole = tf.TensorSpec((), "int64")
-    dataset = tf.data.Dataset.from_generator(
-        one_epoch, output_signature=(whole, whole, *loader.signature())
-    )
+    def one_epoch(_):
+        epoch, start, stop = tf.unstack(
+            tf.ensure_shape(tf.numpy_function(begin, [], "int64"), [3])
+        )
+        return tf.data.Dataset.range(start, stop).map(lambda step: (epoch, step, stop))
+
+    def batch(epoch, step, stop):
+        found = tf.numpy_function(
+            lambda *words: ahead.get(*map(int, words)),
+            [epoch, step, stop],
+            [spec.dtype for spec in specs],
+        )
+        for tensor, spec in zip(found, specs, strict=True):
+            tensor.set_shape(spec.shape)
+        return epoch, step, *found
+
+    dataset = tf.data.Dataset.from_tensors(0).flat_map(one_epoch).map(batch)
     return _handed_over(dataset.prefetch(2), epochs)
 
 
