@@ -103,7 +103,7 @@ def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
 
 
 def test_folder_of_a_run(tmp_path):
-    recipe = short("cifar_cosine", 2, ema=None)
+    recipe = short("cifar_cosine", 2)
     made = run(tmp_path, "run", recipe, command="what was typed")
     folder = tmp_path / "run"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -188,7 +188,7 @@ def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
     data, out = write_npz(tmp_path / "d.npz", train=60, test=20), tmp_path / "run"
     words = ["train", "resnet8", "--data", data, "--labels", "a,b,c,d,e", "--recipe"]
     words += ["cifar_cosine", "--epochs", "1", "--batch-size", "20", "--output", out]
-    words += ["--input-size", "16", "--change", "ema=None"]
+    words += ["--input-size", "16", "--change", "nesterov=False"]
     code, shown, err = command(*words, capsys=capsys)
     assert code == 0, err
     assert "55 pictures to train on, 5 held out" in shown and "test accuracy" in shown
@@ -255,11 +255,11 @@ def test_refused(words, message, tmp_path, capsys, monkeypatch):
 
 
 def test_another_run_is_not_gone_on_with(tmp_path):
-    recipe = short("cifar_cosine", 1, ema=None)
+    recipe = short("cifar_cosine", 1)
     run(tmp_path, "run", recipe)
     with pytest.raises(InvalidArgument, match="is not empty; name another --output"):
         run(tmp_path, "run", recipe)
-    other = short("cifar_cosine", 1, ema=None, learning_rate=0.3)
+    other = short("cifar_cosine", 1, learning_rate=0.3)
     with pytest.raises(
         InvalidArgument, match="another recipe: learning_rate was 0.2, now 0.3"
     ):
@@ -284,7 +284,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
 
 
 def test_damaged_state(tmp_path):
-    recipe = short("cifar_cosine", 1, ema=None)
+    recipe = short("cifar_cosine", 1)
     run(tmp_path, "run", recipe)
     path = tmp_path / "run" / "last.state.npz"
     path.write_bytes(path.read_bytes()[:1000])
@@ -293,7 +293,7 @@ def test_damaged_state(tmp_path):
 
 
 def test_loss_that_is_no_number(tmp_path):
-    recipe = short("cifar_cosine", 2, ema=None, learning_rate=1e30, warmup=0)
+    recipe = short("cifar_cosine", 2, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, "run", recipe)
     text = str(caught.value)
@@ -320,7 +320,7 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
 
 def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
     """The state before it survives, and the run goes on from there."""
-    recipe = short("cifar_cosine", 2, ema=None)
+    recipe = short("cifar_cosine", 2)
     whole = run(tmp_path, "whole", recipe)
     real, count = np.savez, iter(range(100))
 
