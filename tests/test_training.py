@@ -312,10 +312,8 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
         (WANTED, "mixed_float16", "overflow float16: mixed_bfloat16 has float32's"),
         (WANTED, None, "activations overflow: the learning rate of 0.1"),
     ):
-        model = classifier(dtype=dtype)
-        model.compile(keras.optimizers.SGD(0.1))
-        job = loop.Job(model, data, recipe, wanted, 8)
-        assert expected in loop._cause(job, model, 0, 1)
+        job = loop.Job(classifier(dtype=dtype), data, recipe, wanted, 8)
+        assert expected in loop._cause(job, 0.1, 0, 1)
 
 
 def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
@@ -364,7 +362,7 @@ keras.utils.set_random_seed(1)
 with devices.use(None if count == "None" else count):
     model = classifier()
     run = train(model, open_dataset(f"{folder}/small.npz", 0.2),
-                short("cifar_cosine", 2, ema=0.5), f"{folder}/{name}",
+                short("he2015_cifar", 2, ema=0.5), f"{folder}/{name}",
                 preprocessing=WANTED, verbose=0)
 if process == 0:
     np.savez(f"{folder}/{name}.npz",
@@ -414,7 +412,7 @@ def test_backends_devices_and_machines_train_alike(tmp_path):
     made = train(
         classifier(),
         data.open_dataset(tmp_path / "small.npz", 0.2),
-        short("cifar_cosine", 2, ema=0.5),
+        short("he2015_cifar", 2, ema=0.5),
         tmp_path / "run",
         preprocessing=WANTED,
         verbose=0,

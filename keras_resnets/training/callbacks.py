@@ -20,15 +20,17 @@ class Keeper(keras.callbacks.Callback):
         model: the network inside what is fitted.
         notes: what the files of weights say beside the values.
         steps_per_epoch: of a whole epoch.
+        rate: function of nothing: the learning rate of the next step.
         seconds: between two states within an epoch; every epoch ends with one.
     """
 
-    def __init__(self, folder, progress, model, notes, steps_per_epoch, seconds):
+    def __init__(self, folder, progress, model, notes, steps_per_epoch, rate, seconds):
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Of several processes that train together one writes.
         self._writes = devices.part()[0] == 0
         self._notes, self._steps, self._seconds = notes, steps_per_epoch, seconds
+        self._rate = rate
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
 
@@ -42,8 +44,7 @@ class Keeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._count_time()
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row = {"epoch": epoch + 1, **figures, "learning_rate": rate}
+        row = {"epoch": epoch + 1, **figures, "learning_rate": self._rate()}
         row["seconds"] = round(self._progress.seconds, 1)
         self._progress.history.append(row)
         self._keep_best(figures.get("val_accuracy"))

@@ -214,9 +214,19 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
     epoch, step = progress.epoch, progress.step
     data = job.training_batches(epoch, step)
     keeper = callbacks.Keeper(
-        folder, progress, job.model, job.notes, job.steps_per_epoch, job.save_seconds
+        folder,
+        progress,
+        job.model,
+        job.notes,
+        job.steps_per_epoch,
+        lambda: _rate(job, phase, trainer),
+        job.save_seconds,
     )
-    watching = [callbacks.StopAtNaN(progress, lambda e, s: _cause(job, trainer, e, s))]
+
+    def explain(epoch, step):
+        return _cause(job, _rate(job, phase, trainer), epoch, step)
+
+    watching = [callbacks.StopAtNaN(progress, explain)]
     if step:
         watching.append(callbacks.GoOn(arrays, job.model))
     if phase.recipe.ema is not None:
@@ -247,13 +257,27 @@ def _finish_again(job, arrays):
     trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
 
 
-def _cause(job, trainer, epoch, step):
+def _rate(job, phase, trainer):
+    """The learning rate of the next step.
+
+    Not asked of the optimizer: JAX does not compute with a number of one process and
+    one that lies on the devices of several.
+    """
+    schedule = compiling.learning_rate(
+        phase.recipe,
+        job.steps_per_epoch,
+        job.batch_size,
+        compiling.depth_of(job.model),
+    )
+    return float(schedule(int(state.array_of(trainer.optimizer.iterations))))
+
+
+def _cause(job, rate, epoch, step):
     """Why the loss of a step is no number, as far as one can tell afterwards."""
     pictures, targets = next(iter(job.training_batches(epoch, step)))
     for name, values in (("pictures", pictures), ("targets", targets)):
         if not np.isfinite(np.asarray(values)).all():
             return f"the {name} of that step are not finite: look at the data"
-    rate = float(keras.ops.convert_to_numpy(trainer.optimizer.learning_rate))
     for layer in job.model.layers:
         for weight in layer.get_weights():
             if not np.isfinite(weight).all():

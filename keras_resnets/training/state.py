@@ -66,7 +66,7 @@ def save(path, model, trainer, progress):
         # Within an epoch the JAX trainer keeps the values to itself.
         trainer.jax_state_sync()
     arrays = {
-        f"{group}/{index}": _array(variable)
+        f"{group}/{index}": array_of(variable)
         for group, variables in _variables(model, trainer).items()
         for index, variable in enumerate(variables)
     }
@@ -81,7 +81,8 @@ def save(path, model, trainer, progress):
         ) from None
 
 
-def _array(variable):
+def array_of(variable):
+    """The values of a variable as a NumPy array."""
     from keras import ops
 
     # As a tensor first: a variable that is mirrored on several devices is no array.
