@@ -371,7 +371,7 @@ def test_broken_pictures_are_left_out_and_counted(tmp_path):
     assert "at most 1 %" in str(caught.value) and "3 of 204" in str(caught.value)
     assert "ant/102.jpg, bee/001.png, cat/104.jpg" in str(caught.value)
     records = sources.write_records(tmp_path / "r", folder)
-    with pytest.raises(InvalidArgument, match="3 of 204.*train-0000. at byte"):
+    with pytest.raises(InvalidArgument, match="4 of 205.*train-0000. at byte"):
         open_dataset(records)
 
 
