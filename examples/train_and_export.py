@@ -12,8 +12,7 @@ import pathlib
 
 import keras
 import numpy as np
-from PIL import Image
-from PIL import ImageDraw
+from shapes import drawn_shapes
 
 import keras_resnets
 from keras_resnets.export import to_tflite
@@ -77,31 +76,6 @@ def load(options):
     prepared = (keras_resnets.preprocess_input(x, "cifar") for x in (x_train, x_test))
     x_train, x_test = prepared
     return x_train, np.ravel(y_train), x_test, np.ravel(y_test)
-
-
-def drawn_shapes(count, seed, size=32):
-    """Discs, squares and triangles of random colour, place and size on noise."""
-    rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 120, (count, size, size, 3), dtype="uint8")
-    labels = rng.integers(0, 3, count)
-    for index, label in enumerate(labels):
-        picture = Image.fromarray(pictures[index])
-        draw = ImageDraw.Draw(picture)
-        radius = rng.integers(5, 12)
-        x, y = rng.integers(radius, size - radius, 2)
-        colour = tuple(int(value) for value in rng.integers(90, 256, 3))
-        box = [x - radius, y - radius, x + radius, y + radius]
-        if label == 0:
-            draw.ellipse(box, fill=colour)
-        elif label == 1:
-            draw.rectangle(box, fill=colour)
-        else:
-            draw.polygon(
-                [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)],
-                fill=colour,
-            )
-        pictures[index] = np.asarray(picture)
-    return pictures, labels
 
 
 def train(model, x, y, options):

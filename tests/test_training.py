@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ import keras_resnets
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.training import callbacks
+from keras_resnets.training import data
 from keras_resnets.training import loop
 from keras_resnets.training import state
 from keras_resnets.training.run_folder import RunFolder
@@ -101,7 +103,7 @@ def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
 
 
 def test_folder_of_a_run(tmp_path):
-    recipe = short("cifar_cosine", 2, ema=None)
+    recipe = short("cifar_cosine", 2)
     made = run(tmp_path, "run", recipe, command="what was typed")
     folder = tmp_path / "run"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -186,7 +188,7 @@ def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
     data, out = write_npz(tmp_path / "d.npz", train=60, test=20), tmp_path / "run"
     words = ["train", "resnet8", "--data", data, "--labels", "a,b,c,d,e", "--recipe"]
     words += ["cifar_cosine", "--epochs", "1", "--batch-size", "20", "--output", out]
-    words += ["--input-size", "16", "--change", "ema=None"]
+    words += ["--input-size", "16", "--change", "nesterov=False"]
     code, shown, err = command(*words, capsys=capsys)
     assert code == 0, err
     assert "55 pictures to train on, 5 held out" in shown and "test accuracy" in shown
@@ -253,11 +255,11 @@ def test_refused(words, message, tmp_path, capsys, monkeypatch):
 
 
 def test_another_run_is_not_gone_on_with(tmp_path):
-    recipe = short("cifar_cosine", 1, ema=None)
+    recipe = short("cifar_cosine", 1)
     run(tmp_path, "run", recipe)
     with pytest.raises(InvalidArgument, match="is not empty; name another --output"):
         run(tmp_path, "run", recipe)
-    other = short("cifar_cosine", 1, ema=None, learning_rate=0.3)
+    other = short("cifar_cosine", 1, learning_rate=0.3)
     with pytest.raises(
         InvalidArgument, match="another recipe: learning_rate was 0.2, now 0.3"
     ):
@@ -282,7 +284,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
 
 
 def test_damaged_state(tmp_path):
-    recipe = short("cifar_cosine", 1, ema=None)
+    recipe = short("cifar_cosine", 1)
     run(tmp_path, "run", recipe)
     path = tmp_path / "run" / "last.state.npz"
     path.write_bytes(path.read_bytes()[:1000])
@@ -291,7 +293,7 @@ def test_damaged_state(tmp_path):
 
 
 def test_loss_that_is_no_number(tmp_path):
-    recipe = short("cifar_cosine", 2, ema=None, learning_rate=1e30, warmup=0)
+    recipe = short("cifar_cosine", 2, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, "run", recipe)
     text = str(caught.value)
@@ -318,7 +320,7 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
 
 def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
     """The state before it survives, and the run goes on from there."""
-    recipe = short("cifar_cosine", 2, ema=None)
+    recipe = short("cifar_cosine", 2)
     whole = run(tmp_path, "whole", recipe)
     real, count = np.savez, iter(range(100))
 
@@ -343,66 +345,91 @@ if os.environ["KERAS_BACKEND"] == "jax":
     # As where it is not installed: whoever imports it fails.
     sys.modules["tensorflow"] = None
 import keras, numpy as np
-from training_helpers import classifier, open_small, short, WANTED
 from keras_resnets.training import devices
+folder, name, count = sys.argv[1:4]
+port, processes, process = (int(word) for word in sys.argv[4:])
+if processes > 1:
+    devices.connect(f"127.0.0.1:{port}", processes, process)
+from training_helpers import classifier, short, WANTED
+from keras_resnets.training.data import open_dataset
 from keras_resnets.training.session import train
-import pathlib
-folder = pathlib.Path(sys.argv[1])
-count = sys.argv[2] if len(sys.argv) > 2 else None
-if count and keras.backend.backend() == "tensorflow":
+if count != "None" and keras.backend.backend() == "tensorflow":
     import tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    names = tf.config.list_logical_devices("CPU")
-    keras.distribution.list_devices = lambda *a: ["cpu:0", "cpu:1"]
+        cpu, [tf.config.LogicalDeviceConfiguration()] * int(count))
+    names = [f"cpu:{index}" for index in range(int(count))]
+    keras.distribution.list_devices = lambda *given: names
 keras.utils.set_random_seed(1)
-with devices.use(count):
+with devices.use(None if count == "None" else count):
     model = classifier()
-    run = train(model, open_small(folder, 0.2, train=40),
-                short("cifar_cosine", 2, ema=0.5), folder / ("run" + str(count)),
+    run = train(model, open_dataset(f"{folder}/small.npz", 0.2),
+                short("cifar_cosine", 2, ema=0.5), f"{folder}/{name}",
                 preprocessing=WANTED, verbose=0)
-np.savez(folder / ("found" + str(count)), *model.get_weights(),
-         loss=[row["loss"] for row in run.history])
+if process == 0:
+    np.savez(f"{folder}/{name}.npz",
+             *model.get_weights(),
+             loss=[row["loss"] for row in run.history],
+             val_loss=[row["val_loss"] for row in run.history])
 """
 
 
-def probe(folder, backend, *words, **settings):
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(folder), *words],
+def start_probe(folder, backend, name, devices=None, port=0, processes=1, process=0):
+    if not (folder / "small.npz").exists():
+        write_npz(folder / "small.npz", train=40)
+    words = [folder, name, devices, port, processes, process]
+    return subprocess.Popen(
+        [sys.executable, "-c", PROBE, *map(str, words)],
         env={
             **os.environ,
             "KERAS_BACKEND": backend,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-            **settings,
         },
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=400,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    with np.load(folder / f"found{words[0] if words else None}.npz") as file:
+
+
+def finish_probe(started, folder, name):
+    errors = [process.communicate(timeout=500)[1] for process in started]
+    assert not any(process.returncode for process in started), errors[0][-3000:]
+    with np.load(folder / f"{name}.npz") as file:
         return dict(file)
 
 
-def test_jax_trains_the_same_without_tensorflow(tmp_path):
+def probe(folder, backend, name, devices=None):
+    return finish_probe([start_probe(folder, backend, name, devices)], folder, name)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_backends_devices_and_machines_train_alike(tmp_path):
+    """TensorFlow, two devices, JAX without TensorFlow, and two JAX processes."""
     keras.utils.set_random_seed(1)
-    model = classifier()
+    write_npz(tmp_path / "small.npz", train=40)
     made = train(
-        model,
-        open_small(tmp_path, 0.2, train=40),
+        classifier(),
+        data.open_dataset(tmp_path / "small.npz", 0.2),
         short("cifar_cosine", 2, ema=0.5),
         tmp_path / "run",
         preprocessing=WANTED,
         verbose=0,
     )
-    found = probe(tmp_path, "jax")
     losses = [row["loss"] for row in made.history]
-    np.testing.assert_allclose(found["loss"], losses, rtol=1e-3)
-
-
-def test_two_devices_train_as_one(tmp_path):
-    """The same global batch on two logical CPU devices, by MirroredStrategy."""
-    one, two = probe(tmp_path, "tensorflow"), probe(tmp_path, "tensorflow", "2")
-    # BN sees the pictures of its own device, so the losses are near, not equal.
-    np.testing.assert_allclose(two["loss"], one["loss"], rtol=0.2)
+    port = free_port()
+    both = [start_probe(tmp_path, "jax", "both", None, port, 2, n) for n in (0, 1)]
+    one = probe(tmp_path, "jax", "one")
+    both = finish_probe(both, tmp_path, "both")
+    np.testing.assert_allclose(one["loss"], losses, rtol=1e-3)
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(both[name], one[name], rtol=1e-5, err_msg=name)
+    for key in one:
+        np.testing.assert_allclose(both[key], one[key], rtol=1e-3, atol=1e-5)
+    # MirroredStrategy: BN sees the pictures of its own device, so the losses are near.
+    two = probe(tmp_path, "tensorflow", "two", devices=2)
+    np.testing.assert_allclose(two["loss"], losses, rtol=0.2)
+    assert not np.allclose(two["loss"], losses, rtol=1e-6)

@@ -52,6 +52,13 @@ def add_to(commands):
     parser.add_argument("--teacher", help="network to distil from")
     parser.add_argument("--teacher-weights", help=network.WEIGHTS)
     parser.add_argument("--devices", help="how many, such as 2, or all")
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, where several machines train together (docs/distributed.md)",
+    )
+    parser.add_argument("--processes", type=int, default=1, help="how many there are")
+    parser.add_argument("--process", type=int, default=0, help="which this is, from 0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--deterministic",
@@ -77,7 +84,7 @@ def _train(arguments):
         raise InvalidArgument(f"recipes are {', '.join(recipes.list_recipes())}")
     recipe = _recipe(arguments)
     check_choice("--precision", arguments.precision, PRECISIONS)
-    for name in ("batch_size", "workers"):
+    for name in ("batch_size", "workers", "processes"):
         if getattr(arguments, name) is not None:
             check_positive_int(f"--{name.replace('_', '-')}", getattr(arguments, name))
     with contextlib.ExitStack() as stack:
@@ -85,6 +92,10 @@ def _train(arguments):
         from keras_resnets.training import data
         from keras_resnets.training import devices
 
+        if arguments.coordinator:
+            devices.connect(
+                arguments.coordinator, arguments.processes, arguments.process
+            )
         network.find(arguments)
         opened = data.open_dataset(
             arguments.data, arguments.validation, arguments.seed, _names(arguments)

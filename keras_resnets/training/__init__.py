@@ -15,7 +15,7 @@ _IN_MODULE = {
     "get_recipe": "recipes",
     "list_recipes": "recipes",
     "open_dataset": "data",
-    "train": "training",
+    "train": "session",
 }
 
 __all__ = list(_IN_MODULE)

@@ -7,6 +7,7 @@ import time
 import keras
 
 from keras_resnets.errors import TrainingError
+from keras_resnets.training import devices
 from keras_resnets.training import state
 
 
@@ -25,6 +26,8 @@ class Keeper(keras.callbacks.Callback):
     def __init__(self, folder, progress, model, notes, steps_per_epoch, seconds):
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
+        # Of several processes that train together one writes.
+        self._writes = devices.part()[0] == 0
         self._notes, self._steps, self._seconds = notes, steps_per_epoch, seconds
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
@@ -46,7 +49,8 @@ class Keeper(keras.callbacks.Callback):
         self._keep_best(figures.get("val_accuracy"))
         self._progress.epoch, self._progress.step, self._first = epoch + 1, 0, 0
         self._save()
-        self._folder.write_history(self._progress.history)
+        if self._writes:
+            self._folder.write_history(self._progress.history)
 
     def _keep_best(self, accuracy):
         if accuracy is None:
@@ -55,11 +59,13 @@ class Keeper(keras.callbacks.Callback):
             return
         self._progress.best = accuracy
         with averaged(self.model):
-            self._folder.write_weights("best", self._network, self._notes)
+            if self._writes:
+                self._folder.write_weights("best", self._network, self._notes)
 
     def _save(self):
         self._count_time()
-        state.save(self._folder.state, self._network, self.model, self._progress)
+        if self._writes:
+            state.save(self._folder.state, self._network, self.model, self._progress)
         self._saved = time.monotonic()
 
     def _count_time(self):

@@ -1,4 +1,4 @@
-"""What a training runs on: devices, precision, determinism."""
+"""What a training runs on: devices, machines, precision, determinism."""
 
 import contextlib
 
@@ -21,13 +21,68 @@ def safe_precision():
     return "mixed_bfloat16" if accelerated() else "float32"
 
 
+def part():
+    """(index, number): which of how many processes this one is, of a joint training."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def wait_for_all():
+    """Waits until every process of a joint training has come so far."""
+    if part()[1] > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("keras_resnets")
+
+
+def replicas():
+    """On how many devices a batch is spread, of all processes."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        distribution = keras.distribution.distribution()
+        return distribution.device_mesh.devices.size if distribution else 1
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    return 1
+
+
+def connect(coordinator, processes, process):
+    """Joins the processes of a training on several machines; before anything is built.
+
+    Args:
+        coordinator: host:port of process 0, which all can reach.
+        processes: how many, >= 1.
+        process: which this one is, from 0.
+
+    Raises:
+        InvalidArgument: another backend than JAX, or numbers that are not allowed.
+    """
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise InvalidArgument(
+            "several machines need KERAS_BACKEND=jax (Keras 3 does not fit under "
+            f"MultiWorkerMirroredStrategy); this is {backend}"
+        )
+    if not isinstance(process, int) or not 0 <= process < processes:
+        raise InvalidArgument(
+            f"process must be a number from 0 to {processes - 1}; got {process!r}"
+        )
+    keras.distribution.initialize(coordinator, processes, process)
+
+
 @contextlib.contextmanager
 def use(devices=None, deterministic=False):
     """Builds and trains on several devices within this context.
 
     Args:
         devices: how many, or "all"; None for one. On the TensorFlow backend a
-            `MirroredStrategy`, on JAX `keras.distribution.DataParallel`.
+            `MirroredStrategy`, on JAX `keras.distribution.DataParallel`. With several
+            processes always all of them.
         deterministic: the same operations give the same numbers each time.
 
     Raises:
@@ -38,6 +93,8 @@ def use(devices=None, deterministic=False):
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+    if part()[1] > 1:
+        devices = "all"
     if devices is None:
         yield
         return
@@ -51,8 +108,11 @@ def use(devices=None, deterministic=False):
             yield
     elif backend == "jax":
         before = keras.distribution.distribution()
+        # Each process feeds its own share of the pictures.
         keras.distribution.set_distribution(
-            keras.distribution.DataParallel(devices=found[:count])
+            keras.distribution.DataParallel(
+                devices=found[:count], auto_shard_dataset=False
+            )
         )
         try:
             yield

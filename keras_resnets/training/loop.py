@@ -47,6 +47,14 @@ class Job:
     tensorboard: bool = False
     verbose: int | str = "auto"
 
+    def __post_init__(self):
+        count = devices.replicas()
+        if self.batch_size % count:
+            raise InvalidArgument(
+                f"batch_size must be a multiple of the {count} devices; got "
+                f"{self.batch_size}"
+            )
+
     @property
     def classes(self):
         return self.model.output_shape[-1]
@@ -66,9 +74,15 @@ class Job:
         )
 
     def validation_batches(self):
-        """What `fit` validates with; None where nothing was held out."""
-        held_out = self.data.validation
-        return held_out and self.batches(held_out, training=False)
+        """What `fit` validates with; None where nothing was held out.
+
+        As many pictures as can be spread evenly over the devices.
+        """
+        held_out, count = self.data.validation, devices.replicas()
+        if held_out is None or held_out.count < count:
+            return None
+        kept = np.arange(held_out.count) < held_out.count // count * count
+        return self.batches(held_out.part(kept), training=False)
 
     def batches(self, split, **options):
         return batches(
@@ -77,6 +91,7 @@ class Job:
             self.batch_size,
             classes=self.classes,
             workers=self.workers,
+            part=devices.part(),
             **options,
         )
 
@@ -151,7 +166,8 @@ def run(job, folder, resume=False):
             if progress.epoch < job.recipe.epochs:
                 # A call ends with the averages in the weights; the state has both.
                 _, arrays = state.read(folder.state)
-    folder.write_weights("last", job.model, job.notes)
+    if devices.part()[0] == 0:
+        folder.write_weights("last", job.model, job.notes)
     return progress
 
 
@@ -173,8 +189,9 @@ def _prepare(job, phase):
     trainer.optimizer.build(trainer.trainable_variables)
     # One batch makes the variables of the metrics, which a state may then set.
     height, width = job.preprocessing.size
-    pictures = np.zeros((1, height, width, 3), "float32")
-    trainer.test_on_batch(pictures, np.eye(1, job.classes, dtype="float32"))
+    count = devices.replicas() // devices.part()[1]
+    pictures = np.zeros((count, height, width, 3), "float32")
+    trainer.test_on_batch(pictures, np.eye(count, job.classes, dtype="float32"))
     trainer.reset_metrics()
     return trainer
 
@@ -250,7 +267,12 @@ def _cause(job, trainer, epoch, step):
 
 
 def accuracy(job, split):
-    """Share of a `Split` whose likeliest class is the right one."""
+    """Share of a `Split` whose likeliest class is the right one.
+
+    Of as many pictures as can be spread evenly over the devices.
+    """
+    count = devices.replicas()
+    split = split.part(np.arange(split.count) < split.count // count * count)
     judge = without_optimizer(job.model)
     loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
     judge.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])

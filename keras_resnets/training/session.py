@@ -12,6 +12,7 @@ import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.training import devices
 from keras_resnets.training import loop
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
@@ -113,7 +114,10 @@ def train(
         data = open_dataset(data, validation, seed)
     _check_classes(model, data)
     folder = RunFolder(output)
-    facts = folder.open(_facts(model, data, recipe, batch_size, seed, command), resume)
+    facts = _facts(model, data, recipe, batch_size, seed, command)
+    first = devices.part()[0] == 0
+    if first:
+        facts = folder.open(facts, resume)
     job = loop.Job(
         model=model,
         data=data,
@@ -130,7 +134,8 @@ def train(
     )
     progress = loop.run(job, folder, resume)
     figures = _figures(job, folder, progress)
-    folder.write_record({**facts, "status": "done", "figures": figures})
+    if first:
+        folder.write_record({**facts, "status": "done", "figures": figures})
     return Run(folder, progress.history, figures)
 
 
@@ -214,6 +219,7 @@ def _figures(job, folder, progress):
         figures["best_epoch"] = best["epoch"]
         figures["best_val_accuracy"] = best["val_accuracy"]
         which = "best"
+        devices.wait_for_all()
         without_optimizer(job.model).load_weights(folder.weights(which))
     if job.data.test is not None:
         found = loop.accuracy(job, job.data.test)

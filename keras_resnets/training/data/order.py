@@ -21,22 +21,31 @@ class Order:
         seed: whole number >= 0.
         shuffled: each epoch in a new order, or always as the pictures stand.
         whole: leave out the last step where it would be smaller.
+        part: (index, number) of the machine's share of every step, where several
+            machines train together.
     """
 
-    def __init__(self, count, batch_size, seed, shuffled, whole):
+    def __init__(self, count, batch_size, seed, shuffled, whole, part=(0, 1)):
         self.count, self.batch_size = count, batch_size
-        self._seed, self._shuffled = seed, shuffled
+        self._seed, self._shuffled, self._part = seed, shuffled, part
         self.steps = count // batch_size if whole else -(-count // batch_size)
         # Kept: a step asks for the same permutation as the one before.
         self._permutation = functools.lru_cache(2)(self._permutation_of)
 
     def indices(self, epoch, step):
         """Index of each picture of a step."""
-        start = step * self.batch_size
-        end = min(start + self.batch_size, self.count)
+        start, end = self._rows(step)
         if not self._shuffled:
             return np.arange(start, end)
         return self._permutation(epoch)[start:end]
+
+    def _rows(self, step):
+        """First position of a step's share in the epoch, and the one behind it."""
+        start = step * self.batch_size
+        end = min(start + self.batch_size, self.count)
+        index, number = self._part
+        shares = [start + (end - start) * cut // number for cut in (index, index + 1)]
+        return tuple(shares)
 
     def _permutation_of(self, epoch):
         raw = _generator(self._seed, epoch, _SHUFFLE).random_raw(self.count)
@@ -48,13 +57,12 @@ class Order:
         A picture's row follows from its position in the epoch alone, whatever the
         size of a batch.
         """
-        start = step * self.batch_size
-        rows = min(self.batch_size, self.count - start)
+        start, end = self._rows(step)
         # One step of Philox' counter makes four numbers.
         padded = -(-columns // 4) * 4
         generator = _generator(self._seed, epoch, _PICTURES)
         generator.advance(start * padded // 4)
-        drawn = np.random.Generator(generator).random((rows, padded))
+        drawn = np.random.Generator(generator).random((end - start, padded))
         return drawn[:, :columns]
 
     def batch_seed(self, epoch, step):

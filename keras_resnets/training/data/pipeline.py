@@ -25,6 +25,7 @@ def batches(
     drop_remainder=True,
     one_hot=True,
     workers=2,
+    part=(0, 1),
 ):
     """Batches of a `Split`, for `model.fit` and `model.evaluate`.
 
@@ -56,6 +57,8 @@ def batches(
         one_hot: targets as float32 (batch, classes); else int64 (batch,), which mixup
             and CutMix do not allow.
         workers: threads that read and change pictures.
+        part: (index, number): only that share of every batch, where `number` machines
+            each feed their own; mixup and CutMix then mix within a share.
 
     Returns:
         With the TensorFlow backend a `tf.data.Dataset`, else a `keras.utils.PyDataset`
@@ -77,7 +80,8 @@ def batches(
     """
     augmentation = (augmentation or Augmentation()) if training else None
     _check(split, augmentation, batch_size, classes, one_hot, workers)
-    order = Order(split.count, batch_size, seed, training, training and drop_remainder)
+    whole = training and drop_remainder
+    order = Order(split.count, batch_size, seed, training, whole, part)
     if not order.steps:
         raise InvalidArgument(
             f"a batch of {batch_size} needs as many pictures; there are {split.count}"
