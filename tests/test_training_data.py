@@ -73,6 +73,16 @@ def test_numbers_of_a_picture_do_not_depend_on_the_batch():
     assert len(seeds) == 72 and max(seeds) < 2**31
 
 
+def test_machines_share_a_step():
+    whole = Order(23, 6, 7, shuffled=True, whole=False)
+    parts = [Order(23, 6, 7, True, False, part=(index, 4)) for index in range(4)]
+    for step in range(4):
+        shares = [part.indices(1, step) for part in parts]
+        assert (np.concatenate(shares) == whole.indices(1, step)).all()
+        drawn = [part.numbers(1, step, 9) for part in parts]
+        assert (np.concatenate(drawn) == whole.numbers(1, step, 9)).all()
+
+
 def test_validation_pictures_are_drawn_from_every_class():
     classes = np.repeat([0, 1, 2, 3], [100, 40, 2, 1])
     chosen = held_out(classes, 0.1, 0)
@@ -103,7 +113,7 @@ def test_a_run_that_goes_on_sees_what_it_would_have_seen(kind, make, kinds):
 def test_both_paths_make_the_same_batches(kinds):
     for kind, source in kinds.items():
         first, second = (
-            sources.stream(source, sources.EVERYTHING, 2, make=make)
+            sources.stream(source, sources.EVERYTHING, 1, make=make)
             for make in (batches, without_tensorflow)
         )
         assert sources.same(first, second), kind
@@ -371,7 +381,7 @@ def test_broken_pictures_are_left_out_and_counted(tmp_path):
     assert "at most 1 %" in str(caught.value) and "3 of 204" in str(caught.value)
     assert "ant/102.jpg, bee/001.png, cat/104.jpg" in str(caught.value)
     records = sources.write_records(tmp_path / "r", folder)
-    with pytest.raises(InvalidArgument, match="4 of 205.*train-0000. at byte"):
+    with pytest.raises(InvalidArgument, match="4 of 205.*-of-00002 at byte"):
         open_dataset(records)
 
 
