@@ -139,7 +139,9 @@ def measure(workers, rounds):
                 found[worker.name].append(seconds)
     for worker in workers:
         worker.close()
-    return {name: min(took) if None not in took else None for name, took in found.items()}
+    return {
+        name: min(took) if None not in took else None for name, took in found.items()
+    }
 
 
 def report(seconds, count):

@@ -14,6 +14,7 @@ from keras_resnets.pictures import upright
 # Of the pictures of a part: more than this are no accident.
 MOST_BROKEN = 0.01
 _NAMED = 3
+_ORIENTATION = 0x0112
 # Sides are swapped by these values of EXIF's orientation.
 _TURNED = (5, 6, 7, 8)
 # Opening waits for the disk more than it computes.
@@ -28,18 +29,18 @@ class EncodedPictures:
         root: folder of the files.
         files: names of the files, relative to it.
         places: int64 array (count, 3): index of the file, first byte, bytes.
-        found: int32 array (count, 2) of heights and widths, once turned upright.
+        sizes: int32 array (count, 2) of heights and widths, once turned upright.
     """
 
-    def __init__(self, kind, root, files, places, found):
+    def __init__(self, kind, root, files, places, sizes):
         self.kind, self._root, self._files = kind, root, files
-        self._places, self._sizes = places, found
+        self._places, self._sizes = places, sizes
 
     # Pictures in memory have one size; these have each their own.
     size = None
 
     def sizes(self, indices):
-        """int array (len(indices), 2) of heights and widths."""
+        """Int array (len(indices), 2) of heights and widths."""
         return self._sizes[indices]
 
     def open(self, index, draft=None):
@@ -60,7 +61,8 @@ class EncodedPictures:
                 content = opened.read(length)
             picture = Image.open(io.BytesIO(content))
             if draft:
-                picture.draft(None, draft)
+                turned = picture.getexif().get(_ORIENTATION) in _TURNED
+                picture.draft(None, draft[::-1] if turned else draft)
             return upright(picture)
         except unreadable() as error:
             raise InvalidArgument(
@@ -76,7 +78,10 @@ def examine(kind, root, files, places, names, progress=None):
     what is left out depends on the files alone.
 
     Args:
-        kind, root, files, places: as `EncodedPictures` takes them.
+        kind: `"files"` or `"records"`.
+        root: folder of the files.
+        files: names of the files, relative to it.
+        places: int64 array (count, 3), as `EncodedPictures` takes it.
         names: of the pictures, for messages.
         progress: called with the number of pictures done, or None.
 
@@ -121,7 +126,7 @@ def _size(path, start, length):
                     return 0, 0
             else:
                 it.load()
-            if it.getexif().get(0x0112) in _TURNED:
+            if it.getexif().get(_ORIENTATION) in _TURNED:
                 width, height = height, width
             return height, width
     except unreadable():

@@ -36,9 +36,10 @@ class Mixer:
       lambda y1 + (1 - lambda) y2 (Zhang 2018, equation 2).
     - CutMix is `keras.layers.CutMix`, with `factor=(alpha, alpha)`, since a single
       number would have Keras draw an alpha below it for every batch. Its box lies
-      whole in the picture, where Yun 2019 cuts off what hangs over; and its lambda is
-      the area before the box is rounded to pixels, so that lambda is taken from the
-      mask here: the share of the picture that stays, exactly.
+      whole in the picture (and never reaches the first row and column), where Yun 2019
+      cuts off what hangs over; and its lambda is the area before the box is rounded to
+      pixels, so that lambda is taken from the mask here: the share of the picture that
+      stays, exactly.
 
     Args:
         augmentation: an `Augmentation`.
@@ -81,7 +82,10 @@ class Mixer:
             seed: whole number in [0, 2**31) that decides all of it.
         """
         with keras.device("cpu"):
-            seeds, x = StepSeed(seed, self._dtype), keras.ops.convert_to_tensor(pictures)
+            seeds, x = (
+                StepSeed(seed, self._dtype),
+                keras.ops.convert_to_tensor(pictures),
+            )
             if self._erasing:
                 change = self._erasing.get_random_transformation(x, seed=seeds)
                 x = self._erasing.transform_images(x, change)

@@ -42,14 +42,13 @@ def shards(folder):
     return found
 
 
-def open_records(paths, keys=None, progress=True):
+def open_records(paths, keys=None):
     """A `Split` of TFRecord files.
 
     Args:
         paths: of the files, all in one folder.
         keys: the features that hold the encoded picture and the class; None for
             whichever of `IMAGENET` and `PLAIN` the first record has.
-        progress: show a bar on a terminal.
 
     Returns:
         (`Split`, keys); the labels are as they stand in the files.
@@ -59,14 +58,15 @@ def open_records(paths, keys=None, progress=True):
             features, or more than one broken picture in a hundred.
     """
     root, names, places, labels = str(paths[0].parent), [], [], []
-    bar = ProgressBar(len(paths) if progress else 0, "files")
+    bar = ProgressBar(len(paths), "files")
     for index, path in enumerate(paths):
-        for start, length, label, keys in _index(path, keys):
+        for features, content in _examples(path):
+            keys = keys or _keys(features, path)
+            start, length, label = _picture(content, features, keys, path)
             places.append((index, start, length))
             labels.append(label)
-            names.append(f"{path.name} byte {start}")
-        if progress:
-            bar(index + 1)
+            names.append(f"{path.name} at byte {start}")
+        bar(index + 1)
     bar.close()
     if not places:
         raise InvalidArgument(f"the TFRecord files in {root} hold no records")
@@ -96,8 +96,8 @@ def from_zero(splits, keys):
     }
 
 
-def _index(path, keys):
-    """(start, length, label, keys) of each picture of a file."""
+def _examples(path):
+    """(places of the features by name, content of the file) of each record."""
     if not path.stat().st_size:
         return
     with open(path, "rb") as file:
@@ -105,13 +105,12 @@ def _index(path, keys):
             for start, end in _records(content, path):
                 try:
                     features = dict(_features(content, start, end))
-                except (IndexError, ValueError):
+                except (IndexError, KeyError, ValueError):
                     raise InvalidArgument(
-                        f"{path} is no TFRecord file of tf.train.Example: record at "
-                        f"byte {start}"
+                        f"the records of {path} must be tf.train.Example; that at "
+                        f"byte {start} is none"
                     ) from None
-                keys = keys or _keys(features, path)
-                yield (*_picture(content, features, keys, path), keys)
+                yield features, content
 
 
 def _records(content, path):
@@ -155,21 +154,25 @@ def _picture(content, features, keys, path):
 
 def _features(content, start, end):
     """(name, (start, end) of its `Feature`) of a serialized tf.train.Example."""
-    for number, _, start, end in _fields(content, start, end):
+    for number, *features in _fields(content, start, end):
         if number == 1:
-            for _, _, first, last in _fields(content, start, end):
-                entry = {n: (s, e) for n, _, s, e in _fields(content, first, last)}
-                name_start, name_end = entry[1]
-                yield content[name_start:name_end].decode(), entry[2]
+            for _, *entry in _fields(content, *features):
+                (name, place) = _map_entry(content, *entry)
+                yield content[slice(*name)].decode(), place
+
+
+def _map_entry(content, start, end):
+    found = {number: place for number, *place in _fields(content, start, end)}
+    return found[1], found[2]
 
 
 def _only(content, start, end, number):
     """(start, end) of the one value in a `Feature` of lists of one kind."""
-    ((kind, _, start, end),) = _fields(content, start, end)
-    ((_, _, start, end),) = _fields(content, start, end)
+    ((kind, *values),) = _fields(content, start, end)
+    ((_, *value),) = _fields(content, *values)
     if kind != number:
         raise ValueError(kind)
-    return start, end
+    return value
 
 
 def _integer(content, start, end):
@@ -181,7 +184,7 @@ def _integer(content, start, end):
 
 
 def _fields(content, at, end):
-    """(number, wire type, start, end) of each field of a protocol buffer message."""
+    """(number, start, end) of each field of a protocol buffer message."""
     while at < end:
         tag, at = _varint(content, at)
         number, wire = tag >> 3, tag & 7
@@ -194,7 +197,7 @@ def _fields(content, at, end):
             stop = at + {1: 8, 5: 4}.get(wire, end)
         if stop > end:
             raise ValueError(stop)
-        yield number, wire, at, stop
+        yield number, at, stop
         at = stop
 
 

@@ -1,0 +1,44 @@
+"""Run by test_training_data.py under JAX: python data_probe.py FOLDER OUTPUT.npz"""
+
+import pathlib
+import sys
+
+import data_sources as sources
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets import InvalidArgument
+from keras_resnets.training.data import batches
+from keras_resnets.training.data import open_dataset
+
+
+def main(folder, output):
+    root, found = pathlib.Path(folder), {}
+    for kind, name in (("arrays", "small.npz"), ("files", "folder"), ("records",) * 2):
+        # Compiling the layers that mix takes JAX longer than all the rest.
+        changes = sources.EVERYTHING if kind == "files" else sources.WITHOUT_MIXING
+        whole = sources.stream(root / name, changes, 2)
+        again = sources.stream(root / name, changes, 2, first_step=3, workers=1)
+        assert sources.same(whole[3:], again), kind
+        plain = sources.stream(root / name, sources.WITHOUT_MIXING, 1)
+        found[kind] = np.stack([pictures for pictures, _ in plain])
+    split = open_dataset(root / "small.npz", validation=0).train
+    data = batches(split, sources.INPUT, 4, classes=3, seed=5)
+    assert isinstance(data, keras.utils.PyDataset)
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    model.fit(data, epochs=3, shuffle=False, verbose=0)
+    # After three epochs of training, and the look that fit takes beforehand.
+    assert sources.same(
+        [tuple(map(np.asarray, pair)) for pair in data],
+        sources.stream(root / "small.npz", None, 1, epoch_of_first=3),
+    )
+    with pytest.raises(InvalidArgument, match="shuffle=False"):
+        model.fit(data, epochs=3, verbose=0)
+    assert "tensorflow" not in sys.modules
+    np.savez(output, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
