@@ -296,8 +296,8 @@ VARIANTS = {
     "resnext29_8x64d": cifar_resnext(29, 8, 64),
     "resnext29_16x64d": cifar_resnext(29, 16, 64),
     "resnext29_32x4d": cifar_resnext(29, 32, 4),
-    # Small members for CIFAR-10 by the rules of their families, trained by this
-    # project: `_wN` has N filters in the first stage.
+    # This project's small members for CIFAR-10, by the rules of their families: `_wN`
+    # has N filters in the first stage.
     "resnet29_w12": cifar_resnet(29, "bottleneck", **first_width(12)),
     "resnet14v2": cifar_resnet_v2(14),
     "wrn_10_3_w8": wrn(10, 3, **first_width(8)),

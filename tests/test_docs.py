@@ -128,6 +128,21 @@ def test_example_that_trains_and_exports(tmp_path):
     assert (tmp_path / "resnet8_int8.tflite").exists()
 
 
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("train_cifar10", r"test accuracy \d+\.\d+%\nweights in .*best.weights.h5"),
+        ("finetune_photos", r"\d+ photos of disc, square, triangle[\s\S]*RGB bytes"),
+        ("distill", r"student's test accuracy \d+"),
+        ("feature_pyramid", r"the right one of 64 cells: \d+%"),
+        ("train_distributed", r"2 processes: test accuracy \d+"),
+    ],
+)
+def test_smoke_of_examples(name, said, tmp_path):
+    found = example(f"{name}.py", "--smoke", cwd=tmp_path)
+    assert re.search(said, found), found
+
+
 def test_example_of_new_variants(tmp_path):
     out = example("add_a_variant.py", cwd=tmp_path)
     assert "25,557,032     4,089      32" in out and "19,079       8" in out

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -389,8 +390,14 @@ def start_probe(folder, backend, name, devices=None, port=0, processes=1, proces
 
 
 def finish_probe(started, folder, name):
-    errors = [process.communicate(timeout=500)[1] for process in started]
-    assert not any(process.returncode for process in started), errors[0][-3000:]
+    """The arrays of the first of processes that ran together."""
+    while any(process.poll() is None for process in started):
+        time.sleep(0.2)
+        if any(process.poll() for process in started):
+            # The others would wait for it until they lose patience.
+            [process.kill() for process in started]
+    errors = "\n".join(process.communicate()[1][-3000:] for process in started)
+    assert not any(process.returncode for process in started), errors
     with np.load(folder / f"{name}.npz") as file:
         return dict(file)
 
@@ -431,3 +438,44 @@ def test_backends_devices_and_machines_train_alike(tmp_path):
     two = probe(tmp_path, "tensorflow", "two", devices=2)
     np.testing.assert_allclose(two["loss"], losses, rtol=0.2)
     assert not np.allclose(two["loss"], losses, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_killed_five_times_and_gone_on_with(tmp_path):
+    """SIGKILL at random moments: the last state is that of an uninterrupted run."""
+    write_npz(tmp_path / "d.npz", train=400)
+    words = [sys.executable, "-m", "keras_resnets", "train", "resnet8"]
+    words += ["--data", "d.npz", "--recipe", "cifar_cosine", "--epochs", "8"]
+    words += ["--batch-size", "20", "--input-size", "16", "--deterministic"]
+    words += ["--save-seconds", "0", "--change", "ema=0.9", "--change", "mixup=0.2"]
+    words += ["--precision", "mixed_bfloat16", "--set", "block_dropout_rate=0.2"]
+
+    def start(name, *more):
+        return subprocess.Popen(
+            [*words, "--output", name, *more],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+
+    begun = time.monotonic()
+    assert start("whole").wait() == 0
+    whole = time.monotonic() - begun
+    rng = np.random.default_rng()
+    more, killed = [], 0
+    while killed < 5:
+        process = start("killed", *more)
+        # Importing and tracing take about half of a run this short.
+        time.sleep(rng.uniform(0.4, 0.8) * whole)
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+        if (tmp_path / "killed" / "run.json").exists():
+            more = ["--resume"]
+    assert start("killed", *more).wait() == 0
+    (one, first), (two, second) = (
+        state.read(tmp_path / name / "last.state.npz") for name in ("whole", "killed")
+    )
+    assert without_time(one.history) == without_time(two.history)
+    for name, values in first.items():
+        np.testing.assert_array_equal(second[name], values, err_msg=name)

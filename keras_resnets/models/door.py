@@ -48,8 +48,7 @@ Example:
 """
 
 # The reference of the small variants that are this project's own.
-OURS = """By the family's rules, sized for CIFAR-10 on a small machine;
-trained by this project (docs/training.md)."""
+OURS = """By the family's rules, sized to be trained on CIFAR-10 by a small machine."""
 
 
 class ModelFunction(typing.Protocol):

@@ -4,6 +4,10 @@ import keras
 import numpy as np
 
 
+# What a backend's random operations take as seeds.
+_SEEDS = {"tensorflow": "int64", "jax": "uint32", "torch": "int32"}
+
+
 class StepSeed(keras.random.SeedGenerator):
     """A seed generator without history: its n-th seed follows from `seed` and n.
 
@@ -50,23 +54,24 @@ class Mixer:
         erase, self._both = augmentation.erase, False
         mixup, cutmix = augmentation.mixup, augmentation.cutmix
         self._erasing = self._mixup = self._cutmix = None
-        with keras.device("cpu"):
-            self._dtype = keras.random.SeedGenerator(0).state.dtype
-            if erase:
-                self._erasing = layers.RandomErasing(
-                    factor=(erase, erase),
-                    fill_value=0.0,
-                    data_format="channels_last",
-                    dtype="float32",
-                )
-            if mixup:
-                self._mixup = layers.MixUp(
-                    mixup, data_format="channels_last", dtype="float32"
-                )
-            if cutmix:
-                self._cutmix = layers.CutMix(
-                    (cutmix, cutmix), data_format="channels_last", dtype="float32"
-                )
+        self._dtype = _SEEDS[keras.backend.backend()]
+        # Not on a device of choice: with several machines, a layer's own seed lies on
+        # the devices of all.
+        if erase:
+            self._erasing = layers.RandomErasing(
+                factor=(erase, erase),
+                fill_value=0.0,
+                data_format="channels_last",
+                dtype="float32",
+            )
+        if mixup:
+            self._mixup = layers.MixUp(
+                mixup, data_format="channels_last", dtype="float32"
+            )
+        if cutmix:
+            self._cutmix = layers.CutMix(
+                (cutmix, cutmix), data_format="channels_last", dtype="float32"
+            )
 
     @property
     def works(self):
