@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 
-
 # What a backend's random operations take as seeds.
 _SEEDS = {"tensorflow": "int64", "jax": "uint32", "torch": "int32"}
 
