@@ -23,6 +23,7 @@ from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.data import pipeline
+from keras_resnets.training.data.buffers import Buffers
 from keras_resnets.training.data.order import Order
 from keras_resnets.training.data.order import held_out
 
@@ -71,6 +72,21 @@ def test_numbers_of_a_picture_do_not_depend_on_the_batch():
     assert (small.numbers(3, 0, 37) != drawn[0]).all()
     seeds = {small.batch_seed(epoch, step) for epoch in range(9) for step in range(8)}
     assert len(seeds) == 72 and max(seeds) < 2**31
+
+
+def test_memory_is_used_again_once_nobody_looks_at_it():
+    buffers = Buffers((4, 5))
+    first = buffers.take(4)
+    place = first.ctypes.data
+    assert first.shape == (4, 5) and place % 64 == 0
+    part = first[1:, 2]
+    del first
+    second = buffers.take(3)
+    assert second.shape == (3, 5) and second.ctypes.data != place
+    del part
+    assert buffers.take(4).ctypes.data == place
+    kept = [buffers.take(4) for _ in range(20)]
+    assert len({array.ctypes.data for array in [second, *kept]}) == 21
 
 
 def test_machines_share_a_step():

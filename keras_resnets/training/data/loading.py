@@ -14,12 +14,11 @@ import numpy as np
 from keras_resnets import pictures
 from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.data import operations
+from keras_resnets.training.data.buffers import Buffers
 from keras_resnets.training.data.mixing import Mixer
 
 # Pictures that a thread takes on at a time.
 _PORTION = 8
-# Bytes; what TensorFlow's kernels count on.
-_ALIGNMENT = 64
 
 
 class Loader:
@@ -43,6 +42,7 @@ class Loader:
         self._classes, self._dtype, self._one_hot = classes, dtype, one_hot
         self._fill = preprocessing.pixels(np.zeros(3))
         self._mixer = Mixer(augmentation) if augmentation else None
+        self._buffers = Buffers((order.batch_size, *preprocessing.size, 3))
 
     def signature(self):
         """The `tf.TensorSpec` of pictures and targets."""
@@ -62,7 +62,7 @@ class Loader:
         """
         places = self._order.indices(epoch, step)
         indices = self._split.indices[places]
-        x = _aligned((len(indices), *self._preprocessing.size, 3))
+        x = self._buffers.take(len(indices))
         plan = self._plan(epoch, step, indices)
 
         def finish():
@@ -180,11 +180,3 @@ class Loader:
             getattr(Image.Resampling, wanted.interpolation.upper()),
             (left * right, top * down, (left + columns) * right, (top + rows) * down),
         )
-
-
-def _aligned(shape):
-    """An empty float32 array that TensorFlow takes over without copying it."""
-    size = 4 * int(np.prod(shape))
-    raw = np.empty(size + _ALIGNMENT, "uint8")
-    first = -raw.ctypes.data % _ALIGNMENT
-    return raw[first : first + size].view("float32").reshape(shape)
