@@ -186,7 +186,7 @@ def weighted_layers(name):
 def test_the_name_counts_the_weighted_layers(name):
     depth = int(re.search(r"\d+", name.removeprefix("drn_")).group())
     counted = weighted_layers(name)
-    if re.fullmatch(r"resnex?t\d+[cd](_.*)?", name):
+    if registry.get_architecture(name).stem_type == "deep":
         counted -= 2  # two more convolutions in the deep stem
     if name.startswith("wrn"):
         counted += 2  # WRN counts the two projections of stages that also subsample

@@ -18,7 +18,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
     Example:
         >>> after = keras.optimizers.schedules.PolynomialDecay(0.1, 1000, 0.1)
-        >>> float(Warmup(after, steps=10, power=1.0)(5))
+        >>> round(float(Warmup(after, steps=10, power=1.0)(5)), 4)
         0.05
     """
 
@@ -189,8 +189,8 @@ def options(recipe, model, steps_per_epoch, batch_size=None):
         >>> from keras_resnets.training import get_recipe
         >>> model = keras_resnets.create_model("resnet20")
         >>> model.compile(**options(get_recipe("he2015_cifar"), model, 390))
-        >>> float(model.optimizer.learning_rate)
-        0.10000000149011612
+        >>> round(float(model.optimizer.learning_rate), 4)
+        0.1
     """
     batch_size = batch_size or recipe.batch_size
     rate = learning_rate(recipe, steps_per_epoch, batch_size, depth_of(model))
