@@ -1,6 +1,8 @@
 """Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
 
 import collections
+import pathlib
+import tempfile
 
 import numpy as np
 
@@ -39,20 +41,33 @@ class OnnxRunner:
     """An ONNX model in ONNX Runtime on the CPU, float in and float out.
 
     Args:
-        content: the file's bytes.
+        file: its path, or its bytes.
         threads: of the runtime, >= 1.
         logits: return what the final softmax gets instead of what it puts out.
     """
 
-    def __init__(self, content, threads=2, logits=False):
+    def __init__(self, file, threads=2, logits=False):
         (runtime,) = require("onnxruntime")
-        content, self.has_logits = _tap_logits(content) if logits else (content, False)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self._session = runtime.InferenceSession(
-            bytes(content), options, providers=["CPUExecutionProvider"]
-        )
+
+        def load(file):
+            return runtime.InferenceSession(
+                file if isinstance(file, bytes) else str(file),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+
+        self.has_logits = False
+        if logits:
+            with tempfile.TemporaryDirectory() as folder:
+                # By a file, since the runtime holds on to bytes that it gets.
+                tapped = pathlib.Path(folder, "tapped.onnx")
+                self.has_logits = _tap_logits(file, tapped)
+                self._session = load(tapped if self.has_logits else file)
+        else:
+            self._session = load(file)
         given = self._session.get_inputs()[0]
         if given.type not in _TYPES or len(given.shape) != 4:
             raise InvalidArgument(
@@ -107,17 +122,18 @@ def operators(model):
     return dict(counted.most_common())
 
 
-def _tap_logits(content):
-    """A copy that puts out the input of its final softmax, and whether it has one."""
+def _tap_logits(file, tapped):
+    """Writes a copy that puts out the input of its final softmax; whether it has one."""
     (onnx,) = require("onnx")
-    model = onnx.load_from_string(bytes(content))
+    given = isinstance(file, bytes)
+    model = onnx.load_from_string(file) if given else onnx.load(file)
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(model.graph.output[0].name)
     while node is not None and node.op_type in ("Cast", "DequantizeLinear"):
         # A softmax in another type, brought back to float.
         node = makers.get(node.input[0])
     if node is None or node.op_type != "Softmax":
-        return content, False
+        return False
     kind = onnx.TensorProto.FLOAT
     if makers.get(node.input[0], node).op_type == "Cast":
         node = makers[node.input[0]]
@@ -127,4 +143,5 @@ def _tap_logits(content):
     model.graph.output.append(
         onnx.helper.make_tensor_value_info(node.input[0], kind, None)
     )
-    return model.SerializeToString(), True
+    onnx.save(model, tapped)
+    return True
