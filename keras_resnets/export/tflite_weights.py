@@ -178,8 +178,9 @@ def filled(content, kernels):
     by_name = {entry.name.decode(): entry.tensorIndex for entry in signature.inputs}
     constants = {by_name[name]: kernel for name, kernel in kernels.items()}
     perms = _transposed(schema, model, constants)
-    for index, kernel in constants.items():
-        tensor, perm = graph.tensors[index], perms[index]
+    # One that nobody reads, as in DRN-C-58, is in nobody's way.
+    for index, perm in perms.items():
+        tensor, kernel = graph.tensors[index], constants[index]
         tensor.name = kernel.layer.name.encode()
         tensor.shape = [kernel.layer.kernel.shape[axis] for axis in perm]
         model.buffers[tensor.buffer] = _Constant(schema, kernel, perm)

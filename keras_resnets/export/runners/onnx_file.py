@@ -2,6 +2,7 @@
 
 import collections
 import pathlib
+import shutil
 import tempfile
 
 import numpy as np
@@ -51,23 +52,19 @@ class OnnxRunner:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-
-        def load(file):
-            return runtime.InferenceSession(
+        tap = None
+        with tempfile.TemporaryDirectory() as folder:
+            if logits:
+                # By a file, since the runtime holds on to bytes that it gets.
+                tapped = pathlib.Path(folder, "tapped.onnx")
+                tap = _tap_logits(file, tapped)
+                file = file if tap is None else tapped
+            self._session = runtime.InferenceSession(
                 file if isinstance(file, bytes) else str(file),
                 options,
                 providers=["CPUExecutionProvider"],
             )
-
-        self.has_logits = False
-        if logits:
-            with tempfile.TemporaryDirectory() as folder:
-                # By a file, since the runtime holds on to bytes that it gets.
-                tapped = pathlib.Path(folder, "tapped.onnx")
-                self.has_logits = _tap_logits(file, tapped)
-                self._session = load(tapped if self.has_logits else file)
-        else:
-            self._session = load(file)
+        self.has_logits = tap is not None
         given = self._session.get_inputs()[0]
         if given.type not in _TYPES or len(given.shape) != 4:
             raise InvalidArgument(
@@ -76,7 +73,9 @@ class OnnxRunner:
             )
         self._input, self._dtype = given.name, _TYPES[given.type]
         self._outputs = [
-            (out.name, len(out.shape)) for out in self._session.get_outputs()
+            (out.name, len(out.shape))
+            for out in self._session.get_outputs()
+            if tap in (None, out.name)
         ]
         shape = [size if isinstance(size, int) else None for size in given.shape]
         layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
@@ -92,7 +91,8 @@ class OnnxRunner:
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images):
-        found = self._session.run(None, {self._input: self._given(images)})
+        names = [name for name, _ in self._outputs]
+        found = self._session.run(names, {self._input: self._given(images)})
         return {
             name: array.transpose(0, 2, 3, 1)
             if rank == 4 and self._maps_first
@@ -123,7 +123,10 @@ def operators(model):
 
 
 def _tap_logits(file, tapped):
-    """Writes a copy that puts out the input of its final softmax; whether it has one."""
+    """Writes a copy that also puts out the input of its final softmax, and names it.
+
+    Returns None, and writes nothing, where there is no softmax.
+    """
     (onnx,) = require("onnx")
     given = isinstance(file, bytes)
     model = onnx.load_from_string(file) if given else onnx.load(file)
@@ -133,15 +136,21 @@ def _tap_logits(file, tapped):
         # A softmax in another type, brought back to float.
         node = makers.get(node.input[0])
     if node is None or node.op_type != "Softmax":
-        return False
+        return None
     kind = onnx.TensorProto.FLOAT
     if makers.get(node.input[0], node).op_type == "Cast":
         node = makers[node.input[0]]
     elif any(i.data_type == onnx.TensorProto.FLOAT16 for i in model.graph.initializer):
         kind = onnx.TensorProto.FLOAT16
-    del model.graph.output[:]
-    model.graph.output.append(
+    # Protobuf joins what stands one behind the other: no second copy in memory.
+    more = onnx.ModelProto()
+    more.graph.output.append(
         onnx.helper.make_tensor_value_info(node.input[0], kind, None)
     )
-    onnx.save(model, tapped)
-    return True
+    if isinstance(file, bytes):
+        tapped.write_bytes(file)
+    else:
+        shutil.copyfile(file, tapped)
+    with open(tapped, "ab") as end:
+        end.write(more.SerializeToString())
+    return node.input[0]
