@@ -1,5 +1,6 @@
 """What all tests share: quiet logs, seeds, a fresh Keras session, the shared data."""
 
+import gc
 import os
 import pathlib
 
@@ -10,6 +11,12 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish(session):
+    """What was imported stays: no collection of garbage need go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -38,25 +38,38 @@ import os, resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from helpers import small_model
 from keras_resnets import export
-write, path, quota = getattr(export, sys.argv[2]), sys.argv[3], int(sys.argv[4])
+from keras_resnets.export import passport
+write, path, ending = getattr(export, sys.argv[2]), sys.argv[3], sys.argv[4]
 model = small_model("basic_original", input_shape=(32, 32, 3))
-write(model, os.path.join(os.path.dirname(path), "warm" + sys.argv[5]))
-if quota:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (quota, quota))
+write(model, os.path.join(os.path.dirname(path), "warm" + ending))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 print("ready", flush=True)
-try:
-    write(model, path, overwrite=True)
-    print("done", flush=True)
-except Exception as error:
-    print(type(error).__name__, str(error).replace("\\n", " / "), flush=True)
-sys.stdin.read()
+def midway(*arguments):
+    print("midway", flush=True)
+    sys.stdin.read()
+for word in sys.stdin:
+    if word == "midway\\n":
+        passport.write = midway
+    elif word != "whole\\n":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(word), limits[1]))
+    try:
+        write(model, path, overwrite=True)
+        print("done", flush=True)
+    except Exception as error:
+        print(type(error).__name__, str(error).replace("\\n", " / "), flush=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 """
 
 
-def start(write, path, quota=0):
-    """A process that exports to `path`, at the moment where it begins."""
-    words = [sys.executable, "-c", CHILD, ROOT / "tests", write, path, quota]
+def start(write, path):
+    """A process that exports to `path` for each line that it gets.
+
+    The line is `whole`, `midway` (to stop where the file is complete and not yet in
+    its place) or the most bytes that a file may have.
+    """
+    pytest.importorskip("resource", reason="Windows has no quota for a process")
+    words = [sys.executable, "-c", CHILD, ROOT / "tests", write, path]
     child = subprocess.Popen(
         [*map(str, words), ENDINGS[write]],
         stdin=subprocess.PIPE,
@@ -67,6 +80,12 @@ def start(write, path, quota=0):
     )
     assert child.stdout.readline() == "ready\n"
     return child
+
+
+def tell(child, word):
+    """Starts one export, or the answer to a whole one."""
+    child.stdin.write(f"{word}\n")
+    child.stdin.flush()
 
 
 def end(child):
@@ -93,6 +112,7 @@ def test_killed_at_any_moment(write, tmp_path):
         folder.mkdir()
         path = folder / f"a{ENDINGS[write]}"
         child = start(write, path)
+        tell(child, "whole")
         begin = time.perf_counter()
         if duration is None:
             assert child.stdout.readline() == "done\n"
@@ -104,27 +124,27 @@ def test_killed_at_any_moment(write, tmp_path):
     assert there[0] and 5 < there.count(False) < 20
 
 
-@pytest.mark.parametrize("write", ["to_tflite", "to_saved_model"])
-def test_killed_once(write, tmp_path):
+@pytest.mark.parametrize("write", ENDINGS)
+def test_a_full_disk_and_a_kill(write, tmp_path):
+    """No file may grow beyond a quota: one clear error, and nothing is left.
+
+    Then the same process is killed where the file is whole but not in its place.
+    """
+
+    def left():
+        return [e.name for e in tmp_path.iterdir() if not e.name.startswith("warm")]
+
     path = tmp_path / f"a{ENDINGS[write]}"
     child = start(write, path)
-    time.sleep(0.2)
+    for quota in (1_000, 20_000):
+        tell(child, quota)
+        answer = child.stdout.readline()
+        assert answer.split()[0] in ("ExportError", "OSError"), answer
+        assert left() == []
+    tell(child, "midway")
+    assert child.stdout.readline() == "midway\n"
     end(child)
-    assert not check_whole_or_absent(path)
-
-
-@pytest.mark.parametrize("write", ENDINGS)
-@pytest.mark.parametrize("quota", [1_000, 20_000])
-def test_a_full_disk(write, quota, tmp_path):
-    """No file may grow beyond the quota: one clear error, and nothing is left."""
-    pytest.importorskip("resource", reason="Windows has no quota for a process")
-    path = tmp_path / f"a{ENDINGS[write]}"
-    child = start(write, path, quota)
-    answer = child.stdout.readline()
-    end(child)
-    assert answer.split()[0] in ("ExportError", "OSError"), answer
-    left = [entry.name for entry in tmp_path.iterdir() if "warm" not in entry.name]
-    assert left == []
+    assert left() and all(name.startswith(".a") for name in left())
 
 
 def test_two_at_a_time(tmp_path):

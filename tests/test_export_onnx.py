@@ -230,13 +230,14 @@ def test_shared_convolutions_are_not_folded():
     ]
     graph = helper.make_graph(nodes, "g", info[:1], info[1:], constants)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    onnx_graph.tidy(proto)
+    onnx_graph.tidy(proto, {})
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Mul", "Add"]
 
 
 def test_tapped_logits():
     model = small_model("basic_original", input_shape=SHAPE)
-    proto = exporter.convert(pipeline.make_ready(model))
+    proto, constants = exporter.convert(pipeline.make_ready(model))
+    onnx_graph.add_constants(proto, constants)
     pictures = noise(2, *SHAPE)
     tapped = OnnxRunner(proto.SerializeToString(), logits=True)
     logits = tapped(pictures)
@@ -274,12 +275,10 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     convert = exporter.convert
 
     def wrong(*arguments):
-        proto = convert(*arguments)
-        for tensor in proto.graph.initializer:
-            if len(tensor.dims) == 4:
-                array = onnx.numpy_helper.to_array(tensor) * 1.01
-                tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
-        return proto
+        proto, constants = convert(*arguments)
+        kernels = [name for name, array in constants.items() if array.ndim == 4]
+        constants |= {name: constants[name] * np.float32(1.01) for name in kernels}
+        return proto, constants
 
     monkeypatch.setattr(exporter, "convert", wrong)
     with pytest.raises(ExportError, match="does not say what the model says"):

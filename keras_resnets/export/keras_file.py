@@ -4,8 +4,8 @@ The `.keras` file is made of `keras.layers` alone, so that it loads where this p
 is not installed.
 """
 
-import pathlib
-import tempfile
+import contextlib
+import os
 
 import keras
 
@@ -74,32 +74,45 @@ def to_keras(
         )
     wanted = pipeline.Wanted(input_size, preprocessing, logits, features)
     ready = pipeline.make_ready(model, "none", None, pictures, wanted)
-    # Weights are for the architecture as it is.
-    written = ready.model if bare else _single(plain(ready.model))
-    with tempfile.TemporaryDirectory() as folder:
-        # Keras goes by the suffix.
-        place = pathlib.Path(folder, f"model{'.weights.h5' if bare else '.keras'}")
-        (written.save_weights if bare else written.save)(place)
 
-        def open_runner(logits):
+    def write(file):
+        # Weights are for the architecture as it is.
+        written = ready.model if bare else _single(plain(ready.model))
+        with _named(file, ".weights.h5" if bare else ".keras") as named:
+            (written.save_weights if bare else written.save)(named)
+        return operators(written)
+
+    def open_runner(file, logits):
+        with _named(file, ".weights.h5" if bare else ".keras") as named:
             if not bare:
-                return KerasFileRunner(place, logits=logits)
-            loaded = keras.models.clone_model(written)
-            loaded.load_weights(place)
+                return KerasFileRunner(named, logits=logits)
+            loaded = keras.models.clone_model(ready.model)
+            loaded.load_weights(named)
             return LoadedModelRunner(loaded, logits)
 
-        return pipeline.land(
-            ready,
-            path,
-            place.read_bytes(),
-            open_runner,
-            overwrite,
-            wanted.recipe(),
-            format="keras",
-            quantize="none",
-            operators=operators(written),
-            threads=0,
-        )
+    return pipeline.land(
+        ready,
+        path,
+        write,
+        open_runner,
+        overwrite,
+        wanted.recipe(),
+        format="keras",
+        quantize="none",
+        threads=0,
+    )
+
+
+@contextlib.contextmanager
+def _named(file, suffix):
+    """`file` under a name with a suffix, since Keras goes by that."""
+    named = file.with_name(f"{file.name}{suffix}")
+    os.replace(file, named)
+    try:
+        yield named
+    finally:
+        if named.exists():
+            os.replace(named, file)
 
 
 def check_output(path, overwrite=False):

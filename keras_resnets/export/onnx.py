@@ -15,6 +15,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import memory
 from keras_resnets.export import onnx_graph
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
@@ -96,15 +97,23 @@ def to_onnx(
     path = check_output(path, overwrite)
     wanted = pipeline.Wanted(input_size, preprocessing, logits, features)
     ready = pipeline.make_ready(model, quantize, calibration, pictures, wanted)
-    proto = convert(ready, opset, layout, batch)
-    if quantize == "float16":
-        proto = _half(proto)
-    elif quantize == "int8":
-        proto = _integer(proto, ready, layout, reduce_range)
-    _check(proto)
-    content, counts = proto.SerializeToString(), onnx_file.operators(proto)
-    # The bytes have it all.
-    del proto
+
+    def write(file):
+        proto, constants = convert(ready, opset, layout, batch)
+        if quantize != "none":
+            onnx_graph.add_constants(proto, constants)
+        if quantize == "float16":
+            proto = _half(proto)
+        elif quantize == "int8":
+            proto = _integer(proto, ready, layout, reduce_range)
+        onnx_graph.save(proto, constants, file)
+        counts = onnx_file.operators(proto)
+        # The file has it all, and the checker reads it whole.
+        del proto
+        memory.release()
+        _check(file)
+        return counts
+
     recipe = {
         "opset": opset,
         "layout": layout,
@@ -115,13 +124,12 @@ def to_onnx(
     return pipeline.land(
         ready,
         path,
-        content,
-        lambda logits: OnnxRunner(content, threads, logits),
+        write,
+        lambda file, logits: OnnxRunner(file, threads, logits),
         overwrite,
         recipe,
         format="onnx",
         quantize=quantize,
-        operators=counts,
         threads=threads,
     )
 
@@ -138,9 +146,10 @@ def check_output(path, overwrite=False):
 
 
 def convert(ready, opset=17, layout="nhwc", batch=1):
-    """The float32 `onnx.ModelProto` of a `pipeline.Ready`.
+    """The float32 `onnx.ModelProto` of a `pipeline.Ready`, and its large constants.
 
-    Nothing is checked; `to_onnx` does that.
+    They are arrays by name, not yet in it; see `onnx_graph.add_constants`. Nothing is
+    checked; `to_onnx` does that.
 
     Raises:
         ExportError: a network that ONNX cannot express.
@@ -187,14 +196,9 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
             f"tf2onnx refused {ready.original.name}: no operator of ONNX does what "
             f"{', '.join(unknown)[:300]} does; nothing was written"
         )
-    onnx_graph.set_constants(
-        proto,
-        {key: keras.ops.convert_to_numpy(value) for key, value in weights.items()},
-    )
     _name_batch(proto, batch)
     proto.metadata_props.add(key=onnx_file.LAYOUT, value=layout)
-    onnx_graph.tidy(proto)
-    return proto
+    return proto, onnx_graph.tidy(proto, weights)
 
 
 def _large_weights(model):
@@ -300,12 +304,12 @@ def _reader(quantization, proto, calibration, layout):
     return Reader()
 
 
-def _check(proto):
+def _check(file):
     """Raises `ExportError` for a file that is not valid ONNX."""
     import onnx
 
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        onnx.checker.check_model(str(file), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
             f"the file is not valid ONNX: {first_line(error)}; nothing was written"

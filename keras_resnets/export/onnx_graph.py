@@ -6,32 +6,39 @@ padding in front of a pooling, the bias of a dense layer under an open batch, an
 global mean of opset 18. Integer files then get integer padding and integer pixels.
 """
 
+import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
 
 
-def tidy(model):
-    """Folds what can be folded in `model`, an `onnx.ModelProto`, in place."""
-    ranks = _ranks(model)
-    while _fold_one(model.graph, ranks):
-        pass
-    _drop_unused(model.graph)
-
-
-def set_constants(model, values):
-    """Turns inputs of `model` into constants, in place.
+def tidy(model, weights):
+    """Makes weights constant and folds what can be folded in `model`, in place.
 
     Args:
-        model: an `onnx.ModelProto`.
-        values: arrays by the inputs' names.
-    """
-    from onnx import helper
-    from onnx import numpy_helper
+        model: an `onnx.ModelProto` that takes weights as inputs.
+        weights: Keras variables by the inputs' names.
 
-    graph, links = model.graph, _Links(model.graph)
-    for entry in [entry for entry in graph.input if entry.name in values]:
-        name, array = entry.name, values.pop(entry.name)
+    Returns:
+        Arrays by name: initializers that are not in `model`. Protobuf gives no memory
+        back before the whole message goes, so that large ones are kept beside it.
+    """
+    ranks = _ranks(model)
+    constants = _set_constants(model.graph, weights)
+    while _fold_one(model.graph, constants, ranks):
+        pass
+    _drop_unused(model.graph, constants)
+    return constants
+
+
+def _set_constants(graph, weights):
+    """Takes the inputs that are weights away; their arrays by name."""
+    from onnx import helper
+
+    links, constants = _Links(graph), {}
+    for entry in [entry for entry in graph.input if entry.name in weights]:
+        name = entry.name
+        array = keras.ops.convert_to_numpy(weights[name])
         graph.input.remove(entry)
         readers = links.readers(name)
         if [node.op_type for node in readers] == ["Transpose"]:
@@ -39,7 +46,65 @@ def set_constants(model, values):
             turn = helper.get_attribute_value(node.attribute[0])
             name, array = node.output[0], np.ascontiguousarray(array.transpose(turn))
             graph.node.remove(node)
-        graph.initializer.append(numpy_helper.from_array(array, name))
+        constants[name] = array
+    return constants
+
+
+def add_constants(model, constants):
+    """Moves arrays into `model` as initializers, in place; the dict is empty then."""
+    from onnx import numpy_helper
+
+    while constants:
+        name, array = constants.popitem()
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def save(model, constants, path):
+    """Writes `model`, and the arrays of `constants` as initializers, to a file.
+
+    One of them is in memory twice at a time: the bytes around them are written by hand,
+    each field as its key, its length and its content.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        constants: what `tidy` returned; empty then.
+        path: of the file.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    def tensors():
+        for name, array in constants.items():
+            yield numpy_helper.from_array(array, name)
+
+    rest = onnx.ModelProto()
+    rest.CopyFrom(model)
+    rest.ClearField("graph")
+    graph = model.graph.SerializeToString()
+    key, size = onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(graph)
+    for tensor in tensors():
+        length = tensor.ByteSize()
+        size += len(_field(key, length)) + length
+    with open(path, "wb") as file:
+        file.write(rest.SerializeToString())
+        file.write(_field(onnx.ModelProto.GRAPH_FIELD_NUMBER, size))
+        file.write(graph)
+        for tensor in tensors():
+            file.write(_field(key, tensor.ByteSize()))
+            file.write(tensor.SerializeToString())
+    constants.clear()
+
+
+def _field(number, length):
+    """What protobuf writes in front of a field of so many bytes."""
+    found = bytearray()
+    # The kind 2: with a length.
+    for value in (number << 3 | 2, length):
+        while value > 127:
+            found.append(value & 127 | 128)
+            value >>= 7
+        found.append(value)
+    return bytes(found)
 
 
 def unknown_operators(model):
@@ -130,13 +195,15 @@ def _ranks(model):
     }
 
 
-def _fold_one(graph, ranks):
+def _fold_one(graph, constants, ranks):
     """Folds one node into another; whether there was one."""
-    links = _Links(graph)
+    links = _Links(graph, constants)
     for node in graph.node:
         before = links.maker(node.input[0]) if node.input else None
         kinds = (before.op_type if before is not None else None, node.op_type)
-        if node.op_type in ("Mul", "Add") and _fold_scale(graph, links, node):
+        if node.op_type in ("Mul", "Add") and _fold_scale(
+            graph, constants, links, node
+        ):
             return True
         if kinds == ("Pad", "MaxPool") and _fold_padding(graph, links, before, node):
             return True
@@ -152,8 +219,10 @@ def _fold_one(graph, ranks):
 class _Links:
     """Who makes and who reads each tensor, and the constants among them."""
 
-    def __init__(self, graph):
+    def __init__(self, graph, constants=None):
         from onnx import numpy_helper
+
+        self._arrays = constants or {}
 
         self._makers = {name: node for node in graph.node for name in node.output}
         self._readers = {}
@@ -178,11 +247,13 @@ class _Links:
 
     def constant(self, name):
         """The array of an initializer, or None."""
+        if name in self._arrays:
+            return self._arrays[name]
         tensor = self._constants.get(name)
         return None if tensor is None else self._array(tensor)
 
 
-def _fold_scale(graph, links, node):
+def _fold_scale(graph, constants, links, node):
     """A product or sum with one constant a channel, into the convolution before it."""
     values = [links.constant(name) for name in node.input]
     if (values[0] is None) == (values[1] is None):
@@ -202,7 +273,8 @@ def _fold_scale(graph, links, node):
         bias = bias * by_channel
     else:
         bias = bias + by_channel
-    _set_constants(graph, conv, (kernel.astype("float32"), bias.astype("float32")))
+    arrays = (kernel.astype("float32"), bias.astype("float32"))
+    _give(graph, constants, links, conv, arrays)
     conv.output[0] = node.output[0]
     graph.node.remove(node)
     return True
@@ -216,19 +288,21 @@ def _by_channel(constant, channels):
     return constant.ravel() if shape == (1, channels, 1, 1) else None
 
 
-def _set_constants(graph, conv, arrays):
+def _give(graph, constants, links, conv, arrays):
     """New kernel and bias for `conv`; others may share the old ones."""
-    from onnx import numpy_helper
-
+    old = list(conv.input[1:])
     names = [f"{conv.output[0]}/{kind}" for kind in ("kernel", "bias")]
-    taken = {tensor.name for tensor in graph.initializer}
-    names = [name if name not in taken else f"{name}_{len(taken)}" for name in names]
-    for name, array in zip(names, arrays, strict=True):
-        graph.initializer.append(numpy_helper.from_array(array, name))
+    names = [
+        name if links.constant(name) is None else f"{name}_{len(constants)}"
+        for name in names
+    ]
+    constants.update(zip(names, arrays, strict=True))
     del conv.input[1:]
     conv.input.extend(names)
     # At once: the old kernels of all convolutions are as large as the file.
-    _drop_unused(graph)
+    for name in old:
+        if links.readers(name) == [conv]:
+            constants.pop(name, None)
 
 
 def _fold_padding(graph, links, pad, pool):
@@ -295,7 +369,9 @@ def _fold_dense(graph, links, product, add):
     return True
 
 
-def _drop_unused(graph):
+def _drop_unused(graph, constants=None):
     used = {name for node in graph.node for name in node.input}
     for tensor in [t for t in graph.initializer if t.name not in used]:
         graph.initializer.remove(tensor)
+    for name in [name for name in constants or () if name not in used]:
+        del constants[name]

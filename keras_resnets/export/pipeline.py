@@ -12,6 +12,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import memory
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
@@ -253,6 +254,7 @@ def prove(ready, path, open_runner, **facts):
     Raises:
         ExportError: it differs by more than its tolerance.
     """
+    memory.release()
     reference = KerasRunner(ready.reference)
     expected, expected_logits = run_one_by_one(reference, ready.pictures)
     keras_latency = reference.latency(ready.pictures[:1])
@@ -272,6 +274,7 @@ def prove(ready, path, open_runner, **facts):
     latency = runner.latency(np.resize(ready.given, batch))
     # A runtime holds the weights twice; no more than one is open.
     del runner
+    memory.release()
     if has_logits:
         tapped = open_runner(logits=True)
         if tapped.has_logits:
@@ -304,24 +307,32 @@ def run_one_by_one(reference, pictures):
     return np.concatenate(outputs), logits and np.concatenate(logits)
 
 
-def land(ready, path, content, open_runner, overwrite, recipe, **facts):
-    """Proves the bytes of a file, writes them and their passport.
+def land(ready, path, write, open_runner, overwrite, recipe, **facts):
+    """Writes a file beside its place, proves it, and moves it there with its passport.
 
     Args:
-        ready: the `Ready` that was converted.
+        ready: the `Ready` to convert.
         path: where the file appears, whole.
-        content: its bytes.
-        open_runner: function of `logits` that opens a runner on `content`.
+        write: function of a path that converts and writes it there, and returns its
+            operators: what a converter leaves in memory goes when it returns.
+        open_runner: function of a path and `logits` that opens a runner on it.
         overwrite: whether something may be at `path`.
         recipe: options of the conversion, for the passport.
-        **facts: `format`, `quantize`, `operators` and `threads` of the report.
+        **facts: `format`, `quantize` and `threads` of the report.
 
     Returns:
         An `ExportReport`.
     """
-    report = prove(ready, path, open_runner, size=len(content), **facts)
     with passport.beside(path, overwrite, files.atomic_file) as (temporary, place):
-        temporary.write_bytes(content)
+        operators = write(temporary)
+        report = prove(
+            ready,
+            path,
+            lambda logits: open_runner(temporary, logits),
+            size=temporary.stat().st_size,
+            operators=operators,
+            **facts,
+        )
         certify(place, temporary, report, ready, recipe)
     return report
 

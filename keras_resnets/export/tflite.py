@@ -11,7 +11,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import saved_model
+from keras_resnets.export import tflite_weights
 from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
 
@@ -100,11 +100,16 @@ def to_tflite(
     path = check_output(path, overwrite)
     wanted = pipeline.Wanted(input_size, preprocessing, logits, features)
     ready = pipeline.make_ready(model, quantize, calibration, pictures, wanted)
-    content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
-    counts = tflite_file.operators(content)
-    check_operators(counts)
-    if quantize in prepare.CALIBRATED:
-        check_integer(content)
+
+    def write(file):
+        content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
+        counts = tflite_file.operators(content)
+        check_operators(counts)
+        if quantize in prepare.CALIBRATED:
+            check_integer(content)
+        file.write_bytes(content)
+        return counts
+
     recipe = {
         "io_dtype": io_dtype,
         "per_tensor": per_tensor,
@@ -114,13 +119,12 @@ def to_tflite(
     return pipeline.land(
         ready,
         path,
-        content,
-        lambda logits: TFLiteRunner(content, threads, logits),
+        write,
+        lambda file, logits: TFLiteRunner(file, threads, logits),
         overwrite,
         recipe,
         format="tflite",
         quantize=quantize,
-        operators=counts,
         threads=threads,
     )
 
@@ -132,7 +136,7 @@ def check_output(path, overwrite=False):
 
 
 def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
-    """Bytes of the TFLite file for a `pipeline.Ready`.
+    """The TFLite file for a `pipeline.Ready`, as bytes or a view of them.
 
     Nothing is checked; `to_tflite` does that.
 
@@ -142,10 +146,12 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
     import tensorflow as tf
 
     size = None if batch == "dynamic" else batch
+    # What is quantized is computed with by the converter, which needs it there.
+    kernels = tflite_weights.kernels_of(ready.model) if quantize == "none" else {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            saved_model.write(
-                ready.model, folder, (size, *ready.shape), ready.input_dtype
+            tflite_weights.write(
+                ready.model, kernels, folder, (size, *ready.shape), ready.input_dtype
             )
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, tf, quantize, io_dtype)
@@ -157,13 +163,14 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
                 )
             # The converter has no public way to ask for one scale a kernel.
             converter._experimental_disable_per_channel = per_tensor
-            return converter.convert()
+            content = converter.convert()
     except Exception as error:
         # Also a full disk, of which TensorFlow has errors of its own.
         raise ExportError(
             f"TensorFlow's converter refused {ready.original.name}: "
             f"{_reason(error, ready.model)}; nothing was written"
         ) from error
+    return tflite_weights.filled(content, kernels) if kernels else content
 
 
 def _reason(error, model):
@@ -179,6 +186,8 @@ def _reason(error, model):
 def _configure(converter, tf, quantize, io_dtype):
     # Without TensorFlow's own operators: a network that needs them is an error.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    # What it would add to the finished file costs two more copies of it.
+    converter.exclude_conversion_metadata = True
     if quantize == "none":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -30,7 +30,7 @@ def settle(model, images, seed=0):
         seed: of the random values.
     """
     rng = np.random.default_rng(seed)
-    # All maps are in memory at once, and a large picture has positions enough.
+    # A large picture has positions enough.
     images = images[: max(_POSITIONS // (images.shape[1] * images.shape[2]), 1)]
     norms = [
         layer
@@ -53,10 +53,31 @@ def settle(model, images, seed=0):
         last.call = _sharpening(last)
         changed = [*norms, last]
     try:
-        model(images, training=False)
+        _run(model, images)
     finally:
         for layer in changed:
             del layer.call
+
+
+def _run(model, images):
+    """Calls `model`, and forgets every map once it was read; Keras would keep them all."""
+    by_depth = getattr(model, "_nodes_by_depth", None)
+    if by_depth is None:
+        model(images, training=False)
+        return
+    nodes = [
+        node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
+    ]
+    nodes = [node for node in nodes if not node.is_input]
+    last = {id(x): node for node in nodes for x in node.input_tensors}
+    values = {id(model.inputs[0]): ops.convert_to_tensor(images)}
+    for node in nodes:
+        arguments, options = node.arguments.fill_in(values)
+        made = keras.tree.flatten(node.operation(*arguments, **options))
+        values.update(zip(map(id, node.outputs), made, strict=True))
+        for x in node.input_tensors:
+            if last[id(x)] is node:
+                values.pop(id(x), None)
 
 
 def _measuring(layer, jitter):

@@ -50,9 +50,8 @@ def open_runner(path, threads=2, logits=False):
             f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
             "SavedModel"
         )
-    given = path if path.suffix == ".keras" else path.read_bytes()
     try:
-        return kinds[path.suffix](given, threads, logits)
+        return kinds[path.suffix](path, threads, logits)
     except InvalidArgument:
         raise
     except Exception as error:

@@ -1,6 +1,9 @@
 """Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
 
 import collections
+import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 
@@ -39,20 +42,29 @@ class OnnxRunner:
     """An ONNX model in ONNX Runtime on the CPU, float in and float out.
 
     Args:
-        content: the file's bytes.
+        file: its path, or its bytes.
         threads: of the runtime, >= 1.
         logits: return what the final softmax gets instead of what it puts out.
     """
 
-    def __init__(self, content, threads=2, logits=False):
+    def __init__(self, file, threads=2, logits=False):
         (runtime,) = require("onnxruntime")
-        content, self.has_logits = _tap_logits(content) if logits else (content, False)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self._session = runtime.InferenceSession(
-            bytes(content), options, providers=["CPUExecutionProvider"]
-        )
+        tap = None
+        with tempfile.TemporaryDirectory() as folder:
+            if logits:
+                # By a file, since the runtime holds on to bytes that it gets.
+                tapped = pathlib.Path(folder, "tapped.onnx")
+                tap = _tap_logits(file, tapped)
+                file = file if tap is None else tapped
+            self._session = runtime.InferenceSession(
+                file if isinstance(file, bytes) else str(file),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+        self.has_logits = tap is not None
         given = self._session.get_inputs()[0]
         if given.type not in _TYPES or len(given.shape) != 4:
             raise InvalidArgument(
@@ -61,7 +73,9 @@ class OnnxRunner:
             )
         self._input, self._dtype = given.name, _TYPES[given.type]
         self._outputs = [
-            (out.name, len(out.shape)) for out in self._session.get_outputs()
+            (out.name, len(out.shape))
+            for out in self._session.get_outputs()
+            if tap in (None, out.name)
         ]
         shape = [size if isinstance(size, int) else None for size in given.shape]
         layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
@@ -77,7 +91,8 @@ class OnnxRunner:
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images):
-        found = self._session.run(None, {self._input: self._given(images)})
+        names = [name for name, _ in self._outputs]
+        found = self._session.run(names, {self._input: self._given(images)})
         return {
             name: array.transpose(0, 2, 3, 1)
             if rank == 4 and self._maps_first
@@ -107,24 +122,35 @@ def operators(model):
     return dict(counted.most_common())
 
 
-def _tap_logits(content):
-    """A copy that puts out the input of its final softmax, and whether it has one."""
+def _tap_logits(file, tapped):
+    """Writes a copy that also puts out the input of its final softmax, and names it.
+
+    Returns None, and writes nothing, where there is no softmax.
+    """
     (onnx,) = require("onnx")
-    model = onnx.load_from_string(bytes(content))
+    given = isinstance(file, bytes)
+    model = onnx.load_from_string(file) if given else onnx.load(file)
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(model.graph.output[0].name)
     while node is not None and node.op_type in ("Cast", "DequantizeLinear"):
         # A softmax in another type, brought back to float.
         node = makers.get(node.input[0])
     if node is None or node.op_type != "Softmax":
-        return content, False
+        return None
     kind = onnx.TensorProto.FLOAT
     if makers.get(node.input[0], node).op_type == "Cast":
         node = makers[node.input[0]]
     elif any(i.data_type == onnx.TensorProto.FLOAT16 for i in model.graph.initializer):
         kind = onnx.TensorProto.FLOAT16
-    del model.graph.output[:]
-    model.graph.output.append(
+    # Protobuf joins what stands one behind the other: no second copy in memory.
+    more = onnx.ModelProto()
+    more.graph.output.append(
         onnx.helper.make_tensor_value_info(node.input[0], kind, None)
     )
-    return model.SerializeToString(), True
+    if isinstance(file, bytes):
+        tapped.write_bytes(file)
+    else:
+        shutil.copyfile(file, tapped)
+    with open(tapped, "ab") as end:
+        end.write(more.SerializeToString())
+    return node.input[0]

@@ -1,6 +1,11 @@
 """Runs a TFLite file in LiteRT, and reads what stands in it."""
 
 import collections
+import contextlib
+import mmap
+import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 
@@ -22,7 +27,7 @@ class TFLiteRunner:
     """A TFLite model in the LiteRT interpreter, float in and float out.
 
     Args:
-        content: the file's bytes.
+        file: its path, or its bytes.
         threads: threads of the interpreter, >= 1.
         logits: return what the final softmax gets instead of what it puts out. The
             same kernels run: only the list of outputs is changed, in memory.
@@ -33,14 +38,20 @@ class TFLiteRunner:
         takes_pixels: whether its input is pixel values.
     """
 
-    def __init__(self, content, threads=2, logits=False):
-        names = signature_names(content)
-        content, self.has_logits = _tap_logits(content) if logits else (content, False)
-        interpreter = litert()
-        content = bytes(content)
-        self._interpreter = interpreter.Interpreter(
-            model_content=content, num_threads=threads
-        )
+    def __init__(self, file, threads=2, logits=False):
+        self.has_logits = False
+        file = bytes(file) if isinstance(file, memoryview) else file
+        # Windows keeps a file that is in use.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            if logits:
+                tapped = pathlib.Path(folder, "tapped.tflite")
+                self.has_logits = _tap_logits(file, tapped)
+                file = tapped if self.has_logits else file
+            with _content(file) as content:
+                names = signature_names(content)
+            whole = isinstance(file, bytes)
+            given = {"model_content": file} if whole else {"model_path": str(file)}
+            self._interpreter = litert().Interpreter(num_threads=threads, **given)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = {
@@ -99,7 +110,7 @@ def dequantize(values, details):
 
 def signature_names(content):
     """What the signature calls inputs and outputs, by the index of their tensors."""
-    _, model = _parse(content)
+    _, model = parse(content)
     if not model.SignatureDefsLength():
         return {}
     signature = model.SignatureDefs(0)
@@ -117,7 +128,7 @@ def operators(content):
 
 def float_operators(content):
     """Names of the operators that put out floating point, DEQUANTIZE left out."""
-    schema, model = _parse(content)
+    schema, model = parse(content)
     graph = model.Subgraphs(0)
     floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
     return sorted(
@@ -131,7 +142,7 @@ def float_operators(content):
 
 def _graph(content):
     """(name, inputs, outputs) of each operator of the main graph; tensors by index."""
-    schema, model = _parse(content)
+    schema, model = parse(content)
     names = {
         value: name
         for name, value in vars(schema.BuiltinOperator).items()
@@ -148,7 +159,8 @@ def _graph(content):
         yield name, operator.InputsAsNumpy(), operator.OutputsAsNumpy()
 
 
-def _parse(content):
+def parse(content):
+    """The schema's module, and the file's root in it."""
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError:
@@ -156,11 +168,32 @@ def _parse(content):
     return schema, schema.Model.GetRootAs(content, 0)
 
 
-def _tap_logits(content):
-    """A copy whose output is the input of the final softmax, and whether it has one."""
-    content = bytearray(content)
-    _, model = _parse(content)
-    # A view into the copy: writing to it re-wires the model.
+@contextlib.contextmanager
+def _content(file, access=mmap.ACCESS_READ):
+    """The bytes of a file that is given by its path or by them."""
+    if isinstance(file, bytes):
+        yield file
+        return
+    with (
+        open(file, "rb" if access == mmap.ACCESS_READ else "r+b") as opened,
+        mmap.mmap(opened.fileno(), 0, access=access) as content,
+    ):
+        yield content
+
+
+def _tap_logits(file, tapped):
+    """Writes a copy that puts out the input of its final softmax; whether it has one."""
+    if isinstance(file, bytes):
+        tapped.write_bytes(file)
+    else:
+        shutil.copyfile(file, tapped)
+    with _content(tapped, mmap.ACCESS_WRITE) as content:
+        return _rewire(content)
+
+
+def _rewire(content):
+    _, model = parse(content)
+    # A view: writing to it changes the file.
     outputs = model.Subgraphs(0).OutputsAsNumpy()
     makers = {
         made[0]: (name, read[0]) for name, read, made in _graph(content) if len(read)
@@ -170,9 +203,9 @@ def _tap_logits(content):
         # Float output of an integer file: the softmax is behind the conversion.
         name, source = makers.get(source, ("", None))
     if name != "SOFTMAX":
-        return content, False
+        return False
     outputs[0] = source
-    return content, True
+    return True
 
 
 def tensors(path, images):
