@@ -75,10 +75,11 @@ def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress
 def observe(model, targets, pictures, seed=0, progress=None):
     """What goes into each of the layers `targets`, as a list of `Observed`."""
     rng = np.random.default_rng(seed)
-    probe = keras.Model(model.inputs, [layer.input for layer in targets])
+    tensors = [layer.input for layer in targets]
+    probe = keras.Model(model.inputs, tensors)
     found = [Observed(rng) for _ in targets]
     shape = pictures.shape[1:]
-    batch = _batch(targets, shape)
+    batch = pictures_at_a_time(tensors, shape)
     with float_arithmetic(model):
         for start in range(0, len(pictures), batch):
             # One size of a batch, so that there is one graph.
@@ -91,12 +92,17 @@ def observe(model, targets, pictures, seed=0, progress=None):
     return found
 
 
-def _batch(targets, shape):
-    """Pictures at a time, such that their activations fit into memory."""
+def pictures_at_a_time(tensors, shape):
+    """How many pictures' activations fit into memory together.
+
+    Args:
+        tensors: symbolic tensors that are put out.
+        shape: (height, width, channels) of a picture.
+    """
     numbers = 0
-    for layer in targets:
+    for tensor in tensors:
         # Open sizes count as those of the pictures: too much rather than too little.
-        sizes = zip(layer.input.shape[1:], shape, strict=False)
+        sizes = zip(tensor.shape[1:], shape, strict=False)
         numbers += int(np.prod([own or full for own, full in sizes]))
     return int(np.clip(_ALIVE // max(numbers, 1), 1, 100))
 
@@ -172,3 +178,19 @@ def _error(values, counts, low, high, bits):
     zero = np.clip(np.rint(least - low / scale), least, largest)
     integers = np.clip(np.rint(values / scale + zero), least, largest)
     return float(np.dot(np.square((integers - zero) * scale - values), counts))
+
+
+def least_squares_radius(kernel, bits, per_channel):
+    """float32 half range, in all or by channel, whose grid is nearest to a kernel."""
+    _, largest = fake_quant.levels(bits, narrow=True)
+    rows = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
+    if not per_channel:
+        rows = rows.reshape(-1, 1)
+    full = np.maximum(np.abs(rows).max(axis=0), 1e-8)
+    errors = []
+    for cut in _CUTS:
+        step = cut * full / largest
+        rounded = np.clip(np.rint(rows / step), -largest, largest) * step
+        errors.append(np.square(rounded - rows).sum(axis=0))
+    radius = full * _CUTS[np.argmin(errors, axis=0)]
+    return (radius if per_channel else radius[0]).astype("float32")
