@@ -9,6 +9,7 @@ from keras_resnets.compression import calibration as sets
 from keras_resnets.compression import layers as quantized
 from keras_resnets.compression import ranges
 from keras_resnets.compression import recipes
+from keras_resnets.compression.bias import correct_biases
 from keras_resnets.compression.rewrite import PASSING
 from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
@@ -38,8 +39,9 @@ def quantize_aware(
             under any dtype policy; it is not changed.
         recipe: name of a trainable recipe in `recipes.RECIPES`, or a `Recipe`.
         calibration: pre-processed training pictures (a `CalibrationSet`, or a float32
-            array (count, height, width, channels)) that the ranges start from. Without,
-            a moving average starts with the first training batch.
+            array (count, height, width, channels)) that the ranges start from, and the
+            biases are corrected with. Without, a moving average starts with the first
+            training batch.
         method, percentile: see `ranges.set_ranges`.
         seed: of the sample that `method="mse"` works on.
         progress: called with the number of calibration pictures done.
@@ -83,6 +85,7 @@ def quantize_aware(
         ranges.set_ranges(
             made, calibration.pictures, method, percentile, seed, progress
         )
+        correct_biases(made, calibration.pictures)
     return made
 
 

@@ -96,19 +96,23 @@ class FakeQuantize(keras.layers.Layer):
             low, high = self._bounds(x, training)
         rounded = fake_quant.fake_quantize(x, low, high, self.bits)
         if not training and self.ranges != "fixed":
-            rounded = ops.where(self.known > 0, rounded, x)
+            known = ops.convert_to_tensor(self.known)
+            rounded = ops.where(known > 0, rounded, x)
         return ops.cast(rounded, self.compute_dtype)
 
     def _follow(self, x):
         x = ops.stop_gradient(x)
         low = ops.zeros(()) if self.positive else ops.minimum(ops.min(x), 0.0)
         high = ops.maximum(ops.max(x), 0.0)
-        rate = ops.where(self.known > 0, self.rate, 1.0)
-        low = self.low + rate * (low - self.low)
-        high = self.high + rate * (high - self.high)
+        old_low, old_high, known, rate = map(
+            ops.convert_to_tensor, (self.low, self.high, self.known, self.rate)
+        )
+        rate = ops.where(known > 0, rate, 1.0)
+        low = old_low + rate * (low - old_low)
+        high = old_high + rate * (high - old_high)
         self.low.assign(low)
         self.high.assign(high)
-        self.known.assign(ops.ones_like(self.known))
+        self.known.assign(ops.ones_like(known))
         return low, high
 
     def _bounds(self, x, training):
@@ -186,7 +190,8 @@ class _RoundsKernel:
         if not self.enabled:
             return ops.cast(kernel, self.compute_dtype)
         if self.weight_ranges == "learned":
-            radius = ops.maximum(ops.abs(self.kernel_radius), 1e-8)
+            radius = ops.convert_to_tensor(self.kernel_radius)
+            radius = ops.maximum(ops.abs(radius), 1e-8)
             kernel = fake_quant.fake_quantize_learned(kernel, radius, self.weight_bits)
         else:
             kernel = fake_quant.fake_quantize_symmetric(
