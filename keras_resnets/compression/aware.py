@@ -222,6 +222,8 @@ def _done(layer):
         return f"integers of {layer.bits} bits, range {_range_words(layer)}"
     if isinstance(layer, (quantized.ChannelScale, quantized.ChannelOffset)):
         return "numbers of 8 bits with one scale: half of a BN that stands alone"
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return "nothing by itself: its output is rounded with the range of its input"
     if isinstance(layer, PASSING):
         return "nothing: its output has the range of its input"
     if isinstance(layer, keras.layers.InputLayer):

@@ -45,7 +45,7 @@ def _input_means(model, targets, pictures):
             found = probe.predict_on_batch(
                 np.resize(chunk, (min(batch, len(pictures)), *chunk.shape[1:]))
             )
-            for index, values in enumerate(found):
+            for index, values in enumerate(keras.tree.flatten(found)):
                 axes = tuple(range(1, values.ndim - 1))
                 by_picture = np.asarray(values, "float64")[: len(chunk)].mean(axis=axes)
                 sums[index] = sums[index] + by_picture.sum(axis=0)

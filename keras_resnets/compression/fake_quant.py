@@ -53,31 +53,19 @@ def fake_quantize_learned(x, radius, bits=8):
     number of values that share it and of the largest integer, as proposed there.
     """
     _, largest = levels(bits, narrow=True)
-    axes = tuple(range(len(x.shape) - len(radius.shape)))
+    axes = range(len(x.shape) - len(radius.shape))
     shared = int(np.prod([x.shape[axis] for axis in axes]))
+    step = scale_gradient(radius / largest, 1.0 / float(np.sqrt(shared * largest)))
+    integers = ops.clip(x / step, -largest, largest)
+    integers = with_gradient_of(ops.round(integers), integers)
+    return with_gradient_of(fake_quantize_symmetric(x, radius, bits), integers * step)
 
-    @ops.custom_gradient
-    def rounded(x, radius):
-        result = fake_quantize_symmetric(x, radius, bits)
 
-        def grad(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
-            step = radius / largest
-            value = x / step
-            inside = ops.cast(ops.abs(value) <= largest, x.dtype)
-            slope = inside * (ops.round(value) - value)
-            slope = slope + (1.0 - inside) * largest * ops.sign(value)
-            scale = 1.0 / float(np.sqrt(shared * largest))
-            # The step is the radius over `largest`.
-            toward = ops.sum(upstream * slope, axes) * (scale / largest)
-            return upstream * inside, ops.reshape(toward, ops.shape(radius))
-
-        return result, grad
-
-    return rounded(x, radius)
+def with_gradient_of(value, other):
+    """The numbers of `value`, exactly, with the gradient of `other`."""
+    return ops.stop_gradient(value) + (other - ops.stop_gradient(other))
 
 
 def scale_gradient(x, factor):
-    """`x`, but for rounding, whose gradient is multiplied by `factor`."""
-    part = x * factor
-    return ops.stop_gradient(x - part) + part
+    """The numbers of `x`, exactly, with its gradient multiplied by `factor`."""
+    return with_gradient_of(x, x * factor)

@@ -19,8 +19,9 @@ _SAMPLE = 40_000
 _ALIVE = 40_000_000
 # Of the histogram that stands for a sample: sixteen to a step of 8 bits.
 _BINS = 4096
-# How far a range is cut, in steps.
-_CUTS = np.linspace(1.0, 0.3, 36)
+# What parts of a range are tried.
+_CUTS = np.geomspace(1.0, 0.02, 60)
+_FINE = np.linspace(0.95, 1.05, 21)
 
 
 class Observed:
@@ -75,7 +76,7 @@ def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress
 def observe(model, targets, pictures, seed=0, progress=None):
     """What goes into each of the layers `targets`, as a list of `Observed`."""
     rng = np.random.default_rng(seed)
-    tensors = [layer.input for layer in targets]
+    tensors = [input_of(layer) for layer in targets]
     probe = keras.Model(model.inputs, tensors)
     found = [Observed(rng) for _ in targets]
     shape = pictures.shape[1:]
@@ -85,11 +86,17 @@ def observe(model, targets, pictures, seed=0, progress=None):
             # One size of a batch, so that there is one graph.
             chunk = pictures[start : start + batch]
             given = np.resize(chunk, (min(batch, len(pictures)), *shape))
-            for seen, values in zip(found, probe.predict_on_batch(given), strict=True):
+            made = keras.tree.flatten(probe.predict_on_batch(given))
+            for seen, values in zip(found, made, strict=True):
                 seen.see(values[: len(chunk)])
             if progress:
                 progress(start + len(chunk))
     return found
+
+
+def input_of(layer):
+    """What a layer reads where it is applied first."""
+    return layer._inbound_nodes[0].input_tensors[0]
 
 
 def pictures_at_a_time(tensors, shape):
@@ -154,7 +161,7 @@ def choose(seen, bits=8, method="mse", percentile=99.99):
 def least_squares(sample, low, high, bits=8):
     """The range inside [low, high] whose grid is nearest to `sample`.
 
-    Both ends are cut together first, then each alone.
+    Both ends are cut together first, then each in turn, and at last finely.
     """
     counts, edges = np.histogram(sample, _BINS, (low, high))
     values = ((edges[1:] + edges[:-1]) / 2)[counts > 0]
@@ -163,11 +170,13 @@ def least_squares(sample, low, high, bits=8):
     def best(ends):
         return min(ends, key=lambda end: _error(values, counts, *end, bits))
 
+    ends = (low, high)
     low, high = best([(c * low, c * high) for c in _CUTS])
-    for _ in range(2):
-        cuts = _CUTS[_CUTS > 0.6]
-        low, high = best([(low, c * high) for c in cuts])
-        low, high = best([(c * low, high) for c in cuts])
+    for _ in range(3):
+        low, high = best([(low, c * ends[1]) for c in _CUTS])
+        low, high = best([(c * ends[0], high) for c in _CUTS])
+    low, high = best([(low, min(c * high, ends[1])) for c in _FINE])
+    low, high = best([(max(c * low, ends[0]), high) for c in _FINE])
     return float(low), float(high)
 
 
@@ -175,6 +184,8 @@ def _error(values, counts, low, high, bits):
     """Squared error of `values`, so many of each, on the grid of [low, high]."""
     least, largest = fake_quant.levels(bits)
     scale = (high - low) / (largest - least)
+    if not scale > 0:
+        return np.inf
     zero = np.clip(np.rint(least - low / scale), least, largest)
     integers = np.clip(np.rint(values / scale + zero), least, largest)
     return float(np.dot(np.square((integers - zero) * scale - values), counts))
@@ -188,9 +199,10 @@ def least_squares_radius(kernel, bits, per_channel):
         rows = rows.reshape(-1, 1)
     full = np.maximum(np.abs(rows).max(axis=0), 1e-8)
     errors = []
-    for cut in _CUTS:
+    cuts = np.linspace(1.0, 0.3, 36)
+    for cut in cuts:
         step = cut * full / largest
         rounded = np.clip(np.rint(rows / step), -largest, largest) * step
         errors.append(np.square(rounded - rows).sum(axis=0))
-    radius = full * _CUTS[np.argmin(errors, axis=0)]
+    radius = full * cuts[np.argmin(errors, axis=0)]
     return (radius if per_channel else radius[0]).astype("float32")

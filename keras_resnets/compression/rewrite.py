@@ -30,7 +30,6 @@ PASSING = (
 # They make new values, which get a range of their own.
 MAKING = (
     keras.layers.Add,
-    keras.layers.AveragePooling2D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.LeakyReLU,
 )
@@ -54,10 +53,17 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A tensor of the new graph, and whether none of its values is negative."""
+    """A tensor of the new graph.
+
+    Attributes:
+        tensor: symbolic.
+        positive: whether none of its values is negative.
+        grid: the `FakeQuantize` on whose grid it lies; None behind a softmax.
+    """
 
     tensor: keras.KerasTensor
-    positive: bool = False
+    positive: bool
+    grid: keras.layers.Layer | None
 
 
 def rewrite(model, recipe):
@@ -110,8 +116,9 @@ class _Rewriter:
         graph = _graph_of(self._model)
         (image,) = graph.inputs
         new = keras.Input(image.shape[1:], dtype=image.dtype, name="image")
-        given = self._range("image_range", [], False, self._steps[0].layer)(new)
-        self._made[id(image)] = Made(given)
+        self._made[id(image)] = self._ranged(
+            new, "image_range", ["image"], False, self._steps[0].layer
+        )
         for step in self._steps:
             if step.output not in self._joined:
                 self._emit(step)
@@ -125,6 +132,8 @@ class _Rewriter:
             self._made[step.output] = self._made[step.inputs[0]]
         elif isinstance(layer, PASSING):
             self._pass(step)
+        elif isinstance(layer, keras.layers.AveragePooling2D):
+            self._average(step)
         elif _is_kernel(layer):
             self._kernel(step)
         elif isinstance(layer, keras.layers.BatchNormalization):
@@ -136,14 +145,22 @@ class _Rewriter:
             self._made[step.output] = self._made[step.inputs[0]]
         elif _activation(layer) in ("softmax", "sigmoid"):
             made = self._copy(layer)(self._tensors(step))
-            self._made[step.output] = Made(made, True)
+            self._made[step.output] = Made(made, True, None)
         else:
             raise _unsupported(layer)
 
     def _pass(self, step):
-        positive = self._made[step.inputs[0]].positive
         made = self._copy(step.layer)(self._tensors(step))
-        self._made[step.output] = Made(made, positive)
+        given = self._made[step.inputs[0]]
+        self._made[step.output] = dataclasses.replace(given, tensor=made)
+
+    def _average(self, step):
+        """TFLite's AVERAGE_POOL_2D rounds to the grid of its input."""
+        given = self._made[step.inputs[0]]
+        made = self._copy(step.layer)(given.tensor)
+        # The mean says nothing new about the range, which the input alone moves.
+        made = given.grid(made, training=False)
+        self._made[step.output] = dataclasses.replace(given, tensor=made)
 
     def _stays_positive(self, step):
         if _activation(step.layer) in _FUSED:
@@ -173,8 +190,10 @@ class _Rewriter:
         positive = activation in _FUSED
         if positive:
             made = outside(made)
-        made = self._range(f"{layer.name}_range", names, positive, layer)(made)
-        self._made[end.output] = Made(made if positive else outside(made), True)
+        made = self._ranged(made, f"{layer.name}_range", names, positive, layer)
+        if not positive:
+            made = Made(outside(made.tensor), True, None)
+        self._made[end.output] = made
 
     def _rounding(self, layer, names):
         config = {**layer.get_config(), "activation": None, "use_bias": True}
@@ -202,7 +221,7 @@ class _Rewriter:
         policy, name = layer.dtype_policy, layer.name
         product = quantized.ChannelScale([name], name=f"{name}_scale", dtype=policy)
         made = product(self._tensors(step))
-        made = self._range(f"{name}_scale_range", [name], False, layer)(made)
+        made = self._ranged(made, f"{name}_scale_range", [name], False, layer).tensor
         summand = quantized.ChannelOffset([name], name=f"{name}_offset", dtype=policy)
         made = summand(made)
         product.values.assign(scale.astype("float32"))
@@ -216,12 +235,12 @@ class _Rewriter:
             made = self._copy(follower.layer)(made)
             names, step, positive = [*names, follower.layer.name], follower, True
             self._joined.add(step.output)
-        made = self._range(f"{names[-1]}_range", names, positive, step.layer)(made)
-        self._made[step.output] = Made(made, positive)
+        name = f"{names[-1]}_range"
+        self._made[step.output] = self._ranged(made, name, names, positive, step.layer)
 
-    def _range(self, name, names, positive, layer):
-        """The rounding behind `layer`."""
-        return quantized.FakeQuantize(
+    def _ranged(self, tensor, name, names, positive, layer):
+        """A tensor behind `layer`, rounded on a grid of its own."""
+        grid = quantized.FakeQuantize(
             bits=self._recipe.activation_bits,
             ranges=self._recipe.activation_ranges,
             positive=positive,
@@ -229,6 +248,7 @@ class _Rewriter:
             name=name,
             dtype=layer.dtype_policy,
         )
+        return Made(grid(tensor), positive, grid)
 
     def _only_reader(self, step):
         """The step that alone reads what `step` makes, if nobody else does."""
