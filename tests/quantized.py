@@ -105,19 +105,24 @@ def operators_apart(frozen, path, picture):
         warnings.simplefilter("ignore", UserWarning)
         tensors = tflite_file.tensors(path, picture)
     found = {layer_name(name): values for name, values in tensors.items()}
-    # (what is rounded, the rounded one, by which layer)
+    # (what is rounded, the rounded one, by which layer, how)
     rounded = [
-        (node.input_tensors[0], node.output_tensors[0], node.operation)
+        (
+            node.input_tensors[0],
+            node.output_tensors[0],
+            node.operation,
+            node.arguments.kwargs,
+        )
         for node in nodes_in_order(frozen)
         if isinstance(node.operation, FakeQuantize)
     ]
-    _, image, first = rounded.pop(0)
+    _, image, first, _ = rounded.pop(0)
     held = {id(image): outputs(first, picture)}
-    for given, made, _ in rounded:
+    for given, made, _, _ in rounded:
         held[id(made)] = found[given._keras_history.operation.name]
     apart = {}
-    for given, made, layer in rounded:
-        ours = keras.ops.convert_to_numpy(layer(computed(given, held)))
+    for given, made, layer, how in rounded:
+        ours = keras.ops.convert_to_numpy(layer(computed(given, held), **how))
         steps = (ours - held[id(made)]) / step_of(layer)
         apart[given._keras_history.operation] = np.abs(np.rint(steps))
     return apart

@@ -57,7 +57,14 @@ def from_fake_quantized(frozen, ready, options):
     alone = dataclasses.replace(
         ready, model=frozen, reference=reference, calibration=None
     )
-    return tflite.convert(alone, "int8", options.io_dtype, batch=options.batch)
+    ranged = [x for x in frozen.layers if isinstance(x, FakeQuantize)]
+    for layer in ranged:
+        layer.exporting = True
+    try:
+        return tflite.convert(alone, "int8", options.io_dtype, batch=options.batch)
+    finally:
+        for layer in ranged:
+            layer.exporting = False
 
 
 def converter(ready, recipe, options):

@@ -39,6 +39,7 @@ class FakeQuantize(keras.layers.Layer):
             the first training batch sets it.
         enabled: False takes the rounding away (of eager calls and of what is traced
             from then on).
+        exporting: True leaves nothing but the operation that a converter knows.
 
     Example:
         >>> import keras
@@ -59,7 +60,7 @@ class FakeQuantize(keras.layers.Layer):
         self.positive = positive
         self.replaces = tuple(replaces)
         self.enabled = True
-        self.supports_jit = True
+        self.exporting = False
 
     def build(self, input_shape):
         learned = self.ranges == "learned"
@@ -86,10 +87,12 @@ class FakeQuantize(keras.layers.Layer):
         self.high.assign(max(float(high), 0.0))
         self.known.assign(1.0)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, halves_to_even=False):
         if not self.enabled:
             return inputs
         x = ops.cast(inputs, "float32")
+        if halves_to_even and not self.exporting:
+            x = fake_quant.with_gradient_of(self._halves_to_even(x), x)
         if training and self.ranges == "moving_average":
             low, high = self._follow(x)
         else:
@@ -99,6 +102,12 @@ class FakeQuantize(keras.layers.Layer):
             known = ops.convert_to_tensor(self.known)
             rounded = ops.where(known > 0, rounded, x)
         return ops.cast(rounded, self.compute_dtype)
+
+    def _halves_to_even(self, x):
+        """The nearest multiple of the step; of two the even one, as a file's mean."""
+        low, high = self._bounds(x, training=False)
+        step = ops.maximum(high - low, 1e-8) / (2**self.bits - 1)
+        return ops.round(x / step) * step
 
     def _follow(self, x):
         x = ops.stop_gradient(x)

@@ -155,11 +155,14 @@ class _Rewriter:
         self._made[step.output] = dataclasses.replace(given, tensor=made)
 
     def _average(self, step):
-        """TFLite's AVERAGE_POOL_2D rounds to the grid of its input."""
+        """TFLite's AVERAGE_POOL_2D rounds to the grid of its input.
+
+        A mean of four whole numbers is half of one often: how that is rounded matters.
+        """
         given = self._made[step.inputs[0]]
         made = self._copy(step.layer)(given.tensor)
         # The mean says nothing new about the range, which the input alone moves.
-        made = given.grid(made, training=False)
+        made = given.grid(made, training=False, halves_to_even=True)
         self._made[step.output] = dataclasses.replace(given, tensor=made)
 
     def _stays_positive(self, step):
