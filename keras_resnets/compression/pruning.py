@@ -135,6 +135,14 @@ def prunable(model, pattern="unstructured"):
     ]
 
 
+def _check_backend():
+    if keras.backend.backend() == "jax":
+        raise InvalidArgument(
+            "pruning while fitting changes weights between batches, which Keras on JAX "
+            "does not see: use KERAS_BACKEND=tensorflow"
+        )
+
+
 class Prune(keras.callbacks.Callback):
     """Prunes a network while `fit` trains it.
 
@@ -163,6 +171,7 @@ class Prune(keras.callbacks.Callback):
         self._step, self._masks = 0, {}
 
     def on_train_begin(self, logs=None):
+        _check_backend()
         self._layers = prunable(self.model, self.pattern)
         if not self._layers:
             raise InvalidArgument(f"{self.model.name} has no layer to prune")
@@ -205,6 +214,7 @@ class KeepZeros(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs=None):
+        _check_backend()
         self._masks = []
         for layer in prunable(self.model):
             kernel = keras.ops.convert_to_numpy(layer.kernel)
