@@ -1,10 +1,5 @@
 """Run by test_qat.py under another backend: trains a quantization-aware network."""
 
-import sys
-
-# Keras looks for it whenever a layer is written down; nothing here may need it.
-sys.modules["tensorflow"] = None
-
 import keras
 import numpy as np
 from helpers import noise

@@ -15,7 +15,9 @@ from keras_resnets.errors import InvalidArgument
 
 
 def test_schedule_rises_and_arrives():
-    schedule = compression.PolynomialSchedule(sparsity=0.8, start=0.2, begin=10, end=110)
+    schedule = compression.PolynomialSchedule(
+        sparsity=0.8, start=0.2, begin=10, end=110
+    )
     assert schedule(0) == schedule(10) == pytest.approx(0.2)
     assert schedule(60) == pytest.approx(0.8 - 0.6 * 0.5**3)
     assert schedule(110) == schedule(1000) == pytest.approx(0.8)
@@ -59,9 +61,7 @@ def test_zeros_stay_through_training_and_rounding(pattern, share):
 
     aware = compression.quantize_aware(model, calibration=x)
     aware.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
-    aware.fit(
-        x, labels, batch_size=8, verbose=0, callbacks=[compression.KeepZeros()]
-    )
+    aware.fit(x, labels, batch_size=8, verbose=0, callbacks=[compression.KeepZeros()])
     after = compression.pruning_report(compression.freeze(aware))
     assert after.sparsity == pytest.approx(share, abs=0.01)
     name = inner[0][0]
@@ -90,7 +90,9 @@ def test_inner_channels(kind, expected):
     assert all("downsample" not in link.maker.name for link in found)
 
 
-@pytest.mark.parametrize("kind", ["basic_original", "bottleneck_full_preact", "darknet"])
+@pytest.mark.parametrize(
+    "kind", ["basic_original", "bottleneck_full_preact", "darknet"]
+)
 def test_channels_without_effect_go_unnoticed(kind):
     """Half of the inner channels do nothing: the net without them says the same."""
     model = small_model(kind, input_shape=(32, 32, 3))
@@ -129,7 +131,9 @@ def test_what_is_refused():
     refused(lambda: compression.prune(model, 0.5, "3:4"), "pattern", "2:4")
     refused(lambda: compression.shrink(model, 0), "above 0")
     refused(lambda: compression.PolynomialSchedule(sparsity=1), "below 1")
-    refused(lambda: compression.PolynomialSchedule(sparsity=0.5, begin=9, end=9), "begin")
+    refused(
+        lambda: compression.PolynomialSchedule(sparsity=0.5, begin=9, end=9), "begin"
+    )
     refused(lambda: compression.Prune(None, "all"), "pattern")
     grouped = small_model("grouped", input_shape=(16, 16, 3))
     refused(lambda: compression.shrink(grouped, 0.5), "groups")
@@ -150,7 +154,9 @@ def test_the_dearest_layer_is_found():
     following.kernel.assign(following.kernel / factors[:, None])
     x = noise(20, 16, 16, 3)
     found = compression.sensitivity(model, x, "static_wi8_ai8_per_tensor")
-    assert [cost.rmse for cost in found] == sorted((c.rmse for c in found), reverse=True)
+    assert [cost.rmse for cost in found] == sorted(
+        (c.rmse for c in found), reverse=True
+    )
     dearest = {name for cost in found[:3] for name in cost.of}
     assert hard.name in dearest
     by_name = {cost.name: cost for cost in found}

@@ -49,7 +49,9 @@ def test_choice_of_pictures(tmp_path, photos):
     assert {x.tobytes() for x in first.pictures} < known
     assert len(compression.choose(tmp_path / "data.npz", CIFAR).pictures) == 40
     for index in range(6):
-        (photos / f"more{index}.png").write_bytes((photos / f"{index}.png").read_bytes())
+        (photos / f"more{index}.png").write_bytes(
+            (photos / f"{index}.png").read_bytes()
+        )
     found = compression.choose(photos, CIFAR, 10)
     assert found.pictures.shape == (10, 32, 32, 3) and found.available == 12
 
@@ -143,7 +145,9 @@ def test_engines_and_passports(tmp_path, shared_data):
             expected, TFLiteRunner(path.read_bytes(), 2, True)(x[500:700])
         )
         assert found.rmse < 0.2 and report.operators["CONV_2D"] == 6, engine
-        passport = json.loads((tmp_path / f"{engine}.tflite.json").read_text())["recipe"]
+        passport = json.loads((tmp_path / f"{engine}.tflite.json").read_text())[
+            "recipe"
+        ]
         assert passport["recipe"] == recipe and passport["engine"] == engine
         assert passport["calibration"] == chosen.record()
 
