@@ -96,6 +96,7 @@ def test_bad_input_of_quantize(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_example(tmp_path):
     out = example("qat_cifar10.py", "--smoke", cwd=tmp_path)
     shares = [float(line.split("%")[0].split()[-1]) for line in out.splitlines()[-3:]]

@@ -42,7 +42,8 @@ def quantize_aware(
             array (count, height, width, channels)) that the ranges start from, and the
             biases are corrected with. Without, a moving average starts with the first
             training batch.
-        method, percentile: see `ranges.set_ranges`.
+        method: see `ranges.set_ranges`.
+        percentile: see there.
         seed: of the sample that `method="mse"` works on.
         progress: called with the number of calibration pictures done.
 

@@ -31,7 +31,7 @@ class PolynomialSchedule:
         InvalidArgument: a value that is not allowed.
 
     Example:
-        >>> PolynomialSchedule(sparsity=0.8, end=100)(50)
+        >>> round(PolynomialSchedule(sparsity=0.8, end=100)(50), 3)
         0.7
     """
 

@@ -1,12 +1,13 @@
 """Files from float models, and from quantization-aware ones."""
 
-import dataclasses
+import numpy as np
 
 from keras_resnets.compression import calibration as sets
 from keras_resnets.compression import engines
 from keras_resnets.compression import recipes
 from keras_resnets.compression.aware import inherit
 from keras_resnets.compression.freezing import freeze
+from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
@@ -57,7 +58,10 @@ def quantize(
             None for the engine's own.
         percentile: see `ranges.set_ranges`.
         seed: of the sample that `"mse"` works on.
-        io_dtype, batch, preprocessing, logits: see `keras_resnets.export.to_tflite`.
+        io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
+        batch: pictures at a time, or `"dynamic"`.
+        preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
+        logits: without the softmax or sigmoid.
         progress: called with the number of calibration pictures done.
 
     Returns:
@@ -131,7 +135,7 @@ def to_tflite(
         model: from `quantize_aware`, trained or calibrated.
         path: file to write, ending in `.tflite`.
         pictures: float32 array (count, height, width, channels) to compare with; by
-            default four of seeded noise.
+            default four of seeded noise in the range of the input.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter.
@@ -151,7 +155,8 @@ def to_tflite(
         >>> import keras_resnets, numpy as np, tempfile
         >>> from keras_resnets.compression import quantize_aware
         >>> x = np.random.default_rng(0).standard_normal((10, 32, 32, 3))
-        >>> aware = quantize_aware(keras_resnets.create_model("resnet8"), calibration=50 * x + 125)
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> aware = quantize_aware(model, calibration=20 * x + 125)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     report = to_tflite(aware, f"{folder}/resnet8.tflite")
         >>> report.operators["CONV_2D"]
@@ -164,12 +169,22 @@ def to_tflite(
     frozen = freeze(model)
     inherit(frozen, model)
     wanted = pipeline.Wanted(input_size, None, logits)
+    if pictures is None:
+        pictures = _noise(frozen, input_size)
     ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
     options = engines.Options(io_dtype=io_dtype, batch=batch)
     content = engines.from_fake_quantized(ready.model, ready, options)
     recipe = recipes.find("static_wi8_ai8")
     facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
     return _land(ready, path, content, recipe, options, facts, (threads, overwrite))
+
+
+def _noise(frozen, input_size, count=4):
+    """Pictures that fill the range of the input."""
+    first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
+    shape = prepare.input_shape(frozen, input_size)
+    rng = np.random.default_rng(0)
+    return rng.uniform(float(first.low), float(first.high), (count, *shape))
 
 
 def _land(ready, path, content, recipe, options, facts, run):
@@ -193,8 +208,3 @@ def _land(ready, path, content, recipe, options, facts, run):
         operators=counts,
         threads=threads,
     )
-
-
-def with_recipe(recipe, **changes):
-    """A `Recipe` of `recipes.RECIPES` but for `changes`."""
-    return dataclasses.replace(recipes.find(recipe), **changes)

@@ -65,7 +65,7 @@ def sensitivity(
     )
     logits = ends.logits_of(made)
     logits = logits if logits is not None else made.outputs[0]
-    measured = keras.Model(made.inputs, logits)
+    measured = keras.Model(made.inputs[0], logits)
     expected = _run(measured, made, pictures, [])
     found = []
     targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]

@@ -102,7 +102,7 @@ def shrink(model, fraction, multiple=1):
     Example:
         >>> import keras_resnets
         >>> shrink(keras_resnets.create_model("resnet20"), 0.5).count_params()
-        138202
+        136794
     """
     check_sparsity(fraction)
     if is_quantized(model):
