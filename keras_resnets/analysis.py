@@ -167,7 +167,7 @@ class _Walker:
     def run(self, graph, inputs, prefix):
         """Walks `graph` on known inputs; returns what is known of its outputs."""
         known = dict(zip(map(id, graph.inputs), inputs, strict=True))
-        for node in _nodes_in_order(graph):
+        for node in nodes_in_order(graph):
             operation = node.operation
             sources = [known[id(tensor)] for tensor in node.input_tensors]
             name = f"{prefix}{operation.name}"
@@ -243,7 +243,7 @@ def _is_sequential(operation):
     return getattr(operation, "_functional", None) is not None
 
 
-def _nodes_in_order(graph):
+def nodes_in_order(graph):
     """The nodes that make `graph`'s outputs, each behind those it needs."""
     order, done = [], {id(tensor) for tensor in graph.inputs}
     pending = list(graph.outputs)

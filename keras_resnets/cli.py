@@ -5,6 +5,7 @@ import os
 import sys
 
 from keras_resnets.commands import compare
+from keras_resnets.commands import compress
 from keras_resnets.commands import export
 from keras_resnets.commands import inspect
 from keras_resnets.commands import predict
@@ -61,6 +62,15 @@ def entry_point():
 def _parser(prog):
     parser = _Parser(prog=prog, description="The ResNet family for Keras 3.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (show, weights, export, inspect, compare, predict, train):
+    for module in (
+        show,
+        weights,
+        export,
+        inspect,
+        compare,
+        predict,
+        train,
+        compress,
+    ):
         module.add_to(commands)
     return parser

@@ -283,3 +283,29 @@ def timing_table(timings):
         for timing in timings
     ]
     return text_table(headers, rows)
+
+
+def sensitivity_table(costs):
+    """One row a layer that was quantized alone, the dearest first."""
+    rows = [
+        (cost.name, cost.part, f"{cost.rmse:.4f}", f"{cost.agreement:.1%}")
+        for cost in costs
+    ]
+    return text_table(("layer", "part", "logit RMSE", "agreement"), rows)
+
+
+def pruning_table(before, after):
+    """Figures of two `PruningReport`s, and the zeros of every kernel of the second."""
+    figures = ("parameters", "macs", "live_macs", "size", "gzip_size")
+    names = ("parameters", "MACs", "MACs without zeros", "bytes", "bytes gzipped")
+    rows = [
+        (name, getattr(before, figure), getattr(after, figure))
+        for name, figure in zip(names, figures, strict=True)
+    ]
+    kernels = [(name, count, f"{share:.1%}") for name, count, share in after.layers]
+    return "\n\n".join(
+        (
+            text_table(("", "before", "after"), rows),
+            text_table(("kernel", "weights", "zeros"), kernels),
+        )
+    )

@@ -138,7 +138,8 @@ def check_output(path, overwrite=False):
 def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
     """The TFLite file for a `pipeline.Ready`, as bytes or a view of them.
 
-    Nothing is checked; `to_tflite` does that.
+    Nothing is checked; `to_tflite` does that. A model that holds fake quantization
+    knows its ranges itself: an integer format without `ready.calibration` is such.
 
     Raises:
         ExportError: a network that TFLite's own operators cannot express.
@@ -157,7 +158,9 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
             _configure(converter, tf, quantize, io_dtype)
             if quantize == "int8" and ready.takes_pixels:
                 converter.inference_input_type = tf.uint8
-            if quantize in prepare.CALIBRATED:
+            if quantize in prepare.CALIBRATED and ready.calibration is None:
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            elif quantize in prepare.CALIBRATED:
                 converter.representative_dataset = _representative(
                     ready.calibration, size or 1
                 )

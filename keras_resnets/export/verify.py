@@ -180,14 +180,14 @@ def _powers(paths, pictures, preprocessing):
 
 def _by_layer(found):
     """Tensors by layer; those of other names by the whole of it."""
-    counted = collections.Counter(_layer(name) for name in found)
+    counted = collections.Counter(layer_name(name) for name in found)
     return {
-        _layer(name) if counted[_layer(name)] == 1 else name: array
+        layer_name(name) if counted[layer_name(name)] == 1 else name: array
         for name, array in found.items()
     }
 
 
-def _layer(name):
+def layer_name(name):
     """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
     parts = name.partition(";")[0].split("/")
     return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else "output"

@@ -1,0 +1,206 @@
+"""`keras-resnets quantize` and `keras-resnets prune`."""
+
+import pathlib
+
+from keras_resnets.commands import network
+from keras_resnets.commands.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+from keras_resnets.quiet import native_logs_hidden
+
+
+def add_to(commands):
+    """Adds both commands to the parser's sub-commands."""
+    quantize = commands.add_parser(
+        "quantize", help="quantize a trained network into a TFLite file"
+    )
+    _add_common(quantize)
+    quantize.add_argument(
+        "--recipe", default="static_wi8_ai8", help="see docs/compression.md"
+    )
+    quantize.add_argument(
+        "--data", help=".npz file with x_train, or folder of pictures: for the ranges"
+    )
+    quantize.add_argument("--count", type=int, default=500, help="pictures to take")
+    quantize.add_argument("--seed", type=int, default=0, help="of their choice")
+    quantize.add_argument(
+        "--engine", metavar="ranges|converter|ai_edge_quantizer", help="default: best"
+    )
+    quantize.add_argument("--method", metavar="mse|minmax|percentile")
+    quantize.add_argument("--percentile", type=float, default=99.99)
+    quantize.add_argument("--io-dtype", default="int8", metavar="int8|uint8|float32")
+    quantize.add_argument("--threads", type=int, default=2)
+    quantize.add_argument(
+        "--evaluate", metavar="DATA", help="compare on all of .npz (x_test) or folder"
+    )
+    quantize.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="show what each layer costs when quantized alone; write nothing",
+    )
+    quantize.set_defaults(run=_quantize)
+
+    prune = commands.add_parser("prune", help="set small weights to zero, or shrink")
+    _add_common(prune)
+    prune.add_argument("--sparsity", type=float, help="share of zeros: 0.5")
+    prune.add_argument(
+        "--pattern", default="unstructured", metavar="unstructured|1x4|2:4"
+    )
+    prune.add_argument(
+        "--shrink", type=float, help="share of the units' inner channels to remove"
+    )
+    prune.add_argument(
+        "--multiple", type=int, default=1, help="channels left: multiples of this"
+    )
+    prune.set_defaults(run=_prune)
+
+
+def _add_common(parser):
+    parser.add_argument(
+        "model", metavar="MODEL", help="variant, see keras-resnets list"
+    )
+    parser.add_argument("--weights", required=True, help=network.WEIGHTS)
+    parser.add_argument("--output", help="what to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output")
+    network.add_options(parser)
+
+
+def _quantize(arguments):
+    check_positive_int("--threads", arguments.threads)
+    check_positive_int("--count", arguments.count)
+    network.find(arguments)
+    with native_logs_hidden():
+        from keras_resnets import compression
+        from keras_resnets import console
+        from keras_resnets.compression import engines
+        from keras_resnets.compression import recipes
+        from keras_resnets.export import prepare
+        from keras_resnets.export import tflite
+
+        recipe = recipes.find(arguments.recipe)
+        engines.check_engine(arguments.engine, recipe)
+        path = arguments.output or _default_output(arguments, f"_{recipe.name}.tflite")
+        if not arguments.sensitivity:
+            tflite.check_output(path, arguments.overwrite)
+        needed = recipe.quantize in prepare.CALIBRATED or arguments.sensitivity
+        if needed and not arguments.data:
+            raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
+        model, _, _ = network.build(arguments)
+        data = _labelled(arguments, model)
+        chosen = None
+        if needed:
+            chosen = compression.choose(
+                arguments.data, model.preprocessing, arguments.count, arguments.seed
+            )
+            say(f"calibration  {len(chosen.pictures)} pictures of {chosen.source}")
+        if arguments.sensitivity:
+            _show_sensitivity(model, chosen, recipe)
+            return
+        with _bar(chosen, "pictures") as bar:
+            report = compression.quantize(
+                model,
+                path,
+                recipe,
+                chosen,
+                overwrite=arguments.overwrite,
+                threads=arguments.threads,
+                engine=arguments.engine,
+                method=arguments.method,
+                percentile=arguments.percentile,
+                seed=arguments.seed,
+                io_dtype=arguments.io_dtype,
+                progress=bar,
+            )
+        kind = "noise" if chosen is None else "calibration"
+        say(console.export_report(report, kind))
+        if data is not None:
+            _show_figures(model, report, data, arguments.threads)
+
+
+def _labelled(arguments, model):
+    if not arguments.evaluate:
+        return None
+    from keras_resnets import evaluation
+    from keras_resnets import labels
+
+    names = labels.class_names(model.output_shape[-1], model.labels)
+    return evaluation.open_data(arguments.evaluate, model.preprocessing, names=names)
+
+
+def _show_figures(model, report, data, threads):
+    from keras_resnets.compression import figures
+    from keras_resnets.progress import ProgressBar
+
+    bar = ProgressBar(len(data.labels), "pictures")
+    found = figures.compare(model, report.path, data, threads, bar)
+    bar.close()
+    say(
+        f"measured     {found.count:,} pictures: top-1 {found.file_top1:.2%} of "
+        f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE "
+        f"{found.rmse:.4f}"
+    )
+
+
+def _show_sensitivity(model, chosen, recipe):
+    from keras_resnets import compression
+    from keras_resnets import tables
+
+    # A hundred tell the order; the ranges come from all.
+    with _bar(None, "layers") as bar:
+        found = compression.sensitivity(
+            model, chosen.pictures[:100], recipe, chosen, bar
+        )
+    say(tables.sensitivity_table(found))
+
+
+class _bar:
+    """A progress bar that goes away; `total` is known from what it counts."""
+
+    def __init__(self, chosen, unit):
+        from keras_resnets.progress import ProgressBar
+
+        total = len(chosen.pictures) if chosen is not None else 0
+        self._bar = ProgressBar(total, unit)
+
+    def __enter__(self):
+        return self._bar
+
+    def __exit__(self, *error):
+        self._bar.close()
+
+
+def _prune(arguments):
+    check_positive_int("--multiple", arguments.multiple)
+    network.find(arguments)
+    if (arguments.sparsity is None) == (arguments.shrink is None):
+        raise InvalidArgument("give one of --sparsity and --shrink")
+    with native_logs_hidden():
+        from keras_resnets import compression
+        from keras_resnets import tables
+        from keras_resnets.compression import pruning
+        from keras_resnets.errors import check_choice
+        from keras_resnets.export import keras_file
+
+        check_choice("--pattern", arguments.pattern, pruning.PATTERNS)
+        share = arguments.shrink if arguments.sparsity is None else arguments.sparsity
+        pruning.check_sparsity(share)
+        path = arguments.output or _default_output(arguments, "_pruned.keras")
+        if not str(path).endswith(".keras"):
+            raise InvalidArgument(f"prune writes a .keras file; got {str(path)!r}")
+        keras_file.check_output(path, arguments.overwrite)
+        model, _, _ = network.build(arguments)
+        before = compression.pruning_report(model)
+        if arguments.shrink is not None:
+            model = compression.shrink(model, share, arguments.multiple)
+        else:
+            compression.prune(model, share, arguments.pattern)
+        after = compression.pruning_report(model)
+        keras_file.to_keras(model, path, overwrite=arguments.overwrite)
+        say(tables.pruning_table(before, after))
+        say(f"wrote {path}; it has not been fine-tuned")
+
+
+def _default_output(arguments, ending):
+    from keras_resnets import registry
+
+    return pathlib.Path(f"{registry.canonical_name(arguments.model)}{ending}")

@@ -1,0 +1,241 @@
+"""Quantization-aware training: a Keras model that computes as its int8 file will."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_resnets.compression import calibration as sets
+from keras_resnets.compression import layers as quantized
+from keras_resnets.compression import ranges
+from keras_resnets.compression import recipes
+from keras_resnets.compression.bias import correct_biases
+from keras_resnets.compression.rewrite import PASSING
+from keras_resnets.compression.rewrite import rewrite
+from keras_resnets.errors import InvalidArgument
+
+# What a model of create_model knows about itself.
+_KNOWN = ("architecture", "preprocessing", "labels", "weights_origin")
+
+
+def quantize_aware(
+    model,
+    recipe="static_wi8_ai8",
+    calibration=None,
+    method="mse",
+    percentile=99.99,
+    seed=0,
+    progress=None,
+):
+    """`model` as a Keras model that trains with the rounding of an int8 file.
+
+    BN is folded into the convolution in front of it, with the statistics that it has:
+    train the float model first, then fine-tune what this returns, at a tenth or less of
+    the learning rate. BN that no convolution takes in becomes a rounded product and
+    sum, as in the file.
+
+    Args:
+        model: a built functional or Sequential `keras.Model` with one image input,
+            under any dtype policy; it is not changed.
+        recipe: name of a trainable recipe in `recipes.RECIPES`, or a `Recipe`.
+        calibration: pre-processed training pictures (a `CalibrationSet`, or a float32
+            array (count, height, width, channels)) that the ranges start from, and the
+            biases are corrected with. Without, a moving average starts with the first
+            training batch.
+        method: see `ranges.set_ranges`.
+        percentile: see there.
+        seed: of the sample that `method="mse"` works on.
+        progress: called with the number of calibration pictures done.
+
+    Returns:
+        A functional `keras.Model` of the same inputs and outputs, to compile and fit.
+        It saves and loads as any other. `report` tells what each layer became.
+
+    Raises:
+        InvalidArgument: a model that is quantized already or has a layer without an
+            integer form (it is named), a recipe that is not for training, learned
+            ranges without `calibration`, or pictures that do not fit.
+
+    Example:
+        >>> import keras_resnets
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> aware = quantize_aware(model)
+        >>> aware.output_shape
+        (None, 10)
+    """
+    recipe = recipes.find(recipe)
+    if not recipe.trainable:
+        names = [name for name, one in recipes.RECIPES.items() if one.trainable]
+        raise InvalidArgument(
+            f"quantization-aware training takes {', '.join(names)}; got {recipe.name}"
+        )
+    _check_model(model)
+    if calibration is None and recipe.activation_ranges == "learned":
+        raise InvalidArgument(
+            "learned ranges start from pictures: give quantize_aware a calibration set"
+        )
+    if calibration is not None:
+        shape = model.inputs[0].shape[1:]
+        wanted = getattr(model, "preprocessing", None)
+        calibration = sets.check(calibration, shape, wanted)
+    made = rewrite(model, recipe)
+    inherit(made, model)
+    if recipe.weight_ranges == "learned":
+        set_radii(made)
+    if calibration is not None:
+        ranges.set_ranges(
+            made, calibration.pictures, method, percentile, seed, progress
+        )
+        correct_biases(made, calibration.pictures)
+    return made
+
+
+def inherit(made, model):
+    """Gives `made` what `model` knows about itself."""
+    for name in _KNOWN:
+        if hasattr(model, name):
+            setattr(made, name, getattr(model, name))
+
+
+def _check_model(model):
+    if not isinstance(model, keras.Model) or not model.built:
+        raise InvalidArgument(
+            f"quantization takes a built keras.Model; got {type(model).__name__}"
+        )
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise InvalidArgument(
+            "quantization takes a functional or Sequential model; got the subclassed "
+            f"{type(model).__name__}"
+        )
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        raise InvalidArgument(
+            "quantization takes a model with one image input (batch, height, width, "
+            f"channels); {model.name} has {[tuple(t.shape) for t in model.inputs]}"
+        )
+    if quantized.is_quantized(model):
+        raise InvalidArgument(
+            f"{model.name} is quantized already: give the float model that it was made of"
+        )
+    for layer in model.layers:
+        if getattr(layer, "data_format", "channels_last") == "channels_first":
+            raise InvalidArgument(
+                f"quantization takes a network of channels_last; {layer.name} is not"
+            )
+
+
+def set_radii(model):
+    """Starts every kernel's range where its rounding has the least squared error."""
+    for layer in model.layers:
+        if isinstance(layer, quantized.KERNELS):
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            radius = ranges.least_squares_radius(
+                kernel, layer.weight_bits, layer.per_channel
+            )
+            layer.kernel_radius.assign(radius)
+
+
+class FreezeRanges(keras.callbacks.Callback):
+    """Stops the moving averages of all ranges late in training.
+
+    Args:
+        epoch: from its start on the ranges stay; counted from 0.
+
+    Example:
+        >>> FreezeRanges(2).epoch
+        2
+    """
+
+    def __init__(self, epoch):
+        super().__init__()
+        if not isinstance(epoch, int) or epoch < 0:
+            raise InvalidArgument(f"epoch must be a whole number >= 0; got {epoch!r}")
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            freeze_ranges(self.model)
+
+
+def freeze_ranges(model):
+    """Stops the moving average of every range of `model`."""
+    for layer in model.layers:
+        if isinstance(layer, quantized.FakeQuantize):
+            layer.rate.assign(0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerReport:
+    """What became of one layer.
+
+    Attributes:
+        name: of the layer in the quantization-aware model.
+        kind: of the layer.
+        of: layers of the float model that it computes.
+        done: what it does, in words.
+    """
+
+    name: str
+    kind: str
+    of: tuple
+    done: str
+
+
+def report(model):
+    """What every layer of a quantization-aware model does.
+
+    Args:
+        model: from `quantize_aware`, also after saving and loading.
+
+    Returns:
+        A list of `LayerReport`, in the order of the graph.
+
+    Raises:
+        InvalidArgument: another model.
+
+    Example:
+        >>> import keras_resnets
+        >>> aware = quantize_aware(keras_resnets.create_model("resnet8"))
+        >>> report(aware)[2].done
+        'weights of 8 bits by channel (max), BN folded in'
+    """
+    if not quantized.is_quantized(model):
+        raise InvalidArgument(f"{model.name} is not quantization-aware")
+    return [
+        LayerReport(
+            name=layer.name,
+            kind=type(layer).__name__,
+            of=getattr(layer, "replaces", (layer.name,)),
+            done=_done(layer),
+        )
+        for layer in model.layers
+    ]
+
+
+def _done(layer):
+    if isinstance(layer, quantized.KERNELS):
+        scales = "by channel" if layer.per_channel else "with one scale"
+        folded = ", BN folded in" if len(layer.replaces) > 1 else ""
+        return (
+            f"weights of {layer.weight_bits} bits {scales} ({layer.weight_ranges})"
+            f"{folded}"
+        )
+    if isinstance(layer, quantized.FakeQuantize):
+        return f"integers of {layer.bits} bits, range {_range_words(layer)}"
+    if isinstance(layer, (quantized.ChannelScale, quantized.ChannelOffset)):
+        return "numbers of 8 bits with one scale: half of a BN that stands alone"
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return "nothing by itself: its output is rounded with the range of its input"
+    if isinstance(layer, PASSING):
+        return "nothing: its output has the range of its input"
+    if isinstance(layer, keras.layers.InputLayer):
+        return "nothing: the rounding follows"
+    if isinstance(layer, keras.layers.Activation):
+        return "nothing: the file has it in integers of a fixed range"
+    return "nothing by itself: its output is rounded"
+
+
+def _range_words(layer):
+    if not float(keras.ops.convert_to_numpy(layer.known)):
+        return "not known yet"
+    low, high = (keras.ops.convert_to_numpy(v) for v in (layer.low, layer.high))
+    return f"{float(np.minimum(low, 0)):.4g} to {float(high):.4g} ({layer.ranges})"

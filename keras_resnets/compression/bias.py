@@ -1,0 +1,71 @@
+"""Biases that make up for what rounding the weights adds on average."""
+
+import keras
+import numpy as np
+
+from keras_resnets.compression import fake_quant
+from keras_resnets.compression.freezing import radius_of
+from keras_resnets.compression.layers import KERNELS
+from keras_resnets.compression.ranges import float_arithmetic
+from keras_resnets.compression.ranges import pictures_at_a_time
+
+# Pictures that a mean needs: means need fewer than ranges do.
+_PICTURES = 100
+
+
+def correct_biases(model, pictures):
+    """Moves every bias by the mean error that the rounded kernel in front of it makes.
+
+    Rounded weights are off by a little each; over inputs that are mostly positive those
+    errors add up to a constant (Nagel 2019, arXiv:1906.04721, section 4.2, with means
+    from pictures). Borders, where padding takes part, count as the inside does.
+
+    Args:
+        model: from `rewrite`, with the ranges of its kernels set.
+        pictures: float32 array (count, height, width, channels); the first hundred are
+            used.
+    """
+    targets = [layer for layer in model.layers if isinstance(layer, KERNELS)]
+    means = _input_means(model, targets, pictures[:_PICTURES])
+    for layer, mean in zip(targets, means, strict=True):
+        shift = _mean_error(layer, mean)
+        bias = keras.ops.convert_to_numpy(layer.bias)
+        layer.bias.assign((bias - shift).astype("float32"))
+
+
+def _input_means(model, targets, pictures):
+    """The float64 mean of each input channel of each layer."""
+    given = [layer.input for layer in targets]
+    probe = keras.Model(model.inputs, given)
+    batch = pictures_at_a_time(given, pictures.shape[1:])
+    sums, count = [0.0] * len(targets), 0
+    with float_arithmetic(model):
+        for start in range(0, len(pictures), batch):
+            chunk = pictures[start : start + batch]
+            found = probe.predict_on_batch(
+                np.resize(chunk, (min(batch, len(pictures)), *chunk.shape[1:]))
+            )
+            for index, values in enumerate(keras.tree.flatten(found)):
+                axes = tuple(range(1, values.ndim - 1))
+                by_picture = np.asarray(values, "float64")[: len(chunk)].mean(axis=axes)
+                sums[index] = sums[index] + by_picture.sum(axis=0)
+            count += len(chunk)
+    return [total / count for total in sums]
+
+
+def _mean_error(layer, mean):
+    """What the rounding of a kernel adds to each output channel on average."""
+    kernel = keras.ops.convert_to_tensor(layer.kernel)
+    radius = keras.ops.convert_to_tensor(radius_of(layer))
+    rounded = fake_quant.fake_quantize_symmetric(kernel, radius, layer.weight_bits)
+    error = keras.ops.convert_to_numpy(rounded).astype("float64")
+    error -= keras.ops.convert_to_numpy(kernel)
+    # (inputs of a group, outputs), summed over the window.
+    error = error.reshape(-1, *error.shape[-2:]).sum(axis=0)
+    groups = len(mean) // error.shape[0]
+    outputs = error.shape[1] // groups
+    parts = [
+        part @ error[:, index * outputs : (index + 1) * outputs]
+        for index, part in enumerate(np.split(mean, groups))
+    ]
+    return np.concatenate(parts)

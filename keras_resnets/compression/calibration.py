@@ -1,0 +1,172 @@
+"""Pictures that activation ranges are taken from: chosen by a seed, and recorded."""
+
+import dataclasses
+import hashlib
+import pathlib
+
+import numpy as np
+
+from keras_resnets import pictures as files
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+
+# Ten pictures already give a network twice the error that a hundred give.
+FEWEST = 10
+# Values beyond what a pixel can become, as a share of the whole span.
+_SLACK = 0.01
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """Pre-processed pictures, and where they came from.
+
+    Attributes:
+        pictures: float32 array (count, height, width, channels).
+        source: name of the file or folder, or `"array"`.
+        seed: of the choice; None where there was none.
+        available: number of pictures that they were chosen from.
+    """
+
+    pictures: np.ndarray
+    source: str = "array"
+    seed: int | None = None
+    available: int | None = None
+
+    def record(self):
+        """What a passport says of it: enough to know the same set again."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.pictures)).hexdigest()
+        return {
+            "source": self.source,
+            "pictures": len(self.pictures),
+            "of": self.available or len(self.pictures),
+            "seed": self.seed,
+            "sha256": digest,
+        }
+
+
+def choose(data, preprocessing, count=500, seed=0):
+    """A `CalibrationSet` of training pictures.
+
+    Args:
+        data: an .npz file with uint8 pictures `x_train` (count, height, width, 3), or a
+            folder of picture files, searched with its sub-folders.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`.
+        count: most pictures to take, at least 10.
+        seed: of the choice.
+
+    Returns:
+        The set; what it holds is not in the order of `data`.
+
+    Raises:
+        InvalidArgument: data that are missing, are not as above, or hold fewer than ten
+            pictures.
+    """
+    check_positive_int("count", count)
+    if count < FEWEST:
+        raise InvalidArgument(
+            f"a calibration set has at least {FEWEST} pictures; got count={count}"
+        )
+    path = pathlib.Path(data)
+    if path.is_dir():
+        loaded, _ = files.load_folder(path, preprocessing, count, seed)
+        available = len(files.list_pictures(path))
+    else:
+        loaded, available = _of_arrays(path, preprocessing, count, seed)
+    _check_count(len(loaded), path)
+    return CalibrationSet(loaded, path.name, seed, available)
+
+
+def _of_arrays(path, preprocessing, count, seed):
+    if path.suffix != ".npz" or not path.is_file():
+        raise InvalidArgument(
+            "calibration data must be an .npz file with x_train, or a folder of "
+            f"pictures; got {path}"
+        )
+    try:
+        with np.load(path) as file:
+            x = file["x_train"]
+    except (KeyError, ValueError, OSError, EOFError) as error:
+        raise InvalidArgument(f"{path} must hold an array x_train: {error}") from None
+    if x.ndim != 4 or x.shape[-1] != 3 or x.dtype != np.uint8:
+        raise InvalidArgument(
+            "x_train must be uint8 of shape (count, height, width, 3); got "
+            f"{x.dtype} {x.shape}"
+        )
+    order = np.random.default_rng(seed).permutation(len(x))[:count]
+    if x.shape[1:3] == tuple(preprocessing.size):
+        return preprocessing.normalize(x[order], "channels_last"), len(x)
+    from PIL import Image
+
+    found = [preprocessing(Image.fromarray(x[index])) for index in order]
+    return np.stack(found) if found else x[order], len(x)
+
+
+def _check_count(count, source):
+    if count < FEWEST:
+        raise InvalidArgument(
+            f"a calibration set has at least {FEWEST} pictures; {source} gives {count}"
+        )
+
+
+def check(calibration, shape, preprocessing=None):
+    """A `CalibrationSet` of pictures that fit a network.
+
+    Args:
+        calibration: a `CalibrationSet`, or an array for one.
+        shape: (height, width, channels) of the network; None for an open size.
+        preprocessing: what its pictures go through, or None where that is not known.
+
+    Raises:
+        InvalidArgument: too few pictures, another shape, NaN, values that no pixel
+            becomes, or pictures without content.
+    """
+    if not isinstance(calibration, CalibrationSet):
+        if calibration is None:
+            raise InvalidArgument(
+                "ranges come from pictures: calibration must be a CalibrationSet or an "
+                f"array (count, {_words(shape)}); got None"
+            )
+        calibration = CalibrationSet(np.asarray(calibration, "float32"))
+    pictures = calibration.pictures
+    fits = pictures.ndim == 4 and all(
+        want in (None, have)
+        for have, want in zip(pictures.shape[1:], shape, strict=True)
+    )
+    if not fits:
+        raise InvalidArgument(
+            f"calibration pictures must have the shape (count, {_words(shape)}); got "
+            f"{pictures.shape}"
+        )
+    _check_count(len(pictures), calibration.source)
+    if not np.isfinite(pictures).all():
+        raise InvalidArgument(
+            "calibration pictures must be finite; they hold NaN or infinity"
+        )
+    if (np.ptp(pictures, axis=(1, 2)) == 0).all():
+        raise InvalidArgument(
+            "calibration pictures must show something; every one has one colour"
+        )
+    if preprocessing is not None:
+        _check_range(pictures, preprocessing)
+    return calibration
+
+
+def _check_range(pictures, preprocessing):
+    """Raises `InvalidArgument` for pictures that were pre-processed otherwise."""
+    ends = np.array([[0.0] * 3, [255.0] * 3]).reshape(2, 1, 1, 3)
+    low, high = preprocessing.normalize(ends, "channels_last")[..., :].reshape(2, 3)
+    if pictures.shape[-1] != 3:
+        return
+    span, found = high - low, (pictures.min((0, 1, 2)), pictures.max((0, 1, 2)))
+    outside = (found[0] < low - _SLACK * span) | (found[1] > high + _SLACK * span)
+    narrow = found[1] - found[0] < 0.1 * span
+    if outside.any() or narrow.all():
+        raise InvalidArgument(
+            f"calibration pictures must be pre-processed as for training: mode "
+            f"{preprocessing.mode!r} gives values in {low.min():.3g} to "
+            f"{high.max():.3g}; got {pictures.min():.3g} to {pictures.max():.3g}"
+        )
+
+
+def _words(shape):
+    return ", ".join("any" if size is None else str(size) for size in shape)

@@ -1,0 +1,117 @@
+"""LiteRT's own quantizer, which works on a float TFLite file."""
+
+import contextlib
+import importlib
+import io
+import warnings
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.export import ends
+from keras_resnets.export import tflite
+
+# It has been renamed.
+_PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
+_RECIPES = {
+    "int8": "static_wi8_ai8",
+    "int16x8": "static_wi8_ai16",
+    "dynamic": "dynamic_wi8_afp32",
+}
+
+
+def edge_quantizer(ready, recipe, options):
+    """Bytes of the file, calibrated by least and largest value.
+
+    Its default, a moving average over single pictures, cuts so much off that the
+    error is six times as large.
+    """
+    _check(ready, recipe, options)
+    package, found = _load()
+    content = tflite.convert(ready, "none", batch=options.batch)
+    try:
+        chosen = getattr(found["recipe"], _RECIPES[recipe.quantize])()
+        if not recipe.per_channel:
+            for entry in chosen:
+                weights = entry["op_config"]["weight_tensor_config"]
+                weights["granularity"] = "TENSORWISE"
+        quantizer = found["quantizer"].Quantizer(bytes(content), chosen)
+        results = None
+        if quantizer.need_calibration:
+            results = _calibrate(found, content, quantizer, ready, options)
+        made = quantizer.quantize(
+            results, enable_progress_bar=False, enable_progress_report=False
+        )
+        return bytes(made.quantized_model)
+    except Exception as error:
+        # It has no errors of its own, and raises whatever comes.
+        raise ExportError(
+            f"{package} refused {ready.original.name}: {first_line(error)}; nothing "
+            "was written"
+        ) from error
+
+
+def _check(ready, recipe, options):
+    if recipe.quantize not in _RECIPES or recipe.weight_bits != 8:
+        raise InvalidArgument(
+            f"the engine 'ai_edge_quantizer' does {', '.join(_RECIPES)} with weights of "
+            f"8 bits; {recipe.name} is another: use the engine 'converter'"
+        )
+    if options.method not in (None, "minmax"):
+        raise InvalidArgument(
+            "the engine 'ai_edge_quantizer' takes the least and largest value (minmax); "
+            f"got method={options.method!r}"
+        )
+    if recipe.quantize == "int8" and options.io_dtype != "int8":
+        raise InvalidArgument(
+            "the engine 'ai_edge_quantizer' makes files with int8 input and output; got "
+            f"io_dtype={options.io_dtype!r}"
+        )
+    if options.batch != 1 or ready.takes_pixels:
+        raise InvalidArgument(
+            "the engine 'ai_edge_quantizer' makes files of batch 1 without "
+            "pre-processing inside: use another engine"
+        )
+
+
+def _load():
+    """(name, its modules) of the package that is installed."""
+    for name in _PACKAGES:
+        try:
+            modules = {
+                part: importlib.import_module(f"{name}.{part}")
+                for part in ("quantizer", "recipe", "calibrator", "utils.qsv_utils")
+            }
+            modules["manager"] = importlib.import_module(f"{name}.recipe_manager")
+            return name, modules
+        except ImportError:
+            continue
+    raise InvalidArgument(
+        "the engine 'ai_edge_quantizer' needs its package: pip install "
+        "'keras-resnets[compress]'"
+    )
+
+
+def _calibrate(found, content, quantizer, ready, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        calibrator = found["calibrator"].Calibrator(
+            bytes(content),
+            num_threads=2,
+            qsv_update_func=found["utils.qsv_utils"].min_max_update,
+        )
+    manager = found["manager"].RecipeManager()
+    manager.load_quantization_recipe(quantizer.get_quantization_recipe())
+    count = len(ready.calibration)
+
+    def samples():
+        for index in range(count):
+            if options.progress:
+                options.progress(index + 1)
+            yield {ends.INPUT_NAME: ready.calibration[index : index + 1]}
+
+    # It draws a bar of its own, and warns of memory.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore", UserWarning)
+        calibrator.calibrate({"serving_default": list(samples())}, manager)
+    return calibrator.get_model_qsvs()

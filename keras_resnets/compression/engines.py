@@ -1,0 +1,116 @@
+"""What makes the bytes of a quantized file: three ways from a float model to TFLite."""
+
+import dataclasses
+
+from keras_resnets.compression import ranges
+from keras_resnets.compression.bias import correct_biases
+from keras_resnets.compression.edge_quantizer import edge_quantizer
+from keras_resnets.compression.freezing import freeze
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.rewrite import rewrite
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.export import tflite
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What an engine is told besides the recipe.
+
+    Attributes:
+        method, percentile: how ranges come from pictures, see `ranges.set_ranges`.
+        io_dtype, batch: see `keras_resnets.export.to_tflite`.
+        seed: of the sample that ranges are sought on.
+        progress: called with the number of calibration pictures done.
+    """
+
+    method: str | None = None
+    percentile: float = 99.99
+    io_dtype: str = "int8"
+    batch: int | str = 1
+    seed: int = 0
+    progress: object = None
+
+
+def own_ranges(ready, recipe, options):
+    """Ranges sought here, biases corrected, written into the graph that is converted."""
+    made = rewrite(ready.model, recipe)
+    ranges.set_ranges(
+        made,
+        ready.calibration,
+        options.method or "mse",
+        options.percentile,
+        options.seed,
+        options.progress,
+    )
+    if ready.takes_pixels:
+        # A scale of 1: the integers are the pixels.
+        next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
+    correct_biases(made, ready.calibration)
+    return from_fake_quantized(freeze(made), ready, options)
+
+
+def from_fake_quantized(frozen, ready, options):
+    """Bytes of the int8 file of a model that knows its ranges."""
+    # Its own reference, unless the pre-processing is part of it.
+    reference = ready.reference if ready.takes_pixels else frozen
+    alone = dataclasses.replace(
+        ready, model=frozen, reference=reference, calibration=None
+    )
+    ranged = [x for x in frozen.layers if isinstance(x, FakeQuantize)]
+    for layer in ranged:
+        layer.exporting = True
+    try:
+        return tflite.convert(alone, "int8", options.io_dtype, batch=options.batch)
+    finally:
+        for layer in ranged:
+            layer.exporting = False
+
+
+def converter(ready, recipe, options):
+    """TensorFlow's own post-training quantization."""
+    if recipe.weight_bits == 4:
+        raise InvalidArgument(
+            f"the engine 'converter' has weights of 8 bits; {recipe.name} has 4"
+        )
+    if options.method not in (None, "minmax"):
+        raise InvalidArgument(
+            "the engine 'converter' takes the least and largest value (minmax); got "
+            f"method={options.method!r}: the engine 'ranges' knows others"
+        )
+    return tflite.convert(
+        ready,
+        recipe.quantize,
+        options.io_dtype,
+        per_tensor=not recipe.per_channel,
+        batch=options.batch,
+    )
+
+
+ENGINES = {
+    "ranges": own_ranges,
+    "converter": converter,
+    "ai_edge_quantizer": edge_quantizer,
+}
+
+
+def default_engine(recipe):
+    """The engine that measured best: see docs/compression.md."""
+    return "ranges" if recipe.quantize == "int8" else "converter"
+
+
+def check_engine(engine, recipe):
+    """The engine's name for a recipe; None asks for the default.
+
+    Raises:
+        InvalidArgument: an engine that there is not, or that cannot do the recipe.
+    """
+    if engine is None:
+        return default_engine(recipe)
+    check_choice("engine", engine, tuple(ENGINES))
+    if engine == "ranges" and recipe.quantize != "int8":
+        raise InvalidArgument(
+            f"the engine 'ranges' makes int8 files; {recipe.name} is by 'converter' or "
+            "'ai_edge_quantizer'"
+        )
+    return engine

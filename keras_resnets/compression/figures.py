@@ -1,0 +1,64 @@
+"""What quantization costs: a file against its float model, on labelled pictures."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import parity
+from keras_resnets.export.runners import KerasRunner
+from keras_resnets.export.runners import TFLiteRunner
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """How a file compares with its model.
+
+    Attributes:
+        count: pictures that both were run on.
+        model_top1, file_top1: shares of right answers.
+        agreement: share of equal answers.
+        rmse: root mean square difference of the logits over the standard deviation of
+            the model's.
+    """
+
+    count: int
+    model_top1: float
+    file_top1: float
+    agreement: float
+    rmse: float
+
+
+def compare(model, path, data, threads=2, progress=None):
+    """`Figures` of the TFLite file at `path`.
+
+    Args:
+        model: the float `keras.Model` that it was made of.
+        path: of the file.
+        data: an `evaluation.Labelled`: `labels`, and `batches` of pre-processed
+            pictures.
+        threads: of the LiteRT interpreter.
+        progress: called with the number of pictures done after every batch.
+
+    Raises:
+        InvalidArgument: a file that takes pixels, which `verify` compares.
+    """
+    reference = KerasRunner(model)
+    with open(path, "rb") as file:
+        content = file.read()
+    runner = TFLiteRunner(content, threads, logits=reference.has_logits)
+    if runner.takes_pixels:
+        raise InvalidArgument(f"{path} takes pixels: keras-resnets verify compares it")
+    # A file of logits has no softmax to look behind.
+    logits = runner.has_logits
+    expected, found = [], []
+    for pictures in data.batches(100):
+        outputs, scores = reference(pictures)
+        expected.append(scores if logits else outputs)
+        found.append(runner(pictures))
+        if progress:
+            progress(sum(map(len, found)))
+    expected, found = np.concatenate(expected), np.concatenate(found)
+    compared = parity.compare(expected, found)
+    tops = [float((x.argmax(1) == data.labels).mean()) for x in (expected, found)]
+    return Figures(len(found), *tops, compared.top1, compared.rmse)

@@ -1,0 +1,38 @@
+"""Batch normalization folded into the layer in front of it, as every converter does."""
+
+import keras
+import numpy as np
+
+
+def scale_and_offset(norm):
+    """The float64 (scale, offset) a channel that a BN layer applies at inference."""
+    variance = _values(norm.moving_variance)
+    scale = 1.0 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * _values(norm.gamma)
+    offset = -_values(norm.moving_mean) * scale
+    if norm.center:
+        offset = offset + _values(norm.beta)
+    return scale, offset
+
+
+def fold(layer, norm=None):
+    """(kernel, bias) as float32 that do what `layer` and then `norm` do.
+
+    Args:
+        layer: a convolution or dense layer without activation.
+        norm: the BN layer that alone reads its output, or None.
+    """
+    kernel = _values(layer.kernel)
+    bias = np.zeros(kernel.shape[-1])
+    if layer.use_bias:
+        bias = _values(layer.bias)
+    if norm is not None:
+        scale, offset = scale_and_offset(norm)
+        # Output channels are the last axis of every kernel, grouped ones included.
+        kernel, bias = kernel * scale, bias * scale + offset
+    return kernel.astype("float32"), bias.astype("float32")
+
+
+def _values(variable):
+    return keras.ops.convert_to_numpy(variable).astype("float64")

@@ -1,0 +1,375 @@
+"""Layers that compute as an int8 file will: the parts of a quantization-aware network.
+
+`FakeQuantize` stands where the file has an integer tensor; `QuantizedConv2D`,
+`QuantizedDense`, `ChannelScale` and `ChannelOffset` round their weights. All other
+layers of such a network are Keras' own. Whatever the dtype policy, the rounding is in
+float32.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_resnets import layers
+from keras_resnets.compression import fake_quant
+from keras_resnets.errors import check_choice
+
+PACKAGE = "keras_resnets"
+# Whether a range moves with the batches, by gradient, or not at all.
+RANGES = ("moving_average", "learned", "fixed")
+# How far a moving average follows a batch.
+RATE = 0.01
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class FakeQuantize(keras.layers.Layer):
+    """Rounds to the values that an integer tensor of one scale can hold.
+
+    Args:
+        bits: of the integer.
+        ranges: `"moving_average"` (of the least and largest value of the training
+            batches; see `rate`), `"learned"` (by gradient), or `"fixed"`.
+        positive: whether the input is never negative, as behind a ReLU.
+        replaces: names of the layers whose output this is, for reports.
+
+    Attributes:
+        low, high: the range; it always holds 0.
+        rate: how far a moving average follows each batch; 0 stops it.
+        known: 1 once there is a range. Before, nothing is rounded at inference, and
+            the first training batch sets it.
+        enabled: False takes the rounding away (of eager calls and of what is traced
+            from then on).
+        exporting: True leaves nothing but the operation that a converter knows.
+
+    Example:
+        >>> import keras
+        >>> layer = FakeQuantize(ranges="fixed", positive=True)
+        >>> layer.build((None, 1))
+        >>> layer.set_range(0.0, 255.0)
+        >>> float(layer(keras.ops.array([[41.7]]))[0, 0])
+        42.0
+    """
+
+    def __init__(
+        self, bits=8, ranges="moving_average", positive=False, replaces=(), **kwargs
+    ):
+        super().__init__(**kwargs)
+        check_choice("ranges", ranges, RANGES)
+        self.bits = bits
+        self.ranges = ranges
+        self.positive = positive
+        self.replaces = tuple(replaces)
+        self.enabled = True
+        self.exporting = False
+
+    def build(self, input_shape):
+        learned = self.ranges == "learned"
+        self.low = self._scalar("low", learned and not self.positive)
+        self.high = self._scalar("high", learned)
+        self.known = self._scalar("known", False)
+        self.rate = self._scalar("rate", False)
+        self.rate.assign(RATE if self.ranges == "moving_average" else 0.0)
+
+    def _scalar(self, name, trainable):
+        # A range is no weight: whoever clips or decays those must not touch it.
+        return self.add_weight(
+            shape=(),
+            initializer="zeros",
+            trainable=trainable,
+            dtype="float32",
+            autocast=False,
+            name=name,
+        )
+
+    def set_range(self, low, high):
+        """Sets the range, widened to hold 0."""
+        self.low.assign(min(float(low), 0.0))
+        self.high.assign(max(float(high), 0.0))
+        self.known.assign(1.0)
+
+    def call(self, inputs, training=None, halves_to_even=False):
+        if not self.enabled:
+            return inputs
+        x = ops.cast(inputs, "float32")
+        if halves_to_even and not self.exporting:
+            x = fake_quant.with_gradient_of(self._halves_to_even(x), x)
+        if training and self.ranges == "moving_average":
+            low, high = self._follow(x)
+        else:
+            low, high = self._bounds(x, training)
+        rounded = fake_quant.fake_quantize(x, low, high, self.bits)
+        if not training and self.ranges != "fixed":
+            known = ops.convert_to_tensor(self.known)
+            rounded = ops.where(known > 0, rounded, x)
+        return ops.cast(rounded, self.compute_dtype)
+
+    def _halves_to_even(self, x):
+        """The nearest multiple of the step; of two the even one, as a file's mean."""
+        low, high = self._bounds(x, training=False)
+        step = ops.maximum(high - low, 1e-8) / (2**self.bits - 1)
+        return ops.round(x / step) * step
+
+    def _follow(self, x):
+        x = ops.stop_gradient(x)
+        low = ops.zeros(()) if self.positive else ops.minimum(ops.min(x), 0.0)
+        high = ops.maximum(ops.max(x), 0.0)
+        old_low, old_high, known, rate = map(
+            ops.convert_to_tensor, (self.low, self.high, self.known, self.rate)
+        )
+        rate = ops.where(known > 0, rate, 1.0)
+        low = old_low + rate * (low - old_low)
+        high = old_high + rate * (high - old_high)
+        self.low.assign(low)
+        self.high.assign(high)
+        self.known.assign(ops.ones_like(known))
+        return low, high
+
+    def _bounds(self, x, training):
+        low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
+        if self.ranges != "learned":
+            return low, high
+        if training:
+            # Every value that is cut off pushes; the push is that of a typical one.
+            factor = 1.0 / ops.sqrt(ops.cast(ops.size(x), "float32"))
+            low = fake_quant.scale_gradient(low, factor)
+            high = fake_quant.scale_gradient(high, factor)
+        return ops.minimum(low, 0.0), ops.maximum(high, 1e-6)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "ranges": self.ranges,
+            "positive": self.positive,
+            "replaces": list(self.replaces),
+        }
+
+
+class _RoundsKernel:
+    """What the layers with a kernel share.
+
+    Attributes:
+        kernel_radius: half of the kernel's range: a scalar, or one a channel.
+    """
+
+    def _configure(self, weight_bits, per_channel, weight_ranges, replaces):
+        check_choice("weight_ranges", weight_ranges, ("max", "learned", "fixed"))
+        self.weight_bits = weight_bits
+        self.per_channel = per_channel
+        self.weight_ranges = weight_ranges
+        self.replaces = tuple(replaces)
+        self.enabled = True
+
+    def add_weight(self, *arguments, name=None, **options):
+        # Under mixed precision a kernel would come as bfloat16, before it is rounded.
+        options.setdefault("autocast", name != "kernel")
+        return super().add_weight(*arguments, name=name, **options)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.kernel_radius = self.add_weight(
+            shape=(self.kernel.shape[-1],) if self.per_channel else (),
+            initializer="ones",
+            trainable=self.weight_ranges == "learned",
+            dtype="float32",
+            autocast=False,
+            name="kernel_radius",
+        )
+
+    def save_own_variables(self, store):
+        for name, variable in self._named_variables():
+            store[name] = variable
+
+    def load_own_variables(self, store):
+        for name, variable in self._named_variables():
+            variable.assign(store[name])
+
+    def _named_variables(self):
+        yield "kernel", self.kernel
+        yield "kernel_radius", self.kernel_radius
+        if self.use_bias:
+            yield "bias", self.bias
+
+    def rounded_kernel(self):
+        """The kernel on its grid, in the layer's compute dtype."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        if not self.enabled:
+            return ops.cast(kernel, self.compute_dtype)
+        if self.weight_ranges == "learned":
+            radius = ops.convert_to_tensor(self.kernel_radius)
+            radius = ops.maximum(ops.abs(radius), 1e-8)
+            kernel = fake_quant.fake_quantize_learned(kernel, radius, self.weight_bits)
+        else:
+            kernel = fake_quant.fake_quantize_symmetric(
+                kernel, self._radius(kernel), self.weight_bits
+            )
+        return ops.cast(kernel, self.compute_dtype)
+
+    def _radius(self, kernel):
+        if self.weight_ranges == "fixed":
+            return ops.convert_to_tensor(self.kernel_radius)
+        axes = tuple(range(len(kernel.shape) - 1)) if self.per_channel else None
+        return ops.maximum(ops.max(ops.abs(ops.stop_gradient(kernel)), axes), 1e-8)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weight_bits": self.weight_bits,
+            "per_channel": self.per_channel,
+            "weight_ranges": self.weight_ranges,
+            "replaces": list(self.replaces),
+        }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
+    """A convolution whose kernel is rounded to `weight_bits`, symmetric around 0.
+
+    Args:
+        filters, kernel_size: and all others, as `keras.layers.Conv2D`.
+        weight_bits: of a weight.
+        per_channel: one scale an output channel, or one in all.
+        weight_ranges: `"max"` (the largest absolute value decides), `"learned"` or
+            `"fixed"`.
+        replaces: names of the layers that it computes, for reports.
+
+    Example:
+        >>> import keras
+        >>> layer = QuantizedConv2D(4, 1, weight_bits=4, use_bias=False)
+        >>> tuple(layer(keras.ops.ones((1, 2, 2, 3))).shape)
+        (1, 2, 2, 4)
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        weight_bits=8,
+        per_channel=True,
+        weight_ranges="max",
+        replaces=(),
+        **kwargs,
+    ):
+        super().__init__(filters, kernel_size, **kwargs)
+        self._configure(weight_bits, per_channel, weight_ranges, replaces)
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, self.rounded_kernel())
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class QuantizedDense(_RoundsKernel, keras.layers.Dense):
+    """A dense layer whose kernel is rounded, with one scale in all by default.
+
+    Args:
+        units: as `keras.layers.Dense`, and all others.
+        weight_bits: of a weight.
+        per_channel: see `QuantizedConv2D`; TensorFlow's converter knows False alone.
+        weight_ranges, replaces: see there.
+
+    Example:
+        >>> import keras
+        >>> tuple(QuantizedDense(4)(keras.ops.ones((1, 3))).shape)
+        (1, 4)
+    """
+
+    def __init__(
+        self,
+        units,
+        weight_bits=8,
+        per_channel=False,
+        weight_ranges="max",
+        replaces=(),
+        **kwargs,
+    ):
+        super().__init__(units, **kwargs)
+        self._configure(weight_bits, per_channel, weight_ranges, replaces)
+
+    def call(self, inputs, training=None):
+        outputs = ops.matmul(inputs, self.rounded_kernel())
+        if self.use_bias:
+            outputs = ops.add(outputs, ops.cast(self.bias, outputs.dtype))
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+class _ByChannel(keras.layers.Layer):
+    """One number a channel, which an integer file holds as int8 of one scale."""
+
+    def __init__(self, replaces=(), **kwargs):
+        super().__init__(**kwargs)
+        self.replaces = tuple(replaces)
+        self.enabled = True
+
+    def build(self, input_shape):
+        self.values = self.add_weight(
+            shape=(input_shape[-1],), initializer="ones", name="values"
+        )
+
+    def rounded_values(self):
+        """The numbers as the file holds them."""
+        values = ops.convert_to_tensor(self.values)
+        if not self.enabled:
+            return ops.cast(values, self.compute_dtype)
+        fixed = ops.stop_gradient(values)
+        low = ops.minimum(ops.min(fixed), 0.0)
+        high = ops.maximum(ops.max(fixed), 1e-8)
+        values = fake_quant.fake_quantize(values, low, high)
+        return ops.cast(values, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "replaces": list(self.replaces)}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ChannelScale(_ByChannel):
+    """Multiplies every channel by a rounded number: a BN's first half.
+
+    Args:
+        replaces: names of the layers that it computes, for reports.
+
+    Example:
+        >>> import keras
+        >>> tuple(ChannelScale()(keras.ops.ones((1, 2, 2, 3))).shape)
+        (1, 2, 2, 3)
+    """
+
+    def call(self, inputs):
+        return ops.multiply(inputs, self.rounded_values())
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ChannelOffset(_ByChannel):
+    """Adds a rounded number to every channel: a BN's second half.
+
+    Args:
+        replaces: see `ChannelScale`.
+
+    Example:
+        >>> import keras
+        >>> tuple(ChannelOffset()(keras.ops.ones((1, 2, 2, 3))).shape)
+        (1, 2, 2, 3)
+    """
+
+    def call(self, inputs):
+        return ops.add(inputs, self.rounded_values())
+
+
+KERNELS = (QuantizedConv2D, QuantizedDense)
+QUANTIZED = (FakeQuantize, *KERNELS, ChannelScale, ChannelOffset)
+
+
+def is_quantized(model):
+    """Whether `model` has a layer of this module."""
+    return any(isinstance(layer, QUANTIZED) for layer in model.layers)
+
+
+def largest_radius(kernel, per_channel):
+    """The largest absolute value of a NumPy kernel, in all or by output channel."""
+    axes = tuple(range(kernel.ndim - 1)) if per_channel else None
+    return np.maximum(np.abs(kernel).max(axis=axes), 1e-8).astype("float32")

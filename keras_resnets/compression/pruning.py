@@ -1,0 +1,320 @@
+"""Magnitude pruning: the smallest weights become zero while a network is trained."""
+
+import dataclasses
+import gzip
+
+import keras
+import numpy as np
+
+from keras_resnets.analysis import analyze
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+
+# Weights that live or die together: how many lie side by side along the inputs of a
+# kernel, and (of "2:4") how many of them stay.
+PATTERNS = ("unstructured", "1x4", "2:4")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolynomialSchedule:
+    """How sparse a network is at each step (Zhu and Gupta 2017, arXiv:1710.01878).
+
+    Attributes:
+        sparsity: share of zeros in the end, in (0, 1).
+        start: share at `begin`.
+        begin, end: steps (batches) between which it rises; at `end` it has arrived.
+        power: of the polynomial: 3 rises fast, then slowly.
+        every: steps from one choice of zeros to the next.
+
+    Raises:
+        InvalidArgument: a value that is not allowed.
+
+    Example:
+        >>> round(PolynomialSchedule(sparsity=0.8, end=100)(50), 3)
+        0.7
+    """
+
+    sparsity: float
+    start: float = 0.0
+    begin: int = 0
+    end: int = 1000
+    power: float = 3.0
+    every: int = 50
+
+    def __post_init__(self):
+        check_sparsity(self.sparsity)
+        if not 0 <= self.start <= self.sparsity:
+            raise InvalidArgument(
+                f"start must lie between 0 and sparsity; got {self.start!r}"
+            )
+        check_positive_int("every", self.every)
+        if not 0 <= self.begin < self.end:
+            raise InvalidArgument(
+                f"0 <= begin < end must hold; got {self.begin!r}, {self.end!r}"
+            )
+
+    def __call__(self, step):
+        """The share of zeros at a step."""
+        done = np.clip((step - self.begin) / (self.end - self.begin), 0, 1)
+        left = (1 - done) ** self.power
+        return float(self.sparsity + (self.start - self.sparsity) * left)
+
+
+def check_sparsity(sparsity):
+    """Raises `InvalidArgument` unless something is pruned and something stays."""
+    number = isinstance(sparsity, (int, float)) and not isinstance(sparsity, bool)
+    if not number or not 0 < sparsity < 1:
+        raise InvalidArgument(
+            f"sparsity must lie above 0 and below 1 (a net of zeros says nothing); got "
+            f"{sparsity!r}"
+        )
+
+
+def mask_of(kernel, sparsity, pattern="unstructured"):
+    """Which weights of a kernel stay.
+
+    Args:
+        kernel: array (..., inputs, outputs).
+        sparsity: share of weights to remove, in [0, 1).
+        pattern: `"unstructured"`, `"1x4"` (four weights side by side along the inputs
+            stay or go together) or `"2:4"` (of any four, the two largest stay, whatever
+            `sparsity`).
+
+    Returns:
+        float32 of zeros and ones, of the kernel's shape.
+
+    Example:
+        >>> mask_of(np.array([[1.0], [-3.0], [2.0], [0.5]]), 0.5).ravel().tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+    check_choice("pattern", pattern, PATTERNS)
+    size = np.abs(np.asarray(kernel, "float64"))
+    if pattern == "unstructured":
+        return _largest(size.ravel(), sparsity).reshape(size.shape)
+    # (blocks, four weights of a block): side by side along the inputs.
+    rows = np.moveaxis(size, -1, 0)
+    blocks = rows.reshape(-1, 4)
+    if pattern == "1x4":
+        stays = _largest(blocks.sum(axis=1), sparsity)
+        kept = np.repeat(stays[:, None], 4, axis=1)
+    else:
+        order = np.argsort(-blocks, axis=1, kind="stable")
+        kept = np.zeros(blocks.shape, "float32")
+        np.put_along_axis(kept, order[:, :2], 1.0, axis=1)
+    return np.moveaxis(kept.reshape(rows.shape), 0, -1).astype("float32")
+
+
+def _largest(values, sparsity):
+    """Ones at the largest values, as many as stay; at least one."""
+    count = max(len(values) - int(round(sparsity * len(values))), 1)
+    mask = np.zeros(len(values), "float32")
+    mask[np.argsort(-values, kind="stable")[:count]] = 1.0
+    return mask
+
+
+def prunable(model, pattern="unstructured"):
+    """The layers of `model` that are pruned, in order.
+
+    Convolutions but the first, and none of fewer than 8 weights an output (a 1x1 on a
+    few channels); a block pattern takes those whose inputs come in fours.
+    """
+    layers = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
+    ]
+    # The first sees the pixels and the last makes the classes: small, and sore.
+    inner = [x for x in layers[1:] if not isinstance(x, keras.layers.Dense)]
+    blocks = pattern != "unstructured"
+    return [
+        layer
+        for layer in inner
+        if np.prod(layer.kernel.shape[:-1]) >= 8
+        and not (blocks and layer.kernel.shape[-2] % 4)
+    ]
+
+
+def _check_backend():
+    if keras.backend.backend() == "jax":
+        raise InvalidArgument(
+            "pruning while fitting changes weights between batches, which Keras on JAX "
+            "does not see: use KERAS_BACKEND=tensorflow"
+        )
+
+
+class Prune(keras.callbacks.Callback):
+    """Prunes a network while `fit` trains it.
+
+    Zeros are chosen anew every so many steps, by magnitude in each layer, and put back
+    to zero after every step in between, so that they stay through the fine-tuning of a
+    float or a quantization-aware model alike (rounding keeps zero).
+
+    Args:
+        schedule: a `PolynomialSchedule`.
+        pattern: see `mask_of`; `"2:4"` has a sparsity of a half whatever the schedule
+            says, from its first step on.
+
+    Raises:
+        InvalidArgument: another pattern, or a network without a layer to prune.
+
+    Example:
+        >>> callback = Prune(PolynomialSchedule(sparsity=0.5, end=100))
+        >>> callback.pattern
+        'unstructured'
+    """
+
+    def __init__(self, schedule, pattern="unstructured"):
+        super().__init__()
+        check_choice("pattern", pattern, PATTERNS)
+        self.schedule, self.pattern = schedule, pattern
+        self._step, self._masks = 0, {}
+
+    def on_train_begin(self, logs=None):
+        _check_backend()
+        self._layers = prunable(self.model, self.pattern)
+        if not self._layers:
+            raise InvalidArgument(f"{self.model.name} has no layer to prune")
+        self._apply()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        self._apply()
+
+    def on_train_end(self, logs=None):
+        self._choose()
+        self._apply()
+
+    def _apply(self):
+        schedule = self.schedule
+        last = self._step == schedule.end
+        if self._step >= schedule.begin and self._step <= schedule.end:
+            if last or (self._step - schedule.begin) % schedule.every == 0:
+                self._choose()
+        for layer in self._layers:
+            mask = self._masks.get(layer.name)
+            if mask is not None:
+                layer.kernel.assign(layer.kernel * mask)
+
+    def _choose(self):
+        share = self.schedule(self._step)
+        for layer in self._layers:
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            mask = mask_of(kernel, share, self.pattern)
+            self._masks[layer.name] = keras.ops.convert_to_tensor(mask)
+
+
+class KeepZeros(keras.callbacks.Callback):
+    """Keeps the zeros that the kernels have when training begins.
+
+    For fine-tuning a pruned network, also its quantization-aware model.
+
+    Example:
+        >>> KeepZeros().on_train_end()
+    """
+
+    def on_train_begin(self, logs=None):
+        _check_backend()
+        self._masks = []
+        for layer in prunable(self.model):
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            if (kernel == 0).any():
+                mask = keras.ops.convert_to_tensor((kernel != 0).astype("float32"))
+                self._masks.append((layer, mask))
+
+    def on_train_batch_end(self, batch, logs=None):
+        for layer, mask in self._masks:
+            layer.kernel.assign(layer.kernel * mask)
+
+
+def prune(model, sparsity, pattern="unstructured"):
+    """Sets the smallest weights of `model` to zero at once, in place.
+
+    Args:
+        model: a built `keras.Model`.
+        sparsity: share of zeros in each pruned layer, in (0, 1).
+        pattern: see `mask_of`.
+
+    Returns:
+        A `PruningReport`.
+
+    Raises:
+        InvalidArgument: a value that is not allowed, or no layer to prune.
+
+    Example:
+        >>> import keras_resnets
+        >>> round(prune(keras_resnets.create_model("resnet8"), 0.5).sparsity, 2)
+        0.5
+    """
+    check_sparsity(sparsity)
+    check_choice("pattern", pattern, PATTERNS)
+    layers = prunable(model, pattern)
+    if not layers:
+        raise InvalidArgument(f"{model.name} has no layer to prune")
+    for layer in layers:
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        layer.kernel.assign(kernel * mask_of(kernel, sparsity, pattern))
+    return pruning_report(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningReport:
+    """What pruning made of a network.
+
+    Attributes:
+        layers: (name, weights, share of zeros) of every kernel, in order.
+        sparsity: share of zeros among the kernels that have some.
+        parameters: of the model.
+        macs: multiply-adds for one picture, zeros counted as the rest.
+        live_macs: the same without those that meet a zero weight.
+        size: bytes of all weights as float32.
+        gzip_size: of the same, compressed.
+    """
+
+    layers: tuple
+    sparsity: float
+    parameters: int
+    macs: int
+    live_macs: int
+    size: int
+    gzip_size: int
+
+
+def pruning_report(model, input_shape=None):
+    """A `PruningReport` of `model`.
+
+    Args:
+        model: a functional or Sequential `keras.Model`.
+        input_shape: (height, width, channels) where the model leaves them open.
+
+    Example:
+        >>> import keras_resnets
+        >>> report = pruning_report(keras_resnets.create_model("resnet8"))
+        >>> report.parameters, report.macs == report.live_macs
+        (78666, True)
+    """
+    found = analyze(model, input_shape)
+    macs = {layer.name: layer.macs or 0 for layer in found.layers}
+    rows, zeros, pruned, live = [], 0, 0, 0
+    for layer in model.layers:
+        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+            continue
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        empty = int((kernel == 0).sum())
+        rows.append((layer.name, kernel.size, empty / kernel.size))
+        live += round(macs[layer.name] * (1 - empty / kernel.size))
+        if empty:
+            zeros, pruned = zeros + empty, pruned + kernel.size
+    content = b"".join(
+        keras.ops.convert_to_numpy(weight).astype("float32").tobytes()
+        for weight in model.weights
+    )
+    return PruningReport(
+        layers=tuple(rows),
+        sparsity=zeros / pruned if pruned else 0.0,
+        parameters=model.count_params(),
+        macs=found.macs,
+        live_macs=live,
+        size=len(content),
+        gzip_size=len(gzip.compress(content, 6, mtime=0)),
+    )

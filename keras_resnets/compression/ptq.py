@@ -1,0 +1,210 @@
+"""Files from float models, and from quantization-aware ones."""
+
+import numpy as np
+
+from keras_resnets.compression import calibration as sets
+from keras_resnets.compression import engines
+from keras_resnets.compression import recipes
+from keras_resnets.compression.aware import inherit
+from keras_resnets.compression.freezing import freeze
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+from keras_resnets.export import pipeline
+from keras_resnets.export import prepare
+from keras_resnets.export import tflite
+from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.runners import tflite_file
+
+
+def quantize(
+    model,
+    path,
+    recipe="static_wi8_ai8",
+    calibration=None,
+    pictures=None,
+    input_size=None,
+    overwrite=False,
+    threads=2,
+    *,
+    engine=None,
+    method=None,
+    percentile=99.99,
+    seed=0,
+    io_dtype="int8",
+    batch=1,
+    preprocessing=None,
+    logits=False,
+    progress=None,
+):
+    """Quantizes a trained float model into a TFLite file, run and compared.
+
+    Args:
+        model: a built `keras.Model` with one image input, under any dtype policy.
+        path: file to write, ending in `.tflite`.
+        recipe: name in `recipes.RECIPES`, or a `Recipe`.
+        calibration: training pictures for the ranges of a static recipe: a
+            `CalibrationSet` (`calibration.choose`), or a float32 array (count, height,
+            width, channels) of pre-processed ones.
+        pictures: the same, to compare with; by default four of the calibration's.
+        input_size: (height, width) where the model leaves them open.
+        overwrite: replace an existing file.
+        threads: of the LiteRT interpreter for the comparison and the latency.
+        engine: `"ranges"` (own ranges and corrected biases, in the graph), `"converter"`
+            (TensorFlow's) or `"ai_edge_quantizer"` (LiteRT's); None for the one that
+            measured best.
+        method: how a range comes from pictures: `"mse"`, `"minmax"` or `"percentile"`;
+            None for the engine's own.
+        percentile: see `ranges.set_ranges`.
+        seed: of the sample that `"mse"` works on.
+        io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
+        batch: pictures at a time, or `"dynamic"`.
+        preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
+        logits: without the softmax or sigmoid.
+        progress: called with the number of calibration pictures done.
+
+    Returns:
+        An `ExportReport`. The passport beside the file has recipe, engine and
+        calibration.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, or a layer that an engine
+            does not know; nothing was done.
+        ExportError: the file differs from the model by more than its format allows; no
+            file is left.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = quantize(model, f"{folder}/small.tflite", "float16")
+        >>> report.quantize
+        'float16'
+    """
+    recipe = recipes.find(recipe)
+    name = engines.check_engine(engine, recipe)
+    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    check_positive_int("threads", threads)
+    check_range("percentile", percentile, 50.000001, 100)
+    if method is not None:
+        check_choice("method", method, engines.ranges.METHODS)
+    pipeline.check_batch(batch)
+    path = tflite.check_output(path, overwrite)
+    wanted = pipeline.Wanted(input_size, preprocessing, logits)
+    chosen = None
+    if recipe.quantize in prepare.CALIBRATED:
+        reference = prepare.inference_model(model)
+        shape = prepare.input_shape(reference, input_size)
+        known = getattr(model, "preprocessing", None)
+        chosen = sets.check(calibration, shape, known)
+    ready = pipeline.make_ready(
+        model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
+    )
+    options = engines.Options(method, percentile, io_dtype, batch, seed, progress)
+    content = engines.ENGINES[name](ready, recipe, options)
+    facts = {
+        "recipe": recipe.name,
+        "engine": name,
+        "method": method,
+        "per_tensor": not recipe.per_channel,
+        "weight_bits": recipe.weight_bits,
+        "calibration": chosen and chosen.record(),
+    }
+    return _land(ready, path, content, recipe, options, facts, (threads, overwrite))
+
+
+def to_tflite(
+    model,
+    path,
+    pictures=None,
+    input_size=None,
+    overwrite=False,
+    threads=2,
+    *,
+    io_dtype="int8",
+    batch=1,
+    logits=False,
+):
+    """Writes a quantization-aware model as the int8 TFLite file that it stands for.
+
+    The file is compared with the model itself, whose numbers it has but for the last
+    bit of roundings.
+
+    Args:
+        model: from `quantize_aware`, trained or calibrated.
+        path: file to write, ending in `.tflite`.
+        pictures: float32 array (count, height, width, channels) to compare with; by
+            default four of seeded noise in the range of the input.
+        input_size: (height, width) where the model leaves them open.
+        overwrite: replace an existing file.
+        threads: of the LiteRT interpreter.
+        io_dtype: `"int8"`, `"uint8"` or `"float32"`.
+        batch: pictures at a time, or `"dynamic"`.
+        logits: without the softmax or sigmoid.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, a model that is not
+            quantization-aware, or one whose ranges are not known.
+        ExportError: the file differs from the model; no file is left.
+
+    Example:
+        >>> import keras_resnets, numpy as np, tempfile
+        >>> from keras_resnets.compression import quantize_aware
+        >>> x = np.random.default_rng(0).standard_normal((10, 32, 32, 3))
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> aware = quantize_aware(model, calibration=20 * x + 125)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_tflite(aware, f"{folder}/resnet8.tflite")
+        >>> report.operators["CONV_2D"]
+        9
+    """
+    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    check_positive_int("threads", threads)
+    pipeline.check_batch(batch)
+    path = tflite.check_output(path, overwrite)
+    frozen = freeze(model)
+    inherit(frozen, model)
+    wanted = pipeline.Wanted(input_size, None, logits)
+    if pictures is None:
+        pictures = _noise(frozen, input_size)
+    ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
+    options = engines.Options(io_dtype=io_dtype, batch=batch)
+    content = engines.from_fake_quantized(ready.model, ready, options)
+    recipe = recipes.find("static_wi8_ai8")
+    facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
+    return _land(ready, path, content, recipe, options, facts, (threads, overwrite))
+
+
+def _noise(frozen, input_size, count=4):
+    """Pictures that fill the range of the input."""
+    first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
+    shape = prepare.input_shape(frozen, input_size)
+    rng = np.random.default_rng(0)
+    return rng.uniform(float(first.low), float(first.high), (count, *shape))
+
+
+def _land(ready, path, content, recipe, options, facts, run):
+    """Checks the operators of a file, proves it and writes it."""
+    threads, overwrite = run
+    counts = tflite_file.operators(content)
+    tflite.check_operators(counts)
+    if recipe.quantize in prepare.CALIBRATED:
+        tflite.check_integer(content)
+    facts |= {"io_dtype": options.io_dtype, "batch": options.batch}
+    facts["include_preprocessing"] = ready.takes_pixels
+    return pipeline.land(
+        ready,
+        path,
+        content,
+        lambda logits: TFLiteRunner(content, threads, logits),
+        overwrite,
+        facts,
+        format="tflite",
+        quantize=recipe.quantize,
+        operators=counts,
+        threads=threads,
+    )

@@ -1,0 +1,208 @@
+"""Activation ranges from pictures: least and largest, percentile, least squared error."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_resnets.compression import fake_quant
+from keras_resnets.compression.layers import QUANTIZED
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_range
+
+METHODS = ("mse", "minmax", "percentile")
+# Values of a tensor that a batch adds to the sample of it.
+_SAMPLE = 40_000
+# Numbers that one batch's activations may have: 4 bytes each.
+_ALIVE = 40_000_000
+# Of the histogram that stands for a sample: sixteen to a step of 8 bits.
+_BINS = 4096
+# What parts of a range are tried.
+_CUTS = np.geomspace(1.0, 0.02, 60)
+_FINE = np.linspace(0.95, 1.05, 21)
+
+
+class Observed:
+    """The least and largest value of one tensor, and a random sample of all."""
+
+    def __init__(self, rng):
+        self._rng = rng
+        self.low, self.high = np.inf, -np.inf
+        self._samples = []
+
+    def see(self, values):
+        """Takes in one batch."""
+        values = np.asarray(values, "float32").ravel()
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
+        if len(values) > _SAMPLE:
+            values = values[self._rng.integers(0, len(values), _SAMPLE)]
+        self._samples.append(values)
+
+    @property
+    def sample(self):
+        """float32 values of the tensor."""
+        return np.concatenate(self._samples)
+
+
+def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress=None):
+    """Sets the range of every `FakeQuantize` of `model` from pictures.
+
+    Args:
+        model: from `rewrite`.
+        pictures: float32 array (count, height, width, channels), pre-processed.
+        method: `"mse"` (the range of least squared error on a sample of the values),
+            `"minmax"` (all values) or `"percentile"`.
+        percentile: share in per cent of the values above 0 that `"percentile"` keeps,
+            and of those below, in (50, 100].
+        seed: of the sample.
+        progress: called with the number of pictures done after every batch.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, or a tensor without any value
+            other than 0 or with NaN.
+    """
+    check_choice("method", method, METHODS)
+    check_range("percentile", percentile, 50.000001, 100)
+    targets = [layer for layer in model.layers if isinstance(layer, FakeQuantize)]
+    found = observe(model, targets, pictures, seed, progress)
+    for layer, seen in zip(targets, found, strict=True):
+        _check(layer, seen)
+        layer.set_range(*choose(seen, layer.bits, method, percentile))
+
+
+def observe(model, targets, pictures, seed=0, progress=None):
+    """What goes into each of the layers `targets`, as a list of `Observed`."""
+    rng = np.random.default_rng(seed)
+    tensors = [input_of(layer) for layer in targets]
+    probe = keras.Model(model.inputs, tensors)
+    found = [Observed(rng) for _ in targets]
+    shape = pictures.shape[1:]
+    batch = pictures_at_a_time(tensors, shape)
+    with float_arithmetic(model):
+        for start in range(0, len(pictures), batch):
+            # One size of a batch, so that there is one graph.
+            chunk = pictures[start : start + batch]
+            given = np.resize(chunk, (min(batch, len(pictures)), *shape))
+            made = keras.tree.flatten(probe.predict_on_batch(given))
+            for seen, values in zip(found, made, strict=True):
+                seen.see(values[: len(chunk)])
+            if progress:
+                progress(start + len(chunk))
+    return found
+
+
+def input_of(layer):
+    """What a layer reads where it is applied first."""
+    return layer._inbound_nodes[0].input_tensors[0]
+
+
+def pictures_at_a_time(tensors, shape):
+    """How many pictures' activations fit into memory together.
+
+    Args:
+        tensors: symbolic tensors that are put out.
+        shape: (height, width, channels) of a picture.
+    """
+    numbers = 0
+    for tensor in tensors:
+        # Open sizes count as those of the pictures: too much rather than too little.
+        sizes = zip(tensor.shape[1:], shape, strict=False)
+        numbers += int(np.prod([own or full for own, full in sizes]))
+    return int(np.clip(_ALIVE // max(numbers, 1), 1, 100))
+
+
+@contextlib.contextmanager
+def float_arithmetic(model, but=()):
+    """Takes the rounding out of `model` for what runs eagerly or is traced inside.
+
+    Args:
+        model: from `rewrite`.
+        but: layers that go on rounding.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, QUANTIZED)]
+    before = [layer.enabled for layer in layers]
+    for layer in layers:
+        layer.enabled = layer in but
+    try:
+        yield
+    finally:
+        for layer, enabled in zip(layers, before, strict=True):
+            layer.enabled = enabled
+
+
+def _check(layer, seen):
+    if not np.isfinite([seen.low, seen.high]).all():
+        raise InvalidArgument(
+            f"the calibration pictures give NaN or infinity at {layer.name}"
+        )
+    if seen.low == seen.high == 0:
+        raise InvalidArgument(
+            f"the calibration pictures give nothing but 0 at {layer.name}: there is no "
+            "range to take (are they constant, or not pre-processed?)"
+        )
+
+
+def choose(seen, bits=8, method="mse", percentile=99.99):
+    """(low, high) for an `Observed`, by one of `METHODS`."""
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
+    if method == "minmax":
+        return low, high
+    sample = seen.sample
+    if method == "percentile":
+        below, above = 100 - percentile, percentile
+        cut = np.percentile(sample, [below, above])
+        return max(low, min(cut[0], 0.0)), min(high, max(cut[1], 0.0))
+    return least_squares(sample, low, high, bits)
+
+
+def least_squares(sample, low, high, bits=8):
+    """The range inside [low, high] whose grid is nearest to `sample`.
+
+    Both ends are cut together first, then each in turn, and at last finely.
+    """
+    counts, edges = np.histogram(sample, _BINS, (low, high))
+    values = ((edges[1:] + edges[:-1]) / 2)[counts > 0]
+    counts = counts[counts > 0]
+
+    def best(ends):
+        return min(ends, key=lambda end: _error(values, counts, *end, bits))
+
+    ends = (low, high)
+    low, high = best([(c * low, c * high) for c in _CUTS])
+    for _ in range(3):
+        low, high = best([(low, c * ends[1]) for c in _CUTS])
+        low, high = best([(c * ends[0], high) for c in _CUTS])
+    low, high = best([(low, min(c * high, ends[1])) for c in _FINE])
+    low, high = best([(max(c * low, ends[0]), high) for c in _FINE])
+    return float(low), float(high)
+
+
+def _error(values, counts, low, high, bits):
+    """Squared error of `values`, so many of each, on the grid of [low, high]."""
+    least, largest = fake_quant.levels(bits)
+    scale = (high - low) / (largest - least)
+    if not scale > 0:
+        return np.inf
+    zero = np.clip(np.rint(least - low / scale), least, largest)
+    integers = np.clip(np.rint(values / scale + zero), least, largest)
+    return float(np.dot(np.square((integers - zero) * scale - values), counts))
+
+
+def least_squares_radius(kernel, bits, per_channel):
+    """float32 half range, in all or by channel, whose grid is nearest to a kernel."""
+    _, largest = fake_quant.levels(bits, narrow=True)
+    rows = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
+    if not per_channel:
+        rows = rows.reshape(-1, 1)
+    full = np.maximum(np.abs(rows).max(axis=0), 1e-8)
+    errors = []
+    cuts = np.linspace(1.0, 0.3, 36)
+    for cut in cuts:
+        step = cut * full / largest
+        rounded = np.clip(np.rint(rows / step), -largest, largest) * step
+        errors.append(np.square(rounded - rows).sum(axis=0))
+    radius = full * cuts[np.argmin(errors, axis=0)]
+    return (radius if per_channel else radius[0]).astype("float32")

@@ -1,0 +1,104 @@
+"""What quantization means, as data: names that decode into bits and ranges."""
+
+import dataclasses
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+
+# How activation ranges move while a quantization-aware model is trained.
+ACTIVATION_RANGES = ("moving_average", "learned")
+# Where those of the weights come from.
+WEIGHT_RANGES = ("max", "learned")
+BITS = (4, 8, None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is quantized.
+
+    The name tells: `static` or `dynamic` ranges of the activations, `wi8` weights of 8
+    bits, `ai16` activations of 16.
+
+    Attributes:
+        name: key in `RECIPES`, or one of your own.
+        quantize: the format that `keras_resnets.export.to_tflite` calls it.
+        weight_bits: 8, 4, or None for float16.
+        activation_bits: 8, 16, or None for float.
+        per_channel: one scale an output channel of a kernel, or one a kernel. The
+            classifier has one in any case: TensorFlow's converter knows nothing else
+            for a fully connected layer.
+        activation_ranges: in training, `"moving_average"` of the batches' least and
+            largest values, or `"learned"` by gradient.
+        weight_ranges: `"max"`, the largest absolute value, or `"learned"`.
+        trainable: whether `quantize_aware` takes it.
+
+    Raises:
+        InvalidArgument: a value that is not allowed.
+
+    Example:
+        >>> find("static_wi8_ai8").per_channel
+        True
+    """
+
+    name: str
+    quantize: str = "int8"
+    weight_bits: int | None = 8
+    activation_bits: int | None = 8
+    per_channel: bool = True
+    activation_ranges: str = "moving_average"
+    weight_ranges: str = "max"
+    trainable: bool = True
+
+    def __post_init__(self):
+        check_choice("weight_bits", self.weight_bits, BITS)
+        check_choice("activation_bits", self.activation_bits, (8, 16, None))
+        check_choice("activation_ranges", self.activation_ranges, ACTIVATION_RANGES)
+        check_choice("weight_ranges", self.weight_ranges, WEIGHT_RANGES)
+        if self.trainable and self.activation_bits != 8:
+            raise InvalidArgument(
+                "quantization-aware training is of activations with 8 bits; got "
+                f"activation_bits={self.activation_bits}: trainable must be False"
+            )
+
+    def replace(self, **changes):
+        """The same recipe but for `changes`."""
+        return dataclasses.replace(self, **changes)
+
+
+_ALL = (
+    Recipe(
+        name="float16",
+        quantize="float16",
+        weight_bits=None,
+        activation_bits=None,
+        trainable=False,
+    ),
+    Recipe(
+        name="dynamic_wi8", quantize="dynamic", activation_bits=None, trainable=False
+    ),
+    Recipe(name="static_wi8_ai8"),
+    Recipe(name="static_wi8_ai8_per_tensor", per_channel=False),
+    Recipe(
+        name="static_wi8_ai16", quantize="int16x8", activation_bits=16, trainable=False
+    ),
+    # With 15 values a weight, the largest one must not decide where the others lie.
+    Recipe(
+        name="static_wi4_ai8",
+        weight_bits=4,
+        activation_ranges="learned",
+        weight_ranges="learned",
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+
+
+def find(recipe):
+    """The `Recipe` of a name, or the one that was given.
+
+    Raises:
+        InvalidArgument: a name that there is not.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    check_choice("recipe", recipe, tuple(RECIPES))
+    return RECIPES[recipe]

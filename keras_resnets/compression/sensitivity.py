@@ -1,0 +1,91 @@
+"""What each layer costs when it alone is quantized."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_resnets.compression import ranges
+from keras_resnets.compression.aware import quantize_aware
+from keras_resnets.compression.layers import QUANTIZED
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.export import ends
+from keras_resnets.export import parity
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What rounding one layer does to the logits.
+
+    Attributes:
+        name: of the layer in the quantization-aware model.
+        part: `"weights"` or `"activations"`.
+        of: layers of the float model that it stands for.
+        rmse: root mean square difference over the standard deviation of the logits.
+        agreement: share of pictures with the same winner.
+    """
+
+    name: str
+    part: str
+    of: tuple
+    rmse: float
+    agreement: float
+
+
+def sensitivity(
+    model, pictures, recipe="static_wi8_ai8", calibration=None, progress=None
+):
+    """Ranks the layers of a float model by what each costs when quantized alone.
+
+    Args:
+        model: see `quantize_aware`.
+        pictures: float32 array (count, height, width, channels), pre-processed training
+            pictures to measure on; a hundred tell the order.
+        recipe: how each layer is quantized.
+        calibration: pictures for the ranges; `pictures` by default.
+        progress: called with the number of layers done.
+
+    Returns:
+        A list of `LayerCost`, the dearest first. Their squares add up to about that of
+        the whole network's error.
+
+    Raises:
+        InvalidArgument: see `quantize_aware`.
+
+    Example:
+        >>> import keras_resnets, numpy as np
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> x = np.random.default_rng(0).uniform(0, 255, (10, 32, 32, 3))
+        >>> len(sensitivity(model, x))
+        25
+    """
+    pictures = np.asarray(pictures, "float32")
+    made = quantize_aware(
+        model, recipe, pictures if calibration is None else calibration
+    )
+    logits = ends.logits_of(made)
+    logits = logits if logits is not None else made.outputs[0]
+    measured = keras.Model(made.inputs[0], logits)
+    expected = _run(measured, made, pictures, [])
+    found = []
+    targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
+    for done, layer in enumerate(targets, 1):
+        compared = parity.compare(expected, _run(measured, made, pictures, [layer]))
+        part = "activations" if isinstance(layer, FakeQuantize) else "weights"
+        found.append(
+            LayerCost(layer.name, part, layer.replaces, compared.rmse, compared.top1)
+        )
+        if progress:
+            progress(done)
+    return sorted(found, key=lambda cost: -cost.rmse)
+
+
+def _run(measured, made, pictures, rounding, batch=100):
+    """What the network puts out with the rounding of some layers alone."""
+    found = []
+    # Eagerly: a graph for each layer would take longer than its pictures.
+    with ranges.float_arithmetic(made, but=rounding):
+        for start in range(0, len(pictures), batch):
+            outputs = measured(pictures[start : start + batch], training=False)
+            found.append(keras.ops.convert_to_numpy(outputs).astype("float32"))
+    return np.concatenate(found)

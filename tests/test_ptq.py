@@ -1,0 +1,240 @@
+"""Quantization after training: recipes, calibration sets, engines, real networks."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from helpers import noise
+from helpers import small_model
+from quantized import CIFAR
+from quantized import cifar
+from quantized import classifying_model
+from quantized import logits_of
+
+import keras_resnets
+from keras_resnets import compression
+from keras_resnets.compression import bias
+from keras_resnets.compression import calibration
+from keras_resnets.compression import engines
+from keras_resnets.compression import ranges
+from keras_resnets.compression import rewrite
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import parity
+from keras_resnets.export.runners import TFLiteRunner
+
+
+@pytest.mark.parametrize("name", compression.RECIPES)
+def test_names_of_recipes_decode(name):
+    recipe = compression.RECIPES[name]
+    words = name.split("_")
+    bits = {f"wi{recipe.weight_bits}", f"ai{recipe.activation_bits}"}
+    assert bits & set(words) or name == "float16"
+    assert ("per_tensor" in name) == (not recipe.per_channel)
+    assert (words[0] == "static") == (recipe.activation_bits is not None)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.weight_bits = 8
+
+
+def test_choice_of_pictures(tmp_path, photos):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype="uint8")
+    np.savez(tmp_path / "data.npz", x_train=pixels)
+    first, again, other = (
+        compression.choose(tmp_path / "data.npz", CIFAR, 20, seed) for seed in (1, 1, 2)
+    )
+    assert first.record() == again.record() != other.record()
+    assert first.record()["source"] == "data.npz" and first.record()["of"] == 40
+    known = {x.tobytes() for x in CIFAR.normalize(pixels, "channels_last")}
+    assert {x.tobytes() for x in first.pictures} < known
+    assert len(compression.choose(tmp_path / "data.npz", CIFAR).pictures) == 40
+    for index in range(6):
+        (photos / f"more{index}.png").write_bytes(
+            (photos / f"{index}.png").read_bytes()
+        )
+    found = compression.choose(photos, CIFAR, 10)
+    assert found.pictures.shape == (10, 32, 32, 3) and found.available == 12
+
+
+def refused(call, *words):
+    with pytest.raises(InvalidArgument) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_bad_calibration_sets(tmp_path, photos):
+    shape = (32, 32, 3)
+    good = CIFAR.normalize(
+        np.random.default_rng(0).integers(0, 256, (12, *shape)), "channels_last"
+    )
+    check = calibration.check
+    assert check(good, shape, CIFAR).pictures is good
+    refused(lambda: check(None, shape), "calibration", "32, 32, 3")
+    refused(lambda: check(good[:, :16], shape), "32, 32, 3", "(12, 16, 32, 3)")
+    refused(lambda: check(good[0], shape), "(32, 32, 3)")
+    refused(lambda: check(good[:9], shape), "at least 10", "9")
+    refused(lambda: check(np.ones((12, *shape)), shape), "one colour")
+    refused(lambda: check(np.where(good > 1, np.nan, good), shape), "NaN")
+    refused(lambda: check(good * 60 + 120, shape, CIFAR), "pre-processed", "cifar")
+    refused(lambda: check(good * 0.01, shape, CIFAR), "pre-processed")
+    choose = compression.choose
+    refused(lambda: choose(tmp_path / "no.npz", CIFAR), "no.npz")
+    refused(lambda: choose(photos, CIFAR), "at least 10", "6")
+    refused(lambda: choose(photos, CIFAR, count=3), "count=3")
+    np.savez(tmp_path / "test.npz", x_test=good)
+    refused(lambda: choose(tmp_path / "test.npz", CIFAR), "x_train")
+    np.savez(tmp_path / "float.npz", x_train=good)
+    refused(lambda: choose(tmp_path / "float.npz", CIFAR), "uint8", "float")
+
+
+def test_ranges_of_known_values():
+    rng = np.random.default_rng(0)
+    seen = ranges.Observed(rng)
+    values = rng.standard_normal((100, 1000)).astype("float32")
+    values[0, 0] = 40
+    seen.see(values)
+    assert ranges.choose(seen, method="minmax") == (values.min(), 40)
+    low, high = ranges.choose(seen, method="percentile", percentile=99)
+    assert (low, high) == pytest.approx((-2.33, 2.33), abs=0.1)
+    # The best range for a normal variable and 8 bits reaches about 4 deviations.
+    sample = rng.standard_normal(200_000)
+    low, high = ranges.least_squares(sample, sample.min(), 40.0)
+    assert 3.3 < high < 4.6 and -4.6 < low < -3.3
+    assert ranges.least_squares(np.abs(sample), 0.0, 40.0)[0] == 0
+
+
+def test_corrected_biases_keep_the_mean():
+    """Of 1x1 convolutions, which have no border; groups are summed apart."""
+    image = keras.Input((8, 8, 6))
+    conv = keras.layers.Conv2D(6, 1, groups=3, use_bias=False, name="conv")
+    model = keras.Model(image, conv(image))
+    conv.kernel.assign(noise(1, 1, 2, 6))
+    made = rewrite.rewrite(model, compression.Recipe(name="coarse", weight_bits=4))
+    x = np.abs(noise(20, 8, 8, 6)) * np.arange(1, 7)
+    new = made.get_layer("conv")
+
+    def mean_of(layers):
+        with ranges.float_arithmetic(made, but=layers):
+            return np.array(keras.ops.mean(made(x), (0, 1, 2)))
+
+    wanted, off = mean_of([]), mean_of([new])
+    assert np.abs(off - wanted).max() > 0.1
+    bias.correct_biases(made, x)
+    np.testing.assert_allclose(mean_of([new]), wanted, atol=1e-5)
+
+
+def test_engines_and_passports(tmp_path, shared_data):
+    pixels, labels = cifar(shared_data)
+    x = CIFAR.normalize(pixels, "channels_last")
+    model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))
+    chosen = compression.CalibrationSet(x[:50], "cifar", 3, 1500)
+    expected = logits_of(model).predict(x[500:700], verbose=0)
+    for engine, per_tensor in (
+        ("ranges", True),
+        ("converter", False),
+        ("ai_edge_quantizer", False),
+    ):
+        if engine == "ai_edge_quantizer":
+            pytest.importorskip("ai_edge_quantizer")
+        recipe = "static_wi8_ai8" + ("_per_tensor" if per_tensor else "")
+        path = tmp_path / f"{engine}.tflite"
+        report = compression.quantize(model, path, recipe, chosen, engine=engine)
+        found = parity.compare(
+            expected, TFLiteRunner(path.read_bytes(), 2, True)(x[500:700])
+        )
+        assert found.rmse < 0.2 and report.operators["CONV_2D"] == 6, engine
+        passport = json.loads((tmp_path / f"{engine}.tflite.json").read_text())[
+            "recipe"
+        ]
+        assert passport["recipe"] == recipe and passport["engine"] == engine
+        assert passport["calibration"] == chosen.record()
+
+
+def test_pixels_go_in(tmp_path, shared_data):
+    """With the pre-processing inside, the file's input is the pixel."""
+    pixels, labels = cifar(shared_data)
+    x = CIFAR.normalize(pixels, "channels_last")
+    model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))
+    path = tmp_path / "pixels.tflite"
+    compression.quantize(model, path, calibration=x[:50], preprocessing=CIFAR)
+    runner = TFLiteRunner(path.read_bytes(), 2, True)
+    assert runner.takes_pixels
+    expected = logits_of(model).predict(x[500:600], verbose=0)
+    assert parity.compare(expected, runner(pixels[500:600])).rmse < 0.1
+
+
+def test_what_engines_refuse(tmp_path):
+    model = small_model("basic_original", input_shape=(16, 16, 3))
+    x = noise(12, 16, 16, 3)
+
+    def call(recipe="static_wi8_ai8", **options):
+        path = tmp_path / "no.tflite"
+        options = {"calibration": x, **options}
+        return lambda: compression.quantize(model, path, recipe, **options)
+
+    refused(call(engine="tfmot"), "engine", "converter")
+    refused(call("float16", engine="ranges"), "ranges", "float16")
+    refused(call("static_wi4_ai8", engine="converter"), "8 bits")
+    refused(call(engine="converter", method="mse"), "minmax")
+    refused(call(method="best"), "method")
+    refused(call(percentile=20), "percentile")
+    refused(call(calibration=None), "calibration")
+    refused(call(calibration=x[:3]), "at least 10")
+    refused(call("float16", engine="ai_edge_quantizer"), "converter")
+    aware = compression.quantize_aware(model, calibration=x)
+    refused(lambda: compression.quantize(aware, tmp_path / "a.tflite", calibration=x))
+    refused(lambda: compression.to_tflite(model, tmp_path / "a.tflite"), "aware")
+    assert not list(tmp_path.iterdir())
+    assert engines.default_engine(compression.RECIPES["static_wi8_ai8"]) == "ranges"
+
+
+CHECKPOINTS = {
+    "resnet20": "checkpoints/resnet20-12fca82f.th",
+    "resnet32": "checkpoints/resnet32-d509ac18.th",
+    "resnet56": "checkpoints/resnet56-4bfd9763.th",
+    "resnet8": "mlperf_tiny/pretrainedResnet.h5",
+}
+
+
+def quantized_figures(name, folder, tmp_path, recipe, count, calibrated=200):
+    """(Parity of the logits, top-1 of the file, its bytes) on test pictures."""
+    model = keras_resnets.create_model(name, weights=folder / CHECKPOINTS[name])
+    pixels, labels = cifar(folder, "test", count)
+    x = model.preprocessing.normalize(pixels, "channels_last")
+    train, _ = cifar(folder, "train", calibrated)
+    train = model.preprocessing.normalize(train, "channels_last")
+    report = compression.quantize(model, tmp_path / "a.tflite", recipe, train)
+    found = TFLiteRunner(report.path.read_bytes(), 2, logits=True)(x)
+    expected = logits_of(model).predict(x, batch_size=250, verbose=0)
+    top1 = float((found.argmax(1) == labels).mean())
+    return parity.compare(expected, found), top1, report.size
+
+
+@pytest.mark.parametrize("recipe", ["static_wi8_ai8", "static_wi8_ai8_per_tensor"])
+def test_trained_network(recipe, tmp_path, shared_data):
+    found, top1, _ = quantized_figures("resnet20", shared_data, tmp_path, recipe, 1000)
+    assert found.top1 >= 0.985 and found.rmse <= 0.04
+    assert 0.90 < top1 < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["static_wi8_ai8", "static_wi8_ai8_per_tensor"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet32", "resnet56"])
+def test_trained_networks_on_all_pictures(name, recipe, tmp_path, shared_data):
+    found, top1, _ = quantized_figures(
+        name, shared_data, tmp_path, recipe, 10_000, calibrated=500
+    )
+    floats = {"resnet20": 0.9173, "resnet32": 0.9263, "resnet56": 0.9339}
+    assert found.top1 >= 0.988 and found.rmse <= 0.04
+    assert abs(top1 - floats[name]) <= 0.003
+
+
+@pytest.mark.slow
+def test_mlperf_tiny(tmp_path, shared_data):
+    """No worse and no larger than the reference's own int8 file."""
+    _, top1, size = quantized_figures(
+        "resnet8", shared_data, tmp_path, "static_wi8_ai8", 10_000, calibrated=500
+    )
+    assert top1 >= 0.8697 and size <= 98_496
