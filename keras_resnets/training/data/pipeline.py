@@ -70,6 +70,7 @@ def batches(
             class for.
 
     Example:
+        >>> import numpy as np
         >>> from keras_resnets.preprocessing import Preprocessing
         >>> from keras_resnets.training.data.split import ArrayPictures, Split
         >>> pictures = ArrayPictures(np.zeros((4, 8, 8, 3), "uint8"))
