@@ -167,10 +167,10 @@ def report(seconds, count):
 
 
 def main():
-    arguments = parser(__doc__, rounds=7)
+    arguments = parser(__doc__, rounds=15)
     arguments.add_argument("--torch-python", default=sys.executable)
     arguments.add_argument("--photos", type=pathlib.Path)
-    arguments.add_argument("--count", type=int, default=640)
+    arguments.add_argument("--count", type=int, default=384)
     arguments.add_argument("--worker", nargs=1)
     options = arguments.parse_args()
     if options.worker:

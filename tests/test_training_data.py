@@ -472,6 +472,8 @@ def test_arguments_of_batches_that_are_refused(kinds):
         ({"batch_size": 23}, "a batch of 23 needs as many pictures; there are 22"),
         ({"first_step": 5}, r"first_step must lie in 0..4"),
         ({"workers": 0}, "workers must be"),
+        ({"seed": -1}, "seed must be a whole number >= 0; got -1"),
+        ({"dtype": "int8"}, "dtype must be one of"),
         (
             {"augmentation": Augmentation(mixup=0.2), "one_hot": False},
             "need one_hot=True",
@@ -480,6 +482,8 @@ def test_arguments_of_batches_that_are_refused(kinds):
         arguments = {"batch_size": 4, "classes": 3, **options}
         with pytest.raises(InvalidArgument, match=message):
             pipeline.batches(split, sources.INPUT, **arguments)
+    with pytest.raises(InvalidArgument, match="seed must be"):
+        open_dataset(kinds["arrays"], seed=0.5)
     with pytest.raises(InvalidArgument, match="validation must lie in"):
         open_dataset(kinds["arrays"], validation=1.0)
 

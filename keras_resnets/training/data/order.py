@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
+
 # Streams of random numbers that must not meet.
 _SHUFFLE, _PICTURES, _BATCH = range(3)
 
@@ -75,6 +77,12 @@ class Order:
 def _generator(*words):
     key = np.random.SeedSequence(words).generate_state(2, np.uint64)
     return np.random.Philox(key=key)
+
+
+def check_seed(seed):
+    """Raises `InvalidArgument` unless `seed` is a whole number of at least 0."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InvalidArgument(f"seed must be a whole number >= 0; got {seed!r}")
 
 
 def held_out(labels, share, seed):

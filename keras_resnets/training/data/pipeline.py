@@ -1,12 +1,14 @@
 """What `fit` and `evaluate` take: batches that are a pure function of the step."""
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data.epochs import Ahead
 from keras_resnets.training.data.epochs import Epochs
 from keras_resnets.training.data.loading import Loader
 from keras_resnets.training.data.order import Order
+from keras_resnets.training.data.order import check_seed
 from keras_resnets.training.data.split import check_labels
 
 
@@ -80,7 +82,7 @@ def batches(
         [(2, 8, 8, 3), (2, 8, 8, 3)]
     """
     augmentation = (augmentation or Augmentation()) if training else None
-    _check(split, augmentation, batch_size, classes, one_hot, workers)
+    _check(split, augmentation, batch_size, classes, seed, dtype, one_hot, workers)
     whole = training and drop_remainder
     order = Order(split.count, batch_size, seed, training, whole, part)
     if not order.steps:
@@ -105,10 +107,12 @@ def batches(
     return KerasBatches(Ahead(loader.start, workers), epochs)
 
 
-def _check(split, augmentation, batch_size, classes, one_hot, workers):
+def _check(split, augmentation, batch_size, classes, seed, dtype, one_hot, workers):
     check_positive_int("batch_size", batch_size)
     check_positive_int("classes", classes)
     check_positive_int("workers", workers)
+    check_choice("dtype", dtype, ("float32", "bfloat16", "float16"))
+    check_seed(seed)
     check_labels(split.labels, classes, "the network")
     if augmentation and augmentation.mixes and not one_hot:
         raise InvalidArgument("mixup and cutmix mix targets: they need one_hot=True")

@@ -18,6 +18,7 @@ from keras_resnets.pictures import list_pictures
 from keras_resnets.training.data import folders
 from keras_resnets.training.data import records
 from keras_resnets.training.data import tfds
+from keras_resnets.training.data.order import check_seed
 from keras_resnets.training.data.order import held_out
 from keras_resnets.training.data.split import ArrayPictures
 from keras_resnets.training.data.split import Dataset
@@ -69,6 +70,7 @@ def open_dataset(source, validation=None, seed=0, classes=None):
     """
     if validation is not None:
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
+    check_seed(seed)
     given = _given(classes)
     path, name = pathlib.Path(source), str(source)
     if name in LOADERS:
