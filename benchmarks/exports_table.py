@@ -7,6 +7,7 @@ statistics; the integer formats are calibrated with the noise that all are compa
 The files of one network then take turns, each in a process of its own.
 """
 
+import os
 import pathlib
 import platform
 import tempfile
@@ -130,6 +131,11 @@ def section(name, rows):
     return "\n".join(lines) + "\n"
 
 
+def load():
+    """How many processes of others want to run."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
 def main():
     parser = common.parser(__doc__, rounds=10)
     parser.add_argument("--write", metavar="FILE", help="the page; printed without")
@@ -139,12 +145,13 @@ def main():
     from keras_resnets.export import passport
     from keras_resnets.quiet import native_logs_hidden
 
+    others = f"Load of the machine's {os.cpu_count()} cores before: {load():.1f}."
     sections = []
     for name in arguments.networks:
         with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
             sections.append(section(name, measure(name, folder, arguments.rounds)))
         versions = ", ".join(f"{k} {v}" for k, v in passport.versions().items())
-        foot = f"Measured on {platform.machine()} with {versions}.\n"
+        foot = f"Measured on {platform.machine()} with {versions}. {others}\n"
         page = "\n".join([HEAD, *sections, foot])
         # After each network, since all take a quarter of an hour.
         if arguments.write:

@@ -144,6 +144,9 @@ def plot(timings, path):
         medians, names, xerr=[[0] * len(names), whiskers], fmt="none", ecolor="#333333"
     )
     axes.invert_yaxis()
+    # A run that something disturbed shall not make the bars small.
+    ends = [median + w for median, w in zip(medians, whiskers, strict=True)]
+    axes.set_xlim(0, 1.05 * min(max(ends), 2 * max(medians)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("milliseconds a batch: median, and 95th percentile")
     figure.savefig(path, dpi=150)
