@@ -328,7 +328,17 @@ def check_file(kind, pictures, tmp_path, **axes):
     assert len(np.unique(ours.argmax(1))) > 5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# The others are slow: what they are made of stands in these as well.
+SHALLOW = ("pre-activation", "grouped", "resnet-d", "darknet")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in SHALLOW else pytest.mark.slow)
+        for kind in KINDS
+    ],
+)
 def test_file_of_a_shallow_network(kind, pictures, tmp_path):
     check_file(kind, pictures, tmp_path, depths=(1, 1))
 

@@ -15,6 +15,7 @@ _PACKAGES = (
     "keras",
     "tensorflow",
     "ai-edge-litert",
+    "ai-edge-quantizer",
     "tf2onnx",
     "onnx",
     "onnxruntime",
