@@ -15,7 +15,6 @@ from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export import tflite
 from keras_resnets.export.runners import TFLiteRunner
-from keras_resnets.export.runners import tflite_file
 
 
 def quantize(
@@ -102,7 +101,10 @@ def quantize(
         model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
     )
     options = engines.Options(method, percentile, io_dtype, batch, seed, progress)
-    content = engines.ENGINES[name](ready, recipe, options)
+
+    def make():
+        return engines.ENGINES[name](ready, recipe, options)
+
     facts = {
         "recipe": recipe.name,
         "engine": name,
@@ -111,7 +113,7 @@ def quantize(
         "weight_bits": recipe.weight_bits,
         "calibration": chosen and chosen.record(),
     }
-    return _land(ready, path, content, recipe, options, facts, (threads, overwrite))
+    return _land(ready, path, make, recipe, options, facts, (threads, overwrite))
 
 
 def to_tflite(
@@ -173,10 +175,13 @@ def to_tflite(
         pictures = _noise(frozen, input_size)
     ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
     options = engines.Options(io_dtype=io_dtype, batch=batch)
-    content = engines.from_fake_quantized(ready.model, ready, options)
+
+    def make():
+        return engines.from_fake_quantized(ready.model, ready, options)
+
     recipe = recipes.find("static_wi8_ai8")
     facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
-    return _land(ready, path, content, recipe, options, facts, (threads, overwrite))
+    return _land(ready, path, make, recipe, options, facts, (threads, overwrite))
 
 
 def _noise(frozen, input_size, count=4):
@@ -187,24 +192,19 @@ def _noise(frozen, input_size, count=4):
     return rng.uniform(float(first.low), float(first.high), (count, *shape))
 
 
-def _land(ready, path, content, recipe, options, facts, run):
-    """Checks the operators of a file, proves it and writes it."""
+def _land(ready, path, make, recipe, options, facts, run):
+    """Makes the bytes of a file, checks their operators, proves and lands the file."""
     threads, overwrite = run
-    counts = tflite_file.operators(content)
-    tflite.check_operators(counts)
-    if recipe.quantize in prepare.CALIBRATED:
-        tflite.check_integer(content)
     facts |= {"io_dtype": options.io_dtype, "batch": options.batch}
     facts["include_preprocessing"] = ready.takes_pixels
     return pipeline.land(
         ready,
         path,
-        content,
-        lambda logits: TFLiteRunner(content, threads, logits),
+        lambda file: tflite.write_checked(make(), file, recipe.quantize),
+        lambda file, logits: TFLiteRunner(file, threads, logits),
         overwrite,
         facts,
         format="tflite",
         quantize=recipe.quantize,
-        operators=counts,
         threads=threads,
     )

@@ -103,12 +103,7 @@ def to_tflite(
 
     def write(file):
         content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
-        counts = tflite_file.operators(content)
-        check_operators(counts)
-        if quantize in prepare.CALIBRATED:
-            check_integer(content)
-        file.write_bytes(content)
-        return counts
+        return write_checked(content, file, quantize)
 
     recipe = {
         "io_dtype": io_dtype,
@@ -133,6 +128,20 @@ def check_output(path, overwrite=False):
     """The path to write to; see `files.check_destination`."""
     pipeline.check_place(path)
     return files.check_destination(path, ".tflite", overwrite)
+
+
+def write_checked(content, file, quantize):
+    """Writes the bytes of a file whose operators may stand in one; returns their counts.
+
+    Raises:
+        ExportError: operators that may not.
+    """
+    counts = tflite_file.operators(content)
+    check_operators(counts)
+    if quantize in prepare.CALIBRATED:
+        check_integer(content)
+    file.write_bytes(content)
+    return counts
 
 
 def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
