@@ -23,6 +23,7 @@ EXTRAS = {
         *ONNX,
         "huggingface_hub>=0.30",
         "jax>=0.10.2,<0.11",
+        "matplotlib>=3.8",
         "pytest>=8.4,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.17,<0.18",

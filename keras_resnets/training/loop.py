@@ -165,6 +165,7 @@ def run(job, folder, resume=False):
             _fit(job, folder, phase, trainer, progress, last, arrays)
             if progress.epoch < job.recipe.epochs:
                 # A call ends with the averages in the weights; the state has both.
+                devices.wait_for_all()
                 _, arrays = state.read(folder.state)
     if devices.part()[0] == 0:
         folder.write_weights("last", job.model, job.notes)
@@ -201,10 +202,11 @@ def _set_trainable(model, phase):
 
     BN that is not trainable normalizes by the statistics it has, as at inference.
     """
+    classifier = [layer for layer in model.layers if layer.weights][-1]
     for layer in model.layers:
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if phase.frozen:
-            layer.trainable = "predictions" in layer.name
+            layer.trainable = layer is classifier
         else:
             layer.trainable = not (norm and phase.recipe.freeze_bn)
 

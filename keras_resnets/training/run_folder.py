@@ -1,6 +1,7 @@
 """The folder of a training: what it was told, where it stands, what came out."""
 
 import csv
+import importlib.util
 import io
 import json
 import pathlib
@@ -94,15 +95,19 @@ class RunFolder:
         self._write(self.record, json.dumps(facts, indent=1) + "\n")
 
     def write_history(self, rows):
-        """Writes `history.csv`, one row an epoch, and draws `curves.png`."""
+        """Writes `history.csv`, one row an epoch, and draws `curves.png`.
+
+        Without matplotlib (extra `train`) there is no drawing.
+        """
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
         self._write(self.path / "history.csv", text.getvalue())
-        with self._landing(self.path / "curves.png") as temporary:
-            draw(rows, temporary)
+        if importlib.util.find_spec("matplotlib"):
+            with self._landing(self.path / "curves.png") as temporary:
+                draw(rows, temporary)
 
     def write_weights(self, name, model, notes):
         """Writes the `"best"` or `"last"` weights with their notes."""
@@ -175,6 +180,7 @@ def draw(rows, path):
         path: file to write.
     """
     import matplotlib.figure
+    import matplotlib.ticker
 
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in rows]
@@ -186,6 +192,7 @@ def draw(rows, path):
             if len(values) == len(epochs):
                 axes.plot(epochs, values, label=label, marker="." * (len(rows) < 30))
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         axes.set_ylabel("loss" if name == "loss" else "accuracy, %")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
