@@ -26,6 +26,13 @@ SHAPE = (224, 224, 3)
 MODELS = ("resnet50", "resnext50_32x4d")
 FORMS = {"float32": "none", "int8": "int8"}
 THREADS = 2
+# What this processor does in float32 by itself; OpenVINO would choose bfloat16 where
+# there is AMX.
+OPTIONS = {
+    "INFERENCE_NUM_THREADS": THREADS,
+    "PERFORMANCE_HINT": "LATENCY",
+    "INFERENCE_PRECISION_HINT": "f32",
+}
 FOLDER = "KERAS_RESNETS_BENCHMARK_FOLDER"
 
 
@@ -93,11 +100,7 @@ def their_step(path):
     import numpy as np
     import openvino
 
-    options = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}
-    # What this processor does in float32 by itself; OpenVINO would choose bfloat16
-    # where there is AMX.
-    options["INFERENCE_PRECISION_HINT"] = "f32"
-    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    compiled = openvino.Core().compile_model(str(path), "CPU", OPTIONS)
     request = compiled.create_infer_request()
     picture = np.load(path.with_name("pictures.npy"))[:1].transpose(0, 3, 1, 2)
     request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(picture)))
