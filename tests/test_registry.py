@@ -9,7 +9,8 @@ def test_listing():
     names = keras_resnets.list_models()
     assert len(names) == len(set(names)) >= 88
     assert keras_resnets.list_models("drn_c_*") == ["drn_c_26", "drn_c_42", "drn_c_58"]
-    assert keras_resnets.list_models(family="darknet") == ["darknet19", "darknet53"]
+    darknets = ["darknet19", "darknet53", "darknet15"]
+    assert keras_resnets.list_models(family="darknet") == darknets
     assert keras_resnets.list_models("nothing") == []
     with pytest.raises(InvalidArgument, match="family must be one of"):
         keras_resnets.list_models(family="vgg")
