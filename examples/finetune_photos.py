@@ -80,7 +80,7 @@ def parse():
     if options.smoke:
         folder = pathlib.Path(tempfile.mkdtemp())
         options.photos = shapes.write_photos(folder / "photos")
-        options.model, options.weights, options.size = "resnet18", None, 64
+        options.model, options.weights, options.size = "resnet8", None, 32
         options.epochs, options.batch_size = 2, 8
         options.output = options.output or folder / "run"
     if not options.photos or not options.output:

@@ -88,7 +88,10 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("case", RESUMED)
+@pytest.mark.parametrize(
+    "case",
+    ["averages", "half", pytest.param("between", marks=pytest.mark.slow)],
+)
 def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
     recipe, dtype, step = RESUMED[case]
     whole = run(tmp_path, "whole", recipe, dtype=dtype)
@@ -435,6 +438,7 @@ def free_port():
         return found.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_backends_devices_and_machines_train_alike(tmp_path):
     """TensorFlow, two devices, JAX without TensorFlow, and two JAX processes."""
     keras.utils.set_random_seed(1)
