@@ -13,6 +13,7 @@ from keras_resnets.compression.bias import correct_biases
 from keras_resnets.compression.rewrite import PASSING
 from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import prepare
 
 # What a model of create_model knows about itself.
 _KNOWN = ("architecture", "preprocessing", "labels", "weights_origin")
@@ -98,15 +99,7 @@ def inherit(made, model):
 
 
 def _check_model(model):
-    if not isinstance(model, keras.Model) or not model.built:
-        raise InvalidArgument(
-            f"quantization takes a built keras.Model; got {type(model).__name__}"
-        )
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        raise InvalidArgument(
-            "quantization takes a functional or Sequential model; got the subclassed "
-            f"{type(model).__name__}"
-        )
+    prepare.check_functional(model, "quantization")
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise InvalidArgument(
             "quantization takes a model with one image input (batch, height, width, "

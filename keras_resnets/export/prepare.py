@@ -12,6 +12,25 @@ from keras_resnets.export import ends
 CALIBRATED = ("int8", "int16x8")
 
 
+def check_functional(model, what):
+    """Raises `InvalidArgument` unless `model` is built and has a graph.
+
+    Args:
+        model: what was given.
+        what: takes it, for the message: `"export"`.
+    """
+    if not isinstance(model, keras.Model) or not model.built:
+        raise InvalidArgument(
+            f"{what} takes a built keras.Model; got {type(model).__name__}"
+        )
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise InvalidArgument(
+            f"{what} takes a functional or Sequential model; got the subclassed "
+            f"{type(model).__name__}: give keras.Model(image, model(image)) with image = "
+            "keras.Input(...)"
+        )
+
+
 def inference_model(model, logits=False, features=None):
     """A float32 model with native convolutions and the weights of `model`.
 
@@ -30,16 +49,7 @@ def inference_model(model, logits=False, features=None):
     Raises:
         InvalidArgument: another model, or outputs that it has not.
     """
-    if not isinstance(model, keras.Model) or not model.built:
-        raise InvalidArgument(
-            f"export takes a built keras.Model; got {type(model).__name__}"
-        )
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        raise InvalidArgument(
-            "export takes a functional or Sequential model; got the subclassed "
-            f"{type(model).__name__}: give keras.Model(image, model(image)) with image = "
-            "keras.Input(...)"
-        )
+    check_functional(model, "export")
     if any(
         getattr(x, "data_format", "") == "channels_first" for x in all_layers(model)
     ):

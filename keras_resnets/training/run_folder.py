@@ -8,9 +8,7 @@ import pathlib
 import tempfile
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import TrainingError
-from keras_resnets.errors import first_line
-from keras_resnets.files import atomic_file
+from keras_resnets.training.landing import landing
 from keras_resnets.weights import notes as weight_notes
 
 # What a run may not change when it goes on, for it would be another run.
@@ -106,13 +104,13 @@ class RunFolder:
         table.writerows(rows)
         self._write(self.path / "history.csv", text.getvalue())
         if importlib.util.find_spec("matplotlib"):
-            with self._landing(self.path / "curves.png") as temporary:
+            with landing(self.path / "curves.png") as temporary:
                 draw(rows, temporary)
 
     def write_weights(self, name, model, notes):
         """Writes the `"best"` or `"last"` weights with their notes."""
         target = self.weights(name)
-        with self._landing(target) as temporary:
+        with landing(target) as temporary:
             # Keras goes by the suffix.
             named = temporary.with_name(f"{temporary.name}.weights.h5")
             try:
@@ -123,36 +121,8 @@ class RunFolder:
                 named.unlink(missing_ok=True)
 
     def _write(self, path, text):
-        with self._landing(path) as temporary:
+        with landing(path) as temporary:
             temporary.write_text(text, "utf-8")
-
-    def _landing(self, path):
-        return _Landing(path)
-
-
-class _Landing:
-    """`atomic_file`, whose failure is told in one line."""
-
-    def __init__(self, path):
-        self._path, self._inner = path, atomic_file(path)
-
-    def __enter__(self):
-        try:
-            return self._inner.__enter__()
-        except OSError as error:
-            raise self._failure(error) from None
-
-    def __exit__(self, kind, error, trace):
-        try:
-            self._inner.__exit__(kind, error, trace)
-        except OSError as caught:
-            raise self._failure(caught) from None
-
-    def _failure(self, error):
-        return TrainingError(
-            f"{self._path} could not be written: {error.strerror or first_line(error)}; "
-            "what stood there before still stands"
-        )
 
 
 def without_optimizer(model):

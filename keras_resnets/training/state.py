@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
-from keras_resnets.files import atomic_file
+from keras_resnets.training.landing import landing
 
 _NOTES = "notes"
 
@@ -71,14 +71,8 @@ def save(path, model, trainer, progress):
         for index, variable in enumerate(variables)
     }
     arrays[_NOTES] = np.array(json.dumps(dataclasses.asdict(progress)))
-    try:
-        with atomic_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise TrainingError(
-            f"{path} could not be written: {error.strerror or error}; what stood there "
-            "before still stands"
-        ) from None
+    with landing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def array_of(variable):
