@@ -40,7 +40,13 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["keras_resnets", "keras_resnets.*"]),
-    package_data={"keras_resnets": ["*.csv", "weights/records/*.csv"]},
+    package_data={
+        "keras_resnets": [
+            "*.csv",
+            "weights/records/*.csv",
+            "weights/trained/*.safetensors",
+        ]
+    },
     python_requires=">=3.11",
     # The versions that the tests ran on.
     install_requires=[

@@ -12,6 +12,7 @@ import keras
 import local_server
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import keras_resnets
 from keras_resnets import WeightsError
@@ -140,7 +141,7 @@ def served(site, monkeypatch, shared_data):
     """The record of ResNet-20, its address on the local server."""
     path = shared_data / "checkpoints" / "resnet20-12fca82f.th"
     site.files["/resnet20.th"] = path.read_bytes()
-    real = records.find("resnet20", "cifar10")
+    real = records.find("resnet20", "akamaster_cifar10")
     moved = dataclasses.replace(real, location=f"{site.address}/resnet20.th")
     monkeypatch.setattr(records, "all_records", lambda: (moved,))
     return path
@@ -190,9 +191,23 @@ def test_records_are_whole():
         assert 50 < record.top1 < (record.top5 or 100) <= 100
         wanted = record.preprocessing()
         assert wanted.size == (record.size, record.size)
-        assert record.location.startswith(("https://", "http://dl.yf.io/", "hf://"))
+        schemes = ("https://", "http://dl.yf.io/", "hf://", "package://")
+        assert record.location.startswith(schemes)
         kind, _, digits = record.hash.partition(":")
         assert kind in ("", "md5", "sha256") and len(digits) in (0, 8, 32, 64)
+
+
+def test_files_in_the_package():
+    """Each has its record with its hash, each record its file; 12 MB at the most."""
+    shipped = [record for record in records.all_records() if record.shipped]
+    paths = {store.fetch(record): record for record in shipped}
+    assert set(paths) == set(store.TRAINED.glob("*")) and paths
+    for path, record in paths.items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert record.hash == f"sha256:{digest}" and record.free
+        assert keras_resnets.weights_info(record.variant, "cifar10") == record
+        assert (ROOT / "docs" / "training" / record.variant / "run.json").is_file()
+    assert sum(path.stat().st_size for path in paths) < 12e6
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,12 @@ def _weights(arguments):
     for dataset in dict.fromkeys(record.dataset for record in found):
         default = next((r for r in found if r.dataset == dataset and r.free), None)
         if default:
-            print(
-                f"weights={dataset!r} takes {default.tag}: the most accurate whose "
-                "licence lets anybody use it"
+            why = (
+                "it comes with this package"
+                if default.shipped
+                else "the most accurate whose licence lets anybody use it"
             )
+            print(f"weights={dataset!r} takes {default.tag}: {why}")
     for record in found:
         print(f"{record.tag}: {record.location}")
 

@@ -1,4 +1,4 @@
-"""Downloads: resumed, checked, and landed whole in a cache."""
+"""Where the file of a record is: here, or downloaded: resumed, checked, landed whole."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,9 @@ import urllib.request
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.progress import ProgressBar
+from keras_resnets.weights.records import SHIPPED
 
+TRAINED = pathlib.Path(__file__).parent / "trained"
 HUB = "hf://"
 # Seconds without a byte after which the connection counts as lost.
 TIMEOUT = 30
@@ -58,6 +60,8 @@ def fetch(record):
         WeightsError: offline, no connection, an address that is gone, or a file with
             another hash than the record's.
     """
+    if record.shipped:
+        return TRAINED / record.location.removeprefix(SHIPPED)
     if record.location.startswith(HUB):
         return _fetch_from_hub(record)
     suffix = pathlib.PurePosixPath(urllib.parse.urlparse(record.location).path).suffix

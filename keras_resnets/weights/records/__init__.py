@@ -16,6 +16,8 @@ from keras_resnets.errors import nearest
 # Licences under which anybody may use the weights, in a product too.
 FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")
 DATASETS = ("imagenet", "cifar10")
+# Files that lie in this package, under weights/trained: no download.
+SHIPPED = "package://"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Record:
         licence: SPDX identifier, or `"public-domain"`.
         verified: see this module.
         hash: `"sha256:"` or `"md5:"` and the digits that are known; else empty.
-        location: URL, or `hf://OWNER/NAME/FILE` on the Hugging Face hub.
+        location: URL, `hf://OWNER/NAME/FILE` on the Hugging Face hub, or
+            `package://FILE` in this package.
         source: where the accuracy was published.
     """
 
@@ -58,6 +61,11 @@ class Record:
     def free(self):
         """Whether the licence lets anybody use the weights."""
         return self.licence in FREE
+
+    @property
+    def shipped(self):
+        """Whether the file is a part of this package."""
+        return self.location.startswith(SHIPPED)
 
     def preprocessing(self):
         """The `Preprocessing` of the published accuracy."""
@@ -90,7 +98,10 @@ def _record(row):
 def records_of(variant):
     """The records of a variant: by dataset the default first, then by accuracy."""
     found = [record for record in all_records() if record.variant == variant]
-    return sorted(found, key=lambda r: (DATASETS.index(r.dataset), not r.free, -r.top1))
+    return sorted(
+        found,
+        key=lambda r: (DATASETS.index(r.dataset), not r.free, not r.shipped, -r.top1),
+    )
 
 
 def find(variant, name):
@@ -98,8 +109,8 @@ def find(variant, name):
 
     Args:
         variant: a name of the registry.
-        name: a tag, or a dataset for its default: the most accurate record whose
-            licence lets anybody use it.
+        name: a tag, or a dataset for its default among the records whose licence
+            lets anybody use them: the one in this package, else the most accurate.
 
     Raises:
         InvalidArgument: no such record; the message names those there are.

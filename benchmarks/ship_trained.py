@@ -1,0 +1,195 @@
+"""Takes finished trainings into the package, and writes docs/training/ from them.
+
+    python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz
+
+Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
+`keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
+`docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
+lie there. The accuracy is read through `weights="cifar10"`, in float32, on all test
+pictures, and must be within 0.1 points of what the run found in its own precision.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import pathlib
+import re
+import shutil
+
+import common
+
+PACKAGE = common.ROOT / "keras_resnets" / "weights"
+TRAINED = PACKAGE / "trained"
+RECORDS = PACKAGE / "records" / "records.csv"
+PAGES = common.ROOT / "docs" / "training"
+TAG = "keras_resnets_cifar10"
+LIMIT = 12e6
+HEADERS = (
+    "network",
+    "top-1, %",
+    "parameters",
+    "M multiply-adds",
+    "MB",
+    "epochs",
+    "precision",
+    "seed",
+    "",
+)
+HEAD = """# Networks that this project trained
+
+CIFAR-10: the 50,000 training pictures alone; the 10,000 test pictures were read once,
+when each training was over. Written by `python benchmarks/ship_trained.py` from the
+folders of the trainings, whose `run.json` has everything, seed and versions too. To try
+one, and to train it again:
+
+```sh
+keras-resnets evaluate {first} --weights cifar10 --data cifar10.npz
+{command}
+```
+
+"""
+
+
+def without_folders(command):
+    """A command without the paths of the machine that it ran on."""
+    return re.sub(r"(?<=\s)/\S*/(?=\S)", "", command)
+
+
+def read(folder):
+    """What `run.json` says, without the machine's paths."""
+    facts = json.loads((folder / "run.json").read_text("utf-8"))
+    if facts["status"] != "done" or len(facts["classes"]) != 10:
+        raise SystemExit(f"{folder} is no finished training on CIFAR-10")
+    facts["command"] = without_folders(facts["command"])
+    return facts
+
+
+def ship(folder, data):
+    """Weights, record and page of one run."""
+    import keras_resnets
+    from keras_resnets.weights import open_source
+    from keras_resnets.weights import saving
+
+    facts = read(folder)
+    name = facts["model"]
+    weights = folder / f"{facts['figures']['test_weights']}.weights.h5"
+    model = keras_resnets.create_model(name, weights=str(weights))
+    TRAINED.mkdir(exist_ok=True)
+    path = TRAINED / f"{name}.safetensors"
+    source = open_source(str(weights), name)
+    architecture = keras_resnets.get_architecture(name)
+    saving.save(model, path, source, architecture, overwrite=True)
+    page = PAGES / name
+    page.mkdir(parents=True, exist_ok=True)
+    for part in ("history.csv", "curves.png"):
+        shutil.copy(folder / part, page / part)
+    before = write_record(name, path, model.preprocessing, 100.0)
+    found = accuracy(name, data)
+    if abs(found - 100 * facts["figures"]["test_accuracy"]) > 0.1:
+        RECORDS.write_text(before, "utf-8")
+        raise SystemExit(f"{name}: {found:.2f} %, but the run found {facts['figures']}")
+    write_record(name, path, model.preprocessing, found)
+    facts["figures"]["shipped_accuracy"] = round(found / 100, 4)
+    text = json.dumps(facts, indent=1) + "\n"
+    (page / "run.json").write_text(text, "utf-8")
+    print(f"{name}: {found:.2f} %, {path.stat().st_size:,} bytes")
+
+
+def accuracy(name, data):
+    """Percent of the test pictures that `weights="cifar10"` gets right, in float32."""
+    import numpy as np
+
+    import keras_resnets
+    from keras_resnets.weights import records
+
+    records.all_records.cache_clear()
+    model = keras_resnets.create_model(name, weights="cifar10")
+    with np.load(data) as file:
+        pictures, labels = file["x_test"], file["y_test"].ravel()
+    scores = model.predict(model.preprocessing.batch(pictures), verbose=0)
+    return 100 * float((scores.argmax(-1) == labels).mean())
+
+
+def write_record(name, path, preprocessing, top1):
+    """Puts the row of a network into `records.csv`; returns the text before."""
+    before = RECORDS.read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(before)))
+    columns = list(rows[0])
+    row = {
+        "variant": name,
+        "tag": TAG,
+        "dataset": "cifar10",
+        "top1": f"{top1:.2f}",
+        "top5": "",
+        "size": preprocessing.size[0],
+        "crop_fraction": preprocessing.crop_fraction,
+        "interpolation": preprocessing.interpolation,
+        "mode": preprocessing.mode,
+        "labels": "cifar10",
+        "licence": "apache-2.0",
+        "verified": "accuracy",
+        "hash": "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+        "location": f"package://{path.name}",
+        "source": "docs/training/README.md",
+    }
+    rows = [r for r in rows if (r["variant"], r["tag"]) != (name, TAG)] + [row]
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    RECORDS.write_text(text.getvalue(), "utf-8")
+    return before
+
+
+def page():
+    """The text of docs/training/README.md, of all networks that lie beside it."""
+    import keras_resnets
+
+    runs = [json.loads(path.read_text("utf-8")) for path in PAGES.glob("*/run.json")]
+    runs.sort(key=lambda facts: facts["model"] != "resnet20")
+    lines = [f"| {' | '.join(HEADERS)} |", "|" + "---|" * len(HEADERS)]
+    for facts in runs:
+        name = facts["model"]
+        macs = keras_resnets.analyze(keras_resnets.create_model(name)).macs
+        cells = (
+            f"[{name}]({name}/run.json)",
+            f"{100 * facts['figures']['shipped_accuracy']:.2f}",
+            f"{facts['parameters']:,}",
+            f"{macs / 1e6:.1f}",
+            f"{(TRAINED / f'{name}.safetensors').stat().st_size / 1e6:.2f}",
+            f"{facts['recipe']['epochs']}",
+            facts["precision"],
+            f"{facts['seed']}",
+            f"[log]({name}/history.csv), [curve]({name}/curves.png)",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    first = runs[0]
+    head = HEAD.format(first=first["model"], command=first["command"])
+    return head + "\n".join(lines) + "\n"
+
+
+def check_size():
+    """Ends with an error where the package would grow too large."""
+    total = sum(path.stat().st_size for path in TRAINED.glob("*.safetensors"))
+    if total > LIMIT:
+        raise SystemExit(f"{TRAINED} holds {total:,} bytes; at most {LIMIT:,.0f}")
+
+
+def main():
+    parser = common.parser(__doc__)
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=pathlib.Path)
+    parser.add_argument("--data", metavar="NPZ", required=True)
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    from keras_resnets.quiet import native_logs_hidden
+
+    with native_logs_hidden():
+        for folder in arguments.runs:
+            ship(folder, arguments.data)
+        check_size()
+        (PAGES / "README.md").write_text(page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
