@@ -195,7 +195,9 @@ def _noise(frozen, input_size, count=4):
 def _land(ready, path, make, recipe, options, facts, run):
     """Makes the bytes of a file, checks their operators, proves and lands the file."""
     threads, overwrite = run
-    facts |= {"io_dtype": options.io_dtype, "batch": options.batch}
+    facts |= {"batch": options.batch}
+    if recipe.quantize == "int8":
+        facts |= {"io_dtype": options.io_dtype}
     facts["include_preprocessing"] = ready.takes_pixels
     return pipeline.land(
         ready,

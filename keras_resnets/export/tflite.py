@@ -105,12 +105,11 @@ def to_tflite(
         content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
         return write_checked(content, file, quantize)
 
-    recipe = {
-        "io_dtype": io_dtype,
-        "per_tensor": per_tensor,
-        "batch": batch,
-        **wanted.recipe(),
-    }
+    recipe = {"batch": batch, **wanted.recipe()}
+    if quantize in prepare.CALIBRATED:
+        recipe |= {"per_tensor": per_tensor}
+    if quantize == "int8":
+        recipe |= {"io_dtype": io_dtype}
     return pipeline.land(
         ready,
         path,
