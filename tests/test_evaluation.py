@@ -10,6 +10,7 @@ from keras_resnets import InvalidArgument
 from keras_resnets import evaluation
 from keras_resnets import labels
 from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.weights import records
 
 RAW = Preprocessing("raw", (8, 8), 1.0)
 
@@ -53,6 +54,26 @@ def test_true_accuracies(name, weights, right, shared_data, cifar10):
     data = evaluation.open_data(cifar10, model.preprocessing)
     found = evaluation.evaluate(model, data, 500)
     assert (found.count, round(found.top1 * 10_000)) == (10_000, right)
+
+
+OURS = [record for record in records.all_records() if record.shipped]
+
+
+# Two and a half standard errors of an accuracy of nine in ten; a flipped rounding or two.
+@pytest.mark.parametrize(
+    "count, tolerance",
+    [(1000, 2.5), pytest.param(10_000, 0.03, marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("record", OURS, ids=lambda record: record.variant)
+def test_accuracies_of_our_own_networks(record, count, tolerance, cifar10, monkeypatch):
+    """As the record says, from the package alone."""
+    monkeypatch.setenv("KERAS_RESNETS_OFFLINE", "1")
+    model = keras_resnets.create_model(record.variant, weights="cifar10")
+    assert model.labels == "cifar10"
+    data = evaluation.open_data(cifar10, model.preprocessing, count=count)
+    found = evaluation.evaluate(model, data, 500)
+    assert found.count == count
+    assert abs(100 * found.top1 - record.top1) <= tolerance
 
 
 def test_npz_that_is_resized_and_cut_short(tmp_path):
