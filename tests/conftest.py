@@ -14,9 +14,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_finish(session):
-    """What was imported stays: no collection of garbage need go through it again."""
+    """What was imported stays: no collection of garbage need go through it again.
+
+    TensorFlow's converter collects after every conversion, through all that hundreds
+    of tests have left: half a second, hundreds of times. Python does it when it is due.
+    """
     gc.collect()
     gc.freeze()
+    everything = gc.collect
+    gc.collect = lambda generation=2: everything(min(generation, 1))
 
 
 @pytest.fixture(autouse=True)
