@@ -34,8 +34,18 @@ class Options:
 
 def own_ranges(ready, recipe, options):
     """Ranges sought here, biases corrected, written into the graph that is converted."""
+    made, _ = ranged(ready, recipe, options)
+    return from_fake_quantized(made, ready, options)
+
+
+def ranged(ready, recipe, options):
+    """The model of `ready` as one that rounds, its ranges and biases set, frozen.
+
+    Returns:
+        (that model, what `ranges.set_ranges` saw).
+    """
     made = rewrite(ready.model, recipe)
-    ranges.set_ranges(
+    seen = ranges.set_ranges(
         made,
         ready.calibration,
         options.method or "mse",
@@ -47,7 +57,7 @@ def own_ranges(ready, recipe, options):
         # A scale of 1: the integers are the pixels.
         next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
     correct_biases(made, ready.calibration)
-    return from_fake_quantized(freeze(made), ready, options)
+    return freeze(made), seen
 
 
 def from_fake_quantized(frozen, ready, options):

@@ -43,7 +43,7 @@ def sensitivity(
             pictures to measure on; a hundred tell the order.
         recipe: how each layer is quantized.
         calibration: pictures for the ranges; `pictures` by default.
-        progress: called with the number of layers done.
+        progress: called with the number of layers done, and of all.
 
     Returns:
         A list of `LayerCost`, the dearest first. Their squares add up to about that of
@@ -63,9 +63,18 @@ def sensitivity(
     made = quantize_aware(
         model, recipe, pictures if calibration is None else calibration
     )
-    logits = ends.logits_of(made)
-    logits = logits if logits is not None else made.outputs[0]
-    measured = keras.Model(made.inputs[0], logits)
+    return sorted(layer_costs(made, pictures, progress), key=lambda cost: -cost.rmse)
+
+
+def layer_costs(made, pictures, progress=None):
+    """A `LayerCost` of every layer that rounds, in order.
+
+    Args:
+        made: a model of `rewrite` that knows its ranges.
+        pictures: see `sensitivity`.
+        progress: see there.
+    """
+    measured = measurable(made)
     expected = _run(measured, made, pictures, [])
     found = []
     targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
@@ -76,13 +85,32 @@ def sensitivity(
             LayerCost(layer.name, part, layer.replaces, compared.rmse, compared.top1)
         )
         if progress:
-            progress(done)
-    return sorted(found, key=lambda cost: -cost.rmse)
+            progress(done, len(targets))
+    return found
 
 
-def _run(measured, made, pictures, rounding, batch=100):
+def measurable(made):
+    """The model that puts out the logits of `made`, or what it has without softmax."""
+    logits = ends.logits_of(made)
+    logits = logits if logits is not None else made.outputs[0]
+    return keras.Model(made.inputs[0], logits)
+
+
+def batch_size(made, shape):
+    """How many pictures' activations fit into memory together.
+
+    Args:
+        made: a model of `rewrite`.
+        shape: (height, width, channels) of a picture.
+    """
+    tensors = [ranges.input_of(x) for x in made.layers if isinstance(x, FakeQuantize)]
+    return ranges.pictures_at_a_time(tensors, shape)
+
+
+def _run(measured, made, pictures, rounding):
     """What the network puts out with the rounding of some layers alone."""
     found = []
+    batch = batch_size(made, pictures.shape[1:])
     # Eagerly: a graph for each layer would take longer than its pictures.
     with ranges.float_arithmetic(made, but=rounding):
         for start in range(0, len(pictures), batch):

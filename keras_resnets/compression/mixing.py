@@ -1,0 +1,502 @@
+"""The smallest mix of int8, int16 and float layers within a drop of accuracy."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_resnets import evaluation
+from keras_resnets.compression import calibration as sets
+from keras_resnets.compression import engines
+from keras_resnets.compression import mixed_file
+from keras_resnets.compression import operators
+from keras_resnets.compression import recipes
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.sensitivity import layer_costs
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import pipeline
+from keras_resnets.export import prepare
+from keras_resnets.export import tflite
+from keras_resnets.export.runners import KerasRunner
+from keras_resnets.export.runners import TFLiteRunner
+
+# Pictures that tell the order of the layers.
+_RANKED = 64
+# A mix this many standard errors beyond the drop is given up before all pictures.
+_HOPELESS = 4
+# Pictures of the one set that may be in the other by chance: sets repeat some.
+_SHARED = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """How a mix does on labelled pictures, beside the float model.
+
+    Attributes:
+        count: pictures that it was run on.
+        top1: share of right answers.
+        drop: what that is below the float model's, in points (per cent of the
+            pictures); negative where it is above.
+        error: standard error of `drop`: of pictures chosen by chance, one in six sets
+            gives a drop larger by more.
+        agreement: share of equal answers.
+        rmse: root mean square difference of the logits over the standard deviation of
+            the float model's.
+    """
+
+    count: int
+    top1: float
+    drop: float
+    error: float
+    agreement: float
+    rmse: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerChoice:
+    """What one layer is computed in, and why.
+
+    Attributes:
+        name: of the float model's layer.
+        kind: of the layer.
+        precision: `"int8"`, `"int16"` or `"float"`.
+        share: of the network's multiply-adds.
+        weights: RMSE of the logits (see `Trial`) when its weights alone are rounded to
+            the recipe's bits; None without weights.
+        output: the same for the tensor that it makes.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    share: float
+    weights: float | None
+    output: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mix:
+    """A mix that was found; `write` makes the file.
+
+    Attributes:
+        layers: a `LayerChoice` each, in order.
+        max_drop: points that were allowed.
+        float_top1: share of right answers of the float model.
+        int8: `Trial` of the file with every layer in int8.
+        mix: that of the file with the mix.
+        conversions: runs of the converter.
+        files: files that were made of what it gave, and run.
+        content: bytes of the file.
+        int8_content: bytes of the file with every layer in int8.
+    """
+
+    layers: tuple
+    max_drop: float
+    float_top1: float
+    int8: Trial
+    mix: Trial
+    conversions: int
+    files: int
+    content: bytes
+    int8_content: bytes
+    _ready: pipeline.Ready
+    _facts: dict
+
+    @property
+    def raised(self):
+        """Names of the layers that are not int8, with their precision."""
+        return {x.name: x.precision for x in self.layers if x.precision != "int8"}
+
+    def share(self, precision="int8"):
+        """The share of the multiply-adds that is computed in `precision`."""
+        return sum(x.share for x in self.layers if x.precision == precision)
+
+    def write(self, path, overwrite=False, threads=2):
+        """Writes the file and its passport, run and compared.
+
+        Args:
+            path: file to write, ending in `.tflite`.
+            overwrite: replace an existing file.
+            threads: of the LiteRT interpreter.
+
+        Returns:
+            An `ExportReport`.
+
+        Raises:
+            InvalidArgument: a path that cannot be written to.
+            ExportError: see `keras_resnets.compression.quantize`.
+        """
+        path = tflite.check_output(path, overwrite)
+        facts = {
+            **self._facts,
+            "max_drop": self.max_drop,
+            "precisions": {x.name: x.precision for x in self.layers},
+            "int8_macs": round(self.share(), 4),
+            "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
+        }
+        return pipeline.land(
+            self._ready,
+            path,
+            self._write_content,
+            lambda file, logits: TFLiteRunner(file, threads, logits),
+            overwrite,
+            facts,
+            format="tflite",
+            quantize="int8",
+            threads=threads,
+        )
+
+    def _write_content(self, file):
+        counts = tflite.tflite_file.operators(self.content)
+        tflite.check_operators(counts)
+        file.write_bytes(self.content)
+        return counts
+
+
+def find_mix(
+    model,
+    calibration,
+    data,
+    max_drop,
+    recipe="static_wi8_ai8",
+    *,
+    precisions=operators.PRECISIONS,
+    method=None,
+    percentile=99.99,
+    seed=0,
+    input_size=None,
+    io_dtype="int8",
+    threads=2,
+    progress=None,
+):
+    """The smallest mix of int8, int16 and float layers within a drop of top-1.
+
+    Layers are ranked by what each costs when quantized alone (RMSE of the logits). As
+    many of the dearest as are needed get a finer precision: int16 activations where
+    the tensor is dear, float where the weights are. Then each goes back to int8 if that
+    stays within the drop. A mix is accepted if its drop and one standard error of it
+    stay within `max_drop`. One file is converted; every mix is an edit of it, and run.
+
+    Args:
+        model: a built float `keras.Model` with one image input.
+        calibration: training pictures for the ranges, see `quantize`.
+        data: other labelled training pictures to choose by: an `evaluation.Labelled`,
+            such as `hold_out` gives, or (pictures, labels): float32 (count, height,
+            width, channels), pre-processed, and integers.
+        max_drop: points of top-1 that may be lost, above 0.
+        recipe: `"static_wi8_ai8"`, or another that gives int8 files.
+        precisions: what a layer may be: `("int8", "float")` leaves int16 out.
+        method: how a range comes from pictures, see `quantize`.
+        percentile: see there.
+        seed: see there.
+        input_size: (height, width) where the model leaves them open.
+        io_dtype: input and output of the file: `"int8"`, `"uint8"` or `"float32"`.
+        threads: of the LiteRT interpreter.
+        progress: called with what is done, how much of it and of how much: `"ranges"`,
+            `"float model"`, `"layers"`, `"file 1"`, `"file 2"`, ...
+
+    Returns:
+        A `Mix`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed: also too few pictures to see
+            such a drop, or pictures that the calibration has.
+        ExportError: no mix stays within the drop.
+
+    Example:
+        >>> import keras_resnets, numpy as np
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> x = np.random.default_rng(0).uniform(0, 255, (30, 32, 32, 3))
+        >>> labels = model.predict(x[10:], verbose=0).argmax(axis=1)
+        >>> find_mix(model, x[:10], (x[10:], labels), 50).raised
+        {}
+    """
+    recipe = recipes.find(recipe)
+    _check_recipe(recipe)
+    allowed = operators.check_precisions(precisions)
+    data = check_data(data, max_drop)
+    reference = prepare.inference_model(model)
+    shape = prepare.input_shape(reference, input_size)
+    known = getattr(model, "preprocessing", None)
+    chosen = sets.check(calibration, shape, known)
+    ready = pipeline.make_ready(
+        model, "int8", chosen.pictures, None, pipeline.Wanted(input_size)
+    )
+    progress = progress or (lambda *words: None)
+    options = engines.Options(
+        method,
+        percentile,
+        io_dtype,
+        seed=seed,
+        progress=lambda done: progress("ranges", done, len(chosen.pictures)),
+    )
+    # First, since it may have something to say against the pictures.
+    judge = Judge(ready, data, max_drop, chosen, progress)
+    rounded, seen = engines.ranged(ready, recipe, options)
+    base = bytes(engines.from_fake_quantized(rounded, ready, options))
+    graph = operators.read(rounded, ready.shape, seen)
+    search = _Search(rounded, graph, base, judge, allowed, threads)
+    found = search.run(ready.calibration[:_RANKED], progress)
+    facts = {
+        "recipe": recipe.name,
+        "engine": "ranges",
+        "method": method,
+        "per_tensor": not recipe.per_channel,
+        "weight_bits": recipe.weight_bits,
+        "calibration": chosen.record(),
+        "io_dtype": io_dtype,
+        "batch": 1,
+        "include_preprocessing": False,
+    }
+    return Mix(**found, max_drop=max_drop, conversions=1, _ready=ready, _facts=facts)
+
+
+def _check_recipe(recipe):
+    if recipe.quantize != "int8" or not recipe.trainable:
+        names = [n for n, one in recipes.RECIPES.items() if one.quantize == "int8"]
+        raise InvalidArgument(
+            f"a mix is of an int8 recipe ({', '.join(names)}); got {recipe.name}"
+        )
+
+
+def check_drop(max_drop):
+    """Raises `InvalidArgument` unless it is a number of points above 0."""
+    number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
+    if not number or not 0 < max_drop < 100:
+        raise InvalidArgument(
+            "max_drop is points of top-1, above 0 and below 100 (0.2: from 91.7 to "
+            f"91.5); got {max_drop!r}"
+        )
+
+
+def check_data(data, max_drop):
+    """An `evaluation.Labelled` that is large enough to see a drop.
+
+    Raises:
+        InvalidArgument: see `find_mix`.
+    """
+    check_drop(max_drop)
+    if not isinstance(data, evaluation.Labelled):
+        data = _labelled(data)
+    fewest = math.ceil(100 / max_drop - 1e-9)
+    if len(data.labels) < fewest:
+        raise InvalidArgument(
+            f"a drop of {max_drop:g} points shows on {fewest:,} labelled pictures or "
+            f"more, beside those of the calibration; got {len(data.labels):,}"
+        )
+    return data
+
+
+def _labelled(data):
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or data[1] is None:
+        raise InvalidArgument(
+            "a drop of top-1 needs labels: data must be (pictures, labels) or an "
+            f"evaluation.Labelled; got {type(data).__name__}"
+        )
+    pictures, labels = np.asarray(data[0], "float32"), np.ravel(data[1])
+    if len(pictures) != len(labels) or labels.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"labels must be one integer a picture; got {labels.dtype} of "
+            f"{len(labels):,} for {len(pictures):,} pictures"
+        )
+
+    def batches(size):
+        for start in range(0, len(pictures), size):
+            yield pictures[start : start + size]
+
+    return evaluation.Labelled(labels, batches)
+
+
+class Judge:
+    """The labelled pictures, and what the float model says of them.
+
+    Attributes:
+        top1: its share of right answers.
+    """
+
+    def __init__(self, ready, data, max_drop, chosen, progress):
+        self._data, self._max_drop, self._progress = data, max_drop, progress
+        runner = KerasRunner(ready.reference)
+        known = {picture.tobytes() for picture in chosen.pictures}
+        shared, logits = 0, []
+        for pictures in data.batches(50):
+            pictures = pipeline.check_pictures("data", pictures, ready.shape)
+            shared += sum(picture.tobytes() in known for picture in pictures)
+            outputs, scores = runner(pictures)
+            logits.append(outputs if scores is None else scores)
+            progress("float model", sum(map(len, logits)), len(data.labels))
+        if shared > max(1, _SHARED * len(data.labels)):
+            raise InvalidArgument(
+                f"{shared:,} of the {len(data.labels):,} pictures to choose by are in "
+                "the calibration set: give others"
+            )
+        self._logits = np.concatenate(logits)
+        classes = self._logits.shape[-1]
+        if data.labels.min() < 0 or data.labels.max() >= classes:
+            raise InvalidArgument(
+                f"labels must lie in 0..{classes - 1}; got {data.labels.min()}.."
+                f"{data.labels.max()}"
+            )
+        self._answers = self._logits.argmax(axis=1)
+        self.top1 = float((self._answers == data.labels).mean())
+
+    def __call__(self, run, stage):
+        """`Trial` of what `run` says of a batch of pictures.
+
+        Pictures that come after a hopeless beginning are left out.
+        """
+        found, done = [], 0
+        for pictures in self._data.batches(100):
+            found.append(run(pictures))
+            done += len(pictures)
+            self._progress(stage, done, len(self._data.labels))
+            trial = self._trial(np.concatenate(found)) if done >= 500 else None
+            if trial and trial.drop - _HOPELESS * trial.error > self._max_drop:
+                break
+        return self._trial(np.concatenate(found))
+
+    def accepts(self, trial):
+        """Whether a mix stays within the drop, by more than chance."""
+        return trial.drop + trial.error <= self._max_drop
+
+    def _trial(self, logits):
+        count = len(logits)
+        wanted, reference = self._data.labels[:count], self._logits[:count]
+        answers, before = logits.argmax(axis=1), self._answers[:count]
+        lost = float(((before == wanted) & (answers != wanted)).mean())
+        won = float(((before != wanted) & (answers == wanted)).mean())
+        error = math.sqrt((lost + won - (lost - won) ** 2) / count)
+        noise = np.square(logits.astype("float64") - reference).mean()
+        return Trial(
+            count=count,
+            top1=float((answers == wanted).mean()),
+            drop=100 * (lost - won),
+            error=100 * error,
+            agreement=float((answers == before).mean()),
+            rmse=float(np.sqrt(noise) / max(reference.std(dtype="float64"), 1e-30)),
+        )
+
+
+class _Search:
+    """The way from all int8 to a mix that is accepted.
+
+    Every mix that is looked at is a file: its int8 operators run faster than anything
+    that simulates them, and it is an edit of the one that was converted.
+    """
+
+    def __init__(self, rounded, graph, base, judge, allowed, threads):
+        self._rounded, self._graph, self._base = rounded, graph, base
+        self._judge, self._allowed, self._threads = judge, allowed, threads
+        self._names = mixed_file.names(base, self._graph)
+        self._files = 0
+
+    def run(self, pictures, progress):
+        """Arguments for `Mix`."""
+        ranked = layer_costs(
+            self._rounded,
+            pictures,
+            lambda done, total: progress("layers", done, total),
+        )
+        first = final = self._try({})
+        precisions = {}
+        if not self._judge.accepts(first):
+            precisions, final = self._lower(*self._fewest(self._steps(ranked)))
+        content = mixed_file.mix(self._base, self._graph, precisions)
+        self._check(content, precisions)
+        return {
+            "layers": self._rows(ranked, precisions),
+            "float_top1": self._judge.top1,
+            "int8": first,
+            "mix": final,
+            "files": self._files,
+            "content": content,
+            "int8_content": self._base,
+        }
+
+    def _try(self, precisions):
+        """The `Trial` of a mix."""
+        content = mixed_file.mix(self._base, self._graph, precisions)
+        self._files += 1
+        runner = TFLiteRunner(content, self._threads, logits=True)
+        return self._judge(runner, f"file {self._files}")
+
+    def _steps(self, ranked):
+        """Mixes that grow: with every step the dearest that is left rounds less."""
+        layers = {layer.name: layer for layer in self._rounded.layers}
+        steps, now = [], {}
+        for cost in sorted(ranked, key=lambda cost: -cost.rmse):
+            layer = layers[cost.name]
+            is_tensor = isinstance(layer, FakeQuantize)
+            wanted = self._allowed[1 if is_tensor else -1]
+            raised = {
+                name: max(now.get(name, "int8"), wanted, key=self._allowed.index)
+                for name in self._graph.touching(layer)
+                if name in self._names
+            }
+            if layer not in self._graph.fixed and {**now, **raised} != now:
+                now = {**now, **raised}
+                steps.append(now)
+        return steps
+
+    def _fewest(self, steps):
+        """(the least step that is accepted, its trial): doubling, then bisection."""
+        low, high, last = -1, 0, len(steps) - 1
+        while not self._judge.accepts(trial := self._try(steps[high])):
+            if high == last:
+                raise ExportError(
+                    f"no mix stays within the drop: with {len(steps[high])} layers "
+                    f"raised it is {trial.drop:.2f} points (standard error "
+                    f"{trial.error:.2f}) on {trial.count:,} pictures; nothing was "
+                    "written"
+                )
+            low, high = high, min(2 * high + 1, last)
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = self._try(steps[middle])
+            if self._judge.accepts(found):
+                high, trial = middle, found
+            else:
+                low = middle
+        return steps[high], trial
+
+    def _lower(self, precisions, trial):
+        """The same mix with all layers back in int8 that are not needed."""
+        macs = {x.name: x.macs for x in self._graph.operators}
+        light = [name for name in precisions if not macs[name]]
+        heavy = sorted(set(precisions) - set(light), key=lambda name: -macs[name])
+        for group in [*([name] for name in heavy), light]:
+            for coarser in self._allowed[:-1]:
+                changed = {**precisions, **dict.fromkeys(group, coarser)}
+                if not group or changed == precisions:
+                    break
+                found = self._try(changed)
+                if self._judge.accepts(found):
+                    precisions, trial = changed, found
+                    break
+        return {n: p for n, p in precisions.items() if p != "int8"}, trial
+
+    def _check(self, content, precisions):
+        """Raises `ExportError` unless the file is what the mix says."""
+        held = mixed_file.kinds(content, self._graph)
+        wrong = [n for n, kind in held.items() if kind != precisions.get(n, "int8")]
+        if wrong:
+            raise ExportError(
+                f"{', '.join(wrong)} came out in another precision than was chosen; "
+                "nothing was written"
+            )
+
+    def _rows(self, ranked, precisions):
+        alone = {cost.name: cost.rmse for cost in ranked}
+        total = max(sum(x.macs for x in self._graph.operators), 1)
+        return tuple(
+            LayerChoice(
+                name=x.label,
+                kind=x.kind,
+                precision=precisions.get(x.name, "int8"),
+                share=x.macs / total,
+                weights=x.weights and alone[x.weights.name],
+                output=alone[x.output.name],
+            )
+            for x in self._graph.operators
+        )
