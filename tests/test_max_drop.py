@@ -45,8 +45,8 @@ def rounded_network(kind, x, labels, recipe=PER_TENSOR, **axes):
     model = classifying_model(kind, x[:300], labels[:300], **axes)
     ready = pipeline.make_ready(model, "int8", x[:20], None, pipeline.Wanted())
     options = engines.Options()
-    rounded, seen = engines.ranged(ready, recipes.find(recipe), options)
-    graph = operators.read(rounded, ready.shape, seen)
+    rounded, *facts = engines.ranged(ready, recipes.find(recipe), options)
+    graph = operators.read(rounded, ready.shape, *facts)
     content = bytes(engines.from_fake_quantized(rounded, ready, options))
     return model, rounded, graph, content
 

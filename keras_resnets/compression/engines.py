@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_resnets.compression import ranges
+from keras_resnets.compression.bias import biases_of
 from keras_resnets.compression.bias import correct_biases
 from keras_resnets.compression.edge_quantizer import edge_quantizer
 from keras_resnets.compression.freezing import freeze
@@ -34,7 +35,7 @@ class Options:
 
 def own_ranges(ready, recipe, options):
     """Ranges sought here, biases corrected, written into the graph that is converted."""
-    made, _ = ranged(ready, recipe, options)
+    made, _, _ = ranged(ready, recipe, options)
     return from_fake_quantized(made, ready, options)
 
 
@@ -42,9 +43,11 @@ def ranged(ready, recipe, options):
     """The model of `ready` as one that rounds, its ranges and biases set, frozen.
 
     Returns:
-        (that model, what `ranges.set_ranges` saw).
+        (that model, what `ranges.set_ranges` saw, the biases that go with kernels that
+        are not rounded, by name of the layer).
     """
     made = rewrite(ready.model, recipe)
+    biases = biases_of(made)
     seen = ranges.set_ranges(
         made,
         ready.calibration,
@@ -57,7 +60,7 @@ def ranged(ready, recipe, options):
         # A scale of 1: the integers are the pixels.
         next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
     correct_biases(made, ready.calibration)
-    return freeze(made), seen
+    return freeze(made), seen, biases
 
 
 def from_fake_quantized(frozen, ready, options):

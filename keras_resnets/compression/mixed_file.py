@@ -304,7 +304,9 @@ class _Editor:
         kernel = keras.ops.convert_to_numpy(operator.weights.kernel)
         kernel = kernel.astype("float32").transpose(_TURNS[code])
         self._check(op, kernel, operator)
-        bias = keras.ops.convert_to_numpy(operator.weights.bias).astype("float32")
+        layer = operator.weights
+        bias = self._graph.biases.get(layer.name, layer.bias)
+        bias = keras.ops.convert_to_numpy(bias).astype("float32")
         for place, values in ((1, kernel), (2, bias)):
             tensor = copy.copy(self._file.tensors[op.inputs[place]])
             self._set_type(tensor, "float")

@@ -233,9 +233,9 @@ def find_mix(
     )
     # First, since it may have something to say against the pictures.
     judge = Judge(ready, data, max_drop, chosen, progress)
-    rounded, seen = engines.ranged(ready, recipe, options)
+    rounded, *facts = engines.ranged(ready, recipe, options)
     base = bytes(engines.from_fake_quantized(rounded, ready, options))
-    graph = operators.read(rounded, ready.shape, seen)
+    graph = operators.read(rounded, ready.shape, *facts)
     search = _Search(rounded, graph, base, judge, allowed, threads)
     found = search.run(ready.calibration[:_RANKED], progress)
     facts = {
@@ -396,6 +396,7 @@ class _Search:
         ranked = layer_costs(
             self._rounded,
             pictures,
+            self._graph.biases,
             lambda done, total: progress("layers", done, total),
         )
         first = final = self._try({})

@@ -60,11 +60,14 @@ class Graph:
             them: the network's input and output.
         seen: (least, largest) value of a tensor in calibration, by name of its
             `FakeQuantize`.
+        biases: of kernels that are not rounded, by name of the layer: the others make
+            up for the rounding.
     """
 
     operators: tuple
     fixed: tuple
     seen: dict
+    biases: dict
 
     def largest(self, grid):
         """The largest value that an int16 tensor holds, and minus the least.
@@ -121,6 +124,8 @@ class Graph:
                 for x in weights:
                     wanted = precisions.get(x.name, PRECISIONS[0])
                     x.weights.enabled = _rounds(x, wanted)
+                    if not x.weights.enabled and x.weights.name in self.biases:
+                        stack.enter_context(_with_bias(x.weights, self.biases))
                 yield
             finally:
                 for layer, enabled in before:
@@ -141,6 +146,16 @@ def _kept_in(grid, precision, largest):
     finally:
         grid.enabled, grid.bits, *ends = before
         grid.set_range(*ends)
+
+
+@contextlib.contextmanager
+def _with_bias(layer, biases):
+    before = keras.ops.convert_to_numpy(layer.bias)
+    try:
+        layer.bias.assign(biases[layer.name])
+        yield
+    finally:
+        layer.bias.assign(before)
 
 
 def _rounds(operator, precision):
@@ -165,15 +180,17 @@ def check_precisions(precisions):
     return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
 
 
-def read(model, shape, seen=None):
+def read(model, shape, seen=None, biases=None):
     """The `Graph` of a model of `rewrite`.
 
     Args:
         model: a `keras.Model`.
         shape: (height, width, channels) of a picture.
         seen: what `ranges.set_ranges` returned.
+        biases: see `Graph`.
     """
-    return _Reader(model, shape).run(seen or {})
+    found, fixed = _Reader(model, shape).run()
+    return Graph(found, fixed, seen or {}, biases or {})
 
 
 class _Reader:
@@ -185,12 +202,12 @@ class _Reader:
         self._grids, self._chains = {}, {}
         self._operators, self._seen, self._images = [], set(), []
 
-    def run(self, seen):
+    def run(self):
         for node in nodes_in_order(self._model):
             self._visit(node)
         ends = [self._grids_of(tensor) for tensor in self._model.outputs]
         fixed = [*self._images, *(grid for grids in ends for grid in grids)]
-        return Graph(tuple(self._operators), tuple(dict.fromkeys(fixed)), seen)
+        return tuple(self._operators), tuple(dict.fromkeys(fixed))
 
     def _visit(self, node):
         layer, given = node.operation, node.input_tensors

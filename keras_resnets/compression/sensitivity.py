@@ -5,10 +5,14 @@ import dataclasses
 import keras
 import numpy as np
 
+from keras_resnets.compression import bias
 from keras_resnets.compression import ranges
+from keras_resnets.compression import recipes
 from keras_resnets.compression.aware import quantize_aware
+from keras_resnets.compression.bias import biases_of
 from keras_resnets.compression.layers import QUANTIZED
 from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.export import ends
 from keras_resnets.export import parity
 
@@ -63,23 +67,30 @@ def sensitivity(
     made = quantize_aware(
         model, recipe, pictures if calibration is None else calibration
     )
-    return sorted(layer_costs(made, pictures, progress), key=lambda cost: -cost.rmse)
+    biases = biases_of(rewrite(model, recipes.find(recipe)))
+    found = layer_costs(made, pictures, biases, progress)
+    return sorted(found, key=lambda cost: -cost.rmse)
 
 
-def layer_costs(made, pictures, progress=None):
+def layer_costs(made, pictures, biases, progress=None):
     """A `LayerCost` of every layer that rounds, in order.
 
     Args:
         made: a model of `rewrite` that knows its ranges.
         pictures: see `sensitivity`.
+        biases: of kernels that are not rounded, by name of the layer.
         progress: see there.
     """
     measured = measurable(made)
-    expected = _run(measured, made, pictures, [])
+    with bias.replaced(made, biases):
+        expected = _run(measured, made, pictures, [])
     found = []
     targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
-        compared = parity.compare(expected, _run(measured, made, pictures, [layer]))
+        others = {name: b for name, b in biases.items() if name != layer.name}
+        with bias.replaced(made, others):
+            rounded = _run(measured, made, pictures, [layer])
+        compared = parity.compare(expected, rounded)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"
         found.append(
             LayerCost(layer.name, part, layer.replaces, compared.rmse, compared.top1)
