@@ -147,6 +147,7 @@ def test_the_hard_layer_is_found(name, tmp_path, pictures):
         (x[100:700], answers[100:700]),
         8.0,
         PER_TENSOR,
+        io_dtype="uint8",
         threads=1,
         progress=lambda stage, done, total: stages.append((stage, done, total)),
     )
@@ -252,6 +253,7 @@ def test_what_is_refused():
     refused(call(data=(x[:30], labels)), "calibration set", "10 of the 30")
     refused(call(data=(x[10:, :16], labels)), "32, 32, 3")
     refused(call(recipe="float16"), "int8 recipe", "float16")
+    refused(call(recipe="static_wi4_ai8"), "int8 recipe", "wi4")
     refused(call(precisions=("int8",)), "finer")
     refused(call(precisions=("int8", "int4")), "int4")
 

@@ -185,7 +185,7 @@ def find_mix(
             such as `hold_out` gives, or (pictures, labels): float32 (count, height,
             width, channels), pre-processed, and integers.
         max_drop: points of top-1 that may be lost, above 0.
-        recipe: `"static_wi8_ai8"`, or another that gives int8 files.
+        recipe: `"static_wi8_ai8"`, or another of 8 bits.
         precisions: what a layer may be: `("int8", "float")` leaves int16 out.
         method: how a range comes from pictures, see `quantize`.
         percentile: see there.
@@ -253,11 +253,15 @@ def find_mix(
 
 
 def _check_recipe(recipe):
-    if recipe.quantize != "int8" or not recipe.trainable:
-        names = [n for n, one in recipes.RECIPES.items() if one.quantize == "int8"]
+    if not _is_int8(recipe):
+        names = [name for name, one in recipes.RECIPES.items() if _is_int8(one)]
         raise InvalidArgument(
             f"a mix is of an int8 recipe ({', '.join(names)}); got {recipe.name}"
         )
+
+
+def _is_int8(recipe):
+    return (recipe.weight_bits, recipe.activation_bits) == (8, 8)
 
 
 def check_drop(max_drop):

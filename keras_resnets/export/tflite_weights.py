@@ -30,7 +30,7 @@ _FOLLOWERS = (
 )
 IDENTIFIER = b"TFL3"
 # Kernels of runtimes read their constants in such steps.
-_ALIGNMENT = 16
+ALIGNMENT = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +188,7 @@ def filled(content, kernels):
     signature.inputs = [e for e in signature.inputs if e.tensorIndex not in constants]
     drop_unused(model)
     sizes = [math.prod(kernel.layer.kernel.shape) for kernel in kernels.values()]
-    size = len(content) + sum(4 * size + 2 * _ALIGNMENT for size in sizes)
+    size = len(content) + sum(4 * size + 2 * ALIGNMENT for size in sizes)
     builder = flatbuffers.Builder(size)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     # builder.Output() would be one more copy.
@@ -227,7 +227,7 @@ class _Constant:
 
     def Pack(self, builder):  # noqa: N802
         values = np.ascontiguousarray(self._kernel.values().transpose(self._perm))
-        builder.Prep(_ALIGNMENT, values.nbytes)
+        builder.Prep(ALIGNMENT, values.nbytes)
         data = builder.CreateNumpyVector(values.reshape(-1).view("uint8"))
         self._schema.BufferStart(builder)
         self._schema.BufferAddData(builder, data)
