@@ -40,10 +40,10 @@ def check(arguments):
             raise InvalidArgument("--plot draws a mix: it belongs to --max-drop")
         return
     from keras_resnets.compression import mix_plot
-    from keras_resnets.compression import mixing
     from keras_resnets.compression import operators
+    from keras_resnets.compression import trials
 
-    mixing.check_drop(arguments.max_drop)
+    trials.check_drop(arguments.max_drop)
     check_positive_int("--held-out", arguments.held_out)
     operators.check_precisions(_precisions(arguments))
     if arguments.sensitivity:
