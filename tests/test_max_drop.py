@@ -255,6 +255,7 @@ def test_what_is_refused():
     refused(call(recipe="float16"), "int8 recipe", "float16")
     refused(call(recipe="static_wi4_ai8"), "int8 recipe", "wi4")
     refused(call(precisions=("int8",)), "finer")
+    refused(call(io_dtype="int7"), "io_dtype", "int8")
     refused(call(precisions=("int8", "int4")), "int4")
 
 

@@ -14,6 +14,8 @@ from keras_resnets.compression.trials import Trial
 from keras_resnets.compression.trials import check_data
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export import tflite
@@ -47,7 +49,7 @@ class LayerChoice:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mix:
-    """A mix that was found; `write` makes the file.
+    """A mix that `find_mix` found; `write` makes the file.
 
     Attributes:
         layers: a `LayerChoice` each, in order.
@@ -185,6 +187,8 @@ def find_mix(
     recipe = recipes.find(recipe)
     _check_recipe(recipe)
     allowed = operators.check_precisions(precisions)
+    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    check_positive_int("threads", threads)
     data = check_data(data, max_drop)
     reference = prepare.inference_model(model)
     shape = prepare.input_shape(reference, input_size)
