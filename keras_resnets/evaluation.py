@@ -61,12 +61,13 @@ def open_data(path, preprocessing, count=None, names=()):
 
     def batches(size):
         for start in range(0, len(pictures), size):
-            yield _prepared(pictures[start : start + size], preprocessing)
+            yield prepared(pictures[start : start + size], preprocessing)
 
     return Labelled(labels, batches)
 
 
-def _prepared(pictures, preprocessing):
+def prepared(pictures, preprocessing):
+    """uint8 RGB pictures of one size as a network takes them; resized where needed."""
     if pictures.shape[1:3] == tuple(preprocessing.size):
         return preprocessing.normalize(pictures, "channels_last")
     from PIL import Image

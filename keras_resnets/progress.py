@@ -7,7 +7,8 @@ class ProgressBar:
     """A bar on a terminal, and nothing anywhere else.
 
     Args:
-        total: of the numbers that it is called with.
+        total: of the numbers that it is called with; whoever knows it first can say
+            it with each of them.
         unit: what is counted; with `"MB"` the numbers are bytes.
         stream: where to draw; None for standard error.
     """
@@ -17,7 +18,8 @@ class ProgressBar:
         self._stream = stream or sys.stderr
         self._shown = self._stream.isatty()
 
-    def __call__(self, done):
+    def __call__(self, done, total=None):
+        self._total = self._total if total is None else total
         if self._shown:
             full = round(self._width * done / max(self._total, 1))
             bar = "#" * full + "." * (self._width - full)

@@ -294,6 +294,45 @@ def sensitivity_table(costs):
     return text_table(("layer", "part", "logit RMSE", "agreement"), rows)
 
 
+def mix_table(mix):
+    """One row a layer of a `Mix`, and what it came to."""
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            layer.precision,
+            f"{layer.share:.1%}",
+            "-" if layer.weights is None else f"{layer.weights:.4f}",
+            f"{layer.output:.4f}",
+        )
+        for layer in mix.layers
+    ]
+    headers = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
+    raised = [f"{name} {precision}" for name, precision in mix.raised.items()]
+    lines = [
+        text_table(headers, rows),
+        "alone: logit RMSE over their deviation when nothing else is rounded",
+        "",
+        f"float        top-1 {mix.float_top1:.2%}",
+        f"all int8     {_trial(mix.int8)}",
+        f"the mix      {_trial(mix.mix)}",
+        f"allowed      {mix.max_drop:g} points, the drop and its standard error together",
+        f"MACs         {mix.share():.1%} in int8, {mix.share('int16'):.1%} in int16, "
+        f"{mix.share('float'):.1%} in float",
+        f"not in int8  {', '.join(raised) or 'nothing'}",
+        f"search       {mix.conversions} conversion, {mix.files} files run",
+    ]
+    return "\n".join(lines)
+
+
+def _trial(trial):
+    return (
+        f"top-1 {trial.top1:.2%} on {trial.count:,} held-out pictures: drop "
+        f"{trial.drop:.2f} points (standard error {trial.error:.2f}), agreement "
+        f"{trial.agreement:.2%}, logit RMSE {trial.rmse:.4f}"
+    )
+
+
 def pruning_table(before, after):
     """Figures of two `PruningReport`s, and the zeros of every kernel of the second."""
     figures = ("parameters", "macs", "live_macs", "size", "gzip_size")
@@ -303,9 +342,11 @@ def pruning_table(before, after):
         for name, figure in zip(names, figures, strict=True)
     ]
     kernels = [(name, count, f"{share:.1%}") for name, count, share in after.layers]
-    return "\n\n".join(
-        (
-            text_table(("", "before", "after"), rows),
-            text_table(("kernel", "weights", "zeros"), kernels),
-        )
-    )
+    parts = [
+        text_table(("", "before", "after"), rows),
+        text_table(("kernel", "weights", "zeros"), kernels),
+    ]
+    vanished = after.vanished(before)
+    if vanished:
+        parts.append(f"vanished: {', '.join(vanished)}")
+    return "\n\n".join(parts)

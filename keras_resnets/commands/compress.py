@@ -2,6 +2,7 @@
 
 import pathlib
 
+from keras_resnets.commands import max_drop
 from keras_resnets.commands import network
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
@@ -38,6 +39,7 @@ def add_to(commands):
         action="store_true",
         help="show what each layer costs when quantized alone; write nothing",
     )
+    max_drop.add_options(quantize)
     quantize.set_defaults(run=_quantize)
 
     prune = commands.add_parser("prune", help="set small weights to zero, or shrink")
@@ -79,10 +81,14 @@ def _quantize(arguments):
 
         recipe = recipes.find(arguments.recipe)
         engines.check_engine(arguments.engine, recipe)
-        path = arguments.output or _default_output(arguments, f"_{recipe.name}.tflite")
+        max_drop.check(arguments)
+        path = arguments.output or _default_output(
+            arguments, _ending(arguments, recipe)
+        )
         if not arguments.sensitivity:
             tflite.check_output(path, arguments.overwrite)
         needed = recipe.quantize in prepare.CALIBRATED or arguments.sensitivity
+        needed = needed or arguments.max_drop is not None
         if needed and not arguments.data:
             raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
         model, _, _ = network.build(arguments)
@@ -96,25 +102,39 @@ def _quantize(arguments):
         if arguments.sensitivity:
             _show_sensitivity(model, chosen, recipe)
             return
-        with _bar(chosen, "pictures") as bar:
-            report = compression.quantize(
-                model,
-                path,
-                recipe,
-                chosen,
-                overwrite=arguments.overwrite,
-                threads=arguments.threads,
-                engine=arguments.engine,
-                method=arguments.method,
-                percentile=arguments.percentile,
-                seed=arguments.seed,
-                io_dtype=arguments.io_dtype,
-                progress=bar,
-            )
+        if arguments.max_drop is not None:
+            report = max_drop.run(arguments, model, chosen, recipe, path)
+        else:
+            report = _quantize_all(arguments, model, chosen, recipe, path)
         kind = "noise" if chosen is None else "calibration"
         say(console.export_report(report, kind))
         if data is not None:
             _show_figures(model, report, data, arguments.threads)
+
+
+def _quantize_all(arguments, model, chosen, recipe, path):
+    from keras_resnets import compression
+
+    with _bar(chosen, "pictures") as bar:
+        return compression.quantize(
+            model,
+            path,
+            recipe,
+            chosen,
+            overwrite=arguments.overwrite,
+            threads=arguments.threads,
+            engine=arguments.engine,
+            method=arguments.method,
+            percentile=arguments.percentile,
+            seed=arguments.seed,
+            io_dtype=arguments.io_dtype,
+            progress=bar,
+        )
+
+
+def _ending(arguments, recipe):
+    mixed = "_mixed" if arguments.max_drop is not None else ""
+    return f"_{recipe.name}{mixed}.tflite"
 
 
 def _labelled(arguments, model):

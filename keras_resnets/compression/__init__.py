@@ -10,6 +10,9 @@ from keras_resnets.compression.aware import report
 from keras_resnets.compression.calibration import CalibrationSet
 from keras_resnets.compression.calibration import choose
 from keras_resnets.compression.freezing import freeze
+from keras_resnets.compression.held_out import hold_out
+from keras_resnets.compression.mixing import Mix
+from keras_resnets.compression.mixing import find_mix
 from keras_resnets.compression.pruning import KeepZeros
 from keras_resnets.compression.pruning import PolynomialSchedule
 from keras_resnets.compression.pruning import Prune
@@ -27,12 +30,15 @@ __all__ = [
     "CalibrationSet",
     "FreezeRanges",
     "KeepZeros",
+    "Mix",
     "PolynomialSchedule",
     "Prune",
     "Recipe",
     "choose",
+    "find_mix",
     "freeze",
     "freeze_ranges",
+    "hold_out",
     "prune",
     "pruning_report",
     "quantize",

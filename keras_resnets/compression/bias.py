@@ -1,5 +1,7 @@
 """Biases that make up for what rounding the weights adds on average."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -31,6 +33,28 @@ def correct_biases(model, pictures):
         shift = _mean_error(layer, mean)
         bias = keras.ops.convert_to_numpy(layer.bias)
         layer.bias.assign((bias - shift).astype("float32"))
+
+
+def biases_of(model):
+    """The bias of every layer with a kernel, by its name."""
+    return {
+        layer.name: keras.ops.convert_to_numpy(layer.bias)
+        for layer in model.layers
+        if isinstance(layer, KERNELS)
+    }
+
+
+@contextlib.contextmanager
+def replaced(model, biases):
+    """Lets `model` have other biases, of some layers by name, inside."""
+    before = {name: bias for name, bias in biases_of(model).items() if name in biases}
+    try:
+        for name in before:
+            model.get_layer(name).bias.assign(biases[name])
+        yield
+    finally:
+        for name, bias in before.items():
+            model.get_layer(name).bias.assign(bias)
 
 
 def _input_means(model, targets, pictures):

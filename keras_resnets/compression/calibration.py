@@ -25,12 +25,15 @@ class CalibrationSet:
         source: name of the file or folder, or `"array"`.
         seed: of the choice; None where there was none.
         available: number of pictures that they were chosen from.
+        taken: how many of those, in the order of the seed, are used up; the rest is
+            what `held_out.hold_out` takes from.
     """
 
     pictures: np.ndarray
     source: str = "array"
     seed: int | None = None
     available: int | None = None
+    taken: int | None = None
 
     def record(self):
         """What a passport says of it: enough to know the same set again."""
@@ -68,12 +71,14 @@ def choose(data, preprocessing, count=500, seed=0):
         )
     path = pathlib.Path(data)
     if path.is_dir():
-        loaded, _ = files.load_folder(path, preprocessing, count, seed)
+        loaded, skipped = files.load_folder(path, preprocessing, count, seed)
         available = len(files.list_pictures(path))
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
+        skipped = ()
     _check_count(len(loaded), path)
-    return CalibrationSet(loaded, path.name, seed, available)
+    taken = len(loaded) + len(skipped)
+    return CalibrationSet(loaded, path.name, seed, available, taken)
 
 
 def _of_arrays(path, preprocessing, count, seed):

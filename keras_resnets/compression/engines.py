@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_resnets.compression import ranges
+from keras_resnets.compression.bias import biases_of
 from keras_resnets.compression.bias import correct_biases
 from keras_resnets.compression.edge_quantizer import edge_quantizer
 from keras_resnets.compression.freezing import freeze
@@ -34,8 +35,20 @@ class Options:
 
 def own_ranges(ready, recipe, options):
     """Ranges sought here, biases corrected, written into the graph that is converted."""
+    made, _, _ = ranged(ready, recipe, options)
+    return from_fake_quantized(made, ready, options)
+
+
+def ranged(ready, recipe, options):
+    """The model of `ready` as one that rounds, its ranges and biases set, frozen.
+
+    Returns:
+        (that model, what `ranges.set_ranges` saw, the biases that go with kernels that
+        are not rounded, by name of the layer).
+    """
     made = rewrite(ready.model, recipe)
-    ranges.set_ranges(
+    biases = biases_of(made)
+    seen = ranges.set_ranges(
         made,
         ready.calibration,
         options.method or "mse",
@@ -47,7 +60,7 @@ def own_ranges(ready, recipe, options):
         # A scale of 1: the integers are the pixels.
         next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
     correct_biases(made, ready.calibration)
-    return from_fake_quantized(freeze(made), ready, options)
+    return freeze(made), seen, biases
 
 
 def from_fake_quantized(frozen, ready, options):

@@ -279,6 +279,20 @@ class PruningReport:
     size: int
     gzip_size: int
 
+    def vanished(self, before):
+        """Kernels of an earlier report that do nothing any more, in order.
+
+        Args:
+            before: the `PruningReport` of the network that this one came of.
+
+        Returns:
+            Names of those that are not in the network any more, and of those that hold
+            nothing but zeros now.
+        """
+        left = {name for name, _, zeros in self.layers if zeros < 1}
+        alive = [name for name, _, zeros in before.layers if zeros < 1]
+        return tuple(name for name in alive if name not in left)
+
 
 def pruning_report(model, input_shape=None):
     """A `PruningReport` of `model`.

@@ -60,6 +60,9 @@ def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress
         seed: of the sample.
         progress: called with the number of pictures done after every batch.
 
+    Returns:
+        The least and largest value that was seen, by name of the `FakeQuantize`.
+
     Raises:
         InvalidArgument: an argument that is not allowed, or a tensor without any value
             other than 0 or with NaN.
@@ -71,6 +74,7 @@ def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress
     for layer, seen in zip(targets, found, strict=True):
         _check(layer, seen)
         layer.set_range(*choose(seen, layer.bits, method, percentile))
+    return {x.name: (s.low, s.high) for x, s in zip(targets, found, strict=True)}
 
 
 def observe(model, targets, pictures, seed=0, progress=None):

@@ -5,10 +5,14 @@ import dataclasses
 import keras
 import numpy as np
 
+from keras_resnets.compression import bias
 from keras_resnets.compression import ranges
+from keras_resnets.compression import recipes
 from keras_resnets.compression.aware import quantize_aware
+from keras_resnets.compression.bias import biases_of
 from keras_resnets.compression.layers import QUANTIZED
 from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.export import ends
 from keras_resnets.export import parity
 
@@ -43,7 +47,7 @@ def sensitivity(
             pictures to measure on; a hundred tell the order.
         recipe: how each layer is quantized.
         calibration: pictures for the ranges; `pictures` by default.
-        progress: called with the number of layers done.
+        progress: called with the number of layers done, and of all.
 
     Returns:
         A list of `LayerCost`, the dearest first. Their squares add up to about that of
@@ -63,26 +67,61 @@ def sensitivity(
     made = quantize_aware(
         model, recipe, pictures if calibration is None else calibration
     )
-    logits = ends.logits_of(made)
-    logits = logits if logits is not None else made.outputs[0]
-    measured = keras.Model(made.inputs[0], logits)
-    expected = _run(measured, made, pictures, [])
+    biases = biases_of(rewrite(model, recipes.find(recipe)))
+    found = layer_costs(made, pictures, biases, progress)
+    return sorted(found, key=lambda cost: -cost.rmse)
+
+
+def layer_costs(made, pictures, biases, progress=None):
+    """A `LayerCost` of every layer that rounds, in order.
+
+    Args:
+        made: a model of `rewrite` that knows its ranges.
+        pictures: see `sensitivity`.
+        biases: of kernels that are not rounded, by name of the layer.
+        progress: see there.
+    """
+    measured = measurable(made)
+    with bias.replaced(made, biases):
+        expected = _run(measured, made, pictures, [])
     found = []
     targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
-        compared = parity.compare(expected, _run(measured, made, pictures, [layer]))
+        others = {name: b for name, b in biases.items() if name != layer.name}
+        with bias.replaced(made, others):
+            rounded = _run(measured, made, pictures, [layer])
+        compared = parity.compare(expected, rounded)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"
         found.append(
             LayerCost(layer.name, part, layer.replaces, compared.rmse, compared.top1)
         )
         if progress:
-            progress(done)
-    return sorted(found, key=lambda cost: -cost.rmse)
+            progress(done, len(targets))
+    return found
 
 
-def _run(measured, made, pictures, rounding, batch=100):
+def measurable(made):
+    """The model that puts out the logits of `made`, or what it has without softmax."""
+    logits = ends.logits_of(made)
+    logits = logits if logits is not None else made.outputs[0]
+    return keras.Model(made.inputs[0], logits)
+
+
+def batch_size(made, shape):
+    """How many pictures' activations fit into memory together.
+
+    Args:
+        made: a model of `rewrite`.
+        shape: (height, width, channels) of a picture.
+    """
+    tensors = [ranges.input_of(x) for x in made.layers if isinstance(x, FakeQuantize)]
+    return ranges.pictures_at_a_time(tensors, shape)
+
+
+def _run(measured, made, pictures, rounding):
     """What the network puts out with the rounding of some layers alone."""
     found = []
+    batch = batch_size(made, pictures.shape[1:])
     # Eagerly: a graph for each layer would take longer than its pictures.
     with ranges.float_arithmetic(made, but=rounding):
         for start in range(0, len(pictures), batch):

@@ -28,9 +28,9 @@ _FOLLOWERS = (
     keras.layers.ReLU,
     keras.layers.ZeroPadding2D,
 )
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 # Kernels of runtimes read their constants in such steps.
-_ALIGNMENT = 16
+ALIGNMENT = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +186,11 @@ def filled(content, kernels):
         model.buffers[tensor.buffer] = _Constant(schema, kernel, perm)
     graph.inputs = [index for index in graph.inputs if index not in constants]
     signature.inputs = [e for e in signature.inputs if e.tensorIndex not in constants]
-    _drop_unused(model)
+    drop_unused(model)
     sizes = [math.prod(kernel.layer.kernel.shape) for kernel in kernels.values()]
-    size = len(content) + sum(4 * size + 2 * _ALIGNMENT for size in sizes)
+    size = len(content) + sum(4 * size + 2 * ALIGNMENT for size in sizes)
     builder = flatbuffers.Builder(size)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     # builder.Output() would be one more copy.
     return memoryview(builder.Bytes)[builder.Head() :]
 
@@ -227,14 +227,14 @@ class _Constant:
 
     def Pack(self, builder):  # noqa: N802
         values = np.ascontiguousarray(self._kernel.values().transpose(self._perm))
-        builder.Prep(_ALIGNMENT, values.nbytes)
+        builder.Prep(ALIGNMENT, values.nbytes)
         data = builder.CreateNumpyVector(values.reshape(-1).view("uint8"))
         self._schema.BufferStart(builder)
         self._schema.BufferAddData(builder, data)
         return self._schema.BufferEnd(builder)
 
 
-def _drop_unused(model):
+def drop_unused(model):
     """Drops tensors that nobody names, and operator codes that nobody uses, any more."""
     graph = model.subgraphs[0]
     entries = [*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs]

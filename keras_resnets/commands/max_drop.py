@@ -1,0 +1,122 @@
+"""`keras-resnets quantize --max-drop`: the smallest mix within a drop of top-1."""
+
+import pathlib
+
+from keras_resnets.commands.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+
+
+def add_options(parser):
+    """Adds what belongs to `--max-drop`."""
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="find the smallest mix of int8, int16 and float layers that loses no more "
+        "top-1: 0.2",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        default=5000,
+        metavar="COUNT",
+        help="labelled training pictures to choose the mix by (5000)",
+    )
+    parser.add_argument(
+        "--precisions",
+        default="int8,int16,float",
+        help="what the layers of a mix may be: int8,float",
+    )
+    parser.add_argument(
+        "--plot", metavar="PNG", help="draw what each layer costs, and what it became"
+    )
+
+
+def check(arguments):
+    """Raises `InvalidArgument` before anything slow is done."""
+    if arguments.max_drop is None:
+        if arguments.plot:
+            raise InvalidArgument("--plot draws a mix: it belongs to --max-drop")
+        return
+    from keras_resnets.compression import mix_plot
+    from keras_resnets.compression import operators
+    from keras_resnets.compression import trials
+
+    trials.check_drop(arguments.max_drop)
+    check_positive_int("--held-out", arguments.held_out)
+    operators.check_precisions(_precisions(arguments))
+    if arguments.sensitivity:
+        raise InvalidArgument("give one of --sensitivity and --max-drop")
+    if arguments.engine not in (None, "ranges"):
+        raise InvalidArgument(
+            f"--max-drop goes with the engine 'ranges'; got {arguments.engine!r}"
+        )
+    if arguments.plot:
+        mix_plot.check_place(arguments.plot)
+
+
+def run(arguments, model, chosen, recipe, path):
+    """Finds the mix, writes it and explains it; returns the `ExportReport`."""
+    from keras_resnets import compression
+    from keras_resnets import labels
+    from keras_resnets import tables
+    from keras_resnets.compression import mix_plot
+
+    names = labels.class_names(model.output_shape[-1], model.labels)
+    held = compression.hold_out(
+        arguments.data, model.preprocessing, chosen, arguments.held_out, names
+    )
+    say(
+        f"held out     {len(held.labels):,} other labelled training pictures of "
+        f"{pathlib.Path(arguments.data).name} to choose the mix by"
+    )
+    stages = _Stages()
+    try:
+        mix = compression.find_mix(
+            model,
+            chosen,
+            held,
+            arguments.max_drop,
+            recipe,
+            precisions=_precisions(arguments),
+            method=arguments.method,
+            percentile=arguments.percentile,
+            seed=arguments.seed,
+            io_dtype=arguments.io_dtype,
+            threads=arguments.threads,
+            progress=stages,
+        )
+    finally:
+        stages.close()
+    say(tables.mix_table(mix))
+    report = mix.write(path, arguments.overwrite, arguments.threads)
+    if arguments.plot:
+        mix_plot.plot(mix, arguments.plot, model.name)
+        say(f"plot         {arguments.plot}")
+    return report
+
+
+def _precisions(arguments):
+    return [word.strip() for word in arguments.precisions.split(",")]
+
+
+class _Stages:
+    """A progress bar for one stage after the other."""
+
+    def __init__(self):
+        self._stage, self._bar = None, None
+
+    def __call__(self, stage, done, total):
+        from keras_resnets.progress import ProgressBar
+
+        if stage != self._stage:
+            self.close()
+            unit = "layers" if stage == "layers" else f"pictures: {stage}"
+            self._stage, self._bar = stage, ProgressBar(total, unit)
+        self._bar(done)
+
+    def close(self):
+        """Wipes the bar away."""
+        if self._bar is not None:
+            self._bar.close()

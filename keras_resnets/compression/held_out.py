@@ -1,0 +1,78 @@
+"""Labelled training pictures that a calibration set has not: to choose by."""
+
+import pathlib
+
+import numpy as np
+
+from keras_resnets import evaluation
+from keras_resnets import labelled
+from keras_resnets import pictures as files
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
+
+# The standard error of a difference of 0.2 points is a third of it.
+COUNT = 5000
+
+
+def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
+    """`evaluation.Labelled` pictures of the training data, none of the calibration's.
+
+    Args:
+        data: what `calibration.choose` took its pictures from: an .npz file with
+            `x_train` and `y_train`, or a folder with a sub-folder a class.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`.
+        calibration: the `CalibrationSet` of `choose`.
+        count: most pictures to take; the seed of the calibration chooses.
+        names: (id, name) of each class of the model, see `evaluation.open_data`.
+
+    Raises:
+        InvalidArgument: data without labels, or none left.
+    """
+    check_positive_int("count", count)
+    path = pathlib.Path(data)
+    if calibration.taken is None:
+        raise InvalidArgument(
+            "pictures are held out of what calibration.choose took the calibration set "
+            "from; this one is of an array"
+        )
+    if path.is_dir():
+        return _of_folder(path, preprocessing, calibration, count, names)
+    x, y = labelled.read_npz(path, "train")
+    rest = _rest(calibration, len(x), count, path)
+    x, y = x[rest], y[rest]
+
+    def batches(size):
+        for start in range(0, len(x), size):
+            yield evaluation.prepared(x[start : start + size], preprocessing)
+
+    return evaluation.Labelled(y, batches)
+
+
+def _rest(calibration, available, count, path):
+    """Indices that the calibration has not, in the order of its seed."""
+    order = np.random.default_rng(calibration.seed).permutation(available)
+    rest = order[calibration.taken :][:count]
+    if not len(rest):
+        raise InvalidArgument(
+            f"all {available} pictures of {path.name} are in the calibration set: none "
+            "is left to choose by; calibrate with fewer"
+        )
+    return rest
+
+
+def _of_folder(folder, preprocessing, calibration, count, names):
+    try:
+        classes = dict(labelled.labelled_files(folder, names))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"labels are needed to choose by: {error}") from None
+    paths = files.list_pictures(folder)
+    rest = _rest(calibration, len(paths), len(paths), folder)
+    # What lies outside the sub-folders has no label.
+    chosen = [paths[index] for index in rest if paths[index] in classes][:count]
+
+    def batches(size):
+        for start in range(0, len(chosen), size):
+            chunk = chosen[start : start + size]
+            yield np.stack([files.load_picture(one, preprocessing) for one in chunk])
+
+    return evaluation.Labelled(np.array([classes[one] for one in chosen]), batches)

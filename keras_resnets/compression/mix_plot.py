@@ -1,0 +1,100 @@
+"""The picture of a mix: what each layer costs alone, and what it became."""
+
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+
+_COLOURS = {"int8": "#4477aa", "int16": "#ccbb44", "float": "#cc4455"}
+# Below that a layer costs nothing that could be seen.
+_LEAST = 1e-4
+
+
+def check_place(path):
+    """Raises `InvalidArgument` where no picture can be drawn to `path`."""
+    path = pathlib.Path(path)
+    if path.suffix != ".png" or not path.parent.is_dir():
+        raise InvalidArgument(
+            f"a plot is a .png file in a folder that there is; got {path}"
+        )
+    _figure()
+
+
+def _figure():
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InvalidArgument(
+            "a plot needs matplotlib: pip install 'keras-resnets[report]'"
+        ) from None
+    return Figure
+
+
+def plot(mix, path, name):
+    """Draws a `Mix` as a PNG: a row a layer, coloured by its precision.
+
+    Args:
+        mix: a `mixing.Mix`.
+        path: ending in `.png`.
+        name: of the network.
+
+    Raises:
+        InvalidArgument: matplotlib, of the extra `report`, is not installed.
+    """
+    check_place(path)
+    rows = mix.layers
+    names = [row.name for row in rows]
+    colours = [_COLOURS[row.precision] for row in rows]
+    figure = _figure()(figsize=(10, 2 + 0.2 * len(rows)), layout="constrained")
+    costs, macs = figure.subplots(
+        1, 2, sharey=True, gridspec_kw={"width_ratios": (3, 1)}
+    )
+    places = range(len(rows))
+    for shift, part, marker in ((-0.2, "weights", "o"), (0.2, "output", "s")):
+        _costs(costs, rows, colours, shift, part, marker)
+    costs.set_xscale("log")
+    costs.set_xlim(left=_LEAST)
+    costs.set_yticks(places, names, fontsize=8)
+    costs.set_ylim(len(rows) - 0.4, -0.6)
+    costs.set_xlabel(
+        "logit RMSE when this alone is rounded (circle: weights, square: output)"
+    )
+    macs.barh(places, [100 * row.share for row in rows], color=colours, height=0.7)
+    macs.set_xlabel("% of multiply-adds")
+    for axes in (costs, macs):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    figure.suptitle(_title(mix, name), fontsize=10, x=0.01, ha="left")
+    figure.legend(handles=_handles(rows), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=130)
+
+
+def _costs(axes, rows, colours, shift, part, marker):
+    """Lollipops of one part of every layer."""
+    for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
+        cost = getattr(row, part)
+        if cost is None:
+            continue
+        cost = max(cost, _LEAST)
+        axes.hlines(place + shift, _LEAST, cost, color=colour, linewidth=1.4)
+        axes.plot(cost, place + shift, marker, color=colour, markersize=4)
+
+
+def _title(mix, name):
+    return (
+        f"{name}: top-1 {mix.float_top1:.2%} as float, {mix.int8.top1:.2%} as int8, "
+        f"{mix.mix.top1:.2%} as a mix ({mix.mix.count:,} held-out pictures)\n"
+        f"{mix.share():.1%} of the multiply-adds in int8; allowed drop "
+        f"{mix.max_drop:g} points"
+    )
+
+
+def _handles(rows):
+    from matplotlib.patches import Patch
+
+    found = {row.precision for row in rows}
+    return [
+        Patch(color=colour, label=precision)
+        for precision, colour in _COLOURS.items()
+        if precision in found
+    ]

@@ -1,0 +1,363 @@
+"""The smallest mix of int8, int16 and float layers within a drop of accuracy."""
+
+import dataclasses
+
+from keras_resnets.compression import calibration as sets
+from keras_resnets.compression import engines
+from keras_resnets.compression import mixed_file
+from keras_resnets.compression import operators
+from keras_resnets.compression import recipes
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.sensitivity import layer_costs
+from keras_resnets.compression.trials import Judge
+from keras_resnets.compression.trials import Trial
+from keras_resnets.compression.trials import check_data
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.export import pipeline
+from keras_resnets.export import prepare
+from keras_resnets.export import tflite
+from keras_resnets.export.runners import TFLiteRunner
+
+# Pictures that tell the order of the layers.
+_RANKED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerChoice:
+    """What one layer is computed in, and why.
+
+    Attributes:
+        name: of the float model's layer.
+        kind: of the layer.
+        precision: `"int8"`, `"int16"` or `"float"`.
+        share: of the network's multiply-adds.
+        weights: RMSE of the logits (see `Trial`) when its weights alone are rounded to
+            the recipe's bits; None without weights.
+        output: the same for the tensor that it makes.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    share: float
+    weights: float | None
+    output: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mix:
+    """A mix that `find_mix` found; `write` makes the file.
+
+    Attributes:
+        layers: a `LayerChoice` each, in order.
+        max_drop: points that were allowed.
+        float_top1: share of right answers of the float model.
+        int8: `Trial` of the file with every layer in int8.
+        mix: that of the file with the mix.
+        conversions: runs of the converter.
+        files: files that were made of what it gave, and run.
+        content: bytes of the file.
+        int8_content: bytes of the file with every layer in int8.
+    """
+
+    layers: tuple
+    max_drop: float
+    float_top1: float
+    int8: Trial
+    mix: Trial
+    conversions: int
+    files: int
+    content: bytes
+    int8_content: bytes
+    _ready: pipeline.Ready
+    _facts: dict
+
+    @property
+    def raised(self):
+        """Names of the layers that are not int8, with their precision."""
+        return {x.name: x.precision for x in self.layers if x.precision != "int8"}
+
+    def share(self, precision="int8"):
+        """The share of the multiply-adds that is computed in `precision`."""
+        return sum(x.share for x in self.layers if x.precision == precision)
+
+    def write(self, path, overwrite=False, threads=2):
+        """Writes the file and its passport, run and compared.
+
+        Args:
+            path: file to write, ending in `.tflite`.
+            overwrite: replace an existing file.
+            threads: of the LiteRT interpreter.
+
+        Returns:
+            An `ExportReport`.
+
+        Raises:
+            InvalidArgument: a path that cannot be written to.
+            ExportError: see `keras_resnets.compression.quantize`.
+        """
+        path = tflite.check_output(path, overwrite)
+        facts = {
+            **self._facts,
+            "max_drop": self.max_drop,
+            "precisions": {x.name: x.precision for x in self.layers},
+            "int8_macs": round(self.share(), 4),
+            "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
+        }
+        return pipeline.land(
+            self._ready,
+            path,
+            self._write_content,
+            lambda file, logits: TFLiteRunner(file, threads, logits),
+            overwrite,
+            facts,
+            format="tflite",
+            quantize="int8",
+            threads=threads,
+        )
+
+    def _write_content(self, file):
+        counts = tflite.tflite_file.operators(self.content)
+        tflite.check_operators(counts)
+        file.write_bytes(self.content)
+        return counts
+
+
+def find_mix(
+    model,
+    calibration,
+    data,
+    max_drop,
+    recipe="static_wi8_ai8",
+    *,
+    precisions=operators.PRECISIONS,
+    method=None,
+    percentile=99.99,
+    seed=0,
+    input_size=None,
+    io_dtype="int8",
+    threads=2,
+    progress=None,
+):
+    """The smallest mix of int8, int16 and float layers within a drop of top-1.
+
+    Layers are ranked by what each costs when quantized alone (RMSE of the logits). As
+    many of the dearest as are needed get a finer precision: int16 activations where
+    the tensor is dear, float where the weights are. Then each goes back to int8 if that
+    stays within the drop. A mix is accepted if its drop and one standard error of it
+    stay within `max_drop`. One file is converted; every mix is an edit of it, and run.
+
+    Args:
+        model: a built float `keras.Model` with one image input.
+        calibration: training pictures for the ranges, see `quantize`.
+        data: other labelled training pictures to choose by: an `evaluation.Labelled`,
+            such as `hold_out` gives, or (pictures, labels): float32 (count, height,
+            width, channels), pre-processed, and integers.
+        max_drop: points of top-1 that may be lost, above 0.
+        recipe: `"static_wi8_ai8"`, or another of 8 bits.
+        precisions: what a layer may be: `("int8", "float")` leaves int16 out.
+        method: how a range comes from pictures, see `quantize`.
+        percentile: see there.
+        seed: see there.
+        input_size: (height, width) where the model leaves them open.
+        io_dtype: input and output of the file: `"int8"`, `"uint8"` or `"float32"`.
+        threads: of the LiteRT interpreter.
+        progress: called with what is done, how much of it and of how much: `"ranges"`,
+            `"float model"`, `"layers"`, `"file 1"`, `"file 2"`, ...
+
+    Returns:
+        A `Mix`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed: also too few pictures to see
+            such a drop, or pictures that the calibration has.
+        ExportError: no mix stays within the drop.
+
+    Example:
+        >>> import keras_resnets, numpy as np
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> x = np.random.default_rng(0).uniform(0, 255, (30, 32, 32, 3))
+        >>> labels = model.predict(x[10:], verbose=0).argmax(axis=1)
+        >>> find_mix(model, x[:10], (x[10:], labels), 50).raised
+        {}
+    """
+    recipe = recipes.find(recipe)
+    _check_recipe(recipe)
+    allowed = operators.check_precisions(precisions)
+    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    check_positive_int("threads", threads)
+    data = check_data(data, max_drop)
+    reference = prepare.inference_model(model)
+    shape = prepare.input_shape(reference, input_size)
+    known = getattr(model, "preprocessing", None)
+    chosen = sets.check(calibration, shape, known)
+    ready = pipeline.make_ready(
+        model, "int8", chosen.pictures, None, pipeline.Wanted(input_size)
+    )
+    progress = progress or (lambda *words: None)
+    options = engines.Options(
+        method,
+        percentile,
+        io_dtype,
+        seed=seed,
+        progress=lambda done: progress("ranges", done, len(chosen.pictures)),
+    )
+    # First, since it may have something to say against the pictures.
+    judge = Judge(ready, data, max_drop, chosen, progress)
+    rounded, *facts = engines.ranged(ready, recipe, options)
+    base = bytes(engines.from_fake_quantized(rounded, ready, options))
+    graph = operators.read(rounded, ready.shape, *facts)
+    search = _Search(rounded, graph, base, judge, allowed, threads)
+    found = search.run(ready.calibration[:_RANKED], progress)
+    facts = {
+        "recipe": recipe.name,
+        "engine": "ranges",
+        "method": method,
+        "per_tensor": not recipe.per_channel,
+        "weight_bits": recipe.weight_bits,
+        "calibration": chosen.record(),
+        "io_dtype": io_dtype,
+        "batch": 1,
+        "include_preprocessing": False,
+    }
+    return Mix(**found, max_drop=max_drop, conversions=1, _ready=ready, _facts=facts)
+
+
+def _check_recipe(recipe):
+    if not _is_int8(recipe):
+        names = [name for name, one in recipes.RECIPES.items() if _is_int8(one)]
+        raise InvalidArgument(
+            f"a mix is of an int8 recipe ({', '.join(names)}); got {recipe.name}"
+        )
+
+
+def _is_int8(recipe):
+    return (recipe.weight_bits, recipe.activation_bits) == (8, 8)
+
+
+class _Search:
+    """The way from all int8 to a mix that is accepted.
+
+    Every mix that is looked at is a file: its int8 operators run faster than anything
+    that simulates them, and it is an edit of the one that was converted.
+    """
+
+    def __init__(self, rounded, graph, base, judge, allowed, threads):
+        self._rounded, self._graph, self._base = rounded, graph, base
+        self._judge, self._allowed, self._threads = judge, allowed, threads
+        self._names = mixed_file.names(base, self._graph)
+        self._files = 0
+
+    def run(self, pictures, progress):
+        """Arguments for `Mix`."""
+        ranked = layer_costs(
+            self._rounded,
+            pictures,
+            self._graph.biases,
+            lambda done, total: progress("layers", done, total),
+        )
+        first = final = self._try({})
+        precisions = {}
+        if not self._judge.accepts(first):
+            precisions, final = self._lower(*self._fewest(self._steps(ranked)))
+        content = mixed_file.mix(self._base, self._graph, precisions)
+        self._check(content, precisions)
+        return {
+            "layers": self._rows(ranked, precisions),
+            "float_top1": self._judge.top1,
+            "int8": first,
+            "mix": final,
+            "files": self._files,
+            "content": content,
+            "int8_content": self._base,
+        }
+
+    def _try(self, precisions):
+        """The `Trial` of a mix."""
+        content = mixed_file.mix(self._base, self._graph, precisions)
+        self._files += 1
+        runner = TFLiteRunner(content, self._threads, logits=True)
+        return self._judge(runner, f"file {self._files}")
+
+    def _steps(self, ranked):
+        """Mixes that grow: with every step the dearest that is left rounds less."""
+        layers = {layer.name: layer for layer in self._rounded.layers}
+        steps, now = [], {}
+        for cost in sorted(ranked, key=lambda cost: -cost.rmse):
+            layer = layers[cost.name]
+            is_tensor = isinstance(layer, FakeQuantize)
+            wanted = self._allowed[1 if is_tensor else -1]
+            raised = {
+                name: max(now.get(name, "int8"), wanted, key=self._allowed.index)
+                for name in self._graph.touching(layer)
+                if name in self._names
+            }
+            if layer not in self._graph.fixed and {**now, **raised} != now:
+                now = {**now, **raised}
+                steps.append(now)
+        return steps
+
+    def _fewest(self, steps):
+        """(the least step that is accepted, its trial): doubling, then bisection."""
+        low, high, last = -1, 0, len(steps) - 1
+        while not self._judge.accepts(trial := self._try(steps[high])):
+            if high == last:
+                raise ExportError(
+                    f"no mix stays within the drop: with {len(steps[high])} layers "
+                    f"raised it is {trial.drop:.2f} points (standard error "
+                    f"{trial.error:.2f}) on {trial.count:,} pictures; nothing was "
+                    "written"
+                )
+            low, high = high, min(2 * high + 1, last)
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = self._try(steps[middle])
+            if self._judge.accepts(found):
+                high, trial = middle, found
+            else:
+                low = middle
+        return steps[high], trial
+
+    def _lower(self, precisions, trial):
+        """The same mix with all layers back in int8 that are not needed."""
+        macs = {x.name: x.macs for x in self._graph.operators}
+        light = [name for name in precisions if not macs[name]]
+        heavy = sorted(set(precisions) - set(light), key=lambda name: -macs[name])
+        for group in [*([name] for name in heavy), light]:
+            for coarser in self._allowed[:-1]:
+                changed = {**precisions, **dict.fromkeys(group, coarser)}
+                if not group or changed == precisions:
+                    break
+                found = self._try(changed)
+                if self._judge.accepts(found):
+                    precisions, trial = changed, found
+                    break
+        return {n: p for n, p in precisions.items() if p != "int8"}, trial
+
+    def _check(self, content, precisions):
+        """Raises `ExportError` unless the file is what the mix says."""
+        held = mixed_file.kinds(content, self._graph)
+        wrong = [n for n, kind in held.items() if kind != precisions.get(n, "int8")]
+        if wrong:
+            raise ExportError(
+                f"{', '.join(wrong)} came out in another precision than was chosen; "
+                "nothing was written"
+            )
+
+    def _rows(self, ranked, precisions):
+        alone = {cost.name: cost.rmse for cost in ranked}
+        total = max(sum(x.macs for x in self._graph.operators), 1)
+        return tuple(
+            LayerChoice(
+                name=x.label,
+                kind=x.kind,
+                precision=precisions.get(x.name, "int8"),
+                share=x.macs / total,
+                weights=x.weights and alone[x.weights.name],
+                output=alone[x.output.name],
+            )
+            for x in self._graph.operators
+        )

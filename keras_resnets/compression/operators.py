@@ -1,0 +1,253 @@
+"""A rounded network as the operators of its file, each of which can have a precision."""
+
+import contextlib
+import dataclasses
+
+import keras
+
+from keras_resnets.analysis import analyze
+from keras_resnets.analysis import nodes_in_order
+from keras_resnets.compression import layers as quantized
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.rewrite import PASSING
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+
+# What an operator can be computed in, the coarsest first: int8; int16 activations with
+# int8 weights; float32.
+PRECISIONS = ("int8", "int16", "float")
+_STAYING = (*PASSING, keras.layers.AveragePooling2D)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operator:
+    """What happens between tensors that are rounded.
+
+    Attributes:
+        name: of the layer whose output is rounded, which is what a file calls it.
+        kind: of the layer that computes: `"Conv2D"`, `"Add"`, ...
+        of: layers of the float model that it stands for.
+        weights: the layer with rounded numbers in it, or None.
+        inputs: the `FakeQuantize` layers of the tensors that it reads.
+        output: that of the tensor it makes.
+        macs: multiply-adds for one picture.
+    """
+
+    name: str
+    kind: str
+    of: tuple
+    weights: keras.layers.Layer | None
+    inputs: tuple
+    output: FakeQuantize
+    macs: int
+
+    @property
+    def label(self):
+        """The layer of the float model that computes, for reports."""
+        if self.weights is None or isinstance(self.weights, quantized.KERNELS):
+            return self.of[0]
+        # Half of a BN.
+        return self.weights.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The operators of a network.
+
+    Attributes:
+        operators: in order.
+        fixed: `FakeQuantize` layers of the tensors that stay int8 whatever computes
+            them: the network's input and output.
+        seen: (least, largest) value of a tensor in calibration, by name of its
+            `FakeQuantize`.
+        biases: of kernels that are not rounded, by name of the layer: the others make
+            up for the rounding.
+    """
+
+    operators: tuple
+    fixed: tuple
+    seen: dict
+    biases: dict
+
+    def largest(self, grid):
+        """The largest value that an int16 tensor holds, and minus the least.
+
+        A range of 8 bits leaves out what is rare. Of 16 bits one is to spare, for
+        values that the calibration has not seen.
+        """
+        low, high = self.seen.get(grid.name, (float(grid.low), float(grid.high)))
+        return 2 * max(-low, high)
+
+    def precision_of(self, grid, precisions):
+        """What a tensor is kept in: the coarsest of what makes and reads it.
+
+        Args:
+            grid: its `FakeQuantize`.
+            precisions: by name of an operator; int8 where there is none.
+        """
+        if grid in self.fixed:
+            return PRECISIONS[0]
+        around = [x for x in self.operators if grid is x.output or grid in x.inputs]
+        return min(
+            (precisions.get(x.name, PRECISIONS[0]) for x in around),
+            key=PRECISIONS.index,
+        )
+
+    def touching(self, layer):
+        """Names of the operators that must be raised for `layer` to round less."""
+        return tuple(
+            x.name
+            for x in self.operators
+            if layer is x.weights or layer is x.output or layer in x.inputs
+        )
+
+    def share(self, precisions, wanted="int8"):
+        """The share of all multiply-adds that is computed in `wanted`."""
+        total = sum(x.macs for x in self.operators)
+        found = sum(
+            x.macs
+            for x in self.operators
+            if precisions.get(x.name, PRECISIONS[0]) == wanted
+        )
+        return found / total if total else 1.0
+
+    @contextlib.contextmanager
+    def computing(self, precisions):
+        """Lets the network compute in `precisions` whatever runs eagerly inside."""
+        weights = [x for x in self.operators if x.weights is not None]
+        before = [(x.weights, x.weights.enabled) for x in weights]
+        with contextlib.ExitStack() as stack:
+            for grid in (x.output for x in self.operators):
+                kept = self.precision_of(grid, precisions)
+                stack.enter_context(_kept_in(grid, kept, self.largest(grid)))
+            try:
+                for x in weights:
+                    wanted = precisions.get(x.name, PRECISIONS[0])
+                    x.weights.enabled = _rounds(x, wanted)
+                    if not x.weights.enabled and x.weights.name in self.biases:
+                        stack.enter_context(_with_bias(x.weights, self.biases))
+                yield
+            finally:
+                for layer, enabled in before:
+                    layer.enabled = enabled
+
+
+@contextlib.contextmanager
+def _kept_in(grid, precision, largest):
+    """Lets a `FakeQuantize` round as a tensor of `precision` does."""
+    before = grid.enabled, grid.bits, float(grid.low), float(grid.high)
+    try:
+        grid.enabled = precision != "float"
+        if precision == "int16":
+            # Zero is in the middle there.
+            grid.bits = 16
+            grid.set_range(-largest, largest)
+        yield
+    finally:
+        grid.enabled, grid.bits, *ends = before
+        grid.set_range(*ends)
+
+
+@contextlib.contextmanager
+def _with_bias(layer, biases):
+    before = keras.ops.convert_to_numpy(layer.bias)
+    try:
+        layer.bias.assign(biases[layer.name])
+        yield
+    finally:
+        layer.bias.assign(before)
+
+
+def _rounds(operator, precision):
+    if isinstance(operator.weights, quantized.KERNELS):
+        return precision != "float"
+    # A constant beside an int16 tensor is int16 itself: as good as exact.
+    return precision == "int8"
+
+
+def check_precisions(precisions):
+    """The precisions in order, int8 among them.
+
+    Raises:
+        InvalidArgument: one that there is not, or nothing but int8.
+    """
+    for name in precisions:
+        check_choice("precisions", name, PRECISIONS)
+    if not set(precisions) - {PRECISIONS[0]}:
+        raise InvalidArgument(
+            f"precisions must have one finer than int8; got {', '.join(precisions)}"
+        )
+    return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
+
+
+def read(model, shape, seen=None, biases=None):
+    """The `Graph` of a model of `rewrite`.
+
+    Args:
+        model: a `keras.Model`.
+        shape: (height, width, channels) of a picture.
+        seen: what `ranges.set_ranges` returned.
+        biases: see `Graph`.
+    """
+    found, fixed = _Reader(model, shape).run()
+    return Graph(found, fixed, seen or {}, biases or {})
+
+
+class _Reader:
+    def __init__(self, model, shape):
+        self._model = model
+        found = analyze(model, shape).layers
+        self._macs = {layer.name: layer.macs or 0 for layer in found}
+        # By tensor: the grid that it lies on, or what is computed since the last.
+        self._grids, self._chains = {}, {}
+        self._operators, self._seen, self._images = [], set(), []
+
+    def run(self):
+        for node in nodes_in_order(self._model):
+            self._visit(node)
+        ends = [self._grids_of(tensor) for tensor in self._model.outputs]
+        fixed = [*self._images, *(grid for grids in ends for grid in grids)]
+        return tuple(self._operators), tuple(dict.fromkeys(fixed))
+
+    def _visit(self, node):
+        layer, given = node.operation, node.input_tensors
+        made = id(node.output_tensors[0])
+        if isinstance(layer, FakeQuantize):
+            self._settle(layer, given[0])
+            self._grids[made] = layer
+        elif isinstance(layer, _STAYING) and id(given[0]) in self._grids:
+            self._grids[made] = self._grids[id(given[0])]
+        else:
+            before = [self._chains.get(id(tensor), ((), ())) for tensor in given]
+            grids = [grid for tensor in given for grid in self._grids_of(tensor)]
+            layers = [one for _, chain in before for one in chain]
+            self._chains[made] = (tuple(dict.fromkeys(grids)), (*layers, layer))
+
+    def _grids_of(self, tensor):
+        grid = self._grids.get(id(tensor))
+        if grid is not None:
+            return (grid,)
+        return self._chains.get(id(tensor), ((), ()))[0]
+
+    def _settle(self, grid, tensor):
+        """Ends an operator, unless a mean is rounded to the grid of what it reads."""
+        if grid in self._seen:
+            return
+        self._seen.add(grid)
+        if id(tensor) not in self._chains:
+            self._images.append(grid)
+            return
+        inputs, chain = self._chains[id(tensor)]
+        weights = [one for one in chain if isinstance(one, quantized.QUANTIZED)]
+        kind = type((weights or chain)[0]).__name__.removeprefix("Quantized")
+        self._operators.append(
+            Operator(
+                name=chain[-1].name,
+                kind=kind,
+                of=grid.replaces,
+                weights=weights[0] if weights else None,
+                inputs=inputs,
+                output=grid,
+                macs=sum(self._macs.get(one.name, 0) for one in chain),
+            )
+        )

@@ -1,0 +1,158 @@
+"""What a file says of labelled pictures, beside its float model."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_resnets import evaluation
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import pipeline
+from keras_resnets.export.runners import KerasRunner
+
+# A mix this many standard errors beyond the drop is given up before all pictures.
+_HOPELESS = 4
+# Pictures of the one set that may be in the other by chance: sets repeat some.
+_SHARED = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """How a mix does on labelled pictures, beside the float model.
+
+    Attributes:
+        count: pictures that it was run on.
+        top1: share of right answers.
+        drop: what that is below the float model's, in points (per cent of the
+            pictures); negative where it is above.
+        error: standard error of `drop`: of pictures chosen by chance, one in six sets
+            gives a drop larger by more.
+        agreement: share of equal answers.
+        rmse: root mean square difference of the logits over the standard deviation of
+            the float model's.
+    """
+
+    count: int
+    top1: float
+    drop: float
+    error: float
+    agreement: float
+    rmse: float
+
+
+def check_drop(max_drop):
+    """Raises `InvalidArgument` unless it is a number of points above 0."""
+    number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
+    if not number or not 0 < max_drop < 100:
+        raise InvalidArgument(
+            "max_drop is points of top-1, above 0 and below 100 (0.2: from 91.7 to "
+            f"91.5); got {max_drop!r}"
+        )
+
+
+def check_data(data, max_drop):
+    """An `evaluation.Labelled` that is large enough to see a drop.
+
+    Raises:
+        InvalidArgument: see `find_mix`.
+    """
+    check_drop(max_drop)
+    if not isinstance(data, evaluation.Labelled):
+        data = _labelled(data)
+    fewest = math.ceil(100 / max_drop - 1e-9)
+    if len(data.labels) < fewest:
+        raise InvalidArgument(
+            f"a drop of {max_drop:g} points shows on {fewest:,} labelled pictures or "
+            f"more, beside those of the calibration; got {len(data.labels):,}"
+        )
+    return data
+
+
+def _labelled(data):
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or data[1] is None:
+        raise InvalidArgument(
+            "a drop of top-1 needs labels: data must be (pictures, labels) or an "
+            f"evaluation.Labelled; got {type(data).__name__}"
+        )
+    pictures, labels = np.asarray(data[0], "float32"), np.ravel(data[1])
+    if len(pictures) != len(labels) or labels.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"labels must be one integer a picture; got {labels.dtype} of "
+            f"{len(labels):,} for {len(pictures):,} pictures"
+        )
+
+    def batches(size):
+        for start in range(0, len(pictures), size):
+            yield pictures[start : start + size]
+
+    return evaluation.Labelled(labels, batches)
+
+
+class Judge:
+    """The labelled pictures, and what the float model says of them.
+
+    Attributes:
+        top1: its share of right answers.
+    """
+
+    def __init__(self, ready, data, max_drop, chosen, progress):
+        self._data, self._max_drop, self._progress = data, max_drop, progress
+        runner = KerasRunner(ready.reference)
+        known = {picture.tobytes() for picture in chosen.pictures}
+        shared, logits = 0, []
+        for pictures in data.batches(50):
+            pictures = pipeline.check_pictures("data", pictures, ready.shape)
+            shared += sum(picture.tobytes() in known for picture in pictures)
+            outputs, scores = runner(pictures)
+            logits.append(outputs if scores is None else scores)
+            progress("float model", sum(map(len, logits)), len(data.labels))
+        if shared > max(1, _SHARED * len(data.labels)):
+            raise InvalidArgument(
+                f"{shared:,} of the {len(data.labels):,} pictures to choose by are in "
+                "the calibration set: give others"
+            )
+        self._logits = np.concatenate(logits)
+        classes = self._logits.shape[-1]
+        if data.labels.min() < 0 or data.labels.max() >= classes:
+            raise InvalidArgument(
+                f"labels must lie in 0..{classes - 1}; got {data.labels.min()}.."
+                f"{data.labels.max()}"
+            )
+        self._answers = self._logits.argmax(axis=1)
+        self.top1 = float((self._answers == data.labels).mean())
+
+    def __call__(self, run, stage):
+        """`Trial` of what `run` says of a batch of pictures.
+
+        Pictures that come after a hopeless beginning are left out.
+        """
+        found, done = [], 0
+        for pictures in self._data.batches(100):
+            found.append(run(pictures))
+            done += len(pictures)
+            self._progress(stage, done, len(self._data.labels))
+            trial = self._trial(np.concatenate(found)) if done >= 500 else None
+            if trial and trial.drop - _HOPELESS * trial.error > self._max_drop:
+                break
+        return self._trial(np.concatenate(found))
+
+    def accepts(self, trial):
+        """Whether a mix stays within the drop, by more than chance."""
+        return trial.drop + trial.error <= self._max_drop
+
+    def _trial(self, logits):
+        count = len(logits)
+        wanted, reference = self._data.labels[:count], self._logits[:count]
+        answers, before = logits.argmax(axis=1), self._answers[:count]
+        lost = float(((before == wanted) & (answers != wanted)).mean())
+        won = float(((before != wanted) & (answers == wanted)).mean())
+        error = math.sqrt((lost + won - (lost - won) ** 2) / count)
+        noise = np.square(logits.astype("float64") - reference).mean()
+        return Trial(
+            count=count,
+            top1=float((answers == wanted).mean()),
+            drop=100 * (lost - won),
+            error=100 * error,
+            agreement=float((answers == before).mean()),
+            rmse=float(np.sqrt(noise) / max(reference.std(dtype="float64"), 1e-30)),
+        )
