@@ -294,6 +294,15 @@ def sensitivity_table(costs):
     return text_table(("layer", "part", "logit RMSE", "agreement"), rows)
 
 
+def gzip_table(before, after):
+    """Bytes of the weights of two `PruningReport`s, as they are and after gzip."""
+    rows = [
+        ("bytes", before.size, after.size),
+        ("bytes gzipped", before.gzip_size, after.gzip_size),
+    ]
+    return text_table(("", "before", "after"), rows)
+
+
 def pruning_table(before, after):
     """Figures of two `PruningReport`s, and the zeros of every kernel of the second."""
     figures = ("parameters", "macs", "live_macs", "size", "gzip_size")

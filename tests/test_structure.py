@@ -235,7 +235,7 @@ ARROWS = {
     "preprocessing": {"errors", "pictures"},
     "labels": {"errors"},
     "files": {"errors"},
-    "progress": set(),
+    "progress": {"quiet"},
     "labelled": {"errors", "labels", "pictures"},
     "evaluation": {"errors", "labelled", "pictures"},
     "training": {
@@ -275,8 +275,10 @@ ARROWS = {
         "export",
         "files",
         "layers",
+        "legacy",
         "pictures",
     },
+    "legacy": {"errors", "legacy", "tensorflow_ops"},
     "tables": {"walk"},
     "console": {"export", "labels"},
     "quiet": {"errors"},
@@ -303,6 +305,7 @@ def test_arrows_point_one_way():
 
 def test_heavy_libraries_are_imported_inside_functions():
     heavy = {"tensorflow", "torch", "jax", "onnx", "matplotlib", "PIL", "h5py"}
+    heavy |= {"tf_keras", "tensorflow_model_optimization"}
     for path in PACKAGE.rglob("*.py"):
         if path.name == "tensorflow_ops.py":
             continue
