@@ -242,7 +242,10 @@ def _opened(data):
         for start in range(0, len(x), size):
             yield np.asarray(x[start : start + size], "float32")
 
-    return labels.reshape(len(labels), -1)[:, 0], batches
+    # Keras' own sets have a column of labels.
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[
+        1
+    ] == 1 else labels, batches
 
 
 def _check_pictures(pictures, wanted):

@@ -5,6 +5,7 @@ out the same, trained there in a process of its own, and what was learned comes 
 """
 
 import dataclasses
+import math
 
 from keras_resnets.compression import description
 from keras_resnets.compression import legacy_process
@@ -189,7 +190,8 @@ def tfmot_prune(model, data, sparsity=0.5, tuning=None, progress=None, tell=None
     """
     pruning.check_sparsity(sparsity)
     _check_model(model, "pruning")
-    chosen = [layer.name for layer in pruning.prunable(model)]
+    wanted = {id(layer) for layer in pruning.prunable(model)}
+    chosen = [n for n, layer in _named(model) if id(layer) in wanted]
     if not chosen:
         raise InvalidArgument(f"{model.name} has no layer to prune")
     job = {"sparsity": sparsity, "layers": chosen}
@@ -222,9 +224,9 @@ def tfmot_cluster(model, data, clusters=32, tuning=None, progress=None, tell=Non
     check_positive_int("clusters", clusters)
     _check_model(model, "clustering")
     chosen = [
-        layer.name
-        for layer in prepare.all_layers(model)
-        if hasattr(layer, "kernel") and layer.kernel.shape.num_elements() > clusters
+        name
+        for name, layer in _named(model)
+        if hasattr(layer, "kernel") and math.prod(layer.kernel.shape) > clusters
     ]
     if not chosen:
         raise InvalidArgument(
@@ -233,6 +235,11 @@ def tfmot_cluster(model, data, clusters=32, tuning=None, progress=None, tell=Non
     job = {"clusters": clusters, "layers": chosen}
     _, values, _ = _run("cluster", model, job, data, tuning, progress, tell)
     return _with(model, values)
+
+
+def _named(model):
+    """(name, layer) of what has weights, by the name that the process knows it by."""
+    return description.named_layers(model).items()
 
 
 def _run(task, model, job, data, tuning, progress, tell):
