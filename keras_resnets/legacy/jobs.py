@@ -6,6 +6,9 @@ from keras_resnets.legacy import rebuild
 
 # Steps from one choice of zeros to the next.
 _PRUNING_STEPS = 100
+# Summed, which is the default there, the gradients of a thousand weights would move their
+# centroid a thousand times as far as any of them.
+_AVERAGE = "GradientAggregation.AVG"
 # tensorflow-model-optimization refuses a network with errors of these kinds.
 _REFUSALS = (ValueError, RuntimeError, TypeError, AttributeError, NotImplementedError)
 
@@ -26,13 +29,8 @@ def quantize(job, arrays, pictures, fit):
     Returns:
         (weights by name, bytes of the int8 TFLite file).
     """
-    import tf_keras
-
     aware = _refusing(_quantized, job["description"], arrays)
-    for layer in aware.layers:
-        # Statistics that move under the rounding made it worse.
-        if isinstance(rebuild.inner(layer), tf_keras.layers.BatchNormalization):
-            layer.trainable = False
+    _keep_statistics(aware)
     _calibrate(aware, pictures.sample(job["calibration"], job["seed"]))
     fit(aware, [])
     values = {name: v.numpy() for name, v in rebuild.variables(aware).items()}
@@ -56,6 +54,19 @@ def _quantized(description, arrays):
         aware = tool.quantize_apply(tool.quantize_annotate_model(model))
     rebuild.set_values(aware, arrays)
     return aware
+
+
+def _keep_statistics(model):
+    """Makes BN use the statistics that it has.
+
+    An average over the last few batches is noisier, which a short training does not make
+    up for.
+    """
+    import tf_keras
+
+    for layer in model.layers:
+        if isinstance(rebuild.inner(layer), tf_keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 def _nothing():
@@ -177,12 +188,14 @@ def cluster(job, arrays, pictures, fit):
         return tool.cluster_weights(
             layer,
             number_of_clusters=job["clusters"],
+            cluster_gradient_aggregation=_AVERAGE,
             cluster_centroids_init=tool.CentroidInitialization.KMEANS_PLUS_PLUS,
         )
 
     # The layers have their weights, among which the centroids are sought.
     model = rebuild.build(job["description"], arrays)
     few = _refusing(tf_keras.models.clone_model, model, clone_function=wrap)
+    _keep_statistics(few)
     fit(few, [])
     return _values(tool.strip_clustering(few)), None
 
