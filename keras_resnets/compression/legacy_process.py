@@ -66,12 +66,16 @@ def run(model, job, data=None, progress=None, tell=None):
             job["steps"] = job["tuning"]["epochs"] * math.ceil(
                 count / job["tuning"]["batch_size"]
             )
-        np.savez(folder / "weights.npz", **description.read_values(model))
+        sent = description.read_values(model)
+        np.savez(folder / "weights.npz", **sent)
         _write_probe(folder, model)
         (folder / "job.json").write_text(json.dumps(job), "utf-8")
         said = _follow(folder, progress, tell)
         _check(said, model, job)
-        return said, *_results(folder)
+        values, content = _results(folder)
+        if values is not None:
+            _check_complete(values, sent, job["description"])
+        return said, values, content
 
 
 def _results(folder):
@@ -153,6 +157,18 @@ def _check(said, model, job):
         raise InvalidArgument(
             f"tensorflow-model-optimization refuses {model.name}: {said['refused']}; "
             f"{_NATIVE[job['task']]} in Keras 3 itself takes it"
+        )
+
+
+def _check_complete(values, sent, described):
+    """Raises `TrainingError` where a weight did not come back."""
+    trained = {step["layer"] for step in described["steps"]}
+    wanted = {name for name in sent if name.split("/")[0] in trained}
+    if set(values) != wanted:
+        odd = sorted(set(values) ^ wanted)
+        raise TrainingError(
+            f"the process of tensorflow-model-optimization must bring back every weight; "
+            f"{len(odd)} differ, such as {odd[0]}"
         )
 
 
