@@ -9,18 +9,20 @@ VERSION = {}
 exec((HERE / "keras_resnets" / "version.py").read_text(encoding="utf-8"), VERSION)
 
 ONNX = ["tf2onnx>=1.17,<1.18", "onnx>=1.23,<1.24", "onnxruntime>=1.32,<1.33"]
+COMPRESS = [
+    "tensorflow-model-optimization>=0.8.1,<0.9",
+    "tf-keras>=2.21,<2.22",
+    "ai-edge-quantizer>=0.10,<0.11",
+]
 EXTRAS = {
     "onnx": ONNX,
-    "compress": [
-        "tensorflow-model-optimization>=0.8.1,<0.9",
-        "tf-keras>=2.21,<2.22",
-        "ai-edge-quantizer>=0.10,<0.11",
-    ],
+    "compress": COMPRESS,
     "hub": ["huggingface_hub>=0.30"],
     "report": ["matplotlib>=3.8"],
     "train": ["matplotlib>=3.8", "tensorboard>=2.19"],
     "test": [
         *ONNX,
+        *COMPRESS,
         "huggingface_hub>=0.30",
         "jax>=0.10.2,<0.11",
         "matplotlib>=3.8",

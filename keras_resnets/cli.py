@@ -10,6 +10,7 @@ from keras_resnets.commands import export
 from keras_resnets.commands import inspect
 from keras_resnets.commands import predict
 from keras_resnets.commands import show
+from keras_resnets.commands import tfmot
 from keras_resnets.commands import train
 from keras_resnets.commands import weights
 from keras_resnets.errors import ExportError
@@ -71,6 +72,7 @@ def _parser(prog):
         predict,
         train,
         compress,
+        tfmot,
     ):
         module.add_to(commands)
     return parser

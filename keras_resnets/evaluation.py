@@ -34,7 +34,7 @@ class Labelled:
     batches: collections.abc.Callable
 
 
-def open_data(path, preprocessing, count=None, names=()):
+def open_data(path, preprocessing, count=None, names=(), part="test"):
     """Labelled pictures from an .npz file or a folder with one sub-folder a class.
 
     Args:
@@ -45,6 +45,7 @@ def open_data(path, preprocessing, count=None, names=()):
         count: the first so many; None for all.
         names: (id, name) of each class of the model. Sub-folders are the classes of
             their names where all are among these, and else classes by sorting.
+        part: `"test"`, or `"train"` for `x_train` and `y_train` of an .npz.
 
     Raises:
         InvalidArgument: data that are missing, or are not as above.
@@ -56,7 +57,7 @@ def open_data(path, preprocessing, count=None, names=()):
         raise InvalidArgument(
             f"data must be an .npz file or a folder with a sub-folder a class; got {path}"
         )
-    pictures, labels = read_npz(path, "test")
+    pictures, labels = read_npz(path, part)
     pictures, labels = pictures[:count], labels[:count]
 
     def batches(size):

@@ -1,6 +1,6 @@
 """A progress bar."""
 
-import sys
+from keras_resnets import quiet
 
 
 class ProgressBar:
@@ -15,7 +15,7 @@ class ProgressBar:
 
     def __init__(self, total, unit="", stream=None, width=40):
         self._total, self._unit, self._width = total, unit, width
-        self._stream = stream or sys.stderr
+        self._stream = stream or quiet.terminal()
         self._shown = self._stream.isatty()
 
     def __call__(self, done, total=None):

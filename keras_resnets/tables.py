@@ -333,6 +333,15 @@ def _trial(trial):
     )
 
 
+def gzip_table(before, after):
+    """Bytes of the weights of two `PruningReport`s, as they are and after gzip."""
+    rows = [
+        ("bytes", before.size, after.size),
+        ("bytes gzipped", before.gzip_size, after.gzip_size),
+    ]
+    return text_table(("", "before", "after"), rows)
+
+
 def pruning_table(before, after):
     """Figures of two `PruningReport`s, and the zeros of every kernel of the second."""
     figures = ("parameters", "macs", "live_macs", "size", "gzip_size")

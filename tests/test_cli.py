@@ -388,3 +388,27 @@ def test_formats_of_the_command_are_those_of_the_exporters():
 
     assert FORMATS["tflite"].quantize == keras_resnets.export.tflite.QUANTIZE
     assert FORMATS["onnx"].quantize == keras_resnets.export.onnx.QUANTIZE
+
+
+def test_progress_is_seen_while_logs_are_hidden():
+    pytest.importorskip("pty", reason="Windows has no terminals to make")
+    script = (
+        "import os\n"
+        "from keras_resnets.progress import ProgressBar\n"
+        "from keras_resnets.quiet import native_logs_hidden\n"
+        "with native_logs_hidden():\n"
+        "    with native_logs_hidden():\n"
+        "        bar = ProgressBar(4, 'steps')\n"
+        "        os.write(2, b'chatter')\n"
+        "        bar(3)\n"
+        "        bar.close()\n"
+        "ProgressBar(4, 'layers')(1)\n"
+    )
+    # A terminal of its own, on which both sides can be read.
+    ours, theirs = os.openpty()
+    subprocess.run([sys.executable, "-c", script], stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "3 of 4 steps" in shown and "1 of 4 layers" in shown
+    assert "chatter" not in shown

@@ -235,7 +235,7 @@ ARROWS = {
     "preprocessing": {"errors", "pictures"},
     "labels": {"errors"},
     "files": {"errors"},
-    "progress": set(),
+    "progress": {"quiet"},
     "labelled": {"errors", "labels", "pictures"},
     "evaluation": {"errors", "labelled", "pictures"},
     "training": {
@@ -277,8 +277,10 @@ ARROWS = {
         "files",
         "labelled",
         "layers",
+        "legacy",
         "pictures",
     },
+    "legacy": {"errors", "legacy", "tensorflow_ops"},
     "tables": {"walk"},
     "console": {"export", "labels"},
     "quiet": {"errors"},
@@ -305,6 +307,7 @@ def test_arrows_point_one_way():
 
 def test_heavy_libraries_are_imported_inside_functions():
     heavy = {"tensorflow", "torch", "jax", "onnx", "matplotlib", "PIL", "h5py"}
+    heavy |= {"tf_keras", "tensorflow_model_optimization"}
     for path in PACKAGE.rglob("*.py"):
         if path.name == "tensorflow_ops.py":
             continue

@@ -4,6 +4,7 @@ import pathlib
 
 from keras_resnets.commands import max_drop
 from keras_resnets.commands import network
+from keras_resnets.commands import tfmot
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
@@ -25,7 +26,10 @@ def add_to(commands):
     quantize.add_argument("--count", type=int, default=500, help="pictures to take")
     quantize.add_argument("--seed", type=int, default=0, help="of their choice")
     quantize.add_argument(
-        "--engine", metavar="ranges|converter|ai_edge_quantizer", help="default: best"
+        "--engine",
+        metavar="ranges|converter|ai_edge_quantizer|tfmot",
+        help="default: best; tfmot: quantization-aware training by "
+        "tensorflow-model-optimization on labelled --data",
     )
     quantize.add_argument("--method", metavar="mse|minmax|percentile")
     quantize.add_argument("--percentile", type=float, default=99.99)
@@ -40,6 +44,7 @@ def add_to(commands):
         help="show what each layer costs when quantized alone; write nothing",
     )
     max_drop.add_options(quantize)
+    tfmot.add_tuning(quantize, " (--engine tfmot)")
     quantize.set_defaults(run=_quantize)
 
     prune = commands.add_parser("prune", help="set small weights to zero, or shrink")
@@ -54,6 +59,18 @@ def add_to(commands):
     prune.add_argument(
         "--multiple", type=int, default=1, help="channels left: multiples of this"
     )
+    prune.add_argument(
+        "--engine",
+        default="native",
+        metavar="native|tfmot",
+        help="tfmot: fine-tuned by tensorflow-model-optimization on --data",
+    )
+    prune.add_argument("--data", help=f"{tfmot.DATA} (--engine tfmot)")
+    prune.add_argument("--seed", type=int, default=0, help="of the order of pictures")
+    prune.add_argument(
+        "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
+    )
+    tfmot.add_tuning(prune, " (--engine tfmot)")
     prune.set_defaults(run=_prune)
 
 
@@ -72,44 +89,66 @@ def _quantize(arguments):
     check_positive_int("--count", arguments.count)
     network.find(arguments)
     with native_logs_hidden():
-        from keras_resnets import compression
         from keras_resnets import console
-        from keras_resnets.compression import engines
-        from keras_resnets.compression import recipes
-        from keras_resnets.export import prepare
-        from keras_resnets.export import tflite
 
-        recipe = recipes.find(arguments.recipe)
-        engines.check_engine(arguments.engine, recipe)
-        max_drop.check(arguments)
-        path = arguments.output or _default_output(
-            arguments, _ending(arguments, recipe)
-        )
-        if not arguments.sensitivity:
-            tflite.check_output(path, arguments.overwrite)
-        needed = recipe.quantize in prepare.CALIBRATED or arguments.sensitivity
-        needed = needed or arguments.max_drop is not None
-        if needed and not arguments.data:
-            raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
+        recipe, path = _checked(arguments)
         model, _, _ = network.build(arguments)
         data = _labelled(arguments, model)
-        chosen = None
-        if needed:
-            chosen = compression.choose(
-                arguments.data, model.preprocessing, arguments.count, arguments.seed
-            )
-            say(f"calibration  {len(chosen.pictures)} pictures of {chosen.source}")
-        if arguments.sensitivity:
-            _show_sensitivity(model, chosen, recipe)
-            return
-        if arguments.max_drop is not None:
-            report = max_drop.run(arguments, model, chosen, recipe, path)
+        if arguments.engine == "tfmot":
+            report, kind = tfmot.quantize(arguments, model, path), "training"
         else:
-            report = _quantize_all(arguments, model, chosen, recipe, path)
-        kind = "noise" if chosen is None else "calibration"
+            chosen = _calibration(arguments, model, recipe)
+            if arguments.sensitivity:
+                _show_sensitivity(model, chosen, recipe)
+                return
+            kind = "noise" if chosen is None else "calibration"
+            write = _quantize_all if arguments.max_drop is None else max_drop.run
+            report = write(arguments, model, chosen, recipe, path)
         say(console.export_report(report, kind))
-        if data is not None:
-            _show_figures(model, report, data, arguments.threads)
+        _show_figures(model, report, data, arguments.threads)
+
+
+def _checked(arguments):
+    """(recipe, path of the file), once the options go together."""
+    from keras_resnets.compression import engines
+    from keras_resnets.compression import recipes
+    from keras_resnets.export import tflite
+
+    recipe = recipes.find(arguments.recipe)
+    max_drop.check(arguments)
+    if arguments.engine == "tfmot":
+        tfmot.check_quantize(arguments, recipe)
+    else:
+        engines.check_engine(arguments.engine, recipe)
+    if _needs_pictures(arguments, recipe) and not arguments.data:
+        raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
+    path = arguments.output or default_output(arguments, _ending(arguments, recipe))
+    if not arguments.sensitivity:
+        tflite.check_output(path, arguments.overwrite)
+    return recipe, path
+
+
+def _needs_pictures(arguments, recipe):
+    from keras_resnets.export import prepare
+
+    return (
+        recipe.quantize in prepare.CALIBRATED
+        or arguments.sensitivity
+        or arguments.max_drop is not None
+    )
+
+
+def _calibration(arguments, model, recipe):
+    """The `CalibrationSet`, or None where the recipe has no ranges."""
+    from keras_resnets import compression
+
+    if not _needs_pictures(arguments, recipe):
+        return None
+    chosen = compression.choose(
+        arguments.data, model.preprocessing, arguments.count, arguments.seed
+    )
+    say(f"calibration  {len(chosen.pictures)} pictures of {chosen.source}")
+    return chosen
 
 
 def _quantize_all(arguments, model, chosen, recipe, path):
@@ -148,6 +187,8 @@ def _labelled(arguments, model):
 
 
 def _show_figures(model, report, data, threads):
+    if data is None:
+        return
     from keras_resnets.compression import figures
     from keras_resnets.progress import ProgressBar
 
@@ -202,25 +243,42 @@ def _prune(arguments):
         from keras_resnets.export import keras_file
 
         check_choice("--pattern", arguments.pattern, pruning.PATTERNS)
+        tfmot.check_prune(arguments)
         share = arguments.shrink if arguments.sparsity is None else arguments.sparsity
         pruning.check_sparsity(share)
-        path = arguments.output or _default_output(arguments, "_pruned.keras")
+        path = arguments.output or default_output(arguments, "_pruned.keras")
         if not str(path).endswith(".keras"):
             raise InvalidArgument(f"prune writes a .keras file; got {str(path)!r}")
         keras_file.check_output(path, arguments.overwrite)
         model, _, _ = network.build(arguments)
         before = compression.pruning_report(model)
-        if arguments.shrink is not None:
-            model = compression.shrink(model, share, arguments.multiple)
-        else:
-            compression.prune(model, share, arguments.pattern)
-        after = compression.pruning_report(model)
-        keras_file.to_keras(model, path, overwrite=arguments.overwrite)
+        made = _pruned(arguments, model, share)
+        after = compression.pruning_report(made)
+        keras_file.to_keras(made, path, overwrite=arguments.overwrite)
         say(tables.pruning_table(before, after))
-        say(f"wrote {path}; it has not been fine-tuned")
+        tfmot.show_accuracy(arguments, model, made)
+        tuned = "" if arguments.engine == "tfmot" else "; it has not been fine-tuned"
+        say(f"wrote {path}{tuned}")
 
 
-def _default_output(arguments, ending):
+def _pruned(arguments, model, share):
+    import keras
+
+    from keras_resnets import compression
+
+    if arguments.engine == "tfmot":
+        return tfmot.prune(arguments, model)
+    if arguments.shrink is not None:
+        return compression.shrink(model, share, arguments.multiple)
+    made = keras.models.clone_model(model)
+    made.set_weights(model.get_weights())
+    compression.aware.inherit(made, model)
+    compression.prune(made, share, arguments.pattern)
+    return made
+
+
+def default_output(arguments, ending):
+    """Where to write without `--output`: the variant's name, here."""
     from keras_resnets import registry
 
     return pathlib.Path(f"{registry.canonical_name(arguments.model)}{ending}")

@@ -24,6 +24,11 @@ from keras_resnets.compression.recipes import RECIPES
 from keras_resnets.compression.recipes import Recipe
 from keras_resnets.compression.sensitivity import sensitivity
 from keras_resnets.compression.shrinking import shrink
+from keras_resnets.compression.tfmot_bridge import Tuning
+from keras_resnets.compression.tfmot_bridge import rebuilt_apart
+from keras_resnets.compression.tfmot_bridge import tfmot_cluster
+from keras_resnets.compression.tfmot_bridge import tfmot_prune
+from keras_resnets.compression.tfmot_bridge import tfmot_quantize_aware
 
 __all__ = [
     "RECIPES",
@@ -34,6 +39,7 @@ __all__ = [
     "PolynomialSchedule",
     "Prune",
     "Recipe",
+    "Tuning",
     "choose",
     "find_mix",
     "freeze",
@@ -43,8 +49,12 @@ __all__ = [
     "pruning_report",
     "quantize",
     "quantize_aware",
+    "rebuilt_apart",
     "report",
     "sensitivity",
     "shrink",
+    "tfmot_cluster",
+    "tfmot_prune",
+    "tfmot_quantize_aware",
     "to_tflite",
 ]

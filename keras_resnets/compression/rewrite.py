@@ -10,9 +10,10 @@ import dataclasses
 import keras
 
 from keras_resnets import layers
-from keras_resnets.analysis import nodes_in_order
 from keras_resnets.compression import folding
 from keras_resnets.compression import layers as quantized
+from keras_resnets.compression.steps import graph_of
+from keras_resnets.compression.steps import read_steps
 from keras_resnets.errors import InvalidArgument
 
 # They move, choose or drop values, which stay on the grid that they are on.
@@ -34,21 +35,6 @@ MAKING = (
     keras.layers.LeakyReLU,
 )
 _FUSED = ("relu", "relu6")
-
-
-@dataclasses.dataclass
-class Step:
-    """One layer of the network that is read.
-
-    Attributes:
-        layer: the Keras layer.
-        inputs: keys of the tensors it reads.
-        output: key of the tensor it makes.
-    """
-
-    layer: keras.layers.Layer
-    inputs: list
-    output: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,32 +74,16 @@ class _Rewriter:
     def __init__(self, model, recipe):
         self._model, self._recipe = model, recipe
         # Keys of what joined the layer in front of it.
-        self._steps, self._made, self._joined = [], {}, set()
-        self._outputs = self._read(_graph_of(model), None)
+        self._made, self._joined = {}, set()
+        self._steps, self._outputs = read_steps(model)
         self._readers = {}
         for step in self._steps:
             for key in step.inputs:
                 self._readers.setdefault(key, []).append(step)
 
-    def _read(self, graph, inputs):
-        """Appends the steps of `graph`; returns the keys of its outputs."""
-        keys = {}
-        if inputs is not None:
-            keys.update(zip(map(id, graph.inputs), inputs, strict=True))
-        for node in nodes_in_order(graph):
-            given = [keys.get(id(t), id(t)) for t in node.input_tensors]
-            operation = node.operation
-            if isinstance(operation, keras.Model):
-                made = self._read(_graph_of(operation), given)
-                keys.update(zip(map(id, node.output_tensors), made, strict=True))
-                continue
-            # A layer that is applied twice makes two tensors.
-            self._steps.append(Step(operation, given, id(node.output_tensors[0])))
-        return [keys.get(id(tensor), id(tensor)) for tensor in graph.outputs]
-
     def run(self):
         """The new model."""
-        graph = _graph_of(self._model)
+        graph = graph_of(self._model)
         (image,) = graph.inputs
         new = keras.Input(image.shape[1:], dtype=image.dtype, name="image")
         self._made[id(image)] = self._ranged(
@@ -266,10 +236,6 @@ class _Rewriter:
 
     def _copy(self, layer):
         return type(layer).from_config(layer.get_config())
-
-
-def _graph_of(model):
-    return getattr(model, "_functional", None) or model
 
 
 def _is_kernel(layer):

@@ -1,0 +1,220 @@
+"""A Keras 3 network as plain data, which another Keras can build again."""
+
+import keras
+import numpy as np
+
+from keras_resnets import layers
+from keras_resnets.compression.steps import graph_of
+from keras_resnets.compression.steps import read_steps
+from keras_resnets.errors import InvalidArgument
+
+# Kind in Keras 2 and the attributes that it is made of, by class.
+_PLAIN = {
+    keras.layers.Conv2D: (
+        "Conv2D",
+        (
+            *("filters", "kernel_size", "strides", "padding"),
+            *("dilation_rate", "groups", "use_bias"),
+        ),
+    ),
+    keras.layers.Dense: ("Dense", ("units", "use_bias")),
+    keras.layers.BatchNormalization: (
+        "BatchNormalization",
+        ("axis", "momentum", "epsilon", "center", "scale"),
+    ),
+    keras.layers.ReLU: ("ReLU", ("max_value", "negative_slope", "threshold")),
+    keras.layers.Activation: ("Activation", ()),
+    keras.layers.Softmax: ("Softmax", ("axis",)),
+    keras.layers.Add: ("Add", ()),
+    keras.layers.Multiply: ("Multiply", ()),
+    keras.layers.Concatenate: ("Concatenate", ("axis",)),
+    keras.layers.MaxPooling2D: ("MaxPooling2D", ("pool_size", "strides", "padding")),
+    keras.layers.AveragePooling2D: (
+        "AveragePooling2D",
+        ("pool_size", "strides", "padding"),
+    ),
+    keras.layers.GlobalAveragePooling2D: ("GlobalAveragePooling2D", ("keepdims",)),
+    keras.layers.GlobalMaxPooling2D: ("GlobalMaxPooling2D", ("keepdims",)),
+    keras.layers.ZeroPadding2D: ("ZeroPadding2D", ("padding",)),
+    keras.layers.Flatten: ("Flatten", ()),
+    keras.layers.Reshape: ("Reshape", ("target_shape",)),
+    keras.layers.Permute: ("Permute", ("dims",)),
+    keras.layers.Dropout: ("Dropout", ("rate", "noise_shape")),
+    keras.layers.SpatialDropout2D: ("SpatialDropout2D", ("rate",)),
+}
+_PLAIN[layers.Conv2D] = _PLAIN[keras.layers.Conv2D]
+_PLAIN[layers.BatchNormalization] = _PLAIN[keras.layers.BatchNormalization]
+# Functions that both have under one name, and that are the same.
+_FUNCTIONS = ("linear", "relu", "softmax", "sigmoid", "tanh", "elu", "selu")
+# What TensorFlow's fused BN makes of a smaller epsilon.
+LEAST_EPSILON = 1.001e-5
+
+
+def describe(model):
+    """`model` in front of its final softmax as plain data.
+
+    Args:
+        model: a functional or Sequential `keras.Model` with one image input and one
+            output, channels last; models inside it are unfolded.
+
+    Returns:
+        A dict for JSON: `input`, `input_shape`, `output` (names of tensors), `steps` in
+        their order (`layer`, `kind`, `config`, `inputs`, `output`), and `softmax`,
+        whether the model ends in one.
+
+    Raises:
+        InvalidArgument: a layer without a counterpart; it is named.
+    """
+    steps, outputs = read_steps(model)
+    if len(outputs) != 1 or len(model.inputs) != 1:
+        raise InvalidArgument(
+            "the bridge to tf_keras takes a model with one input and one output; "
+            f"{model.name} has {len(model.inputs)} and {len(outputs)}"
+        )
+    (output,), softmax = outputs, False
+    if steps[-1].output == output and _is_softmax_layer(steps[-1].layer):
+        *steps, last = steps
+        output, softmax = last.inputs[0], True
+    names = {id(graph_of(model).inputs[0]): "image"}
+    described = []
+    for layer, step in zip(_names(steps), steps, strict=True):
+        names[step.output] = f"tensor_{len(names)}"
+        if isinstance(step.layer, layers.Discard):
+            # At inference it hands on what it keeps.
+            names[step.output] = names[step.inputs[0]]
+            continue
+        kind, config = _kind_of(step)
+        if step.output == output and config.get("activation") == "softmax":
+            config, softmax = {**config, "activation": "linear"}, True
+        described.append(
+            {
+                "layer": layer,
+                "kind": kind,
+                "config": config,
+                "inputs": [names[key] for key in step.inputs],
+                "output": names[step.output],
+            }
+        )
+    return {
+        "input": "image",
+        "input_shape": list(model.inputs[0].shape[1:]),
+        "output": names[output],
+        "softmax": softmax,
+        "steps": _needed(described, names[output]),
+    }
+
+
+def _needed(steps, output):
+    """The steps that `output` comes from: a discarded branch is none."""
+    wanted, kept = {output}, []
+    for step in reversed(steps):
+        if step["output"] in wanted:
+            wanted.update(step["inputs"])
+            kept.append(step)
+    return kept[::-1]
+
+
+def _names(steps):
+    """A name for the layer of every step: its own, unless another layer has it."""
+    taken, names = {}, []
+    for step in steps:
+        name = step.layer.name
+        while taken.setdefault(name, step.layer) is not step.layer:
+            name = f"{name}_again"
+        names.append(name)
+    return names
+
+
+def named_layers(model):
+    """Layers with variables of `model`, by the name that `describe` gives them."""
+    steps, _ = read_steps(model)
+    return {
+        name: step.layer
+        for name, step in zip(_names(steps), steps, strict=True)
+        if step.layer.weights
+    }
+
+
+def read_values(model):
+    """`layer/variable` to values, as the rebuilt network takes them."""
+    found = {}
+    for name, layer in named_layers(model).items():
+        for variable in layer.weights:
+            values = keras.ops.convert_to_numpy(variable).astype("float32")
+            if variable.name == "moving_variance":
+                # In float64, so that nothing is lost before both are compared.
+                values = values.astype("float64") - _epsilon_lifted(layer)
+            found[f"{name}/{variable.name}"] = values
+    return found
+
+
+def write_values(model, values):
+    """Sets the variables of `model` from what came back; others stay as they are."""
+    for name, layer in named_layers(model).items():
+        for variable in layer.weights:
+            found = values.get(f"{name}/{variable.name}")
+            if found is None:
+                continue
+            if variable.name == "moving_variance":
+                found = np.maximum(found.astype("float64") + _epsilon_lifted(layer), 0)
+            variable.assign(found)
+
+
+def _epsilon_lifted(norm):
+    """What the rebuilt BN adds to the variance beyond its epsilon."""
+    return max(LEAST_EPSILON - norm.epsilon, 0.0)
+
+
+def _kind_of(step):
+    """(kind, config) in Keras 2's words of the layer of a step."""
+    layer = step.layer
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise InvalidArgument(
+            f"the bridge to tf_keras takes a network of channels_last; {layer.name} is "
+            "not"
+        )
+    if isinstance(layer, layers.IdentityPadShortcut):
+        return _identity_pad(layer)
+    if isinstance(layer, layers.StochasticDepth):
+        return "Dropout", {"rate": layer.rate, "noise_shape": [None, 1, 1, 1]}
+    if type(layer) is keras.layers.LeakyReLU:
+        return "LeakyReLU", {"alpha": float(layer.negative_slope)}
+    if type(layer) not in _PLAIN:
+        raise _unknown(layer, type(layer).__name__)
+    kind, attributes = _PLAIN[type(layer)]
+    config = {name: getattr(layer, name) for name in attributes}
+    if "epsilon" in config:
+        config["epsilon"] = max(config["epsilon"], LEAST_EPSILON)
+    if hasattr(layer, "activation"):
+        name = layer.activation.__name__
+        if kind == "Activation" and name == "relu6":
+            return "ReLU", {"max_value": 6.0}
+        if name not in _FUNCTIONS:
+            raise _unknown(layer, f"{type(layer).__name__} with {name}")
+        config["activation"] = name
+    return kind, config
+
+
+def _identity_pad(layer):
+    channels = layer.input.shape[-1]
+    new = layer.filters - channels
+    before = new // 2 if layer.position == "both" else 0
+    config = {"strides": layer.strides, "before": before, "behind": new - before}
+    return "IdentityPad", config
+
+
+def _is_softmax_layer(layer):
+    if type(layer) is keras.layers.Softmax:
+        return layer.axis == -1
+    return (
+        type(layer) is keras.layers.Activation
+        and layer.activation.__name__ == "softmax"
+    )
+
+
+def _unknown(layer, kind):
+    return InvalidArgument(
+        f"no tf_keras counterpart is known for layer {layer.name} ({kind}): use Conv2D, "
+        "Dense, BatchNormalization, ReLU, LeakyReLU, Add, pooling and padding in its "
+        "place, or stay in Keras 3 with quantize_aware and Prune"
+    )

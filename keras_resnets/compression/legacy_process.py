@@ -1,0 +1,287 @@
+"""Hands a network and pictures to a process with Keras 2, and takes back what it made."""
+
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_resnets.compression import description
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.errors import first_line
+from keras_resnets.export import pipeline
+from keras_resnets.export.runners import KerasRunner
+
+_PACKAGES = ("tensorflow_model_optimization", "tf_keras")
+# Pictures at a time that are copied into the folder.
+_CHUNK = 500
+
+
+def check_installed():
+    """Raises `InvalidArgument` where the packages are missing; imports none."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InvalidArgument(
+            "this is done by tensorflow-model-optimization on tf_keras, and "
+            f"{' and '.join(missing)} cannot be found: pip install "
+            "'keras-resnets[compress]'"
+        )
+
+
+def run(model, job, data=None, progress=None, tell=None):
+    """Does a job in a process of its own.
+
+    Args:
+        model: a Keras 3 classifier; it is not changed.
+        job: of `legacy.worker`, but for `description`; also `tuning` where `data` is.
+        data: pre-processed pictures and labels, see `write_pictures`; None only for the
+            job that compares both networks.
+        progress: called with the number of training steps done.
+        tell: called with a line of text after every epoch.
+
+    Returns:
+        (what the process said last of each kind, weights by name or None, bytes of a
+        TFLite file or None).
+
+    Raises:
+        InvalidArgument: packages that are missing, a layer without a counterpart, or
+            a network that tensorflow-model-optimization refuses.
+        TrainingError: the process ended early, or the network that it built is not
+            the same.
+    """
+    check_installed()
+    pipeline.check_backend()
+    job = {**job, "description": description.describe(model)}
+    with tempfile.TemporaryDirectory(prefix="keras_resnets_") as folder:
+        folder = pathlib.Path(folder)
+        if data is not None:
+            count = write_pictures(folder, data, model)
+            job["steps"] = job["tuning"]["epochs"] * math.ceil(
+                count / job["tuning"]["batch_size"]
+            )
+        sent = description.read_values(model)
+        np.savez(folder / "weights.npz", **sent)
+        _write_probe(folder, model)
+        (folder / "job.json").write_text(json.dumps(job), "utf-8")
+        said = _follow(folder, progress, tell)
+        _check(said, model, job)
+        values, content = _results(folder)
+        if values is not None:
+            _check_complete(values, sent, job["description"])
+        return said, values, content
+
+
+def _results(folder):
+    values = content = None
+    if (folder / "tuned.npz").exists():
+        with np.load(folder / "tuned.npz") as file:
+            values = dict(file)
+    if (folder / "aware.tflite").exists():
+        content = (folder / "aware.tflite").read_bytes()
+    return values, content
+
+
+def _follow(folder, progress, tell):
+    """Runs the process to its end; returns what it said, the last of each kind."""
+    said = {}
+    with open(folder / "log.txt", "w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keras_resnets.legacy.worker", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=_environment(),
+        )
+        try:
+            for line in process.stdout:
+                facts = json.loads(line)
+                said.update(facts)
+                if progress and "progress" in facts:
+                    progress(facts["progress"])
+                if tell and "epoch" in facts:
+                    tell(
+                        f"epoch {facts['epoch']}: loss {facts['loss']:.4f}, training "
+                        f"accuracy {facts['accuracy']:.2%}"
+                    )
+            code = process.wait()
+        finally:
+            # An interrupted parent leaves nobody behind.
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        if code:
+            log.seek(0)
+            raise TrainingError(_last_words(log.read(), code))
+    return said
+
+
+def _environment():
+    """Of the process: legacy Keras there, and this package as it is here."""
+    package = str(pathlib.Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {
+        **os.environ,
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": path,
+    }
+
+
+def _last_words(log, code):
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    last = first_line(lines[-1]) if lines else "it said nothing"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return (
+        f"the process of tensorflow-model-optimization {how} ({last}); nothing was "
+        "written"
+    )
+
+
+def _check(said, model, job):
+    from keras_resnets.legacy.worker import TOLERANCE
+
+    if not said["apart"] <= TOLERANCE:
+        raise TrainingError(
+            f"{model.name} rebuilt in tf_keras differs from it by {said['apart']:.2g} of "
+            f"the largest logit, more than {TOLERANCE:g}; nothing was trained"
+        )
+    if "refused" in said:
+        raise InvalidArgument(
+            f"tensorflow-model-optimization refuses {model.name}: {said['refused']}; "
+            f"{_NATIVE[job['task']]} in Keras 3 itself takes it"
+        )
+
+
+def _check_complete(values, sent, described):
+    """Raises `TrainingError` where a weight did not come back."""
+    trained = {step["layer"] for step in described["steps"]}
+    wanted = {name for name in sent if name.split("/")[0] in trained}
+    if set(values) != wanted:
+        odd = sorted(set(values) ^ wanted)
+        raise TrainingError(
+            f"the process of tensorflow-model-optimization must bring back every weight; "
+            f"{len(odd)} differ, such as {odd[0]}"
+        )
+
+
+_NATIVE = {
+    "quantize": "quantize_aware (keras-resnets quantize without --engine tfmot)",
+    "prune": "the callback Prune (keras-resnets prune without --engine tfmot)",
+    "cluster": "quantize_aware with 'static_wi4_ai8'",
+}
+
+
+def _write_probe(folder, model, count=4, size=64):
+    """Random pictures, and what the Keras 3 model makes of them in float64.
+
+    In float32 the rounding alone comes to 1e-6 in a network of fifty layers.
+    """
+    shape = [side or size for side in model.inputs[0].shape[1:]]
+    pictures = np.random.default_rng(0).standard_normal((count, *shape))
+    pictures = pictures.astype("float32")
+    double = keras.models.clone_model(model, clone_function=_double, recursive=True)
+    double.set_weights(model.get_weights())
+    outputs, logits = KerasRunner(double)(pictures)
+    logits = outputs if logits is None else logits
+    np.savez(folder / "probe.npz", pictures=pictures, logits=np.asarray(logits))
+
+
+def _double(layer):
+    if isinstance(layer, keras.Model):
+        return layer
+    config = {**layer.get_config(), "dtype": "float64"}
+    if "kernel_initializer" in config:
+        # The weights follow.
+        config["kernel_initializer"] = "zeros"
+    return type(layer).from_config(config)
+
+
+def write_pictures(folder, data, model):
+    """Copies labelled pictures into `x.npy` and `y.npy`; returns their number.
+
+    Args:
+        folder: the folder.
+        data: (x, y), or an `evaluation.Labelled` whose batches are pre-processed.
+        model: that they are for.
+
+    Raises:
+        InvalidArgument: pictures or labels that do not fit the model.
+    """
+    labels, batches = _opened(data)
+    classes = model.output_shape[-1]
+    if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels):
+        raise InvalidArgument(
+            f"labels must be one whole number a picture; got {labels.dtype} of shape "
+            f"{labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InvalidArgument(
+            f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
+            f"{labels.min()}..{labels.max()}"
+        )
+    wanted, place, done = model.inputs[0].shape[1:], None, 0
+    for pictures in batches(_CHUNK):
+        _check_pictures(pictures, wanted)
+        if place is None:
+            shape = (len(labels), *pictures.shape[1:])
+            place = np.lib.format.open_memmap(folder / "x.npy", "w+", "float32", shape)
+        place[done : done + len(pictures)] = pictures
+        done += len(pictures)
+    np.save(folder / "y.npy", labels.astype("int64"))
+    return len(labels)
+
+
+def _opened(data):
+    if hasattr(data, "batches"):
+        return np.asarray(data.labels), data.batches
+    try:
+        x, y = data
+    except (TypeError, ValueError):
+        raise InvalidArgument(
+            f"data must be (pictures, labels); got {type(data).__name__}"
+        ) from None
+    labels = np.asarray(y)
+    if len(x) != len(labels):
+        raise InvalidArgument(
+            f"there must be one label a picture; got {len(labels)} for {len(x)} pictures"
+        )
+
+    def batches(size):
+        for start in range(0, len(x), size):
+            yield np.asarray(x[start : start + size], "float32")
+
+    # Keras' own sets have a column of labels.
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[
+        1
+    ] == 1 else labels, batches
+
+
+def _check_pictures(pictures, wanted):
+    fits = pictures.ndim == 4 and all(
+        want in (None, have)
+        for have, want in zip(pictures.shape[1:], wanted, strict=True)
+    )
+    if not fits:
+        words = ", ".join("any" if side is None else str(side) for side in wanted)
+        raise InvalidArgument(
+            f"pictures must have the shape (count, {words}); got {pictures.shape}"
+        )
+    if not np.isfinite(pictures).all():
+        raise InvalidArgument("pictures must be finite; they hold NaN or infinity")
+
+
+def copy_of(model, values=None):
+    """`model` once more, with the weights that came back."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    if values:
+        description.write_values(copy, values)
+    return copy

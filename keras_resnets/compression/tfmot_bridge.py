@@ -1,0 +1,288 @@
+"""tensorflow-model-optimization for Keras 3 networks.
+
+That package knows Keras 2 alone. Here a network is rebuilt in `tf_keras`, proven to put
+out the same, trained there in a process of its own, and what was learned comes back.
+"""
+
+import dataclasses
+import math
+
+from keras_resnets.compression import description
+from keras_resnets.compression import legacy_process
+from keras_resnets.compression import pruning
+from keras_resnets.compression.aware import inherit
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+from keras_resnets.export import ends
+from keras_resnets.export import pipeline
+from keras_resnets.export import prepare
+from keras_resnets.export import tflite
+from keras_resnets.export.runners import TFLiteRunner
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a network is fine-tuned: SGD, momentum 0.9, a rate that falls as a cosine.
+
+    Attributes:
+        epochs: >= 1.
+        learning_rate: at the start; None for the tool's own.
+        batch_size: pictures a step.
+        mirror: whether pictures are mirrored by chance.
+        crop: most pixels that a picture is moved by, over zeros; 0 for not at all.
+        seed: of the order, the augmentation and the choice of centroids.
+
+    Raises:
+        InvalidArgument: a value that is not allowed.
+
+    Example:
+        >>> Tuning(epochs=2).batch_size
+        128
+    """
+
+    epochs: int = 1
+    learning_rate: float | None = None
+    batch_size: int = 128
+    mirror: bool = True
+    crop: int = 0
+    seed: int = 0
+
+    def __post_init__(self):
+        check_positive_int("epochs", self.epochs)
+        check_positive_int("batch_size", self.batch_size)
+        if self.learning_rate is not None:
+            check_range("learning_rate", self.learning_rate, 0, 10)
+        if not isinstance(self.crop, int) or self.crop < 0:
+            raise InvalidArgument(
+                f"crop must be a whole number >= 0; got {self.crop!r}"
+            )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InvalidArgument(
+                f"seed must be a whole number >= 0; got {self.seed!r}"
+            )
+
+
+# docs/compression.md has what came of them.
+_RATES = {"quantize": 1e-3, "prune": 1e-2, "cluster": 3e-3}
+
+
+def rebuilt_apart(model):
+    """How far the logits of `model` rebuilt in `tf_keras` are from its own.
+
+    Args:
+        model: a built functional or Sequential `keras.Model` with one image input.
+
+    Returns:
+        The largest difference on random pictures, as a share of the largest logit.
+
+    Raises:
+        InvalidArgument: a layer without a counterpart in `tf_keras`.
+        TrainingError: they differ by more than 1e-6.
+    """
+    _check_model(model, "the bridge to tf_keras")
+    said, _, _ = legacy_process.run(model, {"task": "compare", "seed": 0})
+    return said["apart"]
+
+
+def tfmot_quantize_aware(
+    model,
+    path,
+    data,
+    tuning=None,
+    calibration=500,
+    overwrite=False,
+    threads=2,
+    *,
+    io_dtype="int8",
+    batch=1,
+    logits=False,
+    progress=None,
+    tell=None,
+):
+    """Quantization-aware training by tensorflow-model-optimization, into a TFLite file.
+
+    Its activation ranges, which begin at -6 to 6 there and hardly move, begin where a
+    calibration puts them; BN statistics stay as they are. The file is compared with
+    the Keras 3 model that has the weights learned.
+
+    Args:
+        model: a trained classifier, a built functional or Sequential `keras.Model` with
+            one image input; it is not changed.
+        path: file to write, ending in `.tflite`.
+        data: pre-processed training pictures float32 (count, height, width, channels)
+            and labels (count,) as a pair, or an `evaluation.Labelled`.
+        tuning: a `Tuning`; None for one epoch.
+        calibration: pictures that the activation ranges begin with, >= 10.
+        overwrite: replace an existing file.
+        threads: of the LiteRT interpreter.
+        io_dtype: `"int8"`, `"uint8"` or `"float32"`.
+        batch: pictures at a time, or `"dynamic"`.
+        logits: without the softmax.
+        progress: called with the number of training steps done.
+        tell: called with a line of text after every epoch.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, packages that are missing, or
+            a network that tensorflow-model-optimization refuses (pre-activation);
+            the message names the way that takes it.
+        TrainingError: the process ended early, or its network is not the same.
+        ExportError: the file differs from the model; no file is left.
+    """
+    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    check_positive_int("threads", threads)
+    check_range("calibration", calibration, 10, 10**9)
+    pipeline.check_batch(batch)
+    path = tflite.check_output(path, overwrite)
+    _check_model(model, "quantization")
+    prepare.input_shape(model)
+    job = {"io_dtype": io_dtype, "batch": batch, "logits": logits}
+    job |= {"calibration": calibration}
+    _, values, content = _run("quantize", model, job, data, tuning, progress, tell)
+    tuned = _with(model, values)
+    ready = pipeline.make_ready(
+        tuned, "none", None, _first(data, 4), pipeline.Wanted(None, None, logits)
+    )
+    facts = {
+        "recipe": "quantization-aware",
+        "engine": "tfmot",
+        "io_dtype": io_dtype,
+        "batch": batch,
+        "tuning": _record(tuning, "quantize"),
+    }
+    return pipeline.land(
+        ready,
+        path,
+        lambda file: tflite.write_checked(content, file, "int8"),
+        lambda file, logits: TFLiteRunner(file, threads, logits),
+        overwrite,
+        facts,
+        format="tflite",
+        quantize="int8",
+        threads=threads,
+    )
+
+
+def tfmot_prune(model, data, sparsity=0.5, tuning=None, progress=None, tell=None):
+    """Magnitude pruning while fine-tuning, by tensorflow-model-optimization.
+
+    The layers are those of `Prune`: no first convolution, no classifier. The share of
+    zeros rises over two thirds of the steps.
+
+    Args:
+        model: see `tfmot_quantize_aware`; pre-activation and grouped networks too.
+        data: see there.
+        sparsity: share of zeros in the end, in (0, 1).
+        tuning: see there.
+        progress: see there.
+        tell: see there.
+
+    Returns:
+        A copy of `model` with the weights learned; `pruning_report` describes it.
+
+    Raises:
+        InvalidArgument: see `tfmot_quantize_aware`; also no layer to prune.
+        TrainingError: see there.
+    """
+    pruning.check_sparsity(sparsity)
+    _check_model(model, "pruning")
+    wanted = {id(layer) for layer in pruning.prunable(model)}
+    chosen = [n for n, layer in _named(model) if id(layer) in wanted]
+    if not chosen:
+        raise InvalidArgument(f"{model.name} has no layer to prune")
+    job = {"sparsity": sparsity, "layers": chosen}
+    _, values, _ = _run("prune", model, job, data, tuning, progress, tell)
+    return _with(model, values)
+
+
+def tfmot_cluster(model, data, clusters=32, tuning=None, progress=None, tell=None):
+    """Weight clustering while fine-tuning, by tensorflow-model-optimization.
+
+    Every kernel gets so many different values; the file of weights then compresses. BN
+    stays as it is.
+
+    Args:
+        model: see `tfmot_quantize_aware`; pre-activation and grouped networks too.
+        data: see there.
+        clusters: different values in a kernel, >= 2. A kernel with fewer weights than
+            that stays as it is.
+        tuning: see there.
+        progress: see there.
+        tell: see there.
+
+    Returns:
+        A copy of `model` with the weights learned.
+
+    Raises:
+        InvalidArgument: see `tfmot_quantize_aware`; also no kernel to cluster.
+        TrainingError: see there.
+    """
+    check_range("clusters", clusters, 2, 65536)
+    check_positive_int("clusters", clusters)
+    _check_model(model, "clustering")
+    chosen = [
+        name
+        for name, layer in _named(model)
+        if hasattr(layer, "kernel") and math.prod(layer.kernel.shape) > clusters
+    ]
+    if not chosen:
+        raise InvalidArgument(
+            f"{model.name} has no kernel of more than {clusters} weights to cluster"
+        )
+    job = {"clusters": clusters, "layers": chosen}
+    _, values, _ = _run("cluster", model, job, data, tuning, progress, tell)
+    return _with(model, values)
+
+
+def _named(model):
+    """(name, layer) of what has weights, by the name that the process knows it by."""
+    return description.named_layers(model).items()
+
+
+def _run(task, model, job, data, tuning, progress, tell):
+    job = {**job, "task": task, "tuning": _record(tuning, task)}
+    job["seed"] = job["tuning"]["seed"]
+    return legacy_process.run(model, job, data, progress, tell)
+
+
+def _record(tuning, task):
+    tuning = tuning or Tuning()
+    found = dataclasses.asdict(tuning)
+    if found["learning_rate"] is None:
+        found["learning_rate"] = _RATES[task]
+    return found
+
+
+def _with(model, values):
+    copy = legacy_process.copy_of(model, values)
+    inherit(copy, model)
+    return copy
+
+
+def _first(data, count):
+    """The first pictures, to compare with."""
+    if hasattr(data, "batches"):
+        return next(iter(data.batches(count)))
+    return data[0][:count]
+
+
+def _check_model(model, what):
+    prepare.check_functional(model, what)
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        raise InvalidArgument(
+            f"{what} takes a model with one image input (batch, height, width, "
+            f"channels); {model.name} has {[tuple(t.shape) for t in model.inputs]}"
+        )
+    names = list(ends.outputs(model))
+    classifier = names == ["logits"] or (
+        names == ["predictions"] and description.describe(model)["softmax"]
+    )
+    if not classifier:
+        raise InvalidArgument(
+            f"{what} by tensorflow-model-optimization takes a classifier that puts out "
+            f"logits or a softmax; {model.name} puts out {', '.join(names)}"
+        )

@@ -1,0 +1,215 @@
+"""tensorflow-model-optimization's three tools on a rebuilt network."""
+
+import numpy as np
+
+from keras_resnets.legacy import rebuild
+
+# Steps from one choice of zeros to the next.
+_PRUNING_STEPS = 100
+# Summed, which is the default there, the gradients of a thousand weights would move their
+# centroid a thousand times as far as any of them.
+_AVERAGE = "GradientAggregation.AVG"
+# tensorflow-model-optimization refuses a network with errors of these kinds.
+_REFUSALS = (ValueError, RuntimeError, TypeError, AttributeError, NotImplementedError)
+
+
+class Refused(Exception):
+    """tensorflow-model-optimization does not take the network."""
+
+
+def quantize(job, arrays, pictures, fit):
+    """Quantization-aware training.
+
+    Args:
+        job: of `compression.tfmot_bridge`.
+        arrays: weights of the network, by name.
+        pictures: a `training.Pictures`.
+        fit: function of a model and callbacks that trains it.
+
+    Returns:
+        (weights by name, bytes of the int8 TFLite file).
+    """
+    aware = _refusing(_quantized, job["description"], arrays)
+    _keep_statistics(aware)
+    _calibrate(aware, pictures.sample(job["calibration"], job["seed"]))
+    fit(aware, [])
+    values = {name: v.numpy() for name, v in rebuild.variables(aware).items()}
+    return values, _convert(aware, job)
+
+
+def _quantized(description, arrays):
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    tool = tfmot.quantization.keras
+    known = {"Nothing": _nothing(), "IdentityPad": rebuild.identity_pad()}
+
+    def wrap(layer):
+        if isinstance(layer, known["IdentityPad"]):
+            return tool.quantize_annotate_layer(layer, known["Nothing"]())
+        return layer
+
+    model = rebuild.build(description, arrays, wrap)
+    with tf_keras.utils.custom_object_scope(known), tool.quantize_scope():
+        aware = tool.quantize_apply(tool.quantize_annotate_model(model))
+    rebuild.set_values(aware, arrays)
+    return aware
+
+
+def _keep_statistics(model):
+    """Makes BN use the statistics that it has.
+
+    An average over the last few batches is noisier, which a short training does not make
+    up for.
+    """
+    import tf_keras
+
+    for layer in model.layers:
+        if isinstance(rebuild.inner(layer), tf_keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _nothing():
+    """The configuration of a layer that keeps values on the grid that they are on."""
+    import tensorflow_model_optimization as tfmot
+
+    class Nothing(tfmot.quantization.keras.QuantizeConfig):
+        def get_weights_and_quantizers(self, layer):
+            return []
+
+        def get_activations_and_quantizers(self, layer):
+            return []
+
+        def set_quantize_weights(self, layer, quantize_weights):
+            pass
+
+        def set_quantize_activations(self, layer, quantize_activations):
+            pass
+
+        def get_output_quantizers(self, layer):
+            return []
+
+        def get_config(self):
+            return {}
+
+    return Nothing
+
+
+def _calibrate(aware, pictures, batch=50):
+    """Sets the activation ranges: of the float network, the average of the batches'.
+
+    Left alone they begin at -6 to 6 and move by a thousandth a step.
+    """
+    import tensorflow as tf
+    import tensorflow_model_optimization as tfmot
+
+    quantizer = tfmot.quantization.keras.quantizers.MovingAverageQuantizer
+    stock, seen = quantizer.__call__, {}
+
+    def watch(self, inputs, training, weights, **kwargs):
+        low, high = weights["min_var"], weights["max_var"]
+        found = seen.setdefault(id(low), (low, high, []))[2]
+        ends = tf.reduce_min(inputs), tf.reduce_max(inputs)
+        found.append([min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)])
+        return inputs
+
+    quantizer.__call__ = watch
+    try:
+        for start in range(0, len(pictures), batch):
+            aware(tf.constant(pictures[start : start + batch]), training=True)
+    finally:
+        quantizer.__call__ = stock
+    for low, high, found in seen.values():
+        least, most = np.mean(found, axis=0)
+        low.assign(least)
+        high.assign(most)
+
+
+def _convert(aware, job):
+    import tensorflow as tf
+
+    softmax = job["description"]["softmax"] and not job["logits"]
+    size = None if job["batch"] == "dynamic" else job["batch"]
+    shape = [size, *job["description"]["input_shape"]]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
+    def serve(image):
+        found = aware(image, training=False)
+        if softmax:
+            return {"predictions": tf.nn.softmax(found)}
+        return {"logits": found}
+
+    concrete = serve.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], aware)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.exclude_conversion_metadata = True
+    dtype = tf.dtypes.as_dtype(job["io_dtype"])
+    converter.inference_input_type = converter.inference_output_type = dtype
+    return converter.convert()
+
+
+def prune(job, arrays, pictures, fit):
+    """Magnitude pruning; see `quantize`, but for the file, which is None."""
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    tool = tfmot.sparsity.keras
+    end = max(job["steps"] * 2 // 3, 1)
+    schedule = tool.PolynomialDecay(
+        initial_sparsity=0.0,
+        final_sparsity=job["sparsity"],
+        begin_step=0,
+        end_step=end,
+        frequency=max(min(_PRUNING_STEPS, end // 4), 1),
+    )
+
+    def wrap(layer):
+        if layer.name in job["layers"]:
+            return tool.prune_low_magnitude(layer, pruning_schedule=schedule)
+        return layer
+
+    model = rebuild.build(job["description"], arrays)
+    sparse = _refusing(tf_keras.models.clone_model, model, clone_function=wrap)
+    fit(sparse, [tool.UpdatePruningStep()])
+    return _values(tool.strip_pruning(sparse)), None
+
+
+def cluster(job, arrays, pictures, fit):
+    """Weight clustering; see `prune`."""
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    tool = tfmot.clustering.keras
+
+    def wrap(layer):
+        if layer.name not in job["layers"]:
+            return layer
+        return tool.cluster_weights(
+            layer,
+            number_of_clusters=job["clusters"],
+            cluster_gradient_aggregation=_AVERAGE,
+            cluster_centroids_init=tool.CentroidInitialization.KMEANS_PLUS_PLUS,
+        )
+
+    # The layers have their weights, among which the centroids are sought.
+    model = rebuild.build(job["description"], arrays)
+    few = _refusing(tf_keras.models.clone_model, model, clone_function=wrap)
+    _keep_statistics(few)
+    fit(few, [])
+    return _values(tool.strip_clustering(few)), None
+
+
+def _values(model):
+    return {name: v.numpy() for name, v in rebuild.variables(model).items()}
+
+
+def _refusing(make, *arguments, **options):
+    """What `make` makes; its errors are refusals."""
+    try:
+        return make(*arguments, **options)
+    except _REFUSALS as error:
+        raise Refused(str(error)) from error
+
+
+JOBS = {"quantize": quantize, "prune": prune, "cluster": cluster}

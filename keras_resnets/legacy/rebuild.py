@@ -1,0 +1,137 @@
+"""A description of a network as a `tf_keras` model."""
+
+
+def build(description, arrays, wrap=None, dtype="float32"):
+    """The described network, with its weights.
+
+    Args:
+        description: what `compression.description.describe` makes.
+        arrays: of `layer/variable` to values.
+        wrap: function of a `tf_keras` layer that returns what takes its place in the
+            graph; None for the layer itself.
+        dtype: of everything.
+
+    Returns:
+        A functional `tf_keras.Model`.
+    """
+    import tf_keras
+
+    use_native_convolution()
+    image = tf_keras.Input(
+        description["input_shape"], dtype=dtype, name=description["input"]
+    )
+    tensors, layers = {description["input"]: image}, {}
+    for step in description["steps"]:
+        if step["layer"] not in layers:
+            layer = make(step, dtype)
+            layers[step["layer"]] = wrap(layer) if wrap else layer
+        given = [tensors[name] for name in step["inputs"]]
+        made = layers[step["layer"]](given if len(given) > 1 else given[0])
+        tensors[step["output"]] = made
+    model = tf_keras.Model(image, tensors[description["output"]])
+    set_values(model, arrays)
+    return model
+
+
+def make(step, dtype="float32"):
+    """The `tf_keras` layer of a step."""
+    import tf_keras
+
+    config = {**step["config"], "name": step["layer"], "dtype": dtype}
+    if dtype == "float64" and step["kind"] == "BatchNormalization":
+        # TensorFlow's fused kernel has no float64.
+        config["fused"] = False
+    if step["kind"] == "IdentityPad":
+        return identity_pad()(**config)
+    return getattr(tf_keras.layers, step["kind"])(**config)
+
+
+def inner(layer):
+    """The layer inside tensorflow-model-optimization's wrapper, or the layer."""
+    return getattr(layer, "layer", layer)
+
+
+def variables(model):
+    """`layer/variable` of every described variable of `model`, to the variable.
+
+    Wrappers have variables of their own; those of the layers keep their names.
+    """
+    found = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            name = variable.name.split(":")[0].split("/")[-1]
+            if name in _VARIABLES:
+                found[f"{inner(layer).name}/{name}"] = variable
+    return found
+
+
+_VARIABLES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+
+
+def set_values(model, arrays):
+    """Sets every variable of `model`."""
+    for name, variable in variables(model).items():
+        variable.assign(arrays[name])
+
+
+def use_native_convolution():
+    """Makes grouped and dilated convolutions of `tf_keras` one operator.
+
+    It compiles the grouped ones with XLA, which is slow to train on a CPU, and lowers
+    the dilated ones to SpaceToBatch, whose int8 form is partly float.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    from keras_resnets import tensorflow_ops
+
+    kind = tf_keras.layers.Conv2D
+    if hasattr(kind, "keras_resnets_native"):
+        return
+    stock = kind.convolution_op
+    compiled = tf.function(stock, jit_compile=True)
+
+    def convolution(layer, inputs, kernel):
+        grouped, dilated = layer.groups > 1, max(layer.dilation_rate) > 1
+        # A stride with a dilation has no native gradient.
+        special = (grouped or dilated) and not (dilated and max(layer.strides) > 1)
+        if special and tensorflow_ops.has_kernel(grouped, dilated, inputs.dtype):
+            return tensorflow_ops.conv2d(
+                inputs, kernel, layer.strides, layer.padding, layer.dilation_rate
+            )
+        otherwise = compiled if grouped else stock
+        return otherwise(layer, inputs, tf.convert_to_tensor(kernel))
+
+    kind.convolution_op = kind._jit_compiled_convolution_op = convolution
+    kind.keras_resnets_native = True
+
+
+def identity_pad():
+    """The class of the option-A shortcut for `tf_keras`."""
+    import tensorflow as tf
+    import tf_keras
+
+    class IdentityPad(tf_keras.layers.Layer):
+        """Every `strides`-th pixel, with channels of zeros in front and behind."""
+
+        def __init__(self, strides, before, behind, **kwargs):
+            super().__init__(**kwargs)
+            self.strides, self.before, self.behind = strides, before, behind
+
+        def call(self, inputs):
+            kept = inputs[:, :: self.strides, :: self.strides, :]
+            return tf.pad(kept, ((0, 0), (0, 0), (0, 0), (self.before, self.behind)))
+
+        def get_config(self):
+            own = {"strides": self.strides, "before": self.before}
+            return {**super().get_config(), **own, "behind": self.behind}
+
+    return _once("IdentityPad", IdentityPad)
+
+
+_CLASSES = {}
+
+
+def _once(name, kind):
+    """The first class of a name: its instances must be of one and the same."""
+    return _CLASSES.setdefault(name, kind)

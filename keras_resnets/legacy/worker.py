@@ -1,0 +1,92 @@
+"""The process behind `compression.tfmot_bridge`: python -m keras_resnets.legacy.worker.
+
+Its one argument is a folder with `job.json`, `weights.npz`, `probe.npz`, `x.npy` and
+`y.npy`. It writes `tuned.npz` and, of quantization, `aware.tflite` there, and says what
+goes on in lines of JSON.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from keras_resnets.errors import first_line
+
+# How far both networks may be apart in float64, as a share of the largest logit.
+TOLERANCE = 1e-6
+# The same of the float32 network that is trained, which rounds.
+_ROUNDED = 1e-4
+
+
+def main(folder):
+    """Rebuilds the network, proves it equal, and does the job."""
+    # What TensorFlow prints must not get between the lines.
+    lines = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(**facts):
+        lines.write(json.dumps(facts) + "\n")
+        lines.flush()
+
+    folder = pathlib.Path(folder)
+    job = json.loads((folder / "job.json").read_text("utf-8"))
+    with np.load(folder / "weights.npz") as file:
+        arrays = dict(file)
+    import tf_keras
+
+    from keras_resnets.legacy import jobs
+    from keras_resnets.legacy import training
+
+    tf_keras.utils.set_random_seed(job["seed"])
+    with np.load(folder / "probe.npz") as file:
+        apart = distance(job["description"], arrays, file["pictures"], file["logits"])
+    tell(apart=apart)
+    if not apart <= TOLERANCE or job["task"] == "compare":
+        return
+    pictures = training.Pictures(folder, job["tuning"])
+    fit = functools.partial(
+        training.fit, pictures=pictures, tuning=job["tuning"], tell=tell
+    )
+    try:
+        values, content = jobs.JOBS[job["task"]](job, arrays, pictures, fit)
+    except jobs.Refused as error:
+        tell(refused=first_line(error))
+        return
+    np.savez(folder / "tuned.npz", **values)
+    if content is not None:
+        (folder / "aware.tflite").write_bytes(content)
+    tell(done=True)
+
+
+def distance(description, arrays, pictures, logits):
+    """How far the rebuilt network's logits are from those in Keras 3.
+
+    Args:
+        description: see `rebuild.build`.
+        arrays: see there.
+        pictures: float32 (count, height, width, channels).
+        logits: what Keras 3 makes of them in float64.
+
+    Returns:
+        The largest difference as a share of the largest logit, in float64; that in
+        float32 where it is more than rounding.
+    """
+    from keras_resnets.legacy import rebuild
+
+    found = []
+    for dtype in ("float64", "float32"):
+        rebuilt = rebuild.build(description, arrays, dtype=dtype)
+        outputs = np.asarray(rebuilt(pictures.astype(dtype), training=False))
+        if outputs.shape != logits.shape:
+            return float("inf")
+        error = np.abs(outputs.astype("float64") - logits).max()
+        found.append(float(error / max(np.abs(logits).max(), 1e-30)))
+    exact, rounded = found
+    return exact if rounded <= _ROUNDED else max(exact, rounded)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
