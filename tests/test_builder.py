@@ -85,7 +85,10 @@ def test_mixed_precision_has_a_float32_head(kind, policy):
     reference = small_model(kind)
     expected = outputs(reference, images)
     np.testing.assert_allclose(np.asarray(result), expected, atol=0.15)
-    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    # Tracing would take longer than all the rest; the step above is traced.
+    model.compile(
+        keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", run_eagerly=True
+    )
     assert np.isfinite(model.train_on_batch(noise(4, 16, 16, 3), np.arange(4) % 10))
 
 
