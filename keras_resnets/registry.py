@@ -221,7 +221,7 @@ def list_weights(model_name):
 
     Example:
         >>> list_weights("resnet20")
-        ['akamaster_cifar10']
+        ['keras_resnets_cifar10', 'akamaster_cifar10']
     """
     from keras_resnets.weights import records
 
@@ -245,7 +245,7 @@ def weights_info(model_name, tag):
 
     Example:
         >>> weights_info("resnet20", "cifar10").top1
-        91.73
+        91.42
     """
     from keras_resnets.weights import records
 
@@ -274,8 +274,9 @@ def create_model(
     Args:
         model_name: see `get_architecture`.
         include_top: whether the network ends in its classifier.
-        weights: None for random values; `"imagenet"` or `"cifar10"` for the most
-            accurate public weights whose licence lets anybody use them; a tag of
+        weights: None for random values; `"imagenet"` or `"cifar10"` for the weights
+            in this package, else the most accurate public ones whose licence lets
+            anybody use them; a tag of
             `list_weights(model_name)`; or a file: `.weights.h5`, `.keras`,
             `.safetensors`, `.pth`, `.th`, `.pt`, `.h5` or darknet's `.weights`.
         input_tensor: symbolic tensor to use as the image instead of a new input;

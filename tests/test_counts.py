@@ -21,7 +21,18 @@ def row_id(row):
     return "-".join(filter(None, (row["variant"], row["axes"], row["input_size"])))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=row_id)
+# A thousand layers take ten seconds to build; the plain ResNet-1001 V2 stands for them.
+DEEP = ("resnet1202-32", "resnet1001v2-downsample_in=3x3-32")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=pytest.mark.slow if row_id(row) in DEEP else ())
+        for row in ROWS
+    ],
+    ids=row_id,
+)
 def test_published_figures(row):
     size = int(row["input_size"])
     model = keras_resnets.create_model(

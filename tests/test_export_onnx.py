@@ -303,17 +303,24 @@ def test_without_the_packages(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, weights",
+    "name, weights, count",
     [
-        ("resnet20", "checkpoints/resnet20-12fca82f.th"),
+        ("resnet20", "checkpoints/resnet20-12fca82f.th", 2_000),
+        pytest.param(
+            "resnet20",
+            "checkpoints/resnet20-12fca82f.th",
+            10_000,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "resnet56",
             "checkpoints/resnet56-4bfd9763.th",
+            10_000,
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_int8_of_a_trained_network(name, weights, shared_data, tmp_path):
+def test_int8_of_a_trained_network(name, weights, count, shared_data, tmp_path):
     """At least 98.5 % of the float network's answers, and logits close to its own."""
     from PIL import Image
 
@@ -333,7 +340,7 @@ def test_int8_of_a_trained_network(name, weights, shared_data, tmp_path):
         calibration=prepared(rows[0][:500]),
         batch=100,
     )
-    pictures = prepared(rows[1])
+    pictures = prepared(rows[1][:count])
     expected = model.predict(pictures, batch_size=500, verbose=0)
     found = open_runner(report.path)(pictures)
     assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.985

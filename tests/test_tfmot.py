@@ -253,6 +253,7 @@ def test_what_is_refused_names_the_native_way(tmp_path, data):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_prune(data):
     model = tiny("basic_full_preact")
     before = [weight.numpy() for weight in model.weights]

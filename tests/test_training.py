@@ -126,7 +126,7 @@ def test_folder_of_a_run(tmp_path):
     )
     facts = json.loads((folder / "run.json").read_text())
     assert facts["status"] == "done" and facts["command"] == "what was typed"
-    assert facts["recipe"]["learning_rate"] == 0.2 and facts["seed"] == 0
+    assert facts["recipe"]["learning_rate"] == 0.1 and facts["seed"] == 0
     assert facts["data"]["train"] == 30 and facts["data"]["validation"] == 10
     assert facts["versions"]["keras"] == keras.__version__
     assert facts["figures"] == made.figures
@@ -288,7 +288,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
         run(tmp_path, "run", recipe)
     other = short("cifar_cosine", 1, learning_rate=0.3)
     with pytest.raises(
-        InvalidArgument, match="another recipe: learning_rate was 0.2, now 0.3"
+        InvalidArgument, match="another recipe: learning_rate was 0.1, now 0.3"
     ):
         run(tmp_path, "run", other, resume=True)
     with pytest.raises(InvalidArgument, match="holds a run with another network"):
