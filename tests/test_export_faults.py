@@ -118,7 +118,8 @@ def test_killed_at_any_moment(write, tmp_path):
             assert child.stdout.readline() == "done\n"
             duration = time.perf_counter() - begin
         else:
-            time.sleep(duration * 1.05 * attempt / 19)
+            # Beyond the end too, on a machine that has become slower.
+            time.sleep(duration * 1.3 * attempt / 19)
         end(child)
         there.append(check_whole_or_absent(path))
     assert there[0] and 5 < there.count(False) < 20
