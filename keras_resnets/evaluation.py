@@ -52,40 +52,43 @@ def open_data(path, preprocessing, count=None, names=(), part="test"):
     """
     path = pathlib.Path(path)
     if path.is_dir():
-        return _open_folder(path, preprocessing, count, names)
+        return of_files(labelled_files(path, names)[:count], preprocessing)
     if path.suffix != ".npz" or not path.is_file():
         raise InvalidArgument(
             f"data must be an .npz file or a folder with a sub-folder a class; got {path}"
         )
     pictures, labels = read_npz(path, part)
-    pictures, labels = pictures[:count], labels[:count]
+    return of_arrays(pictures[:count], labels[:count], preprocessing)
+
+
+def of_arrays(pictures, labels, preprocessing):
+    """`Labelled` of uint8 pictures (count, height, width, 3) and labels (count,)."""
 
     def batches(size):
         for start in range(0, len(pictures), size):
-            yield prepared(pictures[start : start + size], preprocessing)
+            yield _prepared(pictures[start : start + size], preprocessing)
 
     return Labelled(labels, batches)
 
 
-def prepared(pictures, preprocessing):
-    """uint8 RGB pictures of one size as a network takes them; resized where needed."""
-    if pictures.shape[1:3] == tuple(preprocessing.size):
-        return preprocessing.normalize(pictures, "channels_last")
-    from PIL import Image
-
-    return np.stack([preprocessing(Image.fromarray(picture)) for picture in pictures])
-
-
-def _open_folder(folder, preprocessing, count, names):
-    found = labelled_files(folder, names)[:count]
+def of_files(found, preprocessing):
+    """`Labelled` of (path, label) pairs."""
 
     def batches(size):
         for start in range(0, len(found), size):
             chunk = found[start : start + size]
             yield np.stack([load_picture(path, preprocessing) for path, _ in chunk])
 
-    labels = np.array([label for _, label in found])
-    return Labelled(labels, batches)
+    return Labelled(np.array([label for _, label in found]), batches)
+
+
+def _prepared(pictures, preprocessing):
+    """Pictures of one size as a network takes them; resized where needed."""
+    if pictures.shape[1:3] == tuple(preprocessing.size):
+        return preprocessing.normalize(pictures, "channels_last")
+    from PIL import Image
+
+    return np.stack([preprocessing(Image.fromarray(picture)) for picture in pictures])
 
 
 def evaluate(model, data, batch_size=64, progress=None):

@@ -39,13 +39,7 @@ def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
         return _of_folder(path, preprocessing, calibration, count, names)
     x, y = labelled.read_npz(path, "train")
     rest = _rest(calibration, len(x), count, path)
-    x, y = x[rest], y[rest]
-
-    def batches(size):
-        for start in range(0, len(x), size):
-            yield evaluation.prepared(x[start : start + size], preprocessing)
-
-    return evaluation.Labelled(y, batches)
+    return evaluation.of_arrays(x[rest], y[rest], preprocessing)
 
 
 def _rest(calibration, available, count, path):
@@ -69,10 +63,4 @@ def _of_folder(folder, preprocessing, calibration, count, names):
     rest = _rest(calibration, len(paths), len(paths), folder)
     # What lies outside the sub-folders has no label.
     chosen = [paths[index] for index in rest if paths[index] in classes][:count]
-
-    def batches(size):
-        for start in range(0, len(chosen), size):
-            chunk = chosen[start : start + size]
-            yield np.stack([files.load_picture(one, preprocessing) for one in chunk])
-
-    return evaluation.Labelled(np.array([classes[one] for one in chosen]), batches)
+    return evaluation.of_files([(one, classes[one]) for one in chosen], preprocessing)

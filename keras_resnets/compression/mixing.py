@@ -110,7 +110,8 @@ class Mix:
         return pipeline.land(
             self._ready,
             path,
-            self._write_content,
+            # Not integer throughout: that is what a mix is for.
+            lambda file: tflite.write_checked(self.content, file, "none"),
             lambda file, logits: TFLiteRunner(file, threads, logits),
             overwrite,
             facts,
@@ -118,12 +119,6 @@ class Mix:
             quantize="int8",
             threads=threads,
         )
-
-    def _write_content(self, file):
-        counts = tflite.tflite_file.operators(self.content)
-        tflite.check_operators(counts)
-        file.write_bytes(self.content)
-        return counts
 
 
 def find_mix(
