@@ -34,6 +34,7 @@ def add_to(commands):
     quantize.add_argument("--method", metavar="mse|minmax|percentile")
     quantize.add_argument("--percentile", type=float, default=99.99)
     quantize.add_argument("--io-dtype", default="int8", metavar="int8|uint8|float32")
+    network.add_packing(quantize)
     quantize.add_argument("--threads", type=int, default=2)
     quantize.add_argument(
         "--evaluate", metavar="DATA", help="compare on all of .npz (x_test) or folder"
@@ -167,6 +168,7 @@ def _quantize_all(arguments, model, chosen, recipe, path):
             percentile=arguments.percentile,
             seed=arguments.seed,
             io_dtype=arguments.io_dtype,
+            packed=arguments.packed,
             progress=bar,
         )
 

@@ -41,7 +41,7 @@ FORMATS = {
         ("none", "float16", "dynamic", "int8", "int16x8"),
         "tflite",
         "to_tflite",
-        ("batch", "io_dtype", "per_tensor"),
+        ("batch", "io_dtype", "per_tensor", "packed"),
     ),
     "onnx": Format(
         "ONNX",
@@ -140,6 +140,7 @@ def _add_tflite(parser):
     parser.add_argument(
         "--per-tensor", action="store_true", help="one scale a kernel, not a channel"
     )
+    network.add_packing(parser)
 
 
 def _add_onnx(parser):

@@ -90,7 +90,7 @@ def run(arguments, model, chosen, recipe, path):
     finally:
         stages.close()
     say(tables.mix_table(mix))
-    report = mix.write(path, arguments.overwrite, arguments.threads)
+    report = mix.write(path, arguments.overwrite, arguments.threads, arguments.packed)
     if arguments.plot:
         mix_plot.plot(mix, arguments.plot, model.name)
         say(f"plot         {arguments.plot}")

@@ -25,6 +25,16 @@ def add_options(parser):
     )
 
 
+def add_packing(parser):
+    """Adds the switch of what `tflite_packing` does."""
+    parser.add_argument(
+        "--unpacked",
+        dest="packed",
+        action="store_false",
+        help="int8 convolutions as the network has them, for microcontrollers",
+    )
+
+
 def find(arguments):
     """(architecture, (height, width), classes) that the options ask for."""
     from keras_resnets import registry

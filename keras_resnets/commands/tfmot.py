@@ -117,6 +117,7 @@ def quantize(arguments, model, path):
             overwrite=arguments.overwrite,
             threads=arguments.threads,
             io_dtype=arguments.io_dtype,
+            packed=arguments.packed,
             progress=bar.progress,
             tell=bar.tell,
         )

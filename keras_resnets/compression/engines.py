@@ -20,7 +20,7 @@ class Options:
 
     Attributes:
         method, percentile: how ranges come from pictures, see `ranges.set_ranges`.
-        io_dtype, batch: see `keras_resnets.export.to_tflite`.
+        io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
         seed: of the sample that ranges are sought on.
         progress: called with the number of calibration pictures done.
     """
@@ -29,6 +29,7 @@ class Options:
     percentile: float = 99.99
     io_dtype: str = "int8"
     batch: int | str = 1
+    packed: bool = True
     seed: int = 0
     progress: object = None
 

@@ -13,8 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.export import tflite_weights
-from keras_resnets.export.runners import tflite_file
+from keras_resnets.export import tflite_edit
 from keras_resnets.export.verify import layer_name
 
 _LARGEST = 32767
@@ -42,49 +41,34 @@ def mix(content, graph, precisions):
     Raises:
         ExportError: an operator that is not in the file as it was expected.
     """
-    import flatbuffers
-
     content = bytes(content)
     if set(precisions.values()) <= {"int8"}:
         return content
-    model = _Editor(content, graph, precisions).run()
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), tflite_weights.IDENTIFIER)
-    return bytes(builder.Output())
+    return _Mixer(content, graph, precisions).run()
 
 
 def names(content, graph):
     """Names of the operators of `graph` that the int8 file has, as one operator each."""
-    return set(_Editor(bytes(content), graph, {}).found)
+    return set(_Mixer(bytes(content), graph, {}).found)
 
 
 def kinds(content, graph):
     """What each operator of a mixed file computes in, by name, as the file says it."""
-    editor = _Editor(bytes(content), graph, {})
+    editor = _Mixer(bytes(content), graph, {})
     return {name: editor.precision(op) for name, op in editor.found.items()}
 
 
-class _Editor:
+class _Mixer(tflite_edit.Editor):
     """One file; `found` are its operators by the names that the graph has for them."""
 
     def __init__(self, content, graph, precisions):
-        self._schema, root = tflite_file.parse(content)
-        self._model = self._schema.ModelT.InitFromObj(root)
-        self._file = self._model.subgraphs[0]
-        for op in self._file.operators:
-            # Views of the file, which cannot be changed.
-            op.inputs, op.outputs = list(op.inputs), list(op.outputs)
-        self._graph, self._precisions = graph, precisions
+        super().__init__(content)
+        self._network, self._precisions = graph, precisions
         self._known = {operator.name: operator for operator in graph.operators}
-        self._codes = {
-            number: name
-            for name, number in vars(self._schema.BuiltinOperator).items()
-            if not name.startswith("_")
-        }
         self._types = {
-            "int8": self._schema.TensorType.INT8,
-            "int16": self._schema.TensorType.INT16,
-            "float": self._schema.TensorType.FLOAT32,
+            "int8": self.schema.TensorType.INT8,
+            "int16": self.schema.TensorType.INT16,
+            "float": self.schema.TensorType.FLOAT32,
         }
         self.found = self._find()
         self._names = {id(op): name for name, op in self.found.items()}
@@ -94,8 +78,8 @@ class _Editor:
 
     def _find(self):
         every = {}
-        for op in self._file.operators:
-            if self._code(op) not in _OUTSIDE:
+        for op in self.graph.operators:
+            if self.code(op) not in _OUTSIDE:
                 every.setdefault(self._name(op), []).append(op)
         return {
             name: ops[0]
@@ -105,51 +89,43 @@ class _Editor:
 
     def _name(self, op):
         """Of the layer whose output an operator makes, as the graph knows it."""
-        name = self._file.tensors[op.outputs[0]].name.decode()
+        name = self.graph.tensors[op.outputs[0]].name.decode()
         name = name.removesuffix("_int16").removesuffix("_float")
         scopes = name.partition(";")[0].split("/")
         if len(scopes) > 1 and scopes[-2] in self._known:
             return scopes[-2]
         return layer_name(name)
 
-    def _code(self, op):
-        code = self._model.operatorCodes[op.opcodeIndex]
-        return self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
     def precision(self, op):
         """What an operator computes in."""
-        types = {self._file.tensors[index].type for index in op.outputs}
+        types = {self.graph.tensors[index].type for index in op.outputs}
         return next(name for name, number in self._types.items() if number in types)
 
     def run(self):
-        """Makes the changes; returns the file as an object."""
+        """Makes the changes; returns the bytes of the file."""
         missing = [name for name in self._precisions if name not in self.found]
         if missing:
             raise ExportError(
                 f"the file has no operator {', '.join(missing)}; nothing was written"
             )
-        for op in self._file.operators:
+        for op in self.graph.operators:
             self._keep(op)
         for index, kept in self._kept.items():
             self._scales[index] = self._range16(index)
-            self._set_type(self._file.tensors[index], kept, self._scales[index])
-        for op in self._file.operators:
+            self._set_type(self.graph.tensors[index], kept, self._scales[index])
+        for op in self.graph.operators:
             self._place(op)
-        self._file.operators = self._done
-        tflite_weights.drop_unused(self._model)
-        self._model.buffers = [
-            _Aligned(self._schema, buffer.data) for buffer in self._model.buffers
-        ]
-        return self._model
+        self.graph.operators = self._done
+        return self.finished()
 
     def _keep(self, op):
         """Decides what the output of an operator is kept in."""
-        if self._code(op) in _OUTSIDE:
+        if self.code(op) in _OUTSIDE:
             return
         operator = self._known.get(self._names.get(id(op)))
         if operator is not None:
             grid = operator.output
-            kept = self._graph.precision_of(grid, self._precisions)
+            kept = self._network.precision_of(grid, self._precisions)
         else:
             grid = self._grids.get(op.inputs[0])
             kept = self._kept.get(op.inputs[0], "int8")
@@ -158,8 +134,8 @@ class _Editor:
     def _range16(self, index):
         """The scale of a tensor as int16: with its range as int8, if it is kept so."""
         if self._kept.get(index) == "int16":
-            return self._graph.largest(self._grids[index]) / _LARGEST
-        how = self._file.tensors[index].quantization
+            return self._network.largest(self._grids[index]) / _LARGEST
+        how = self.graph.tensors[index].quantization
         scale, zero = float(how.scale[0]), int(how.zeroPoint[0])
         return scale * max(127 - zero, 128 + zero) / _LARGEST
 
@@ -171,7 +147,7 @@ class _Editor:
             tensor.quantization = self._quantization([scale])
 
     def _quantization(self, scale, axis=0):
-        how = self._schema.QuantizationParametersT()
+        how = self.schema.QuantizationParametersT()
         how.scale = np.asarray(scale, "float32")
         how.zeroPoint = np.zeros(len(how.scale), "int64")
         how.quantizedDimension = axis
@@ -180,7 +156,7 @@ class _Editor:
     def _place(self, op):
         name = self._names.get(id(op))
         wanted = self._precisions.get(name, "int8")
-        code = self._code(op)
+        code = self.code(op)
         if name is None:
             # It moves values, in whatever they are kept in.
             self._done.append(op)
@@ -200,7 +176,7 @@ class _Editor:
 
     def _as(self, index, wanted):
         """The tensor `index` in another precision; itself where it is no activation."""
-        is_input = index in set(self._file.inputs)
+        is_input = index in set(self.graph.inputs)
         if index not in self._kept and not is_input and not self._is_quantized(index):
             return index
         kept = self._kept.get(index, "int8")
@@ -218,40 +194,25 @@ class _Editor:
         """Whether it is an int8 activation, such as the picture behind a QUANTIZE."""
         if index < 0:
             return False
-        tensor = self._file.tensors[index]
-        data = self._model.buffers[tensor.buffer].data
+        tensor = self.graph.tensors[index]
+        data = self.model.buffers[tensor.buffer].data
         return tensor.type == self._types["int8"] and (data is None or not len(data))
 
     def _tensor_like(self, index, precision):
-        tensor = copy.copy(self._file.tensors[index])
+        tensor = copy.copy(self.graph.tensors[index])
         tensor.name = tensor.name + f"_{precision}".encode()
         tensor.buffer = 0
         if precision == "int8":
             raise ExportError("an int8 operator has int8 tensors")
         self._set_type(tensor, precision, self._scales[index])
-        return self._add_tensor(tensor)
-
-    def _add_tensor(self, tensor):
-        self._file.tensors.append(tensor)
-        return len(self._file.tensors) - 1
+        return self.add_tensor(tensor)
 
     def _cast(self, source, made, after):
-        op = self._schema.OperatorT()
+        op = self.schema.OperatorT()
         op.inputs, op.outputs = [source], [made]
         code = "DEQUANTIZE" if after == "float" else "QUANTIZE"
-        op.opcodeIndex = self._operator_code(code)
+        op.opcodeIndex = self.operator_code(code, _VERSION)
         self._done.append(op)
-
-    def _operator_code(self, name):
-        number = getattr(self._schema.BuiltinOperator, name)
-        for index, code in enumerate(self._model.operatorCodes):
-            if code.builtinCode == number and code.version == _VERSION:
-                return index
-        code = self._schema.OperatorCodeT()
-        code.builtinCode, code.version = number, _VERSION
-        code.deprecatedBuiltinCode = min(number, 127)
-        self._model.operatorCodes.append(code)
-        return len(self._model.operatorCodes) - 1
 
     def _compute_in(self, op, code, operator, wanted):
         """Gives an operator the constants and options of a precision."""
@@ -267,39 +228,33 @@ class _Editor:
             op.inputs[place] = self._constant(op.inputs[place], values, wanted)
 
     def _constant(self, like, values, precision):
-        tensor = copy.copy(self._file.tensors[like])
+        tensor = copy.copy(self.graph.tensors[like])
         scale = max(float(np.abs(values).max()), 1e-12) / _LARGEST
         self._set_type(tensor, precision, scale)
         if precision == "int16":
             values = np.rint(values / scale).astype("int16")
-        tensor.buffer = self._add_buffer(values)
-        return self._add_tensor(tensor)
-
-    def _add_buffer(self, values):
-        buffer = self._schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), "uint8")
-        self._model.buffers.append(buffer)
-        return len(self._model.buffers) - 1
+        tensor.buffer = self.add_buffer(values)
+        return self.add_tensor(tensor)
 
     def _make_float(self, op, code, operator):
         kernel = keras.ops.convert_to_numpy(operator.weights.kernel)
         kernel = kernel.astype("float32").transpose(_TURNS[code])
         self._check(op, kernel, operator)
         layer = operator.weights
-        bias = self._graph.biases.get(layer.name, layer.bias)
+        bias = self._network.biases.get(layer.name, layer.bias)
         bias = keras.ops.convert_to_numpy(bias).astype("float32")
         for place, values in ((1, kernel), (2, bias)):
-            tensor = copy.copy(self._file.tensors[op.inputs[place]])
+            tensor = copy.copy(self.graph.tensors[op.inputs[place]])
             self._set_type(tensor, "float")
-            tensor.buffer = self._add_buffer(values)
-            op.inputs[place] = self._add_tensor(tensor)
+            tensor.buffer = self.add_buffer(values)
+            op.inputs[place] = self.add_tensor(tensor)
 
     def _check(self, op, kernel, operator):
         """Raises `ExportError` unless the file's integers are of this kernel."""
-        tensor = self._file.tensors[op.inputs[1]]
+        tensor = self.graph.tensors[op.inputs[1]]
         same = tuple(tensor.shape) == kernel.shape
         if same:
-            held = self._model.buffers[tensor.buffer].data.view("int8")
+            held = self.model.buffers[tensor.buffer].data.view("int8")
             how = tensor.quantization
             sizes = np.ones(kernel.ndim, int)
             sizes[how.quantizedDimension] = -1
@@ -314,29 +269,12 @@ class _Editor:
 
     def _wide_bias(self, op, given, operator):
         """An int64 bias, in steps of the product of the scales of picture and kernel."""
-        scale = self._file.tensors[given[0]].quantization.scale[0]
-        how = self._file.tensors[given[1]].quantization
+        scale = self.graph.tensors[given[0]].quantization.scale[0]
+        how = self.graph.tensors[given[1]].quantization
         steps = how.scale.astype("float64") * float(scale)
         bias = keras.ops.convert_to_numpy(operator.weights.bias).astype("float64")
-        tensor = copy.copy(self._file.tensors[op.inputs[2]])
-        tensor.type = self._schema.TensorType.INT64
+        tensor = copy.copy(self.graph.tensors[op.inputs[2]])
+        tensor.type = self.schema.TensorType.INT64
         tensor.quantization = self._quantization(steps)
-        tensor.buffer = self._add_buffer(np.rint(bias / steps).astype("int64"))
-        return self._add_tensor(tensor)
-
-
-class _Aligned:
-    """A buffer that is written where the kernels of a runtime can read it at once."""
-
-    def __init__(self, schema, data):
-        self._schema, self._data = schema, data
-
-    def Pack(self, builder):  # noqa: N802
-        data = None
-        if self._data is not None and len(self._data):
-            builder.Prep(tflite_weights.ALIGNMENT, len(self._data))
-            data = builder.CreateNumpyVector(np.asarray(self._data, "uint8"))
-        self._schema.BufferStart(builder)
-        if data is not None:
-            self._schema.BufferAddData(builder, data)
-        return self._schema.BufferEnd(builder)
+        tensor.buffer = self.add_buffer(np.rint(bias / steps).astype("int64"))
+        return self.add_tensor(tensor)

@@ -84,13 +84,14 @@ class Mix:
         """The share of the multiply-adds that is computed in `precision`."""
         return sum(x.share for x in self.layers if x.precision == precision)
 
-    def write(self, path, overwrite=False, threads=2):
+    def write(self, path, overwrite=False, threads=2, packed=True):
         """Writes the file and its passport, run and compared.
 
         Args:
             path: file to write, ending in `.tflite`.
             overwrite: replace an existing file.
             threads: of the LiteRT interpreter.
+            packed: see `keras_resnets.export.to_tflite`.
 
         Returns:
             An `ExportReport`.
@@ -102,6 +103,7 @@ class Mix:
         path = tflite.check_output(path, overwrite)
         facts = {
             **self._facts,
+            "packed": packed,
             "max_drop": self.max_drop,
             "precisions": {x.name: x.precision for x in self.layers},
             "int8_macs": round(self.share(), 4),
@@ -111,7 +113,7 @@ class Mix:
             self._ready,
             path,
             # Not integer throughout: that is what a mix is for.
-            lambda file: tflite.write_checked(self.content, file, "none"),
+            lambda file: tflite.write_checked(self.content, file, "none", packed),
             lambda file, logits: TFLiteRunner(file, threads, logits),
             overwrite,
             facts,

@@ -33,6 +33,7 @@ def quantize(
     seed=0,
     io_dtype="int8",
     batch=1,
+    packed=True,
     preprocessing=None,
     logits=False,
     progress=None,
@@ -59,6 +60,7 @@ def quantize(
         seed: of the sample that `"mse"` works on.
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
         batch: pictures at a time, or `"dynamic"`.
+        packed: see `keras_resnets.export.to_tflite`.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
         progress: called with the number of calibration pictures done.
@@ -100,7 +102,9 @@ def quantize(
     ready = pipeline.make_ready(
         model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
     )
-    options = engines.Options(method, percentile, io_dtype, batch, seed, progress)
+    options = engines.Options(
+        method, percentile, io_dtype, batch, packed, seed, progress
+    )
 
     def make():
         return engines.ENGINES[name](ready, recipe, options)
@@ -126,6 +130,7 @@ def to_tflite(
     *,
     io_dtype="int8",
     batch=1,
+    packed=True,
     logits=False,
 ):
     """Writes a quantization-aware model as the int8 TFLite file that it stands for.
@@ -143,6 +148,7 @@ def to_tflite(
         threads: of the LiteRT interpreter.
         io_dtype: `"int8"`, `"uint8"` or `"float32"`.
         batch: pictures at a time, or `"dynamic"`.
+        packed: see `keras_resnets.export.to_tflite`.
         logits: without the softmax or sigmoid.
 
     Returns:
@@ -174,7 +180,7 @@ def to_tflite(
     if pictures is None:
         pictures = _noise(frozen, input_size)
     ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
-    options = engines.Options(io_dtype=io_dtype, batch=batch)
+    options = engines.Options(io_dtype=io_dtype, batch=batch, packed=packed)
 
     def make():
         return engines.from_fake_quantized(ready.model, ready, options)
@@ -197,12 +203,14 @@ def _land(ready, path, make, recipe, options, facts, run):
     threads, overwrite = run
     facts |= {"batch": options.batch}
     if recipe.quantize == "int8":
-        facts |= {"io_dtype": options.io_dtype}
+        facts |= {"io_dtype": options.io_dtype, "packed": options.packed}
     facts["include_preprocessing"] = ready.takes_pixels
     return pipeline.land(
         ready,
         path,
-        lambda file: tflite.write_checked(make(), file, recipe.quantize),
+        lambda file: tflite.write_checked(
+            make(), file, recipe.quantize, options.packed
+        ),
         lambda file, logits: TFLiteRunner(file, threads, logits),
         overwrite,
         facts,

@@ -97,6 +97,7 @@ def tfmot_quantize_aware(
     *,
     io_dtype="int8",
     batch=1,
+    packed=True,
     logits=False,
     progress=None,
     tell=None,
@@ -119,6 +120,7 @@ def tfmot_quantize_aware(
         threads: of the LiteRT interpreter.
         io_dtype: `"int8"`, `"uint8"` or `"float32"`.
         batch: pictures at a time, or `"dynamic"`.
+        packed: see `keras_resnets.export.to_tflite`.
         logits: without the softmax.
         progress: called with the number of training steps done.
         tell: called with a line of text after every epoch.
@@ -152,12 +154,13 @@ def tfmot_quantize_aware(
         "engine": "tfmot",
         "io_dtype": io_dtype,
         "batch": batch,
+        "packed": packed,
         "tuning": _record(tuning, "quantize"),
     }
     return pipeline.land(
         ready,
         path,
-        lambda file: tflite.write_checked(content, file, "int8"),
+        lambda file: tflite.write_checked(content, file, "int8", packed),
         lambda file, logits: TFLiteRunner(file, threads, logits),
         overwrite,
         facts,

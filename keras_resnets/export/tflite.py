@@ -11,6 +11,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
+from keras_resnets.export import tflite_packing
 from keras_resnets.export import tflite_weights
 from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
@@ -44,6 +45,7 @@ def to_tflite(
     threads=2,
     *,
     per_tensor=False,
+    packed=True,
     batch=1,
     preprocessing=None,
     logits=False,
@@ -69,6 +71,9 @@ def to_tflite(
         threads: of the LiteRT interpreter for the comparison and the latency.
         per_tensor: one scale a kernel instead of one a channel, for chips that want
             that.
+        packed: int8 convolutions of few channels are arranged for kernels that work
+            on many at a time, see `tflite_packing`: the same numbers, sooner, in
+            LiteRT; later on microcontrollers.
         batch: pictures at a time, fixed in the file; or `"dynamic"`, which an
             application sets by resizing the input.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
@@ -103,13 +108,13 @@ def to_tflite(
 
     def write(file):
         content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
-        return write_checked(content, file, quantize)
+        return write_checked(content, file, quantize, packed)
 
     recipe = {"batch": batch, **wanted.recipe()}
     if quantize in prepare.CALIBRATED:
         recipe |= {"per_tensor": per_tensor}
     if quantize == "int8":
-        recipe |= {"io_dtype": io_dtype}
+        recipe |= {"io_dtype": io_dtype, "packed": packed}
     return pipeline.land(
         ready,
         path,
@@ -129,12 +134,16 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".tflite", overwrite)
 
 
-def write_checked(content, file, quantize):
+def write_checked(content, file, quantize, packed=True):
     """Writes the bytes of a file whose operators may stand in one; returns their counts.
+
+    `packed`: with its int8 convolutions arranged by `tflite_packing`.
 
     Raises:
         ExportError: operators that may not.
     """
+    if packed:
+        content = tflite_packing.pack(content)
     counts = tflite_file.operators(content)
     check_operators(counts)
     if quantize in prepare.CALIBRATED:

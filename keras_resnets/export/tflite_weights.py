@@ -14,6 +14,7 @@ import numpy as np
 from keras_resnets import layers
 from keras_resnets.errors import ExportError
 from keras_resnets.export import ends
+from keras_resnets.export import tflite_edit
 from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.runners import tflite_file
 
@@ -28,9 +29,6 @@ _FOLLOWERS = (
     keras.layers.ReLU,
     keras.layers.ZeroPadding2D,
 )
-IDENTIFIER = b"TFL3"
-# Kernels of runtimes read their constants in such steps.
-ALIGNMENT = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +184,11 @@ def filled(content, kernels):
         model.buffers[tensor.buffer] = _Constant(schema, kernel, perm)
     graph.inputs = [index for index in graph.inputs if index not in constants]
     signature.inputs = [e for e in signature.inputs if e.tensorIndex not in constants]
-    drop_unused(model)
+    tflite_edit.drop_unused(model)
     sizes = [math.prod(kernel.layer.kernel.shape) for kernel in kernels.values()]
-    size = len(content) + sum(4 * size + 2 * ALIGNMENT for size in sizes)
+    size = len(content) + sum(4 * size + 2 * tflite_edit.ALIGNMENT for size in sizes)
     builder = flatbuffers.Builder(size)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
+    builder.Finish(model.Pack(builder), tflite_edit.IDENTIFIER)
     # builder.Output() would be one more copy.
     return memoryview(builder.Bytes)[builder.Head() :]
 
@@ -227,40 +225,8 @@ class _Constant:
 
     def Pack(self, builder):  # noqa: N802
         values = np.ascontiguousarray(self._kernel.values().transpose(self._perm))
-        builder.Prep(ALIGNMENT, values.nbytes)
+        builder.Prep(tflite_edit.ALIGNMENT, values.nbytes)
         data = builder.CreateNumpyVector(values.reshape(-1).view("uint8"))
         self._schema.BufferStart(builder)
         self._schema.BufferAddData(builder, data)
         return self._schema.BufferEnd(builder)
-
-
-def drop_unused(model):
-    """Drops tensors that nobody names, and operator codes that nobody uses, any more."""
-    graph = model.subgraphs[0]
-    entries = [*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs]
-    lists = [graph.__dict__, *(operator.__dict__ for operator in graph.operators)]
-    named = {i for one in lists for key in ("inputs", "outputs") for i in one[key]}
-    kept = [index for index in range(len(graph.tensors)) if index in named]
-    places = {index: place for place, index in enumerate(kept)}
-    # An input that is left out is -1.
-    places[-1] = -1
-    graph.tensors = [graph.tensors[index] for index in kept]
-    for one in lists:
-        for key in ("inputs", "outputs"):
-            one[key] = [places[index] for index in one[key]]
-    for entry in entries:
-        entry.tensorIndex = places[entry.tensorIndex]
-    codes = sorted({operator.opcodeIndex for operator in graph.operators})
-    model.operatorCodes = [model.operatorCodes[index] for index in codes]
-    for operator in graph.operators:
-        operator.opcodeIndex = codes.index(operator.opcodeIndex)
-    _drop_buffers(model)
-
-
-def _drop_buffers(model):
-    entries = [*model.subgraphs[0].tensors, *(model.metadata or [])]
-    # The first is the empty one.
-    kept = sorted({0, *(entry.buffer for entry in entries)})
-    model.buffers = [model.buffers[index] for index in kept]
-    for entry in entries:
-        entry.buffer = kept.index(entry.buffer)

@@ -1,0 +1,204 @@
+"""Int8 convolutions arranged for wide kernels compute what they did, to the last bit."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from helpers import noise
+from helpers import small_model
+
+from keras_resnets import compression
+from keras_resnets.export import to_tflite
+from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.tflite_packing import block_diagonal
+from keras_resnets.export.tflite_packing import merged_groups
+from keras_resnets.export.tflite_packing import pack
+
+
+def one_convolution(shape, filters, kernel, pads=None, **options):
+    """A network of one convolution behind a padding, with weights of every size."""
+    keras.utils.set_random_seed(3)
+    given = keras.Input(shape)
+    if pads == "same":
+        options["padding"] = pads
+    x = keras.layers.ZeroPadding2D(pads)(given) if pads not in (None, "same") else given
+    x = keras.layers.Conv2D(filters, kernel, **options)(x)
+    return keras.Model(given, keras.layers.ReLU()(x))
+
+
+def both(model, folder, **options):
+    """The bytes of the int8 file as the network has it, and arranged."""
+    path = folder / "plain.tflite"
+    shape = model.input_shape[1:]
+    pictures = noise(10, *shape)
+    to_tflite(model, path, "int8", pictures, packed=False, **options)
+    plain = path.read_bytes()
+    return plain, pack(plain)
+
+
+def integers(content, batch=None):
+    """What a file makes of integers that fill the range of its input."""
+    interpreter = tflite_file.litert().Interpreter(model_content=content, num_threads=2)
+    given = interpreter.get_input_details()[0]
+    if batch:
+        shape = (batch, *given["shape"][1:])
+        interpreter.resize_tensor_input(given["index"], shape)
+    interpreter.allocate_tensors()
+    given = interpreter.get_input_details()[0]
+    limits = np.iinfo(given["dtype"])
+    rng = np.random.default_rng(5)
+    values = rng.integers(limits.min, limits.max, given["shape"], endpoint=True)
+    interpreter.set_tensor(given["index"], values.astype(given["dtype"]))
+    interpreter.invoke()
+    outputs = interpreter.get_output_details()
+    return [interpreter.get_tensor(one["index"]).copy() for one in outputs]
+
+
+def check_same(plain, packed, batch=None):
+    pairs = zip(integers(plain, batch), integers(packed, batch), strict=True)
+    for expected, found in pairs:
+        assert len(np.unique(expected)) > 5
+        np.testing.assert_array_equal(found, expected)
+
+
+def kernels(content):
+    """(outputs, height, width, depth) of each convolution of a file."""
+    schema, root = tflite_file.parse(content)
+    graph = root.Subgraphs(0)
+    codes = [root.OperatorCodes(i) for i in range(root.OperatorCodesLength())]
+    found = []
+    for index in range(graph.OperatorsLength()):
+        op = graph.Operators(index)
+        if codes[op.OpcodeIndex()].BuiltinCode() == schema.BuiltinOperator.CONV_2D:
+            found.append(tuple(graph.Tensors(op.Inputs(1)).ShapeAsNumpy().tolist()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "pads", "packed"),
+    [
+        (32, 7, 3, (7, 4)),
+        (32, 3, 1, (3, 2)),
+        (32, 5, 2, (5, 3)),
+        (32, 4, 2, (4, 2)),
+        (32, 7, None, (7, 4)),
+        (32, 3, ((0, 1), (0, 1)), (3, 2)),
+        (32, 7, ((2, 3), (1, 6)), (7, 4)),
+        ((28, 18), (1, 5), ((0, 0), (2, 2)), (1, 3)),
+        (32, 7, "same", (7, 4)),
+        (32, 4, "same", (4, 3)),
+        ((20, 34), (5, 3), "same", (5, 2)),
+    ],
+)
+def test_stems(size, kernel, pads, packed, tmp_path):
+    size = size if isinstance(size, tuple) else (size, size)
+    model = one_convolution((*size, 3), 24, kernel, pads, strides=2)
+    plain, made = both(model, tmp_path)
+    assert kernels(made) == [(24, *packed, 6)]
+    assert tflite_file.operators(made)["RESHAPE"] == 1
+    check_same(plain, made)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((31, 31, 3), {"strides": 2}),
+        ((32, 32, 3), {"strides": 1}),
+        ((32, 32, 8), {"strides": 2}),
+        ((33, 33, 3), {"strides": 2, "padding": "same"}),
+        ((32, 32, 3), {"dilation_rate": 2}),
+        ((16, 16, 64), {"groups": 4}),
+    ],
+)
+def test_left_as_it_is(shape, options, tmp_path):
+    plain, made = both(one_convolution(shape, 64, 3, **options), tmp_path)
+    assert made is plain
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "groups", "depth"),
+    [
+        (32, 32, 8, 16),
+        (64, 64, 8, 16),
+        (12, 12, 6, 4),
+        (16, 32, 4, 8),
+        (24, 24, 12, 8),
+        (20, 20, 5, None),
+    ],
+)
+def test_groups(channels, filters, groups, depth, tmp_path):
+    model = one_convolution((9, 11, channels), filters, 3, 1, groups=groups)
+    plain, made = both(model, tmp_path)
+    if depth is None:
+        assert made is plain
+        return
+    assert kernels(made) == [(filters, 3, 3, depth)]
+    check_same(plain, made)
+
+
+def test_block_diagonal():
+    """Against the sum that a grouped convolution is, at one place."""
+    rng = np.random.default_rng(0)
+    kernel = rng.integers(-127, 128, (24, 3, 2, 5)).astype("int8")
+    groups, count = 8, 4
+    pixels = rng.integers(-128, 128, (3, 2, 40))
+    merged = block_diagonal(kernel, groups, count)
+
+    def convolve(kernel, groups):
+        each = len(kernel) // groups
+        return [
+            (pixels[..., g * kernel.shape[3] : (g + 1) * kernel.shape[3]] * one).sum()
+            for g in range(groups)
+            for one in kernel[g * each : (g + 1) * each].astype(int)
+        ]
+
+    assert merged.shape == (24, 3, 2, 20)
+    assert convolve(merged, groups // count) == convolve(kernel, groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "expected"),
+    [(32, 4, 4), (32, 8, 2), (32, 16, 1), (64, 1, 16), (3, 4, 1), (6, 4, 2), (1, 3, 1)],
+)
+def test_merged_groups(groups, channels, expected):
+    assert merged_groups(groups, channels) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch"),
+    [("grouped", "dynamic"), ("shortcut_d", 3), ("basic_full_preact", 1)],
+)
+def test_networks(kind, batch, tmp_path):
+    options = {"axes": {"cardinality": 8}} if kind == "grouped" else {}
+    stem = {"stem_type": "conv7"} if kind != "shortcut_d" else {}
+    options["axes"] = {**options.get("axes", {}), **stem}
+    model = small_model(kind, input_shape=(32, 32, 3), **options)
+    plain, made = both(model, tmp_path, batch=batch, logits=True)
+    assert kernels(made) != kernels(plain)
+    check_same(plain, made, 2 if batch == "dynamic" else None)
+
+
+def test_files_say_so(tmp_path):
+    """Every way to an int8 file arranges it, unless told not to; pixels too."""
+    model = small_model(
+        "basic_original", input_shape=(32, 32, 3), axes={"stem_type": "conv7"}
+    )
+    pictures, found = noise(12, 32, 32, 3), {}
+    aware = compression.quantize_aware(model, calibration=pictures)
+    for packed in (True, False):
+        for name, write in (
+            ("export", lambda path, **how: to_tflite(model, path, "int8", **how)),
+            ("quantize", lambda path, **how: compression.quantize(model, path, **how)),
+            ("aware", lambda path, **how: compression.to_tflite(aware, path, **how)),
+        ):
+            path = tmp_path / f"{name}_{packed}.tflite"
+            given = {} if name == "aware" else {"calibration": pictures}
+            given["logits"] = True
+            report = write(path, packed=packed, **given)
+            passport = json.loads((tmp_path / f"{path.name}.json").read_text())
+            assert ("RESHAPE" in report.operators) == packed, name
+            assert passport["recipe"]["packed"] == packed, name
+            found[name, packed] = path.read_bytes()
+    for name in ("export", "quantize", "aware"):
+        check_same(found[name, False], found[name, True])
