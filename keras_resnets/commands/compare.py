@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from keras_resnets.commands.network import say
+from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
@@ -57,8 +58,15 @@ def _verify(arguments):
             say("no passport says the format: nothing is judged")
             return
         kind = "predictions" if found.logits else "logits"
-        parity.check(kind, quantize, found.outputs, found.logits or found.outputs)
-        say(f"within the tolerance of {parity.format_name(quantize)}")
+        form = parity.format_name(quantize)
+        failures = parity.excesses(
+            kind, quantize, found.outputs, found.logits or found.outputs
+        )
+        if failures:
+            raise ExportError(
+                f"the two differ by more than {form} files may: {'; '.join(failures)}"
+            )
+        say(f"within the tolerance of {form}")
 
 
 def _expected(arguments, passports):

@@ -124,8 +124,8 @@ def _worst(reference, candidate):
     )
 
 
-def check(output_kind, quantize, outputs, logits):
-    """Raises `ExportError` where a file is further from its model than its format allows.
+def excesses(output_kind, quantize, outputs, logits):
+    """What of two results differs by more than a format allows, in words.
 
     Args:
         output_kind: `"predictions"`, `"logits"` or `"features"`.
@@ -149,6 +149,15 @@ def check(output_kind, quantize, outputs, logits):
         failures.append(f"cosine {logits.cosine:.4f} (at least {allowed.cosine})")
     if allowed.sqnr is not None and not logits.sqnr >= allowed.sqnr:
         failures.append(f"SQNR {logits.sqnr:.1f} dB (at least {allowed.sqnr:.0f} dB)")
+    return failures
+
+
+def check(output_kind, quantize, outputs, logits):
+    """Raises `ExportError` where a new file is further from its model than it may be.
+
+    For the arguments see `excesses`.
+    """
+    failures = excesses(output_kind, quantize, outputs, logits)
     if failures:
         raise ExportError(
             f"the {format_name(quantize)} file does not say what "
