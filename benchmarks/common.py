@@ -1,6 +1,7 @@
 """What the benchmarks share: interleaved rounds, workers, tables and verdicts."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -97,7 +98,9 @@ class Worker:
 
     def close(self):
         """Ends the process."""
-        self._process.stdin.close()
+        # A question that a dead one never read is still on its way.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
 
 

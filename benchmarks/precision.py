@@ -41,8 +41,8 @@ def step_of(contestant):
         dtype=precision,
         classifier_activation=None,
     )
-    options = compiling.options(get_recipe("wrn_cifar"), model, 100, batch)
-    options["optimizer"].learning_rate = 1e-4
+    recipe = get_recipe("wrn_cifar", learning_rate=1e-4)
+    options = compiling.options(recipe, model, 100, batch)
     model.compile(**options, jit_compile=xla == "xla")
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch, size, size, 3)).astype("float32")

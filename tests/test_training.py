@@ -25,6 +25,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.training import callbacks
 from keras_resnets.training import data
+from keras_resnets.training import devices
 from keras_resnets.training import loop
 from keras_resnets.training import state
 from keras_resnets.training.run_folder import RunFolder
@@ -506,3 +507,20 @@ def test_killed_five_times_and_gone_on_with(tmp_path):
     assert without_time(one.history) == without_time(two.history)
     for name, values in first.items():
         np.testing.assert_array_equal(second[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("avx512_bf16", True), ("amx_bf16", True), ("avx512f", False)],
+)
+def test_precision_of_the_processor(flags, expected, tmp_path, monkeypatch):
+    listed = tmp_path / "cpuinfo"
+    listed.write_text(f"processor : 0\nflags : fpu sse2 {flags} avx2\n")
+    assert devices.multiplies_bfloat16(listed) == expected
+    assert not devices.multiplies_bfloat16(tmp_path / "none")
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: expected)
+    monkeypatch.setattr(devices, "accelerated", lambda: False)
+    known = {True: "mixed_bfloat16", False: "float32"}
+    assert devices.safe_precision() == known[expected]
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert devices.safe_precision() == "float32"

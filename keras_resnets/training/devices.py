@@ -1,10 +1,14 @@
 """What a training runs on: devices, machines, precision, determinism."""
 
 import contextlib
+import pathlib
 
 import keras
 
 from keras_resnets.errors import InvalidArgument
+
+# What Linux calls such instructions of x86; those of ARM were not measured.
+_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 def accelerated():
@@ -15,10 +19,27 @@ def accelerated():
 def safe_precision():
     """The dtype policy that is fastest where it is safe.
 
-    On an accelerator bfloat16: it has float32's range, and needs no loss scale. On a CPU
-    float32: benchmarks/precision.py measures what bfloat16 brings on one.
+    bfloat16 has float32's range and needs no loss scale: it is chosen on accelerators,
+    and on CPUs that multiply in it, under TensorFlow, where benchmarks/precision.py
+    found it faster; float32 elsewhere.
     """
-    return "mixed_bfloat16" if accelerated() else "float32"
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+    fast = accelerated() or (is_tensorflow and multiplies_bfloat16())
+    return "mixed_bfloat16" if fast else "float32"
+
+
+def multiplies_bfloat16(description="/proc/cpuinfo"):
+    """Whether the processor has instructions for products of bfloat16.
+
+    Args:
+        description: file in which Linux lists what the processor can; without one the
+            answer is no.
+    """
+    try:
+        text = pathlib.Path(description).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return not _BFLOAT16.isdisjoint(text.split())
 
 
 def part():
