@@ -22,10 +22,12 @@ def pytest_collection_finish(session):
     """What was imported stays: no collection of garbage need go through it again.
 
     TensorFlow's converter collects after every conversion, through all that hundreds
-    of tests have left: half a second, hundreds of times. Python does it when it is due.
+    of tests have left: half a second, hundreds of times. Python does it when it is due,
+    and the whole of it seldom: that takes a test of one second a minute.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 200)
     everything = gc.collect
     gc.collect = lambda generation=2: everything(min(generation, 1))
 
