@@ -9,8 +9,10 @@ from helpers import noise
 from helpers import small_model
 
 from keras_resnets import compression
+from keras_resnets.errors import ExportError
 from keras_resnets.export import to_tflite
 from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.tflite_int4 import nibbles
 from keras_resnets.export.tflite_packing import block_diagonal
 from keras_resnets.export.tflite_packing import merged_groups
 from keras_resnets.export.tflite_packing import pack
@@ -37,9 +39,12 @@ def both(model, folder, **options):
     return plain, pack(plain)
 
 
-def integers(content, batch=None):
+def integers(content, batch=None, built_in=False):
     """What a file makes of integers that fill the range of its input."""
-    interpreter = tflite_file.litert().Interpreter(model_content=content, num_threads=2)
+    litert = tflite_file.litert()
+    kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    options = {"experimental_op_resolver_type": kernels} if built_in else {}
+    interpreter = litert.Interpreter(model_content=content, num_threads=2, **options)
     given = interpreter.get_input_details()[0]
     if batch:
         shape = (batch, *given["shape"][1:])
@@ -202,3 +207,30 @@ def test_files_say_so(tmp_path):
             found[name, packed] = path.read_bytes()
     for name in ("export", "quantize", "aware"):
         check_same(found[name, False], found[name, True])
+
+
+def test_int4(tmp_path):
+    """Half the kernels' bytes, and the numbers of LiteRT's built-in int8 kernels."""
+    model = small_model("bottleneck_original", input_shape=(32, 32, 3))
+    pictures, found = noise(12, 32, 32, 3), {}
+    for int4 in (False, True):
+        path = tmp_path / f"{int4}.tflite"
+        recipe = "static_wi4_ai8"
+        compression.quantize(model, path, recipe, pictures, int4=int4, logits=True)
+        found[int4] = path.read_bytes()
+    sizes = [np.prod(shape) for shape in kernels(found[True])]
+    assert len(found[False]) - len(found[True]) > 0.45 * sum(sizes)
+    expected, stored = (integers(content, built_in=True) for content in found.values())
+    assert len(np.unique(expected[0])) > 5
+    np.testing.assert_array_equal(stored[0], expected[0])
+    aware = compression.quantize_aware(model, calibration=pictures)
+    with pytest.raises(ExportError, match="weights of more than 4 bits"):
+        compression.to_tflite(aware, tmp_path / "a.tflite", int4=True)
+    assert not (tmp_path / "a.tflite").exists()
+
+
+@pytest.mark.parametrize("values", [[-7, 7, 0, -1, 3], [-8, 1]])
+def test_nibbles(values):
+    stored = nibbles(np.array(values, "int8"))
+    halves = np.stack([stored & 15, stored >> 4], axis=1).reshape(-1)[: len(values)]
+    assert (np.where(halves > 7, halves.astype(int) - 16, halves) == values).all()

@@ -177,6 +177,7 @@ def test_what_engines_refuse(tmp_path):
     refused(call(engine="tfmot"), "engine", "converter")
     refused(call("float16", engine="ranges"), "ranges", "float16")
     refused(call("static_wi4_ai8", engine="converter"), "8 bits")
+    refused(call("static_wi8_ai8", int4=True), "int4 stores weights of 4 bits")
     refused(call(engine="converter", method="mse"), "minmax")
     refused(call(method="best"), "method")
     refused(call(percentile=20), "percentile")

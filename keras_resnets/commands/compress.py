@@ -35,6 +35,11 @@ def add_to(commands):
     quantize.add_argument("--percentile", type=float, default=99.99)
     quantize.add_argument("--io-dtype", default="int8", metavar="int8|uint8|float32")
     network.add_packing(quantize)
+    quantize.add_argument(
+        "--int4",
+        action="store_true",
+        help="store 4-bit weights as such: half the file, slower in LiteRT",
+    )
     quantize.add_argument("--threads", type=int, default=2)
     quantize.add_argument(
         "--evaluate", metavar="DATA", help="compare on all of .npz (x_test) or folder"
@@ -116,6 +121,7 @@ def _checked(arguments):
     from keras_resnets.export import tflite
 
     recipe = recipes.find(arguments.recipe)
+    recipes.check_int4(arguments.int4, recipe)
     max_drop.check(arguments)
     if arguments.engine == "tfmot":
         tfmot.check_quantize(arguments, recipe)
@@ -169,6 +175,7 @@ def _quantize_all(arguments, model, chosen, recipe, path):
             seed=arguments.seed,
             io_dtype=arguments.io_dtype,
             packed=arguments.packed,
+            int4=arguments.int4,
             progress=bar,
         )
 

@@ -21,6 +21,7 @@ class Options:
     Attributes:
         method, percentile: how ranges come from pictures, see `ranges.set_ranges`.
         io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
+        int4: store weights of 4 bits as such, see `export.tflite_int4`.
         seed: of the sample that ranges are sought on.
         progress: called with the number of calibration pictures done.
     """
@@ -30,6 +31,7 @@ class Options:
     io_dtype: str = "int8"
     batch: int | str = 1
     packed: bool = True
+    int4: bool = False
     seed: int = 0
     progress: object = None
 

@@ -34,6 +34,7 @@ def quantize(
     io_dtype="int8",
     batch=1,
     packed=True,
+    int4=False,
     preprocessing=None,
     logits=False,
     progress=None,
@@ -61,6 +62,8 @@ def quantize(
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
         batch: pictures at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
+        int4: weights of 4 bits are stored as such, in half the space, not as int8:
+            LiteRT's kernels for them are several times slower than XNNPACK's for int8.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
         progress: called with the number of calibration pictures done.
@@ -85,6 +88,7 @@ def quantize(
     """
     recipe = recipes.find(recipe)
     name = engines.check_engine(engine, recipe)
+    recipes.check_int4(int4, recipe)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
     check_range("percentile", percentile, 50.000001, 100)
@@ -103,7 +107,7 @@ def quantize(
         model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
     )
     options = engines.Options(
-        method, percentile, io_dtype, batch, packed, seed, progress
+        method, percentile, io_dtype, batch, packed, int4, seed, progress
     )
 
     def make():
@@ -131,6 +135,7 @@ def to_tflite(
     io_dtype="int8",
     batch=1,
     packed=True,
+    int4=False,
     logits=False,
 ):
     """Writes a quantization-aware model as the int8 TFLite file that it stands for.
@@ -149,6 +154,8 @@ def to_tflite(
         io_dtype: `"int8"`, `"uint8"` or `"float32"`.
         batch: pictures at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
+        int4: weights of 4 bits are stored as such, in half the space, not as int8:
+            LiteRT's kernels for them are several times slower than XNNPACK's for int8.
         logits: without the softmax or sigmoid.
 
     Returns:
@@ -180,7 +187,7 @@ def to_tflite(
     if pictures is None:
         pictures = _noise(frozen, input_size)
     ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
-    options = engines.Options(io_dtype=io_dtype, batch=batch, packed=packed)
+    options = engines.Options(io_dtype=io_dtype, batch=batch, packed=packed, int4=int4)
 
     def make():
         return engines.from_fake_quantized(ready.model, ready, options)
@@ -204,12 +211,13 @@ def _land(ready, path, make, recipe, options, facts, run):
     facts |= {"batch": options.batch}
     if recipe.quantize == "int8":
         facts |= {"io_dtype": options.io_dtype, "packed": options.packed}
+        facts |= {"int4": options.int4}
     facts["include_preprocessing"] = ready.takes_pixels
     return pipeline.land(
         ready,
         path,
         lambda file: tflite.write_checked(
-            make(), file, recipe.quantize, options.packed
+            make(), file, recipe.quantize, options.packed, options.int4
         ),
         lambda file, logits: TFLiteRunner(file, threads, logits),
         overwrite,

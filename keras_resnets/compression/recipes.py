@@ -102,3 +102,12 @@ def find(recipe):
         return recipe
     check_choice("recipe", recipe, tuple(RECIPES))
     return RECIPES[recipe]
+
+
+def check_int4(int4, recipe):
+    """Raises `InvalidArgument` where weights are to be stored in too few bits."""
+    if int4 and recipe.weight_bits != 4:
+        raise InvalidArgument(
+            f"int4 stores weights of 4 bits; those of {recipe.name} have "
+            f"{recipe.weight_bits or 16}"
+        )

@@ -11,6 +11,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
+from keras_resnets.export import tflite_int4
 from keras_resnets.export import tflite_packing
 from keras_resnets.export import tflite_weights
 from keras_resnets.export.runners import TFLiteRunner
@@ -134,14 +135,17 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".tflite", overwrite)
 
 
-def write_checked(content, file, quantize, packed=True):
+def write_checked(content, file, quantize, packed=True, int4=False):
     """Writes the bytes of a file whose operators may stand in one; returns their counts.
 
-    `packed`: with its int8 convolutions arranged by `tflite_packing`.
+    `packed`: with its int8 convolutions arranged by `tflite_packing`; `int4`: with its
+    kernels stored by `tflite_int4`.
 
     Raises:
         ExportError: operators that may not.
     """
+    if int4:
+        content = tflite_int4.store(content)
     if packed:
         content = tflite_packing.pack(content)
     counts = tflite_file.operators(content)
