@@ -1,0 +1,51 @@
+"""Seconds that calibration takes.
+
+    python benchmarks/calibration_time.py [--model resnet50] [--count 500]
+
+What `keras_resnets.compression.quantize` does with calibration pictures before anything
+is converted: the network rewritten, ranges sought, biases corrected. Pictures of noise in
+the network's size, in memory; random weights, settled BN statistics; all cores.
+
+Target: 500 pictures of ResNet-50 in at most 60 s on two cores.
+"""
+
+import common
+
+
+def measure(name, count, method):
+    """Seconds for so many pictures."""
+    import numpy as np
+
+    import keras_resnets
+    from keras_resnets.compression import engines
+    from keras_resnets.compression import recipes
+    from keras_resnets.export import pipeline
+    from keras_resnets.export import untrained
+
+    model = keras_resnets.create_model(name)
+    shape = model.input_shape[1:]
+    untrained.settle(model, pipeline.default_pictures(shape))
+    pictures = np.random.default_rng(0).standard_normal((count, *shape))
+    pictures = pictures.astype("float32")
+    ready = pipeline.make_ready(model, "int8", pictures, pictures[:4])
+    recipe = recipes.find("static_wi8_ai8")
+    options = engines.Options(method=method)
+    return common.seconds(lambda: engines.ranged(ready, recipe, options))
+
+
+def main():
+    parser = common.parser(__doc__)
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--count", type=int, default=500)
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    rows = []
+    for method in ("mse", "minmax"):
+        taken = measure(arguments.model, arguments.count, method)
+        rows.append((method, *common.target(taken, 60, at_most=True, unit="s")))
+    headers = (f"{arguments.count} pictures, {arguments.model}", "taken", "target", "")
+    common.show(headers, rows)
+
+
+if __name__ == "__main__":
+    main()
