@@ -203,9 +203,12 @@ class _RoundsKernel:
             radius = ops.maximum(ops.abs(radius), 1e-8)
             kernel = fake_quant.fake_quantize_learned(kernel, radius, self.weight_bits)
         else:
-            kernel = fake_quant.fake_quantize_symmetric(
+            rounded = fake_quant.fake_quantize_symmetric(
                 kernel, self._radius(kernel), self.weight_bits
             )
+            # No value lies outside: the gradient is that of the kernel, and what the
+            # operation computes for it (one channel at a time) is not needed.
+            kernel = fake_quant.with_gradient_of(rounded, kernel)
         return ops.cast(kernel, self.compute_dtype)
 
     def _radius(self, kernel):
