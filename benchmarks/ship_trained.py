@@ -1,11 +1,12 @@
 """Takes finished trainings into the package, and writes docs/training/ from them.
 
-    python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz
+    python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz [--first RUN]
 
 Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
 `keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
 `docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
-lie there. The accuracy is that in float32 on all test pictures, and must be within 0.1
+lie there. A run that began with the weights of another needs that one as `--first`.
+The accuracy is that in float32 on all test pictures, and must be within 0.1
 points of what the run found in its own precision.
 """
 
@@ -65,7 +66,7 @@ def read(folder):
     return facts
 
 
-def ship(folder, data):
+def ship(folder, data, first=None):
     """Weights, record and page of one run; nothing where it is not what it says."""
     import keras_resnets
     from keras_resnets import evaluation
@@ -73,6 +74,10 @@ def ship(folder, data):
     from keras_resnets.weights import saving
 
     facts = read(folder)
+    if ("--weights" in facts["command"]) != (first is not None):
+        raise SystemExit(f"{folder}: --first belongs to a run that has --weights")
+    if first is not None:
+        facts["first"] = read(first)
     name, figures = facts["model"], facts["figures"]
     weights = str(folder / f"{figures['test_weights']}.weights.h5")
     model = keras_resnets.create_model(name, weights=weights)
@@ -90,6 +95,8 @@ def ship(folder, data):
     page.mkdir(parents=True, exist_ok=True)
     for part in ("history.csv", "curves.png"):
         shutil.copy(folder / part, page / part)
+    if first is not None:
+        shutil.copy(first / "history.csv", page / "history_first.csv")
     figures["shipped_accuracy"] = round(found, 4)
     (page / "run.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     print(f"{name}: {found:.2%}, {path.stat().st_size:,} bytes")
@@ -140,7 +147,7 @@ def page():
             f"{facts['parameters']:,}",
             f"{macs / 1e6:.1f}",
             f"{(TRAINED / f'{name}.safetensors').stat().st_size / 1e6:.2f}",
-            f"{facts['recipe']['epochs']}",
+            epochs_of(facts),
             facts["precision"],
             f"{facts['seed']}",
             f"[log]({name}/history.csv), [curve]({name}/curves.png)",
@@ -148,7 +155,28 @@ def page():
         lines.append(f"| {' | '.join(cells)} |")
     first = runs[0]
     head = HEAD.format(first=first["model"], command=first["command"])
-    return head + "\n".join(lines) + "\n"
+    return head + "\n".join([*lines, *second_cycles(runs)]) + "\n"
+
+
+def second_cycles(runs):
+    """Lines on the networks whose training went on when it was over."""
+    lines = []
+    for facts in runs:
+        if "first" in facts:
+            seen = facts["first"]["figures"]["test_accuracy"]
+            lines += [
+                "",
+                f"{facts['model']}: a second cycle of the schedule went on with the "
+                f"weights of the first, which had {seen:.2%} of the test pictures: they "
+                "had been read once when it began.",
+            ]
+    return lines
+
+
+def epochs_of(facts):
+    """30, or 30 + 18 where a first run went before."""
+    runs = [facts["first"]] if "first" in facts else []
+    return " + ".join(str(run["recipe"]["epochs"]) for run in [*runs, facts])
 
 
 def check_size():
@@ -162,13 +190,14 @@ def main():
     parser = common.parser(__doc__)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=pathlib.Path)
     parser.add_argument("--data", metavar="NPZ", required=True)
+    parser.add_argument("--first", metavar="RUN", type=pathlib.Path)
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     from keras_resnets.quiet import native_logs_hidden
 
     with native_logs_hidden():
         for folder in arguments.runs:
-            ship(folder, arguments.data)
+            ship(folder, arguments.data, arguments.first)
         check_size()
         (PAGES / "README.md").write_text(page(), "utf-8")
 
