@@ -55,7 +55,7 @@ def _check(ready, recipe, options):
     if recipe.quantize not in _RECIPES or recipe.weight_bits != 8:
         raise InvalidArgument(
             f"the engine 'ai_edge_quantizer' does {', '.join(_RECIPES)} with weights of "
-            f"8 bits; {recipe.name} is another: use the engine 'converter'"
+            f"8 bits; {recipe.name} is another: leave the engine out"
         )
     if options.method not in (None, "minmax"):
         raise InvalidArgument(

@@ -41,10 +41,14 @@ class _Editor(tflite_edit.Editor):
     def run(self):
         for op in self.graph.operators:
             name = self.code(op)
-            if name in _VERSIONS:
+            # An engine may have stored them so already.
+            if name in _VERSIONS and self._is_int8(op.inputs[1]):
                 self._store(op, op.inputs[1])
                 op.opcodeIndex = self.operator_code(name, _VERSIONS[name])
         return self.finished()
+
+    def _is_int8(self, index):
+        return self.graph.tensors[index].type == self.schema.TensorType.INT8
 
     def _store(self, op, index):
         tensor = copy.copy(self.graph.tensors[index])
