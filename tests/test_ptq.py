@@ -183,7 +183,8 @@ def test_what_engines_refuse(tmp_path):
     refused(call(percentile=20), "percentile")
     refused(call(calibration=None), "calibration")
     refused(call(calibration=x[:3]), "at least 10")
-    refused(call("float16", engine="ai_edge_quantizer"), "converter")
+    for recipe in ("float16", "static_wi4_ai8"):
+        refused(call(recipe, engine="ai_edge_quantizer"), "leave the engine out")
     aware = compression.quantize_aware(model, calibration=x)
     refused(lambda: compression.quantize(aware, tmp_path / "a.tflite", calibration=x))
     refused(lambda: compression.to_tflite(model, tmp_path / "a.tflite"), "aware")
