@@ -10,7 +10,9 @@ from helpers import small_model
 
 from keras_resnets import compression
 from keras_resnets.errors import ExportError
+from keras_resnets.export import tflite_edit
 from keras_resnets.export import to_tflite
+from keras_resnets.export import verify
 from keras_resnets.export.runners import tflite_file
 from keras_resnets.export.tflite_int4 import nibbles
 from keras_resnets.export.tflite_packing import block_diagonal
@@ -69,15 +71,12 @@ def check_same(plain, packed, batch=None):
 
 def kernels(content):
     """(outputs, height, width, depth) of each convolution of a file."""
-    schema, root = tflite_file.parse(content)
-    graph = root.Subgraphs(0)
-    codes = [root.OperatorCodes(i) for i in range(root.OperatorCodesLength())]
-    found = []
-    for index in range(graph.OperatorsLength()):
-        op = graph.Operators(index)
-        if codes[op.OpcodeIndex()].BuiltinCode() == schema.BuiltinOperator.CONV_2D:
-            found.append(tuple(graph.Tensors(op.Inputs(1)).ShapeAsNumpy().tolist()))
-    return found
+    editor = tflite_edit.Editor(content)
+    return [
+        tuple(editor.graph.tensors[op.inputs[1]].shape)
+        for op in editor.graph.operators
+        if editor.code(op) == "CONV_2D"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +204,20 @@ def test_files_say_so(tmp_path):
             assert ("RESHAPE" in report.operators) == packed, name
             assert passport["recipe"]["packed"] == packed, name
             found[name, packed] = path.read_bytes()
+    to_tflite(model, tmp_path / "float.tflite", logits=True)
+    losses = [
+        verify.layer_losses(
+            tmp_path / "float.tflite",
+            tmp_path / f"export_{packed}.tflite",
+            pictures[:1],
+        )
+        for packed in (True, False)
+    ]
+    # The padding is none of its layers any more; all others say the same.
+    known = {loss.name: loss.sqnr for loss in losses[1]}
+    gone = known.keys() - {loss.name for loss in losses[0]}
+    assert gone == {"stem_conv_pad"}
+    assert all(known[loss.name] == loss.sqnr for loss in losses[0])
     for name in ("export", "quantize", "aware"):
         check_same(found[name, False], found[name, True])
 

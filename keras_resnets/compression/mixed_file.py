@@ -194,9 +194,8 @@ class _Mixer(tflite_edit.Editor):
         """Whether it is an int8 activation, such as the picture behind a QUANTIZE."""
         if index < 0:
             return False
-        tensor = self.graph.tensors[index]
-        data = self.model.buffers[tensor.buffer].data
-        return tensor.type == self._types["int8"] and (data is None or not len(data))
+        is_int8 = self.graph.tensors[index].type == self._types["int8"]
+        return is_int8 and self.data(index) is None
 
     def _tensor_like(self, index, precision):
         tensor = copy.copy(self.graph.tensors[index])

@@ -208,6 +208,7 @@ def _noise(frozen, input_size, count=4):
 def _land(ready, path, make, recipe, options, facts, run):
     """Makes the bytes of a file, checks their operators, proves and lands the file."""
     threads, overwrite = run
+    packed = options.packed and recipe.quantize == "int8"
     facts |= {"batch": options.batch}
     if recipe.quantize == "int8":
         facts |= {"io_dtype": options.io_dtype, "packed": options.packed}
@@ -217,7 +218,7 @@ def _land(ready, path, make, recipe, options, facts, run):
         ready,
         path,
         lambda file: tflite.write_checked(
-            make(), file, recipe.quantize, options.packed, options.int4
+            make(), file, recipe.quantize, packed, options.int4
         ),
         lambda file, logits: TFLiteRunner(file, threads, logits),
         overwrite,

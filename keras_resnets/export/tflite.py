@@ -109,7 +109,7 @@ def to_tflite(
 
     def write(file):
         content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
-        return write_checked(content, file, quantize, packed)
+        return write_checked(content, file, quantize, packed and quantize == "int8")
 
     recipe = {"batch": batch, **wanted.recipe()}
     if quantize in prepare.CALIBRATED:

@@ -29,11 +29,7 @@ class Editor:
         for op in self.graph.operators:
             # Views of the file, which cannot be changed.
             op.inputs, op.outputs = list(op.inputs), list(op.outputs)
-        self._codes = {
-            number: name
-            for name, number in vars(self.schema.BuiltinOperator).items()
-            if not name.startswith("_")
-        }
+        self._codes = tflite_file.operator_names(self.schema)
 
     def code(self, op):
         """The name of what an operator does."""
@@ -91,14 +87,19 @@ class _Aligned:
         self._schema, self._data = schema, data
 
     def Pack(self, builder):  # noqa: N802
-        data = None
-        if self._data is not None and len(self._data):
-            builder.Prep(ALIGNMENT, len(self._data))
-            data = builder.CreateNumpyVector(np.asarray(self._data, "uint8"))
-        self._schema.BufferStart(builder)
-        if data is not None:
-            self._schema.BufferAddData(builder, data)
-        return self._schema.BufferEnd(builder)
+        return write_buffer(self._schema, builder, self._data)
+
+
+def write_buffer(schema, builder, data):
+    """Writes a buffer of so many bytes, or an empty one, aligned; returns its place."""
+    place = None
+    if data is not None and len(data):
+        builder.Prep(ALIGNMENT, len(data))
+        place = builder.CreateNumpyVector(np.asarray(data, "uint8"))
+    schema.BufferStart(builder)
+    if place is not None:
+        schema.BufferAddData(builder, place)
+    return schema.BufferEnd(builder)
 
 
 def drop_unused(model):

@@ -109,9 +109,8 @@ class _Packer(tflite_edit.Editor):
         readers = [one for one in self.graph.operators if made in one.inputs]
         makers = [one for one in self.graph.operators if made in one.outputs]
         is_alone = len(readers) == 1 and made not in self.graph.outputs
-        return (
-            makers[0] if is_alone and makers and self.code(makers[0]) == "PAD" else None
-        )
+        is_pad = bool(makers) and self.code(makers[0]) == "PAD"
+        return makers[0] if is_pad and is_alone else None
 
     def _pads(self, pad):
         """((before, after) of each axis) of a PAD."""
@@ -129,6 +128,8 @@ class _Packer(tflite_edit.Editor):
         pad.inputs[1] = self.add_tensor(tensor)
         _, _, width, channels = self.graph.tensors[pad.inputs[0]].shape
         made = self.graph.tensors[pad.outputs[0]]
+        # What it holds is not the layer's output any more, as other files have it.
+        made.name = b"packed/padded_pairs/Pad"
         made.shape = [*made.shape[:2], sum(columns) + width, channels]
         if made.shapeSignature is not None:
             made.shapeSignature = [made.shapeSignature[0], *made.shape[1:]]
@@ -137,14 +138,18 @@ class _Packer(tflite_edit.Editor):
         """Puts a RESHAPE in front of an operator; returns the tensor that it makes."""
         source = self.graph.tensors[op.inputs[0]]
         tensor, target = copy.copy(source), self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = b"pairs_of_columns", list(shape), 0
+        tensor.name, tensor.shape, tensor.buffer = (
+            b"packed/pairs/Reshape",
+            list(shape),
+            0,
+        )
         wanted = list(shape)
         if source.shapeSignature is not None and source.shapeSignature[0] < 0:
             wanted[0] = -1
             tensor.shapeSignature = wanted
         else:
             tensor.shapeSignature = None
-        target.name, target.shape = b"pairs_of_columns/shape", [4]
+        target.name, target.shape = b"packed/pairs/shape", [4]
         target.type = self.schema.TensorType.INT32
         target.buffer = self.add_buffer(np.asarray(wanted, "int32"))
         reshape = self.schema.OperatorT()

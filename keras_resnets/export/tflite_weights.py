@@ -225,8 +225,5 @@ class _Constant:
 
     def Pack(self, builder):  # noqa: N802
         values = np.ascontiguousarray(self._kernel.values().transpose(self._perm))
-        builder.Prep(tflite_edit.ALIGNMENT, values.nbytes)
-        data = builder.CreateNumpyVector(values.reshape(-1).view("uint8"))
-        self._schema.BufferStart(builder)
-        self._schema.BufferAddData(builder, data)
-        return self._schema.BufferEnd(builder)
+        data = values.reshape(-1).view("uint8")
+        return tflite_edit.write_buffer(self._schema, builder, data)

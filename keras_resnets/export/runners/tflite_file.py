@@ -143,11 +143,7 @@ def float_operators(content):
 def _graph(content):
     """(name, inputs, outputs) of each operator of the main graph; tensors by index."""
     schema, model = parse(content)
-    names = {
-        value: name
-        for name, value in vars(schema.BuiltinOperator).items()
-        if not name.startswith("_")
-    }
+    names = operator_names(schema)
     graph = model.Subgraphs(0)
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
@@ -157,6 +153,15 @@ def _graph(content):
         if name == "CUSTOM":
             name = code.CustomCode().decode()
         yield name, operator.InputsAsNumpy(), operator.OutputsAsNumpy()
+
+
+def operator_names(schema):
+    """What each number of an operator means, for the module that `parse` returns."""
+    return {
+        number: name
+        for name, number in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
 
 
 def parse(content):
