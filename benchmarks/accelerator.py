@@ -6,15 +6,19 @@ A training step (forward, loss, backward, SGD with momentum 0.9) in bfloat16 on 
 pictures that lie on the device: ours on the JAX backend, mixed_bfloat16, as
 `keras-resnets train` compiles it; torchvision's in channels_last under autocast and
 torch.compile. Each contestant has a process of its own; they take turns of `--steps`
-steps, each turn ends when the device has finished, and the median turn counts. Steps are
-called through `train_on_batch`, so that ours pays for fetching the loss in every step
-and torchvision only once a turn.
+steps, each turn ends when the device has finished, and the median turn counts. A turn
+of ours is one `fit`, with all that it does before and after its steps.
 
-`--profile FOLDER` writes a trace of our steps for TensorBoard or Perfetto.
+`--profile FOLDER` writes a trace of our steps for TensorBoard or Perfetto instead, and
+prints which kernels take the time.
 
 Target: at least 1.0 times torchvision's pictures per second.
 """
 
+import collections
+import itertools
+import pathlib
+import re
 import statistics
 import sys
 
@@ -49,13 +53,13 @@ def keras_turn(name, batch, size):
     images = rng.standard_normal((batch, size, size, 3)).astype("float32")
     classes = model.output_shape[-1]
     targets = np.eye(classes, dtype="float32")[rng.integers(0, classes, batch)]
-    images, targets = jax.device_put(images), jax.device_put(targets)
+    both = jax.device_put(images), jax.device_put(targets)
 
     def turn(steps):
-        for _ in range(steps):
-            loss = float(model.train_on_batch(images, targets))
-        if not np.isfinite(loss):
-            raise SystemExit(f"{name}: the loss is {loss}")
+        feed = (both for _ in itertools.count())
+        history = model.fit(feed, steps_per_epoch=steps, verbose=0).history
+        if not np.isfinite(history["loss"]).all():
+            raise SystemExit(f"{name}: the loss is {history['loss']}")
 
     return turn
 
@@ -105,13 +109,37 @@ def work(contestant):
 
 
 def trace(name, arguments):
-    """Writes a trace of some of our steps, behind the first."""
+    """Writes a trace of some of our steps, behind the first, and prints a table."""
     import jax
 
+    folder = pathlib.Path(arguments.profile) / name
     turn = keras_turn(name, arguments.batch, arguments.size)
     turn(3)
-    with jax.profiler.trace(f"{arguments.profile}/{name}"):
+    with jax.profiler.trace(folder):
         turn(arguments.steps)
+    traces = sorted(folder.rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    taken = kernels(jax.profiler.ProfileData.from_file(str(traces[-1])))
+    whole = sum(taken.values())
+    rows = [
+        (kind, f"{1e-6 * spent / arguments.steps:.2f}", f"{spent / whole:.1%}")
+        for kind, spent in taken.most_common(20)
+    ]
+    common.show((name, "ms a step", "share"), rows)
+
+
+def kernels(profile):
+    """Nanoseconds on the device by kind of operation."""
+    taken = collections.Counter()
+    for plane in profile.planes:
+        if not plane.name.startswith("/device:"):
+            continue
+        for line in plane.lines:
+            if not line.name.startswith("Stream"):
+                continue
+            for event in line.events:
+                operation = str(dict(event.stats).get("hlo_op", event.name))
+                taken[re.sub(r"[.\d]+$", "", operation)] += event.duration_ns
+    return taken
 
 
 def measure(name, arguments):
@@ -122,7 +150,7 @@ def measure(name, arguments):
     workers = {}
     for kind, python in pythons.items():
         key = f"{kind}/{name}/{arguments.batch}/{arguments.size}"
-        workers[kind] = common.Worker(__file__, key, python, **settings)
+        workers[kind] = common.Worker(__file__, key, python, None, **settings)
         # The first steps trace, compile and choose kernels.
         workers[kind].ask(3)
     taken = {kind: [] for kind in workers}

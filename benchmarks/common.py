@@ -72,16 +72,19 @@ class Worker:
         script: file whose `--worker NAME` ends in `serve`.
         name: of the contestant.
         python: interpreter to run it with.
+        errors: where its complaints go, as `subprocess` takes it.
         **settings: environment variables.
     """
 
-    def __init__(self, script, name, python=sys.executable, **settings):
+    def __init__(
+        self, script, name, python=sys.executable, errors=subprocess.DEVNULL, **settings
+    ):
         self.name = name
         self._process = subprocess.Popen(
             [python, script, "--worker", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
             text=True,
             env=environment(**settings),
         )

@@ -5,9 +5,10 @@
 Each network (by default those in this package) as a float file, quantized after
 training (int8 per channel and per tensor, 4-bit weights), fine-tuned in float as a
 control, and trained with int8 and with 4-bit weights. Ranges and training see training
-pictures alone, the figures are those of all test pictures. A network's results are kept
-in `--results` (JSON) and not made again; without new ones the page is written from them.
-The files of one network take turns for the latency, each in a process of its own.
+pictures alone, the figures are those of all test pictures. Results are kept in
+`--results` (JSON), files in `--files`, and neither is made again; without new ones the
+page is written from them. The files of one network take turns for the latency, each in a
+process of its own.
 """
 
 import json
@@ -15,6 +16,7 @@ import pathlib
 import tempfile
 
 import common
+import fine_tuning
 
 PAGE = common.ROOT / "docs" / "compression_table.md"
 RESULTS = common.ROOT / "docs" / "compression_table.json"
@@ -39,118 +41,63 @@ HEAD = """# What compression costs
 
 Written by `python benchmarks/compression_table.py --data cifar10.npz`: TFLite files of
 networks that [this project trained](training/README.md), run in LiteRT on all 10,000 test
-pictures of CIFAR-10. 500 training pictures for the ranges; {epochs} epochs of training
-and of its control (SGD with momentum 0.9, batch 128, cosine from {rate}, crops and
+pictures of CIFAR-10. 500 training pictures for the ranges; epochs of training and of
+its control: {epochs} (SGD with momentum 0.9, batch 128, cosine from {rate}, crops and
 mirroring). *Agreement* is the share of pictures with the float network's answer, *RMSE*
 that of the logits over their standard deviation; both grow apart where a network was
 trained further. *Latency* is that of one picture over the float file's, two threads.
-4-bit weights stand in the file as int8. Chance moves top-1 by 0.1 to 0.2.
+4-bit weights stand in the file as int8. *Refused*: the file's answers are too far from
+the network's to be written. Chance moves top-1 by 0.1 to 0.2.
 
 """
 
 
-class Bench:
-    """One network, its pictures, and the files that are made of it."""
+def make(subject, kind, arguments):
+    """Writes the file of a kind; returns its path."""
+    if kind == "float32":
+        return subject.exported(kind, subject.model)
+    if kind == "control":
+        model = subject.copy()
+        subject.train(model, arguments.epochs, arguments.rate)
+        return subject.exported(kind, model)
+    if kind.startswith("ptq"):
+        return subject.quantized(kind, RECIPES[kind])
+    return subject.trained_quantized(
+        kind, RECIPES[kind], arguments.epochs, arguments.rate
+    )[1]
 
-    def __init__(self, name, arguments, folder):
-        import numpy as np
 
-        import keras_resnets
-        from keras_resnets import compression
-        from keras_resnets import evaluation
-        from keras_resnets.training import get_recipe
-        from keras_resnets.training.data import open_dataset
+def measure(subject, arguments, found, keep):
+    """Adds the figures of the kinds that `found` lacks."""
+    from keras_resnets.errors import ExportError
 
-        name, _, weights = name.partition("=")
-        self.name, self.folder, self.epochs = (
-            name,
-            pathlib.Path(folder),
-            arguments.epochs,
-        )
-        self.model = keras_resnets.create_model(name, weights=weights or "cifar10")
-        expected = self.model.preprocessing
-        self.data = open_dataset(arguments.data, 0, 0)
-        self.chosen = compression.choose(arguments.data, expected, 500, seed=0)
-        self.test = evaluation.open_data(arguments.data, expected)
-        self.pictures = np.asarray(self.chosen.pictures[:8])
-        self.recipe = get_recipe(
-            "cifar_cosine",
-            epochs=arguments.epochs,
-            warmup=0.2,
-            learning_rate=arguments.rate,
-            weight_decay=0.0,
-        )
-
-    def train(self, model, callbacks=()):
-        """Fits a network as the recipe says, from where it stands."""
-        import keras
-
-        from keras_resnets.training import compiling
-        from keras_resnets.training.data import batches
-
-        keras.utils.set_random_seed(0)
-        size = self.recipe.batch_size
-        steps = self.data.train.count // size
-        model.compile(**compiling.options(self.recipe, model, steps), jit_compile=False)
-        data = batches(
-            self.data.train,
-            self.model.preprocessing,
-            size,
-            augmentation=self.recipe.augmentation,
-            classes=model.output_shape[-1],
-        )
-        model.fit(
-            data,
-            epochs=self.epochs,
-            shuffle=False,
-            verbose=2,
-            callbacks=list(callbacks),
-        )
-
-    def make(self, kind):
-        """Writes the file of a kind; returns its path."""
-        import keras
-
-        from keras_resnets import compression
-        from keras_resnets.export import to_tflite
-
-        path = self.folder / f"{kind}.tflite"
-        if kind in ("float32", "control"):
-            model = self.model
-            if kind == "control":
-                model = keras.models.clone_model(self.model)
-                model.set_weights(self.model.get_weights())
-                self.train(model)
-            to_tflite(model, path, pictures=self.pictures)
-        elif kind.startswith("ptq"):
-            compression.quantize(
-                self.model, path, RECIPES[kind], self.chosen, pictures=self.pictures
-            )
+    for kind in KINDS:
+        if kind in found:
+            continue
+        try:
+            path = make(subject, kind, arguments)
+        except ExportError as error:
+            found[kind] = {"refused": str(error)}
         else:
-            aware = compression.quantize_aware(self.model, RECIPES[kind], self.chosen)
-            late = compression.FreezeRanges(max(self.epochs * 2 // 3, 1))
-            self.train(aware, [late])
-            compression.to_tflite(aware, path, pictures=self.pictures)
-        return path
-
-    def measure(self):
-        """Figures by kind."""
-        from keras_resnets.compression import figures
-        from keras_resnets.export import benchmark
-
-        found, paths = {}, {kind: self.make(kind) for kind in KINDS}
-        timings = benchmark(list(paths.values()), runs=200)
-        for (kind, path), timing in zip(paths.items(), timings, strict=True):
-            compared = figures.compare(self.model, path, self.test)
+            compared = subject.figures(path)
             found[kind] = {
                 "top1": compared.file_top1,
                 "agreement": compared.agreement,
                 "rmse": compared.rmse,
-                "bytes": timing.size,
-                "seconds": timing.median,
+                "bytes": path.stat().st_size,
             }
-            print(self.name, kind, found[kind], flush=True)
-        return found
+        print(subject.name, kind, found[kind], flush=True)
+        keep()
+
+
+def time_files(folder, found):
+    """Adds the latencies of one network's files, which take turns."""
+    from keras_resnets.export import benchmark
+
+    kinds = [kind for kind in KINDS if "refused" not in found[kind]]
+    paths = [folder / f"{kind}.tflite" for kind in kinds]
+    for kind, timing in zip(kinds, benchmark.benchmark(paths, runs=200), strict=True):
+        found[kind]["seconds"] = timing.median
 
 
 def section(name, found):
@@ -159,6 +106,9 @@ def section(name, found):
     lines.append("|" + "---|" * len(HEADERS))
     for kind, words in KINDS.items():
         one = found[kind]
+        if "refused" in one:
+            lines.append(f"| {words} | refused | | | | |")
+            continue
         same = kind == "float32"
         cells = (
             words,
@@ -174,13 +124,12 @@ def section(name, found):
 
 def main():
     parser = common.parser(__doc__)
-    parser.add_argument("--data", metavar="NPZ", required=True)
+    fine_tuning.add_arguments(parser, epochs=1)
     parser.add_argument(
         "--networks", nargs="*", metavar="NAME[=WEIGHTS]", help="default: all shipped"
     )
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=0.003)
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--files", type=pathlib.Path, help="default: thrown away")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     from keras_resnets.quiet import native_logs_hidden
@@ -197,13 +146,23 @@ def main():
         kept = json.loads(arguments.results.read_text("utf-8"))
         if kept["settings"] != settings:
             raise SystemExit(f"{arguments.results} was made with {kept['settings']}")
-    for name in networks:
-        if name in kept["networks"]:
-            continue
-        with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
-            kept["networks"][name] = Bench(name, arguments, folder).measure()
+
+    def keep():
         arguments.results.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-    sections = [section(name, found) for name, found in kept["networks"].items()]
+
+    with native_logs_hidden(), tempfile.TemporaryDirectory() as temporary:
+        files = arguments.files or pathlib.Path(temporary)
+        for name in networks:
+            folder = files / name.partition("=")[0]
+            folder.mkdir(parents=True, exist_ok=True)
+            found = kept["networks"].setdefault(name, {})
+            if found.keys() != KINDS.keys():
+                subject = fine_tuning.Subject(name, arguments.data, folder)
+                measure(subject, arguments, found, keep)
+            if "seconds" not in found["float32"]:
+                time_files(folder, found)
+                keep()
+    sections = [section(name, kept["networks"][name]) for name in networks]
     PAGE.write_text(HEAD.format(**settings) + "\n".join(sections), "utf-8")
 
 

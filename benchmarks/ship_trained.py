@@ -5,7 +5,8 @@
 Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
 `keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
 `docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
-lie there. A run that began with the weights of another needs that one as `--first`.
+lie there. A run that began with the weights of another, finished or not, needs that one
+as `--first`.
 The accuracy is that in float32 on all test pictures, and must be within 0.1
 points of what the run found in its own precision.
 """
@@ -34,6 +35,7 @@ HEADERS = (
     "MB",
     "epochs",
     "precision",
+    "on",
     "seed",
     "",
 )
@@ -41,8 +43,8 @@ HEAD = """# Networks that this project trained
 
 CIFAR-10: the 50,000 training pictures alone; the 10,000 test pictures were read when
 each training was over. Written by `python benchmarks/ship_trained.py` from the folders
-of the trainings, whose `run.json` has everything, seed and versions too. To try one, and
-to train it again:
+of the trainings, whose `run.json` has everything, seed and versions too. Those on a GPU ran
+beside each other on one NVIDIA H100, under JAX. To try one, and to train it again:
 
 ```sh
 keras-resnets evaluate {first} --weights cifar10 --data cifar10.npz
@@ -57,10 +59,10 @@ def without_folders(command):
     return re.sub(r"(?<=\s)/\S*/(?=\S)", "", command)
 
 
-def read(folder):
+def read(folder, finished=True):
     """What `run.json` says, without the machine's paths."""
     facts = json.loads((folder / "run.json").read_text("utf-8"))
-    if facts["status"] != "done" or len(facts["classes"]) != 10:
+    if len(facts["classes"]) != 10 or (finished and facts["status"] != "done"):
         raise SystemExit(f"{folder} is no finished training on CIFAR-10")
     facts["command"] = without_folders(facts["command"])
     return facts
@@ -77,7 +79,9 @@ def ship(folder, data, first=None):
     if ("--weights" in facts["command"]) != (first is not None):
         raise SystemExit(f"{folder}: --first belongs to a run that has --weights")
     if first is not None:
-        facts["first"] = read(first)
+        facts["first"] = read(first, finished=False)
+        history = (first / "history.csv").read_text("utf-8")
+        facts["first"]["epochs_done"] = len(history.splitlines()) - 1
     name, figures = facts["model"], facts["figures"]
     weights = str(folder / f"{figures['test_weights']}.weights.h5")
     model = keras_resnets.create_model(name, weights=weights)
@@ -149,6 +153,7 @@ def page():
             f"{(TRAINED / f'{name}.safetensors').stat().st_size / 1e6:.2f}",
             epochs_of(facts),
             facts["precision"],
+            f"{facts['devices'][0].split(':')[0].upper()}, {facts['backend']}",
             f"{facts['seed']}",
             f"[log]({name}/history.csv), [curve]({name}/curves.png)",
         )
@@ -162,21 +167,35 @@ def second_cycles(runs):
     """Lines on the networks whose training went on when it was over."""
     lines = []
     for facts in runs:
-        if "first" in facts:
-            seen = facts["first"]["figures"]["test_accuracy"]
-            lines += [
-                "",
-                f"{facts['model']}: a second cycle of the schedule went on with the "
-                f"weights of the first, which had {seen:.2%} of the test pictures: they "
-                "had been read once when it began.",
-            ]
+        if "first" not in facts:
+            continue
+        first = facts["first"]
+        if first["status"] == "done":
+            seen = first["figures"]["test_accuracy"]
+            words = (
+                f"the weights of the first, which had {seen:.2%} of the test pictures: "
+                "they had been read once when it began."
+            )
+        else:
+            words = (
+                f"the weights of the first, whose machine was gone after "
+                f"{first['epochs_done']} of {first['recipe']['epochs']} epochs; no test "
+                "picture had been read."
+            )
+        lines += [
+            "",
+            f"{facts['model']}: a second cycle of the schedule went on with {words}",
+        ]
     return lines
 
 
 def epochs_of(facts):
     """30, or 30 + 18 where a first run went before."""
-    runs = [facts["first"]] if "first" in facts else []
-    return " + ".join(str(run["recipe"]["epochs"]) for run in [*runs, facts])
+    epochs = facts["recipe"]["epochs"]
+    if "first" not in facts:
+        return f"{epochs}"
+    first = facts["first"]
+    return f"{first.get('epochs_done', first['recipe']['epochs'])} + {epochs}"
 
 
 def check_size():

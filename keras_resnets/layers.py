@@ -3,11 +3,12 @@
 - `Conv2D`: grouped and dilated convolution by TensorFlow's own kernel. Keras 3
   compiles every grouped convolution with XLA (hundreds of times slower to train on a
   CPU, and unreadable for ONNX) and lowers dilation to SpaceToBatch.
-- `BatchNormalization`: TensorFlow's fused training kernel. Keras 3 composes it of
-  a dozen operations. A saved model names Keras' own layer, whose numbers it equals.
+- `BatchNormalization`: TensorFlow's fused training kernel, and on JAX statistics in
+  one pass over the inputs. Keras 3 composes it of a dozen operations and reads the
+  inputs twice. A saved model names Keras' own layer, whose numbers it equals.
 - `IdentityPadShortcut`, `StochasticDepth`, `Discard`: what Keras lacks.
 
-On the JAX and PyTorch backends the first two are Keras' own layers unchanged.
+Elsewhere the first two are Keras' own layers unchanged.
 """
 
 import keras
@@ -62,7 +63,7 @@ class Conv2D(keras.layers.Conv2D):
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` with TensorFlow's fused training kernel.
+    """`keras.layers.BatchNormalization` with training kernels of the backend.
 
     Arguments, weights and results are those of Keras' layer (the running variance
     is the biased one, as there). It saves as Keras' layer, so a model loads without
@@ -77,22 +78,39 @@ class BatchNormalization(keras.layers.BatchNormalization):
     __module__ = "keras.layers"
 
     def call(self, inputs, training=None, mask=None):
-        native = _native()
+        backend = keras.backend.backend()
         plain = self.scale and self.center and not self.renorm and not self.synchronized
         channels_last = len(inputs.shape) == 4 and self.axis in (-1, 3)
-        if not (native and training and self.trainable and plain and channels_last):
+        if not (training and self.trainable and plain and channels_last):
             return super().call(inputs, training=training, mask=mask)
-        if mask is not None or self.dtype_policy.variable_dtype != "float32":
+        float32 = self.dtype_policy.variable_dtype == "float32"
+        if mask is not None or not float32 or backend not in ("tensorflow", "jax"):
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance = native.fused_batch_norm(
-            ops.cast(inputs, "float32"), self.gamma, self.beta, self.epsilon
-        )
+        inputs = ops.cast(inputs, "float32")
+        if backend == "tensorflow":
+            outputs, mean, variance = _native().fused_batch_norm(
+                inputs, self.gamma, self.beta, self.epsilon
+            )
+        else:
+            outputs, mean, variance = self._single_pass(inputs)
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1.0 - keep))
         self.moving_variance.assign(
             self.moving_variance * keep + variance * (1.0 - keep)
         )
         return ops.cast(outputs, self.compute_dtype)
+
+    def _single_pass(self, inputs):
+        """Normalizes a batch by E[x^2] - E[x]^2; with its mean and biased variance."""
+        # Shifted by the running mean, or channels far from zero would cancel.
+        shift = ops.stop_gradient(ops.convert_to_tensor(self.moving_mean))
+        shifted = inputs - shift
+        mean = ops.mean(shifted, axis=(0, 1, 2))
+        square = ops.mean(ops.square(shifted), axis=(0, 1, 2))
+        variance = ops.maximum(square - ops.square(mean), 0.0)
+        mean = mean + shift
+        scale = ops.rsqrt(variance + self.epsilon) * self.gamma
+        return inputs * scale + (self.beta - mean * scale), mean, variance
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -9,6 +9,7 @@ from helpers import outputs
 from helpers import small_model
 
 import keras_resnets
+from keras_resnets import layers
 
 # Each block, shortcut, stem and custom layer once; JAX compiles every shape anew.
 KINDS = (
@@ -43,8 +44,35 @@ def train_step(kind):
     assert not still, still
 
 
+def normalize_on_jax():
+    """Training with BN of one pass equals Keras' of two: outputs, statistics, gradients."""
+    import jax
+
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((8, 6, 5, 16)) * 2 + 3).astype("float32")
+    gamma, beta, weights = rng.uniform(0.5, 1.5, (3, 16)).astype("float32")
+    found = []
+    for kind in (layers.BatchNormalization, keras.layers.BatchNormalization):
+        layer = kind(momentum=0.9)
+        layer.build(x.shape)
+        layer.set_weights([gamma, beta, np.full(16, 2.0), np.ones(16)])
+        state = [variable.value for variable in layer.non_trainable_variables]
+
+        def loss(trained, x, layer=layer, state=state):
+            outputs, state = layer.stateless_call(trained, state, x, training=True)
+            return (outputs**3 * weights).sum(), (outputs, state)
+
+        trained = [variable.value for variable in layer.trainable_variables]
+        gradients, others = jax.grad(loss, (0, 1), has_aux=True)(trained, x)
+        found.append(jax.tree.leaves((gradients, others)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+
+
 def main(path):
     results = predictions()
+    if keras.backend.backend() == "jax":
+        normalize_on_jax()
     train_step("dilated_grouped")
     model = keras_resnets.ResNeXt50(weights=None, input_shape=(64, 64, 3))
     assert keras_resnets.analyze(model).trainable_params == 25_028_904

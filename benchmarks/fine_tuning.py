@@ -1,0 +1,126 @@
+"""A trained network, its pictures, and a short training of it; shared by benchmarks."""
+
+import pathlib
+
+RATE = 0.003
+
+
+def add_arguments(parser, epochs=None):
+    """`--data`, and `--epochs` and `--rate` where there are epochs."""
+    parser.add_argument("--data", metavar="NPZ", required=True)
+    if epochs:
+        parser.add_argument("--epochs", type=int, default=epochs)
+        parser.add_argument("--rate", type=float, default=RATE)
+
+
+class Subject:
+    """A trained network with its pictures.
+
+    Args:
+        name: of the variant, or `NAME=WEIGHTS`; without weights, this project's.
+        data: path of the .npz.
+        folder: where files go.
+    """
+
+    def __init__(self, name, data, folder):
+        import numpy as np
+
+        import keras_resnets
+        from keras_resnets import compression
+        from keras_resnets import evaluation
+        from keras_resnets.training.data import open_dataset
+
+        self.name, _, weights = name.partition("=")
+        self.weights, self.folder = weights or "cifar10", pathlib.Path(folder)
+        self.model = keras_resnets.create_model(self.name, weights=self.weights)
+        expected = self.model.preprocessing
+        self.data = open_dataset(data, 0, 0)
+        self.chosen = compression.choose(data, expected, 500, seed=0)
+        self.test = evaluation.open_data(data, expected)
+        self.pictures = np.asarray(self.chosen.pictures[:8])
+
+    @property
+    def steps(self):
+        """Of an epoch."""
+        return self.data.train.count // self.recipe(1, RATE).batch_size
+
+    def recipe(self, epochs, rate):
+        """SGD with momentum 0.9, batch 128, one cosine, crops and mirroring."""
+        from keras_resnets.training import get_recipe
+
+        return get_recipe(
+            "cifar_cosine",
+            epochs=epochs,
+            warmup=0.2,
+            learning_rate=rate,
+            weight_decay=0.0,
+        )
+
+    def copy(self):
+        """The float network again."""
+        import keras
+
+        model = keras.models.clone_model(self.model)
+        model.set_weights(self.model.get_weights())
+        return model
+
+    def train(self, model, epochs, rate, callbacks=()):
+        """Fits a network, from where it stands, on the training pictures."""
+        import keras
+
+        from keras_resnets.training import compiling
+        from keras_resnets.training.data import batches
+
+        recipe = self.recipe(epochs, rate)
+        keras.utils.set_random_seed(0)
+        options = compiling.options(recipe, model, self.steps)
+        model.compile(**options, jit_compile=False)
+        data = batches(
+            self.data.train,
+            self.model.preprocessing,
+            recipe.batch_size,
+            augmentation=recipe.augmentation,
+            classes=model.output_shape[-1],
+        )
+        callbacks = list(callbacks)
+        model.fit(data, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks)
+
+    def quantized(self, kind, recipe):
+        """The file of the network quantized after training."""
+        from keras_resnets import compression
+
+        path = self.folder / f"{kind}.tflite"
+        compression.quantize(
+            self.model,
+            path,
+            recipe,
+            self.chosen,
+            pictures=self.pictures,
+            overwrite=True,
+        )
+        return path
+
+    def trained_quantized(self, kind, recipe, epochs, rate):
+        """The quantization-aware network, trained, and its file."""
+        from keras_resnets import compression
+
+        path = self.folder / f"{kind}.tflite"
+        aware = compression.quantize_aware(self.model, recipe, self.chosen)
+        late = compression.FreezeRanges(max(epochs * 2 // 3, 1))
+        self.train(aware, epochs, rate, [late])
+        compression.to_tflite(aware, path, pictures=self.pictures, overwrite=True)
+        return aware, path
+
+    def exported(self, kind, model):
+        """The float file of a model."""
+        from keras_resnets.export import to_tflite
+
+        path = self.folder / f"{kind}.tflite"
+        to_tflite(model, path, pictures=self.pictures, overwrite=True)
+        return path
+
+    def figures(self, path):
+        """`figures.Figures` of a file beside the float network, on all test pictures."""
+        from keras_resnets.compression import figures
+
+        return figures.compare(self.model, path, self.test)

@@ -1,0 +1,83 @@
+r"""What training with quantization wins over quantizing afterwards, for one network.
+
+    python benchmarks/qat_accuracy.py --data cifar10.npz
+    python benchmarks/qat_accuracy.py --data cifar10.npz --harden 0 \
+        --recipe static_wi8_ai8_per_tensor
+    python benchmarks/qat_accuracy.py --data cifar10.npz --epochs 3 \
+        --network mlperf_tiny_resnet8=pretrainedResnet.h5 \
+        --recipe static_wi8_ai8_per_tensor
+
+Top-1 on all test pictures of the float network, of its file quantized after training, of
+a float network fine-tuned in the same way (the control), and of the network trained with
+quantization, in Keras and as a file.
+
+`--harden SEED` first scales a few channels of one layer up by 50 and down again in the
+next, by that seed: the same function, for which one scale a tensor is too few.
+"""
+
+import sys
+import tempfile
+
+import common
+import fine_tuning
+
+sys.path.insert(0, str(common.ROOT / "tests"))
+
+
+def harden(model, seed):
+    """Makes a network hard to quantize; says where."""
+    import hardened
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    name = str(rng.choice(hardened.makers(model)))
+    width = model.get_layer(name).filters
+    channels = rng.choice(width, int(rng.integers(1, 4)), replace=False)
+    hardened.harden(model, name, channels)
+    return f"{name}, channels {', '.join(map(str, sorted(channels)))} times 50"
+
+
+def measure(subject, arguments):
+    """Top-1 by what was done."""
+    from keras_resnets import evaluation
+
+    def of(model):
+        return evaluation.evaluate(model, subject.test, 500).top1
+
+    found = {"float": of(subject.model)}
+    after = subject.figures(subject.quantized("after", arguments.recipe))
+    found["quantized after training"] = after.file_top1
+    control = subject.copy()
+    subject.train(control, arguments.epochs, arguments.rate)
+    found["float, fine-tuned (control)"] = of(control)
+    aware, path = subject.trained_quantized(
+        "aware", arguments.recipe, arguments.epochs, arguments.rate
+    )
+    found["trained with quantization"] = of(aware)
+    found["its file"] = subject.figures(path).file_top1
+    return found
+
+
+def main():
+    parser = common.parser(__doc__)
+    fine_tuning.add_arguments(parser, epochs=2)
+    parser.add_argument("--network", metavar="NAME[=WEIGHTS]", default="resnet20")
+    parser.add_argument("--recipe", default="static_wi4_ai8")
+    parser.add_argument("--harden", metavar="SEED", type=int)
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    from keras_resnets.quiet import native_logs_hidden
+
+    with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
+        subject = fine_tuning.Subject(arguments.network, arguments.data, folder)
+        if arguments.harden is not None:
+            print(harden(subject.model, arguments.harden))
+        found = measure(subject, arguments)
+    title = f"{subject.name}, {arguments.recipe}, epochs: {arguments.epochs}"
+    rows = [(name, f"{100 * share:.2f}") for name, share in found.items()]
+    common.show((title, "top-1, %"), rows)
+    common.write(arguments.json, found)
+
+
+if __name__ == "__main__":
+    main()
