@@ -140,7 +140,7 @@ def page():
     import keras_resnets
 
     runs = [json.loads(path.read_text("utf-8")) for path in PAGES.glob("*/run.json")]
-    runs.sort(key=lambda facts: facts["model"] != "resnet20")
+    runs.sort(key=lambda facts: (facts["model"] != "resnet20", facts["model"]))
     lines = [f"| {' | '.join(HEADERS)} |", "|" + "---|" * len(HEADERS)]
     for facts in runs:
         name = facts["model"]
