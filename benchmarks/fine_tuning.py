@@ -45,7 +45,7 @@ class Subject:
         return self.data.train.count // self.recipe(1, RATE).batch_size
 
     def recipe(self, epochs, rate):
-        """SGD with momentum 0.9, batch 128, one cosine, crops and mirroring."""
+        """SGD with Nesterov momentum 0.9, batch 128, one cosine, crops and mirroring."""
         from keras_resnets.training import get_recipe
 
         return get_recipe(

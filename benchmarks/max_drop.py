@@ -18,7 +18,6 @@ def one(arguments, recipe, seed, pictures):
     """A row of the table, and its figures."""
     import hardened
     import keras
-    import numpy as np
 
     import keras_resnets
     from keras_resnets import compression
@@ -29,11 +28,7 @@ def one(arguments, recipe, seed, pictures):
     x, labels = pictures(model)
     name, channels = "-", ()
     if seed is not None:
-        rng = np.random.default_rng(seed)
-        name = str(rng.choice(hardened.makers(model)))
-        width = model.get_layer(name).filters
-        channels = rng.choice(width, int(rng.integers(1, 4)), replace=False)
-        hardened.harden(model, name, channels)
+        name, channels = hardened.harden_by(model, seed)
     chosen = compression.choose(arguments.data, model.preprocessing, seed=0)
     held = compression.hold_out(
         arguments.data, model.preprocessing, chosen, arguments.held_out
@@ -51,7 +46,7 @@ def one(arguments, recipe, seed, pictures):
     found = {
         "recipe": recipe,
         "layer": name,
-        "channels": [int(one) for one in channels],
+        "channels": channels,
         "float": share(expected, labels),
         "int8": share(TFLiteRunner(mix.int8_content, 1, True)(x), labels),
     }

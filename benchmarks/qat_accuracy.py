@@ -24,19 +24,6 @@ import fine_tuning
 sys.path.insert(0, str(common.ROOT / "tests"))
 
 
-def harden(model, seed):
-    """Makes a network hard to quantize; says where."""
-    import hardened
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    name = str(rng.choice(hardened.makers(model)))
-    width = model.get_layer(name).filters
-    channels = rng.choice(width, int(rng.integers(1, 4)), replace=False)
-    hardened.harden(model, name, channels)
-    return f"{name}, channels {', '.join(map(str, sorted(channels)))} times 50"
-
-
 def measure(subject, arguments):
     """Top-1 by what was done."""
     from keras_resnets import evaluation
@@ -66,12 +53,15 @@ def main():
     parser.add_argument("--harden", metavar="SEED", type=int)
     arguments = parser.parse_args()
     common.quiet_tensorflow()
+    import hardened
+
     from keras_resnets.quiet import native_logs_hidden
 
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         subject = fine_tuning.Subject(arguments.network, arguments.data, folder)
         if arguments.harden is not None:
-            print(harden(subject.model, arguments.harden))
+            name, channels = hardened.harden_by(subject.model, arguments.harden)
+            print(f"{name}, channels {channels} times 50")
         found = measure(subject, arguments)
     title = f"{subject.name}, {arguments.recipe}, epochs: {arguments.epochs}"
     rows = [(name, f"{100 * share:.2f}") for name, share in found.items()]

@@ -37,3 +37,13 @@ def harden(model, name, channels, factor=50.0):
     kernel[:, :, channels] /= factor
     link.reader.kernel.assign(kernel)
     return link.reader.name
+
+
+def harden_by(model, seed):
+    """Hardens one to three channels of one layer, by a seed: its name and theirs."""
+    rng = np.random.default_rng(seed)
+    name = str(rng.choice(makers(model)))
+    width = model.get_layer(name).filters
+    channels = rng.choice(width, int(rng.integers(1, 4)), replace=False)
+    harden(model, name, channels)
+    return name, [int(channel) for channel in channels]
