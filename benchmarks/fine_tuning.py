@@ -2,7 +2,7 @@
 
 import pathlib
 
-RATE = 0.003
+RATE = 0.0005
 
 
 def add_arguments(parser, epochs=None):
