@@ -2,7 +2,9 @@
 
 import pathlib
 
-RATE = 0.0005
+RATE = 0.0002
+# Softer than labels, as the temperature says (Hinton 2015, arXiv:1503.02531).
+TEMPERATURE = 4.0
 
 
 def add_arguments(parser, epochs=None):
@@ -25,14 +27,13 @@ class Subject:
     def __init__(self, name, data, folder):
         import numpy as np
 
-        import keras_resnets
         from keras_resnets import compression
         from keras_resnets import evaluation
         from keras_resnets.training.data import open_dataset
 
         self.name, _, weights = name.partition("=")
         self.weights, self.folder = weights or "cifar10", pathlib.Path(folder)
-        self.model = keras_resnets.create_model(self.name, weights=self.weights)
+        self.model = self.create()
         expected = self.model.preprocessing
         self.data = open_dataset(data, 0, 0)
         self.chosen = compression.choose(data, expected, 500, seed=0)
@@ -56,25 +57,38 @@ class Subject:
             weight_decay=0.0,
         )
 
+    def create(self, dtype=None):
+        """The float network, which puts out logits."""
+        import keras_resnets
+
+        return keras_resnets.create_model(
+            self.name, weights=self.weights, classifier_activation=None, dtype=dtype
+        )
+
     def copy(self):
-        """The float network again."""
+        """The float network again, as it is now."""
         import keras
 
         model = keras.models.clone_model(self.model)
         model.set_weights(self.model.get_weights())
         return model
 
-    def train(self, model, epochs, rate, callbacks=()):
-        """Fits a network, from where it stands, on the training pictures."""
+    def train(self, model, epochs, rate, callbacks=(), teacher=None):
+        """Fits a network, from where it stands, on the training pictures.
+
+        The teacher, by default the float network as it is, is learnt from too.
+        """
         import keras
 
         from keras_resnets.training import compiling
         from keras_resnets.training.data import batches
+        from keras_resnets.training.distilling import Distiller
 
         recipe = self.recipe(epochs, rate)
         keras.utils.set_random_seed(0)
         options = compiling.options(recipe, model, self.steps)
-        model.compile(**options, jit_compile=False)
+        fitted = Distiller(model, teacher or self.copy(), TEMPERATURE)
+        fitted.compile(**options, jit_compile=False)
         data = batches(
             self.data.train,
             self.model.preprocessing,
@@ -83,7 +97,7 @@ class Subject:
             classes=model.output_shape[-1],
         )
         callbacks = list(callbacks)
-        model.fit(data, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks)
+        fitted.fit(data, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks)
 
     def quantized(self, kind, recipe):
         """The file of the network quantized after training."""

@@ -9,7 +9,7 @@ r"""What training with quantization wins over quantizing afterwards, for one net
 
 Top-1 on all test pictures of the float network, of its file quantized after training, of
 a float network fine-tuned in the same way (the control), and of the network trained with
-quantization, in Keras and as a file.
+quantization, in Keras and as a file. The float network teaches both (`Distiller`).
 
 `--harden SEED` first scales a few channels of one layer up by 50 and down again in the
 next, by that seed: the same function, for which one scale a tensor is too few.

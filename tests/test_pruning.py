@@ -12,6 +12,7 @@ from keras_resnets import compression
 from keras_resnets.compression import pruning
 from keras_resnets.compression import shrinking
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.training.distilling import Distiller
 
 
 def test_schedule_rises_and_arrives():
@@ -37,6 +38,29 @@ def test_masks_take_the_smallest():
     values = np.abs(np.moveaxis(kernel, -1, 0).reshape(-1, 4))
     kept = np.where(pairs == 1, values, np.inf).min(axis=1)
     assert (kept >= np.where(pairs == 0, values, 0).max(axis=1)).all()
+
+
+def test_the_student_of_a_distiller_is_pruned_and_its_teacher_is_not():
+    student, teacher = (
+        small_model(
+            "basic_original", input_shape=(16, 16, 3), classifier_activation=None
+        )
+        for _ in range(2)
+    )
+    before = teacher.get_weights()
+    fitted = Distiller(student, teacher, temperature=4.0)
+    fitted.compile(
+        keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy(True)
+    )
+    x, targets = noise(16, 16, 16, 3), np.eye(10, dtype="float32")[np.arange(16) % 10]
+    options = {"batch_size": 4, "verbose": 0}
+    schedule = compression.PolynomialSchedule(sparsity=0.5, end=3)
+    fitted.fit(x, targets, callbacks=[compression.Prune(schedule)], **options)
+    assert compression.pruning_report(student).sparsity == pytest.approx(0.5, abs=0.01)
+    fitted.fit(x, targets, callbacks=[compression.KeepZeros()], **options)
+    assert compression.pruning_report(student).sparsity == pytest.approx(0.5, abs=0.01)
+    for now, then in zip(teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 @pytest.mark.parametrize("pattern, share", [("unstructured", 0.7), ("2:4", 0.5)])

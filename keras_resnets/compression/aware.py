@@ -130,6 +130,8 @@ def set_radii(model):
 class FreezeRanges(keras.callbacks.Callback):
     """Stops the moving averages of all ranges late in training.
 
+    Of a `training.distilling.Distiller` those of the student.
+
     Args:
         epoch: from its start on the ranges stay; counted from 0.
 
@@ -146,7 +148,7 @@ class FreezeRanges(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.epoch:
-            freeze_ranges(self.model)
+            freeze_ranges(quantized.fitted(self.model))
 
 
 def freeze_ranges(model):

@@ -367,6 +367,11 @@ KERNELS = (QuantizedConv2D, QuantizedDense)
 QUANTIZED = (FakeQuantize, *KERNELS, ChannelScale, ChannelOffset)
 
 
+def fitted(model):
+    """The network that a `fit` of `model` trains: of a `Distiller` its student."""
+    return getattr(model, "student", model)
+
+
 def is_quantized(model):
     """Whether `model` has a layer of this module."""
     return any(isinstance(layer, QUANTIZED) for layer in model.layers)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_resnets.analysis import analyze
+from keras_resnets.compression.layers import fitted
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -148,7 +149,8 @@ class Prune(keras.callbacks.Callback):
 
     Zeros are chosen anew every so many steps, by magnitude in each layer, and put back
     to zero after every step in between, so that they stay through the fine-tuning of a
-    float or a quantization-aware model alike (rounding keeps zero).
+    float or a quantization-aware model alike (rounding keeps zero). Of a
+    `training.distilling.Distiller` the student is pruned.
 
     Args:
         schedule: a `PolynomialSchedule`.
@@ -172,7 +174,7 @@ class Prune(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         _check_backend()
-        self._layers = prunable(self.model, self.pattern)
+        self._layers = prunable(fitted(self.model), self.pattern)
         if not self._layers:
             raise InvalidArgument(f"{self.model.name} has no layer to prune")
         self._apply()
@@ -216,7 +218,7 @@ class KeepZeros(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         _check_backend()
         self._masks = []
-        for layer in prunable(self.model):
+        for layer in prunable(fitted(self.model)):
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             if (kernel == 0).any():
                 mask = keras.ops.convert_to_tensor((kernel != 0).astype("float32"))
