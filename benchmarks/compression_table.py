@@ -42,12 +42,12 @@ HEAD = """# What compression costs
 Written by `python benchmarks/compression_table.py --data cifar10.npz`: TFLite files of
 networks that [this project trained](training/README.md), run in LiteRT on all 10,000 test
 pictures of CIFAR-10. 500 training pictures for the ranges; epochs of training and of
-its control: {epochs} (SGD with Nesterov momentum 0.9, batch 128, cosine from {rate}, crops
-and mirroring, the float network as a teacher besides the labels). *Agreement* is the share
-of pictures with the float network's answer, *RMSE* that of the logits over their standard
-deviation; both grow apart where a network was trained further. *Latency* is that of one
-picture over the float file's, two threads. 4-bit weights stand in the file as int8.
-*Refused*: the file's answers are too far from the network's to be written. Chance moves
+its control: {epochs}, of {pictures:,} pictures (SGD with Nesterov momentum 0.9, batch 128,
+cosine from {rate}, crops and mirroring, the float network as a teacher besides the labels).
+*Agreement* is the share of pictures with the float network's answer, *RMSE* that of the
+logits over their standard deviation; both grow apart where a network was trained further.
+*Latency* is that of one picture over the float file's, two threads. 4-bit weights stand in
+the file as int8. *Refused*: the file's answers are too far from the network's to be written. Chance moves
 top-1 by 0.1 to 0.2.
 
 """
@@ -141,7 +141,11 @@ def main():
         networks = [
             record.variant for record in records.all_records() if record.shipped
         ]
-    settings = {"epochs": arguments.epochs, "rate": arguments.rate}
+    settings = {
+        "epochs": arguments.epochs,
+        "rate": arguments.rate,
+        "pictures": arguments.pictures or 50_000,
+    }
     kept = {"settings": settings, "networks": {}}
     if arguments.results.is_file():
         kept = json.loads(arguments.results.read_text("utf-8"))
@@ -158,7 +162,9 @@ def main():
             folder.mkdir(parents=True, exist_ok=True)
             found = kept["networks"].setdefault(name, {})
             if found.keys() != KINDS.keys():
-                subject = fine_tuning.Subject(name, arguments.data, folder)
+                subject = fine_tuning.Subject(
+                    name, arguments.data, folder, arguments.pictures
+                )
                 measure(subject, arguments, found, keep)
             if "seconds" not in found["float32"]:
                 time_files(folder, found)

@@ -8,10 +8,11 @@ TEMPERATURE = 4.0
 
 
 def add_arguments(parser, epochs=None):
-    """`--data`, and `--epochs` and `--rate` where there are epochs."""
+    """`--data`; and where there are epochs their number, pictures and rate."""
     parser.add_argument("--data", metavar="NPZ", required=True)
     if epochs:
         parser.add_argument("--epochs", type=int, default=epochs)
+        parser.add_argument("--pictures", type=int, help="of an epoch; default: all")
         parser.add_argument("--rate", type=float, default=RATE)
 
 
@@ -22,9 +23,10 @@ class Subject:
         name: of the variant, or `NAME=WEIGHTS`; without weights, this project's.
         data: path of the .npz.
         folder: where files go.
+        count: training pictures to fine-tune on, drawn by chance; None for all.
     """
 
-    def __init__(self, name, data, folder):
+    def __init__(self, name, data, folder, count=None):
         import numpy as np
 
         from keras_resnets import compression
@@ -35,7 +37,9 @@ class Subject:
         self.weights, self.folder = weights or "cifar10", pathlib.Path(folder)
         self.model = self.create()
         expected = self.model.preprocessing
-        self.data = open_dataset(data, 0, 0)
+        train = open_dataset(data, 0, 0).train
+        drawn = np.random.default_rng(0).permutation(train.count)[:count]
+        self.train_split = train.part(np.isin(np.arange(train.count), drawn))
         self.chosen = compression.choose(data, expected, 500, seed=0)
         self.test = evaluation.open_data(data, expected)
         self.pictures = np.asarray(self.chosen.pictures[:8])
@@ -43,7 +47,7 @@ class Subject:
     @property
     def steps(self):
         """Of an epoch."""
-        return self.data.train.count // self.recipe(1, RATE).batch_size
+        return self.train_split.count // self.recipe(1, RATE).batch_size
 
     def recipe(self, epochs, rate):
         """SGD with Nesterov momentum 0.9, batch 128, one cosine, crops and mirroring."""
@@ -90,7 +94,7 @@ class Subject:
         fitted = Distiller(model, teacher or self.copy(), TEMPERATURE)
         fitted.compile(**options, jit_compile=False)
         data = batches(
-            self.data.train,
+            self.train_split,
             self.model.preprocessing,
             recipe.batch_size,
             augmentation=recipe.augmentation,

@@ -58,7 +58,9 @@ def main():
     from keras_resnets.quiet import native_logs_hidden
 
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
-        subject = fine_tuning.Subject(arguments.network, arguments.data, folder)
+        subject = fine_tuning.Subject(
+            arguments.network, arguments.data, folder, arguments.pictures
+        )
         if arguments.harden is not None:
             name, channels = hardened.harden_by(subject.model, arguments.harden)
             print(f"{name}, channels {channels} times 50")
