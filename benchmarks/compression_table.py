@@ -47,8 +47,8 @@ cosine from {rate}, crops and mirroring, the float network as a teacher besides 
 *Agreement* is the share of pictures with the float network's answer, *RMSE* that of the
 logits over their standard deviation; both grow apart where a network was trained further.
 *Latency* is that of one picture over the float file's, two threads. 4-bit weights stand in
-the file as int8. *Refused*: the file's answers are too far from the network's to be written. Chance moves
-top-1 by 0.1 to 0.2.
+the file as int8. *Refused*: the file's answers are too far from the network's to be
+written. Chance moves top-1 by 0.1 to 0.2.
 
 """
 
