@@ -3,7 +3,7 @@ r"""What training with quantization wins over quantizing afterwards, for one net
     python benchmarks/qat_accuracy.py --data cifar10.npz
     python benchmarks/qat_accuracy.py --data cifar10.npz --harden 0 \
         --recipe static_wi8_ai8_per_tensor
-    python benchmarks/qat_accuracy.py --data cifar10.npz --epochs 3 \
+    python benchmarks/qat_accuracy.py --data cifar10.npz \
         --network resnet8=pretrainedResnet.h5 \
         --recipe static_wi8_ai8_per_tensor
 
