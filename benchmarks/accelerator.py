@@ -150,7 +150,7 @@ def measure(name, arguments):
     workers = {}
     for kind, python in pythons.items():
         key = f"{kind}/{name}/{arguments.batch}/{arguments.size}"
-        workers[kind] = common.Worker(__file__, key, python, None, **settings)
+        workers[kind] = common.Worker(__file__, key, python, errors=None, **settings)
         # The first steps trace, compile and choose kernels.
         workers[kind].ask(3)
     taken = {kind: [] for kind in workers}

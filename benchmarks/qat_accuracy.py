@@ -4,8 +4,7 @@ r"""What training with quantization wins over quantizing afterwards, for one net
     python benchmarks/qat_accuracy.py --data cifar10.npz --harden 0 \
         --recipe static_wi8_ai8_per_tensor
     python benchmarks/qat_accuracy.py --data cifar10.npz \
-        --network resnet8=pretrainedResnet.h5 \
-        --recipe static_wi8_ai8_per_tensor
+        --network resnet20=resnet20-12fca82f.th
 
 Top-1 on all test pictures of the float network, of its file quantized after training, of
 a float network fine-tuned in the same way (the control), and of the network trained with

@@ -28,6 +28,7 @@ from keras_resnets.compression import layers
 from keras_resnets.compression import ranges
 from keras_resnets.compression import rewrite
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.training.distilling import Distiller
 
 INT8 = compression.RECIPES["static_wi8_ai8"]
 
@@ -271,6 +272,23 @@ def test_learned_steps_have_the_gradient_of_their_paper():
     np.testing.assert_allclose(to_kernel, [[1, 0], [0, 1]])
     slopes = np.array([(3 - 3.1) + 7, -7 + (1 - 1.0)])
     np.testing.assert_allclose(to_radius, slopes / 7 / np.sqrt(2 * 7), rtol=1e-4)
+
+
+def test_ranges_of_a_distillers_student_freeze():
+    model = small_model(
+        "basic_original", input_shape=(16, 16, 3), classifier_activation=None
+    )
+    x, targets = noise(16, 16, 16, 3), np.eye(10, dtype="float32")[np.arange(16) % 10]
+    aware = compression.quantize_aware(model, calibration=x)
+    fitted = Distiller(aware, model, temperature=4.0)
+    fitted.compile(
+        keras.optimizers.SGD(1e-4), keras.losses.CategoricalCrossentropy(True)
+    )
+    moving = [one for one in aware.layers if isinstance(one, layers.FakeQuantize)]
+    assert moving and all(float(one.rate) > 0 for one in moving)
+    options = {"batch_size": 8, "epochs": 2, "verbose": 0}
+    fitted.fit(x, targets, callbacks=[compression.FreezeRanges(1)], **options)
+    assert all(float(one.rate) == 0 for one in moving)
 
 
 def test_on_jax():
