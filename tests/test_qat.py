@@ -8,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from helpers import noise
 from helpers import outputs
@@ -191,6 +192,39 @@ def test_without_rounding_it_is_the_model(kind):
     assert (layers.ChannelScale in kinds) == (kind in ("basic_full_preact", "wide"))
 
 
+@pytest.mark.parametrize("kind", ["basic_full_preact", "grouped"])
+def test_gradients_are_those_of_the_float_network(kind):
+    """With BN at rest; of raw pixels too, whose BN multiplies by a small number."""
+    model = small_model(kind, input_shape=(16, 16, 3), dtype="float32")
+    stem = next(x for x in model.layers if isinstance(x, keras.layers.Conv2D))
+    stem.kernel.assign(stem.kernel * 256)
+    model.trainable = True
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    first = next(x for x in norms if x.input is stem.output)
+    first.moving_mean.assign(first.moving_mean * 256)
+    first.moving_variance.assign(first.moving_variance * 256**2)
+    aware = rewrite.rewrite(model, INT8)
+    x, labels = noise(4, 16, 16, 3), np.arange(4) % 10
+
+    def gradients(network, names):
+        with tf.GradientTape() as tape:
+            found = network(x, training=False)
+            loss = keras.losses.sparse_categorical_crossentropy(labels, found)
+        kernels = [network.get_layer(name).kernel.value for name in names]
+        return tape.gradient(loss, kernels)
+
+    names = [x.name for x in aware.layers if isinstance(x, layers.QuantizedConv2D)]
+    with ranges.float_arithmetic(aware):
+        pairs = zip(gradients(aware, names), gradients(model, names), strict=True)
+    for name, (ours, floats) in zip(names, pairs, strict=True):
+        layer = aware.get_layer(name)
+        scale = np.array(layer.folded_kernel()) / np.array(model.get_layer(name).kernel)
+        # A power of two is off by at most the root of two; the gradient by its square.
+        ratio = np.array(layer.kernel_factor) / scale.mean((0, 1, 2))
+        assert (2**-0.51 < np.abs(ratio)).all() and (np.abs(ratio) < 2**0.51).all()
+        np.testing.assert_allclose(ours, floats * ratio, rtol=2e-3, atol=1e-6)
+
+
 def test_report_names_every_layer():
     model = small_model("basic_full_preact", input_shape=(32, 32, 3))
     aware = compression.quantize_aware(model)
@@ -219,9 +253,9 @@ def test_training_moves_everything_and_is_saved(recipe, tmp_path):
     # Wider than what the ranges come from, so that they must follow.
     history = aware.fit(4 * x, labels, batch_size=16, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    fixed = (
-        ("known", "rate", "low") if recipe == "static_wi8_ai8" else ("known", "rate")
-    )
+    fixed = ("known", "rate", "factor", "kernel_factor")
+    if recipe == "static_wi8_ai8":
+        fixed += ("low",)
     still = [
         weight.path
         for weight, old in zip(aware.weights, before, strict=True)

@@ -120,7 +120,7 @@ def set_radii(model):
     """Starts every kernel's range where its rounding has the least squared error."""
     for layer in model.layers:
         if isinstance(layer, quantized.KERNELS):
-            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
             radius = ranges.least_squares_radius(
                 kernel, layer.weight_bits, layer.per_channel
             )

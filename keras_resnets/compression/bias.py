@@ -79,7 +79,7 @@ def _input_means(model, targets, pictures):
 
 def _mean_error(layer, mean):
     """What the rounding of a kernel adds to each output channel on average."""
-    kernel = keras.ops.convert_to_tensor(layer.kernel)
+    kernel = layer.folded_kernel()
     radius = keras.ops.convert_to_tensor(radius_of(layer))
     rounded = fake_quant.fake_quantize_symmetric(kernel, radius, layer.weight_bits)
     error = keras.ops.convert_to_numpy(rounded).astype("float64")

@@ -6,14 +6,18 @@ import numpy as np
 
 def scale_and_offset(norm):
     """The float64 (scale, offset) a channel that a BN layer applies at inference."""
-    variance = _values(norm.moving_variance)
-    scale = 1.0 / np.sqrt(variance + norm.epsilon)
+    scale = inverse_deviation(norm)
     if norm.scale:
         scale = scale * _values(norm.gamma)
     offset = -_values(norm.moving_mean) * scale
     if norm.center:
         offset = offset + _values(norm.beta)
     return scale, offset
+
+
+def inverse_deviation(norm):
+    """The float64 number a channel that a BN layer multiplies by, but for its gamma."""
+    return 1.0 / np.sqrt(_values(norm.moving_variance) + norm.epsilon)
 
 
 def fold(layer, norm=None):

@@ -36,12 +36,13 @@ def freeze(model, int4=False):
     clone = keras.models.clone_model(
         model, clone_function=lambda layer: _fixed(layer, int4)
     )
-    clone.set_weights(model.get_weights())
     for old, new in zip(model.layers, clone.layers, strict=True):
+        if isinstance(new, KERNELS):
+            _fix_kernel(old, new, int4)
+            continue
+        new.set_weights(old.get_weights())
         if isinstance(new, FakeQuantize):
             _fix_range(old, new)
-        elif isinstance(new, KERNELS):
-            _fix_kernel(old, new, int4)
     return clone
 
 
@@ -69,23 +70,22 @@ def _fix_range(old, new):
 def radius_of(layer):
     """float32 half range of a layer's kernel, as it rounds it now."""
     if layer.weight_ranges == "max":
-        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
         return largest_radius(kernel, layer.per_channel)
     radius = np.abs(keras.ops.convert_to_numpy(layer.kernel_radius))
     return np.maximum(radius, 1e-8).astype("float32")
 
 
 def _fix_kernel(old, new, int4):
-    radius = radius_of(old)
+    kernel, radius = old.folded_kernel(), radius_of(old)
     if old.weight_bits < 8 and not int4:
         _, few = fake_quant.levels(old.weight_bits, narrow=True)
         _, many = fake_quant.levels(8, narrow=True)
         kernel = fake_quant.fake_quantize_symmetric(
-            keras.ops.convert_to_tensor(old.kernel),
-            keras.ops.convert_to_tensor(radius),
-            old.weight_bits,
+            kernel, keras.ops.convert_to_tensor(radius), old.weight_bits
         )
-        new.kernel.assign(kernel)
         # The same step, of which there are more.
         radius = radius * np.float32(many / few)
+    new.set_kernel(keras.ops.convert_to_numpy(kernel))
+    new.bias.assign(old.bias)
     new.kernel_radius.assign(radius)

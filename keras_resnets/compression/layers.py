@@ -151,8 +151,15 @@ class FakeQuantize(keras.layers.Layer):
 class _RoundsKernel:
     """What the layers with a kernel share.
 
+    What is rounded is the kernel times a factor a channel: about that by which the BN
+    that is folded in multiplies. Trained is the kernel without it, as in the float
+    network: a BN behind raw pixels multiplies by 0.01, and the steps that suit the rest
+    of the network would be 10,000 times too long for the product.
+
     Attributes:
-        kernel_radius: half of the kernel's range: a scalar, or one a channel.
+        kernel_factor: one number an output channel, a power of two, so that it rounds
+            nothing; a layer of fixed range has none.
+        kernel_radius: half of the range of what is rounded: a scalar, or one a channel.
     """
 
     def _configure(self, weight_bits, per_channel, weight_ranges, replaces):
@@ -178,6 +185,41 @@ class _RoundsKernel:
             autocast=False,
             name="kernel_radius",
         )
+        if self._scales():
+            self.kernel_factor = self.add_weight(
+                shape=(self.kernel.shape[-1],),
+                initializer="ones",
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                name="kernel_factor",
+            )
+
+    def _scales(self):
+        # A constant times a constant is none to a converter.
+        return self.weight_ranges != "fixed"
+
+    def set_kernel(self, kernel, factor=None):
+        """Sets what is rounded.
+
+        Args:
+            kernel: NumPy array of the layer's shape, the factor in it.
+            factor: NumPy array, the number in it a channel; 1 by default.
+        """
+        if self._scales():
+            if factor is None:
+                factor = np.ones(kernel.shape[-1])
+            factor = nearest_power_of_two(factor)
+            self.kernel_factor.assign(factor)
+            kernel = kernel / factor
+        self.kernel.assign(kernel)
+
+    def folded_kernel(self):
+        """The float32 kernel that is rounded, the factor in it."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        if not self._scales():
+            return kernel
+        return kernel * ops.convert_to_tensor(self.kernel_factor)
 
     def save_own_variables(self, store):
         for name, variable in self._named_variables():
@@ -190,16 +232,22 @@ class _RoundsKernel:
     def _named_variables(self):
         yield "kernel", self.kernel
         yield "kernel_radius", self.kernel_radius
+        if self._scales():
+            yield "kernel_factor", self.kernel_factor
         if self.use_bias:
             yield "bias", self.bias
 
     def rounded_kernel(self):
         """The kernel on its grid, in the layer's compute dtype."""
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = self.folded_kernel()
         if not self.enabled:
             return ops.cast(kernel, self.compute_dtype)
         if self.weight_ranges == "learned":
             radius = ops.convert_to_tensor(self.kernel_radius)
+            if self.per_channel:
+                # It is in proportion to the factor, as the kernel is.
+                factor = ops.convert_to_tensor(self.kernel_factor)
+                radius = fake_quant.scale_gradient(radius, ops.square(factor))
             radius = ops.maximum(ops.abs(radius), 1e-8)
             kernel = fake_quant.fake_quantize_learned(kernel, radius, self.weight_bits)
         else:
@@ -307,13 +355,25 @@ class _ByChannel(keras.layers.Layer):
         self.enabled = True
 
     def build(self, input_shape):
-        self.values = self.add_weight(
-            shape=(input_shape[-1],), initializer="ones", name="values"
+        self.values = self._by_channel(input_shape[-1], "values", True)
+
+    def _by_channel(self, channels, name, trainable):
+        # Under mixed precision bfloat16 would come before the rounding.
+        return self.add_weight(
+            shape=(channels,),
+            initializer="ones",
+            trainable=trainable,
+            autocast=False,
+            name=name,
         )
+
+    def folded_values(self):
+        """The float32 numbers that are rounded."""
+        return ops.convert_to_tensor(self.values)
 
     def rounded_values(self):
         """The numbers as the file holds them."""
-        values = ops.convert_to_tensor(self.values)
+        values = self.folded_values()
         if not self.enabled:
             return ops.cast(values, self.compute_dtype)
         fixed = ops.stop_gradient(values)
@@ -333,6 +393,9 @@ class _ByChannel(keras.layers.Layer):
 class ChannelScale(_ByChannel):
     """Multiplies every channel by a rounded number: a BN's first half.
 
+    Trained is gamma, as in the float network: what multiplies is that times a factor,
+    the power of two next to one over the standard deviation.
+
     Args:
         replaces: names of the layers that it computes, for reports.
 
@@ -341,6 +404,19 @@ class ChannelScale(_ByChannel):
         >>> tuple(ChannelScale()(keras.ops.ones((1, 2, 2, 3))).shape)
         (1, 2, 2, 3)
     """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.factor = self._by_channel(input_shape[-1], "factor", False)
+
+    def set_values(self, values, factor):
+        """Sets the numbers to `values`, with about `factor` in them for good."""
+        factor = nearest_power_of_two(factor)
+        self.factor.assign(factor)
+        self.values.assign(values.astype("float32") / factor)
+
+    def folded_values(self):
+        return super().folded_values() * ops.convert_to_tensor(self.factor)
 
     def call(self, inputs):
         return ops.multiply(inputs, self.rounded_values())
@@ -375,6 +451,12 @@ def fitted(model):
 def is_quantized(model):
     """Whether `model` has a layer of this module."""
     return any(isinstance(layer, QUANTIZED) for layer in model.layers)
+
+
+def nearest_power_of_two(numbers):
+    """float32 powers of two near the absolute values; 1 for 0 and beyond 2**40."""
+    exponent = np.rint(np.log2(np.maximum(np.abs(numbers), 1e-30)))
+    return np.where(np.abs(exponent) > 40, 1.0, np.exp2(exponent)).astype("float32")
 
 
 def largest_radius(kernel, per_channel):

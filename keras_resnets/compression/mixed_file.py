@@ -223,7 +223,7 @@ class _Mixer(tflite_edit.Editor):
                 self._make_float(op, code, operator)
         elif operator.weights is not None:
             place = next(i for i, t in enumerate(op.inputs) if t not in self._kept)
-            values = keras.ops.convert_to_numpy(operator.weights.values)
+            values = keras.ops.convert_to_numpy(operator.weights.folded_values())
             op.inputs[place] = self._constant(op.inputs[place], values, wanted)
 
     def _constant(self, like, values, precision):
@@ -236,7 +236,7 @@ class _Mixer(tflite_edit.Editor):
         return self.add_tensor(tensor)
 
     def _make_float(self, op, code, operator):
-        kernel = keras.ops.convert_to_numpy(operator.weights.kernel)
+        kernel = keras.ops.convert_to_numpy(operator.weights.folded_kernel())
         kernel = kernel.astype("float32").transpose(_TURNS[code])
         self._check(op, kernel, operator)
         layer = operator.weights

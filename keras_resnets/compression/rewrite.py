@@ -154,7 +154,7 @@ class _Rewriter:
         names = [layer.name] + ([norm.name] if norm else [])
         new = self._rounding(layer, names)
         made = new(self._tensors(step))
-        _set_kernel(new, *folding.fold(layer, norm))
+        _fill(new, layer, norm)
         if activation == "linear":
             self._finish(end, made, names)
             return
@@ -197,7 +197,7 @@ class _Rewriter:
         made = self._ranged(made, f"{name}_scale_range", [name], False, layer).tensor
         summand = quantized.ChannelOffset([name], name=f"{name}_offset", dtype=policy)
         made = summand(made)
-        product.values.assign(scale.astype("float32"))
+        product.set_values(scale, folding.inverse_deviation(layer))
         summand.values.assign(offset.astype("float32"))
         self._finish(step, made, [name])
 
@@ -278,10 +278,11 @@ def _check_norm(layer):
         )
 
 
-def _set_kernel(layer, kernel, bias):
-    layer.kernel.assign(kernel)
-    layer.bias.assign(bias)
-    layer.kernel_radius.assign(quantized.largest_radius(kernel, layer.per_channel))
+def _fill(new, layer, norm):
+    kernel, bias = folding.fold(layer, norm)
+    new.set_kernel(kernel, None if norm is None else folding.scale_and_offset(norm)[0])
+    new.bias.assign(bias)
+    new.kernel_radius.assign(quantized.largest_radius(kernel, new.per_channel))
 
 
 def _unsupported(layer):
