@@ -44,7 +44,7 @@ HEAD = """# Networks that this project trained
 CIFAR-10: the 50,000 training pictures alone; the 10,000 test pictures were read when
 each training was over. Written by `python benchmarks/ship_trained.py` from the folders
 of the trainings, whose `run.json` has everything, seed and versions too. Those on a GPU ran
-beside each other on one NVIDIA H100, under JAX. To try one, and to train it again:
+beside each other on an NVIDIA H100 or H200, under JAX. To try one, and to train it again:
 
 ```sh
 keras-resnets evaluate {first} --weights cifar10 --data cifar10.npz

@@ -245,7 +245,7 @@ def weights_info(model_name, tag):
 
     Example:
         >>> weights_info("resnet20", "cifar10").top1
-        91.92
+        92.33
     """
     from keras_resnets.weights import records
 
