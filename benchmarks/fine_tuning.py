@@ -137,8 +137,11 @@ class Subject:
         to_tflite(model, path, pictures=self.pictures, overwrite=True)
         return path
 
-    def figures(self, path):
-        """`figures.Figures` of a file beside the float network, on all test pictures."""
+    def figures(self, path, model=None):
+        """`figures.Figures` of a file beside a model, on all test pictures.
+
+        By default beside the float network.
+        """
         from keras_resnets.compression import figures
 
-        return figures.compare(self.model, path, self.test)
+        return figures.compare(model or self.model, path, self.test)

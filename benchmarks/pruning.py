@@ -18,8 +18,8 @@ import common
 import fine_tuning
 
 # Points of top-1 that may be lost, epochs and rate of the fine-tuning.
-SPARSE = {0.5: (0.2, 3, 0.005), 0.75: (1.0, 5, 0.01)}
-SHRUNK = (1.0, 8, 0.02)
+SPARSE = {0.5: (0.2, 8, 0.005), 0.75: (1.0, 8, 0.01)}
+SHRUNK = (1.0, 10, 0.02)
 # Channels in fours, as XNNPACK takes them: 16, 32, 64 inner ones to 12, 20, 40.
 FRACTION, MULTIPLE = 0.4, 4
 BEGUN = 0.4
