@@ -54,8 +54,6 @@ class EncodedPictures:
             rows: how many of its upper rows are needed, before it is reduced; a JPEG
                 may come without those below. None for all.
         """
-        from PIL import Image
-
         file, start, length = self._places[index].tolist()
         path = os.path.join(self._root, self._files[file])
         try:
