@@ -1,6 +1,7 @@
 """What a network expects of its pictures; pure functions of arrays, tensors, pictures."""
 
 import dataclasses
+import functools
 
 from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
@@ -168,13 +169,10 @@ class Preprocessing:
 
         # Whole rows of constants and one array throughout: many times faster than
         # constants of three numbers.
-        wide = np.ones((x.shape[-2], 1) if last else (1, 1, x.shape[-1]), "float32")
-        shape = (3,) if last else (3, 1, 1)
-        mean = np.reshape(np.asarray(self.mean, "float32"), shape) * wide
-        std = np.reshape(np.asarray(self.std, "float32"), shape) * wide
+        width = x.shape[-2 if last else -1]
         x *= np.float32(self.scale)
-        x -= mean
-        x /= std
+        x -= _row(self.mean, width, last)
+        x /= _row(self.std, width, last)
 
     def pixels(self, x):
         """What `normalize` was given: uint8 RGB from network inputs, channels last.
@@ -188,6 +186,17 @@ class Preprocessing:
         if self.channel_order == "bgr":
             values = values[..., ::-1]
         return np.clip(np.rint(values), 0, 255).astype("uint8")
+
+
+@functools.lru_cache(64)
+def _row(values, width, last):
+    """A row of pixels that all have the same float32 values."""
+    import numpy as np
+
+    row = np.ones((width, 1), "float32") * np.asarray(values, "float32")
+    row = row if last else np.ascontiguousarray(row.T[:, None])
+    row.flags.writeable = False
+    return row
 
 
 def preprocess_input(x, mode="torch", data_format=None):

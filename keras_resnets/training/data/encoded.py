@@ -10,6 +10,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.pictures import unreadable
 from keras_resnets.pictures import upright
+from keras_resnets.training.data.jpeg import cut_short
 
 # Of the pictures of a part: more than this are no accident.
 MOST_BROKEN = 0.01
@@ -43,32 +44,53 @@ class EncodedPictures:
         """Int array (len(indices), 2) of heights and widths."""
         return self._sizes[indices]
 
-    def open(self, index, draft=None):
+    def open(self, index, draft=None, rows=None):
         """One picture, upright.
 
         Args:
             index: of the picture.
             draft: (width, height) that a JPEG may be reduced to while it is decoded,
                 by 2, 4 or 8, as long as it stays as large; None for its own size.
+            rows: how many of its upper rows are needed, before it is reduced; a JPEG
+                may come without those below. None for all.
         """
-        from PIL import Image
-
         file, start, length = self._places[index].tolist()
         path = os.path.join(self._root, self._files[file])
         try:
             with open(path, "rb") as opened:
                 opened.seek(start)
-                content = opened.read(length)
-            picture = Image.open(io.BytesIO(content))
+                # Nobody else may know what was read: else writing copies it.
+                stream = io.BytesIO(opened.read(length))
+            picture, turned = _header(stream, rows)
             if draft:
-                turned = picture.getexif().get(_ORIENTATION) in _TURNED
-                picture.draft(None, draft[::-1] if turned else draft)
+                width, height = draft
+                if turned:
+                    width, height = height, width
+                else:
+                    height *= picture.height / self._sizes[index, 0]
+                picture.draft(None, (width, height))
             return upright(picture)
         except unreadable() as error:
             raise InvalidArgument(
                 f"{path} changed since it was opened, or holds a picture that breaks "
                 f"off: {error}"
             ) from None
+
+
+def _header(stream, rows):
+    """A Pillow picture not yet decoded, and whether it lies on its side."""
+    from PIL import Image
+
+    # By eights: what is left is a whole number of rows however it is reduced.
+    content = stream.getbuffer()
+    restore = cut_short(content, -(-rows // 8) * 8) if rows else None
+    picture = Image.open(stream)
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    if orientation != 1 and restore:
+        restore()
+        stream.seek(0)
+        picture = Image.open(stream)
+    return picture, orientation in _TURNED
 
 
 def examine(kind, root, files, places, names, progress=None):

@@ -4,10 +4,12 @@ JPEG photos go through Pillow with the TensorFlow backend as well. `tf.image` wa
 measured and is slower: decoding takes it 1.25 times as long, and
 `decode_and_crop_jpeg` saves nothing of that, because most of the time goes into the
 entropy coding that has to be read whole; normalizing takes it 6 times as long as NumPy
-(processor time of one photo of 500x375 on one core).
+(processor time of one photo of 500x375 on one core). What lies below a crop need not
+be read, though, and is not: see `jpeg.py`.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -19,6 +21,11 @@ from keras_resnets.training.data.mixing import Mixer
 
 # Pictures that a thread takes on at a time.
 _PORTION = 8
+# Rows of the result that reach below it: 3 of Lanczos, 3 of the JPEG's colours that are
+# stored in halves, 1 of rounding.
+_MARGIN = 7
+# What a JPEG's sides may be divided by while it is decoded.
+_REDUCED = (1, 2, 4, 8)
 
 
 class Loader:
@@ -169,14 +176,33 @@ class Loader:
                     picture, wanted.size, wanted.crop_fraction, wanted.interpolation
                 )
             )
-        top, left, rows, columns = box.tolist()
+        return self._resized_part(index, *box.tolist())
+
+    def _resized_part(self, index, top, left, rows, columns):
+        from PIL import Image
+
+        wanted, source = self._preprocessing, self._split.pictures
+        height, width = wanted.size
         full = source.sizes([index])[0].tolist()
-        picture = pictures.as_rgb(
-            source.open(index, (full[1] * width / columns, full[0] * height / rows))
-        )
-        down, right = picture.height / full[0], picture.width / full[1]
+        draft = (full[1] * width / columns, full[0] * height / rows)
+        end = _rows_needed(full, (height, width), top, rows, columns)
+        picture = pictures.as_rgb(source.open(index, draft, end))
+        # Rows may be missing below the part; columns are all there.
+        reduced = next((n for n in _REDUCED if -(-full[1] // n) == picture.width), 1)
+        down, right = (-(-side // reduced) / side for side in full)
         return picture.resize(
             (width, height),
             getattr(Image.Resampling, wanted.interpolation.upper()),
             (left * right, top * down, (left + columns) * right, (top + rows) * down),
         )
+
+
+def _rows_needed(full, size, top, rows, columns):
+    """How many of a picture's upper rows a part of it depends on; None for all."""
+    ratio = min(rows / size[0], columns / size[1])
+    reduced = max(n for n in _REDUCED if n <= max(1, ratio))
+    high, wide = (side / reduced - want for side, want in zip(full, size, strict=True))
+    # Pillow 13 begins with the columns then; a lower picture would be rounded otherwise.
+    if high > 2 * wide:
+        return None
+    return top + rows + math.ceil(_MARGIN * max(1, rows / size[0]))

@@ -82,8 +82,8 @@ class ArrayPictures:
         """Int array (len(indices), 2) of heights and widths."""
         return np.tile(self.size, (len(indices), 1))
 
-    def open(self, index, draft=None):
-        """One picture, as a Pillow picture."""
+    def open(self, index, draft=None, rows=None):
+        """One picture, as a Pillow picture; always the whole."""
         from PIL import Image
 
         return Image.fromarray(self.pixels[index])

@@ -1,0 +1,60 @@
+"""JPEG files that are decoded no further down than needed."""
+
+_HEADERS, _SCAN = (0xC0, 0xC1), 0xDA
+# Huffman tables and arithmetic coding's settings have numbers like frames of pictures.
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def cut_short(content, rows):
+    """Makes a JPEG file's header say that the picture ends earlier.
+
+    Decoders then stop there: what lies below costs nothing. The pixels above are the
+    same, but for the last two rows, whose colours are interpolated with the rows below
+    where these are stored in halves. Files that hold the picture in several passes
+    (progressive ones) or without Huffman's code stay as they are: every pass goes
+    through the whole picture.
+
+    Args:
+        content: writable memoryview of the file, of any format.
+        rows: the new height, >= 1.
+
+    Returns:
+        Function of no arguments that makes the picture whole again; None where nothing
+        was changed.
+    """
+    frame = _only_frame(content)
+    if frame is None:
+        return None
+    place = slice(frame + 1, frame + 3)
+    height = bytes(content[place])
+    # A height of 0 is stated behind the picture.
+    if not 0 < rows < int.from_bytes(height):
+        return None
+    content[place] = rows.to_bytes(2)
+    return lambda: content.__setitem__(place, height)
+
+
+def _only_frame(content):
+    """Where the frame's header is (at its precision), if one scan holds all of it."""
+    frame = None
+    for marker, start in _segments(content):
+        if marker in _FRAMES:
+            if frame is not None or marker not in _HEADERS:
+                return None
+            frame = start
+        elif marker == _SCAN:
+            whole = frame is not None and content[start] == content[frame + 5]
+            return frame if whole else None
+    return None
+
+
+def _segments(content):
+    """(marker, first byte behind the length) of each segment, up to the first scan."""
+    at, end = 2, len(content) - 16
+    while at < end and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        yield marker, at + 4
+        at += 2 + int.from_bytes(content[at + 2 : at + 4])
