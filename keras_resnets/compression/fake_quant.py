@@ -69,3 +69,9 @@ def with_gradient_of(value, other):
 def scale_gradient(x, factor):
     """The numbers of `x`, exactly, with its gradient multiplied by `factor`."""
     return with_gradient_of(x, x * factor)
+
+
+def nearest_power_of_two(numbers):
+    """float32 powers of two near the absolute values; 1 for 0 and beyond 2**40."""
+    exponent = np.rint(np.log2(np.maximum(np.abs(numbers), 1e-30)))
+    return np.where(np.abs(exponent) > 40, 1.0, np.exp2(exponent)).astype("float32")

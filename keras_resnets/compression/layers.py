@@ -1,9 +1,8 @@
 """Layers that compute as an int8 file will: the parts of a quantization-aware network.
 
 `FakeQuantize` stands where the file has an integer tensor; `QuantizedConv2D`,
-`QuantizedDense`, `ChannelScale` and `ChannelOffset` round their weights. All other
-layers of such a network are Keras' own. Whatever the dtype policy, the rounding is in
-float32.
+`QuantizedDense` and those of channel_layers.py round their weights. All other layers of
+such a network are Keras' own. Whatever the dtype policy, the rounding is in float32.
 """
 
 import keras
@@ -12,9 +11,11 @@ from keras import ops
 
 from keras_resnets import layers
 from keras_resnets.compression import fake_quant
+from keras_resnets.compression.channel_layers import PACKAGE
+from keras_resnets.compression.channel_layers import ChannelOffset
+from keras_resnets.compression.channel_layers import ChannelScale
 from keras_resnets.errors import check_choice
 
-PACKAGE = "keras_resnets"
 # Whether a range moves with the batches, by gradient, or not at all.
 RANGES = ("moving_average", "learned", "fixed")
 # How far a moving average follows a batch.
@@ -209,7 +210,7 @@ class _RoundsKernel:
         if self._scales():
             if factor is None:
                 factor = np.ones(kernel.shape[-1])
-            factor = nearest_power_of_two(factor)
+            factor = fake_quant.nearest_power_of_two(factor)
             self.kernel_factor.assign(factor)
             kernel = kernel / factor
         self.kernel.assign(kernel)
@@ -346,99 +347,6 @@ class QuantizedDense(_RoundsKernel, keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
 
-class _ByChannel(keras.layers.Layer):
-    """One number a channel, which an integer file holds as int8 of one scale."""
-
-    def __init__(self, replaces=(), **kwargs):
-        super().__init__(**kwargs)
-        self.replaces = tuple(replaces)
-        self.enabled = True
-
-    def build(self, input_shape):
-        self.values = self._by_channel(input_shape[-1], "values", True)
-
-    def _by_channel(self, channels, name, trainable):
-        # Under mixed precision bfloat16 would come before the rounding.
-        return self.add_weight(
-            shape=(channels,),
-            initializer="ones",
-            trainable=trainable,
-            autocast=False,
-            name=name,
-        )
-
-    def folded_values(self):
-        """The float32 numbers that are rounded."""
-        return ops.convert_to_tensor(self.values)
-
-    def rounded_values(self):
-        """The numbers as the file holds them."""
-        values = self.folded_values()
-        if not self.enabled:
-            return ops.cast(values, self.compute_dtype)
-        fixed = ops.stop_gradient(values)
-        low = ops.minimum(ops.min(fixed), 0.0)
-        high = ops.maximum(ops.max(fixed), 1e-8)
-        values = fake_quant.fake_quantize(values, low, high)
-        return ops.cast(values, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "replaces": list(self.replaces)}
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class ChannelScale(_ByChannel):
-    """Multiplies every channel by a rounded number: a BN's first half.
-
-    Trained is gamma, as in the float network: what multiplies is that times a factor,
-    the power of two next to one over the standard deviation.
-
-    Args:
-        replaces: names of the layers that it computes, for reports.
-
-    Example:
-        >>> import keras
-        >>> tuple(ChannelScale()(keras.ops.ones((1, 2, 2, 3))).shape)
-        (1, 2, 2, 3)
-    """
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.factor = self._by_channel(input_shape[-1], "factor", False)
-
-    def set_values(self, values, factor):
-        """Sets the numbers to `values`, with about `factor` in them for good."""
-        factor = nearest_power_of_two(factor)
-        self.factor.assign(factor)
-        self.values.assign(values.astype("float32") / factor)
-
-    def folded_values(self):
-        return super().folded_values() * ops.convert_to_tensor(self.factor)
-
-    def call(self, inputs):
-        return ops.multiply(inputs, self.rounded_values())
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class ChannelOffset(_ByChannel):
-    """Adds a rounded number to every channel: a BN's second half.
-
-    Args:
-        replaces: see `ChannelScale`.
-
-    Example:
-        >>> import keras
-        >>> tuple(ChannelOffset()(keras.ops.ones((1, 2, 2, 3))).shape)
-        (1, 2, 2, 3)
-    """
-
-    def call(self, inputs):
-        return ops.add(inputs, self.rounded_values())
-
-
 KERNELS = (QuantizedConv2D, QuantizedDense)
 QUANTIZED = (FakeQuantize, *KERNELS, ChannelScale, ChannelOffset)
 
@@ -451,12 +359,6 @@ def fitted(model):
 def is_quantized(model):
     """Whether `model` has a layer of this module."""
     return any(isinstance(layer, QUANTIZED) for layer in model.layers)
-
-
-def nearest_power_of_two(numbers):
-    """float32 powers of two near the absolute values; 1 for 0 and beyond 2**40."""
-    exponent = np.rint(np.log2(np.maximum(np.abs(numbers), 1e-30)))
-    return np.where(np.abs(exponent) > 40, 1.0, np.exp2(exponent)).astype("float32")
 
 
 def largest_radius(kernel, per_channel):
