@@ -8,6 +8,7 @@ import forks
 import keras
 import numpy as np
 import pytest
+from helpers import ONE_UNIT
 from helpers import noise
 from helpers import outputs
 from helpers import small_model
@@ -136,7 +137,10 @@ def test_a_full_disk_and_a_kill(write, tmp_path):
 
 def test_two_at_a_time(tmp_path):
     """Both finish, one of them stays, and its passport is its own."""
-    models = [small_model("basic_original", seed, input_shape=SHAPE) for seed in (0, 1)]
+    models = [
+        small_model("basic_original", seed, input_shape=SHAPE, axes=ONE_UNIT)
+        for seed in (0, 1)
+    ]
     path = tmp_path / "a.onnx"
     threads = [
         threading.Thread(target=to_onnx, args=(model, path), kwargs={"overwrite": True})
@@ -160,7 +164,7 @@ def test_two_at_a_time(tmp_path):
 
 @pytest.mark.parametrize("write", [to_tflite, to_saved_model])
 def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     path = tmp_path / f"a{ENDINGS[write.__name__]}"
     real = passport.write
 
@@ -176,9 +180,9 @@ def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
 
 
 def test_an_old_passport_does_not_outlive_its_file(tmp_path):
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     to_tflite(model, tmp_path / "a.tflite")
-    other = small_model("basic_original", seed=1, input_shape=SHAPE)
+    other = small_model("basic_original", seed=1, input_shape=SHAPE, axes=ONE_UNIT)
     to_tflite(other, tmp_path / "a.tflite", overwrite=True)
     assert passport.read(tmp_path / "a.tflite")["format"] == "tflite"
 
@@ -186,7 +190,7 @@ def test_an_old_passport_does_not_outlive_its_file(tmp_path):
 @pytest.mark.parametrize("write", [to_tflite, to_onnx, to_saved_model])
 def test_places(write, tmp_path):
     """Spaces and other alphabets are fine; a folder that takes nothing is told."""
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     folder = tmp_path / "Bilder für 学校"
     folder.mkdir()
     path = folder / f"a b é{ENDINGS[write.__name__]}"
@@ -202,7 +206,7 @@ def test_places(write, tmp_path):
 @pytest.mark.parametrize("kind", ["black", "constant", "one picture"])
 def test_calibration_without_a_range(write, kind, tmp_path):
     """A tensor that was always zero has no range; nothing divides by it."""
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     # A dead channel, and a dead tensor: ReLU of negative numbers alone.
     layer = model.get_layer("stage1_block1_bn1")
     layer.gamma.assign(0 * layer.gamma)
@@ -261,7 +265,7 @@ def test_a_file_that_its_runtime_refuses(tmp_path):
 
 def test_models_stay_as_they_were(tmp_path):
     """The exporters change neither the model nor its statistics."""
-    model = small_model("grouped", input_shape=SHAPE)
+    model = small_model("grouped", input_shape=SHAPE, axes=ONE_UNIT)
     untrained.settle(model, noise(4, *SHAPE))
     before = [np.array(weight) for weight in model.get_weights()]
     for write in (to_tflite, to_onnx, to_saved_model):
