@@ -20,6 +20,8 @@ SMALL = Architecture(
     classes=10,
 )
 BOTTLENECK = SMALL.replace(block="bottleneck")
+# Of stages, where the depth is no part of a test's claim: half the time.
+ONE_UNIT = {"depths": (1, 1)}
 PREACT = {"activation_order": "full_preact", "stem_bn": False}
 
 # One network for every block kind, shortcut, stem and order: what a change of one of
@@ -245,3 +247,34 @@ def check_onnx(model, report, dead_convolutions=0):
     assert (given.name, made.name) == ("image", "predictions")
     sides = [dim.dim_value for dim in given.type.tensor_type.shape.dim]
     assert sides == [1, *report.input_shape[1:]]
+
+
+def check_onnx_integers(report):
+    """Integers from end to end, whoever runs it: each operator between two scales."""
+    import onnx
+
+    assert report.logits.relative_error > 1e-4
+    proto = onnx.load(report.path)
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    readers = {name: node for node in proto.graph.node for name in node.input}
+    exempt = ("QuantizeLinear", "DequantizeLinear", "Softmax")
+    for node in proto.graph.node:
+        if node.op_type in exempt:
+            continue
+        behind = readers[node.output[0]].op_type
+        given = {makers[n].op_type for n in node.input[:1] if n in makers}
+        given = given or {"the picture"}
+        if node.op_type == "Pad":
+            assert (given, behind) == ({"QuantizeLinear"}, "DequantizeLinear")
+            continue
+        assert behind == "QuantizeLinear", (node.op_type, behind)
+        assert given <= {"DequantizeLinear", "the picture"}, (node.op_type, given)
+    assert floats_of_the_runtime(report.path, report.path.parent) == []
+    signs = {
+        tensor.data_type
+        for node in proto.graph.node
+        if node.op_type == "QuantizeLinear"
+        for tensor in proto.graph.initializer
+        if tensor.name == node.input[2]
+    }
+    assert signs == {onnx.TensorProto.UINT8}

@@ -1,6 +1,7 @@
 """`keras-resnets quantize` and `prune`, and the example of compression."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -16,23 +17,34 @@ from keras_resnets.export import parity
 from keras_resnets.export.runners import TFLiteRunner
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch, shared_data):
+@pytest.fixture(scope="module")
+def network(tmp_path_factory, shared_data):
     """A folder with CIFAR pictures and a file of a small network's weights."""
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path_factory.mktemp("network")
     pixels, labels = cifar(shared_data)
     np.savez(
-        "data.npz",
+        folder / "data.npz",
         x_train=pixels[:300],
         y_train=labels[:300],
         x_test=pixels[300:500],
         y_test=labels[300:500],
     )
+    # The seeds of single tests come later than this fixture.
+    keras.utils.set_random_seed(7)
     model = keras_resnets.create_model("resnet8", bn_momentum=0.9)
     x = model.preprocessing.normalize(pixels[:300], "channels_last")
     model.compile(keras.optimizers.SGD(0.01, 0.9), "sparse_categorical_crossentropy")
     model.fit(x, labels[:300], batch_size=10, epochs=2, verbose=0)
-    model.save_weights("net.weights.h5")
+    model.save_weights(folder / "net.weights.h5")
+    return folder, model, pixels
+
+
+@pytest.fixture
+def trained(network, tmp_path, monkeypatch):
+    """Both files in the working folder; the network and the pictures."""
+    folder, model, pixels = network
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return model, pixels
 
 

@@ -3,13 +3,11 @@
 import doctest
 import importlib
 import inspect
-import os
 import pkgutil
 import re
 import runpy
-import subprocess
-import sys
 
+import forks
 import pytest
 from conftest import ROOT
 
@@ -108,14 +106,7 @@ def test_ci_runs_the_tests_of_the_readme():
 
 
 def example(name, *words, cwd):
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name, *words],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = forks.run_script(ROOT / "examples" / name, *words, cwd=cwd)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

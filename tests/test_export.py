@@ -9,6 +9,7 @@ import pytest
 from helpers import ALLOWED
 from helpers import KINDS
 from helpers import MATRIX_KINDS
+from helpers import ONE_UNIT
 from helpers import check_tflite
 from helpers import convolutions
 from helpers import noise
@@ -79,7 +80,10 @@ def test_file_alone_in_litert(tmp_path):
 
 @pytest.mark.parametrize("quantize, share", [("float16", 0.6), ("dynamic", 0.4)])
 def test_smaller_files(quantize, share, tmp_path):
-    model = wide_model("bottleneck_full_preact")
+    # Wide enough for its size to lie in its weights.
+    model = settled_model(
+        "bottleneck_full_preact", filters=(48, 96), stem_filters=48, depths=(2, 2)
+    )
     pictures = noise(4, 32, 32, 3)
     whole = to_tflite(model, tmp_path / "a.tflite", pictures=pictures)
     report = to_tflite(model, tmp_path / "b.tflite", quantize, pictures=pictures)
@@ -91,7 +95,7 @@ def test_smaller_files(quantize, share, tmp_path):
 
 @pytest.mark.parametrize("io_dtype", tflite.IO_DTYPES)
 def test_int8(io_dtype, tmp_path):
-    model = wide_model("grouped")
+    model = settled_model("grouped")
     pictures = noise(16, 32, 32, 3)
     report = to_tflite(
         model, tmp_path / "a.tflite", "int8", calibration=pictures, io_dtype=io_dtype
@@ -106,7 +110,7 @@ def test_int8(io_dtype, tmp_path):
 
 
 def test_int16x8_per_tensor_and_batch(tmp_path):
-    model = wide_model("bottleneck_original")
+    model = settled_model("bottleneck_original")
     pictures = noise(6, 32, 32, 3)
     eight = to_tflite(model, tmp_path / "a.tflite", "int8", pictures)
     sixteen = to_tflite(model, tmp_path / "b.tflite", "int16x8", pictures)
@@ -124,12 +128,8 @@ def test_int16x8_per_tensor_and_batch(tmp_path):
     )
 
 
-def wide_model(kind):
-    """Wide enough for its size to lie in its weights."""
-    axes = {"filters": (48, 96), "stem_filters": 48}
-    if kind == "grouped":
-        axes["base_width"] = 64
-    model = small_model(kind, input_shape=(32, 32, 3), axes=axes)
+def settled_model(kind, **axes):
+    model = small_model(kind, input_shape=(32, 32, 3), axes={**ONE_UNIT, **axes})
     untrained.settle(model, noise(4, 32, 32, 3))
     return model
 

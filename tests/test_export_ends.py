@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 
+import forks
 import keras
 import numpy as np
 import pytest
+from helpers import ONE_UNIT
 from helpers import noise
 from helpers import outputs
 from helpers import randomize
@@ -59,7 +59,7 @@ def pixels(count=4, seed=0):
 )
 def test_pixels(mode, write, options, tmp_path):
     """Against pre-processing outside the file, channel order included."""
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     wanted = Preprocessing(mode, SHAPE[:2])
     given = wanted.normalize(pixels(16), "channels_last")
     untrained.settle(model, given)
@@ -120,7 +120,7 @@ def test_preprocessing_that_does_not_fit(tmp_path):
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_logits(write, tmp_path):
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     report = write(model, tmp_path / f"a{ENDINGS[write]}", logits=True)
     found = open_runner(report.path)(noise(1, *SHAPE))
     exponents = np.exp(found - found.max())
@@ -204,22 +204,26 @@ def test_open_batch(tmp_path):
 
 def fine_tuned():
     """A new head on a trunk, trained for a step in mixed precision."""
-    trunk = small_model("grouped", input_shape=SHAPE, dtype="mixed_float16")
+    trunk = small_model(
+        "grouped", input_shape=SHAPE, axes=ONE_UNIT, dtype="mixed_float16"
+    )
     model = keras_resnets.replace_head(trunk, 4, dropout_rate=0.2)
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     model.fit(noise(8, *SHAPE), np.arange(8) % 4, verbose=0)
     return model
 
 
 def sequential_around():
-    backbone = small_model("basic_original", input_shape=SHAPE, include_top=False)
+    backbone = small_model(
+        "basic_original", input_shape=SHAPE, axes=ONE_UNIT, include_top=False
+    )
     pool, dense = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)
     return randomize(keras.Sequential([keras.Input(SHAPE), backbone, pool, dense]))
 
 
 def functional_around():
     """The whole network inside, its softmax last; augmentation and scaling in front."""
-    inner = small_model("bottleneck_full_preact", input_shape=SHAPE)
+    inner = small_model("bottleneck_full_preact", input_shape=SHAPE, axes=ONE_UNIT)
     image = keras.Input(SHAPE)
     x = keras.layers.RandomFlip()(image)
     x = keras.layers.Rescaling(1 / 2, 0.1)(x)
@@ -228,7 +232,11 @@ def functional_around():
 
 def nested_twice():
     inner = small_model(
-        "shortcut_a", input_shape=SHAPE, include_top=False, dtype="mixed_bfloat16"
+        "shortcut_a",
+        input_shape=SHAPE,
+        axes=ONE_UNIT,
+        include_top=False,
+        dtype="mixed_bfloat16",
     )
     middle = keras.Sequential([keras.Input(SHAPE), inner], name="middle")
     image = keras.Input(SHAPE)
@@ -299,28 +307,37 @@ def test_an_operator_that_a_format_lacks(write, tmp_path):
 
 ALONE = """
 import sys, keras, numpy as np
-model = keras.saving.load_model(sys.argv[1])
-np.save(sys.argv[2], model.predict(np.load(sys.argv[2]), verbose=0))
+pictures = np.load("pictures.npy")
+for kind in sys.argv[1:]:
+    model = keras.saving.load_model(f"{kind}.keras")
+    np.save(f"{kind}.npy", model.predict(pictures, verbose=0))
 assert not any(name.startswith("keras_resnets") for name in sys.modules)
 """
 
 
-@pytest.mark.parametrize("kind", ["shortcut_a_both", "dead_projection", "grouped"])
-def test_keras_file_alone(kind, tmp_path):
-    """Loads, and says the same, where this package is not imported."""
-    options = {"axes": {"drop_path_rate": 0.2}} if kind == "grouped" else {}
-    model = small_model(kind, input_shape=SHAPE, **options)
-    to_keras(model, tmp_path / "a.keras")
-    np.save(tmp_path / "b.npy", noise(2, *SHAPE))
-    words = [sys.executable, "-c", ALONE, tmp_path / "a.keras", tmp_path / "b.npy"]
-    subprocess.run(words, check=True, capture_output=True, cwd=tmp_path)
-    found = np.load(tmp_path / "b.npy")
-    np.testing.assert_allclose(found, outputs(model, noise(2, *SHAPE)), atol=1e-5)
-    loaded = keras.saving.load_model(tmp_path / "a.keras")
-    dropped = [x for x in loaded.layers if isinstance(x, keras.layers.Dropout)]
-    assert bool(dropped) == (kind == "grouped")
-    for layer in dropped:
-        assert tuple(layer.noise_shape) == (None, 1, 1, 1)
+def test_keras_files_alone(tmp_path):
+    """They load, and say the same, where this package is not imported."""
+    models = {
+        "shortcut_a_both": small_model("shortcut_a_both", input_shape=SHAPE),
+        "dead_projection": small_model("dead_projection", input_shape=SHAPE),
+        "grouped": small_model(
+            "grouped", input_shape=SHAPE, axes={"drop_path_rate": 0.2}
+        ),
+    }
+    for kind, model in models.items():
+        to_keras(model, tmp_path / f"{kind}.keras")
+    np.save(tmp_path / "pictures.npy", noise(2, *SHAPE))
+    (tmp_path / "alone.py").write_text(ALONE)
+    done = forks.run_script(tmp_path / "alone.py", *models, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for kind, model in models.items():
+        found = np.load(tmp_path / f"{kind}.npy")
+        np.testing.assert_allclose(found, outputs(model, noise(2, *SHAPE)), atol=1e-5)
+        loaded = keras.saving.load_model(tmp_path / f"{kind}.keras")
+        dropped = [x for x in loaded.layers if isinstance(x, keras.layers.Dropout)]
+        assert bool(dropped) == (kind == "grouped")
+        for layer in dropped:
+            assert tuple(layer.noise_shape) == (None, 1, 1, 1)
 
 
 def test_weights_file(tmp_path):

@@ -1,15 +1,14 @@
 """What can go wrong around an export: kills, full disks, races, strange pictures."""
 
-import os
-import subprocess
-import sys
+import signal
 import threading
 import time
 
+import forks
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import ONE_UNIT
 from helpers import noise
 from helpers import outputs
 from helpers import small_model
@@ -18,6 +17,7 @@ from PIL import Image
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
+from keras_resnets import export
 from keras_resnets.export import passport
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
@@ -33,64 +33,52 @@ ENDINGS = {
     "to_keras": ".keras",
 }
 
-CHILD = """
-import os, resource, signal, sys
-sys.path.insert(0, sys.argv[1])
-from helpers import small_model
-from keras_resnets import export
-from keras_resnets.export import passport
-write, path, ending = getattr(export, sys.argv[2]), sys.argv[3], sys.argv[4]
-model = small_model("basic_original", input_shape=(32, 32, 3))
-write(model, os.path.join(os.path.dirname(path), "warm" + ending))
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-print("ready", flush=True)
-def midway(*arguments):
-    print("midway", flush=True)
-    sys.stdin.read()
-for word in sys.stdin:
-    if word == "midway\\n":
-        passport.write = midway
-    elif word != "whole\\n":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(word), limits[1]))
-    try:
-        write(model, path, overwrite=True)
-        print("done", flush=True)
-    except Exception as error:
-        print(type(error).__name__, str(error).replace("\\n", " / "), flush=True)
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-"""
+
+def exporting(connection, write, path):
+    """Exports to `path` for each word that it gets, and answers.
+
+    The word is `whole`, `midway` (to stop where the file is complete and not yet in
+    its place) or the most bytes that a file may have.
+    """
+    import resource
+
+    def midway(*arguments):
+        connection.send("midway")
+        connection.recv()
+
+    export_to = getattr(export, write)
+    model = small_model("basic_original", input_shape=SHAPE)
+    export_to(model, path.with_name(f"warm{ENDINGS[write]}"))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    connection.send("ready")
+    while True:
+        word = connection.recv()
+        if word == "midway":
+            passport.write = midway
+        elif word != "whole":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (word, limits[1]))
+        try:
+            export_to(model, path, overwrite=True)
+            connection.send("done")
+        except Exception as error:
+            connection.send(type(error).__name__)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def start(write, path):
-    """A process that exports to `path` for each line that it gets.
-
-    The line is `whole`, `midway` (to stop where the file is complete and not yet in
-    its place) or the most bytes that a file may have.
-    """
+    """A process that is `exporting`, and the connection to it."""
     pytest.importorskip("resource", reason="Windows has no quota for a process")
-    words = [sys.executable, "-c", CHILD, ROOT / "tests", write, path]
-    child = subprocess.Popen(
-        [*map(str, words), ENDINGS[write]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        text=True,
-    )
-    assert child.stdout.readline() == "ready\n"
-    return child
+    ours, theirs = forks.CONTEXT.Pipe()
+    process = forks.start(exporting, theirs, write, path)
+    theirs.close()
+    assert ours.recv() == "ready"
+    return process, ours
 
 
-def tell(child, word):
-    """Starts one export, or the answer to a whole one."""
-    child.stdin.write(f"{word}\n")
-    child.stdin.flush()
-
-
-def end(child):
-    child.kill()
-    child.communicate()
+def end(process):
+    process.kill()
+    process.join()
 
 
 def check_whole_or_absent(path):
@@ -111,16 +99,16 @@ def test_killed_at_any_moment(write, tmp_path):
         folder = tmp_path / str(attempt)
         folder.mkdir()
         path = folder / f"a{ENDINGS[write]}"
-        child = start(write, path)
-        tell(child, "whole")
+        process, connection = start(write, path)
+        connection.send("whole")
         begin = time.perf_counter()
         if duration is None:
-            assert child.stdout.readline() == "done\n"
+            assert connection.recv() == "done"
             duration = time.perf_counter() - begin
         else:
             # Beyond the end too, on a machine that has become slower.
             time.sleep(duration * 1.3 * attempt / 19)
-        end(child)
+        end(process)
         there.append(check_whole_or_absent(path))
     assert there[0] and 5 < there.count(False) < 20
 
@@ -136,21 +124,23 @@ def test_a_full_disk_and_a_kill(write, tmp_path):
         return [e.name for e in tmp_path.iterdir() if not e.name.startswith("warm")]
 
     path = tmp_path / f"a{ENDINGS[write]}"
-    child = start(write, path)
+    process, connection = start(write, path)
     for quota in (1_000, 20_000):
-        tell(child, quota)
-        answer = child.stdout.readline()
-        assert answer.split()[0] in ("ExportError", "OSError"), answer
+        connection.send(quota)
+        assert connection.recv() in ("ExportError", "OSError")
         assert left() == []
-    tell(child, "midway")
-    assert child.stdout.readline() == "midway\n"
-    end(child)
+    connection.send("midway")
+    assert connection.recv() == "midway"
+    end(process)
     assert left() and all(name.startswith(".a") for name in left())
 
 
 def test_two_at_a_time(tmp_path):
     """Both finish, one of them stays, and its passport is its own."""
-    models = [small_model("basic_original", seed, input_shape=SHAPE) for seed in (0, 1)]
+    models = [
+        small_model("basic_original", seed, input_shape=SHAPE, axes=ONE_UNIT)
+        for seed in (0, 1)
+    ]
     path = tmp_path / "a.onnx"
     threads = [
         threading.Thread(target=to_onnx, args=(model, path), kwargs={"overwrite": True})
@@ -174,7 +164,7 @@ def test_two_at_a_time(tmp_path):
 
 @pytest.mark.parametrize("write", [to_tflite, to_saved_model])
 def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     path = tmp_path / f"a{ENDINGS[write.__name__]}"
     real = passport.write
 
@@ -190,9 +180,9 @@ def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
 
 
 def test_an_old_passport_does_not_outlive_its_file(tmp_path):
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     to_tflite(model, tmp_path / "a.tflite")
-    other = small_model("basic_original", seed=1, input_shape=SHAPE)
+    other = small_model("basic_original", seed=1, input_shape=SHAPE, axes=ONE_UNIT)
     to_tflite(other, tmp_path / "a.tflite", overwrite=True)
     assert passport.read(tmp_path / "a.tflite")["format"] == "tflite"
 
@@ -200,7 +190,7 @@ def test_an_old_passport_does_not_outlive_its_file(tmp_path):
 @pytest.mark.parametrize("write", [to_tflite, to_onnx, to_saved_model])
 def test_places(write, tmp_path):
     """Spaces and other alphabets are fine; a folder that takes nothing is told."""
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     folder = tmp_path / "Bilder für 学校"
     folder.mkdir()
     path = folder / f"a b é{ENDINGS[write.__name__]}"
@@ -216,7 +206,7 @@ def test_places(write, tmp_path):
 @pytest.mark.parametrize("kind", ["black", "constant", "one picture"])
 def test_calibration_without_a_range(write, kind, tmp_path):
     """A tensor that was always zero has no range; nothing divides by it."""
-    model = small_model("basic_original", input_shape=SHAPE)
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     # A dead channel, and a dead tensor: ReLU of negative numbers alone.
     layer = model.get_layer("stage1_block1_bn1")
     layer.gamma.assign(0 * layer.gamma)
@@ -275,7 +265,7 @@ def test_a_file_that_its_runtime_refuses(tmp_path):
 
 def test_models_stay_as_they_were(tmp_path):
     """The exporters change neither the model nor its statistics."""
-    model = small_model("grouped", input_shape=SHAPE)
+    model = small_model("grouped", input_shape=SHAPE, axes=ONE_UNIT)
     untrained.settle(model, noise(4, *SHAPE))
     before = [np.array(weight) for weight in model.get_weights()]
     for write in (to_tflite, to_onnx, to_saved_model):

@@ -1,8 +1,6 @@
 """SavedModel: loads without this package, serves what the model says."""
 
-import subprocess
-import sys
-
+import forks
 import numpy as np
 import pytest
 from helpers import noise
@@ -56,8 +54,9 @@ def test_alone_and_from_pixels(tmp_path):
     to_saved_model(model, tmp_path / "a", preprocessing=wanted)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype("uint8")
     np.save(tmp_path / "b.npy", pixels)
-    words = [sys.executable, "-c", LOADED, tmp_path / "a", tmp_path / "b.npy"]
-    subprocess.run(words, check=True, capture_output=True, cwd=tmp_path)
+    (tmp_path / "loaded.py").write_text(LOADED)
+    done = forks.run_script(tmp_path / "loaded.py", "a", "b.npy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     expected = outputs(model, wanted.normalize(pixels))
     np.testing.assert_allclose(np.load(tmp_path / "b.npy"), expected, atol=1e-5)
 

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from helpers import ONE_UNIT
 from helpers import noise
 from helpers import small_model
 
@@ -186,7 +187,9 @@ def test_networks(kind, batch, tmp_path):
 def test_files_say_so(tmp_path):
     """Every way to an int8 file arranges it, unless told not to; pixels too."""
     model = small_model(
-        "basic_original", input_shape=(32, 32, 3), axes={"stem_type": "conv7"}
+        "basic_original",
+        input_shape=(32, 32, 3),
+        axes={**ONE_UNIT, "stem_type": "conv7"},
     )
     pictures, found = noise(12, 32, 32, 3), {}
     aware = compression.quantize_aware(model, calibration=pictures)
@@ -224,7 +227,7 @@ def test_files_say_so(tmp_path):
 
 def test_int4(tmp_path):
     """Half the kernels' bytes, and the numbers of LiteRT's built-in int8 kernels."""
-    model = small_model("bottleneck_original", input_shape=(32, 32, 3))
+    model = small_model("bottleneck_original", input_shape=(32, 32, 3), axes=ONE_UNIT)
     pictures, found = noise(12, 32, 32, 3), {}
     for int4 in (False, True):
         path = tmp_path / f"{int4}.tflite"

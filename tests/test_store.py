@@ -2,12 +2,11 @@
 
 import dataclasses
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
 import threading
 
+import forks
 import keras
 import local_server
 import numpy as np
@@ -231,9 +230,22 @@ def test_defaults(name, default):
     assert record.tag == default and record.free
 
 
-def test_the_hub(cache, site):
-    """huggingface_hub asks the local server, then its cache; without it, one line."""
+HUB = """
+import keras_resnets, numpy as np
+model = keras_resnets.ResNet18D(weights="ra2_in1k", input_shape=(32, 32, 3))
+total = float(abs(model.weights[0]).numpy().sum())
+print(model.preprocessing.interpolation, total)
+"""
+
+
+def test_the_hub(cache, site, monkeypatch):
+    """huggingface_hub asks the local server, then its cache; without it, one line.
+
+    It reads its environment once, so each time in a process of its own.
+    """
     pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("HF_ENDPOINT", site.address)
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     model = keras_resnets.create_model("resnet18d", input_shape=(32, 32, 3))
     from keras_resnets.weights import layouts
     from keras_resnets.weights.readers.safetensors import write_safetensors
@@ -244,27 +256,13 @@ def test_the_hub(cache, site):
         write_safetensors(file, torch_tensors(model, layouts.torchvision(True)))
     repository = "/timm/resnet18d.ra2_in1k/resolve/main/model.safetensors"
     site.files[repository] = path.read_bytes()
-    script = (
-        "import keras_resnets as k, numpy as np;"
-        "m = k.ResNet18D(weights='ra2_in1k', input_shape=(32, 32, 3));"
-        "print(m.preprocessing.interpolation, float(abs(m.weights[0]).numpy().sum()))"
-    )
+    (cache.parent / "hub.py").write_text(HUB)
     values = []
     for offline in ("0", "1"):
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": site.address,
-            "HF_HUB_DISABLE_XET": "1",
-            "KERAS_RESNETS_OFFLINE": offline,
-        }
-        run = subprocess.run(
-            [sys.executable, "-c", script],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
-        values.append(run.stdout.split())
+        monkeypatch.setenv("KERAS_RESNETS_OFFLINE", offline)
+        done = forks.run_script(cache.parent / "hub.py", cwd=cache.parent)
+        assert done.returncode == 0, done.stderr[-2000:]
+        values.append(done.stdout.split())
     first = float(np.abs(keras.ops.convert_to_numpy(model.weights[0])).sum())
     assert values[0] == values[1] and values[0][0] == "bicubic"
     assert float(values[0][1]) == pytest.approx(first, rel=1e-5)

@@ -64,6 +64,16 @@ def run(folder, name, recipe, resume=False, model=None, **options):
     )
 
 
+@pytest.fixture
+def untraced():
+    """Steps as they come, where they are no part of the claim: tracing takes longer."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def arrays(run):
     progress, found = state.read(run.folder.state)
     return progress, found
@@ -107,6 +117,7 @@ def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
     check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
 
 
+@pytest.mark.usefixtures("untraced")
 def test_folder_of_a_run(tmp_path):
     recipe = short("cifar_cosine", 2)
     made = run(tmp_path, "run", recipe, command="what was typed")
@@ -139,6 +150,7 @@ def test_folder_of_a_run(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("untraced")
 def test_best_weights_are_the_averages(tmp_path):
     """The file has the moving average of the weights, not the weights."""
     seen = []
@@ -174,6 +186,7 @@ def test_best_weights_are_the_averages(tmp_path):
             np.testing.assert_allclose(np.array(found), wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_frozen_body_then_all_of_it(tmp_path):
     """The first phase moves the classifier alone, whatever it is called."""
     recipe = short("finetune", 2, frozen_epochs=1)
@@ -282,6 +295,7 @@ def test_refused(words, message, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run" / "last.state.npz").exists()
 
 
+@pytest.mark.usefixtures("untraced")
 def test_another_run_is_not_gone_on_with(tmp_path):
     recipe = short("cifar_cosine", 1)
     run(tmp_path, "run", recipe)
@@ -311,6 +325,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
         )
 
 
+@pytest.mark.usefixtures("untraced")
 def test_damaged_state(tmp_path):
     recipe = short("cifar_cosine", 1)
     run(tmp_path, "run", recipe)
@@ -320,6 +335,7 @@ def test_damaged_state(tmp_path):
         run(tmp_path, "run", recipe, resume=True)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_loss_that_is_no_number(tmp_path):
     recipe = short("cifar_cosine", 2, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError) as caught:
@@ -344,6 +360,7 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
         assert expected in loop._cause(job, 0.1, 0, 1)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
     """The state before it survives, and the run goes on from there."""
     recipe = short("cifar_cosine", 2)
