@@ -18,6 +18,11 @@ from keras_resnets.weights import values
 
 FIXTURE = np.load(pathlib.Path(__file__).parent / "data" / "torch_logits.npz")
 VARIANTS = list(dict.fromkeys(key.partition("/")[0] for key in FIXTURE.files))
+# ResNet-101 and -152 stand for their depths, and relatives of 50 layers for the rest.
+DEEP = (
+    "resnet101c resnet101d resnet101v2 resnet152c resnet152d resnet200d "
+    "resnext101_32x4d resnext101_32x8d wide_resnet101_2"
+).split()
 
 
 def loaded(name, tensors, **options):
@@ -41,7 +46,13 @@ def relative(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in DEEP else ())
+        for name in VARIANTS
+    ],
+)
 def test_torch_logits(name):
     model = loaded(
         name,
@@ -59,8 +70,8 @@ def test_torch_logits(name):
     assert relative(np.asarray(logits), FIXTURE[f"{name}/logits"]) <= 1e-4
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152])
 @pytest.mark.parametrize("version", ["", "V2"])
+@pytest.mark.parametrize("depth", [50, 101, pytest.param(152, marks=pytest.mark.slow)])
 def test_keras_applications(depth, version):
     """Biases of convolutions and the other epsilon are folded in exactly."""
     shape = drawn.PICTURES[1:]
