@@ -4,8 +4,7 @@ import keras
 from keras import ops
 
 from keras_resnets.compression import fake_quant
-
-PACKAGE = "keras_resnets"
+from keras_resnets.layers import PACKAGE
 
 
 class _ByChannel(keras.layers.Layer):
