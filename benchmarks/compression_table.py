@@ -4,7 +4,8 @@
 
 Each network (by default those in this package) as a float file, quantized after
 training (int8 per channel and per tensor, 4-bit weights), fine-tuned in float as a
-control, and trained with int8 and with 4-bit weights. Ranges and training see training
+control, and trained with int8 and with 4-bit weights: here, or (`--trained FOLDER`) by
+`fine_tuning.py` on another machine. Ranges and training see training
 pictures alone, the figures are those of all test pictures. Results are kept in
 `--results` (JSON), files in `--files`, and neither is made again; without new ones the
 page is written from them. The files of one network take turns for the latency, each in a
@@ -33,18 +34,16 @@ RECIPES = {
     "ptq": "static_wi8_ai8",
     "ptq_per_tensor": "static_wi8_ai8_per_tensor",
     "ptq_4bit": "static_wi4_ai8",
-    "qat": "static_wi8_ai8",
-    "qat_4bit": "static_wi4_ai8",
 }
 HEADERS = ("", "top-1, %", "agreement, %", "RMSE", "kB", "latency")
 HEAD = """# What compression costs
 
-Written by `python benchmarks/compression_table.py --data cifar10.npz --pictures
-{pictures}`: TFLite files of networks that [this project trained](training/README.md), run
-in LiteRT on all 10,000 test pictures of CIFAR-10. 500 training pictures for the ranges;
-epochs of training and of its control: {epochs}, of {pictures:,} pictures (SGD with Nesterov
-momentum 0.9, batch 128, cosine from {rate}, crops and mirroring, the float network as a
-teacher besides the labels). *Agreement* is the share of pictures with
+Written by `python benchmarks/compression_table.py {command}`: TFLite files of networks
+that [this project trained](training/README.md), run in LiteRT on all 10,000 test pictures
+of CIFAR-10. 500 training pictures for the ranges; epochs of training and of its control:
+{epochs}, of {pictures:,} pictures{machine} (SGD with Nesterov momentum 0.9, batch 128,
+cosine from {rate}, crops and mirroring, the float network as a teacher besides the
+labels). *Agreement* is the share of pictures with
 the float network's answer, *RMSE* that of the logits over their standard deviation; both
 grow apart where a network was trained further. *Latency* is that of one picture over the
 float file's, two threads. 4-bit weights stand in the file as int8. *Refused*: the file's
@@ -53,19 +52,33 @@ answers are too far from the network's to be written. Chance moves top-1 by 0.1 
 """
 
 
+def head(settings):
+    """What stands on top of the page."""
+    command, machine = "--data cifar10.npz", ""
+    if settings["pictures"] != 50_000:
+        command += f" --pictures {settings['pictures']}"
+    if "machine" in settings:
+        command += " --trained FOLDER"
+        machine = f", trained on {settings['machine']} by `fine_tuning.py`"
+    return HEAD.format(**{**settings, "machine": machine}, command=command)
+
+
 def make(subject, kind, arguments):
-    """Writes the file of a kind; returns the trained model, if there is one, and it."""
+    """Writes the file of a kind; returns the quantization-aware model, if any, and it."""
     if kind == "float32":
         return None, subject.exported(kind, subject.model)
-    if kind == "control":
-        model = subject.copy()
-        subject.train(model, arguments.epochs, arguments.rate)
-        return None, subject.exported(kind, model)
     if kind.startswith("ptq"):
         return None, subject.quantized(kind, RECIPES[kind])
-    return subject.trained_quantized(
-        kind, RECIPES[kind], arguments.epochs, arguments.rate
-    )
+    recipe = fine_tuning.RECIPES[kind]
+    if arguments.trained is None:
+        model = subject.trained(recipe, arguments.epochs, arguments.rate)
+    else:
+        model, _ = subject.start(recipe)
+        place = fine_tuning.weights_file(arguments.trained, subject.name, kind)
+        model.load_weights(place)
+    if recipe is None:
+        return None, subject.exported(kind, model)
+    return model, subject.file_of(kind, model)
 
 
 def measure(subject, arguments, found, keep):
@@ -147,23 +160,17 @@ def main():
     parser.add_argument(
         "--networks", nargs="*", metavar="NAME[=WEIGHTS]", help="default: all shipped"
     )
+    parser.add_argument("--trained", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--files", type=pathlib.Path, help="default: thrown away")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     from keras_resnets.quiet import native_logs_hidden
-    from keras_resnets.weights import records
 
-    networks = arguments.networks
-    if networks is None:
-        networks = [
-            record.variant for record in records.all_records() if record.shipped
-        ]
-    settings = {
-        "epochs": arguments.epochs,
-        "rate": arguments.rate,
-        "pictures": arguments.pictures or 50_000,
-    }
+    networks = arguments.networks or fine_tuning.shipped()
+    settings = fine_tuning.settings_of(arguments)
+    if arguments.trained is not None:
+        settings = json.loads((arguments.trained / fine_tuning.SETTINGS).read_text())
     kept = {"settings": settings, "networks": {}}
     if arguments.results.is_file():
         kept = json.loads(arguments.results.read_text("utf-8"))
@@ -190,7 +197,7 @@ def main():
     networks = {name: kept["networks"][name] for name in networks}
     sections = [section(*item) for item in networks.items()]
     sections.append(trained_and_files(networks))
-    PAGE.write_text(HEAD.format(**settings) + "\n".join(sections), "utf-8")
+    PAGE.write_text(head(settings) + "\n".join(sections), "utf-8")
 
 
 if __name__ == "__main__":

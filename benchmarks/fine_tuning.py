@@ -1,10 +1,23 @@
-"""A trained network, its pictures, and a short training of it; shared by benchmarks."""
+"""A trained network, its pictures, and a short training of it; shared by benchmarks.
 
+    KERAS_BACKEND=jax python benchmarks/fine_tuning.py --data cifar10.npz --output FOLDER
+
+makes the trainings of `compression_table.py` alone, on a machine that has an accelerator
+and no TensorFlow; `compression_table.py --trained FOLDER` makes files of them.
+"""
+
+import json
 import pathlib
+import sys
+
+import common
 
 RATE = 0.0002
 # Softer than labels, as the temperature says (Hinton 2015, arXiv:1503.02531).
 TEMPERATURE = 4.0
+# What is trained, and by which recipe of quantization.
+RECIPES = {"control": None, "qat": "static_wi8_ai8", "qat_4bit": "static_wi4_ai8"}
+SETTINGS = "settings.json"
 
 
 def add_arguments(parser, epochs=None):
@@ -85,6 +98,7 @@ class Subject:
         import keras
 
         from keras_resnets.training import compiling
+        from keras_resnets.training import devices
         from keras_resnets.training.data import batches
         from keras_resnets.training.distilling import Distiller
 
@@ -92,7 +106,7 @@ class Subject:
         keras.utils.set_random_seed(0)
         options = compiling.options(recipe, model, self.steps)
         fitted = Distiller(model, teacher or self.copy(), TEMPERATURE)
-        fitted.compile(**options, jit_compile=False)
+        fitted.compile(**options, jit_compile=devices.jit_compile())
         data = batches(
             self.train_split,
             self.model.preprocessing,
@@ -118,16 +132,29 @@ class Subject:
         )
         return path
 
-    def trained_quantized(self, kind, recipe, epochs, rate):
-        """The quantization-aware network, trained, and its file."""
+    def start(self, recipe):
+        """What is trained: the float network, or its quantization-aware one."""
+        from keras_resnets import compression
+
+        if recipe is None:
+            return self.copy(), []
+        aware = compression.quantize_aware(self.model, recipe, self.chosen)
+        # The calibrated ranges err less than the batches' least and largest values.
+        return aware, [compression.FreezeRanges(0)]
+
+    def trained(self, recipe, epochs, rate):
+        """The float network (no recipe) or the quantization-aware one, trained."""
+        model, callbacks = self.start(recipe)
+        self.train(model, epochs, rate, callbacks)
+        return model
+
+    def file_of(self, kind, aware):
+        """The file of a quantization-aware network."""
         from keras_resnets import compression
 
         path = self.folder / f"{kind}.tflite"
-        aware = compression.quantize_aware(self.model, recipe, self.chosen)
-        # The calibrated ranges err less than the batches' least and largest values.
-        self.train(aware, epochs, rate, [compression.FreezeRanges(0)])
         compression.to_tflite(aware, path, pictures=self.pictures, overwrite=True)
-        return aware, path
+        return path
 
     def exported(self, kind, model):
         """The float file of a model."""
@@ -145,3 +172,57 @@ class Subject:
         from keras_resnets.compression import figures
 
         return figures.compare(model or self.model, path, self.test)
+
+
+def shipped():
+    """Names of the networks that this package has trained weights of."""
+    from keras_resnets.weights import records
+
+    return [record.variant for record in records.all_records() if record.shipped]
+
+
+def settings_of(arguments):
+    """What the figures depend on."""
+    return {
+        "epochs": arguments.epochs,
+        "rate": arguments.rate,
+        "pictures": arguments.pictures or 50_000,
+    }
+
+
+def weights_file(folder, name, kind):
+    """Where a training made elsewhere keeps its weights."""
+    return pathlib.Path(folder) / f"{name}.{kind}.weights.h5"
+
+
+def main():
+    parser = common.parser(__doc__)
+    add_arguments(parser, epochs=3)
+    parser.add_argument("--output", metavar="FOLDER", type=pathlib.Path, required=True)
+    parser.add_argument("--networks", nargs="*", metavar="NAME[=WEIGHTS]")
+    parser.add_argument("--kinds", nargs="*", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--machine", default="this machine", help="for the page")
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    import keras
+
+    folder = arguments.output
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {**settings_of(arguments), "backend": keras.backend.backend()}
+    words = json.dumps({**made, "machine": arguments.machine}, indent=1) + "\n"
+    if (folder / SETTINGS).is_file():
+        if (folder / SETTINGS).read_text("utf-8") != words:
+            sys.exit(f"{folder} has trainings with other settings")
+    (folder / SETTINGS).write_text(words, "utf-8")
+    for name in arguments.networks or shipped():
+        subject = Subject(name, arguments.data, folder, arguments.pictures)
+        for kind in arguments.kinds:
+            path = weights_file(folder, name, kind)
+            if not path.is_file():
+                print(name, kind, flush=True)
+                model = subject.trained(RECIPES[kind], arguments.epochs, arguments.rate)
+                model.save_weights(path)
+
+
+if __name__ == "__main__":
+    main()

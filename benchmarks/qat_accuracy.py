@@ -38,14 +38,11 @@ def measure(subject, arguments):
         print(error)
         after = None
     found["quantized after training"] = after
-    control = subject.copy()
-    subject.train(control, arguments.epochs, arguments.rate)
+    control = subject.trained(None, arguments.epochs, arguments.rate)
     found["float, fine-tuned (control)"] = of(control)
-    aware, path = subject.trained_quantized(
-        "aware", arguments.recipe, arguments.epochs, arguments.rate
-    )
+    aware = subject.trained(arguments.recipe, arguments.epochs, arguments.rate)
     found["trained with quantization"] = of(aware)
-    found["its file"] = subject.figures(path).file_top1
+    found["its file"] = subject.figures(subject.file_of("aware", aware)).file_top1
     return found
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import threading
 
 import data_sources as sources
 import keras
@@ -9,8 +10,33 @@ import numpy as np
 import pytest
 
 from keras_resnets import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.training.callbacks import StopAtNaN
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
+from keras_resnets.training.state import Progress
+
+
+def stop_at_nan():
+    """The losses are read beside the steps, and the first bad step is still named."""
+    threads = set()
+
+    class Watched(StopAtNaN):
+        def on_train_batch_end(self, batch, logs=None):
+            threads.add(threading.current_thread())
+            super().on_train_batch_end(batch, logs)
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    inputs = np.ones((40, 1), "float32")
+    inputs[5] = np.nan
+    watch = Watched(Progress(step=10), lambda epoch, step: f"cause at {epoch}, {step}")
+    options = {"batch_size": 1, "shuffle": False, "verbose": 0, "callbacks": [watch]}
+    with pytest.raises(
+        TrainingError, match="nan at step 16 of epoch 1: cause at 0, 15"
+    ):
+        model.fit(inputs, inputs, **options)
+    assert threading.main_thread() not in threads
 
 
 def main(folder, output):
@@ -36,6 +62,7 @@ def main(folder, output):
     )
     with pytest.raises(InvalidArgument, match="shuffle=False"):
         model.fit(data, epochs=3, verbose=0)
+    stop_at_nan()
     assert "tensorflow" not in sys.modules
     np.savez(output, **found)
 

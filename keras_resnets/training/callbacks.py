@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 import time
 
 import keras
@@ -19,27 +20,27 @@ class Keeper(keras.callbacks.Callback):
         progress: the `state.Progress` that it updates.
         model: the network inside what is fitted.
         notes: what the files of weights say beside the values.
-        steps_per_epoch: of a whole epoch.
         rate: function of nothing: the learning rate of the next step.
+        check: function of a batch that raises where a loss before it is no number.
         seconds: between two states within an epoch; every epoch ends with one.
     """
 
-    def __init__(self, folder, progress, model, notes, steps_per_epoch, rate, seconds):
+    def __init__(self, folder, progress, model, notes, rate, check, seconds):
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Of several processes that train together one writes.
         self._writes = devices.part()[0] == 0
-        self._notes, self._steps, self._seconds = notes, steps_per_epoch, seconds
-        self._rate = rate
+        self._notes, self._seconds = notes, seconds
+        self._rate, self._check = rate, check
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._progress.step = self._first + batch + 1
-        # The end of an epoch has validation still to come.
-        if self._progress.step < self._steps:
-            if time.monotonic() - self._saved >= self._seconds:
-                self._save()
+    # Not where a batch ends: for that Keras waits until the device is done with it.
+    def on_train_batch_begin(self, batch, logs=None):
+        self._progress.step = self._first + batch
+        if batch and time.monotonic() - self._saved >= self._seconds:
+            self._check(batch)
+            self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         self._count_time()
@@ -94,29 +95,65 @@ class GoOn(keras.callbacks.Callback):
 class StopAtNaN(keras.callbacks.Callback):
     """Ends a training whose loss is no number, and says why.
 
+    On JAX the loss of a step is read while later steps run: waiting for it takes 6 % of
+    the speed of ResNet-50 on an H100, 30 % of that of ResNet-20.
+
     Args:
         progress: the `state.Progress` that a `Keeper` updates.
         explain: function of (epoch, step) that returns the likely cause.
     """
 
+    # Keras then calls `on_train_batch_end` from threads, if the backend allows it.
+    async_safe = True
+
     def __init__(self, progress, explain):
         super().__init__()
         self._progress, self._explain = progress, explain
         self._first = progress.step
+        self._read, self._bad = 0, {}
+        self._news = threading.Condition()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._read = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._bad:
+            self.check(batch)
 
     def on_train_batch_end(self, batch, logs=None):
-        if math.isfinite(float((logs or {}).get("loss", 0.0))):
-            return
-        epoch, step = self._progress.epoch, self._first + batch
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
-        raise TrainingError(
-            f"the loss is {logs['loss']} at step {step + 1} of epoch {epoch + 1}: "
-            f"{self._explain(epoch, step)}"
-        )
+        loss = float((logs or {}).get("loss", 0.0))
+        with self._news:
+            self._read += 1
+            if not math.isfinite(loss):
+                self._bad[batch] = loss
+            self._news.notify_all()
 
     def on_epoch_end(self, epoch, logs=None):
+        self.check(self._read)
         self._first = 0
+
+    def check(self, batch):
+        """Raises if the loss of a batch before this one of the epoch is no number.
+
+        Args:
+            batch: as Keras counts those of an epoch of a `fit`.
+
+        Raises:
+            TrainingError: it names the first such step and the likely cause.
+        """
+        with self._news:
+            # Not for ever: of a step that fails on the device there is no loss.
+            self._news.wait_for(lambda: self._read >= batch, timeout=60)
+        if not self._bad:
+            return
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        first = min(self._bad)
+        epoch, step = self._progress.epoch, self._first + first
+        raise TrainingError(
+            f"the loss is {self._bad[first]} at step {step + 1} of epoch {epoch + 1}: "
+            f"{self._explain(epoch, step)}"
+        )
 
 
 @contextlib.contextmanager

@@ -28,6 +28,11 @@ def safe_precision():
     return "mixed_bfloat16" if fast else "float32"
 
 
+def jit_compile():
+    """What `compile` takes: XLA makes TensorFlow on a CPU slower, and fuses elsewhere."""
+    return "auto" if accelerated() else keras.backend.backend() == "jax"
+
+
 def multiplies_bfloat16(description="/proc/cpuinfo"):
     """Whether the processor has instructions for products of bfloat16.
 

@@ -184,9 +184,7 @@ def _prepare(job, phase):
     options = compiling.options(
         phase.recipe, job.model, job.steps_per_epoch, job.batch_size
     )
-    # XLA makes a CPU slower here; elsewhere it fuses what Keras leaves apart.
-    jit = "auto" if devices.accelerated() else keras.backend.backend() == "jax"
-    trainer.compile(**options, jit_compile=jit)
+    trainer.compile(**options, jit_compile=devices.jit_compile())
     trainer.optimizer.build(trainer.trainable_variables)
     # One batch makes the variables of the metrics, which a state may then set.
     height, width = job.preprocessing.size
@@ -215,26 +213,28 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
     """Fits from where `progress` stands up to the epoch `last`."""
     epoch, step = progress.epoch, progress.step
     data = job.training_batches(epoch, step)
-    keeper = callbacks.Keeper(
-        folder,
-        progress,
-        job.model,
-        job.notes,
-        job.steps_per_epoch,
-        lambda: _rate(job, phase, trainer),
-        job.save_seconds,
-    )
 
     def explain(epoch, step):
         return _cause(job, _rate(job, phase, trainer), epoch, step)
 
-    watching = [callbacks.StopAtNaN(progress, explain)]
+    watch = callbacks.StopAtNaN(progress, explain)
+    watching = [watch]
     if step:
         watching.append(callbacks.GoOn(arrays, job.model))
     if phase.recipe.ema is not None:
         watching.append(keras.callbacks.SwapEMAWeights())
     watching.append(keras.callbacks.LambdaCallback(on_epoch_begin=_telling(data)))
-    watching.append(keeper)
+    watching.append(
+        callbacks.Keeper(
+            folder,
+            progress,
+            job.model,
+            job.notes,
+            lambda: _rate(job, phase, trainer),
+            watch.check,
+            job.save_seconds,
+        )
+    )
     if job.tensorboard:
         watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
     trainer.fit(
