@@ -8,13 +8,16 @@ FOLDER (or of the tests' real data, see CONTRIBUTING.md). Each contestant makes 
 epoch of batches of 64 at 224x224, by a random resized crop, a flip and normalization,
 with two workers on two cores, in turns and each in a process of its own:
 torchvision's transforms on Pillow pictures in a DataLoader, against `batches` with the
-TensorFlow and with the JAX backend. Best of the rounds.
+TensorFlow and with the JAX backend. A ratio is the median of those of the rounds: the
+machine is not as fast in one as in the next. An epoch of a few batches alone would
+measure how it begins.
 """
 
 import functools
 import os
 import pathlib
 import random
+import statistics
 import sys
 import tempfile
 
@@ -130,7 +133,7 @@ def torchs(folder):
 
 
 def measure(workers, rounds):
-    """Best seconds of an epoch, by contestant; the first round warms up."""
+    """Seconds of an epoch in each round, by contestant; the first round warms up."""
     found = {worker.name: [] for worker in workers}
     for index in range(rounds + 1):
         for worker in workers:
@@ -139,38 +142,40 @@ def measure(workers, rounds):
                 found[worker.name].append(seconds)
     for worker in workers:
         worker.close()
-    return {
-        name: min(took) if None not in took else None for name, took in found.items()
-    }
+    return {name: took if None not in took else None for name, took in found.items()}
 
 
 def report(seconds, count):
     """Rates by contestant, printed beside their targets."""
     photos = count // BATCH * BATCH
-    rates = {
-        name.partition(" ")[0]: took
-        and (CIFAR // 128 * 128 if name.startswith("cifar") else photos) / took
-        for name, took in seconds.items()
-    }
-    rows = []
-    for name, rate in rates.items():
+    seconds = {name.partition(" ")[0]: took for name, took in seconds.items()}
+    rates, rows = {}, []
+    for name, took in seconds.items():
+        items = CIFAR // 128 * 128 if name.startswith("cifar") else photos
+        rates[name] = took and items / statistics.median(took)
         row = ("-", "", "")
         if name.startswith("ours"):
-            row = target(
-                rates["torchvision"] and rate / rates["torchvision"], LIMIT, False
-            )
+            row = target(ratio(seconds["torchvision"], took), LIMIT, False)
         elif name.startswith("cifar"):
-            row = target(rate, CIFAR_LIMIT, False, "pictures/s")
-        rows.append((name, f"{rate:,.0f}" if rate else "-", *row))
+            row = target(rates[name], CIFAR_LIMIT, False, "pictures/s")
+        rate = f"{rates[name]:,.0f}" if rates[name] else "-"
+        rows.append((name, rate, *row))
     show(("contestant", "pictures/s", "ratio", "target", ""), rows)
     return rates
 
 
+def ratio(theirs, ours):
+    """How many times as fast as theirs; None where one of them did not run."""
+    if theirs is None or ours is None:
+        return None
+    return statistics.median(x / y for x, y in zip(theirs, ours, strict=True))
+
+
 def main():
-    arguments = parser(__doc__, rounds=15)
+    arguments = parser(__doc__, rounds=12)
     arguments.add_argument("--torch-python", default=sys.executable)
     arguments.add_argument("--photos", type=pathlib.Path)
-    arguments.add_argument("--count", type=int, default=384)
+    arguments.add_argument("--count", type=int, default=1536)
     arguments.add_argument("--worker", nargs=1)
     options = arguments.parse_args()
     if options.worker:
