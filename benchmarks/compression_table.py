@@ -15,6 +15,7 @@ process of its own.
 import json
 import pathlib
 import tempfile
+import textwrap
 
 import common
 import fine_tuning
@@ -36,20 +37,16 @@ RECIPES = {
     "ptq_4bit": "static_wi4_ai8",
 }
 HEADERS = ("", "top-1, %", "agreement, %", "RMSE", "kB", "latency")
-HEAD = """# What compression costs
-
-Written by `python benchmarks/compression_table.py {command}`: TFLite files of networks
-that [this project trained](training/README.md), run in LiteRT on all 10,000 test pictures
-of CIFAR-10. 500 training pictures for the ranges; epochs of training and of its control:
-{epochs}, of {pictures:,} pictures{machine} (SGD with Nesterov momentum 0.9, batch 128,
-cosine from {rate}, crops and mirroring, the float network as a teacher besides the
-labels). *Agreement* is the share of pictures with
-the float network's answer, *RMSE* that of the logits over their standard deviation; both
-grow apart where a network was trained further. *Latency* is that of one picture over the
-float file's, two threads. 4-bit weights stand in the file as int8. *Refused*: the file's
-answers are too far from the network's to be written. Chance moves top-1 by 0.1 to 0.2.
-
-"""
+HEAD = """Written by `python benchmarks/compression_table.py {command}`: TFLite files of
+networks that [this project trained](training/README.md), run in LiteRT on all 10,000 test
+pictures of CIFAR-10. 500 training pictures for the ranges; epochs of training and of its
+control: {epochs}, of {pictures:,} pictures{machine} (SGD with Nesterov momentum 0.9, batch
+128, cosine from {rate}, crops and mirroring, the float network as a teacher besides the
+labels). *Agreement* is the share of pictures with the float network's answer, *RMSE* that
+of the logits over their standard deviation; both grow apart where a network was trained
+further. *Latency* is that of one picture over the float file's, two threads. 4-bit weights
+stand in the file as int8. *Refused*: the file's answers are too far from the network's to
+be written. Chance moves top-1 by 0.1 to 0.2."""
 
 
 def head(settings):
@@ -60,7 +57,8 @@ def head(settings):
     if "machine" in settings:
         command += " --trained FOLDER"
         machine = f", trained on {settings['machine']} by `fine_tuning.py`"
-    return HEAD.format(**{**settings, "machine": machine}, command=command)
+    words = HEAD.format(**{**settings, "machine": machine}, command=command)
+    return f"# What compression costs\n\n{textwrap.fill(words, 90)}\n\n"
 
 
 def make(subject, kind, arguments):

@@ -140,6 +140,21 @@ class Judge:
         """Whether a mix stays within the drop, by more than chance."""
         return trial.drop + trial.error <= self._max_drop
 
+    def refusal(self, trial, raised):
+        """Why even the finest mix is not accepted, and what may help."""
+        room = self._max_drop - trial.drop
+        advice = f"allow more than {self._max_drop:g}"
+        if room > 0:
+            # The error goes with the root of the number.
+            enough = trial.count * (trial.error / room) ** 2
+            advice += f", or choose by {enough:,.0f} pictures or more"
+        return (
+            f"no mix stays within the drop of {self._max_drop:g} by more than chance: "
+            f"with {raised} layers raised it is {trial.drop:.2f} points (standard error "
+            f"{trial.error:.2f}) on {trial.count:,} pictures, of which the float model "
+            f"gets {self.top1:.2%}; {advice}; nothing was written"
+        )
+
     def _trial(self, logits):
         count = len(logits)
         wanted, reference = self._data.labels[:count], self._logits[:count]
