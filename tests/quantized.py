@@ -29,6 +29,17 @@ KINDS = {
     "wide": "wide",
     "bottleneck": "bottleneck_original",
 }
+# A network of each kind that this package has trained weights of.
+TRAINED = {
+    "post-activation": "resnet20",
+    "pre-activation": "resnet14v2",
+    "grouped": "resnext20_4x16d_w16",
+    "dilated": "drn_a_14",
+    "resnet-d": "resnet14d",
+    "darknet": "darknet15",
+    "wide": "wrn_10_3_w8",
+    "bottleneck": "resnet29_w12",
+}
 RIDGE = 2.0
 CIFAR = Preprocessing("cifar", (32, 32))
 

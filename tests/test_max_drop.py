@@ -11,6 +11,7 @@ from helpers import noise
 from helpers import randomize
 from quantized import CIFAR
 from quantized import KINDS
+from quantized import TRAINED
 from quantized import cifar
 from quantized import classifying_model
 from quantized import logits_of
@@ -42,8 +43,14 @@ def pictures(shared_data):
 
 
 def rounded_network(kind, x, labels, recipe=PER_TENSOR, **axes):
+    """What `rounded_model` says of a small network."""
+    return rounded_model(
+        classifying_model(kind, x[:300], labels[:300], **axes), x, recipe
+    )
+
+
+def rounded_model(model, x, recipe=PER_TENSOR):
     """(model, its frozen rounded model, its graph, the bytes of its int8 file)."""
-    model = classifying_model(kind, x[:300], labels[:300], **axes)
     ready = pipeline.make_ready(model, "int8", x[:20], None, pipeline.Wanted())
     options = engines.Options()
     rounded, *facts = engines.ranged(ready, recipes.find(recipe), options)
@@ -69,9 +76,11 @@ def test_files_say_what_the_simulation_says(network, pictures):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "pre-activation"])
-def test_files_of_every_kind(kind, pictures):
-    check_files(*rounded_network(KINDS[kind], *pictures), pictures[0])
+@pytest.mark.parametrize("kind", TRAINED)
+def test_files_of_trained_networks(kind, shared_data):
+    model = keras_resnets.create_model(TRAINED[kind], weights="cifar10")
+    x = model.preprocessing.normalize(cifar(shared_data)[0], "channels_last")
+    check_files(*rounded_model(model, x), x)
 
 
 def check_files(model, rounded, graph, content, x):
