@@ -167,16 +167,19 @@ def test_inspection(files, tmp_path):
 def test_benchmark(files, tmp_path):
     folder, _ = files
     found = benchmark.benchmark(
-        [folder / name for name in NAMES[:4]], threads=1, runs=4, rounds=2
+        [folder / name for name in ("a.tflite", "c.onnx", "d")],
+        threads=1,
+        runs=4,
+        rounds=2,
     )
-    assert [timing.batch for timing in found] == [1, 1, 3, 1]
+    assert [timing.batch for timing in found] == [1, 3, 1]
     for timing in found:
         assert 0 < timing.median <= timing.p95 and timing.load > 0
         assert timing.memory >= 0 and timing.size > 10_000
         assert timing.throughput == timing.batch / timing.median
     (tmp_path / "x.onnx").write_bytes(b"\xff" * 40)
     with pytest.raises(InvalidArgument, match="x.onnx cannot be run"):
-        benchmark.benchmark([folder / "a.tflite", tmp_path / "x.onnx"], runs=1)
+        benchmark.benchmark([tmp_path / "x.onnx"], runs=1)
 
 
 def test_plot(tmp_path):

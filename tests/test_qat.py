@@ -296,6 +296,14 @@ def test_ranges_start_with_the_first_batch_follow_and_freeze():
     assert float(layer.high) == pytest.approx(2 + 2 * layers.RATE)
 
 
+def test_learned_steps_round_as_others_do():
+    kernel, radius = noise(3, 3, 8, 16), np.linspace(0.3, 2, 16).astype("float32")
+    for bits in (4, 8):
+        found = fake_quant.fake_quantize_learned(kernel, radius, bits)
+        wanted = fake_quant.fake_quantize_symmetric(kernel, radius, bits)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_learned_steps_have_the_gradient_of_their_paper():
     tf = pytest.importorskip("tensorflow")
     kernel = tf.constant([[0.31, -2.0], [0.9, 0.2]])

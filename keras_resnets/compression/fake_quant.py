@@ -48,6 +48,8 @@ def fake_quantize_symmetric(x, radius, bits=8):
 def fake_quantize_learned(x, radius, bits=8):
     """`fake_quantize_symmetric` with a gradient for `radius` from every value.
 
+    The numbers are the same to float32's last bits, but for exact halves of a step.
+
     Each value tells the step how the rounding error changes with it (learned step size,
     Esser 2020, arXiv:1902.08153). The gradient of a step is divided by the root of the
     number of values that share it and of the largest integer, as proposed there.
@@ -57,8 +59,7 @@ def fake_quantize_learned(x, radius, bits=8):
     shared = int(np.prod([x.shape[axis] for axis in axes]))
     step = scale_gradient(radius / largest, 1.0 / float(np.sqrt(shared * largest)))
     integers = ops.clip(x / step, -largest, largest)
-    integers = with_gradient_of(ops.round(integers), integers)
-    return with_gradient_of(fake_quantize_symmetric(x, radius, bits), integers * step)
+    return with_gradient_of(ops.round(integers), integers) * step
 
 
 def with_gradient_of(value, other):
