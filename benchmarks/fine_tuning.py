@@ -192,7 +192,7 @@ def settings_of(arguments):
 
 def weights_file(folder, name, kind):
     """Where a training made elsewhere keeps its weights."""
-    return pathlib.Path(folder) / f"{name}.{kind}.weights.h5"
+    return pathlib.Path(folder) / f"{name.partition('=')[0]}.{kind}.weights.h5"
 
 
 def main():

@@ -1,6 +1,8 @@
 """Mixes of precisions: the simulation against the file, the search, what it refuses."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -24,9 +26,11 @@ import keras_resnets
 from keras_resnets import compression
 from keras_resnets.compression import engines
 from keras_resnets.compression import mixed_file
+from keras_resnets.compression import mixing
 from keras_resnets.compression import operators
 from keras_resnets.compression import pruning
 from keras_resnets.compression import recipes
+from keras_resnets.compression import trials
 from keras_resnets.compression.sensitivity import measurable
 from keras_resnets.errors import ExportError
 from keras_resnets.export import parity
@@ -69,6 +73,52 @@ def simulated(rounded, graph, precisions, x):
 def network(pictures):
     """With a BN that stands alone: all kinds of operators."""
     return rounded_network(KINDS["pre-activation"], *pictures, depths=(1, 1))
+
+
+def test_layers_go_back_by_multiply_adds_for_their_error():
+    """Thirty operators with errors that add up: nearly the best of all mixes, soon."""
+    rng = np.random.default_rng(0)
+    costs, macs = rng.exponential(size=30), rng.integers(1, 100, 30)
+    ranked = [
+        SimpleNamespace(name=f"t{i}", rmse=cost**0.5) for i, cost in enumerate(costs)
+    ]
+    every = [
+        SimpleNamespace(name=f"op{i}", macs=m, weights=None, output=ranked[i])
+        for i, m in enumerate(macs)
+    ]
+    limit, files = 0.4 * costs.sum(), []
+
+    def tried(precisions):
+        files.append(precisions)
+        shares = {"int8": 1, "int16": 0.1, "float": 0}
+        parts = [shares[precisions[f"op{i}"]] for i in range(30)]
+        return float(parts @ costs)
+
+    search = object.__new__(mixing._Search)
+    search._graph, search._allowed = (
+        SimpleNamespace(operators=every),
+        operators.PRECISIONS,
+    )
+    search._judge, search._try = SimpleNamespace(accepts=lambda x: x <= limit), tried
+    raised, drop = search._lower(ranked, {x.name: "float" for x in every}, 0.0)
+    assert drop == tried({x.name: raised.get(x.name, "int8") for x in every}) <= limit
+    assert len(files) <= 30
+    # What could go back in parts, if operators had any.
+    order, left, best = np.argsort(costs / macs), limit, 0
+    for i in order:
+        best += macs[i] * min(1, left / costs[i])
+        left = max(0, left - costs[i])
+    assert sum(x.macs for x in every if x.name not in raised) >= 0.95 * best
+
+
+def test_refusal_says_how_many_pictures_would_tell():
+    judge = object.__new__(trials.Judge)
+    judge._max_drop, judge.top1 = 0.2, 0.91
+    trial = trials.Trial(1500, 0.909, 0.1, 0.2, 0.99, 0.01)
+    text = judge.refusal(trial, 30)
+    assert "0.10 points" in text and "91.00%" in text and "6,000 pictures" in text
+    worse = judge.refusal(dataclasses.replace(trial, drop=0.3), 30)
+    assert "allow more than 0.2; nothing was written" in worse
 
 
 def test_files_say_what_the_simulation_says(network, pictures):
