@@ -159,7 +159,7 @@ class _RoundsKernel:
 
     Attributes:
         kernel_factor: one number an output channel, a power of two, so that it rounds
-            nothing; a layer of fixed range has none.
+            nothing.
         kernel_radius: half of the range of what is rounded: a scalar, or one a channel.
     """
 
@@ -186,19 +186,14 @@ class _RoundsKernel:
             autocast=False,
             name="kernel_radius",
         )
-        if self._scales():
-            self.kernel_factor = self.add_weight(
-                shape=(self.kernel.shape[-1],),
-                initializer="ones",
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-                name="kernel_factor",
-            )
-
-    def _scales(self):
-        # A constant times a constant is none to a converter.
-        return self.weight_ranges != "fixed"
+        self.kernel_factor = self.add_weight(
+            shape=(self.kernel.shape[-1],),
+            initializer="ones",
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name="kernel_factor",
+        )
 
     def set_kernel(self, kernel, factor=None):
         """Sets what is rounded.
@@ -207,20 +202,16 @@ class _RoundsKernel:
             kernel: NumPy array of the layer's shape, the factor in it.
             factor: NumPy array, the number in it a channel; 1 by default.
         """
-        if self._scales():
-            if factor is None:
-                factor = np.ones(kernel.shape[-1])
-            factor = fake_quant.nearest_power_of_two(factor)
-            self.kernel_factor.assign(factor)
-            kernel = kernel / factor
-        self.kernel.assign(kernel)
+        if factor is None:
+            factor = np.ones(kernel.shape[-1])
+        factor = fake_quant.nearest_power_of_two(factor)
+        self.kernel_factor.assign(factor)
+        self.kernel.assign(kernel / factor)
 
     def folded_kernel(self):
         """The float32 kernel that is rounded, the factor in it."""
-        kernel = ops.convert_to_tensor(self.kernel)
-        if not self._scales():
-            return kernel
-        return kernel * ops.convert_to_tensor(self.kernel_factor)
+        factor = ops.convert_to_tensor(self.kernel_factor)
+        return ops.convert_to_tensor(self.kernel) * factor
 
     def save_own_variables(self, store):
         for name, variable in self._named_variables():
@@ -233,8 +224,7 @@ class _RoundsKernel:
     def _named_variables(self):
         yield "kernel", self.kernel
         yield "kernel_radius", self.kernel_radius
-        if self._scales():
-            yield "kernel_factor", self.kernel_factor
+        yield "kernel_factor", self.kernel_factor
         if self.use_bias:
             yield "bias", self.bias
 
