@@ -79,11 +79,11 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
     """Thirty operators with errors that add up: nearly the best of all mixes, soon."""
     rng = np.random.default_rng(0)
     costs, macs = rng.exponential(size=30), rng.integers(1, 100, 30)
-    ranked = [
-        SimpleNamespace(name=f"t{i}", rmse=cost**0.5) for i, cost in enumerate(costs)
-    ]
+    alone = {f"t{i}": cost**0.5 for i, cost in enumerate(costs)}
     every = [
-        SimpleNamespace(name=f"op{i}", macs=m, weights=None, output=ranked[i])
+        SimpleNamespace(
+            name=f"op{i}", macs=m, weights=None, output=SimpleNamespace(name=f"t{i}")
+        )
         for i, m in enumerate(macs)
     ]
     limit, files = 0.4 * costs.sum(), []
@@ -100,7 +100,7 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
         operators.PRECISIONS,
     )
     search._judge, search._try = SimpleNamespace(accepts=lambda x: x <= limit), tried
-    raised, drop = search._lower(ranked, {x.name: "float" for x in every}, 0.0)
+    raised, drop = search._lower(alone, {x.name: "float" for x in every}, 0.0)
     assert drop == tried({x.name: raised.get(x.name, "int8") for x in every}) <= limit
     assert len(files) <= 30
     # What could go back in parts, if operators had any.

@@ -260,14 +260,15 @@ class _Search:
             self._graph.biases,
             lambda done, total: progress("layers", done, total),
         )
+        alone = {cost.name: cost.rmse for cost in ranked}
         first = final = self._try({})
         precisions = {}
         if not self._judge.accepts(first):
-            precisions, final = self._lower(ranked, *self._fewest(self._steps(ranked)))
+            precisions, final = self._lower(alone, *self._fewest(self._steps(ranked)))
         content = mixed_file.mix(self._base, self._graph, precisions)
         self._check(content, precisions)
         return {
-            "layers": self._rows(ranked, precisions),
+            "layers": self._rows(alone, precisions),
             "float_top1": self._judge.top1,
             "int8": first,
             "mix": final,
@@ -317,18 +318,19 @@ class _Search:
                 low = middle
         return steps[high], trial
 
-    def _lower(self, ranked, precisions, trial):
+    def _lower(self, alone, precisions, trial):
         """The same mix with the layers back in int8 that are not needed.
 
         First those that save the most multiply-adds for the error that they bring:
         errors add up in squares.
         """
-        costs = self._costs(ranked)
+        costs = self._costs(alone)
         macs = {x.name: x.macs for x in self._graph.operators}
         light = tuple(name for name in precisions if not macs[name])
-        heavy = set(precisions) - set(light)
-        order = sorted(heavy, key=lambda name: costs[name] / macs[name])
-        groups = [*((name,) for name in order), *([light] if light else [])]
+        # In the order of the operators where they are equal, so that runs are alike.
+        heavy = [name for name in macs if name in precisions and macs[name]]
+        heavy.sort(key=lambda name: costs[name] / macs[name])
+        groups = [*((name,) for name in heavy), *([light] if light else [])]
         for coarser in self._allowed[:-1]:
             precisions, trial = self._coarsen(groups, coarser, precisions, trial)
         return {n: p for n, p in precisions.items() if p != "int8"}, trial
@@ -362,9 +364,8 @@ class _Search:
             left = left[kept + 1 :]
         return precisions, trial
 
-    def _costs(self, ranked):
+    def _costs(self, alone):
         """The squared error that an operator brings in int8, by its name."""
-        alone = {cost.name: cost.rmse for cost in ranked}
         return {
             x.name: alone[x.output.name] ** 2
             + (alone[x.weights.name] ** 2 if x.weights else 0)
@@ -381,8 +382,7 @@ class _Search:
                 "nothing was written"
             )
 
-    def _rows(self, ranked, precisions):
-        alone = {cost.name: cost.rmse for cost in ranked}
+    def _rows(self, alone, precisions):
         total = max(sum(x.macs for x in self._graph.operators), 1)
         return tuple(
             LayerChoice(
