@@ -7,6 +7,7 @@ out unit by unit, `builder.py` makes layers of them.
 import dataclasses
 import math
 
+from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -286,9 +287,10 @@ class Architecture:
         names = [field.name for field in dataclasses.fields(self)]
         for name in changes:
             if name not in names:
-                near = nearest(name, names)
-                hint = f"; did you mean {', '.join(near)}?" if near else ""
-                raise InvalidArgument(f"{name!r} is no axis of an architecture{hint}")
+                raise InvalidArgument(
+                    f"{name!r} is no axis of an architecture"
+                    f"{self._hint(name, changes[name], names)}"
+                )
         if "dilations" in changes:
             changes.setdefault("first_dilations", None)
         if "depths" in changes:
@@ -298,3 +300,10 @@ class Architecture:
                 if len(values) == 1:
                     changes.setdefault(name, values.pop())
         return dataclasses.replace(self, **changes)
+
+    def _hint(self, name, value, names):
+        idiom = idioms.for_argument(name, value, self)
+        if idiom:
+            return f": {idiom}"
+        near = nearest(name, names)
+        return f"; did you mean {', '.join(near)}?" if near else ""

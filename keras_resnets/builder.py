@@ -162,7 +162,10 @@ def _check_image_shape(architecture, shape, data_format):
         else "(channels, height, width)"
     )
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-        raise InvalidArgument(f"input_shape must be {axes}; got {shape!r}")
+        raise InvalidArgument(
+            f"input_shape must be {axes}; got {shape!r}{_whole_shape(shape, data_format)}"
+        )
+    _check_order(architecture, tuple(shape), axes, data_format)
     *sizes, channels = (
         shape if data_format == "channels_last" else (*shape[1:], shape[0])
     )
@@ -178,3 +181,38 @@ def _check_image_shape(architecture, shape, data_format):
                 f"(its output stride); got {shape!r}: the nearest valid size is "
                 f"{' x '.join(str(max(s or smallest, smallest)) for s in sizes)}"
             )
+
+
+def _whole_shape(shape, data_format):
+    """What a size alone, or a shape with the batch, should have been."""
+    if isinstance(shape, int):
+        shape = (shape, shape)
+    if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 4):
+        return ""
+    last = data_format == "channels_last"
+    whole = shape[1:] if len(shape) == 4 else (*shape, 3) if last else (3, *shape)
+    return f": write {tuple(whole)}"
+
+
+# Of an image, where both sides are longer: grey, RGB, RGBA.
+_CHANNELS = (1, 3, 4)
+
+
+def _check_order(architecture, shape, axes, data_format):
+    """Raises `InvalidArgument` for channels where the height or the width belongs."""
+    last = data_format == "channels_last"
+    channels, sides = (shape[0], shape[1:]) if last else (shape[2], shape[:2])
+    if channels not in _CHANNELS or any(
+        side is not None and not (isinstance(side, int) and side > max(_CHANNELS))
+        for side in sides
+    ):
+        return
+    # Four rows of 128 points with 12 channels are an image too, if the network can.
+    if sides[0] != sides[1] and channels >= architecture.minimum_size:
+        return
+    right = (*sides, channels) if last else (channels, *sides)
+    other = "channels_first" if last else "channels_last"
+    raise InvalidArgument(
+        f"input_shape must be {axes} under data_format={data_format!r}; got {shape}: "
+        f'write {right}, or give data_format="{other}"'
+    )

@@ -7,6 +7,7 @@ import functools
 import importlib.resources
 import re
 
+from keras_resnets import idioms
 from keras_resnets import variants
 from keras_resnets.architecture import Architecture
 from keras_resnets.errors import InvalidArgument
@@ -115,9 +116,40 @@ def _find(name):
                 return make(*match.groups())
             except InvalidArgument as error:
                 raise InvalidArgument(f"{name}: {error}") from None
-    near = nearest(name, [*variants.VARIANTS, *ALIASES])
+    raise InvalidArgument(f"unknown model {name!r}{_meant(name)}")
+
+
+def _meant(name):
+    """What an unknown name may have meant."""
+    for network, tag in idioms.readings(name):
+        if network == name.lower().replace("-", "_"):
+            continue
+        try:
+            _find(network)
+        except InvalidArgument:
+            continue
+        return f": {_said_here(network, tag)}"
+    near = nearest(idioms.readings(name)[0][0], [*variants.VARIANTS, *ALIASES])
     hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise InvalidArgument(f"unknown model {name!r}{hint} (list_models() names all)")
+    return f"{hint} (list_models() names all)"
+
+
+def _said_here(network, tag):
+    if tag is None:
+        return f"write {network!r}"
+    tags = list_weights(network)
+    if tag not in tags:
+        known = (
+            f"those of {network} are {', '.join(tags)}" if tags else "there are none"
+        )
+        return (
+            f"the network is called {network!r} here, and no public weights of it are "
+            f"called {tag!r}: {known}"
+        )
+    return (
+        "here the network and its weights are two arguments: write "
+        f"create_model({network!r}, weights={tag!r}), or {network} --weights {tag}"
+    )
 
 
 def canonical_name(name):

@@ -124,7 +124,7 @@ def test_weights_of_another_network_are_refused(tmp_path, suffix):
 
 def test_weights_argument_is_checked_before_building(tmp_path):
     for weights, words in (
-        ("imagenet1k", "did you mean 'imagenet1k_v2'"),
+        ("imagenet1k", "write weights='imagenet'"),
         ("model.bin", "give a file: .weights.h5"),
         (tmp_path / "missing.keras", "there is no file"),
         (3, "None, a name or a path"),

@@ -171,7 +171,7 @@ def test_from_name_to_model(served, site, cache, monkeypatch):
             "imagenet",
             "weights of resnet20 are cifar10, keras_resnets_cifar10, akamaster",
         ),
-        ("resnet50", "a1_in1K", "did you mean 'a1_in1k'"),
+        ("resnet50", "a1_in1kk", "did you mean 'a1_in1k'"),
         ("plain34", "imagenet", "no public weights for plain34"),
         ("resnet50", "model.ckpt", "give a file: .weights.h5"),
         ("resnet50", "missing.pth", "there is no file"),

@@ -211,13 +211,15 @@ def test_doors_and_table_are_one_to_one():
 ARROWS = {
     "errors": set(),
     "version": set(),
-    "architecture": {"errors"},
+    "idioms": set(),
+    "architecture": {"errors", "idioms"},
     "walk": set(),
     "variants": {"architecture", "errors"},
     "registry": {
         "architecture",
         "builder",
         "errors",
+        "idioms",
         "labels",
         "preprocessing",
         "variants",
@@ -252,6 +254,7 @@ ARROWS = {
     "weights": {
         "errors",
         "files",
+        "idioms",
         "labels",
         "layers",
         "preprocessing",

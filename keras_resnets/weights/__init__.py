@@ -14,6 +14,7 @@ Keras.
 import os
 import pathlib
 
+from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights import notes
@@ -39,8 +40,10 @@ def open_source(weights, variant):
     if weights is None:
         return None
     if not isinstance(weights, (str, os.PathLike)):
+        idiom = idioms.for_weights(weights, records.names_of(variant))
         raise WeightsError(
-            f"weights must be None, a name or a path; got {type(weights).__name__}"
+            f"weights must be None, a name or a path; got {weights!r} of type "
+            f"{type(weights).__name__}{f': {idiom}' if idiom else ''}"
         )
     if not pathlib.Path(weights).name.endswith(SUFFIXES):
         return _open_record(weights, variant)

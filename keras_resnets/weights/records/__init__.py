@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib.resources
 
+from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 
@@ -104,6 +105,13 @@ def records_of(variant):
     )
 
 
+def names_of(variant):
+    """What `weights=` takes for a variant: its datasets, then its tags."""
+    found = records_of(variant)
+    datasets = dict.fromkeys(record.dataset for record in found if record.free)
+    return [*datasets, *(record.tag for record in found)]
+
+
 def find(variant, name):
     """The record of `variant` that `weights=name` means.
 
@@ -117,16 +125,22 @@ def find(variant, name):
     """
     found = records_of(variant)
     for record in found:
-        if name == record.tag or (name == record.dataset and record.free):
+        # Tags are lower case; torchvision writes IMAGENET1K_V2.
+        if name.lower() == record.tag or (
+            name.lower() == record.dataset and record.free
+        ):
             return record
     tags = [record.tag for record in found]
     if not tags:
         raise InvalidArgument(
             f"there are no public weights for {variant}; got weights={name!r}"
         )
+    names = names_of(variant)
+    idiom = idioms.for_weights(name, names)
+    if idiom:
+        raise InvalidArgument(f"{variant} has no weights {name!r}: {idiom}")
     near = nearest(name, tags, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    datasets = dict.fromkeys(record.dataset for record in found if record.free)
     raise InvalidArgument(
-        f"weights of {variant} are {', '.join([*datasets, *tags])}; got {name!r}{hint}"
+        f"weights of {variant} are {', '.join(names)}; got {name!r}{hint}"
     )

@@ -1,0 +1,199 @@
+"""What users of other libraries write, and what to write here instead.
+
+timm, torchvision, Hugging Face and KerasHub name networks, weights and arguments in
+their own ways. Nothing is translated in silence: the error says what the same thing is
+called here.
+"""
+
+import re
+
+_NO_AXES = (
+    "include_top weights input_tensor input_shape pooling classifier_activation name "
+    "dtype data_format kernel_initializer"
+).split()
+_CLASSES = "num_classes nb_classes n_classes num_class n_class num_labels".split()
+_CHANNELS = "in_chans in_channels num_channels input_channels channels".split()
+_SIZES = "img_size image_size".split()
+_FILES = "checkpoint_path weights_path pretrained_path load_weights".split()
+_FEATURES = "features_only out_indices return_nodes return_layers".split()
+_NOT_NEEDED = "progress scriptable exportable no_jit cache_dir".split()
+# Those whose value stays what it is.
+_RENAMED = {
+    "drop_rate": "dropout_rate",
+    "dropout": "dropout_rate",
+    "drop_path": "drop_path_rate",
+    "drop_connect_rate": "drop_path_rate",
+    "stochastic_depth_prob": "drop_path_rate",
+    "zero_init_last": "zero_init_residual",
+    "groups": "cardinality",
+    "width_per_group": "base_width",
+    "width_factor": "widen_factor",
+    "stem_width": "stem_filters",
+    "bn_eps": "bn_epsilon",
+    "norm_eps": "bn_epsilon",
+    "epsilon": "bn_epsilon",
+    "momentum": "bn_momentum",
+    "top": "include_top",
+}
+_SENTENCES = {
+    "drop_block_rate": "there is no DropBlock; block_dropout_rate is plain dropout "
+    "between the convolutions of a unit",
+    "act_layer": 'write activation="silu" or another name',
+    "activation_layer": 'write activation="silu" or another name',
+    "norm_layer": "every normalization is a BN: see bn_momentum and bn_epsilon",
+    "include_rescaling": "images go through model.preprocessing; an export takes it in "
+    "by preprocessing=model.preprocessing",
+    "include_preprocessing": "images go through model.preprocessing; an export takes it "
+    "in by preprocessing=model.preprocessing",
+    "trainable": "set model.trainable once it is built",
+    "weight_decay": "it belongs to the optimizer, or to the recipe of a training",
+    "kernel_regularizer": "weight decay belongs to the optimizer, or to the recipe of a "
+    "training",
+}
+# (pattern of another library's name, our name, our tag or None).
+_SPELLINGS = (
+    (r"resnetv2_(\d+)", r"resnet\1v2", None),
+    (r"tv_(.+)", r"\1", "tv_in1k"),
+    (r"ssl_(.+)", r"\1", "fb_ssl_yfcc100m_ft_in1k"),
+    (r"swsl_(.+)", r"\1", "fb_swsl_ig1b_ft_in1k"),
+    (r"ig_(.+)", r"\1", "fb_wsl_ig1b_ft_in1k"),
+    (r"gluon_(resnet\d+)_v1b", r"\1", "gluon_in1k"),
+    (r"gluon_(resnet\d+)_v1([cd])", r"\1\2", "gluon_in1k"),
+    (r"gluon_(.+)", r"\1", "gluon_in1k"),
+    (r"(cifar100?)_(resnet\d+)", r"\2", r"chenyaofo_\1"),
+    (r"resnet_v2_(\d+)(?:_imagenet)?", r"resnet\1v2_keras", None),
+    (r"resnet_(\d+)(?:_imagenet)?", r"resnet\1", None),
+    (r"(resnet\d+)_v2", r"\1v2", None),
+    (r"wide_?resnet_?(\d+)_(\d+)", r"wrn_\1_\2", None),
+)
+_HUBS = re.compile(r"(?:(?:hf[-_]hub:|hf://|timm:|kaggle://)|.*/(?=[^/]+$))+")
+_DEFAULTS = (
+    "default true pretrained in1k imagenet1k imagenet_1k imagenet2012 ilsvrc2012"
+).split()
+
+
+def for_argument(name, value, architecture):
+    """What to write instead of `name=value`, or None where nobody calls anything so.
+
+    Args:
+        name: a keyword that `create_model` does not know.
+        value: what it was given.
+        architecture: the `Architecture` of the network that is asked for.
+
+    Example:
+        >>> from keras_resnets.registry import get_architecture
+        >>> for_argument("num_classes", 5, get_architecture("resnet50"))
+        'write classes=5'
+    """
+    if name in _NO_AXES:
+        return "it is an argument of create_model and of the commands"
+    if name in _RENAMED:
+        return f"write {_RENAMED[name]}={value!r}"
+    if name in _SENTENCES:
+        return _SENTENCES[name]
+    if name in _NOT_NEEDED:
+        return "there is no need for it here: leave it out"
+    if name in _FILES:
+        return f"write weights={str(value)!r}"
+    if name in _FEATURES:
+        return 'write feature_extractor(model, ["stage2", "stage4"]), or --features'
+    made = {
+        **dict.fromkeys(_CLASSES, _classes),
+        **dict.fromkeys(_CHANNELS, _channels),
+        **dict.fromkeys(_SIZES, _size),
+        "pretrained": _pretrained,
+        "global_pool": _global_pool,
+        "replace_stride_with_dilation": _output_stride,
+    }.get(name)
+    return made and made(value, architecture)
+
+
+def _pretrained(value, architecture):
+    if not value:
+        return "leave it out: weights=None, random values, is the default"
+    if isinstance(value, str):
+        return f"write weights={value!r}"
+    dataset = "cifar10" if architecture.classes == 10 else "imagenet"
+    return f'write weights="{dataset}", or a tag that list_weights names'
+
+
+def _classes(value, architecture):
+    if value == 0:
+        return 'write include_top=False, pooling="avg"'
+    return f"write classes={value!r}"
+
+
+def _channels(value, architecture):
+    size = architecture.input_size
+    return f"write input_shape=({size}, {size}, {value!r})"
+
+
+def _size(value, architecture):
+    sides = value if isinstance(value, (tuple, list)) else (value, value)
+    return f"write input_shape={(*sides[-2:], 3)!r}, or --input-size"
+
+
+def _global_pool(value, architecture):
+    if not value:
+        return "write include_top=False"
+    kind = value if value in ("avg", "max") else "avg"
+    return (
+        "the classifier pools by average, and without it write include_top=False, "
+        f'pooling="{kind}"'
+    )
+
+
+def _output_stride(value, architecture):
+    held = sum(map(bool, value)) if isinstance(value, (tuple, list)) else 0
+    return f"write output_stride={architecture.natural_stride >> held}"
+
+
+def readings(name):
+    """What another library's name of a network may mean here, the plainest first.
+
+    Args:
+        name: such as `"resnet50.a1_in1k"`, `"hf_hub:timm/resnetv2_50.a1h_in1k"`,
+            `"gluon_resnet50_v1d"` or `"cifar100_resnet20"`.
+
+    Returns:
+        A list of (name of the network in our spelling, tag or None). Neither need
+        exist.
+
+    Example:
+        >>> readings("hf_hub:timm/resnetv2_50.a1h_in1k")
+        [('resnetv2_50', 'a1h_in1k'), ('resnet50v2', 'a1h_in1k')]
+    """
+    bare = _HUBS.sub("", name).strip().lower()
+    network, _, tag = bare.partition(".")
+    network, tag = network.replace("-", "_"), tag or None
+    found = [(network, tag)]
+    for pattern, ours, weights in _SPELLINGS:
+        match = re.fullmatch(pattern, network)
+        if match:
+            found.append((match.expand(ours), tag or weights and match.expand(weights)))
+    return found
+
+
+def for_weights(value, names):
+    """What to write for weights that there are not, or None where it is not known.
+
+    Args:
+        value: what was given.
+        names: what `weights=` takes for the network, the default first.
+
+    Example:
+        >>> for_weights("resnet50.a1_in1k", ["imagenet", "imagenet1k_v2", "a1_in1k"])
+        "write weights='a1_in1k'"
+    """
+    # torchvision's are members of an Enum.
+    text = str(value)
+    if value is False or text.lower() in ("none", "random", "false", ""):
+        return "leave weights out, or write None, for random values"
+    if re.match(r"(?:https?|ftp|s3|gs)://", text):
+        return "weights are not taken from addresses: download it and give the file"
+    last = re.split(r"[./]", text)[-1].lower()
+    if last in names:
+        return f"write weights={last!r}"
+    if last in _DEFAULTS and names:
+        return f"write weights={names[0]!r}"
+    return None
