@@ -17,6 +17,7 @@ from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
 from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.preprocessing import preprocess_input
+from keras_resnets.registration import register as _register
 from keras_resnets.registry import create_model
 from keras_resnets.registry import get_architecture
 from keras_resnets.registry import list_models
@@ -52,6 +53,9 @@ __all__ = [
     *_IN_MODULE,
     *_model_functions,
 ]
+
+# So that keras.saving finds the layers of saved files.
+_register()
 
 
 def __getattr__(name):

@@ -287,6 +287,7 @@ ARROWS = {
     "tables": {"walk"},
     "console": {"export", "labels"},
     "quiet": {"errors"},
+    "registration": set(),
 }
 
 

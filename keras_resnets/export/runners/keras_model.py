@@ -84,8 +84,6 @@ class KerasFileRunner(LoadedModelRunner):
 
 def load(path):
     """The model of a `.keras` file, which may hold layers of this package."""
-    from keras_resnets import layers  # noqa: F401
-
     return keras.saving.load_model(path, compile=False)
 
 
