@@ -1,8 +1,10 @@
 """What all tests share: quiet logs, seeds, a fresh Keras session, the shared data."""
 
+import contextlib
 import gc
 import os
 import pathlib
+import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # JAX compiles for longer than the tests run: LLVM need not try hard.
@@ -51,6 +53,37 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder} (set KERAS_RESNETS_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def foreign_files(tmp_path_factory):
+    """A folder of files that other people's tools wrote; see tests/README.md."""
+    python = os.environ.get("KERAS_RESNETS_TORCH_PYTHON")
+    if not python:
+        pytest.skip(
+            "no foreign tools (set KERAS_RESNETS_TORCH_PYTHON, tests/README.md)"
+        )
+    base = tmp_path_factory.getbasetemp()
+    # With -n each worker has a folder of its own inside that of the run.
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / "foreign"
+    with _locked(base / "foreign.lock"):
+        if not (folder / "logits.npz").is_file():
+            script = [python, ROOT / "tests" / "foreign" / "write.py", folder]
+            clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+            done = subprocess.run(script, capture_output=True, text=True, env=clean)
+            if done.returncode:
+                pytest.fail(f"the foreign tools wrote nothing: {done.stderr[-2000:]}")
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(path):
+    import fcntl
+
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -45,12 +45,12 @@ def open_source(weights, variant):
             f"weights must be None, a name or a path; got {weights!r} of type "
             f"{type(weights).__name__}{f': {idiom}' if idiom else ''}"
         )
-    if not pathlib.Path(weights).name.endswith(SUFFIXES):
-        return _open_record(weights, variant)
     path = pathlib.Path(weights)
-    if not path.is_file():
+    if path.is_file():
+        return _open_file(path)
+    if path.name.endswith(SUFFIXES) or len(path.parts) > 1:
         raise WeightsError(f"weights: there is no file {str(weights)!r}")
-    return _open_file(path)
+    return _open_record(weights, variant)
 
 
 def _open_record(name, variant):

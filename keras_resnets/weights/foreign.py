@@ -23,7 +23,11 @@ class ForeignSource(Source):
             self._floats = checkpoint["floats"]
             self.labels = "imagenet_darknet"
             return
-        self._tensors = {_module_and_field(n): checkpoint[n] for n in checkpoint}
+        self._tensors = {
+            _module_and_field(name): checkpoint[name]
+            for name in checkpoint
+            if not name.endswith("num_batches_tracked")
+        }
         modules = [module for module, _ in self._tensors]
         if "conv2d_1" in modules:
             self.mode, self.labels = "raw", "cifar10"

@@ -19,9 +19,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import drawn
 import numpy as np
-import timm
-import torch
-import torchvision
+from foreign.tools import timm
+from foreign.tools import torch
+from foreign.tools import torchvision
 
 TORCHVISION = (
     "resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d "
