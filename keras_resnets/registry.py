@@ -314,11 +314,14 @@ def create_model(
         input_tensor: symbolic tensor to use as the image instead of a new input;
             layers before it become part of the model.
         input_shape: (height, width, channels) without the batch, by default the
-            variant's own size with 3 channels; (None, None, 3) without the top.
-            Height and width may be None, and must else be at least the network's
-            output stride (32 for most ImageNet variants).
+            size that `weights` were trained or published for, else the variant's own,
+            with 3 channels; (None, None, 3) without the top. Height and width may be
+            None, and must else be at least the network's output stride (32 for most
+            ImageNet variants).
         pooling: without the top: None for the feature map, `"avg"` or `"max"`.
-        classes: number of classes; the variant's own by default.
+        classes: number of classes; by default that of the classifier in `weights`,
+            else the variant's own. Another number than the checkpoint's makes a new
+            classifier of random values, with a `NewHead` warning.
         classifier_activation: of the classifier; None returns logits.
         name: name of the model and prefix of every layer's name. By default the
             model has the variant's name and the layers have no prefix.
@@ -361,33 +364,108 @@ def create_model(
     return model
 
 
-def create_described(model_name, weights, axes, kernel_initializer=None, **options):
-    """(model, its `Architecture`, the opened weights or None); see `create_model`."""
+def create_described(
+    model_name, weights, axes, kernel_initializer=None, new_head=True, **options
+):
+    """(model, its `Architecture`, the opened weights or None); see `create_model`.
+
+    Args:
+        model_name: see `create_model`.
+        weights: see `create_model`.
+        axes: those of the architecture that were given.
+        kernel_initializer: see `create_model`.
+        new_head: whether `classes` that are not the checkpoint's make a classifier of
+            random values, with a `NewHead` warning, or a `WeightsError`.
+        **options: the other arguments of `create_model`.
+    """
     from keras_resnets import builder
     from keras_resnets.weights import open_source
 
     architecture = get_architecture(model_name, **axes)
     source = open_source(weights, canonical_name(model_name))
-    if source is not None:
+    options["default_name"] = canonical_name(model_name)
+    if source is None:
+        options["kernel_initializer"] = kernel_initializer
+        model, own_classes = builder.build(architecture, **options), False
+    else:
         architecture = _as_trained(architecture, axes, source)
-        if options.get("classes") is None and isinstance(source.labels, tuple):
-            options["classes"] = len(source.labels)
-    model = builder.build(
-        architecture,
-        default_name=canonical_name(model_name),
-        # The weights follow; drawing random ones would take longer than all the rest.
-        kernel_initializer="zeros" if source else kernel_initializer,
-        **options,
-    )
-    own_classes = source.load(model) if source else False
+        given = options.get("classes")
+        options = _as_stored(options, axes, source)
+        may_be_new = new_head and given is not None
+        model, own_classes = _load(architecture, source, options, given, may_be_new)
     _describe(model, architecture, source, own_classes, options.get("data_format"))
     return model, architecture, source
 
 
+def _as_stored(options, axes, source):
+    """`options` with the number of classes and the size that `source` tells.
+
+    What was given stays. A network without its top has no size of its own.
+    """
+    options = dict(options)
+    if options.get("classes") is None:
+        options["classes"] = source.classes
+        if source.classes is None and isinstance(source.labels, tuple):
+            options["classes"] = len(source.labels)
+    given = options.get("input_shape"), options.get("input_tensor")
+    sized = options.get("include_top", True) and "input_size" not in axes
+    if sized and given == (None, None) and source.preprocessing is not None:
+        size = source.preprocessing.size
+        last = _is_last(options.get("data_format"))
+        options["input_shape"] = (*size, 3) if last else (3, *size)
+    return options
+
+
+def _load(architecture, source, options, given, may_be_new):
+    """(model, whether its classifier is the checkpoint's), built and set.
+
+    Args:
+        architecture: of the network.
+        source: its weights.
+        options: of `builder.build`.
+        given: how many classes the caller asked for; None for the checkpoint's own.
+        may_be_new: whether the classifier may have random values.
+    """
+    import warnings
+
+    from keras_resnets import builder
+    from keras_resnets.weights.assign import NewHead
+
+    def build_and_load(options):
+        # The weights follow; drawing random ones would take longer than all the rest.
+        model = builder.build(architecture, kernel_initializer="zeros", **options)
+        return model, source.load(model)
+
+    if may_be_new:
+        return build_and_load(options)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NewHead)
+            return build_and_load(options)
+    except NewHead as head:
+        if given is None and head.classes is not None:
+            # A file whose head cannot be counted before it meets a network.
+            return build_and_load({**options, "classes": head.classes})
+        raise WeightsError(_no_head(source, head.classes, given)) from None
+
+
+def _no_head(source, classes, given):
+    """Why a network would have a classifier of random values."""
+    if classes is not None:
+        return (
+            f"the classifier in {source.path} is for {classes} classes; got "
+            f"{given}: another one would have random values. Leave the number of "
+            "classes out, or train a new classifier (keras-resnets train)"
+        )
+    return (
+        f"{source.path} holds no classifier, and a new one has random values: train it "
+        "(keras-resnets train; create_model takes classes=N for it), or leave the top "
+        "out (include_top=False)"
+    )
+
+
 def _describe(model, architecture, source, own_classes, data_format):
     """Tells `model` what its pictures must look like and what its classes are."""
-    import keras
-
     from keras_resnets import labels
     from keras_resnets import preprocessing
 
@@ -395,7 +473,7 @@ def _describe(model, architecture, source, own_classes, data_format):
     if wanted is None:
         mode = source.mode if source else None
         wanted = preprocessing.for_architecture(architecture, mode=mode)
-    last = (data_format or keras.config.image_data_format()) == "channels_last"
+    last = _is_last(data_format)
     size = tuple(model.inputs[0].shape)[slice(1, 3) if last else slice(2, 4)]
     if len(size) == 2 and None not in size:
         wanted = dataclasses.replace(wanted, size=size)
@@ -405,6 +483,12 @@ def _describe(model, architecture, source, own_classes, data_format):
     known = own_classes and source.labels
     fits = known and labels.count(known) == model.output_shape[-1]
     model.labels = known if fits else None
+
+
+def _is_last(data_format):
+    import keras
+
+    return (data_format or keras.config.image_data_format()) == "channels_last"
 
 
 def _as_trained(architecture, axes, source):

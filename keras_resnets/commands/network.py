@@ -45,12 +45,15 @@ def find(arguments):
     return architecture, size, classes
 
 
-def build(arguments, strict=False, axes=None, **options):
+def build(arguments, strict=False, new_head=False, axes=None, **options):
     """(model, its architecture, the opened weights) that the options ask for.
+
+    Classes and size that no option gives are those of the weights.
 
     Args:
         arguments: with `model`, `weights` and what `add_options` adds.
-        strict: whether a new classifier or fitted channels are an error, not a note.
+        strict: whether fitted channels are an error, not a note.
+        new_head: whether a classifier may have random values because it is trained.
         axes: of the architecture, where `--set` says nothing of them.
         **options: of `create_model`.
     """
@@ -58,7 +61,9 @@ def build(arguments, strict=False, axes=None, **options):
 
     from keras_resnets import registry
 
-    _, size, _ = find(arguments)
+    architecture, size, _ = find(arguments)
+    if arguments.input_size is not None:
+        options["input_shape"] = _image_shape(size)
     keras.utils.set_random_seed(getattr(arguments, "seed", 0))
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
@@ -66,8 +71,8 @@ def build(arguments, strict=False, axes=None, **options):
             arguments.model,
             arguments.weights,
             {**(axes or {}), **axes_of(arguments.set)},
-            input_shape=(*size, 3),
             classes=arguments.classes,
+            new_head=new_head,
             **options,
         )
     for note in notes:
@@ -76,7 +81,26 @@ def build(arguments, strict=False, axes=None, **options):
         if strict:
             raise WeightsError(str(note.message))
         say(f"note: {note.message}")
+    if arguments.input_size is None:
+        _note_size(found[0], architecture, found[2])
     return found
+
+
+def _image_shape(size):
+    import keras
+
+    last = keras.config.image_data_format() == "channels_last"
+    return (*size, 3) if last else (3, *size)
+
+
+def _note_size(model, architecture, source):
+    """Says where the size is that of the weights and not the variant's."""
+    size = model.preprocessing.size
+    if source is not None and size != (architecture.input_size,) * 2:
+        say(
+            f"note: {source.origin} is for images of {size[0]} x {size[1]}, and so is "
+            "the network now (--input-size gives another size)"
+        )
 
 
 def _size(text, default):

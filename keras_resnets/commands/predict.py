@@ -70,7 +70,9 @@ def _evaluate(arguments):
 
 def _load(arguments):
     """See `network.build`; a single class has no likeliest."""
-    _, _, classes = network.find(arguments)
+    network.find(arguments)
+    found = network.build(arguments)
+    classes = found[0].output_shape[-1]
     if classes < 2:
-        raise InvalidArgument(f"--classes must be at least 2; got {classes}")
-    return network.build(arguments)
+        raise InvalidArgument(f"there must be at least 2 classes; got {classes}")
+    return found

@@ -144,7 +144,11 @@ def _build(arguments, recipe, opened, precision):
     if arguments.input_size is None and recipe.input_size:
         arguments.input_size = str(recipe.input_size)
     model, _, _ = network.build(
-        arguments, axes=recipe.axes, classifier_activation=None, dtype=precision
+        arguments,
+        new_head=True,
+        axes=recipe.axes,
+        classifier_activation=None,
+        dtype=precision,
     )
     return model
 
@@ -156,13 +160,28 @@ def _teacher(arguments, classes):
 
     if not arguments.teacher_weights:
         raise InvalidArgument("a teacher must be trained: give --teacher-weights")
-    return registry.create_model(
+    teacher = registry.create_model(
         arguments.teacher,
         weights=arguments.teacher_weights,
-        classes=classes,
         classifier_activation=None,
+        # The student's size is not always the one that the teacher was trained at.
+        input_shape=_open_shape(),
         name="teacher",
     )
+    found = teacher.output_shape[-1]
+    if found != classes:
+        raise InvalidArgument(
+            f"a teacher must have the {classes} classes of the data; "
+            f"{arguments.teacher_weights} has {found} classes"
+        )
+    return teacher
+
+
+def _open_shape():
+    import keras
+
+    last = keras.config.image_data_format() == "channels_last"
+    return (None, None, 3) if last else (3, None, None)
 
 
 def _announce(arguments, model, opened, recipe, precision):

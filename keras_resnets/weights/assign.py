@@ -14,7 +14,15 @@ _FOREIGN_HEADS = {"fc", "linear", "head", *_HEADS, "dense"}
 
 
 class NewHead(UserWarning):
-    """The classifier of a checkpoint has another size, and was not taken."""
+    """The classifier is new: a checkpoint's has another size, or there is none.
+
+    Attributes:
+        classes: how many classes the checkpoint's has; None where there is none.
+    """
+
+    def __init__(self, message, classes=None):
+        super().__init__(message)
+        self.classes = classes
 
 
 class NewChannels(UserWarning):
@@ -94,12 +102,11 @@ def _renew(layer, values, source):
     make = keras.initializers.GlorotUniform()
     layer.kernel.assign(make(layer.kernel.shape))
     theirs = values[layer.name]["kernel"].shape[-1]
-    warnings.warn(
+    note = (
         f"{source}: its classifier has {theirs} classes; the model's, with "
-        f"{layer.kernel.shape[-1]}, has new random values",
-        NewHead,
-        stacklevel=3,
+        f"{layer.kernel.shape[-1]}, has new random values"
     )
+    warnings.warn(NewHead(note, theirs), stacklevel=3)
 
 
 def _fit_channels(layer, values):

@@ -10,6 +10,8 @@ class Source:
         axes: what the architecture must be like for these weights.
         mode: of `preprocess_input` that they expect; None: the variant's own.
         preprocessing: the whole `Preprocessing` where it is known, else None.
+        classes: how many classes its classifier has; None where it has none, or where
+            only a network tells which values are its classifier.
         labels: the order of the classes (`keras_resnets.labels`); None: not known.
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
@@ -20,6 +22,7 @@ class Source:
         self.axes = {}
         self.mode = None
         self.preprocessing = None
+        self.classes = None
         self.labels = None
         self.layout = None
 

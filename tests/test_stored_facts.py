@@ -1,0 +1,195 @@
+"""What a file of weights tells of its network: the number of classes, the size."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from helpers import randomize
+from test_cli import refused
+from test_cli import run
+
+import keras_resnets
+from keras_resnets import WeightsError
+from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.registry import create_model
+from keras_resnets.weights import layouts
+from keras_resnets.weights import notes
+from keras_resnets.weights import records
+from keras_resnets.weights import store
+from keras_resnets.weights.assign import NewHead
+from keras_resnets.weights.readers.safetensors import write_safetensors
+from keras_resnets.weights.values import torch_tensors
+
+NET = "cifar_resnet8"
+FIVE = "tulip rose daisy poppy orchid".split()
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def checkpoint(path, classes=5, size=None, labels=None, name=NET):
+    """Writes a checkpoint in akamaster's names; `classes=None` without a classifier."""
+    model = randomize(create_model(name, classes=classes or 10))
+    tensors = torch_tensors(model, layouts.for_architecture(model.architecture))
+    if classes is None:
+        tensors = {n: v for n, v in tensors.items() if not n.startswith("predictions")}
+    remarks = {}
+    if size is not None:
+        wanted = dataclasses.asdict(Preprocessing("tf", size, 1.0))
+        remarks = {"axes": {}, "preprocessing": wanted, "labels": labels}
+    with open(path, "wb") as file:
+        write_safetensors(file, tensors, notes.metadata(remarks) if remarks else {})
+    return model
+
+
+def data(path, classes=5, count=40, side=64):
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (count, side, side, 3)).astype("uint8")
+    np.savez(path, x_test=pixels, y_test=np.arange(count) % classes)
+    return pixels, np.arange(count) % classes
+
+
+def test_the_classes_are_the_files(work):
+    theirs = checkpoint("five.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = create_model(NET, weights="five.safetensors")
+    assert model.output_shape == (None, 5) and model.labels is None
+    x = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(model(x), theirs(x), atol=1e-6)
+    with pytest.warns(NewHead, match="has 5 classes; the model's, with 7"):
+        other = create_model(NET, weights="five.safetensors", classes=7)
+    assert other.output_shape == (None, 7)
+    bare = create_model(NET, weights="five.safetensors", include_top=False)
+    assert bare.output_shape[-1] == 64
+
+
+def test_a_file_whose_head_only_the_network_tells(work):
+    """Darknet's stream of numbers: the rest behind the last convolution."""
+    floats = np.random.default_rng(0).normal(size=200_000).astype("float32")
+    net = create_model("darknet15", classes=7)
+    count = net.count_params()
+    header = np.array([0, 2, 0, 0, 0], "<i4").tobytes()
+    numbers = np.resize(np.abs(floats) * 0.1, count).astype("<f4")
+    (work / "seven.weights").write_bytes(header + numbers.tobytes())
+    assert create_model("darknet15", weights="seven.weights").output_shape == (None, 7)
+
+
+def test_no_head_is_not_made_up(work):
+    checkpoint("bare.safetensors", classes=None)
+    with pytest.raises(WeightsError):
+        create_model(NET, weights="bare.safetensors")
+    bare = create_model(NET, weights="bare.safetensors", include_top=False)
+    assert bare.output_shape[-1] == 64
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", NET, "a.png"],
+        ["evaluate", NET, "--data", "a.npz"],
+        ["export", "tflite", "--model", NET],
+        ["export", "keras", "--model", NET],
+        ["quantize", NET, "--recipe", "float16"],
+        ["prune", NET, "--sparsity", "0.5"],
+        ["convert", NET, "five.safetensors", "b.safetensors"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_commands_refuse_a_random_head(words, work, capsys):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((32, 32, 3), "uint8")).save("a.png")
+    data("a.npz", side=32)
+    checkpoint("five.safetensors")
+    weights = [] if words[0] == "convert" else ["--weights", "five.safetensors"]
+    line = refused(*words, *weights, "--classes", 7, capsys=capsys)
+    assert "five.safetensors is for 5 classes; got 7" in line
+    assert "random values" in line
+
+
+def test_commands_take_the_files_classes(work, capsys):
+    checkpoint("five.safetensors")
+    data("a.npz", side=32)
+    words = [NET, "--weights", "five.safetensors"]
+    code, out, err = run("evaluate", *words, "--data", "a.npz", capsys=capsys)
+    assert code == 0 and "40 pictures, top-1" in out and "random" not in out, err
+    code, out, err = run(
+        *["export", "tflite", "--model", *words, "--output", "five.tflite"],
+        capsys=capsys,
+    )
+    assert code == 0 and "-> 5 classes" in out, err
+
+
+def test_training_makes_a_new_head(work, capsys):
+    checkpoint("five.safetensors")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (32, 32, 32, 3)).astype("uint8")
+    np.savez("b.npz", x_train=pixels, y_train=np.arange(32) % 3)
+    words = [NET, "--weights", "five.safetensors", "--data", "b.npz", "--quiet"]
+    words += ["--recipe", "he2015_cifar", "--epochs", 1, "--batch-size", 8]
+    code, out, err = run("train", *words, "--output", "run", capsys=capsys)
+    assert code == 0, err
+    assert "has 5 classes; the model's, with 3, has new random values" in out
+    teacher = ["--teacher", NET, "--teacher-weights", "five.safetensors"]
+    line = refused("train", *words, *teacher, "--output", "b", capsys=capsys)
+    assert "5 classes" in line and "teacher" in line
+
+
+def test_the_size_is_the_files(work, capsys):
+    checkpoint("big.safetensors", size=(64, 48), labels=FIVE)
+    model = create_model(NET, weights="big.safetensors")
+    assert model.input_shape == (None, 64, 48, 3)
+    assert model.preprocessing.size == (64, 48) and model.preprocessing.mode == "tf"
+    assert model.labels == tuple(FIVE)
+    # What is given wins.
+    for options, shape in (
+        ({"input_shape": (32, 32, 3)}, (None, 32, 32, 3)),
+        ({"input_size": 40}, (None, 40, 40, 3)),
+        ({"include_top": False}, (None, None, None, 3)),
+    ):
+        found = create_model(NET, weights="big.safetensors", **options)
+        assert found.input_shape == shape
+        kept = shape[1:3] if None not in shape[1:3] else (64, 48)
+        assert found.preprocessing.size == kept
+    first = create_model(NET, weights="big.safetensors", data_format="channels_first")
+    assert first.input_shape == (None, 3, 64, 48)
+
+
+def test_the_commands_take_the_size_and_say_it(work, capsys):
+    theirs = checkpoint("big.safetensors", size=(64, 64), labels=FIVE)
+    pixels, labels = data("a.npz")
+    words = ["evaluate", NET, "--weights", "big.safetensors", "--data", "a.npz"]
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0, err
+    assert "note: big.safetensors is for images of 64 x 64" in out
+    whole = create_model(NET, classes=5, input_shape=(64, 64, 3))
+    whole.set_weights(theirs.get_weights())
+    right = np.argmax(whole.predict(pixels / 127.5 - 1.0, verbose=0), 1) == labels
+    assert f"top-1 {right.mean():.2%}" in out
+    code, out, _ = run(*words, "--input-size", 32, capsys=capsys)
+    assert code == 0 and "note" not in out
+    code, out, err = run(
+        *["export", "keras", "--model", NET, "--weights", "big.safetensors"],
+        capsys=capsys,
+    )
+    assert code == 0 and "64 x 64 x 3 -> 5 classes" in out, err
+
+
+def test_the_size_of_a_record(work, monkeypatch):
+    """`a3_in1k` was published for 160: so is what is built."""
+    theirs = records.find("resnet18", "a3_in1k")
+    assert theirs.size == 160
+    record = dataclasses.replace(theirs, variant=NET, size=48, labels="imagenet")
+    monkeypatch.setattr(records, "all_records", lambda: (record,))
+    checkpoint("record.safetensors", classes=1000)
+    monkeypatch.setattr(store, "fetch", lambda record: work / "record.safetensors")
+    model = keras_resnets.create_model(NET, weights="a3_in1k")
+    assert model.input_shape == (None, 48, 48, 3)
+    assert model.output_shape == (None, 1000) and model.labels == "imagenet"
+    assert model.preprocessing == record.preprocessing()
+    assert model.preprocessing.crop_fraction == 0.95
