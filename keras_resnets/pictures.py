@@ -160,10 +160,10 @@ def resize_and_crop(picture, target, crop_fraction, interpolation):
     return np.asarray(picture)[top : top + target[0], left : left + target[1]]
 
 
-def resize_and_crop_batch(pictures, target, crop_fraction, interpolation, data_format):
-    """The same of a float32 batch, by operations of the Keras backend."""
-    from keras import ops
-
+def resize_and_crop_batch(
+    pictures, target, crop_fraction, interpolation, data_format, ops
+):
+    """The same of a float32 batch, by `ops`: `keras.ops`, or what has its names."""
     first = data_format == "channels_first"
     axes = slice(-2, None) if first else slice(-3, -1)
     have = tuple(pictures.shape[axes])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 
 from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
@@ -105,17 +106,18 @@ class Preprocessing:
         import keras
 
         data_format = data_format or keras.config.image_data_format()
-        is_array = _is_array(x)
+        is_array, ops = _is_array(x), _ops_of(x)
         _check_channels(x, data_format)
-        x = keras.ops.cast(x, "float32")
+        _check_known_size(x, data_format)
+        x = ops.cast(x, "float32")
         if self.letterbox:
             first = data_format == "channels_first"
-            x = keras.ops.transpose(x, (0, 2, 3, 1)) if first else x
-            x = pictures.letterbox(x, self.size, keras.ops)
-            x = keras.ops.transpose(x, (0, 3, 1, 2)) if first else x
+            x = ops.transpose(x, (0, 2, 3, 1)) if first else x
+            x = pictures.letterbox(x, self.size, ops)
+            x = ops.transpose(x, (0, 3, 1, 2)) if first else x
         else:
             x = pictures.resize_and_crop_batch(
-                x, self.size, self.crop_fraction, self.interpolation, data_format
+                x, self.size, self.crop_fraction, self.interpolation, data_format, ops
             )
         if is_array:
             x = keras.ops.convert_to_numpy(x)
@@ -137,9 +139,10 @@ class Preprocessing:
         last = data_format == "channels_last"
         if _is_array(x):
             return self._normalize_array(np.asarray(x), last)
-        x = keras.ops.cast(x, "float32")
+        ops = _ops_of(x)
+        x = ops.cast(x, "float32")
         if self.channel_order == "bgr":
-            x = keras.ops.flip(x, axis=-1 if last else -3)
+            x = ops.flip(x, axis=-1 if last else -3)
         shape = (3,) if last else (3, 1, 1)
         mean = np.reshape(np.asarray(self.mean, "float32"), shape)
         std = np.reshape(np.asarray(self.std, "float32"), shape)
@@ -214,7 +217,8 @@ def preprocess_input(x, mode="torch", data_format=None):
         data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
 
     Returns:
-        float32, of the same shape and kind (NumPy in, NumPy out).
+        float32, of the same shape and kind: NumPy in, NumPy out; a tensor of
+        `tf.data.Dataset.map` in, one of TensorFlow out, on every backend.
 
     Raises:
         InvalidArgument: an unknown mode, or channels other than 3.
@@ -249,7 +253,37 @@ def for_architecture(architecture, size=None, mode=None):
 def _is_array(x):
     import keras
 
+    if _is_tensorflow(x):
+        return False
     return not keras.ops.is_tensor(x) and not isinstance(x, keras.KerasTensor)
+
+
+def _is_tensorflow(x):
+    """Whether `x` is a tensor of TensorFlow, told without importing it."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and tensorflow.is_tensor(x)
+
+
+def _ops_of(x):
+    """What computes with `x`: `keras.ops`, or the same of TensorFlow for its tensors.
+
+    A `tf.data` pipeline hands over the latter, whatever the backend is.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow" or not _is_tensorflow(x):
+        return keras.ops
+    from keras_resnets.tensorflow_ops import IMAGE_OPS
+
+    return IMAGE_OPS
+
+
+def _check_known_size(x, data_format):
+    axes = slice(-3, -1) if data_format == "channels_last" else slice(-2, None)
+    if None in tuple(x.shape)[axes]:
+        raise InvalidArgument(
+            f"batch() takes images of one known height and width; got {x.shape}"
+        )
 
 
 def _check_channels(x, data_format):

@@ -1,7 +1,8 @@
-"""TensorFlow kernels behind `layers`; imported on the TensorFlow backend alone."""
+"""TensorFlow kernels behind `layers`, and operations on its tensors under any backend."""
 
 import contextlib
 import functools
+import types
 
 import tensorflow as tf
 
@@ -97,3 +98,25 @@ def fused_batch_norm(inputs, gamma, beta, epsilon):
     # biased one.
     count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
     return outputs, mean, variance * ((count - 1.0) / count)
+
+
+def _resize(images, size, interpolation, antialias, data_format):
+    first = data_format == "channels_first"
+    images = tf.einsum("...chw->...hwc", images) if first else images
+    images = tf.image.resize(images, size, interpolation, antialias=antialias)
+    return tf.einsum("...hwc->...chw", images) if first else images
+
+
+# What `preprocessing` needs of `keras.ops`, which on other backends does not take the
+# tensors that `tf.data.Dataset.map` hands over.
+IMAGE_OPS = types.SimpleNamespace(
+    cast=tf.cast,
+    clip=tf.clip_by_value,
+    einsum=tf.einsum,
+    flip=lambda x, axis: tf.reverse(x, [axis]),
+    image=types.SimpleNamespace(resize=_resize),
+    pad=lambda x, margins, constant_values: tf.pad(
+        x, margins, constant_values=constant_values
+    ),
+    transpose=tf.transpose,
+)

@@ -27,3 +27,19 @@ def test_backend(backend, tmp_path):
     theirs = np.load(path)
     for kind, ours in backend_probe.predictions().items():
         np.testing.assert_allclose(theirs[kind], ours, atol=2e-5, err_msg=kind)
+
+
+def test_preprocessing_within_tf_data(photos):
+    """`dataset.map(preprocess_input)` hands over TensorFlow's tensors on every backend."""
+    for name in ("a", "b"):
+        (photos / name).mkdir()
+    for index, path in enumerate(sorted(photos.glob("*.png"))):
+        path.rename(photos / "ab"[index % 2] / path.name)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "tf_data_probe.py", photos],
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -62,6 +62,14 @@ def test_bad_modes_and_shapes():
         preprocess_input(PIXELS[..., :1])
 
 
+def test_a_batch_of_unknown_size_is_refused():
+    import keras
+
+    images = keras.KerasTensor((None, None, None, 3))
+    with pytest.raises(InvalidArgument, match="one known height and width"):
+        preprocessing.Preprocessing("torch", (8, 8)).batch(images)
+
+
 def test_centre_crop_and_letterbox():
     wide = Image.fromarray(np.tile(np.arange(200, dtype="uint8"), (100, 1))).convert(
         "RGB"

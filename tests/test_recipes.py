@@ -168,6 +168,7 @@ def test_distillation_is_the_papers_formula(activation):
     assert float(found) == pytest.approx(hard, rel=1e-4)
 
 
+@pytest.mark.torch
 def test_distillation_trains_the_student_alone(tmp_path):
     student, teacher = classifier(), classifier("bottleneck_original")
     before = [teacher.get_weights(), student.get_weights()]
@@ -194,6 +195,7 @@ def test_students_and_teachers_that_do_not_fit():
         Distiller(keras_resnets.create_model("resnet8"), classifier())
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_trains(name, tmp_path):
     """Three steps, or three of each phase; every trainable weight moves."""

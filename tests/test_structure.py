@@ -234,7 +234,7 @@ ARROWS = {
     "features": {"errors"},
     "analysis": {"errors"},
     "pictures": {"errors"},
-    "preprocessing": {"errors", "pictures"},
+    "preprocessing": {"errors", "pictures", "tensorflow_ops"},
     "labels": {"errors"},
     "files": {"errors"},
     "progress": {"quiet"},

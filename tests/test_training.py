@@ -1,6 +1,7 @@
 """A run from pictures to its folder: stopped, gone on with, refused."""
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -67,6 +68,9 @@ def run(folder, name, recipe, resume=False, model=None, **options):
 @pytest.fixture
 def untraced():
     """Steps as they come, where they are no part of the claim: tracing takes longer."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
@@ -99,6 +103,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     "case",
     ["averages", "half", pytest.param("between", marks=pytest.mark.slow)],
@@ -150,6 +155,7 @@ def test_folder_of_a_run(tmp_path):
     )
 
 
+@pytest.mark.torch
 @pytest.mark.usefixtures("untraced")
 def test_best_weights_are_the_averages(tmp_path):
     """The file has the moving average of the weights, not the weights."""
@@ -186,6 +192,7 @@ def test_best_weights_are_the_averages(tmp_path):
             np.testing.assert_allclose(np.array(found), wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.torch
 @pytest.mark.usefixtures("untraced")
 def test_frozen_body_then_all_of_it(tmp_path):
     """The first phase moves the classifier alone, whatever it is called."""
@@ -222,6 +229,7 @@ def test_frozen_body_then_all_of_it(tmp_path):
     assert kernels <= moved[1] and not any("_bn" in path for path in moved[1])
 
 
+@pytest.mark.torch
 def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
     """The whole command: train, then evaluate with the file it wrote."""
     from test_cli import run as command
@@ -295,6 +303,7 @@ def test_refused(words, message, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run" / "last.state.npz").exists()
 
 
+@pytest.mark.torch
 @pytest.mark.usefixtures("untraced")
 def test_another_run_is_not_gone_on_with(tmp_path):
     recipe = short("cifar_cosine", 1)
@@ -335,6 +344,7 @@ def test_damaged_state(tmp_path):
         run(tmp_path, "run", recipe, resume=True)
 
 
+@pytest.mark.torch
 @pytest.mark.usefixtures("untraced")
 def test_loss_that_is_no_number(tmp_path):
     recipe = short("cifar_cosine", 2, learning_rate=1e30, warmup=0)
@@ -347,6 +357,7 @@ def test_loss_that_is_no_number(tmp_path):
     )
 
 
+@pytest.mark.torch
 def test_cause_of_a_loss_that_is_no_number(tmp_path):
     """It is looked for in the data, in the weights, and in the precision."""
     recipe, data = short("cifar_cosine", 1), open_small(tmp_path)
@@ -360,6 +371,7 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
         assert expected in loop._cause(job, 0.1, 0, 1)
 
 
+@pytest.mark.torch
 @pytest.mark.usefixtures("untraced")
 def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
     """The state before it survives, and the run goes on from there."""
@@ -535,6 +547,22 @@ def test_killed_five_times_and_gone_on_with(tmp_path):
     assert without_time(one.history) == without_time(two.history)
     for name, values in first.items():
         np.testing.assert_array_equal(second[name], values, err_msg=name)
+
+
+@pytest.mark.torch
+def test_devices_are_listed_and_counted():
+    """On PyTorch as well, of which `keras.distribution` knows nothing."""
+    assert devices.listed() == ["cpu:0"] and not devices.accelerated()
+    with pytest.raises(InvalidArgument, match="devices must be a number from 1 to 1"):
+        devices.use(2).__enter__()
+
+
+@pytest.mark.torch
+def test_logs_for_tensorboard_need_tensorflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InvalidArgument, match="tensorboard needs TensorFlow, which"):
+        run(tmp_path, "run", short("cifar_cosine"), tensorboard=True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import keras
 from keras_resnets.errors import TrainingError
 from keras_resnets.training import devices
 from keras_resnets.training import state
+from keras_resnets.training.data.order import network_seed
 
 
 class Keeper(keras.callbacks.Callback):
@@ -90,6 +91,33 @@ class GoOn(keras.callbacks.Callback):
         if self._arrays is not None:
             state.restore(self._arrays, self._network, self.model, ("metrics",))
             self._arrays = None
+
+
+class SeedSteps(keras.callbacks.Callback):
+    """Seeds PyTorch's generators at every step, as a function of where it stands.
+
+    Keras' dropout draws from them there. On the other backends it draws from seeds that
+    are variables of the model, which a state has.
+
+    Args:
+        seed: of the run.
+        first_step: of the epoch that `fit` begins with.
+    """
+
+    def __init__(self, seed, first_step=0):
+        super().__init__()
+        self._seed, self._epoch, self._first = seed, 0, first_step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        import torch
+
+        torch.manual_seed(network_seed(self._seed, self._epoch, self._first + batch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._first = 0
 
 
 class StopAtNaN(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 """What a training runs on: devices, machines, precision, determinism."""
 
 import contextlib
+import os
 import pathlib
 
 import keras
@@ -11,9 +12,25 @@ from keras_resnets.errors import InvalidArgument
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 
 
+def listed():
+    """The names of the devices that this process sees, such as `["cpu:0"]`.
+
+    On PyTorch these are the processors of the kind that Keras computes on:
+    `keras.distribution` knows nothing of that backend.
+    """
+    if keras.backend.backend() != "torch":
+        return keras.distribution.list_devices()
+    import torch
+
+    kind = keras.ops.zeros(()).device.type
+    counts = {"cuda": torch.cuda.device_count, "xpu": torch.xpu.device_count}
+    count = counts[kind]() if kind in counts else 1
+    return [f"{kind}:{index}" for index in range(count)]
+
+
 def accelerated():
     """Whether there is a device besides the CPU."""
-    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
+    return any(not name.startswith("cpu") for name in listed())
 
 
 def safe_precision():
@@ -119,12 +136,18 @@ def use(devices=None, deterministic=False):
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+    if deterministic and backend == "torch":
+        import torch
+
+        # cuBLAS asks for it, once, when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if part()[1] > 1:
         devices = "all"
     if devices is None:
         yield
         return
-    found = keras.distribution.list_devices()
+    found = listed()
     count = _count(devices, found)
     if backend == "tensorflow":
         import tensorflow as tf

@@ -221,6 +221,8 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
     watching = [watch]
     if step:
         watching.append(callbacks.GoOn(arrays, job.model))
+    if keras.backend.backend() == "torch":
+        watching.append(callbacks.SeedSteps(job.seed, step))
     if phase.recipe.ema is not None:
         watching.append(keras.callbacks.SwapEMAWeights())
     watching.append(keras.callbacks.LambdaCallback(on_epoch_begin=_telling(data)))

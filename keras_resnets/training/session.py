@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import sys
@@ -104,6 +105,7 @@ def train(
     recipe = get_recipe(recipe)
     batch_size = batch_size or recipe.batch_size
     check_positive_int("batch_size", batch_size)
+    _check_tensorboard(tensorboard)
     preprocessing = preprocessing or getattr(model, "preprocessing", None)
     if preprocessing is None:
         raise InvalidArgument(
@@ -139,6 +141,13 @@ def train(
     return Run(folder, progress.history, figures)
 
 
+def _check_tensorboard(wanted):
+    if wanted and importlib.util.find_spec("tensorflow") is None:
+        raise InvalidArgument(
+            "tensorboard needs TensorFlow, which writes its logs; it is not installed"
+        )
+
+
 def _check_classes(model, data):
     classes = model.output_shape[-1]
     if classes != len(data.classes):
@@ -171,7 +180,7 @@ def _facts(model, data, recipe, batch_size, seed, command):
         "seed": seed,
         "precision": policies.most_common(1)[0][0],
         "backend": keras.backend.backend(),
-        "devices": keras.distribution.list_devices(),
+        "devices": devices.listed(),
         "versions": {
             "keras_resnets": __version__,
             "python": platform.python_version(),

@@ -23,10 +23,32 @@ class StepSeed(keras.random.SeedGenerator):
         self._seed, self._drawn, self._dtype = seed, 0, dtype
 
     def next(self, ordered=True):
+        return keras.ops.convert_to_tensor(self.next_array())
+
+    def next_array(self):
+        """The next seed as a NumPy array (2,)."""
         self._drawn += 1
-        return keras.ops.convert_to_tensor(
-            np.array([self._seed, self._drawn], self._dtype)
-        )
+        return np.array([self._seed, self._drawn], self._dtype)
+
+
+class _BetaByNumPy:
+    """A backend, or its random operations, but for Beta.
+
+    Keras on PyTorch draws from Beta by seeding PyTorch's one global generator and puts
+    it back afterwards. Dropout draws from the same generator at the same time, in the
+    thread that trains: no run would be like another.
+    """
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __getattr__(self, name):
+        found = getattr(self._inner, name)
+        return _BetaByNumPy(found) if name == "random" else found
+
+    def beta(self, shape, alpha, beta, dtype=None, seed=None):
+        drawn = np.random.default_rng(seed.next_array()).beta(alpha, beta, shape)
+        return keras.ops.convert_to_tensor(drawn.astype("float32"))
 
 
 class Mixer:
@@ -71,6 +93,9 @@ class Mixer:
             self._cutmix = layers.CutMix(
                 (cutmix, cutmix), data_format="channels_last", dtype="float32"
             )
+        if keras.backend.backend() == "torch":
+            for layer in filter(None, (self._mixup, self._cutmix)):
+                layer.backend = _BetaByNumPy(layer.backend)
 
     @property
     def works(self):
@@ -86,10 +111,8 @@ class Mixer:
             seed: whole number in [0, 2**31) that decides all of it.
         """
         with keras.device("cpu"):
-            seeds, x = (
-                StepSeed(seed, self._dtype),
-                keras.ops.convert_to_tensor(pictures),
-            )
+            seeds = StepSeed(seed, self._dtype)
+            x = keras.ops.convert_to_tensor(pictures)
             if self._erasing:
                 change = self._erasing.get_random_transformation(x, seed=seeds)
                 x = self._erasing.transform_images(x, change)

@@ -7,7 +7,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 
 # Streams of random numbers that must not meet.
-_SHUFFLE, _PICTURES, _BATCH = range(3)
+_SHUFFLE, _PICTURES, _BATCH, _NETWORK = range(4)
 
 
 class Order:
@@ -72,6 +72,13 @@ class Order:
         generator = _generator(self._seed, epoch, _BATCH)
         generator.advance(step)
         return int(generator.random_raw() >> 33)
+
+
+def network_seed(seed, epoch, step):
+    """Int in [0, 2**63) for what the network itself draws in a step, as dropout."""
+    generator = _generator(seed, epoch, _NETWORK)
+    generator.advance(step)
+    return int(generator.random_raw() >> 1)
 
 
 def _generator(*words):
