@@ -30,7 +30,16 @@ STEM_STRIDES = {"conv7": 2, "deep": 2, "deep_tiered": 2}
 STEM_POOLS = (None, "max", "max_zero_pad", "conv")
 DOWNSAMPLE_IN = ("3x3", "1x1", "last_block")
 ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu", "elu", "hard_swish")
-PREPROCESSING = ("torch", "tf", "caffe", "darknet", "cifar", "raw")
+PREPROCESSING = (
+    "torch",
+    "tf",
+    "caffe",
+    "darknet",
+    "cifar",
+    "cifar_image_std",
+    "cifar100",
+    "raw",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Names of classes: ImageNet-1k in two orders, and CIFAR-10."""
+"""Names of classes: ImageNet-1k in two orders, CIFAR-10 and CIFAR-100."""
 
 import csv
 import functools
@@ -9,7 +9,21 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
-NAMES = ("imagenet", "imagenet_darknet", "cifar10")
+# As CIFAR-100's own fine_label_names.txt has them.
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy
+bridge bus butterfly camel can castle caterpillar cattle chair chimpanzee
+clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
+flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
+oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
+poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+shrew skunk skyscraper snail snake spider squirrel streetcar sunflower
+sweet_pepper table tank telephone television tiger tractor train trout tulip
+turtle wardrobe whale willow_tree wolf woman worm
+""".split()
+NAMES = ("imagenet", "imagenet_darknet", "cifar10", "cifar100")
+_CIFAR = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}
 # Class counts that tell a label set by themselves.
 BY_COUNT = {1000: "imagenet", 10: "cifar10"}
 
@@ -21,10 +35,10 @@ def label_set(name):
     Args:
         name: `"imagenet"` (ImageNet-1k by WordNet id, as everybody but darknet),
             `"imagenet_darknet"` (in the order of the challenge's development kit, as
-            darknet's own weights) or `"cifar10"`.
+            darknet's own weights), `"cifar10"` or `"cifar100"` (its 100 fine classes).
 
     Returns:
-        A tuple of (id, name); the id is the WordNet id, or for CIFAR-10 the name.
+        A tuple of (id, name); the id is the WordNet id, or for CIFAR the name.
 
     Raises:
         InvalidArgument: another name.
@@ -34,8 +48,8 @@ def label_set(name):
         ('n02111889', 'Samoyed')
     """
     check_choice("labels", name, NAMES)
-    if name == "cifar10":
-        return tuple((label, label) for label in _CIFAR10)
+    if name in _CIFAR:
+        return tuple((label, label) for label in _CIFAR[name])
     text = importlib.resources.files("keras_resnets").joinpath("imagenet.csv")
     with text.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -13,6 +13,14 @@ from keras_resnets.errors import check_range
 MODES = {
     "torch": (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb"),
     "cifar": (1 / 255, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "rgb"),
+    # The mean of the images' own deviations: what many PyTorch projects have.
+    "cifar_image_std": (
+        1 / 255,
+        (0.4914, 0.4822, 0.4465),
+        (0.2023, 0.1994, 0.2010),
+        "rgb",
+    ),
+    "cifar100": (1 / 255, (0.5070, 0.4865, 0.4409), (0.2673, 0.2564, 0.2761), "rgb"),
     "tf": (1 / 127.5, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), "rgb"),
     "caffe": (1.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
     "darknet": (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
@@ -210,10 +218,12 @@ def preprocess_input(x, mode="torch", data_format=None):
             width, 3) or (height, width, 3); channels first under
             `data_format="channels_first"`. It is left unchanged.
         mode: `"torch"` (scaled to [0, 1], ImageNet mean and deviation subtracted and
-            divided), `"cifar"` (the same with CIFAR-10's), `"tf"` (scaled to
-            [-1, 1]), `"caffe"` (BGR, ImageNet mean subtracted, not scaled),
-            `"darknet"` (scaled to [0, 1]) or `"raw"`; or a `Preprocessing`, such as a
-            model's `model.preprocessing`, of which mean, std and order are taken.
+            divided), `"cifar"` (the same with CIFAR-10's), `"cifar_image_std"` (with
+            the mean of the deviations of CIFAR-10's images, as many PyTorch projects
+            have it), `"cifar100"` (with CIFAR-100's), `"tf"` (scaled to [-1, 1]),
+            `"caffe"` (BGR, ImageNet mean subtracted, not scaled), `"darknet"` (scaled
+            to [0, 1]) or `"raw"`; or a `Preprocessing`, such as a model's
+            `model.preprocessing`, of which mean, std and order are taken.
         data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
 
     Returns:

@@ -252,8 +252,8 @@ def list_weights(model_name):
         InvalidArgument: an unknown model.
 
     Example:
-        >>> list_weights("resnet20")
-        ['keras_resnets_cifar10', 'akamaster_cifar10']
+        >>> list_weights("resnet44")
+        ['chenyaofo_cifar10', 'akamaster_cifar10', 'chenyaofo_cifar100']
     """
     from keras_resnets.weights import records
 
@@ -306,10 +306,10 @@ def create_model(
     Args:
         model_name: see `get_architecture`.
         include_top: whether the network ends in its classifier.
-        weights: None for random values; `"imagenet"` or `"cifar10"` for the weights
-            in this package, else the most accurate public ones whose licence lets
-            anybody use them; a tag of
-            `list_weights(model_name)`; or a file: `.weights.h5`, `.keras`,
+        weights: None for random values; `"imagenet"`, `"cifar10"` or `"cifar100"` for
+            the weights in this package, else the most accurate public ones whose
+            licence lets anybody use them; a tag of `list_weights(model_name)`; or a
+            file: `.weights.h5`, `.keras`,
             `.safetensors`, `.pth`, `.th`, `.pt`, `.h5` or darknet's `.weights`.
         input_tensor: symbolic tensor to use as the image instead of a new input;
             layers before it become part of the model.
@@ -494,7 +494,8 @@ def _is_last(data_format):
 def _as_trained(architecture, axes, source):
     """`architecture` with the axes that the weights were trained with."""
     for axis, value in source.axes.items():
-        if axes.get(axis, value) != value:
+        # Read where it was set: "A" is "identity_pad" there.
+        if axis in axes and getattr(architecture, axis) != value:
             raise WeightsError(
                 f"{source.path} was trained with {axis}={value!r}; got {axes[axis]!r}"
             )

@@ -23,6 +23,15 @@ FORMULAS = {
         (x / 255 - np.array([0.4914, 0.4822, 0.4465]))
         / np.array([0.2470, 0.2435, 0.2616])
     ),
+    # As the training logs of chenyaofo/pytorch-cifar-models have them.
+    "cifar_image_std": lambda x: (
+        (x / 255 - np.array([0.4914, 0.4822, 0.4465]))
+        / np.array([0.2023, 0.1994, 0.2010])
+    ),
+    "cifar100": lambda x: (
+        (x / 255 - np.array([0.5070, 0.4865, 0.4409]))
+        / np.array([0.2673, 0.2564, 0.2761])
+    ),
 }
 
 

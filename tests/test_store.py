@@ -169,7 +169,7 @@ def test_from_name_to_model(served, site, cache, monkeypatch):
         (
             "resnet20",
             "imagenet",
-            "weights of resnet20 are cifar10, keras_resnets_cifar10, akamaster",
+            "weights of resnet20 are cifar10, cifar100, keras_resnets_cifar10, chen",
         ),
         ("resnet50", "a1_in1kk", "did you mean 'a1_in1k'"),
         ("plain34", "imagenet", "no public weights for plain34"),

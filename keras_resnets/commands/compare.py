@@ -94,6 +94,7 @@ def _pictures(arguments, wanted, shape):
     from keras_resnets import evaluation
     from keras_resnets import pictures
     from keras_resnets.export import pipeline
+    from keras_resnets.preprocessing import MODES
 
     if arguments.data is None:
         noise = pipeline.default_pictures(
@@ -102,8 +103,8 @@ def _pictures(arguments, wanted, shape):
         return [noise], None
     if wanted is None:
         raise InvalidArgument(
-            "no passport says what the pictures must look like: give --mode torch, tf, "
-            "caffe, darknet, cifar or raw"
+            "no passport says what the pictures must look like: give --mode "
+            f"{', '.join(MODES)}"
         )
     folder = pathlib.Path(arguments.data)
     if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):

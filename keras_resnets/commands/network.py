@@ -7,7 +7,10 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 
 # What --weights takes, for --help.
-WEIGHTS = "file of weights, imagenet, cifar10, or a tag of keras-resnets weights MODEL"
+WEIGHTS = (
+    "file of weights, imagenet, cifar10, cifar100, or a tag of keras-resnets weights "
+    "MODEL"
+)
 
 
 def add_options(parser):

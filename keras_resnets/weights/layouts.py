@@ -35,6 +35,7 @@ class Layout:
         preprocessing: mode of `preprocess_input`; None: the variant's own.
         labels: order of the classes (`keras_resnets.labels`); None: not known.
         conv_head: whether the classifier is stored as a 1x1 convolution.
+        by_classes: number of classes -> other values of these attributes.
     """
 
     name: str
@@ -45,11 +46,15 @@ class Layout:
     preprocessing: str | None = None
     labels: str | None = "imagenet"
     conv_head: bool = False
+    by_classes: dict = dataclasses.field(default_factory=dict)
 
     def fitted(self, tensors):
-        """This layout with `conv_head` as in `tensors`, a dict by (module, field)."""
+        """This layout with what `tensors`, a dict by (module, field), tell of it."""
         head = tensors.get((self.names.get("predictions"), "weight"))
-        return dataclasses.replace(self, conv_head=head is not None and head.ndim == 4)
+        told = {} if head is None else self.by_classes.get(head.shape[0], {})
+        return dataclasses.replace(
+            self, conv_head=head is not None and head.ndim == 4, **told
+        )
 
     def module(self, layer_name):
         """The foreign module of our layer, or None where the layout has none."""
@@ -111,9 +116,19 @@ def torchvision(pooled_shortcut=False, **names):
 AKAMASTER = dataclasses.replace(
     torchvision(predictions="linear"),
     name="akamaster",
-    axes={"identity_pad_position": "both"},
+    axes={"shortcut_type": "identity_pad", "identity_pad_position": "both"},
     preprocessing="torch",
     labels="cifar10",
+)
+# chenyaofo's CIFAR nets, and others that torchvision's code was cut down to: three
+# stages, shortcuts that project.
+CIFAR_TORCHVISION = dataclasses.replace(
+    torchvision(),
+    name="chenyaofo",
+    axes={"shortcut_type": "projection"},
+    preprocessing="cifar_image_std",
+    labels="cifar10",
+    by_classes={100: {"preprocessing": "cifar100", "labels": "cifar100"}},
 )
 # Its stem is bare, and the shortcut is activated only where it projects.
 TIMM_V2 = Layout(
@@ -197,6 +212,9 @@ def find(modules):
     if "layer0.0" in modules:
         found = (re.fullmatch(r"layer([1-9]\d*)\.0", module) for module in modules)
         return _drn_d([int(match[1]) for match in found if match])
+    projects = "layer2.0.downsample.0" in modules
+    if "conv1" in modules and projects and "layer4.0.conv1" not in modules:
+        return CIFAR_TORCHVISION
     if modules & {"conv1", "conv1.0"} and residual:
         pooled = any(module.endswith(".downsample.2") for module in modules)
         return torchvision(pooled)
@@ -218,7 +236,7 @@ _TORCH_RESNET = {
     "head": "dense",
     "bn_epsilon": 1e-5,
 }
-_CIFAR = {"shortcut_type": "identity_pad", "stem_type": "cifar", "stem_pool": None}
+_CIFAR = {"stem_type": "cifar", "stem_pool": None}
 _DARKNET = {
     "activation_order": "relu_before_add",
     "activation": "leaky_relu",
@@ -243,7 +261,9 @@ def for_architecture(architecture):
     elif family == "darknet":
         layout, computed = TIMM_DARKNET, {**_TORCH_RESNET, **_DARKNET}
     elif family == "cifar_resnet" and set(architecture.block) == {"basic"}:
-        layout, computed = AKAMASTER, {**_TORCH_RESNET, **_CIFAR}
+        padded = architecture.shortcut_type == "identity_pad"
+        layout = AKAMASTER if padded else CIFAR_TORCHVISION
+        computed = {**_TORCH_RESNET, **_CIFAR}
     elif family == "drn":
         layout, computed = _drn(architecture), _TORCH_RESNET
     wanted = {**computed, **layout.axes}

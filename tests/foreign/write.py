@@ -15,6 +15,7 @@ import drawn
 import numpy as np
 import safetensors.torch
 from foreign import catalogue
+from foreign import cifar_networks
 from foreign.tools import timm
 from foreign.tools import torch
 
@@ -57,6 +58,7 @@ def main(folder):
         expected[name] = logits(network(name))
     for write in (plain, timm_hub):
         write(network("resnet18"), folder)
+    cifar_networks.write(folder)
     missing = [name for name in catalogue.FILES if not (folder / name).is_file()]
     if missing:
         sys.exit(f"nobody wrote {', '.join(missing)}")

@@ -16,7 +16,7 @@ from keras_resnets.errors import nearest
 
 # Licences under which anybody may use the weights, in a product too.
 FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")
-DATASETS = ("imagenet", "cifar10")
+DATASETS = ("imagenet", "cifar10", "cifar100")
 # Files that lie in this package, under weights/trained: no download.
 SHIPPED = "package://"
 
@@ -28,7 +28,7 @@ class Record:
     Attributes:
         variant: the registry's name of the network.
         tag: what `weights=` takes; timm's where it comes from there.
-        dataset: `"imagenet"` or `"cifar10"`.
+        dataset: one of `DATASETS`.
         top1, top5: published accuracy in percent at `size`; None where not published.
         size: height and width in pixels that the accuracy is for.
         crop_fraction, interpolation, mode: of the `Preprocessing`; interpolation
