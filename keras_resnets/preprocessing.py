@@ -251,13 +251,28 @@ def for_architecture(architecture, size=None, mode=None):
         mode: see `preprocess_input`; None for the variant's own.
     """
     own = architecture.input_size
-    mode = mode or architecture.preprocessing
+    size = tuple(size) if size else (own, own)
+    found = default_for(mode or architecture.preprocessing, size)
+    return dataclasses.replace(found, crop_fraction=_crop_fraction(found.mode, own))
+
+
+def default_for(mode, size):
+    """The `Preprocessing` of a mode where nothing but the size is known.
+
+    Args:
+        mode: see `preprocess_input`.
+        size: (height, width) in pixels.
+    """
     return Preprocessing(
         mode=mode,
-        size=tuple(size) if size else (own, own),
-        crop_fraction=1.0 if own < _SMALL or mode == "darknet" else 0.875,
+        size=tuple(size),
+        crop_fraction=_crop_fraction(mode, min(size)),
         letterbox=mode == "darknet",
     )
+
+
+def _crop_fraction(mode, side):
+    return 1.0 if side < _SMALL or mode == "darknet" else 0.875
 
 
 def _is_array(x):

@@ -43,7 +43,9 @@ def find(arguments):
     from keras_resnets import registry
 
     architecture = registry.get_architecture(arguments.model, **axes_of(arguments.set))
-    size = _size(arguments.input_size, architecture.input_size)
+    size = (architecture.input_size,) * 2
+    if arguments.input_size is not None:
+        size = size_of(arguments.input_size)
     classes = architecture.classes if arguments.classes is None else arguments.classes
     return architecture, size, classes
 
@@ -106,9 +108,8 @@ def _note_size(model, architecture, source):
         )
 
 
-def _size(text, default):
-    if text is None:
-        return (default, default)
+def size_of(text):
+    """(height, width) that `--input-size` asks for."""
     words = text.lower().split("x")
     if len(words) > 2 or not all(word.strip().isdigit() for word in words):
         raise InvalidArgument(

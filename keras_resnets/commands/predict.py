@@ -1,8 +1,10 @@
-"""`keras-resnets predict` and `keras-resnets evaluate`: what a network says of pictures."""
+"""`keras-resnets predict` and `keras-resnets evaluate`: what a network says of images.
 
-from keras_resnets.commands import network
+The network is a variant with weights, or an exported file.
+"""
+
+from keras_resnets.commands import subject
 from keras_resnets.commands.network import say
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
@@ -12,12 +14,12 @@ def add_to(commands):
     predict = commands.add_parser(
         "predict", help="show the likeliest classes of photos"
     )
-    _add_options(predict)
+    subject.add_options(predict)
     predict.add_argument("photos", nargs="+", metavar="PHOTO")
     predict.set_defaults(run=_predict)
 
     evaluate = commands.add_parser("evaluate", help="measure accuracy on labelled data")
-    _add_options(evaluate)
+    subject.add_options(evaluate)
     evaluate.add_argument(
         "--data", required=True, help=".npz file, or folder with a sub-folder a class"
     )
@@ -26,23 +28,23 @@ def add_to(commands):
     evaluate.set_defaults(run=_evaluate)
 
 
-def _add_options(parser):
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("--weights", required=True, help=network.WEIGHTS)
-    network.add_options(parser)
-
-
 def _predict(arguments):
     with native_logs_hidden():
         from keras_resnets import console
         from keras_resnets import pictures
 
-        model, _, _ = _load(arguments)
+        model = subject.open_subject(arguments)
         wanted = model.preprocessing
         photos = [pictures.load_picture(path, wanted) for path in arguments.photos]
         for path, photo in zip(arguments.photos, photos, strict=True):
-            outputs = model.predict_on_batch(photo[None])[0]
+            outputs = _probabilities(model, photo[None])[0]
             say(console.likeliest(outputs, path, model.labels))
+
+
+def _probabilities(model, images):
+    """Of a `keras.Model`, which ends in a softmax here, or of a `FileClassifier`."""
+    judge = getattr(model, "probabilities", model.predict_on_batch)
+    return judge(images)
 
 
 def _evaluate(arguments):
@@ -54,7 +56,7 @@ def _evaluate(arguments):
         from keras_resnets import labels
         from keras_resnets.progress import ProgressBar
 
-        model, _, _ = _load(arguments)
+        model = subject.open_subject(arguments)
         names = labels.class_names(model.output_shape[-1], model.labels)
         data = evaluation.open_data(
             arguments.data, model.preprocessing, arguments.count, names
@@ -66,13 +68,3 @@ def _evaluate(arguments):
             f"{model.name}: {found.count:,} pictures, top-1 {found.top1:.2%}, "
             f"top-5 {found.top5:.2%}"
         )
-
-
-def _load(arguments):
-    """See `network.build`; a single class has no likeliest."""
-    network.find(arguments)
-    found = network.build(arguments)
-    classes = found[0].output_shape[-1]
-    if classes < 2:
-        raise InvalidArgument(f"there must be at least 2 classes; got {classes}")
-    return found

@@ -110,7 +110,10 @@ def _keras(path):
             Port(name, tuple(tensor.shape), tensor.dtype)
             for name, tensor in tensors.items()
         )
-        for tensors in ({model.inputs[0].name: model.inputs[0]}, ends.outputs(model))
+        for tensors in (
+            {tensor.name: tensor for tensor in model.inputs},
+            ends.outputs(model),
+        )
     ]
     return *ports, keras_model.operators(model)
 
