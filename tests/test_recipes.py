@@ -14,6 +14,7 @@ from training_helpers import short
 
 import keras_resnets
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.training import Distiller
 from keras_resnets.training import Recipe
 from keras_resnets.training import compiling
@@ -166,6 +167,25 @@ def test_distillation_is_the_papers_formula(activation):
     assert float(found) == pytest.approx(hard + 0.5 * soft, rel=1e-4)
     found = distiller.compute_loss(pictures, targets, student(pictures), training=False)
     assert float(found) == pytest.approx(hard, rel=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["torch", "caffe", "cifar"])
+def test_a_teacher_sees_pictures_as_it_was_trained(mode):
+    """The student's are normalized in their own way: its answers are for the same."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3))
+    student, teacher = classifier(), classifier("bottleneck_original")
+    student.preprocessing = Preprocessing("cifar", (SIZE, SIZE))
+    teacher.preprocessing = Preprocessing(mode, (SIZE, SIZE))
+    distiller = Distiller(student, teacher, temperature=4.0)
+    distiller.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    pictures = student.preprocessing.normalize(pixels, "channels_last")
+    targets = np.eye(5, dtype="float32")[np.arange(4)]
+    z = np.array(student(pictures))
+    r = np.array(teacher(teacher.preprocessing.normalize(pixels, "channels_last")))
+    hard = -(targets * np.log(softmax(z))).sum(-1).mean()
+    soft = -16 * (softmax(r / 4) * np.log(softmax(z / 4))).sum(-1).mean()
+    found = distiller.compute_loss(pictures, targets, student(pictures))
+    assert float(found) == pytest.approx(hard + soft, rel=1e-4)
 
 
 @pytest.mark.torch

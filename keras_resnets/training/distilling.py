@@ -1,6 +1,7 @@
 """Distillation: a student that also learns what a teacher answers."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_resnets.errors import InvalidArgument
@@ -22,6 +23,9 @@ class Distiller(keras.Model):
         teacher: one with as many classes, of logits or probabilities; it stays as it is.
         temperature: T, above 0.
         weight: of the teacher's part, >= 0.
+        preprocessing: the `Preprocessing` that the pictures went through; None for
+            `student.preprocessing`. A teacher that was trained with another mean,
+            deviation, scale or order of channels gets them as it knows them.
 
     Raises:
         InvalidArgument: other numbers of classes, or a student with a softmax.
@@ -34,7 +38,9 @@ class Distiller(keras.Model):
         True
     """
 
-    def __init__(self, student, teacher, temperature=20.0, weight=1.0):
+    def __init__(
+        self, student, teacher, temperature=20.0, weight=1.0, preprocessing=None
+    ):
         super().__init__(name=student.name)
         check_range("temperature", temperature, 1e-6, float("inf"))
         check_range("weight", weight, 0, float("inf"))
@@ -51,6 +57,10 @@ class Distiller(keras.Model):
         teacher.trainable = False
         self.student, self.teacher = student, teacher
         self.temperature, self.weight = temperature, weight
+        given = preprocessing or getattr(student, "preprocessing", None)
+        wanted = getattr(teacher, "preprocessing", None)
+        differ = given and wanted and _numbers(given) != _numbers(wanted)
+        self._translation = (given, wanted) if differ else None
 
     def call(self, inputs, training=None):
         return self.student(inputs, training=training)
@@ -61,6 +71,8 @@ class Distiller(keras.Model):
         found = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training or not self.weight:
             return found
+        if self._translation:
+            x = translated(x, *self._translation)
         answers = self.teacher(x, training=False)
         return found + self.weight * self.soft_loss(answers, y_pred)
 
@@ -78,3 +90,27 @@ class Distiller(keras.Model):
         targets = ops.softmax(answers / self.temperature)
         said = ops.log_softmax(logits / self.temperature)
         return -(self.temperature**2) * ops.mean(ops.sum(targets * said, axis=-1))
+
+
+def _numbers(preprocessing):
+    return (
+        preprocessing.scale,
+        preprocessing.mean,
+        preprocessing.std,
+        preprocessing.channel_order,
+    )
+
+
+def translated(pictures, given, wanted):
+    """Pictures that are normalized in one way as another `Preprocessing` has them.
+
+    Args:
+        pictures: tensor (batch, height, width, 3).
+        given: the `Preprocessing` that they went through.
+        wanted: that of the result. Sizes and crops stay as they are.
+    """
+    pixels = ops.cast(pictures, "float32") * np.asarray(given.std, "float32")
+    pixels = (pixels + np.asarray(given.mean, "float32")) / given.scale
+    if given.channel_order == "bgr":
+        pixels = ops.flip(pixels, axis=-1)
+    return wanted.normalize(pixels, "channels_last")

@@ -179,7 +179,11 @@ def _prepare(job, phase):
     if job.teacher is not None:
         recipe = job.recipe
         trainer = Distiller(
-            job.model, job.teacher, recipe.temperature, recipe.distillation
+            job.model,
+            job.teacher,
+            recipe.temperature,
+            recipe.distillation,
+            job.preprocessing,
         )
     options = compiling.options(
         phase.recipe, job.model, job.steps_per_epoch, job.batch_size
