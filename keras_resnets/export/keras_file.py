@@ -10,6 +10,7 @@ import os
 import keras
 
 from keras_resnets import files
+from keras_resnets import keras_archive
 from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
@@ -80,6 +81,8 @@ def to_keras(
         written = ready.model if bare else _single(plain(ready.model))
         with _named(file, ".weights.h5" if bare else ".keras") as named:
             (written.save_weights if bare else written.save)(named)
+            if not bare:
+                keras_archive.settle(named)
         return operators(written)
 
     def open_runner(file, logits):
@@ -145,7 +148,15 @@ def plain(model):
         # A projection that nobody reads is gone.
         if layer.name in kept and not isinstance(layer, keras.Model):
             kept[layer.name].set_weights(layer.get_weights())
+            _same_seed(kept[layer.name], layer)
     return copy
+
+
+def _same_seed(copy, layer):
+    """Where a copy of a layer that draws random numbers goes on from; it is saved too."""
+    ours, theirs = (getattr(x, "seed_generator", None) for x in (copy, layer))
+    if ours is not None and theirs is not None:
+        ours.state.assign(theirs.state)
 
 
 def _single(model):

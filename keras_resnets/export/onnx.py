@@ -17,6 +17,7 @@ from keras_resnets.errors import first_line
 from keras_resnets.export import ends
 from keras_resnets.export import memory
 from keras_resnets.export import onnx_graph
+from keras_resnets.export import onnx_names
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import OnnxRunner
@@ -106,6 +107,7 @@ def to_onnx(
             proto = _half(proto)
         elif quantize == "int8":
             proto = _integer(proto, ready, layout, reduce_range)
+        onnx_names.sort(proto)
         onnx_graph.save(proto, constants, file)
         counts = onnx_file.operators(proto)
         # The file has it all, and the checker reads it whole.
@@ -198,7 +200,9 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
         )
     _name_batch(proto, batch)
     proto.metadata_props.add(key=onnx_file.LAYOUT, value=layout)
-    return proto, onnx_graph.tidy(proto, weights)
+    constants = onnx_graph.tidy(proto, weights)
+    onnx_names.settle(proto, constants)
+    return proto, constants
 
 
 def _large_weights(model):

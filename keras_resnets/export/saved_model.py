@@ -1,6 +1,6 @@
 """Keras model -> SavedModel that has been loaded, run and compared."""
 
-import keras
+import pathlib
 
 from keras_resnets import files
 from keras_resnets.errors import ExportError
@@ -9,6 +9,7 @@ from keras_resnets.export import ends
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
+from keras_resnets.export import saved_model_bytes
 from keras_resnets.export.runners import KerasRunner
 from keras_resnets.export.runners import SavedModelRunner
 from keras_resnets.export.runners.saved_model import operators
@@ -119,25 +120,25 @@ def write(model, folder, shape, dtype="float32", preprocessing=None):
 
     from keras_resnets.tensorflow_ops import native_convolution
 
-    # The variables are found through the functions; archive.track(model), as in
-    # model.export(), would write every one twice.
-    archive = keras.export.ExportArchive()
-
     def serve(image):
         return model(image, training=False)
 
     def serve_pixels(image):
         return serve(preprocessing.normalize(image, "channels_last"))
 
-    name = ends.INPUT_NAME
+    kinds = [("serving_default", serve, dtype)]
+    kinds += [(PIXELS, serve_pixels, "uint8")] if preprocessing is not None else []
+    holder, signatures = tf.Module(), {}
     with native_convolution():
-        signature = [tf.TensorSpec(shape, dtype, name=name)]
-        # The first endpoint is serving_default as well.
-        archive.add_endpoint("serve", serve, input_signature=signature)
-        if preprocessing is not None:
-            signature = [tf.TensorSpec(shape, tf.uint8, name=name)]
-            archive.add_endpoint(PIXELS, serve_pixels, signature)
-    archive.write_out(str(folder), verbose=False)
+        for name, function, kind in kinds:
+            signature = [tf.TensorSpec(shape, kind, name=ends.INPUT_NAME)]
+            made = tf.function(function, input_signature=signature, autograph=False)
+            signatures[name] = made.get_concrete_function()
+        read = {id(v) for made in signatures.values() for v in made.variables}
+        # What the functions read, in the model's order: theirs is that of addresses.
+        holder.values = [x.value for x in model.variables if id(x.value) in read]
+        tf.saved_model.save(holder, str(folder), signatures=signatures)
+    saved_model_bytes.settle(pathlib.Path(folder))
 
 
 def _prove_pixels(ready, folder, preprocessing):

@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 
+from keras_resnets import keras_archive
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.files import atomic_file
 from keras_resnets.files import check_destination
@@ -59,6 +60,8 @@ def save(model, path, source, architecture, overwrite=False):
             write = model.save if path.suffix == ".keras" else model.save_weights
             write(named)
             notes.write(named, remarks)
+            if path.suffix == ".keras":
+                keras_archive.settle(named)
             named.replace(temporary)
     return None
 

@@ -1,0 +1,150 @@
+"""Names and an order of an ONNX graph that follow from the graph alone.
+
+tf2onnx numbers what it makes in an order that changes from process to process, and of
+equal constants it keeps the name of one or another: the same model would give other
+bytes each time.
+"""
+
+import re
+
+# What tf2onnx adds to a name to make it unique.
+_NUMBER = re.compile(r"__\d+")
+
+
+def settle(model, constants):
+    """Sorts and names the nodes and tensors of `model`, in place.
+
+    A node keeps its name but for tf2onnx's numbers; a tensor is called by the node that
+    makes it, and a constant by the first node that reads it, and where.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        constants: arrays by name that are beside it, see `onnx_graph.tidy`; in place.
+    """
+    sort(model)
+    graph, taken = model.graph, {value.name for value in _ends(model.graph)}
+    nodes = _unique(map(_name, graph.node))
+    tensors = {name: name for name in (*taken, "")}
+    for node, name in zip(graph.node, nodes, strict=True):
+        node.name = name
+        made = [out for out in node.output if out not in tensors]
+        for out in made:
+            suffix = f":{list(node.output).index(out)}" if len(node.output) > 1 else ""
+            tensors[out] = _free(f"{name}{suffix}", taken)
+    held = {*constants, *(tensor.name for tensor in graph.initializer)}
+    for node in graph.node:
+        for place, read in enumerate(node.input):
+            if read in held and read not in tensors:
+                tensors[read] = _free(f"{node.name}/{_role(node, place)}", taken)
+    _rename(graph, tensors)
+    renamed = {tensors.get(name, name): array for name, array in constants.items()}
+    constants.clear()
+    places = {name: place for place, name in enumerate(tensors.values())}
+    constants.update((name, renamed[name]) for name in sorted(renamed, key=places.get))
+    # It names a function of TensorFlow, with a number.
+    graph.ClearField("doc_string")
+
+
+def _name(node):
+    """The name of a node, or of what it makes where it has but a number."""
+    name = _NUMBER.sub("", node.name)
+    if name in ("", node.op_type):
+        name = _NUMBER.sub("", node.output[0]).removesuffix(":0")
+    return name
+
+
+def sort(model):
+    """Sorts nodes and initializers of `model` by who needs them first, in place."""
+    graph = model.graph
+    makers = {out: node for node in graph.node for out in node.output}
+    order, done = [], set()
+    for value in graph.output:
+        _visit(makers.get(value.name), makers, order, done)
+    nodes = [_copy(node) for node in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    places = {}
+    for node in nodes:
+        for name in (*_reads(node), *node.output):
+            places.setdefault(name, len(places))
+    for entries in (graph.initializer, graph.value_info):
+        for entry in [entry for entry in entries if entry.name not in places]:
+            entries.remove(entry)
+        entries.sort(key=lambda entry: places[entry.name])
+
+
+def _visit(first, makers, order, done):
+    """Appends `first` behind all that it needs; no recursion, for deep networks."""
+    stack = [(first, False)]
+    while stack:
+        node, ready = stack.pop()
+        if node is None or id(node) in done:
+            continue
+        if ready:
+            done.add(id(node))
+            order.append(node)
+            continue
+        stack.append((node, True))
+        stack += [(makers.get(name), False) for name in reversed(_reads(node))]
+
+
+def _reads(node):
+    """Names that a node reads, those that graphs inside it take from outside too."""
+    names = list(node.input)
+    for inner in _graphs(node):
+        own = {out for entry in inner.node for out in entry.output}
+        own |= {value.name for value in (*inner.input, *inner.initializer)}
+        outer = [name for entry in inner.node for name in _reads(entry)]
+        outer += [value.name for value in inner.output]
+        names += [name for name in outer if name not in own]
+    return names
+
+
+def _graphs(node):
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _rename(graph, tensors):
+    for node in graph.node:
+        node.input[:] = [tensors.get(name, name) for name in node.input]
+        node.output[:] = [tensors.get(name, name) for name in node.output]
+        for inner in _graphs(node):
+            _rename(inner, tensors)
+    for entry in (*graph.initializer, *graph.value_info):
+        entry.name = tensors.get(entry.name, entry.name)
+
+
+def _role(node, place):
+    if node.op_type in ("Conv", "Gemm") and place:
+        return ("kernel", "bias")[place - 1]
+    return f"input{place}"
+
+
+def _ends(graph):
+    return (*graph.input, *graph.output)
+
+
+def _copy(node):
+    import onnx
+
+    copied = onnx.NodeProto()
+    copied.CopyFrom(node)
+    return copied
+
+
+def _unique(names):
+    taken = set()
+    return [_free(name, taken) for name in names]
+
+
+def _free(name, taken):
+    """`name`, or the first of `name_2`, `name_3` that is not among `taken`; adds it."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    taken.add(free)
+    return free

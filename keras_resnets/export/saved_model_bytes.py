@@ -1,0 +1,97 @@
+"""A SavedModel whose bytes follow from its functions and variables alone.
+
+TensorFlow numbers its functions by a counter of the process, lists them in the order of
+a hash table, and gives each folder a random identifier.
+"""
+
+import hashlib
+import re
+
+_CONTENT = "saved_model.pb"
+_FINGERPRINT = "fingerprint.pb"
+_ARGUMENT = "_user_specified_name"
+_COUNTED = re.compile(r"(.*)_(\d+)")
+
+
+def settle(folder):
+    """Names and sorts the functions of a SavedModel, in place.
+
+    Args:
+        folder: a `pathlib.Path` of what `tf.saved_model.save` wrote.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = folder / _CONTENT
+    content = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for graph in content.meta_graphs:
+        functions = graph.graph_def.library.function
+        functions.sort(key=lambda function: _counted(function.signature.name))
+        names = _numbered(function.signature.name for function in functions)
+        _rename_functions(graph.graph_def, names)
+        _rename_objects(graph.object_graph_def, names)
+    path.write_bytes(content.SerializeToString(deterministic=True))
+    _settle_fingerprint(folder)
+
+
+def _counted(name):
+    """What a function is called, and the counter behind it."""
+    found = _COUNTED.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, 0)
+
+
+def _numbered(names):
+    """New names by old ones: numbered among those that are called alike."""
+    counts, new = {}, {}
+    for name in names:
+        base, _ = _counted(name)
+        new[name] = f"{base}_{counts.setdefault(base, 0)}"
+        counts[base] += 1
+    return new
+
+
+def _rename_functions(graph, names):
+    bodies = [function.node_def for function in graph.library.function]
+    attributes = [function.attr for function in graph.library.function]
+    attributes += [node.attr for body in (graph.node, *bodies) for node in body]
+    for attribute in (value for found in attributes for value in found.values()):
+        for function in (attribute.func, *attribute.list.func):
+            if function.name in names:
+                function.name = names[function.name]
+    for function in graph.library.function:
+        function.signature.name = names[function.signature.name]
+        for place, argument in function.arg_attr.items():
+            # A variable that a function reads has the counter for a name.
+            if argument.attr[_ARGUMENT].s.isdigit():
+                argument.attr[_ARGUMENT].s = str(place).encode()
+
+
+def _rename_objects(graph, names):
+    found = graph.concrete_functions
+    for name in sorted(found, key=_counted):
+        # Never one that is still to come: numbers only become smaller.
+        if names[name] != name:
+            found[names[name]].CopyFrom(found[name])
+            del found[name]
+    for node in graph.nodes:
+        # A write would make another kind of node a function.
+        if node.HasField("function"):
+            several = node.function.concrete_functions
+            several[:] = [names[name] for name in several]
+        elif node.HasField("bare_concrete_function"):
+            bare = node.bare_concrete_function
+            bare.concrete_function_name = names[bare.concrete_function_name]
+
+
+def _settle_fingerprint(folder):
+    """Writes the hashes of what the folder holds now, and no random identifier."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+    made = fingerprinting.CreateFingerprintDef(str(folder))
+    found = fingerprint_pb2.FingerprintDef.FromString(made)
+    found.ClearField("uuid")
+    digest = hashlib.sha256(found.SerializeToString(deterministic=True)).digest()
+    # As TensorFlow writes it: 128 bits as a decimal number.
+    found.uuid = str(int.from_bytes(digest[:16], "big"))
+    content = found.SerializeToString(deterministic=True)
+    (folder / _FINGERPRINT).write_bytes(content)
