@@ -109,6 +109,7 @@ def test_the_data_set_of_pretrained_is_the_networks():
         ("ResNet50_Weights.IMAGENET1K_V2", "weights='imagenet1k_v2'"),
         ("resnet50.a1_in1k", "weights='a1_in1k'"),
         ("hf_hub:timm/resnet50.a1_in1k", "weights='a1_in1k'"),
+        ("timm/resnet50.a1_in1k", "weights='a1_in1k'"),
         ("https://example.org/a.bin", "download it"),
         ("none", "leave weights out"),
         (False, "leave weights out"),

@@ -1,6 +1,7 @@
 """What a file of weights tells of its network: the number of classes, the size."""
 
 import dataclasses
+import json
 import warnings
 
 import numpy as np
@@ -193,3 +194,67 @@ def test_the_size_of_a_record(work, monkeypatch):
     assert model.output_shape == (None, 1000) and model.labels == "imagenet"
     assert model.preprocessing == record.preprocessing()
     assert model.preprocessing.crop_fraction == 0.95
+
+
+TIMM = {
+    "architecture": NET,
+    "num_classes": 5,
+    "label_names": FIVE,
+    "pretrained_cfg": {
+        "input_size": [3, 48, 40],
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.5, 0.25, 0.2],
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+    },
+}
+
+
+def test_the_configuration_beside_timms_files(work):
+    """What `save_for_hf` writes beside the weights counts, and beside no other file."""
+    checkpoint("model.safetensors")
+    checkpoint("other.safetensors")
+    (work / "config.json").write_text(json.dumps(TIMM))
+    model = create_model(NET, weights="model.safetensors")
+    assert model.preprocessing == Preprocessing(
+        "torch",
+        (48, 40),
+        0.9,
+        interpolation="bicubic",
+        mean=(0.5, 0.4, 0.3),
+        std=(0.5, 0.25, 0.2),
+    )
+    assert model.labels == tuple(FIVE) and model.input_shape == (None, 48, 40, 3)
+    other = create_model(NET, weights="other.safetensors")
+    assert other.preprocessing.size == (32, 32) and other.labels is None
+
+
+def test_what_timm_itself_writes_beside_its_files(foreign_files):
+    model = create_model(
+        "resnet18",
+        weights=foreign_files / "timm_hub" / "model.safetensors",
+        filters=(8, 16, 24, 32),
+    )
+    wanted = model.preprocessing
+    assert (wanted.size, wanted.crop_fraction) == ((224, 224), 0.95)
+    assert wanted.interpolation == "bicubic" and model.output_shape[-1] == 6
+
+
+def test_the_passport_beside_a_keras_file(work, capsys):
+    """`export keras` writes no notes inside; what it writes beside counts."""
+    checkpoint("big.safetensors", size=(64, 64), labels=FIVE, name="resnet8")
+    words = [
+        "--model",
+        "resnet8",
+        "--weights",
+        "big.safetensors",
+        "--output",
+        "a.keras",
+    ]
+    assert run("export", "keras", *words, capsys=capsys)[0] == 0
+    model = create_model("resnet8", weights="a.keras")
+    assert model.preprocessing == Preprocessing("tf", (64, 64), 1.0)
+    assert model.labels == tuple(FIVE)
+    create_model("resnet8", classes=5).save("a.keras")
+    with pytest.raises(WeightsError, match="passport of another file"):
+        create_model("resnet8", weights="a.keras")

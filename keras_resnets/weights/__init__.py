@@ -17,6 +17,7 @@ import pathlib
 from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.weights import beside
 from keras_resnets.weights import notes
 from keras_resnets.weights import own
 from keras_resnets.weights import records
@@ -47,9 +48,14 @@ def open_source(weights, variant):
         )
     path = pathlib.Path(weights)
     if path.is_file():
-        return _open_file(path)
+        source = _open_file(path)
+        beside.apply(source)
+        return source
     if path.name.endswith(SUFFIXES) or len(path.parts) > 1:
-        raise WeightsError(f"weights: there is no file {str(weights)!r}")
+        idiom = idioms.for_weights(weights, records.names_of(variant))
+        raise WeightsError(
+            f"weights: there is no file {str(weights)!r}{f': {idiom}' if idiom else ''}"
+        )
     return _open_record(weights, variant)
 
 
