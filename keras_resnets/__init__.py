@@ -12,6 +12,7 @@ from keras_resnets.architecture import Architecture
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import nearest
 from keras_resnets.labels import decode_predictions
 from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
@@ -60,7 +61,9 @@ _register()
 
 def __getattr__(name):
     if name not in _IN_MODULE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        near = nearest(name, __all__, count=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
     return getattr(module, name)
 

@@ -381,6 +381,7 @@ def create_described(
     from keras_resnets import builder
     from keras_resnets.weights import open_source
 
+    _check_top(options.get("include_top", True))
     architecture = get_architecture(model_name, **axes)
     source = open_source(weights, canonical_name(model_name))
     options["default_name"] = canonical_name(model_name)
@@ -395,6 +396,16 @@ def create_described(
         model, own_classes = _load(architecture, source, options, given, may_be_new)
     _describe(model, architecture, source, own_classes, options.get("data_format"))
     return model, architecture, source
+
+
+def _check_top(include_top):
+    """Raises `InvalidArgument` where another argument stands in its place."""
+    if isinstance(include_top, bool) or include_top in (0, 1):
+        return
+    hint = f": write weights={include_top!r}" if isinstance(include_top, str) else ""
+    raise InvalidArgument(
+        f"include_top must be True or False; got {include_top!r}{hint}"
+    )
 
 
 def _as_stored(options, axes, source):

@@ -165,3 +165,22 @@ def test_commands_say_it_too(words, said, capsys):
     assert cli.main(words) == 2
     shown = capsys.readouterr().err
     assert said in shown and shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [("imagenet", "write weights='imagenet'"), (1000, "got 1000"), (None, "got None")],
+)
+def test_another_argument_in_the_place_of_the_top(value, said):
+    for call in (
+        lambda: registry.create_model("resnet20", value),
+        lambda: keras_resnets.ResNet20(value),
+    ):
+        assert said in message(call)
+
+
+def test_torchvisions_functions_are_called_otherwise():
+    for name, ours in (("resnet50", "ResNet50"), ("resnext101_32x8d", "ResNeXt101_32")):
+        with pytest.raises(AttributeError, match=f"did you mean {ours}"):
+            getattr(keras_resnets, name)
+    assert not hasattr(keras_resnets, "__wrapped__")

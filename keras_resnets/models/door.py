@@ -21,11 +21,11 @@ Args:
     input_tensor: symbolic Keras tensor to use as the image, shape (batch, height,
         width, channels); layers before it become part of the model.
     input_shape: (height, width, channels). Height and width may be None, and are
-        else at least {minimum}. Default ({size}, {size}, 3), or (None, None, 3)
-        without the top.
+        else at least {minimum}. Default: the size that the weights are for, else
+        ({size}, {size}, 3); (None, None, 3) without the top.
     pooling: without the top: None returns the feature map (batch, height / {stride},
         width / {stride}, channels), "avg" or "max" the pooled (batch, channels).
-    classes: number of classes, >= 1; default {classes}.
+    classes: number of classes, >= 1; default: that of the weights, else {classes}.
     classifier_activation: of the classifier; None returns logits.
     name: name of the model and prefix of every layer's name.
     **options: `dtype`, `data_format`, `kernel_initializer`, or any axis of
