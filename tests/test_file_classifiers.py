@@ -170,6 +170,8 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
     joined = keras.layers.Flatten()(keras.layers.Add()(two))
     keras.Model(two, keras.layers.Dense(4)(joined)).save("two.keras")
     pathlib.Path("text.onnx").write_text("no graph")
+    pathlib.Path("run").mkdir()
+    pathlib.Path("run", "run.json").write_text("{}")
     for words, said in (
         (["maps.tflite"], "one output; maps.tflite has 2"),
         (["pooled.tflite", "--mode", "tf"], "puts out features"),
@@ -182,6 +184,7 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
         ([files / "float.tflite", "--input-size", "48"], "takes images of 32 x 32"),
         ([files / "float.tflite", "--labels", "a,b"], "labels must be one a class"),
         (["best.weights.h5"], "--weights best.weights.h5"),
+        (["run"], "--weights run/best.weights.h5"),
         (["resnet20"], "--weights is required"),
         (["resnet20", "--weights", "cifar10", "--mode", "tf"], "for exported files"),
     ):
@@ -203,3 +206,50 @@ def test_a_passport_of_another_file(files, tmp_path, capsys):
     passport.path_of(tmp_path / "a.tflite").write_text(json.dumps(facts))
     words = ["evaluate", tmp_path / "a.tflite", "--data", files / "a.npz"]
     assert "passport of another file" in refused(*words, capsys=capsys)
+
+
+def test_files_of_others_with_the_channels_first(tmp_path, monkeypatch, capsys):
+    """Two classes: is the image redder than blue? By hand, as PyTorch's tools write."""
+    import onnx
+    import tensorflow as tf
+
+    monkeypatch.chdir(tmp_path)
+    kernel = np.array([[1, 0], [0, 0], [0, 1]], "float32")
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 3, 16, 12), "float32")])
+    def judge(x):
+        return tf.reduce_mean(x, (2, 3)) @ kernel
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [judge.get_concrete_function()]
+    )
+    pathlib.Path("first.tflite").write_bytes(converter.convert())
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "kernel"], ["output"]),
+        ],
+        "judge",
+        [helper.make_tensor_value_info("input", kind, ["batch", 3, "h", "w"])],
+        [helper.make_tensor_value_info("output", kind, ["batch", 2])],
+        [onnx.numpy_helper.from_array(kernel, "kernel")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, "open.onnx")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 16, 12, 3)).astype("uint8")
+    means = images.mean((1, 2))
+    labels = (means[:, 2] > means[:, 0]).astype(int)
+    labels[:3] = 1 - labels[:3]
+    np.savez("a.npz", x_test=images, y_test=labels)
+    words = ["--data", "a.npz", "--mode", "darknet"]
+    code, out, err = run("evaluate", "first.tflite", *words, capsys=capsys)
+    assert code == 0 and "30 pictures, top-1 90.00%" in out, err
+    line = refused("evaluate", "open.onnx", *words, capsys=capsys)
+    assert "leaves the size of its images open" in line and "--input-size" in line
+    words += ["--input-size", "16x12"]
+    code, out, err = run("evaluate", "open.onnx", *words, capsys=capsys)
+    assert code == 0 and "30 pictures, top-1 90.00%" in out, err

@@ -8,7 +8,8 @@ from keras_resnets.errors import WeightsError
 from keras_resnets.errors import check_positive_int
 
 _EXPORTED = (".tflite", ".onnx", ".keras")
-_WEIGHTS_ALONE = (".weights.h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin")
+# Files that do not say which network they are of.
+_NAMELESS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
 
 
 def add_options(parser):
@@ -58,10 +59,10 @@ def open_subject(arguments):
 def _check_network(arguments):
     """Raises `InvalidArgument` for what is no variant, or options of files."""
     path = pathlib.Path(arguments.model)
-    if path.name.endswith(_WEIGHTS_ALONE) or (path / "run.json").is_file():
+    if path.suffix in _NAMELESS or (path / "run.json").is_file():
         file = path / "best.weights.h5" if path.is_dir() else path
         raise InvalidArgument(
-            f"{path} holds weights alone, which name no network: give the network too, "
+            f"{path} does not tell which variant it is of: give that too, "
             f"MODEL --weights {file}"
         )
     if path.is_dir():

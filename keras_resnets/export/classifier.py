@@ -28,10 +28,10 @@ class FileClassifier:
         puts_out_logits: whether the outputs are no probabilities.
     """
 
-    def __init__(self, path, runner, preprocessing, labels, output):
+    def __init__(self, path, runner, preprocessing, labels, output, first):
         self.name, self._path = pathlib.Path(path).name, path
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
-        self.puts_out_logits = output == "logits"
+        self.puts_out_logits, self._first = output == "logits", first
         size = preprocessing.size
         found = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
         self.output_shape = (None, _classes(path, found))
@@ -44,13 +44,15 @@ class FileClassifier:
         """
         if self._runner.takes_pixels:
             images = np.rint(images).astype("uint8")
+        if self._first:
+            images = np.ascontiguousarray(np.transpose(images, (0, 3, 1, 2)))
         try:
             return self._runner(images)
         except Exception as error:
             # Every runtime has errors of its own.
             raise InvalidArgument(
-                f"{self._path} cannot be run on images of {images.shape[1]} x "
-                f"{images.shape[2]}: {first_line(error)}"
+                f"{self._path} cannot be run on images of "
+                f"{' x '.join(map(str, self.preprocessing.size))}: {first_line(error)}"
             ) from None
 
     def probabilities(self, images):
@@ -92,12 +94,7 @@ def open_classifier(path, mode=None, size=None, known=None, labels=None, threads
         ((None, 10), 'raw')
     """
     runner, output = _open(path, threads)
-    shape = tuple(runner.input_shape[1:])
-    if len(shape) != 3 or shape[2] not in (3, None):
-        raise InvalidArgument(
-            f"a classifier of colour images takes (height, width, 3); {path} takes "
-            f"{shape}"
-        )
+    sides, first = _sides(path, tuple(runner.input_shape[1:]))
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
         known = Preprocessing(**facts["preprocessing"]), facts.get("labels")
@@ -106,9 +103,9 @@ def open_classifier(path, mode=None, size=None, known=None, labels=None, threads
         labels = known[1]
     recipe = (facts or {}).get("recipe") or {}
     pixels = runner.takes_pixels or recipe.get("include_preprocessing", False)
-    size = _size(path, shape[:2], size, wanted)
+    size = _size(path, sides, size, wanted)
     wanted = _preprocessing(path, "raw" if pixels else mode, size, wanted)
-    return FileClassifier(path, runner, wanted, labels, output)
+    return FileClassifier(path, runner, wanted, labels, output, first)
 
 
 def _open(path, threads):
@@ -135,6 +132,18 @@ def _open(path, threads):
             f"{path} puts out features, no classes; export it without --features"
         )
     return runner, output
+
+
+def _sides(path, shape):
+    """((height, width) with None for open ones, whether the channels come first)."""
+    if len(shape) == 3 and shape[2] in (3, None):
+        return shape[:2], False
+    if len(shape) == 3 and shape[0] == 3:
+        # As PyTorch's exporters leave it.
+        return shape[1:], True
+    raise InvalidArgument(
+        f"a classifier of colour images takes (height, width, 3); {path} takes {shape}"
+    )
 
 
 def _size(path, sides, given, wanted):
