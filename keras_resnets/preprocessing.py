@@ -28,6 +28,8 @@ MODES = {
 }
 # Pictures as small as CIFAR's are shown whole: there is no margin to crop.
 _SMALL = 100
+# What red, green and blue count in grey: ITU-R BT.601, as Pillow's mode L.
+_GREY = (0.299, 0.587, 0.114)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Preprocessing:
         interpolation: `"bilinear"`, `"bicubic"`, `"lanczos"` or `"nearest"`, smoothed
             where it shrinks; a letterbox has darknet's own.
         mean, std: subtracted from and divided into the scaled values, one number a
-            channel in `channel_order`.
+            channel in `channel_order`; or one number, for networks of one channel:
+            images then become grey (0.299 R + 0.587 G + 0.114 B, ITU-R BT.601), see
+            `grey`.
 
     Example:
         >>> import numpy as np
@@ -70,11 +74,33 @@ class Preprocessing:
         object.__setattr__(self, "size", tuple(self.size))
         object.__setattr__(self, "mean", tuple(self.mean or mean))
         object.__setattr__(self, "std", tuple(self.std or std))
-        if len(self.size) != 2 or len(self.mean) != 3 or len(self.std) != 3:
+        channels = {len(self.mean), len(self.std)}
+        if len(self.size) != 2 or channels not in ({3}, {1}):
             raise InvalidArgument(
-                "size must be (height, width), mean and std three numbers; got "
-                f"{self.size}, {self.mean}, {self.std}"
+                "size must be (height, width), mean and std three numbers, or one of a "
+                f"network of one channel; got {self.size}, {self.mean}, {self.std}"
             )
+
+    @property
+    def channels(self):
+        """Of the network's input: 3, or 1."""
+        return len(self.mean)
+
+    def grey(self):
+        """The same for a network of one channel.
+
+        The mean of grey images follows from those of the channels; of the standard
+        deviations the mean is taken.
+
+        Example:
+            >>> [round(value, 4) for value in Preprocessing("torch").grey().mean]
+            [0.4589]
+        """
+        if self.channels == 1:
+            return self
+        shares = _GREY[::-1] if self.channel_order == "bgr" else _GREY
+        mean = sum(a * b for a, b in zip(shares, self.mean, strict=True))
+        return dataclasses.replace(self, mean=(mean,), std=(sum(self.std) / 3,))
 
     @property
     def scale(self):
@@ -87,7 +113,7 @@ class Preprocessing:
         return MODES[self.mode][3]
 
     def __call__(self, picture):
-        """float32 array (height, width, 3) from a Pillow picture of any mode."""
+        """float32 array (height, width, channels) from a Pillow picture of any mode."""
         import numpy as np
 
         rgb = pictures.as_rgb(picture)
@@ -115,7 +141,7 @@ class Preprocessing:
 
         data_format = data_format or keras.config.image_data_format()
         is_array, ops = _is_array(x), _ops_of(x)
-        _check_channels(x, data_format)
+        _check_channels(x, data_format, self.channels)
         _check_known_size(x, data_format)
         x = ops.cast(x, "float32")
         if self.letterbox:
@@ -143,15 +169,20 @@ class Preprocessing:
         import numpy as np
 
         data_format = data_format or keras.config.image_data_format()
-        _check_channels(x, data_format)
+        _check_channels(x, data_format, self.channels)
         last = data_format == "channels_last"
         if _is_array(x):
             return self._normalize_array(np.asarray(x), last)
         ops = _ops_of(x)
         x = ops.cast(x, "float32")
-        if self.channel_order == "bgr":
+        if self.channels == 1 and x.shape[-1 if last else -3] == 3:
+            weights = np.array([_GREY], "float32")
+            x = ops.einsum(
+                "...hwc,dc->...hwd" if last else "...chw,dc->...dhw", x, weights
+            )
+        elif self.channels == 3 and self.channel_order == "bgr":
             x = ops.flip(x, axis=-1 if last else -3)
-        shape = (3,) if last else (3, 1, 1)
+        shape = (self.channels,) if last else (self.channels, 1, 1)
         mean = np.reshape(np.asarray(self.mean, "float32"), shape)
         std = np.reshape(np.asarray(self.std, "float32"), shape)
         return (x * np.float32(self.scale) - mean) / std
@@ -159,8 +190,11 @@ class Preprocessing:
     def _normalize_array(self, x, last):
         import numpy as np
 
-        if self.channel_order == "bgr":
-            x = np.flip(x, axis=-1 if last else -3)
+        axis = -1 if last else -3
+        if self.channels == 1:
+            x = _grey(x, axis)
+        elif self.channel_order == "bgr":
+            x = np.flip(x, axis=axis)
         x = np.array(x, "float32", order="C")
         self._scale_in_place(x, last)
         return x
@@ -169,10 +203,13 @@ class Preprocessing:
         """`normalize` of an array, channels last, written to where it belongs.
 
         Args:
-            out: float32 array of the shape of `x`.
+            out: float32 array of the shape of `x`, but for the channels.
             x: RGB pixel values in [0, 255].
         """
-        out[...] = x[..., ::-1] if self.channel_order == "bgr" else x
+        if self.channels == 1:
+            out[...] = _grey(x, -1)
+        else:
+            out[...] = x[..., ::-1] if self.channel_order == "bgr" else x
         self._scale_in_place(out, True)
 
     def _scale_in_place(self, x, last):
@@ -189,14 +226,27 @@ class Preprocessing:
         """What `normalize` was given: uint8 RGB from network inputs, channels last.
 
         Args:
-            x: float32 array (..., 3); values outside what pixels give are cut off.
+            x: float32 array (..., channels); values outside what pixels give are cut
+                off.
         """
         import numpy as np
 
         values = (np.asarray(x, "float64") * self.std + self.mean) / self.scale
-        if self.channel_order == "bgr":
+        if self.channels == 1:
+            values = np.repeat(values, 3, axis=-1)
+        elif self.channel_order == "bgr":
             values = values[..., ::-1]
         return np.clip(np.rint(values), 0, 255).astype("uint8")
+
+
+def _grey(x, axis):
+    """float32 grey values of RGB ones, the channels on an axis that stays."""
+    import numpy as np
+
+    if x.shape[axis] == 1:
+        return x
+    weights = np.asarray(_GREY, "float32").reshape((3,) + (1,) * (-axis - 1))
+    return (np.asarray(x, "float32") * weights).sum(axis=axis, keepdims=True)
 
 
 @functools.lru_cache(64)
@@ -311,10 +361,10 @@ def _check_known_size(x, data_format):
         )
 
 
-def _check_channels(x, data_format):
+def _check_channels(x, data_format, channels):
     shape = getattr(x, "shape", ())
     axis = -1 if data_format == "channels_last" else -3
-    if len(shape) < 3 or shape[axis] != 3:
+    if len(shape) < 3 or shape[axis] not in (3, channels):
         raise InvalidArgument(
             f"pictures have 3 channels, {data_format.replace('_', ' ')}; got shape "
             f"{tuple(shape)}"

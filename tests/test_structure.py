@@ -247,6 +247,7 @@ ARROWS = {
         "labelled",
         "labels",
         "pictures",
+        "preprocessing",
         "progress",
         "training",
         "version",

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_resnets.errors import InvalidArgument
+from keras_resnets.training import anatomy
+from keras_resnets.training import checking
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -139,28 +140,19 @@ def metrics(classes):
 
 
 def puts_out_logits(model):
-    """Whether the last layer of a classifier has no softmax or sigmoid.
+    """Whether a classifier ends in no softmax or sigmoid, told by its graph.
 
     Raises:
-        InvalidArgument: a model without a classifier.
+        InvalidArgument: a model that is no classifier of images.
     """
-    shape = model.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        raise InvalidArgument(
-            "training needs a classifier with outputs (batch, classes); "
-            f"{model.name} puts out {shape}"
-        )
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Softmax):
-        return False
-    activation = getattr(last, "activation", None)
-    name = getattr(activation, "__name__", "linear")
-    return name not in ("softmax", "sigmoid")
+    checking.check_model(model)
+    return anatomy.kind_of_outputs(model) == anatomy.LOGITS
 
 
 def is_half(model):
-    """Whether a layer of `model` computes in float16."""
-    return any(layer.compute_dtype == "float16" for layer in model.layers)
+    """Whether a layer of `model` computes in float16, at whatever depth."""
+    layers = anatomy.all_layers(model)
+    return any(layer.compute_dtype == "float16" for layer in layers)
 
 
 def depth_of(model):
@@ -168,7 +160,7 @@ def depth_of(model):
     return sum(
         isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
         and "shortcut" not in layer.name
-        for layer in model.layers
+        for layer in anatomy.all_layers(model)
     )
 
 
@@ -184,6 +176,10 @@ def options(recipe, model, steps_per_epoch, batch_size=None):
     Returns:
         A dict with `optimizer`, `loss` and `metrics`.
 
+    Raises:
+        InvalidArgument: a model that is no classifier of images, or that the recipe
+            cannot train.
+
     Example:
         >>> import keras_resnets
         >>> from keras_resnets.training import get_recipe
@@ -193,10 +189,12 @@ def options(recipe, model, steps_per_epoch, batch_size=None):
         0.1
     """
     batch_size = batch_size or recipe.batch_size
+    logits = puts_out_logits(model)
+    checking.check_recipe(model, recipe)
     rate = learning_rate(recipe, steps_per_epoch, batch_size, depth_of(model))
     variables = model.trainable_variables
     return {
         "optimizer": optimizer(recipe, rate, variables, is_half(model)),
-        "loss": loss(recipe, puts_out_logits(model)),
+        "loss": loss(recipe, logits),
         "metrics": metrics(model.output_shape[-1]),
     }

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.training import anatomy
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import devices
@@ -32,6 +33,7 @@ class Job:
         save_seconds: between two states within an epoch.
         tensorboard: whether to write logs for it.
         verbose: of `fit`.
+        flags: what of the model its user lets train.
     """
 
     model: keras.Model
@@ -46,8 +48,10 @@ class Job:
     save_seconds: float = 300.0
     tensorboard: bool = False
     verbose: int | str = "auto"
+    flags: anatomy.Flags = dataclasses.field(init=False)
 
     def __post_init__(self):
+        object.__setattr__(self, "flags", anatomy.Flags(self.model))
         count = devices.replicas()
         if self.batch_size % count:
             raise InvalidArgument(
@@ -174,7 +178,7 @@ def run(job, folder, resume=False):
 
 def _prepare(job, phase):
     """The compiled model of a phase, with all its variables made."""
-    _set_trainable(job.model, phase)
+    _set_trainable(job, phase)
     trainer = job.model
     if job.teacher is not None:
         recipe = job.recipe
@@ -193,24 +197,30 @@ def _prepare(job, phase):
     # One batch makes the variables of the metrics, which a state may then set.
     height, width = job.preprocessing.size
     count = devices.replicas() // devices.part()[1]
-    pictures = np.zeros((count, height, width, 3), "float32")
+    shape = (count, height, width, job.preprocessing.channels)
+    pictures = np.zeros(shape, "float32")
     trainer.test_on_batch(pictures, np.eye(count, job.classes, dtype="float32"))
     trainer.reset_metrics()
     return trainer
 
 
-def _set_trainable(model, phase):
-    """Freezes what a phase does not train.
+def _set_trainable(job, phase):
+    """Freezes what a phase does not train; what the user froze stays so throughout.
 
-    BN that is not trainable normalizes by the statistics it has, as at inference.
+    BN that is not trainable normalizes by the statistics it has, as at inference. That
+    of the head is new, and no statistics of the body's.
     """
-    classifier = [layer for layer in model.layers if layer.weights][-1]
-    for layer in model.layers:
+    head = set()
+    for layer in anatomy.head(job.model):
+        head.update(map(id, [layer, *anatomy.all_layers(layer)]))
+
+    def allowed(layer):
+        if id(layer) in head:
+            return True
         norm = isinstance(layer, keras.layers.BatchNormalization)
-        if phase.frozen:
-            layer.trainable = layer is classifier
-        else:
-            layer.trainable = not (norm and phase.recipe.freeze_bn)
+        return not (phase.frozen or (norm and phase.recipe.freeze_bn))
+
+    job.flags.allow(allowed)
 
 
 def _fit(job, folder, phase, trainer, progress, last, arrays):
@@ -286,9 +296,9 @@ def _cause(job, rate, epoch, step):
     for name, values in (("pictures", pictures), ("targets", targets)):
         if not np.isfinite(np.asarray(values)).all():
             return f"the {name} of that step are not finite: look at the data"
-    for layer in job.model.layers:
+    for layer in anatomy.all_layers(job.model):
         for weight in layer.get_weights():
-            if not np.isfinite(weight).all():
+            if not anatomy.holds_others(layer) and not np.isfinite(weight).all():
                 return (
                     f"the weights of {layer.name} are not finite any more: the learning "
                     f"rate of {rate:.3g} is likely too high"

@@ -7,12 +7,15 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
+import re
 import sys
 
 import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.training import anatomy
+from keras_resnets.training import checking
 from keras_resnets.training import devices
 from keras_resnets.training import loop
 from keras_resnets.training.data import Dataset
@@ -64,16 +67,19 @@ def train(
     """Trains a classifier by a recipe and keeps everything in a folder.
 
     Args:
-        model: a built `keras.Model` with outputs (batch, classes); of this package
-            best with `classifier_activation=None` and the recipe's axes:
-            `create_model(name, classifier_activation=None, **recipe.axes)`. Its dtype
-            policy is the training's precision.
+        model: a `keras.Model` from one image to outputs (batch, classes), functional
+            or a built Sequential, with models and layers of any kind inside; logits or
+            probabilities. What is `trainable=False` in it stays as it is. Of this
+            package best with `classifier_activation=None` and the recipe's axes:
+            `create_model(name, classifier_activation=None, **recipe.axes)`. The dtype
+            policies of its layers are the training's precision.
         data: a `Dataset`, or what `open_dataset` takes.
         recipe: a name of `list_recipes()`, or a `Recipe`.
         output: folder to make: `run.json`, `history.csv`, `curves.png`,
             `best.weights.h5` (highest validation accuracy), `last.weights.h5`,
             `last.state.npz`.
-        preprocessing: a `Preprocessing`; None for `model.preprocessing`.
+        preprocessing: a `Preprocessing`; None for `model.preprocessing`, or pixel
+            values as they are where a layer of the model scales them.
         batch_size: pictures a step, over all devices; None for the recipe's.
         validation: share of the training pictures to hold out, see `open_dataset`.
         seed: of order, augmentation and what is held out. Dropout and the weights
@@ -90,7 +96,7 @@ def train(
 
     Returns:
         A `Run`. The model has the best weights where pictures were held out, else
-        the last.
+        the last; its `labels` and `preprocessing` are those of the data.
 
     Raises:
         InvalidArgument: an argument, data or a folder that cannot be used, or a run to
@@ -106,15 +112,12 @@ def train(
     batch_size = batch_size or recipe.batch_size
     check_positive_int("batch_size", batch_size)
     _check_tensorboard(tensorboard)
-    preprocessing = preprocessing or getattr(model, "preprocessing", None)
-    if preprocessing is None:
-        raise InvalidArgument(
-            f"{model.name} does not say what its pictures must look like: give "
-            "preprocessing"
-        )
+    checking.check_model(model)
+    preprocessing = checking.preprocessing_for(model, preprocessing)
+    checking.check_recipe(model, recipe)
     if not isinstance(data, Dataset):
         data = open_dataset(data, validation, seed)
-    _check_classes(model, data)
+    checking.check_classes(model, data)
     folder = RunFolder(output)
     facts = _facts(model, data, recipe, batch_size, seed, command)
     first = devices.part()[0] == 0
@@ -134,8 +137,12 @@ def train(
         tensorboard=tensorboard,
         verbose=verbose,
     )
-    progress = loop.run(job, folder, resume)
+    try:
+        progress = loop.run(job, folder, resume)
+    finally:
+        job.flags.allow()
     figures = _figures(job, folder, progress)
+    _describe(job)
     if first:
         folder.write_record({**facts, "status": "done", "figures": figures})
     return Run(folder, progress.history, figures)
@@ -148,23 +155,17 @@ def _check_tensorboard(wanted):
         )
 
 
-def _check_classes(model, data):
-    classes = model.output_shape[-1]
-    if classes != len(data.classes):
-        raise InvalidArgument(
-            f"{model.name} has {classes} classes, {data.name} has {len(data.classes)}: "
-            "they must agree"
-        )
-
-
 def _facts(model, data, recipe, batch_size, seed, command):
     """What `run.json` says of a run."""
-    policies = collections.Counter(layer.dtype_policy.name for layer in model.layers)
+    policies = collections.Counter(
+        layer.dtype_policy.name for layer in anatomy.all_layers(model)
+    )
     found = {name: _version(name) for name in _LIBRARIES}
     return {
         "status": "running",
         "command": command or " ".join(sys.argv),
-        "model": model.name,
+        # Keras numbers what has no name by what else was made in the process.
+        "model": re.sub(r"^(functional|sequential)_\d+$", r"\1", model.name),
         "network": _digest(model),
         "parameters": model.count_params(),
         "classes": [name for _, name in data.classes],
@@ -202,7 +203,17 @@ def _digest(model):
         (type(layer).__name__, [list(weight.shape) for weight in layer.weights])
         for layer in model.layers
     ]
+    frozen = anatomy.Flags(model).frozen
+    if frozen:
+        outline.append(("frozen", frozen))
     return hashlib.sha256(json.dumps(outline).encode()).hexdigest()[:16]
+
+
+def _describe(job):
+    """Lets the model say what it was trained on, as one with these weights would."""
+    known = job.notes["labels"]
+    job.model.labels = tuple(known) if isinstance(known, list) else known
+    job.model.preprocessing = job.preprocessing
 
 
 def _notes(preprocessing, data, axes):

@@ -47,15 +47,17 @@ class Loader:
         self._split, self._preprocessing, self._order = split, preprocessing, order
         self._augmentation = augmentation
         self._classes, self._dtype, self._one_hot = classes, dtype, one_hot
-        self._fill = preprocessing.pixels(np.zeros(3))
+        self._fill = preprocessing.pixels(np.zeros(preprocessing.channels))
         self._mixer = Mixer(augmentation) if augmentation else None
-        self._buffers = Buffers((order.batch_size, *preprocessing.size, 3))
+        self._buffers = Buffers(
+            (order.batch_size, *preprocessing.size, preprocessing.channels)
+        )
 
     def signature(self):
         """The `tf.TensorSpec` of pictures and targets."""
         import tensorflow as tf
 
-        shape = (None, *self._preprocessing.size, 3)
+        shape = (None, *self._preprocessing.size, self._preprocessing.channels)
         target = (None, self._classes) if self._one_hot else (None,)
         return (
             tf.TensorSpec(shape, self._dtype),

@@ -1,0 +1,146 @@
+"""Whether a model and a recipe go together, said before anything is written."""
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.preprocessing import MODES
+from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.training import anatomy
+
+# Recipe.loss -> what a network may put out besides logits.
+_FITTING = {"cross_entropy": anatomy.SOFTMAX, "binary": anatomy.SIGMOID}
+
+
+def check_model(model):
+    """Raises `InvalidArgument` unless `model` is one image to one output a class."""
+    if not isinstance(model, keras.Model):
+        raise InvalidArgument(
+            f"model must be a keras.Model; got {type(model).__name__}"
+        )
+    if not getattr(model, "inputs", None):
+        raise InvalidArgument(
+            "training needs a model whose graph is known, functional or a built "
+            f"Sequential; {model.name} is {_class_of(model)}: rewrite its call as "
+            "keras.Model(inputs, outputs)"
+        )
+    for what, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) != 1:
+            names = ", ".join(tensor.name for tensor in tensors)
+            raise InvalidArgument(
+                f"training needs a model of one input and one output; {model.name} has "
+                f"{len(tensors)} {what}s: {names}"
+            )
+    shape = tuple(model.outputs[0].shape)
+    if (
+        len(shape) != 2
+        or shape[-1] is None
+        or not isinstance(model.output_shape, tuple)
+    ):
+        raise InvalidArgument(
+            "training needs a classifier with outputs (batch, classes); "
+            f"{model.name} puts out {model.output_shape}"
+        )
+    _check_image(model)
+
+
+def _class_of(model):
+    if isinstance(model, keras.Sequential):
+        return "a Sequential without keras.Input"
+    return f"of the class {type(model).__name__}, with a call of its own"
+
+
+def _check_image(model):
+    shape = tuple(model.inputs[0].shape)
+    if len(shape) == 4 and shape[-1] in (1, 3):
+        return
+    hint = ""
+    if len(shape) == 4 and shape[1] in (1, 3):
+        hint = '; build it with data_format="channels_last"'
+    raise InvalidArgument(
+        "training needs a model of images (batch, height, width, channels) with 3 "
+        f"channels, or 1 for grey; {model.name} takes {shape}{hint}"
+    )
+
+
+def check_classes(model, data):
+    """Raises `InvalidArgument` unless `model` has an output for each class of `data`."""
+    classes, wanted = model.output_shape[-1], len(data.classes)
+    if classes == wanted:
+        return
+    hint = ""
+    if classes == 1 and wanted == 2:
+        hint = ": end it in Dense(2), not in one sigmoid for both"
+    raise InvalidArgument(
+        f"{model.name} has {classes} classes, {data.name} has {wanted}: they must "
+        f"agree{hint}"
+    )
+
+
+def check_recipe(model, recipe):
+    """Raises `InvalidArgument` where the recipe cannot train what the user lets train.
+
+    Also where the loss is for another kind of outputs than the model has.
+    """
+    kind = anatomy.kind_of_outputs(model)
+    if kind not in (anatomy.LOGITS, _FITTING[recipe.loss]):
+        other = next(name for name, fits in _FITTING.items() if fits == kind)
+        raise InvalidArgument(
+            f"the recipe's loss, {recipe.loss!r}, is of logits or of a "
+            f"{_FITTING[recipe.loss]}; {model.name} ends in a {kind}: change the recipe "
+            f"(loss={other!r}), or let the model put out logits"
+        )
+    if not model.trainable_weights:
+        raise InvalidArgument(
+            f"every layer of {model.name} is frozen (trainable=False): nothing is left "
+            "to train"
+        )
+    if recipe.frozen_epochs:
+        head = anatomy.head(model)
+        if not any(layer.trainable_weights for layer in head):
+            names = ", ".join(layer.name for layer in head)
+            raise InvalidArgument(
+                f"frozen_epochs={recipe.frozen_epochs} trains the head alone ({names}), "
+                f"and that is frozen in {model.name} (trainable=False): give "
+                "frozen_epochs=0"
+            )
+
+
+def preprocessing_for(model, given=None):
+    """The `Preprocessing` of a training: the one given, else what the model says.
+
+    A model with a layer that scales pixel values takes them as they are. A model of one
+    channel gets grey images.
+
+    Raises:
+        InvalidArgument: a model that does not say, or a `Preprocessing` of another size,
+            or one that scales in front of a model that scales itself.
+    """
+    wanted = given or getattr(model, "preprocessing", None)
+    height, width, channels = model.inputs[0].shape[1:]
+    scaling = anatomy.scaling_layer(model)
+    if wanted is None:
+        if scaling is None or None in (height, width):
+            raise InvalidArgument(_unsaid(model, height, width))
+        wanted = Preprocessing("raw", (height, width))
+    elif scaling is not None and wanted.scale != 1:
+        raise InvalidArgument(
+            f"{model.name} scales its images itself (layer {scaling}), and "
+            f"preprocessing of mode {wanted.mode!r} would scale them before: give "
+            f'Preprocessing("raw", {tuple(wanted.size)})'
+        )
+    for side, expected in zip(wanted.size, (height, width), strict=True):
+        if expected not in (None, side):
+            raise InvalidArgument(
+                f"{model.name} takes images of {height} x {width}, preprocessing makes "
+                f"{wanted.size[0]} x {wanted.size[1]}: they must agree"
+            )
+    return wanted.grey() if channels == 1 else wanted
+
+
+def _unsaid(model, height, width):
+    size = f"({height or 224}, {width or 224})"
+    return (
+        f"{model.name} does not say what its images must look like: give preprocessing, "
+        f"such as Preprocessing(MODE, {size}) with MODE one of {', '.join(MODES)} "
+        '("raw" for pixel values in 0..255)'
+    )
