@@ -488,7 +488,8 @@ def _describe(model, architecture, source, own_classes, data_format):
     size = tuple(model.inputs[0].shape)[slice(1, 3) if last else slice(2, 4)]
     if len(size) == 2 and None not in size:
         wanted = dataclasses.replace(wanted, size=size)
-    model.preprocessing = wanted
+    channels = model.inputs[0].shape[-1 if last else 1]
+    model.preprocessing = wanted.grey() if channels == 1 else wanted
     model.architecture = architecture
     model.weights_origin = source.origin if source else None
     known = own_classes and source.labels

@@ -277,6 +277,7 @@ def test_one_channel_and_names_of_the_data(tmp_path):
     model = keras_resnets.create_model(
         "resnet8", classes=5, input_shape=(SIZE, SIZE, 1), classifier_activation=None
     )
+    assert model.preprocessing == Preprocessing("raw", (SIZE, SIZE), 1.0).grey()
     model.labels = "cifar10"
     names = tuple((name, name) for name in "abcde")
     data = keras_resnets.training.open_dataset(
