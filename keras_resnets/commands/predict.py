@@ -3,6 +3,7 @@
 The network is a variant with weights, or an exported file.
 """
 
+from keras_resnets.commands import photos
 from keras_resnets.commands import subject
 from keras_resnets.commands.network import say
 from keras_resnets.errors import check_positive_int
@@ -15,7 +16,18 @@ def add_to(commands):
         "predict", help="show the likeliest classes of photos"
     )
     subject.add_options(predict)
-    predict.add_argument("photos", nargs="+", metavar="PHOTO")
+    predict.add_argument(
+        "photos",
+        nargs="+",
+        metavar="PHOTO",
+        help="image, folder of images, or a data set as evaluate --data takes it",
+    )
+    predict.add_argument(
+        "--count",
+        type=int,
+        help="images to take of each folder or data set; default: all of a folder, "
+        f"{photos.COUNT} of a data set",
+    )
     predict.set_defaults(run=_predict)
 
     evaluate = commands.add_parser("evaluate", help="measure accuracy on labelled data")
@@ -29,16 +41,28 @@ def add_to(commands):
 
 
 def _predict(arguments):
+    if arguments.count is not None:
+        check_positive_int("--count", arguments.count)
     with native_logs_hidden():
         from keras_resnets import console
         from keras_resnets import pictures
 
         model = subject.open_subject(arguments)
-        wanted = model.preprocessing
-        photos = [pictures.load_picture(path, wanted) for path in arguments.photos]
-        for path, photo in zip(arguments.photos, photos, strict=True):
-            outputs = _probabilities(model, photo[None])[0]
-            say(console.likeliest(outputs, path, model.labels))
+        sets = [word for word in arguments.photos if photos.is_data_set(word)]
+        paths = [
+            path
+            for word in arguments.photos
+            if word not in sets
+            for path in photos.paths_of(word, arguments.count)
+        ]
+        shown = [
+            (path, pictures.load_picture(path, model.preprocessing)) for path in paths
+        ]
+        for word in sets:
+            shown.extend(photos.of_data_set(word, model, arguments.count))
+        for title, image in shown:
+            outputs = _probabilities(model, image[None])[0]
+            say(console.likeliest(outputs, title, model.labels))
 
 
 def _probabilities(model, images):

@@ -1,0 +1,71 @@
+"""The images that `predict` is given: files, folders of them, data sets."""
+
+import pathlib
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+
+# Of a data set, whose images have no names of their own.
+COUNT = 10
+
+
+def is_data_set(word):
+    """Whether a word names labelled images that are no files of their own."""
+    from keras_resnets.training.data import records
+    from keras_resnets.training.data.sources import LOADERS
+
+    path = pathlib.Path(word)
+    if path.is_dir():
+        return bool(records.shards(path))
+    return path.suffix == ".npz" or word.startswith("tfds:") or word in LOADERS
+
+
+def paths_of(word, count=None):
+    """The image files that a word names.
+
+    Args:
+        word: an image, or a folder with images in it or further down.
+        count: how many of a folder, spread evenly over it; None for all.
+
+    Raises:
+        InvalidArgument: a folder without images.
+    """
+    from keras_resnets import pictures
+
+    if not pathlib.Path(word).is_dir():
+        return [word]
+    found = pictures.list_pictures(word)
+    if not found:
+        raise InvalidArgument(
+            f"{word} holds no pictures ({', '.join(pictures.SUFFIXES)})"
+        )
+    if count is not None and count < len(found):
+        chosen = np.linspace(0, len(found) - 1, count).astype(int)
+        found = [found[index] for index in chosen]
+    return [str(path) for path in found]
+
+
+def of_data_set(word, model, count=None):
+    """Yields (title, image) of the test part of a data set.
+
+    Args:
+        word: what `evaluate --data` takes.
+        model: with `preprocessing`, `labels` and `output_shape`.
+        count: how many images; `COUNT` for None.
+
+    Raises:
+        InvalidArgument: data that cannot be opened.
+    """
+    from keras_resnets import evaluation
+    from keras_resnets import labels
+
+    names = labels.class_names(model.output_shape[-1], model.labels)
+    data = evaluation.open_data(word, model.preprocessing, count or COUNT, names)
+    total, done = len(data.labels), 0
+    for images in data.batches(COUNT):
+        for image in images:
+            label = int(data.labels[done])
+            known = names[label][1] if label < len(names) else label
+            done += 1
+            yield f"{word}  {done} of {total}: {known}", image
