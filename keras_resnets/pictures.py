@@ -6,8 +6,6 @@ from keras_resnets.errors import InvalidArgument
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
-# Below so many pixels, as CIFAR's, they are shown whole: there is no margin to crop.
-SMALL = 100
 # Darknet fills up with 0.5.
 _GREY = 127.5
 

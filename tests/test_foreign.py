@@ -1,5 +1,6 @@
 """Weights of torchvision and timm give their logits, stage by stage."""
 
+import functools
 import json
 import pathlib
 
@@ -12,9 +13,9 @@ import pytest
 import keras_resnets
 from keras_resnets import WeightsError
 from keras_resnets.weights import assign
-from keras_resnets.weights import foreign
-from keras_resnets.weights import layouts
+from keras_resnets.weights import contents
 from keras_resnets.weights import values
+from keras_resnets.weights.readers import Checkpoint
 
 FIXTURE = np.load(pathlib.Path(__file__).parent / "data" / "torch_logits.npz")
 VARIANTS = list(dict.fromkeys(key.partition("/")[0] for key in FIXTURE.files))
@@ -27,12 +28,12 @@ DEEP = (
 
 def loaded(name, tensors, **options):
     """The model with `tensors`, a dict of a torch state dict's names."""
-    keyed = {foreign._module_and_field(key): value for key, value in tensors.items()}
-    layout = layouts.find(module for module, _ in keyed).fitted(keyed)
+    makers = {key: functools.partial(np.asarray, a) for key, a in tensors.items()}
+    network = contents.find(Checkpoint("a.pth", "torch", makers))
     model = keras_resnets.create_model(
-        name, kernel_initializer="zeros", **layout.axes, **options
+        name, kernel_initializer="zeros", **network.layout.axes, **options
     )
-    found, unused = values.named_values(model, keyed, layout)
+    found, unused = values.named_values(model, network.tensors, network.layout)
     assign.assign(model, found, unused, "a.pth")
     return model
 

@@ -24,6 +24,7 @@ STORED = {
     "bfloat": "bfloat16",
     "double": "float64",
     "ints": "int32",
+    "bn": "int64",
 }
 STREAM_START = b"".join(
     pickle.dumps(part, 2)
@@ -35,15 +36,16 @@ STREAM_START = b"".join(
 def test_real_torch_files(name):
     checkpoint = read(DATA / name)
     expected = np.load(DATA / "torch_files.npz")
-    names = [n for n in expected.files if not n.endswith("num_batches_tracked")]
     assert checkpoint.format == "torch"
-    assert list(checkpoint) == [n.removeprefix("module.") for n in names]
-    for key in names:
-        found = checkpoint[key.removeprefix("module.")]
+    names = [f"state_dict.{name}" for name in expected.files]
+    assert list(checkpoint) == [*names, "best_prec1"]
+    for key in expected.files:
+        found = checkpoint[f"state_dict.{key}"]
         assert found.shape == expected[key].shape
         np.testing.assert_array_equal(found, expected[key])
         kind = key.removeprefix("module.").partition(".")[0]
         assert found.dtype.name == STORED.get(kind, "float32")
+        assert checkpoint.containers[f"state_dict.{key}"] == ("state_dict", key)
 
 
 def test_real_safetensors_file():
@@ -76,7 +78,8 @@ def test_safetensors_round_trip(tmp_path):
 
 def test_real_checkpoints(shared_data):
     found = read(shared_data / "checkpoints" / "resnet20-12fca82f.th")
-    assert len(found) == 19 * 5 + 2 and found["conv1.weight"].shape == (16, 3, 3, 3)
+    kernel = found["state_dict.module.conv1.weight"]
+    assert len(found) == 19 * 5 + 2 and kernel.shape == (16, 3, 3, 3)
     found = read(shared_data / "mlperf_tiny" / "pretrainedResnet.h5")
     assert found["conv2d/kernel:0"].shape == (3, 3, 3, 16)
     found = read(shared_data / "darknet" / "darknet53_w16.weights")

@@ -102,13 +102,14 @@ def test_weights_of_another_network_are_refused(tmp_path, suffix):
     (model.save if suffix == ".keras" else model.save_weights)(path)
     others = [
         ("resnet32", {}),
-        ("resnet20", {"classes": 11}),
         ("resnet8", {}),
-        ("resnet20", {"include_top": False}),
+        # The same shapes in the same order.
+        ("resnet20v2", {}),
+        ("resnet20", {"activation": "leaky_relu"}),
     ]
     if suffix == ".keras":
-        # The same shapes in the same order, so a .weights.h5 cannot tell them apart.
-        others += [("resnet20v2", {}), ("resnet20", {"activation": "leaky_relu"})]
+        # The same names as well.
+        others.append(("resnet20", {"activation_order": "relu_before_add"}))
     for name, options in others:
         with pytest.raises(WeightsError, match="does not fit") as caught:
             keras_resnets.create_model(name, weights=path, **options)
@@ -125,7 +126,8 @@ def test_weights_of_another_network_are_refused(tmp_path, suffix):
 def test_weights_argument_is_checked_before_building(tmp_path):
     for weights, words in (
         ("imagenet1k", "write weights='imagenet'"),
-        ("model.bin", "give a file: .weights.h5"),
+        ("model.bin", "there is no file"),
+        ("model.xyz", "give a file: .weights.h5"),
         (tmp_path / "missing.keras", "there is no file"),
         (3, "None, a name or a path"),
     ):

@@ -173,7 +173,7 @@ def test_from_name_to_model(served, site, cache, monkeypatch):
         ),
         ("resnet50", "a1_in1kk", "did you mean 'a1_in1k'"),
         ("plain34", "imagenet", "no public weights for plain34"),
-        ("resnet50", "model.ckpt", "give a file: .weights.h5"),
+        ("resnet50", "model.xyz", "give a file: .weights.h5"),
         ("resnet50", "missing.pth", "there is no file"),
     ],
 )

@@ -65,6 +65,8 @@ def build(arguments, strict=False, new_head=False, axes=None, **options):
     import keras
 
     from keras_resnets import registry
+    from keras_resnets.weights.assign import NewChannels
+    from keras_resnets.weights.assign import NewHead
 
     architecture, size, _ = find(arguments)
     if arguments.input_size is not None:
@@ -83,7 +85,7 @@ def build(arguments, strict=False, new_head=False, axes=None, **options):
     for note in notes:
         if not issubclass(note.category, UserWarning):
             continue
-        if strict:
+        if strict and note.category in (NewHead, NewChannels):
             raise WeightsError(str(note.message))
         say(f"note: {note.message}")
     if arguments.input_size is None:

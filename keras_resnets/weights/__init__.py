@@ -1,14 +1,13 @@
 """Weights: what the `weights` argument takes.
 
 None (random values); a dataset (`"imagenet"`, `"cifar10"`) or a tag (`"a1_in1k"`) of the
-public checkpoints in `records`, which are downloaded; or a file: one that this package
-wrote (`.weights.h5`, `.keras`, `.safetensors`), or a checkpoint of torchvision, timm,
-`keras.applications`, fyu/drn, akamaster, MLPerf Tiny or darknet (`.safetensors`, `.pth`,
-`.pt`, `.th`, `.h5`, `.weights`). Loading is strict: every variable is set and every
-stored value used, or a `WeightsError` says what does not fit. Only a `.keras` file tells
-how its layers are joined: two variants whose weights have the same shapes in the same
-order (`resnet20` and `resnet20v2`) take each other's `.weights.h5`, as everywhere in
-Keras.
+public checkpoints in `records`, which are downloaded; or a file, which its content
+tells, not its name: one that this package wrote (`.weights.h5`, `.keras`, `.h5`,
+`.safetensors`), or a checkpoint of torchvision, timm, `keras.applications`, fyu/drn,
+akamaster, MLPerf Tiny or darknet. Loading is strict: every variable is set and every
+stored value used, or a `WeightsError` says what does not fit. Values are matched by the
+names of their layers; a `.keras` file also tells how they are joined, and that is
+compared.
 """
 
 import os
@@ -18,13 +17,21 @@ from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights import beside
-from keras_resnets.weights import notes
-from keras_resnets.weights import own
 from keras_resnets.weights import records
-from keras_resnets.weights.source import Source
 
-FOREIGN_SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".h5", ".weights")
-SUFFIXES = (*own.SUFFIXES, *FOREIGN_SUFFIXES)
+# Of files, for messages: the content alone tells what a file is.
+SUFFIXES = (
+    ".weights.h5",
+    ".keras",
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".th",
+    ".bin",
+    ".ckpt",
+    ".h5",
+    ".weights",
+)
 
 
 def open_source(weights, variant):
@@ -52,6 +59,7 @@ def open_source(weights, variant):
         beside.apply(source)
         return source
     if path.name.endswith(SUFFIXES) or len(path.parts) > 1:
+        _refuse_folder(path)
         idiom = idioms.for_weights(weights, records.names_of(variant))
         raise WeightsError(
             f"weights: there is no file {str(weights)!r}{f': {idiom}' if idiom else ''}"
@@ -63,6 +71,7 @@ def _open_record(name, variant):
     try:
         record = records.find(variant, str(name))
     except InvalidArgument as error:
+        _refuse_folder(pathlib.Path(name))
         raise WeightsError(f"{error} (or give a file: {', '.join(SUFFIXES)})") from None
     from keras_resnets.weights import store
 
@@ -72,22 +81,17 @@ def _open_record(name, variant):
     return source
 
 
+def _refuse_folder(path):
+    if path.is_dir():
+        inside = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+        more = ", ..." if len(inside) > 3 else ""
+        raise WeightsError(
+            f"weights: {str(path)!r} is a folder; give a file"
+            + (f" in it ({', '.join(inside[:3])}{more})" if inside else "")
+        )
+
+
 def _open_file(path):
-    if path.name.endswith(own.SUFFIXES):
-        return OwnSource(path)
-    from keras_resnets.weights.foreign import ForeignSource
+    from keras_resnets.weights.foreign import FileSource
 
-    return ForeignSource(path)
-
-
-class OwnSource(Source):
-    """A `.weights.h5` or `.keras` file."""
-
-    def __init__(self, path):
-        super().__init__(path)
-        notes.apply(self, notes.read(path))
-
-    def load(self, model):
-        """Sets every variable of `model`; there is no other classifier."""
-        own.load(model, self.path)
-        return True
+    return FileSource(path)

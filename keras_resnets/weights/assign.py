@@ -6,11 +6,12 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.weights.values import HEADS
+from keras_resnets.weights.values import in_front
 from keras_resnets.weights.values import variable_name
 from keras_resnets.weights.values import weighted
 
-_HEADS = ("predictions", "predictions_conv")
-_FOREIGN_HEADS = {"fc", "linear", "head", *_HEADS, "dense"}
+_FOREIGN_HEADS = {"fc", "linear", "head", *HEADS, "dense"}
 
 
 class NewHead(UserWarning):
@@ -25,21 +26,27 @@ class NewHead(UserWarning):
         self.classes = classes
 
 
+class Chosen(UserWarning):
+    """A file holds more than was taken from it."""
+
+
 class NewChannels(UserWarning):
     """The first convolution was fitted to another number of input channels."""
 
 
-def assign(model, values, unused, source):
+def assign(model, values, unused, source, check=None):
     """Sets every variable of `model`, or raises and sets none.
 
-    A classifier of another size starts anew, with a `NewHead` warning, and a first
-    convolution is fitted to another number of input channels (`NewChannels`).
+    A classifier that the checkpoint has not, or has in another size, starts anew, with
+    a `NewHead` warning, and a first convolution is fitted to another number of input
+    channels (`NewChannels`).
 
     Args:
         model: a model of this package.
         values: a dict from layer name to a dict from variable name to array.
         unused: names of tensors that no layer asked for.
         source: what messages call the checkpoint.
+        check: called where all fits by name and shape, before anything is set.
 
     Returns:
         Whether the classifier is the checkpoint's.
@@ -49,15 +56,31 @@ def assign(model, values, unused, source):
             that differ.
     """
     layers = weighted(model)
-    heads = [layer for layer in layers if layer.name.endswith(_HEADS)]
+    heads = [layer for layer in layers if layer.name.endswith(HEADS)]
     if not heads:
         unused = [n for n in unused if not _FOREIGN_HEADS.intersection(n.split("."))]
     new_heads = [layer for layer in heads if _is_other_head(layer, values)]
     channels = _fit_channels(layers[0], values)
-    missing, misshapen, pairs = [], [], []
+    front = [layer for layer in in_front(model) if layer.name in values]
+    taken = [layer for layer in (*front, *layers) if layer not in new_heads]
+    pairs, missing, misshapen = _pairs(taken, values)
+    _refuse(model, source, missing, unused, misshapen)
+    if check is not None:
+        check()
+    for variable, value in pairs:
+        # One after the other: half-precision files are not held in float32 as a whole.
+        _set(variable, value)
+    for layer in new_heads:
+        _renew(layer, values, source)
+    if channels:
+        warnings.warn(f"{source}: {channels}", NewChannels, stacklevel=2)
+    return bool(heads) and not new_heads
+
+
+def _pairs(layers, values):
+    """(variable, its value) of all `layers`; what is missing, and what misshapen."""
+    pairs, missing, misshapen = [], [], []
     for layer in layers:
-        if layer in new_heads:
-            continue
         for variable in layer.weights:
             name = variable_name(variable)
             value = values[layer.name].get(name)
@@ -68,15 +91,7 @@ def assign(model, values, unused, source):
                 misshapen.append(f"{layer.name}/{name} {shapes}")
             else:
                 pairs.append((variable, value))
-    _refuse(model, source, missing, unused, misshapen)
-    for variable, value in pairs:
-        # One after the other: half-precision files are not held in float32 as a whole.
-        _set(variable, value)
-    for layer in new_heads:
-        _renew(layer, values, source)
-    if channels:
-        warnings.warn(f"{source}: {channels}", NewChannels, stacklevel=2)
-    return bool(heads) and not new_heads
+    return pairs, missing, misshapen
 
 
 def _set(variable, value):
@@ -91,6 +106,8 @@ def _set(variable, value):
 
 def _is_other_head(layer, values):
     kernel = values[layer.name].get("kernel")
+    if not values[layer.name]:
+        return True
     if kernel is None or len(kernel.shape) != len(layer.kernel.shape):
         return False
     ours, theirs = tuple(layer.kernel.shape), tuple(kernel.shape)
@@ -101,10 +118,14 @@ def _renew(layer, values, source):
     """Random values for a classifier: the model was built without any."""
     make = keras.initializers.GlorotUniform()
     layer.kernel.assign(make(layer.kernel.shape))
-    theirs = values[layer.name]["kernel"].shape[-1]
+    kernel = values[layer.name].get("kernel")
+    theirs = None if kernel is None else kernel.shape[-1]
+    had = "it has no classifier"
+    if theirs is not None:
+        had = f"its classifier has {theirs} classes"
     note = (
-        f"{source}: its classifier has {theirs} classes; the model's, with "
-        f"{layer.kernel.shape[-1]}, has new random values"
+        f"{source}: {had}; the model's, with {layer.kernel.shape[-1]}, has new random "
+        "values"
     )
     warnings.warn(NewHead(note, theirs), stacklevel=3)
 
@@ -113,20 +134,23 @@ def _fit_channels(layer, values):
     """Fits the first kernel to the model's input channels, in timm's way; a note."""
     kernel = values[layer.name].get("kernel")
     wanted = tuple(layer.kernel.shape)
-    if kernel is None or kernel.ndim != 4 or kernel.shape[2] != 3:
+    if kernel is None or kernel.ndim != 4 or kernel.shape[2] not in (1, 3):
         return None
     same = kernel.shape[:2] == wanted[:2] and kernel.shape[3] == wanted[3]
-    if not same or wanted[2] == 3:
+    theirs, channels = kernel.shape[2], wanted[2]
+    if not same or channels == theirs:
         return None
-    channels, kernel = wanted[2], np.asarray(kernel, "float32")
+    kernel = np.asarray(kernel, "float32")
     if channels == 1:
         fitted = kernel.sum(axis=2, keepdims=True)
     else:
-        repeats = -(-channels // 3)
-        fitted = np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels] * (3 / channels)
+        repeats = -(-channels // theirs)
+        fitted = np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels]
+        fitted = fitted * (theirs / channels)
     values[layer.name]["kernel"] = fitted.astype("float32")
     how = "summed into 1" if channels == 1 else f"repeated and scaled to {channels}"
-    return f"the 3 input channels of its first convolution were {how}"
+    what = "channels" if theirs > 1 else "channel"
+    return f"the {theirs} input {what} of its first convolution were {how}"
 
 
 def _refuse(model, source, missing, unused, misshapen):

@@ -1,73 +1,97 @@
-"""Checkpoints of other libraries: opened, recognized, and set into a model."""
+"""Files of weights: opened, recognized, and set into a model."""
+
+import functools
+import json
+import warnings
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.layers import IdentityPadShortcut
+from keras_resnets.weights import contents
+from keras_resnets.weights import darknet_stream
 from keras_resnets.weights import layouts
 from keras_resnets.weights import notes
+from keras_resnets.weights import topology
+from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.assign import assign
 from keras_resnets.weights.readers import read
+from keras_resnets.weights.readers.checkpoint import damage_told
 from keras_resnets.weights.source import Source
 from keras_resnets.weights.values import named_values
 from keras_resnets.weights.values import numbered_values
-from keras_resnets.weights.values import stream_values
+
+# Layers that others put in front of a network, as Keras 3 stores them.
+_SCALINGS = ("rescaling", "normalization", "lambda", "resizing")
 
 
-class ForeignSource(Source):
-    """A checkpoint of another library; see `Source`."""
+class FileSource(Source):
+    """A checkpoint of this package or of another library; see `Source`."""
 
     def __init__(self, path):
         super().__init__(path)
         checkpoint = read(path)
-        self._floats, self._tensors = None, {}
+        self._floats = self._network = None
         if checkpoint.format == "darknet":
             self._floats = checkpoint["floats"]
             self.labels = "imagenet_darknet"
             return
-        self._tensors = {
-            _module_and_field(name): checkpoint[name]
-            for name in checkpoint
-            if not name.endswith("num_batches_tracked")
-        }
-        modules = [module for module, _ in self._tensors]
-        if "conv2d_1" in modules:
-            self.mode, self.labels = "raw", "cifar10"
-            return
-        try:
-            self.layout = layouts.find(modules).fitted(self._tensors)
-        except WeightsError as error:
-            raise WeightsError(f"{path}: {error}") from None
-        self.axes, self.mode = self.layout.axes, self.layout.preprocessing
-        self.labels = self.layout.labels
-        notes.apply(self, notes.of_metadata(checkpoint.metadata))
+        self._kinds = checkpoint.kinds
+        self._config = checkpoint.metadata.get("config")
+        with damage_told(path):
+            self._network = contents.find(checkpoint)
+        layout = self._network.layout
+        self.mode, self.labels = layout.preprocessing, layout.labels
+        self.axes, self.classes = layout.axes, self._network.classes
+        if layout.name != layouts.NUMBERED.name:
+            self.layout = layout
+        notes.apply(self, checkpoint.metadata.get(notes.KEY))
+        self._say(self._network.remarks)
 
     def load(self, model):
         """Sets every variable of `model`; see `assign`."""
+        try:
+            values, unused = self._values(model)
+        except WeightsError as error:
+            raise WeightsError(f"{self.path}: {error}") from None
+        own = self.layout is not None and self.layout.name == layouts.NATIVE.name
+        check = functools.partial(self._check_topology, model) if own else None
+        return assign(model, values, unused, self.path, check)
+
+    def _check_topology(self, model):
+        with damage_told(self.path):
+            config = json.loads(self._config) if self._config else None
+            topology.check(model, self._kinds, config)
+
+    def _values(self, model):
         if self._floats is not None:
-            values, rest = stream_values(model, self._floats, self.path)
-            unused = [f"{rest:,} numbers"] if rest else []
-        elif self.layout is None:
-            values, unused = numbered_values(model, self._tensors)
-        else:
-            _check_padding(model, self.layout, self.path)
-            values, unused = named_values(model, self._tensors, self.layout)
-        return assign(model, values, unused, self.path)
+            values, remarks = darknet_stream.stream_values(model, self._floats)
+            self._say(remarks)
+            return values, []
+        network = self._network
+        if self.layout is None:
+            return numbered_values(model, network.tensors)
+        self._check_padding(model)
+        self._say(self._scalings(model))
+        return named_values(model, network.tensors, self.layout)
 
+    def _scalings(self, model):
+        """What the file's network does to its images, and the model does not."""
+        names = {layer.name for layer in model.layers}
+        return [
+            f"its layer {name} ({kind}) scales the images, and is not taken"
+            for name, kind in self._kinds.items()
+            if kind in _SCALINGS and name.rpartition(".")[2] not in names
+        ]
 
-def _module_and_field(name):
-    """("layer1.0.bn1", "weight"), ("conv1_conv", "kernel"): whose tensor, and which."""
-    if "/" in name:
-        module, _, field = name.rpartition("/")
-        return module.rpartition("/")[2], field.removesuffix(":0")
-    module, _, field = name.rpartition(".")
-    return module, field
+    def _say(self, remarks):
+        for remark in remarks:
+            warnings.warn(f"{self.path}: {remark}", Chosen, stacklevel=4)
 
-
-def _check_padding(model, layout, path):
-    wanted = layout.axes.get("identity_pad_position")
-    for layer in model.layers:
-        if wanted and isinstance(layer, IdentityPadShortcut):
-            if layer.position != wanted:
-                raise WeightsError(
-                    f"{path} needs identity_pad_position={wanted!r}; {model.name} has "
-                    f"{layer.position!r}"
-                )
+    def _check_padding(self, model):
+        wanted = self.layout.axes.get("identity_pad_position")
+        for layer in model.layers:
+            if wanted and isinstance(layer, IdentityPadShortcut):
+                if layer.position != wanted:
+                    raise WeightsError(
+                        f"it needs identity_pad_position={wanted!r}; {model.name} has "
+                        f"{layer.position!r}"
+                    )

@@ -3,7 +3,7 @@
 A layout is a table from the parts of our layer names (`stage2_block1_conv1` is the
 `conv` numbered 1 of block 1 of stage 2) to a foreign module's name. Our names come
 from the stage walk, so every variant that the walk can make is covered, and no list
-of a variant's tensors is kept. `find` tells a checkpoint's layout by its names.
+of a variant's tensors is kept. `match` tells a checkpoint's layout by its names.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Layout:
             most telling key wins: `stage1_conv`, then `conv1`, then `conv`. Templates
             know `{stage}`, `{block}` and `{number}` from 1, `{stage0}`, `{block0}`
             and `{number0}` from 0, `{stage2}` from 2, and `{conv3}`, `{bn3}`: places
-            in a Sequential of convolution, BN and ReLU. Empty: names are ours.
+            in a Sequential of convolution, BN and ReLU. Empty: names are ours, or numbers.
         torch: whether arrays are torch's (OIHW, `weight`) or Keras' (HWIO, `kernel`).
         epsilon: of the BN layers that the weights were trained with; None: ours.
         axes: what the architecture must be like for these weights.
@@ -50,11 +50,20 @@ class Layout:
 
     def fitted(self, tensors):
         """This layout with what `tensors`, a dict by (module, field), tell of it."""
-        head = tensors.get((self.names.get("predictions"), "weight"))
+        torch = not any(field in ("kernel", "gamma") for _, field in tensors)
+        head = tensors.get((self.head(tensors), "weight"))
         told = {} if head is None else self.by_classes.get(head.shape[0], {})
-        return dataclasses.replace(
-            self, conv_head=head is not None and head.ndim == 4, **told
-        )
+        conv_head = head is not None and head.ndim == 4
+        return dataclasses.replace(self, torch=torch, conv_head=conv_head, **told)
+
+    def head(self, tensors):
+        """The module of the classifier in `tensors`, a dict by (module, field)."""
+        if self.names:
+            return self.names["predictions"]
+        if self.name == NUMBERED.name:
+            return "dense"
+        ours = any(module == "predictions_conv" for module, _ in tensors)
+        return "predictions_conv" if ours else "predictions"
 
     def module(self, layer_name):
         """The foreign module of our layer, or None where the layout has none."""
@@ -160,6 +169,19 @@ TIMM_DARKNET = Layout(
     axes={"negative_slope": 0.01},
     preprocessing="torch",
 )
+# Hugging Face's transformers: its backbone is `resnet.`, its classifier beside that.
+TRANSFORMERS = Layout(
+    "transformers",
+    {
+        "stem_conv": "embedder.embedder.convolution",
+        "stem_bn": "embedder.embedder.normalization",
+        "conv": "encoder.stages.{stage0}.layers.{block0}.layer.{number0}.convolution",
+        "bn": "encoder.stages.{stage0}.layers.{block0}.layer.{number0}.normalization",
+        "shortcut_conv": "encoder.stages.{stage0}.layers.{block0}.shortcut.convolution",
+        "shortcut_bn": "encoder.stages.{stage0}.layers.{block0}.shortcut.normalization",
+        "predictions": "classifier.1",
+    },
+)
 # Our own names, for networks that no other library has.
 NATIVE = Layout("keras_resnets", {}, labels=None)
 _KERAS_NAMES = {
@@ -191,37 +213,98 @@ KERAS_V2 = dataclasses.replace(
 )
 
 
-def find(modules):
-    """The `Layout` of a checkpoint whose tensors belong to `modules`.
+# Keras' own numbers, as MLPerf Tiny's network has them: `conv2d`, `conv2d_1`, ...
+NUMBERED = Layout(
+    "numbers of Keras", {}, torch=False, preprocessing="raw", labels="cifar10"
+)
+# A module of each layout that every network of it has, and the torch ones of torchvision.
+_STEMS = (
+    "conv1_conv",
+    "stem_conv",
+    "stem_conv1",
+    "stem.conv1.conv",
+    "stem.conv",
+    "embedder.embedder.convolution",
+    "layer0.0",
+    "conv2d_1",
+)
+_TORCH_STEMS = ("conv1", "conv1.0")
 
-    Raises:
-        WeightsError: names of no layout that is known.
+
+def prefixes(modules):
+    """What stands before the names of a network, for each that `modules` may hold.
+
+    Args:
+        modules: set of names such as `module.encoder_q.conv1`.
+
+    Returns:
+        A list of prefixes with their dot (`module.encoder_q.`), in the file's order;
+        `""` for names without. Names of ours may have an underscore (`teacher_`).
     """
+    found = {}
+    for module in modules:
+        for stem in _STEMS:
+            before = module.removesuffix(stem)
+            ours = stem.startswith("stem_") and before.endswith("_")
+            if before != module and (not before or before.endswith(".") or ours):
+                found[before] = None
+        for stem in _TORCH_STEMS:
+            before = module.removesuffix(stem)
+            blocks = (f"{before}layer1.0.{part}" for part in ("conv1", "conv2"))
+            if before != module and any(block in modules for block in blocks):
+                found[before] = None
+    return list(found)
+
+
+# Module that only one layout has -> that layout; the first that is there wins.
+_TELLING = (
+    ("stem_conv", NATIVE),
+    ("stem_conv1", NATIVE),
+    ("conv2d_1", NUMBERED),
+    ("stem.conv1.conv", TIMM_DARKNET),
+    ("stem.conv", TIMM_V2),
+    ("embedder.embedder.convolution", TRANSFORMERS),
+)
+
+
+def match(modules):
+    """The `Layout` of a checkpoint whose tensors belong to `modules`, or None."""
     modules = set(modules)
     if "conv1_conv" in modules:
         return KERAS_V2 if "post_bn" in modules else KERAS
-    if "stem_conv" in modules or "stem_conv1" in modules:
-        return NATIVE
-    if "stem.conv1.conv" in modules:
-        return TIMM_DARKNET
-    if "stem.conv" in modules:
-        return TIMM_V2
-    residual = any(module.startswith("layer1.0.") for module in modules)
-    if "linear" in modules and residual:
-        return AKAMASTER
+    for telling, layout in _TELLING:
+        if telling in modules:
+            return layout
     if "layer0.0" in modules:
         found = (re.fullmatch(r"layer([1-9]\d*)\.0", module) for module in modules)
         return _drn_d([int(match[1]) for match in found if match])
-    projects = "layer2.0.downsample.0" in modules
-    if "conv1" in modules and projects and "layer4.0.conv1" not in modules:
+    if any(module.startswith("layer1.0.") for module in modules):
+        return _like_torchvision(modules)
+    return None
+
+
+def _like_torchvision(modules):
+    heads = {module.partition(".")[0] for module in modules} & {"fc", "linear"}
+    projections = {
+        module.rpartition(".")[2] for module in modules if ".downsample." in module
+    }
+    padded = not heads and not projections and "layer2.0.conv1" in modules
+    if "linear" in heads or padded:
+        # Its shortcuts have no weights, where everybody else's have.
+        return AKAMASTER
+    if "conv1" in modules and projections and "layer4.0.conv1" not in modules:
         return CIFAR_TORCHVISION
-    if modules & {"conv1", "conv1.0"} and residual:
-        pooled = any(module.endswith(".downsample.2") for module in modules)
-        return torchvision(pooled)
+    if modules & {"conv1", "conv1.0"}:
+        return torchvision("2" in projections)
+    return None
+
+
+def unknown(modules):
+    """The `WeightsError` for names of no layout."""
     shown = ", ".join(sorted(modules)[:3])
-    raise WeightsError(
-        "its tensors are named in no known way (torchvision, timm, keras.applications, "
-        f"fyu/drn, akamaster): {shown}, ..."
+    return WeightsError(
+        "its tensors are named in no known way (torchvision, timm, transformers, "
+        f"keras.applications, fyu/drn, akamaster): {shown}, ..."
     )
 
 

@@ -13,8 +13,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import check_choice
 
-_KEY = "keras_resnets"
-_ENTRY = "keras_resnets.json"
+# Attribute of an HDF5 file, key of the metadata of a safetensors file.
+KEY = "keras_resnets"
+_ENTRY = f"{KEY}.json"
 
 
 def of(source, model):
@@ -36,12 +37,12 @@ def write(path, notes):
     import h5py
 
     with h5py.File(path, "a") as file:
-        file.attrs[_KEY] = text
+        file.attrs[KEY] = text
 
 
 def metadata(notes):
     """`notes` as the metadata of a safetensors file."""
-    return {"format": "pt", _KEY: json.dumps(notes)}
+    return {"format": "pt", KEY: json.dumps(notes)}
 
 
 def apply(source, text):
@@ -75,26 +76,3 @@ def _labels(known):
         return tuple(known)
     check_choice("labels", known, (None, *NAMES))
     return known
-
-
-def read(path):
-    """The notes in a `.weights.h5` or `.keras` file as text; None where it has none."""
-    if path.name.endswith(".keras"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return archive.read(_ENTRY).decode()
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            # Not ours; that it is no model either is said when it is loaded.
-            return None
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get(_KEY)
-    except OSError:
-        return None
-
-
-def of_metadata(found):
-    """The notes in the metadata of a safetensors file as text, or None."""
-    return found.get(_KEY)

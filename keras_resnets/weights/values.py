@@ -4,11 +4,16 @@ Values are in Keras' order of axes, in the number type that was stored. The way 
 `torch_tensors`, names them as others do.
 """
 
+import re
+
 import keras
 import numpy as np
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers.arrays import checked
 
+STEM = re.compile(r"(^|_)stem_conv1?$")
+HEADS = ("predictions", "predictions_conv")
 # Our variable -> torch's name of it, by kind of layer.
 _TORCH = {
     "kernel": "weight",
@@ -21,8 +26,27 @@ _TORCH = {
 
 
 def weighted(model):
-    """The layers of `model` that have weights, in the graph's order."""
-    return [layer for layer in model.layers if layer.weights]
+    """The layers of the network that have weights, in the graph's order.
+
+    Without those in front of it, which came with an `input_tensor`.
+    """
+    before = {id(layer) for layer in in_front(model)}
+    return [
+        layer for layer in model.layers if layer.weights and id(layer) not in before
+    ]
+
+
+def in_front(model):
+    """The layers with weights that stand before the network's first convolution."""
+    stems = [layer for layer in model.layers if STEM.search(layer.name)]
+    found, ahead = {}, [stems[-1]] if stems else []
+    while ahead:
+        for node in ahead.pop()._inbound_nodes:
+            for parent in node.parent_nodes:
+                if id(parent.operation) not in found:
+                    found[id(parent.operation)] = parent.operation
+                    ahead.append(parent.operation)
+    return [layer for layer in model.layers if layer.weights and id(layer) in found]
 
 
 def variable_name(variable):
@@ -50,10 +74,34 @@ def named_values(model, tensors, layout):
             key = (module, _TORCH[variable] if layout.torch else variable)
             if key in tensors:
                 used.add(key)
-                found[variable] = keras_axes(layer, variable, tensors[key], layout)
+                variance = variable == "moving_variance"
+                array = checked(".".join(key), tensors[key], variance)
+                found[variable] = keras_axes(layer, variable, array, layout)
         values[layer.name] = found
+        if layer.name.endswith(HEADS) and "kernel" in found and "bias" not in found:
+            # Of a classifier without: exactly the same.
+            found["bias"] = np.zeros(found["kernel"].shape[-1:], "float32")
     _fold(model, values, layout.epsilon)
+    _take_in_front(model, tensors, values, used)
     return values, [".".join(key) for key in tensors if key not in used]
+
+
+def _take_in_front(model, tensors, values, used):
+    """What an own file has of the layers in front; others keep what they have."""
+    for layer in in_front(model):
+        found = {}
+        for number, variable in enumerate(layer.weights):
+            name = variable_name(variable)
+            key = next((k for k in _keys(layer, name, number) if k in tensors), None)
+            if key is not None and tensors[key].shape == tuple(variable.shape):
+                found[name] = key
+        if len(found) == len(layer.weights):
+            used.update(found.values())
+            values[layer.name] = {name: tensors[key] for name, key in found.items()}
+
+
+def _keys(layer, name, number):
+    return (layer.name, name), (layer.name, str(number))
 
 
 def _taken(layer):
@@ -84,67 +132,13 @@ def numbered_values(model, tensors):
         module = f"{stem}_{counts[stem]}" if counts[stem] else stem
         counts[stem] += 1
         keys = {variable: (module, variable) for variable in _fields(layer)}
-        values[layer.name] = {v: tensors[k] for v, k in keys.items() if k in tensors}
+        values[layer.name] = {
+            variable: checked(".".join(key), tensors[key])
+            for variable, key in keys.items()
+            if key in tensors
+        }
         used.update(keys.values())
     return values, [".".join(key) for key in tensors if key not in used]
-
-
-def stream_values(model, floats, path):
-    """Values by layer for darknet's stream: biases, BN, then weights of each layer.
-
-    The classifier, which comes last, may be of another size than the model's.
-
-    Args:
-        model: a DarkNet of this package.
-        floats: all numbers of the file.
-        path: what messages call it.
-
-    Returns:
-        (values, left over): see `named_values`; the number of floats left over.
-    """
-    stream = _Stream(floats, model, path)
-    layers, values = weighted(model), {}
-    for index, layer in enumerate(layers):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            continue
-        following = layers[index + 1] if index + 1 < len(layers) else None
-        *kernel, inputs, outputs = layer.kernel.shape
-        if isinstance(following, keras.layers.BatchNormalization):
-            fields = ("beta", "gamma", "moving_mean", "moving_variance")
-            values[following.name] = {field: stream.take(outputs) for field in fields}
-            values[layer.name] = {}
-        else:
-            # A bias and a row of weights for each class: the rest tells how many.
-            size = 1 + inputs * int(np.prod(kernel))
-            classes, rest = divmod(stream.left, size)
-            outputs = classes if classes and not rest else outputs
-            values[layer.name] = {"bias": stream.take(outputs)}
-        weight = stream.take(outputs, inputs, *kernel)
-        values[layer.name]["kernel"] = keras_axes(layer, "kernel", weight)
-    return values, stream.left
-
-
-class _Stream:
-    """Numbers that are taken from the front."""
-
-    def __init__(self, floats, model, path):
-        self._floats, self._model, self._path = floats, model, path
-        self._position = 0
-
-    @property
-    def left(self):
-        return len(self._floats) - self._position
-
-    def take(self, *shape):
-        count = int(np.prod(shape))
-        if count > self.left:
-            raise WeightsError(
-                f"{self._path} holds {len(self._floats):,} numbers, too few for "
-                f"{self._model.name} ({self._model.count_params():,})"
-            )
-        self._position += count
-        taken = self._floats[self._position - count : self._position]
-        return np.reshape(taken, shape)
 
 
 def torch_tensors(model, layout):
@@ -161,7 +155,7 @@ def torch_tensors(model, layout):
         WeightsError: a layer that the layout has no name for.
     """
     tensors = {}
-    for layer in weighted(model):
+    for layer in (layer for layer in model.layers if layer.weights):
         module = layout.module(layer.name)
         if module is None:
             raise WeightsError(f"{layout.name} has no name for {layer.name}")

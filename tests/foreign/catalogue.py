@@ -1,19 +1,63 @@
-"""The files that `write.py` makes with other people's tools, and the network in each."""
+"""The files that `write.py` makes with other people's tools, and what is in each."""
 
-# What timm's network is called, and how it is made small.
-NETWORKS = {
-    "resnet18": {"channels": (8, 16, 24, 32)},
-}
+# The arguments that make timm's ResNet-18 small, and ours.
+SMALL = {"channels": (8, 16, 24, 32)}
+OURS = {"filters": SMALL["channels"]}
 CLASSES = 6
-# File -> network in it.
-FILES = {
-    "safetensors.safetensors": "resnet18",
-    "torch.pth": "resnet18",
-    "timm_hub/model.safetensors": "resnet18",
-    "timm_hub/pytorch_model.bin": "resnet18",
+# The arguments that make ResNet-50 of transformers small, and ours.
+HUGGING_FACE = {
+    "embedding_size": 8,
+    "hidden_sizes": [16, 32, 48, 64],
+    "depths": [1, 2, 1, 1],
+    "layer_type": "bottleneck",
+    "num_labels": CLASSES,
 }
-
-
-def axes(network):
-    """The arguments of `keras_resnets.create_model` for a network of this table."""
-    return {"filters": NETWORKS[network]["channels"]}
+OURS_50 = {"stem_filters": 8, "filters": (4, 8, 12, 16), "depths": (1, 2, 1, 1)}
+# File with a classifier -> words of the note that its loading must give; "" for none.
+FILES = {
+    "safetensors.safetensors": "",
+    "torch.pth": "",
+    "legacy.pth": "",
+    "half.safetensors": "",
+    "timm_hub/model.safetensors": "",
+    "timm_hub/pytorch_model.bin": "",
+    "timm_train/last.pth.tar": r"state_dict_ema is taken",
+    "hub_mixin/model.safetensors": "",
+    "transformers/model.safetensors": "",
+    "lightning.ckpt": "",
+    "ddp.pth.tar": "",
+    "data_parallel.pt": "",
+    "compiled.safetensors": "",
+    "compiled_ddp": "",
+    "reference.pth": r"model_ema.module is taken",
+    "averaged.pth": "",
+    "model_state.ckpt": "",
+    "torch.h5": "",
+    "safetensors.weights.h5": "",
+    "safetensors_without_suffix": "",
+    "dropout_head.pth": "",
+    "beside.safetensors": "",
+    "no_bias.pth": "",
+}
+# File without a linear classifier -> words of the note.
+HEADLESS = {
+    "features.safetensors": "",
+    "mlp_head.pth": r"head \(fc.0, fc.2\) is no linear classifier",
+    "moco.pth.tar": r"module.encoder_q is taken",
+    "dino.pth": r"teacher.backbone is taken",
+    "detector.pth": r"outside backbone.body are not taken",
+}
+# File -> words of the error.
+REFUSED = {
+    "nan.pth": "bn1.running_mean holds NaN",
+    "infinite.safetensors": "conv1.weight holds infinite",
+    "huge.pth": "conv1.weight holds numbers beyond the range of float32",
+    "complex.pth": "conv1.weight holds complex64",
+    "complex.safetensors": "conv1.weight holds C64|conv1.weight holds complex64",
+    "quantized.pth": "conv1.weight holds quantized",
+    "float8.safetensors": "conv1.weight holds F8_E4M3",
+    "float8.pth": "conv1.weight holds float8_e4m3fn",
+    "int8.safetensors": "conv1.weight holds int8",
+    "two.pth": r"2 networks \(a, b\)",
+    "whole_model.pth": "which is no tensor",
+}

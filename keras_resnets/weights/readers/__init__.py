@@ -1,11 +1,14 @@
-"""Readers of other libraries' files: tensors by name, and nothing executed."""
+"""Readers of files of weights: tensors by name, and nothing executed."""
 
 import pathlib
+import zipfile
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.darknet import is_darknet
 from keras_resnets.weights.readers.darknet import read_darknet
+from keras_resnets.weights.readers.keras_file import read_archive
 from keras_resnets.weights.readers.keras_file import read_keras
 from keras_resnets.weights.readers.safetensors import read_safetensors
 from keras_resnets.weights.readers.torch_checkpoint import read_stream
@@ -19,7 +22,7 @@ def read(path):
 
     Args:
         path: a safetensors file, a file of torch.save (of any age but the tar of 2016),
-            a Keras 2 .h5, or a darknet .weights.
+            a .h5, .weights.h5 or .keras of Keras 2 or 3, or a darknet .weights.
 
     Returns:
         A `Checkpoint`. Tensors are read from the file when they are asked for.
@@ -36,16 +39,21 @@ def _reader(path):
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"PK\x03\x04"):
-        return read_zip
+        return _zip_reader(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_keras
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return read_stream
-    if path.suffix == ".safetensors" or head[8:10] in (b'{"', b"{}", b"{ "):
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
         return read_safetensors
-    if path.suffix == ".weights":
+    if is_darknet(head) or path.suffix == ".weights":
         return read_darknet
     raise WeightsError(
-        "it is no safetensors, torch, Keras 2 or darknet file"
+        "it is no safetensors, torch, Keras or darknet file"
         + (" (it is empty)" if not head else "")
     )
+
+
+def _zip_reader(path):
+    with zipfile.ZipFile(path) as archive:
+        return read_archive if "config.json" in archive.namelist() else read_zip

@@ -12,6 +12,47 @@ from keras_resnets.errors import WeightsError
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
+def refuse_numbers(name, kind):
+    """Raises: numbers of `kind` are no weights.
+
+    Raises:
+        WeightsError: always, with the tensor's name and what is read.
+    """
+    raise WeightsError(
+        f"{name} holds {kind} numbers; weights are float16, bfloat16, float32 or "
+        "float64 (a quantized checkpoint is not read)"
+    )
+
+
+def checked(name, array, variance=False):
+    """`array`, where its numbers can be weights in float32.
+
+    Args:
+        name: the tensor's, for the error.
+        array: of any number type.
+        variance: whether its numbers are variances, which are not below 0.
+
+    Raises:
+        WeightsError: whole or complex numbers, NaN, infinity, numbers beyond float32,
+            or negative variances.
+    """
+    if array.dtype.kind != "f" and array.dtype != BFLOAT16:
+        refuse_numbers(name, array.dtype.name)
+    with np.errstate(over="ignore"):
+        single = np.asarray(array, "float32")
+    if not np.isfinite(single).all():
+        if np.isnan(single).any():
+            what = "NaN"
+        elif array.dtype == np.float64 and np.isfinite(array).all():
+            what = "numbers beyond the range of float32"
+        else:
+            what = "infinite numbers"
+        raise WeightsError(f"{name} holds {what}: such weights compute nothing")
+    if variance and single.size and single.min() < 0:
+        raise WeightsError(f"{name} holds the variance {single.min():g}: below 0")
+    return array
+
+
 class MappedFile:
     """A file of which arrays are views."""
 

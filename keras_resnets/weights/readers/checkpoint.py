@@ -49,18 +49,26 @@ class Checkpoint(collections.abc.Mapping):
 
     Args:
         path: the file.
-        format: `"safetensors"`, `"torch"`, `"darknet"` or `"keras"`.
+        format: `"safetensors"`, `"torch"`, `"darknet"`, `"keras"` (Keras 2's .h5) or
+            `"keras3"`.
         makers: name -> function that returns a NumPy array, of the type that is stored.
         metadata: strings by name that the file has beside its tensors.
+        containers: name -> name of the dict that the tensor lies in, and the tensor's
+            name there, where a file holds dicts of tensors by name.
+        kinds: layer's name -> its class in snake case, where a file tells it.
 
     Raises:
         WeightsError: when a tensor is asked for that is damaged.
     """
 
-    def __init__(self, path, format, makers, metadata=None):
+    def __init__(
+        self, path, format, makers, metadata=None, containers=None, kinds=None
+    ):
         self.path = path
         self.format = format
         self.metadata = dict(metadata or {})
+        self.containers = containers or {name: ("", name) for name in makers}
+        self.kinds = kinds or {}
         self._makers = dict(makers)
 
     def __getitem__(self, name):

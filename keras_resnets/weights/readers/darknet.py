@@ -7,6 +7,14 @@ from keras_resnets.weights.readers.arrays import MappedFile
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 
 
+def is_darknet(head):
+    """Whether a file that begins with `head` begins as darknet's: version 0.1 to 0.9."""
+    if len(head) < 16:
+        return False
+    major, minor, revision = struct.unpack("<3i", head[:12])
+    return major == 0 and 0 < minor < 10 and 0 <= revision < 100
+
+
 def read_darknet(path):
     """A `Checkpoint` with the one entry `"floats"`; the network tells whose they are."""
     file = MappedFile(path)

@@ -1,13 +1,16 @@
 """The safetensors format: a JSON header with offsets, then the data."""
 
+import functools
 import json
 import math
+import re
 
 import numpy as np
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers.arrays import BFLOAT16
 from keras_resnets.weights.readers.arrays import MappedFile
+from keras_resnets.weights.readers.arrays import refuse_numbers
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 
 _DTYPES = {
@@ -23,6 +26,8 @@ _DTYPES = {
     "BOOL": "?",
 }
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+# Number types of the format that no weights of ours can have.
+_OTHER_DTYPES = re.compile(r"(F|I|U|C)\d+(_\w+)?|E\d+M\d+\w*|BOOL")
 # The format's own limit.
 _LARGEST_HEADER = 100_000_000
 
@@ -37,14 +42,20 @@ def read_safetensors(path):
     metadata = header.pop("__metadata__", None)
     makers, ranges = {}, []
     for name, entry in header.items():
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        start, stop = entry["data_offsets"]
+        shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
         if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
             raise WeightsError(f"{name} has no whole shape and offsets: {entry}")
-        if stop - start != math.prod(shape) * np.dtype(dtype).itemsize:
+        ranges.append((start, stop))
+        dtype = _DTYPES.get(entry["dtype"])
+        if dtype is None and _OTHER_DTYPES.fullmatch(entry["dtype"]):
+            makers[name] = functools.partial(refuse_numbers, name, entry["dtype"])
+            continue
+        if (
+            stop - start
+            != math.prod(shape) * np.dtype(_DTYPES[entry["dtype"]]).itemsize
+        ):
             raise WeightsError(f"{name} of shape {shape} does not fill its {entry}")
         makers[name] = file.maker(8 + length + start, dtype, shape)
-        ranges.append((start, stop))
     _check_without_holes(ranges, len(file) - 8 - length)
     return Checkpoint(path, "safetensors", makers, metadata)
 

@@ -8,6 +8,7 @@ import zipfile
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers import torch_pickle
 from keras_resnets.weights.readers.arrays import MappedFile
+from keras_resnets.weights.readers.arrays import refuse_numbers
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -37,7 +38,7 @@ def read_zip(path):
         if order and archive.read(order) != b"little":
             raise WeightsError("its numbers are big-endian; little-endian is read")
         with archive.open(pickles[0]) as file:
-            tensors = torch_pickle.state_dict(torch_pickle.load(file))
+            tensors = torch_pickle.tensors(torch_pickle.load(file))
     mapped = MappedFile(path)
 
     def place(storage):
@@ -58,7 +59,7 @@ def read_stream(path):
         if not system.get("little_endian", False):
             raise WeightsError("its numbers are big-endian; little-endian is read")
         storages = {}
-        tensors = torch_pickle.state_dict(torch_pickle.load(file, storages))
+        tensors = torch_pickle.tensors(torch_pickle.load(file, storages))
         keys = torch_pickle.load(file)
         position, size = file.tell(), os.fstat(file.fileno()).st_size
     mapped = MappedFile(path)
@@ -74,8 +75,15 @@ def read_stream(path):
 
 
 def _checkpoint(path, mapped, tensors, place):
-    makers = {}
-    for name, tensor in tensors.items():
+    makers, containers = {}, {}
+    for (container, inner), tensor in tensors.items():
+        name = f"{container}.{inner}" if container else inner
+        if name in makers:
+            raise WeightsError(f"it names {name} twice")
+        containers[name] = (container, inner)
+        if tensor.other:
+            makers[name] = functools.partial(refuse_numbers, name, tensor.other)
+            continue
         storage = tensor.storage
         start, size = place(storage)
         if storage.numel * torch_pickle.item_size(storage.dtype) > size:
@@ -84,4 +92,4 @@ def _checkpoint(path, mapped, tensors, place):
             )
         numbers = mapped.array(start, storage.dtype, (storage.numel,))
         makers[name] = functools.partial(tensor.of, numbers)
-    return Checkpoint(path, "torch", makers)
+    return Checkpoint(path, "torch", makers, containers=containers)

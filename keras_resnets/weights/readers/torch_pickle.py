@@ -23,7 +23,22 @@ _STORAGES = {
     "CharStorage": "<i1",
     "ByteStorage": "<u1",
     "BoolStorage": "?",
+    # Named when such a tensor is asked for; never weights.
+    "ComplexFloatStorage": "<c8",
+    "ComplexDoubleStorage": "<c16",
+    "QInt8Storage": "<i1",
+    "QUInt8Storage": "<u1",
+    "QInt32Storage": "<i4",
 }
+# Constants of torch that stand in checkpoints as their names.
+_CONSTANTS = (
+    "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
+    "bool complex64 complex128 qint8 quint8 qint32 float8_e4m3fn float8_e4m3fnuz "
+    "float8_e5m2 float8_e5m2fnuz per_tensor_affine per_tensor_symmetric "
+    "per_channel_affine per_channel_symmetric strided"
+).split()
+# Dicts inside dicts that are looked into.
+_DEEPEST = 4
 # Far more than the names and shapes of any network need.
 LARGEST_PICKLE = 8_000_000
 
@@ -44,12 +59,13 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A view of a storage."""
+    """A view of a storage; `other` names numbers that are read by no one here."""
 
     storage: Storage
     offset: int
     shape: tuple
     strides: tuple
+    other: str = ""
 
     def of(self, numbers):
         """The array, given all `numbers` of the storage."""
@@ -92,11 +108,24 @@ def _rebuild_tensor(storage, offset, shape, strides, *_):
     return Tensor(storage, offset, shape, strides)
 
 
+def _rebuild_quantized(storage, offset, shape, strides, *_):
+    tensor = _rebuild_tensor(storage, offset, shape, strides)
+    return dataclasses.replace(tensor, other="quantized")
+
+
+def _rebuild_by_name(storage, offset, shape, strides, _, __, dtype, *___):
+    """A tensor of a type that has no storage of its own: float8, uint16, ..."""
+    return Tensor(storage, offset, tuple(shape), tuple(strides), other=str(dtype))
+
+
 _GLOBALS = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_by_name,
+    ("torch._utils", "_rebuild_qtensor"): _rebuild_quantized,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
     ("torch", "Size"): tuple,
     ("torch", "device"): _Inert,
     ("argparse", "Namespace"): _Inert,
@@ -104,7 +133,9 @@ _GLOBALS = {
     ("numpy._core.multiarray", "scalar"): _Inert,
     ("numpy", "dtype"): _Inert,
     ("_codecs", "encode"): _Inert,
+    **{("torch", name): name for name in _CONSTANTS},
     **{("torch", name): dtype for name, dtype in _STORAGES.items()},
+    ("torch.storage", "UntypedStorage"): "<u1",
 }
 # The copyreg registry, and objects out of band, are ways around `find_class`.
 _REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
@@ -164,27 +195,34 @@ def _scan(file):
             raise WeightsError(f"its pickle numbers its memo {argument:,}: refused")
 
 
-def state_dict(loaded):
-    """Name -> `Tensor` of what torch.save was given.
+def tensors(loaded):
+    """(name of the dict, name in it) -> `Tensor` of what torch.save was given.
 
-    A wrapper's `state_dict` or `model` is taken out, `module.` in front of all names
-    and the counters of BN batches are left out.
+    Dicts inside dicts are gone through, each once; their names are joined by dots.
     """
-    for key in ("state_dict", "model_state_dict", "model", "net"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-            break
     if not isinstance(loaded, dict):
         raise WeightsError(
             f"it holds a {type(loaded).__name__}; a dict of tensors is needed"
         )
-    tensors = {
-        name: value
-        for name, value in loaded.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if not tensors:
+    found, seen = {}, set()
+    _collect(loaded, "", found, seen)
+    if not found:
         raise WeightsError("it holds no tensors by name")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): t for name, t in tensors.items()}
-    return {n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
+    return found
+
+
+def _collect(node, place, found, seen):
+    # Each once: dicts that hold one another have no end.
+    if id(node) in seen or place.count(".") > _DEEPEST:
+        return
+    seen.add(id(node))
+    for name, value in node.items():
+        if not isinstance(name, str):
+            continue
+        if isinstance(value, tuple) and value and isinstance(value[0], Tensor):
+            # What a quantized layer packs.
+            value = value[0] if value[0].other else None
+        if isinstance(value, Tensor):
+            found[place, name] = value
+        elif isinstance(value, dict):
+            _collect(value, f"{place}.{name}" if place else name, found, seen)

@@ -1,0 +1,210 @@
+"""The network that lies in a checkpoint, whatever was wrapped around it.
+
+One rule for files of all kinds. A network is known by its own names (`layouts`), so what
+stands before them is its prefix, however it came about: `module.` (DDP), `_orig_mod.`
+(torch.compile), `model.` (Lightning), `backbone.`, `module.encoder_q.`, a nested model
+of Keras. Of several networks in a file one is taken, and said.
+"""
+
+import dataclasses
+import re
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights import layouts
+
+# Averages of the weights are what was evaluated; a teacher is an average in DINO.
+_FIRST = re.compile(r"(^|[._])(ema|averaged?|teacher)([._]|$)")
+# The networks beside the one that learns in MoCo, BYOL and DINO.
+_LAST = re.compile(
+    r"(^|[._])(encoder_k|key_encoder|momentum(_encoder|_net)?|student|"
+    r"target(_network|_encoder|_net)?)([._]|$)"
+)
+# Their last layers are projections of a loss, and no classifiers.
+_CONTRASTIVE = re.compile(
+    r"(^|[._])(encoder_[qk]|base_encoder|momentum_encoder|key_encoder|"
+    r"(online|target)(_network|_encoder|_net)?)([._]|$)"
+)
+# Of dicts that no word tells apart.
+_CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "")
+# First part of the names that last layers have.
+_HEADS = re.compile(
+    r"(last_)?(fc|linear|head|heads|classifier|predictions|predictions_conv|dense|"
+    r"projection_head|projector|prototypes|mlp|top|logits|cls_head|output|out)\d*"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a checkpoint holds for one of our networks.
+
+    Attributes:
+        tensors: (module, field) -> array, without prefix; the classifier under the
+            layout's name.
+        layout: `layouts.Layout` of the names.
+        head: module of the classifier; None where there is no single linear layer.
+        classes: of the classifier, or None.
+        remarks: sentences on what was left in the file.
+    """
+
+    tensors: dict
+    layout: layouts.Layout
+    head: str | None
+    classes: int | None
+    remarks: tuple
+
+
+def find(checkpoint):
+    """The `Network` in a `readers.Checkpoint` whose tensors have names.
+
+    Raises:
+        WeightsError: names of no layout, several networks that nothing tells apart, or
+            a tensor that cannot be read.
+    """
+    groups = {}
+    for name in checkpoint:
+        container, inner = checkpoint.containers[name]
+        if not inner.endswith("num_batches_tracked"):
+            groups.setdefault(container, {})[module_and_field(inner)] = name
+    places = [
+        _Place(container, prefix, layout)
+        for container, names in groups.items()
+        for prefix, layout in _layouts(names)
+    ]
+    if not places:
+        names = max(groups.values(), key=len, default={})
+        raise layouts.unknown({module for module, _ in names})
+    place = _chosen(places)
+    names = groups[place.container]
+    rivals = [p.prefix for p in places if p.container == place.container]
+    inside, outside = {}, {}
+    for (module, field), name in names.items():
+        owner = max((p for p in rivals if module.startswith(p)), key=len, default=None)
+        if owner == place.prefix:
+            inside[module.removeprefix(owner), field] = checkpoint[name]
+        elif owner is None and checkpoint[name].ndim:
+            # Counters, such as that of torch's AveragedModel, are no weights.
+            outside[module, field] = checkpoint[name]
+    return _network(place, inside, outside, places)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a network lies: in which dict, behind which prefix."""
+
+    container: str
+    prefix: str
+    layout: layouts.Layout
+
+    def __str__(self):
+        words = (self.container, self.prefix.rstrip("._"))
+        return ".".join(word for word in words if word) or "the file's own names"
+
+    @property
+    def rank(self):
+        path = f"{self.container}.{self.prefix}"
+        return 2 * bool(_LAST.search(path)) - bool(_FIRST.search(path))
+
+
+def module_and_field(name):
+    """("layer1.0.bn1", "weight"), ("conv1_conv", "kernel"): whose tensor, and which."""
+    if "/" in name:
+        module, _, field = name.rpartition("/")
+        return module.replace("/", "."), field.removesuffix(":0")
+    module, _, field = name.rpartition(".")
+    return module, field
+
+
+def _layouts(names):
+    modules = {module: None for module, _ in names}
+    for prefix in layouts.prefixes(modules):
+        inner = {m.removeprefix(prefix) for m in modules if m.startswith(prefix)}
+        layout = layouts.match(inner)
+        if layout is not None:
+            yield prefix, layout
+
+
+def _chosen(places):
+    """The network that is meant: by its name's words, then by that of its dict."""
+
+    def order(place):
+        first = place.container.partition(".")[0]
+        known = first in _CONTAINERS
+        return place.rank, _CONTAINERS.index(first) if known else len(_CONTAINERS)
+
+    best, *others = sorted(places, key=order)
+    if others and order(others[0]) == order(best):
+        raise WeightsError(
+            f"it holds {len(places)} networks ({', '.join(map(str, places))}), and "
+            "nothing tells which is meant: save the one alone"
+        )
+    return best
+
+
+def _network(place, inside, outside, places):
+    layout, remarks = place.layout, []
+    if len(places) > 1:
+        remarks.append(
+            f"it holds {len(places)} networks ({', '.join(map(str, places))}); "
+            f"{place} is taken"
+        )
+    torch = layout.fitted(inside).torch
+    heads = _heads(inside, layout, torch)
+    contrastive = _CONTRASTIVE.search(f"{place.container}.{place.prefix}")
+    if not heads and not contrastive:
+        heads = _heads_outside(outside, torch)
+        inside.update({key: outside.pop(key) for key in list(outside) if heads})
+    head = heads[0] if len(heads) == 1 and not contrastive else None
+    if head is not None and not _is_linear(inside, head, torch):
+        head = None
+    ours, tensors = layout.head(inside), {}
+    for (module, field), array in inside.items():
+        if module == head:
+            tensors[ours, field] = array
+        elif module not in heads:
+            tensors[module, field] = array
+    if heads and head is None:
+        remarks.append(
+            f"its head ({', '.join(heads)}) is no linear classifier, and not taken"
+        )
+    if outside:
+        left = [".".join(key) for key in outside]
+        more = ", ..." if len(left) > 3 else ""
+        remarks.append(
+            f"{len(left)} tensors outside {place} are not taken "
+            f"({', '.join(left[:3])}{more})"
+        )
+    classes = None
+    if head is not None:
+        weight = tensors[ours, "weight" if torch else "kernel"]
+        classes = weight.shape[0 if torch else -1]
+    return Network(tensors, layout.fitted(tensors), head and ours, classes, (*remarks,))
+
+
+def _heads(tensors, layout, torch):
+    """The modules behind the last feature map, in the file's order."""
+    ours = layout.head(tensors)
+    found = {}
+    for (module, field), array in tensors.items():
+        # In a model of Keras that others made, the last layer may have any name.
+        dense = not torch and field == "kernel" and array.ndim == 2
+        named = _HEADS.fullmatch(module.partition(".")[0])
+        if dense or named or module == ours or module.startswith(f"{ours}."):
+            found[module] = None
+    return list(found)
+
+
+def _heads_outside(tensors, torch):
+    """A classifier beside its network, where nothing else is there."""
+    modules = list(dict.fromkeys(module for module, _ in tensors))
+    if len(modules) != 1 or not _is_linear(tensors, modules[0], torch):
+        return []
+    words = modules[0].split(".")
+    return modules if not torch or any(map(_HEADS.fullmatch, words)) else []
+
+
+def _is_linear(tensors, module, torch):
+    weight = tensors.get((module, "weight" if torch else "kernel"))
+    if weight is None:
+        return False
+    spatial = weight.shape[2:] if torch else weight.shape[:-2]
+    return weight.ndim in (2, 4) and set(spatial) <= {1}

@@ -1,0 +1,170 @@
+"""Darknet's stream of numbers: whose they are follows from the network alone.
+
+For every convolution: biases, BN, then weights. What stands behind the network is its
+classifier, nothing (a file that the program cut off: `darknet53.conv.74`), or the head
+of a detector that was built on it, which is told by its exact count of numbers.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers.arrays import checked
+from keras_resnets.weights.values import keras_axes
+from keras_resnets.weights.values import weighted
+
+
+@dataclasses.dataclass(frozen=True)
+class _Detector:
+    """A detector's head: (inputs, outputs, kernel) with BN, and what it says boxes with.
+
+    `boxes` are the inputs of the last convolutions, without BN, each of `anchors` times
+    (5 + classes) outputs. All for a network whose last convolution has 1,024 outputs.
+    """
+
+    name: str
+    body: tuple
+    boxes: tuple
+    anchors: int
+
+
+def _five(inputs, width):
+    """1x1 and 3x3 in turns, six of them: what YOLOv3 has at each of its three sizes."""
+    narrow, wide = (width, 2 * width, 3), (2 * width, width, 1)
+    return ((inputs, width, 1), narrow, wide, narrow, wide, narrow)
+
+
+_COARSE, _MIDDLE = (512, 256, 1), (256, 128, 1)
+_FINE = (_COARSE, *_five(768, 256), _MIDDLE, *_five(384, 128))
+_SPP = ((1024, 512, 1), (512, 1024, 3), (1024, 512, 1), *_five(2048, 512)[:4])
+_DETECTORS = (
+    # yolov3.cfg, yolov3-spp.cfg and yolov2.cfg of the darknet program.
+    _Detector("YOLOv3", (*_five(1024, 512), *_FINE), (1024, 512, 256), 3),
+    _Detector("YOLOv3-SPP", (*_SPP, *_FINE), (1024, 512, 256), 3),
+    _Detector(
+        "YOLOv2",
+        ((1024, 1024, 3), (1024, 1024, 3), (512, 64, 1), (1280, 1024, 3)),
+        (1024,),
+        5,
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rest:
+    """What stands behind the network: `classes`, or the head of a `detector`."""
+
+    classes: int | None = None
+    detector: str | None = None
+
+
+def _rest(count, features):
+    """The `_Rest` of `count` numbers behind a network of `features`, or None."""
+    if count == 0:
+        return _Rest()
+    for detector in _DETECTORS:
+        boxes = _boxes(count, features, detector)
+        if boxes is not None:
+            return _Rest(detector=f"{detector.name} of {boxes} classes")
+    # A bias and a row of weights for each class.
+    classes, more = divmod(count, 1 + features)
+    return None if count < 0 or more else _Rest(classes)
+
+
+def _boxes(count, features, detector):
+    if features % 16:
+        return None
+    scale = features / 1024
+    body = sum(
+        int(outputs * scale) * (4 + int(inputs * scale) * kernel**2)
+        for inputs, outputs, kernel in detector.body
+    )
+    row = detector.anchors * sum(1 + int(inputs * scale) for inputs in detector.boxes)
+    values, more = divmod(count - body, row)
+    return values - 5 if values > 5 and not more else None
+
+
+def stream_values(model, floats):
+    """Values by layer for darknet's stream.
+
+    Args:
+        model: a DarkNet of this package.
+        floats: all numbers of the file.
+
+    Returns:
+        (values, remarks): see `values.named_values`; sentences on what was left.
+
+    Raises:
+        WeightsError: a count of numbers that is no such network's.
+    """
+    layers = weighted(model)
+    norms = {
+        layer.name: following
+        for layer, following in zip(layers, layers[1:], strict=False)
+        if isinstance(following, keras.layers.BatchNormalization)
+    }
+    body = [layer for layer in layers if layer.name in norms]
+    normed = {norm.name for norm in norms.values()}
+    heads = [la for la in layers if la.name not in norms and la.name not in normed]
+    if not body or len(heads) > 1:
+        raise WeightsError(f"a file of darknet is for a DarkNet; got {model.name}")
+    shapes = [layer.kernel.shape for layer in body]
+    channels, rest = _channels(shapes, len(floats))
+    if rest is None:
+        raise WeightsError(
+            f"it holds {len(floats):,} numbers, which are not {model.name} "
+            f"({model.count_params():,}) with a classifier, without, or with YOLO's head"
+        )
+    stream, values = _Stream(floats), {}
+    for layer in body:
+        *kernel, inputs, outputs = layer.kernel.shape
+        inputs = channels if layer is body[0] else inputs
+        norm = norms[layer.name]
+        values[norm.name] = {
+            field: stream.take(f"{norm.name}/{field}", outputs)
+            for field in ("beta", "gamma", "moving_mean", "moving_variance")
+        }
+        weight = stream.take(f"{layer.name}/kernel", outputs, inputs, *kernel)
+        values[layer.name] = {"kernel": keras_axes(layer, "kernel", weight)}
+    for head in heads:
+        values[head.name] = {}
+        if rest.classes:
+            inputs = head.kernel.shape[-2]
+            bias = stream.take(f"{head.name}/bias", rest.classes)
+            weight = stream.take(f"{head.name}/kernel", rest.classes, inputs, 1, 1)
+            values[head.name] = {
+                "bias": bias,
+                "kernel": keras_axes(head, "kernel", weight),
+            }
+    dropped = rest.detector
+    return values, [f"the head of {dropped} is not taken"] if dropped else []
+
+
+def _channels(shapes, count):
+    """(input channels of the file, its `_Rest` or None): the model's own, else RGB."""
+    for channels in dict.fromkeys((int(shapes[0][-2]), 3)):
+        body = 0
+        for index, (*kernel, inputs, outputs) in enumerate(shapes):
+            inputs = inputs if index else channels
+            body += outputs * (4 + inputs * int(np.prod(kernel)))
+        rest = _rest(count - body, int(shapes[-1][-1]))
+        if rest is not None:
+            return channels, rest
+    return 3, None
+
+
+class _Stream:
+    """Numbers that are taken from the front."""
+
+    def __init__(self, floats):
+        self._floats, self._position = floats, 0
+
+    def take(self, name, *shape):
+        """The next numbers, in `shape`; `name` is for the error."""
+        count = int(np.prod(shape))
+        self._position += count
+        taken = self._floats[self._position - count : self._position]
+        variance = name.endswith("/moving_variance")
+        return checked(name, np.reshape(taken, shape), variance)

@@ -1,0 +1,116 @@
+"""Whether an own file's layers are the model's: their classes, and how they are joined.
+
+Two networks whose weights have the same names and shapes may compute different things.
+A file of Keras 3 tells the class of every layer, a .keras file its inputs too. What is
+only there in training is passed over, and so is all that one of the two lacks.
+"""
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers.keras_file import snake_case
+from keras_resnets.weights.values import STEM
+
+_PASSED_OVER = ("Dropout", "SpatialDropout2D", "StochasticDepth")
+
+
+def check(model, kinds, config):
+    """Compares the layers that a file and a model both have.
+
+    Args:
+        model: a model of this package.
+        kinds: of a `readers.Checkpoint`; empty where the file tells none.
+        config: of the model in the file, as Keras writes it, or None.
+
+    Raises:
+        WeightsError: a layer of another class, or with other inputs.
+    """
+    _compare(
+        model,
+        "of the class",
+        _unprefixed({layer.name: _kind(layer) for layer in model.layers}),
+        _unprefixed({name.rpartition(".")[2]: kind for name, kind in kinds.items()}),
+    )
+    layers = _layers(config)
+    if layers is None:
+        return
+    theirs = {layer["config"]["name"]: _histories(layer) for layer in layers}
+    kept = [
+        layer["config"]["name"]
+        for layer in layers
+        if layer["class_name"] not in _PASSED_OVER
+    ]
+    theirs = _unprefixed(_without(theirs, kept))
+    ours = {layer.name: _parents(layer) for layer in model.layers}
+    kept = [la.name for la in model.layers if type(la).__name__ not in _PASSED_OVER]
+    ours = _unprefixed(_without(ours, kept))
+    common = ours.keys() & theirs.keys()
+    _compare(
+        model,
+        "behind",
+        {name: " and ".join(sorted(ours[name] & common)) for name in ours},
+        {name: " and ".join(sorted(theirs[name] & common)) for name in theirs},
+    )
+
+
+def _compare(model, how, ours, theirs):
+    for name, what in ours.items():
+        if theirs.get(name, what) != what:
+            raise WeightsError(
+                f"it does not fit {model.name}: its {name} is {how} "
+                f"{theirs[name] or 'no layer'}, the model's {how} {what or 'no layer'}"
+            )
+
+
+def _kind(layer):
+    return snake_case(type(layer).__name__)
+
+
+def _unprefixed(by_layer):
+    """A dict by layer's name, and the names in its values, without a model's prefix."""
+    stems = [STEM.search(name) for name in by_layer if STEM.search(name)]
+    prefix = stems[-1].string[: stems[-1].end(1)] if stems else ""
+
+    def bare(value):
+        if isinstance(value, str):
+            return value
+        return {name.removeprefix(prefix) for name in value}
+
+    return {name.removeprefix(prefix): bare(value) for name, value in by_layer.items()}
+
+
+def _layers(config):
+    """The descriptions of the layers beside the stem, in a model or in one inside it."""
+    layers = ((config or {}).get("config") or {}).get("layers") or []
+    if any(STEM.search(layer["config"].get("name") or "") for layer in layers):
+        return layers
+    inner = (_layers(layer) for layer in layers if "layers" in layer["config"])
+    return next((found for found in inner if found), None)
+
+
+def _histories(item):
+    """The names of the layers whose outputs a layer's description has as inputs."""
+    if isinstance(item, dict):
+        if "keras_history" in item:
+            return {item["keras_history"][0]}
+        item = item.get("inbound_nodes", list(item.values()))
+    if isinstance(item, list):
+        return {name for part in item for name in _histories(part)}
+    return set()
+
+
+def _parents(layer):
+    nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
+    return {node.operation.name for node in nodes}
+
+
+def _without(inputs, kept):
+    """The inputs of each layer in `kept`, through those that are not."""
+    kept = set(kept)
+
+    def through(names):
+        found = set()
+        for name in names:
+            inner = name not in kept and name in inputs
+            found |= through(inputs[name]) if inner else {name}
+        return found
+
+    return {name: through(inputs[name]) for name in inputs if name in kept}
