@@ -2,14 +2,11 @@
 
 import collections.abc
 import dataclasses
-import pathlib
 
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.labelled import labelled_files
-from keras_resnets.labelled import read_npz
-from keras_resnets.pictures import load_picture
+from keras_resnets.image_files import skipped_note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,42 +20,71 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Pictures with labels, in batches.
+    """Images with labels, in batches.
 
     Attributes:
         labels: int array (count,).
         batches: function of a batch size that yields pre-processed float32 arrays.
+        notes: lines about what was left out or taken for granted: whoever opens data
+            for a person says them.
     """
 
     labels: np.ndarray
     batches: collections.abc.Callable
+    notes: tuple = ()
 
 
-def open_data(path, preprocessing, count=None, names=(), part="test"):
-    """Labelled pictures from an .npz file or a folder with one sub-folder a class.
+def open_data(source, preprocessing, count=None, names=(), part="test", seed=0):
+    """Labelled images to measure a network by.
 
     Args:
-        path: .npz with uint8 pictures `x_test` (count, height, width, 3) and integer
-            `y_test`; or a folder with a sub-folder a class.
-        preprocessing: a `Preprocessing`. Pictures of an .npz that have its size
-            already are not resized.
-        count: the first so many; None for all.
-        names: (id, name) of each class of the model. Sub-folders are the classes of
-            their names where all are among these, and else classes by sorting.
-        part: `"test"`, or `"train"` for `x_train` and `y_train` of an .npz.
+        source: as `training.open_dataset` takes it: an .npz file, a folder with a
+            sub-folder a class or with such folders as train and test, TFRecords,
+            `tfds:NAME`, or `cifar10` and the like. The part alone is needed.
+        preprocessing: a `Preprocessing`. Images of an .npz that have its size already
+            are not resized.
+        count: how many to take, of every class the same share; None for all.
+        names: (id, name) of each class of the network: sub-folders must be called so,
+            see `labels.indices`. () or `labels.class_names(count)` where the names are
+            not known: then sub-folders are classes in sorted order.
+        part: `"test"`, which is the validation part where there is no other; or
+            `"train"`.
+        seed: of the choice of `count`: the same seed takes the same images.
+
+    Returns:
+        A `Labelled`. Images that are not whole are left out, and named in its notes.
 
     Raises:
-        InvalidArgument: data that are missing, or are not as above.
+        InvalidArgument: data that are missing, or are not as above; more broken images
+            than one in a hundred (of less than 300, two).
+
+    Example:
+        >>> data = open_data("cifar10.npz", model.preprocessing)  # doctest: +SKIP
+        >>> data.labels.shape  # doctest: +SKIP
+        (10000,)
     """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        return of_files(labelled_files(path, names)[:count], preprocessing)
-    if path.suffix != ".npz" or not path.is_file():
-        raise InvalidArgument(
-            f"data must be an .npz file or a folder with a sub-folder a class; got {path}"
-        )
-    pictures, labels = read_npz(path, part)
-    return of_arrays(pictures[:count], labels[:count], preprocessing)
+    # Heavy: its batches come with Keras.
+    from keras_resnets.training.data.sources import open_part
+
+    split, notes = open_part(source, part, names, count, seed)
+    return of_split(split, preprocessing, notes)
+
+
+def of_split(split, preprocessing, notes=()):
+    """`Labelled` of a `training.data.Split`, in its order."""
+
+    def batches(size):
+        for start in range(0, split.count, size):
+            indices = split.indices[start : start + size]
+            if split.kind == "arrays":
+                yield _prepared(split.pictures.pixels[indices], preprocessing)
+            else:
+                opened = map(split.pictures.open, indices)
+                yield np.stack([preprocessing(image) for image in opened])
+
+    if split.skipped:
+        notes = (*notes, skipped_note(split.skipped))
+    return Labelled(split.labels, batches, notes)
 
 
 def of_arrays(pictures, labels, preprocessing):
@@ -69,17 +95,6 @@ def of_arrays(pictures, labels, preprocessing):
             yield _prepared(pictures[start : start + size], preprocessing)
 
     return Labelled(labels, batches)
-
-
-def of_files(found, preprocessing):
-    """`Labelled` of (path, label) pairs."""
-
-    def batches(size):
-        for start in range(0, len(found), size):
-            chunk = found[start : start + size]
-            yield np.stack([load_picture(path, preprocessing) for path, _ in chunk])
-
-    return Labelled(np.array([label for _, label in found]), batches)
 
 
 def _prepared(pictures, preprocessing):

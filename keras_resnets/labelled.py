@@ -1,86 +1,187 @@
-"""Labelled pictures as they lie on disk: .npz files, folders with one a class."""
-
-import pathlib
+"""Labelled images in arrays: .npz files, and how some of many are chosen."""
 
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.labels import indices
-from keras_resnets.pictures import SUFFIXES
-from keras_resnets.pictures import list_pictures
+from keras_resnets.image_folders import PARTS
+
+# What the arrays of a part are called, in any case: Keras' way, and MedMNIST's.
+_ARRAYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
+
+
+def npz_parts(path):
+    """The names of the arrays of each part of an .npz file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A dict from `"train"`, `"validation"` and `"test"`, as far as they are there, to
+        (images, labels): `x_train` and `y_train`, `x_val` (or `x_valid`,
+        `x_validation`) and `y_val`, `x_test` and `y_test`, or `train_images` and
+        `train_labels`.
+
+    Raises:
+        InvalidArgument: no .npz file, or a part that is there twice.
+    """
+    try:
+        with np.load(path) as file:
+            names = list(file.files)
+    except (KeyError, ValueError, OSError, EOFError, AttributeError) as error:
+        raise InvalidArgument(
+            f"{path} must be an .npz file with arrays x_test and y_test, or of other "
+            f"parts: {error}"
+        ) from None
+    known = {name.casefold(): name for name in names}
+    parts = {}
+    for part, words in PARTS.items():
+        for images, answers in _ARRAYS:
+            for word in words:
+                x, y = (known.get(form.format(word)) for form in (images, answers))
+                if not x:
+                    continue
+                if part in parts:
+                    raise InvalidArgument(
+                        f"{path} holds the {part} part twice: {parts[part][0]} and {x}"
+                    )
+                parts[part] = (x, y or answers.format(word))
+    return parts
 
 
 def read_npz(path, part):
-    """Pictures and labels of one part of an .npz file.
+    """Images and labels of one part of an .npz file.
 
     Args:
-        path: of a file with uint8 pictures `x_PART` (count, height, width, 3) and
-            integers `y_PART`.
-        part: `"train"` or `"test"`.
+        path: of a file with uint8 images `x_PART` (count, height, width, 3) and
+            labels `y_PART`: integers, or one-hot rows; see `npz_parts`.
+        part: `"train"`, `"validation"` or `"test"`.
 
     Returns:
-        (pictures, labels): the labels are of shape (count,).
+        (images, labels): the labels are integers of shape (count,).
 
     Raises:
         InvalidArgument: no such file, or other arrays.
     """
-    x, y = f"x_{part}", f"y_{part}"
+    x, y = npz_parts(path).get(part) or _usual(part)
+    images, labels = _read(path, (x, y))
+    labels = integers_of(labels)
+    check_arrays(images, labels, x, y)
+    return images, labels
+
+
+def read_images(path, part):
+    """The images alone of one part of an .npz file; see `read_npz`."""
+    x, _ = npz_parts(path).get(part) or _usual(part)
+    (images,) = _read(path, (x,))
+    check_images(images, x)
+    return images
+
+
+def _usual(part):
+    return tuple(form.format(PARTS[part][0]) for form in _ARRAYS[0])
+
+
+def _read(path, names):
+    said = " and ".join(names)
     try:
         with np.load(path) as file:
-            pictures, labels = file[x], np.ravel(file[y])
+            have = file.files
+            if not set(names) <= set(have):
+                raise InvalidArgument(
+                    f"{path} must hold arrays {said}; it has {', '.join(have)}"
+                )
+            return [file[name] for name in names]
     except (KeyError, ValueError, OSError, EOFError) as error:
-        raise InvalidArgument(f"{path} must hold arrays {x} and {y}: {error}") from None
-    check_arrays(pictures, labels, x, y)
-    return pictures, labels
+        if isinstance(error, InvalidArgument):
+            raise
+        raise InvalidArgument(f"{path} must hold arrays {said}: {error}") from None
+
+
+def integers_of(labels):
+    """Labels of shape (count,): one-hot rows and columns of one as integers."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
+        ones = labels == 1
+        if ((labels == 0) | ones).all() and (ones.sum(axis=1) == 1).all():
+            return ones.argmax(axis=1)
+        return labels
+    return labels.reshape(-1) if labels.ndim == 2 else labels
+
+
+def check_images(images, x="x"):
+    """Raises `InvalidArgument` unless these are RGB images of 0 to 255."""
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise InvalidArgument(
+            f"{x} must be uint8 of shape (count, height, width, 3); got "
+            f"{images.dtype} {images.shape}"
+        )
 
 
 def check_arrays(pictures, labels, x="x", y="y"):
-    """Raises `InvalidArgument` unless these are labelled RGB pictures."""
-    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8:
+    """Raises `InvalidArgument` unless these are labelled RGB images."""
+    check_images(pictures, x)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InvalidArgument(
-            f"{x} must be uint8 of shape (count, height, width, 3); got "
-            f"{pictures.dtype} {pictures.shape}"
+            f"{y} must be one integer a picture; got {labels.dtype} {labels.shape} "
+            "(one-hot rows of 0 and 1 are taken too)"
         )
-    if len(labels) != len(pictures) or not len(labels) or labels.dtype.kind not in "iu":
+    if len(labels) != len(pictures) or not len(labels):
         raise InvalidArgument(
             f"{y} must be one integer a picture; got {labels.dtype} of "
             f"{len(labels)} for {len(pictures)} pictures"
         )
 
 
-def class_folders(folder):
-    """The names of the sub-folders of a folder, sorted; hidden ones are none."""
-    return sorted(
-        entry.name
-        for entry in pathlib.Path(folder).iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
+def check_no_gaps(labels, name):
+    """Raises `InvalidArgument` unless the labels are 0 to the highest, all of them.
+
+    For labels whose classes nobody has named: one that no image has may be a class, or
+    a sign that the labels count otherwise.
+
+    Args:
+        labels: int array (count,), all at least 0.
+        name: of the data.
+    """
+    seen = np.unique(labels)
+    missing = np.setdiff1d(np.arange(seen[-1]), seen)
+    if not len(missing):
+        return
+    if len(missing) == seen[0]:
+        raise InvalidArgument(
+            f"{name}: labels must count from 0; they are {seen[0]}..{seen[-1]}: subtract "
+            f"{seen[0]}, or name all {seen[-1] + 1} classes (--labels)"
+        )
+    shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+    raise InvalidArgument(
+        f"{name}: labels must be 0..{seen[-1]} without gaps; no image has {shown}: "
+        f"number the classes in a row, or name all {seen[-1] + 1} (--labels)"
     )
 
 
-def labelled_files(folder, names=()):
-    """The pictures of a folder with one sub-folder a class.
+def spread(labels, count, seed=0):
+    """Which images to take where not all are wanted: of every class the same share.
 
     Args:
-        folder: the folder.
-        names: (id, name) of each class of the model. Sub-folders are the classes of
-            their names where all are among these, and else classes by sorting.
+        labels: int array, the class of each image.
+        count: how many to take; None or more than there are for all. From as many as
+            there are classes on, each class has one.
+        seed: of the choice, a whole number >= 0: the same seed takes the same images.
 
     Returns:
-        A list of (path, class), sorted by sub-folder and path.
+        Sorted int array of indices.
 
-    Raises:
-        InvalidArgument: no pictures.
+    Example:
+        >>> spread(np.array([0] * 50 + [1] * 50), 4).tolist()
+        [3, 11, 59, 92]
     """
-    folder = pathlib.Path(folder)
-    classes = indices(class_folders(folder), names)
-    found = [
-        (path, classes[name])
-        for name in sorted(classes)
-        for path in list_pictures(folder / name)
-    ]
-    if not found:
-        raise InvalidArgument(
-            f"{folder} must hold a sub-folder a class with pictures "
-            f"({', '.join(SUFFIXES)}); found {len(classes)} sub-folders"
-        )
-    return found
+    labels = np.asarray(labels)
+    if count is None or count >= len(labels):
+        return np.arange(len(labels))
+    chance = np.random.default_rng(seed).random(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        order = members[np.argsort(chance[members], kind="stable")]
+        # The first of every class comes before all others.
+        place[order] = np.arange(len(order)) / len(order)
+    return np.sort(np.lexsort((chance, place))[:count])

@@ -3,10 +3,12 @@
 import csv
 import functools
 import importlib.resources
+import re
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import nearest
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
 # As CIFAR-100's own fine_label_names.txt has them.
@@ -135,19 +137,141 @@ def class_names(classes, labels=None):
     return names
 
 
-def indices(words, names):
-    """The class of each of `words`: by id or name where all are known, else by sorting.
+def indices(words, names, where="the names"):
+    """The class of each of some words, such as the names of folders.
+
+    By the names of the classes; by their ids (of WordNet, or their numbers from 0) only
+    where no word is a name; and where the classes have no names, by sorting, as
+    `keras.utils.image_dataset_from_directory` does. Capitals and the difference between
+    blank, hyphen and underscore do not count, unless names differ in nothing else.
 
     Args:
-        words: such as the names of folders, one a class.
-        names: (id, name) of each class.
+        words: one a class.
+        names: (id, name) of each class; those of `class_names(count)`, which are none,
+            or () count as not known.
+        where: what the message calls the words.
 
     Returns:
-        A dict from word to class index.
+        (classes, note): a dict from word to class index, and a line about what was
+        taken for granted, or None.
+
+    Raises:
+        InvalidArgument: words that are not classes.
+
+    Example:
+        >>> indices(["10", "2"], (("0", "10"), ("1", "2")))
+        ({'10': 0, '2': 1}, None)
     """
-    known = {}
-    for index, (identity, name) in enumerate(names):
-        known[identity] = known[name] = index
-    if all(word in known for word in words):
-        return {word: known[word] for word in words}
-    return {word: index for index, word in enumerate(sorted(words))}
+    words, names = sorted(words), tuple(names)
+    if names == class_names(len(names)):
+        return _by_sorting(words, len(names), where)
+    by_name = _lookup((name, index) for index, (_, name) in enumerate(names))
+    found = {word: _only(by_name, word) for word in words}
+    if not any(index is not None for index in found.values()):
+        ids = {word: _by_id(word, names) for word in words}
+        if None not in ids.values():
+            return ids, _numbered(ids, names, where)
+    found = {
+        word: _by_wordnet(word, by_name) if index is None else index
+        for word, index in found.items()
+    }
+    unknown = [word for word, index in found.items() if index is None]
+    if unknown:
+        raise InvalidArgument(_not_among(unknown, names, where))
+    _check_distinct(found, where)
+    return found, None
+
+
+def all_named(words, names):
+    """Whether every word is the name of a class, see `indices`."""
+    names = tuple(names)
+    if names == class_names(len(names)):
+        return False
+    try:
+        indices(words, names)
+    except InvalidArgument:
+        return False
+    return True
+
+
+def _plain(word):
+    return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _lookup(pairs):
+    """Classes by name: as it stands, and without what does not count."""
+    found = {}
+    for name, index in pairs:
+        for spelling in {name, ("plain", _plain(name))}:
+            found.setdefault(spelling, set()).add(index)
+    return found
+
+
+def _only(lookup, word):
+    """The one class that a word names, or None."""
+    for spelling in (word, ("plain", _plain(word))):
+        classes = lookup.get(spelling, ())
+        if len(classes) == 1:
+            return next(iter(classes))
+    return None
+
+
+def _by_id(word, names):
+    """The class of an id, or of a number from 0."""
+    for index, (identity, _) in enumerate(names):
+        if word == identity:
+            return index
+    if word.isdecimal() and int(word) < len(names):
+        return int(word)
+    return None
+
+
+def _by_wordnet(word, by_name):
+    """The class with the name that ImageNet gives a WordNet id."""
+    if not re.fullmatch(r"n\d{8}", word):
+        return None
+    name = dict(label_set("imagenet")).get(word)
+    return None if name is None else _only(by_name, name)
+
+
+def _numbered(ids, names, where):
+    word, index = next(iter(ids.items()))
+    if not word.isdecimal():
+        return None
+    return (
+        f"{where} are taken for numbers of classes, from 0: {word} is "
+        f"{names[index][1]!r}"
+    )
+
+
+def _by_sorting(words, count, where):
+    if count and len(words) != count:
+        raise InvalidArgument(
+            f"{where} must be one a class: the network has {count} classes, whose names "
+            f"are not known; got {len(words)}"
+        )
+    note = (
+        f"the names of the network's classes are not known: {where} are its classes in "
+        "sorted order, as Keras' image_dataset_from_directory has them"
+    )
+    return {word: index for index, word in enumerate(words)}, note
+
+
+def _not_among(unknown, names, where):
+    shown = ", ".join(name for _, name in names[:3]) + (", ..." if names[3:] else "")
+    near = nearest(unknown[0], [name for _, name in names], count=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    more = ", ..." if unknown[3:] else ""
+    return (
+        f"{where} must be among the {len(names)} classes ({shown}); not among them: "
+        f"{', '.join(unknown[:3])}{more}{hint}"
+    )
+
+
+def _check_distinct(found, where):
+    classes = {}
+    for word, index in found.items():
+        if classes.setdefault(index, word) != word:
+            raise InvalidArgument(
+                f"{where} must be one a class; {classes[index]} and {word} are the same"
+            )

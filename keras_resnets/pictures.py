@@ -1,10 +1,15 @@
-"""Pictures from files and folders, brought to a network's size; pixels stay 0 to 255."""
+"""Images from files and folders, brought to a network's size; pixels stay 0 to 255."""
 
 import pathlib
 
+from keras_resnets import image_folders
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.image_files import check_broken
+from keras_resnets.image_files import open_image
+from keras_resnets.image_files import scan
+from keras_resnets.image_files import unreadable
+from keras_resnets.image_files import upright
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 # Darknet fills up with 0.5.
 _GREY = 127.5
@@ -23,10 +28,8 @@ def load_picture(path, preprocessing):
     Raises:
         InvalidArgument: a file that is missing or is no whole picture.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             return preprocessing(upright(picture))
     except FileNotFoundError:
         raise InvalidArgument(f"there is no picture {str(path)!r}") from None
@@ -34,35 +37,46 @@ def load_picture(path, preprocessing):
         raise InvalidArgument(f"{path} is no readable picture: {error}") from None
 
 
-def upright(picture):
-    """A Pillow picture, decoded and turned as its EXIF data say."""
-    from PIL import ImageOps
+def load_pictures(paths, preprocessing):
+    """Reads the picture files that somebody names.
 
-    ImageOps.exif_transpose(picture, in_place=True)
-    return picture
+    Args:
+        paths: of the files.
+        preprocessing: a `Preprocessing`.
 
+    Returns:
+        (pictures, skipped): float32 arrays of shape (height, width, 3) by path, and the
+        paths of the files that cannot be read.
 
-def unreadable():
-    """The errors that Pillow raises at files that are no whole pictures."""
-    from PIL import Image
-
-    return (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    Raises:
+        InvalidArgument: a file that is missing, none that can be read, or more broken
+            ones than `image_files.tolerated`.
+    """
+    pictures, errors = {}, {}
+    for path in paths:
+        try:
+            pictures[path] = load_picture(path, preprocessing)
+        except InvalidArgument as error:
+            if not pathlib.Path(path).is_file():
+                raise
+            errors[path] = error
+    if errors and not pictures:
+        raise next(iter(errors.values()))
+    check_broken(tuple(map(str, errors)), len(paths), "those that were named")
+    return pictures, list(errors)
 
 
 def list_pictures(folder):
-    """The files of a folder and its sub-folders that end as pictures do, sorted."""
-    return sorted(
-        path
-        for path in pathlib.Path(folder).rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    """The images in a folder and its sub-folders, sorted; see `image_files.scan`."""
+    return scan(folder)[0]
 
 
 def load_folder(folder, preprocessing, limit=500, seed=0):
     """Reads up to `limit` pictures of a folder and its sub-folders, chosen by `seed`.
 
     Args:
-        folder: searched for files ending as Pillow's common formats do.
+        folder: searched for files ending as images do. Of a folder with parts, such as
+            train and test, those to train on are taken.
         preprocessing: a `Preprocessing`.
         limit: most pictures to take, >= 1.
         seed: of the choice, where there are more.
@@ -78,9 +92,10 @@ def load_folder(folder, preprocessing, limit=500, seed=0):
     import numpy as np
 
     check_folder(folder)
-    paths = list_pictures(folder)
+    folder = image_folders.to_train_on(folder)
+    paths, others = scan(folder)
     if not paths:
-        raise InvalidArgument(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        raise InvalidArgument(image_folders.no_images(folder, others))
     order = np.random.default_rng(seed).permutation(len(paths))
     pictures, skipped = [], []
     for index in order:
@@ -101,22 +116,6 @@ def check_folder(folder):
     """Raises `InvalidArgument` where there is no such folder."""
     if not pathlib.Path(folder).is_dir():
         raise InvalidArgument(f"there is no folder of pictures {str(folder)!r}")
-
-
-def as_rgb(picture):
-    """A Pillow picture of any mode as one of mode RGB; that itself where it is one."""
-    if picture.mode == "RGB":
-        return picture
-    if picture.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion would clip at 255.
-        import numpy as np
-        from PIL import Image
-
-        values = np.asarray(picture).astype("float32") / 257.0
-        return Image.fromarray(values.round().clip(0, 255).astype("uint8")).convert(
-            "RGB"
-        )
-    return picture.convert("RGB")
 
 
 def resized_size(size, target, crop_fraction):

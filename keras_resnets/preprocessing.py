@@ -8,6 +8,7 @@ from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
+from keras_resnets.image_files import as_rgb
 
 # mode -> (scale, mean, std, channel order): (x * scale - mean) / std.
 MODES = {
@@ -116,7 +117,7 @@ class Preprocessing:
         """float32 array (height, width, channels) from a Pillow picture of any mode."""
         import numpy as np
 
-        rgb = pictures.as_rgb(picture)
+        rgb = as_rgb(picture)
         if self.letterbox:
             pixels = pictures.letterbox(np.asarray(rgb, "float32"), self.size, np)
         else:

@@ -357,7 +357,7 @@ def test_evaluate(folder, shared_data, capsys):
     code, out, _ = run(*words, "a.npz", "--count", 5, capsys=capsys)
     assert code == 0 and "resnet20: 5 pictures, top-1 " in out
     assert "--batch-size" in refused(*words, "a.npz", "--batch-size", 0, capsys=capsys)
-    assert "npz file or a folder" in refused(*words, "b.npz", capsys=capsys)
+    assert "npz file, a folder" in refused(*words, "b.npz", capsys=capsys)
     np.savez("a.npz", x_test=pixels, y_test=np.arange(5, 11))
     assert "labels must lie in 0..9" in refused(*words, "a.npz", capsys=capsys)
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from keras_resnets.commands import network
 from keras_resnets.commands.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -15,8 +16,16 @@ def add_to(commands):
     verify = commands.add_parser("verify", help="compare two exported files")
     verify.add_argument("first", metavar="A", help="the reference")
     verify.add_argument("second", metavar="B", help="what is judged")
-    verify.add_argument("--data", help="folder of pictures, or .npz; noise without")
-    verify.add_argument("--count", type=int, default=100, help="most pictures to take")
+    verify.add_argument(
+        "--data", help="what evaluate takes, or a folder of images; noise without"
+    )
+    verify.add_argument(
+        "--count",
+        type=int,
+        default=100,
+        help="most images to take, of every class the same share",
+    )
+    verify.add_argument("--seed", type=int, default=0, help="of their choice")
     verify.add_argument("--mode", help="pre-processing; default: of the passports")
     verify.add_argument(
         "--layers", action="store_true", help="where an integer TFLite file loses most"
@@ -45,7 +54,8 @@ def _verify(arguments):
         paths = (arguments.first, arguments.second)
         passports = [passport.read(path) for path in paths]
         wanted, shape = _expected(arguments, passports)
-        batches, labels = _pictures(arguments, wanted, shape)
+        names = _names(passports)
+        batches, labels = _pictures(arguments, wanted, shape, names)
         found = verify.verify(
             *paths, batches, labels, arguments.threads, preprocessing=wanted
         )
@@ -89,9 +99,19 @@ def _expected(arguments, passports):
     return known and Preprocessing(**{**known, "size": shape[:2]}), shape
 
 
-def _pictures(arguments, wanted, shape):
+def _names(passports):
+    """(id, name) of each class, or () where no passport knows them."""
+    from keras_resnets import labels
+
+    known = next((p["labels"] for p in passports if p and p.get("labels")), ())
+    return labels.class_names(labels.count(known), known) if known else ()
+
+
+def _pictures(arguments, wanted, shape, names):
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets import evaluation
+    from keras_resnets import image_files
+    from keras_resnets import image_folders
     from keras_resnets import pictures
     from keras_resnets.export import pipeline
     from keras_resnets.preprocessing import MODES
@@ -106,11 +126,17 @@ def _pictures(arguments, wanted, shape):
             "no passport says what the pictures must look like: give --mode "
             f"{', '.join(MODES)}"
         )
-    folder = pathlib.Path(arguments.data)
-    if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):
-        loaded, _ = pictures.load_folder(folder, wanted, arguments.count)
+    folder, seed = pathlib.Path(arguments.data), arguments.seed
+    if folder.is_dir() and not image_folders.class_folders(folder):
+        loaded, skipped = pictures.load_folder(folder, wanted, arguments.count, seed)
+        image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
+        if skipped:
+            network.say_notes([image_files.skipped_note(skipped)])
         return [loaded], None
-    data = evaluation.open_data(folder, wanted, arguments.count)
+    data = evaluation.open_data(
+        arguments.data, wanted, arguments.count, names, seed=seed
+    )
+    network.say_notes(data.notes)
     return list(data.batches(100)), data.labels
 
 

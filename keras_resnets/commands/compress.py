@@ -148,6 +148,7 @@ def _needs_pictures(arguments, recipe):
 def _calibration(arguments, model, recipe):
     """The `CalibrationSet`, or None where the recipe has no ranges."""
     from keras_resnets import compression
+    from keras_resnets import image_files
 
     if not _needs_pictures(arguments, recipe):
         return None
@@ -155,6 +156,8 @@ def _calibration(arguments, model, recipe):
         arguments.data, model.preprocessing, arguments.count, arguments.seed
     )
     say(f"calibration  {len(chosen.pictures)} pictures of {chosen.source}")
+    if chosen.skipped:
+        network.say_notes([image_files.skipped_note(chosen.skipped)])
     return chosen
 
 
@@ -188,11 +191,7 @@ def _ending(arguments, recipe):
 def _labelled(arguments, model):
     if not arguments.evaluate:
         return None
-    from keras_resnets import evaluation
-    from keras_resnets import labels
-
-    names = labels.class_names(model.output_shape[-1], model.labels)
-    return evaluation.open_data(arguments.evaluate, model.preprocessing, names=names)
+    return network.open_labelled(arguments.evaluate, model, seed=arguments.seed)
 
 
 def _show_figures(model, report, data, threads):

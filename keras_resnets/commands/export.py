@@ -253,6 +253,7 @@ def _default_output(arguments, ending):
 
 
 def _calibration(arguments, wanted):
+    from keras_resnets import image_files
     from keras_resnets import pictures
 
     if not arguments.calibration:
@@ -260,9 +261,11 @@ def _calibration(arguments, wanted):
     loaded, skipped = pictures.load_folder(
         arguments.calibration, wanted, arguments.calibration_count, arguments.seed
     )
+    count = len(loaded) + len(skipped)
+    image_files.check_broken(skipped, count, arguments.calibration)
     say(f"calibration  {len(loaded)} pictures from {arguments.calibration}")
     if skipped:
-        names = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        names = image_files.some(skipped)
         say(f"             {len(skipped)} skipped, not readable: {names}")
     return loaded
 

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from keras_resnets.commands import network
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
@@ -71,6 +72,7 @@ def run(arguments, model, chosen, recipe, path):
         f"held out     {len(held.labels):,} other labelled training pictures of "
         f"{pathlib.Path(arguments.data).name} to choose the mix by"
     )
+    network.say_notes(held.notes)
     stages = _Stages()
     try:
         mix = compression.find_mix(

@@ -69,8 +69,10 @@ def build(arguments, strict=False, new_head=False, axes=None, **options):
     from keras_resnets.weights.assign import NewHead
 
     architecture, size, _ = find(arguments)
+    # Whatever keras.json says: images and exported files have their channels last.
+    keras.config.set_image_data_format("channels_last")
     if arguments.input_size is not None:
-        options["input_shape"] = _image_shape(size)
+        options["input_shape"] = (*size, 3)
     keras.utils.set_random_seed(getattr(arguments, "seed", 0))
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
@@ -93,13 +95,6 @@ def build(arguments, strict=False, new_head=False, axes=None, **options):
     return found
 
 
-def _image_shape(size):
-    import keras
-
-    last = keras.config.image_data_format() == "channels_last"
-    return (*size, 3) if last else (3, *size)
-
-
 def _note_size(model, architecture, source):
     """Says where the size is that of the weights and not the variant's."""
     size = model.preprocessing.size
@@ -108,6 +103,33 @@ def _note_size(model, architecture, source):
             f"note: {source.origin} is for images of {size[0]} x {size[1]}, and so is "
             "the network now (--input-size gives another size)"
         )
+
+
+def open_labelled(source, model, count=None, seed=0, part="test"):
+    """Labelled images for a model, as every command takes them.
+
+    Says what was left out or taken for granted.
+
+    Args:
+        source: what `--data` or `--evaluate` names, see `evaluation.open_data`.
+        model: the network, with its `preprocessing` and `labels`.
+        count: how many to take, of every class the same share; None for all.
+        seed: of their choice.
+        part: `"test"` or `"train"`.
+    """
+    from keras_resnets import evaluation
+    from keras_resnets import labels
+
+    names = labels.class_names(model.output_shape[-1], model.labels)
+    data = evaluation.open_data(source, model.preprocessing, count, names, part, seed)
+    say_notes(data.notes)
+    return data
+
+
+def say_notes(notes):
+    """Prints lines about data that were opened."""
+    for note in notes:
+        say(f"note: {note}")
 
 
 def size_of(text):

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from keras_resnets.commands import network
 from keras_resnets.errors import InvalidArgument
 
 # Of a data set, whose images have no names of their own.
@@ -31,15 +32,16 @@ def paths_of(word, count=None):
     Raises:
         InvalidArgument: a folder without images.
     """
-    from keras_resnets import pictures
+    from keras_resnets import image_files
+    from keras_resnets import image_folders
 
     if not pathlib.Path(word).is_dir():
         return [word]
-    found = pictures.list_pictures(word)
+    found, others = image_files.scan(word)
     if not found:
-        raise InvalidArgument(
-            f"{word} holds no pictures ({', '.join(pictures.SUFFIXES)})"
-        )
+        raise InvalidArgument(image_folders.no_images(word, others))
+    if others:
+        network.say_notes([image_files.others_note(others)])
     if count is not None and count < len(found):
         chosen = np.linspace(0, len(found) - 1, count).astype(int)
         found = [found[index] for index in chosen]
@@ -57,11 +59,10 @@ def of_data_set(word, model, count=None):
     Raises:
         InvalidArgument: data that cannot be opened.
     """
-    from keras_resnets import evaluation
     from keras_resnets import labels
 
     names = labels.class_names(model.output_shape[-1], model.labels)
-    data = evaluation.open_data(word, model.preprocessing, count or COUNT, names)
+    data = network.open_labelled(word, model, count or COUNT)
     total, done = len(data.labels), 0
     for images in data.batches(COUNT):
         for image in images:

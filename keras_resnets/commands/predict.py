@@ -3,6 +3,7 @@
 The network is a variant with weights, or an exported file.
 """
 
+from keras_resnets.commands import network
 from keras_resnets.commands import photos
 from keras_resnets.commands import subject
 from keras_resnets.commands.network import say
@@ -33,10 +34,16 @@ def add_to(commands):
     evaluate = commands.add_parser("evaluate", help="measure accuracy on labelled data")
     subject.add_options(evaluate)
     evaluate.add_argument(
-        "--data", required=True, help=".npz file, or folder with a sub-folder a class"
+        "--data",
+        required=True,
+        help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
+        "or cifar10, cifar100, mnist, fashion_mnist",
     )
     evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument("--count", type=int, help="only the first so many pictures")
+    evaluate.add_argument(
+        "--count", type=int, help="images to take, of every class the same share"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="of their choice")
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -45,6 +52,7 @@ def _predict(arguments):
         check_positive_int("--count", arguments.count)
     with native_logs_hidden():
         from keras_resnets import console
+        from keras_resnets import image_files
         from keras_resnets import pictures
 
         model = subject.open_subject(arguments)
@@ -55,9 +63,10 @@ def _predict(arguments):
             if word not in sets
             for path in photos.paths_of(word, arguments.count)
         ]
-        shown = [
-            (path, pictures.load_picture(path, model.preprocessing)) for path in paths
-        ]
+        loaded, skipped = pictures.load_pictures(paths, model.preprocessing)
+        if skipped:
+            network.say_notes([image_files.skipped_note(skipped)])
+        shown = list(loaded.items())
         for word in sets:
             shown.extend(photos.of_data_set(word, model, arguments.count))
         for title, image in shown:
@@ -77,13 +86,11 @@ def _evaluate(arguments):
         check_positive_int("--count", arguments.count)
     with native_logs_hidden():
         from keras_resnets import evaluation
-        from keras_resnets import labels
         from keras_resnets.progress import ProgressBar
 
         model = subject.open_subject(arguments)
-        names = labels.class_names(model.output_shape[-1], model.labels)
-        data = evaluation.open_data(
-            arguments.data, model.preprocessing, arguments.count, names
+        data = network.open_labelled(
+            arguments.data, model, arguments.count, arguments.seed
         )
         bar = ProgressBar(len(data.labels), "pictures")
         found = evaluation.evaluate(model, data, arguments.batch_size, bar)

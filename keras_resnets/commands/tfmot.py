@@ -69,13 +69,7 @@ def tuning_of(arguments):
 
 def training_data(arguments, model):
     """The labelled training pictures of `--data`."""
-    from keras_resnets import evaluation
-    from keras_resnets import labels
-
-    names = labels.class_names(model.output_shape[-1], model.labels)
-    data = evaluation.open_data(
-        arguments.data, model.preprocessing, names=names, part="train"
-    )
+    data = network.open_labelled(arguments.data, model, part="train")
     say(f"training     {len(data.labels):,} pictures of {arguments.data}")
     return data
 
@@ -204,10 +198,8 @@ def show_accuracy(arguments, before, after):
     if not arguments.evaluate:
         return
     from keras_resnets import evaluation
-    from keras_resnets import labels
 
-    names = labels.class_names(before.output_shape[-1], before.labels)
-    data = evaluation.open_data(arguments.evaluate, before.preprocessing, names=names)
+    data = network.open_labelled(arguments.evaluate, before)
     tops = [evaluation.evaluate(model, data, 250).top1 for model in (before, after)]
     say(
         f"measured     {len(data.labels):,} pictures: top-1 {tops[1]:.2%} of "

@@ -9,6 +9,7 @@ from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.image_files import skipped_note
 from keras_resnets.quiet import native_logs_hidden
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -98,7 +99,10 @@ def _train(arguments):
             )
         network.find(arguments)
         opened = data.open_dataset(
-            arguments.data, arguments.validation, arguments.seed, _names(arguments)
+            arguments.data,
+            arguments.validation,
+            arguments.seed,
+            _names(arguments) or arguments.classes,
         )
         precision = arguments.precision
         if precision == "auto":
@@ -195,11 +199,8 @@ def _announce(arguments, model, opened, recipe, precision):
         f"{arguments.recipe}: {recipe.epochs} epochs of "
         f"{opened.train.count // batch_size} steps of {batch_size}"
     )
-    if opened.train.skipped:
-        say(
-            f"note: {len(opened.train.skipped)} files are no whole pictures and were "
-            f"left out: {', '.join(opened.train.skipped[:3])}"
-        )
+    skipped = opened.skipped
+    network.say_notes([*opened.notes, *([skipped_note(skipped)] if skipped else [])])
 
 
 def _run(arguments, model, opened, recipe):
@@ -221,6 +222,7 @@ def _run(arguments, model, opened, recipe):
         tensorboard=arguments.tensorboard,
         verbose=verbose,
         command=shlex.join(["keras-resnets", *sys.argv[1:]]),
+        tell=lambda line: network.say_notes([line]),
     )
 
 

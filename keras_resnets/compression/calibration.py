@@ -6,9 +6,12 @@ import pathlib
 
 import numpy as np
 
+from keras_resnets import image_folders
+from keras_resnets import labelled
 from keras_resnets import pictures as files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.image_files import check_broken
 
 # Ten pictures already give a network twice the error that a hundred give.
 FEWEST = 10
@@ -27,6 +30,7 @@ class CalibrationSet:
         available: number of pictures that they were chosen from.
         taken: how many of those, in the order of the seed, are used up; the rest is
             what `held_out.hold_out` takes from.
+        skipped: names of files that were to be taken and cannot be read.
     """
 
     pictures: np.ndarray
@@ -34,6 +38,7 @@ class CalibrationSet:
     seed: int | None = None
     available: int | None = None
     taken: int | None = None
+    skipped: tuple = ()
 
     def record(self):
         """What a passport says of it: enough to know the same set again."""
@@ -52,7 +57,8 @@ def choose(data, preprocessing, count=500, seed=0):
 
     Args:
         data: an .npz file with uint8 pictures `x_train` (count, height, width, 3), or a
-            folder of picture files, searched with its sub-folders.
+            folder of picture files, searched with its sub-folders. Of a folder with
+            parts, such as train and test, those to train on are taken.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
         count: most pictures to take, at least 10.
         seed: of the choice.
@@ -61,8 +67,8 @@ def choose(data, preprocessing, count=500, seed=0):
         The set; what it holds is not in the order of `data`.
 
     Raises:
-        InvalidArgument: data that are missing, are not as above, or hold fewer than ten
-            pictures.
+        InvalidArgument: data that are missing, are not as above, hold fewer than ten
+            pictures, or more broken ones than one in a hundred (of less than 300, two).
     """
     check_positive_int("count", count)
     if count < FEWEST:
@@ -72,13 +78,14 @@ def choose(data, preprocessing, count=500, seed=0):
     path = pathlib.Path(data)
     if path.is_dir():
         loaded, skipped = files.load_folder(path, preprocessing, count, seed)
-        available = len(files.list_pictures(path))
+        check_broken(skipped, len(loaded) + len(skipped), path)
+        available = len(files.list_pictures(image_folders.to_train_on(path)))
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = ()
     _check_count(len(loaded), path)
     taken = len(loaded) + len(skipped)
-    return CalibrationSet(loaded, path.name, seed, available, taken)
+    return CalibrationSet(loaded, path.name, seed, available, taken, tuple(skipped))
 
 
 def _of_arrays(path, preprocessing, count, seed):
@@ -87,16 +94,7 @@ def _of_arrays(path, preprocessing, count, seed):
             "calibration data must be an .npz file with x_train, or a folder of "
             f"pictures; got {path}"
         )
-    try:
-        with np.load(path) as file:
-            x = file["x_train"]
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        raise InvalidArgument(f"{path} must hold an array x_train: {error}") from None
-    if x.ndim != 4 or x.shape[-1] != 3 or x.dtype != np.uint8:
-        raise InvalidArgument(
-            "x_train must be uint8 of shape (count, height, width, 3); got "
-            f"{x.dtype} {x.shape}"
-        )
+    x = labelled.read_images(path, "train")
     order = np.random.default_rng(seed).permutation(len(x))[:count]
     if x.shape[1:3] == tuple(preprocessing.size):
         return preprocessing.normalize(x[order], "channels_last"), len(x)

@@ -5,10 +5,12 @@ import pathlib
 import numpy as np
 
 from keras_resnets import evaluation
+from keras_resnets import image_folders
 from keras_resnets import labelled
 from keras_resnets import pictures as files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.training.data import folders
 
 # The standard error of a difference of 0.2 points is a third of it.
 COUNT = 5000
@@ -55,12 +57,15 @@ def _rest(calibration, available, count, path):
 
 
 def _of_folder(folder, preprocessing, calibration, count, names):
+    folder = image_folders.to_train_on(folder)
     try:
-        classes = dict(labelled.labelled_files(folder, names))
+        listing = folders.list_folder(folder, names)
     except InvalidArgument as error:
         raise InvalidArgument(f"labels are needed to choose by: {error}") from None
     paths = files.list_pictures(folder)
     rest = _rest(calibration, len(paths), len(paths), folder)
     # What lies outside the sub-folders has no label.
-    chosen = [paths[index] for index in rest if paths[index] in classes][:count]
-    return evaluation.of_files([(one, classes[one]) for one in chosen], preprocessing)
+    place = {folder / name: index for index, name in enumerate(listing.names)}
+    chosen = [place[paths[index]] for index in rest if paths[index] in place][:count]
+    split = listing.split(np.array(chosen, int), thorough=True)
+    return evaluation.of_split(split, preprocessing, listing.notes)

@@ -191,7 +191,9 @@ def _plain_call(layer, *args, **options):
 def _identity_pad(layer, x):
     """The option-A shortcut: pooling of 1x1 subsamples, and channels are padded."""
     if layer.strides > 1:
-        x = keras.layers.MaxPooling2D(1, layer.strides, name=f"{layer.name}_pool")(x)
+        x = keras.layers.MaxPooling2D(
+            1, layer.strides, data_format="channels_last", name=f"{layer.name}_pool"
+        )(x)
     new = layer.filters - x.shape[-1]
     if not new:
         return x
@@ -199,6 +201,8 @@ def _identity_pad(layer, x):
     # Keras pads the second and third axis alone.
     x = keras.layers.Permute((1, 3, 2), name=f"{layer.name}_turn")(x)
     x = keras.layers.ZeroPadding2D(
-        ((0, 0), (before, new - before)), name=f"{layer.name}_pad"
+        ((0, 0), (before, new - before)),
+        data_format="channels_last",
+        name=f"{layer.name}_pad",
     )(x)
     return keras.layers.Permute((1, 3, 2), name=f"{layer.name}_back")(x)

@@ -40,6 +40,8 @@ def main(folder):
     from keras_resnets.legacy import jobs
     from keras_resnets.legacy import training
 
+    # Whatever keras.json says: networks that are exported have their channels last.
+    tf_keras.backend.set_image_data_format("channels_last")
     tf_keras.utils.set_random_seed(job["seed"])
     with np.load(folder / "probe.npz") as file:
         apart = distance(job["description"], arrays, file["pictures"], file["logits"])

@@ -8,6 +8,7 @@ import time
 import keras
 
 from keras_resnets.errors import TrainingError
+from keras_resnets.image_files import replaced_note
 from keras_resnets.training import devices
 from keras_resnets.training import state
 from keras_resnets.training.data.order import network_seed
@@ -182,6 +183,25 @@ class StopAtNaN(keras.callbacks.Callback):
             f"the loss is {self._bad[first]} at step {step + 1} of epoch {epoch + 1}: "
             f"{self._explain(epoch, step)}"
         )
+
+
+class TellReplaced(keras.callbacks.Callback):
+    """Says at the end of an epoch which images could not be decoded.
+
+    Args:
+        data: the `data.Dataset`.
+        tell: function of a line.
+    """
+
+    def __init__(self, data, tell):
+        super().__init__()
+        self._data, self._tell, self._told = data, tell, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        names = self._data.replaced
+        if len(names) > self._told:
+            self._told = len(names)
+            self._tell(replaced_note(names))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Recipe, data and model through `compile` and `fit`, and on where they were stopped."""
 
+import collections.abc
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from keras_resnets.training import compiling
 from keras_resnets.training import devices
 from keras_resnets.training import state
 from keras_resnets.training.data import batches
+from keras_resnets.training.data.pipeline import own_errors
 from keras_resnets.training.distilling import Distiller
 from keras_resnets.training.run_folder import without_optimizer
 
@@ -33,6 +36,7 @@ class Job:
         save_seconds: between two states within an epoch.
         tensorboard: whether to write logs for it.
         verbose: of `fit`.
+        tell: function of a line about images that others stand in for.
         flags: what of the model its user lets train.
     """
 
@@ -48,6 +52,7 @@ class Job:
     save_seconds: float = 300.0
     tensorboard: bool = False
     verbose: int | str = "auto"
+    tell: collections.abc.Callable = warnings.warn
     flags: anatomy.Flags = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -251,17 +256,20 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
             job.save_seconds,
         )
     )
+    watching.append(callbacks.TellReplaced(job.data, job.tell))
     if job.tensorboard:
         watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
-    trainer.fit(
-        data,
-        epochs=last,
-        initial_epoch=epoch,
-        validation_data=job.validation_batches(),
-        callbacks=watching,
-        shuffle=False,
-        verbose=job.verbose,
-    )
+    validation = job.validation_batches()
+    with own_errors(data, validation):
+        trainer.fit(
+            data,
+            epochs=last,
+            initial_epoch=epoch,
+            validation_data=validation,
+            callbacks=watching,
+            shuffle=False,
+            verbose=job.verbose,
+        )
 
 
 def _telling(data):
@@ -318,7 +326,7 @@ def accuracy(job, split):
     judge = without_optimizer(job.model)
     loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
     judge.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
-    found = judge.evaluate(
-        job.batches(split, training=False), verbose=0, return_dict=True
-    )
+    data = job.batches(split, training=False)
+    with own_errors(data):
+        found = judge.evaluate(data, verbose=0, return_dict=True)
     return float(found["accuracy"])

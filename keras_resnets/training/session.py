@@ -9,11 +9,13 @@ import json
 import platform
 import re
 import sys
+import warnings
 
 import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.image_files import replaced_note
 from keras_resnets.training import anatomy
 from keras_resnets.training import checking
 from keras_resnets.training import devices
@@ -63,6 +65,7 @@ def train(
     tensorboard=False,
     verbose="auto",
     command=None,
+    tell=warnings.warn,
 ):
     """Trains a classifier by a recipe and keeps everything in a folder.
 
@@ -93,6 +96,8 @@ def train(
         tensorboard: write logs for TensorBoard too.
         verbose: as `fit` takes it.
         command: what was typed, for `run.json`.
+        tell: function of a line, called where images turn out to be broken: others of
+            their classes stand in for them.
 
     Returns:
         A `Run`. The model has the best weights where pictures were held out, else
@@ -101,7 +106,8 @@ def train(
     Raises:
         InvalidArgument: an argument, data or a folder that cannot be used, or a run to
             resume that differs; nothing was trained.
-        TrainingError: the training cannot go on; what was saved stays.
+        TrainingError: the training cannot go on, for a loss that is no number, say, or
+            more broken images than one in a hundred; what was saved stays.
 
     Example:
         >>> import keras_resnets
@@ -136,6 +142,7 @@ def train(
         save_seconds=save_seconds,
         tensorboard=tensorboard,
         verbose=verbose,
+        tell=tell,
     )
     try:
         progress = loop.run(job, folder, resume)
@@ -143,6 +150,10 @@ def train(
         job.flags.allow()
     figures = _figures(job, folder, progress)
     _describe(job)
+    if data.test is not None and data.test.pictures.broken:
+        tell(replaced_note(data.test.pictures.broken))
+    if data.replaced:
+        facts = {**facts, "replaced": list(data.replaced)}
     if first:
         folder.write_record({**facts, "status": "done", "figures": figures})
     return Run(folder, progress.history, figures)

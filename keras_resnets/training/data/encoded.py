@@ -4,17 +4,21 @@ import concurrent.futures
 import io
 import os
 import pathlib
+import threading
 
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.pictures import unreadable
-from keras_resnets.pictures import upright
+from keras_resnets.errors import TrainingError
+from keras_resnets.errors import first_line
+from keras_resnets.image_files import as_rgb
+from keras_resnets.image_files import check_broken
+from keras_resnets.image_files import open_image
+from keras_resnets.image_files import unreadable
+from keras_resnets.image_files import upright
 from keras_resnets.training.data.jpeg import cut_short
+from keras_resnets.training.data.jpeg import ends
 
-# Of the pictures of a part: more than this are no accident.
-MOST_BROKEN = 0.01
-_NAMED = 3
 _ORIENTATION = 0x0112
 # Sides are swapped by these values of EXIF's orientation.
 _TURNED = (5, 6, 7, 8)
@@ -36,6 +40,7 @@ class EncodedPictures:
     def __init__(self, kind, root, files, places, sizes):
         self.kind, self._root, self._files = kind, root, files
         self._places, self._sizes = places, sizes
+        self._broken, self._lock = {}, threading.Lock()
 
     # Pictures in memory have one size; these have each their own.
     size = None
@@ -43,6 +48,33 @@ class EncodedPictures:
     def sizes(self, indices):
         """Int array (len(indices), 2) of heights and widths."""
         return self._sizes[indices]
+
+    @property
+    def broken(self):
+        """Names of those that turned out to be broken when they were decoded."""
+        with self._lock:
+            return tuple(self.name(index) for index in sorted(self._broken))
+
+    def found_broken(self, index, error):
+        """Notes that a picture cannot be decoded.
+
+        Raises:
+            TrainingError: it is one too many, see `image_files.tolerated`.
+        """
+        with self._lock:
+            self._broken[index] = first_line(error)
+            reason = self._broken[min(self._broken)]
+        try:
+            check_broken(self.broken, len(self._places), self._root, reason)
+        except InvalidArgument as found:
+            raise TrainingError(str(found)) from None
+
+    def name(self, index):
+        """What messages call a picture: its file, relative to the folder."""
+        file, start, _ = self._places[index].tolist()
+        if self.kind == "files":
+            return self._files[file]
+        return f"{self._files[file]} at byte {start}"
 
     def open(self, index, draft=None, rows=None):
         """One picture, upright.
@@ -72,28 +104,25 @@ class EncodedPictures:
             return upright(picture)
         except unreadable() as error:
             raise InvalidArgument(
-                f"{path} changed since it was opened, or holds a picture that breaks "
-                f"off: {error}"
+                f"{path} changed since it was opened, or cannot be decoded: {error}"
             ) from None
 
 
 def _header(stream, rows):
     """A Pillow picture not yet decoded, and whether it lies on its side."""
-    from PIL import Image
-
     # By eights: what is left is a whole number of rows however it is reduced.
     content = stream.getbuffer()
     restore = cut_short(content, -(-rows // 8) * 8) if rows else None
-    picture = Image.open(stream)
+    picture = open_image(stream)
     orientation = picture.getexif().get(_ORIENTATION, 1)
     if orientation != 1 and restore:
         restore()
         stream.seek(0)
-        picture = Image.open(stream)
+        picture = open_image(stream)
     return picture, orientation in _TURNED
 
 
-def examine(kind, root, files, places, names, progress=None):
+def examine(kind, root, files, places, names, thorough=False, progress=None):
     """`EncodedPictures` of those that are whole, and the names of those that are not.
 
     Of a JPEG the header and the end are read, other formats are decoded: quick, and
@@ -105,54 +134,50 @@ def examine(kind, root, files, places, names, progress=None):
         files: names of the files, relative to it.
         places: int64 array (count, 3), as `EncodedPictures` takes it.
         names: of the pictures, for messages.
+        thorough: decode every JPEG too, where each image is looked at once.
         progress: called with the number of pictures done, or None.
 
     Returns:
         (`EncodedPictures`, bool array of those that are whole, names of the others).
 
     Raises:
-        InvalidArgument: more than one in a hundred is broken.
+        InvalidArgument: more broken ones than `image_files.tolerated`.
     """
 
     def look(place):
         file, start, length = place
-        return _size(os.path.join(root, files[file]), start, length)
+        return _size(os.path.join(root, files[file]), start, length, thorough)
 
-    found = np.zeros((len(places), 2), "int32")
+    found, reasons = np.zeros((len(places), 2), "int32"), {}
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        for index, size in enumerate(pool.map(look, places.tolist())):
+        for index, (size, reason) in enumerate(pool.map(look, places.tolist())):
             found[index] = size
+            if reason:
+                reasons[index] = reason
             if progress and index % 100 == 99:
                 progress(index + 1)
     whole = found[:, 0] > 0
     broken = tuple(names[index] for index in np.flatnonzero(~whole))
-    if len(broken) > MOST_BROKEN * len(places):
-        shown = ", ".join(broken[:_NAMED]) + (", ..." if broken[_NAMED:] else "")
-        raise InvalidArgument(
-            f"at most 1 % of the pictures may be unreadable; {len(broken)} of "
-            f"{len(places)} in {root} are: {shown}"
-        )
+    check_broken(broken, len(places), root, next(iter(reasons.values()), ""))
     return EncodedPictures(kind, root, files, places, found), whole, broken
 
 
-def _size(path, start, length):
-    """(height, width) of an upright picture; (0, 0) of one that is not whole."""
-    from PIL import Image
-
+def _size(path, start, length, thorough):
+    """((height, width) of an upright picture, ""); ((0, 0), why) of one not whole."""
     try:
-        with open(path, "rb") as file, Image.open(_Stretch(file, start, length)) as it:
-            width, height = it.size
-            if it.format == "JPEG":
-                file.seek(start + max(0, length - 32))
-                if b"\xff\xd9" not in file.read(min(length, 32)):
-                    return 0, 0
-            else:
-                it.load()
-            if it.getexif().get(_ORIENTATION) in _TURNED:
-                width, height = height, width
-            return height, width
-    except unreadable():
-        return 0, 0
+        with open(path, "rb") as file:
+            stretch = io.BufferedReader(_Stretch(file, start, length))
+            with open_image(stretch) as it:
+                width, height = it.size
+                turned = it.getexif().get(_ORIENTATION) in _TURNED
+                jpeg = it.format in ("JPEG", "MPO")
+                if jpeg and not ends(file, start, length):
+                    return (0, 0), "it breaks off"
+                if thorough or not jpeg:
+                    as_rgb(upright(it))
+            return ((width, height) if turned else (height, width)), ""
+    except unreadable() as error:
+        return (0, 0), first_line(error)
 
 
 class _Stretch(io.RawIOBase):

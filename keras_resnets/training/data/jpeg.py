@@ -1,8 +1,52 @@
-"""JPEG files that are decoded no further down than needed."""
+"""JPEG files: whether they are whole, and decoded no further down than needed."""
+
+import mmap
+import re
 
 _HEADERS, _SCAN = (0xC0, 0xC1), 0xDA
 # Huffman tables and arithmetic coding's settings have numbers like frames of pictures.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+# What ends compressed data: a marker that is neither a restart nor a stuffed byte.
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_END = 0xD9
+# Most files end with the marker of their end.
+_TAIL = 32
+
+
+def ends(file, start, length):
+    """Whether a JPEG has its end: bytes behind it, as phones write them, may be any.
+
+    Only the last bytes are read where the end stands there, else all of the file: a
+    thumbnail in its header has an end of its own, so that the compressed data are
+    gone through marker by marker.
+
+    Args:
+        file: opened for reading bytes.
+        start: where in it the JPEG begins.
+        length: how many bytes it may have.
+    """
+    tail = min(length, _TAIL)
+    file.seek(start + length - tail)
+    if b"\xff\xd9" in file.read(tail):
+        return True
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _reaches_end(content, start, start + length)
+
+
+def _reaches_end(content, at, stop):
+    at += 2
+    while at + 4 <= stop:
+        match = _MARKER.search(content, at, stop)
+        if match is None:
+            return False
+        marker, at = content[match.end() - 1], match.end()
+        if marker == _END:
+            return True
+        # Segments are stepped over; what follows a scan's is searched.
+        at += int.from_bytes(content[at : at + 2])
+    return False
 
 
 def cut_short(content, rows):

@@ -14,6 +14,8 @@ import math
 import numpy as np
 
 from keras_resnets import pictures
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.image_files import as_rgb
 from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.data import operations
 from keras_resnets.training.data.buffers import Buffers
@@ -69,10 +71,10 @@ class Loader:
 
         The last one returns (pictures, targets).
         """
-        places = self._order.indices(epoch, step)
+        places = self._order.indices(epoch, step).copy()
         indices = self._split.indices[places]
         x = self._buffers.take(len(indices))
-        plan = self._plan(epoch, step, indices)
+        plan = functools.partial(self._plan, epoch, step)
 
         def finish():
             targets, changed = self._targets(places), x
@@ -82,9 +84,10 @@ class Loader:
             return changed.astype(self._dtype, copy=False), targets
 
         if self._is_ready_made():
-            return [functools.partial(self._fill_at_once, x, indices, plan)], finish
+            fill = functools.partial(self._fill_at_once, x, indices, plan(indices))
+            return [fill], finish
         rows = np.array_split(np.arange(len(indices)), -(-len(indices) // _PORTION))
-        fill = functools.partial(self._fill_rows, x, indices, plan)
+        fill = functools.partial(self._fill_rows, x, places, plan, plan(indices))
         return [functools.partial(fill, portion) for portion in rows], finish
 
     def _plan(self, epoch, step, indices):
@@ -126,14 +129,27 @@ class Loader:
         light = plan.light[rows]
         return pixels + (light[:, None, None] if light.ndim == 2 else light)
 
-    def _fill_rows(self, x, indices, plan, rows):
-        source = self._split.pictures
+    def _fill_rows(self, x, places, planned, plan, rows):
         for row in rows:
-            if plan is None:
-                x[row] = self._preprocessing(source.open(indices[row]))
-                continue
-            pixels = self._changed(indices[row], plan, row)
-            self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
+            first = places[row]
+            for place in self._split.stand_ins(first):
+                # Every thread writes its own rows; labels follow when all are done.
+                places[row] = place
+                index = self._split.indices[place]
+                if place != first and plan is not None:
+                    plan = planned(self._split.indices[places])
+                try:
+                    self._fill_row(x, index, plan, row)
+                    break
+                except InvalidArgument as error:
+                    self._split.pictures.found_broken(index, error)
+
+    def _fill_row(self, x, index, plan, row):
+        if plan is None:
+            x[row] = self._preprocessing(self._split.pictures.open(index))
+            return
+        pixels = self._changed(index, plan, row)
+        self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
 
     def _changed(self, index, plan, row):
         """One picture of the input's size after all that is done to it as pixels."""
@@ -167,7 +183,7 @@ class Loader:
         wanted, source = self._preprocessing, self._split.pictures
         height, width = wanted.size
         if box is None:
-            picture = pictures.as_rgb(source.open(index))
+            picture = as_rgb(source.open(index))
             if wanted.letterbox:
                 boxed = pictures.letterbox(
                     np.asarray(picture, "float32"), wanted.size, np
@@ -188,7 +204,7 @@ class Loader:
         full = source.sizes([index])[0].tolist()
         draft = (full[1] * width / columns, full[0] * height / rows)
         end = _rows_needed(full, (height, width), top, rows, columns)
-        picture = pictures.as_rgb(source.open(index, draft, end))
+        picture = as_rgb(source.open(index, draft, end))
         # Rows may be missing below the part; columns are all there.
         reduced = next((n for n in _REDUCED if -(-full[1] // n) == picture.width), 1)
         down, right = (-(-side // reduced) / side for side in full)

@@ -1,5 +1,7 @@
 """What `fit` and `evaluate` take: batches that are a pure function of the step."""
 
+import contextlib
+
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -105,6 +107,22 @@ def batches(
     from keras_resnets.training.data.keras_path import KerasBatches
 
     return KerasBatches(Ahead(loader.start, workers), epochs)
+
+
+@contextlib.contextmanager
+def own_errors(*found):
+    """Raises what went wrong while batches were made, not what a backend makes of it.
+
+    Args:
+        *found: what `batches` returned, or None.
+    """
+    try:
+        yield
+    except Exception:
+        failures = [error for data in found for error in getattr(data, "failures", ())]
+        if failures:
+            raise failures[0] from None
+        raise
 
 
 def _check(split, augmentation, batch_size, classes, seed, dtype, one_hot, workers):

@@ -5,6 +5,7 @@ can be read by itself, so that an epoch is shuffled as a whole and a run can go 
 any step. The pictures' own bytes are skipped over in that pass.
 """
 
+import dataclasses
 import mmap
 import pathlib
 import re
@@ -13,8 +14,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.progress import ProgressBar
-from keras_resnets.training.data.encoded import examine
-from keras_resnets.training.data.split import Split
+from keras_resnets.training.data.listing import FileListing
 
 # The official files of ImageNet, and those of TensorFlow Datasets.
 IMAGENET = ("image/encoded", "image/class/label")
@@ -42,8 +42,8 @@ def shards(folder):
     return found
 
 
-def open_records(paths, keys=None):
-    """A `Split` of TFRecord files.
+def list_records(paths, keys=None):
+    """A `FileListing` of TFRecord files.
 
     Args:
         paths: of the files, all in one folder.
@@ -51,11 +51,11 @@ def open_records(paths, keys=None):
             whichever of `IMAGENET` and `PLAIN` the first record has.
 
     Returns:
-        (`Split`, keys); the labels are as they stand in the files.
+        (`FileListing`, keys); the labels are as they stand in the files.
 
     Raises:
-        InvalidArgument: a file that breaks off or is none, records without these
-            features, or more than one broken picture in a hundred.
+        InvalidArgument: a file that breaks off or is none, or records without these
+            features.
     """
     root, names, places, labels = str(paths[0].parent), [], [], []
     bar = ProgressBar(len(paths), "files")
@@ -71,28 +71,26 @@ def open_records(paths, keys=None):
     if not places:
         raise InvalidArgument(f"the TFRecord files in {root} hold no records")
     files = [path.name for path in paths]
-    pictures, whole, broken = examine(
-        "records", root, files, np.array(places, "int64"), names
-    )
-    labels = np.array(labels, "int64")
-    return Split(labels, pictures, np.arange(len(labels)), broken).part(whole), keys
+    places, labels = np.array(places, "int64"), np.array(labels, "int64")
+    return FileListing("records", root, files, places, names, labels), keys
 
 
-def from_zero(splits, keys):
+def from_zero(listings, keys):
     """Labels counted from 0.
 
     The official files of ImageNet count from 1 and keep 0 for a background that no
     picture shows. So `image/class/label` counts from 1 where no picture to train on
-    has label 0; other features count from 0.
+    (of any, where there are none to train on) has label 0; other features count from 0.
 
     Args:
-        splits: `Split` by part.
+        listings: `FileListing` by part.
         keys: the features that they were read from.
     """
-    first = int(keys == IMAGENET and splits["train"].labels.min() >= 1)
+    judged = listings.get("train") or next(iter(listings.values()))
+    first = int(keys == IMAGENET and judged.labels.min() >= 1)
     return {
-        part: Split(split.labels - first, split.pictures, split.indices, split.skipped)
-        for part, split in splits.items()
+        part: dataclasses.replace(listing, labels=listing.labels - first)
+        for part, listing in listings.items()
     }
 
 

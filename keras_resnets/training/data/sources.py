@@ -6,23 +6,24 @@ import pathlib
 
 import numpy as np
 
+from keras_resnets import image_folders
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.errors import nearest
 from keras_resnets.labelled import check_arrays
-from keras_resnets.labelled import class_folders
+from keras_resnets.labelled import check_no_gaps
+from keras_resnets.labelled import npz_parts
 from keras_resnets.labelled import read_npz
+from keras_resnets.labelled import spread
 from keras_resnets.labels import class_names
-from keras_resnets.pictures import list_pictures
 from keras_resnets.training.data import folders
 from keras_resnets.training.data import records
 from keras_resnets.training.data import tfds
+from keras_resnets.training.data.listing import ArrayListing
 from keras_resnets.training.data.order import check_seed
 from keras_resnets.training.data.order import held_out
-from keras_resnets.training.data.split import ArrayPictures
 from keras_resnets.training.data.split import Dataset
-from keras_resnets.training.data.split import Split
 from keras_resnets.training.data.split import check_classes
 from keras_resnets.training.data.split import check_labels
 
@@ -30,6 +31,8 @@ from keras_resnets.training.data.split import check_labels
 SHARE = 0.1
 LOADERS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 _TFDS = "tfds:"
+# Of the parts in fingerprints.
+_ORDER = ("train", "validation", "test")
 
 
 def open_dataset(source, validation=None, seed=0, classes=None):
@@ -41,8 +44,9 @@ def open_dataset(source, validation=None, seed=0, classes=None):
 
     Args:
         source: an .npz file with uint8 `x_train` (count, height, width, 3), integer
-            `y_train`, and `x_test`, `y_test` where there are test pictures; a folder
-            with a sub-folder a class, or with such folders as train, val and test; a
+            `y_train`, and the same of `val` and `test` where there are such images
+            (see `labelled.npz_parts`); a folder with a sub-folder a class, or with
+            such folders as train, val and test (see `image_folders.parts_of`); a
             folder of TFRecord files train-00000-of-01024, validation-..., with the
             features of the official ImageNet files, image/encoded and
             image/class/label (which count from 1 where no picture to train on has
@@ -61,7 +65,8 @@ def open_dataset(source, validation=None, seed=0, classes=None):
 
     Raises:
         InvalidArgument: a source that is missing or unknown, or whose pictures or
-            labels cannot be used.
+            labels cannot be used: sub-folders that may be classes or parts, labels
+            with gaps whose classes nobody names, too many broken images.
 
     Example:
         >>> data = open_dataset("cifar10.npz", validation=0.1)  # doctest: +SKIP
@@ -71,20 +76,75 @@ def open_dataset(source, validation=None, seed=0, classes=None):
     if validation is not None:
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
     check_seed(seed)
-    given = _given(classes)
+    given, named = _given(classes), classes is not None
+    opened = _find(source, given, None)
+    if "train" not in opened.listings:
+        raise InvalidArgument(
+            f"{opened.name} must hold images to train on; it has "
+            f"{', '.join(opened.listings)} alone"
+        )
+    names = given or _names(opened, classes)
+    return _finish(opened, names, named, validation, seed)
+
+
+def open_part(source, part="test", classes=(), count=None, seed=0):
+    """Opens one part of a data set: for evaluation, or to train without validation.
+
+    Each image is decoded once before it counts: those that are not whole are left out,
+    and named in the `Split`'s `skipped`.
+
+    Args:
+        source: as `open_dataset` takes it; an .npz file or a folder may hold this part
+            alone.
+        part: `"test"`, which is the validation part where there is no other; or
+            `"train"`.
+        classes: (id, name) of each class of the network, see `labels.indices`; () where
+            they are not known.
+        count: how many images to take, of every class the same share; None for all.
+        seed: of their choice: the same seed takes the same images.
+
+    Returns:
+        (`Split`, notes): lines about what was left out or taken for granted.
+
+    Raises:
+        InvalidArgument: as of `open_dataset`; or no such part.
+    """
+    opened = _find(source, tuple(classes), part)
+    wanted = part if part in opened.listings or part == "train" else "validation"
+    if wanted not in opened.listings:
+        raise InvalidArgument(
+            f"{opened.name} must hold images of the {part} part; it has "
+            f"{', '.join(opened.listings)} alone"
+        )
+    listing = opened.listings[wanted]
+    chosen = None if count is None else spread(listing.labels, count, seed)
+    split = listing.split(chosen, thorough=True)
+    notes = [*opened.notes, *listing.notes]
+    if wanted != part:
+        notes.append(f"{opened.name} has no {part} part: {wanted} is taken")
+    return split, tuple(notes)
+
+
+def _find(source, given, part):
+    """The `_Found` of a source.
+
+    Args:
+        source: path or name.
+        given: (id, name) of each class, or None or () where nobody names them.
+        part: the only one that is wanted, see `open_part`; None for all.
+    """
     path, name = pathlib.Path(source), str(source)
     if name in LOADERS:
-        opened = _loaded(name)
-    elif name.startswith(_TFDS):
-        opened = _tfds(name.removeprefix(_TFDS))
-    elif path.is_dir():
-        opened = _records(path) if records.shards(path) else _folder(path, given)
-    elif path.suffix == ".npz" and path.is_file():
-        opened = _npz(path)
-    else:
-        raise InvalidArgument(_unknown(name))
-    opened.names = given or _names(opened, classes)
-    return _finish(opened, validation, seed)
+        return _loaded(name)
+    if name.startswith(_TFDS):
+        return _tfds(name.removeprefix(_TFDS), part)
+    if path.is_dir():
+        if records.shards(path):
+            return _records(path, part)
+        return _folder(path, given, part)
+    if path.suffix == ".npz" and path.is_file():
+        return _npz(path, part)
+    raise InvalidArgument(_unknown(name))
 
 
 def _given(classes):
@@ -108,16 +168,24 @@ def _unknown(source):
     )
 
 
-class _Opened:
-    """What a source holds, before anything is held out."""
+class _Found:
+    """What a source holds, before anything is looked at or held out.
 
-    def __init__(self, name, names=None):
-        self.name, self.names, self.parts = name, names, {}
+    Attributes:
+        name: of the source.
+        names: (id, name) of each class that the source knows, or None.
+        listings: by part.
+        notes: lines about what was left out.
+    """
+
+    def __init__(self, name, names=None, notes=()):
+        self.name, self.names, self.notes = name, names, tuple(notes)
+        self.listings = {}
         self._digest = hashlib.sha256()
 
-    def add(self, part, split, *content):
+    def add(self, part, listing, *content):
         """Adds a part; text and arrays that determine it go into the fingerprint."""
-        self.parts[part] = split
+        self.listings[part] = listing
         for piece in (part, *content):
             words = piece.encode() if isinstance(piece, str) else piece.data
             self._digest.update(words)
@@ -127,12 +195,15 @@ class _Opened:
         return self._digest.hexdigest()
 
 
-def _npz(path):
-    parts = {"train": read_npz(path, "train")}
-    with np.load(path) as file:
-        if "x_test" in file:
-            parts["test"] = read_npz(path, "test")
-    return _arrays(path.name, parts)
+def _npz(path, part):
+    there = npz_parts(path)
+    if part is not None:
+        only = part if part in there or part == "train" else "validation"
+        there = {only if only in there else part}
+    elif "train" not in there:
+        there = {"train"}
+    wanted = [name for name in _ORDER if name in there]
+    return _arrays(path.name, {name: read_npz(path, name) for name in wanted})
 
 
 def _loaded(name):
@@ -152,77 +223,91 @@ def _loaded(name):
 
 
 def _arrays(name, parts, names=None):
-    opened = _Opened(name, names)
+    found = _Found(name, names)
     for part, (pixels, labels) in parts.items():
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}")
         pixels, labels = np.ascontiguousarray(pixels), labels.astype("int64")
-        split = Split(labels, ArrayPictures(pixels), np.arange(len(labels)))
-        opened.add(part, split, json.dumps(pixels.shape), pixels, labels)
-    return opened
+        listing = ArrayListing(pixels, labels)
+        found.add(part, listing, json.dumps(pixels.shape), pixels, labels)
+    return found
 
 
-def _folder(path, given):
-    parts = folders.parts_of(path)
-    names = given or folders.names_of(parts["train"])
-    opened = _Opened(path.name, names)
-    for part, folder in parts.items():
-        folders.check_classes(folder, names, part)
-        split = folders.open_folder(folder, names)
+def _folder(path, given, part):
+    if part is None:
+        parts, notes = image_folders.parts_of(path, given or ())
+        parts = parts or {"train": path}
+        if "train" not in parts:
+            image_folders.to_evaluate(path, "train", given or ())
+        names = given or folders.names_of(parts["train"])
+    else:
+        only, notes = image_folders.to_evaluate(path, part, given)
+        parts, names = {part: only}, given
+    found = _Found(path.name, names, notes)
+    for name in (name for name in _ORDER if name in parts):
+        listing = folders.list_folder(
+            parts[name], names, name if len(parts) > 1 else ""
+        )
+        sizes = listing.places[:, 2]
         listed = [
-            f"{file.relative_to(folder)} {file.stat().st_size}"
-            for name in class_folders(folder)
-            for file in list_pictures(folder / name)
+            f"{file} {size}" for file, size in zip(listing.files, sizes, strict=True)
         ]
-        opened.add(part, split, "\n".join(listed))
-    return opened
+        found.add(name, listing, "\n".join(listed))
+    return found
 
 
-def _records(path):
-    return _sharded(path.name, records.shards(path), None, None)
+def _records(path, part):
+    return _sharded(path.name, records.shards(path), None, None, part)
 
 
-def _tfds(name):
-    return _sharded(_TFDS + name, *tfds.prepared(name))
+def _tfds(name, part):
+    return _sharded(_TFDS + name, *tfds.prepared(name), part)
 
 
-def _sharded(name, parts, keys, names):
-    if "train" not in parts:
+def _sharded(name, parts, keys, names, part):
+    if part is None and "train" not in parts:
         raise InvalidArgument(
             f"a folder of TFRecord files must hold train-00000-of-...; {name} has "
             f"{', '.join(sorted(parts))} alone"
         )
-    splits = {}
-    for part in ("train", *sorted(set(parts) - {"train"})):
-        splits[part], keys = records.open_records(parts[part], keys)
-    splits = records.from_zero(splits, keys)
-    if names is None and keys == records.IMAGENET:
-        count = int(splits["train"].labels.max()) + 1
-        names = class_names(count, "imagenet" if count == 1000 else None)
-    opened = _Opened(name, names and _given(names))
-    for part, split in splits.items():
-        listed = [f"{path.name} {path.stat().st_size}" for path in parts[part]]
-        opened.add(part, split, "\n".join(listed))
-    return opened
+    listings = {}
+    for one in sorted(parts, key=lambda one: (one != "train", one)):
+        listings[one], keys = records.list_records(parts[one], keys)
+    listings = records.from_zero(listings, keys)
+    if names is None and keys == records.IMAGENET and "train" in listings:
+        count = int(listings["train"].labels.max()) + 1
+        names = class_names(count, "imagenet") if count == 1000 else None
+    found = _Found(name, names and _given(names))
+    for one, listing in listings.items():
+        listed = [f"{path.name} {path.stat().st_size}" for path in parts[one]]
+        found.add(one, listing, "\n".join(listed))
+    return found
 
 
-def _names(opened, count):
+def _names(found, count):
     """(id, name) of each class of a source; `count` is None or how many there are."""
-    names, most = opened.names, int(opened.parts["train"].labels.max()) + 1
+    names, most = found.names, int(found.listings["train"].labels.max()) + 1
     if names is None:
         return class_names(max(count or most, 1))
     if count not in (None, len(names)):
         raise InvalidArgument(
-            f"classes must be {len(names)}, which {opened.name} has; got {count}"
+            f"classes must be {len(names)}, which {found.name} has; got {count}"
         )
     return names
 
 
-def _finish(opened, validation, seed):
-    """Checks the labels, holds out the validation pictures."""
-    train, held = opened.parts["train"], opened.parts.get("validation")
-    check_classes(train.labels, opened.name)
-    for split in opened.parts.values():
-        check_labels(split.labels, len(opened.names), opened.name)
+def _finish(found, names, named, validation, seed):
+    """Checks the labels, looks at the images, holds out those for validation."""
+    listings = found.listings
+    check_classes(listings["train"].labels, found.name)
+    for listing in listings.values():
+        check_labels(listing.labels, len(names), found.name)
+    if not named and found.names is None:
+        check_no_gaps(listings["train"].labels, found.name)
+    parts = {part: listing.split() for part, listing in listings.items()}
+    for part, split in parts.items():
+        if split.kind == "files":
+            folders.check_no_class_is_empty(listings[part].root, split)
+    train, held = parts["train"], parts.get("validation")
     if validation is None and held is None:
         validation = SHARE
     if validation is not None:
@@ -232,14 +317,16 @@ def _finish(opened, validation, seed):
         train, held = train.part(~chosen), train.part(chosen)
     if held is not None and not held.count:
         raise InvalidArgument(
-            f"{opened.name}: no class has a picture to spare for validation; give "
+            f"{found.name}: no class has a picture to spare for validation; give "
             "validation=0"
         )
+    notes = [line for listing in listings.values() for line in listing.notes]
     return Dataset(
-        name=opened.name,
-        classes=opened.names,
+        name=found.name,
+        classes=names,
         train=train,
         validation=held,
-        test=opened.parts.get("test"),
-        fingerprint=opened.fingerprint(validation, seed if validation else 0),
+        test=parts.get("test"),
+        fingerprint=found.fingerprint(validation, seed if validation else 0),
+        notes=tuple(dict.fromkeys([*found.notes, *notes])),
     )

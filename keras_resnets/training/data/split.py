@@ -33,6 +33,18 @@ class Split:
         """`"arrays"`, `"files"` or `"records"`."""
         return self.pictures.kind
 
+    def stand_ins(self, place):
+        """The places of the pictures that may stand at `place`, one after the other.
+
+        Itself, and where that cannot be decoded the next of its class, and then any:
+        a function of the labels alone, so that every run takes the same.
+        """
+        yield place
+        for alike in (True, False):
+            others = np.flatnonzero((self.labels == self.labels[place]) == alike)
+            others = np.roll(others, -np.searchsorted(others, place))
+            yield from others[others != place].tolist()
+
     def part(self, chosen):
         """The `Split` of the pictures where the bool array `chosen` says so."""
         return dataclasses.replace(
@@ -51,6 +63,7 @@ class Dataset:
         validation: the `Split` that picks epochs and hyper-parameters, or None.
         test: the `Split` to be read once, at the end, or None.
         fingerprint: sha256 of what determines the pictures, labels and parts.
+        notes: lines about what was left out or taken for granted.
     """
 
     name: str
@@ -59,6 +72,24 @@ class Dataset:
     validation: Split | None
     test: Split | None
     fingerprint: str
+    notes: tuple = ()
+
+    @property
+    def skipped(self):
+        """Names of files of any part that were left out because they are not whole."""
+        return self._names(lambda part: part.skipped)
+
+    @property
+    def replaced(self):
+        """Names of files of any part that others stand in for, found so far.
+
+        They looked whole when the data were opened, and could not be decoded.
+        """
+        return self._names(lambda part: part.pictures.broken)
+
+    def _names(self, of):
+        parts = [part for part in (self.train, self.validation, self.test) if part]
+        return tuple(dict.fromkeys(name for part in parts for name in of(part)))
 
 
 class ArrayPictures:
@@ -69,6 +100,8 @@ class ArrayPictures:
     """
 
     kind = "arrays"
+    # Nothing has to be decoded.
+    broken = ()
 
     def __init__(self, pixels):
         self.pixels = pixels

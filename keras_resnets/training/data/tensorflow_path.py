@@ -23,7 +23,7 @@ def dataset_of(loader, epochs, workers):
     import tensorflow as tf
 
     ahead, specs = Ahead(loader.start, workers), loader.signature()
-    whole = epochs.steps().stop
+    whole, failures = epochs.steps().stop, []
 
     def begin():
         epoch, steps = epochs.begin()
@@ -36,7 +36,12 @@ def dataset_of(loader, epochs, workers):
 
     def take(number):
         epoch, step = divmod(int(number), whole)
-        taken = ahead.get(epoch, step, whole)
+        try:
+            taken = ahead.get(epoch, step, whole)
+        # TensorFlow makes an error of its own of it, with a long story.
+        except Exception as error:
+            failures.append(error)
+            raise
         epochs.hand_over(epoch, step)
         return taken
 
@@ -54,7 +59,7 @@ def dataset_of(loader, epochs, workers):
     # wait 200 ms for the thread that tunes.
     options.autotune.enabled = False
     dataset = dataset.with_options(options)
-    dataset.set_epoch = epochs.set_epoch
+    dataset.set_epoch, dataset.failures = epochs.set_epoch, failures
     # The first epoch may be shorter than those after it, which TensorFlow cannot say.
     dataset.cardinality = lambda: tf.constant(len(epochs.steps()), "int64")
     return dataset

@@ -1,0 +1,268 @@
+"""Files of images: which files are some, how they are opened, what their values mean."""
+
+import functools
+import os
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+
+# Format of Pillow -> suffixes of its files. Only these are opened, whatever a file is
+# called: Pillow hands an EPS file named .jpg to Ghostscript, which runs it.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
+    "MPO": (".mpo",),
+    "PNG": (".png", ".apng"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf"),
+    "TGA": (".tga",),
+    "QOI": (".qoi",),
+}
+# What cameras and other programs call images, and Pillow does not open.
+_OTHERS = (
+    *(".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    *(".svg", ".eps", ".psd", ".exr", ".hdr", ".dcm", ".nii", ".fits"),
+)
+# What operating systems, disk stations and archives put into folders; names that begin
+# with a dot are hidden and need not stand here.
+_SYSTEM = {
+    *("__macosx", "__pycache__", "lost+found", "system volume information"),
+    *("$recycle.bin", "recycler", "#recycle", "#snapshot", "@eadir", "@tmp"),
+    *("@recycle", "@recently-snapshot", "@sharebin", "@__thumb"),
+}
+# Formats of which Pillow may have been built without the library.
+_FEATURES = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+# An image of 16 bits, or of 0 to 255 as floats, that has nothing as bright as a
+# quarter of that holds 10, 12 or 14 bits, or another scale: seen as it stands it would
+# be nearly black.
+_BRIGHT = 0.25
+# TIFF's MaxSampleValue and BitsPerSample.
+_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE = 281, 258
+_TOLERATED = 2
+
+
+def is_hidden(name):
+    """Whether a file or folder is the system's and not the user's, by its name."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
+
+
+@functools.cache
+def formats():
+    """The formats that may be opened here, as Pillow calls them."""
+    from PIL import Image
+    from PIL import features
+
+    try:
+        import pillow_heif
+    except ImportError:
+        pass
+    else:
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return tuple(
+        name
+        for name in _SUFFIXES
+        if name in Image.OPEN
+        and (name not in _FEATURES or features.check(_FEATURES[name]))
+    )
+
+
+@functools.cache
+def suffixes():
+    """The suffixes of images that can be opened here, in lower case."""
+    return tuple(suffix for name in formats() for suffix in _SUFFIXES[name])
+
+
+def scan(folder):
+    """The images in a folder and its sub-folders.
+
+    Hidden files and folders and those of the system are passed over.
+
+    Returns:
+        (paths, others): sorted paths of the images that can be opened here, and of
+        those that end as images do and cannot.
+    """
+    known, found, others = suffixes(), [], []
+    unknown = {*_OTHERS, *(s for group in _SUFFIXES.values() for s in group)}
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix not in unknown or is_hidden(name):
+                continue
+            path = pathlib.Path(root, name)
+            if path.is_file():
+                (found if suffix in known else others).append(path)
+    return sorted(found), sorted(others)
+
+
+def others_note(others):
+    """A line about images that cannot be opened here, or None where there are none.
+
+    Args:
+        others: their paths, as `scan` returns them.
+    """
+    if not others:
+        return None
+    kinds = sorted({path.suffix.lower() for path in others})
+    hint = ""
+    if set(kinds) & set(_SUFFIXES["HEIF"]):
+        hint = " (pip install pillow-heif reads .heic)"
+    return (
+        f"{len(others)} images end in {', '.join(kinds)}, which Pillow does not open "
+        f"here{hint}: they are left out"
+    )
+
+
+def tolerated(count):
+    """How many of `count` images may be unreadable: one in a hundred, but always two."""
+    return max(_TOLERATED, count // 100)
+
+
+def check_broken(broken, count, where, reason=""):
+    """Raises `InvalidArgument` where more images are unreadable than are tolerated.
+
+    Args:
+        broken: names of those that cannot be read.
+        count: how many were looked at.
+        where: what holds them.
+        reason: why the first of them cannot be read.
+    """
+    if len(broken) > tolerated(count) or (broken and len(broken) == count):
+        why = f" ({broken[0]}: {reason})" if reason else ""
+        raise InvalidArgument(
+            "at most 1 % of the images may be unreadable (of less than 300, two); "
+            f"{len(broken)} of {count} in {where} are: {some(broken)}{why}"
+        )
+
+
+def skipped_note(names):
+    """A line about images that cannot be read and were left out."""
+    return f"{len(names)} images cannot be read and are left out: {some(names)}"
+
+
+def replaced_note(names):
+    """A line about images that could not be decoded while a network was trained."""
+    return (
+        f"{len(names)} images cannot be decoded, and others of their classes stand in "
+        f"for them: {some(names)}"
+    )
+
+
+def some(names, most=3):
+    """The first few of some names, for a message."""
+    return ", ".join(names[:most]) + (", ..." if names[most:] else "")
+
+
+def open_image(source):
+    """A Pillow image of a path or stream, not decoded yet, of the formats above."""
+    from PIL import Image
+
+    return Image.open(source, formats=formats())
+
+
+def unreadable():
+    """The errors that Pillow raises at files that are no whole images."""
+    import struct
+
+    from PIL import Image
+
+    return (
+        *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError),
+        *(TypeError, OverflowError, struct.error, Image.DecompressionBombError),
+    )
+
+
+def upright(image):
+    """A Pillow image, decoded and turned as its EXIF data say."""
+    from PIL import ImageOps
+
+    deep = _holds_16_bits(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    if deep and not image.mode.startswith(("I", "F")):
+        # Pillow keeps the upper 8 bits of colours.
+        colours = image.split()[: 1 if image.mode in ("L", "LA") else 3]
+        most = max(colour.getextrema()[1] for colour in colours)
+        _check_bright(most / 255 * 65535, 65535.0, "16 bits")
+    return image
+
+
+def _holds_16_bits(image):
+    """Whether the samples of an image that is not decoded yet have 16 bits."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+    modes = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    return 16 in (bits if isinstance(bits, tuple) else (bits,)) or any(
+        ";16" in mode for mode in modes
+    )
+
+
+def as_rgb(image):
+    """A Pillow image of any mode as one of mode RGB; that itself where it is one.
+
+    Grey of more than 8 bits is scaled by its range: 16 bits by 65,535, unless the file
+    states less; floats by 1 where they lie in [0, 1], else by 255.
+
+    Raises:
+        InvalidArgument: values whose range is not that.
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith(("I", "F")):
+        import numpy as np
+        from PIL import Image
+
+        scaled = _scaled(np.asarray(image).astype("float32"), _stated_range(image))
+        return Image.fromarray(scaled.round().astype("uint8")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _stated_range(image):
+    """(what is white, what the samples are called, whether the file says so)."""
+    if image.mode == "F":
+        return None, "floats", False
+    tags = getattr(image, "tag_v2", {})
+    stated = tags.get(_MAX_SAMPLE_VALUE)
+    stated = max(stated) if isinstance(stated, tuple) else stated
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))
+    bits = max(bits) if isinstance(bits, tuple) else bits
+    if stated:
+        return float(stated), f"{bits} bits", True
+    if bits < 16:
+        return 2.0**bits - 1, f"{bits} bits", True
+    return 65535.0, f"{bits} bits", False
+
+
+def _scaled(values, stated):
+    """Grey values as 0 to 255."""
+    import numpy as np
+
+    white, kind, certain = stated
+    if not np.isfinite(values).all():
+        raise InvalidArgument("values must be finite; some are NaN or infinite")
+    least, most = float(values.min()), float(values.max())
+    if white is None:
+        white = 1.0 if most <= 1 else 255.0
+        certain = most <= 1
+    if least < 0 or most > white:
+        raise InvalidArgument(
+            f"values of {kind} must lie in 0..{white:g}, floats in 0..1 or 0..255; got "
+            f"{least:g}..{most:g}: convert the image to 8 bits"
+        )
+    if not certain:
+        _check_bright(most, white, kind)
+    return values * (255 / white)
+
+
+def _check_bright(most, white, kind):
+    if 0 < most < _BRIGHT * white:
+        raise InvalidArgument(
+            f"values of {kind} are taken as 0..{white:g}, and these end at {most:g}, "
+            "so that another range is likely (12 bits in 16, say): convert the image "
+            "to 8 bits, or state its range (TIFF's MaxSampleValue, PGM's maximum)"
+        )

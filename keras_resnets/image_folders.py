@@ -1,0 +1,248 @@
+"""Folders of images: which sub-folders are classes, and which are parts of the data.
+
+One grammar for everything that takes a folder: training, evaluation, quantization and
+the comparison of files.
+"""
+
+import os
+import pathlib
+import re
+
+from keras_resnets import labels
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.image_files import is_hidden
+from keras_resnets.image_files import others_note
+from keras_resnets.image_files import scan
+from keras_resnets.image_files import some
+from keras_resnets.image_files import suffixes
+
+# Part -> what folders (and arrays) of it are called, in any case.
+PARTS = {
+    "train": ("train", "training", "trn"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing", "tst"),
+}
+# What such names may say besides, as in training_set, test_images and val2017.
+_BESIDES = r"(?:set|data|dataset|images?|imgs?|split|photos|pictures)"
+# What lies beside the images of one kind of data set, and is no class.
+_ANSWERS = re.compile(
+    r"(?:mask|label|annotation|segmentation|ground[-_ ]?truth|gt)s?(?:[-_ ].*)?"
+)
+_IMAGES = re.compile(r"(?:image|img|photo|picture|input)s?(?:[-_ ].*)?")
+
+
+def part_called(name):
+    """The part that a folder's name says, or None: `"train"` of `"Training_Set"`.
+
+    Args:
+        name: of a folder, or `"train"` and the like.
+    """
+    plain = re.sub(r"[^a-z]+", "_", name.casefold()).strip("_")
+    for part, words in PARTS.items():
+        for word in words:
+            if re.fullmatch(rf"(?:{_BESIDES}_)*{word}(?:_?{_BESIDES})*", plain):
+                return part
+    return None
+
+
+def class_folders(folder):
+    """The names of the sub-folders of a folder, sorted, but the system's."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())
+
+
+def parts_of(folder, names=()):
+    """The parts of a folder of images, by what its sub-folders are called.
+
+    Args:
+        folder: holds a sub-folder a class, or such folders as train, val and test.
+        names: (id, name) of each class, where they are known; sub-folders that all
+            have one are classes, whatever else they could be.
+
+    Returns:
+        (parts, notes): a dict from `"train"`, `"validation"`, `"test"` to folders, which
+        is empty where `folder` itself holds the classes; and lines about sub-folders
+        that are left out.
+
+    Raises:
+        InvalidArgument: sub-folders that may be classes or parts.
+    """
+    folder = pathlib.Path(folder)
+    inside = class_folders(folder)
+    if inside and names and labels.all_named(inside, names):
+        return {}, ()
+    called = {}
+    for name in inside:
+        called.setdefault(part_called(name), []).append(name)
+    rest = called.pop(None, [])
+    whole = {
+        part: [name for name in found if _holds_classes(folder / name)]
+        for part, found in called.items()
+    }
+    whole = {part: found for part, found in whole.items() if found}
+    if whole and ("train" in whole or not rest):
+        parts = {part: _only(folder, part, found) for part, found in whole.items()}
+        for part in parts.values():
+            _check_one_reading(part, names)
+        left = [name for name in inside if folder / name not in parts.values()]
+        return parts, _left_out(folder, left)
+    if len(inside) > 1 and not rest:
+        raise InvalidArgument(
+            f"{some(inside)} in {folder} are taken for parts of the data, and each must "
+            "hold a sub-folder a class; none does. Put the images of each class in a "
+            "folder of its own, or, if these are the classes, name them otherwise"
+        )
+    _check_one_reading(folder, names)
+    return {}, ()
+
+
+def _only(folder, part, found):
+    if len(found) > 1:
+        raise InvalidArgument(
+            f"one folder may hold the {part} part; {folder} has {', '.join(found)}: "
+            "keep one, or give its path"
+        )
+    return folder / found[0]
+
+
+def _left_out(folder, names):
+    holding = [name for name in names if _holds_images(folder / name, deep=True)]
+    if not holding:
+        return ()
+    return (
+        f"{some(holding)} in {folder} is left out: it is called as no part (train, val, "
+        "test), or holds no sub-folder a class",
+    )
+
+
+def _holds_classes(folder):
+    return any(_holds_images(folder / name, True) for name in class_folders(folder))
+
+
+def _holds_images(folder, deep=False):
+    """Whether there is an image right in a folder, or, where `deep`, anywhere below."""
+    known = suffixes()
+    for _, folders, files in os.walk(folder):
+        for name in files:
+            if os.path.splitext(name)[1].lower() in known and not is_hidden(name):
+                return True
+        if not deep:
+            return False
+        folders[:] = [name for name in folders if not is_hidden(name)]
+    return False
+
+
+def _check_one_reading(folder, names):
+    """Raises `InvalidArgument` where sub-folders need not be classes."""
+    inside = class_folders(folder)
+    if names and labels.all_named(inside, names):
+        return
+    plain = [name.casefold() for name in inside]
+    answers = [name for name in inside if _ANSWERS.fullmatch(name.casefold())]
+    if answers and any(map(_IMAGES.fullmatch, plain)):
+        raise InvalidArgument(
+            f"every sub-folder of {folder} must be a class; it has {some(inside)}, "
+            f"which look like images and their {answers[0]}: give a folder with a "
+            "sub-folder a class"
+        )
+    if any(_holds_images(folder / name) for name in inside):
+        return
+    below = {name: class_folders(folder / name) for name in inside}
+    below = {name: found for name, found in below.items() if found}
+    seen = [name for found in below.values() for name in found]
+    shared = sorted({name for name in seen if seen.count(name) > 1})
+    if below and (shared or len(below) == 1):
+        raise InvalidArgument(_two_readings(folder, below, shared))
+
+
+def _two_readings(folder, below, shared):
+    outer = list(below)
+    inner = shared or below[outer[0]]
+    return (
+        f"the sub-folders of {folder} can be read in two ways: {some(outer)} are parts "
+        f"of the data, each with the classes {some(inner)}; or they are the classes, "
+        f"with images further down in {some(inner)}. For the first give one of them, "
+        f"such as {folder / outer[0]}, or call them train, val and test; for the second "
+        "put the images of each class right into its folder"
+    )
+
+
+def to_train_on(folder):
+    """The folder of the images to train on: the part called so, or all of it."""
+    try:
+        parts, _ = parts_of(folder)
+    except InvalidArgument:
+        # Images without labels, such as those of a calibration, may lie anyhow.
+        return pathlib.Path(folder)
+    return parts.get("train", pathlib.Path(folder))
+
+
+def to_evaluate(folder, part, names=()):
+    """The folder of a part of the data, for those who look at one alone.
+
+    Args:
+        folder: see `parts_of`.
+        part: `"test"` (the validation images where there are no others) or `"train"`.
+        names: see `parts_of`.
+
+    Returns:
+        (folder, notes).
+
+    Raises:
+        InvalidArgument: no such part among others, or two readings.
+    """
+    parts, notes = parts_of(folder, names)
+    if not parts:
+        return pathlib.Path(folder), notes
+    found = part if part in parts or part == "train" else "validation"
+    if found not in parts:
+        have = next(iter(parts.values()))
+        raise InvalidArgument(
+            f"{folder} must hold images of the {part} part; it has "
+            f"{', '.join(path.name for path in parts.values())} alone: give {have} for "
+            "the images there"
+        )
+    note = f"of {folder}, the images of {parts[found].name} are taken"
+    return parts[found], (note, *notes)
+
+
+def no_images(folder, others=()):
+    """What to say of a folder without images that can be read."""
+    note = others_note(others)
+    return f"{folder} holds no pictures ({', '.join(suffixes())})" + (
+        f"; {note}" if note else ""
+    )
+
+
+def labelled_files(folder, names=(), where=None):
+    """The images of a folder with one sub-folder a class.
+
+    Args:
+        folder: the folder.
+        names: (id, name) of each class of the model; see `labels.indices`.
+        where: what messages call the folder; None for its path.
+
+    Returns:
+        (files, notes): a list of (path, class), sorted by sub-folder and path, and
+        lines about what was left out or taken for granted.
+
+    Raises:
+        InvalidArgument: no images, or sub-folders that are no classes.
+    """
+    folder = pathlib.Path(folder)
+    inside = class_folders(folder)
+    classes, note = labels.indices(
+        inside, names, where or f"the sub-folders of {folder}"
+    )
+    found, others = [], []
+    for name in sorted(classes):
+        paths, unopened = scan(folder / name)
+        found.extend((path, classes[name]) for path in paths)
+        others.extend(unopened)
+    if not found:
+        raise InvalidArgument(
+            f"{folder} must hold a sub-folder a class with images "
+            f"({', '.join(suffixes())}); found {len(classes)} sub-folders"
+            + (f"; {others_note(others)}" if others else "")
+        )
+    return found, tuple(line for line in (note, others_note(others)) if line)

@@ -1,0 +1,80 @@
+"""Labelled images that have been found, and not been looked at yet."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_resnets.progress import ProgressBar
+from keras_resnets.training.data.encoded import examine
+from keras_resnets.training.data.split import ArrayPictures
+from keras_resnets.training.data.split import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class FileListing:
+    """Images in files, each labelled.
+
+    Attributes:
+        kind: `"files"`, or `"records"` with many in a file.
+        root: folder of the files.
+        files: names of the files, relative to it.
+        places: int64 array (count, 3), as `EncodedPictures` takes it.
+        names: of the images, for messages.
+        labels: int64 array (count,).
+        notes: lines about what was left out or taken for granted.
+    """
+
+    kind: str
+    root: str
+    files: list
+    places: np.ndarray
+    names: list
+    labels: np.ndarray
+    notes: tuple = ()
+
+    def split(self, chosen=None, thorough=False):
+        """The `Split` of those that are whole.
+
+        Args:
+            chosen: int array of those that are wanted; None for all.
+            thorough: decode each of them, see `examine`.
+
+        Raises:
+            InvalidArgument: more broken ones than are tolerated.
+        """
+        if chosen is None:
+            chosen = np.arange(len(self.labels))
+        names = [self.names[index] for index in chosen]
+        bar = ProgressBar(len(chosen), "pictures looked at")
+        pictures, whole, broken = examine(
+            self.kind,
+            self.root,
+            self.files,
+            self.places[chosen],
+            names,
+            thorough,
+            bar,
+        )
+        bar.close()
+        indices = np.arange(len(chosen))
+        return Split(self.labels[chosen], pictures, indices, broken).part(whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayListing:
+    """Images in memory, each labelled.
+
+    Attributes:
+        pixels: uint8 array (count, height, width, 3).
+        labels: int64 array (count,).
+        notes: as of a `FileListing`.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    notes: tuple = ()
+
+    def split(self, chosen=None, thorough=False):
+        """The `Split` of all, or of the chosen ones."""
+        indices = np.arange(len(self.labels)) if chosen is None else chosen
+        return Split(self.labels[indices], ArrayPictures(self.pixels), indices)

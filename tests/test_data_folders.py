@@ -1,0 +1,391 @@
+"""Folders of images as people have them: names, parts, what systems leave in them."""
+
+import data_sources as sources
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_resnets import InvalidArgument
+from keras_resnets import evaluation
+from keras_resnets import image_files
+from keras_resnets import image_folders
+from keras_resnets import labelled
+from keras_resnets import labels
+from keras_resnets import pictures
+from keras_resnets.compression import calibration
+from keras_resnets.compression import held_out
+from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.training.data import open_dataset
+
+RAW = Preprocessing("raw", (8, 8), 1.0)
+
+
+def grey(path, value, size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size, 3), value, "uint8")).save(path)
+
+
+def classes_of(folder, names, count=2, first=0):
+    """A folder a class, whose images have the grey of its place in `names`."""
+    for index, name in enumerate(names):
+        for number in range(count):
+            grey(folder / name / f"{number}.png", first + 20 * index)
+    return folder
+
+
+def seen(folder, names=(), **options):
+    """{grey: class} of what `evaluate` sees."""
+    data = evaluation.open_data(folder, RAW, names=names, **options)
+    values = [float(image[0, 0, 0]) for batch in data.batches(3) for image in batch]
+    return dict(zip(values, data.labels.tolist(), strict=True)), data
+
+
+def test_numbered_folders_are_named_before_they_are_numbered(tmp_path):
+    """What a training on folders 1 to 10 keeps as names: each number is an id too."""
+    order = sorted(str(number) for number in range(1, 11))
+    folder = classes_of(tmp_path / "a", order)
+    assert [name for _, name in open_dataset(folder, 0).classes] == order
+    known = labels.class_names(10, order)
+    found, data = seen(folder, known)
+    assert found == {20.0 * index: index for index in range(10)}
+    assert np.bincount(data.labels).tolist() == [2] * 10 and not data.notes
+
+
+@pytest.mark.parametrize("form", ["{}", "{:02}"])
+def test_numbers_count_from_zero_where_no_folder_has_a_name(form, tmp_path):
+    folder = classes_of(tmp_path, [form.format(number) for number in range(10)])
+    found, data = seen(folder, labels.class_names(10, "cifar10"))
+    assert found == {20.0 * index: index for index in range(10)}
+    (note,) = data.notes
+    assert "numbers of classes, from 0" in note and "'airplane'" in note
+
+
+@pytest.mark.parametrize(
+    "names, unknown",
+    [
+        (["airplane", "bird", "hirsch"], "hirsch"),
+        ([str(number) for number in range(1, 11)], "1, 10, 2"),
+        (["0", "bird"], "0"),
+        (["plane", "automobil"], "automobil, plane; did you mean 'automobile'"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(names, unknown, tmp_path):
+    known = labels.class_names(10, "cifar10")
+    folder = classes_of(tmp_path / "a", names)
+    for look in (
+        lambda: evaluation.open_data(folder, RAW, names=known),
+        lambda: open_dataset(folder, classes=known),
+    ):
+        with pytest.raises(InvalidArgument, match=f"not among them: {unknown}"):
+            look()
+
+
+def test_spelling_that_differs_in_capitals_and_blanks(tmp_path):
+    names = ["Great_White-Shark", "CAT"]
+    folder = classes_of(tmp_path / "a", names)
+    known = labels.class_names(3, ["cat", "dog", "great white shark"])
+    assert seen(folder, known)[0] == {0.0: 2, 20.0: 0}
+    both = classes_of(tmp_path / "b", ["cat", "Cat"])
+    with pytest.raises(InvalidArgument, match="Cat and cat are the same"):
+        seen(both, known)
+    # Where that is all they differ in, it counts.
+    assert seen(both, labels.class_names(2, ["Cat", "cat"]))[0] == {0.0: 1, 20.0: 0}
+
+
+def test_wordnet_ids_after_a_training_on_some_of_imagenet(tmp_path):
+    """The names go into the weights, the folders keep their ids."""
+    ids = ["n01440764", "n02012849", "n03126707", "n02111889"]
+    folder = classes_of(tmp_path / "a", ids)
+    data = open_dataset(folder, 0)
+    names = [name for _, name in data.classes]
+    assert names == ["tench", "crane bird", "Samoyed", "crane"]
+    found, _ = seen(folder, labels.class_names(4, names))
+    assert found == {0.0: 0, 20.0: 1, 40.0: 3, 60.0: 2}
+
+
+def test_classes_without_names_go_by_sorting_and_that_is_said(tmp_path):
+    folder = classes_of(tmp_path / "a", ["zebra", "ant", "10", "9"])
+    for names in ((), labels.class_names(4)):
+        found, data = seen(folder, names)
+        assert found == {0.0: 3, 20.0: 2, 40.0: 0, 60.0: 1}
+        assert "in sorted order" in data.notes[0]
+    with pytest.raises(InvalidArgument, match="has 5 classes.*not known; got 4"):
+        seen(folder, labels.class_names(5))
+
+
+PARTS = [
+    ("train", "test"),
+    ("Train", "Test"),
+    ("Training", "Testing"),
+    ("TRAIN", "VAL"),
+    ("training_set", "test_set"),
+    ("train2017", "val2017"),
+    ("train_images", "valid"),
+]
+
+
+@pytest.mark.parametrize("train, test", PARTS)
+def test_parts_in_any_case_and_usual_words(train, test, tmp_path):
+    names = ["cat", "dog"]
+    classes_of(tmp_path / train, names, 4)
+    classes_of(tmp_path / test, names, 1, first=100)
+    grey(tmp_path / ".ipynb_checkpoints" / "a" / "b.png", 0)
+    known = labels.class_names(2, names)
+    found, data = seen(tmp_path, known)
+    assert found == {100.0: 0, 120.0: 1}
+    assert f"the images of {test} are taken" in data.notes[0]
+    assert seen(tmp_path, known, part="train")[0] == {0.0: 0, 20.0: 1}
+    opened = open_dataset(tmp_path)
+    assert [name for _, name in opened.classes] == names
+    held = opened.test or opened.validation
+    assert held.count == 2
+    kept = opened.train.count + (opened.validation.count if opened.test else 0)
+    assert kept == 8
+
+
+def test_calibration_takes_the_part_to_train_on(tmp_path):
+    names = ["cat", "dog"]
+    classes_of(tmp_path / "Train", names, 10)
+    classes_of(tmp_path / "Test", names, 10, first=100)
+    chosen = calibration.choose(tmp_path, RAW, 12)
+    assert (chosen.available, chosen.taken) == (20, 12)
+    assert set(np.unique(chosen.pictures)) == {0.0, 20.0}
+    loaded, _ = pictures.load_folder(tmp_path, RAW, 30)
+    assert len(loaded) == 20
+    known = labels.class_names(2, names)
+    rest = held_out.hold_out(tmp_path, RAW, chosen, 100, known)
+    values = [image[0, 0, 0] for batch in rest.batches(5) for image in batch]
+    assert len(values) == 8
+    assert [20 * label for label in rest.labels] == values
+
+
+def test_train_beside_a_flat_test_folder(tmp_path):
+    classes_of(tmp_path / "train", ["cat", "dog"], 5)
+    grey(tmp_path / "test" / "1.png", 9)
+    data = open_dataset(tmp_path, 0)
+    assert data.train.count == 10 and data.test is None
+    assert "test in" in data.notes[0] and "is left out" in data.notes[0]
+    with pytest.raises(InvalidArgument, match="test part; it has train alone: give"):
+        seen(tmp_path, labels.class_names(2, ["cat", "dog"]))
+
+
+def test_parts_that_are_classes_and_parts_without(tmp_path):
+    """A class may be called test, beside others that hold images."""
+    folder = classes_of(tmp_path / "a", ["control", "test"])
+    assert [name for _, name in open_dataset(folder, 0).classes] == ["control", "test"]
+    flat = classes_of(tmp_path / "b", ["train", "test"])
+    with pytest.raises(InvalidArgument, match="are taken for parts.*none does"):
+        open_dataset(flat)
+    # Unless they are named.
+    assert open_dataset(flat, 0, classes=["train", "test"]).train.count == 4
+    twice = tmp_path / "c"
+    for name in ("train", "val", "valid"):
+        classes_of(twice / name, ["cat", "dog"])
+    with pytest.raises(InvalidArgument, match="validation part.*val, valid"):
+        open_dataset(twice)
+    only = classes_of(tmp_path / "d" / "val", ["cat", "dog"])
+    with pytest.raises(InvalidArgument, match="train part; it has val alone"):
+        open_dataset(only.parent)
+    assert seen(only.parent, labels.class_names(2, ["cat", "dog"]))[1].labels.size == 4
+
+
+@pytest.mark.parametrize(
+    "outer, inner, said",
+    [
+        (["fold1", "fold2"], ["cat", "dog"], "fold1, fold2 are parts.*cat, dog"),
+        (["site a", "site b"], ["cat", "dog"], "read in two ways"),
+        (["cat", "dog"], ["train", "test"], "classes, with images further down"),
+        (["everything"], ["cat", "dog"], "everything are parts"),
+        (["images", "masks"], ["a"], "images and their masks"),
+        (["images", "masks"], [""], "images and their masks"),
+        (["imgs", "ground_truth"], [""], "their ground_truth"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(outer, inner, said, tmp_path):
+    for name in outer:
+        classes_of(tmp_path / name, inner)
+    for look in (
+        lambda: open_dataset(tmp_path),
+        lambda: evaluation.open_data(tmp_path, RAW),
+        lambda: evaluation.open_data(
+            tmp_path, RAW, names=labels.class_names(2, ["ship", "truck"])
+        ),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            look()
+    if len(outer) > 1:
+        named = open_dataset(tmp_path, 0, classes=outer)
+        assert sorted(set(named.train.labels)) == [0, 1]
+
+
+def test_folders_within_classes_are_of_the_class(tmp_path):
+    grey(tmp_path / "cat" / "2019" / "a.png", 0)
+    grey(tmp_path / "cat" / "b.png", 0)
+    grey(tmp_path / "dog" / "2019" / "a.png", 20)
+    grey(tmp_path / "dog" / "b.png", 20)
+    assert seen(tmp_path, labels.class_names(2, ["cat", "dog"]))[1].labels.size == 4
+
+
+SYSTEM = [
+    *(".ipynb_checkpoints/a-checkpoint.png", "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg"),
+    *("._a.png", "__MACOSX/._a.png", ".DS_Store", "Thumbs.db", "desktop.ini"),
+    *("$RECYCLE.BIN/a.png", "#recycle/a.png", "lost+found/a.png", ".@__thumb/a.png"),
+    *("System Volume Information/a.png", ".thumbnails/a.png", "@Recycle/a.png"),
+]
+
+
+@pytest.mark.parametrize("entry", SYSTEM)
+def test_what_systems_leave_behind_is_no_image_and_no_class(entry, tmp_path):
+    folder = classes_of(tmp_path / "a", ["cat", "dog"], 5)
+    for place in (folder, folder / "cat"):
+        path = place / entry
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((folder / "dog" / "0.png").read_bytes())
+    found, _ = seen(folder, labels.class_names(2, ["cat", "dog"]))
+    assert found == {0.0: 0, 20.0: 1}
+    data = open_dataset(folder, 0)
+    assert data.train.count == 10 and len(data.classes) == 2 and not data.skipped
+    assert len(pictures.list_pictures(folder)) == 10
+    assert calibration.choose(folder, RAW, 10).available == 10
+
+
+READ = ["jpg", "JPG", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp"]
+READ += ["tif", "TIFF", "ppm", "pnm", "pgm", "avif", "jp2", "tga"]
+
+
+@pytest.mark.parametrize("ending", READ)
+def test_suffixes_that_pillow_reads(ending, tmp_path):
+    kind = {"jpe": "JPEG", "jfif": "JPEG", "pgm": "PPM", "pnm": "PPM"}.get(ending)
+    if f".{ending}".lower() not in image_files.suffixes():
+        pytest.skip(f"this Pillow does not read .{ending}")
+    for name, value in (("a", 40), ("b", 200)):
+        (tmp_path / name).mkdir()
+        image = Image.new("RGB", (8, 8), (value,) * 3)
+        image = image.convert("L") if ending == "pgm" else image
+        image.save(tmp_path / name / f"0.{ending}", kind)
+    (low, high), _ = seen(tmp_path)
+    assert abs(low - 40) < 3 and abs(high - 200) < 3
+
+
+def test_images_that_cannot_be_opened_are_counted_and_said(tmp_path, monkeypatch):
+    folder = classes_of(tmp_path / "a", ["cat", "dog"], 5)
+    monkeypatch.setattr(image_files, "suffixes", lambda: (".png", ".jpg"))
+    for number in range(3):
+        (folder / "cat" / f"{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "dog" / "raw.cr2").write_bytes(b"II*\0")
+    (folder / "dog" / "notes.txt").write_text("none")
+    for data in (open_dataset(folder, 0), seen(folder)[1]):
+        assert any(
+            "4 images end in .cr2, .heic" in note and "pillow-heif" in note
+            for note in data.notes
+        )
+    (tmp_path / "b" / "cat").mkdir(parents=True)
+    (tmp_path / "b" / "cat" / "a.heic").write_bytes(b"")
+    with pytest.raises(InvalidArgument, match="1 images end in .heic"):
+        open_dataset(tmp_path / "b")
+    with pytest.raises(InvalidArgument, match="1 images end in .heic"):
+        pictures.load_folder(tmp_path / "b", RAW)
+
+
+def test_a_program_named_as_an_image_is_not_run(tmp_path):
+    """Pillow hands PostScript to Ghostscript, which runs it."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    with pytest.raises(InvalidArgument, match="no readable picture"):
+        pictures.load_picture(path, RAW)
+
+
+def test_some_of_many_are_spread_over_the_classes_by_seed(tmp_path):
+    sorted_labels = np.repeat(np.arange(10), 60)
+    for count in (10, 100, 300):
+        chosen = labelled.spread(sorted_labels, count, 1)
+        assert len(set(chosen)) == count and (np.diff(chosen) > 0).all()
+        assert (np.bincount(sorted_labels[chosen]) == count // 10).all()
+    assert (
+        labelled.spread(sorted_labels, 100, 1) == labelled.spread(sorted_labels, 100, 1)
+    ).all()
+    assert (
+        labelled.spread(sorted_labels, 100, 2) != labelled.spread(sorted_labels, 100, 1)
+    ).any()
+    rare = np.array([0] * 990 + [1] * 10)
+    assert np.bincount(rare[labelled.spread(rare, 100)]).tolist() == [99, 1]
+    assert labelled.spread(rare, 5000).tolist() == list(range(1000))
+
+
+def test_count_takes_the_same_images_everywhere(tmp_path):
+    folder = classes_of(tmp_path / "a", list("abcdefghij"), 6)
+    one, two = (seen(folder, count=20, seed=3)[1] for _ in range(2))
+    assert np.bincount(one.labels).tolist() == [2] * 10
+    assert (
+        np.concatenate(list(one.batches(7))) == np.concatenate(list(two.batches(20)))
+    ).all()
+    pixels = np.arange(60, dtype="uint8")[:, None, None, None] + np.zeros(
+        (8, 8, 3), "uint8"
+    )
+    np.savez(tmp_path / "a.npz", x_test=pixels, y_test=np.repeat(np.arange(10), 6))
+    data = evaluation.open_data(tmp_path / "a.npz", RAW, 20, seed=3)
+    assert np.bincount(data.labels).tolist() == [2] * 10
+    places = [int(image[0, 0, 0]) for batch in data.batches(9) for image in batch]
+    assert places == labelled.spread(np.repeat(np.arange(10), 6), 20, 3).tolist()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("x_val", "y_val"),
+        ("X_valid", "Y_valid"),
+        ("x_validation", "y_validation"),
+        ("val_images", "val_labels"),
+    ],
+)
+def test_validation_arrays_of_an_npz(words, tmp_path):
+    pixels = np.stack([sources.picture(seed, (8, 8)) for seed in range(12)])
+    arrays = {"x_train": pixels[:8], "y_train": np.arange(8) % 2}
+    np.savez(
+        tmp_path / "a.npz",
+        **arrays,
+        **{words[0]: pixels[8:], words[1]: np.array([0, 1, 1, 1])[:, None]},
+    )
+    data = open_dataset(tmp_path / "a.npz")
+    assert (data.train.count, data.validation.count, data.test) == (8, 4, None)
+    assert data.validation.labels.tolist() == [0, 1, 1, 1]
+    found = evaluation.open_data(tmp_path / "a.npz", RAW)
+    assert found.labels.tolist() == [0, 1, 1, 1]
+    assert "no test part: validation is taken" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "answers, said",
+    [
+        ([0, 1, 3, 3], "0..3 without gaps; no image has 2.*name all 4"),
+        ([1, 2, 3, 1], "must count from 0; they are 1..3: subtract 1"),
+        ([0.0, 1.0, 1.0, 0.0], "one integer a picture; got float64"),
+        (["a", "b", "a", "b"], "one integer a picture; got <U1"),
+        ([[1, 1], [0, 1], [1, 0], [0, 1]], "one-hot rows"),
+    ],
+)
+def test_labels_that_are_refused(answers, said, tmp_path):
+    pixels = np.zeros((4, 8, 8, 3), "uint8")
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train=answers)
+    with pytest.raises(InvalidArgument, match=said):
+        open_dataset(tmp_path / "a.npz", 0)
+
+
+def test_labels_that_are_taken(tmp_path):
+    pixels = np.zeros((4, 8, 8, 3), "uint8")
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=pixels, y_train=np.eye(3, dtype="float32")[[2, 0, 1, 1]])
+    assert open_dataset(path, 0).train.labels.tolist() == [2, 0, 1, 1]
+    # A class that no image shows, where all are named or counted.
+    np.savez(path, x_train=pixels, y_train=[0, 1, 3, 3])
+    for classes in (4, list("abcd")):
+        assert len(open_dataset(path, 0, classes=classes).classes) == 4
+
+
+def test_parts_are_called_by_words():
+    called = image_folders.part_called
+    assert [called(name) for name in ("train", "Val", "TESTING", "valid_images")] == [
+        *("train", "validation", "test", "validation")
+    ]
+    for name in ("trainer", "contest", "restrain", "valley", "seg_train", "latest"):
+        assert called(name) is None
