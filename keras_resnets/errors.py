@@ -19,6 +19,10 @@ class TrainingError(RuntimeError):
     """A training that cannot go on."""
 
 
+class TrainingNote(UserWarning):
+    """What a training takes for granted, or leaves out, and goes on with."""
+
+
 def nearest(value, allowed, count=3):
     """The allowed names that look most like `value`, best first.
 

@@ -11,6 +11,8 @@ from keras_resnets.image_files import unreadable
 from keras_resnets.image_files import upright
 
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
+# Below so many pixels, as CIFAR's, they are shown whole: there is no margin to crop.
+SMALL = 100
 # Darknet fills up with 0.5.
 _GREY = 127.5
 

@@ -27,8 +27,6 @@ MODES = {
     "darknet": (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
     "raw": (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
 }
-# Pictures as small as CIFAR's are shown whole: there is no margin to crop.
-_SMALL = 100
 # What red, green and blue count in grey: ITU-R BT.601, as Pillow's mode L.
 _GREY = (0.299, 0.587, 0.114)
 
@@ -323,7 +321,7 @@ def default_for(mode, size):
 
 
 def _crop_fraction(mode, side):
-    return 1.0 if side < _SMALL or mode == "darknet" else 0.875
+    return 1.0 if side < pictures.SMALL or mode == "darknet" else 0.875
 
 
 def _is_array(x):

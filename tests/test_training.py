@@ -200,7 +200,7 @@ def test_frozen_body_then_all_of_it(tmp_path):
     first, second = loop.phases(recipe)
     assert (first.last, second.last) == (1, 2)
     assert second.recipe.learning_rate == pytest.approx(
-        0.1 * first.recipe.learning_rate
+        recipe.body_rate * first.recipe.learning_rate
     )
     body = classifier()
     model = keras.Model(

@@ -3,10 +3,12 @@
 import contextlib
 import shlex
 import sys
+import warnings
 
 from keras_resnets.commands import network
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.image_files import skipped_note
@@ -110,8 +112,26 @@ def _train(arguments):
         stack.enter_context(devices.use(arguments.devices, arguments.deterministic))
         model = _build(arguments, recipe, opened, precision)
         _announce(arguments, model, opened, recipe, precision)
+        stack.enter_context(_notes_said())
         run = _run(arguments, model, opened, recipe)
-    _conclude(run)
+    _conclude(run, recipe, opened)
+
+
+@contextlib.contextmanager
+def _notes_said():
+    """The notes of a training as lines, when they come."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TrainingNote)
+        show = warnings.showwarning
+
+        def tell(message, category, *rest, **more):
+            if issubclass(category, TrainingNote):
+                say(f"note: {message}")
+            else:
+                show(message, category, *rest, **more)
+
+        warnings.showwarning = tell
+        yield
 
 
 def _names(arguments):
@@ -226,9 +246,13 @@ def _run(arguments, model, opened, recipe):
     )
 
 
-def _conclude(run):
+def _conclude(run, recipe, opened):
+    from keras_resnets.training import keeping
+
     figures = run.figures
-    if "best_epoch" in figures:
+    if "kept" in figures:
+        say(keeping.sentence(recipe, figures, opened.validation.count))
+    elif "best_epoch" in figures:
         say(
             f"best validation accuracy {figures['best_val_accuracy']:.2%}, epoch "
             f"{figures['best_epoch']}"

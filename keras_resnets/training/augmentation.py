@@ -8,8 +8,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
+from keras_resnets.pictures import SMALL
 
-CROPS = ("centre", "pad", "inception")
+CROPS = ("centre", "pad", "inception", "fit")
 # Which of a picture's random numbers in [0, 1) decides what. Appended to, never
 # rearranged: a run that goes on must draw what it would have drawn.
 _AREA, _ASPECT, _CORNER = slice(0, 10), slice(10, 20), slice(20, 22)
@@ -38,7 +39,8 @@ class Augmentation:
             random part of the input's size (He 2015, section 4.2, for CIFAR);
             `"inception"` takes a random part of random `area` and `aspect` and resizes
             it (Szegedy 2015, section 6, as fb.resnet.torch and torchvision do it: ten
-            tries, then the largest centre whose aspect is allowed).
+            tries, then the largest centre whose aspect is allowed). `"fit"` is the one
+            that networks of the input's size are trained with, see `at`.
         padding: pixels that `"pad"` adds on each side, >= 0; 4 in He 2015.
         area: (least, most) share of the picture that `"inception"` keeps, in (0, 1];
             the published 8 % to 100 %.
@@ -110,6 +112,28 @@ class Augmentation:
             operations, magnitude = self.rand_augment
             check_positive_int("rand_augment's operations", operations)
             check_range("rand_augment's magnitude", magnitude, 0.0, 10.0)
+
+    def at(self, size):
+        """The same for inputs of a size: `crop="fit"` becomes another one.
+
+        Below 100 pixels images are shown whole and not resized: `"pad"` by an eighth of
+        the side (4 pixels of CIFAR's 32, He 2015); from there on `"inception"`. Resizing
+        CIFAR's images to 77 to 100 % of their area costs the networks of docs/training
+        7 to 10 points before they have learned anything.
+
+        Args:
+            size: (height, width) in pixels.
+
+        Example:
+            >>> Augmentation(crop="fit").at((64, 48)).padding
+            6
+        """
+        if self.crop != "fit":
+            return self
+        side = min(size)
+        if side >= SMALL:
+            return dataclasses.replace(self, crop="inception")
+        return dataclasses.replace(self, crop="pad", padding=side // 8)
 
     @property
     def mixes(self):

@@ -24,16 +24,18 @@ class Keeper(keras.callbacks.Callback):
         notes: what the files of weights say beside the values.
         rate: function of nothing: the learning rate of the next step.
         check: function of a batch that raises where a loss before it is no number.
+        beats: function of (epoch from 1, validation accuracy): whether the weights
+            after that epoch are better than those kept so far.
         seconds: between two states within an epoch; every epoch ends with one.
     """
 
-    def __init__(self, folder, progress, model, notes, rate, check, seconds):
+    def __init__(self, folder, progress, model, notes, rate, check, beats, seconds):
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Of several processes that train together one writes.
         self._writes = devices.part()[0] == 0
         self._notes, self._seconds = notes, seconds
-        self._rate, self._check = rate, check
+        self._rate, self._check, self._beats = rate, check, beats
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
 
@@ -50,18 +52,16 @@ class Keeper(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, **figures, "learning_rate": self._rate()}
         row["seconds"] = round(self._progress.seconds, 1)
         self._progress.history.append(row)
-        self._keep_best(figures.get("val_accuracy"))
+        self._keep_best(epoch + 1, figures.get("val_accuracy"))
         self._progress.epoch, self._progress.step, self._first = epoch + 1, 0, 0
         self._save()
         if self._writes:
             self._folder.write_history(self._progress.history)
 
-    def _keep_best(self, accuracy):
-        if accuracy is None:
+    def _keep_best(self, epoch, accuracy):
+        if accuracy is None or not self._beats(epoch, accuracy):
             return
-        if self._progress.best is not None and accuracy <= self._progress.best:
-            return
-        self._progress.best = accuracy
+        self._progress.best, self._progress.kept = accuracy, epoch
         with averaged(self.model):
             if self._writes:
                 self._folder.write_weights("best", self._network, self._notes)

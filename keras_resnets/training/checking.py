@@ -1,6 +1,7 @@
 """Whether a model and a recipe go together, said before anything is written."""
 
 import keras
+import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.preprocessing import MODES
@@ -94,6 +95,13 @@ def check_recipe(model, recipe):
             f"every layer of {model.name} is frozen (trainable=False): nothing is left "
             "to train"
         )
+    if recipe.fine_tunes and _is_untrained(model):
+        raise InvalidArgument(
+            "a recipe that fine-tunes goes out from a trained network; every "
+            f"BatchNormalization of {model.name} has mean 0 and variance 1: give "
+            "weights, or a recipe that trains from the beginning, such as cifar_cosine "
+            "or bag_of_tricks"
+        )
     if recipe.frozen_epochs:
         head = anatomy.head(model)
         if not any(layer.trainable_weights for layer in head):
@@ -103,6 +111,21 @@ def check_recipe(model, recipe):
                 f"and that is frozen in {model.name} (trainable=False): give "
                 "frozen_epochs=0"
             )
+
+
+def _is_untrained(model):
+    """Whether every BN of the body has the statistics that it was made with."""
+    head = set(map(id, anatomy.head(model)))
+    norms = [
+        layer
+        for layer in anatomy.all_layers(model)
+        if isinstance(layer, keras.layers.BatchNormalization) and id(layer) not in head
+    ]
+    return bool(norms) and all(
+        not np.any(keras.ops.convert_to_numpy(norm.moving_mean))
+        and np.all(keras.ops.convert_to_numpy(norm.moving_variance) == 1)
+        for norm in norms
+    )
 
 
 def preprocessing_for(model, given=None):

@@ -12,6 +12,7 @@ from keras_resnets.training import anatomy
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import devices
+from keras_resnets.training import keeping
 from keras_resnets.training import state
 from keras_resnets.training.data import batches
 from keras_resnets.training.data.pipeline import own_errors
@@ -82,16 +83,19 @@ class Job:
             first_step=step,
         )
 
-    def validation_batches(self):
-        """What `fit` validates with; None where nothing was held out.
+    @property
+    def held_out(self):
+        """The `Split` to validate with, or None where nothing was held out.
 
         As many pictures as can be spread evenly over the devices.
         """
-        held_out, count = self.data.validation, devices.replicas()
-        if held_out is None or held_out.count < count:
-            return None
-        kept = np.arange(held_out.count) < held_out.count // count * count
-        return self.batches(held_out.part(kept), training=False)
+        found = self.data.validation
+        return found and (_spread(found) if found.count >= devices.replicas() else None)
+
+    def validation_batches(self):
+        """What `fit` validates with; None where nothing was held out."""
+        split = self.held_out
+        return None if split is None else self.batches(split, training=False)
 
     def batches(self, split, **options):
         return batches(
@@ -103,6 +107,12 @@ class Job:
             part=devices.part(),
             **options,
         )
+
+
+def _spread(split):
+    """The part of a split that the devices can share evenly."""
+    count = devices.replicas()
+    return split.part(np.arange(split.count) < split.count // count * count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,19 +127,32 @@ class Phase:
 
 
 def phases(recipe):
-    """The `Phase`s of a recipe: one, or two where the body is frozen at first."""
-    frozen, epochs = recipe.frozen_epochs, recipe.epochs
-    if not frozen:
-        return [Phase(0, 0, epochs, recipe, False)]
-    warm = min(recipe.warmup, frozen / 2)
-    head = recipe.replace(epochs=frozen, frozen_epochs=0, warmup=warm)
-    body = recipe.replace(
-        epochs=epochs - frozen,
+    """The `Phase`s of a recipe: the classifier alone, then all of the network.
+
+    One of them where no epoch is frozen, or all of them are. The body only ever learns
+    at its own rate.
+    """
+    frozen, found = min(recipe.frozen_epochs, recipe.epochs), []
+    if frozen:
+        head = _part(recipe, frozen, recipe.learning_rate)
+        found.append(Phase(0, 0, frozen, head, True))
+    if frozen < recipe.epochs:
+        rate = recipe.learning_rate * recipe.body_rate
+        body = _part(recipe, recipe.epochs - frozen, rate)
+        found.append(Phase(len(found), frozen, recipe.epochs, body, False))
+    return found
+
+
+def _part(recipe, epochs, rate):
+    """A recipe for some of its epochs, which warm up too."""
+    if epochs == recipe.epochs and not recipe.frozen_epochs:
+        return recipe.replace(learning_rate=rate)
+    return recipe.replace(
+        epochs=epochs,
         frozen_epochs=0,
-        warmup=min(recipe.warmup, (epochs - frozen) / 2),
-        learning_rate=recipe.learning_rate * recipe.body_rate,
+        warmup=min(recipe.warmup, epochs / 2),
+        learning_rate=rate,
     )
-    return [Phase(0, 0, frozen, head, True), Phase(1, frozen, epochs, body, False)]
 
 
 def run(job, folder, resume=False):
@@ -157,6 +180,7 @@ def run(job, folder, resume=False):
     progress, arrays = state.Progress(), None
     if resume and folder.state.exists():
         progress, arrays = state.read(folder.state)
+    _judge_start(job, folder, progress)
     if progress.epoch >= job.recipe.epochs:
         _finish_again(job, arrays)
     for phase in phases(job.recipe):
@@ -167,6 +191,7 @@ def run(job, folder, resume=False):
                 same = progress.phase == phase.index
                 groups = ("model", "optimizer") if same else ("model",)
                 state.restore(arrays, job.model, trainer, groups)
+            _take_best(job, folder, progress, phase)
             progress.phase = phase.index
             # Keras counts the steps of the epochs of a call once: what is left of one
             # is a call of its own.
@@ -179,6 +204,27 @@ def run(job, folder, resume=False):
     if devices.part()[0] == 0:
         folder.write_weights("last", job.model, job.notes)
     return progress
+
+
+def _judge_start(job, folder, progress):
+    """Makes a network that is fine-tuned, as it came, the first that is kept."""
+    begun = progress.step or progress.history
+    if begun or not job.recipe.fine_tunes or job.held_out is None:
+        return
+    found = judge(job, job.held_out)
+    progress.best = found["accuracy"]
+    row = {"epoch": 0, "val_accuracy": found["accuracy"], "val_loss": found["loss"]}
+    progress.history.append({**row, "seconds": 0.0})
+    if devices.part()[0] == 0:
+        folder.write_weights("best", job.model, job.notes)
+
+
+def _take_best(job, folder, progress, phase):
+    """Begins a later phase with the weights that are kept, where those are not the last."""
+    begins = phase.index and (progress.epoch, progress.step) == (phase.first, 0)
+    if begins and progress.best is not None and progress.kept != progress.epoch:
+        devices.wait_for_all()
+        without_optimizer(job.model).load_weights(folder.weights("best"))
 
 
 def _prepare(job, phase):
@@ -234,7 +280,12 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
     data = job.training_batches(epoch, step)
 
     def explain(epoch, step):
-        return _cause(job, _rate(job, phase, trainer), epoch, step)
+        cause = _cause(job, _rate(job, phase, trainer), epoch, step)
+        return cause + _what_stays(folder, progress)
+
+    def beats(epoch, accuracy):
+        count = job.held_out.count
+        return keeping.beats(job.recipe, progress, epoch, accuracy, count)
 
     watch = callbacks.StopAtNaN(progress, explain)
     watching = [watch]
@@ -253,6 +304,7 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
             job.notes,
             lambda: _rate(job, phase, trainer),
             watch.check,
+            beats,
             job.save_seconds,
         )
     )
@@ -316,17 +368,26 @@ def _cause(job, rate, epoch, step):
     return f"activations overflow: the learning rate of {rate:.3g} is likely too high"
 
 
-def accuracy(job, split):
-    """Share of a `Split` whose likeliest class is the right one.
+def _what_stays(folder, progress):
+    """What a run that fails leaves behind, for the end of a message."""
+    if progress.best is None:
+        return ""
+    when = f"after epoch {progress.kept}" if progress.kept else "as the network came"
+    return (
+        f"; {folder.weights('best')} keeps the best so far, {when}: "
+        f"{progress.best:.2%} of the held-out images"
+    )
+
+
+def judge(job, split):
+    """`loss` and `accuracy` of the network on a `Split`, as a dict.
 
     Of as many pictures as can be spread evenly over the devices.
     """
-    count = devices.replicas()
-    split = split.part(np.arange(split.count) < split.count // count * count)
-    judge = without_optimizer(job.model)
+    judging = without_optimizer(job.model)
     loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
-    judge.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
-    data = job.batches(split, training=False)
+    judging.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
+    data = job.batches(_spread(split), training=False)
     with own_errors(data):
-        found = judge.evaluate(data, verbose=0, return_dict=True)
-    return float(found["accuracy"])
+        found = judging.evaluate(data, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in found.items()}

@@ -58,9 +58,13 @@ class Recipe:
             arXiv:1503.02531); counts only where there is a teacher.
         distillation: weight of that part of the loss, times T squared.
         input_size: height and width that it trains at; None for the network's.
-        frozen_epochs: the first epochs train the classifier alone.
-        body_rate: what the rate is multiplied with after those.
+        frozen_epochs: the first epochs train the classifier alone; as many as there are,
+            or more, leave the body as it came.
+        body_rate: what the rate is multiplied with where all of the network is trained.
         freeze_bn: BN keeps its statistics, gammas and betas throughout.
+        margin: standard errors of the validation accuracy by which a stage (the network
+            as it came, its classifier trained, all of it trained) must beat the one
+            before to be kept.
     """
 
     source: str
@@ -95,6 +99,7 @@ class Recipe:
     frozen_epochs: int = 0
     body_rate: float = 1.0
     freeze_bn: bool = False
+    margin: float = 0.0
 
     def __post_init__(self):
         check_choice("schedule", self.schedule, SCHEDULES)
@@ -106,10 +111,11 @@ class Recipe:
             check_range(name, getattr(self, name), 0, 1, inclusive=False)
         check_range("block_dropout_rate", self.block_dropout_rate, 0, 1, False)
         check_range("warmup", self.warmup, 0, self.epochs, inclusive=False)
-        check_range("frozen_epochs", self.frozen_epochs, 0, self.epochs - 1)
+        if self.frozen_epochs != 0:
+            check_positive_int("frozen_epochs", self.frozen_epochs)
         for name in ("learning_rate", "temperature", "factor", "body_rate", "power"):
             self._check_above_zero(name)
-        for name in ("weight_decay", "distillation"):
+        for name in ("weight_decay", "distillation", "margin"):
             check_range(name, getattr(self, name), 0, math.inf)
         if self.ema is not None:
             check_range("ema", self.ema, 0, 1, inclusive=False)
@@ -148,9 +154,12 @@ class Recipe:
             share = changes["epochs"] / self.epochs
             changes.setdefault("milestones", tuple(m * share for m in self.milestones))
             changes.setdefault("warmup", self.warmup * share)
-            frozen = min(self.frozen_epochs, changes["epochs"] - 1)
-            changes.setdefault("frozen_epochs", max(frozen, 0))
         return dataclasses.replace(self, **changes)
+
+    @property
+    def fine_tunes(self):
+        """Whether it goes out from a trained network, which it may not make worse."""
+        return self.frozen_epochs > 0 or self.body_rate != 1 or self.freeze_bn
 
     @property
     def axes(self):
@@ -311,21 +320,22 @@ RECIPES = {
         ),
     ),
     "finetune": Recipe(
-        source="this project: the classifier alone, then all of it at a tenth of the "
-        "rate with BN as it was trained",
-        published="nothing",
-        epochs=12,
+        source="this project, after Kumar 2022 (arXiv:2202.10054): the classifier alone, "
+        "then all of it; steps of LAMB (You 2020, arXiv:1904.00962), a share of each "
+        "kernel's norm, whatever the network's scale; BN as it came, as Keras' guide to "
+        "transfer learning has it",
+        published="nothing; docs/training/finetune.csv has what was measured",
+        epochs=8,
         batch_size=32,
-        learning_rate=0.05,
-        nesterov=True,
-        weight_decay=1e-4,
+        learning_rate=0.1,
+        optimizer="lamb",
+        weight_decay=0.0,
         warmup=0.5,
-        linear_scaling=True,
-        label_smoothing=0.1,
         frozen_epochs=3,
-        body_rate=0.1,
+        body_rate=0.02,
         freeze_bn=True,
-        augmentation=Augmentation(crop="inception", area=(0.35, 1.0), flip=True),
+        margin=1.0,
+        augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
     ),
     "cifar_cosine": Recipe(
         source="this project, for the small networks of docs/training: Zagoruyko 2016's "

@@ -97,7 +97,8 @@ class RunFolder:
 
         Without matplotlib (extra `train`) there is no drawing.
         """
-        columns = list(dict.fromkeys(name for row in rows for name in row))
+        # The first row may be of a network as it came, the last one has everything.
+        columns = list(dict.fromkeys(name for row in rows[::-1] for name in row))
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
@@ -153,13 +154,14 @@ def draw(rows, path):
     import matplotlib.ticker
 
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
-    epochs = [row["epoch"] for row in rows]
     for axes, name, scale in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
     ):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            values = [scale * row[key] for row in rows if key in row]
-            if len(values) == len(epochs):
+            known = [row for row in rows if key in row]
+            if known:
+                epochs = [row["epoch"] for row in known]
+                values = [scale * row[key] for row in known]
                 axes.plot(epochs, values, label=label, marker="." * (len(rows) < 30))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))

@@ -14,11 +14,14 @@ import warnings
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_positive_int
 from keras_resnets.image_files import replaced_note
 from keras_resnets.training import anatomy
 from keras_resnets.training import checking
 from keras_resnets.training import devices
+from keras_resnets.training import heads
+from keras_resnets.training import keeping
 from keras_resnets.training import loop
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
@@ -37,9 +40,10 @@ class Run:
     Attributes:
         folder: its `RunFolder`.
         history: a dict of figures for each epoch.
-        figures: `best_val_accuracy` and `best_epoch` where pictures were held out,
-            `test_accuracy` where the data have test pictures, `test_weights` (which
-            weights that is of: `"best"` or `"last"`), `seconds`.
+        figures: `best_val_accuracy` and `best_epoch` of the weights that are kept, where
+            pictures were held out; of a recipe that fine-tunes also `kept` and `stages`,
+            see `keeping.figures`; `test_accuracy` where the data have test pictures,
+            `test_weights` (which weights that is of: `"best"` or `"last"`), `seconds`.
     """
 
     folder: RunFolder
@@ -124,6 +128,8 @@ def train(
     if not isinstance(data, Dataset):
         data = open_dataset(data, validation, seed)
     checking.check_classes(model, data)
+    for note in _notes_of(model, data, recipe):
+        warnings.warn(note, TrainingNote, stacklevel=2)
     folder = RunFolder(output)
     facts = _facts(model, data, recipe, batch_size, seed, command)
     first = devices.part()[0] == 0
@@ -164,6 +170,22 @@ def _check_tensorboard(wanted):
         raise InvalidArgument(
             "tensorboard needs TensorFlow, which writes its logs; it is not installed"
         )
+
+
+def _notes_of(model, data, recipe):
+    """What there is to say before a training; the classifier is made the data's."""
+    notes = [heads.fit_classifier(model, data.classes)]
+    if recipe.frozen_epochs >= recipe.epochs:
+        notes.append(
+            f"{recipe.epochs} of {recipe.frozen_epochs} epochs of the classifier alone: "
+            "the body stays as it came, until there are more epochs than those"
+        )
+    if recipe.fine_tunes and data.validation is None:
+        notes.append(
+            "nothing is held out to tell whether the training made the network better "
+            "or worse: the last weights are kept"
+        )
+    return [note for note in notes if note]
 
 
 def _facts(model, data, recipe, batch_size, seed, command):
@@ -244,15 +266,12 @@ def _figures(job, folder, progress):
     """The best of the history, and the accuracy on the test pictures: read once."""
     figures = {"seconds": round(progress.seconds, 1)}
     which = "last"
-    rows = [row for row in progress.history if "val_accuracy" in row]
-    if rows:
-        best = max(rows, key=lambda row: row["val_accuracy"])
-        figures["best_epoch"] = best["epoch"]
-        figures["best_val_accuracy"] = best["val_accuracy"]
+    if progress.best is not None:
+        figures.update(keeping.figures(job.recipe, progress))
         which = "best"
         devices.wait_for_all()
         without_optimizer(job.model).load_weights(folder.weights(which))
     if job.data.test is not None:
-        found = loop.accuracy(job, job.data.test)
-        figures.update(test_accuracy=found, test_weights=which)
+        found = loop.judge(job, job.data.test)
+        figures.update(test_accuracy=found["accuracy"], test_weights=which)
     return figures

@@ -29,7 +29,9 @@ class Progress:
         step: steps of it that are done.
         phase: index of the optimizer: a new one begins where a frozen body is freed.
         history: a dict of figures for each epoch that ended.
-        best: the highest validation accuracy so far; None before the first.
+        best: the validation accuracy of the weights that are kept; None before the
+            first.
+        kept: after which epoch they were, counted from 1; 0 before the first.
         seconds: that the training took so far.
     """
 
@@ -38,6 +40,7 @@ class Progress:
     phase: int = 0
     history: list = dataclasses.field(default_factory=list)
     best: float | None = None
+    kept: int = 0
     seconds: float = 0.0
 
 

@@ -96,6 +96,8 @@ def batches(
             f"first_step must lie in 0..{order.steps - 1}, the steps of an epoch; got "
             f"{first_step}"
         )
+    if augmentation is not None:
+        augmentation = augmentation.at(preprocessing.size)
     loader = Loader(split, preprocessing, augmentation, order, classes, dtype, one_hot)
     epochs = Epochs(epoch_of_first, first_step, order.steps)
     import keras

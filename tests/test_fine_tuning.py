@@ -1,0 +1,358 @@
+"""Fine-tuning: what it goes out from, at which rates, and that it harms nothing."""
+
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from training_helpers import SIZE
+from training_helpers import WANTED
+from training_helpers import classifier
+from training_helpers import open_small
+from training_helpers import short
+from training_helpers import write_npz
+
+import keras_resnets
+from keras_resnets import labels
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.errors import TrainingNote
+from keras_resnets.training import callbacks
+from keras_resnets.training import compiling
+from keras_resnets.training import data
+from keras_resnets.training import get_recipe
+from keras_resnets.training import heads
+from keras_resnets.training import keeping
+from keras_resnets.training import loop
+from keras_resnets.training.augmentation import Augmentation
+from keras_resnets.training.run_folder import RunFolder
+from keras_resnets.training.session import train
+from keras_resnets.training.state import Progress
+
+
+@pytest.fixture(autouse=True)
+def untraced():
+    """Steps as they come: tracing takes longer than they do."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def run(folder, recipe, model=None, held_out=0.25, **options):
+    keras.utils.set_random_seed(5)
+    return train(
+        model or classifier(),
+        open_small(folder, held_out, train=40),
+        recipe,
+        folder / "run",
+        preprocessing=WANTED,
+        verbose=0,
+        **options,
+    )
+
+
+def peaks(recipe):
+    """(epochs, highest rate, whether the body is frozen) of each phase."""
+    return [
+        (
+            phase.last - phase.first,
+            pytest.approx(phase.recipe.learning_rate),
+            phase.frozen,
+        )
+        for phase in loop.phases(recipe)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, [(3, 0.1, True), (5, 2e-3, False)]),
+        ({"epochs": 4}, [(3, 0.1, True), (1, 2e-3, False)]),
+        ({"epochs": 3}, [(3, 0.1, True)]),
+        ({"epochs": 1}, [(1, 0.1, True)]),
+        ({"frozen_epochs": 0}, [(8, 2e-3, False)]),
+        ({"frozen_epochs": 0, "epochs": 1}, [(1, 2e-3, False)]),
+        ({"frozen_epochs": 99}, [(8, 0.1, True)]),
+    ],
+)
+def test_body_never_learns_at_the_rate_of_the_classifier(changes, expected):
+    assert peaks(get_recipe("finetune", **changes)) == expected
+    for phase in loop.phases(get_recipe("finetune", **changes)):
+        rate = compiling.learning_rate(phase.recipe, 10, 32)
+        rates = [float(rate(step)) for step in range(10 * phase.last)]
+        # It rises from nothing, also where the body is freed, and falls to nothing.
+        assert rates[0] == 0 and max(rates) <= phase.recipe.learning_rate * 1.0001
+        assert max(rates) > 0.9 * phase.recipe.learning_rate
+
+
+def test_other_recipes_have_one_phase_at_their_own_rate():
+    recipe = get_recipe("bag_of_tricks")
+    (only,) = loop.phases(recipe)
+    assert only.recipe == recipe and (only.first, only.last) == (0, 200)
+    assert not recipe.fine_tunes and get_recipe("finetune").fine_tunes
+
+
+def test_one_epoch_trains_the_classifier_alone_and_says_so(tmp_path):
+    model = classifier()
+    before = {v.path: np.array(v) for v in model.weights}
+    with pytest.warns(TrainingNote, match="1 of 3 epochs of the classifier alone"):
+        run(tmp_path, short("finetune", 1), model)
+    fresh = classifier()
+    fresh.load_weights(tmp_path / "run" / "last.weights.h5")
+    moved = {
+        new.path for new in fresh.weights if (np.array(new) != before[new.path]).any()
+    }
+    assert {path.split("/")[0] for path in moved} == {"small_predictions"}
+
+
+def test_steps_are_a_share_of_the_norm_of_a_kernel():
+    """Whatever the scale of its weights and of its gradients."""
+    (body,) = loop.phases(get_recipe("finetune", frozen_epochs=0))
+    for scale in (1e-3, 1.0, 50.0):
+        kernel = keras.Variable(np.full((3, 3, 4, 5), scale, "float32"))
+        optimizer = compiling.optimizer(body.recipe, 1e-3, [kernel])
+        gradient = 1e3 * np.random.default_rng(0).normal(size=kernel.shape) / scale
+        optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], [kernel])
+        moved = np.linalg.norm(np.array(kernel) - scale)
+        assert moved == pytest.approx(1e-3 * np.linalg.norm(kernel), rel=1e-3)
+
+
+def test_crop_that_fits():
+    """Small images are moved, not resized; large ones are cut as they were trained."""
+    fit = get_recipe("finetune").augmentation
+    assert (fit.at((32, 32)).crop, fit.at((32, 32)).padding) == ("pad", 4)
+    assert (fit.at((64, 96)).crop, fit.at((64, 96)).padding) == ("pad", 8)
+    assert (fit.at((224, 224)).crop, fit.at((224, 224)).area) == (
+        "inception",
+        (0.35, 1),
+    )
+    plain = Augmentation(crop="centre")
+    assert plain.at((32, 32)) is plain
+
+
+def test_batches_move_small_images(tmp_path):
+    """All pixels that are not of the margin are the image's own."""
+    made = open_small(tmp_path)
+    fit = Augmentation(crop="fit")
+    raw = keras_resnets.Preprocessing("raw", size=(SIZE, SIZE), crop_fraction=1.0)
+    (x, _), *_ = data.batches(made.train, raw, 8, augmentation=fit, classes=5)
+    pad = Augmentation(crop="pad", padding=2)
+    (y, _), *_ = data.batches(made.train, raw, 8, augmentation=pad, classes=5)
+    np.testing.assert_array_equal(np.array(x), np.array(y))
+
+
+PROGRESS = [
+    # The margin counts between stages, not within one.
+    ((0.90, 0), 1, 0.92, 100, False),
+    ((0.90, 0), 1, 0.94, 100, True),
+    ((0.90, 0), 1, 0.92, 1000, True),
+    ((0.90, 1), 2, 0.901, 100, True),
+    ((0.90, 1), 2, 0.90, 100, False),
+    ((0.90, 3), 4, 0.92, 100, False),
+    ((0.90, 0), 8, 0.92, 100, False),
+    ((0.90, 4), 5, 0.901, 100, True),
+    ((1.0, 3), 4, 1.0, 10, False),
+    ((0.0, 0), 1, 0.1, 10, True),
+]
+
+
+@pytest.mark.parametrize("kept, epoch, accuracy, count, expected", PROGRESS)
+def test_later_stages_must_win_by_more_than_chance(
+    kept, epoch, accuracy, count, expected
+):
+    recipe = get_recipe("finetune", margin=1.0)
+    progress = Progress(best=kept[0], kept=kept[1])
+    assert keeping.beats(recipe, progress, epoch, accuracy, count) is expected
+    plain = get_recipe("finetune", margin=0.0)
+    higher = accuracy > kept[0]
+    assert keeping.beats(plain, progress, epoch, accuracy, count) is higher
+
+
+def accuracies(monkeypatch, values):
+    """Lets validation find these accuracies, of the network as it came first."""
+    given = iter(values)
+    real = loop.judge
+    monkeypatch.setattr(
+        loop, "judge", lambda *args: {**real(*args), "accuracy": next(given)}
+    )
+    kept = callbacks.Keeper.on_epoch_end
+
+    def ends(self, epoch, logs=None):
+        kept(self, epoch, {**logs, "val_accuracy": next(given)})
+
+    monkeypatch.setattr(callbacks.Keeper, "on_epoch_end", ends)
+
+
+KEPT = {
+    "start": ([0.8, 0.7, 0.8, 0.7, 0.8, 0.5], 0),
+    "classifier": ([0.2, 0.7, 0.8, 0.7, 0.85, 0.5], 2),
+    "all": ([0.2, 0.7, 0.8, 0.7, 0.97, 0.5], 4),
+}
+
+
+@pytest.mark.parametrize("stage", KEPT)
+def test_best_of_three_stages_is_kept(stage, tmp_path, monkeypatch):
+    """And told: in figures, in the record, and by the weights that the model has."""
+    values, epoch = KEPT[stage]
+    accuracies(monkeypatch, [*values, 0.5])
+    seen, write = [], RunFolder.write_weights
+
+    def watched(self, name, model, notes):
+        seen.append((name, [np.array(weight) for weight in model.weights]))
+        write(self, name, model, notes)
+
+    monkeypatch.setattr(RunFolder, "write_weights", watched)
+    model = classifier()
+    start = model.get_weights()
+    made = run(tmp_path, short("finetune", 5, frozen_epochs=2), model)
+    assert made.figures["kept"] == stage and made.figures["best_epoch"] == epoch
+    assert made.figures["stages"] == {
+        "start": values[0],
+        "classifier": max(values[1:3]),
+        "all": max(values[3:]),
+    }
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["figures"] == made.figures
+    best = [weights for name, weights in seen if name == "best"][-1]
+    assert all(map(np.array_equal, model.get_weights(), best))
+    assert all(map(np.array_equal, model.get_weights(), start)) is (stage == "start")
+    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert len(rows) == 7 and rows[1].startswith("0,")
+
+
+def test_whole_network_goes_on_from_the_best(tmp_path, monkeypatch):
+    """A classifier that got worse is not what the body learns behind."""
+    accuracies(monkeypatch, [0.8, 0.1, 0.1, 0.1, 0.5])
+    model, seen = classifier(), []
+    start = model.get_weights()
+    real = loop._fit
+
+    def watched(job, folder, phase, *rest):
+        seen.append((phase.frozen, job.model.get_weights()))
+        real(job, folder, phase, *rest)
+
+    monkeypatch.setattr(loop, "_fit", watched)
+    run(tmp_path, short("finetune", 3, frozen_epochs=2), model)
+    (first, _), (second, weights) = seen
+    assert first and not second and all(map(np.array_equal, weights, start))
+
+
+def test_nan_ends_with_the_best_and_says_so(tmp_path):
+    recipe = short("finetune", 4, frozen_epochs=2, body_rate=1e30, optimizer="sgd")
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path, recipe)
+    text = str(caught.value)
+    assert (
+        "the loss is nan at step" in text and "best.weights.h5 keeps the best" in text
+    )
+    fresh = classifier()
+    fresh.load_weights(tmp_path / "run" / "best.weights.h5")
+    assert all(np.isfinite(weight).all() for weight in fresh.get_weights())
+
+
+@pytest.mark.parametrize("changes", [{}, {"freeze_bn": False}, {"frozen_epochs": 0}])
+def test_network_that_was_never_trained_is_refused(changes, tmp_path):
+    model = keras_resnets.create_model(
+        "resnet8", input_shape=(SIZE, SIZE, 3), classes=5, classifier_activation=None
+    )
+    outer = keras.Sequential([keras.Input((SIZE, SIZE, 3)), model])
+    for untrained in (model, outer):
+        with pytest.raises(InvalidArgument, match="has mean 0 and variance 1: give"):
+            run(tmp_path, short("finetune", 2, **changes), untrained)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_held_out_is_told(tmp_path):
+    with pytest.warns(TrainingNote, match="nothing is held out to tell whether"):
+        made = run(tmp_path, short("finetune", 4), held_out=0)
+    assert "kept" not in made.figures and made.figures["test_weights"] == "last"
+
+
+CIFAR = labels.label_set("cifar10")
+NEW = tuple((name, name) for name in "a b c d e f g h i j".split())
+
+
+def trained():
+    return keras_resnets.create_model("resnet20", weights="cifar10")
+
+
+def outputs(model):
+    x = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
+    return np.array(model(x))
+
+
+def test_classifier_of_the_same_classes_stays():
+    model = trained()
+    before = model.get_weights()
+    assert heads.fit_classifier(model, CIFAR) is None
+    assert heads.fit_classifier(model, labels.class_names(5)) is None
+    unnamed = heads.fit_classifier(model, labels.class_names(10))
+    assert unnamed == (
+        "the data do not name their 10 classes: the classifier that resnet20 came with "
+        "is kept, in its order (airplane, automobile, bird, ...)"
+    )
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert model.labels == "cifar10"
+
+
+@pytest.mark.parametrize("change", [str, str.upper, str.title])
+def test_classifier_of_the_same_classes_in_another_order(change):
+    """Every output says what it said, under the place that the data give its class."""
+    model, order = trained(), [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    before = outputs(model)
+    wanted = [(f"{place:02}", change(CIFAR[old][1])) for place, old in enumerate(order)]
+    note = heads.fit_classifier(model, wanted)
+    assert note.startswith(
+        "the classifier that resnet20 came with is kept: its classes"
+    )
+    np.testing.assert_allclose(outputs(model), before[:, order], rtol=1e-5, atol=1e-7)
+    assert model.labels == tuple(name for _, name in wanted)
+
+
+def test_classifier_of_other_classes_starts_anew():
+    model = trained()
+    before = model.get_weights()
+    note = heads.fit_classifier(model, NEW)
+    assert note == (
+        "resnet20 came with a classifier of airplane, automobile, bird, ...; the data "
+        "have a, b, c, ...: it has new random values"
+    )
+    after = model.get_weights()
+    assert all(map(np.array_equal, before[:-2], after[:-2]))
+    limit = np.sqrt(6 / (64 + 10))
+    assert np.abs(after[-2]).max() <= limit and after[-2].std() > limit / 3
+    assert not after[-1].any() and model.labels == tuple("abcdefghij")
+
+
+def test_command_tells_all_of_it(tmp_path, capsys):
+    """Which classifier, which epochs, which stage was kept; a failure is code 1."""
+    from test_cli import run as command
+
+    path = write_npz(tmp_path / "d.npz", train=80, test=20, classes=10)
+    words = ["train", "resnet20", "--weights", "cifar10", "--data", path, "--labels"]
+    words += [",".join("abcdefghij"), "--recipe", "finetune", "--batch-size", "20"]
+    words += ["--input-size", "16", "--precision", "float32", "--output"]
+    code, shown, err = command(*words, tmp_path / "a", "--epochs", "1", capsys=capsys)
+    assert code == 0, err
+    assert "note: resnet20 came with a classifier of airplane" in shown
+    assert "note: 1 of 3 epochs of the classifier alone: the body stays" in shown
+    assert "of the 10 held-out images: as it came" in shown and "\nkept: " in shown
+    change = [
+        "--change",
+        "body_rate=1e30",
+        "--change",
+        "optimizer=sgd",
+        "--epochs",
+        "4",
+    ]
+    code, shown, err = command(*words, tmp_path / "b", *change, capsys=capsys)
+    assert code == 1 and "the loss is nan" in err and "keeps the best so far" in err
+
+
+def test_notes_are_no_errors_of_other_recipes(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingNote)
+        run(tmp_path, short("cifar_cosine", 1), held_out=0)
