@@ -9,6 +9,7 @@ from keras_resnets.compression import fake_quant
 from keras_resnets.compression.freezing import radius_of
 from keras_resnets.compression.layers import KERNELS
 from keras_resnets.compression.ranges import float_arithmetic
+from keras_resnets.compression.ranges import inputs_of
 from keras_resnets.compression.ranges import pictures_at_a_time
 
 # Pictures that a mean needs: means need fewer than ranges do.
@@ -58,8 +59,10 @@ def replaced(model, biases):
 
 
 def _input_means(model, targets, pictures):
-    """The float64 mean of each input channel of each layer."""
-    given = [layer.input for layer in targets]
+    """The float64 mean of each input channel of each layer, over all that it reads."""
+    read = inputs_of(model)
+    owners = [index for index, layer in enumerate(targets) for _ in read[id(layer)]]
+    given = [tensor for layer in targets for tensor in read[id(layer)]]
     probe = keras.Model(model.inputs, given)
     batch = pictures_at_a_time(given, pictures.shape[1:])
     sums, count = [0.0] * len(targets), 0
@@ -69,12 +72,12 @@ def _input_means(model, targets, pictures):
             found = probe.predict_on_batch(
                 np.resize(chunk, (min(batch, len(pictures)), *chunk.shape[1:]))
             )
-            for index, values in enumerate(keras.tree.flatten(found)):
+            for index, values in zip(owners, keras.tree.flatten(found), strict=True):
                 axes = tuple(range(1, values.ndim - 1))
                 by_picture = np.asarray(values, "float64")[: len(chunk)].mean(axis=axes)
                 sums[index] = sums[index] + by_picture.sum(axis=0)
             count += len(chunk)
-    return [total / count for total in sums]
+    return [total / (count * owners.count(index)) for index, total in enumerate(sums)]
 
 
 def _mean_error(layer, mean):

@@ -133,8 +133,9 @@ class _Mixer(tflite_edit.Editor):
 
     def _range16(self, index):
         """The scale of a tensor as int16: with its range as int8, if it is kept so."""
-        if self._kept.get(index) == "int16":
-            return self._network.largest(self._grids[index]) / _LARGEST
+        grid = self._grids.get(index)
+        if self._kept.get(index) == "int16" and grid is not None:
+            return self._network.largest(grid) / _LARGEST
         how = self.graph.tensors[index].quantization
         scale, zero = float(how.scale[0]), int(how.zeroPoint[0])
         return scale * max(127 - zero, 128 + zero) / _LARGEST

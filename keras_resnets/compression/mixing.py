@@ -174,7 +174,8 @@ def find_mix(
 
     Raises:
         InvalidArgument: an argument that is not allowed: also too few pictures to see
-            such a drop, or pictures that the calibration has.
+            such a drop, or pictures that the calibration has; a model of several
+            outputs, with a layer of weights that is applied twice, or a Concatenate.
         ExportError: no mix stays within the drop.
 
     Example:
@@ -192,6 +193,7 @@ def find_mix(
     check_positive_int("threads", threads)
     data = check_data(data, max_drop)
     reference = prepare.inference_model(model)
+    operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
     known = getattr(model, "preprocessing", None)
     chosen = sets.check(calibration, shape, known)

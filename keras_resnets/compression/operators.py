@@ -7,9 +7,13 @@ import keras
 
 from keras_resnets.analysis import analyze
 from keras_resnets.analysis import nodes_in_order
+from keras_resnets.compression import kinds
 from keras_resnets.compression import layers as quantized
 from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.operations import as_layer
 from keras_resnets.compression.rewrite import PASSING
+from keras_resnets.compression.steps import applications
+from keras_resnets.compression.steps import read_steps
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 
@@ -180,6 +184,28 @@ def check_precisions(precisions):
     return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
 
 
+def check_model(model):
+    """Raises `InvalidArgument` that names what of a float `model` no mix can have."""
+    steps, outputs = read_steps(model)
+    if len(outputs) != 1:
+        raise InvalidArgument(
+            "a mix is judged by the answers of a classifier, the one output of its "
+            f"model; {model.name} has {len(outputs)}"
+        )
+    for found in applications(steps).values():
+        layer, path = as_layer(found[0]), found[0].path
+        if len(found) > 1 and getattr(layer, "weights", ()):
+            raise InvalidArgument(
+                f"a mix is of layers that are applied once; {path} is applied "
+                f"{len(found)} times: quantize the network as a whole"
+            )
+        if isinstance(layer, keras.layers.Concatenate):
+            raise InvalidArgument(
+                f"a mix joins no tensors of different precisions; {path} is a "
+                "Concatenate: quantize the network as a whole"
+            )
+
+
 def read(model, shape, seen=None, biases=None):
     """The `Graph` of a model of `rewrite`.
 
@@ -200,13 +226,13 @@ class _Reader:
         self._macs = {layer.name: layer.macs or 0 for layer in found}
         # By tensor: the grid that it lies on, or what is computed since the last.
         self._grids, self._chains = {}, {}
-        self._operators, self._seen, self._images = [], set(), []
+        self._operators, self._seen, self._kept8 = [], set(), []
 
     def run(self):
         for node in nodes_in_order(self._model):
             self._visit(node)
         ends = [self._grids_of(tensor) for tensor in self._model.outputs]
-        fixed = [*self._images, *(grid for grids in ends for grid in grids)]
+        fixed = [*self._kept8, *(grid for grids in ends for grid in grids)]
         return tuple(self._operators), tuple(dict.fromkeys(fixed))
 
     def _visit(self, node):
@@ -217,6 +243,9 @@ class _Reader:
             self._grids[made] = layer
         elif isinstance(layer, _STAYING) and id(given[0]) in self._grids:
             self._grids[made] = self._grids[id(given[0])]
+        elif kinds.activation(layer) in kinds.BOUNDED:
+            # A file has them in int8 alone, with the tensors on both sides.
+            self._kept8.extend(grid for x in given for grid in self._grids_of(x))
         else:
             before = [self._chains.get(id(tensor), ((), ())) for tensor in given]
             grids = [grid for tensor in given for grid in self._grids_of(tensor)]
@@ -235,7 +264,7 @@ class _Reader:
             return
         self._seen.add(grid)
         if id(tensor) not in self._chains:
-            self._images.append(grid)
+            self._kept8.append(grid)
             return
         inputs, chain = self._chains[id(tensor)]
         weights = [one for one in chain if isinstance(one, quantized.QUANTIZED)]

@@ -1,5 +1,6 @@
 """Magnitude pruning: the smallest weights become zero while a network is trained."""
 
+import collections
 import dataclasses
 import gzip
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from keras_resnets.analysis import analyze
 from keras_resnets.compression.layers import fitted
+from keras_resnets.compression.steps import layers_of
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -115,14 +117,14 @@ def _largest(values, sparsity):
 
 
 def prunable(model, pattern="unstructured"):
-    """The layers of `model` that are pruned, in order.
+    """The layers of `model` that are pruned, in order, those of models inside it too.
 
     Convolutions but the first, and none of fewer than 8 weights an output (a 1x1 on a
     few channels); a block pattern takes those whose inputs come in fours.
     """
     layers = [
         layer
-        for layer in model.layers
+        for layer, _ in layers_of(model)
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
     ]
     # The first sees the pixels and the last makes the classes: small, and sore.
@@ -194,7 +196,7 @@ class Prune(keras.callbacks.Callback):
             if last or (self._step - schedule.begin) % schedule.every == 0:
                 self._choose()
         for layer in self._layers:
-            mask = self._masks.get(layer.name)
+            mask = self._masks.get(id(layer))
             if mask is not None:
                 layer.kernel.assign(layer.kernel * mask)
 
@@ -203,7 +205,7 @@ class Prune(keras.callbacks.Callback):
         for layer in self._layers:
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             mask = mask_of(kernel, share, self.pattern)
-            self._masks[layer.name] = keras.ops.convert_to_tensor(mask)
+            self._masks[id(layer)] = keras.ops.convert_to_tensor(mask)
 
 
 class KeepZeros(keras.callbacks.Callback):
@@ -264,8 +266,10 @@ class PruningReport:
     """What pruning made of a network.
 
     Attributes:
-        layers: (name, weights, share of zeros) of every kernel, in order.
+        layers: (name, weights, share of zeros) of every kernel, in order; the name of
+            one in a model inside is `model/layer`.
         sparsity: share of zeros among the kernels that have some.
+        zeros: share of zeros among all kernels.
         parameters: of the model.
         macs: multiply-adds for one picture, zeros counted as the rest.
         live_macs: the same without those that meet a zero weight.
@@ -275,6 +279,7 @@ class PruningReport:
 
     layers: tuple
     sparsity: float
+    zeros: float
     parameters: int
     macs: int
     live_macs: int
@@ -310,27 +315,46 @@ def pruning_report(model, input_shape=None):
         (78666, True)
     """
     found = analyze(model, input_shape)
-    macs = {layer.name: layer.macs or 0 for layer in found.layers}
-    rows, zeros, pruned, live = [], 0, 0, 0
-    for layer in model.layers:
-        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
-            continue
-        kernel = keras.ops.convert_to_numpy(layer.kernel)
-        empty = int((kernel == 0).sum())
-        rows.append((layer.name, kernel.size, empty / kernel.size))
-        live += round(macs[layer.name] * (1 - empty / kernel.size))
-        if empty:
-            zeros, pruned = zeros + empty, pruned + kernel.size
+    macs = collections.Counter()
+    for layer in found.layers:
+        macs[layer.name] += layer.macs or 0
+    rows, live, kernels = [], found.macs, _kernels(model)
+    for name, kernel, paths in kernels:
+        share = float((kernel == 0).mean())
+        rows.append((name, kernel.size, share))
+        live -= share * sum(macs[path] for path in paths)
+    pruned = [kernel for _, kernel, _ in kernels if (kernel == 0).any()]
     content = b"".join(
         keras.ops.convert_to_numpy(weight).astype("float32").tobytes()
         for weight in model.weights
     )
     return PruningReport(
         layers=tuple(rows),
-        sparsity=zeros / pruned if pruned else 0.0,
+        sparsity=_share_of_zeros(pruned),
+        zeros=_share_of_zeros([kernel for _, kernel, _ in kernels]),
         parameters=model.count_params(),
         macs=found.macs,
-        live_macs=live,
+        live_macs=round(live),
         size=len(content),
         gzip_size=len(gzip.compress(content, 6, mtime=0)),
     )
+
+
+def _kernels(model):
+    """(name, values, paths of its layer) of every kernel of `model`, in order."""
+    found = []
+    for layer, paths in layers_of(model):
+        own = [w for w in layer._trainable_variables + layer._non_trainable_variables]
+        own = [w for w in own if w.name.endswith("kernel") and len(w.shape) > 1]
+        for weight in own:
+            name = paths[0] if len(own) == 1 else f"{paths[0]}/{weight.name}"
+            # What a layer multiplies with, however many kernels that takes.
+            counted = paths if weight is own[0] else ()
+            values = keras.ops.convert_to_numpy(weight)
+            found.append((name, values, counted))
+    return found
+
+
+def _share_of_zeros(kernels):
+    total = sum(kernel.size for kernel in kernels)
+    return sum(int((kernel == 0).sum()) for kernel in kernels) / total if total else 0.0

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
+from keras_resnets.analysis import nodes_in_order
 from keras_resnets.compression import fake_quant
 from keras_resnets.compression.layers import QUANTIZED
 from keras_resnets.compression.layers import FakeQuantize
@@ -69,7 +70,12 @@ def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress
     """
     check_choice("method", method, METHODS)
     check_range("percentile", percentile, 50.000001, 100)
-    targets = [layer for layer in model.layers if isinstance(layer, FakeQuantize)]
+    targets = [
+        layer
+        for layer in model.layers
+        # A fixed range, as that of a sigmoid, does not come from images.
+        if isinstance(layer, FakeQuantize) and layer.ranges != "fixed"
+    ]
     found = observe(model, targets, pictures, seed, progress)
     for layer, seen in zip(targets, found, strict=True):
         _check(layer, seen)
@@ -101,6 +107,14 @@ def observe(model, targets, pictures, seed=0, progress=None):
 def input_of(layer):
     """What a layer reads where it is applied first."""
     return layer._inbound_nodes[0].input_tensors[0]
+
+
+def inputs_of(model):
+    """The tensors that each layer of a flat `model` reads, a list by the layer's `id`."""
+    found = {}
+    for node in nodes_in_order(model):
+        found.setdefault(id(node.operation), []).append(node.input_tensors[0])
+    return found
 
 
 def pictures_at_a_time(tensors, shape):

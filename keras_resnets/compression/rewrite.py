@@ -8,12 +8,18 @@ a `FakeQuantize`.
 import dataclasses
 
 import keras
+import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.compression import folding
+from keras_resnets.compression import kinds
 from keras_resnets.compression import layers as quantized
+from keras_resnets.compression import operations
+from keras_resnets.compression.steps import applications
+from keras_resnets.compression.steps import free_name
 from keras_resnets.compression.steps import graph_of
 from keras_resnets.compression.steps import read_steps
+from keras_resnets.compression.steps import unique_names
 from keras_resnets.errors import InvalidArgument
 
 # They move, choose or drop values, which stay on the grid that they are on.
@@ -23,18 +29,20 @@ PASSING = (
     keras.layers.GlobalMaxPooling2D,
     keras.layers.Flatten,
     keras.layers.Reshape,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout2D,
     layers.IdentityPadShortcut,
     layers.StochasticDepth,
+    *operations.IDLE,
 )
-# They make new values, which get a range of their own.
-MAKING = (
+# They make new values of one tensor or of several, which get a range of their own.
+MAKING = (keras.layers.GlobalAveragePooling2D, keras.layers.LeakyReLU)
+MERGING = (
     keras.layers.Add,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.LeakyReLU,
+    keras.layers.Concatenate,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
 )
-_FUSED = ("relu", "relu6")
+# Up to so many channels, what scales an image is one convolution.
+_COLORS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +81,14 @@ def rewrite(model, recipe):
 class _Rewriter:
     def __init__(self, model, recipe):
         self._model, self._recipe = model, recipe
-        # Keys of what joined the layer in front of it.
-        self._made, self._joined = {}, set()
         self._steps, self._outputs = read_steps(model)
+        self._applied = applications(self._steps)
+        self._layers = {id(step): operations.as_layer(step) for step in self._steps}
+        self._names = unique_names(self._steps)
+        self._taken, self._used = set(self._names.values()), set()
+        # Keys of what joined the layer in front of it; new layers with weights, by
+        # those that they stand for, which may be applied more than once.
+        self._made, self._joined, self._kept = {}, set(), {}
         self._readers = {}
         for step in self._steps:
             for key in step.inputs:
@@ -85,10 +98,11 @@ class _Rewriter:
         """The new model."""
         graph = graph_of(self._model)
         (image,) = graph.inputs
-        new = keras.Input(image.shape[1:], dtype=image.dtype, name="image")
-        self._made[id(image)] = self._ranged(
-            new, "image_range", ["image"], False, self._steps[0].layer
-        )
+        name = free_name("image", self._taken)
+        new = keras.Input(image.shape[1:], dtype=image.dtype, name=name)
+        policy = kinds.policy(self._steps[0]) if self._steps else "float32"
+        self._image = self._ranged(new, name, [name], False, policy)
+        self._made[id(image)] = self._image
         for step in self._steps:
             if step.output not in self._joined:
                 self._emit(step)
@@ -97,31 +111,55 @@ class _Rewriter:
         return keras.Model(new, outputs, name=self._model.name)
 
     def _emit(self, step):
-        layer = step.layer
-        if isinstance(layer, layers.Discard):
+        layer = self._layers[id(step)]
+        if operations.affine_of(step):
+            self._affine(step)
+        elif layer is None:
+            raise operations.refused(step)
+        elif isinstance(layer, layers.Discard) or kinds.activation(layer) == "linear":
             self._made[step.output] = self._made[step.inputs[0]]
-        elif isinstance(layer, PASSING):
-            self._pass(step)
-        elif isinstance(layer, keras.layers.AveragePooling2D):
-            self._average(step)
-        elif _is_kernel(layer):
-            self._kernel(step)
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            self._alone(step)
-        elif isinstance(layer, MAKING) or _activation(layer) in _FUSED:
-            made = self._copy(layer)(self._tensors(step))
-            self._finish(step, made, [layer.name], self._stays_positive(step))
-        elif _activation(layer) == "linear":
-            self._made[step.output] = self._made[step.inputs[0]]
-        elif _activation(layer) in ("softmax", "sigmoid"):
-            made = self._copy(layer)(self._tensors(step))
-            self._made[step.output] = Made(made, True, None)
         else:
-            raise _unsupported(layer)
+            self._way_of(layer)(step)
+
+    def _way_of(self, layer):
+        """The method for a layer; that of a layer without an integer form refuses."""
+        by_class = (
+            (PASSING, self._pass),
+            (keras.layers.AveragePooling2D, self._average),
+            (MERGING, self._merge),
+            (MAKING, self._make),
+        )
+        for known, method in by_class:
+            if isinstance(layer, known):
+                return method
+        if kinds.is_kernel(layer):
+            return self._kernel
+        if kinds.is_norm(layer):
+            return self._alone
+        if kinds.activation(layer) in kinds.FUSED:
+            return self._make
+        if kinds.activation(layer) in kinds.BOUNDED:
+            return self._bound
+        return self._refuse
+
+    def _make(self, step):
+        made = self._apply(self._copy(step), step)
+        self._finish(step, made, [self._name(step)], self._stays_positive(step))
+
+    def _bound(self, step):
+        made = self._apply(self._copy(step), step)
+        self._made[step.output] = Made(made, True, None)
+
+    def _refuse(self, step):
+        raise kinds.unsupported(step)
 
     def _pass(self, step):
-        made = self._copy(step.layer)(self._tensors(step))
-        given = self._made[step.inputs[0]]
+        given = self._read(step.inputs[0])
+        if step.training is False and isinstance(step.layer, operations.IDLE):
+            # Inside a model that is at rest it does nothing in training either.
+            self._made[step.output] = given
+            return
+        made = self._apply(self._copy(step), step)
         self._made[step.output] = dataclasses.replace(given, tensor=made)
 
     def _average(self, step):
@@ -129,61 +167,103 @@ class _Rewriter:
 
         A mean of four whole numbers is half of one often: how that is rounded matters.
         """
-        given = self._made[step.inputs[0]]
-        made = self._copy(step.layer)(given.tensor)
+        given = self._read(step.inputs[0])
+        made = self._apply(self._copy(step), step)
         # The mean says nothing new about the range, which the input alone moves.
         made = given.grid(made, training=False, halves_to_even=True)
         self._made[step.output] = dataclasses.replace(given, tensor=made)
 
     def _stays_positive(self, step):
-        if _activation(step.layer) in _FUSED:
+        layer = self._layers[id(step)]
+        if kinds.activation(layer) in kinds.FUSED:
             return True
-        if isinstance(step.layer, keras.layers.LeakyReLU):
+        if isinstance(layer, (keras.layers.LeakyReLU, keras.layers.Subtract)):
             return False
-        return all(self._made[key].positive for key in step.inputs)
+        return all(self._read(key).positive for key in step.inputs)
+
+    def _merge(self, step):
+        """Of more than two there are several operators in a file, each with a range."""
+        first, *others = [self._read(key).tensor for key in step.inputs]
+        positive, name = self._stays_positive(step), self._name(step)
+        if isinstance(self._layers[id(step)], keras.layers.Concatenate):
+            first, others = self._copy(step)([first, *others]), []
+        while others:
+            first = self._copy(step)([first, others.pop(0)])
+            if others:
+                made = self._ranged(first, name, [name], positive, kinds.policy(step))
+                first = made.tensor
+        self._finish(step, first, [name], positive)
 
     def _kernel(self, step):
         """A convolution or dense layer, with the BN and the ReLU behind it."""
-        layer, norm, end = step.layer, None, step
-        activation = layer.activation.__name__
-        follower = self._only_reader(end) if activation == "linear" else None
-        if follower and isinstance(follower.layer, keras.layers.BatchNormalization):
-            _check_norm(follower.layer)
-            norm, end = follower.layer, follower
+        layer, name = step.layer, self._name(step)
+        behind = self._norm_behind(step)
+        end, names = step, [name]
+        if behind:
+            end, names = behind, [name, self._name(behind)]
             self._joined.add(end.output)
-        names = [layer.name] + ([norm.name] if norm else [])
-        new = self._rounding(layer, names)
-        made = new(self._tensors(step))
-        _fill(new, layer, norm)
+        if id(layer) in self._kept:
+            made = self._apply(self._kept[id(layer)], step)
+        else:
+            new = self._kept[id(layer)] = self._rounding(step, names)
+            made = self._apply(new, step)
+            _fill(new, layer, behind and behind.layer)
+        activation = layer.activation.__name__
         if activation == "linear":
             self._finish(end, made, names)
             return
-        # What was inside the layer becomes one of its own.
-        outside = _outside(layer, activation)
-        positive = activation in _FUSED
+        # What was inside the layer becomes one of its own, with its name at the end.
+        name = self._own(step) if kinds.has_end(layer) else f"{name}_{activation}"
+        outside = keras.layers.Activation(
+            activation,
+            name=name if kinds.has_end(layer) else free_name(name, self._taken),
+            dtype=layer.dtype_policy,
+        )
+        positive = activation in kinds.FUSED
         if positive:
             made = outside(made)
-        made = self._ranged(made, f"{layer.name}_range", names, positive, layer)
+        made = self._ranged(made, names[0], names, positive, layer.dtype_policy)
         if not positive:
             made = Made(outside(made.tensor), True, None)
         self._made[end.output] = made
 
-    def _rounding(self, layer, names):
+    def _norm_behind(self, step):
+        """The step of the BN that a kernel takes in.
+
+        It must be the same wherever the layer is applied, or each would need a kernel.
+        """
+        found = [self._own_norm(x) for x in self._applied[id(step.layer)]]
+        if len({id(x.layer) if x else None for x in found}) > 1:
+            return None
+        return self._own_norm(step)
+
+    def _own_norm(self, step):
+        linear = step.layer.activation.__name__ == "linear"
+        follower = self._only_reader(step) if linear else None
+        if not follower or not kinds.is_norm(follower.layer):
+            return None
+        _check_norm(follower.layer)
+        return follower
+
+    def _rounding(self, step, names):
+        layer, recipe = step.layer, self._recipe
         config = {**layer.get_config(), "activation": None, "use_bias": True}
         config.pop("lora_rank", None), config.pop("quantization_config", None)
         # The values are set; drawing random ones would take time.
         config |= {"kernel_initializer": "zeros", "replaces": names}
         config |= {
-            "weight_bits": self._recipe.weight_bits,
-            "weight_ranges": self._recipe.weight_ranges,
+            "weight_bits": recipe.weight_bits,
+            "weight_ranges": recipe.weight_ranges,
         }
+        if kinds.has_end(layer):
+            config["name"] = free_name(f"{names[0]}_linear", self._taken)
+        else:
+            config["name"] = self._own(step)
         if isinstance(layer, keras.layers.Dense):
-            name = f"{layer.name}_linear" if _has_end(layer) else layer.name
-            config |= {"name": name, "per_channel": False}
-            return quantized.QuantizedDense.from_config(config)
-        if _has_end(layer):
-            config["name"] = f"{layer.name}_linear"
-        config["per_channel"] = self._recipe.per_channel
+            return quantized.QuantizedDense.from_config(
+                {**config, "per_channel": False}
+            )
+        config["per_channel"] = recipe.per_channel
         return quantized.QuantizedConv2D.from_config(config)
 
     def _alone(self, step):
@@ -191,37 +271,111 @@ class _Rewriter:
         layer = step.layer
         _check_norm(layer)
         scale, offset = folding.scale_and_offset(layer)
-        policy, name = layer.dtype_policy, layer.name
-        product = quantized.ChannelScale([name], name=f"{name}_scale", dtype=policy)
-        made = product(self._tensors(step))
-        made = self._ranged(made, f"{name}_scale_range", [name], False, layer).tensor
-        summand = quantized.ChannelOffset([name], name=f"{name}_offset", dtype=policy)
+        factor = folding.inverse_deviation(layer)
+        self._by_channel(step, step, [self._name(step)], scale, offset, factor)
+
+    def _affine(self, step):
+        """What scales and shifts, and all of that kind that follows it."""
+        first, names = step, [self._name(step)]
+        scale, offset = operations.affine_of(step)
+        while follower := self._only_reader(step):
+            more = operations.affine_of(follower)
+            if not more:
+                break
+            scale, offset = scale * more[0], offset * more[0] + more[1]
+            step, names = follower, [*names, self._name(follower)]
+            self._joined.add(step.output)
+        given = self._made[first.inputs[0]]
+        channels = given.tensor.shape[-1]
+        scale, offset = (np.broadcast_to(x, (channels,)) for x in (scale, offset))
+        if (
+            given is self._image
+            and channels <= _COLORS
+            and len(given.tensor.shape) == 4
+        ):
+            self._scale_image(first, step, names, scale, offset)
+        else:
+            self._by_channel(first, step, names, scale, offset, scale)
+
+    def _scale_image(self, first, last, names, scale, offset):
+        """One convolution of 1x1 for what an image is scaled by: exact but for its sum."""
+        new = quantized.QuantizedConv2D(
+            len(scale),
+            1,
+            per_channel=self._recipe.per_channel,
+            kernel_initializer="zeros",
+            trainable=False,
+            replaces=names,
+            name=self._own(last),
+            dtype=kinds.policy(last),
+        )
+        made = new(self._image.tensor)
+        kernel = np.diag(scale)[None, None].astype("float32")
+        new.set_kernel(kernel, scale)
+        new.bias.assign(offset.astype("float32"))
+        new.kernel_radius.assign(quantized.largest_radius(kernel, new.per_channel))
+        self._finish(last, made, names)
+
+    def _by_channel(self, first, last, names, scale, offset, factor):
+        """A product and a sum a channel, between the first step's input and the last."""
+        policy, name = kinds.policy(last), names[-1]
+        if id(last.layer) not in self._kept:
+            self._kept[id(last.layer)] = [
+                kind(names, name=free_name(f"{name}_{what}", self._taken), dtype=policy)
+                for kind, what in (
+                    (quantized.ChannelScale, "scale"),
+                    (quantized.ChannelOffset, "offset"),
+                )
+            ]
+        product, summand = self._kept[id(last.layer)]
+        made = product(self._read(first.inputs[0]).tensor)
+        made = self._ranged(made, f"{name}_scale", names, False, policy).tensor
         made = summand(made)
-        product.set_values(scale, folding.inverse_deviation(layer))
+        product.set_values(scale, factor)
         summand.values.assign(offset.astype("float32"))
-        self._finish(step, made, [name])
+        self._finish(last, made, names)
 
     def _finish(self, step, made, names, positive=False):
         """Puts the ReLU that alone reads a tensor, and the range, behind it."""
-        follower = self._only_reader(step)
-        if follower and _activation(follower.layer) in _FUSED:
-            made = self._copy(follower.layer)(made)
-            names, step, positive = [*names, follower.layer.name], follower, True
+        follower, policy = self._only_reader(step), kinds.policy(step)
+        if follower and kinds.activation(self._layers[id(follower)]) in kinds.FUSED:
+            made = self._copy(follower)(made)
+            names = [*names, self._name(follower)]
+            step, positive = follower, True
             self._joined.add(step.output)
-        name = f"{names[-1]}_range"
-        self._made[step.output] = self._ranged(made, name, names, positive, step.layer)
+        made = self._ranged(made, names[-1], names, positive, policy)
+        self._made[step.output] = made
 
-    def _ranged(self, tensor, name, names, positive, layer):
-        """A tensor behind `layer`, rounded on a grid of its own."""
+    def _ranged(self, tensor, name, names, positive, policy):
+        """A tensor behind the layer `name`, rounded on a grid of its own."""
         grid = quantized.FakeQuantize(
             bits=self._recipe.activation_bits,
             ranges=self._recipe.activation_ranges,
             positive=positive,
             replaces=names,
-            name=name,
-            dtype=layer.dtype_policy,
+            name=free_name(f"{name}_range", self._taken),
+            dtype=policy,
         )
         return Made(grid(tensor), positive, grid)
+
+    def _read(self, key):
+        """What a step reads, rounded: the output of a sigmoid is, where it is read."""
+        made = self._made[key]
+        if made.grid is None:
+            layer = made.tensor._keras_history.operation
+            grid = quantized.FakeQuantize(
+                bits=self._recipe.activation_bits,
+                ranges="fixed",
+                positive=True,
+                replaces=[layer.name],
+                name=free_name(f"{layer.name}_range", self._taken),
+                dtype=layer.dtype_policy,
+            )
+            made = self._made[key] = Made(grid(made.tensor), True, grid)
+            # LOGISTIC and SOFTMAX have steps of 1/256.
+            count = 2**self._recipe.activation_bits
+            grid.set_range(0.0, (count - 1) / count)
+        return made
 
     def _only_reader(self, step):
         """The step that alone reads what `step` makes, if nobody else does."""
@@ -230,45 +384,30 @@ class _Rewriter:
             return readers[0]
         return None
 
-    def _tensors(self, step):
-        found = [self._made[key].tensor for key in step.inputs]
-        return found if len(found) > 1 else found[0]
+    def _apply(self, layer, step):
+        """The new `layer` on what a step reads, called as the step calls its own."""
+        tensors = [self._read(key).tensor for key in step.inputs]
+        if operations.is_operation(step.layer):
+            return layer(tensors if len(tensors) > 1 else tensors[0])
+        arguments, options = step.called_with(tensors)
+        return layer(*arguments, **options)
 
-    def _copy(self, layer):
-        return type(layer).from_config(layer.get_config())
+    def _copy(self, step):
+        """A layer of its own for each application: it has no weights."""
+        layer = self._layers[id(step)]
+        config = {**layer.get_config(), "name": self._own(step)}
+        return type(layer).from_config(config)
 
+    def _name(self, step):
+        return self._names[id(step.layer)]
 
-def _is_kernel(layer):
-    if isinstance(layer, keras.layers.Dense):
-        known = (keras.layers.Dense,)
-    else:
-        known = (keras.layers.Conv2D, layers.Conv2D)
-    inside = ("linear", *_FUSED, "softmax", "sigmoid")
-    return type(layer) in known and layer.activation.__name__ in inside
-
-
-def _has_end(layer):
-    return layer.activation.__name__ in ("softmax", "sigmoid")
-
-
-def _outside(layer, activation):
-    """The activation of a layer as a layer, which has its name where it ends the net."""
-    name = layer.name if _has_end(layer) else f"{layer.name}_{activation}"
-    make = keras.layers.Activation
-    return make(activation, name=name, dtype=layer.dtype_policy)
-
-
-def _activation(layer):
-    """The name of the function that an activation layer applies; None for others."""
-    if type(layer) is keras.layers.ReLU:
-        plain = not layer.negative_slope and not layer.threshold
-        limits = {None: "relu", 6.0: "relu6"}
-        return limits.get(layer.max_value) if plain else None
-    if isinstance(layer, keras.layers.Softmax):
-        return "softmax"
-    if isinstance(layer, keras.layers.Activation):
-        return layer.activation.__name__
-    return None
+    def _own(self, step):
+        """The name of the layer of a step, numbered where it is applied again."""
+        name = self._name(step)
+        if name in self._used:
+            return free_name(name, self._taken)
+        self._used.add(name)
+        return name
 
 
 def _check_norm(layer):
@@ -283,20 +422,3 @@ def _fill(new, layer, norm):
     new.set_kernel(kernel, None if norm is None else folding.scale_and_offset(norm)[0])
     new.bias.assign(bias)
     new.kernel_radius.assign(quantized.largest_radius(kernel, new.per_channel))
-
-
-def _unsupported(layer):
-    if isinstance(layer, quantized.QUANTIZED):
-        return InvalidArgument(
-            f"the model is quantized already: {layer.name} is a {type(layer).__name__}; "
-            "give the float model that it was made of"
-        )
-    kind = type(layer).__name__
-    name = getattr(layer, "activation", None)
-    if name is not None:
-        kind = f"{kind} with {name.__name__}"
-    return InvalidArgument(
-        f"no integer form is known for layer {layer.name} ({kind}): use relu, relu6 or "
-        "leaky_relu, Conv2D, Dense, BatchNormalization, Add, pooling and padding in its "
-        "place, or quantize after training with the engine 'converter'"
-    )

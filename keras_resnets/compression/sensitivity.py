@@ -103,7 +103,9 @@ def layer_costs(made, pictures, biases, progress=None):
 def measurable(made):
     """The model that puts out the logits of `made`, or what it has without softmax."""
     logits = ends.logits_of(made)
-    logits = logits if logits is not None else made.outputs[0]
+    if logits is None:
+        # Of several the worst counts.
+        logits = ends.outputs(made) if len(made.outputs) > 1 else made.outputs[0]
     return keras.Model(made.inputs[0], logits)
 
 
@@ -126,5 +128,10 @@ def _run(measured, made, pictures, rounding):
     with ranges.float_arithmetic(made, but=rounding):
         for start in range(0, len(pictures), batch):
             outputs = measured(pictures[start : start + batch], training=False)
-            found.append(keras.ops.convert_to_numpy(outputs).astype("float32"))
-    return np.concatenate(found)
+            outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+            found.append(outputs)
+
+    def joined(*parts):
+        return np.concatenate(parts).astype("float32")
+
+    return keras.tree.map_structure(joined, *found)

@@ -5,16 +5,23 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.analysis import nodes_in_order
+from keras_resnets import layers
 from keras_resnets.compression import folding
+from keras_resnets.compression import kinds
 from keras_resnets.compression.aware import inherit
 from keras_resnets.compression.layers import is_quantized
 from keras_resnets.compression.pruning import check_sparsity
+from keras_resnets.compression.steps import applications
+from keras_resnets.compression.steps import layers_of
+from keras_resnets.compression.steps import read_steps
+from keras_resnets.compression.steps import rebuilt
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import prepare
 
 # Between two convolutions of a unit: whatever works on each channel by itself.
 _BY_CHANNEL = (
     keras.layers.BatchNormalization,
+    layers.BatchNormalization,
     keras.layers.ReLU,
     keras.layers.LeakyReLU,
     keras.layers.Activation,
@@ -45,39 +52,46 @@ def links(model):
 
     A convolution whose output is also added somewhere, or is read twice, makes none:
     the width of a unit's output stays. Neither does a grouped one, whose channels
-    cannot go one by one.
+    cannot go one by one, nor one with a layer that is applied more than once.
     """
-    readers = {}
-    for node in nodes_in_order(model):
-        for tensor in node.input_tensors:
-            readers.setdefault(id(tensor), []).append(node)
-    outputs = {id(tensor) for tensor in model.outputs}
-    found = []
-    for node in nodes_in_order(model):
-        if _is_plain(node.operation):
-            link = _follow(node, readers, outputs)
-            if link:
-                found.append(link)
-    return found
+    steps, outputs = read_steps(model)
+    readers, applied = {}, applications(steps)
+    for step in steps:
+        for key in step.inputs:
+            readers.setdefault(key, []).append(step)
+    makers = (step for step in steps if _is_plain(step.layer))
+    found = (_follow(step, readers, set(outputs), applied) for step in makers)
+    return [link for link in found if link]
 
 
-def _follow(node, readers, outputs):
-    maker, between = node.operation, []
+def _follow(step, readers, outputs, applied):
+    maker, between = step.layer, []
     while True:
-        tensor = node.output_tensors[0]
-        following = readers.get(id(tensor), [])
-        if len(following) != 1 or id(tensor) in outputs:
+        following = readers.get(step.output, [])
+        if len(following) != 1 or step.output in outputs:
             return None
-        node = following[0]
-        if _is_plain(node.operation):
-            return Link(maker, node.operation, tuple(between))
-        if not isinstance(node.operation, _BY_CHANNEL):
+        # What is shared keeps its channels for the other place.
+        if len(applied[id(step.layer)]) > 1 and step.layer.weights:
             return None
-        between.append(node.operation)
+        (step,) = following
+        layer = step.layer
+        if _is_plain(layer):
+            alone = len(applied[id(layer)]) == 1
+            return Link(maker, layer, tuple(between)) if alone else None
+        if not _by_channel(layer):
+            return None
+        between.append(layer)
+
+
+def _by_channel(layer):
+    if kinds.activation(layer) == "softmax":
+        return False
+    return type(layer) in _BY_CHANNEL and getattr(layer, "axis", -1) in (-1, 3)
 
 
 def _is_plain(layer):
-    return isinstance(layer, keras.layers.Conv2D) and layer.groups == 1
+    known = (keras.layers.Conv2D, layers.Conv2D)
+    return type(layer) in known and layer.groups == 1
 
 
 def shrink(model, fraction, multiple=1):
@@ -88,7 +102,8 @@ def shrink(model, fraction, multiple=1):
     faster everywhere; fine-tune it afterwards.
 
     Args:
-        model: a built functional `keras.Model` of channels_last; it is not changed.
+        model: a built functional or Sequential `keras.Model` of channels_last; it is not
+            changed. Models inside it are unfolded.
         fraction: share of the inner channels to remove in each unit, in (0, 1).
         multiple: channels that are left come in multiples of this, rounded up.
 
@@ -105,38 +120,33 @@ def shrink(model, fraction, multiple=1):
         136794
     """
     check_sparsity(fraction)
+    prepare.check_functional(model, "shrink")
     if is_quantized(model):
         raise InvalidArgument(
             f"{model.name} is quantization-aware: shrink the float model, then "
             "quantize it"
         )
+    for layer, _ in layers_of(model):
+        if getattr(layer, "data_format", "") == "channels_first":
+            raise InvalidArgument(
+                f"shrink takes a network of channels_last; {layer.name} is not"
+            )
     found = links(model)
     if not found:
         raise InvalidArgument(
             f"{model.name} has no inner channels: no convolution without groups feeds "
             "another one alone"
         )
-    kept = {link.maker.name: _stronger(link, fraction, multiple) for link in found}
-    clone = keras.models.clone_model(
-        model, clone_function=lambda layer: _narrowed(layer, kept)
-    )
-    inputs = {link.reader.name: kept[link.maker.name] for link in found}
+    kept = {id(link.maker): _stronger(link, fraction, multiple) for link in found}
+    inputs = {id(link.reader): kept[id(link.maker)] for link in found}
     norms = {
-        layer.name: kept[link.maker.name] for link in found for layer in link.between
+        id(layer): kept[id(link.maker)] for link in found for layer in link.between
     }
-    for layer in model.layers:
-        values = [keras.ops.convert_to_numpy(weight) for weight in layer.weights]
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel, *bias = values
-            if layer.name in inputs:
-                kernel = kernel[:, :, inputs[layer.name]]
-            if layer.name in kept:
-                kernel = kernel[..., kept[layer.name]]
-                bias = [one[kept[layer.name]] for one in bias]
-            values = [kernel, *bias]
-        elif layer.name in norms:
-            values = [value[norms[layer.name]] for value in values]
-        clone.get_layer(layer.name).set_weights(values)
+    clone, copies = rebuilt(model, lambda layer, name: _narrowed(layer, name, kept))
+    for layer, _ in layers_of(model):
+        # Of one that is composed of others, all at once.
+        if id(layer) in copies:
+            copies[id(layer)].set_weights(_left(layer, kept, inputs, norms))
     inherit(clone, model)
     return clone
 
@@ -156,10 +166,25 @@ def _stronger(link, fraction, multiple):
     return np.sort(np.argsort(-strength, kind="stable")[:count])
 
 
-def _narrowed(layer, kept):
-    config = layer.get_config()
-    if layer.name in kept:
-        config["filters"] = len(kept[layer.name])
+def _left(layer, kept, inputs, norms):
+    """The weights of a layer without those of channels that go."""
+    values = [keras.ops.convert_to_numpy(weight) for weight in layer.weights]
+    if id(layer) in norms:
+        return [value[norms[id(layer)]] for value in values]
+    if id(layer) in inputs:
+        values[0] = values[0][:, :, inputs[id(layer)]]
+    if id(layer) in kept:
+        values = [value[..., kept[id(layer)]] for value in values]
+    return values
+
+
+def _narrowed(layer, name, kept):
+    if not isinstance(layer, keras.layers.Layer):
+        # An operation, which has no weights.
+        return type(layer).from_config(layer.get_config())
+    config = {**layer.get_config(), "name": name}
+    if id(layer) in kept:
+        config["filters"] = len(kept[id(layer)])
     if "kernel_initializer" in config:
         config["kernel_initializer"] = "zeros"
     return type(layer).from_config(config)

@@ -93,12 +93,12 @@ def input_shape(model, size=None):
 
 
 def all_layers(model):
-    """The layers of `model` and of the models inside it."""
+    """The layers of `model` and of the models inside it, each once."""
+    found = {}
     for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from all_layers(layer)
-        else:
-            yield layer
+        inner = all_layers(layer) if isinstance(layer, keras.Model) else (layer,)
+        found.update((id(one), one) for one in inner)
+    return tuple(found.values())
 
 
 def at_layer(model, operator, scope):
@@ -131,6 +131,9 @@ def _is_stock_special_conv(layer):
 def _float32(layer):
     if isinstance(layer, keras.Model):
         return layer
+    if not isinstance(layer, keras.layers.Layer):
+        # An operation of keras.ops computes in the dtype that it gets.
+        return type(layer).from_config(layer.get_config())
     make = layers.Conv2D if _is_stock_special_conv(layer) else type(layer)
     config = {**layer.get_config(), "dtype": "float32"}
     if "kernel_initializer" in config:

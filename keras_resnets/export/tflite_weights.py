@@ -82,14 +82,27 @@ def _one_without(epsilon):
 
 def kernels_of(model):
     """A `Kernel` for each convolution of `model` that can do without, by input name."""
-    found = {}
+    found, ends = {}, _outputs(model)
     for layer in all_layers(model):
         # Of no other class: that may do something else with its kernel.
         if type(layer) in (keras.layers.Conv2D, layers.Conv2D):
             followers = {id(n.operation): n.operation for n in layer._outbound_nodes}
+            made = (id(t) for node in layer._inbound_nodes for t in node.output_tensors)
+            if not ends.isdisjoint(made):
+                # Somebody reads what it makes itself, whatever else follows.
+                followers["end"] = None
             kernel = _kernel(layer, list(followers.values()))
             if kernel is not None:
                 found[f"weight_{len(found)}"] = kernel
+    return found
+
+
+def _outputs(model):
+    """The `id`s of the outputs of `model` and of all models inside it."""
+    found = {id(tensor) for tensor in model.outputs}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found |= _outputs(layer)
     return found
 
 

@@ -1,0 +1,72 @@
+"""What a layer is to a rewriter: kernel, BN, activation, or nothing that it knows."""
+
+import keras
+
+from keras_resnets import layers
+from keras_resnets.compression import layers as quantized
+from keras_resnets.errors import InvalidArgument
+
+# A file has them in the operator in front.
+FUSED = ("relu", "relu6")
+# Their output has one range in every file, whatever the images.
+BOUNDED = ("softmax", "sigmoid")
+
+
+def policy(step):
+    """The dtype policy of a step, or the dtype of an operation."""
+    policy = getattr(step.layer, "dtype_policy", None)
+    return policy or step.arguments.keras_tensors[0].dtype
+
+
+def is_norm(layer):
+    """Whether it is a BN."""
+    known = (keras.layers.BatchNormalization, layers.BatchNormalization)
+    return type(layer) in known
+
+
+def is_kernel(layer):
+    """Whether it is a convolution or dense layer, with an activation that is known."""
+    if isinstance(layer, keras.layers.Dense):
+        known = (keras.layers.Dense,)
+    else:
+        known = (keras.layers.Conv2D, layers.Conv2D)
+    inside = ("linear", *FUSED, *BOUNDED)
+    return type(layer) in known and layer.activation.__name__ in inside
+
+
+def has_end(layer):
+    """Whether a kernel ends in a function that no operator has in it."""
+    return layer.activation.__name__ in BOUNDED
+
+
+def activation(layer):
+    """The name of the function that an activation layer applies; None for others."""
+    if type(layer) is keras.layers.ReLU:
+        plain = not layer.negative_slope and not layer.threshold
+        limits = {None: "relu", 6.0: "relu6"}
+        return limits.get(layer.max_value) if plain else None
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation.__name__
+    return None
+
+
+def unsupported(step):
+    """The `InvalidArgument` for a step whose layer has no integer form."""
+    layer = step.layer
+    if isinstance(layer, quantized.QUANTIZED):
+        return InvalidArgument(
+            f"the model is quantized already: {step.path} is a {type(layer).__name__}; "
+            "give the float model that it was made of"
+        )
+    kind = type(layer).__name__
+    name = getattr(layer, "activation", None)
+    if name is not None:
+        kind = f"{kind} with {getattr(name, '__name__', name)}"
+    return InvalidArgument(
+        f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
+        "leaky_relu or sigmoid, Conv2D, Dense, BatchNormalization, Add, Multiply, "
+        "Concatenate, pooling and padding in its place, or quantize after training with "
+        "the engine 'converter'"
+    )

@@ -1,0 +1,165 @@
+"""What stands in user's graphs besides layers, as layers: operations, numbers, noise."""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+
+# They do nothing at inference. Some versions of Keras lack some of them.
+_IDLE = (
+    "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise Identity "
+    "RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
+    "RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
+    "RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization "
+    "RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation "
+    "RandomZoom SpatialDropout1D SpatialDropout2D"
+).split()
+IDLE = tuple(
+    getattr(keras.layers, name) for name in _IDLE if hasattr(keras.layers, name)
+)
+
+
+def is_operation(layer):
+    """Whether it is an operation of `keras.ops`, which a `+` makes too."""
+    return not isinstance(layer, keras.layers.Layer)
+
+
+def as_layer(step):
+    """The layer of a step; of an operation of `keras.ops` the layer that does the same.
+
+    Args:
+        step: a `steps.Step`.
+
+    Returns:
+        A Keras layer, or None for an operation without such a layer, or with numbers
+        beside its tensors (see `affine_of`).
+    """
+    operation = step.layer
+    if not is_operation(operation):
+        return operation
+    describe = _LAYERS.get(type(operation).__name__)
+    found = describe and describe(operation, step)
+    if found is None:
+        return None
+    kind, config = found
+    dtype = step.arguments.keras_tensors[0].dtype
+    return kind(**config, name=operation.name, dtype=dtype)
+
+
+def _merging(kind):
+    # With a number there is one tensor.
+    return lambda operation, step: (kind, {}) if len(step.inputs) == 2 else None
+
+
+def _mean(operation, step):
+    axes, given = operation.axis, step.arguments.keras_tensors[0]
+    axes = (axes,) if isinstance(axes, int) else tuple(axes or ())
+    over = {axis % len(given.shape) for axis in axes}
+    if len(given.shape) != 4 or over != {1, 2}:
+        return None
+    return keras.layers.GlobalAveragePooling2D, {"keepdims": operation.keepdims}
+
+
+def _reshape(operation, step):
+    given = step.arguments.keras_tensors[0].shape[1:]
+    batch, *shape = operation.newshape
+    # The batch must stay what it is.
+    known = None not in given and all(size and size > 0 for size in shape)
+    if batch != -1 or not known or math.prod(shape) != math.prod(given):
+        return None
+    return keras.layers.Reshape, {"target_shape": tuple(shape)}
+
+
+# Class and arguments of the layer, by the class of the operation.
+_LAYERS = {
+    "Add": _merging(keras.layers.Add),
+    "Subtract": _merging(keras.layers.Subtract),
+    "Multiply": _merging(keras.layers.Multiply),
+    "Concatenate": lambda op, _: (keras.layers.Concatenate, {"axis": op.axis}),
+    "Mean": _mean,
+    "Reshape": _reshape,
+    "Relu": lambda op, _: (keras.layers.ReLU, {}),
+    "Relu6": lambda op, _: (keras.layers.ReLU, {"max_value": 6.0}),
+    "LeakyRelu": lambda op, _: (
+        keras.layers.LeakyReLU,
+        {"negative_slope": op.negative_slope},
+    ),
+    "Sigmoid": lambda op, _: (keras.layers.Activation, {"activation": "sigmoid"}),
+    "Softmax": lambda op, _: (keras.layers.Softmax, {"axis": op.axis}),
+}
+
+
+def affine_of(step):
+    """What a step multiplies every channel by, and adds to it.
+
+    Args:
+        step: a `steps.Step`.
+
+    Returns:
+        (scale, offset), float64 of one value or one a channel: of a `Rescaling`, a
+        `Normalization` or an operation with a number. None for any other step, and for
+        numbers that are not one a channel.
+    """
+    layer = step.layer
+    if type(layer) is keras.layers.Rescaling:
+        found = layer.scale, layer.offset
+    elif type(layer) is keras.layers.Normalization:
+        found = _normalization(layer)
+    elif is_operation(layer) and len(step.inputs) == 1:
+        found = _with_number(type(layer).__name__, step.arguments)
+    else:
+        return None
+    if found is None:
+        return None
+    values = [np.squeeze(np.asarray(value, "float64")) for value in found]
+    channels = step.arguments.keras_tensors[0].shape[-1]
+    return tuple(values) if all(v.shape in ((), (channels,)) for v in values) else None
+
+
+def _normalization(layer):
+    mean, variance = (
+        keras.ops.convert_to_numpy(x).astype("float64")
+        for x in (layer.mean, layer.variance)
+    )
+    if mean.size > 1 and mean.shape[-1] != mean.size:
+        return None
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    if layer.invert:
+        return deviation, mean
+    return 1 / deviation, -mean / deviation
+
+
+def _with_number(kind, arguments):
+    if len(arguments.args) != 2 or arguments.kwargs:
+        return None
+    first, second = arguments.args
+    tensor_first = isinstance(first, keras.KerasTensor)
+    number = second if tensor_first else first
+    try:
+        number = np.asarray(keras.ops.convert_to_numpy(number), "float64")
+    except (TypeError, ValueError):
+        return None
+    if number.size > 1 and number.shape[-1] != number.size:
+        return None
+    if kind == "Add":
+        return 1.0, number
+    if kind == "Subtract":
+        return (1.0, -number) if tensor_first else (-1.0, number)
+    if kind == "Multiply":
+        return number, 0.0
+    if kind in ("Divide", "TrueDivide") and tensor_first and np.all(number != 0):
+        return 1.0 / number, 0.0
+    return None
+
+
+def refused(step):
+    """The `InvalidArgument` for an operation that stands for no layer."""
+    kind = type(step.layer).__name__
+    return InvalidArgument(
+        f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
+        "+, - and * of two tensors or with a number, concatenate, the mean over height "
+        "and width, relu, sigmoid and reshapes that keep the batch are taken; or "
+        "quantize after training with the engine 'converter'"
+    )

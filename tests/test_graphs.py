@@ -1,0 +1,285 @@
+"""Graphs as users build them: everything says what the float model says, or refuses."""
+
+import keras
+import numpy as np
+import pytest
+import zoo
+from helpers import noise
+
+import keras_resnets
+from keras_resnets import compression
+from keras_resnets.compression import ranges
+from keras_resnets.compression import shrinking
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import parity
+from keras_resnets.export import to_keras
+from keras_resnets.export import to_onnx
+from keras_resnets.export import to_saved_model
+from keras_resnets.export import to_tflite
+from keras_resnets.export.runners import open_runner
+
+# Of layers without an integer form: which one the message names.
+REFUSED = {
+    "inverted_residual": "depthwise_conv2d",
+    "swish_block": "with silu",
+}
+QUANTIZABLE = [name for name in zoo.ZOO if name not in REFUSED]
+IMAGES = noise(12, *zoo.SHAPE)
+
+
+def says(model, images=IMAGES):
+    """The outputs of a model as a list of arrays."""
+    found = keras.tree.flatten(model(images, training=False))
+    return [keras.ops.convert_to_numpy(values) for values in found]
+
+
+def sqnr(expected, found):
+    return min(parity.compare(a, b).sqnr for a, b in zip(expected, found, strict=True))
+
+
+def refusal(call, *words):
+    with pytest.raises(InvalidArgument) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text, text
+
+
+@pytest.mark.parametrize("name", QUANTIZABLE)
+def test_without_rounding_it_is_the_float_model(name):
+    model = zoo.seeded(name)
+    made = compression.quantize_aware(model)
+    with ranges.float_arithmetic(made):
+        for ours, theirs in zip(says(made), says(model), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
+    structure = keras.tree.map_structure(lambda x: 0, model.output)
+    assert keras.tree.map_structure(lambda x: 0, made.output) == structure
+
+
+@pytest.mark.parametrize("name", QUANTIZABLE)
+def test_rounded_it_is_near_the_float_model(name):
+    """Nothing is compared with itself: the reference is what the user gave."""
+    model = zoo.seeded(name)
+    made = compression.quantize_aware(model, calibration=IMAGES)
+    assert sqnr(says(model), says(made)) > 25
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_integer_form_is_named(name):
+    model, word = zoo.seeded(name), REFUSED[name]
+    refusal(lambda: compression.quantize_aware(model), word, "engine 'converter'")
+    refusal(lambda: compression.sensitivity(model, IMAGES), word)
+    data = IMAGES + 1, np.arange(12) % 5
+    refusal(lambda: compression.find_mix(model, IMAGES, data, 50), word)
+
+
+def numbers_of_no_channel():
+    image = keras.Input(zoo.SHAPE)
+    x = image * np.arange(16, dtype="float32").reshape(16, 1, 1)
+    return keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+
+
+def power():
+    image = keras.Input(zoo.SHAPE)
+    return keras.Model(image, keras.layers.Conv2D(4, 3)(keras.ops.square(image)))
+
+
+def batch_moved():
+    image = keras.Input(zoo.SHAPE)
+    x = keras.ops.reshape(image, (-1, 8, 16, 3))
+    return keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (numbers_of_no_channel, ("multiply", "keras.ops, Multiply")),
+        (power, ("square", "keras.ops, Square")),
+        (batch_moved, ("reshape", "keep the batch")),
+    ],
+)
+def test_operations_without_an_integer_form_are_named(make, words):
+    refusal(lambda: compression.quantize_aware(make()), *words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nested_called_twice",
+        "gated",
+        pytest.param("shared_convolution_own_norms", marks=pytest.mark.slow),
+        pytest.param("shared_without_weights", marks=pytest.mark.slow),
+        pytest.param("operations", marks=pytest.mark.slow),
+    ],
+)
+def test_int8_files_say_what_the_model_says(name, tmp_path):
+    model = zoo.seeded(name)
+    aware = compression.quantize_aware(model, calibration=IMAGES)
+    path = compression.to_tflite(aware, tmp_path / "aware.tflite", IMAGES).path
+    compression.quantize(model, tmp_path / "after.tflite", calibration=IMAGES)
+    for name in (path, tmp_path / "after.tflite"):
+        assert sqnr(says(model), [open_runner(name)(IMAGES)]) > 20
+
+
+def test_a_shared_kernel_stays_one_and_has_a_range_for_each_use():
+    aware = compression.quantize_aware(
+        zoo.seeded("shared_convolution"), calibration=IMAGES
+    )
+    kernels = [x for x in aware.layers if type(x).__name__ == "QuantizedConv2D"]
+    ends = [x for x in aware.layers if type(x).__name__ == "FakeQuantize"]
+    # The image, the stem, twice the shared one, the mean and the classifier.
+    assert (len(kernels), len(ends)) == (2, 6)
+    assert len({float(x.high) for x in ends}) == 6
+    names = [x.name for x in aware.layers]
+    assert len(names) == len(set(names))
+
+
+def test_float_files_put_out_what_lies_between(tmp_path):
+    """A convolution that is an output is not folded into the BN behind it."""
+    model = zoo.seeded("output_between")
+    expected = model(IMAGES, training=False)
+    report = to_tflite(model, tmp_path / "a.tflite", pictures=IMAGES)
+    found = open_runner(report.path)(IMAGES)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4)
+
+
+def stock_groups_and_operations():
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Conv2D(8, 3, padding="same")(image)
+    x = x + keras.layers.Conv2D(8, 3, padding="same", groups=4)(x) * 0.5
+    x = keras.ops.mean(keras.ops.relu(x), axis=(1, 2))
+    return keras.Model(image, keras.layers.Dense(5)(x))
+
+
+def half_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    return zoo.seeded("operations")
+
+
+@pytest.mark.parametrize("make", [stock_groups_and_operations, half_precision])
+def test_operations_are_copied_with_what_must_change(make, tmp_path):
+    model = make()
+    keras.config.set_dtype_policy("float32")
+    near = 2e-2 if make is half_precision else 1e-5
+    for write, name in ((to_tflite, "a.tflite"), (to_keras, "a.keras")):
+        found = open_runner(write(model, tmp_path / name).path)(IMAGES)
+        np.testing.assert_allclose(found, says(model)[0], atol=near, rtol=near)
+
+
+def test_inner_models_are_pruned_and_reported():
+    model = zoo.seeded("nested_same_names")
+    report = compression.prune(model, 0.8)
+    kernels = [np.asarray(w) for w in model.weights if w.name == "kernel"]
+    zeros = sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels)
+    names = [name for name, _, _ in report.layers]
+    assert names == ["conv", "left/conv", "right/conv", "predictions"]
+    assert report.zeros == pytest.approx(zeros) and report.zeros < report.sparsity
+    assert [round(share, 2) for _, _, share in report.layers] == [0, 0.8, 0.8, 0]
+    # Both inner convolutions: 3x3x8x8 at 16x16.
+    macs = 2 * 576 * 256
+    assert report.macs - report.live_macs == pytest.approx(0.8 * macs, rel=0.01)
+
+
+def test_live_multiply_adds_of_a_shared_kernel_count_for_each_use():
+    report = compression.prune(zoo.seeded("shared_convolution"), 0.5)
+    assert report.macs - report.live_macs == 2 * 288 * 256
+
+
+def test_zeros_of_inner_models_stay_while_training():
+    model = zoo.seeded("nested_same_names")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    schedule = compression.PolynomialSchedule(sparsity=0.5, end=2, every=1)
+    labels = np.arange(12) % 5
+    options = {"batch_size": 4, "verbose": 0}
+    model.fit(IMAGES, labels, callbacks=[compression.Prune(schedule)], **options)
+    assert compression.pruning_report(model).sparsity == pytest.approx(0.5, abs=0.01)
+    model.fit(IMAGES, labels, callbacks=[compression.KeepZeros()], **options)
+    assert compression.pruning_report(model).sparsity == pytest.approx(0.5, abs=0.01)
+
+
+class Composed(keras.layers.Layer):
+    """A convolution inside a layer of a user's own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.conv = keras.layers.Conv2D(8, 3, padding="same", name="inside")
+
+    def call(self, inputs):
+        return self.conv(inputs)
+
+
+def test_layers_composed_of_others_are_pruned_too():
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Conv2D(8, 3)(image)
+    model = keras.Model(image, Composed(name="mine")(x))
+    report = compression.prune(model, 0.5)
+    assert [name for name, _, _ in report.layers] == ["conv2d", "mine/inside"]
+    assert report.layers[1][2] == 0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["nested", "nested_same_names", "arithmetic", "gated", "swish_block"]
+)
+def test_channels_without_effect_go_unnoticed(name):
+    """Where nothing but dead channels goes, the smaller model says the same."""
+    model = zoo.seeded(name)
+    found = shrinking.links(model)
+    for link in found:
+        kernel = np.array(link.reader.kernel)
+        kernel[:, :, ::2] = 0
+        link.reader.kernel.assign(kernel)
+    small = compression.shrink(model, 0.5)
+    assert found and small.count_params() < model.count_params()
+    for ours, theirs in zip(says(small), says(model), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_shared_channels_stay():
+    model = zoo.seeded("nested_called_twice")
+    refusal(lambda: compression.shrink(model, 0.5), "no inner channels")
+
+
+def test_sensitivity_of_several_outputs_counts_them_all():
+    """Whatever touches but one of the outputs costs something too."""
+    model = zoo.seeded("named_outputs")
+    costs = compression.sensitivity(model, IMAGES)
+    assert len(costs) == 8 and all(cost.rmse > 0 for cost in costs)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("nested_called_twice", ("inner/conv2d", "applied 2 times")),
+        ("branches", ("concatenate", "Concatenate")),
+        ("named_outputs", ("one output", "has 3")),
+    ],
+)
+def test_what_no_mix_can_have(name, words):
+    model, data = zoo.seeded(name), (IMAGES + 1, np.arange(12) % 5)
+    refusal(lambda: compression.find_mix(model, IMAGES, data, 50), *words)
+
+
+def test_multiply_adds_count_for_each_use():
+    once, twice = (
+        keras_resnets.analyze(zoo.seeded(name)).macs
+        for name in ("nested", "nested_called_twice")
+    )
+    assert twice - once == 576 * 256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_every_format(name, tmp_path):
+    model = zoo.seeded(name)
+    for write, path in (
+        (to_tflite, "a.tflite"),
+        (to_onnx, "a.onnx"),
+        (to_saved_model, "a"),
+        (to_keras, "a.keras"),
+    ):
+        assert write(model, tmp_path / path).logits.relative_error < 1e-4
+    for write, path in ((to_tflite, "b.tflite"), (to_onnx, "b.onnx")):
+        report = write(model, tmp_path / path, "int8", calibration=IMAGES)
+        assert report.logits.sqnr > 25
