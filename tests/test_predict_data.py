@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 from helpers import randomize
@@ -63,6 +64,15 @@ def test_folders(work, capsys):
     ]
     code, out, err = run(*WORDS, "photos/b", "photos/a/04.png", capsys=capsys)
     assert code == 0 and len(best(out)) == 7, err
+    # Of a folder with parts, what evaluate takes.
+    for part in ("train", "test"):
+        for name, pixel in (("cat", pixels[0]), ("dog", pixels[1])):
+            pathlib.Path("parts", part, name).mkdir(parents=True)
+            Image.fromarray(pixel).save(f"parts/{part}/{name}/0.png")
+    code, out, err = run(*WORDS, "parts", capsys=capsys)
+    assert code == 0 and "the images of test are taken" in out, err
+    titles = [title for title, _ in best(out.partition("taken\n")[2])]
+    assert titles == ["parts/test/cat/0.png", "parts/test/dog/0.png"]
     pathlib.Path("empty").mkdir()
     assert "holds no pictures" in refused(*WORDS, "empty", capsys=capsys)
 
@@ -82,3 +92,21 @@ def test_data_sets(work, capsys):
     line = refused(*WORDS, "a.npz", "--count", 0, capsys=capsys)
     assert "--count" in line
     assert "must" in refused(*WORDS, "missing.npz", capsys=capsys)
+
+
+def test_data_sets_of_keras(work, capsys, monkeypatch):
+    """`cifar10` and `cifar100`, whose classes have their names."""
+    pixels, answers = work
+    parts = (pixels, np.arange(12) % 10), (pixels, np.arange(12)[:, None] % 10)
+    for name in ("cifar10", "cifar100"):
+        monkeypatch.setattr(getattr(keras.datasets, name), "load_data", lambda: parts)
+    code, out, err = run(*WORDS, "cifar10", "--count", 12, capsys=capsys)
+    assert code == 0, err
+    assert [answer for _, answer in best(out)] == answers
+    right = np.mean([NAMES[i % 10] == answer for i, answer in enumerate(answers)])
+    code, out, err = run("evaluate", *WORDS[1:], "--data", "cifar10", capsys=capsys)
+    assert code == 0 and f"12 pictures, top-1 {right:.2%}" in out, err
+    from keras_resnets.training.data import open_dataset
+
+    hundred = open_dataset("cifar100", validation=0)
+    assert hundred.classes == label_set("cifar100")

@@ -16,17 +16,18 @@ def is_data_set(word):
     from keras_resnets.training.data import records
     from keras_resnets.training.data.sources import LOADERS
 
+    if word in LOADERS or word.startswith("tfds:"):
+        return True
     path = pathlib.Path(word)
-    if path.is_dir():
-        return bool(records.shards(path))
-    return path.suffix == ".npz" or word.startswith("tfds:") or word in LOADERS
+    return bool(records.shards(path)) if path.is_dir() else path.suffix == ".npz"
 
 
 def paths_of(word, count=None):
     """The image files that a word names.
 
     Args:
-        word: an image, or a folder with images in it or further down.
+        word: an image, or a folder with images in it or further down; of a folder with
+            parts, such as train and test, those that `evaluate` takes.
         count: how many of a folder, spread evenly over it; None for all.
 
     Raises:
@@ -37,11 +38,16 @@ def paths_of(word, count=None):
 
     if not pathlib.Path(word).is_dir():
         return [word]
-    found, others = image_files.scan(word)
+    try:
+        folder, notes = image_folders.to_evaluate(word, "test")
+    except InvalidArgument:
+        # Images without labels may lie anyhow.
+        folder, notes = word, ()
+    found, others = image_files.scan(folder)
     if not found:
-        raise InvalidArgument(image_folders.no_images(word, others))
-    if others:
-        network.say_notes([image_files.others_note(others)])
+        raise InvalidArgument(image_folders.no_images(folder, others))
+    left = image_files.others_note(others)
+    network.say_notes([*notes, left] if left else notes)
     if count is not None and count < len(found):
         chosen = np.linspace(0, len(found) - 1, count).astype(int)
         found = [found[index] for index in chosen]

@@ -10,6 +10,9 @@ from keras_resnets.commands.network import say
 from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
+# Images in memory.
+_AT_A_TIME = 300
+
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
@@ -51,7 +54,6 @@ def _predict(arguments):
     if arguments.count is not None:
         check_positive_int("--count", arguments.count)
     with native_logs_hidden():
-        from keras_resnets import console
         from keras_resnets import image_files
         from keras_resnets import pictures
 
@@ -63,21 +65,24 @@ def _predict(arguments):
             if word not in sets
             for path in photos.paths_of(word, arguments.count)
         ]
-        loaded, skipped = pictures.load_pictures(paths, model.preprocessing)
-        if skipped:
-            network.say_notes([image_files.skipped_note(skipped)])
-        shown = list(loaded.items())
+        for start in range(0, len(paths), _AT_A_TIME):
+            chosen = paths[start : start + _AT_A_TIME]
+            loaded, skipped = pictures.load_pictures(chosen, model.preprocessing)
+            if skipped:
+                network.say_notes([image_files.skipped_note(skipped)])
+            _show(model, loaded.items())
         for word in sets:
-            shown.extend(photos.of_data_set(word, model, arguments.count))
-        for title, image in shown:
-            outputs = _probabilities(model, image[None])[0]
-            say(console.likeliest(outputs, title, model.labels))
+            _show(model, photos.of_data_set(word, model, arguments.count))
 
 
-def _probabilities(model, images):
-    """Of a `keras.Model`, which ends in a softmax here, or of a `FileClassifier`."""
+def _show(model, images):
+    """Prints the likeliest classes of images that come with their titles."""
+    from keras_resnets import console
+
+    # A `FileClassifier` may put out logits; a network ends in a softmax here.
     judge = getattr(model, "probabilities", model.predict_on_batch)
-    return judge(images)
+    for title, image in images:
+        say(console.likeliest(judge(image[None])[0], title, model.labels))
 
 
 def _evaluate(arguments):

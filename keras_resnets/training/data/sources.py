@@ -218,7 +218,8 @@ def _loaded(name):
         if pixels.ndim == 3:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)
         parts[part] = (pixels, np.ravel(labels))
-    names = class_names(10, "cifar10") if name == "cifar10" else None
+    named = {"cifar10": 10, "cifar100": 100}
+    names = class_names(named[name], name) if name in named else None
     return _arrays(name, parts, names)
 
 
