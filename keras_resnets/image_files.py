@@ -185,7 +185,7 @@ def upright(image):
 
     deep = _holds_16_bits(image)
     ImageOps.exif_transpose(image, in_place=True)
-    if deep and not image.mode.startswith(("I", "F")):
+    if deep and image.mode in ("L", "LA", "RGB", "RGBA", "RGBX"):
         # Pillow keeps the upper 8 bits of colours.
         colours = image.split()[: 1 if image.mode in ("L", "LA") else 3]
         most = max(colour.getextrema()[1] for colour in colours)

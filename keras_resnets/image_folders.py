@@ -13,6 +13,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.image_files import is_hidden
 from keras_resnets.image_files import others_note
 from keras_resnets.image_files import scan
+from keras_resnets.image_files import skipped_note
 from keras_resnets.image_files import some
 from keras_resnets.image_files import suffixes
 
@@ -158,6 +159,11 @@ def _check_one_reading(folder, names):
 def _two_readings(folder, below, shared):
     outer = list(below)
     inner = shared or below[outer[0]]
+    if len(outer) == 1:
+        return (
+            f"{folder} must hold a sub-folder a class; it has {outer[0]} alone, with "
+            f"{some(inner)} in it: give {folder / outer[0]}, if those are the classes"
+        )
     return (
         f"the sub-folders of {folder} can be read in two ways: {some(outer)} are parts "
         f"of the data, each with the classes {some(inner)}; or they are the classes, "
@@ -175,6 +181,21 @@ def to_train_on(folder):
         # Images without labels, such as those of a calibration, may lie anyhow.
         return pathlib.Path(folder)
     return parts.get("train", pathlib.Path(folder))
+
+
+def notes_of(folder, skipped=()):
+    """Lines about a folder of images that are taken without labels.
+
+    Args:
+        folder: what somebody named.
+        skipped: names of the files that cannot be read.
+    """
+    taken = to_train_on(folder)
+    part = None
+    if taken != pathlib.Path(folder):
+        part = f"of {folder}, the images of {taken.name} are taken"
+    broken = skipped_note(skipped) if skipped else None
+    return tuple(filter(None, (part, others_note(scan(taken)[1]), broken)))
 
 
 def to_evaluate(folder, part, names=()):

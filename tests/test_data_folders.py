@@ -195,7 +195,11 @@ def test_parts_that_are_classes_and_parts_without(tmp_path):
         (["fold1", "fold2"], ["cat", "dog"], "fold1, fold2 are parts.*cat, dog"),
         (["site a", "site b"], ["cat", "dog"], "read in two ways"),
         (["cat", "dog"], ["train", "test"], "classes, with images further down"),
-        (["everything"], ["cat", "dog"], "everything are parts"),
+        (
+            ["everything"],
+            ["cat", "dog"],
+            "it has everything alone.*: give .*everything",
+        ),
         (["images", "masks"], ["a"], "images and their masks"),
         (["images", "masks"], [""], "images and their masks"),
         (["imgs", "ground_truth"], [""], "their ground_truth"),
@@ -293,6 +297,34 @@ def test_a_program_named_as_an_image_is_not_run(tmp_path):
     Image.new("RGB", (8, 8)).save(path, "EPS")
     with pytest.raises(InvalidArgument, match="no readable picture"):
         pictures.load_picture(path, RAW)
+
+
+def test_what_is_said_of_images_without_labels(tmp_path):
+    classes_of(tmp_path / "train", ["cat", "dog"], 2)
+    classes_of(tmp_path / "test", ["cat", "dog"], 2)
+    (tmp_path / "train" / "cat" / "a.svg").write_text("<svg/>")
+    part, others, broken = image_folders.notes_of(tmp_path, ("x.png",))
+    assert part.endswith("the images of train are taken")
+    assert "1 images end in .svg" in others and "x.png" in broken
+    assert image_folders.notes_of(tmp_path / "test") == ()
+
+
+def test_records_are_measured_by_too(tmp_path):
+    folder = sources.write_folder(tmp_path / "a", 22)
+    records = sources.write_records(tmp_path / "records", folder)
+    data = evaluation.open_data(records, RAW, part="train")
+    expected, order = evaluation.open_data(folder, RAW), np.arange(22)
+    order = np.concatenate([order[0::2], order[1::2]])
+    assert data.labels.tolist() == expected.labels[order].tolist()
+    found, wanted = (np.concatenate(list(x.batches(7))) for x in (data, expected))
+    assert (found == wanted[order]).all()
+    with pytest.raises(InvalidArgument, match="test part; it has train alone"):
+        evaluation.open_data(records, RAW)
+    for shard in records.iterdir():
+        shard.rename(shard.with_name(shard.name.replace("train", "validation")))
+    data = evaluation.open_data(records, RAW, 6)
+    assert np.bincount(data.labels).tolist() == [2, 2, 2]
+    assert "validation is taken" in data.notes[0]
 
 
 def test_some_of_many_are_spread_over_the_classes_by_seed(tmp_path):

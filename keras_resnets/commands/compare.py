@@ -130,8 +130,7 @@ def _pictures(arguments, wanted, shape, names):
     if folder.is_dir() and not image_folders.class_folders(folder):
         loaded, skipped = pictures.load_folder(folder, wanted, arguments.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
-        if skipped:
-            network.say_notes([image_files.skipped_note(skipped)])
+        network.say_notes(image_folders.notes_of(folder, skipped))
         return [loaded], None
     data = evaluation.open_data(
         arguments.data, wanted, arguments.count, names, seed=seed

@@ -148,7 +148,7 @@ def _needs_pictures(arguments, recipe):
 def _calibration(arguments, model, recipe):
     """The `CalibrationSet`, or None where the recipe has no ranges."""
     from keras_resnets import compression
-    from keras_resnets import image_files
+    from keras_resnets import image_folders
 
     if not _needs_pictures(arguments, recipe):
         return None
@@ -156,8 +156,8 @@ def _calibration(arguments, model, recipe):
         arguments.data, model.preprocessing, arguments.count, arguments.seed
     )
     say(f"calibration  {len(chosen.pictures)} pictures of {chosen.source}")
-    if chosen.skipped:
-        network.say_notes([image_files.skipped_note(chosen.skipped)])
+    if pathlib.Path(arguments.data).is_dir():
+        network.say_notes(image_folders.notes_of(arguments.data, chosen.skipped))
     return chosen
 
 

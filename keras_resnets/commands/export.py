@@ -254,6 +254,7 @@ def _default_output(arguments, ending):
 
 def _calibration(arguments, wanted):
     from keras_resnets import image_files
+    from keras_resnets import image_folders
     from keras_resnets import pictures
 
     if not arguments.calibration:
@@ -267,6 +268,7 @@ def _calibration(arguments, wanted):
     if skipped:
         names = image_files.some(skipped)
         say(f"             {len(skipped)} skipped, not readable: {names}")
+    network.say_notes(image_folders.notes_of(arguments.calibration))
     return loaded
 
 
