@@ -44,9 +44,13 @@ def nearest(value, allowed, count=3):
 
 
 def first_line(error):
-    """The first line of another library's error, cut to a message's length."""
-    lines = str(error).strip().splitlines() or [repr(error)]
-    return lines[0][:300]
+    """The first line of another library's error, cut to a message's length.
+
+    A heading (`Graph execution error:`) is none, if more follows.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.endswith(":")] or lines or [repr(error)]
+    return said[0][:300]
 
 
 def check_choice(argument, value, allowed):

@@ -159,8 +159,13 @@ def test_inspection(files, tmp_path):
             inspection.inspect(tmp_path / name)
         with pytest.raises(InvalidArgument, match="cannot be run"):
             open_runner(tmp_path / name)
-    for name in ("x.txt", "missing.onnx", "."):
-        with pytest.raises(InvalidArgument, match="must be a .tflite"):
+    (tmp_path / "x.txt").write_text("no model")
+    for name, message in (
+        ("x.txt", "must be a .tflite"),
+        ("missing.onnx", "there is no file or folder"),
+        (".", "a folder without a saved_model.pb"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
             inspection.inspect(tmp_path / name)
 
 
@@ -226,13 +231,13 @@ def test_commands_refuse(files, tmp_path, capsys):
     folder, _ = files
     a, keras_file = folder / "a.tflite", folder / "e.keras"
     for words, message in (
-        (["verify", a, tmp_path / "b.tflite"], "must be a .tflite"),
+        (["verify", a, tmp_path / "b.tflite"], "there is no file or folder"),
         (["verify", keras_file, keras_file, "--data", tmp_path], "give --mode"),
         (["verify", a, a, "--data", tmp_path], "holds no pictures"),
         (["verify", a, a, "--count", "0"], "--count must be"),
-        (["benchmark", tmp_path / "b.onnx"], "must be a .tflite"),
+        (["benchmark", tmp_path / "b.onnx"], "there is no file or folder"),
         (["benchmark", a, "--runs", "0"], "--runs must be"),
-        (["inspect", tmp_path], "must be a .tflite"),
+        (["inspect", tmp_path], "a folder without a saved_model.pb"),
     ):
         code, _, err = run(*words, capsys=capsys)
         assert code == 2 and message in err and err.count("\n") == 1, (words, err)

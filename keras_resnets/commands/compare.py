@@ -52,6 +52,8 @@ def _verify(arguments):
         from keras_resnets.export import verify
 
         paths = (arguments.first, arguments.second)
+        if arguments.layers:
+            verify.check_layers(paths)
         passports = [passport.read(path) for path in paths]
         wanted, shape = _expected(arguments, passports)
         names = _names(passports)
@@ -145,9 +147,12 @@ def _benchmark(arguments):
     with native_logs_hidden():
         import dataclasses
 
+        from keras_resnets import files
         from keras_resnets import tables
         from keras_resnets.export import benchmark
 
+        for place in filter(None, (arguments.json, arguments.plot)):
+            files.check_destination(place, "", overwrite=True)
         found = benchmark.benchmark(arguments.files, arguments.threads, arguments.runs)
         say(tables.timing_table(found))
         if arguments.json:

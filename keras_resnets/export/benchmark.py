@@ -4,8 +4,10 @@ Each file runs in a process of its own, and they take turns, so that a machine t
 drifts favours none.
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -73,7 +75,7 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
         Timing(
             path=str(path),
             median=statistics.median(found),
-            p95=sorted(found)[int(0.95 * (len(found) - 1))],
+            p95=sorted(found)[math.ceil(0.95 * len(found)) - 1],
             batch=start["batch"],
             load=start["load"],
             memory=peak,
@@ -107,12 +109,15 @@ class _Worker:
         return answer
 
     def run(self, count):
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
+        # A process that died answers with the end of its output.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{count}\n")
+            self._process.stdin.flush()
         return self.answer()
 
     def close(self):
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 

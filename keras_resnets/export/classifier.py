@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import first_line
 from keras_resnets.export import inspection
 from keras_resnets.export import passport
 from keras_resnets.export import runners
@@ -29,7 +28,7 @@ class FileClassifier:
     """
 
     def __init__(self, path, runner, preprocessing, labels, output, first):
-        self.name, self._path = pathlib.Path(path).name, path
+        self.name = pathlib.Path(path).name
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
         self.puts_out_logits, self._first = output == "logits", first
         size = preprocessing.size
@@ -46,14 +45,7 @@ class FileClassifier:
             images = np.rint(images).astype("uint8")
         if self._first:
             images = np.ascontiguousarray(np.transpose(images, (0, 3, 1, 2)))
-        try:
-            return self._runner(images)
-        except Exception as error:
-            # Every runtime has errors of its own.
-            raise InvalidArgument(
-                f"{self._path} cannot be run on images of "
-                f"{' x '.join(map(str, self.preprocessing.size))}: {first_line(error)}"
-            ) from None
+        return self._runner(images)
 
     def probabilities(self, images):
         """The same as probabilities: behind a softmax where the file leaves it out."""
@@ -110,16 +102,7 @@ def open_classifier(path, mode=None, size=None, known=None, labels=None, threads
 
 def _open(path, threads):
     """(runner, name of the output) of a file with one input and one output."""
-    if not pathlib.Path(path).exists():
-        raise InvalidArgument(f"there is no file {str(path)!r}")
-    try:
-        found = inspection.inspect(path)
-        runner = runners.open_runner(path, threads)
-    except InvalidArgument:
-        raise
-    except Exception as error:
-        # Every runtime has errors of its own.
-        raise InvalidArgument(f"{path} cannot be run: {first_line(error)}") from None
+    found = inspection.inspect(path)
     for what, ports in (("input", found.inputs), ("output", found.outputs)):
         if len(ports) != 1:
             names = ", ".join(port.name for port in ports)
@@ -131,7 +114,7 @@ def _open(path, threads):
         raise InvalidArgument(
             f"{path} puts out features, no classes; export it without --features"
         )
-    return runner, output
+    return runners.open_runner(path, threads), output
 
 
 def _sides(path, shape):

@@ -7,12 +7,13 @@ import numpy as np
 
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import first_line
 from keras_resnets.export import ends
 from keras_resnets.export.runners import keras_model
+from keras_resnets.export.runners import kind_of
 from keras_resnets.export.runners import onnx_file
 from keras_resnets.export.runners import saved_model
 from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.runners.common import told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,22 +58,16 @@ def inspect(path):
         'image'
     """
     path = pathlib.Path(path)
-    if (path / "saved_model.pb").is_file():
-        return _saved_model(path)
-    kinds = {".tflite": _tflite, ".onnx": _onnx, ".keras": _keras}
-    if path.suffix not in kinds or not path.is_file():
-        raise InvalidArgument(
-            f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
-            "SavedModel"
-        )
-    try:
-        inputs, outputs, operators = kinds[path.suffix](path)
-    except InvalidArgument:
-        raise
-    except Exception as error:
-        # Every runtime has errors of its own for a file that it cannot read.
-        raise InvalidArgument(f"{path} cannot be read: {first_line(error)}") from None
-    return Inspection(path.suffix[1:], files.size(path), inputs, outputs, operators)
+    readers = {
+        "tflite": _tflite,
+        "onnx": _onnx,
+        "keras": _keras,
+        "saved_model": _saved_model,
+    }
+    kind = kind_of(path)
+    with told(path, "cannot be read"):
+        inputs, outputs, operators = readers[kind](path)
+    return Inspection(kind, files.size(path), inputs, outputs, operators)
 
 
 def _tflite(path):
@@ -121,6 +116,8 @@ def _keras(path):
 def _onnx(path):
     (onnx,) = onnx_file.require("onnx")
     model = onnx.load(path)
+    if not model.graph.output:
+        raise InvalidArgument(f"{path} is no ONNX file: it has no outputs")
     ports = [
         tuple(_onnx_port(onnx, value) for value in values)
         for values in (model.graph.input, model.graph.output)
@@ -141,6 +138,4 @@ def _saved_model(path):
         tuple(Port(spec.name, tuple(spec.shape), spec.dtype.name) for spec in specs)
         for specs in runner.signature()
     ]
-    return Inspection(
-        "saved_model", files.size(path), *ports, saved_model.operators(path)
-    )
+    return *ports, saved_model.operators(path)

@@ -11,6 +11,8 @@ from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.version import __version__
 
+# What readers of a passport go by.
+_NEEDED = ("format", "quantize", "recipe", "preprocessing", "labels")
 _PACKAGES = (
     "keras",
     "tensorflow",
@@ -123,6 +125,9 @@ def read(path):
         digest = content["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidArgument(f"{place} is no passport: {error}") from None
+    missing = [key for key in _NEEDED if key not in content]
+    if missing:
+        raise InvalidArgument(f"{place} is no passport: it lacks {', '.join(missing)}")
     if digest != sha256(path):
         raise InvalidArgument(
             f"{place} is the passport of another file: the sha256 differs"

@@ -9,7 +9,10 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import passport
+from keras_resnets.export.runners import kind_of
 from keras_resnets.export.runners import open_runner
+from keras_resnets.export.runners.common import size_text
+from keras_resnets.export.runners.common import told
 from keras_resnets.export.runners.tflite_file import tensors
 
 
@@ -62,6 +65,7 @@ def verify(
         ExportError: outputs of different shapes, or that are not finite.
     """
     runners = [open_runner(path, threads) for path in (first, second)]
+    _check_sizes((first, second), runners)
     tapped = [open_runner(path, threads, logits=True) for path in (first, second)]
     with_logits = all(runner.has_logits for runner in tapped)
     pixels = [
@@ -80,6 +84,8 @@ def verify(
             outputs[side].append(runners[side](given))
             if with_logits:
                 logits[side].append(tapped[side](given))
+        if not done:
+            _check_outputs((first, second), [outputs[0][0], outputs[1][0]])
         done += len(pictures)
         if progress:
             progress(done)
@@ -95,6 +101,46 @@ def verify(
         logits=parity.compare(*map(np.concatenate, logits)) if with_logits else None,
         accuracies=accuracies,
     )
+
+
+def _check_sizes(paths, runners):
+    """Raises `InvalidArgument` where no image fits both files."""
+    sizes = [runner.input_shape[1:] for runner in runners]
+    if any(len({*sides} - {None}) > 1 for sides in zip(*sizes, strict=True)):
+        texts = [
+            f"{path} takes {size_text(size)}"
+            for path, size in zip(paths, sizes, strict=True)
+        ]
+        raise InvalidArgument(
+            f"both files must take images of one size; {', '.join(texts)}"
+        )
+
+
+def _check_outputs(paths, outputs):
+    """Raises `InvalidArgument` where two files put out different things."""
+    shapes = [
+        {name: array.shape[1:] for name, array in found.items()}
+        if isinstance(found, dict)
+        else {"one output": found.shape[1:]}
+        for found in outputs
+    ]
+    if shapes[0] != shapes[1]:
+        texts = [
+            f"{path}: {', '.join(f'{n} {size_text(s)}' for n, s in found.items())}"
+            for path, found in zip(paths, shapes, strict=True)
+        ]
+        raise InvalidArgument(
+            f"both files must put out the same, by name and shape; {'; '.join(texts)}"
+        )
+
+
+def check_layers(paths):
+    """Raises `InvalidArgument` unless both files have layers that can be compared."""
+    for path in paths:
+        if kind_of(path) != "tflite":
+            raise InvalidArgument(
+                f"the layers of two .tflite files can be compared; got {path}"
+            )
 
 
 def takes_pixels(path, runner):
@@ -143,6 +189,7 @@ def layer_losses(float_path, integer_path, pictures, preprocessing=None):
     Raises:
         InvalidArgument: files of two networks.
     """
+    check_layers((float_path, integer_path))
     signal, noise = _powers((float_path, integer_path), pictures, preprocessing)
     losses, worst = [], None
     for name in signal:
@@ -160,7 +207,7 @@ def _powers(paths, pictures, preprocessing):
     for picture in pictures:
         picture = picture[None]
         theirs, ours = (
-            _by_layer(tensors(path, preprocessing.pixels(picture) if raw else picture))
+            _tensors(path, preprocessing.pixels(picture) if raw else picture)
             for path, raw in zip(paths, pixels, strict=True)
         )
         shared = [name for name in theirs if name in ours]
@@ -176,6 +223,11 @@ def _powers(paths, pictures, preprocessing):
             noise[name] += float(np.square(ours[name] - theirs[name]).sum())
             signal[name] += float(np.square(theirs[name]).sum())
     return signal, noise
+
+
+def _tensors(path, image):
+    with told(path, f"fails on images of {size_text(image.shape[1:])}"):
+        return _by_layer(tensors(path, image))
 
 
 def _by_layer(found):

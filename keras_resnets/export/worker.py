@@ -37,9 +37,12 @@ def main(path, threads):
         return
     answer(load=time.perf_counter() - start, batch=shape[0])
     for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            seconds.append(runner.latency(picture, runs=1, warmup=0))
+        try:
+            runs = range(int(line))
+            seconds = [runner.latency(picture, runs=1, warmup=0) for _ in runs]
+        except Exception as error:
+            answer(error=first_line(error))
+            return
         answer(seconds=seconds, memory=_peak() - before)
 
 

@@ -11,7 +11,8 @@ and `latency`.
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import first_line
+from keras_resnets.export.runners.common import Told
+from keras_resnets.export.runners.common import told
 from keras_resnets.export.runners.keras_model import KerasFileRunner
 from keras_resnets.export.runners.keras_model import KerasRunner
 from keras_resnets.export.runners.keras_model import LoadedModelRunner
@@ -26,6 +27,7 @@ __all__ = [
     "OnnxRunner",
     "SavedModelRunner",
     "TFLiteRunner",
+    "kind_of",
     "open_runner",
 ]
 
@@ -42,18 +44,33 @@ def open_runner(path, threads=2, logits=False):
         InvalidArgument: a file that is missing or is none of these.
     """
     path = pathlib.Path(path)
-    if (path / "saved_model.pb").is_file():
-        return SavedModelRunner(path, threads, logits)
-    kinds = {".tflite": TFLiteRunner, ".onnx": OnnxRunner, ".keras": KerasFileRunner}
-    if path.suffix not in kinds or not path.is_file():
+    kinds = {
+        "saved_model": SavedModelRunner,
+        "tflite": TFLiteRunner,
+        "onnx": OnnxRunner,
+        "keras": KerasFileRunner,
+    }
+    kind = kinds[kind_of(path)]
+    with told(path, "cannot be run"):
+        return Told(kind(path, threads, logits), path)
+
+
+def kind_of(path):
+    """The format of an exported file or folder: `"tflite"`, `"saved_model"`, ...
+
+    Raises:
+        InvalidArgument: nothing is there, or something else.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise InvalidArgument(f"there is no file or folder {str(path)!r}")
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        raise InvalidArgument(f"{path} is a folder without a saved_model.pb in it")
+    if path.suffix not in (".tflite", ".onnx", ".keras"):
         raise InvalidArgument(
             f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
             "SavedModel"
         )
-    try:
-        return kinds[path.suffix](path, threads, logits)
-    except InvalidArgument:
-        raise
-    except Exception as error:
-        # Every runtime has errors of its own for a file that it cannot read.
-        raise InvalidArgument(f"{path} cannot be run: {first_line(error)}") from None
+    return path.suffix[1:]

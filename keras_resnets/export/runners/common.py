@@ -1,9 +1,94 @@
 """What the runners of all formats share: turns, batches, outputs by name."""
 
+import contextlib
 import statistics
 import time
 
 import numpy as np
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+
+
+@contextlib.contextmanager
+def told(path, what):
+    """Turns whatever a runtime raises into an `InvalidArgument` of one line.
+
+    Every runtime has errors of its own for what it cannot load or run.
+
+    Args:
+        path: of the file.
+        what: fails, as `cannot be run`.
+    """
+    try:
+        yield
+    except ExportError:
+        raise
+    except Exception as error:
+        text = first_line(error)
+        if isinstance(error, InvalidArgument) and str(path) in text:
+            raise
+        raise InvalidArgument(f"{path} {what}: {text}") from None
+
+
+def check_inputs(shapes):
+    """Raises `InvalidArgument` unless the one input of a file is an image.
+
+    Args:
+        shapes: of all its inputs, with the batch.
+    """
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        found = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise InvalidArgument(
+            "what is run on images has one input (batch, height, width, channels); this "
+            f"has {len(shapes)}: {found}"
+        )
+
+
+class Told:
+    """A runner of a file that says in one line what its runtime cannot do.
+
+    Args:
+        runner: one of the runners.
+        path: of its file.
+    """
+
+    def __init__(self, runner, path):
+        self._runner, self._path = runner, path
+
+    def __getattr__(self, name):
+        return getattr(self._runner, name)
+
+    def __call__(self, images):
+        """float32 outputs for `images`.
+
+        Raises:
+            InvalidArgument: images of another size than the file's, or what its runtime
+                raises.
+        """
+        own = self._runner.input_shape[1:]
+        fits = len(images.shape) == 4 and all(
+            have in (None, want)
+            for have, want in zip(own, images.shape[1:], strict=True)
+        )
+        if not fits:
+            raise InvalidArgument(
+                f"{self._path} takes images of {size_text(own)}; got "
+                f"{size_text(images.shape[1:])}"
+            )
+        with told(self._path, f"fails on images of {size_text(images.shape[1:])}"):
+            return self._runner(images)
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference; raises as a call does."""
+        with told(self._path, f"fails on images of {size_text(image.shape[1:])}"):
+            return self._runner.latency(image, runs, warmup)
+
+
+def size_text(shape):
+    """`32 x 32 x 3`; an open side is `any`."""
+    return " x ".join("any" if side is None else str(side) for side in shape)
 
 
 def median_seconds(call, runs=10, warmup=2, limit=5.0):

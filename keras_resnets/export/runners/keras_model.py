@@ -1,16 +1,21 @@
 """Runs a Keras model."""
 
 import collections
+import re
+import zipfile
 
 import keras
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
 from keras_resnets.export.prepare import all_layers
+from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
 from keras_resnets.export.runners.common import single
 
+_UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 _LOGITS = "logits of the classifier"
 
 
@@ -49,6 +54,7 @@ class LoadedModelRunner:
     """
 
     def __init__(self, model, logits=False):
+        check_inputs([tensor.shape for tensor in model.inputs])
         self._runner = KerasRunner(model)
         self.has_logits = logits and self._runner.has_logits
         self.input_shape = tuple(model.inputs[0].shape)
@@ -84,7 +90,17 @@ class KerasFileRunner(LoadedModelRunner):
 
 def load(path):
     """The model of a `.keras` file, which may hold layers of this package."""
-    return keras.saving.load_model(path, compile=False)
+    if not zipfile.is_zipfile(path):
+        raise InvalidArgument(f"{path} is no .keras file, or a part of one")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except TypeError as error:
+        unknown = _UNKNOWN.search(str(error))
+        if unknown is None:
+            raise
+        raise InvalidArgument(
+            f"{path} has layers that are registered nowhere: {unknown[1]}"
+        ) from None
 
 
 def operators(model):

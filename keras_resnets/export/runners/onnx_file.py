@@ -8,6 +8,7 @@ import tempfile
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
@@ -65,11 +66,12 @@ class OnnxRunner:
                 providers=["CPUExecutionProvider"],
             )
         self.has_logits = tap is not None
+        check_inputs([given.shape for given in self._session.get_inputs()])
         given = self._session.get_inputs()[0]
-        if given.type not in _TYPES or len(given.shape) != 4:
+        if given.type not in _TYPES:
             raise InvalidArgument(
-                f"an ONNX file must take pictures, as one of {', '.join(_TYPES)} of four "
-                f"dimensions; it takes {given.type} of {given.shape}"
+                f"an ONNX file must take images as one of {', '.join(_TYPES)}; it takes "
+                f"{given.type}"
             )
         self._input, self._dtype = given.name, _TYPES[given.type]
         self._outputs = [

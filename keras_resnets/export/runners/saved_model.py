@@ -4,6 +4,8 @@ import collections
 import pathlib
 import re
 
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
@@ -26,8 +28,15 @@ class SavedModelRunner:
 
         # Kept, since the signature does not hold on to its variables.
         self._loaded = tf.saved_model.load(str(path))
+        if signature not in self._loaded.signatures:
+            known = ", ".join(self._loaded.signatures) or "none"
+            raise InvalidArgument(
+                f"{path} has no signature {signature}; its signatures: {known}"
+            )
         self._serve = self._loaded.signatures[signature]
-        (self._input,) = self._serve.structured_input_signature[1].values()
+        inputs = list(self._serve.structured_input_signature[1].values())
+        check_inputs([spec.shape for spec in inputs])
+        (self._input,) = inputs
         self.input_shape = tuple(self._input.shape)
         self.takes_pixels = is_pixel(self._input.dtype.as_numpy_dtype)
 

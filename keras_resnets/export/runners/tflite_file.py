@@ -9,6 +9,7 @@ import tempfile
 
 import numpy as np
 
+from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
@@ -47,13 +48,16 @@ class TFLiteRunner:
                 tapped = pathlib.Path(folder, "tapped.tflite")
                 self.has_logits = _tap_logits(file, tapped)
                 file = tapped if self.has_logits else file
-            with _content(file) as content:
-                names = signature_names(content)
             whole = isinstance(file, bytes)
             given = {"model_content": file} if whole else {"model_path": str(file)}
+            # It says best what is wrong with a damaged file.
             self._interpreter = litert().Interpreter(num_threads=threads, **given)
+            with _content(file) as content:
+                names = signature_names(content)
+        inputs = self._interpreter.get_input_details()
+        check_inputs([details["shape"].tolist() for details in inputs])
         self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
+        self._input = inputs[0]
         self._outputs = {
             names.get(details["index"], details["name"]): details
             for details in self._interpreter.get_output_details()
