@@ -15,6 +15,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import half
 from keras_resnets.export import memory
 from keras_resnets.export import onnx_graph
 from keras_resnets.export import onnx_names
@@ -104,6 +105,8 @@ def to_onnx(
         if quantize != "none":
             onnx_graph.add_constants(proto, constants)
         if quantize == "float16":
+            given = half.images(ready)
+            half.check(half.of_onnx(proto, given, layout), model.name, len(given))
             proto = _half(proto)
         elif quantize == "int8":
             proto = _integer(proto, ready, layout, reduce_range)
@@ -250,10 +253,17 @@ def _half(proto):
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    half = OnnxModel(convert_float_to_float16(proto, keep_io_types=True))
+    made = convert_float_to_float16(
+        proto,
+        keep_io_types=True,
+        # The largest and the least that a half can be, not those of its default.
+        max_finite_val=half.LARGEST,
+        min_positive_val=half.LEAST,
+    )
+    made = OnnxModel(made)
     # The casts of input and output were put at the end of the list.
-    half.topological_sort()
-    return half.model
+    made.topological_sort()
+    return made.model
 
 
 def _integer(proto, ready, layout, reduce_range):

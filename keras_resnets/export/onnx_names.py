@@ -23,7 +23,7 @@ def settle(model, constants):
     """
     sort(model)
     graph, taken = model.graph, {value.name for value in _ends(model.graph)}
-    nodes = _unique(map(_name, graph.node))
+    nodes = _unique(_names(graph))
     tensors = {name: name for name in (*taken, "")}
     for node, name in zip(graph.node, nodes, strict=True):
         node.name = name
@@ -45,12 +45,16 @@ def settle(model, constants):
     graph.ClearField("doc_string")
 
 
-def _name(node):
-    """The name of a node, or of what it makes where it has but a number."""
-    name = _NUMBER.sub("", node.name)
-    if name in ("", node.op_type):
-        name = _NUMBER.sub("", node.output[0]).removesuffix(":0")
-    return name
+def _names(graph):
+    """The names of the nodes without numbers; of a nameless one, where it stands."""
+    readers = {read: node for node in reversed(graph.node) for read in node.input}
+    for node in graph.node:
+        name = _NUMBER.sub("", node.name)
+        if "/" not in name:
+            reader = readers.get(node.output[0], node)
+            scope = _NUMBER.sub("", reader.name).rpartition("/")[0]
+            name = f"{scope}/{node.op_type}" if scope else node.op_type
+        yield name
 
 
 def sort(model):

@@ -12,6 +12,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import half
 from keras_resnets.export import memory
 from keras_resnets.export import parity
 from keras_resnets.export import passport
@@ -325,6 +326,10 @@ def land(ready, path, write, open_runner, overwrite, recipe, **facts):
     """
     with passport.beside(path, overwrite, files.atomic_file) as (temporary, place):
         operators = write(temporary)
+        if (facts["format"], facts["quantize"]) == ("tflite", "float16"):
+            given = half.images(ready)
+            largest = half.of_tflite(temporary, given)
+            half.check(largest, ready.original.name, len(given))
         report = prove(
             ready,
             path,

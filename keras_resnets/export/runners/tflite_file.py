@@ -224,8 +224,14 @@ def tensors(path, images):
         path: of the file.
         images: float32, one batch of the file's size.
     """
-    interpreter = litert().Interpreter(
-        str(path), experimental_preserve_all_tensors=True, num_threads=2
+    module = litert()
+    # A delegate keeps to itself what it computes in between.
+    plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = module.Interpreter(
+        str(path),
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=plain,
+        num_threads=2,
     )
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]
