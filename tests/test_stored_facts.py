@@ -80,12 +80,26 @@ def test_a_file_whose_head_only_the_network_tells(work):
     assert create_model("darknet15", weights="seven.weights").output_shape == (None, 7)
 
 
-def test_no_head_is_not_made_up(work):
+@pytest.mark.parametrize("name", ["five.weights.h5", "five.keras"])
+def test_the_classes_are_those_of_our_own_files(name, work):
+    theirs = randomize(create_model(NET, classes=5))
+    (theirs.save if name.endswith(".keras") else theirs.save_weights)(name)
+    model = create_model(NET, weights=name)
+    x = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(model(x), theirs(x), atol=1e-6)
+
+
+def test_no_head_is_not_made_up(work, capsys):
     checkpoint("bare.safetensors", classes=None)
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="holds no classifier.*classes=N"):
         create_model(NET, weights="bare.safetensors")
+    with pytest.warns(NewHead, match="it has no classifier"):
+        create_model(NET, weights="bare.safetensors", classes=4)
     bare = create_model(NET, weights="bare.safetensors", include_top=False)
     assert bare.output_shape[-1] == 64
+    words = ["convert", NET, "bare.safetensors", "a.keras"]
+    for more in ((), ("--classes", 4)):
+        assert "holds no classifier" in refused(*words, *more, capsys=capsys)
 
 
 @pytest.mark.parametrize(
