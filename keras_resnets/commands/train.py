@@ -216,11 +216,17 @@ def _announce(arguments, model, opened, recipe, precision):
         f"classes, {precision}\n"
         f"{opened.name}: {opened.train.count:,} pictures to train on, {held_out:,} held "
         f"out\n"
-        f"{arguments.recipe}: {recipe.epochs} epochs of "
+        f"{arguments.recipe}: {_length(recipe)} of "
         f"{opened.train.count // batch_size} steps of {batch_size}"
     )
     skipped = opened.skipped
     network.say_notes([*opened.notes, *([skipped_note(skipped)] if skipped else [])])
+
+
+def _length(recipe):
+    words = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+    frozen = min(recipe.frozen_epochs, recipe.epochs)
+    return f"{words} (the first {frozen} the classifier alone)" if frozen else words
 
 
 def _run(arguments, model, opened, recipe):

@@ -91,7 +91,7 @@ def sentence(recipe, found, count):
     if recipe.margin:
         errors = "standard error" if recipe.margin == 1 else "standard errors"
         rule = (
-            f"a later one must be better by more than {recipe.margin:g} {errors}, which "
+            f"a later stage must be better by more than {recipe.margin:g} {errors}, which "
             "chance may explain"
         )
     return (
