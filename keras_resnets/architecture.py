@@ -294,12 +294,15 @@ class Architecture:
             InvalidArgument: a name that is no axis, or a value that is not allowed.
         """
         names = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                raise InvalidArgument(
+        unknown = [name for name in changes if name not in names]
+        if unknown:
+            raise InvalidArgument(
+                "; ".join(
                     f"{name!r} is no axis of an architecture"
                     f"{self._hint(name, changes[name], names)}"
+                    for name in unknown
                 )
+            )
         if "dilations" in changes:
             changes.setdefault("first_dilations", None)
         if "depths" in changes:

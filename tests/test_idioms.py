@@ -38,6 +38,7 @@ def message(call, *arguments, error=InvalidArgument, **options):
         ("tv_resnet34", "create_model('resnet34', weights='tv_in1k')"),
         ("wide_resnet50_2.tv_in1k", "'wide_resnet50_2', weights='tv_in1k'"),
         ("ssl_resnext50_32x4d", "weights='fb_ssl_yfcc100m_ft_in1k'"),
+        ("cifar100_resnet20", "'resnet20', weights='chenyaofo_cifar100'"),
         ("resnetv2_50", "write 'resnet50v2'"),
         ("microsoft/resnet-50", "write 'resnet50'"),
         ("WideResNet28_10", "write 'wrn_28_10'"),
@@ -92,6 +93,12 @@ def test_arguments_of_other_libraries(argument, value, said):
     ):
         line = message(call, **given)
         assert argument in line and said in line
+
+
+def test_all_of_a_call_is_told_at_once():
+    line = message(keras_resnets.ResNet50, pretrained=True, num_classes=3, in_chans=1)
+    for said in ("classes=3", 'weights="imagenet"', "input_shape=(224, 224, 1)"):
+        assert said in line
 
 
 def test_the_data_set_of_pretrained_is_the_networks():
