@@ -179,10 +179,13 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
         with keras.StatelessScope(list(zip(weights.values(), given, strict=True))):
             return model(image, training=False)
 
+    function = tf.function(serve, input_signature=signature, autograph=False)
     with native_convolution(), _quiet("tf2onnx"):
         try:
+            # Values that layers hold, such as a mean, are inputs for tf2onnx.
+            weights |= _captured(function.get_concrete_function(*signature))
             proto, _ = tf2onnx.convert.from_function(
-                tf.function(serve, input_signature=signature, autograph=False),
+                function,
                 input_signature=signature,
                 opset=opset,
                 inputs_as_nchw=[name] if first else None,
@@ -206,6 +209,15 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
     constants = onnx_graph.tidy(proto, weights)
     onnx_names.settle(proto, constants)
     return proto, constants
+
+
+def _captured(concrete):
+    """The tensors that a function has from outside, but for variables, by its names."""
+    return {
+        inner.name: outer
+        for outer, inner in concrete.graph.captures
+        if outer.dtype.name != "resource"
+    }
 
 
 def _large_weights(model):

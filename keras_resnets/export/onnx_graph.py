@@ -11,6 +11,9 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 
+# Elements of constants that are computed with here.
+_SMALL = 100_000
+
 
 def tidy(model, weights):
     """Makes weights constant and folds what can be folded in `model`, in place.
@@ -25,6 +28,7 @@ def tidy(model, weights):
     """
     ranks = _ranks(model)
     constants = _set_constants(model.graph, weights)
+    _fold_constants(model.graph, constants, model.opset_import)
     while _fold_one(model.graph, constants, ranks):
         pass
     _drop_unused(model.graph, constants)
@@ -48,6 +52,44 @@ def _set_constants(graph, weights):
             graph.node.remove(node)
         constants[name] = array
     return constants
+
+
+def _fold_constants(graph, constants, opsets):
+    """Computes here what follows from small constants alone."""
+    from onnx import numpy_helper
+
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        names = list(filter(None, node.input))
+        if not names or not all(name in held or name in constants for name in names):
+            continue
+        given = {
+            name: constants[name]
+            if name in constants
+            else numpy_helper.to_array(held[name])
+            for name in names
+        }
+        if node.op_type == "DequantizeLinear" or _is_large(given.values()):
+            continue
+        constants.update(_computed(node, given, opsets))
+        graph.node.remove(node)
+
+
+def _is_large(arrays):
+    return sum(array.size for array in arrays) > _SMALL
+
+
+def _computed(node, given, opsets):
+    """What a node puts out for arrays by name."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    given_info = [helper.make_tensor_value_info(name, 0, None) for name in given]
+    made_info = [helper.make_tensor_value_info(out, 0, None) for out in node.output]
+    graph = helper.make_graph([node], "constant", given_info, made_info)
+    model = helper.make_model(graph, opset_imports=opsets)
+    found = ReferenceEvaluator(model).run(None, given)
+    return dict(zip(node.output, found, strict=True))
 
 
 def add_constants(model, constants):

@@ -150,6 +150,7 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         )
     calibration = check_pictures("calibration", calibration, shape)
     pictures = check_pictures("pictures", pictures, shape)
+    explicit = pictures is not None
     if pictures is None:
         pictures = default_pictures(shape, calibration, wanted.preprocessing)
     ready = Ready(
@@ -162,9 +163,46 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         pictures=pictures,
         given=pictures,
     )
+    if reference.inputs[0].dtype != "float32":
+        return _of_pixels(ready, quantize, wanted.preprocessing, explicit)
     if wanted.preprocessing is None:
         return ready
     return _behind_pixels(ready, quantize, wanted.preprocessing)
+
+
+def _of_pixels(ready, quantize, preprocessing, explicit):
+    """`ready` of a model that takes uint8 itself, and pixels to compare on.
+
+    Raises:
+        InvalidArgument: a model of other numbers, or one that cannot be had as asked.
+    """
+    model, dtype = ready.original, ready.reference.inputs[0].dtype
+    if dtype != "uint8":
+        raise InvalidArgument(
+            f"export takes a model of float32 or uint8 images; {model.name} takes {dtype}"
+        )
+    if quantize in prepare.CALIBRATED or preprocessing is not None:
+        what = "preprocessing" if preprocessing is not None else quantize
+        refuse_pixels(model, what)
+    pixels = ready.pictures
+    if not explicit:
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, ready.pictures.shape)
+    elif (pixels != np.clip(np.rint(pixels), 0, 255)).any():
+        raise InvalidArgument(
+            f"{model.name} takes uint8: pictures must be whole numbers from 0 to 255; "
+            f"got {pixels.min():.3g} to {pixels.max():.3g}"
+        )
+    pixels = pixels.astype("uint8")
+    return dataclasses.replace(ready, input_dtype=dtype, pictures=pixels, given=pixels)
+
+
+def refuse_pixels(model, what):
+    """Raises `InvalidArgument`: `what` cannot be had of a model that takes uint8."""
+    raise InvalidArgument(
+        f"{what} goes with a model of float32 images; {model.name} takes uint8: build "
+        "it on keras.Input(..., dtype='float32')"
+    )
 
 
 def _behind_pixels(ready, quantize, preprocessing):

@@ -71,6 +71,8 @@ def to_saved_model(
     wanted = pipeline.Wanted(input_size, None, logits, features)
     ready = pipeline.make_ready(model, "none", None, pictures, wanted)
     pipeline.check_preprocessing(preprocessing, ready.shape)
+    if preprocessing is not None and ready.input_dtype != "float32":
+        pipeline.refuse_pixels(model, "preprocessing")
     recipe = {
         "batch": batch,
         **wanted.recipe(),
@@ -105,7 +107,8 @@ def _write(ready, folder, size, preprocessing):
     import tensorflow as tf
 
     try:
-        write(ready.model, folder, (size, *ready.shape), preprocessing=preprocessing)
+        shape, dtype = (size, *ready.shape), ready.input_dtype
+        write(ready.model, folder, shape, dtype, preprocessing=preprocessing)
     except tf.errors.OpError as error:
         # TensorFlow's own words for a full disk, among others.
         raise ExportError(
