@@ -5,11 +5,13 @@ import os
 import pathlib
 import pickle
 import struct
+import tempfile
 import time
 import tracemalloc
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -218,6 +220,12 @@ def small_files():
         file.create_group("conv").attrs["weight_names"] = [b"conv/k:0"]
         file["conv"]["conv/k:0"] = np.ones((3, 3), "f4")
     found["keras.h5"] = memory.getvalue()
+    layers = [keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    for suffix, write in ((".weights.h5", model.save_weights), (".keras", model.save)):
+        with tempfile.TemporaryDirectory() as folder:
+            write(f"{folder}/a{suffix}")
+            found[f"keras3{suffix}"] = pathlib.Path(f"{folder}/a{suffix}").read_bytes()
     found["net.weights"] = struct.pack("<3iq", 0, 2, 5, 7) + bytes(400)
     return found
 
@@ -248,7 +256,7 @@ def test_damage_is_told_or_harmless(name, tmp_path):
     told = 0
     for _ in range(500):
         path.write_bytes(damaged(content, rng))
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             checkpoint = read(path)
             for key in checkpoint:
@@ -256,7 +264,7 @@ def test_damage_is_told_or_harmless(name, tmp_path):
         except WeightsError as error:
             assert "\n" not in str(error)
             told += 1
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
     assert 50 < told

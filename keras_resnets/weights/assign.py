@@ -11,7 +11,7 @@ from keras_resnets.weights.values import in_front
 from keras_resnets.weights.values import variable_name
 from keras_resnets.weights.values import weighted
 
-_FOREIGN_HEADS = {"fc", "linear", "head", *HEADS, "dense"}
+_FOREIGN_HEADS = {"fc", "linear", "head", "classifier", *HEADS, "dense"}
 
 
 class NewHead(UserWarning):

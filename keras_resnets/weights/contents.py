@@ -26,6 +26,8 @@ _CONTRASTIVE = re.compile(
 )
 # Of dicts that no word tells apart.
 _CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "")
+# In one dict of tensors; each is looked for among all its names.
+_MOST_NETWORKS = 50
 # First part of the names that last layers have.
 _HEADS = re.compile(
     r"(last_)?(fc|linear|head|heads|classifier|predictions|predictions_conv|dense|"
@@ -41,14 +43,12 @@ class Network:
         tensors: (module, field) -> array, without prefix; the classifier under the
             layout's name.
         layout: `layouts.Layout` of the names.
-        head: module of the classifier; None where there is no single linear layer.
-        classes: of the classifier, or None.
+        classes: of the classifier; None where there is no single linear layer.
         remarks: sentences on what was left in the file.
     """
 
     tensors: dict
     layout: layouts.Layout
-    head: str | None
     classes: int | None
     remarks: tuple
 
@@ -116,11 +116,19 @@ def module_and_field(name):
 
 def _layouts(names):
     modules = {module: None for module, _ in names}
-    for prefix in layouts.prefixes(modules):
+    prefixes = layouts.prefixes(modules)
+    if len(prefixes) > _MOST_NETWORKS:
+        raise WeightsError(f"it seems to hold {len(prefixes)} networks: too many")
+    for prefix in prefixes:
         inner = {m.removeprefix(prefix) for m in modules if m.startswith(prefix)}
         layout = layouts.match(inner)
         if layout is not None:
             yield prefix, layout
+
+
+def _listed(places):
+    more = ", ..." if len(places) > 4 else ""
+    return f"{len(places)} networks ({', '.join(map(str, places[:4]))}{more})"
 
 
 def _chosen(places):
@@ -134,28 +142,20 @@ def _chosen(places):
     best, *others = sorted(places, key=order)
     if others and order(others[0]) == order(best):
         raise WeightsError(
-            f"it holds {len(places)} networks ({', '.join(map(str, places))}), and "
-            "nothing tells which is meant: save the one alone"
+            f"it holds {_listed(places)}, and nothing tells which is meant: save the one "
+            "alone"
         )
     return best
 
 
 def _network(place, inside, outside, places):
     layout, remarks = place.layout, []
+    if layout is layouts.NUMBERED:
+        inside, layout = layouts.named(inside)
     if len(places) > 1:
-        remarks.append(
-            f"it holds {len(places)} networks ({', '.join(map(str, places))}); "
-            f"{place} is taken"
-        )
+        remarks.append(f"it holds {_listed(places)}; {place} is taken")
     torch = layout.fitted(inside).torch
-    heads = _heads(inside, layout, torch)
-    contrastive = _CONTRASTIVE.search(f"{place.container}.{place.prefix}")
-    if not heads and not contrastive:
-        heads = _heads_outside(outside, torch)
-        inside.update({key: outside.pop(key) for key in list(outside) if heads})
-    head = heads[0] if len(heads) == 1 and not contrastive else None
-    if head is not None and not _is_linear(inside, head, torch):
-        head = None
+    heads, head = _classifier(place, inside, outside, layout, torch)
     ours, tensors = layout.head(inside), {}
     for (module, field), array in inside.items():
         if module == head:
@@ -177,7 +177,22 @@ def _network(place, inside, outside, places):
     if head is not None:
         weight = tensors[ours, "weight" if torch else "kernel"]
         classes = weight.shape[0 if torch else -1]
-    return Network(tensors, layout.fitted(tensors), head and ours, classes, (*remarks,))
+    return Network(tensors, layout.fitted(tensors), classes, (*remarks,))
+
+
+def _classifier(place, inside, outside, layout, torch):
+    """(modules of the head, the one of them that is a linear classifier or None).
+
+    A classifier beside the network is moved from `outside` to `inside`.
+    """
+    heads = _heads(inside, layout, torch)
+    if _CONTRASTIVE.search(f"{place.container}.{place.prefix}"):
+        return heads, None
+    if not heads:
+        heads = _heads_outside(outside, torch)
+        inside.update({key: outside.pop(key) for key in list(outside) if heads})
+    linear = len(heads) == 1 and _is_linear(inside, heads[0], torch)
+    return heads, heads[0] if linear else None
 
 
 def _heads(tensors, layout, torch):

@@ -256,6 +256,48 @@ def prefixes(modules):
     return list(found)
 
 
+# Convolutions of `keras.applications`' ResNets -> blocks a stage.
+_APPLICATIONS = {53: (3, 4, 6, 3), 104: (3, 4, 23, 3), 155: (3, 8, 36, 3)}
+
+
+def named(tensors):
+    """(tensors, layout) where numbers of Keras are those of `keras.applications`.
+
+    Keras 3.0 to 3.7 stored no names beside their numbers by class, `conv2d_3`. Their
+    order is that of `model.layers`: the projection in front of a block's last part.
+
+    Args:
+        tensors: dict by (module, field), of the layout `NUMBERED`.
+    """
+    modules = {module for module, _ in tensors}
+    convs = sum(module.startswith("conv2d") for module in modules)
+    norms = sum(module.startswith("batch_normalization") for module in modules)
+    if convs not in _APPLICATIONS:
+        return tensors, NUMBERED
+    second = norms != convs
+    parts = {"conv2d": ["conv1_conv"], "batch_normalization": []}
+    if not second:
+        parts["batch_normalization"].append("conv1_bn")
+    for stage, depth in enumerate(_APPLICATIONS[convs], 2):
+        for block in range(1, depth + 1):
+            name = f"conv{stage}_block{block}"
+            order = "1203" if block == 1 else "123"
+            bns = [f"{number}_bn" for number in order]
+            if second:
+                bns = ["preact_bn", "1_bn", "2_bn"]
+            parts["conv2d"] += [f"{name}_{number}_conv" for number in order]
+            parts["batch_normalization"] += [f"{name}_{part}" for part in bns]
+    if second:
+        parts["batch_normalization"].append("post_bn")
+    names = {
+        f"{stem}_{number}" if number else stem: name
+        for stem, ordered in parts.items()
+        for number, name in enumerate(ordered)
+    }
+    renamed = {(names.get(m, m), field): array for (m, field), array in tensors.items()}
+    return renamed, KERAS_V2 if second else KERAS
+
+
 # Module that only one layout has -> that layout; the first that is there wins.
 _TELLING = (
     ("stem_conv", NATIVE),

@@ -39,6 +39,8 @@ _CONSTANTS = (
 ).split()
 # Dicts inside dicts that are looked into.
 _DEEPEST = 4
+# Their names, joined, which stand before the name of every tensor inside.
+_LONGEST_PLACE = 500
 # Far more than the names and shapes of any network need.
 LARGEST_PICKLE = 8_000_000
 
@@ -113,9 +115,11 @@ def _rebuild_quantized(storage, offset, shape, strides, *_):
     return dataclasses.replace(tensor, other="quantized")
 
 
-def _rebuild_by_name(storage, offset, shape, strides, _, __, dtype, *___):
+def _rebuild_by_name(storage, offset, _, __, ___, ____, dtype, *_____):
     """A tensor of a type that has no storage of its own: float8, uint16, ..."""
-    return Tensor(storage, offset, tuple(shape), tuple(strides), other=str(dtype))
+    # The text of anything else could be as long as it likes.
+    kind = dtype if isinstance(dtype, str) else "unknown"
+    return Tensor(storage, offset, (), (), other=kind)
 
 
 _GLOBALS = {
@@ -224,5 +228,5 @@ def _collect(node, place, found, seen):
             value = value[0] if value[0].other else None
         if isinstance(value, Tensor):
             found[place, name] = value
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and len(place) + len(name) < _LONGEST_PLACE:
             _collect(value, f"{place}.{name}" if place else name, found, seen)
