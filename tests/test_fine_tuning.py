@@ -312,6 +312,30 @@ def test_classifier_of_the_same_classes_in_another_order(change):
     assert model.labels == tuple(name for _, name in wanted)
 
 
+@pytest.mark.parametrize(
+    "known, wanted, order",
+    [
+        # Numbers for names are names, not places.
+        (("2", "0", "1"), [("0", "0"), ("1", "1"), ("2", "2")], [1, 2, 0]),
+        (("2", "0", "1"), [("0", "2"), ("1", "0"), ("2", "1")], [0, 1, 2]),
+        (("a", "b_c", "d"), [("B C", "B C"), ("d", "d"), ("a", "a")], [1, 2, 0]),
+        (("a", "b", "c"), [("a", "a"), ("b", "b"), ("b", "b")], None),
+        (("a", "b", "c"), [("0", "x"), ("1", "b"), ("2", "c")], None),
+        ("cifar10", CIFAR[1:] + CIFAR[:1], [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]),
+    ],
+)
+def test_places_of_classes(known, wanted, order):
+    assert heads._order(known, wanted) == order
+
+
+def test_imagenet_in_another_order_and_with_two_cranes():
+    ours, theirs = map(labels.label_set, ("imagenet", "imagenet_darknet"))
+    order = heads._order("imagenet", theirs)
+    assert [ours[place] for place in order] == list(theirs)
+    names = labels.class_names(1000, [name for _, name in ours])
+    assert heads._order("imagenet", names) == list(range(1000))
+
+
 def test_classifier_of_other_classes_starts_anew():
     model = trained()
     before = model.get_weights()

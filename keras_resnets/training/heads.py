@@ -38,7 +38,7 @@ def fit_classifier(model, classes):
             f"the data do not name their {len(classes)} classes: the classifier that "
             f"{model.name} came with is kept, in its order ({_few(_names(known))})"
         )
-    order = _order(labels.class_names(len(classes), known), classes)
+    order = _order(known, classes)
     if order == list(range(len(classes))):
         return None
     layer = _classifier(model)
@@ -60,12 +60,17 @@ def fit_classifier(model, classes):
 
 def _order(known, wanted):
     """The place among `known` of each of `wanted`, or None where they are not the same."""
-    # By identity first: two of ImageNet's classes are called crane.
-    for key in (0, 1):
-        places = {_plain(pair[key]): index for index, pair in enumerate(known)}
-        found = [places.get(_plain(pair[key])) for pair in wanted]
-        if None not in found and len(set(found)) == len(known):
-            return found
+    pairs = labels.class_names(len(wanted), known)
+    # Of named label sets by identity first: two of ImageNet's classes are called crane.
+    # Of others the identities are but places.
+    for key in (0, 1) if isinstance(known, str) else (1,):
+        ours, theirs = (
+            [_plain(pair[key]) for pair in some] for some in (pairs, wanted)
+        )
+        if ours == theirs:
+            return list(range(len(ours)))
+        if sorted(ours) == sorted(set(theirs)):
+            return [ours.index(name) for name in theirs]
     return None
 
 
