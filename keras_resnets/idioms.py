@@ -5,6 +5,7 @@ their own ways. Nothing is translated in silence: the error says what the same t
 called here.
 """
 
+import collections.abc
 import re
 
 _NO_AXES = (
@@ -185,6 +186,10 @@ def for_weights(value, names):
         >>> for_weights("resnet50.a1_in1k", ["imagenet", "imagenet1k_v2", "a1_in1k"])
         "write weights='a1_in1k'"
     """
+    if isinstance(value, collections.abc.Mapping):
+        return "save it (torch.save, or safetensors.torch.save_file) and give the file"
+    if hasattr(value, "get_weights") or hasattr(value, "state_dict"):
+        return "save its weights and give the file, or set them: model.set_weights(...)"
     # torchvision's are members of an Enum.
     text = str(value)
     if value is False or text.lower() in ("none", "random", "false", ""):

@@ -128,6 +128,15 @@ def test_weights_of_other_libraries(weights, said):
     assert said in line
 
 
+def test_values_instead_of_a_file():
+    values = {f"layer{n}.weight": [0.0] * 100 for n in range(100)}
+    line = message(keras_resnets.ResNet20, weights=values, error=WeightsError)
+    assert "of type dict: save it" in line and len(line) < 250
+    model = keras_resnets.ResNet8()
+    line = message(keras_resnets.ResNet20, weights=model, error=WeightsError)
+    assert "of type Functional: save its weights" in line
+
+
 def test_tags_in_capitals_are_the_same_tags():
     assert records.find("resnet50", "IMAGENET1K_V2").tag == "imagenet1k_v2"
     assert records.find("resnet20", "CIFAR10").dataset == "cifar10"

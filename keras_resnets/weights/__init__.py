@@ -50,7 +50,7 @@ def open_source(weights, variant):
     if not isinstance(weights, (str, os.PathLike)):
         idiom = idioms.for_weights(weights, records.names_of(variant))
         raise WeightsError(
-            f"weights must be None, a name or a path; got {weights!r} of type "
+            f"weights must be None, a name or a path; got {_short(weights)} of type "
             f"{type(weights).__name__}{f': {idiom}' if idiom else ''}"
         )
     path = pathlib.Path(weights)
@@ -65,6 +65,11 @@ def open_source(weights, variant):
             f"weights: there is no file {str(weights)!r}{f': {idiom}' if idiom else ''}"
         )
     return _open_record(weights, variant)
+
+
+def _short(value):
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _open_record(name, variant):
