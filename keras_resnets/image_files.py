@@ -33,9 +33,12 @@ _OTHERS = (
 # with a dot are hidden and need not stand here.
 _SYSTEM = {
     *("__macosx", "__pycache__", "lost+found", "system volume information"),
-    *("$recycle.bin", "recycler", "#recycle", "#snapshot", "@eadir", "@tmp"),
-    *("@recycle", "@recently-snapshot", "@sharebin", "@__thumb"),
+    *("$recycle.bin", "recycler", "found.000", "#recycle", "#snapshot", "@eadir"),
+    *("@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@__thumb"),
 }
+# How files begin that are images though their names have no suffix: JPEG, PNG, GIF, BMP,
+# TIFF, WEBP.
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 # Formats of which Pillow may have been built without the library.
 _FEATURES = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 # An image of 16 bits, or of 0 to 255 as floats, that has nothing as bright as a
@@ -82,7 +85,8 @@ def suffixes():
 def scan(folder):
     """The images in a folder and its sub-folders.
 
-    Hidden files and folders and those of the system are passed over.
+    Files are images by their suffix, those without any by how they begin. Hidden files
+    and folders and those of the system are passed over.
 
     Returns:
         (paths, others): sorted paths of the images that can be opened here, and of
@@ -93,13 +97,20 @@ def scan(folder):
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix not in unknown or is_hidden(name):
+            suffix, path = os.path.splitext(name)[1].lower(), pathlib.Path(root, name)
+            if is_hidden(name) or (suffix and suffix not in unknown):
                 continue
-            path = pathlib.Path(root, name)
-            if path.is_file():
-                (found if suffix in known else others).append(path)
+            if path.is_file() and (suffix or _begins_as_image(path)):
+                (found if suffix in known or not suffix else others).append(path)
     return sorted(found), sorted(others)
+
+
+def _begins_as_image(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith(_BEGINNINGS)
+    except OSError:
+        return False
 
 
 def others_note(others):

@@ -125,7 +125,8 @@ def _holds_images(folder, deep=False):
     known = suffixes()
     for _, folders, files in os.walk(folder):
         for name in files:
-            if os.path.splitext(name)[1].lower() in known and not is_hidden(name):
+            suffix = os.path.splitext(name)[1].lower()
+            if (suffix in known or not suffix) and not is_hidden(name):
                 return True
         if not deep:
             return False
@@ -266,4 +267,16 @@ def labelled_files(folder, names=(), where=None):
             f"({', '.join(suffixes())}); found {len(classes)} sub-folders"
             + (f"; {others_note(others)}" if others else "")
         )
-    return found, tuple(line for line in (note, others_note(others)) if line)
+    return found, tuple(filter(None, (note, others_note(others), _loose(folder))))
+
+
+def _loose(folder):
+    """A line about images beside the sub-folders, which are of no class, or None."""
+    count = sum(
+        os.path.splitext(entry.name)[1].lower() in suffixes()
+        for entry in folder.iterdir()
+        if entry.is_file() and not is_hidden(entry.name)
+    )
+    if not count:
+        return None
+    return f"{count} images right in {folder} are of no class: they are left out"

@@ -183,15 +183,12 @@ def indices(words, names, where="the names"):
 
 
 def all_named(words, names):
-    """Whether every word is the name of a class, see `indices`."""
+    """Whether every word is the name of a class, see `indices`; numbers are none."""
     names = tuple(names)
     if names == class_names(len(names)):
         return False
-    try:
-        indices(words, names)
-    except InvalidArgument:
-        return False
-    return True
+    by_name = _lookup((name, index) for index, (_, name) in enumerate(names))
+    return all(_only(by_name, word) is not None for word in words)
 
 
 def _plain(word):

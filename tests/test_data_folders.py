@@ -1,5 +1,7 @@
 """Folders of images as people have them: names, parts, what systems leave in them."""
 
+import argparse
+
 import data_sources as sources
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from keras_resnets import image_folders
 from keras_resnets import labelled
 from keras_resnets import labels
 from keras_resnets import pictures
+from keras_resnets.commands import compare
 from keras_resnets.compression import calibration
 from keras_resnets.compression import held_out
 from keras_resnets.preprocessing import Preprocessing
@@ -289,6 +292,28 @@ def test_images_that_cannot_be_opened_are_counted_and_said(tmp_path, monkeypatch
         open_dataset(tmp_path / "b")
     with pytest.raises(InvalidArgument, match="1 images end in .heic"):
         pictures.load_folder(tmp_path / "b", RAW)
+
+
+def test_images_without_a_suffix_and_beside_the_classes(tmp_path):
+    folder = classes_of(tmp_path, ["cat", "dog"])
+    for name in ("cat", "dog"):
+        (folder / name / "0.png").rename(folder / name / "0")
+    (folder / "cat" / "LICENSE").write_text("none")
+    grey(folder / "preview.png", 200)
+    found, data = seen(folder, labels.class_names(2, ["cat", "dog"]))
+    assert found == {0.0: 0, 20.0: 1} and len(data.labels) == 4
+    assert data.notes == (
+        f"1 images right in {folder} are of no class: they are left out",
+    )
+
+
+def test_verify_takes_images_of_every_class(tmp_path):
+    folder = classes_of(tmp_path, list("abcdefghij"), 12)
+    words = {"data": str(folder), "count": 100, "seed": 0}
+    options = argparse.Namespace(**words)
+    batches, found = compare._pictures(options, RAW, (8, 8, 3), ())
+    assert np.bincount(found).tolist() == [10] * 10
+    assert sum(map(len, batches)) == 100
 
 
 def test_a_program_named_as_an_image_is_not_run(tmp_path):
