@@ -6,6 +6,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from quantized import cifar
 from quantized import logits_of
 from test_cli import refused
@@ -15,6 +16,7 @@ from test_docs import example
 import keras_resnets
 from keras_resnets.export import parity
 from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.runners import open_runner
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,81 @@ def test_quantize(trained, capsys):
 
     code, out, _ = run(*words, "--sensitivity", "--count", 20, capsys=capsys)
     assert code == 0 and "stage1_block1_conv1 " in out and "weights" in out
+
+
+def test_what_goes_into_and_out_of_a_quantized_file(trained, capsys):
+    """Pixels in, logits out, an open batch: and scored all the same."""
+    model, pixels = trained
+    words = ["quantize", "resnet8", "--weights", "net.weights.h5", "--data", "data.npz"]
+    words += ["--count", 50, "--evaluate", "data.npz"]
+    ends = ["--include-preprocessing", "--logits", "--batch", "dynamic"]
+    code, out, err = run(*words, *ends, capsys=capsys)
+    assert code == 0, err
+    runner = TFLiteRunner("resnet8_static_wi8_ai8.tflite")
+    assert runner.takes_pixels and runner.input_shape[0] is None
+    found = runner(pixels[300:500])
+    x = model.preprocessing.normalize(pixels[300:500], "channels_last")
+    compared = parity.compare(logits_of(model).predict(x, verbose=0), found)
+    assert compared.rmse < 0.1
+    assert f"agreement {compared.top1:.2%}, logit RMSE {compared.rmse:.4f}" in out
+    for option in ends[:1], ends[1:2], ends[2:]:
+        for other in ["--sensitivity"], ["--max-drop", 1], ["--engine", "tfmot"]:
+            line = refused(*words, "--overwrite", *option, *other, capsys=capsys)
+            assert f"{option[0]} does not go with {other[0]}" in line
+    assert "--batch" in refused(*words, "--batch", 0, capsys=capsys)
+
+
+def folder_of(pixels, folder):
+    folder.mkdir()
+    for index, picture in enumerate(pixels):
+        Image.fromarray(picture).save(folder / f"{index}.png")
+
+
+def test_export_evaluates_and_has_methods(trained, tmp_path, capsys):
+    model, pixels = trained
+    folder_of(pixels[:40], tmp_path / "photos")
+    words = ["--model", "resnet8", "--weights", "net.weights.h5"]
+    x = model.preprocessing.normalize(pixels[300:500], "channels_last")
+    expected = logits_of(model).predict(x, verbose=0)
+    ranges = ["--quantize", "int8", "--calibration", "photos", "--overwrite"]
+    found = {}
+    for form, method in (
+        ("tflite", "minmax"),
+        ("tflite", "mse"),
+        ("tflite", "percentile"),
+        ("onnx", "minmax"),
+        ("onnx", "percentile"),
+    ):
+        line = ["export", form, *words, *ranges, "--method", method]
+        code, out, err = run(*line, "--evaluate", "data.npz", capsys=capsys)
+        assert code == 0, err
+        path = f"resnet8_int8.{form}"
+        compared = parity.compare(expected, open_runner(path, logits=True)(x))
+        assert f"agreement {compared.top1:.2%}, logit RMSE {compared.rmse:.4f}" in out
+        with open(f"{path}.json") as file:
+            assert json.load(file)["recipe"].get("method") in (method, None)
+        found[form, method] = compared.rmse
+    assert len(set(found.values())) == 5 and max(found.values()) < 0.2
+    # Probabilities, since a SavedModel puts out nothing else; and pixels.
+    line = ["export", "saved_model", *words, "--evaluate", "data.npz"]
+    code, out, err = run(*line, capsys=capsys)
+    assert code == 0 and "agreement 100.00%" in out, err
+
+
+def test_options_of_export_that_do_not_apply(trained, capsys):
+    words = ["--model", "resnet8"]
+    own = [*words, "--weights", "net.weights.h5"]
+    for line, message in (
+        (["tflite", *words, "--evaluate", "data.npz"], "--evaluate needs --weights"),
+        (
+            ["tflite", *own, "--evaluate", "data.npz", "--features", "stage1"],
+            "goes without --features",
+        ),
+        (["tflite", *own, "--method", "mse"], "of --quantize int8"),
+        (["onnx", *own, "--method", "mse"], "--method must be one of 'minmax', 'perc"),
+        (["tflite", *own, "--method", "mean"], "--method must be one of 'minmax'"),
+    ):
+        assert message in refused("export", *line, capsys=capsys), line
 
 
 def test_prune(trained, capsys):

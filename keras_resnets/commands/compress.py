@@ -34,6 +34,11 @@ def add_to(commands):
     quantize.add_argument("--method", metavar="mse|minmax|percentile")
     quantize.add_argument("--percentile", type=float, default=99.99)
     quantize.add_argument("--io-dtype", default="int8", metavar="int8|uint8|float32")
+    network.add_batch(quantize)
+    quantize.add_argument(
+        "--include-preprocessing", action="store_true", help="take RGB pixels"
+    )
+    quantize.add_argument("--logits", action="store_true", help="leave the softmax out")
     network.add_packing(quantize)
     quantize.add_argument(
         "--int4",
@@ -111,7 +116,10 @@ def _quantize(arguments):
             write = _quantize_all if arguments.max_drop is None else max_drop.run
             report = write(arguments, model, chosen, recipe, path)
         say(console.export_report(report, kind))
-        _show_figures(model, report, data, arguments.threads)
+        if data is not None:
+            network.say_figures(
+                model, report, data, arguments.threads, arguments.logits
+            )
 
 
 def _checked(arguments):
@@ -123,6 +131,7 @@ def _checked(arguments):
     recipe = recipes.find(arguments.recipe)
     recipes.check_int4(arguments.int4, recipe)
     max_drop.check(arguments)
+    _check_ends(arguments)
     if arguments.engine == "tfmot":
         tfmot.check_quantize(arguments, recipe)
     else:
@@ -133,6 +142,24 @@ def _checked(arguments):
     if not arguments.sensitivity:
         tflite.check_output(path, arguments.overwrite)
     return recipe, path
+
+
+def _check_ends(arguments):
+    """Raises `InvalidArgument` where what goes in and out cannot be chosen."""
+    network.check_batch(arguments.batch)
+    chosen = {
+        "--batch": arguments.batch != 1,
+        "--include-preprocessing": arguments.include_preprocessing,
+        "--logits": arguments.logits,
+    }
+    others = {
+        "--sensitivity": arguments.sensitivity,
+        "--max-drop": arguments.max_drop is not None,
+        "--engine tfmot": arguments.engine == "tfmot",
+    }
+    for option in (name for name, is_set in chosen.items() if is_set):
+        for other in (name for name, is_set in others.items() if is_set):
+            raise InvalidArgument(f"{option} does not go with {other}")
 
 
 def _needs_pictures(arguments, recipe):
@@ -179,6 +206,11 @@ def _quantize_all(arguments, model, chosen, recipe, path):
             io_dtype=arguments.io_dtype,
             packed=arguments.packed,
             int4=arguments.int4,
+            batch=arguments.batch,
+            preprocessing=model.preprocessing
+            if arguments.include_preprocessing
+            else None,
+            logits=arguments.logits,
             progress=bar,
         )
 
@@ -192,22 +224,6 @@ def _labelled(arguments, model):
     if not arguments.evaluate:
         return None
     return network.open_labelled(arguments.evaluate, model, seed=arguments.seed)
-
-
-def _show_figures(model, report, data, threads):
-    if data is None:
-        return
-    from keras_resnets.compression import figures
-    from keras_resnets.progress import ProgressBar
-
-    bar = ProgressBar(len(data.labels), "pictures")
-    found = figures.compare(model, report.path, data, threads, bar)
-    bar.close()
-    say(
-        f"measured     {found.count:,} pictures: top-1 {found.file_top1:.2%} of "
-        f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE "
-        f"{found.rmse:.4f}"
-    )
 
 
 def _show_sensitivity(model, chosen, recipe):

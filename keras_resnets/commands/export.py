@@ -1,7 +1,7 @@
 """`keras-resnets export`: files that have been run and compared."""
 
-import argparse
 import dataclasses
+import functools
 import importlib
 import pathlib
 
@@ -34,6 +34,8 @@ class Format:
     own: tuple = ()
 
 
+# How int8 ranges come from images: the converter's own is minmax, ONNX Runtime has two.
+METHODS = {"tflite": ("minmax", "mse", "percentile"), "onnx": ("minmax", "percentile")}
 FORMATS = {
     "tflite": Format(
         "TFLite for LiteRT",
@@ -82,7 +84,7 @@ def add_to(commands):
         parser = formats.add_parser(name, help=form.title)
         _add_options(parser, form.ending)
         if len(form.quantize) > 1:
-            _add_quantization(parser, form.quantize)
+            _add_quantization(parser, form.quantize, METHODS[name])
         if name in own_options:
             own_options[name](parser)
         parser.set_defaults(run=_export, format=name)
@@ -111,17 +113,25 @@ def _add_options(parser, ending):
     )
     parser.add_argument("--logits", action="store_true", help="leave the softmax out")
     parser.add_argument(
+        "--evaluate",
+        metavar="DATA",
+        help="compare the answers on labelled images: .npz (x_test) or folder",
+    )
+    parser.add_argument(
         "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
     )
     network.add_options(parser)
 
 
-def _add_quantization(parser, quantize):
+def _add_quantization(parser, quantize, methods):
     parser.add_argument(
         "--quantize",
         default="none",
         metavar="|".join(quantize),
         help="none: float32; integers need --calibration",
+    )
+    parser.add_argument(
+        "--method", metavar="|".join(methods), help="of int8 ranges; default minmax"
     )
     parser.add_argument("--calibration", metavar="FOLDER", help="folder of pictures")
     parser.add_argument(
@@ -136,7 +146,7 @@ def _add_tflite(parser):
         metavar="int8|uint8|float32",
         help="input and output of an int8 file",
     )
-    parser.add_argument("--batch", default=1, type=_batch, help="number, or dynamic")
+    network.add_batch(parser)
     parser.add_argument(
         "--per-tensor", action="store_true", help="one scale a kernel, not a channel"
     )
@@ -148,7 +158,7 @@ def _add_onnx(parser):
     parser.add_argument(
         "--layout", default="nhwc", metavar="nhwc|nchw", help="of the file's input"
     )
-    parser.add_argument("--batch", default=1, type=_batch, help="number, or dynamic")
+    network.add_batch(parser)
     parser.add_argument(
         "--reduce-range",
         action="store_true",
@@ -157,17 +167,7 @@ def _add_onnx(parser):
 
 
 def _add_saved_model(parser):
-    parser.add_argument(
-        "--batch", default="dynamic", type=_batch, help="number, or dynamic"
-    )
-
-
-def _batch(text):
-    if text == "dynamic" or text.isdigit():
-        return text if text == "dynamic" else int(text)
-    raise argparse.ArgumentTypeError(
-        f"must be a whole number >= 1 or dynamic; got {text!r}"
-    )
+    network.add_batch(parser, "dynamic")
 
 
 def _export(arguments):
@@ -189,18 +189,23 @@ def _export(arguments):
         given = _make_ready(model, source, arguments, calibration)
         kind = parity.format_name(arguments.quantize)
         say(f"converting to {form.title.split()[0]} ({kind}) ...")
-        exporter = getattr(module, form.exporter)
-        report = exporter(
-            model,
-            arguments.output,
-            pictures=given,
-            **_options(arguments, form, wanted, calibration),
+        options = _options(arguments, form, wanted, calibration)
+        data = arguments.evaluate and network.open_labelled(
+            arguments.evaluate, model, seed=arguments.seed
         )
+        exporter = getattr(module, form.exporter)
+        if _by_own_ranges(arguments):
+            exporter = _with_own_ranges(options, arguments.method, arguments.seed)
+        report = exporter(model, arguments.output, pictures=given, **options)
         say(
             console.export_report(
                 report, "calibration" if calibration is not None else "noise"
             )
         )
+        if data:
+            network.say_figures(
+                model, report, data, arguments.threads, arguments.logits
+            )
         if photo is not None:
             say(console.top_five(model, report, photo, arguments.predict))
 
@@ -217,7 +222,28 @@ def _options(arguments, form, wanted, calibration):
             "calibration": calibration,
             "threads": arguments.threads,
         }
+    if arguments.format == "onnx" and arguments.method is not None:
+        options["method"] = arguments.method
     return options
+
+
+def _by_own_ranges(arguments):
+    """Whether the ranges are sought by this package, not by the converter."""
+    method = getattr(arguments, "method", None)
+    return arguments.format == "tflite" and method not in (None, "minmax")
+
+
+def _with_own_ranges(options, method, seed):
+    """`compression.quantize` for `options`, which lose what it has no word for."""
+    from keras_resnets import compression
+
+    recipe = "static_wi8_ai8"
+    del options["quantize"], options["features"]
+    if options.pop("per_tensor"):
+        recipe += "_per_tensor"
+    return functools.partial(
+        compression.quantize, recipe=recipe, engine="ranges", method=method, seed=seed
+    )
 
 
 def _check_options(arguments, form, module):
@@ -226,8 +252,9 @@ def _check_options(arguments, form, module):
 
     check_choice("--quantize", arguments.quantize, form.quantize)
     check_positive_int("--threads", arguments.threads)
-    if getattr(arguments, "batch", "dynamic") != "dynamic":
-        check_positive_int("--batch", arguments.batch)
+    network.check_batch(getattr(arguments, "batch", "dynamic"))
+    _check_method(arguments)
+    _check_evaluate(arguments)
     if arguments.format == "tflite":
         check_choice("--io-dtype", arguments.io_dtype, module.IO_DTYPES)
     if arguments.features and (arguments.logits or arguments.predict):
@@ -242,6 +269,30 @@ def _check_options(arguments, form, module):
         raise InvalidArgument(
             f"--quantize {arguments.quantize} needs --calibration FOLDER_OF_PICTURES"
         )
+
+
+def _check_method(arguments):
+    method = getattr(arguments, "method", None)
+    if method is None:
+        return
+    known = METHODS[arguments.format]
+    check_choice("--method", method, known)
+    if arguments.quantize != "int8":
+        raise InvalidArgument(
+            "--method is how the ranges of --quantize int8 are found; got --quantize "
+            f"{arguments.quantize}"
+        )
+    if method != "minmax" and arguments.format == "tflite" and arguments.features:
+        raise InvalidArgument(f"--method {method} goes without --features")
+
+
+def _check_evaluate(arguments):
+    if arguments.evaluate is None:
+        return
+    if arguments.weights is None:
+        raise InvalidArgument("--evaluate needs --weights: random ones know no classes")
+    if arguments.features:
+        raise InvalidArgument("--evaluate counts classes: it goes without --features")
 
 
 def _default_output(arguments, ending):

@@ -1,10 +1,12 @@
 """What several commands share: the network's options, and saying what goes on."""
 
+import argparse
 import ast
 import warnings
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import check_positive_int
 
 # What --weights takes, for --help.
 WEIGHTS = (
@@ -25,6 +27,27 @@ def add_options(parser):
         default=[],
         metavar="AXIS=VALUE",
         help="change an axis of the architecture: --set shortcut_type=A",
+    )
+
+
+def add_batch(parser, default=1):
+    """Adds `--batch`, a number or `dynamic`."""
+    parser.add_argument(
+        "--batch", default=default, type=_batch, help="number, or dynamic"
+    )
+
+
+def check_batch(batch):
+    """Raises `InvalidArgument` unless `--batch` is at least 1, or dynamic."""
+    if batch != "dynamic":
+        check_positive_int("--batch", batch)
+
+
+def _batch(text):
+    if text == "dynamic" or text.isdigit():
+        return text if text == "dynamic" else int(text)
+    raise argparse.ArgumentTypeError(
+        f"must be a whole number >= 1 or dynamic; got {text!r}"
     )
 
 
@@ -124,6 +147,29 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
     data = evaluation.open_data(source, model.preprocessing, count, names, part, seed)
     say_notes(data.notes)
     return data
+
+
+def say_figures(model, report, data, threads, logits=False):
+    """Runs a file and its model on labelled images, and prints how they compare.
+
+    Args:
+        model: the network.
+        report: the `ExportReport` of its file.
+        data: an `evaluation.Labelled`.
+        threads: of the file's runtime.
+        logits: whether the file puts out logits.
+    """
+    from keras_resnets.compression import figures
+    from keras_resnets.progress import ProgressBar
+
+    bar = ProgressBar(len(data.labels), "pictures")
+    found = figures.compare(model, report.path, data, threads, bar, logits)
+    bar.close()
+    say(
+        f"measured     {found.count:,} pictures: top-1 {found.file_top1:.2%} of "
+        f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE "
+        f"{found.rmse:.4f}"
+    )
 
 
 def say_notes(notes):

@@ -7,7 +7,8 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.runners import KerasRunner
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.runners import open_runner
+from keras_resnets.export.verify import takes_pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,33 +30,34 @@ class Figures:
     rmse: float
 
 
-def compare(model, path, data, threads=2, progress=None):
-    """`Figures` of the TFLite file at `path`.
+def compare(model, path, data, threads=2, progress=None, logits=False):
+    """`Figures` of the exported file at `path`.
 
     Args:
         model: the float `keras.Model` that it was made of.
         path: of the file.
         data: an `evaluation.Labelled`: `labels`, and `batches` of pre-processed
             pictures.
-        threads: of the LiteRT interpreter.
+        threads: of the file's runtime.
         progress: called with the number of pictures done after every batch.
+        logits: whether the file puts out logits.
 
     Raises:
-        InvalidArgument: a file that takes pixels, which `verify` compares.
+        InvalidArgument: a file that takes pixels, of a model that does not know its
+            pre-processing.
     """
     reference = KerasRunner(model)
-    with open(path, "rb") as file:
-        content = file.read()
-    runner = TFLiteRunner(content, threads, logits=reference.has_logits)
-    if runner.takes_pixels:
-        raise InvalidArgument(f"{path} takes pixels: keras-resnets verify compares it")
+    runner = open_runner(path, threads, logits=reference.has_logits and not logits)
+    known, pixels = getattr(model, "preprocessing", None), takes_pixels(path, runner)
+    if pixels and known is None:
+        raise InvalidArgument(f"{path} takes pixels: the model must know preprocessing")
     # A file of logits has no softmax to look behind.
-    logits = runner.has_logits
+    logits = reference.has_logits and (logits or runner.has_logits)
     expected, found = [], []
     for pictures in data.batches(100):
         outputs, scores = reference(pictures)
         expected.append(scores if logits else outputs)
-        found.append(runner(pictures))
+        found.append(runner(known.pixels(pictures) if pixels else pictures))
         if progress:
             progress(sum(map(len, found)))
     expected, found = np.concatenate(expected), np.concatenate(found)

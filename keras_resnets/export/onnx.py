@@ -25,6 +25,8 @@ from keras_resnets.export.runners import OnnxRunner
 from keras_resnets.export.runners import onnx_file
 
 QUANTIZE = ("none", "float16", "int8")
+# How ranges come from images, and ONNX Runtime's word for it.
+METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
 LAYOUTS = ("nhwc", "nchw")
 # 13 is the first with one scale a channel; 18 is the last that tf2onnx 1.17 knows.
 OPSETS = tuple(range(13, 19))
@@ -45,6 +47,7 @@ def to_onnx(
     layout="nhwc",
     batch=1,
     reduce_range=False,
+    method="minmax",
     preprocessing=None,
     logits=False,
     features=None,
@@ -69,6 +72,8 @@ def to_onnx(
         batch: pictures at a time, or `"dynamic"`.
         reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
             kernels overflow on sums of two full products.
+        method: how `"int8"` ranges come from the images: `"minmax"`, or
+            `"percentile"`, which leaves the outermost 0.001 % to clipping.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
             front: the file takes RGB pixels of the network's size as uint8.
         logits: without the softmax or sigmoid.
@@ -93,6 +98,7 @@ def to_onnx(
     """
     check_choice("quantize", quantize, QUANTIZE)
     check_choice("layout", layout, LAYOUTS)
+    check_choice("method", method, METHODS)
     check_choice("opset", opset, OPSETS)
     check_positive_int("threads", threads)
     pipeline.check_batch(batch)
@@ -109,7 +115,7 @@ def to_onnx(
             half.check(half.of_onnx(proto, given, layout), model.name, len(given))
             proto = _half(proto)
         elif quantize == "int8":
-            proto = _integer(proto, ready, layout, reduce_range)
+            proto = _integer(proto, ready, layout, reduce_range, method)
         onnx_names.sort(proto)
         onnx_graph.save(proto, constants, file)
         counts = onnx_file.operators(proto)
@@ -124,6 +130,7 @@ def to_onnx(
         "layout": layout,
         "batch": batch,
         "reduce_range": reduce_range,
+        "method": method if quantize == "int8" else None,
         **wanted.recipe(),
     }
     return pipeline.land(
@@ -278,7 +285,7 @@ def _half(proto):
     return made.model
 
 
-def _integer(proto, ready, layout, reduce_range):
+def _integer(proto, ready, layout, reduce_range, method):
     import onnx
     from onnxruntime import quantization
 
@@ -290,6 +297,7 @@ def _integer(proto, ready, layout, reduce_range):
             target,
             _reader(quantization, proto, ready.calibration, layout),
             quant_format=quantization.QuantFormat.QDQ,
+            calibrate_method=getattr(quantization.CalibrationMethod, METHODS[method]),
             # Kernels for uint8 times int8 are the fast ones on x86.
             activation_type=kind.QUInt8,
             weight_type=kind.QInt8,
