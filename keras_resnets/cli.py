@@ -35,7 +35,7 @@ def main(arguments=None, prog="keras-resnets"):
 
     Returns:
         0; 1 where an exported file does not say what the model says, or could not be
-        written; 2 for arguments that are not allowed.
+        written; 2 for arguments that are not allowed; 130 where it was interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = _parser(prog).parse_args(arguments)
@@ -52,6 +52,9 @@ def main(arguments=None, prog="keras-resnets"):
     except (ExportError, TrainingError, OSError) as error:
         print(f"{prog}: failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -288,6 +288,8 @@ def refused(words, capsys, code=2):
         (["--devices", "77"], "devices must be a number from 1 to"),
         (["--resume"], "there is no run in"),
         (["--teacher", "resnet20"], "a teacher must be trained"),
+        (["--sampler", "even"], "sampler must be one of 'shuffled', 'balanced'"),
+        (["--class-weight", "w.csv"], "w.csv cannot be read: No such file"),
         (["--weights", "nothing.weights.h5"], "there is no file 'nothing.weights.h5'"),
     ],
 )
@@ -332,6 +334,21 @@ def test_another_run_is_not_gone_on_with(tmp_path):
             preprocessing=WANTED,
             resume=True,
         )
+
+
+def test_an_interrupted_command_ends_in_one_line(tmp_path, capsys, monkeypatch):
+    from test_cli import run as command
+
+    from keras_resnets.training import session
+
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "train", interrupted)
+    words = ["train", "resnet8", "--data", write_npz(tmp_path / "d.npz", train=60)]
+    words += ["--recipe", "cifar_cosine", "--output", tmp_path / "run"]
+    code, _, err = command(*words, "--input-size", "16", capsys=capsys)
+    assert (code, err) == (130, "keras-resnets: interrupted\n")
 
 
 @pytest.mark.usefixtures("untraced")

@@ -30,7 +30,9 @@ def add_to(commands):
     parser.add_argument("--recipe", required=True, help="a name; --recipe list tells")
     parser.add_argument("--output", required=True, metavar="RUN", help="folder to make")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run there"
+        "--resume",
+        action="store_true",
+        help="go on with the run there; with more --epochs it is extended",
     )
     parser.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
@@ -50,6 +52,17 @@ def add_to(commands):
         default=[],
         metavar="FIELD=VALUE",
         help="change the recipe: --change mixup=0.2 --change learning_rate=0.05",
+    )
+    parser.add_argument(
+        "--class-weight",
+        metavar="balanced|FILE",
+        help="what an image of each class counts in the loss: all classes alike, or as "
+        "a JSON or CSV file of class and weight says",
+    )
+    parser.add_argument(
+        "--sampler",
+        default="shuffled",
+        help="shuffled (default), or balanced: as many images of each class an epoch",
     )
     parser.add_argument("--precision", default="auto", help=", ".join(PRECISIONS))
     parser.add_argument("--teacher", help="network to distil from")
@@ -241,6 +254,8 @@ def _run(arguments, model, opened, recipe):
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         teacher=_teacher(arguments, len(opened.classes)),
+        class_weight=arguments.class_weight,
+        sampler=arguments.sampler,
         resume=arguments.resume,
         axes=network.axes_of(arguments.set),
         workers=arguments.workers,

@@ -14,6 +14,7 @@ from keras_resnets.training import compiling
 from keras_resnets.training import devices
 from keras_resnets.training import keeping
 from keras_resnets.training import state
+from keras_resnets.training.balance import BALANCED
 from keras_resnets.training.data import batches
 from keras_resnets.training.data.pipeline import own_errors
 from keras_resnets.training.distilling import Distiller
@@ -33,6 +34,8 @@ class Job:
         seed: of order, augmentation and dropout.
         teacher: a trained classifier to distil from, or None.
         notes: what the files of weights say beside the values; see `weights.notes`.
+        class_weights: what an image of each class counts in the loss; None: 1.
+        sampler: `"shuffled"`, or `"balanced"`: as many images of each class.
         workers: threads that read and change pictures.
         save_seconds: between two states within an epoch.
         tensorboard: whether to write logs for it.
@@ -49,6 +52,8 @@ class Job:
     seed: int = 0
     teacher: keras.Model | None = None
     notes: dict | None = None
+    class_weights: tuple | None = None
+    sampler: str = "shuffled"
     workers: int = 2
     save_seconds: float = 300.0
     tensorboard: bool = False
@@ -81,6 +86,8 @@ class Job:
             seed=self.seed,
             epoch_of_first=epoch,
             first_step=step,
+            class_weights=self.class_weights,
+            balanced=self.sampler == BALANCED,
         )
 
     @property
@@ -352,7 +359,7 @@ def _rate(job, phase, trainer):
 
 def _cause(job, rate, epoch, step):
     """Why the loss of a step is no number, as far as one can tell afterwards."""
-    pictures, targets = next(iter(job.training_batches(epoch, step)))
+    pictures, targets, *_ = next(iter(job.training_batches(epoch, step)))
     for name, values in (("pictures", pictures), ("targets", targets)):
         if not np.isfinite(np.asarray(values)).all():
             return f"the {name} of that step are not finite: look at the data"

@@ -17,12 +17,16 @@ FIXED = (
     "network",
     "backend",
     "classes",
-    "recipe",
     "data",
     "seed",
     "precision",
     "batch_size",
+    "class_weight",
+    "sampler",
+    "recipe",
 )
+# What a recipe's number of epochs stretches.
+_STRETCHED = ("milestones", "warmup")
 
 
 class RunFolder:
@@ -53,7 +57,7 @@ class RunFolder:
 
         Raises:
             InvalidArgument: a folder that holds something already, or one to resume
-                that holds another run or none.
+                that holds another run or none, or one of more epochs.
         """
         if not resume:
             self._make()
@@ -65,13 +69,24 @@ class RunFolder:
             known = json.loads(self.record.read_text("utf-8"))
         except ValueError as error:
             raise InvalidArgument(f"{self.record} is damaged: {error}") from None
+        known.setdefault("class_weight", None)
+        known.setdefault("sampler", "shuffled")
         given = json.loads(json.dumps(facts))
+        longer = _extended(known.get("recipe"), given["recipe"])
         for name in FIXED:
-            if known.get(name) != given[name]:
+            if known.get(name) != given[name] and not (longer and name == "recipe"):
                 raise InvalidArgument(
                     f"{self.path} holds a run with another {name}: "
                     f"{_difference(known.get(name), given[name])}"
                 )
+        if longer:
+            before = known["recipe"]["epochs"]
+            known["extended"] = [*known.get("extended", ()), before]
+            known["recipe"] = given["recipe"]
+        ended = ("reason", "figures")
+        known = {name: value for name, value in known.items() if name not in ended}
+        known["status"] = "running"
+        self.write_record(known)
         return known
 
     def _make(self):
@@ -133,13 +148,37 @@ def without_optimizer(model):
     return keras.Model(model.inputs, model.outputs, name=model.name)
 
 
+def _extended(known, given):
+    """Whether a recipe, as a dict, is another one of more epochs and no more than that.
+
+    What the epochs stretch may differ by that alone.
+    """
+    if not known or not known["epochs"] < given["epochs"]:
+        return False
+    share = given["epochs"] / known["epochs"]
+
+    def plain(recipe, factor):
+        rest = {name: value for name, value in recipe.items() if name != "epochs"}
+        for name in _STRETCHED:
+            values = [rest[name]] if name == "warmup" else rest[name]
+            rest[name] = [round(value * factor, 6) for value in values]
+        return rest
+
+    return plain(known, share) == plain(given, 1.0)
+
+
 def _difference(known, given):
     if isinstance(known, dict) and isinstance(given, dict):
         for name in sorted({*known, *given}):
             if known.get(name) != given.get(name):
                 known, given = known.get(name), given.get(name)
                 return f"{name} was {known!r}, now {given!r}"
-    return f"it was {known!r}, now {given!r}"
+    return f"it was {_short(known)}, now {_short(given)}"
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def draw(rows, path):

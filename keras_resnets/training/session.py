@@ -1,6 +1,7 @@
 """`train`: a whole training, from a model and pictures to a folder of results."""
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -14,15 +15,19 @@ import warnings
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
 from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import first_line
 from keras_resnets.image_files import replaced_note
 from keras_resnets.training import anatomy
+from keras_resnets.training import balance
 from keras_resnets.training import checking
 from keras_resnets.training import devices
 from keras_resnets.training import heads
 from keras_resnets.training import keeping
 from keras_resnets.training import loop
+from keras_resnets.training import state
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.recipes import get_recipe
@@ -62,6 +67,8 @@ def train(
     validation=None,
     seed=0,
     teacher=None,
+    class_weight=None,
+    sampler="shuffled",
     resume=False,
     axes=None,
     workers=2,
@@ -92,16 +99,25 @@ def train(
         seed: of order, augmentation and what is held out. Dropout and the weights
             that the model came with have their own (`keras.utils.set_random_seed`).
         teacher: a trained classifier to distil from.
+        class_weight: what an image of each class counts in the loss: `"balanced"`, a
+            mapping from class to weight, or a JSON or CSV file of one; see
+            `balance.class_weights`. An image that was mixed of two classes counts what
+            their weights are mixed to; validation and a teacher's part count all alike.
+        sampler: `"shuffled"`: every epoch has each image once; `"balanced"`: as many
+            images of each class, those of small classes several times.
         resume: go on with the run in `output` exactly where it was stopped: epoch,
-            step, optimizer, averages, loss scale, metrics, order of the pictures.
+            step, optimizer, averages, loss scale, metrics, order of the pictures. With
+            a recipe of more epochs the run is extended: from where it stands the rate
+            follows the schedule of so many epochs, as timm's does.
         axes: changed axes of the architecture, which the files of weights shall tell.
         workers: threads that read and change pictures.
         save_seconds: between two states within an epoch.
         tensorboard: write logs for TensorBoard too.
         verbose: as `fit` takes it.
         command: what was typed, for `run.json`.
-        tell: function of a line, called where images turn out to be broken: others of
-            their classes stand in for them.
+        tell: function of a line, called where images turn out to be broken (others of
+            their classes stand in for them), and where a run is extended or has nothing
+            left to train.
 
     Returns:
         A `Run`. The model has the best weights where pictures were held out, else
@@ -125,44 +141,103 @@ def train(
     checking.check_model(model)
     preprocessing = checking.preprocessing_for(model, preprocessing)
     checking.check_recipe(model, recipe)
+    balance.check_sampler(sampler, class_weight)
     if not isinstance(data, Dataset):
         data = open_dataset(data, validation, seed)
     checking.check_classes(model, data)
+    weights = _class_weights(class_weight, sampler, data)
     for note in _notes_of(model, data, recipe):
         warnings.warn(note, TrainingNote, stacklevel=2)
     folder = RunFolder(output)
     facts = _facts(model, data, recipe, batch_size, seed, command)
+    facts.update(class_weight=weights, sampler=sampler)
     first = devices.part()[0] == 0
     if first:
         facts = folder.open(facts, resume)
-    job = loop.Job(
-        model=model,
-        data=data,
-        recipe=recipe,
-        preprocessing=preprocessing,
-        batch_size=batch_size,
-        seed=seed,
-        teacher=teacher,
-        notes=_notes(preprocessing, data, axes),
-        workers=workers,
-        save_seconds=save_seconds,
-        tensorboard=tensorboard,
-        verbose=verbose,
-        tell=tell,
-    )
+    with _told(folder, facts, first):
+        if first and resume:
+            _say_what_is_left(folder, facts, tell)
+        job = loop.Job(
+            model=model,
+            data=data,
+            recipe=recipe,
+            preprocessing=preprocessing,
+            batch_size=batch_size,
+            seed=seed,
+            teacher=teacher,
+            notes=_notes(preprocessing, data, axes),
+            class_weights=weights and tuple(weights.values()),
+            sampler=sampler,
+            workers=workers,
+            save_seconds=save_seconds,
+            tensorboard=tensorboard,
+            verbose=verbose,
+            tell=tell,
+        )
+        return _run(job, folder, facts, resume)
+
+
+def _run(job, folder, facts, resume):
+    """The `Run` of a job whose folder is open, and the end of its `run.json`."""
     try:
         progress = loop.run(job, folder, resume)
     finally:
         job.flags.allow()
     figures = _figures(job, folder, progress)
     _describe(job)
-    if data.test is not None and data.test.pictures.broken:
-        tell(replaced_note(data.test.pictures.broken))
-    if data.replaced:
-        facts = {**facts, "replaced": list(data.replaced)}
-    if first:
+    test = job.data.test
+    if test is not None and test.pictures.broken:
+        job.tell(replaced_note(test.pictures.broken))
+    if job.data.replaced:
+        facts = {**facts, "replaced": list(job.data.replaced)}
+    if devices.part()[0] == 0:
         folder.write_record({**facts, "status": "done", "figures": figures})
     return Run(folder, progress.history, figures)
+
+
+@contextlib.contextmanager
+def _told(folder, facts, first):
+    """Lets `run.json` say of a run that does not come to its end why it does not."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+        reason = first_line(error) if str(error) else type(error).__name__
+        status = "interrupted" if stopped else "failed"
+        if first:
+            # Whatever ends a run may keep this from being written as well.
+            with contextlib.suppress(OSError, TrainingError):
+                folder.write_record({**facts, "status": status, "reason": reason})
+        raise
+
+
+def _class_weights(given, sampler, data):
+    """The weight of each class by its name, or None for 1."""
+    labels = data.train.labels
+    if sampler == balance.BALANCED:
+        balance.check_counts(data.classes, labels, data.name)
+    if given is None:
+        return None
+    return balance.class_weights(given, data.classes, labels, data.name)
+
+
+def _say_what_is_left(folder, facts, tell):
+    """Says that a run to resume has come to its end, or is extended."""
+    epochs, before = facts["recipe"]["epochs"], facts.get("extended", ())
+    done = state.read(folder.state)[0].epoch if folder.state.exists() else 0
+    if done >= epochs:
+        note = (
+            f"{folder.path} has finished its {epochs} epochs and there is nothing left "
+            f"to train; a recipe of more epochs (--epochs {2 * epochs}) extends it"
+        )
+    elif before and done >= before[-1]:
+        note = (
+            f"{folder.path} has finished {before[-1]} epochs and goes on to {epochs}: "
+            f"from here the learning rate follows the schedule of {epochs} epochs"
+        )
+    else:
+        return
+    tell(note)
 
 
 def _check_tensorboard(wanted):

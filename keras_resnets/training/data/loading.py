@@ -41,11 +41,22 @@ class Loader:
         classes: how many the network has.
         dtype: of the pictures.
         one_hot: whether targets are (batch, classes).
+        weights: float array (classes,), what a picture of each class counts in the
+            loss, or None.
     """
 
     def __init__(
-        self, split, preprocessing, augmentation, order, classes, dtype, one_hot
+        self,
+        split,
+        preprocessing,
+        augmentation,
+        order,
+        classes,
+        dtype,
+        one_hot,
+        weights=None,
     ):
+        self._weights = None if weights is None else np.asarray(weights, "float32")
         self._split, self._preprocessing, self._order = split, preprocessing, order
         self._augmentation = augmentation
         self._classes, self._dtype, self._one_hot = classes, dtype, one_hot
@@ -56,20 +67,23 @@ class Loader:
         )
 
     def signature(self):
-        """The `tf.TensorSpec` of pictures and targets."""
+        """The `tf.TensorSpec` of pictures, targets and, where there are, weights."""
         import tensorflow as tf
 
         shape = (None, *self._preprocessing.size, self._preprocessing.channels)
         target = (None, self._classes) if self._one_hot else (None,)
-        return (
+        found = (
             tf.TensorSpec(shape, self._dtype),
             tf.TensorSpec(target, "float32" if self._one_hot else "int64"),
         )
+        if self._weights is None:
+            return found
+        return (*found, tf.TensorSpec((None,), "float32"))
 
     def start(self, epoch, step):
         """The work of a step: (functions to call in any order, one to call then).
 
-        The last one returns (pictures, targets).
+        The last one returns (pictures, targets), or (pictures, targets, weights).
         """
         places = self._order.indices(epoch, step).copy()
         indices = self._split.indices[places]
@@ -81,7 +95,14 @@ class Loader:
             if self._mixer and self._mixer.works:
                 seed = self._order.batch_seed(epoch, step)
                 changed, targets = self._mixer(x, targets, seed)
-            return changed.astype(self._dtype, copy=False), targets
+            found = changed.astype(self._dtype, copy=False), targets
+            if self._weights is None:
+                return found
+            # Of a picture that was mixed of two classes, their weights are mixed.
+            weights = (
+                targets @ self._weights if self._one_hot else self._weights[targets]
+            )
+            return (*found, weights)
 
         if self._is_ready_made():
             fill = functools.partial(self._fill_at_once, x, indices, plan(indices))

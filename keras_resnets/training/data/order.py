@@ -7,7 +7,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 
 # Streams of random numbers that must not meet.
-_SHUFFLE, _PICTURES, _BATCH, _NETWORK = range(4)
+_SHUFFLE, _PICTURES, _BATCH, _NETWORK, _CLASSES = range(5)
 
 
 class Order:
@@ -25,10 +25,15 @@ class Order:
         whole: leave out the last step where it would be smaller.
         part: (index, number) of the machine's share of every step, where several
             machines train together.
+        balance: labels, int array (count,), to take as many pictures of each class in
+            every epoch, or None to take each picture once; only where it is shuffled.
     """
 
-    def __init__(self, count, batch_size, seed, shuffled, whole, part=(0, 1)):
+    def __init__(
+        self, count, batch_size, seed, shuffled, whole, part=(0, 1), balance=None
+    ):
         self.count, self.batch_size = count, batch_size
+        self._members = balance is not None and _members(balance)
         self._seed, self._shuffled, self._part = seed, shuffled, part
         self.steps = count // batch_size if whole else -(-count // batch_size)
         # Kept: a step asks for the same permutation as the one before.
@@ -50,8 +55,28 @@ class Order:
         return tuple(shares)
 
     def _permutation_of(self, epoch):
-        raw = _generator(self._seed, epoch, _SHUFFLE).random_raw(self.count)
-        return np.argsort(raw, kind="stable")
+        order = _permuted(self.count, self._seed, epoch, _SHUFFLE)
+        return self._balanced(epoch)[order] if self._members else order
+
+    def _balanced(self, epoch):
+        """As many pictures of each class, but for one, in an epoch of the same length.
+
+        A class is gone through from beginning to end, in a new order each time, until
+        it has given its share: its pictures appear equally often, but for one.
+        """
+        classes = len(self._members)
+        # The classes that give one more change with the epoch.
+        turns = _permuted(classes, self._seed, epoch, _CLASSES)
+        chosen = []
+        for turn, index in enumerate(turns.tolist()):
+            members = self._members[index]
+            share = self.count // classes + (turn < self.count % classes)
+            rounds = [
+                members[_permuted(len(members), self._seed, epoch, _CLASSES, index, n)]
+                for n in range(-(-share // len(members)))
+            ]
+            chosen.append(np.concatenate(rounds)[:share] if rounds else members[:0])
+        return np.concatenate(chosen)
 
     def numbers(self, epoch, step, columns):
         """float64 array (pictures of the step, columns), uniform in [0, 1).
@@ -79,6 +104,16 @@ def network_seed(seed, epoch, step):
     generator = _generator(seed, epoch, _NETWORK)
     generator.advance(step)
     return int(generator.random_raw() >> 1)
+
+
+def _members(labels):
+    """The places of the pictures of each class that has any."""
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _permuted(count, *words):
+    """The whole numbers below `count` in an order that follows from `words`."""
+    return np.argsort(_generator(*words).random_raw(count), kind="stable")
 
 
 def _generator(*words):

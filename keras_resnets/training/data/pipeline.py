@@ -30,6 +30,8 @@ def batches(
     one_hot=True,
     workers=2,
     part=(0, 1),
+    class_weights=None,
+    balanced=False,
 ):
     """Batches of a `Split`, for `model.fit` and `model.evaluate`.
 
@@ -63,11 +65,15 @@ def batches(
         workers: threads that read and change pictures.
         part: (index, number): only that share of every batch, where `number` machines
             each feed their own; mixup and CutMix then mix within a share.
+        class_weights: what a picture of each class counts in the loss, (classes,), in
+            training only; None for 1. That of a mixed picture is mixed as its targets.
+        balanced: as many pictures of each class in every epoch of training, which is as
+            long as without: those of small classes come several times.
 
     Returns:
         With the TensorFlow backend a `tf.data.Dataset`, else a `keras.utils.PyDataset`
-        (pass `shuffle=False` to `fit`), of (pictures (batch, height, width, 3),
-        targets).
+        (pass `shuffle=False` to `fit`), of (pictures (batch, height, width, channels),
+        targets), with `class_weights` also weights (batch,).
 
     Raises:
         InvalidArgument: an argument out of range, or labels that the network has no
@@ -86,7 +92,8 @@ def batches(
     augmentation = (augmentation or Augmentation()) if training else None
     _check(split, augmentation, batch_size, classes, seed, dtype, one_hot, workers)
     whole = training and drop_remainder
-    order = Order(split.count, batch_size, seed, training, whole, part)
+    balance = split.labels if training and balanced else None
+    order = Order(split.count, batch_size, seed, training, whole, part, balance)
     if not order.steps:
         raise InvalidArgument(
             f"a batch of {batch_size} needs as many pictures; there are {split.count}"
@@ -98,7 +105,10 @@ def batches(
         )
     if augmentation is not None:
         augmentation = augmentation.at(preprocessing.size)
-    loader = Loader(split, preprocessing, augmentation, order, classes, dtype, one_hot)
+    weights = class_weights if training else None
+    loader = Loader(
+        split, preprocessing, augmentation, order, classes, dtype, one_hot, weights
+    )
     epochs = Epochs(epoch_of_first, first_step, order.steps)
     import keras
 

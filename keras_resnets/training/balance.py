@@ -1,0 +1,190 @@
+"""Classes of different sizes: how much an image of each counts."""
+
+import csv
+import json
+import math
+import pathlib
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import nearest
+
+BALANCED = "balanced"
+SAMPLERS = ("shuffled", BALANCED)
+
+
+def class_weights(given, classes, labels, name):
+    """The weight of each class in the loss.
+
+    Args:
+        given: `"balanced"`: n / (k n_c), with n images of k classes, n_c of the class
+            (King and Zeng 2001; scikit-learn's `compute_class_weight`), so that all
+            classes weigh the same and an image 1 on average; a mapping from class to
+            weight; or a path to one: a JSON object, or a CSV file of two columns.
+        classes: (id, name) of each class.
+        labels: int array, the classes of the images to train on.
+        name: of the data, for messages.
+
+    Returns:
+        A dict from class name to weight, in the order of the classes.
+
+    Raises:
+        InvalidArgument: a file that cannot be read; classes that are missing, unknown
+            or twice in it; weights that are not above 0 and finite; "balanced" where a
+            class has no images.
+
+    Example:
+        >>> names = (("a", "a"), ("b", "b"))
+        >>> class_weights("balanced", names, np.array([0, 0, 0, 1]), "mine")
+        {'a': 0.6666666666666666, 'b': 2.0}
+    """
+    names = _distinct(classes)
+    if isinstance(given, str) and given == BALANCED:
+        counts = check_counts(classes, labels, name)
+        shares = len(labels) / (len(classes) * counts)
+        return dict(zip(names, shares.tolist(), strict=True))
+    where = "class_weight"
+    if isinstance(given, (str, pathlib.Path)):
+        where, given = str(given), _read(pathlib.Path(given))
+    if not hasattr(given, "items"):
+        raise InvalidArgument(
+            'class_weight must be "balanced", a mapping from class to weight, or a JSON '
+            f"or CSV file of one; got {type(given).__name__}"
+        )
+    return _in_order(list(given.items()), classes, names, where)
+
+
+def check_counts(classes, labels, name):
+    """How many images each class has.
+
+    Raises:
+        InvalidArgument: a class that has none.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [classes[index][1] for index in np.flatnonzero(counts == 0)]
+    if empty:
+        raise InvalidArgument(
+            f"balancing needs images of every class to train on; {name} has none of "
+            f"{_few(empty)}"
+        )
+    return counts
+
+
+def check_sampler(sampler, class_weight):
+    """Raises `InvalidArgument` unless `sampler` is one, and classes are balanced once."""
+    check_choice("sampler", sampler, SAMPLERS)
+    is_twice = isinstance(class_weight, str) and class_weight == sampler == BALANCED
+    if is_twice:
+        raise InvalidArgument(
+            "balanced sampling and balanced class weights would balance the classes "
+            "twice: give one of them"
+        )
+
+
+def _distinct(classes):
+    """A name for each class; the id where several share one, as ImageNet's two cranes."""
+    names = [name for _, name in classes]
+    return [
+        identity if names.count(name) > 1 else name
+        for (identity, _), name in zip(classes, names, strict=True)
+    ]
+
+
+def _in_order(pairs, classes, names, where):
+    """The weights in the order of the classes, from (word, weight) pairs."""
+    words = [str(word) for word, _ in pairs]
+    # Ids only where no name is known: they are numbers, and so may be names.
+    places = {name: index for index, name in enumerate(names)}
+    if not any(word in places for word in words):
+        places = {identity: index for index, (identity, _) in enumerate(classes)}
+    unknown = [word for word in words if word not in places]
+    if unknown:
+        near = nearest(unknown[0], list(places), count=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidArgument(
+            f"{where}: no such class as {_few(unknown)} among the {len(classes)}, "
+            f"{_few(names)}{hint}"
+        )
+    twice = sorted({word for word in words if words.count(word) > 1})
+    if twice:
+        raise InvalidArgument(f"{where}: {_few(twice)} has more than one weight")
+    given = {places[word]: _number(word, value, where) for word, value in pairs}
+    missing = [name for index, name in enumerate(names) if index not in given]
+    if missing:
+        raise InvalidArgument(
+            f"{where} must have a weight for each of the {len(classes)} classes; there "
+            f"is none for {_few(missing)}"
+        )
+    return {name: given[index] for index, name in enumerate(names)}
+
+
+def _number(word, value, where):
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise InvalidArgument(
+            f"{where}: a weight must be a number above 0; that of {word} is {value!r}"
+        )
+    return number
+
+
+def _read(path):
+    """What a JSON or CSV file says, as something with (class, weight) `items`."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise InvalidArgument(
+            f'class_weight must be "balanced", or a JSON or CSV file of class and '
+            f"weight; {path} cannot be read: {reason}"
+        ) from None
+    if text.lstrip().startswith(("{", "[")):
+        return _Pairs(_of_json(text, path))
+    return _Pairs(_of_csv(text, path))
+
+
+class _Pairs:
+    """Pairs that a dict would make one of where a class stands twice."""
+
+    def __init__(self, pairs):
+        self._pairs = pairs
+
+    def items(self):
+        return self._pairs
+
+
+def _of_json(text, path):
+    try:
+        found = json.loads(text, object_pairs_hook=list)
+    except ValueError as error:
+        raise InvalidArgument(f"{path} is no JSON: {error}") from None
+    if not all(isinstance(pair, tuple) for pair in found) or not found:
+        raise InvalidArgument(
+            f'{path} must hold an object of class and weight, {{"cat": 2.0, ...}}'
+        )
+    return found
+
+
+def _of_csv(text, path):
+    lines = [line for line in text.splitlines() if line.strip()]
+    delimiter = next((mark for mark in ",;\t" if mark in "".join(lines[:1])), ",")
+    rows = [
+        [cell.strip() for cell in row]
+        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    ]
+    wrong = next((row for row in rows if len(row) != 2), None)
+    if wrong is not None or not rows:
+        raise InvalidArgument(
+            f"{path} must have two columns, class and weight; a row is "
+            f"{delimiter.join(wrong or [])!r}"
+        )
+    head = rows[0][1].lower()
+    return [tuple(row) for row in (rows[1:] if head.startswith("weight") else rows)]
+
+
+def _few(names):
+    return ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")

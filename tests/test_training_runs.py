@@ -1,0 +1,155 @@
+"""What becomes of a run: failed, interrupted, finished, extended."""
+
+import json
+import shutil
+import warnings
+
+import keras
+import pytest
+from test_training import Stopped
+from test_training import check_equal
+from test_training import run
+from test_training import stop_at
+from test_training import untraced
+from training_helpers import short
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.training import callbacks
+from keras_resnets.training import compiling
+from keras_resnets.training import loop
+
+__all__ = ["untraced"]
+pytestmark = [pytest.mark.usefixtures("untraced"), pytest.mark.torch]
+
+
+def record(folder, name="run"):
+    return json.loads((folder / name / "run.json").read_text())
+
+
+def test_a_run_that_fails_says_so(tmp_path):
+    recipe = short("cifar_cosine", 2, learning_rate=1e30, warmup=0)
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path, "run", recipe)
+    found = record(tmp_path)
+    assert found["status"] == "failed" and found["reason"] == str(caught.value)
+    assert "the loss is nan at step" in found["reason"]
+
+
+def test_a_run_that_is_interrupted_says_so(tmp_path, monkeypatch):
+    kept = callbacks.Keeper.on_train_batch_begin
+
+    def stopping(self, batch, logs=None):
+        kept(self, batch, logs)
+        if batch == 2:
+            raise KeyboardInterrupt
+
+    recipe = short("cifar_cosine")
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Keeper, "on_train_batch_begin", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, "run", recipe)
+    found = record(tmp_path)
+    assert found["status"] == "interrupted" and found["reason"] == "KeyboardInterrupt"
+    run(tmp_path, "run", recipe, resume=True)
+    found = record(tmp_path)
+    assert found["status"] == "done" and "reason" not in found and found["figures"]
+
+
+def test_a_failure_that_nobody_foresaw(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        keras.Model, "fit", lambda *given, **options: (_ for _ in ()).throw(MemoryError)
+    )
+    with pytest.raises(MemoryError):
+        run(tmp_path, "run", short("cifar_cosine"))
+    found = record(tmp_path)
+    assert found["status"] == "failed" and found["reason"] == "MemoryError"
+
+
+def test_a_finished_run_says_so(tmp_path):
+    recipe = short("cifar_cosine")
+    first = run(tmp_path, "run", recipe)
+    expected = r"has finished its 1 epochs .* nothing left to train; .*\(--epochs 2\)"
+    with pytest.warns(UserWarning, match=expected):
+        again = run(tmp_path, "run", recipe, resume=True)
+    check_equal(first, again)
+
+
+def test_more_epochs_extend_a_run(tmp_path, monkeypatch):
+    """By the schedule of so many epochs, exactly, and gone on with when stopped."""
+    options = {"ema": 0.75, "mixup": 0.2, "warmup": 0.5}
+    recipe, longer = (short("cifar_cosine", epochs, **options) for epochs in (1, 3))
+    # A run's warm-up is stretched as the recipe's is.
+    longer = recipe.replace(epochs=3)
+    first = run(tmp_path, "run", recipe)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    with pytest.warns(
+        UserWarning, match="finished 1 epochs and goes on to 3: from here"
+    ):
+        whole = run(tmp_path, "run", longer, resume=True)
+    assert whole.history[0] == first.history[0]
+    rates = compiling.learning_rate(longer, 3, 8)
+    found = [row["learning_rate"] for row in whole.history]
+    assert found == pytest.approx([0, float(rates(6)), 0], abs=1e-7) and found[1] > 0.02
+    facts = record(tmp_path)
+    assert facts["extended"] == [1] and facts["recipe"]["epochs"] == 3
+    assert facts["status"] == "done"
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        stop_at(patch, 4)
+        with pytest.raises(Stopped):
+            run(tmp_path, "copy", longer, resume=True)
+    assert record(tmp_path, "copy")["status"] == "failed"
+    check_equal(whole, run(tmp_path, "copy", longer, resume=True))
+    assert record(tmp_path, "copy")["extended"] == [1]
+
+
+def test_what_does_not_extend_a_run(tmp_path):
+    recipe = short("he2015_cifar", 2)
+    run(tmp_path, "run", recipe)
+    before = record(tmp_path)
+    for other, message in (
+        (short("he2015_cifar", 1), "another recipe: epochs was 2, now 1"),
+        (
+            short("he2015_cifar", 4, nesterov=True),
+            "another recipe: epochs was 2, now 4",
+        ),
+        (short("he2015_cifar", 4, milestones=(3,)), "another recipe: epochs was 2"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            run(tmp_path, "run", other, resume=True)
+    assert record(tmp_path) == before
+    with pytest.warns(UserWarning):
+        assert len(run(tmp_path, "run", short("he2015_cifar", 3), True).history) == 3
+
+
+def test_extension_of_a_run_of_two_phases(tmp_path):
+    """The rate of the second phase follows the schedule of so many epochs more."""
+    recipe = short("cifar_cosine", 2, frozen_epochs=1)
+    longer = recipe.replace(epochs=4, frozen_epochs=1)
+    run(tmp_path, "run", recipe)
+    with pytest.warns(UserWarning, match="goes on to 4"):
+        extended = run(tmp_path, "run", longer, resume=True)
+    rates = compiling.learning_rate(loop.phases(longer)[1].recipe, 3, 8)
+    found = [row["learning_rate"] for row in extended.history]
+    assert found == pytest.approx([0, 0, float(rates(6)), 0], abs=1e-7)
+    assert found[2] > 0.02
+
+
+def test_balanced_runs_go_on_where_they_were_stopped(tmp_path, monkeypatch):
+    recipe = short("cifar_cosine", 2, mixup=0.2)
+    options = {
+        "sampler": "balanced",
+        "class_weight": dict.fromkeys(map(str, range(5)), 2),
+    }
+    whole = run(tmp_path, "whole", recipe, **options)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        with pytest.raises(Stopped):
+            run(tmp_path, "stopped", recipe, **options)
+    check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, **options))
+    with pytest.raises(
+        InvalidArgument, match="another sampler: it was 'balanced', now"
+    ):
+        options["sampler"] = "shuffled"
+        run(tmp_path, "whole", recipe, resume=True, **options)
