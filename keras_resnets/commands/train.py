@@ -202,7 +202,7 @@ def _teacher(arguments, classes):
         weights=arguments.teacher_weights,
         classifier_activation=None,
         # The student's size is not always the one that the teacher was trained at.
-        input_shape=_open_shape(),
+        input_shape=(None, None, 3),
         name="teacher",
     )
     found = teacher.output_shape[-1]
@@ -212,13 +212,6 @@ def _teacher(arguments, classes):
             f"{arguments.teacher_weights} has {found} classes"
         )
     return teacher
-
-
-def _open_shape():
-    import keras
-
-    last = keras.config.image_data_format() == "channels_last"
-    return (None, None, 3) if last else (3, None, None)
 
 
 def _announce(arguments, model, opened, recipe, precision):
