@@ -123,16 +123,18 @@ def test_what_does_not_extend_a_run(tmp_path):
         assert len(run(tmp_path, "run", short("he2015_cifar", 3), True).history) == 3
 
 
-def test_extension_of_a_run_of_two_phases(tmp_path):
-    """The rate of the second phase follows the schedule of so many epochs more."""
-    recipe = short("cifar_cosine", 2, frozen_epochs=1)
-    longer = recipe.replace(epochs=4, frozen_epochs=1)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_extension_of_a_run_of_two_phases(epochs, tmp_path):
+    """The second phase has the schedule of so many epochs, whether it had begun or not."""
+    recipe = short("cifar_cosine", epochs, frozen_epochs=1)
+    longer = recipe.replace(epochs=4)
     run(tmp_path, "run", recipe)
     with pytest.warns(UserWarning, match="goes on to 4"):
         extended = run(tmp_path, "run", longer, resume=True)
     rates = compiling.learning_rate(loop.phases(longer)[1].recipe, 3, 8)
-    found = [row["learning_rate"] for row in extended.history]
-    assert found == pytest.approx([0, 0, float(rates(6)), 0], abs=1e-7)
+    found = [row["learning_rate"] for row in extended.history if row["epoch"]]
+    second = float(rates(3)) if epochs == 1 else 0
+    assert found == pytest.approx([0, second, float(rates(6)), 0], abs=1e-7)
     assert found[2] > 0.02
 
 
