@@ -258,6 +258,8 @@ def _not_among(unknown, names, where):
     shown = ", ".join(name for _, name in names[:3]) + (", ..." if names[3:] else "")
     near = nearest(unknown[0], [name for _, name in names], count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    if all(word.isdecimal() for word in unknown):
+        hint = f" (numbers of classes are 0 to {len(names) - 1})"
     more = ", ..." if unknown[3:] else ""
     return (
         f"{where} must be among the {len(names)} classes ({shown}); not among them: "
