@@ -109,8 +109,9 @@ def row(form, quantize, report, seconds, median, whole):
     return (
         label(form, quantize, parity.format_name),
         f"{report.size / 1e6:,.1f}",
-        f"{report.logits.relative_error:.1e}",
-        f"{report.logits.sqnr:.0f}",
+        # A SavedModel cannot be read in front of its softmax.
+        f"{report.logits.relative_error:.1e}" if report.logits else "-",
+        f"{report.logits.sqnr:.0f}" if report.logits else "-",
         counted,
         f"{1e3 * median:.1f}",
         f"{median / whole:.2f}",

@@ -19,20 +19,31 @@ def export_report(report, pictures):
     counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
     ratio = report.keras_latency / report.latency
     threads = f" ({report.threads} threads)" if report.threads else ""
-    last = "logits" if report.output in ("predictions", "logits") else "features"
     lines = [
         f"wrote        {report.path}  {report.size / 1e6:,.2f} MB",
         f"operators    {counted}",
         f"compared     {report.compared} pictures ({pictures}) in {runtime} and Keras:",
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
         f"top-1 agreement {report.outputs.top1:.0%}",
-        f"  {last:<11}relative error {report.logits.relative_error:.2g}, "
-        f"SQNR {report.logits.sqnr:.1f} dB, cosine {report.logits.cosine:.6f}, "
-        f"top-1 agreement {report.logits.top1:.0%}",
+        _logits_line(report),
         f"latency      {runtime} {report.latency * 1e3:,.1f} ms{threads}, "
         f"Keras {report.keras_latency * 1e3:,.1f} ms: {ratio:.1f}x",
     ]
     return "\n".join(lines)
+
+
+def _logits_line(report):
+    if report.logits is None:
+        return (
+            f"  logits     not measured: a {report.format} cannot be read in front of its "
+            "softmax or sigmoid"
+        )
+    name = "logits" if report.output in ("predictions", "logits") else "features"
+    return (
+        f"  {name:<11}relative error {report.logits.relative_error:.2g}, "
+        f"SQNR {report.logits.sqnr:.1f} dB, cosine {report.logits.cosine:.6f}, "
+        f"top-1 agreement {report.logits.top1:.0%}"
+    )
 
 
 def top_five(model, report, photo, name):

@@ -209,15 +209,21 @@ def passport_text(passport):
         "recipe": ", ".join(f"{k} {v}" for k, v in passport["recipe"].items()),
         "pictures": f"mode {wanted.get('mode', 'not known')}",
         "labels": passport["labels"] or "not known",
-        "parity": (
-            f"{parity['compared']} pictures: outputs differ by "
-            f"{parity['outputs']['max_error']:.2g}, logits by "
-            f"{parity['logits']['relative_error']:.2g} of the largest"
-        ),
+        "parity": _parity_words(parity),
         "sha256": passport["sha256"],
         "versions": ", ".join(f"{k} {v}" for k, v in passport["versions"].items()),
     }
     return "\n".join(f"{name:<11}{value}" for name, value in facts.items())
+
+
+def _parity_words(parity):
+    outputs, logits = parity["outputs"], parity["logits"]
+    words = (
+        f"{parity['compared']} pictures: outputs differ by {outputs['max_error']:.2g}"
+    )
+    if logits is None:
+        return f"{words}; logits not measured"
+    return f"{words}, logits by {logits['relative_error']:.2g} of the largest"
 
 
 def verification_table(first, second, found):

@@ -8,6 +8,7 @@ import pytest
 from helpers import noise
 from helpers import small_model
 from PIL import Image
+from quantized import cifar
 
 import keras_resnets
 from keras_resnets import InvalidArgument
@@ -16,6 +17,7 @@ from keras_resnets.export import benchmark
 from keras_resnets.export import inspection
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
+from keras_resnets.export import synthetic
 from keras_resnets.export import tflite
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
@@ -31,7 +33,8 @@ SHAPE = (32, 32, 3)
 def files(tmp_path_factory):
     """The same small network in every format, by name, and its pictures."""
     folder = tmp_path_factory.mktemp("files")
-    pictures = noise(8, *SHAPE)
+    # Of the mode that the network takes: pixels from 0 to 255.
+    pictures = np.clip(60 * noise(12, *SHAPE) + 127, 0, 255)
     # The seeds of single tests come later than this fixture.
     keras.utils.set_random_seed(7)
     model = keras_resnets.create_model("resnet8")
@@ -53,7 +56,7 @@ def test_any_two(files, second):
     found = verify.verify(
         folder / "a.tflite", folder / second, [pictures[:5], pictures]
     )
-    assert found.count == 13 and found.accuracies is None
+    assert found.count == 17 and found.accuracies is None
     if second == "b.tflite":
         assert 20 < found.logits.sqnr < 60 and found.outputs.max_error > 1e-3
     else:
@@ -64,11 +67,45 @@ def test_any_two(files, second):
 def test_accuracies(files):
     folder, pictures = files
     best = open_runner(folder / "a.tflite")(pictures).argmax(1)
-    labels = np.where(np.arange(8) < 6, best, (best + 1) % 10)
+    labels = np.where(np.arange(12) < 9, best, (best + 1) % 10)
     found = verify.verify(folder / "a.tflite", folder / "e.keras", [pictures], labels)
     assert found.accuracies == (0.75, 0.75)
     with pytest.raises(InvalidArgument, match="at least one picture"):
         verify.verify(folder / "a.tflite", folder / "c.onnx", [])
+
+
+def test_without_data_a_good_file_passes(tmp_path, shared_data, capsys):
+    """On images as the passport's pre-processing gives them; on noise it failed."""
+    model = keras_resnets.create_model("resnet20", weights="cifar10")
+    x = model.preprocessing.normalize(cifar(shared_data)[0][:50], "channels_last")
+    a, b = (str(tmp_path / name) for name in ("a.tflite", "b.tflite"))
+    to_tflite(model, a)
+    to_tflite(model, b, "int8", x)
+    assert cli.main(["verify", a, b, "--count", "40"]) == 0
+    said = capsys.readouterr().out
+    assert "synthetic images as mode 'cifar' gives them" in said
+    assert "within the tolerance of int8" in said
+    for path in (a, b):
+        passport.path_of(path).unlink()
+    assert cli.main(["verify", a, b, "--count", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "noise, since no passport says" in said and "nothing is judged" in said
+
+
+def test_synthetic_images():
+    """Of the statistics of photos; the same for the same seed; of any size."""
+    made = synthetic.images((48, 40, 3), count=200)
+    assert made.shape == (200, 48, 40, 3) and made.dtype == np.uint8
+    np.testing.assert_array_equal(made[:2], synthetic.images((48, 40, 3), count=2))
+    assert 110 < made.mean() < 130 and 45 < made.std() < 65
+    steps = np.diff(made.astype("float64"), axis=1).std()
+    # White noise has 1.41.
+    assert steps < 0.8 * made.std()
+    assert synthetic.images((1, 1, 3)).shape == (4, 1, 1, 3)
+    # Where the pre-processing is known, every format is compared on such.
+    wanted = keras_resnets.Preprocessing("torch", SHAPE[:2])
+    given = pipeline.default_pictures(SHAPE, None, wanted)
+    np.testing.assert_array_equal(wanted.pixels(given), synthetic.images(SHAPE))
 
 
 def test_the_layer_that_loses_most_is_found(tmp_path):
@@ -98,7 +135,7 @@ def test_passports(files):
     folder, _ = files
     known = passport.read(folder / "b.tflite")
     assert known["model"] == "resnet8" and known["quantize"] == "int8"
-    assert known["recipe"]["calibration_pictures"] == 8
+    assert known["recipe"]["calibration_pictures"] == 12
     assert known["architecture"]["depths"] == [1, 1, 1]
     assert known["preprocessing"]["mode"] == "raw"
     assert known["size"] == (folder / "b.tflite").stat().st_size
@@ -216,8 +253,8 @@ def test_commands(files, tmp_path, capsys):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
     np.savez(tmp_path / "a.npz", x_test=pixels, y_test=np.arange(4))
     words = ("verify", a, b, "--data", tmp_path / "a.npz", "--layers")
-    code, out, err = run(*words, capsys=capsys)
-    # Calibrated with noise, shown raw pixels: the verdict is that it differs.
+    code, out, err = run(*words, "--mode", "torch", capsys=capsys)
+    # Calibrated with pixels, shown normalized ones: the verdict is that it differs.
     assert (
         code == 1
         and "differ by more than int8 files may" in err
@@ -258,4 +295,4 @@ def test_weights_that_are_no_numbers(tmp_path):
 def test_filling_up_batches(files):
     folder, pictures = files
     found = open_runner(folder / "c.onnx")(pictures)
-    assert found.shape == (8, 10)
+    assert found.shape == (12, 10)

@@ -251,7 +251,7 @@ def test_arguments(tmp_path):
         "io_dtype must be one of": {"io_dtype": "int16"},
         "threads must be": {"threads": 0},
         "int8 takes its ranges from pictures": {"quantize": "int8"},
-        "calibration must have the shape": {"calibration": noise(2, 31, 32, 3)},
+        "calibration images must have the shape": {"calibration": noise(2, 31, 32, 3)},
         "pictures must have the shape": {"pictures": pictures[0]},
         "pictures must be finite": {"pictures": np.full_like(pictures, np.inf)},
         "fixed input size": {"input_size": (64, 64)},

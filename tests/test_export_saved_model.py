@@ -1,5 +1,7 @@
 """SavedModel: loads without this package, serves what the model says."""
 
+import importlib.util
+
 import forks
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from helpers import small_model
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import Preprocessing
+from keras_resnets import cli
+from keras_resnets.export import inspection
 from keras_resnets.export import parity
 from keras_resnets.export import to_saved_model
 from keras_resnets.export.runners import open_runner
@@ -59,6 +63,55 @@ def test_alone_and_from_pixels(tmp_path):
     assert done.returncode == 0, done.stderr
     expected = outputs(model, wanted.normalize(pixels))
     np.testing.assert_allclose(np.load(tmp_path / "b.npy"), expected, atol=1e-5)
+
+
+CORE_ML = """
+import sys
+import coremltools
+made = coremltools.convert(sys.argv[1], source="tensorflow", convert_to="mlprogram")
+print([port.name for port in made.get_spec().description.input])
+"""
+
+
+def test_core_ml_takes_the_folder(tmp_path):
+    """coremltools takes a SavedModel of one function alone."""
+    model = small_model("basic_original", input_shape=SHAPE)
+    report = to_saved_model(model, tmp_path / "a", batch=1)
+    loaded = inspection.inspect(report.path)
+    assert list(loaded.signatures) == ["serving_default"]
+    if not importlib.util.find_spec("coremltools"):
+        pytest.skip("coremltools is not installed")
+    (tmp_path / "core_ml.py").write_text(CORE_ML)
+    done = forks.run_script(tmp_path / "core_ml.py", "a", cwd=tmp_path)
+    assert done.returncode == 0 and "['image']" in done.stdout, done.stderr
+
+
+def test_inspect_shows_every_signature(tmp_path, capsys):
+    model = small_model("basic_original", input_shape=SHAPE)
+    wanted = Preprocessing("caffe", SHAPE[:2])
+    to_saved_model(model, tmp_path / "a", preprocessing=wanted, batch=2)
+    found = inspection.inspect(tmp_path / "a").signatures
+    assert list(found) == ["serving_default", "serving_uint8"]
+    for name, dtype in (("serving_default", "float32"), ("serving_uint8", "uint8")):
+        (given,), (made,) = found[name]
+        assert (given.name, given.shape, given.dtype) == ("image", (2, *SHAPE), dtype)
+        assert (made.name, made.shape) == ("predictions", (2, 10))
+    assert cli.main(["inspect", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().out
+    assert "signature  serving_default" in said and "signature  serving_uint8" in said
+
+
+def test_inspect_of_a_savedmodel_of_others(tmp_path):
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.half = tf.function(lambda x: {"half": x / 2}, [tf.TensorSpec((None, 3))])
+    tf.saved_model.save(module, str(tmp_path / "a"), {"halve": module.half})
+    found = inspection.inspect(tmp_path / "a")
+    assert list(found.signatures) == ["halve"] and found.outputs[0].name == "half"
+    tf.saved_model.save(module, str(tmp_path / "b"), {})
+    with pytest.raises(InvalidArgument, match="without a signature"):
+        inspection.inspect(tmp_path / "b")
 
 
 def test_what_is_replaced_and_what_is_not(tmp_path, monkeypatch):

@@ -34,7 +34,8 @@ FORMATS = {
 
 
 def check_saved_model(model, report):
-    check_float(model, report)
+    # It cannot be read in front of its softmax.
+    assert report.outputs.max_error <= 1e-5 and report.logits is None
     assert not any("SpaceToBatch" in name for name in report.operators)
 
 

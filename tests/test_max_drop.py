@@ -24,6 +24,7 @@ from test_ptq import refused
 
 import keras_resnets
 from keras_resnets import compression
+from keras_resnets.commands import max_drop
 from keras_resnets.compression import engines
 from keras_resnets.compression import mixed_file
 from keras_resnets.compression import mixing
@@ -33,6 +34,7 @@ from keras_resnets.compression import recipes
 from keras_resnets.compression import trials
 from keras_resnets.compression.sensitivity import measurable
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import TFLiteRunner
@@ -389,3 +391,36 @@ def test_trained_network_made_hard(seed, shared_data):
     expected = model.predict(x, batch_size=250, verbose=0).argmax(axis=1)
     assert ((found == labels).mean() - (expected == labels).mean()) > -0.006
     assert (found == expected).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    "taken, left, held_out, advice",
+    [
+        (
+            500,
+            100,
+            5000,
+            "few has 600, of which .* takes 500 .* --count 100 makes room",
+        ),
+        (40, 20, 5000, "few has 60, .* --count 10 --max-drop 2.0. makes room"),
+        (10, 1, 5000, "few has 11, .*: give more images"),
+        (500, 4000, 300, "give --held-out 500 or more; got 300"),
+    ],
+)
+def test_which_option_makes_room(taken, left, held_out, advice):
+    options = SimpleNamespace(max_drop=0.2, held_out=held_out, data="few", count=500)
+    chosen = SimpleNamespace(taken=taken)
+    with pytest.raises(
+        InvalidArgument, match=f"shows on 500 labelled images.*{advice}"
+    ):
+        max_drop._check_room(options, chosen, left)
+
+
+def test_a_small_folder_is_told_what_makes_room(tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype="uint8")
+    np.savez(tmp_path / "few.npz", x_train=pixels, y_train=np.arange(60) % 10)
+    words = ["quantize", "resnet20", "--weights", "cifar10", "--output"]
+    words += [tmp_path / "a.tflite", "--data", tmp_path / "few.npz"]
+    line = refused_command(*words, "--max-drop", 2, capsys=capsys)
+    assert "few.npz has 60" in line and "--count 10 makes room" in line
+    assert not (tmp_path / "a.tflite").exists()

@@ -17,7 +17,7 @@ def add_to(commands):
     verify.add_argument("first", metavar="A", help="the reference")
     verify.add_argument("second", metavar="B", help="what is judged")
     verify.add_argument(
-        "--data", help="what evaluate takes, or a folder of images; noise without"
+        "--data", help="what evaluate takes, or a folder of images; synthetic without"
     )
     verify.add_argument(
         "--count",
@@ -69,11 +69,14 @@ def _verify(arguments):
         if quantize is None:
             say("no passport says the format: nothing is judged")
             return
-        kind = "predictions" if found.logits else "logits"
         form = parity.format_name(quantize)
-        failures = parity.excesses(
-            kind, quantize, found.outputs, found.logits or found.outputs
-        )
+        if found.logits is None and quantize != "none":
+            say(
+                f"the logits of one cannot be read, by which {form} files are judged: "
+                "nothing is judged"
+            )
+            return
+        failures = parity.excesses(quantize, found.probabilities, found.logits)
         if failures:
             raise ExportError(
                 f"the two differ by more than {form} files may: {'; '.join(failures)}"
@@ -119,10 +122,14 @@ def _pictures(arguments, wanted, shape, names):
     from keras_resnets.preprocessing import MODES
 
     if arguments.data is None:
-        noise = pipeline.default_pictures(
+        made = pipeline.default_pictures(
             shape, preprocessing=wanted, count=arguments.count
         )
-        return [noise], None
+        kind = "noise, since no passport says the pre-processing (--mode)"
+        if wanted is not None:
+            kind = f"synthetic images as mode {wanted.mode!r} gives them"
+        say(f"compared on {kind}; --data takes real ones")
+        return [made], None
     if wanted is None:
         raise InvalidArgument(
             "no passport says what the pictures must look like: give --mode "

@@ -112,7 +112,7 @@ def _quantize(arguments):
             if arguments.sensitivity:
                 _show_sensitivity(model, chosen, recipe)
                 return
-            kind = "noise" if chosen is None else "calibration"
+            kind = "synthetic" if chosen is None else "calibration"
             write = _quantize_all if arguments.max_drop is None else max_drop.run
             report = write(arguments, model, chosen, recipe, path)
         say(console.export_report(report, kind))

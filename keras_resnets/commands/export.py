@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import pathlib
+import warnings
 
 from keras_resnets.commands import network
 from keras_resnets.commands.network import say
@@ -199,7 +200,7 @@ def _export(arguments):
         report = exporter(model, arguments.output, pictures=given, **options)
         say(
             console.export_report(
-                report, "calibration" if calibration is not None else "noise"
+                report, "calibration" if calibration is not None else "synthetic"
             )
         )
         if data:
@@ -307,6 +308,7 @@ def _calibration(arguments, wanted):
     from keras_resnets import image_files
     from keras_resnets import image_folders
     from keras_resnets import pictures
+    from keras_resnets.export import representative
 
     if not arguments.calibration:
         return None
@@ -316,6 +318,10 @@ def _calibration(arguments, wanted):
     count = len(loaded) + len(skipped)
     image_files.check_broken(skipped, count, arguments.calibration)
     say(f"calibration  {len(loaded)} pictures from {arguments.calibration}")
+    few = representative.words_for_few(len(loaded))
+    if few:
+        warnings.simplefilter("ignore", representative.FewImages)
+        say(f"             {few}")
     if skipped:
         names = image_files.some(skipped)
         say(f"             {len(skipped)} skipped, not readable: {names}")
@@ -333,8 +339,7 @@ def _make_ready(model, source, arguments, calibration):
     from keras_resnets.export import untrained
 
     shape = tuple(model.inputs[0].shape[1:])
-    wanted = model.preprocessing if arguments.include_preprocessing else None
-    pictures = pipeline.default_pictures(shape, calibration, wanted)
+    pictures = pipeline.default_pictures(shape, calibration, model.preprocessing)
     origin = f"weights from {arguments.weights}"
     if source is None:
         # A fresh network would make the comparison below an empty one.

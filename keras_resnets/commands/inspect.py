@@ -28,7 +28,10 @@ def _inspect(arguments):
             say(json.dumps(known, indent=1))
             return
         say(f"{arguments.file}  {found.format}, {found.size / 1e6:,.2f} MB")
-        say(tables.port_table(found.inputs, found.outputs))
+        for name, ports in (found.signatures or {"": None}).items():
+            if name:
+                say(f"signature  {name}")
+            say(tables.port_table(*(ports or (found.inputs, found.outputs))))
         counted = ", ".join(
             f"{name} {count}" for name, count in found.operators.items()
         )

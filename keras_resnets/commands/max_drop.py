@@ -64,10 +64,12 @@ def run(arguments, model, chosen, recipe, path):
     from keras_resnets import tables
     from keras_resnets.compression import mix_plot
 
+    _check_room(arguments, chosen, chosen.available - chosen.taken)
     names = labels.class_names(model.output_shape[-1], model.labels)
     held = compression.hold_out(
         arguments.data, model.preprocessing, chosen, arguments.held_out, names
     )
+    _check_room(arguments, chosen, len(held.labels))
     say(
         f"held out     {len(held.labels):,} other labelled training pictures of "
         f"{pathlib.Path(arguments.data).name} to choose the mix by"
@@ -97,6 +99,44 @@ def run(arguments, model, chosen, recipe, path):
         mix_plot.plot(mix, arguments.plot, model.name)
         say(f"plot         {arguments.plot}")
     return report
+
+
+def _check_room(arguments, chosen, left):
+    """Raises `InvalidArgument` where too few images are left to choose the mix by.
+
+    Args:
+        arguments: the options of the command.
+        chosen: the `CalibrationSet`.
+        left: labelled images that it has not.
+    """
+    from keras_resnets.compression import trials
+    from keras_resnets.export import representative
+
+    drop, needed = arguments.max_drop, trials.fewest_for(arguments.max_drop)
+    if min(left, arguments.held_out) >= needed:
+        return
+    if left >= needed:
+        advice = f"give --held-out {needed:,} or more; got {arguments.held_out:,}"
+    else:
+        everything = chosen.taken + left
+        room, most = everything - needed, everything - representative.FEWEST
+        advice = (
+            f"{pathlib.Path(arguments.data).name} has {everything:,}, of which the "
+            f"calibration takes {chosen.taken:,} (--count {arguments.count}): "
+        )
+        if room >= representative.FEWEST:
+            advice += f"--count {room} makes room"
+        elif most >= 2:
+            advice += (
+                f"--count {representative.FEWEST} --max-drop {100 / most + 0.005:.2f} "
+                "makes room, or more images"
+            )
+        else:
+            advice += "give more images"
+    raise InvalidArgument(
+        f"--max-drop {drop:g} shows on {needed:,} labelled images or more beside those "
+        f"of the calibration; {advice}"
+    )
 
 
 def _precisions(arguments):

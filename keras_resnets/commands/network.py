@@ -165,10 +165,10 @@ def say_figures(model, report, data, threads, logits=False):
     bar = ProgressBar(len(data.labels), "pictures")
     found = figures.compare(model, report.path, data, threads, bar, logits)
     bar.close()
+    rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
     say(
         f"measured     {found.count:,} pictures: top-1 {found.file_top1:.2%} of "
-        f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE "
-        f"{found.rmse:.4f}"
+        f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE {rmse}"
     )
 
 

@@ -39,9 +39,9 @@ def quantize_aware(
         model: a built functional or Sequential `keras.Model` with one image input,
             under any dtype policy; it is not changed.
         recipe: name of a trainable recipe in `recipes.RECIPES`, or a `Recipe`.
-        calibration: pre-processed training pictures (a `CalibrationSet`, or a float32
-            array (count, height, width, channels)) that the ranges start from, and the
-            biases are corrected with. Without, a moving average starts with the first
+        calibration: pre-processed training images (a `CalibrationSet`, or what
+            `export.to_tflite` takes) that the ranges start from, and the biases are
+            corrected with. Without, a moving average starts with the first
             training batch.
         method: see `ranges.set_ranges`.
         percentile: see there.
@@ -78,7 +78,7 @@ def quantize_aware(
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
         wanted = getattr(model, "preprocessing", None)
-        calibration = sets.check(calibration, shape, wanted)
+        calibration = sets.check(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
     inherit(made, model)
     if recipe.weight_ranges == "learned":

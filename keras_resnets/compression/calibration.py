@@ -11,12 +11,9 @@ from keras_resnets import labelled
 from keras_resnets import pictures as files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.export import representative
+from keras_resnets.export.representative import FEWEST
 from keras_resnets.image_files import check_broken
-
-# Ten pictures already give a network twice the error that a hundred give.
-FEWEST = 10
-# Values beyond what a pixel can become, as a share of the whole span.
-_SLACK = 0.01
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +80,7 @@ def choose(data, preprocessing, count=500, seed=0):
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = ()
-    _check_count(len(loaded), path)
+    representative.check_count(len(loaded), path)
     taken = len(loaded) + len(skipped)
     return CalibrationSet(loaded, path.name, seed, available, taken, tuple(skipped))
 
@@ -104,72 +101,31 @@ def _of_arrays(path, preprocessing, count, seed):
     return np.stack(found) if found else x[order], len(x)
 
 
-def _check_count(count, source):
-    if count < FEWEST:
-        raise InvalidArgument(
-            f"a calibration set has at least {FEWEST} pictures; {source} gives {count}"
-        )
-
-
-def check(calibration, shape, preprocessing=None):
-    """A `CalibrationSet` of pictures that fit a network.
+def check(calibration, shape, preprocessing=None, network=None):
+    """A `CalibrationSet` of images that fit a network.
 
     Args:
-        calibration: a `CalibrationSet`, or an array for one.
+        calibration: a `CalibrationSet`, or what holds images, see
+            `export.representative.collect`.
         shape: (height, width, channels) of the network; None for an open size.
-        preprocessing: what its pictures go through, or None where that is not known.
+        preprocessing: what its images go through, or None where that is not known.
+        network: the `keras.Model`, whose first BN tells what it was trained on where
+            the pre-processing does not; None for no such check.
 
     Raises:
-        InvalidArgument: too few pictures, another shape, NaN, values that no pixel
-            becomes, or pictures without content.
+        InvalidArgument: see `export.representative.check`.
     """
+    if calibration is None:
+        raise InvalidArgument(
+            "ranges come from images: calibration must be a CalibrationSet, an array "
+            "(count, height, width, channels), a tf.data.Dataset or a generator; got None"
+        )
     if not isinstance(calibration, CalibrationSet):
-        if calibration is None:
-            raise InvalidArgument(
-                "ranges come from pictures: calibration must be a CalibrationSet or an "
-                f"array (count, {_words(shape)}); got None"
-            )
-        calibration = CalibrationSet(np.asarray(calibration, "float32"))
-    pictures = calibration.pictures
-    fits = pictures.ndim == 4 and all(
-        want in (None, have)
-        for have, want in zip(pictures.shape[1:], shape, strict=True)
+        is_array = hasattr(calibration, "__array__")
+        source = "array" if is_array else type(calibration).__name__
+        images = representative.collect(calibration, shape)
+        calibration = CalibrationSet(images, source)
+    representative.check(
+        calibration.pictures, shape, preprocessing, network, calibration.source
     )
-    if not fits:
-        raise InvalidArgument(
-            f"calibration pictures must have the shape (count, {_words(shape)}); got "
-            f"{pictures.shape}"
-        )
-    _check_count(len(pictures), calibration.source)
-    if not np.isfinite(pictures).all():
-        raise InvalidArgument(
-            "calibration pictures must be finite; they hold NaN or infinity"
-        )
-    if (np.ptp(pictures, axis=(1, 2)) == 0).all():
-        raise InvalidArgument(
-            "calibration pictures must show something; every one has one colour"
-        )
-    if preprocessing is not None:
-        _check_range(pictures, preprocessing)
     return calibration
-
-
-def _check_range(pictures, preprocessing):
-    """Raises `InvalidArgument` for pictures that were pre-processed otherwise."""
-    ends = np.array([[0.0] * 3, [255.0] * 3]).reshape(2, 1, 1, 3)
-    low, high = preprocessing.normalize(ends, "channels_last")[..., :].reshape(2, 3)
-    if pictures.shape[-1] != 3:
-        return
-    span, found = high - low, (pictures.min((0, 1, 2)), pictures.max((0, 1, 2)))
-    outside = (found[0] < low - _SLACK * span) | (found[1] > high + _SLACK * span)
-    narrow = found[1] - found[0] < 0.1 * span
-    if outside.any() or narrow.all():
-        raise InvalidArgument(
-            f"calibration pictures must be pre-processed as for training: mode "
-            f"{preprocessing.mode!r} gives values in {low.min():.3g} to "
-            f"{high.max():.3g}; got {pictures.min():.3g} to {pictures.max():.3g}"
-        )
-
-
-def _words(shape):
-    return ", ".join("any" if size is None else str(size) for size in shape)

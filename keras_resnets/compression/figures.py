@@ -20,14 +20,14 @@ class Figures:
         model_top1, file_top1: shares of right answers.
         agreement: share of equal answers.
         rmse: root mean square difference of the logits over the standard deviation of
-            the model's.
+            the model's; None where those cannot be read in the file.
     """
 
     count: int
     model_top1: float
     file_top1: float
     agreement: float
-    rmse: float
+    rmse: float | None
 
 
 def compare(model, path, data, threads=2, progress=None, logits=False):
@@ -52,15 +52,17 @@ def compare(model, path, data, threads=2, progress=None, logits=False):
     if pixels and known is None:
         raise InvalidArgument(f"{path} takes pixels: the model must know preprocessing")
     # A file of logits has no softmax to look behind.
-    logits = reference.has_logits and (logits or runner.has_logits)
+    logits = logits or runner.has_logits or runner.output_names == ("logits",)
+    measured = logits or not reference.has_logits
     expected, found = [], []
     for pictures in data.batches(100):
         outputs, scores = reference(pictures)
-        expected.append(scores if logits else outputs)
+        expected.append(outputs if scores is None or not logits else scores)
         found.append(runner(known.pixels(pictures) if pixels else pictures))
         if progress:
             progress(sum(map(len, found)))
     expected, found = np.concatenate(expected), np.concatenate(found)
     compared = parity.compare(expected, found)
     tops = [float((x.argmax(1) == data.labels).mean()) for x in (expected, found)]
-    return Figures(len(found), *tops, compared.top1, compared.rmse)
+    rmse = compared.rmse if measured else None
+    return Figures(len(found), *tops, compared.top1, rmse)

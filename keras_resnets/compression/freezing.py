@@ -10,6 +10,9 @@ from keras_resnets.compression.layers import is_quantized
 from keras_resnets.compression.layers import largest_radius
 from keras_resnets.errors import InvalidArgument
 
+# Half of what an int32 holds: products are added to the bias.
+_BIAS_LIMIT = 2**30
+
 
 def freeze(model, int4=False):
     """A copy of `model` whose ranges are constants, for inference and export.
@@ -68,12 +71,34 @@ def _fix_range(old, new):
 
 
 def radius_of(layer):
-    """float32 half range of a layer's kernel, as it rounds it now."""
+    """float32 half range of a layer's kernel, as its file rounds it."""
     if layer.weight_ranges == "max":
         kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
-        return largest_radius(kernel, layer.per_channel)
-    radius = np.abs(keras.ops.convert_to_numpy(layer.kernel_radius))
-    return np.maximum(radius, 1e-8).astype("float32")
+        radius = largest_radius(kernel, layer.per_channel)
+    else:
+        radius = np.abs(keras.ops.convert_to_numpy(layer.kernel_radius))
+    return np.maximum(radius, _least_radius(layer)).astype("float32")
+
+
+def _least_radius(layer):
+    """The half range from which on the bias of a file is an int32.
+
+    Its step is that of the input times that of the kernel: where the kernel is next to
+    zero and the bias is not, as in a channel that a BN has switched off, the bias would
+    be cut off at 2**31. What a coarser step takes from such a kernel is less than the
+    bias' own rounding.
+    """
+    grid = layer.input._keras_history.operation
+    while not isinstance(grid, FakeQuantize):
+        # It hands the grid of its input on.
+        grid = grid.input._keras_history.operation
+    step = (float(grid.high) - float(grid.low)) / (2**grid.bits - 1)
+    if not step > 0:
+        return 1e-8
+    _, largest = fake_quant.levels(layer.weight_bits, narrow=True)
+    bias = np.abs(keras.ops.convert_to_numpy(layer.bias).astype("float64"))
+    least = np.maximum(bias * (largest / (step * _BIAS_LIMIT)), 1e-8)
+    return least if layer.per_channel else least.max()
 
 
 def _fix_kernel(old, new, int4):

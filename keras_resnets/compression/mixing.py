@@ -284,6 +284,7 @@ class _Search:
         content = mixed_file.mix(self._base, self._graph, precisions)
         self._files += 1
         runner = TFLiteRunner(content, self._threads, logits=True)
+        self._judge.check_logits(runner)
         return self._judge(runner, f"file {self._files}")
 
     def _steps(self, ranked):

@@ -46,8 +46,7 @@ def quantize(
         path: file to write, ending in `.tflite`.
         recipe: name in `recipes.RECIPES`, or a `Recipe`.
         calibration: training pictures for the ranges of a static recipe: a
-            `CalibrationSet` (`calibration.choose`), or a float32 array (count, height,
-            width, channels) of pre-processed ones.
+            `CalibrationSet` (`calibration.choose`), or what `export.to_tflite` takes.
         pictures: the same, to compare with; by default four of the calibration's.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing file.
@@ -147,7 +146,8 @@ def to_tflite(
         model: from `quantize_aware`, trained or calibrated.
         path: file to write, ending in `.tflite`.
         pictures: float32 array (count, height, width, channels) to compare with; by
-            default four of seeded noise in the range of the input.
+            default four synthetic ones, as the pre-processing of the model gives them, or
+            noise in the range of the input.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter.
@@ -185,7 +185,7 @@ def to_tflite(
     inherit(frozen, model)
     wanted = pipeline.Wanted(input_size, None, logits)
     if pictures is None:
-        pictures = _noise(frozen, input_size)
+        pictures = _default_pictures(frozen, input_size)
     ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
     options = engines.Options(io_dtype=io_dtype, batch=batch, packed=packed, int4=int4)
 
@@ -197,10 +197,13 @@ def to_tflite(
     return _land(ready, path, make, recipe, options, facts, (threads, overwrite))
 
 
-def _noise(frozen, input_size, count=4):
-    """Pictures that fill the range of the input."""
+def _default_pictures(frozen, input_size, count=4):
+    """Images as the pre-processing gives them, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
+    known = getattr(frozen, "preprocessing", None)
+    if known is not None and shape[-1] == 3:
+        return pipeline.default_pictures(shape, None, known, count)
     rng = np.random.default_rng(0)
     return rng.uniform(float(first.low), float(first.high), (count, *shape))
 

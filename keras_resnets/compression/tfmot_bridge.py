@@ -7,6 +7,8 @@ out the same, trained there in a process of its own, and what was learned comes 
 import dataclasses
 import math
 
+import numpy as np
+
 from keras_resnets.compression import description
 from keras_resnets.compression import legacy_process
 from keras_resnets.compression import pruning
@@ -18,6 +20,7 @@ from keras_resnets.errors import check_range
 from keras_resnets.export import ends
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
+from keras_resnets.export import representative
 from keras_resnets.export import tflite
 from keras_resnets.export.runners import TFLiteRunner
 
@@ -247,9 +250,18 @@ def _named(model):
 
 
 def _run(task, model, job, data, tuning, progress, tell):
+    _check_images(model, data)
     job = {**job, "task": task, "tuning": _record(tuning, task)}
     job["seed"] = job["tuning"]["seed"]
     return legacy_process.run(model, job, data, progress, tell)
+
+
+def _check_images(model, data):
+    """Raises `InvalidArgument` for images of another scale than the network's."""
+    shape, known = model.inputs[0].shape[1:], getattr(model, "preprocessing", None)
+    images = np.asarray(_first(data, 64), "float32")
+    if images.ndim == 4:
+        representative.check(images, shape, known, model, "data", fewest=1)
 
 
 def _record(tuning, task):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_resnets import evaluation
+from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import KerasRunner
@@ -50,6 +51,11 @@ def check_drop(max_drop):
         )
 
 
+def fewest_for(max_drop):
+    """Labelled pictures on which a drop shows: one of them is no more than the drop."""
+    return math.ceil(100 / max_drop - 1e-9)
+
+
 def check_data(data, max_drop):
     """An `evaluation.Labelled` that is large enough to see a drop.
 
@@ -59,7 +65,7 @@ def check_data(data, max_drop):
     check_drop(max_drop)
     if not isinstance(data, evaluation.Labelled):
         data = _labelled(data)
-    fewest = math.ceil(100 / max_drop - 1e-9)
+    fewest = fewest_for(max_drop)
     if len(data.labels) < fewest:
         raise InvalidArgument(
             f"a drop of {max_drop:g} points shows on {fewest:,} labelled pictures or "
@@ -98,6 +104,7 @@ class Judge:
     def __init__(self, ready, data, max_drop, chosen, progress):
         self._data, self._max_drop, self._progress = data, max_drop, progress
         runner = KerasRunner(ready.reference)
+        self._has_logits = runner.has_logits
         known = {picture.tobytes() for picture in chosen.pictures}
         shared, logits = 0, []
         for pictures in data.batches(50):
@@ -135,6 +142,14 @@ class Judge:
             if trial and trial.drop - _HOPELESS * trial.error > self._max_drop:
                 break
         return self._trial(np.concatenate(found))
+
+    def check_logits(self, runner):
+        """Raises `ExportError` where a file's probabilities would pass for logits."""
+        if self._has_logits and not runner.has_logits:
+            raise ExportError(
+                "layers are ranked by the logits, which cannot be read in this file: "
+                "end the model in keras.layers.Softmax; nothing was written"
+            )
 
     def accepts(self, trial):
         """Whether a mix stays within the drop, by more than chance."""

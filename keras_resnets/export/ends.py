@@ -7,6 +7,13 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.features import feature_extractor
 
 INPUT_NAME = "image"
+_KERNELS = (keras.layers.Dense, keras.layers.Conv2D)
+_MOVING = (
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Dropout,
+    keras.layers.Identity,
+)
 _POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -74,17 +81,41 @@ def logits_of(model):
     """
     if list(outputs(model)) != ["predictions"]:
         return None
-    operation, given = _maker(model.outputs[0])
+    return _in_front(model.outputs[0])
+
+
+def logits_by_output(model):
+    """What the softmax or sigmoid behind each output gets, by the output's name.
+
+    Outputs that are no probabilities are left out. See `logits_of`.
+    """
+    return {
+        name: _in_front(tensor)
+        for name, tensor in outputs(model).items()
+        if _ends_in_probability(tensor)
+    }
+
+
+def _in_front(tensor):
+    """What the softmax or sigmoid gets that makes a symbolic tensor."""
+    operation, given = _maker(tensor)
     if isinstance(operation, keras.Model):
-        inner = keras.Model(operation.inputs, logits_of(operation))
-        return inner(given)
-    if not isinstance(operation, keras.layers.Dense):
+        inner = _in_front(operation.outputs[tensor._keras_history.tensor_index])
+        return keras.Model(operation.inputs, inner)(given)
+    if _moves(operation):
+        return _renamed(operation, "logits")(_in_front(given))
+    if not isinstance(operation, _KERNELS):
         return given
-    config = {**operation.get_config(), "activation": None}
-    linear = type(operation).from_config({**config, "name": f"{operation.name}_linear"})
+    linear = _renamed(operation, "linear", activation=None)
     made = linear(given)
     linear.set_weights(operation.get_weights())
     return made
+
+
+def _renamed(layer, ending, **changes):
+    """A new layer like `layer`; the old one, called twice, would have two inputs."""
+    config = {**layer.get_config(), **changes, "name": f"{layer.name}_{ending}"}
+    return type(layer).from_config(config)
 
 
 def with_pixels(model, preprocessing, shape, dtype):
@@ -125,15 +156,39 @@ def _kind(model):
         return _kind(operation)
     if len(model.outputs[0].shape) != 2 or isinstance(operation, _POOLS):
         return "features"
-    return "predictions" if _is_probability(operation) else "logits"
+    return "predictions" if _ends_in_probability(model.outputs[0]) else "logits"
+
+
+def _ends_in_probability(tensor):
+    """Whether a softmax or sigmoid makes a symbolic tensor, here or in a model inside."""
+    operation, given = _maker(tensor)
+    if isinstance(operation, keras.Model):
+        inner = operation.outputs[tensor._keras_history.tensor_index]
+        return _ends_in_probability(inner)
+    if _moves(operation):
+        return _ends_in_probability(given)
+    return _is_probability(operation)
 
 
 def _is_probability(operation):
-    """Whether it is a softmax or sigmoid, or a Dense layer that ends in one."""
-    if isinstance(operation, (keras.layers.Dense, keras.layers.Activation)):
-        return operation.activation.__name__ in ("softmax", "sigmoid")
+    """Whether it is a softmax or sigmoid, or a layer with a kernel that ends in one."""
+    if isinstance(operation, (*_KERNELS, keras.layers.Activation)):
+        return _function(operation) in ("softmax", "softmax_v2", "sigmoid")
     # A layer of Keras, or an operation of keras.ops.
     return type(operation).__name__ in ("Softmax", "Sigmoid")
+
+
+def _function(layer):
+    """The name of a layer's activation, which may be a function or a layer."""
+    made = layer.activation
+    return getattr(made, "__name__", type(made).__name__.lower())
+
+
+def _moves(operation):
+    """Whether a layer changes no value of a finished network, only where it stands."""
+    if isinstance(operation, keras.layers.Activation):
+        return _function(operation) == "linear"
+    return isinstance(operation, _MOVING)
 
 
 def _maker(tensor):

@@ -34,13 +34,24 @@ class Port:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """Format, size in bytes, `Port`s and operators of a file."""
+    """What a file holds.
+
+    Attributes:
+        format: `"tflite"`, `"onnx"`, `"keras"` or `"saved_model"`.
+        size: bytes.
+        inputs, outputs: `Port`s; of a SavedModel those of its first signature,
+            `serving_default` where there is one.
+        operators: counts by name.
+        signatures: (inputs, outputs) of a SavedModel by the name of each signature;
+            empty for files that have one way in.
+    """
 
     format: str
     size: int
     inputs: tuple
     outputs: tuple
     operators: dict
+    signatures: dict = dataclasses.field(default_factory=dict)
 
 
 def inspect(path):
@@ -66,8 +77,8 @@ def inspect(path):
     }
     kind = kind_of(path)
     with told(path, "cannot be read"):
-        inputs, outputs, operators = readers[kind](path)
-    return Inspection(kind, files.size(path), inputs, outputs, operators)
+        found = readers[kind](path)
+    return Inspection(kind, files.size(path), *found)
 
 
 def _tflite(path):
@@ -133,9 +144,16 @@ def _onnx_port(onnx, value):
 
 
 def _saved_model(path):
-    runner = saved_model.SavedModelRunner(path)
-    ports = [
-        tuple(Port(spec.name, tuple(spec.shape), spec.dtype.name) for spec in specs)
-        for specs in runner.signature()
-    ]
-    return *ports, saved_model.operators(path)
+    signatures = {
+        name: tuple(tuple(map(_saved_model_port, specs)) for specs in ends_of)
+        for name, ends_of in saved_model.signatures(path).items()
+    }
+    if not signatures:
+        raise InvalidArgument(f"{path} is a SavedModel without a signature to call")
+    ports = next(iter(signatures.values()))
+    return *ports, saved_model.operators(path), signatures
+
+
+def _saved_model_port(spec):
+    shape = tuple(spec.shape) if spec.shape.rank is not None else ()
+    return Port(spec.name, shape, spec.dtype.name)

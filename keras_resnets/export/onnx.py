@@ -59,10 +59,11 @@ def to_onnx(
         path: file to write, ending in `.onnx`.
         quantize: `"none"` (float32), `"float16"` (weights and activations; input and
             output stay float32) or `"int8"` (QDQ: uint8 activations, int8 weights).
-        calibration: float32 pictures (count, height, width, channels), pre-processed
-            as for training; `"int8"` takes its activation ranges from them.
+        calibration: float32 images (count, height, width, channels), at least ten,
+            pre-processed as for training; or a `tf.data.Dataset` or generator, of which
+            the first 500 are taken. `"int8"` takes its activation ranges from them.
         pictures: the same, to compare with; by default four of `calibration`, or
-            four of seeded noise where there is none.
+            four synthetic images as the network's pre-processing gives them.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing file.
         threads: of ONNX Runtime for the comparison and the latency.

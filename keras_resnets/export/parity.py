@@ -124,23 +124,43 @@ def _worst(reference, candidate):
     )
 
 
-def excesses(output_kind, quantize, outputs, logits):
+def compare_some(reference, candidate, names):
+    """`compare` of the outputs called so; None without any. One output has no name."""
+    if not names:
+        return None
+    if not isinstance(reference, dict):
+        return compare(reference, candidate)
+    return compare(*({n: x[n] for n in names} for x in (reference, candidate)))
+
+
+def is_distribution(values, tolerance=1e-3):
+    """Whether the rows of an array look as a softmax's: none negative, each adds to 1."""
+    if values.ndim != 2 or values.shape[1] < 2:
+        return False
+    sums = values.astype("float64").sum(axis=1)
+    return bool(values.min() >= -1e-6 and np.abs(sums - 1).max() < tolerance)
+
+
+def excesses(quantize, probabilities, logits):
     """What of two results differs by more than a format allows, in words.
 
     Args:
-        output_kind: `"predictions"`, `"logits"` or `"features"`.
         quantize: key of `TOLERANCES`.
-        outputs: `Parity` of the outputs.
-        logits: `Parity` of the logits; of the outputs where there are none.
+        probabilities: `Parity` of the outputs of a softmax or sigmoid; None where
+            there are none.
+        logits: `Parity` of what those get, and of the other outputs; None where that
+            was not measured.
     """
     allowed = TOLERANCES[quantize]
     failures = []
-    if allowed.probability is not None and output_kind == "predictions":
-        if not outputs.max_error <= allowed.probability:
+    if allowed.probability is not None and probabilities is not None:
+        if not probabilities.max_error <= allowed.probability:
             failures.append(
-                f"probabilities differ by {outputs.max_error:.2g} "
+                f"probabilities differ by {probabilities.max_error:.2g} "
                 f"(allowed {allowed.probability:.2g})"
             )
+    if logits is None:
+        return failures
     if allowed.relative is not None and not logits.relative_error <= allowed.relative:
         failures.append(
             f"relative error {logits.relative_error:.2g} (allowed {allowed.relative:.2g})"
@@ -152,12 +172,20 @@ def excesses(output_kind, quantize, outputs, logits):
     return failures
 
 
-def check(output_kind, quantize, outputs, logits):
+def check(quantize, probabilities, logits):
     """Raises `ExportError` where a new file is further from its model than it may be.
 
-    For the arguments see `excesses`.
+    Probabilities alone tell nothing of a quantized file: a softmax that is sure of its
+    winner hides what the logits lost. For the arguments see `excesses`.
     """
-    failures = excesses(output_kind, quantize, outputs, logits)
+    if logits is None and quantize != "none":
+        raise ExportError(
+            f"a {format_name(quantize)} file is judged by what its softmax or sigmoid "
+            "gets, which cannot be read in this one: end the model in "
+            "keras.layers.Softmax or Dense(activation='softmax'), or export it with "
+            "logits=True; nothing was written"
+        )
+    failures = excesses(quantize, probabilities, logits)
     if failures:
         raise ExportError(
             f"the {format_name(quantize)} file does not say what "

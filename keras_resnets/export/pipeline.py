@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import warnings
 
 import keras
 import numpy as np
@@ -17,6 +18,8 @@ from keras_resnets.export import memory
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
+from keras_resnets.export import representative
+from keras_resnets.export import synthetic
 from keras_resnets.export.runners import KerasRunner
 from keras_resnets.preprocessing import Preprocessing
 
@@ -34,7 +37,8 @@ class ExportReport:
             it has them in; None for an open batch.
         operators: counts by name.
         outputs: `parity.Parity` of its outputs with the model's; of several the worst.
-        logits: the same in front of the softmax; of the outputs without one.
+        logits: the same in front of the softmax or sigmoid; of the outputs without
+            one. None where that cannot be read in the file (a SavedModel).
         compared: number of pictures that both were run on.
         keras_latency, latency: median seconds for a picture, the model's compiled by
             Keras, one at a time, and the file's in its own runtime, a batch at a time.
@@ -50,7 +54,7 @@ class ExportReport:
     output: str
     operators: dict
     outputs: parity.Parity
-    logits: parity.Parity
+    logits: parity.Parity | None
     compared: int
     keras_latency: float
     latency: float
@@ -143,16 +147,18 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
     _check_finite(reference)
     shape = prepare.input_shape(reference, wanted.input_size)
     check_preprocessing(wanted.preprocessing, shape)
-    if quantize in prepare.CALIBRATED and calibration is None:
-        raise InvalidArgument(
-            f"{quantize} takes its ranges from pictures: calibration must be an array "
-            f"(count, {', '.join(map(str, shape))}); got None"
-        )
+    if calibration is not None:
+        calibration = representative.collect(calibration, shape)
+    # What takes uint8 itself is refused further down.
+    if quantize in prepare.CALIBRATED and reference.inputs[0].dtype != "uint8":
+        known = getattr(model, "preprocessing", None) or wanted.preprocessing
+        _check_calibration(quantize, calibration, shape, known, reference)
     calibration = check_pictures("calibration", calibration, shape)
     pictures = check_pictures("pictures", pictures, shape)
     explicit = pictures is not None
     if pictures is None:
-        pictures = default_pictures(shape, calibration, wanted.preprocessing)
+        own = getattr(model, "preprocessing", None)
+        pictures = default_pictures(shape, calibration, wanted.preprocessing or own)
     ready = Ready(
         original=model,
         reference=reference,
@@ -186,8 +192,7 @@ def _of_pixels(ready, quantize, preprocessing, explicit):
         refuse_pixels(model, what)
     pixels = ready.pictures
     if not explicit:
-        rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, ready.pictures.shape)
+        pixels = default_pixels(ready.shape, len(pixels))
     elif (pixels != np.clip(np.rint(pixels), 0, 255)).any():
         raise InvalidArgument(
             f"{model.name} takes uint8: pictures must be whole numbers from 0 to 255; "
@@ -203,6 +208,18 @@ def refuse_pixels(model, what):
         f"{what} goes with a model of float32 images; {model.name} takes uint8: build "
         "it on keras.Input(..., dtype='float32')"
     )
+
+
+def _check_calibration(quantize, calibration, shape, preprocessing, reference):
+    if calibration is None:
+        raise InvalidArgument(
+            f"{quantize} takes its ranges from images: calibration must be an array "
+            f"(count, {', '.join(map(str, shape))}); got None"
+        )
+    representative.check(calibration, shape, preprocessing, reference, fewest=1)
+    few = representative.words_for_few(len(calibration))
+    if few:
+        warnings.warn(few, representative.FewImages, stacklevel=4)
 
 
 def _behind_pixels(ready, quantize, preprocessing):
@@ -267,15 +284,25 @@ def check_pictures(argument, pictures, shape):
 
 
 def default_pictures(shape, calibration=None, preprocessing=None, count=4, seed=0):
-    """Inputs to compare with: some of the calibration's, or seeded noise."""
+    """Inputs to compare with.
+
+    Some of the calibration's; without one, synthetic images as the pre-processing gives
+    them; noise where that is not known.
+    """
     if calibration is not None:
-        # Noise lies outside the ranges that an integer file was calibrated for.
         return calibration[:count]
-    rng = np.random.default_rng(seed)
-    if preprocessing is None:
+    if preprocessing is None or shape[-1] != 3:
+        rng = np.random.default_rng(seed)
         return rng.standard_normal((count, *shape)).astype("float32")
-    pixels = rng.integers(0, 256, (count, *shape), dtype="uint8")
-    return preprocessing.normalize(pixels, "channels_last")
+    return preprocessing.normalize(default_pixels(shape, count, seed), "channels_last")
+
+
+def default_pixels(shape, count=4, seed=0):
+    """uint8 images to compare with: synthetic ones, or noise of other channels."""
+    if shape[-1] == 3:
+        return synthetic.images(shape, count, seed)
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, *shape)).astype("uint8")
 
 
 def prove(ready, path, open_runner, **facts):
@@ -297,7 +324,7 @@ def prove(ready, path, open_runner, **facts):
     reference = KerasRunner(ready.reference)
     expected, expected_logits = run_one_by_one(reference, ready.pictures)
     keras_latency = reference.latency(ready.pictures[:1])
-    has_logits = reference.has_logits
+    known, probable = reference.tapped, _probabilities(reference.tapped, expected)
     del reference
     try:
         runner = open_runner(logits=False)
@@ -307,25 +334,26 @@ def prove(ready, path, open_runner, **facts):
             f"the file of {ready.original.name} does not load in its runtime: "
             f"{first_line(error)}; nothing was written"
         ) from error
-    outputs = logits = parity.compare(expected, runner(ready.given))
+    found = runner(ready.given)
+    outputs = parity.compare(expected, found)
     input_shape = runner.input_shape
     batch = (input_shape[0] or 1, *ready.shape)
     latency = runner.latency(np.resize(ready.given, batch))
     # A runtime holds the weights twice; no more than one is open.
     del runner
     memory.release()
-    if has_logits:
+    logits = None if probable else outputs
+    if known and len(known) == len(probable):
         tapped = open_runner(logits=True)
-        if tapped.has_logits:
-            found = tapped(ready.given)
-            logits = parity.compare(expected_logits, found)
-    output = next(iter(ends.outputs(ready.reference)))
-    parity.check(output, facts["quantize"], outputs, logits)
+        if len(tapped.tapped) == len(known):
+            made = _shaped_as(expected_logits, tapped(ready.given))
+            logits = parity.compare(expected_logits, made)
+    _judge(facts["quantize"], expected, found, probable, logits)
     return ExportReport(
         path=path,
         input_shape=input_shape,
         takes_pixels=ready.takes_pixels,
-        output=output,
+        output=next(iter(ends.outputs(ready.reference))),
         outputs=outputs,
         logits=logits,
         compared=len(ready.pictures),
@@ -335,15 +363,54 @@ def prove(ready, path, open_runner, **facts):
     )
 
 
+def _probabilities(known, outputs):
+    """Names of the outputs that are probabilities; one output has no name.
+
+    Also of those that a layer makes which is not `known` to be a softmax or sigmoid.
+    """
+    if not isinstance(outputs, dict):
+        return known or ("",) * parity.is_distribution(outputs)
+    return tuple(
+        n for n, x in outputs.items() if n in known or parity.is_distribution(x)
+    )
+
+
+def _shaped_as(expected, found):
+    """`found` in shapes of `expected`: a file may flatten behind the softmax."""
+    if isinstance(found, dict):
+        return {n: _shaped_as(expected.get(n, x), x) for n, x in found.items()}
+    fits = isinstance(expected, np.ndarray) and found.size == expected.size
+    return found.reshape(expected.shape) if fits else found
+
+
+def judge(model, pictures, found):
+    """Raises `ExportError` where a float32 file's outputs are not those of `model`."""
+    reference = KerasRunner(model)
+    expected, _ = run_one_by_one(reference, pictures)
+    outputs = parity.compare(expected, found)
+    probable = _probabilities(reference.tapped, expected)
+    _judge("none", expected, found, probable, None if probable else outputs)
+
+
+def _judge(quantize, expected, found, probable, logits):
+    """Raises `ExportError` where a file is further from its model than it may be."""
+    parity.check(quantize, parity.compare_some(expected, found, probable), logits)
+    if logits is None and isinstance(expected, dict):
+        rest = [name for name in expected if name not in probable]
+        parity.check(quantize, None, parity.compare_some(expected, found, rest))
+
+
 def run_one_by_one(reference, pictures):
     """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
     found = [reference(picture[None]) for picture in pictures]
-    outputs = [outputs for outputs, _ in found]
-    if isinstance(outputs[0], dict):
-        joined = {n: np.concatenate([one[n] for one in outputs]) for n in outputs[0]}
-        return joined, None
-    logits = [logits for _, logits in found] if reference.has_logits else None
-    return np.concatenate(outputs), logits and np.concatenate(logits)
+    outputs, logits = zip(*found, strict=True)
+    return _joined(outputs), _joined(logits) if reference.has_logits else None
+
+
+def _joined(parts):
+    if not isinstance(parts[0], dict):
+        return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def land(ready, path, write, open_runner, overwrite, recipe, **facts):

@@ -60,11 +60,12 @@ def to_tflite(
         quantize: `"none"` (float32), `"float16"` (weights; half the size),
             `"dynamic"` (int8 weights, float activations), `"int8"` (all integer) or
             `"int16x8"` (int16 activations, int8 weights; input and output float32).
-        calibration: float32 pictures (count, height, width, channels), pre-processed
-            as for training; the integer formats take their activation ranges from
-            them.
+        calibration: float32 images (count, height, width, channels), at least ten,
+            pre-processed as for training; or a `tf.data.Dataset` or generator, of which
+            the first 500 are taken. The integer formats take their activation ranges
+            from them.
         pictures: the same, to compare with; by default four of `calibration`, or
-            four of seeded noise where there is none.
+            four synthetic images as the network's pre-processing gives them.
         input_size: (height, width) where the model leaves them open.
         io_dtype: input and output of an `"int8"` file: `"int8"`, `"uint8"` or
             `"float32"`.

@@ -23,12 +23,16 @@ class Verification:
     Attributes:
         count: of the pictures.
         outputs: `parity.Parity` of the second's outputs with the first's.
-        logits: the same in front of the softmax; None where one has none.
+        probabilities: the same of those outputs that a softmax or sigmoid makes; None
+            without.
+        logits: `Parity` of what that gets, and of the other outputs; None where it
+            cannot be read in one of the files.
         accuracies: top-1 share of each where there are labels, else None.
     """
 
     count: int
     outputs: parity.Parity
+    probabilities: parity.Parity | None
     logits: parity.Parity | None
     accuracies: tuple | None
 
@@ -60,8 +64,8 @@ def verify(
         A `Verification`.
 
     Raises:
-        InvalidArgument: a file that cannot be run, no picture at all, or one of pixels
-            without a `preprocessing`.
+        InvalidArgument: a file that cannot be run, no picture at all, one of pixels
+            without a `preprocessing`, or probabilities against logits.
         ExportError: outputs of different shapes, or that are not finite.
     """
     runners = [open_runner(path, threads) for path in (first, second)]
@@ -92,13 +96,22 @@ def verify(
     if not done:
         raise InvalidArgument("there must be at least one picture to compare on")
     found = [_join(side) for side in outputs]
+    probable = [_probabilities(*side) for side in zip(tapped, found, strict=True)]
+    _check_alike((first, second), probable)
     accuracies = None
     if labels is not None and not isinstance(found[0], dict):
         accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in found)
+    outputs = parity.compare(*found)
+    compared = None if any(probable) else outputs
+    # All of them, or some probabilities would pass for logits.
+    counts = [len(runner.tapped) for runner in tapped]
+    if with_logits and counts == [len(names) for names in probable]:
+        compared = parity.compare(*map(_join, logits))
     return Verification(
         count=done,
-        outputs=parity.compare(*found),
-        logits=parity.compare(*map(np.concatenate, logits)) if with_logits else None,
+        outputs=outputs,
+        probabilities=parity.compare_some(*found, sorted(probable[0])),
+        logits=compared,
         accuracies=accuracies,
     )
 
@@ -141,6 +154,36 @@ def check_layers(paths):
             raise InvalidArgument(
                 f"the layers of two .tflite files can be compared; got {path}"
             )
+
+
+def _probabilities(tapped, found):
+    """Names of a file's outputs that a softmax or sigmoid makes; one has no name."""
+    if not isinstance(found, dict):
+        (name,) = tapped.output_names
+        is_known = tapped.has_logits or _looks_probable(name, found)
+        return {""} if is_known else set()
+    return {n for n, x in found.items() if n in tapped.tapped or _looks_probable(n, x)}
+
+
+def _looks_probable(name, values):
+    """Also where no softmax is found: in a SavedModel, or one that was taken apart."""
+    named = name == "predictions" and values.min() >= 0 and values.max() <= 1
+    # Integers of 8 bits are off by half a step each.
+    return named or parity.is_distribution(values, 0.05)
+
+
+def _check_alike(paths, probable):
+    """Raises `InvalidArgument` for probabilities that meet logits."""
+    if probable[0] == probable[1]:
+        return
+    kinds = ["probabilities" if side else "logits or features" for side in probable]
+    if all(probable):
+        kinds = [f"probabilities as {', '.join(sorted(side))}" for side in probable]
+    raise InvalidArgument(
+        "two files are compared by the same outputs: "
+        f"{paths[0]} puts out {kinds[0]}, {paths[1]} {kinds[1]}; export both with their "
+        "softmax or both without (--logits)"
+    )
 
 
 def takes_pixels(path, runner):

@@ -16,7 +16,7 @@ from keras_resnets.export.runners.common import median_seconds
 from keras_resnets.export.runners.common import single
 
 _UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
-_LOGITS = "logits of the classifier"
+_LOGITS = "in front of the softmax of "
 
 
 class KerasRunner:
@@ -24,21 +24,29 @@ class KerasRunner:
 
     Args:
         model: a `keras.Model` with one input.
+
+    Attributes:
+        tapped: names of the outputs that a softmax or sigmoid makes.
+        has_logits: whether there are any.
     """
 
     def __init__(self, model):
         wanted = ends.outputs(model)
-        logits = ends.logits_of(model)
-        self.has_logits = logits is not None
-        if self.has_logits:
-            wanted[_LOGITS] = logits
+        logits = ends.logits_by_output(model)
+        self.tapped = tuple(logits)
+        self.has_logits = bool(logits)
+        wanted |= {_LOGITS + name: tensor for name, tensor in logits.items()}
         self._model = keras.Model(model.inputs, wanted)
 
     def __call__(self, images):
-        """(outputs, logits) for a float32 batch; logits is None without a softmax."""
+        """(outputs, logits) for a float32 batch.
+
+        `logits` are the same outputs, but for those of a softmax or sigmoid what that
+        gets; None where there is neither.
+        """
         found = self._model.predict_on_batch(images)
-        logits = found.pop(_LOGITS, None)
-        return single(found), logits
+        logits = {name: found.pop(_LOGITS + name) for name in self.tapped}
+        return single(found), single({**found, **logits}) if logits else None
 
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""
@@ -56,7 +64,9 @@ class LoadedModelRunner:
     def __init__(self, model, logits=False):
         check_inputs([tensor.shape for tensor in model.inputs])
         self._runner = KerasRunner(model)
-        self.has_logits = logits and self._runner.has_logits
+        self.output_names = tuple(ends.outputs(model))
+        self.tapped = self._runner.tapped if logits else ()
+        self.has_logits = bool(self.tapped)
         self.input_shape = tuple(model.inputs[0].shape)
         self.takes_pixels = is_pixel(model.inputs[0].dtype)
 
@@ -66,9 +76,8 @@ class LoadedModelRunner:
 
     def _run(self, images):
         outputs, logits = self._runner(images)
-        if self.has_logits:
-            return {"logits": logits}
-        return outputs if isinstance(outputs, dict) else {"": outputs}
+        found = logits if self.has_logits else outputs
+        return found if isinstance(found, dict) else {"": found}
 
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""

@@ -13,6 +13,18 @@ from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
 
+# What makes probabilities of logits, and what may stand behind it: other types, other
+# integers, another shape.
+_SQUASHING = ("Softmax", "Sigmoid")
+_PASSED = (
+    "Cast",
+    "DequantizeLinear",
+    "Flatten",
+    "Identity",
+    "QuantizeLinear",
+    "Reshape",
+    "Squeeze",
+)
 # The key under which a file says what order its dimensions have.
 LAYOUT = "layout"
 
@@ -45,7 +57,8 @@ class OnnxRunner:
     Args:
         file: its path, or its bytes.
         threads: of the runtime, >= 1.
-        logits: return what the final softmax gets instead of what it puts out.
+        logits: return what the final softmax or sigmoid gets instead of what it puts
+            out; `tapped` names the outputs that have one.
     """
 
     def __init__(self, file, threads=2, logits=False):
@@ -53,19 +66,24 @@ class OnnxRunner:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        tap = None
+        taps = {}
         with tempfile.TemporaryDirectory() as folder:
             if logits:
                 # By a file, since the runtime holds on to bytes that it gets.
                 tapped = pathlib.Path(folder, "tapped.onnx")
-                tap = _tap_logits(file, tapped)
-                file = file if tap is None else tapped
+                taps = _tap_logits(file, tapped)
+                file = tapped if taps else file
             self._session = runtime.InferenceSession(
                 file if isinstance(file, bytes) else str(file),
                 options,
                 providers=["CPUExecutionProvider"],
             )
-        self.has_logits = tap is not None
+        self._outputs = taps or {
+            out.name: out.name for out in self._session.get_outputs()
+        }
+        self.output_names = tuple(self._outputs)
+        self.tapped = tuple(n for n, source in self._outputs.items() if n != source)
+        self.has_logits = bool(self.tapped)
         check_inputs([given.shape for given in self._session.get_inputs()])
         given = self._session.get_inputs()[0]
         if given.type not in _TYPES:
@@ -74,11 +92,6 @@ class OnnxRunner:
                 f"{given.type}"
             )
         self._input, self._dtype = given.name, _TYPES[given.type]
-        self._outputs = [
-            (out.name, len(out.shape))
-            for out in self._session.get_outputs()
-            if tap in (None, out.name)
-        ]
         shape = [size if isinstance(size, int) else None for size in given.shape]
         layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
         self._first = layout == "nchw" if layout else _looks_first(shape)
@@ -93,13 +106,13 @@ class OnnxRunner:
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images):
-        names = [name for name, _ in self._outputs]
-        found = self._session.run(names, {self._input: self._given(images)})
+        sources = list(self._outputs.values())
+        found = self._session.run(sources, {self._input: self._given(images)})
         return {
             name: array.transpose(0, 2, 3, 1)
-            if rank == 4 and self._maps_first
+            if array.ndim == 4 and self._maps_first
             else array
-            for (name, rank), array in zip(self._outputs, found, strict=True)
+            for name, array in zip(self._outputs, found, strict=True)
         }
 
     def _given(self, images):
@@ -125,34 +138,39 @@ def operators(model):
 
 
 def _tap_logits(file, tapped):
-    """Writes a copy that also puts out the input of its final softmax, and names it.
+    """Writes a copy that also puts out what every final softmax or sigmoid gets.
 
-    Returns None, and writes nothing, where there is no softmax.
+    Returns:
+        By the name of each output of the file that of what is put out in its place,
+        itself where it is no probability; {}, and nothing is written, without any.
     """
     (onnx,) = require("onnx")
     given = isinstance(file, bytes)
     model = onnx.load_from_string(file) if given else onnx.load(file)
     makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in ("Cast", "DequantizeLinear"):
-        # A softmax in another type, brought back to float.
-        node = makers.get(node.input[0])
-    if node is None or node.op_type != "Softmax":
-        return None
-    kind = onnx.TensorProto.FLOAT
-    if makers.get(node.input[0], node).op_type == "Cast":
-        node = makers[node.input[0]]
-    elif any(i.data_type == onnx.TensorProto.FLOAT16 for i in model.graph.initializer):
-        kind = onnx.TensorProto.FLOAT16
+    own = {output.name: output.name for output in model.graph.output}
+    taps, types = dict(own), {}
+    for output in model.graph.output:
+        passed, node = set(), makers.get(output.name)
+        while node is not None and node.op_type in _PASSED:
+            passed.add(node.op_type)
+            node = makers.get(node.input[0])
+        if node is not None and node.op_type in _SQUASHING:
+            taps[output.name] = node.input[0]
+            # A softmax in float16 is brought back to float.
+            kind = "FLOAT16" if "Cast" in passed else "FLOAT"
+            types[node.input[0]] = getattr(onnx.TensorProto, kind)
+    if not types:
+        return {}
     # Protobuf joins what stands one behind the other: no second copy in memory.
     more = onnx.ModelProto()
-    more.graph.output.append(
-        onnx.helper.make_tensor_value_info(node.input[0], kind, None)
-    )
+    for name in set(types) - set(own):
+        value = onnx.helper.make_tensor_value_info(name, types[name], None)
+        more.graph.output.append(value)
     if isinstance(file, bytes):
         tapped.write_bytes(file)
     else:
         shutil.copyfile(file, tapped)
     with open(tapped, "ab") as end:
         end.write(more.SerializeToString())
-    return node.input[0]
+    return taps

@@ -17,11 +17,12 @@ class SavedModelRunner:
     Args:
         path: its folder.
         threads: not used: TensorFlow sets them for the whole process.
-        logits: not to be had: a signature puts out what it was given.
+        logits: not to be had: a signature puts out what it was given, and `tapped`
+            stays empty.
         signature: which one.
     """
 
-    has_logits = False
+    tapped, has_logits = (), False
 
     def __init__(self, path, threads=2, logits=False, signature="serving_default"):
         import tensorflow as tf
@@ -34,6 +35,7 @@ class SavedModelRunner:
                 f"{path} has no signature {signature}; its signatures: {known}"
             )
         self._serve = self._loaded.signatures[signature]
+        self.output_names = tuple(self._serve.structured_outputs)
         inputs = list(self._serve.structured_input_signature[1].values())
         check_inputs([spec.shape for spec in inputs])
         (self._input,) = inputs
@@ -55,15 +57,26 @@ class SavedModelRunner:
         """Median seconds of one inference."""
         return median_seconds(lambda: self._run(image), runs, warmup)
 
-    def signature(self):
-        """(inputs, outputs) of `serving_default`, as lists of TensorSpec."""
-        import tensorflow as tf
 
-        made = [
-            tf.TensorSpec(spec.shape, spec.dtype, name)
-            for name, spec in self._serve.structured_outputs.items()
+def signatures(folder):
+    """(inputs, outputs) of every signature by its name, as lists of TensorSpec.
+
+    `serving_default` comes first.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder)).signatures
+    found = {}
+    for name in sorted(loaded, key=lambda name: (name != "serving_default", name)):
+        given, made = (
+            loaded[name].structured_input_signature[1],
+            loaded[name].structured_outputs,
+        )
+        found[name] = [
+            [tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in specs.items()]
+            for specs in (given, made)
         ]
-        return [self._input], made
+    return found
 
 
 def operators(folder):

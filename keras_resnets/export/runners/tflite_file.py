@@ -14,6 +14,11 @@ from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
 
+# What makes probabilities of logits, and what may stand behind it: other types, other
+# integers (uint8 for int8), another shape.
+_SQUASHING = ("SOFTMAX", "LOGISTIC")
+_PASSED = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
+
 
 def litert():
     """The LiteRT interpreter: its own package, or the one inside TensorFlow."""
@@ -30,24 +35,25 @@ class TFLiteRunner:
     Args:
         file: its path, or its bytes.
         threads: threads of the interpreter, >= 1.
-        logits: return what the final softmax gets instead of what it puts out. The
-            same kernels run: only the list of outputs is changed, in memory.
+        logits: return what the final softmax or sigmoid gets instead of what it puts
+            out. The same kernels run: only the list of outputs is changed, in memory.
 
     Attributes:
         input_shape: with the batch; None for an open one.
-        has_logits: whether it puts out what the softmax gets.
+        tapped: names of the outputs that are what a softmax or sigmoid gets.
+        has_logits: whether there are any.
         takes_pixels: whether its input is pixel values.
     """
 
     def __init__(self, file, threads=2, logits=False):
-        self.has_logits = False
+        taps = None
         file = bytes(file) if isinstance(file, memoryview) else file
         # Windows keeps a file that is in use.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             if logits:
                 tapped = pathlib.Path(folder, "tapped.tflite")
-                self.has_logits = _tap_logits(file, tapped)
-                file = tapped if self.has_logits else file
+                taps = _tap_logits(file, tapped)
+                file = tapped
             whole = isinstance(file, bytes)
             given = {"model_content": file} if whole else {"model_path": str(file)}
             # It says best what is wrong with a damaged file.
@@ -58,10 +64,16 @@ class TFLiteRunner:
         check_inputs([details["shape"].tolist() for details in inputs])
         self._interpreter.allocate_tensors()
         self._input = inputs[0]
-        self._outputs = {
-            names.get(details["index"], details["name"]): details
-            for details in self._interpreter.get_output_details()
-        }
+        made = self._interpreter.get_output_details()
+        taps = taps or [(details["index"],) * 2 for details in made]
+        named = [
+            (names.get(own, details["name"]), details, own != tapped)
+            for details, (own, tapped) in zip(made, taps, strict=True)
+        ]
+        self._outputs = {name: details for name, details, _ in named}
+        self.output_names = tuple(self._outputs)
+        self.tapped = tuple(name for name, _, is_tapped in named if is_tapped)
+        self.has_logits = bool(self.tapped)
         self.input_shape = tuple(
             None if size < 0 else int(size) for size in self._input["shape_signature"]
         )
@@ -191,7 +203,12 @@ def _content(file, access=mmap.ACCESS_READ):
 
 
 def _tap_logits(file, tapped):
-    """Writes a copy that puts out the input of its final softmax; whether it has one."""
+    """Writes a copy that puts out what every final softmax or sigmoid gets.
+
+    Returns:
+        The tensors that the file itself puts out, each with what is put out in its
+        place: another one where it was tapped.
+    """
     if isinstance(file, bytes):
         tapped.write_bytes(file)
     else:
@@ -207,14 +224,14 @@ def _rewire(content):
     makers = {
         made[0]: (name, read[0]) for name, read, made in _graph(content) if len(read)
     }
-    name, source = makers.get(outputs[0], ("", None))
-    if name == "DEQUANTIZE":
-        # Float output of an integer file: the softmax is behind the conversion.
-        name, source = makers.get(source, ("", None))
-    if name != "SOFTMAX":
-        return False
-    outputs[0] = source
-    return True
+    taps = []
+    for place, index in enumerate(outputs.tolist()):
+        name, source = makers.get(index, ("", index))
+        while name in _PASSED:
+            name, source = makers.get(source, ("", index))
+        outputs[place] = source if name in _SQUASHING else index
+        taps.append((index, int(outputs[place])))
+    return taps
 
 
 def tensors(path, images):

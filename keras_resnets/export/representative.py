@@ -1,0 +1,360 @@
+"""Calibration images: taken out of whatever holds them, and checked before anything else.
+
+Ranges from images that were pre-processed otherwise make a file that is wrong on all
+others, and that agrees with its model on these.
+"""
+
+import functools
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.preprocessing import MODES
+from keras_resnets.preprocessing import Preprocessing
+
+# Ten images already give a network twice the error that a hundred give.
+FEWEST = 10
+# Most images that are taken out of something that has no length.
+MOST = 500
+# Values beyond what a pixel can become, as a share of the whole span.
+_SLACK = 0.01
+# A set of images reaches black and white; so near it comes to the ends of its mode.
+_NEAR = 0.03
+# Variance of what the first BN gets, over what it was trained on. Honest images of
+# twelve trained networks: 0.027 (so dark that 38 is the largest pixel) to 4.2 (noise);
+# images of another scale: below 0.0003, or above 2,400.
+_VARIANCE = (0.003, 100.0)
+# Images that the statistics are taken over, and so many at a time.
+_MEASURED, _CHUNK = 64, 8
+# Distance of the statistics (see `_distance`) of ordinary images: at most 0.1 in their
+# own mode, at least 0.27 in another scale.
+_FAR, _TIMES_NEARER = 0.25, 4.0
+
+
+class FewImages(UserWarning):
+    """Ranges come from fewer images than tell them."""
+
+
+def words_for_few(count):
+    """The line for a set of less than `FEWEST` images; None for others."""
+    if count >= FEWEST:
+        return None
+    return (
+        f"the ranges come from {count} images: with fewer than {FEWEST} a file has at "
+        "least twice the error that it has with a hundred"
+    )
+
+
+def collect(calibration, shape, most=MOST):
+    """float32 images (count, height, width, channels) out of what holds them.
+
+    Args:
+        calibration: an array or tensor, a list of images, a `tf.data.Dataset`, a loader
+            or generator of images or batches, with labels or without, or a function
+            that returns one, as TFLite's `representative_dataset`.
+        shape: (height, width, channels), for messages; None for an open size.
+        most: images to take where it is not an array.
+
+    Raises:
+        InvalidArgument: something else, or images that do not fit together.
+    """
+    # A CalibrationSet of `compression` holds an array.
+    calibration = getattr(calibration, "pictures", calibration)
+    if callable(calibration) and not hasattr(calibration, "__iter__"):
+        calibration = calibration()
+    try:
+        if _is_stream(calibration):
+            return _of_stream(calibration, most)
+        return np.asarray(calibration, "float32")
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"calibration must be an array (count, {_words(shape)}), or a tf.data.Dataset "
+            f"or generator of such images; got {type(calibration).__name__}: {error}"
+        ) from None
+
+
+def _is_stream(calibration):
+    if hasattr(calibration, "__array__") or isinstance(calibration, (list, tuple)):
+        return False
+    return hasattr(calibration, "__iter__") or hasattr(calibration, "__getitem__")
+
+
+def _of_stream(calibration, most):
+    if not hasattr(calibration, "__iter__"):
+        # A keras.utils.PyDataset.
+        calibration = (calibration[index] for index in range(len(calibration)))
+    found, count = [], 0
+    for element in calibration:
+        while isinstance(element, (tuple, list, dict)):
+            # Images, then labels; or images by the name of the input.
+            parts = element.values() if isinstance(element, dict) else element
+            element = next(iter(parts))
+        images = np.asarray(element, "float32")
+        images = images[None] if images.ndim == 3 else images
+        if images.ndim != 4:
+            raise ValueError(f"it yields arrays of the shape {images.shape}")
+        found.append(images[: most - count])
+        count += len(found[-1])
+        if count == most:
+            break
+    if not found:
+        raise ValueError("it yields nothing")
+    return np.concatenate(found)
+
+
+def check(
+    images, shape, preprocessing=None, network=None, source="array", fewest=FEWEST
+):
+    """Raises `InvalidArgument` for images that ranges should not be taken from.
+
+    Args:
+        images: float32 array.
+        shape: (height, width, channels) of the network; None for an open size.
+        preprocessing: the `Preprocessing` of the network, or None where that is not
+            known.
+        network: the `keras.Model`, whose first BN tells what it was trained on where
+            the pre-processing does not; None for no such check.
+        source: where they come from, for the messages.
+        fewest: images that there must be.
+    """
+    fits = images.ndim == 4 and all(
+        want in (None, have) for have, want in zip(images.shape[1:], shape, strict=True)
+    )
+    if not fits:
+        raise InvalidArgument(
+            f"calibration images must have the shape (count, {_words(shape)}); got "
+            f"{images.shape}"
+        )
+    check_count(len(images), source, fewest)
+    if not np.isfinite(images).all():
+        raise InvalidArgument(
+            "calibration images must be finite; they hold NaN or infinity"
+        )
+    _check_content(images, fewest)
+    known = preprocessing if isinstance(preprocessing, Preprocessing) else None
+    if images.shape[-1] == 3 and known is not None:
+        _check_mode(images, known)
+    elif network is not None:
+        _check_statistics(images, network)
+
+
+def check_count(count, source, fewest=FEWEST):
+    """Raises `InvalidArgument` for fewer images than ranges need."""
+    if count < fewest:
+        raise InvalidArgument(
+            f"a calibration set has at least {fewest} images; {source} gives {count}"
+        )
+
+
+def _check_content(images, fewest):
+    shown = images[np.ptp(images, axis=(1, 2)).max(axis=-1) > 0]
+    if not len(shown):
+        raise InvalidArgument(
+            "calibration images must show something; every one has one colour"
+        )
+    different = len({image.tobytes() for image in shown})
+    # A few may be repeated; ten times the same one is one.
+    if different < max(fewest, min(FEWEST, len(images) / 2)):
+        raise InvalidArgument(
+            "calibration images must differ, and show something; of "
+            f"{len(images)} there are {different} (at least {FEWEST} tell the ranges)"
+        )
+
+
+def _check_mode(images, preprocessing):
+    """Raises `InvalidArgument` for images that were pre-processed otherwise."""
+    low, high = _ends(preprocessing)
+    span = high - low
+    least, most = images.min((0, 1, 2)), images.max((0, 1, 2))
+    outside = (least < low - _SLACK * span) | (most > high + _SLACK * span)
+    narrow = most - least < 0.1 * span
+    other = _other_mode(images, preprocessing)
+    if not (outside.any() or narrow.all() or other):
+        return
+    looks = f", as {other} does" if other else ""
+    raise InvalidArgument(
+        f"calibration images must be pre-processed as for training: mode "
+        f"{preprocessing.mode!r} gives values in {low.min():.3g} to {high.max():.3g}; "
+        f"got {images.min():.3g} to {images.max():.3g}{looks}"
+    )
+
+
+def _ends(preprocessing):
+    """What black and white become, by channel."""
+    pixels = np.array([[0.0] * 3, [255.0] * 3]).reshape(2, 1, 1, 3)
+    return preprocessing.normalize(pixels, "channels_last").reshape(2, 3)
+
+
+def _other_mode(images, own):
+    """In words the mode that images show who are not of `own`; None without such signs.
+
+    Pixels are whole numbers in the mode that they went through, and a set reaches from
+    black to white in it.
+    """
+    if _whole(images, own):
+        return None
+    others = {
+        f"mode {mode!r}": Preprocessing(mode)
+        for mode, values in MODES.items()
+        if values != (own.scale, own.mean, own.std, own.channel_order)
+    }
+    turned = Preprocessing(own.mode, mean=own.mean[::-1], std=own.std[::-1])
+    if turned != Preprocessing(own.mode, mean=own.mean, std=own.std):
+        others[f"mode {own.mode!r} with its channels in reverse order"] = turned
+    for words, other in others.items():
+        if _whole(images, other):
+            return words
+    for words, other in others.items():
+        if _reaches_ends(images, other) and not _reaches_ends(images, own):
+            return words
+    return None
+
+
+def _pixels(images, preprocessing):
+    """What was normalized, in the order of the input's channels."""
+    mean, std = np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
+    return (images.astype("float64") * std + mean) / preprocessing.scale
+
+
+def _whole(images, preprocessing):
+    """Whether images are whole pixels from 0 to 255 of a mode."""
+    values = _pixels(_some(images), preprocessing)
+    if values.min() < -0.5 or values.max() > 255.5:
+        return False
+    return bool((np.abs(values - np.rint(values)) < 0.02).mean() > 0.99)
+
+
+def _reaches_ends(images, preprocessing):
+    """Whether every channel goes from black to white of a mode, and no further."""
+    low, high = _ends(preprocessing)
+    least, most = images.min((0, 1, 2)), images.max((0, 1, 2))
+    apart = np.maximum(np.abs(least - low), np.abs(most - high))
+    return bool((apart < _NEAR * (high - low)).all())
+
+
+def _some(images):
+    """Images from the whole of a set, few enough to be measured soon."""
+    places = np.linspace(0, len(images) - 1, min(len(images), _MEASURED))
+    return images[places.astype(int)]
+
+
+def _check_statistics(images, network):
+    """Raises `InvalidArgument` for images that the network was not trained on."""
+    found = _first_norm(network)
+    if found is None:
+        return
+    probe, norm = found
+    variance, distance = _measure(probe, norm, images)
+    low, high = _VARIANCE
+    if not low <= variance <= high:
+        raise InvalidArgument(
+            "calibration images must be pre-processed as for training: what they give "
+            f"{norm.name} has {variance:.3g} times the variance that it was trained on "
+            f"(allowed {low:g} to {high:g}); they lie in {images.min():.3g} to "
+            f"{images.max():.3g}"
+        )
+    if images.shape[-1] == 3:
+        _check_fit(images, probe, norm, distance)
+
+
+def _check_fit(images, probe, norm, distance):
+    """Raises `InvalidArgument` where the network fits the images in another mode."""
+    given = next((m for m in MODES if _whole(images, Preprocessing(m))), None)
+    if given is None or distance <= _FAR:
+        return
+    pixels = _pixels(_some(images), Preprocessing(given))
+    if not (70 <= pixels.mean() <= 190 and pixels.std() >= 40):
+        # Dark or pale images are far from any statistics.
+        return
+    pixels = pixels[..., ::-1] if MODES[given][3] == "bgr" else pixels
+    apart = {
+        mode: _measure(
+            probe, norm, Preprocessing(mode).normalize(pixels, "channels_last")
+        )
+        for mode in MODES
+        if mode != given
+    }
+    best = min(apart, key=lambda mode: apart[mode][1])
+    if apart[best][1] * _TIMES_NEARER < distance:
+        raise InvalidArgument(
+            f"calibration images must be pre-processed as for training: these are of mode "
+            f"{given!r}, and the statistics of {norm.name} are those of mode {best!r}"
+        )
+
+
+def _first_norm(network):
+    """(model that puts out what the first BN gets, that BN) of a trained network.
+
+    None where there is none, or where it has never been trained.
+    """
+    for layer in network.layers:
+        inner = None
+        if isinstance(layer, keras.Model):
+            inner = _first_norm(layer)
+            if inner is None:
+                continue
+        elif not isinstance(layer, keras.layers.BatchNormalization):
+            continue
+        probe = _up_to(network, layer)
+        if inner is not None:
+            return _Chain(probe, inner[0]), inner[1]
+        return (probe, layer) if _is_trained(layer) else None
+    return None
+
+
+def _up_to(network, layer):
+    """The model that puts out what a layer of a network gets."""
+    for node in layer._inbound_nodes:
+        try:
+            return keras.Model(network.inputs[0], node.input_tensors[0])
+        except ValueError:
+            # It is called in another network as well.
+            continue
+    raise InvalidArgument(f"{layer.name} is no layer of {network.name}")
+
+
+class _Chain:
+    """One model behind the other."""
+
+    def __init__(self, *models):
+        self._models = models
+
+    def __call__(self, x, training):
+        return functools.reduce(lambda x, m: m(x, training=training), self._models, x)
+
+
+def _is_trained(norm):
+    mean, variance = _statistics(norm)
+    return bool((mean != 0).any() or (variance != 1).any())
+
+
+def _statistics(norm):
+    values = (norm.moving_mean, norm.moving_variance)
+    return [keras.ops.convert_to_numpy(v).astype("float64") for v in values]
+
+
+def _measure(probe, norm, images):
+    """(variance over the trained one, distance of the statistics): medians of channels.
+
+    The distance is that of two normal distributions (Kullback and Leibler's).
+    """
+    images = _some(images).astype("float32")
+    sums, squares, count = 0.0, 0.0, 0
+    for start in range(0, len(images), _CHUNK):
+        made = probe(images[start : start + _CHUNK], training=False)
+        made = keras.ops.convert_to_numpy(made).astype("float64")
+        made = np.moveaxis(made, norm.axis, -1).reshape(-1, made.shape[norm.axis])
+        sums, squares = sums + made.sum(0), squares + np.square(made).sum(0)
+        count += len(made)
+    mean, trained = sums / count, _statistics(norm)
+    live = trained[1] > 1e-4 * np.median(trained[1])
+    scale = np.where(live, trained[1], 1.0)
+    ratio = np.maximum(squares / count - np.square(mean), 1e-12) / scale
+    shift = np.square(mean - trained[0]) / scale
+    distance = (ratio - 1 - np.log(ratio) + shift) / 2
+    return float(np.median(ratio[live])), float(np.median(distance[live]))
+
+
+def _words(shape):
+    return ", ".join("any" if size is None else str(size) for size in shape)

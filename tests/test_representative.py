@@ -1,0 +1,253 @@
+"""Calibration images: what they come in, and that wrong scales are refused everywhere."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from helpers import ONE_UNIT
+from helpers import noise
+from helpers import randomize
+from helpers import small_model
+from quantized import TRAINED
+from quantized import cifar
+from test_ptq import CHECKPOINTS
+
+import keras_resnets
+from keras_resnets import InvalidArgument
+from keras_resnets import compression
+from keras_resnets.export import pipeline
+from keras_resnets.export import representative
+from keras_resnets.export import to_onnx
+from keras_resnets.export import to_tflite
+from keras_resnets.preprocessing import Preprocessing
+
+SHAPE = (32, 32, 3)
+MODES = ("torch", "tf", "caffe", "darknet", "raw")
+
+
+def in_mode(pixels, mode):
+    return Preprocessing(mode, SHAPE[:2]).normalize(pixels, "channels_last")
+
+
+@functools.cache
+def trained(folder, name):
+    """A network of this package by its kind, or of others by its file."""
+    weights = folder / CHECKPOINTS[name] if name in CHECKPOINTS else "cifar10"
+    name = TRAINED.get(name, name)
+    return keras_resnets.create_model(name, weights=weights)
+
+
+def honest(pixels):
+    """Sets of images as people have them."""
+    rng = np.random.default_rng(0)
+    x = pixels.astype("float32")
+    gain, shift = (rng.uniform(*r, (len(x), 1, 1, 1)) for r in ((0.6, 1.4), (-40, 40)))
+    yield "whole", pixels
+    yield "ten", pixels[:10]
+    yield "dark", x * 0.3
+    yield "night", x * 0.15
+    yield "bright", x * 0.3 + 178
+    yield "pale", x * 0.3 + 90
+    yield "half the contrast", x * 0.5 + 64
+    yield "grey", np.repeat(x.mean(-1, keepdims=True), 3, axis=-1)
+    yield "augmented", np.clip((x[:, :, ::-1] - 128) * gain + 128 + shift, 0, 255)
+    yield "blurred", sum(np.roll(x, (i, j), (1, 2)) for i in (0, 1) for j in (0, 1)) / 4
+    yield "overshooting", x * 1.008 - 1
+
+
+@pytest.mark.parametrize("name", [*TRAINED, *CHECKPOINTS])
+def test_honest_images_pass(name, shared_data):
+    """With the pre-processing known, and by the network's statistics alone."""
+    model = trained(shared_data, name)
+    pixels, labels = cifar(shared_data)
+    sets = [*honest(pixels[:40]), ("one class", pixels[labels == 6][:40])]
+    for words, images in sets:
+        images = model.preprocessing.normalize(images, "channels_last")
+        for known in (model.preprocessing, None):
+            try:
+                representative.check(images, SHAPE, known, model)
+            except InvalidArgument as error:
+                pytest.fail(f"{words}, {known}: {error}")
+
+
+@pytest.mark.parametrize("name", [*TRAINED, *CHECKPOINTS])
+def test_images_of_another_mode_are_refused(name, shared_data):
+    model = trained(shared_data, name)
+    pixels, _ = cifar(shared_data)
+    own = model.preprocessing
+    # Not whole numbers: resized, or augmented.
+    soft = next(x for words, x in honest(pixels[:40]) if words == "blurred")
+    soft[0, :2] = [[[0.0]], [[255.0]]]
+    for mode in MODES:
+        if mode == own.mode or {mode, own.mode} == {"raw", "caffe"}:
+            continue
+        for given in (pixels[:40], soft):
+            # The statistics of "torch" and "cifar" are so near that either does.
+            if {mode, own.mode} == {"torch", "cifar"} and given is soft:
+                continue
+            with pytest.raises(InvalidArgument, match="pre-processed as for training"):
+                representative.check(in_mode(given, mode), SHAPE, own, model)
+
+
+@pytest.mark.parametrize("name", ["post-activation", "pre-activation", "resnet56"])
+def test_the_network_alone_tells_another_scale(name, shared_data):
+    """Without a pre-processing at the model: the first BN knows."""
+    model, pixels = trained(shared_data, name), cifar(shared_data)[0][:40]
+    for mode, words in (
+        ("raw", "times the variance that it was trained on"),
+        ("caffe", "times the variance"),
+        ("darknet", "these are of mode 'darknet', and the statistics of"),
+        ("tf", "these are of mode 'tf'"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            representative.check(in_mode(pixels, mode), SHAPE, None, model)
+
+
+def test_what_nobody_told_the_network(shared_data):
+    """Fresh BN, or none, and images of other channels: nothing is known, all pass."""
+    pixels = cifar(shared_data)[0][:20]
+    fresh = keras_resnets.create_model("resnet8")
+    bare = keras.Sequential([keras.Input(SHAPE), keras.layers.Conv2D(4, 3)])
+    for model in (fresh, bare):
+        for mode in MODES:
+            representative.check(in_mode(pixels, mode), SHAPE, None, model)
+    representative.check(noise(12, 8, 8, 1), (8, 8, 1))
+
+
+def test_networks_inside_others(shared_data):
+    """The first BN is in a model inside, which is called in two networks."""
+    inner = trained(shared_data, "post-activation")
+    pixels = cifar(shared_data)[0][:20]
+    for _ in range(2):
+        image = keras.Input(SHAPE)
+        outer = keras.Model(image, inner(keras.layers.Activation("linear")(image)))
+        representative.check(inner.preprocessing.normalize(pixels), SHAPE, None, outer)
+        with pytest.raises(InvalidArgument, match="times the variance"):
+            representative.check(in_mode(pixels, "raw"), SHAPE, None, outer)
+
+
+def test_images_that_say_too_little():
+    good, flat = noise(12, *SHAPE), np.ones((12, *SHAPE), "float32")
+    check = representative.check
+    for images, words in (
+        (flat, "every one has one colour"),
+        (np.repeat(good[:1], 20, axis=0), "of 20 there are 1"),
+        (np.concatenate([flat, good[:5]]), "of 17 there are 5"),
+        (good[:9], "at least 10 images; array gives 9"),
+        (good[:, :16], r"shape \(count, 32, 32, 3\)"),
+        (np.where(good > 1, np.nan, good), "NaN"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            check(images, SHAPE)
+    with pytest.raises(InvalidArgument, match="of 20 there are 1"):
+        check(np.repeat(good[:1], 20, axis=0), SHAPE, fewest=1)
+    check(good[:3], SHAPE, fewest=1)
+
+
+def reverse_channels(images):
+    return images[..., ::-1]
+
+
+def test_channels_in_reverse_order(shared_data):
+    """Turned behind the normalization it shows; turned before, nothing tells it."""
+    pixels = cifar(shared_data)[0][:20]
+    wanted = Preprocessing("torch", SHAPE[:2])
+    with pytest.raises(InvalidArgument, match="channels in reverse order"):
+        representative.check(reverse_channels(in_mode(pixels, "torch")), SHAPE, wanted)
+    representative.check(in_mode(reverse_channels(pixels), "torch"), SHAPE, wanted)
+
+
+def ways(model, folder):
+    """Every way that calibration images come in."""
+    path = folder / "no.tflite"
+    yield lambda x: to_tflite(model, path, "int8", x)
+    yield lambda x: to_tflite(model, path, "int16x8", x)
+    yield lambda x: to_onnx(model, folder / "no.onnx", "int8", x)
+    for engine in ("ranges", "converter", "ai_edge_quantizer"):
+        yield lambda x, e=engine: compression.quantize(
+            model, path, calibration=x, engine=e
+        )
+    yield lambda x: compression.quantize_aware(model, calibration=x)
+    yield lambda x: compression.sensitivity(model, x)
+    labels = np.zeros(20, int)
+    yield lambda x: compression.find_mix(model, x, (x, labels), 50)
+    yield lambda x: compression.tfmot_quantize_aware(model, path, (x, labels))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_every_way_in_refuses_the_same(known, tmp_path, shared_data):
+    model = trained(shared_data, "post-activation")
+    pixels = cifar(shared_data)[0][:20]
+    if not known:
+        model = keras.Model(model.inputs, model.outputs)
+    blank = np.full((20, *SHAPE), 0.3, "float32")
+    for way in ways(model, tmp_path):
+        for images in (in_mode(pixels, "raw"), in_mode(pixels, "darknet")):
+            with pytest.raises(InvalidArgument, match="pre-processed as for training"):
+                way(images)
+        with pytest.raises(InvalidArgument, match="one colour"):
+            way(blank)
+    assert not list(tmp_path.iterdir())
+
+
+def streams(x):
+    """The same images in all that hold images."""
+    import tensorflow as tf
+
+    labels = np.arange(len(x))
+    yield x.tolist()
+    yield list(x)
+    yield tf.constant(x)
+    whole = tf.data.Dataset.from_tensor_slices((x, labels))
+    yield whole
+    yield whole.batch(5)
+    yield whole.batch(8).map(lambda image, label: {"image": image, "label": label})
+    yield (image for image in x)
+    yield lambda: ([image[None]] for image in x)
+    yield compression.CalibrationSet(x)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return x[5 * index : 5 * index + 5], labels[5 * index : 5 * index + 5]
+
+    yield Batches()
+
+
+def test_datasets_and_generators():
+    x = noise(20, 8, 8, 3)
+    for stream in streams(x):
+        np.testing.assert_array_equal(representative.collect(stream, (8, 8, 3)), x)
+    endless = (image for _ in iter(int, 1) for image in x)
+    assert len(representative.collect(endless, (8, 8, 3))) == representative.MOST
+    for wrong in ("photos", iter([]), iter([1.0, 2.0]), object(), [x[0], x[0, 1:]]):
+        with pytest.raises(InvalidArgument, match="tf.data.Dataset or generator") as e:
+            representative.collect(wrong, (8, 8, 3))
+        assert "\n" not in str(e.value)
+
+
+def test_a_dataset_gives_the_ranges(tmp_path):
+    import tensorflow as tf
+
+    model, x = (
+        small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT),
+        noise(12, *SHAPE),
+    )
+    data = tf.data.Dataset.from_tensor_slices((x, np.arange(12))).batch(5)
+    ready = pipeline.make_ready(model, "int8", data)
+    np.testing.assert_array_equal(ready.calibration, x)
+    aware = compression.quantize_aware(model, calibration=data)
+    assert float(aware.get_layer("image_range").known) == 1
+    record = compression.calibration.check(iter(x), SHAPE).record()
+    assert record["source"] == "iterator" and record["pictures"] == 12
+    with pytest.warns(representative.FewImages, match="come from 3 images"):
+        pipeline.make_ready(model, "int8", iter(x[:3]))
+
+
+def test_statistics_of_a_random_network():
+    """Random values everywhere are no training: they pass."""
+    model = randomize(keras_resnets.create_model("resnet8", input_shape=SHAPE))
+    representative.check(noise(12, *SHAPE), SHAPE, None, model)
