@@ -88,10 +88,10 @@ def _least_radius(layer):
     be cut off at 2**31. What a coarser step takes from such a kernel is less than the
     bias' own rounding.
     """
-    grid = layer.input._keras_history.operation
+    grid, node, _ = layer.input._keras_history
     while not isinstance(grid, FakeQuantize):
         # It hands the grid of its input on.
-        grid = grid.input._keras_history.operation
+        grid, node, _ = grid._inbound_nodes[node].input_tensors[0]._keras_history
     step = (float(grid.high) - float(grid.low)) / (2**grid.bits - 1)
     if not step > 0:
         return 1e-8
