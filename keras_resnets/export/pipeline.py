@@ -14,6 +14,7 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
 from keras_resnets.export import half
+from keras_resnets.export import judging
 from keras_resnets.export import memory
 from keras_resnets.export import parity
 from keras_resnets.export import passport
@@ -322,9 +323,12 @@ def prove(ready, path, open_runner, **facts):
     """
     memory.release()
     reference = KerasRunner(ready.reference)
-    expected, expected_logits = run_one_by_one(reference, ready.pictures)
+    expected, expected_logits = judging.run_one_by_one(reference, ready.pictures)
     keras_latency = reference.latency(ready.pictures[:1])
-    known, probable = reference.tapped, _probabilities(reference.tapped, expected)
+    known, probable = (
+        reference.tapped,
+        judging.probabilities(reference.tapped, expected),
+    )
     del reference
     try:
         runner = open_runner(logits=False)
@@ -346,9 +350,9 @@ def prove(ready, path, open_runner, **facts):
     if known and len(known) == len(probable):
         tapped = open_runner(logits=True)
         if len(tapped.tapped) == len(known):
-            made = _shaped_as(expected_logits, tapped(ready.given))
+            made = judging.shaped_as(expected_logits, tapped(ready.given))
             logits = parity.compare(expected_logits, made)
-    _judge(facts["quantize"], expected, found, probable, logits)
+    judging.judge_by(facts["quantize"], expected, found, probable, logits)
     return ExportReport(
         path=path,
         input_shape=input_shape,
@@ -361,56 +365,6 @@ def prove(ready, path, open_runner, **facts):
         latency=latency / batch[0],
         **facts,
     )
-
-
-def _probabilities(known, outputs):
-    """Names of the outputs that are probabilities; one output has no name.
-
-    Also of those that a layer makes which is not `known` to be a softmax or sigmoid.
-    """
-    if not isinstance(outputs, dict):
-        return known or ("",) * parity.is_distribution(outputs)
-    return tuple(
-        n for n, x in outputs.items() if n in known or parity.is_distribution(x)
-    )
-
-
-def _shaped_as(expected, found):
-    """`found` in shapes of `expected`: a file may flatten behind the softmax."""
-    if isinstance(found, dict):
-        return {n: _shaped_as(expected.get(n, x), x) for n, x in found.items()}
-    fits = isinstance(expected, np.ndarray) and found.size == expected.size
-    return found.reshape(expected.shape) if fits else found
-
-
-def judge(model, pictures, found):
-    """Raises `ExportError` where a float32 file's outputs are not those of `model`."""
-    reference = KerasRunner(model)
-    expected, _ = run_one_by_one(reference, pictures)
-    outputs = parity.compare(expected, found)
-    probable = _probabilities(reference.tapped, expected)
-    _judge("none", expected, found, probable, None if probable else outputs)
-
-
-def _judge(quantize, expected, found, probable, logits):
-    """Raises `ExportError` where a file is further from its model than it may be."""
-    parity.check(quantize, parity.compare_some(expected, found, probable), logits)
-    if logits is None and isinstance(expected, dict):
-        rest = [name for name in expected if name not in probable]
-        parity.check(quantize, None, parity.compare_some(expected, found, rest))
-
-
-def run_one_by_one(reference, pictures):
-    """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
-    found = [reference(picture[None]) for picture in pictures]
-    outputs, logits = zip(*found, strict=True)
-    return _joined(outputs), _joined(logits) if reference.has_logits else None
-
-
-def _joined(parts):
-    if not isinstance(parts[0], dict):
-        return np.concatenate(parts)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def land(ready, path, write, open_runner, overwrite, recipe, **facts):

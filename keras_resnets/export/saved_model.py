@@ -6,6 +6,7 @@ from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import judging
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import saved_model_bytes
@@ -147,4 +148,4 @@ def _prove_pixels(ready, folder, preprocessing):
     pixels = preprocessing.pixels(ready.pictures)
     pictures = preprocessing.normalize(pixels, "channels_last")
     runner = SavedModelRunner(folder, signature=PIXELS)
-    pipeline.judge(ready.reference, pictures, runner(pixels))
+    judging.judge(ready.reference, pictures, runner(pixels))
