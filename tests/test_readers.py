@@ -197,6 +197,9 @@ def test_no_checkpoint_at_all(tmp_path):
     assert "empty" in refused(tmp_path / "empty.pth")
     (tmp_path / "text.pth").write_text("hello " * 100)
     assert "no safetensors" in refused(tmp_path / "text.pth")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", "")
+    assert "zip of neither torch" in refused(tmp_path / "a.npz")
     refused(tmp_path)
     refused(tmp_path / "missing.pth")
     (tmp_path / "a.th").write_bytes(pickle.dumps({"a": 1}, 2))

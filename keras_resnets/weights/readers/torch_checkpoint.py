@@ -21,6 +21,10 @@ def read_zip(path):
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in entries if name.endswith("/data.pkl")]
+        if not pickles:
+            raise WeightsError(
+                "it is a zip of neither torch (data.pkl) nor Keras 3 (config.json)"
+            )
         if len(pickles) != 1:
             raise WeightsError(
                 f"a zip of torch holds one data.pkl; this one {len(pickles)} of "
