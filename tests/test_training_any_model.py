@@ -310,7 +310,7 @@ def test_a_network_that_scales_its_images_gets_pixels(tmp_path):
     scaled = layers.Rescaling(1 / 255, name="my_scale")(image)
     model = keras.Model(image, layers.Dense(5)(body(pooling="avg")(scaled)))
     fit(tmp_path, model, short("cifar_cosine"), None)
-    assert model.preprocessing == Preprocessing("raw", (SIZE, SIZE))
+    assert model.preprocessing == Preprocessing("raw", (SIZE, SIZE), 1.0)
     with pytest.raises(
         InvalidArgument, match=r"itself \(layer my_scale\), and .*'cifar'"
     ):

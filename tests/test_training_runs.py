@@ -28,12 +28,13 @@ def record(folder, name="run"):
 
 
 def test_a_run_that_fails_says_so(tmp_path):
-    recipe = short("cifar_cosine", 2, learning_rate=1e30, warmup=0)
+    recipe = short("cifar_cosine", 1, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, "run", recipe)
     found = record(tmp_path)
     assert found["status"] == "failed" and found["reason"] == str(caught.value)
     assert "the loss is nan at step" in found["reason"]
+    assert "the learning rate of 1e+30 is likely too high" in found["reason"]
 
 
 def test_a_run_that_is_interrupted_says_so(tmp_path, monkeypatch):
@@ -69,7 +70,7 @@ def test_a_failure_that_nobody_foresaw(tmp_path, monkeypatch):
 def test_a_finished_run_says_so(tmp_path):
     recipe = short("cifar_cosine")
     first = run(tmp_path, "run", recipe)
-    expected = r"has finished its 1 epochs .* nothing left to train; .*\(--epochs 2\)"
+    expected = r"has finished its 1 epoch .* nothing left to train; .*\(--epochs 2\)"
     with pytest.warns(UserWarning, match=expected):
         again = run(tmp_path, "run", recipe, resume=True)
     check_equal(first, again)
@@ -84,7 +85,7 @@ def test_more_epochs_extend_a_run(tmp_path, monkeypatch):
     first = run(tmp_path, "run", recipe)
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     with pytest.warns(
-        UserWarning, match="finished 1 epochs and goes on to 3: from here"
+        UserWarning, match="finished 1 epoch and goes on to 3: from here"
     ):
         whole = run(tmp_path, "run", longer, resume=True)
     assert whole.history[0] == first.history[0]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.pictures import SMALL
 from keras_resnets.preprocessing import MODES
 from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.training import anatomy
@@ -144,7 +145,8 @@ def preprocessing_for(model, given=None):
     if wanted is None:
         if scaling is None or None in (height, width):
             raise InvalidArgument(_unsaid(model, height, width))
-        wanted = Preprocessing("raw", (height, width))
+        whole = max(height, width) < SMALL
+        wanted = Preprocessing("raw", (height, width), 1.0 if whole else 0.875)
     elif scaling is not None and wanted.scale != 1:
         raise InvalidArgument(
             f"{model.name} scales its images itself (layer {scaling}), and "

@@ -287,7 +287,9 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
     data = job.training_batches(epoch, step)
 
     def explain(epoch, step):
-        cause = _cause(job, _rate(job, phase, trainer), epoch, step)
+        # The weights are those of the step before.
+        past = (epoch - phase.first) * job.steps_per_epoch + step - 1
+        cause = _cause(job, _rate(job, phase, max(past, 0)), epoch, step)
         return cause + _what_stays(folder, progress)
 
     def beats(epoch, accuracy):
@@ -309,7 +311,7 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
             progress,
             job.model,
             job.notes,
-            lambda: _rate(job, phase, trainer),
+            lambda: _rate(job, phase, state.array_of(trainer.optimizer.iterations)),
             watch.check,
             beats,
             job.save_seconds,
@@ -342,8 +344,8 @@ def _finish_again(job, arrays):
     trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
 
 
-def _rate(job, phase, trainer):
-    """The learning rate of the next step.
+def _rate(job, phase, step):
+    """The learning rate of a step of a phase, counted from 0.
 
     Not asked of the optimizer: JAX does not compute with a number of one process and
     one that lies on the devices of several.
@@ -354,7 +356,7 @@ def _rate(job, phase, trainer):
         job.batch_size,
         compiling.depth_of(job.model),
     )
-    return float(schedule(int(state.array_of(trainer.optimizer.iterations))))
+    return float(schedule(int(step)))
 
 
 def _cause(job, rate, epoch, step):

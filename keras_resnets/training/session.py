@@ -227,17 +227,21 @@ def _say_what_is_left(folder, facts, tell):
     done = state.read(folder.state)[0].epoch if folder.state.exists() else 0
     if done >= epochs:
         note = (
-            f"{folder.path} has finished its {epochs} epochs and there is nothing left "
+            f"{folder.path} has finished its {_counted(epochs)} and there is nothing left "
             f"to train; a recipe of more epochs (--epochs {2 * epochs}) extends it"
         )
     elif before and done >= before[-1]:
         note = (
-            f"{folder.path} has finished {before[-1]} epochs and goes on to {epochs}: "
+            f"{folder.path} has finished {_counted(before[-1])} and goes on to {epochs}: "
             f"from here the learning rate follows the schedule of {epochs} epochs"
         )
     else:
         return
     tell(note)
+
+
+def _counted(epochs):
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
 
 
 def _check_tensorboard(wanted):
