@@ -93,7 +93,7 @@ class Preprocessing:
 
         Example:
             >>> [round(value, 4) for value in Preprocessing("torch").grey().mean]
-            [0.4589]
+            [0.459]
         """
         if self.channels == 1:
             return self
