@@ -36,4 +36,12 @@ def _inspect(arguments):
             f"{name} {count}" for name, count in found.operators.items()
         )
         say(f"operators  {counted}")
+        if found.runtime:
+            say(f"runtime    {_release(found.runtime)}")
         say(tables.passport_text(known) if known else "passport   none")
+
+
+def _release(version):
+    if version == "unknown":
+        return "not known: it has operators that are in no table of versions"
+    return f"TFLite {version} or later"

@@ -8,6 +8,7 @@ import numpy as np
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
+from keras_resnets.export import tflite_versions
 from keras_resnets.export.runners import keras_model
 from keras_resnets.export.runners import kind_of
 from keras_resnets.export.runners import onnx_file
@@ -44,6 +45,8 @@ class Inspection:
         operators: counts by name.
         signatures: (inputs, outputs) of a SavedModel by the name of each signature;
             empty for files that have one way in.
+        runtime: the oldest release of TFLite that knows the operators of a `.tflite`
+            file; `"unknown"` where one of them is not in our table; None elsewhere.
     """
 
     format: str
@@ -52,6 +55,7 @@ class Inspection:
     outputs: tuple
     operators: dict
     signatures: dict = dataclasses.field(default_factory=dict)
+    runtime: str | None = None
 
 
 def inspect(path):
@@ -78,7 +82,13 @@ def inspect(path):
     kind = kind_of(path)
     with told(path, "cannot be read"):
         found = readers[kind](path)
-    return Inspection(kind, files.size(path), *found)
+        runtime = _runtime(path) if kind == "tflite" else None
+    return Inspection(kind, files.size(path), *found, runtime=runtime)
+
+
+def _runtime(path):
+    with tflite_file.opened(path) as content:
+        return tflite_versions.needed(content) or "unknown"
 
 
 def _tflite(path):

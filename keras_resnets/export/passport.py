@@ -9,6 +9,8 @@ import pathlib
 
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import tflite_versions
+from keras_resnets.export.runners import tflite_file
 from keras_resnets.version import __version__
 
 # What readers of a passport go by.
@@ -97,6 +99,7 @@ def write(place, file, report, model, recipe):
         "recipe": recipe,
         "input_shape": report.input_shape,
         "operators": report.operators,
+        "min_runtime_version": _release(file) if report.format == "tflite" else None,
         "parity": {
             "compared": report.compared,
             "outputs": _plain(report.outputs),
@@ -145,6 +148,12 @@ def sha256(path):
     for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
         whole.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
     return whole.hexdigest()
+
+
+def _release(file):
+    """The oldest release of TFLite that runs a file."""
+    with tflite_file.opened(file) as content:
+        return tflite_versions.needed(content) or "unknown"
 
 
 def _plain(record):

@@ -13,6 +13,7 @@ from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export import tflite_int4
 from keras_resnets.export import tflite_packing
+from keras_resnets.export import tflite_versions
 from keras_resnets.export import tflite_weights
 from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
@@ -154,6 +155,7 @@ def write_checked(content, file, quantize, packed=True, int4=False):
     if quantize in prepare.CALIBRATED:
         check_integer(content)
     file.write_bytes(content)
+    tflite_versions.stamp(file)
     return counts
 
 
@@ -195,6 +197,8 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
             f"TensorFlow's converter refused {ready.original.name}: "
             f"{_reason(error, ready.model)}; nothing was written"
         ) from error
+    if quantize == "dynamic":
+        content = tflite_versions.lowered(content)
     return tflite_weights.filled(content, kernels) if kernels else content
 
 

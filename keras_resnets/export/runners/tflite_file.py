@@ -58,7 +58,7 @@ class TFLiteRunner:
             given = {"model_content": file} if whole else {"model_path": str(file)}
             # It says best what is wrong with a damaged file.
             self._interpreter = litert().Interpreter(num_threads=threads, **given)
-            with _content(file) as content:
+            with opened(file) as content:
                 names = signature_names(content)
         inputs = self._interpreter.get_input_details()
         check_inputs([details["shape"].tolist() for details in inputs])
@@ -190,7 +190,7 @@ def parse(content):
 
 
 @contextlib.contextmanager
-def _content(file, access=mmap.ACCESS_READ):
+def opened(file, access=mmap.ACCESS_READ):
     """The bytes of a file that is given by its path or by them."""
     if isinstance(file, bytes):
         yield file
@@ -213,7 +213,7 @@ def _tap_logits(file, tapped):
         tapped.write_bytes(file)
     else:
         shutil.copyfile(file, tapped)
-    with _content(tapped, mmap.ACCESS_WRITE) as content:
+    with opened(tapped, mmap.ACCESS_WRITE) as content:
         return _rewire(content)
 
 
