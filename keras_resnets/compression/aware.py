@@ -153,7 +153,7 @@ class FreezeRanges(keras.callbacks.Callback):
 
 def freeze_ranges(model):
     """Stops the moving average of every range of `model`."""
-    for layer in model.layers:
+    for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, quantized.FakeQuantize):
             layer.rate.assign(0.0)
 

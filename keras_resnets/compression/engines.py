@@ -1,5 +1,6 @@
 """What makes the bytes of a quantized file: three ways from a float model to TFLite."""
 
+import contextlib
 import dataclasses
 
 from keras_resnets.compression import ranges
@@ -73,11 +74,18 @@ def from_fake_quantized(frozen, ready, options):
     alone = dataclasses.replace(
         ready, model=frozen, reference=reference, calibration=None
     )
+    with exporting(frozen):
+        return tflite.convert(alone, "int8", options.io_dtype, batch=options.batch)
+
+
+@contextlib.contextmanager
+def exporting(frozen):
+    """Leaves nothing in the ranges of `frozen` but what converters know, inside."""
     ranged = [x for x in frozen.layers if isinstance(x, FakeQuantize)]
     for layer in ranged:
         layer.exporting = True
     try:
-        return tflite.convert(alone, "int8", options.io_dtype, batch=options.batch)
+        yield
     finally:
         for layer in ranged:
             layer.exporting = False

@@ -8,6 +8,8 @@ from keras_resnets.compression.layers import KERNELS
 from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.compression.layers import is_quantized
 from keras_resnets.compression.layers import largest_radius
+from keras_resnets.compression.steps import layers_of
+from keras_resnets.compression.steps import rebuilt
 from keras_resnets.errors import InvalidArgument
 
 # Half of what an int32 holds: products are added to the bias.
@@ -36,21 +38,30 @@ def freeze(model, int4=False):
             "a quantization-aware model is wanted, such as quantize_aware returns; "
             f"{getattr(model, 'name', type(model).__name__)} is none"
         )
-    clone = keras.models.clone_model(
-        model, clone_function=lambda layer: _fixed(layer, int4)
-    )
-    for old, new in zip(model.layers, clone.layers, strict=True):
+    clone, copies = rebuilt(model, lambda layer, name: _fixed(layer, name, int4))
+    for old, _ in layers_of(model):
+        new = copies.get(id(old))
         if isinstance(new, KERNELS):
             _fix_kernel(old, new, int4)
-            continue
-        new.set_weights(old.get_weights())
+        elif new is not None:
+            new.set_weights(old.get_weights())
         if isinstance(new, FakeQuantize):
             _fix_range(old, new)
     return clone
 
 
-def _fixed(layer, int4):
-    config = {**layer.get_config(), "dtype": "float32"}
+def check_ranges(model):
+    """Raises `InvalidArgument` that names a range of `model` that is not known yet."""
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, FakeQuantize):
+            _check_range(layer)
+
+
+def _fixed(layer, name, int4):
+    if not isinstance(layer, keras.layers.Layer):
+        # An operation, in front of or behind what is quantized.
+        return type(layer).from_config(layer.get_config())
+    config = {**layer.get_config(), "dtype": "float32", "name": name}
     if isinstance(layer, FakeQuantize):
         config["ranges"] = "fixed"
     if isinstance(layer, KERNELS):
@@ -61,12 +72,16 @@ def _fixed(layer, int4):
     return type(layer).from_config(config)
 
 
-def _fix_range(old, new):
-    if not float(old.known):
+def _check_range(layer):
+    if not float(layer.known):
         raise InvalidArgument(
-            f"the range of {old.name} is not known: give quantize_aware a calibration "
+            f"the range of {layer.name} is not known: give quantize_aware a calibration "
             "set, or train first"
         )
+
+
+def _fix_range(old, new):
+    _check_range(old)
     new.set_range(float(old.low), float(old.high))
 
 

@@ -347,8 +347,9 @@ def fitted(model):
 
 
 def is_quantized(model):
-    """Whether `model` has a layer of this module."""
-    return any(isinstance(layer, QUANTIZED) for layer in model.layers)
+    """Whether `model` has a layer of this module, also in a model inside it."""
+    inner = model._flatten_layers(include_self=False)
+    return any(isinstance(layer, QUANTIZED) for layer in inner)
 
 
 def largest_radius(kernel, per_channel):

@@ -231,19 +231,21 @@ class KeepZeros(keras.callbacks.Callback):
             layer.kernel.assign(layer.kernel * mask)
 
 
-def prune(model, sparsity, pattern="unstructured"):
+def prune(model, sparsity, pattern="unstructured", input_shape=None):
     """Sets the smallest weights of `model` to zero at once, in place.
 
     Args:
         model: a built `keras.Model`.
         sparsity: share of zeros in each pruned layer, in (0, 1).
         pattern: see `mask_of`.
+        input_shape: (height, width, channels) where the model leaves them open.
 
     Returns:
         A `PruningReport`.
 
     Raises:
-        InvalidArgument: a value that is not allowed, or no layer to prune.
+        InvalidArgument: a value that is not allowed, a model that `analyze` does not
+            take, or no layer to prune; nothing was changed.
 
     Example:
         >>> import keras_resnets
@@ -252,13 +254,15 @@ def prune(model, sparsity, pattern="unstructured"):
     """
     check_sparsity(sparsity)
     check_choice("pattern", pattern, PATTERNS)
+    # First: a model of which there is no report stays as it is.
+    analyze(model, input_shape)
     layers = prunable(model, pattern)
     if not layers:
         raise InvalidArgument(f"{model.name} has no layer to prune")
     for layer in layers:
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         layer.kernel.assign(kernel * mask_of(kernel, sparsity, pattern))
-    return pruning_report(model)
+    return pruning_report(model, input_shape)
 
 
 @dataclasses.dataclass(frozen=True)

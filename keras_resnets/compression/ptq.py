@@ -1,16 +1,22 @@
 """Files from float models, and from quantization-aware ones."""
 
+import keras
 import numpy as np
 
 from keras_resnets.compression import calibration as sets
 from keras_resnets.compression import engines
+from keras_resnets.compression import qdq
 from keras_resnets.compression import recipes
 from keras_resnets.compression.aware import inherit
+from keras_resnets.compression.freezing import check_ranges
 from keras_resnets.compression.freezing import freeze
 from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.compression.layers import is_quantized
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
+from keras_resnets.export import given
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export import tflite
@@ -86,6 +92,11 @@ def quantize(
         'float16'
     """
     recipe = recipes.find(recipe)
+    if isinstance(model, keras.Model) and is_quantized(model):
+        raise InvalidArgument(
+            f"{model.name} is quantized already: to_tflite writes the file that it "
+            "stands for; give the float model that it was made of to quantize anew"
+        )
     name = engines.check_engine(engine, recipe)
     recipes.check_int4(int4, recipe)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
@@ -136,6 +147,7 @@ def to_tflite(
     packed=True,
     int4=False,
     logits=False,
+    features=None,
 ):
     """Writes a quantization-aware model as the int8 TFLite file that it stands for.
 
@@ -157,6 +169,7 @@ def to_tflite(
         int4: weights of 4 bits are stored as such, in half the space, not as int8:
             LiteRT's kernels for them are several times slower than XNNPACK's for int8.
         logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
 
     Returns:
         An `ExportReport`.
@@ -183,7 +196,7 @@ def to_tflite(
     path = tflite.check_output(path, overwrite)
     frozen = freeze(model)
     inherit(frozen, model)
-    wanted = pipeline.Wanted(input_size, None, logits)
+    wanted = pipeline.Wanted(input_size, None, logits, features)
     if pictures is None:
         pictures = _default_pictures(frozen, input_size)
     ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
@@ -195,6 +208,59 @@ def to_tflite(
     recipe = recipes.find("static_wi8_ai8")
     facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
     return _land(ready, path, make, recipe, options, facts, (threads, overwrite))
+
+
+def _own_tflite(model, path, asked, **options):
+    """What `export.to_tflite` does with a quantization-aware model."""
+    check_asked(model, "TFLite", asked)
+    return to_tflite(model, path, **options)
+
+
+def _own_onnx(model, path, asked, pictures=None, input_size=None, **options):
+    """What `export.to_onnx` does with a quantization-aware model."""
+    check_asked(model, "ONNX", asked)
+    check_ranges(model)
+    if pictures is None:
+        pictures = _default_pictures(freeze(model), input_size)
+    return qdq.to_onnx(model, path, pictures=pictures, input_size=input_size, **options)
+
+
+def check_asked(model, format_name, asked):
+    """Raises `InvalidArgument` where more is asked for than a model has in it.
+
+    Args:
+        model: quantization-aware.
+        format_name: for the message.
+        asked: the options of an exporter that such a model has answered already, by
+            name; all but `quantize` must be as they are by default.
+    """
+    asked = dict(asked)
+    quantize = asked.pop("quantize")
+    if quantize not in ("none", "int8"):
+        raise InvalidArgument(
+            f"{model.name} is quantization-aware: its {format_name} file is int8; got "
+            f"quantize={quantize!r}: give the float model that it was made of"
+        )
+    given_too = [
+        name
+        for name, value in asked.items()
+        if value is not None and value is not False
+    ]
+    if given_too:
+        raise InvalidArgument(
+            f"{model.name} is quantization-aware and has its ranges in it: leave "
+            f"{', '.join(given_too)} out, or give the float model that it was made of"
+        )
+
+
+given.register(
+    given.Kind(
+        recognizes=is_quantized,
+        name="a quantization-aware model",
+        check=check_ranges,
+        writers={"tflite": _own_tflite, "onnx": _own_onnx},
+    )
+)
 
 
 def _default_pictures(frozen, input_size, count=4):

@@ -288,16 +288,13 @@ class _Rewriter:
         given = self._made[first.inputs[0]]
         channels = given.tensor.shape[-1]
         scale, offset = (np.broadcast_to(x, (channels,)) for x in (scale, offset))
-        if (
-            given is self._image
-            and channels <= _COLORS
-            and len(given.tensor.shape) == 4
-        ):
-            self._scale_image(first, step, names, scale, offset)
+        of_image = given.grid is self._image.grid and len(given.tensor.shape) == 4
+        if of_image and channels <= _COLORS:
+            self._scale_image(given.tensor, step, names, scale, offset)
         else:
             self._by_channel(first, step, names, scale, offset, scale)
 
-    def _scale_image(self, first, last, names, scale, offset):
+    def _scale_image(self, image, last, names, scale, offset):
         """One convolution of 1x1 for what an image is scaled by: exact but for its sum."""
         new = quantized.QuantizedConv2D(
             len(scale),
@@ -309,7 +306,7 @@ class _Rewriter:
             name=self._own(last),
             dtype=kinds.policy(last),
         )
-        made = new(self._image.tensor)
+        made = new(image)
         kernel = np.diag(scale)[None, None].astype("float32")
         new.set_kernel(kernel, scale)
         new.bias.assign(offset.astype("float32"))

@@ -22,15 +22,18 @@ def outputs(model):
 
     A single one is `predictions` behind a softmax or sigmoid, `logits` of a bare
     classifier, and `features` otherwise (a feature map, or one that was pooled); a
-    dict has its own names, and a list those of the layers.
+    dict has its own names, in its own order, and a list those of the layers.
     """
     # A Sequential that was never called has no `output`.
     structure = None if isinstance(model, keras.Sequential) else model.output
-    if isinstance(structure, dict):
+    flat = isinstance(structure, dict) and all(
+        isinstance(tensor, keras.KerasTensor) for tensor in structure.values()
+    )
+    if flat:
         return dict(structure)
     if len(model.outputs) == 1:
         return {_kind(model): model.outputs[0]}
-    names = [_maker(tensor)[0].name for tensor in model.outputs]
+    names = [_name(_maker(tensor)[0]) for tensor in model.outputs]
     if len(set(names)) < len(names):
         names = [f"{name}_{index}" for index, name in enumerate(names)]
     return dict(zip(names, model.outputs, strict=True))
@@ -118,6 +121,22 @@ def _renamed(layer, ending, **changes):
     return type(layer).from_config(config)
 
 
+def structured(model, like):
+    """`model`, which puts out a dict, with its outputs in the structure of `like`.
+
+    A single one is itself, a list a list. `like` puts out the same tensors.
+    """
+    made = list(outputs(model).values())
+    # Not a list of one, of which Keras would warn when it gets the tensor itself.
+    given = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    if len(made) == 1:
+        return keras.Model(given, made[0], name=model.name)
+    if isinstance(like, keras.Sequential) or isinstance(like.output, dict):
+        return keras.Model(given, model.output, name=model.name)
+    made = keras.tree.pack_sequence_as(like.output, made)
+    return keras.Model(given, made, name=model.name)
+
+
 def with_pixels(model, preprocessing, shape, dtype):
     """`model` behind its pre-processing: RGB pixel values go in.
 
@@ -189,6 +208,11 @@ def _moves(operation):
     if isinstance(operation, keras.layers.Activation):
         return _function(operation) == "linear"
     return isinstance(operation, _MOVING)
+
+
+def _name(operation):
+    """Of the layer, or of that which one of a quantization-aware model stands for."""
+    return (getattr(operation, "replaces", None) or [operation.name])[-1]
 
 
 def _maker(tensor):

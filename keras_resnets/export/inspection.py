@@ -91,6 +91,21 @@ def _runtime(path):
         return tflite_versions.needed(content) or "unknown"
 
 
+def ports(kind, path, model):
+    """(inputs, outputs), a `Port` each in the order of a file that was just made.
+
+    Args:
+        kind: `"tflite"`, `"onnx"`, `"saved_model"` or `"keras"`.
+        path: of the file, under any name.
+        model: that it was made of; a file of Keras has its.
+    """
+    if kind == "keras":
+        return _keras_ports(model)
+    readers = {"tflite": _tflite, "onnx": _onnx, "saved_model": _saved_model}
+    inputs, outputs, *_ = readers[kind](path)
+    return inputs, outputs
+
+
 def _tflite(path):
     content = path.read_bytes()
     interpreter = tflite_file.litert().Interpreter(model_content=content)
@@ -121,7 +136,11 @@ def _tflite_port(details, name):
 
 def _keras(path):
     model = keras_model.load(path)
-    ports = [
+    return *_keras_ports(model), keras_model.operators(model)
+
+
+def _keras_ports(model):
+    return tuple(
         tuple(
             Port(name, tuple(tensor.shape), tensor.dtype)
             for name, tensor in tensors.items()
@@ -130,8 +149,7 @@ def _keras(path):
             {tensor.name: tensor for tensor in model.inputs},
             ends.outputs(model),
         )
-    ]
-    return *ports, keras_model.operators(model)
+    )
 
 
 def _onnx(path):

@@ -78,7 +78,10 @@ def to_keras(
 
     def write(file):
         # Weights are for the architecture as it is.
-        written = ready.model if bare else _single(plain(ready.model))
+        written = ready.model
+        if not bare:
+            like = ready.model if features else model
+            written = ends.structured(plain(ready.model), like)
         with _named(file, ".weights.h5" if bare else ".keras") as named:
             (written.save_weights if bare else written.save)(named)
             if not bare:
@@ -157,14 +160,6 @@ def _same_seed(copy, layer):
     ours, theirs = (getattr(x, "seed_generator", None) for x in (copy, layer))
     if ours is not None and theirs is not None:
         ours.state.assign(theirs.state)
-
-
-def _single(model):
-    """`model` with its one output as itself, not as a dict."""
-    outputs = list(ends.outputs(model).values())
-    if len(outputs) > 1:
-        return model
-    return keras.Model(model.inputs, outputs[0], name=model.name)
 
 
 def _plain_layer(layer):

@@ -11,10 +11,12 @@ import numpy as np
 
 from keras_resnets import files
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import given
 from keras_resnets.export import half
 from keras_resnets.export import memory
 from keras_resnets.export import onnx_graph
@@ -51,11 +53,13 @@ def to_onnx(
     preprocessing=None,
     logits=False,
     features=None,
+    symmetric=False,
 ):
     """Writes `model` as an ONNX file, having run it and compared it.
 
     Args:
-        model: a built `keras.Model` with one image input, under any dtype policy.
+        model: a built `keras.Model` with one image input, under any dtype policy. A
+            quantization-aware one becomes the QDQ file of the ranges that it has.
         path: file to write, ending in `.onnx`.
         quantize: `"none"` (float32), `"float16"` (weights and activations; input and
             output stay float32) or `"int8"` (QDQ: uint8 activations, int8 weights).
@@ -79,6 +83,8 @@ def to_onnx(
             front: the file takes RGB pixels of the network's size as uint8.
         logits: without the softmax or sigmoid.
         features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+        symmetric: int8 activations around 0, as TensorRT wants them, instead of uint8
+            with a zero point.
 
     Returns:
         An `ExportReport`.
@@ -97,9 +103,32 @@ def to_onnx(
         >>> report.operators["Conv"]
         9
     """
+    own = given.writer_of(model, "onnx")
+    if own:
+        return own(
+            model,
+            path,
+            {"quantize": quantize, "calibration": calibration}
+            | {"reduce_range": reduce_range, "preprocessing": preprocessing}
+            | {"method": None if method == "minmax" else method},
+            pictures=pictures,
+            input_size=input_size,
+            overwrite=overwrite,
+            threads=threads,
+            opset=opset,
+            layout=layout,
+            batch=batch,
+            logits=logits,
+            features=features,
+            symmetric=symmetric,
+        )
     check_choice("quantize", quantize, QUANTIZE)
     check_choice("layout", layout, LAYOUTS)
     check_choice("method", method, METHODS)
+    if symmetric and quantize != "int8":
+        raise InvalidArgument(
+            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
+        )
     check_choice("opset", opset, OPSETS)
     check_positive_int("threads", threads)
     pipeline.check_batch(batch)
@@ -116,14 +145,12 @@ def to_onnx(
             half.check(half.of_onnx(proto, given, layout), model.name, len(given))
             proto = _half(proto)
         elif quantize == "int8":
-            proto = _integer(proto, ready, layout, reduce_range, method)
-        onnx_names.sort(proto)
-        onnx_graph.save(proto, constants, file)
-        counts = onnx_file.operators(proto)
+            proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
+        counts = save(proto, constants, ready, file)
         # The file has it all, and the checker reads it whole.
         del proto
         memory.release()
-        _check(file)
+        check(file)
         return counts
 
     recipe = {
@@ -132,6 +159,7 @@ def to_onnx(
         "batch": batch,
         "reduce_range": reduce_range,
         "method": method if quantize == "int8" else None,
+        "symmetric": symmetric,
         **wanted.recipe(),
     }
     return pipeline.land(
@@ -147,6 +175,14 @@ def to_onnx(
     )
 
 
+def save(proto, constants, ready, file):
+    """Writes a file, names and outputs in their order; returns its operators."""
+    onnx_names.sort(proto)
+    onnx_graph.order_outputs(proto, list(ends.outputs(ready.model)))
+    onnx_graph.save(proto, constants, file)
+    return onnx_file.operators(proto)
+
+
 def check_output(path, overwrite=False):
     """The path to write to, once the extra `onnx` is known to be installed.
 
@@ -158,10 +194,11 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".onnx", overwrite)
 
 
-def convert(ready, opset=17, layout="nhwc", batch=1):
+def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
     """The float32 `onnx.ModelProto` of a `pipeline.Ready`, and its large constants.
 
-    They are arrays by name, not yet in it; see `onnx_graph.add_constants`. Nothing is
+    They are arrays by name, not yet in it; see `onnx_graph.add_constants`. Unless
+    `apart`, they are in it: tf2onnx computes what becomes of rounded ones. Nothing is
     checked; `to_onnx` does that.
 
     Raises:
@@ -176,7 +213,7 @@ def convert(ready, opset=17, layout="nhwc", batch=1):
     size = None if batch == "dynamic" else batch
     maps = [n for n, x in ends.outputs(model).items() if len(x.shape) == 4]
     first = layout == "nchw"
-    weights = _large_weights(model)
+    weights = _large_weights(model) if apart else {}
     signature = [tf.TensorSpec((size, *ready.shape), ready.input_dtype, name=name)]
     signature += [
         tf.TensorSpec(variable.shape, "float32", name=key)
@@ -286,7 +323,7 @@ def _half(proto):
     return made.model
 
 
-def _integer(proto, ready, layout, reduce_range, method):
+def _integer(proto, ready, layout, reduce_range, method, symmetric):
     import onnx
     from onnxruntime import quantization
 
@@ -300,12 +337,13 @@ def _integer(proto, ready, layout, reduce_range, method):
             quant_format=quantization.QuantFormat.QDQ,
             calibrate_method=getattr(quantization.CalibrationMethod, METHODS[method]),
             # Kernels for uint8 times int8 are the fast ones on x86.
-            activation_type=kind.QUInt8,
+            activation_type=kind.QInt8 if symmetric else kind.QUInt8,
             weight_type=kind.QInt8,
             per_channel=True,
             reduce_range=reduce_range,
             # The softmax stays float: its outputs want more than 256 steps.
             op_types_to_quantize=_quantized_types(proto),
+            extra_options={"ActivationSymmetric": symmetric},
         )
         made = onnx.load(target)
     onnx_graph.pad_integers(made)
@@ -339,7 +377,7 @@ def _reader(quantization, proto, calibration, layout):
     return Reader()
 
 
-def _check(file):
+def check(file):
     """Raises `ExportError` for a file that is not valid ONNX."""
     import onnx
 

@@ -6,6 +6,8 @@ padding in front of a pooling, the bias of a dense layer under an open batch, an
 global mean of opset 18. Integer files then get integer padding and integer pixels.
 """
 
+import copy
+
 import keras
 import numpy as np
 
@@ -99,6 +101,13 @@ def add_constants(model, constants):
     while constants:
         name, array = constants.popitem()
         model.graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def order_outputs(model, names):
+    """Puts the outputs of `model` into an order, in place: tf2onnx sorts them."""
+    by_name = {value.name: copy.deepcopy(value) for value in model.graph.output}
+    del model.graph.output[:]
+    model.graph.output.extend(by_name[name] for name in names)
 
 
 def save(model, constants, path):

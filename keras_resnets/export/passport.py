@@ -75,7 +75,7 @@ def beside(path, overwrite, landing):
         place.unlink(missing_ok=True)
 
 
-def write(place, file, report, model, recipe):
+def write(place, file, report, model, recipe, ports):
     """Writes the passport of a file.
 
     Args:
@@ -85,6 +85,7 @@ def write(place, file, report, model, recipe):
         model: the `keras.Model` that was exported; one that `create_model` made knows
             its architecture, weights, pre-processing and classes.
         recipe: how it was converted, as names and plain values.
+        ports: (inputs, outputs), an `inspection.Port` each in the file's order.
     """
     preprocessing = getattr(model, "preprocessing", None)
     content = {
@@ -98,6 +99,8 @@ def write(place, file, report, model, recipe):
         "quantize": report.quantize,
         "recipe": recipe,
         "input_shape": report.input_shape,
+        "inputs": [_plain(port) for port in ports[0]],
+        "outputs": [_plain(port) for port in ports[1]],
         "operators": report.operators,
         "min_runtime_version": _release(file) if report.format == "tflite" else None,
         "parity": {

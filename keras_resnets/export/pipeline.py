@@ -13,7 +13,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import given
 from keras_resnets.export import half
+from keras_resnets.export import inspection
 from keras_resnets.export import judging
 from keras_resnets.export import memory
 from keras_resnets.export import parity
@@ -405,7 +407,11 @@ def certify(place, file, report, ready, recipe):
     """Writes the passport; the calibration joins the recipe."""
     count = None if ready.calibration is None else len(ready.calibration)
     recipe = {**recipe, "calibration_pictures": count}
-    passport.write(place, file, report, ready.original, recipe)
+    kind = given.kind_of(ready.original)
+    if kind:
+        recipe["made_of"] = kind.name
+    ports = inspection.ports(report.format, file, ready.model)
+    passport.write(place, file, report, ready.original, recipe, ports)
 
 
 def check_batch(batch):

@@ -6,6 +6,7 @@ from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
+from keras_resnets.export import given
 from keras_resnets.export import judging
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
@@ -67,6 +68,7 @@ def to_saved_model(
     """
     pipeline.check_batch(batch)
     path = check_output(path, overwrite)
+    given.check(model)
     wanted = pipeline.Wanted(input_size, None, logits, features)
     ready = pipeline.make_ready(model, "none", None, pictures, wanted)
     pipeline.check_preprocessing(preprocessing, ready.shape)

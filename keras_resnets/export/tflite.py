@@ -9,8 +9,11 @@ from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.export import ends
+from keras_resnets.export import given
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
+from keras_resnets.export import tflite_edit
 from keras_resnets.export import tflite_int4
 from keras_resnets.export import tflite_packing
 from keras_resnets.export import tflite_versions
@@ -56,7 +59,9 @@ def to_tflite(
     """Writes `model` as a TFLite file, having run it and compared it.
 
     Args:
-        model: a built `keras.Model` with one image input, under any dtype policy.
+        model: a built `keras.Model` with one image input, under any dtype policy. A
+            quantization-aware one becomes the int8 file that it stands for, with the
+            ranges that it has.
         path: file to write, ending in `.tflite`.
         quantize: `"none"` (float32), `"float16"` (weights; half the size),
             `"dynamic"` (int8 weights, float activations), `"int8"` (all integer) or
@@ -101,6 +106,23 @@ def to_tflite(
         >>> report.operators["CONV_2D"]
         9
     """
+    own = given.writer_of(model, "tflite")
+    if own:
+        return own(
+            model,
+            path,
+            {"quantize": quantize, "calibration": calibration, "per_tensor": per_tensor}
+            | {"preprocessing": preprocessing},
+            pictures=pictures,
+            input_size=input_size,
+            overwrite=overwrite,
+            threads=threads,
+            io_dtype=io_dtype,
+            packed=packed,
+            batch=batch,
+            logits=logits,
+            features=features,
+        )
     check_choice("quantize", quantize, QUANTIZE)
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     check_positive_int("threads", threads)
@@ -199,7 +221,10 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
         ) from error
     if quantize == "dynamic":
         content = tflite_versions.lowered(content)
-    return tflite_weights.filled(content, kernels) if kernels else content
+    names = list(ends.outputs(ready.model))
+    if kernels:
+        return tflite_weights.filled(content, kernels, names)
+    return tflite_edit.with_named_ends(content, names)
 
 
 def _reason(error, model):

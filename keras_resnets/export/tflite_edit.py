@@ -80,6 +80,36 @@ class Editor:
         return bytes(builder.Output())
 
 
+def name_ends(model, outputs):
+    """Gives inputs and outputs their names, and the outputs their order.
+
+    The converter's order by index is neither that of the network nor of the alphabet,
+    and a tensor of its is called `StatefulPartitionedCall:1`.
+
+    Args:
+        model: a `schema.ModelT`, changed in place.
+        outputs: what the signature calls them, in the order that they shall have.
+    """
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    places = {name: index for index, name in enumerate(outputs)}
+    made = sorted(signature.outputs, key=lambda entry: places[entry.name.decode()])
+    signature.outputs, graph.outputs = made, [entry.tensorIndex for entry in made]
+    taken, named = {bytes(tensor.name) for tensor in graph.tensors}, set()
+    for entry in [*signature.inputs, *signature.outputs]:
+        # One that is put out twice, or is an input too, has the first of its names.
+        if entry.name not in taken and entry.tensorIndex not in named:
+            graph.tensors[entry.tensorIndex].name = entry.name
+            taken.add(entry.name)
+        named.add(entry.tensorIndex)
+
+
+def with_named_ends(content, outputs):
+    """The bytes of a file with `name_ends` done."""
+    editor = Editor(bytes(content))
+    name_ends(editor.model, outputs)
+    return editor.finished()
+
+
 class _Aligned:
     """A buffer that is written where the kernels of a runtime can read it at once."""
 

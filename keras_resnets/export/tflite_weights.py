@@ -168,12 +168,13 @@ def write(model, kernels, folder, shape, dtype):
         tf.saved_model.save(holder, folder, signatures={"serving_default": concrete})
 
 
-def filled(content, kernels):
+def filled(content, kernels, outputs):
     """The file `content` with the inputs that are kernels turned into constants.
 
     Args:
         content: bytes of a TFLite file that came of `write`.
         kernels: what `kernels_of` returned.
+        outputs: names in the order that they shall have.
 
     Returns:
         The whole file, as a view of its bytes.
@@ -197,6 +198,7 @@ def filled(content, kernels):
         model.buffers[tensor.buffer] = _Constant(schema, kernel, perm)
     graph.inputs = [index for index in graph.inputs if index not in constants]
     signature.inputs = [e for e in signature.inputs if e.tensorIndex not in constants]
+    tflite_edit.name_ends(model, outputs)
     tflite_edit.drop_unused(model)
     sizes = [math.prod(kernel.layer.kernel.shape) for kernel in kernels.values()]
     size = len(content) + sum(4 * size + 2 * tflite_edit.ALIGNMENT for size in sizes)

@@ -73,7 +73,10 @@ def signatures(folder):
             loaded[name].structured_outputs,
         )
         found[name] = [
-            [tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in specs.items()]
+            [
+                tf.TensorSpec(spec.shape, spec.dtype, key)
+                for key, spec in sorted(specs.items())
+            ]
             for specs in (given, made)
         ]
     return found

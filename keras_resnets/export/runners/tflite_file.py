@@ -59,20 +59,24 @@ class TFLiteRunner:
             # It says best what is wrong with a damaged file.
             self._interpreter = litert().Interpreter(num_threads=threads, **given)
             with opened(file) as content:
-                names = signature_names(content)
+                names, outputs = signature_names(content), signature_outputs(content)
         inputs = self._interpreter.get_input_details()
         check_inputs([details["shape"].tolist() for details in inputs])
         self._interpreter.allocate_tensors()
         self._input = inputs[0]
         made = self._interpreter.get_output_details()
         taps = taps or [(details["index"],) * 2 for details in made]
-        named = [
-            (names.get(own, details["name"]), details, own != tapped)
-            for details, (own, tapped) in zip(made, taps, strict=True)
+        called = [
+            names.get(own, x["name"]) for x, (own, _) in zip(made, taps, strict=True)
         ]
-        self._outputs = {name: details for name, details, _ in named}
+        if [index for _, index in outputs] == [own for own, _ in taps]:
+            # One tensor may have two names.
+            called = [name for name, _ in outputs]
+        self._outputs = dict(zip(called, made, strict=True))
         self.output_names = tuple(self._outputs)
-        self.tapped = tuple(name for name, _, is_tapped in named if is_tapped)
+        self.tapped = tuple(
+            name for name, (own, tap) in zip(called, taps, strict=True) if own != tap
+        )
         self.has_logits = bool(self.tapped)
         self.input_shape = tuple(
             None if size < 0 else int(size) for size in self._input["shape_signature"]
@@ -133,6 +137,16 @@ def signature_names(content):
     entries = [signature.Inputs(i) for i in range(signature.InputsLength())]
     entries += [signature.Outputs(i) for i in range(signature.OutputsLength())]
     return {entry.TensorIndex(): entry.Name().decode() for entry in entries}
+
+
+def signature_outputs(content):
+    """(name, index of its tensor) of every output of the signature, in its order."""
+    _, model = parse(content)
+    if not model.SignatureDefsLength():
+        return []
+    signature = model.SignatureDefs(0)
+    entries = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    return [(entry.Name().decode(), entry.TensorIndex()) for entry in entries]
 
 
 def operators(content):

@@ -1,0 +1,260 @@
+"""Quantization-aware models as QDQ ONNX: the integers that they stand for, told in pairs.
+
+tf2onnx makes QuantizeLinear and DequantizeLinear of the ranges. Here the kernels, biases
+and constants become integers behind DequantizeLinear, and what only moves values gets
+the scale of what it reads, so that a runtime can compute all of it in integers.
+"""
+
+import keras
+import numpy as np
+
+from keras_resnets.compression import engines
+from keras_resnets.compression.aware import inherit
+from keras_resnets.compression.freezing import freeze
+from keras_resnets.compression.layers import KERNELS
+from keras_resnets.compression.layers import ChannelOffset
+from keras_resnets.compression.layers import ChannelScale
+from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets.errors import ExportError
+from keras_resnets.export import memory
+from keras_resnets.export import onnx
+from keras_resnets.export import onnx_graph
+from keras_resnets.export import pipeline
+from keras_resnets.export.runners import OnnxRunner
+
+# They move values, which stay on the grid that they are on.
+_MOVING = ("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose")
+_KERNELS = ("Conv", "Gemm", "MatMul")
+# int8 kernels have no -128; int8 activations reach from -128 to 127.
+_LARGEST = 127
+
+
+def to_onnx(
+    model,
+    path,
+    *,
+    pictures,
+    input_size=None,
+    overwrite=False,
+    threads=2,
+    opset=17,
+    layout="nhwc",
+    batch=1,
+    logits=False,
+    features=None,
+    symmetric=False,
+):
+    """Writes a quantization-aware model as a QDQ file.
+
+    The arguments are those of `export.to_onnx`, and so is what it returns. Symmetric
+    activations are int8 around 0: a ReLU's use a half of that.
+    """
+    path = onnx.check_output(path, overwrite)
+    frozen = freeze(model)
+    inherit(frozen, model)
+    if symmetric:
+        _center(frozen)
+    wanted = pipeline.Wanted(input_size, None, logits, features)
+    ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
+
+    def write(file):
+        with engines.exporting(frozen):
+            proto, constants = onnx.convert(ready, opset, layout, batch, apart=False)
+        onnx_graph.add_constants(proto, constants)
+        _Pairs(proto, frozen, symmetric).run()
+        counts = onnx.save(proto, {}, ready, file)
+        del proto
+        memory.release()
+        onnx.check(file)
+        return counts
+
+    recipe = {"opset": opset, "layout": layout, "batch": batch, "symmetric": symmetric}
+    recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
+    return pipeline.land(
+        ready,
+        path,
+        write,
+        lambda file, logits: OnnxRunner(file, threads, logits),
+        overwrite,
+        {**recipe, **wanted.recipe()},
+        format="onnx",
+        quantize="int8",
+        threads=threads,
+    )
+
+
+def _center(frozen):
+    """Moves every range so that 0 is its middle integer."""
+    for layer in frozen.layers:
+        if isinstance(layer, FakeQuantize):
+            step = max(float(layer.high), -float(layer.low)) / _LARGEST
+            layer.set_range(-(_LARGEST + 1) * step, _LARGEST * step)
+
+
+class _Pairs:
+    """One graph whose activations have their pairs, and the model that it came of."""
+
+    def __init__(self, proto, frozen, symmetric):
+        self._proto, self._graph, self._symmetric = proto, proto.graph, symmetric
+        self._arrays = _arrays(proto.graph)
+        self._makers = {name: x for x in proto.graph.node for name in x.output}
+        self._kernels = [_kernel(x) for x in frozen.layers if isinstance(x, KERNELS)]
+        kinds = (ChannelScale, ChannelOffset)
+        self._vectors = [_vector(x) for x in frozen.layers if isinstance(x, kinds)]
+        self._new, self._count = [], 0
+
+    def run(self):
+        """Makes the changes."""
+        self._place_pairs()
+        for node in list(self._graph.node):
+            if node.op_type in _KERNELS:
+                self._give_kernel(node)
+            elif node.op_type in ("Mul", "Add"):
+                self._give_vector(node)
+        for node in self._new:
+            self._graph.node.insert(0, node)
+        if self._symmetric:
+            self._center_zero_points()
+        onnx_graph.pad_integers(self._proto)
+
+    def _place_pairs(self):
+        """Gives what moves values the grid that they are on, behind it."""
+        outputs, nodes = {value.name for value in self._graph.output}, []
+        for node in self._graph.node:
+            nodes.append(node)
+            source = self._makers.get(node.input[0]) if node.input else None
+            pair = source is not None and source.op_type == "DequantizeLinear"
+            if node.op_type not in _MOVING or not pair or node.output[0] in outputs:
+                continue
+            made, parameters = node.output[0], list(source.input[1:])
+            node.output[0] = f"{made}_moved"
+            self._makers[node.output[0]] = node
+            for kind, given, name in (
+                ("QuantizeLinear", node.output[0], f"{made}_integers"),
+                ("DequantizeLinear", f"{made}_integers", made),
+            ):
+                new = self._node(kind, [given, *parameters], name)
+                self._makers[name] = new
+                nodes.append(new)
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+        self._makers = {name: x for x in self._graph.node for name in x.output}
+
+    def _give_kernel(self, node):
+        array = self._arrays.get(node.input[1])
+        if array is None:
+            return
+        scale = next(
+            (
+                s
+                for k, s in self._kernels
+                if k.shape == array.shape and _near(k, array, s)
+            ),
+            None,
+        )
+        if scale is None:
+            raise ExportError(
+                f"tf2onnx did not use the kernel of {node.name} as it should; nothing "
+                "was written"
+            )
+        axis = 0 if node.op_type == "Conv" else 1
+        integers = np.rint(array / _along(scale, array.ndim, axis)).astype("int8")
+        node.input[1] = self._integers(integers, scale, axis)
+        if len(node.input) > 2 and node.input[2] in self._arrays:
+            source = self._makers.get(node.input[0])
+            if source is None or source.op_type != "DequantizeLinear":
+                return
+            step = scale * self._arrays[source.input[1]]
+            bias = np.rint(self._arrays[node.input[2]].astype("float64") / step)
+            limits = np.iinfo("int32")
+            bias = np.clip(bias, limits.min, limits.max).astype("int32")
+            node.input[2] = self._integers(bias, step, 0)
+
+    def _give_vector(self, node):
+        """The constant of a product or a sum, on the grid that the model has for it."""
+        for place, name in enumerate(node.input):
+            array = self._arrays.get(name)
+            if array is None:
+                continue
+            for values, scale, zero in self._vectors:
+                if values.size == array.size and _near(values, array.ravel(), scale):
+                    integers = np.rint(array / scale) + zero
+                    integers = integers.astype("uint8")
+                    node.input[place] = self._integers(integers, scale, 0, zero)
+                    break
+
+    def _integers(self, integers, scale, axis, zero=0):
+        """Adds a constant behind a DequantizeLinear; returns what that puts out."""
+        scale = np.asarray(scale, "float32")
+        zeros = np.full(scale.shape, zero, integers.dtype)
+        self._count += 1
+        base = f"quantized_constant_{self._count}"
+        names = [self._constant(base, integers)]
+        names.append(self._constant(f"{base}_scale", scale))
+        names.append(self._constant(f"{base}_zero_point", zeros))
+        options = {"axis": axis} if scale.ndim else {}
+        self._new.append(
+            self._node("DequantizeLinear", names, f"{base}_real", **options)
+        )
+        return f"{base}_real"
+
+    def _constant(self, name, array):
+        from onnx import numpy_helper
+
+        self._graph.initializer.append(numpy_helper.from_array(array, name))
+        self._arrays[name] = array
+        return name
+
+    def _node(self, kind, inputs, output, **options):
+        from onnx import helper
+
+        name = f"{output}_{kind}"
+        return helper.make_node(kind, inputs, [output], name=name, **options)
+
+    def _center_zero_points(self):
+        """The middle of uint8, 128, is the 0 of int8: the same real numbers."""
+        zero = self._constant("zero_point_of_all", np.zeros((), "int8"))
+        for node in self._graph.node:
+            activation = node.op_type == "QuantizeLinear" or (
+                node.op_type == "DequantizeLinear"
+                and not node.input[0].startswith("quantized_constant_")
+            )
+            if activation:
+                node.input[2] = zero
+
+
+def _arrays(graph):
+    from onnx import numpy_helper
+
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def _kernel(layer):
+    """(rounded values as ONNX has them, scale: one, or one an output channel)."""
+    kernel = keras.ops.convert_to_numpy(layer.rounded_kernel()).astype("float32")
+    radius = keras.ops.convert_to_numpy(layer.kernel_radius).astype("float64")
+    scale = radius / _LARGEST
+    return (kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel), scale
+
+
+def _vector(layer):
+    """(rounded values, scale, zero point) of one number a channel."""
+    exact = keras.ops.convert_to_numpy(layer.folded_values()).astype("float32")
+    low, high = min(float(exact.min()), 0.0), max(float(exact.max()), 1e-8)
+    scale = (high - low) / 255
+    values = keras.ops.convert_to_numpy(layer.rounded_values()).astype("float32")
+    return values, scale, int(np.floor(-low / scale + 0.5))
+
+
+def _along(scale, rank, axis):
+    """The scale of an output channel along that axis; a single one as it is."""
+    if not np.ndim(scale):
+        return scale
+    sizes = np.ones(rank, int)
+    sizes[axis] = -1
+    return np.reshape(scale, sizes)
+
+
+def _near(ours, theirs, scale):
+    axis = 0 if ours.ndim == 4 else ours.ndim - 1
+    return bool((np.abs(ours - theirs) <= 1e-3 * _along(scale, ours.ndim, axis)).all())
