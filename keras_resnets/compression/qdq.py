@@ -17,9 +17,12 @@ from keras_resnets.compression.layers import ChannelScale
 from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.errors import ExportError
 from keras_resnets.export import memory
-from keras_resnets.export import onnx
 from keras_resnets.export import onnx_graph
 from keras_resnets.export import pipeline
+from keras_resnets.export.onnx import check
+from keras_resnets.export.onnx import check_output
+from keras_resnets.export.onnx import convert
+from keras_resnets.export.onnx import save
 from keras_resnets.export.runners import OnnxRunner
 
 # They move values, which stay on the grid that they are on.
@@ -49,7 +52,7 @@ def to_onnx(
     The arguments are those of `export.to_onnx`, and so is what it returns. Symmetric
     activations are int8 around 0: a ReLU's use a half of that.
     """
-    path = onnx.check_output(path, overwrite)
+    path = check_output(path, overwrite)
     frozen = freeze(model)
     inherit(frozen, model)
     if symmetric:
@@ -59,13 +62,13 @@ def to_onnx(
 
     def write(file):
         with engines.exporting(frozen):
-            proto, constants = onnx.convert(ready, opset, layout, batch, apart=False)
+            proto, constants = convert(ready, opset, layout, batch, apart=False)
         onnx_graph.add_constants(proto, constants)
         _Pairs(proto, frozen, symmetric).run()
-        counts = onnx.save(proto, {}, ready, file)
+        counts = save(proto, {}, ready, file)
         del proto
         memory.release()
-        onnx.check(file)
+        check(file)
         return counts
 
     recipe = {"opset": opset, "layout": layout, "batch": batch, "symmetric": symmetric}
