@@ -334,7 +334,12 @@ def _like_torchvision(modules):
     if "linear" in heads or padded:
         # Its shortcuts have no weights, where everybody else's have.
         return AKAMASTER
-    if "conv1" in modules and projections and "layer4.0.conv1" not in modules:
+    # Behind a pooling (ResNet-D) the projection is downsample.1, the BN downsample.2.
+    if (
+        "conv1" in modules
+        and projections == {"0", "1"}
+        and ("layer4.0.conv1" not in modules)
+    ):
         return CIFAR_TORCHVISION
     if modules & {"conv1", "conv1.0"}:
         return torchvision("2" in projections)
