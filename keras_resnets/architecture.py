@@ -41,6 +41,13 @@ PREPROCESSING = (
     "raw",
 )
 
+# Axes that say how a network begins or trains: with the same weights it computes the
+# same. Size, classes and pre-processing stand beside weights by themselves.
+_NOT_COMPUTED = frozenset(
+    "family zero_init_residual drop_path_rate dropout_rate block_dropout_rate "
+    "bn_momentum input_size classes preprocessing".split()
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -312,6 +319,22 @@ class Architecture:
                 if len(values) == 1:
                     changes.setdefault(name, values.pop())
         return dataclasses.replace(self, **changes)
+
+    def changes(self, base: "Architecture") -> dict:
+        """The axes by which this network computes otherwise than `base`, with its values.
+
+        Example:
+            >>> from keras_resnets import get_architecture
+            >>> plain = get_architecture("resnet50")
+            >>> plain.replace(output_stride=16, drop_path_rate=0.1).changes(plain)
+            {'output_stride': 16}
+        """
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _NOT_COMPUTED
+            and getattr(self, field.name) != getattr(base, field.name)
+        }
 
     def _hint(self, name, value, names):
         idiom = idioms.for_argument(name, value, self)

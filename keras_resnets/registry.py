@@ -336,7 +336,9 @@ def create_model(
         A functional `keras.Model`. `model.preprocessing` is the `Preprocessing` that
         its weights expect, `model.labels` the order of its classes as
         `decode_predictions` takes it (None where that is not known);
-        `model.architecture` and `model.weights_origin` say what it is made of.
+        `model.architecture` and `model.weights_origin` say what it is made of,
+        `model.axes` by what it computes otherwise than the variant does: files of its
+        weights tell that.
 
     Raises:
         InvalidArgument: (a ValueError) with the rule, the value and what is allowed.
@@ -395,6 +397,7 @@ def create_described(
         may_be_new = new_head and given is not None
         model, own_classes = _load(architecture, source, options, given, may_be_new)
     _describe(model, architecture, source, own_classes, options.get("data_format"))
+    model.axes = architecture.changes(get_architecture(model_name))
     return model, architecture, source
 
 

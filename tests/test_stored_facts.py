@@ -272,3 +272,22 @@ def test_the_passport_beside_a_keras_file(work, capsys):
     create_model("resnet8", classes=5).save("a.keras")
     with pytest.raises(WeightsError, match="passport of another file"):
         create_model("resnet8", weights="a.keras")
+
+
+def test_axes_that_weights_do_not_show_are_written_on(work, capsys):
+    """Where the new channels of option A lie, whoever asked for it, and after training."""
+    both = "identity_pad_position=both"
+    model = randomize(create_model(NET, classes=5, identity_pad_position="both"))
+    model.save_weights("values.weights.h5")
+    words = [NET, "values.weights.h5", "both.weights.h5", "--set", both]
+    code, _, err = run("convert", *words, capsys=capsys)
+    assert code == 0, err
+    pixels, labels = data("few.npz", side=32)
+    np.savez("train.npz", x_train=pixels, y_train=labels)
+    words = [NET, "--weights", "both.weights.h5", "--data", "train.npz", "--quiet"]
+    words += ["--recipe", "cifar_cosine", "--epochs", 1, "--batch-size", 8]
+    code, _, err = run("train", *words, "--output", "run", capsys=capsys)
+    assert code == 0, err
+    for path in ("both.weights.h5", "run/last.weights.h5"):
+        loaded = create_model(NET, weights=path)
+        assert loaded.axes == {"identity_pad_position": "both"}, path

@@ -250,7 +250,6 @@ def _run(arguments, model, opened, recipe):
         class_weight=arguments.class_weight,
         sampler=arguments.sampler,
         resume=arguments.resume,
-        axes=network.axes_of(arguments.set),
         workers=arguments.workers,
         save_seconds=arguments.save_seconds,
         tensorboard=arguments.tensorboard,

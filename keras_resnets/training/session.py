@@ -109,7 +109,8 @@ def train(
             step, optimizer, averages, loss scale, metrics, order of the pictures. With
             a recipe of more epochs the run is extended: from where it stands the rate
             follows the schedule of so many epochs, as timm's does.
-        axes: changed axes of the architecture, which the files of weights shall tell.
+        axes: changed axes of the architecture, which the files of weights shall tell;
+            None for those of a model that `create_model` made.
         workers: threads that read and change pictures.
         save_seconds: between two states within an epoch.
         tensorboard: write logs for TensorBoard too.
@@ -165,7 +166,7 @@ def train(
             batch_size=batch_size,
             seed=seed,
             teacher=teacher,
-            notes=_notes(preprocessing, data, axes),
+            notes=_notes(model, preprocessing, data, axes),
             class_weights=weights and tuple(weights.values()),
             sampler=sampler,
             workers=workers,
@@ -328,14 +329,17 @@ def _describe(job):
     job.model.preprocessing = job.preprocessing
 
 
-def _notes(preprocessing, data, axes):
+def _notes(model, preprocessing, data, axes):
     """What the files of weights say beside the values."""
     from keras_resnets import labels
+
+    if axes is None:
+        axes = getattr(model, "axes", {})
 
     names = [name for _, name in data.classes]
     unnamed = tuple(data.classes) == labels.class_names(len(names))
     return {
-        "axes": axes or {},
+        "axes": axes,
         "preprocessing": dataclasses.asdict(preprocessing),
         "labels": labels.name_of(data.classes) or (None if unnamed else names),
     }

@@ -18,10 +18,10 @@ KEY = "keras_resnets"
 _ENTRY = f"{KEY}.json"
 
 
-def of(source, model):
-    """The notes for a file of `model`, whose weights came from `source`."""
+def of(model):
+    """The notes for a file of the weights of `model`, made by `create_model`."""
     return {
-        "axes": source.axes,
+        "axes": model.axes,
         "preprocessing": dataclasses.asdict(model.preprocessing),
         "labels": model.labels,
     }

@@ -46,7 +46,7 @@ def save(model, path, source, architecture, overwrite=False):
         The name of the `Layout` of a `.safetensors` file, else None.
     """
     path = check_output(path, overwrite)
-    remarks = notes.of(source, model)
+    remarks = notes.of(model)
     with atomic_file(path) as temporary:
         if path.suffix == ".safetensors":
             layout = _torch_layout(source, architecture)
