@@ -79,6 +79,7 @@ class Network:
         keras.utils.set_random_seed(seed)
         self.model.set_weights(self.weights)
         self.model.labels = "cifar10"
+        self.trained = heads.is_trained(self.model, task[2])
         heads.fit_classifier(self.model, task[2])
         data = split(task, count, seed)
         found = [self.start(task, data, seed)]
@@ -121,6 +122,7 @@ class Network:
             seed=seed,
             notes={},
             verbose=0,
+            trained_head=self.trained,
         )
 
 

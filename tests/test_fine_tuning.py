@@ -88,6 +88,22 @@ def test_body_never_learns_at_the_rate_of_the_classifier(changes, expected):
         assert max(rates) > 0.9 * phase.recipe.learning_rate
 
 
+def test_trained_classifier_learns_at_the_rate_of_the_body(tmp_path, monkeypatch):
+    first, second = loop.phases(get_recipe("finetune"), trained_head=True)
+    assert first.frozen and not second.frozen
+    assert first.recipe.learning_rate == second.recipe.learning_rate
+    seen = []
+    monkeypatch.setattr(loop, "run", lambda job, *rest: seen.append(job) or Progress())
+    for known in (None, "efghi", "edcba"):
+        model = classifier()
+        model.labels = tuple(known) if known else None
+        path = write_npz(tmp_path / "d.npz", train=40)
+        made = data.open_dataset(path, 0.25, 0, list("abcde"))
+        options = {"preprocessing": WANTED, "verbose": 0}
+        train(model, made, "finetune", tmp_path / str(known), **options)
+    assert [job.trained_head for job in seen] == [False, False, True]
+
+
 def test_other_recipes_have_one_phase_at_their_own_rate():
     recipe = get_recipe("bag_of_tricks")
     (only,) = loop.phases(recipe)
@@ -171,9 +187,47 @@ def test_later_stages_must_win_by_more_than_chance(
     assert keeping.beats(plain, progress, epoch, accuracy, count) is higher
 
 
+@pytest.mark.parametrize(
+    "untouched, accuracy, expected",
+    [
+        # 23 of 28 held-out images by bad luck: 92 % of the others are told too.
+        (0.92, 26 / 28, False),
+        (0.92, 28 / 28, True),
+        (None, 26 / 28, True),
+        # Trained on them before: they tell nothing.
+        (1.0, 26 / 28, True),
+        (0.5, 26 / 28, True),
+    ],
+)
+def test_network_as_it_came_is_known_from_all_images(untouched, accuracy, expected):
+    recipe = get_recipe("finetune")
+    progress = Progress(best=23 / 28, kept=0, untouched=untouched)
+    for epoch in (1, 8):
+        assert keeping.beats(recipe, progress, epoch, accuracy, 28) is expected
+    plain = recipe.replace(margin=0.0)
+    assert keeping.beats(plain, progress, 1, accuracy, 28)
+    later = Progress(best=23 / 28, kept=3, untouched=untouched)
+    assert keeping.beats(recipe, later, 4, 26 / 28, 28)
+
+
+def test_network_as_it_came_is_judged_without_augmentation(tmp_path, monkeypatch):
+    judged, real = [], loop.judge
+
+    def watched(job, split):
+        judged.append((split.count, real(job, split)["accuracy"]))
+        return real(job, split)
+
+    monkeypatch.setattr(loop, "judge", watched)
+    monkeypatch.setattr(loop, "_ENOUGH", 20)
+    made = run(tmp_path, short("finetune", 1))
+    assert [count for count, _ in judged] == [10, 20, 10]
+    assert made.figures["stages"]["start"] == judged[0][1]
+    assert made.figures["start_train_accuracy"] == judged[1][1]
+
+
 def accuracies(monkeypatch, values):
     """Lets validation find these accuracies, of the network as it came first."""
-    given = iter(values)
+    given = iter([values[0], *values])
     real = loop.judge
     monkeypatch.setattr(
         loop, "judge", lambda *args: {**real(*args), "accuracy": next(given)}

@@ -58,6 +58,20 @@ def fit_classifier(model, classes):
     )
 
 
+def is_trained(model, classes):
+    """Whether `fit_classifier` keeps the classifier; to be asked before.
+
+    Args:
+        model: a `keras.Model`; `labels` as this package sets it.
+        classes: (id, name) of each class of the data.
+    """
+    known = getattr(model, "labels", None)
+    if known is None or labels.count(known) != len(classes):
+        return False
+    unnamed = tuple(classes) == labels.class_names(len(classes))
+    return unnamed or _order(known, classes) is not None
+
+
 def _order(known, wanted):
     """The place among `known` of each of `wanted`, or None where they are not the same."""
     pairs = labels.class_names(len(wanted), known)

@@ -5,6 +5,10 @@ as it came, its classifier trained, all of it trained. A later one is kept where
 the earlier by more than chance on the same held-out images: by `Recipe.margin` standard
 errors, the one-standard-error rule of Breiman, Friedman, Olshen and Stone 1984
 (Classification and Regression Trees, section 3.4.3; Hastie 2009, section 7.10).
+
+Few held-out images may happen to be hard for the network as it came. It was trained on
+none of the others either, so that those tell what it can do as well; unless they tell much
+more than the held-out ones, as where it was trained on them before.
 """
 
 import math
@@ -47,9 +51,17 @@ def beats(recipe, progress, epoch, accuracy, count):
     if progress.best is None:
         return True
     bar = progress.best
-    if stage(recipe, epoch) != stage(recipe, progress.kept):
-        bar += recipe.margin * math.sqrt(bar * (1 - bar) / count)
-    return accuracy > bar
+    if stage(recipe, epoch) == stage(recipe, progress.kept):
+        return accuracy > bar
+    if recipe.margin and not progress.kept and progress.untouched is not None:
+        if progress.untouched <= bar + 2 * _error(bar, count):
+            bar = max(bar, progress.untouched)
+    return accuracy > bar + recipe.margin * _error(bar, count)
+
+
+def _error(share, count):
+    """The standard error of a share of `count` images."""
+    return math.sqrt(share * (1 - share) / count)
 
 
 def figures(recipe, progress):
@@ -61,8 +73,9 @@ def figures(recipe, progress):
 
     Returns:
         A dict with `best_epoch` and `best_val_accuracy`, of what was kept; for a recipe
-        that fine-tunes also `kept`, a stage, and `stages`, the best validation accuracy
-        of each. Empty where nothing was held out.
+        that fine-tunes also `kept`, a stage, `stages`, the best validation accuracy of
+        each, and `start_train_accuracy`, of the network as it came on the images to train
+        on. Empty where nothing was held out.
     """
     if progress.best is None:
         return {}
@@ -73,6 +86,8 @@ def figures(recipe, progress):
             name = stage(recipe, row["epoch"])
             best[name] = max(best.get(name, 0.0), row["val_accuracy"])
         found.update(kept=stage(recipe, progress.kept), stages=best)
+        if progress.untouched is not None:
+            found["start_train_accuracy"] = progress.untouched
     return found
 
 
@@ -94,7 +109,12 @@ def sentence(recipe, found, count):
             f"a later stage must be better by more than {recipe.margin:g} {errors}, which "
             "chance may explain"
         )
+    others = ""
+    if "start_train_accuracy" in found:
+        others = (
+            f"; of those to train on, as it came {found['start_train_accuracy']:.2%}"
+        )
     return (
-        f"of the {count:,} held-out images: {each}\n"
+        f"of the {count:,} held-out images: {each}{others}\n"
         f"kept: {WORDS[found['kept']]} ({rule})"
     )

@@ -20,6 +20,9 @@ from keras_resnets.training.data.pipeline import own_errors
 from keras_resnets.training.distilling import Distiller
 from keras_resnets.training.run_folder import without_optimizer
 
+# Images that a network as it came is judged on: half a point of standard error.
+_ENOUGH = 5000
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -40,6 +43,8 @@ class Job:
         save_seconds: between two states within an epoch.
         tensorboard: whether to write logs for it.
         verbose: of `fit`.
+        trained_head: whether the classifier was trained on the data's classes, so that
+            it learns at the body's rate.
         tell: function of a line about images that others stand in for.
         flags: what of the model its user lets train.
     """
@@ -59,6 +64,7 @@ class Job:
     tensorboard: bool = False
     verbose: int | str = "auto"
     tell: collections.abc.Callable = warnings.warn
+    trained_head: bool = False
     flags: anatomy.Flags = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -133,19 +139,20 @@ class Phase:
     frozen: bool
 
 
-def phases(recipe):
+def phases(recipe, trained_head=False):
     """The `Phase`s of a recipe: the classifier alone, then all of the network.
 
     One of them where no epoch is frozen, or all of them are. The body only ever learns
-    at its own rate.
+    at its own rate, and so does a classifier that was trained.
     """
+    body_rate = recipe.learning_rate * recipe.body_rate
     frozen, found = min(recipe.frozen_epochs, recipe.epochs), []
     if frozen:
-        head = _part(recipe, frozen, recipe.learning_rate)
+        rate = body_rate if trained_head else recipe.learning_rate
+        head = _part(recipe, frozen, rate)
         found.append(Phase(0, 0, frozen, head, True))
     if frozen < recipe.epochs:
-        rate = recipe.learning_rate * recipe.body_rate
-        body = _part(recipe, recipe.epochs - frozen, rate)
+        body = _part(recipe, recipe.epochs - frozen, body_rate)
         found.append(Phase(len(found), frozen, recipe.epochs, body, False))
     return found
 
@@ -190,7 +197,7 @@ def run(job, folder, resume=False):
     _judge_start(job, folder, progress)
     if progress.epoch >= job.recipe.epochs:
         _finish_again(job, arrays)
-    for phase in phases(job.recipe):
+    for phase in phases(job.recipe, job.trained_head):
         if progress.epoch < phase.last:
             trainer = _prepare(job, phase)
         while progress.epoch < phase.last:
@@ -220,10 +227,18 @@ def _judge_start(job, folder, progress):
         return
     found = judge(job, job.held_out)
     progress.best = found["accuracy"]
+    if job.recipe.margin:
+        progress.untouched = judge(job, _some(job.data.train, job.seed))["accuracy"]
     row = {"epoch": 0, "val_accuracy": found["accuracy"], "val_loss": found["loss"]}
     progress.history.append({**row, "seconds": 0.0})
     if devices.part()[0] == 0:
         folder.write_weights("best", job.model, job.notes)
+
+
+def _some(split, seed):
+    """At most `_ENOUGH` images of a split, drawn by chance."""
+    drawn = np.random.default_rng(seed).permutation(split.count)[:_ENOUGH]
+    return split.part(np.isin(np.arange(split.count), drawn))
 
 
 def _take_best(job, folder, progress, phase):
@@ -339,7 +354,7 @@ def _telling(data):
 
 def _finish_again(job, arrays):
     """The end of a run that was stopped behind its last epoch."""
-    trainer = _prepare(job, phases(job.recipe)[-1])
+    trainer = _prepare(job, phases(job.recipe, job.trained_head)[-1])
     state.restore(arrays, job.model, trainer, ("model", "optimizer"))
     trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
 

@@ -147,11 +147,12 @@ def train(
         data = open_dataset(data, validation, seed)
     checking.check_classes(model, data)
     weights = _class_weights(class_weight, sampler, data)
+    trained_head = heads.is_trained(model, data.classes)
     for note in _notes_of(model, data, recipe):
         warnings.warn(note, TrainingNote, stacklevel=2)
     folder = RunFolder(output)
     facts = _facts(model, data, recipe, batch_size, seed, command)
-    facts.update(class_weight=weights, sampler=sampler)
+    facts.update(class_weight=weights, sampler=sampler, trained_head=trained_head)
     first = devices.part()[0] == 0
     if first:
         facts = folder.open(facts, resume)
@@ -174,6 +175,7 @@ def train(
             tensorboard=tensorboard,
             verbose=verbose,
             tell=tell,
+            trained_head=facts.get("trained_head", False),
         )
         return _run(job, folder, facts, resume)
 

@@ -32,6 +32,8 @@ class Progress:
         best: the validation accuracy of the weights that are kept; None before the
             first.
         kept: after which epoch they were, counted from 1; 0 before the first.
+        untouched: the accuracy of a network that is fine-tuned, as it came, on the images
+            to train on; None where it was not looked at.
         seconds: that the training took so far.
     """
 
@@ -41,6 +43,7 @@ class Progress:
     history: list = dataclasses.field(default_factory=list)
     best: float | None = None
     kept: int = 0
+    untouched: float | None = None
     seconds: float = 0.0
 
 
