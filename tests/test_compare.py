@@ -41,6 +41,7 @@ def files(tmp_path_factory):
     untrained.settle(model, pictures)
     to_tflite(model, folder / "a.tflite")
     to_tflite(model, folder / "b.tflite", "int8", pictures)
+    to_tflite(model, folder / "dim.tflite", "int8", 0.1 * pictures)
     to_onnx(model, folder / "c.onnx", layout="nchw", batch=3)
     to_saved_model(model, folder / "d")
     model.save(folder / "e.keras")
@@ -252,9 +253,9 @@ def test_commands(files, tmp_path, capsys):
     assert code == 0 and "within the tolerance of float32" in out
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
     np.savez(tmp_path / "a.npz", x_test=pixels, y_test=np.arange(4))
-    words = ("verify", a, b, "--data", tmp_path / "a.npz", "--layers")
-    code, out, err = run(*words, "--mode", "torch", capsys=capsys)
-    # Calibrated with pixels, shown normalized ones: the verdict is that it differs.
+    words = ("verify", a, folder / "dim.tflite", "--data", tmp_path / "a.npz")
+    code, out, err = run(*words, "--layers", capsys=capsys)
+    # Calibrated with dim images, shown bright ones: the verdict is that it differs.
     assert (
         code == 1
         and "differ by more than int8 files may" in err

@@ -250,8 +250,11 @@ def test_arguments(tmp_path):
         "quantize must be one of": {"quantize": "int4"},
         "io_dtype must be one of": {"io_dtype": "int16"},
         "threads must be": {"threads": 0},
-        "int8 takes its ranges from pictures": {"quantize": "int8"},
-        "calibration images must have the shape": {"calibration": noise(2, 31, 32, 3)},
+        "int8 takes its ranges from images": {"quantize": "int8"},
+        "calibration images must have the shape": {
+            "calibration": noise(2, 31, 32, 3),
+            "quantize": "int8",
+        },
         "pictures must have the shape": {"pictures": pictures[0]},
         "pictures must be finite": {"pictures": np.full_like(pictures, np.inf)},
         "fixed input size": {"input_size": (64, 64)},

@@ -14,6 +14,7 @@ from keras_resnets.compression.rewrite import PASSING
 from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.export import representative
 
 # What a model of create_model knows about itself.
 _KNOWN = ("architecture", "preprocessing", "labels", "weights_origin")
@@ -77,7 +78,7 @@ def quantize_aware(
         )
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
-        wanted = getattr(model, "preprocessing", None)
+        wanted = representative.told_by(model)
         calibration = sets.check(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
     inherit(made, model)

@@ -18,6 +18,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
+from keras_resnets.export import representative
 from keras_resnets.export import tflite
 from keras_resnets.export.runners import TFLiteRunner
 
@@ -195,7 +196,7 @@ def find_mix(
     reference = prepare.inference_model(model)
     operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
-    known = getattr(model, "preprocessing", None)
+    known = representative.told_by(model)
     chosen = sets.check(calibration, shape, known)
     ready = pipeline.make_ready(
         model, "int8", chosen.pictures, None, pipeline.Wanted(input_size)

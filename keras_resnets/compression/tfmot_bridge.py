@@ -258,7 +258,7 @@ def _run(task, model, job, data, tuning, progress, tell):
 
 def _check_images(model, data):
     """Raises `InvalidArgument` for images of another scale than the network's."""
-    shape, known = model.inputs[0].shape[1:], getattr(model, "preprocessing", None)
+    shape, known = model.inputs[0].shape[1:], representative.told_by(model)
     images = np.asarray(_first(data, 64), "float32")
     if images.ndim == 4:
         representative.check(images, shape, known, model, "data", fewest=1)

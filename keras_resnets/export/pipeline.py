@@ -154,7 +154,7 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         calibration = representative.collect(calibration, shape)
     # What takes uint8 itself is refused further down.
     if quantize in prepare.CALIBRATED and reference.inputs[0].dtype != "uint8":
-        known = getattr(model, "preprocessing", None) or wanted.preprocessing
+        known = representative.told_by(model) or wanted.preprocessing
         _check_calibration(quantize, calibration, shape, known, reference)
     calibration = check_pictures("calibration", calibration, shape)
     pictures = check_pictures("pictures", pictures, shape)

@@ -187,7 +187,7 @@ def _run(job, folder, facts, resume):
     finally:
         job.flags.allow()
     figures = _figures(job, folder, progress)
-    _describe(job)
+    _describe(job, folder)
     test = job.data.test
     if test is not None and test.pictures.broken:
         job.tell(replaced_note(test.pictures.broken))
@@ -324,11 +324,12 @@ def _digest(model):
     return hashlib.sha256(json.dumps(outline).encode()).hexdigest()[:16]
 
 
-def _describe(job):
+def _describe(job, folder):
     """Lets the model say what it was trained on, as one with these weights would."""
     known = job.notes["labels"]
     job.model.labels = tuple(known) if isinstance(known, list) else known
     job.model.preprocessing = job.preprocessing
+    job.model.weights_origin = folder.path.name
 
 
 def _notes(model, preprocessing, data, axes):
