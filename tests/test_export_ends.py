@@ -254,7 +254,10 @@ def test_models_of_users(make, tmp_path):
     pictures = noise(6, *SHAPE)
     for write, ending in ENDINGS.items():
         report = write(model, tmp_path / f"a{ending}", pictures=pictures)
-        assert report.outputs.max_error <= 1e-4 and report.logits.relative_error <= 1e-4
+        assert report.outputs.max_error <= 1e-4
+        # Nobody can look in front of the softmax of a SavedModel.
+        assert report.logits is not None or write is to_saved_model
+        assert (report.logits or report.outputs).relative_error <= 1e-4
     for write in (to_tflite, to_onnx):
         path = tmp_path / f"b{ENDINGS[write]}"
         report = write(model, path, "int8", calibration=pictures)

@@ -283,7 +283,7 @@ def refused(words, capsys, code=2):
         (["--precision", "int8"], "--precision must be one of 'auto', 'float32'"),
         (["--data", "nothing.npz"], "data must be an .npz file"),
         (["--validation", "1.5"], "validation must lie in"),
-        (["--classes", "7"], "--classes must be the 5 of d.npz"),
+        (["--classes", "3"], "labels must lie in 0..2, the 3 classes"),
         (["--labels", "a,b"], "labels must lie in 0..1, the 2 classes"),
         (["--devices", "77"], "devices must be a number from 1 to"),
         (["--resume"], "there is no run in"),

@@ -15,6 +15,8 @@ from keras_resnets.export.runners.common import size_text
 from keras_resnets.export.runners.common import told
 from keras_resnets.export.runners.tflite_file import tensors
 
+_OUTPUT, _CONVERTERS = "output", "StatefulPartitionedCall"
+
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
@@ -255,7 +257,7 @@ def _powers(paths, pictures, preprocessing):
         )
         shared = [name for name in theirs if name in ours]
         # Every file calls its output alike.
-        if shared in ([], ["output"]) or any(
+        if all(name.startswith(_OUTPUT) for name in shared) or any(
             theirs[name].shape != ours[name].shape for name in shared
         ):
             raise InvalidArgument(
@@ -274,15 +276,26 @@ def _tensors(path, image):
 
 
 def _by_layer(found):
-    """Tensors by layer; those of other names by the whole of it."""
+    """Tensors by layer; where a layer makes several, by their whole names.
+
+    Outputs have names of their own, which may be those of layers as well; one is called
+    alike in all files.
+    """
     counted = collections.Counter(layer_name(name) for name in found)
-    return {
-        layer_name(name) if counted[layer_name(name)] == 1 else name: array
-        for name, array in found.items()
-    }
+    outputs = [name for name in found if layer_name(name) == _OUTPUT]
+    # Integers on their way to an output have the converter's names.
+    outputs = [n for n in outputs if not n.startswith(_CONVERTERS)] or outputs
+    named = {}
+    for name, array in found.items():
+        layer = layer_name(name)
+        if layer != _OUTPUT:
+            named[layer if counted[layer] == 1 else name] = array
+        elif name in outputs:
+            named[f"{_OUTPUT} {name}" if len(outputs) > 1 else _OUTPUT] = array
+    return named
 
 
 def layer_name(name):
     """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
     parts = name.partition(";")[0].split("/")
-    return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else "output"
+    return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else _OUTPUT
