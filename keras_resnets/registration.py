@@ -2,25 +2,23 @@
 
 Keras looks a custom layer up by its registered name, which exists once the module of
 the layer is imported. `import keras_resnets` must not import Keras, so these modules
-are imported right after Keras, whoever imports it first.
+are imported after Keras, whoever imports it first.
 """
 
 import importlib
 import importlib.abc
 import sys
+import threading
 
-# What is imported once a module is complete. The second entry stands by itself because
-# keras_resnets.layers may be the module that imports Keras: then it is not complete yet.
-_AFTER = {
-    "keras": ("keras_resnets.layers",),
-    "keras_resnets.layers": (
-        "keras_resnets.compression.layers",
-        "keras_resnets.training.compiling",
-    ),
-}
+# The modules of registered layers and schedules.
+_REGISTERED = (
+    "keras_resnets.layers",
+    "keras_resnets.compression.layers",
+    "keras_resnets.training.compiling",
+)
 
 
-def register():
+def register() -> None:
     """Registers the layers now if Keras is imported, else as soon as it is.
 
     Example:
@@ -28,22 +26,29 @@ def register():
         >>> keras.saving.get_registered_object("keras_resnets>Conv2D").__name__
         'Conv2D'
     """
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
     if "keras" in sys.modules:
-        _import_after("keras")
+        _import_all()
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
 
 
-def _import_after(name):
-    for follower in _AFTER[name]:
-        importlib.import_module(follower)
+def _import_all():
+    for name in _REGISTERED:
+        importlib.import_module(name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds what the other finders find, and notes when it has been loaded."""
+    """Finds what the other finders find, and notes when nothing is half imported.
+
+    Keras is often imported by a module of this package, which others need whole: the
+    layers follow when the outermost module is complete.
+    """
+
+    def __init__(self):
+        self._lock, self._begun = threading.Lock(), 0
 
     def find_spec(self, name, path, target=None):
-        if name not in _AFTER:
+        if name != "keras" and not name.startswith("keras_resnets."):
             return None
         for finder in sys.meta_path:
             # Finders of old tools have no find_spec.
@@ -51,16 +56,28 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = find(name, path, target) if find and finder is not self else None
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _Loader(spec.loader, name)
+                    spec.loader = _Loader(spec.loader, self)
                 return spec
         return None
 
+    def begin(self):
+        with self._lock:
+            self._begun += 1
+
+    def end(self, is_loaded):
+        with self._lock:
+            self._begun -= 1
+            whole = is_loaded and not self._begun
+        if whole and "keras" in sys.modules and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            _import_all()
+
 
 class _Loader(importlib.abc.Loader):
-    """Another loader, and the imports that follow it."""
+    """Another loader, whose beginning and end a `_Finder` notes."""
 
-    def __init__(self, loader, name):
-        self._loader, self._name = loader, name
+    def __init__(self, loader, finder):
+        self._loader, self._finder = loader, finder
 
     def create_module(self, spec):
         return self._loader.create_module(spec)
@@ -68,8 +85,13 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module):
         # The module looks as if nobody had stood in between.
         module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _import_after(self._name)
+        self._finder.begin()
+        is_loaded = False
+        try:
+            self._loader.exec_module(module)
+            is_loaded = True
+        finally:
+            self._finder.end(is_loaded)
 
     def __getattr__(self, name):
         if name.startswith("_"):
