@@ -32,7 +32,7 @@ from keras_resnets.compression import operators
 from keras_resnets.compression import pruning
 from keras_resnets.compression import recipes
 from keras_resnets.compression import trials
-from keras_resnets.compression.sensitivity import measurable
+from keras_resnets.compression.layer_sensitivity import measurable
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity

@@ -3,58 +3,47 @@
 Everything takes any functional `keras.Model` with one image input.
 """
 
-from keras_resnets.compression.aware import FreezeRanges
-from keras_resnets.compression.aware import freeze_ranges
-from keras_resnets.compression.aware import quantize_aware
-from keras_resnets.compression.aware import report
-from keras_resnets.compression.calibration import CalibrationSet
-from keras_resnets.compression.calibration import choose
-from keras_resnets.compression.freezing import freeze
-from keras_resnets.compression.held_out import hold_out
-from keras_resnets.compression.mixing import Mix
-from keras_resnets.compression.mixing import find_mix
-from keras_resnets.compression.pruning import KeepZeros
-from keras_resnets.compression.pruning import PolynomialSchedule
-from keras_resnets.compression.pruning import Prune
-from keras_resnets.compression.pruning import prune
-from keras_resnets.compression.pruning import pruning_report
-from keras_resnets.compression.ptq import quantize
-from keras_resnets.compression.ptq import to_tflite
-from keras_resnets.compression.recipes import RECIPES
-from keras_resnets.compression.recipes import Recipe
-from keras_resnets.compression.sensitivity import sensitivity
-from keras_resnets.compression.shrinking import shrink
-from keras_resnets.compression.tfmot_bridge import Tuning
-from keras_resnets.compression.tfmot_bridge import rebuilt_apart
-from keras_resnets.compression.tfmot_bridge import tfmot_cluster
-from keras_resnets.compression.tfmot_bridge import tfmot_prune
-from keras_resnets.compression.tfmot_bridge import tfmot_quantize_aware
+import importlib
 
-__all__ = [
-    "RECIPES",
-    "CalibrationSet",
-    "FreezeRanges",
-    "KeepZeros",
-    "Mix",
-    "PolynomialSchedule",
-    "Prune",
-    "Recipe",
-    "Tuning",
-    "choose",
-    "find_mix",
-    "freeze",
-    "freeze_ranges",
-    "hold_out",
-    "prune",
-    "pruning_report",
-    "quantize",
-    "quantize_aware",
-    "rebuilt_apart",
-    "report",
-    "sensitivity",
-    "shrink",
-    "tfmot_cluster",
-    "tfmot_prune",
-    "tfmot_quantize_aware",
-    "to_tflite",
-]
+# Imported when it is asked for, as Keras imports `layers` of this package for every user.
+_IN_MODULE = {
+    "CalibrationSet": "calibration",
+    "FreezeRanges": "aware",
+    "KeepZeros": "pruning",
+    "Mix": "mixing",
+    "PolynomialSchedule": "pruning",
+    "Prune": "pruning",
+    "RECIPES": "recipes",
+    "Recipe": "recipes",
+    "Tuning": "tfmot_bridge",
+    "choose": "calibration",
+    "find_mix": "mixing",
+    "freeze": "freezing",
+    "freeze_ranges": "aware",
+    "hold_out": "held_out",
+    "prune": "pruning",
+    "pruning_report": "pruning",
+    "quantize": "ptq",
+    "quantize_aware": "aware",
+    "rebuilt_apart": "tfmot_bridge",
+    "report": "aware",
+    "sensitivity": "layer_sensitivity",
+    "shrink": "shrinking",
+    "tfmot_cluster": "tfmot_bridge",
+    "tfmot_prune": "tfmot_bridge",
+    "tfmot_quantize_aware": "tfmot_bridge",
+    "to_tflite": "ptq",
+}
+
+__all__ = list(_IN_MODULE)
+
+
+def __getattr__(name):
+    if name not in _IN_MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
+    return getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

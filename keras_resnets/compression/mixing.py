@@ -7,8 +7,8 @@ from keras_resnets.compression import engines
 from keras_resnets.compression import mixed_file
 from keras_resnets.compression import operators
 from keras_resnets.compression import recipes
+from keras_resnets.compression.layer_sensitivity import layer_costs
 from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.sensitivity import layer_costs
 from keras_resnets.compression.trials import Judge
 from keras_resnets.compression.trials import Trial
 from keras_resnets.compression.trials import check_data

@@ -5,9 +5,16 @@ registers how they are written, since export knows nothing of what stands on it.
 """
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 
 import keras
+
+from keras_resnets.export import prepare
+
+# Whose layers a model has -> what registers how it is written. A model that was loaded
+# from a file has the layers alone.
+_MAKERS = {"keras_resnets.compression": "keras_resnets.compression.ptq"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +58,10 @@ def kind_of(model):
     """The `Kind` of a model; None for a float network, or for anything else."""
     if not isinstance(model, keras.Model):
         return None
+    for layer in prepare.all_layers(model):
+        maker = _MAKERS.get(type(layer).__module__.rpartition(".")[0])
+        if maker is not None:
+            importlib.import_module(maker)
     return next((kind for kind in _KINDS if kind.recognizes(model)), None)
 
 
