@@ -41,7 +41,7 @@ def files(tmp_path_factory):
     untrained.settle(model, pictures)
     to_tflite(model, folder / "a.tflite")
     to_tflite(model, folder / "b.tflite", "int8", pictures)
-    to_tflite(model, folder / "dim.tflite", "int8", 0.1 * pictures)
+    to_tflite(model, folder / "dim.tflite", "int8", 0.2 * pictures)
     to_onnx(model, folder / "c.onnx", layout="nchw", batch=3)
     to_saved_model(model, folder / "d")
     model.save(folder / "e.keras")
