@@ -43,14 +43,41 @@ def nearest(value, allowed, count=3):
     ]
 
 
+def printable(text, longest=200):
+    r"""Text of a file as a terminal may show it: one line, escaped, cut.
+
+    What a terminal would obey (escape sequences, line ends, marks that turn the
+    direction of writing) and what cannot be encoded is shown as `\x1b`.
+
+    Args:
+        text: a string, or bytes in UTF-8.
+        longest: characters that are shown.
+
+    Example:
+        >>> printable("layer1\x1b[2J")
+        'layer1\\x1b[2J'
+    """
+    if isinstance(text, bytes):
+        text = text[: 4 * longest].decode("utf-8", "surrogateescape")
+    cut = text[:longest]
+    shown = "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape").decode("ascii")
+        for character in cut
+    )
+    return shown[:longest] + ("..." if len(text) > longest else "")
+
+
 def first_line(error):
-    """The first line of another library's error, cut to a message's length.
+    """The first line of another library's error, printable, cut to a message's length.
 
     A heading (`Graph execution error:`) is none, if more follows.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error)[:10_000]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = [line for line in lines if not line.endswith(":")] or lines or [repr(error)]
-    return said[0][:300]
+    return printable(said[0], 300)
 
 
 def check_choice(argument, value, allowed):
