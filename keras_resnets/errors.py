@@ -15,6 +15,10 @@ class ExportError(RuntimeError):
     """An exported file that does not say what the model says."""
 
 
+class NotWritten(OSError):
+    """A file that could not be written: what it is, why, and what still stands."""
+
+
 class TrainingError(RuntimeError):
     """A training that cannot go on."""
 

@@ -3,9 +3,13 @@
 import contextlib
 import os
 import pathlib
+import secrets
 import tempfile
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import NotWritten
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
 
 
 def check_destination(path, suffix, overwrite=False):
@@ -79,31 +83,41 @@ def size(path):
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yields a temporary path in the same folder; moved to `path` if all went well."""
+    """Yields a temporary path in the same folder; moved to `path` if all went well.
+
+    Raises:
+        NotWritten: a full disk, or a folder that is gone; what stood at `path` stays.
+    """
     path = pathlib.Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    # mkstemp makes files for the owner alone; the file gets the usual permissions.
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(name, 0o666 & ~mask)
-    temporary = pathlib.Path(name)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _failures_told(path):
+        temporary = _new_file(path)
+        try:
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(path):
-    """Yields a temporary folder beside `path`; moved to `path` if all went well."""
+    """Yields a temporary folder beside `path`; moved to `path` if all went well.
+
+    Raises:
+        NotWritten: see `atomic_file`.
+    """
     path = pathlib.Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as made:
+    with (
+        _failures_told(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=_prefix(path)) as made,
+    ):
         # One folder down, so that what is replaced can be moved in beside it.
         temporary, replaced = pathlib.Path(made, "new"), pathlib.Path(made, "old")
         temporary.mkdir()
         yield temporary
+        for file in filter(pathlib.Path.is_file, temporary.rglob("*")):
+            _to_disk(file)
         if path.exists():
             os.replace(path, replaced)
         try:
@@ -113,6 +127,82 @@ def atomic_folder(path):
             if replaced.exists() and not path.exists():
                 os.replace(replaced, path)
             raise
+
+
+@contextlib.contextmanager
+def scratch_folder():
+    """Yields a temporary folder, a `pathlib.Path`, that goes at the end.
+
+    Raises:
+        NotWritten: there is no room for temporary files, or no place at all.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="keras_resnets_", ignore_cleanup_errors=True
+    ) as folder:
+        try:
+            yield pathlib.Path(folder)
+        except OSError as error:
+            if isinstance(error, NotWritten) or not _concerns(error, folder):
+                raise
+            raise NotWritten(
+                f"a temporary file in {printable(tempfile.gettempdir())} (TMPDIR names "
+                f"the folder) could not be written: {_reason(error)}; nothing was written"
+            ) from error
+
+
+def _prefix(path):
+    """How the temporary file or folder of `path` begins."""
+    # A name may have 255 bytes, and a character up to four of them.
+    return f".{path.name[:48]}."
+
+
+def _new_file(path):
+    """An empty file beside `path`, with the permissions that the system gives."""
+    while True:
+        temporary = path.with_name(_prefix(path) + secrets.token_hex(4))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return temporary
+
+
+def _to_disk(path):
+    """Waits until a file is there: some systems tell only now that there is no room."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _failures_told(path):
+    """Says in a `NotWritten` which file it was that the system refused to write."""
+    try:
+        yield
+    except OSError as error:
+        own = _concerns(error, path.with_name(_prefix(path))) or _concerns(error, path)
+        if isinstance(error, NotWritten) or not own:
+            raise
+        kept = "what stood there before still stands"
+        raise NotWritten(
+            f"{printable(str(path))} could not be written: {_reason(error)}; "
+            f"{kept if os.path.lexists(path) else 'nothing was written'}"
+        ) from error
+
+
+def _concerns(error, start):
+    """Whether an `OSError` is of a file whose path begins so, or names none.
+
+    Another's is that of an image that cannot be read, or of a closed standard output.
+    """
+    if isinstance(error, BrokenPipeError):
+        return False
+    name = error.filename
+    return not isinstance(name, str | bytes) or os.fsdecode(name).startswith(str(start))
+
+
+def _reason(error):
+    return error.strerror or first_line(error)
 
 
 @contextlib.contextmanager

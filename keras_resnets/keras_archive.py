@@ -1,7 +1,7 @@
-"""A `.keras` file whose bytes follow from its model: no dates, no addresses in memory."""
+"""Keras' files, made in memory: their bytes follow from the model, or there is none."""
 
+import io
 import json
-import os
 import shutil
 import zipfile
 
@@ -10,31 +10,77 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _SAVED = "1980-01-01@00:00:00"
 
 
-def settle(path):
-    """Takes out of a `.keras` file what changes from one writing to the next, in place.
+class _Memory(io.BytesIO):
+    """A file in memory with a name, since Keras goes by the suffix of that."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._name = name
+
+    def __str__(self):
+        return self._name
+
+
+def write_weights(model, path, attributes=None):
+    """Writes a `.weights.h5` file.
+
+    The HDF5 library crashes the process where a disk is full: it writes into memory,
+    and what it made is written by plain calls, which raise.
+
+    Args:
+        model: a `keras.Model`.
+        path: a `pathlib.Path`, of any suffix.
+        attributes: texts by name for the attributes of the file.
+
+    Raises:
+        OSError: the file could not be written whole.
+    """
+    import h5py
+
+    memory = _Memory("memory.weights.h5")
+    model.save_weights(memory)
+    if attributes:
+        with h5py.File(memory, "a") as file:
+            file.attrs.update(attributes)
+    path.write_bytes(memory.getbuffer())
+
+
+def write_model(model, path, entries=None):
+    """Writes a `.keras` file without what changes from one writing to the next.
 
     That is the date in its metadata, those of the archive's entries, and the addresses
     by which Keras tells that two layers share an object; these are numbered instead.
 
     Args:
-        path: a `pathlib.Path` of the file.
+        model: a `keras.Model`.
+        path: a `pathlib.Path`, of any suffix.
+        entries: texts by name for further entries of the archive.
+
+    Raises:
+        OSError: the file could not be written whole.
     """
-    other = path.with_name(f"{path.name}.settled")
-    try:
-        with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
-            for entry in old.infolist():
-                settled = zipfile.ZipInfo(entry.filename, _DATE)
-                settled.compress_type = entry.compress_type
-                settled.external_attr = entry.external_attr
-                settled.file_size = entry.file_size
-                with old.open(entry) as source, new.open(settled, "w") as target:
-                    if entry.filename in ("metadata.json", "config.json"):
-                        target.write(_settled(json.load(source)))
-                    else:
-                        shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(other, path)
-    finally:
-        other.unlink(missing_ok=True)
+    memory = _Memory("memory.keras")
+    model.save(memory)
+    with zipfile.ZipFile(memory) as made, zipfile.ZipFile(path, "w") as archive:
+        for entry in made.infolist():
+            settled = _entry(entry.filename)
+            settled.compress_type = entry.compress_type
+            settled.external_attr = entry.external_attr
+            settled.file_size = entry.file_size
+            with made.open(entry) as source, archive.open(settled, "w") as target:
+                if entry.filename in ("metadata.json", "config.json"):
+                    target.write(_settled(json.load(source)))
+                else:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        for name, text in (entries or {}).items():
+            archive.writestr(_entry(name), text)
+
+
+def _entry(name):
+    entry = zipfile.ZipInfo(name, _DATE)
+    # What `ZipFile.writestr` gives a new entry: readable by its owner.
+    entry.external_attr = 0o600 << 16
+    return entry
 
 
 def _settled(content):

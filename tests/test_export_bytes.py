@@ -92,8 +92,7 @@ def test_onnx_names_are_those_of_the_layers(tmp_path):
 def test_keras_file_without_dates_and_addresses(tmp_path):
     model = small_model("shortcut_a_both", input_shape=SHAPE)
     path = tmp_path / "a.keras"
-    model.save(path)
-    keras_archive.settle(path)
+    keras_archive.write_model(model, path)
     with zipfile.ZipFile(path) as archive:
         assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
         assert b"1980-01-01" in archive.read("metadata.json")

@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import KerasRunner
+from keras_resnets.files import scratch_folder
 
 _PACKAGES = ("tensorflow_model_optimization", "tf_keras")
 # Pictures at a time that are copied into the folder.
@@ -59,8 +59,7 @@ def run(model, job, data=None, progress=None, tell=None):
     check_installed()
     pipeline.check_backend()
     job = {**job, "description": description.describe(model)}
-    with tempfile.TemporaryDirectory(prefix="keras_resnets_") as folder:
-        folder = pathlib.Path(folder)
+    with scratch_folder() as folder:
         if data is not None:
             count = write_pictures(folder, data, model)
             job["steps"] = job["tuning"]["epochs"] * math.ceil(
@@ -227,14 +226,18 @@ def write_pictures(folder, data, model):
             f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
             f"{labels.min()}..{labels.max()}"
         )
-    wanted, place, done = model.inputs[0].shape[1:], None, 0
-    for pictures in batches(_CHUNK):
-        _check_pictures(pictures, wanted)
-        if place is None:
-            shape = (len(labels), *pictures.shape[1:])
-            place = np.lib.format.open_memmap(folder / "x.npy", "w+", "float32", shape)
-        place[done : done + len(pictures)] = pictures
-        done += len(pictures)
+    wanted, shape, done = model.inputs[0].shape[1:], None, 0
+    # Plain writes: through a memory map, a full disk would end the process.
+    with open(folder / "x.npy", "wb") as file:
+        for pictures in batches(_CHUNK):
+            _check_pictures(pictures, shape or wanted)
+            if shape is None:
+                shape = pictures.shape[1:]
+                whole = (len(labels), *shape)
+                facts = {"descr": "<f4", "fortran_order": False, "shape": whole}
+                np.lib.format.write_array_header_1_0(file, facts)
+            file.write(np.ascontiguousarray(pictures, "<f4"))
+            done += len(pictures)
     np.save(folder / "y.npy", labels.astype("int64"))
     return len(labels)
 

@@ -82,10 +82,9 @@ def to_keras(
         if not bare:
             like = ready.model if features else model
             written = ends.structured(plain(ready.model), like)
-        with _named(file, ".weights.h5" if bare else ".keras") as named:
-            (written.save_weights if bare else written.save)(named)
-            if not bare:
-                keras_archive.settle(named)
+        (keras_archive.write_weights if bare else keras_archive.write_model)(
+            written, file
+        )
         return operators(written)
 
     def open_runner(file, logits):

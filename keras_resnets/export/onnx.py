@@ -3,8 +3,6 @@
 import contextlib
 import logging
 import math
-import pathlib
-import tempfile
 
 import keras
 import numpy as np
@@ -328,8 +326,8 @@ def _integer(proto, ready, layout, reduce_range, method, symmetric):
     from onnxruntime import quantization
 
     kind = quantization.QuantType
-    with tempfile.TemporaryDirectory() as folder, _quiet(None):
-        target = pathlib.Path(folder) / "int8.onnx"
+    with files.scratch_folder() as folder, _quiet(None):
+        target = folder / "int8.onnx"
         quantization.quantize_static(
             proto,
             target,

@@ -1,12 +1,12 @@
 """Keras model -> TFLite file that has been run and compared."""
 
 import re
-import tempfile
 
 import numpy as np
 
 from keras_resnets import files
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import ends
@@ -196,11 +196,11 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
     # What is quantized is computed with by the converter, which needs it there.
     kernels = tflite_weights.kernels_of(ready.model) if quantize == "none" else {}
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with files.scratch_folder() as folder:
             tflite_weights.write(
                 ready.model, kernels, folder, (size, *ready.shape), ready.input_dtype
             )
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
             _configure(converter, tf, quantize, io_dtype)
             if quantize == "int8" and ready.takes_pixels:
                 converter.inference_input_type = tf.uint8
@@ -213,6 +213,8 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
             # The converter has no public way to ask for one scale a kernel.
             converter._experimental_disable_per_channel = per_tensor
             content = converter.convert()
+    except NotWritten:
+        raise
     except Exception as error:
         # Also a full disk, of which TensorFlow has errors of its own.
         raise ExportError(

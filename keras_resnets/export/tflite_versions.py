@@ -7,7 +7,6 @@ nothing.
 """
 
 import copy
-import mmap
 
 import numpy as np
 
@@ -145,18 +144,26 @@ def stamp(file):
     Args:
         file: its path. One without such metadata stays as it is.
     """
-    with tflite_file.opened(file, mmap.ACCESS_WRITE) as content:
-        _write(content, (needed(content) or "").encode())
+    with tflite_file.opened(file) as content:
+        text, places = (needed(content) or "").encode(), _places(content)
+    # Plain writes: through a memory map, a full disk would end the process.
+    with open(file, "r+b") as edited:
+        for start, length in places:
+            edited.seek(start)
+            edited.write(text.ljust(length, b"\0"))
 
 
-def _write(content, text):
+def _places(content):
+    """(start, length) of each place that holds the release."""
     _, model = tflite_file.parse(content)
+    whole, places = np.frombuffer(content, "uint8"), []
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
         if entry.Name() == _KEY:
-            # A view: writing to it changes the file.
-            place = model.Buffers(entry.Buffer()).DataAsNumpy()
-            place[:] = np.frombuffer(text.ljust(len(place), b"\0"), "uint8")
+            # A view into the file.
+            held = model.Buffers(entry.Buffer()).DataAsNumpy()
+            places.append((held.ctypes.data - whole.ctypes.data, len(held)))
+    return places
 
 
 def lowered(content):

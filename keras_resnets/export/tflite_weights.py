@@ -165,7 +165,9 @@ def write(model, kernels, folder, shape, dtype):
         concrete = function.get_concrete_function()
         # What it reads must belong to what is saved.
         holder.serve, holder.values = function, list(concrete.variables)
-        tf.saved_model.save(holder, folder, signatures={"serving_default": concrete})
+        tf.saved_model.save(
+            holder, str(folder), signatures={"serving_default": concrete}
+        )
 
 
 def filled(content, kernels, outputs):

@@ -2,8 +2,8 @@
 
 import contextlib
 
+from keras_resnets.errors import NotWritten
 from keras_resnets.errors import TrainingError
-from keras_resnets.errors import first_line
 from keras_resnets.files import atomic_file
 
 
@@ -13,8 +13,5 @@ def landing(path):
     try:
         with atomic_file(path) as temporary:
             yield temporary
-    except OSError as error:
-        raise TrainingError(
-            f"{path} could not be written: {error.strerror or first_line(error)}; what "
-            "stood there before still stands"
-        ) from None
+    except NotWritten as error:
+        raise TrainingError(str(error)) from None

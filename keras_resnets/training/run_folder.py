@@ -125,16 +125,8 @@ class RunFolder:
 
     def write_weights(self, name, model, notes):
         """Writes the `"best"` or `"last"` weights with their notes."""
-        target = self.weights(name)
-        with landing(target) as temporary:
-            # Keras goes by the suffix.
-            named = temporary.with_name(f"{temporary.name}.weights.h5")
-            try:
-                without_optimizer(model).save_weights(named)
-                weight_notes.write(named, notes)
-                named.replace(temporary)
-            finally:
-                named.unlink(missing_ok=True)
+        with landing(self.weights(name)) as temporary:
+            weight_notes.write_weights(without_optimizer(model), temporary, notes)
 
     def _write(self, path, text):
         with landing(path) as temporary:

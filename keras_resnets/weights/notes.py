@@ -7,8 +7,8 @@ else, and nobody would know what its pictures must look like.
 
 import dataclasses
 import json
-import zipfile
 
+from keras_resnets import keras_archive
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import check_choice
@@ -27,17 +27,14 @@ def of(model):
     }
 
 
-def write(path, notes):
-    """Adds `notes` to a `.weights.h5` or `.keras` file."""
-    text = json.dumps(notes)
-    if path.name.endswith(".keras"):
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(_ENTRY, text)
-        return
-    import h5py
+def write_weights(model, path, notes):
+    """Writes the weights of a model as a `.weights.h5` file with its `notes`."""
+    keras_archive.write_weights(model, path, {KEY: json.dumps(notes)})
 
-    with h5py.File(path, "a") as file:
-        file.attrs[KEY] = text
+
+def write_model(model, path, notes):
+    """Writes a model as a `.keras` file with its `notes`."""
+    keras_archive.write_model(model, path, {_ENTRY: json.dumps(notes)})
 
 
 def metadata(notes):

@@ -1,9 +1,5 @@
 """Writes the weights of a model, and what must be known to use them."""
 
-import pathlib
-import tempfile
-
-from keras_resnets import keras_archive
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.files import atomic_file
 from keras_resnets.files import check_destination
@@ -54,15 +50,10 @@ def save(model, path, source, architecture, overwrite=False):
                 tensors = torch_tensors(model, layout)
                 write_safetensors(file, tensors, notes.metadata(remarks))
             return layout.name
-        # Keras goes by the suffix.
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            named = pathlib.Path(folder) / path.name
-            write = model.save if path.suffix == ".keras" else model.save_weights
-            write(named)
-            notes.write(named, remarks)
-            if path.suffix == ".keras":
-                keras_archive.settle(named)
-            named.replace(temporary)
+        if path.suffix == ".keras":
+            notes.write_model(model, temporary, remarks)
+        else:
+            notes.write_weights(model, temporary, remarks)
     return None
 
 

@@ -1,9 +1,7 @@
 """Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
 
 import collections
-import pathlib
 import shutil
-import tempfile
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
+from keras_resnets.files import scratch_folder
 
 # What makes probabilities of logits, and what may stand behind it: other types, other
 # integers, another shape.
@@ -67,10 +66,10 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         taps = {}
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             if logits:
                 # By a file, since the runtime holds on to bytes that it gets.
-                tapped = pathlib.Path(folder, "tapped.onnx")
+                tapped = folder / "tapped.onnx"
                 taps = _tap_logits(file, tapped)
                 file = tapped if taps else file
             self._session = runtime.InferenceSession(

@@ -3,9 +3,6 @@
 import collections
 import contextlib
 import mmap
-import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 
@@ -13,6 +10,7 @@ from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
+from keras_resnets.files import scratch_folder
 
 # What makes probabilities of logits, and what may stand behind it: other types, other
 # integers (uint8 for int8), another shape.
@@ -48,10 +46,9 @@ class TFLiteRunner:
     def __init__(self, file, threads=2, logits=False):
         taps = None
         file = bytes(file) if isinstance(file, memoryview) else file
-        # Windows keeps a file that is in use.
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with scratch_folder() as folder:
             if logits:
-                tapped = pathlib.Path(folder, "tapped.tflite")
+                tapped = folder / "tapped.tflite"
                 taps = _tap_logits(file, tapped)
                 file = tapped
             whole = isinstance(file, bytes)
@@ -205,12 +202,15 @@ def parse(content):
 
 @contextlib.contextmanager
 def opened(file, access=mmap.ACCESS_READ):
-    """The bytes of a file that is given by its path or by them."""
+    """The bytes of a file that is given by its path or by them.
+
+    With `mmap.ACCESS_COPY` they may be changed in memory; those of the file stay.
+    """
     if isinstance(file, bytes):
-        yield file
+        yield file if access == mmap.ACCESS_READ else bytearray(file)
         return
     with (
-        open(file, "rb" if access == mmap.ACCESS_READ else "r+b") as opened,
+        open(file, "rb") as opened,
         mmap.mmap(opened.fileno(), 0, access=access) as content,
     ):
         yield content
@@ -223,17 +223,16 @@ def _tap_logits(file, tapped):
         The tensors that the file itself puts out, each with what is put out in its
         place: another one where it was tapped.
     """
-    if isinstance(file, bytes):
-        tapped.write_bytes(file)
-    else:
-        shutil.copyfile(file, tapped)
-    with opened(tapped, mmap.ACCESS_WRITE) as content:
-        return _rewire(content)
+    with opened(file, mmap.ACCESS_COPY) as content:
+        taps = _rewire(content)
+        # Written plainly: through a memory map, a full disk would end the process.
+        tapped.write_bytes(content)
+    return taps
 
 
 def _rewire(content):
     _, model = parse(content)
-    # A view: writing to it changes the file.
+    # A view: writing to it changes the content.
     outputs = model.Subgraphs(0).OutputsAsNumpy()
     makers = {
         made[0]: (name, read[0]) for name, read, made in _graph(content) if len(read)
