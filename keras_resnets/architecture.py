@@ -9,10 +9,15 @@ import math
 
 from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
-from keras_resnets.errors import check_range
 from keras_resnets.errors import nearest
+from keras_resnets.errors import shown
+from keras_resnets.fields import Choice
+from keras_resnets.fields import Flag
+from keras_resnets.fields import Maybe
+from keras_resnets.fields import Number
+from keras_resnets.fields import Several
+from keras_resnets.fields import Text
+from keras_resnets.fields import Whole
 
 BLOCKS = ("basic", "bottleneck", "darknet", "conv", "alternating")
 ACTIVATION_ORDERS = (
@@ -47,6 +52,65 @@ _NOT_COMPUTED = frozenset(
     "family zero_init_residual drop_path_rate dropout_rate block_dropout_rate "
     "bn_momentum input_size classes preprocessing".split()
 )
+
+
+_BY_STAGE = "filters strides block residual dilations first_dilations".split()
+# More than any network that was published has, by a factor of ten or more; the whole of
+# a network is bounded by `extent`.
+_STAGES, _UNITS, _WIDTH = 64, 1000, 65_536
+
+
+def _per_stage(rule):
+    return Several(rule, 1, _STAGES, alone=True)
+
+
+_RATE = Number(0, 1, below=True)
+_WIDE = Whole(1, _WIDTH)
+# What each axis may be, for Python, command lines and what files tell.
+AXES = {
+    "family": Text(40),
+    "depths": Several(Whole(1, _UNITS), 1, _STAGES),
+    "filters": _per_stage(_WIDE),
+    "strides": _per_stage(Whole(1, 32)),
+    "block": _per_stage(Choice(BLOCKS)),
+    "activation_order": Choice(ACTIVATION_ORDERS),
+    "residual": _per_stage(Flag()),
+    "shortcut_type": Choice(SHORTCUT_TYPES, SHORTCUT_LETTERS),
+    "shortcut_bn": Flag(),
+    "identity_pad_position": Choice(("end", "both")),
+    "dead_projection": Flag(),
+    "share_preact": Choice(("first", "projection")),
+    "cardinality": _WIDE,
+    "base_width": _WIDE,
+    "widen_factor": _WIDE,
+    "downsample_in": Choice(DOWNSAMPLE_IN),
+    "transition": Choice((None, "conv", "max")),
+    "stem_type": Choice(STEM_TYPES),
+    "stem_filters": _WIDE,
+    "stem_bn": Flag(),
+    "stem_pool": Choice(STEM_POOLS),
+    "dilations": _per_stage(Whole(1, 256)),
+    "first_dilations": Maybe(_per_stage(Whole(1, 256))),
+    "output_stride": Maybe(Whole(1, 2**31 - 1)),
+    "dilation_policy": Choice(("torchvision", "uniform")),
+    "padding": Choice(("symmetric", "same")),
+    "conv_bias": Choice(("none", "unnormalized", "all")),
+    "activation": Choice(ACTIVATIONS),
+    "negative_slope": Number(0, 1),
+    "head": Choice(("dense", "conv")),
+    "zero_init_residual": Flag(),
+    "drop_path_rate": _RATE,
+    "dropout_rate": _RATE,
+    "block_dropout_rate": _RATE,
+    "bn_momentum": Number(0, 1),
+    # Published are 1e-7 to 1e-2; what is much smaller vanishes beside a variance in
+    # float32, and above 1 nothing else is left.
+    "bn_epsilon": Number(1e-12, 1),
+    # Sides that a JPEG can have; classes of the largest face recognition.
+    "input_size": Whole(1, 65_535),
+    "classes": Whole(1, 10_000_000),
+    "preprocessing": Choice(PREPROCESSING),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,70 +238,25 @@ class Architecture:
     preprocessing: str = "torch"
 
     def __post_init__(self):
-        letter = SHORTCUT_LETTERS.get(self.shortcut_type)
-        if letter:
-            object.__setattr__(self, "shortcut_type", letter)
-        for field in ("depths", "filters", "strides", "block", "residual", "dilations"):
-            object.__setattr__(self, field, self._per_stage(field))
+        for field, rule in AXES.items():
+            object.__setattr__(self, field, rule.check(field, getattr(self, field)))
         if self.first_dilations is None:
             object.__setattr__(self, "first_dilations", self.dilations)
-        object.__setattr__(self, "first_dilations", self._per_stage("first_dilations"))
-        self._check_choices()
-        self._check_numbers()
+        for field in _BY_STAGE:
+            object.__setattr__(self, field, self._per_stage(field))
         self._check_cardinality()
         self._check_output_stride()
 
     def _per_stage(self, field):
         value = getattr(self, field)
-        if not isinstance(value, (tuple, list)):
-            if field == "depths":
-                raise InvalidArgument(
-                    f"depths must be a tuple with the units of each stage; got {value!r}"
-                )
+        if not isinstance(value, tuple):
             return (value,) * len(self.depths)
         if len(value) != len(self.depths):
             raise InvalidArgument(
                 f"{field} needs one entry a stage: depths has {len(self.depths)}, "
-                f"{field} has {len(value)} ({tuple(value)!r})"
+                f"{field} has {len(value)} ({value!r})"
             )
-        return tuple(value)
-
-    def _check_choices(self):
-        for block in self.block:
-            check_choice("block", block, BLOCKS)
-        check_choice("activation_order", self.activation_order, ACTIVATION_ORDERS)
-        check_choice("shortcut_type", self.shortcut_type, SHORTCUT_TYPES)
-        check_choice(
-            "identity_pad_position", self.identity_pad_position, ("end", "both")
-        )
-        check_choice("share_preact", self.share_preact, ("first", "projection"))
-        check_choice("downsample_in", self.downsample_in, DOWNSAMPLE_IN)
-        check_choice("transition", self.transition, (None, "conv", "max"))
-        check_choice("stem_type", self.stem_type, STEM_TYPES)
-        check_choice("stem_pool", self.stem_pool, STEM_POOLS)
-        check_choice(
-            "dilation_policy", self.dilation_policy, ("torchvision", "uniform")
-        )
-        check_choice("padding", self.padding, ("symmetric", "same"))
-        check_choice("conv_bias", self.conv_bias, ("none", "unnormalized", "all"))
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_choice("head", self.head, ("dense", "conv"))
-        check_choice("preprocessing", self.preprocessing, PREPROCESSING)
-
-    def _check_numbers(self):
-        for field in ("depths", "filters", "strides", "dilations", "first_dilations"):
-            for value in getattr(self, field):
-                check_positive_int(field, value)
-        for field in ("cardinality", "base_width", "widen_factor", "stem_filters"):
-            check_positive_int(field, getattr(self, field))
-        for field in ("input_size", "classes"):
-            check_positive_int(field, getattr(self, field))
-        for field in ("drop_path_rate", "dropout_rate", "block_dropout_rate"):
-            check_range(field, getattr(self, field), 0, 1, inclusive=False)
-        check_range("bn_momentum", self.bn_momentum, 0, 1)
-        check_range("negative_slope", self.negative_slope, 0, 1)
-        if not self.bn_epsilon > 0:
-            raise InvalidArgument(f"bn_epsilon must be > 0; got {self.bn_epsilon!r}")
+        return value
 
     def _check_cardinality(self):
         if self.cardinality == 1 and self.base_width == 64:
@@ -294,7 +313,7 @@ class Architecture:
         """Smallest height and width: one pixel is left before the pooling."""
         return self.output_stride or self.natural_stride
 
-    def replace(self, **changes):
+    def replace(self, /, **changes):
         """A relative: the same network but for `changes`.
 
         Raises:
@@ -305,7 +324,7 @@ class Architecture:
         if unknown:
             raise InvalidArgument(
                 "; ".join(
-                    f"{name!r} is no axis of an architecture"
+                    f"{shown(name)} is no axis of an architecture"
                     f"{self._hint(name, changes[name], names)}"
                     for name in unknown
                 )

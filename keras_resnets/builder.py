@@ -5,6 +5,8 @@ import sys
 import keras
 
 from keras_resnets import blocks
+from keras_resnets import extent
+from keras_resnets.architecture import AXES
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -48,11 +50,15 @@ def build(
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
     check_choice("pooling", pooling, (None, "avg", "max"))
     classes = architecture.classes if classes is None else classes
-    check_positive_int("classes", classes)
+    classes = AXES["classes"].check("classes", classes)
     prefix = f"{name}_" if name else ""
-    image = _input(
-        architecture, input_tensor, input_shape, include_top, data_format, prefix
-    )
+    shape = _shape(architecture, input_tensor, input_shape, include_top, data_format)
+    channels = _check_image_shape(architecture, shape, data_format)
+    extent.check_extent(architecture, channels, classes if include_top else 0)
+    if input_tensor is None:
+        image = keras.Input(tuple(shape), name=f"{prefix}image")
+    else:
+        image = input_tensor
     parts = Parts(
         architecture=architecture,
         prefix=prefix,
@@ -125,8 +131,8 @@ def _classifier(x, classes, activation, parts):
     return keras.layers.Dense(classes, activation=activation, name=name, **float32)(x)
 
 
-def _input(arch, input_tensor, input_shape, include_top, data_format, prefix):
-    """The image tensor, checked; made here unless `input_tensor` is given."""
+def _shape(arch, input_tensor, input_shape, include_top, data_format):
+    """The image's shape without the batch: that of the tensor, the given or the usual."""
     if input_tensor is not None:
         if not keras.backend.is_keras_tensor(input_tensor):
             raise InvalidArgument(
@@ -144,18 +150,15 @@ def _input(arch, input_tensor, input_shape, include_top, data_format, prefix):
                 f"input_shape {tuple(input_shape)} contradicts input_tensor, "
                 f"whose shape is {shape[1:]}: leave input_shape out"
             )
-        _check_image_shape(arch, shape[1:], data_format)
-        return input_tensor
-    if input_shape is None:
-        size = arch.input_size if include_top else None
-        input_shape = (
-            (size, size, 3) if data_format == "channels_last" else (3, size, size)
-        )
-    _check_image_shape(arch, input_shape, data_format)
-    return keras.Input(tuple(input_shape), name=f"{prefix}image")
+        return shape[1:]
+    if input_shape is not None:
+        return input_shape
+    size = arch.input_size if include_top else None
+    return (size, size, 3) if data_format == "channels_last" else (3, size, size)
 
 
 def _check_image_shape(architecture, shape, data_format):
+    """How many channels images of `shape` have, which is checked."""
     axes = (
         "(height, width, channels)"
         if data_format == "channels_last"
@@ -170,17 +173,8 @@ def _check_image_shape(architecture, shape, data_format):
         shape if data_format == "channels_last" else (*shape[1:], shape[0])
     )
     check_positive_int("the number of input channels", channels)
-    smallest = architecture.minimum_size
-    for size in sizes:
-        if size is None:
-            continue
-        check_positive_int("input height and width", size)
-        if size < smallest:
-            raise InvalidArgument(
-                f"input height and width must be at least {smallest} for this network "
-                f"(its output stride); got {shape!r}: the nearest valid size is "
-                f"{' x '.join(str(max(s or smallest, smallest)) for s in sizes)}"
-            )
+    extent.check_sides(architecture, sizes)
+    return channels
 
 
 def _whole_shape(shape, data_format):

@@ -1,6 +1,8 @@
 """The errors that this package raises on purpose, and the words they share."""
 
+import collections.abc
 import difflib
+import reprlib
 
 
 class InvalidArgument(ValueError):
@@ -27,6 +29,12 @@ class TrainingNote(UserWarning):
     """What a training takes for granted, or leaves out, and goes on with."""
 
 
+# Long values are cut before they are written out, not afterwards.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxtuple = _SHORT.maxlist = 12
+
+
 def nearest(value, allowed, count=3):
     """The allowed names that look most like `value`, best first.
 
@@ -34,7 +42,8 @@ def nearest(value, allowed, count=3):
     does: `resnet_50` should find `resnet50` before `resnext50_32x4d`.
     """
     plain = {name: name.lower().replace("_", "").replace("-", "") for name in allowed}
-    wanted = str(value).lower().replace("_", "").replace("-", "")
+    # Comparing takes as long as the product of the lengths.
+    wanted = _SHORT.repr(value).strip("'\"").lower().replace("_", "").replace("-", "")
     ranked = sorted(
         plain,
         key=lambda name: difflib.SequenceMatcher(None, wanted, plain[name]).ratio(),
@@ -45,6 +54,25 @@ def nearest(value, allowed, count=3):
         for name in ranked[:count]
         if difflib.SequenceMatcher(None, wanted, plain[name]).ratio() > 0.5
     ]
+
+
+def shown(value, longest=100):
+    """A value as a message shows it: in Python's spelling, one printable line, cut.
+
+    Args:
+        value: anything, however large.
+        longest: characters that are shown.
+
+    Example:
+        >>> shown([7] * 1000)
+        '[7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, ...]'
+    """
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:
+        # Python writes no integer of thousands of digits.
+        text = f"a {type(value).__name__} of thousands of digits"
+    return printable(text, longest)
 
 
 def printable(text, longest=200):
@@ -86,12 +114,14 @@ def first_line(error):
 
 def check_choice(argument, value, allowed):
     """Raises `InvalidArgument` unless `value` is one of `allowed`."""
-    if value in allowed:
+    if isinstance(value, collections.abc.Hashable) and value in allowed:
         return
     near = nearest(value, [str(name) for name in allowed], count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     options = ", ".join(repr(name) for name in allowed)
-    raise InvalidArgument(f"{argument} must be one of {options}; got {value!r}{hint}")
+    raise InvalidArgument(
+        f"{argument} must be one of {options}; got {shown(value)}{hint}"
+    )
 
 
 def check_range(argument, value, low, high, inclusive=True):
@@ -100,11 +130,13 @@ def check_range(argument, value, low, high, inclusive=True):
     if number and low <= value and (value <= high if inclusive else value < high):
         return
     end = "]" if inclusive else ")"
-    raise InvalidArgument(f"{argument} must lie in [{low}, {high}{end}; got {value!r}")
+    raise InvalidArgument(
+        f"{argument} must lie in [{low}, {high}{end}; got {shown(value)}"
+    )
 
 
 def check_positive_int(argument, value):
     """Raises `InvalidArgument` unless `value` is a whole number of at least 1."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return
-    raise InvalidArgument(f"{argument} must be a whole number >= 1; got {value!r}")
+    raise InvalidArgument(f"{argument} must be a whole number >= 1; got {shown(value)}")

@@ -10,6 +10,8 @@ import importlib.abc
 import sys
 import threading
 
+from keras_resnets import backend
+
 # The modules of registered layers and schedules.
 _REGISTERED = (
     "keras_resnets.layers",
@@ -50,6 +52,9 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name != "keras" and not name.startswith("keras_resnets."):
             return None
+        if name == "keras":
+            # The one place that all imports of Keras come through.
+            backend.check_backend()
         for finder in sys.meta_path:
             # Finders of old tools have no find_spec.
             find = getattr(finder, "find_spec", None)

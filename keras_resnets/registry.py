@@ -7,12 +7,14 @@ import functools
 import importlib.resources
 import re
 
+from keras_resnets import extent
 from keras_resnets import idioms
 from keras_resnets import variants
 from keras_resnets.architecture import Architecture
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import nearest
+from keras_resnets.errors import shown
 
 ALIASES = {
     "resnext50": "resnext50_32x4d",
@@ -22,27 +24,33 @@ ALIASES = {
     "resnext29": "resnext29_8x64d",
 }
 
+# timm's longest name with its tag has 60.
+_LONGEST = 200
 # Families that go on beyond their named members.
 PATTERNS = (
-    ("wrn_D_K", r"wrn_(\d+)_(\d+)", lambda d, k: variants.wrn(int(d), int(k))),
+    (
+        "wrn_D_K",
+        r"wrn_([0-9]{1,9})_([0-9]{1,9})",
+        lambda d, k: variants.wrn(int(d), int(k)),
+    ),
     (
         "resnext50_CxWd",
-        r"resnext(50|101|152)_(\d+)x(\d+)d",
+        r"resnext(50|101|152)_([0-9]{1,9})x([0-9]{1,9})d",
         lambda d, c, w: variants.resnext(int(d), int(c), int(w)),
     ),
     (
         "resnext29_CxWd",
-        r"resnext(\d+)_(\d+)x(\d+)d",
+        r"resnext([0-9]{1,9})_([0-9]{1,9})x([0-9]{1,9})d",
         lambda d, c, w: variants.cifar_resnext(int(d), int(c), int(w)),
     ),
     (
         "cifar_resnetD",
-        r"cifar_resnet(\d+)",
+        r"cifar_resnet([0-9]{1,9})",
         lambda d: variants.cifar_resnet(int(d)),
     ),
     (
         "cifar_resnetDv2",
-        r"cifar_resnet(\d+)v2",
+        r"cifar_resnet([0-9]{1,9})v2",
         lambda d: variants.cifar_resnet_v2(int(d)),
     ),
 )
@@ -99,12 +107,18 @@ def get_architecture(name, /, **axes):
         (5, 5, 5)
     """
     architecture = _find(name)
-    return architecture.replace(**axes) if axes else architecture
+    architecture = architecture.replace(**axes) if axes else architecture
+    extent.check_extent(architecture)
+    return architecture
 
 
 def _find(name):
     if not isinstance(name, str):
-        raise InvalidArgument(f"a model's name must be a string; got {name!r}")
+        raise InvalidArgument(f"a model's name must be a string; got {shown(name)}")
+    if len(name) > _LONGEST:
+        raise InvalidArgument(
+            f"a model's name has at most {_LONGEST} characters; got {shown(name)}"
+        )
     key = name.lower().replace("-", "_")
     key = ALIASES.get(key, key)
     if key in variants.VARIANTS:
@@ -116,7 +130,7 @@ def _find(name):
                 return make(*match.groups())
             except InvalidArgument as error:
                 raise InvalidArgument(f"{name}: {error}") from None
-    raise InvalidArgument(f"unknown model {name!r}{_meant(name)}")
+    raise InvalidArgument(f"unknown model {shown(name)}{_meant(name)}")
 
 
 def _meant(name):

@@ -94,7 +94,7 @@ def test_info_of_a_changed_variant(capsys):
         (["resnet50", "--input-size", "31"], "at least 32"),
         (["resnet50", "--input-size", "big"], "HEIGHTxWIDTH"),
         (["resnet50", "--classes", "0"], "classes"),
-        (["resnet50", "--classes", "ten"], "invalid int"),
+        (["resnet50", "--classes", "ten"], "must be a whole number"),
         (["resnet50", "--set", "cardinality"], "AXIS=VALUE"),
         (["resnet18", "--set", "cardinality=7"], "bottleneck"),
         (["resnext50", "--set", "filters=(8,16,32,64)"], "base_width is 8"),

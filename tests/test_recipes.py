@@ -269,8 +269,8 @@ def test_tricks_are_switches():
     "changes, message",
     [
         ({"epoch": 3}, "'epoch' is no field of a recipe; did you mean epochs"),
-        ({"epochs": 0}, "epochs must be a whole number >= 1; got 0"),
-        ({"learning_rate": -1}, "learning_rate must be a number above 0; got -1"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 1,000,000; got 0"),
+        ({"learning_rate": -1}, r"learning_rate must lie in \(0, 1,000\]; got -1"),
         ({"schedule": "linear"}, "schedule must be one of 'steps', 'cosine', 'poly'"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\); got 1.0"),
         ({"warmup": 500}, "warmup must lie in"),

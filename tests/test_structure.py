@@ -212,13 +212,16 @@ ARROWS = {
     "errors": set(),
     "version": set(),
     "idioms": set(),
-    "architecture": {"errors", "idioms"},
+    "fields": {"errors"},
+    "architecture": {"errors", "fields", "idioms"},
     "walk": set(),
+    "extent": {"errors", "walk"},
     "variants": {"architecture", "errors"},
     "registry": {
         "architecture",
         "builder",
         "errors",
+        "extent",
         "idioms",
         "labels",
         "preprocessing",
@@ -229,7 +232,7 @@ ARROWS = {
     "tensorflow_ops": set(),
     "parts": {"layers"},
     "blocks": {"walk"},
-    "builder": {"blocks", "errors", "parts", "walk"},
+    "builder": {"architecture", "blocks", "errors", "extent", "parts", "walk"},
     "models": {"models", "registry"},
     "features": {"errors"},
     "analysis": {"errors"},
@@ -245,6 +248,7 @@ ARROWS = {
     "evaluation": {"errors", "image_files", "training"},
     "training": {
         "errors",
+        "fields",
         "files",
         "image_files",
         "image_folders",
@@ -298,7 +302,8 @@ ARROWS = {
     "tables": {"walk"},
     "console": {"export", "labels"},
     "quiet": {"errors"},
-    "registration": set(),
+    "backend": {"errors"},
+    "registration": {"backend"},
 }
 
 

@@ -4,10 +4,10 @@ import json
 import pathlib
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
 
@@ -21,30 +21,30 @@ def add_to(commands):
     )
     verify.add_argument(
         "--count",
-        type=int,
+        type=options.COUNT,
         default=100,
         help="most images to take, of every class the same share",
     )
-    verify.add_argument("--seed", type=int, default=0, help="of their choice")
+    verify.add_argument("--seed", type=options.SEED, default=0, help="of their choice")
     verify.add_argument("--mode", help="pre-processing; default: of the passports")
     verify.add_argument(
         "--layers", action="store_true", help="where an integer TFLite file loses most"
     )
-    verify.add_argument("--threads", type=int, default=2)
+    verify.add_argument("--threads", type=options.THREADS, default=2)
     verify.set_defaults(run=_verify)
 
     benchmark = commands.add_parser("benchmark", help="time exported files in turns")
     benchmark.add_argument("files", nargs="+", metavar="FILE")
-    benchmark.add_argument("--threads", type=int, default=2)
-    benchmark.add_argument("--runs", type=int, default=50, help="of each file")
+    benchmark.add_argument("--threads", type=options.THREADS, default=2)
+    benchmark.add_argument(
+        "--runs", type=options.whole(1, 1_000_000), default=50, help="of each file"
+    )
     benchmark.add_argument("--json", metavar="FILE", help="write the figures here too")
     benchmark.add_argument("--plot", metavar="PNG", help="draw a bar chart")
     benchmark.set_defaults(run=_benchmark)
 
 
 def _verify(arguments):
-    check_positive_int("--threads", arguments.threads)
-    check_positive_int("--count", arguments.count)
     with native_logs_hidden():
         from keras_resnets import tables
         from keras_resnets.export import parity
@@ -149,8 +149,6 @@ def _pictures(arguments, wanted, shape, names):
 
 
 def _benchmark(arguments):
-    for name in ("threads", "runs"):
-        check_positive_int(f"--{name}", getattr(arguments, name))
     with native_logs_hidden():
         import dataclasses
 

@@ -4,11 +4,14 @@ import pathlib
 
 from keras_resnets.commands import max_drop
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands import tfmot
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
+
+# Something is pruned, and something stays.
+SHARE = options.number(0, 1, above=True, below=True)
 
 
 def add_to(commands):
@@ -23,8 +26,12 @@ def add_to(commands):
     quantize.add_argument(
         "--data", help=".npz file with x_train, or folder of pictures: for the ranges"
     )
-    quantize.add_argument("--count", type=int, default=500, help="pictures to take")
-    quantize.add_argument("--seed", type=int, default=0, help="of their choice")
+    quantize.add_argument(
+        "--count", type=options.COUNT, default=500, help="pictures to take"
+    )
+    quantize.add_argument(
+        "--seed", type=options.SEED, default=0, help="of their choice"
+    )
     quantize.add_argument(
         "--engine",
         metavar="ranges|converter|ai_edge_quantizer|tfmot",
@@ -32,7 +39,9 @@ def add_to(commands):
         "tensorflow-model-optimization on labelled --data",
     )
     quantize.add_argument("--method", metavar="mse|minmax|percentile")
-    quantize.add_argument("--percentile", type=float, default=99.99)
+    quantize.add_argument(
+        "--percentile", type=options.number(50, 100, above=True), default=99.99
+    )
     quantize.add_argument("--io-dtype", default="int8", metavar="int8|uint8|float32")
     network.add_batch(quantize)
     quantize.add_argument(
@@ -45,7 +54,7 @@ def add_to(commands):
         action="store_true",
         help="store 4-bit weights as such: half the file, slower in LiteRT",
     )
-    quantize.add_argument("--threads", type=int, default=2)
+    quantize.add_argument("--threads", type=options.THREADS, default=2)
     quantize.add_argument(
         "--evaluate", metavar="DATA", help="compare on all of .npz (x_test) or folder"
     )
@@ -60,15 +69,18 @@ def add_to(commands):
 
     prune = commands.add_parser("prune", help="set small weights to zero, or shrink")
     _add_common(prune)
-    prune.add_argument("--sparsity", type=float, help="share of zeros: 0.5")
+    prune.add_argument("--sparsity", type=SHARE, help="share of zeros: 0.5")
     prune.add_argument(
         "--pattern", default="unstructured", metavar="unstructured|1x4|2:4"
     )
     prune.add_argument(
-        "--shrink", type=float, help="share of the units' inner channels to remove"
+        "--shrink", type=SHARE, help="share of the units' inner channels to remove"
     )
     prune.add_argument(
-        "--multiple", type=int, default=1, help="channels left: multiples of this"
+        "--multiple",
+        type=options.whole(1, 65_536),
+        default=1,
+        help="channels left: multiples of this",
     )
     prune.add_argument(
         "--engine",
@@ -77,7 +89,9 @@ def add_to(commands):
         help="tfmot: fine-tuned by tensorflow-model-optimization on --data",
     )
     prune.add_argument("--data", help=f"{tfmot.DATA} (--engine tfmot)")
-    prune.add_argument("--seed", type=int, default=0, help="of the order of pictures")
+    prune.add_argument(
+        "--seed", type=options.SEED, default=0, help="of the order of pictures"
+    )
     prune.add_argument(
         "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
     )
@@ -96,8 +110,6 @@ def _add_common(parser):
 
 
 def _quantize(arguments):
-    check_positive_int("--threads", arguments.threads)
-    check_positive_int("--count", arguments.count)
     network.find(arguments)
     with native_logs_hidden():
         from keras_resnets import console
@@ -146,7 +158,6 @@ def _checked(arguments):
 
 def _check_ends(arguments):
     """Raises `InvalidArgument` where what goes in and out cannot be chosen."""
-    network.check_batch(arguments.batch)
     chosen = {
         "--batch": arguments.batch != 1,
         "--include-preprocessing": arguments.include_preprocessing,
@@ -255,7 +266,6 @@ class _bar:
 
 
 def _prune(arguments):
-    check_positive_int("--multiple", arguments.multiple)
     network.find(arguments)
     if (arguments.sparsity is None) == (arguments.shrink is None):
         raise InvalidArgument("give one of --sparsity and --shrink")

@@ -7,10 +7,10 @@ import pathlib
 import warnings
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
 
@@ -102,9 +102,11 @@ def _add_options(parser, ending):
         "--output", help=f"what to write; default MODEL[_QUANTIZE]{ending}"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the output")
-    parser.add_argument("--threads", type=int, default=2, help="of the runtime")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of random weights and choice"
+        "--threads", type=options.THREADS, default=2, help="of the runtime"
+    )
+    parser.add_argument(
+        "--seed", type=options.SEED, default=0, help="of random weights and choice"
     )
     parser.add_argument("--predict", metavar="PHOTO", help="show both top fives for it")
     parser.add_argument(
@@ -136,7 +138,10 @@ def _add_quantization(parser, quantize, methods):
     )
     parser.add_argument("--calibration", metavar="FOLDER", help="folder of pictures")
     parser.add_argument(
-        "--calibration-count", type=int, default=500, help="most pictures to take"
+        "--calibration-count",
+        type=options.COUNT,
+        default=500,
+        help="most pictures to take",
     )
 
 
@@ -155,7 +160,9 @@ def _add_tflite(parser):
 
 
 def _add_onnx(parser):
-    parser.add_argument("--opset", type=int, default=17, help="13 to 18")
+    parser.add_argument(
+        "--opset", type=options.whole(13, 18), default=17, help="13 to 18"
+    )
     parser.add_argument(
         "--layout", default="nhwc", metavar="nhwc|nchw", help="of the file's input"
     )
@@ -252,8 +259,6 @@ def _check_options(arguments, form, module):
     from keras_resnets.export import prepare
 
     check_choice("--quantize", arguments.quantize, form.quantize)
-    check_positive_int("--threads", arguments.threads)
-    network.check_batch(getattr(arguments, "batch", "dynamic"))
     _check_method(arguments)
     _check_evaluate(arguments)
     if arguments.format == "tflite":
@@ -262,8 +267,6 @@ def _check_options(arguments, form, module):
         raise InvalidArgument(
             "--features puts out maps: it goes with neither --logits nor --predict"
         )
-    if len(form.quantize) > 1:
-        check_positive_int("--calibration-count", arguments.calibration_count)
     if arguments.calibration:
         pictures.check_folder(arguments.calibration)
     elif arguments.quantize in prepare.CALIBRATED:

@@ -3,23 +3,23 @@
 import pathlib
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_positive_int
 
 
 def add_options(parser):
     """Adds what belongs to `--max-drop`."""
     parser.add_argument(
         "--max-drop",
-        type=float,
+        type=options.number(0.001, 100, below=True),
         metavar="POINTS",
         help="find the smallest mix of int8, int16 and float layers that loses no more "
         "top-1: 0.2",
     )
     parser.add_argument(
         "--held-out",
-        type=int,
+        type=options.COUNT,
         default=5000,
         metavar="COUNT",
         help="labelled training pictures to choose the mix by (5000)",
@@ -45,7 +45,6 @@ def check(arguments):
     from keras_resnets.compression import trials
 
     trials.check_drop(arguments.max_drop)
-    check_positive_int("--held-out", arguments.held_out)
     operators.check_precisions(_precisions(arguments))
     if arguments.sensitivity:
         raise InvalidArgument("give one of --sensitivity and --max-drop")

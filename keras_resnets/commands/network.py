@@ -1,23 +1,29 @@
 """What several commands share: the network's options, and saying what goes on."""
 
-import argparse
-import ast
 import warnings
 
+from keras_resnets.architecture import AXES
+from keras_resnets.commands import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import shown
+from keras_resnets.fields import read_settings
 
 # What --weights takes, for --help.
 WEIGHTS = (
     "file of weights, imagenet, cifar10, cifar100, or a tag of keras-resnets weights "
     "MODEL"
 )
+# Axes that have an option of their own.
+_ELSEWHERE = {
+    "classes": "use --classes N",
+    "input_size": "use --input-size PIXELS",
+}
 
 
 def add_options(parser):
     """Adds what chooses a variant's size, classes and axes."""
-    parser.add_argument("--classes", type=int, help="number of classes")
+    parser.add_argument("--classes", type=options.CLASSES, help="number of classes")
     parser.add_argument(
         "--input-size", help="pixels: 224, or height x width as 192x256"
     )
@@ -33,21 +39,7 @@ def add_options(parser):
 def add_batch(parser, default=1):
     """Adds `--batch`, a number or `dynamic`."""
     parser.add_argument(
-        "--batch", default=default, type=_batch, help="number, or dynamic"
-    )
-
-
-def check_batch(batch):
-    """Raises `InvalidArgument` unless `--batch` is at least 1, or dynamic."""
-    if batch != "dynamic":
-        check_positive_int("--batch", batch)
-
-
-def _batch(text):
-    if text == "dynamic" or text.isdigit():
-        return text if text == "dynamic" else int(text)
-    raise argparse.ArgumentTypeError(
-        f"must be a whole number >= 1 or dynamic; got {text!r}"
+        "--batch", default=default, type=options.batch, help="number, or dynamic"
     )
 
 
@@ -63,6 +55,7 @@ def add_packing(parser):
 
 def find(arguments):
     """(architecture, (height, width), classes) that the options ask for."""
+    from keras_resnets import extent
     from keras_resnets import registry
 
     architecture = registry.get_architecture(arguments.model, **axes_of(arguments.set))
@@ -70,6 +63,9 @@ def find(arguments):
     if arguments.input_size is not None:
         size = size_of(arguments.input_size)
     classes = architecture.classes if arguments.classes is None else arguments.classes
+    extent.check_extent(architecture, classes=classes)
+    batch = getattr(arguments, "batch", 1)
+    extent.check_sides(architecture, size, 1 if batch == "dynamic" else batch)
     return architecture, size, classes
 
 
@@ -181,26 +177,21 @@ def say_notes(notes):
 def size_of(text):
     """(height, width) that `--input-size` asks for."""
     words = text.lower().split("x")
-    if len(words) > 2 or not all(word.strip().isdigit() for word in words):
+    try:
+        sides = [AXES["input_size"].read("", word) for word in words[:3]]
+    except InvalidArgument:
+        sides = ()
+    if len(sides) not in (1, 2):
         raise InvalidArgument(
-            f"--input-size must be a number of pixels or HEIGHTxWIDTH; got {text!r}"
+            "--input-size must be a number of pixels from 1 to 65,535, or HEIGHTxWIDTH; "
+            f"got {shown(text)}"
         )
-    sides = [int(word) for word in words]
     return (sides[0], sides[-1])
 
 
-def axes_of(settings, rule="--set takes AXIS=VALUE"):
-    """The values that an option such as `--set` gives, by name."""
-    axes = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InvalidArgument(f"{rule}; got {setting!r}")
-        try:
-            axes[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            axes[name] = value
-    return axes
+def axes_of(settings):
+    """The axes that `--set` gives, by name."""
+    return read_settings(settings, AXES, "--set", "AXIS=VALUE", _ELSEWHERE)
 
 
 def say(text):

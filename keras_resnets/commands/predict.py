@@ -4,10 +4,10 @@ The network is a variant with weights, or an exported file.
 """
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands import photos
 from keras_resnets.commands import subject
 from keras_resnets.commands.network import say
-from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
 # Images in memory.
@@ -28,7 +28,7 @@ def add_to(commands):
     )
     predict.add_argument(
         "--count",
-        type=int,
+        type=options.COUNT,
         help="images to take of each folder or data set; default: all of a folder, "
         f"{photos.COUNT} of a data set",
     )
@@ -42,17 +42,19 @@ def add_to(commands):
         help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
         "or cifar10, cifar100, mnist, fashion_mnist",
     )
-    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument("--batch-size", type=options.BATCH_SIZE, default=64)
     evaluate.add_argument(
-        "--count", type=int, help="images to take, of every class the same share"
+        "--count",
+        type=options.COUNT,
+        help="images to take, of every class the same share",
     )
-    evaluate.add_argument("--seed", type=int, default=0, help="of their choice")
+    evaluate.add_argument(
+        "--seed", type=options.SEED, default=0, help="of their choice"
+    )
     evaluate.set_defaults(run=_evaluate)
 
 
 def _predict(arguments):
-    if arguments.count is not None:
-        check_positive_int("--count", arguments.count)
     with native_logs_hidden():
         from keras_resnets import image_files
         from keras_resnets import pictures
@@ -86,9 +88,6 @@ def _show(model, images):
 
 
 def _evaluate(arguments):
-    check_positive_int("--batch-size", arguments.batch_size)
-    if arguments.count is not None:
-        check_positive_int("--count", arguments.count)
     with native_logs_hidden():
         from keras_resnets import evaluation
         from keras_resnets.progress import ProgressBar

@@ -3,9 +3,9 @@
 import pathlib
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import check_positive_int
 
 _EXPORTED = (".tflite", ".onnx", ".keras")
 # Files that do not say which network they are of.
@@ -28,7 +28,9 @@ def add_options(parser):
     parser.add_argument(
         "--mode", help="pre-processing of a file without a passport: torch, tf, ..."
     )
-    parser.add_argument("--threads", type=int, help="of a file's runtime; default 2")
+    parser.add_argument(
+        "--threads", type=options.THREADS, help="of a file's runtime; default 2"
+    )
     network.add_options(parser)
 
 
@@ -89,7 +91,6 @@ def _file(arguments):
     if arguments.set:
         raise InvalidArgument("an exported file has its axes inside: leave out --set")
     threads = 2 if arguments.threads is None else arguments.threads
-    check_positive_int("--threads", threads)
     size = None
     if arguments.input_size is not None:
         size = network.size_of(arguments.input_size)

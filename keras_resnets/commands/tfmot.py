@@ -1,10 +1,10 @@
 """What tensorflow-model-optimization does for `quantize`, `prune` and `cluster`."""
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
 from keras_resnets.quiet import native_logs_hidden
 
 
@@ -22,9 +22,14 @@ def add_to(commands):
     network.add_options(parser)
     parser.add_argument("--data", required=True, help=DATA)
     parser.add_argument(
-        "--clusters", type=int, default=32, help="different weights in a kernel"
+        "--clusters",
+        type=options.whole(2, 65_536),
+        default=32,
+        help="different weights in a kernel",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the order of pictures")
+    parser.add_argument(
+        "--seed", type=options.SEED, default=0, help="of the order of pictures"
+    )
     parser.add_argument(
         "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
     )
@@ -39,14 +44,24 @@ DATA = ".npz file with x_train and y_train, or folder with a sub-folder a class"
 def add_tuning(parser, note=""):
     """Adds the options of the fine-tuning; `note` says when they count."""
     parser.add_argument(
-        "--epochs", type=int, default=1, help=f"of fine-tuning, 1 to 3 mostly{note}"
+        "--epochs",
+        type=options.EPOCHS,
+        default=1,
+        help=f"of fine-tuning, 1 to 3 mostly{note}",
     )
     parser.add_argument(
-        "--learning-rate", type=float, help=f"at its start; default: the tool's{note}"
+        "--learning-rate",
+        type=options.number(0, 10),
+        help=f"at its start; default: the tool's{note}",
     )
-    parser.add_argument("--batch-size", type=int, default=128, help=f"of it{note}")
     parser.add_argument(
-        "--crop", type=int, default=0, help=f"pixels to move pictures by{note}"
+        "--batch-size", type=options.BATCH_SIZE, default=128, help=f"of it{note}"
+    )
+    parser.add_argument(
+        "--crop",
+        type=options.whole(0, 65_535),
+        default=0,
+        help=f"pixels to move pictures by{note}",
     )
     parser.add_argument(
         "--no-mirror", action="store_true", help=f"never mirror pictures{note}"
@@ -167,7 +182,6 @@ def prune(arguments, model):
 
 
 def _cluster(arguments):
-    check_positive_int("--clusters", arguments.clusters)
     network.find(arguments)
     with native_logs_hidden():
         from keras_resnets import compression

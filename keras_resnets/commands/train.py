@@ -6,14 +6,20 @@ import sys
 import warnings
 
 from keras_resnets.commands import network
+from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
+from keras_resnets.fields import read_settings
 from keras_resnets.image_files import skipped_note
 from keras_resnets.quiet import native_logs_hidden
 
+# Fields that have an option of their own, or several.
+_ELSEWHERE = {
+    "classes": "use --classes N",
+    "augmentation": "give its fields by their own names: --change mixup=0.2",
+}
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -35,12 +41,14 @@ def add_to(commands):
         help="go on with the run there; with more --epochs it is extended",
     )
     parser.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--epochs", type=options.EPOCHS, help="default: the recipe's")
     parser.add_argument(
-        "--batch-size", type=int, help="pictures a step, on all devices"
+        "--batch-size", type=options.BATCH_SIZE, help="pictures a step, on all devices"
     )
     parser.add_argument(
-        "--validation", type=float, help="share of the training pictures to hold out"
+        "--validation",
+        type=options.number(0, 1, below=True),
+        help="share of the training pictures to hold out",
     )
     parser.add_argument(
         "--labels",
@@ -73,17 +81,32 @@ def add_to(commands):
         metavar="HOST:PORT",
         help="of process 0, where several machines train together (docs/distributed.md)",
     )
-    parser.add_argument("--processes", type=int, default=1, help="how many there are")
-    parser.add_argument("--process", type=int, default=0, help="which this is, from 0")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--processes",
+        type=options.whole(1, 65_536),
+        default=1,
+        help="how many there are",
+    )
+    parser.add_argument(
+        "--process",
+        type=options.whole(0, 65_535),
+        default=0,
+        help="which this is, from 0",
+    )
+    parser.add_argument("--seed", type=options.SEED, default=0)
     parser.add_argument(
         "--deterministic",
         action="store_true",
         help="the same numbers in every run on the same machine; slower",
     )
-    parser.add_argument("--workers", type=int, default=2, help="that read pictures")
     parser.add_argument(
-        "--save-seconds", type=float, default=300.0, help="between two states"
+        "--workers", type=options.whole(1, 256), default=2, help="that read pictures"
+    )
+    parser.add_argument(
+        "--save-seconds",
+        type=options.number(0, 1e9),
+        default=300.0,
+        help="between two states",
     )
     parser.add_argument("--tensorboard", action="store_true", help="write its logs too")
     parser.add_argument(
@@ -100,9 +123,7 @@ def _train(arguments):
         raise InvalidArgument(f"recipes are {', '.join(recipes.list_recipes())}")
     recipe = _recipe(arguments)
     check_choice("--precision", arguments.precision, PRECISIONS)
-    for name in ("batch_size", "workers", "processes"):
-        if getattr(arguments, name) is not None:
-            check_positive_int(f"--{name.replace('_', '-')}", getattr(arguments, name))
+    network.find(arguments)
     with contextlib.ExitStack() as stack:
         stack.enter_context(native_logs_hidden())
         from keras_resnets.training import data
@@ -112,7 +133,6 @@ def _train(arguments):
             devices.connect(
                 arguments.coordinator, arguments.processes, arguments.process
             )
-        network.find(arguments)
         opened = data.open_dataset(
             arguments.data,
             arguments.validation,
@@ -163,7 +183,13 @@ def _names(arguments):
 def _recipe(arguments):
     from keras_resnets.training import recipes
 
-    changes = network.axes_of(arguments.change, "--change takes FIELD=VALUE")
+    changes = read_settings(
+        arguments.change,
+        {**recipes.FIELDS, **recipes.AUGMENTATION_FIELDS},
+        "--change",
+        "FIELD=VALUE",
+        _ELSEWHERE,
+    )
     if arguments.epochs is not None:
         changes["epochs"] = arguments.epochs
     return recipes.get_recipe(arguments.recipe, **changes)

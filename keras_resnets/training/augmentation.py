@@ -5,12 +5,31 @@ import dataclasses
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
-from keras_resnets.errors import check_range
+from keras_resnets.fields import Choice
+from keras_resnets.fields import Flag
+from keras_resnets.fields import Maybe
+from keras_resnets.fields import Number
+from keras_resnets.fields import Together
+from keras_resnets.fields import Whole
 from keras_resnets.pictures import SMALL
 
 CROPS = ("centre", "pad", "inception", "fit")
+_FACTOR = Number(0, 10)
+# What each field may be, for Python and `--change`.
+FIELDS = {
+    "crop": Choice(CROPS),
+    "padding": Whole(0, 65_535),
+    "area": Together((Number(1e-6, 1),) * 2),
+    "aspect": Together((Number(1e-6, 100),) * 2),
+    "flip": Flag(),
+    "jitter": Together((_FACTOR, _FACTOR, _FACTOR, Number(0, 0.5))),
+    "lighting": _FACTOR,
+    # Every operation costs time, for every image.
+    "rand_augment": Maybe(Together((Whole(1, 100), _FACTOR))),
+    "mixup": Number(0, 100),
+    "cutmix": Number(0, 1),
+    "erase": Number(0, 1),
+}
 # Which of a picture's random numbers in [0, 1) decides what. Appended to, never
 # rearranged: a run that goes on must draw what it would have drawn.
 _AREA, _ASPECT, _CORNER = slice(0, 10), slice(10, 20), slice(20, 22)
@@ -81,37 +100,14 @@ class Augmentation:
     erase: float = 0.0
 
     def __post_init__(self):
-        check_choice("crop", self.crop, CROPS)
-        for name in ("area", "aspect", "jitter", "rand_augment"):
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-        if self.padding != 0:
-            check_positive_int("padding", self.padding)
-        if not isinstance(self.flip, bool):
-            raise InvalidArgument(f"flip must be True or False; got {self.flip!r}")
-        _check_interval("area", self.area, 1.0)
-        _check_interval("aspect", self.aspect, 100.0)
-        self._check_strengths()
-
-    def _check_strengths(self):
-        _check_tuple("jitter", self.jitter, 4)
-        for name, value, most in zip(
-            ("brightness", "contrast", "saturation", "hue"),
-            self.jitter,
-            (10.0, 10.0, 10.0, 0.5),
-            strict=True,
-        ):
-            check_range(f"jitter's {name}", value, 0.0, most)
-        check_range("lighting", self.lighting, 0.0, 10.0)
-        check_range("mixup", self.mixup, 0.0, 100.0)
-        check_range("cutmix", self.cutmix, 0.0, 1.0)
-        check_range("erase", self.erase, 0.0, 1.0)
-        if self.rand_augment is not None:
-            _check_tuple("rand_augment", self.rand_augment, 2)
-            operations, magnitude = self.rand_augment
-            check_positive_int("rand_augment's operations", operations)
-            check_range("rand_augment's magnitude", magnitude, 0.0, 10.0)
+        for name, rule in FIELDS.items():
+            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
+        for name in ("area", "aspect"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise InvalidArgument(
+                    f"{name} must be (least, most); got {getattr(self, name)!r}"
+                )
 
     def at(self, size):
         """The same for inputs of a size: `crop="fit"` becomes another one.
@@ -255,16 +251,3 @@ def shift(pictures, shifts, fill):
                 index, top - down : bottom - down, left - right : end - right
             ]
     return moved
-
-
-def _check_tuple(argument, value, count):
-    if not isinstance(value, tuple) or len(value) != count:
-        raise InvalidArgument(f"{argument} must be {count} numbers; got {value!r}")
-
-
-def _check_interval(argument, value, most):
-    _check_tuple(argument, value, 2)
-    for number in value:
-        check_range(argument, number, 1e-6, most)
-    if value[0] > value[1]:
-        raise InvalidArgument(f"{argument} must be (least, most); got {value!r}")

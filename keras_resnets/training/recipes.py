@@ -6,18 +6,65 @@ something open, its authors' code decides, and `source` says so.
 """
 
 import dataclasses
-import math
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.errors import nearest
+from keras_resnets.errors import shown
+from keras_resnets.fields import Choice
+from keras_resnets.fields import Flag
+from keras_resnets.fields import Maybe
+from keras_resnets.fields import Number
+from keras_resnets.fields import Several
+from keras_resnets.fields import Text
+from keras_resnets.fields import Whole
+from keras_resnets.training.augmentation import FIELDS as AUGMENTATION_FIELDS
 from keras_resnets.training.augmentation import Augmentation
 
 SCHEDULES = ("steps", "cosine", "poly")
 OPTIMIZERS = ("sgd", "lamb", "adamw")
 LOSSES = ("cross_entropy", "binary")
+# Rates of SGD go up to 10 or so; a factor of a hundred is left for what is unusual.
+_RATE = Number(0, 1000, above=True)
+_SHARE = Number(0, 1, below=True)
+_STRENGTH = Number(0, 1e6)
+_EPOCHS = 1_000_000
+# What each field may be, for Python and `--change`; those of `augmentation` stand there.
+FIELDS = {
+    "source": Text(2000),
+    "published": Text(2000),
+    "epochs": Whole(1, _EPOCHS),
+    "batch_size": Whole(1, 2**20),
+    "learning_rate": _RATE,
+    "optimizer": Choice(OPTIMIZERS),
+    "momentum": _SHARE,
+    "nesterov": Flag(),
+    "weight_decay": Number(0, 1000),
+    "decay_all": Flag(),
+    "schedule": Choice(SCHEDULES),
+    "milestones": Several(Number(0, _EPOCHS), 0, 1000),
+    "factor": _RATE,
+    "power": Number(0, 100, above=True),
+    "warmup": Number(0, _EPOCHS),
+    "warmup_power": Number(0, 100, above=True),
+    "warmup_rate": Maybe(_RATE),
+    "warmup_depth": Whole(0, _EPOCHS),
+    "linear_scaling": Flag(),
+    "loss": Choice(LOSSES),
+    "label_smoothing": _SHARE,
+    "zero_init_residual": Flag(),
+    "block_dropout_rate": _SHARE,
+    "drop_path_rate": _SHARE,
+    "ema": Maybe(_SHARE),
+    "temperature": Number(0, 1e6, above=True),
+    "distillation": _STRENGTH,
+    "input_size": Maybe(Whole(1, 65_535)),
+    "frozen_epochs": Whole(0, _EPOCHS),
+    "body_rate": _RATE,
+    "freeze_bn": Flag(),
+    "margin": _STRENGTH,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,31 +149,12 @@ class Recipe:
     margin: float = 0.0
 
     def __post_init__(self):
-        check_choice("schedule", self.schedule, SCHEDULES)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("loss", self.loss, LOSSES)
-        for name in ("epochs", "batch_size"):
-            check_positive_int(name, getattr(self, name))
-        for name in ("momentum", "label_smoothing", "drop_path_rate"):
-            check_range(name, getattr(self, name), 0, 1, inclusive=False)
-        check_range("block_dropout_rate", self.block_dropout_rate, 0, 1, False)
+        for name, rule in FIELDS.items():
+            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
         check_range("warmup", self.warmup, 0, self.epochs, inclusive=False)
-        if self.frozen_epochs != 0:
-            check_positive_int("frozen_epochs", self.frozen_epochs)
-        for name in ("learning_rate", "temperature", "factor", "body_rate", "power"):
-            self._check_above_zero(name)
-        for name in ("weight_decay", "distillation", "margin"):
-            check_range(name, getattr(self, name), 0, math.inf)
-        if self.ema is not None:
-            check_range("ema", self.ema, 0, 1, inclusive=False)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        _check_augmentation(self.augmentation)
 
-    def _check_above_zero(self, name):
-        value = getattr(self, name)
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise InvalidArgument(f"{name} must be a number above 0; got {value!r}")
-
-    def replace(self, **changes):
+    def replace(self, /, **changes):
         """The same recipe but for `changes`.
 
         Another number of `epochs` stretches milestones and warm-up, unless they are
@@ -140,18 +168,20 @@ class Recipe:
             (41.0, 61.5)
         """
         own = [field.name for field in dataclasses.fields(self)]
-        inner = [field.name for field in dataclasses.fields(Augmentation)]
+        inner = list(AUGMENTATION_FIELDS)
         for name in changes:
             if name not in own and name not in inner:
                 near = nearest(name, [*own, *inner])
                 hint = f"; did you mean {', '.join(near)}?" if near else ""
-                raise InvalidArgument(f"{name!r} is no field of a recipe{hint}")
+                raise InvalidArgument(f"{shown(name)} is no field of a recipe{hint}")
         within = {name: changes.pop(name) for name in inner if name in changes}
         if within:
             base = changes.get("augmentation", self.augmentation)
+            _check_augmentation(base)
             changes["augmentation"] = dataclasses.replace(base, **within)
-        if isinstance(changes.get("epochs"), int):
-            share = changes["epochs"] / self.epochs
+        if "epochs" in changes:
+            epochs = FIELDS["epochs"].check("epochs", changes["epochs"])
+            share = epochs / self.epochs
             changes.setdefault("milestones", tuple(m * share for m in self.milestones))
             changes.setdefault("warmup", self.warmup * share)
         return dataclasses.replace(self, **changes)
@@ -169,6 +199,14 @@ class Recipe:
             for name in ("zero_init_residual", "block_dropout_rate", "drop_path_rate")
         }
         return {name: value for name, value in wanted.items() if value}
+
+
+def _check_augmentation(value):
+    if not isinstance(value, Augmentation):
+        raise InvalidArgument(
+            f"augmentation must be an Augmentation; got {type(value).__name__}: its "
+            "fields can be given by name"
+        )
 
 
 CIFAR = Augmentation(crop="pad", padding=4, flip=True)
@@ -357,7 +395,7 @@ def list_recipes():
     return list(RECIPES)
 
 
-def get_recipe(recipe, **changes):
+def get_recipe(recipe, /, **changes):
     """The `Recipe` of a name, or the one given, with `changes`.
 
     Raises:
