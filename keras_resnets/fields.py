@@ -69,18 +69,15 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Flag(Rule):
-    """True or False; 1 and 0 are the same in Python, words are not."""
+    """True or False in Python; `WORDS` on a command line."""
 
-    words = "be true or false"
+    words = "be True or False"
 
     def allows(self, value):
-        return isinstance(value, (bool, int)) and value in (0, 1)
+        return isinstance(value, bool)
 
     def said(self, text):
         return WORDS.get(text.lower())
-
-    def kept(self, value):
-        return bool(value)
 
     def read(self, name, text):
         if text.strip().lower() not in WORDS:
@@ -215,7 +212,9 @@ class Maybe(Rule):
         try:
             return check(name, value)
         except InvalidArgument:
-            self.refuse(name, value)
+            if isinstance(self.rule, (Whole, Number)):
+                self.refuse(name, value)
+            raise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,32 +262,36 @@ class Several(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Together(Rule):
-    """A tuple with a rule for each of its places."""
+    """A tuple of numbers with a rule for each of its places.
+
+    Attributes:
+        rules: a `Rule` for each.
+        names: what each is called, for messages; empty where they are alike.
+    """
 
     rules: tuple
+    names: tuple = ()
 
     @property
     def words(self):
-        each = "; ".join(rule.words for rule in self.rules)
-        return f"be {len(self.rules)} values, which must {each}"
+        named = f" ({', '.join(self.names)})" if self.names else ""
+        return f"be {len(self.rules)} numbers{named}"
 
     def check(self, name, value):
         fits = isinstance(value, (tuple, list)) and len(value) == len(self.rules)
         if not fits:
             self.refuse(name, value)
-        return tuple(
-            rule.check(f"{name}[{place}]", entry)
-            for place, (rule, entry) in enumerate(zip(self.rules, value, strict=True))
-        )
+        return self._each(Rule.check, name, value)
 
     def read(self, name, text):
         entries = _entries(text)
         if entries is None or len(entries) != len(self.rules):
             self.refuse(name, text)
-        return tuple(
-            rule.read(f"{name}[{place}]", entry)
-            for place, (rule, entry) in enumerate(zip(self.rules, entries, strict=True))
-        )
+        return self._each(Rule.read, name, entries)
+
+    def _each(self, take, name, entries):
+        places = [f"{name}'s {place}" for place in self.names] or [name] * len(entries)
+        return tuple(map(take, self.rules, places, entries))
 
 
 def read_settings(settings, rules, option, form, elsewhere=None):

@@ -25,7 +25,7 @@ from keras_resnets.training.data.mixing import Mixer
         ({"area": (0.5, 0.1)}, r"area must be \(least, most\)"),
         ({"aspect": 1.0}, "aspect must be 2 numbers"),
         ({"jitter": (0.4, 0.4, 0.4)}, "jitter must be 4 numbers"),
-        ({"jitter": (0.4, 0.4, 0.4, 0.6)}, r"jitter's hue must lie in \[0.0, 0.5\]"),
+        ({"jitter": (0.4, 0.4, 0.4, 0.6)}, r"jitter's hue must lie in \[0, 0.5\]"),
         ({"lighting": -0.1}, "lighting must lie in"),
         ({"rand_augment": (2,)}, "rand_augment must be 2 numbers"),
         ({"rand_augment": (0, 6)}, "rand_augment's operations must be"),

@@ -167,7 +167,7 @@ def test_prune(trained, capsys):
     assert "--sparsity" in refused(*words, capsys=capsys)
     both = ["--sparsity", 0.5, "--shrink", 0.5]
     assert "one of" in refused(*words, *both, capsys=capsys)
-    assert "below 1" in refused(*words, "--sparsity", 1, capsys=capsys)
+    assert "(0, 1)" in refused(*words, "--sparsity", 1, capsys=capsys)
     assert "pattern" in refused(
         *words, "--sparsity", 0.5, "--pattern", "4x4", capsys=capsys
     )

@@ -344,7 +344,7 @@ def test_command(tmp_path, monkeypatch, capsys, shared_data):
 
     before = sorted(tmp_path.iterdir())
     again = [*words, "--overwrite"]
-    assert "max_drop" in refused_command(*again, "--max-drop", -1, capsys=capsys)
+    assert "--max-drop" in refused_command(*again, "--max-drop", -1, capsys=capsys)
     assert "1,000" in refused_command(*again, "--max-drop", 0.1, capsys=capsys)
     assert "int9" in refused_command(*again, "--precisions", "int9", capsys=capsys)
     assert ".png" in refused_command(*again, "--plot", "mix.pdf", capsys=capsys)

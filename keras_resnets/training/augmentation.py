@@ -22,10 +22,15 @@ FIELDS = {
     "area": Together((Number(1e-6, 1),) * 2),
     "aspect": Together((Number(1e-6, 100),) * 2),
     "flip": Flag(),
-    "jitter": Together((_FACTOR, _FACTOR, _FACTOR, Number(0, 0.5))),
+    "jitter": Together(
+        (_FACTOR, _FACTOR, _FACTOR, Number(0, 0.5)),
+        ("brightness", "contrast", "saturation", "hue"),
+    ),
     "lighting": _FACTOR,
     # Every operation costs time, for every image.
-    "rand_augment": Maybe(Together((Whole(1, 100), _FACTOR))),
+    "rand_augment": Maybe(
+        Together((Whole(1, 100), _FACTOR), ("operations", "magnitude"))
+    ),
     "mixup": Number(0, 100),
     "cutmix": Number(0, 1),
     "erase": Number(0, 1),
