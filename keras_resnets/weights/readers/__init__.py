@@ -1,9 +1,9 @@
 """Readers of files of weights: tensors by name, and nothing executed."""
 
 import pathlib
-import zipfile
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers import archive
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 from keras_resnets.weights.readers.checkpoint import damage_told
 from keras_resnets.weights.readers.darknet import is_darknet
@@ -39,7 +39,7 @@ def _reader(path):
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"PK\x03\x04"):
-        return _zip_reader(path)
+        return _read_archive
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_keras
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
@@ -54,6 +54,8 @@ def _reader(path):
     )
 
 
-def _zip_reader(path):
-    with zipfile.ZipFile(path) as archive:
-        return read_archive if "config.json" in archive.namelist() else read_zip
+def _read_archive(path):
+    entries = archive.entries(path)
+    if "config.json" in entries:
+        return read_archive(path)
+    return read_zip(path, entries)

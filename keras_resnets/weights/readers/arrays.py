@@ -1,6 +1,5 @@
 """Memory-mapped arrays of the number types that checkpoints hold."""
 
-import functools
 import math
 import mmap
 
@@ -10,6 +9,10 @@ import numpy as np
 from keras_resnets.errors import WeightsError
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+# NumPy's before 2.
+_MOST_AXES = 32
+# Numbers of the largest file there can be: no product of two such overflows NumPy.
+_LARGEST = 1 << 48
 
 
 def refuse_numbers(name, kind):
@@ -53,15 +56,35 @@ def checked(name, array, variance=False):
     return array
 
 
+def check_shape(name, shape):
+    """Raises: what a file has for a tensor's shape, and is none.
+
+    Raises:
+        WeightsError: no tuple of whole numbers, or more numbers than a file can have.
+    """
+    _check_whole(name, shape)
+    if math.prod(n or 1 for n in shape) > _LARGEST:
+        raise WeightsError(f"{name} of shape {shape} has too many numbers")
+
+
+def _check_whole(name, numbers):
+    if type(numbers) is not tuple or len(numbers) > _MOST_AXES:
+        raise WeightsError(f"{name} has no whole shape of up to {_MOST_AXES} axes")
+    if not all(type(n) is int and 0 <= n <= _LARGEST for n in numbers):
+        raise WeightsError(
+            f"{name} has no whole shape, strides and place, of up to {_LARGEST:,}"
+        )
+
+
 class MappedFile:
-    """A file of which arrays are views."""
+    """A file of which arrays are views; `content` is its map."""
 
     def __init__(self, path):
         with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self):
-        return len(self._map)
+        return len(self.content)
 
     def bytes(self, start, count):
         """`count` bytes from `start`.
@@ -70,7 +93,7 @@ class MappedFile:
             WeightsError: a range outside the file.
         """
         self._check(start, count)
-        return self._map[start : start + count]
+        return self.content[start : start + count]
 
     def array(self, start, dtype, shape):
         """A view of the file.
@@ -85,16 +108,50 @@ class MappedFile:
         """
         dtype, count = np.dtype(dtype), math.prod(shape)
         self._check(start, count * dtype.itemsize)
-        flat = np.frombuffer(self._map, dtype, count, start) if count else []
+        flat = np.frombuffer(self.content, dtype, count, start) if count else []
         return np.asarray(flat, dtype).reshape(shape)
 
-    def maker(self, start, dtype, shape):
-        """What makes the array that `array` views; a wrong range is found at once."""
-        return functools.partial(np.asarray, self.array(start, dtype, shape))
+    def view(self, name, place, dtype, shape, strides, offset=0):
+        """A view of a part of the file; all that a file claims of it is checked here.
+
+        Args:
+            name: the tensor's, for the error.
+            place: (first byte, count of bytes) of the part.
+            dtype: little-endian NumPy type.
+            shape: tuple of sizes.
+            strides: tuple of the numbers from one to the next, by axis.
+            offset: number of the part that the view begins with.
+
+        Returns:
+            A read-only array whose numbers all lie inside the part.
+
+        Raises:
+            WeightsError: what is no shape and strides, or numbers outside the part.
+        """
+        check_shape(name, shape)
+        _check_whole(name, strides)
+        _check_whole(name, (offset,))
+        if len(shape) != len(strides):
+            raise WeightsError(f"{name} has {len(shape)} sizes, {len(strides)} strides")
+        if 0 in shape:
+            return np.zeros(shape, dtype)
+        dtype, (start, size) = np.dtype(dtype), place
+        self._check(start, size)
+        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if max(last + 1, math.prod(shape)) * dtype.itemsize > size:
+            raise WeightsError(
+                f"{name} of shape {shape} with strides {strides} lies outside its "
+                f"{size:,} bytes"
+            )
+        # NumPy looks whether they lie inside the file, too.
+        steps = [s * dtype.itemsize for s in strides]
+        return np.ndarray(
+            shape, dtype, self.content, start + offset * dtype.itemsize, steps
+        )
 
     def _check(self, start, count):
-        if start < 0 or count < 0 or start + count > len(self._map):
+        if start < 0 or count < 0 or start + count > len(self.content):
             raise WeightsError(
                 f"a tensor of {count:,} bytes at {start:,} lies outside the file's "
-                f"{len(self._map):,}"
+                f"{len(self.content):,}"
             )

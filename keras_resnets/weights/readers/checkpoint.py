@@ -2,13 +2,18 @@
 
 import collections.abc
 import contextlib
-import pickle
 import struct
 import zipfile
 import zlib
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
 
+# In one file. A ResNet-1202 has 7,212; averages and teachers double that, and nobody's
+# names have a hundred characters.
+MOST_TENSORS = 50_000
+LONGEST_NAME = 500
 # What damaged files make Python, NumPy and pyfive raise.
 _DAMAGE = (
     ArithmeticError,
@@ -21,7 +26,6 @@ _DAMAGE = (
     RuntimeError,
     TypeError,
     ValueError,
-    pickle.PickleError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
@@ -31,17 +35,39 @@ _DAMAGE = (
 @contextlib.contextmanager
 def damage_told(path):
     """Turns what a damaged file makes libraries raise into one `WeightsError`."""
+    shown = printable(str(path), 1000)
     try:
         yield
     except WeightsError as error:
-        if str(error).startswith(str(path)):
+        if str(error).startswith(shown):
             raise
-        raise WeightsError(f"{path}: {error}") from None
+        raise WeightsError(f"{shown}: {error}") from None
     except _DAMAGE as error:
-        lines = str(error).split("\n")
+        said = first_line(error) if str(error) else ""
         raise WeightsError(
-            f"{path} is damaged: {type(error).__name__} {lines[0][:200]}".rstrip()
+            f"{shown} is damaged: {type(error).__name__} {said}".rstrip()
         ) from None
+
+
+def check_name(name):
+    """Raises: what stands in a file for a tensor's name, and is none.
+
+    Names are printed, and compared with those of layers: what is neither short nor
+    printable is no name that a program gave.
+
+    Raises:
+        WeightsError: a name that is too long, or has characters that do not print.
+    """
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise WeightsError(
+            f"a tensor's name has at most {LONGEST_NAME} printable characters; got "
+            f"{len(name):,}: {printable(name, 60)}"
+        )
+
+
+def too_many():
+    """The `WeightsError` for more tensors than any network has."""
+    return WeightsError(f"it holds more than {MOST_TENSORS:,} tensors")
 
 
 class Checkpoint(collections.abc.Mapping):
@@ -58,12 +84,17 @@ class Checkpoint(collections.abc.Mapping):
         kinds: layer's name -> its class in snake case, where a file tells it.
 
     Raises:
-        WeightsError: when a tensor is asked for that is damaged.
+        WeightsError: names that are none, or too many; a tensor that is asked for and
+            is damaged.
     """
 
     def __init__(
         self, path, format, makers, metadata=None, containers=None, kinds=None
     ):
+        if len(makers) > MOST_TENSORS:
+            raise too_many()
+        for name in makers:
+            check_name(name)
         self.path = path
         self.format = format
         self.metadata = dict(metadata or {})

@@ -1,5 +1,6 @@
 """Darknet's .weights: a short header, then one stream of float32."""
 
+import functools
 import struct
 
 from keras_resnets.errors import WeightsError
@@ -28,4 +29,5 @@ def read_darknet(path):
         raise WeightsError(
             f"{len(file):,} bytes are no header and whole float32 numbers"
         )
-    return Checkpoint(path, "darknet", {"floats": file.maker(start, "<f4", (count,))})
+    floats = functools.partial(file.array, start, "<f4", (count,))
+    return Checkpoint(path, "darknet", {"floats": floats})

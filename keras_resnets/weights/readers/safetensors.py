@@ -8,10 +8,15 @@ import re
 import numpy as np
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.weights.readers.arrays import BFLOAT16
 from keras_resnets.weights.readers.arrays import MappedFile
+from keras_resnets.weights.readers.arrays import check_shape
 from keras_resnets.weights.readers.arrays import refuse_numbers
+from keras_resnets.weights.readers.checkpoint import MOST_TENSORS
 from keras_resnets.weights.readers.checkpoint import Checkpoint
+from keras_resnets.weights.readers.checkpoint import check_name
+from keras_resnets.weights.readers.checkpoint import too_many
 
 _DTYPES = {
     "F64": "<f8",
@@ -27,37 +32,68 @@ _DTYPES = {
 }
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 # Number types of the format that no weights of ours can have.
-_OTHER_DTYPES = re.compile(r"(F|I|U|C)\d+(_\w+)?|E\d+M\d+\w*|BOOL")
-# The format's own limit.
-_LARGEST_HEADER = 100_000_000
+_OTHER_DTYPES = re.compile(r"[FIUC]\d{1,3}(_\w{1,20})?|E\d{1,2}M\d{1,2}\w{0,20}")
+_ENTRY = {"dtype": str, "shape": list, "data_offsets": list}
+# Of 50,000 tensors with names as networks have. The format's own limit is 100 MB, of
+# which Python makes gigabytes.
+_LARGEST_HEADER = 8_000_000
 
 
 def read_safetensors(path):
     """The `Checkpoint` of a .safetensors file; its tensors are views of the file."""
     file = MappedFile(path)
     length = int.from_bytes(file.bytes(0, 8), "little")
-    if length > min(_LARGEST_HEADER, len(file) - 8):
+    if length > len(file) - 8:
         raise WeightsError(f"its header claims {length:,} bytes of {len(file):,}")
+    if length > _LARGEST_HEADER:
+        raise WeightsError(
+            f"its header has {length:,} bytes; up to {_LARGEST_HEADER:,} are read"
+        )
     header = json.loads(file.bytes(8, length), object_pairs_hook=_unique)
-    metadata = header.pop("__metadata__", None)
+    if type(header) is not dict:
+        raise WeightsError("its header is no table of tensors")
+    metadata = _metadata(header.pop("__metadata__", None))
+    if len(header) > MOST_TENSORS:
+        raise too_many()
     makers, ranges = {}, []
     for name, entry in header.items():
-        shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
-        if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
-            raise WeightsError(f"{name} has no whole shape and offsets: {entry}")
+        check_name(name)
+        kind, shape, (start, stop) = _claims(name, entry)
         ranges.append((start, stop))
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None and _OTHER_DTYPES.fullmatch(entry["dtype"]):
-            makers[name] = functools.partial(refuse_numbers, name, entry["dtype"])
+        if kind not in _DTYPES:
+            makers[name] = functools.partial(refuse_numbers, name, kind)
             continue
-        if (
-            stop - start
-            != math.prod(shape) * np.dtype(_DTYPES[entry["dtype"]]).itemsize
-        ):
-            raise WeightsError(f"{name} of shape {shape} does not fill its {entry}")
-        makers[name] = file.maker(8 + length + start, dtype, shape)
+        dtype = np.dtype(_DTYPES[kind])
+        if stop - start != math.prod(shape) * dtype.itemsize:
+            raise WeightsError(
+                f"{name} of {kind} and shape {shape} does not fill bytes {start:,} to "
+                f"{stop:,}"
+            )
+        makers[name] = functools.partial(file.array, 8 + length + start, dtype, shape)
     _check_without_holes(ranges, len(file) - 8 - length)
     return Checkpoint(path, "safetensors", makers, metadata)
+
+
+def _claims(name, entry):
+    """(number type, shape, range of bytes) of a tensor in the header."""
+    if type(entry) is not dict or {k: type(v) for k, v in entry.items()} != _ENTRY:
+        raise WeightsError(f"{name} has no dtype, shape and data_offsets, or others")
+    kind, shape = entry["dtype"], tuple(entry["shape"])
+    if kind not in _DTYPES and not _OTHER_DTYPES.fullmatch(kind):
+        raise WeightsError(f"{name} holds numbers of no type: {printable(kind, 30)}")
+    check_shape(name, shape)
+    offsets = tuple(entry["data_offsets"])
+    if len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
+        raise WeightsError(f"{name} has no two data_offsets")
+    return kind, shape, offsets
+
+
+def _metadata(found):
+    if found is None:
+        return {}
+    if type(found) is not dict or not all(type(v) is str for v in found.values()):
+        raise WeightsError("its __metadata__ is no table of texts")
+    return found
 
 
 def _unique(pairs):
@@ -70,8 +106,11 @@ def _unique(pairs):
 def _check_without_holes(ranges, size):
     position = 0
     for start, stop in sorted(ranges):
-        if start != position:
-            raise WeightsError(f"its data overlap or have a hole at byte {start:,}")
+        if start != position or stop < start or stop > size:
+            raise WeightsError(
+                f"its data overlap, have a hole, or end behind the file at byte "
+                f"{position:,}: a tensor lies outside the file or in another"
+            )
         position = stop
     if position != size:
         raise WeightsError(

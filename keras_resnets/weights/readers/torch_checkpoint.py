@@ -1,11 +1,12 @@
 """Both formats of torch.save: the zip archive, and the stream that came before it."""
 
 import functools
-import os
 import struct
 import zipfile
+import zlib
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.weights.readers import torch_pickle
 from keras_resnets.weights.readers.arrays import MappedFile
 from keras_resnets.weights.readers.arrays import refuse_numbers
@@ -14,86 +15,151 @@ from keras_resnets.weights.readers.checkpoint import Checkpoint
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _LOCAL_HEADER = 30
+# Bits of a zip's flags.
+_ENCRYPTED = 0x41
+# How often a file's size its tensors may have together: tied weights are in it once. A
+# network that uses one block at twelve places is as common as it gets.
+_MOST_VIEWS, _LEAST_VIEWS = 16, 1 << 20
 
 
-def read_zip(path):
-    """The `Checkpoint` of a file that torch has written since 1.6."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in entries if name.endswith("/data.pkl")]
-        if not pickles:
+def read_zip(path, entries):
+    """The `Checkpoint` of a file that torch has written since 1.6.
+
+    Args:
+        path: the file.
+        entries: its `zipfile.ZipInfo` by name; see `archive.entries`.
+    """
+    pickles = [name for name in entries if name.endswith("/data.pkl")]
+    if not pickles:
+        raise WeightsError(
+            "it is a zip of neither torch (data.pkl) nor Keras 3 (config.json)"
+        )
+    if len(pickles) != 1:
+        raise WeightsError(
+            f"a zip of torch holds one data.pkl; this one {len(pickles)} of "
+            f"{len(entries)} files"
+        )
+    root = pickles[0].removesuffix("data.pkl")
+    for name, info in entries.items():
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
             raise WeightsError(
-                "it is a zip of neither torch (data.pkl) nor Keras 3 (config.json)"
+                f"{printable(name, 100)} is compressed or encrypted, as torch never does"
             )
-        if len(pickles) != 1:
-            raise WeightsError(
-                f"a zip of torch holds one data.pkl; this one {len(pickles)} of "
-                f"{len(entries)} files"
-            )
-        root = pickles[0].removesuffix("data.pkl")
-        for info in entries.values():
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise WeightsError(
-                    f"{info.filename} is compressed, as torch never does"
-                )
-        if entries[pickles[0]].file_size > torch_pickle.LARGEST_PICKLE:
-            raise WeightsError("its data.pkl is too long for a dict of tensors")
-        order = entries.get(f"{root}byteorder")
-        if order and archive.read(order) != b"little":
-            raise WeightsError("its numbers are big-endian; little-endian is read")
-        with archive.open(pickles[0]) as file:
-            tensors = torch_pickle.tensors(torch_pickle.load(file))
     mapped = MappedFile(path)
+    order = entries.get(f"{root}byteorder")
+    if order and mapped.bytes(*_place(mapped, order, 100)) != b"little":
+        raise WeightsError("its numbers are big-endian; little-endian is read")
+    start, size = _place(mapped, entries[pickles[0]], torch_pickle.LARGEST_PICKLE)
+    content = mapped.bytes(start, size)
+    if zlib.crc32(content) != entries[pickles[0]].CRC:
+        raise WeightsError("its data.pkl is damaged: the CRC-32 differs")
+    tensors = torch_pickle.tensors(torch_pickle.load(content, 0, size)[0])
 
-    def place(storage):
-        info = entries[f"{root}data/{storage.key}"]
-        header = mapped.bytes(info.header_offset, _LOCAL_HEADER)
-        name, extra = struct.unpack("<HH", header[26:30])
-        return info.header_offset + _LOCAL_HEADER + name + extra, info.file_size
+    @functools.cache
+    def place(key):
+        info = entries.get(f"{root}data/{key}")
+        if info is None:
+            raise WeightsError(f"it has no file data/{printable(key, 50)}")
+        return _place(mapped, info)
 
     return _checkpoint(path, mapped, tensors, place)
 
 
+def _place(mapped, info, largest=None):
+    """(first byte, count of bytes) of a file in the zip."""
+    shown, size = printable(info.filename, 100), info.file_size
+    if largest is not None and size > largest:
+        raise WeightsError(
+            f"its {shown} has {size:,} bytes; up to {largest:,} are read"
+        )
+    header = mapped.bytes(info.header_offset, _LOCAL_HEADER)
+    name, extra = struct.unpack("<HH", header[26:])
+    if not header.startswith(b"PK\x03\x04"):
+        raise WeightsError(f"its {shown} is not where the zip's directory says")
+    start = info.header_offset + _LOCAL_HEADER + name + extra
+    if start + size > len(mapped):
+        raise WeightsError(f"its {shown} of {size:,} bytes ends behind the file")
+    return start, size
+
+
 def read_stream(path):
     """The `Checkpoint` of a file that torch wrote before 1.6."""
-    with open(path, "rb") as file:
-        if torch_pickle.load(file) != _MAGIC or torch_pickle.load(file) != _PROTOCOL:
+    mapped, position, storages, parts = MappedFile(path), 0, {}, []
+    for _ in range(5):
+        part, position = torch_pickle.load(
+            mapped.content, position, len(mapped), storages
+        )
+        parts.append(part)
+        if len(parts) == 1 and (type(part) is not int or part != _MAGIC):
             raise WeightsError("it is a pickle, but none of torch.save")
-        system = torch_pickle.load(file)
-        if not system.get("little_endian", False):
-            raise WeightsError("its numbers are big-endian; little-endian is read")
-        storages = {}
-        tensors = torch_pickle.tensors(torch_pickle.load(file, storages))
-        keys = torch_pickle.load(file)
-        position, size = file.tell(), os.fstat(file.fileno()).st_size
-    mapped = MappedFile(path)
+    _, protocol, system, loaded, keys = parts
+    if type(protocol) is not int or protocol != _PROTOCOL:
+        raise WeightsError(f"torch.save's protocol is {_PROTOCOL}; this is another")
+    if type(system) is not dict or system.get("little_endian") is not True:
+        raise WeightsError("its numbers are big-endian; little-endian is read")
+    tensors = torch_pickle.tensors(loaded)
+    places = _stream_places(mapped, position, keys, storages)
+
+    def place(key):
+        if key not in places:
+            raise WeightsError(f"storage {printable(key, 50)} is not in it")
+        return places[key]
+
+    return _checkpoint(path, mapped, tensors, place)
+
+
+def _stream_places(mapped, position, keys, storages):
+    """Key -> (first byte, count of bytes) of the storages, which lie in a row."""
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise WeightsError("its list of storages is none")
     places = {}
     for key in keys:
+        shown = printable(key, 50)
+        if key in places or key not in storages:
+            raise WeightsError(f"storage {shown} is named twice, or by no tensor")
         (numel,) = struct.unpack("<q", mapped.bytes(position, 8))
-        count = numel * torch_pickle.item_size(storages[str(key)].dtype)
-        if not 0 <= count <= size - position - 8:
-            raise WeightsError(f"storage {key} claims {numel:,} numbers: too many")
-        places[str(key)] = (position + 8, count)
+        count = numel * storages[key].dtype.itemsize
+        if not 0 <= count <= len(mapped) - position - 8:
+            raise WeightsError(f"storage {shown} claims {numel:,} numbers: too many")
+        places[key] = (position + 8, count)
         position += 8 + count
-    return _checkpoint(path, mapped, tensors, lambda storage: places[storage.key])
+    return places
 
 
 def _checkpoint(path, mapped, tensors, place):
-    makers, containers = {}, {}
+    makers, containers, total = {}, {}, 0
     for (container, inner), tensor in tensors.items():
         name = f"{container}.{inner}" if container else inner
         if name in makers:
-            raise WeightsError(f"it names {name} twice")
+            raise WeightsError(f"it names {printable(name)} twice")
         containers[name] = (container, inner)
         if tensor.other:
             makers[name] = functools.partial(refuse_numbers, name, tensor.other)
             continue
-        storage = tensor.storage
-        start, size = place(storage)
-        if storage.numel * torch_pickle.item_size(storage.dtype) > size:
+        array = _view(mapped, printable(name, 100), tensor, place(tensor.storage.key))
+        total += array.nbytes
+        if total > _MOST_VIEWS * len(mapped) + _LEAST_VIEWS:
             raise WeightsError(
-                f"{name} needs {storage.numel:,} numbers; fewer are stored"
+                f"its tensors share their numbers: together they have more than "
+                f"{_MOST_VIEWS} times the file's {len(mapped):,} bytes"
             )
-        numbers = mapped.array(start, storage.dtype, (storage.numel,))
-        makers[name] = functools.partial(tensor.of, numbers)
+        makers[name] = functools.partial(_itself, array)
     return Checkpoint(path, "torch", makers, containers=containers)
+
+
+def _view(mapped, name, tensor, place):
+    storage, (start, size) = tensor.storage, place
+    if storage.size > size:
+        raise WeightsError(f"{name} needs {storage.numel:,} numbers; fewer are stored")
+    return mapped.view(
+        name,
+        (start, storage.size),
+        storage.dtype,
+        tensor.shape,
+        tensor.strides,
+        tensor.offset,
+    )
+
+
+def _itself(array):
+    return array

@@ -1,16 +1,19 @@
-"""A pickle reader that builds torch tensors and plain containers, and nothing else."""
+"""What the pickles of torch.save mean: tensors and plain containers, nothing else."""
 
-import collections
 import dataclasses
-import io
-import math
-import pickle
-import pickletools
+import functools
 
 import numpy as np
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.weights.readers.arrays import BFLOAT16
+from keras_resnets.weights.readers.checkpoint import MOST_TENSORS
+from keras_resnets.weights.readers.checkpoint import check_name
+from keras_resnets.weights.readers.checkpoint import too_many
+from keras_resnets.weights.readers.opcodes import INERT
+from keras_resnets.weights.readers.opcodes import Name
+from keras_resnets.weights.readers.opcodes import read_pickle
 
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -37,31 +40,54 @@ _CONSTANTS = (
     "float8_e5m2 float8_e5m2fnuz per_tensor_affine per_tensor_symmetric "
     "per_channel_affine per_channel_symmetric strided"
 ).split()
+# Objects that stand beside tensors in checkpoints: options, logs, random states.
+_PLAIN = {
+    "argparse": "Namespace",
+    "torch": "device",
+    "collections": "Counter",
+    "datetime": "date datetime time timedelta timezone",
+    "pathlib": "PosixPath WindowsPath PurePosixPath PureWindowsPath",
+    "numpy": "dtype ndarray",
+    "numpy.core.multiarray": "scalar _reconstruct",
+    "numpy.core.numeric": "_frombuffer",
+    "numpy._core.multiarray": "scalar _reconstruct",
+    "numpy._core.numeric": "_frombuffer",
+    "_codecs": "encode",
+    "builtins": "set frozenset complex bytearray slice range",
+    "__builtin__": "set frozenset complex bytearray slice xrange",
+}
+# What a defaultdict makes of a name that it does not know.
+_FACTORIES = "list dict int float str tuple bool"
 # Dicts inside dicts that are looked into.
-_DEEPEST = 4
+_DEEPEST = 5
 # Their names, joined, which stand before the name of every tensor inside.
 _LONGEST_PLACE = 500
+# Bytes of memory that a storage or a tensor takes here.
+_RECORD = 120
 # Far more than the names and shapes of any network need.
-LARGEST_PICKLE = 8_000_000
+LARGEST_PICKLE = 12_000_000
 
 
-def item_size(dtype):
-    """Bytes of a number of `dtype`."""
-    return np.dtype(dtype).itemsize
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Storage:
     """Where a tensor's numbers lie: `numel` of `dtype`, under `key` of the file."""
 
     key: str
-    dtype: str
+    dtype: np.dtype
     numel: int
 
+    @property
+    def size(self):
+        """In bytes."""
+        return self.numel * self.dtype.itemsize
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Tensor:
-    """A view of a storage; `other` names numbers that are read by no one here."""
+    """A view of a storage, as the file claims it; `MappedFile.view` checks it.
+
+    `other` names numbers that are read by no one here.
+    """
 
     storage: Storage
     offset: int
@@ -69,134 +95,123 @@ class Tensor:
     strides: tuple
     other: str = ""
 
-    def of(self, numbers):
-        """The array, given all `numbers` of the storage."""
-        if 0 in self.shape:
-            return np.zeros(self.shape, self.storage.dtype)
-        extent = 1 + sum(
-            (size - 1) * stride
-            for size, stride in zip(self.shape, self.strides, strict=True)
-        )
-        flat = numbers[self.offset : self.offset + extent]
-        strides = [stride * flat.itemsize for stride in self.strides]
-        view = np.lib.stride_tricks.as_strided(
-            flat, self.shape, strides, writeable=False
-        )
-        return np.asarray(view, order="C")
+
+def _rebuild_tensor(reader, storage, offset, shape, strides, *rest, other=""):
+    reader.spend(_RECORD)
+    if type(storage) is not Storage:
+        raise WeightsError("a tensor of its pickle has no storage")
+    # Behind them: whether it has a gradient, its hooks, and bits that change its values.
+    if len(rest) > 2 and type(rest[2]) is dict and rest[2]:
+        other = other or "conjugated or negated"
+    return Tensor(storage, offset, shape, strides, other)
 
 
-class _Inert:
-    """Stands for an object that no tensor needs: an option, a scalar of NumPy."""
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
+def _rebuild_quantized(reader, storage, offset, shape, strides, *rest):
+    return _rebuild_tensor(reader, storage, offset, shape, strides, other="quantized")
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_):
-    shape, strides = tuple(shape), tuple(strides)
-    numbers = (offset, *shape, *strides)
-    whole = all(type(n) is int and n >= 0 for n in numbers)
-    if not isinstance(storage, Storage) or not whole or len(shape) != len(strides):
-        raise WeightsError(f"a tensor has no whole shape: {shape}, strides {strides}")
-    count = math.prod(shape)
-    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if n)
-    if count and (last >= storage.numel or count > storage.numel):
-        raise WeightsError(
-            f"a tensor of shape {shape} lies outside its {storage.numel:,} numbers"
-        )
-    return Tensor(storage, offset, shape, strides)
-
-
-def _rebuild_quantized(storage, offset, shape, strides, *_):
-    tensor = _rebuild_tensor(storage, offset, shape, strides)
-    return dataclasses.replace(tensor, other="quantized")
-
-
-def _rebuild_by_name(storage, offset, _, __, ___, ____, dtype, *_____):
+def _rebuild_by_name(reader, storage, offset, shape, strides, _, __, dtype, *rest):
     """A tensor of a type that has no storage of its own: float8, uint16, ..."""
-    # The text of anything else could be as long as it likes.
-    kind = dtype if isinstance(dtype, str) else "unknown"
-    return Tensor(storage, offset, (), (), other=kind)
+    known = type(dtype) is Name and type(dtype.value) is str
+    kind = dtype.value if known else "unknown"
+    return _rebuild_tensor(reader, storage, offset, (), (), other=kind)
 
 
-_GLOBALS = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _rebuild_by_name,
-    ("torch._utils", "_rebuild_qtensor"): _rebuild_quantized,
-    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    ("torch._utils", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
-    ("torch", "Size"): tuple,
-    ("torch", "device"): _Inert,
-    ("argparse", "Namespace"): _Inert,
-    ("numpy.core.multiarray", "scalar"): _Inert,
-    ("numpy._core.multiarray", "scalar"): _Inert,
-    ("numpy", "dtype"): _Inert,
-    ("_codecs", "encode"): _Inert,
-    **{("torch", name): name for name in _CONSTANTS},
-    **{("torch", name): dtype for name, dtype in _STORAGES.items()},
-    ("torch.storage", "UntypedStorage"): "<u1",
+def _parameter(_, tensor, *rest):
+    return tensor
+
+
+def _size(reader, shape=()):
+    if type(shape) not in (tuple, list):
+        raise WeightsError("a torch.Size of its pickle is made of no tuple")
+    if type(shape) is list:
+        reader.spend(8 * len(shape))
+    return tuple(shape)
+
+
+def _dict(reader, pairs=()):
+    """An OrderedDict; older ones are made of a list of pairs."""
+    if type(pairs) not in (tuple, list):
+        pairs = ()
+    if not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in pairs):
+        raise WeightsError("a dict of its pickle is made of no pairs")
+    reader.stack.append({})
+    reader.entries([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    return reader.stack.pop()
+
+
+def _default_dict(_, *rest):
+    return {}
+
+
+def _inert(_, *rest):
+    return INERT
+
+
+_NAMES = {
+    ("collections", "OrderedDict"): Name(call=_dict, is_class=True),
+    ("collections", "defaultdict"): Name(call=_default_dict, is_class=True),
+    ("torch._utils", "_rebuild_tensor"): Name(call=_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Name(call=_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): Name(call=_rebuild_by_name),
+    ("torch._utils", "_rebuild_qtensor"): Name(call=_rebuild_quantized),
+    ("torch._utils", "_rebuild_parameter"): Name(call=_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Name(call=_parameter),
+    ("torch", "Size"): Name(call=_size, is_class=True),
+    **{
+        (module, name): Name(call=_inert, is_class=True)
+        for module, names in _PLAIN.items()
+        for name in names.split()
+    },
+    **{
+        (module, name): Name()
+        for module in ("builtins", "__builtin__")
+        for name in _FACTORIES.split()
+    },
+    **{("torch", name): Name(name) for name in _CONSTANTS},
+    **{("torch", name): Name(np.dtype(dtype)) for name, dtype in _STORAGES.items()},
+    ("torch.storage", "UntypedStorage"): Name(np.dtype("<u1")),
 }
-# The copyreg registry, and objects out of band, are ways around `find_class`.
-_REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, storages):
-        super().__init__(file)
-        self._storages = storages
-
-    def find_class(self, module, name):
-        try:
-            return _GLOBALS[module, name]
-        except KeyError:
-            raise WeightsError(
-                f"its pickle asks for {module}.{name}, which is no tensor: refused"
-            ) from None
-
-    def persistent_load(self, reference):
-        kind, dtype, key, _, numel, *view = reference
-        known = any(dtype is known for known in _STORAGES.values())
-        known = known and type(numel) is int and numel >= 0
-        if kind != "storage" or not known or any(part is not None for part in view):
-            raise WeightsError(f"its pickle refers to {str(reference)[:100]}: refused")
-        return self._storages.setdefault(str(key), Storage(str(key), dtype, numel))
+def _refer(storages, reader, reference):
+    """The `Storage` of a persistent reference; one that is known is that one."""
+    if type(reference) is not tuple or len(reference) not in (5, 6):
+        raise WeightsError("its pickle refers to what is no storage: refused")
+    kind, dtype, key, _, numel, *view = reference
+    dtype = dtype.value if type(dtype) is Name else None
+    whole = type(numel) is int and 0 <= numel < 1 << 60
+    if kind != "storage" or not isinstance(dtype, np.dtype) or view not in ([], [None]):
+        raise WeightsError("its pickle refers to what is no storage: refused")
+    if type(key) not in (str, int) or not whole:
+        raise WeightsError("a storage of its pickle has no key and count of numbers")
+    reader.spend(_RECORD)
+    storage = storages.setdefault(str(key), Storage(str(key), dtype, numel))
+    if (storage.dtype, storage.numel) != (dtype, numel):
+        raise WeightsError(f"its pickle has two storages {printable(str(key), 50)}")
+    return storage
 
 
-def load(file, storages=None):
-    """The object of the next pickle in `file`; leaves the position behind it.
+def load(content, start, stop, storages=None):
+    """The object of one pickle.
 
     Args:
-        file: open for reading bytes.
+        content: bytes or a `mmap.mmap`.
+        start: where the pickle begins in it.
+        stop: where `content` ends for it; of more, `LARGEST_PICKLE` bytes are read.
         storages: dict that gets every `Storage` that the pickle names, by key.
 
+    Returns:
+        (object, position behind its pickle).
+
     Raises:
-        WeightsError: a global that is no tensor's, or what a pickle of tensors has no
-            need of. Other errors of damaged data come as Python raises them.
+        WeightsError: a pickle of other things than tensors and plain data, or damage.
     """
-    start = file.tell()
-    # From memory: a file would allocate what a damaged length asks for.
-    content = io.BytesIO(file.read(LARGEST_PICKLE))
-    _scan(content)
-    file.seek(start + content.tell())
-    content.seek(0)
-    return _Unpickler(content, {} if storages is None else storages).load()
-
-
-def _scan(file):
-    """Reads over a pickle without making anything of it.
-
-    Two opcodes make Python allocate what a few bytes ask for: memo places, and strings.
-    """
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in _REFUSED_OPCODES:
-            raise WeightsError(f"its pickle uses the opcode {opcode.name}: refused")
-        if opcode.name in ("LONG_BINPUT", "PUT") and argument > count + 1:
-            raise WeightsError(f"its pickle numbers its memo {argument:,}: refused")
+    storages = {} if storages is None else storages
+    stop = min(stop, start + LARGEST_PICKLE)
+    return read_pickle(
+        content, start, stop, _NAMES, functools.partial(_refer, storages)
+    )
 
 
 def tensors(loaded):
@@ -204,29 +219,30 @@ def tensors(loaded):
 
     Dicts inside dicts are gone through, each once; their names are joined by dots.
     """
-    if not isinstance(loaded, dict):
-        raise WeightsError(
-            f"it holds a {type(loaded).__name__}; a dict of tensors is needed"
-        )
-    found, seen = {}, set()
-    _collect(loaded, "", found, seen)
+    if type(loaded) is not dict:
+        kind = "single tensor" if type(loaded) is Tensor else type(loaded).__name__
+        raise WeightsError(f"it holds a {kind}; a dict of tensors is needed")
+    found = {}
+    _collect(loaded, "", 0, found, set())
     if not found:
         raise WeightsError("it holds no tensors by name")
     return found
 
 
-def _collect(node, place, found, seen):
+def _collect(node, place, depth, found, seen):
     # Each once: dicts that hold one another have no end.
-    if id(node) in seen or place.count(".") > _DEEPEST:
+    if id(node) in seen or depth > _DEEPEST:
         return
     seen.add(id(node))
     for name, value in node.items():
-        if not isinstance(name, str):
-            continue
-        if isinstance(value, tuple) and value and isinstance(value[0], Tensor):
+        if type(value) is tuple and value and type(value[0]) is Tensor:
             # What a quantized layer packs.
             value = value[0] if value[0].other else None
-        if isinstance(value, Tensor):
+        if type(value) is Tensor:
+            check_name(name)
             found[place, name] = value
-        elif isinstance(value, dict) and len(place) + len(name) < _LONGEST_PLACE:
-            _collect(value, f"{place}.{name}" if place else name, found, seen)
+            if len(found) > MOST_TENSORS:
+                raise too_many()
+        elif type(value) is dict and len(place) + len(name) < _LONGEST_PLACE:
+            inner = f"{place}.{name}" if place else name
+            _collect(value, inner, depth + 1, found, seen)

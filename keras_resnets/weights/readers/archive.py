@@ -1,0 +1,39 @@
+"""What a zip holds, before anything of it is read."""
+
+import io
+import zipfile
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
+
+# The directory of 60,000 files as torch names them; Python makes an object of each.
+_LONGEST_DIRECTORY = 6_000_000
+
+
+class _Directory(io.FileIO):
+    """A file of which the directory of a zip is read, in a bounded piece."""
+
+    def read(self, size=-1):
+        if size is None or size < 0:
+            # What may stand at the end of a zip.
+            size = 1 << 17
+        if size > _LONGEST_DIRECTORY:
+            raise WeightsError(
+                f"its list of files is longer than {_LONGEST_DIRECTORY:,} bytes"
+            )
+        return super().read(size)
+
+
+def entries(path):
+    """The files in a zip: a dict from name to `zipfile.ZipInfo`.
+
+    Raises:
+        WeightsError: more files than weights have, or one name twice.
+    """
+    found = {}
+    with _Directory(path) as file, zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if info.filename in found:
+                raise WeightsError(f"it holds {printable(info.filename, 100)} twice")
+            found[info.filename] = info
+    return found

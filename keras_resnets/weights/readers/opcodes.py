@@ -1,0 +1,456 @@
+"""Reads the opcodes of a pickle and makes plain data of them, and nothing else.
+
+Python's own `pickle` calls functions and changes objects as a file asks it to. Here a
+file can name only what a table lists, and each value is one of these: a number, a text,
+a tuple, a list, a dict by texts, an immutable record of whoever reads, or `INERT`. None
+of them is ever hashed, compared or printed with what lies inside it, since a few bytes
+can nest more than any program could go through.
+
+What a pickle makes is bounded by its length: `_MEMORY` bytes for each of its bytes.
+Lists of small tuples and of empty dicts, the costliest that programs write, take 7 and
+11.
+"""
+
+import dataclasses
+import pickletools
+import struct
+from collections.abc import Callable
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
+
+# Bytes of memory for each byte of a pickle, and for the smallest.
+_MEMORY, _LEAST = 12, 1 << 20
+# Two seconds of reading; 16 MB of what programs write has fewer.
+_MOST_OPCODES = 4_000_000
+# Python's own pickler ends at a thousand.
+_MOST_MARKS = 10_000
+# Ten are the most that rebuild a tensor; a copy of a million takes its time.
+_MOST_ARGUMENTS = 100
+# A module's or a class's name.
+_LONGEST_LINE = 500
+# Of a whole number that counts or identifies something; longer ones are states of
+# random generators.
+_LONGEST_NUMBER = 32
+# What a list or dict, a text, a tuple, its item, and an entry of a dict take.
+_OBJECT, _TEXT, _TUPLE, _ITEM, _ENTRY = 64, 50, 40, 8, 50
+_SIZES = {"B": 1, "<H": 2, "<i": 4, "<I": 4, "<Q": 8}
+_FOUR = struct.Struct("<I").unpack_from
+
+
+class _Inert:
+    """The class of `INERT`."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "INERT"
+
+
+# Stands for every object that no tensor needs: an option, a float, a set.
+INERT = _Inert()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Name:
+    """What a pickle may name.
+
+    Attributes:
+        value: what the name stands for.
+        call: function of the reader and of the arguments; None: it cannot be called.
+        is_class: whether `copyreg.__newobj__` may call it too.
+    """
+
+    value: object = None
+    call: Callable | None = None
+    is_class: bool = False
+
+
+def read_pickle(content, start, stop, names, refer):
+    """Reads one pickle.
+
+    Args:
+        content: bytes or a `mmap.mmap`.
+        start: where the pickle begins in it.
+        stop: where `content` ends for it.
+        names: dict from (module, name) to `Name`.
+        refer: function of the reader, which counts memory by its `spend`, and of a
+            persistent reference; returns what it stands for.
+
+    Returns:
+        (value, position behind the pickle).
+
+    Raises:
+        WeightsError: a name that is not in the table, an opcode that data have no need
+            of, damage, or more data than the pickle's length allows.
+    """
+    reader = _Reader(content, start, stop, names, refer)
+    try:
+        return reader.run(), reader.at
+    except WeightsError:
+        raise
+    except (IndexError, TypeError, ValueError, struct.error):
+        raise WeightsError(f"its pickle is damaged at byte {reader.at:,}") from None
+
+
+class _Reader:
+    """The state of reading one pickle; see `read_pickle`."""
+
+    __slots__ = (
+        "at",
+        "content",
+        "marks",
+        "memo",
+        "names",
+        "refer",
+        "spent",
+        "stack",
+        "start",
+        "stop",
+    )
+
+    def __init__(self, content, start, stop, names, refer):
+        self.content, self.start, self.at, self.stop = content, start, start, stop
+        self.names, self.refer = names, refer
+        self.stack, self.marks, self.memo, self.spent = [], [], [], 0
+
+    def run(self):
+        """Reads up to STOP."""
+        content = self.content
+        try:
+            for _ in range(_MOST_OPCODES):
+                opcode = content[self.at]
+                self.at += 1
+                _HANDLERS[opcode](self)
+        except _Stop:
+            return self.stack.pop()
+        raise WeightsError(f"its pickle has more than {_MOST_OPCODES:,} opcodes")
+
+    def spend(self, memory):
+        """Counts `memory` bytes that a value takes."""
+        self.spent += memory
+        if self.spent > _MEMORY * (self.at - self.start) + _LEAST:
+            raise WeightsError(
+                f"its pickle makes more than {_MEMORY} bytes of data of each of its own"
+            )
+
+    def bytes(self, count):
+        """The next `count` bytes."""
+        start, self.at = self.at, self.at + count
+        if count < 0 or self.at > self.stop:
+            raise WeightsError(f"its pickle has {count:,} bytes where it ends")
+        return self.content[start : self.at]
+
+    def skip(self, count):
+        """Passes over `count` bytes."""
+        if not 0 <= count <= self.stop - self.at:
+            raise WeightsError(f"its pickle has {count:,} bytes where it ends")
+        self.at += count
+
+    def number(self, layout):
+        """The next whole number, packed as `layout` says."""
+        (number,) = struct.unpack_from(layout, self.content, self.at)
+        self.at += _SIZES[layout]
+        return number
+
+    def line(self):
+        """The text up to the next end of a line."""
+        end = self.content.find(
+            b"\n", self.at, min(self.stop, self.at + _LONGEST_LINE + 1)
+        )
+        if end < 0:
+            raise WeightsError(
+                f"its pickle has a line of more than {_LONGEST_LINE} characters"
+            )
+        text = self.content[self.at : end].decode()
+        self.at = end + 1
+        return text
+
+    def push(self, value, memory):
+        """Puts a value that takes `memory` bytes onto the stack."""
+        self.spend(memory)
+        self.stack.append(value)
+
+    def text(self, count):
+        """Pushes the next `count` bytes as a text."""
+        # As Python's: names of files may have bytes that are no UTF-8.
+        text = self.bytes(count).decode("utf-8", "surrogatepass")
+        self.spend(_TEXT + len(text) * (1 if text.isascii() else 4))
+        self.stack.append(text)
+
+    def ascii(self, count):
+        """Pushes a `str` of Python 2, which may be any bytes."""
+        content = self.bytes(count)
+        text = content.decode("ascii") if content.isascii() else INERT
+        self.push(text, _TEXT + count)
+
+    def whole(self, count):
+        """Pushes the next `count` bytes as a whole number."""
+        if count > _LONGEST_NUMBER:
+            self.skip(count)
+            self.stack.append(INERT)
+        else:
+            content = self.bytes(count)
+            self.stack.append(int.from_bytes(content, "little", signed=True))
+
+    def inert(self, count):
+        """Pushes what the next `count` bytes say, which no tensor needs."""
+        self.skip(count)
+        self.stack.append(INERT)
+
+    def above_mark(self):
+        """Takes what lies above the last mark."""
+        mark = self.marks.pop()
+        values = self.stack[mark:]
+        del self.stack[mark:]
+        return values
+
+    def above(self, count):
+        """Takes the last `count` values, as a tuple."""
+        values = tuple(self.stack[-count:])
+        if len(values) != count:
+            raise IndexError
+        self.spend(_TUPLE + _ITEM * count)
+        del self.stack[-count:]
+        self.stack.append(values)
+
+    def put(self, number):
+        """Remembers the last value."""
+        value, memo = self.stack[-1], self.memo
+        if number > self.at - self.start:
+            raise WeightsError(f"its pickle numbers its memo {number:,}: refused")
+        if number >= len(memo):
+            # Python 2 counts from 1.
+            memo.extend([INERT] * (number + 1 - len(memo)))
+        memo[number] = value
+
+    def name(self, module, name):
+        """Pushes what the table has for a name."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError
+        try:
+            self.stack.append(self.names[module, name])
+        except KeyError:
+            asked = printable(f"{module[:200]}.{name[:200]}")
+            raise WeightsError(
+                f"its pickle asks for {asked}, which is no tensor: refused"
+            ) from None
+
+    def entries(self, keys, values):
+        """Adds entries to the dict on the stack; only texts are names."""
+        entries = self.stack[-1]
+        if type(entries) is not dict:
+            raise WeightsError("its pickle sets items of what is no dict: refused")
+        self.spend(_ENTRY * len(keys))
+        for key, value in zip(keys, values, strict=True):
+            if type(key) is str:
+                entries[key] = value
+
+    def items(self, values):
+        """Adds values to the list on the stack."""
+        items = self.stack[-1]
+        if type(items) is not list:
+            raise WeightsError("its pickle appends to what is no list: refused")
+        items.extend(values)
+
+
+class _Stop(Exception):
+    """The pickle is at its end."""
+
+
+def _stop(reader):
+    raise _Stop
+
+
+def _refuse(reader):
+    opcode = reader.content[reader.at - 1]
+    known = pickletools.code2op.get(chr(opcode))
+    if known is None:
+        raise WeightsError(f"its pickle has the byte {opcode} for an opcode")
+    raise WeightsError(f"its pickle uses the opcode {known.name}: refused")
+
+
+# The most frequent: without a call inside.
+
+
+def _one_byte(reader):
+    reader.stack.append(reader.content[reader.at])
+    reader.at += 1
+
+
+def _get(reader):
+    reader.stack.append(reader.memo[reader.content[reader.at]])
+    reader.at += 1
+
+
+def _get_four(reader):
+    reader.stack.append(reader.memo[_FOUR(reader.content, reader.at)[0]])
+    reader.at += 4
+
+
+def _put_four(reader):
+    (number,) = _FOUR(reader.content, reader.at)
+    reader.at += 4
+    if number == len(reader.memo):
+        reader.memo.append(reader.stack[-1])
+    else:
+        reader.put(number)
+
+
+def _memoize(reader):
+    reader.memo.append(reader.stack[-1])
+
+
+def _text_four(reader):
+    (count,) = _FOUR(reader.content, reader.at)
+    reader.at += 4
+    reader.text(count)
+
+
+def _global(reader):
+    reader.name(reader.line(), reader.line())
+
+
+def _stack_global(reader):
+    name, module = reader.stack.pop(), reader.stack.pop()
+    reader.name(module, name)
+
+
+def _int(reader):
+    line = reader.line()
+    known = {"00": False, "01": True}.get(line, INERT)
+    # Of protocol 1 but for the two: 64 bits have at most 20 characters.
+    reader.stack.append(int(line) if known is INERT and len(line) <= 20 else known)
+
+
+def _tuple(reader):
+    values = reader.above_mark()
+    reader.push(tuple(values), _TUPLE + _ITEM * len(values))
+
+
+def _dict(reader):
+    values = reader.above_mark()
+    reader.push({}, _OBJECT)
+    reader.entries(values[::2], values[1::2])
+
+
+def _mark(reader):
+    reader.marks.append(len(reader.stack))
+    if len(reader.marks) > _MOST_MARKS:
+        raise WeightsError(f"its pickle nests more than {_MOST_MARKS:,} values")
+
+
+def _set_item(reader):
+    value, key = reader.stack.pop(), reader.stack.pop()
+    reader.entries((key,), (value,))
+
+
+def _set_items(reader):
+    values = reader.above_mark()
+    reader.entries(values[::2], values[1::2])
+
+
+def _append(reader):
+    value = reader.stack.pop()
+    reader.items([value])
+
+
+def _add_items(reader):
+    reader.above_mark()
+    if reader.stack[-1] is not INERT:
+        raise WeightsError("its pickle adds items to what is no set: refused")
+
+
+def _frozen_set(reader):
+    reader.above_mark()
+    reader.stack.append(INERT)
+
+
+def _call(reader, name, arguments, may):
+    if type(name) is not Name or name.call is None or not may(name):
+        raise WeightsError("its pickle calls what is no tensor: refused")
+    if type(arguments) is not tuple or len(arguments) > _MOST_ARGUMENTS:
+        raise WeightsError("its pickle calls something without its arguments: refused")
+    reader.stack.append(name.call(reader, *arguments))
+
+
+def _reduce(reader):
+    arguments, name = reader.stack.pop(), reader.stack.pop()
+    _call(reader, name, arguments, lambda name: True)
+
+
+def _new(reader):
+    arguments, name = reader.stack.pop(), reader.stack.pop()
+    _call(reader, name, arguments, lambda name: name.is_class)
+
+
+def _new_by_words(reader):
+    reader.stack.pop()
+    _new(reader)
+
+
+def _build(reader):
+    """Attributes of dicts (`_metadata`) and of options: read by no one here."""
+    reader.stack.pop()
+    target = reader.stack[-1]
+    if target is not INERT and type(target) is not dict:
+        raise WeightsError("its pickle changes what it made by BUILD: refused")
+
+
+# What Python's picklers write for data in protocols 2 to 5.
+_READ = {
+    "\x80": lambda r: r.skip(1),
+    "\x95": lambda r: r.skip(8),
+    ".": _stop,
+    "(": _mark,
+    "0": lambda r: r.stack.pop(),
+    "1": lambda r: r.above_mark(),
+    "N": lambda r: r.stack.append(None),
+    "\x88": lambda r: r.stack.append(True),
+    "\x89": lambda r: r.stack.append(False),
+    "I": _int,
+    "J": lambda r: r.stack.append(r.number("<i")),
+    "K": _one_byte,
+    "M": lambda r: r.stack.append(r.number("<H")),
+    "\x8a": lambda r: r.whole(r.number("B")),
+    "\x8b": lambda r: r.whole(r.number("<i")),
+    "G": lambda r: r.inert(8),
+    "X": _text_four,
+    "\x8c": lambda r: r.text(r.number("B")),
+    "\x8d": lambda r: r.text(r.number("<Q")),
+    "T": lambda r: r.ascii(r.number("<i")),
+    "U": lambda r: r.ascii(r.number("B")),
+    "B": lambda r: r.inert(r.number("<I")),
+    "C": lambda r: r.inert(r.number("B")),
+    "\x8e": lambda r: r.inert(r.number("<Q")),
+    "\x96": lambda r: r.inert(r.number("<Q")),
+    ")": lambda r: r.stack.append(()),
+    "t": _tuple,
+    "\x85": lambda r: r.above(1),
+    "\x86": lambda r: r.above(2),
+    "\x87": lambda r: r.above(3),
+    "]": lambda r: r.push([], _OBJECT),
+    "l": lambda r: r.push(r.above_mark(), _OBJECT),
+    "a": _append,
+    "e": lambda r: r.items(r.above_mark()),
+    "}": lambda r: r.push({}, _OBJECT),
+    "d": _dict,
+    "s": _set_item,
+    "u": _set_items,
+    "\x8f": lambda r: r.stack.append(INERT),
+    "\x90": _add_items,
+    "\x91": _frozen_set,
+    "q": lambda r: r.put(r.number("B")),
+    "r": _put_four,
+    "\x94": _memoize,
+    "h": _get,
+    "j": _get_four,
+    "c": _global,
+    "\x93": _stack_global,
+    "Q": lambda r: r.stack.append(r.refer(r, r.stack.pop())),
+    "R": _reduce,
+    "\x81": _new,
+    "\x92": _new_by_words,
+    "b": _build,
+}
+_HANDLERS = [_READ.get(chr(opcode), _refuse) for opcode in range(256)]
