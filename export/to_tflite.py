@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from keras_resnets.cli import main
+from keras_resnets.cli import entry_point
 
 if __name__ == "__main__":
-    sys.exit(main(["export", "tflite", *sys.argv[1:]]))
+    entry_point(["export", "tflite", *sys.argv[1:]])

@@ -8,6 +8,12 @@
 
 import importlib
 
+from keras_resnets import interrupts as _interrupts
+
+if _interrupts.is_command():
+    # Importing takes long enough for a Ctrl-C to come.
+    _interrupts.listen()
+
 from keras_resnets.architecture import Architecture
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument

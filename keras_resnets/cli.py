@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from keras_resnets import interrupts
 from keras_resnets.commands import compare
 from keras_resnets.commands import compress
 from keras_resnets.commands import export
@@ -35,13 +36,18 @@ def main(arguments=None, prog="keras-resnets"):
 
     Returns:
         0; 1 where an exported file does not say what the model says, or could not be
-        written; 2 for arguments that are not allowed; 130 where it was interrupted.
+        written; 2 for arguments that are not allowed; 130 where Ctrl-C ended it, 143
+        where SIGTERM did.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = _parser(prog).parse_args(arguments)
-    try:
+
+    def work():
         arguments.run(arguments)
         sys.stdout.flush()
+
+    try:
+        return interrupts.run(work, prog)
     except (InvalidArgument, WeightsError) as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
@@ -52,15 +58,11 @@ def main(arguments=None, prog="keras-resnets"):
     except (ExportError, TrainingError, OSError) as error:
         print(f"{prog}: failed: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 130
-    return 0
 
 
-def entry_point():
-    """What the installed command runs."""
-    sys.exit(main())
+def entry_point(arguments=None):
+    """What the installed command runs, and the scripts of a checkout."""
+    interrupts.leave(main(arguments))
 
 
 def _parser(prog):

@@ -4,8 +4,10 @@ import contextlib
 import os
 import pathlib
 import secrets
+import shutil
 import tempfile
 
+from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import first_line
@@ -89,15 +91,13 @@ def atomic_file(path):
         NotWritten: a full disk, or a folder that is gone; what stood at `path` stays.
     """
     path = pathlib.Path(path)
-    with _failures_told(path):
-        temporary = _new_file(path)
-        try:
-            yield temporary
-            _to_disk(temporary)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with (
+        _failures_told(path),
+        interrupts.made(lambda: _new_file(path), _remove) as temporary,
+    ):
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -108,25 +108,29 @@ def atomic_folder(path):
         NotWritten: see `atomic_file`.
     """
     path = pathlib.Path(path)
+
+    def unmake(folder):
+        # What stood there would go with the temporary folder.
+        if (folder / "old").exists() and not path.exists():
+            os.replace(folder / "old", path)
+        _remove_folder(folder)
+
     with (
         _failures_told(path),
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=_prefix(path)) as made,
+        interrupts.made(
+            lambda: _new_folder(path.parent, _prefix(path)), unmake
+        ) as made,
     ):
         # One folder down, so that what is replaced can be moved in beside it.
-        temporary, replaced = pathlib.Path(made, "new"), pathlib.Path(made, "old")
+        temporary = made / "new"
         temporary.mkdir()
         yield temporary
         for file in filter(pathlib.Path.is_file, temporary.rglob("*")):
             _to_disk(file)
-        if path.exists():
-            os.replace(path, replaced)
-        try:
+        with interrupts.held():
+            if path.exists():
+                os.replace(path, made / "old")
             os.replace(temporary, path)
-        except BaseException:
-            # What stood there would go with the temporary folder.
-            if replaced.exists() and not path.exists():
-                os.replace(replaced, path)
-            raise
 
 
 @contextlib.contextmanager
@@ -136,11 +140,11 @@ def scratch_folder():
     Raises:
         NotWritten: there is no room for temporary files, or no place at all.
     """
-    with tempfile.TemporaryDirectory(
-        prefix="keras_resnets_", ignore_cleanup_errors=True
+    with interrupts.made(
+        lambda: _new_folder(None, "keras_resnets_"), _remove_folder
     ) as folder:
         try:
-            yield pathlib.Path(folder)
+            yield folder
         except OSError as error:
             if isinstance(error, NotWritten) or not _concerns(error, folder):
                 raise
@@ -163,6 +167,20 @@ def _new_file(path):
         with contextlib.suppress(FileExistsError):
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             return temporary
+
+
+def _new_folder(beside, prefix):
+    return pathlib.Path(tempfile.mkdtemp(dir=beside, prefix=prefix))
+
+
+def _remove(file):
+    with contextlib.suppress(OSError):
+        file.unlink(missing_ok=True)
+
+
+def _remove_folder(folder):
+    # Windows keeps a file that is in use.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _to_disk(path):

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 
+from keras_resnets import interrupts
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import TrainingError
 
@@ -23,27 +24,38 @@ def native_logs_hidden():
 
     Where something unexpected is raised, all of it is shown after all.
     """
-    global _terminal
-    sys.stderr.flush()
-    kept, before = os.dup(2), _terminal
-    with tempfile.TemporaryFile() as log:
-        _terminal = before or os.fdopen(os.dup(kept), "w")
-        os.dup2(log.fileno(), 2)
-        failed = False
+    failed = []
+    with interrupts.made(_hide, lambda hidden: _show(*hidden, bool(failed))):
         try:
             yield
-        except (ExportError, TrainingError, ValueError, OSError):
+        except (ExportError, TrainingError, ValueError, OSError, KeyboardInterrupt):
             raise
         except BaseException:
-            failed = True
+            # Of an interrupt a library may have made another exception.
+            if not interrupts.received():
+                failed.append(True)
             raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if before is None:
-                _terminal.close()
-            _terminal = before
-            if failed:
-                log.seek(0)
-                sys.stderr.write(log.read().decode(errors="replace"))
+
+
+def _hide():
+    """Turns descriptor 2 into a file; returns what `_show` needs."""
+    global _terminal
+    sys.stderr.flush()
+    log, kept, before = tempfile.TemporaryFile(), os.dup(2), _terminal
+    _terminal = before or os.fdopen(os.dup(kept), "w")
+    os.dup2(log.fileno(), 2)
+    return log, kept, before
+
+
+def _show(log, kept, before, failed):
+    global _terminal
+    sys.stderr.flush()
+    os.dup2(kept, 2)
+    os.close(kept)
+    if before is None:
+        _terminal.close()
+    _terminal = before
+    with log:
+        if failed:
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))

@@ -20,6 +20,7 @@ from test_cli import refused
 from test_cli import run
 
 import keras_resnets
+from keras_resnets import child
 from keras_resnets import compression
 from keras_resnets.compression import description
 from keras_resnets.compression import legacy_process
@@ -79,7 +80,7 @@ def test_rebuilt_networks_are_equal(tmp_path):
     probe = pathlib.Path(__file__).with_name("legacy_probe.py")
     done = subprocess.run(
         [sys.executable, str(probe), str(tmp_path)],
-        env=legacy_process._environment(),
+        env=child.variables(legacy_process.LEGACY),
         capture_output=True,
         text=True,
     )

@@ -3,14 +3,11 @@
 import importlib.util
 import json
 import math
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 
+from keras_resnets import child
 from keras_resnets.compression import description
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
@@ -20,6 +17,8 @@ from keras_resnets.export.runners import KerasRunner
 from keras_resnets.files import scratch_folder
 
 _PACKAGES = ("tensorflow_model_optimization", "tf_keras")
+_WORKER = "keras_resnets.legacy.worker"
+LEGACY = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 # Pictures at a time that are copied into the folder.
 _CHUNK = 500
 
@@ -90,48 +89,25 @@ def _results(folder):
 def _follow(folder, progress, tell):
     """Runs the process to its end; returns what it said, the last of each kind."""
     said = {}
-    with open(folder / "log.txt", "w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "keras_resnets.legacy.worker", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env=_environment(),
-        )
-        try:
-            for line in process.stdout:
-                facts = json.loads(line)
-                said.update(facts)
-                if progress and "progress" in facts:
-                    progress(facts["progress"])
-                if tell and "epoch" in facts:
-                    tell(
-                        f"epoch {facts['epoch']}: loss {facts['loss']:.4f}, training "
-                        f"accuracy {facts['accuracy']:.2%}"
-                    )
-            code = process.wait()
-        finally:
-            # An interrupted parent leaves nobody behind.
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    with (
+        open(folder / "log.txt", "w+", encoding="utf-8", errors="replace") as log,
+        child.started(_WORKER, folder, environment=LEGACY, errors=log) as process,
+    ):
+        for line in process.stdout:
+            facts = json.loads(line)
+            said.update(facts)
+            if progress and "progress" in facts:
+                progress(facts["progress"])
+            if tell and "epoch" in facts:
+                tell(
+                    f"epoch {facts['epoch']}: loss {facts['loss']:.4f}, training "
+                    f"accuracy {facts['accuracy']:.2%}"
+                )
+        code = process.wait()
         if code:
             log.seek(0)
             raise TrainingError(_last_words(log.read(), code))
     return said
-
-
-def _environment():
-    """Of the process: legacy Keras there, and this package as it is here."""
-    package = str(pathlib.Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {
-        **os.environ,
-        "TF_USE_LEGACY_KERAS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "PYTHONPATH": path,
-    }
 
 
 def _last_words(log, code):

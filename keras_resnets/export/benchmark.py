@@ -10,9 +10,8 @@ import json
 import math
 import pathlib
 import statistics
-import subprocess
-import sys
 
+from keras_resnets import child
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 
@@ -59,18 +58,14 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
     Raises:
         InvalidArgument: a file that cannot be run.
     """
-    workers = []
-    try:
-        workers = [_Worker(path, threads) for path in paths]
+    with contextlib.ExitStack() as stack:
+        workers = [_Worker(path, _process(stack, path, threads)) for path in paths]
         started = [worker.answer() for worker in workers]
         seconds = [[] for _ in workers]
         for _ in range(min(rounds, runs)):
             for worker, found in zip(workers, seconds, strict=True):
                 found += worker.run(-(-runs // min(rounds, runs)))["seconds"]
         memory = [worker.run(0)["memory"] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.close()
     return [
         Timing(
             path=str(path),
@@ -87,18 +82,17 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
     ]
 
 
+def _process(stack, path, threads):
+    return stack.enter_context(
+        child.started("keras_resnets.export.worker", path, threads)
+    )
+
+
 class _Worker:
     """A process that has one file loaded and runs it when it is told to."""
 
-    def __init__(self, path, threads):
-        self._path = path
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "keras_resnets.export.worker", path, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+    def __init__(self, path, process):
+        self._path, self._process = path, process
 
     def answer(self):
         """The next line; how long it takes is the worker's to say."""
@@ -114,12 +108,6 @@ class _Worker:
             self._process.stdin.write(f"{count}\n")
             self._process.stdin.flush()
         return self.answer()
-
-    def close(self):
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
 
 
 def plot(timings, path):

@@ -8,6 +8,7 @@ import json
 import pathlib
 
 from keras_resnets import files
+from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import tflite_versions
 from keras_resnets.export.runners import tflite_file
@@ -70,6 +71,7 @@ def beside(path, overwrite, landing):
         yield temporary, temporary_passport
         # Until both are moved.
         lock.enter_context(files.alone(path.parent))
+        lock.enter_context(interrupts.held())
         files.check_free(path, overwrite)
         # No moment with a new file under an old passport.
         place.unlink(missing_ok=True)

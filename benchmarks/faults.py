@@ -1,0 +1,377 @@
+"""Signals at random moments of every command's life: what stays, and what is said.
+
+    python benchmarks/faults.py --moments 20
+
+Each command is run on a small network, whole once, to learn how long it takes and what it
+says. Then it gets a signal at a moment between its first instruction and its end, drawn by
+a seed; every other time over a file of before. A try is well if the process ends in time,
+by the exit code of the signal, with one line more than it says anyway and no traceback;
+if what it writes is whole, the file of before, or not there; and if no temporary file and
+no process is left (SIGKILL may leave files under temporary names, since nobody is there to
+take them away). A training is resumed as well, and must end in the very weights of one
+that was left alone. Ctrl-C goes to the process and its group, as from a terminal.
+"""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+
+import common
+
+CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated"}
+# Seconds that a process and its children have for their end.
+IN_TIME, CHILDREN = 10.0, 5.0
+NET = ["resnet20", "--weights", "cifar10"]
+TUNE = ["--data", "data.npz", "--epochs", "1", "--batch-size", "32"]
+COMMANDS = {
+    "train": "train resnet8 --data data.npz --recipe cifar_cosine --epochs 2 "
+    "--batch-size 16 --validation 0.2 --deterministic --save-seconds 1 --output out/run",
+    "quantize": "quantize resnet20 --weights cifar10 --data data.npz --count 60 "
+    "--output out/a.tflite",
+    "search": "quantize resnet20 --weights cifar10 --data data.npz --count 60 "
+    "--max-drop 2 --held-out 200 --output out/a.tflite",
+    "export": "export tflite --model resnet20 --weights cifar10 --quantize int8 "
+    "--calibration photos --output out/a.tflite",
+    "export onnx": "export onnx --model resnet20 --weights cifar10 --quantize int8 "
+    "--calibration photos --output out/a.onnx",
+    "export saved_model": "export saved_model --model resnet20 --weights cifar10 "
+    "--output out/saved",
+    "convert": "convert resnet20 cifar10 out/a.weights.h5",
+    "convert keras": "convert resnet20 cifar10 out/a.keras",
+    "prune": "prune resnet20 --weights cifar10 --sparsity 0.5 --output out/a.keras",
+    "prune tfmot": "prune resnet20 --weights cifar10 --sparsity 0.5 --engine tfmot "
+    "--data data.npz --epochs 1 --batch-size 32 --output out/a.keras",
+    "cluster": "cluster resnet20 --weights cifar10 --data data.npz --epochs 1 "
+    "--batch-size 32 --output out/a.keras",
+    "benchmark": "benchmark a.tflite --runs 2000",
+}
+
+
+@dataclasses.dataclass
+class Ended:
+    """A process that has ended: its code, what it said, seconds since the signal."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    left: list
+
+
+def prepare(folder, data):
+    """Makes the images, and a file to be timed."""
+    import numpy as np
+    from PIL import Image
+
+    if data:
+        with np.load(data) as file:
+            x, y = file["x_train"][:640], file["y_train"][:640].reshape(-1)
+            x_test, y_test = file["x_test"][:100], file["y_test"][:100].reshape(-1)
+    else:
+        rng = np.random.default_rng(0)
+        x, y = rng.integers(0, 256, (640, 32, 32, 3), "uint8"), np.arange(640) % 10
+        x_test, y_test = x[:100], y[:100]
+    np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    (folder / "photos").mkdir()
+    for index in range(24):
+        Image.fromarray(x[index]).save(folder / "photos" / f"{index}.png")
+    command = "export tflite --model resnet20 --weights cifar10 --output a.tflite"
+    ended = Tried(folder).run(command.split())
+    if ended.code:
+        raise SystemExit(f"{command}: {ended.err}")
+
+
+class Tried:
+    """A command in a folder of its own under `folder`, whose data it sees."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.temporary = folder / "tmp"
+        for made in (folder / "out", self.temporary):
+            made.mkdir(exist_ok=True)
+        self.mark = f"KERAS_RESNETS_TRIED={uuid.uuid4()}"
+
+    def run(self, words, name=None, after=None):
+        """`Ended`; the signal `name` comes `after` seconds."""
+        key, value = self.mark.split("=")
+        environment = {**os.environ, key: value, "TMPDIR": str(self.temporary)}
+        environment["PYTHONPATH"] = str(common.ROOT)
+        with (
+            open(self.folder / "stdout", "w+b") as out,
+            open(self.folder / "stderr", "w+b") as err,
+        ):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "keras_resnets", *words],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+            sent = time.monotonic()
+            if name:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(after)
+                sent = time.monotonic()
+                send(process, name)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(3 * IN_TIME if name else 600)
+            seconds = time.monotonic() - sent
+            left = self.children(process.pid)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode(errors="replace"))
+        return Ended(process.returncode, *said, seconds, left)
+
+    def children(self, own):
+        """Processes that are still there when they have had time to end."""
+        ends = time.monotonic() + CHILDREN
+        while True:
+            found = [number for number in marked(self.mark) if number != own]
+            if not found or time.monotonic() > ends:
+                break
+            time.sleep(0.1)
+        for number in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        return found
+
+
+def send(process, name):
+    """As a terminal sends Ctrl-C, and others what they send."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is not None:
+            return
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(getattr(signal, name))
+
+
+def marked(mark):
+    """Numbers of the processes that have a variable in their environment."""
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)
+
+
+def one(folder, name, kind, after, whole, old):
+    """What is wrong with a try, as a list of words; and the seconds it took to end."""
+    place = pathlib.Path(tempfile.mkdtemp(dir=folder, prefix="try_"))
+    try:
+        for shared in ("data.npz", "photos", "a.tflite"):
+            os.symlink(folder / shared, place / shared)
+        words = COMMANDS[name].split()
+        if old:
+            shutil.copytree(whole["folder"] / "out", place / "out")
+            words += ["--overwrite"] if "run" not in words[-1] else []
+        tried = Tried(place)
+        before = digests(place / "out")
+        ended = tried.run(words, kind, after)
+        if name == "train":
+            faults = check_run(tried, words, ended, kind, whole)
+        else:
+            faults = check_output(place / "out", before, ended, kind)
+        faults += check_end(ended, kind, whole)
+        if kind != "SIGKILL" and any(tried.temporary.iterdir()):
+            faults.append(f"temporary: {sorted(os.listdir(tried.temporary))}")
+        return faults, ended
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def check_end(ended, kind, whole):
+    """How it ended, and what it said."""
+    faults = []
+    if ended.left:
+        faults.append(f"{len(ended.left)} children left")
+    if ended.seconds > IN_TIME:
+        faults.append(f"{ended.seconds:.1f} s")
+    if "Traceback" in ended.err + ended.out:
+        faults.append(f"traceback: {ended.err[-300:]!r}")
+    if not ended.code:
+        return faults
+    if ended.code != CODES[kind]:
+        faults.append(f"code {ended.code}: {ended.err[-300:]!r}")
+    elif kind != "SIGKILL":
+        lines = ended.err.splitlines()
+        told = [line for line in lines if line.startswith("keras-resnets: ")]
+        odd = [line for line in lines if line not in (*whole["lines"], *told)]
+        if len(told) != 1 or WORDS[kind] not in told[0] or odd:
+            faults.append(f"said {odd[:3] or told}")
+    return faults
+
+
+def digests(folder):
+    """sha256 of each file in a folder, by its path."""
+    return (
+        {
+            str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        if folder.exists()
+        else {}
+    )
+
+
+def check_output(folder, before, ended, kind):
+    """Whether what is there is whole, or what was there before."""
+    found = digests(folder)
+    hidden = [name for name in found if name.startswith((".", "keras_resnets_"))]
+    faults = []
+    if hidden and kind != "SIGKILL":
+        faults.append(f"temporary {hidden[:3]}")
+    found = {name: digest for name, digest in found.items() if name not in hidden}
+    if found == before:
+        return faults + ["nothing written"] * (not ended.code and "out" in found)
+    for name in before:
+        if name not in found:
+            faults.append(f"lost {name}")
+    for name in found:
+        file = folder / name
+        passport = folder / f"{name}.json"
+        if file.suffix in (".tflite", ".onnx"):
+            known = passport.exists() and json.loads(passport.read_text())["sha256"]
+            if known != found[name]:
+                faults.append(f"{name} without its passport")
+        elif file.suffix == ".keras" and zipfile.ZipFile(file).testzip():
+            faults.append(f"{name} is damaged")
+        elif file.suffix == ".h5":
+            import h5py
+
+            h5py.File(file).close()
+    return faults
+
+
+def check_run(tried, words, ended, kind, whole):
+    """Whether a training can be resumed, to the very end of one left alone."""
+    run = tried.folder / "out" / "run"
+    faults, begun = [], (run / "run.json").exists()
+    if begun and ended.code and kind != "SIGKILL":
+        status = json.loads((run / "run.json").read_text())["status"]
+        if status != "interrupted":
+            faults.append(f"status {status}")
+        if ended.code == CODES[kind] and "--resume" not in ended.err:
+            faults.append(f"says not how to go on: {ended.err[-200:]!r}")
+    if run.exists() and kind != "SIGKILL":
+        hidden = [e.name for e in run.iterdir() if e.name.startswith(".")]
+        if set(hidden) - {".lock"}:
+            faults.append(f"temporary {hidden}")
+    again = tried.run([*words, *["--resume"] * begun])
+    if again.code:
+        return [*faults, f"resumed: {again.code} {again.err[-300:]!r}"]
+    if weights_of(run / "last.weights.h5") != whole["weights"]:
+        faults.append("resumed to other weights")
+    return faults
+
+
+def weights_of(path):
+    """A digest of all values of a weights file."""
+    import h5py
+
+    whole = hashlib.sha256()
+
+    def add(name, entry):
+        if isinstance(entry, h5py.Dataset):
+            whole.update(name.encode() + entry[()].tobytes())
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    return whole.hexdigest()
+
+
+def learn(folder, name):
+    """How long a command takes, and what it says, left alone."""
+    place = folder / f"whole_{name.replace(' ', '_')}"
+    place.mkdir()
+    for shared in ("data.npz", "photos", "a.tflite"):
+        with contextlib.suppress(FileExistsError):
+            os.symlink(folder / shared, place / shared)
+    began = time.monotonic()
+    ended = Tried(place).run(COMMANDS[name].split())
+    seconds = time.monotonic() - began
+    if ended.code:
+        raise SystemExit(f"{name}: {ended.code} {ended.err}")
+    found = {"folder": place, "seconds": seconds, "lines": ended.err.splitlines()}
+    if name == "train":
+        found["weights"] = weights_of(place / "out" / "run" / "last.weights.h5")
+    return found
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--data", help="CIFAR-10 as .npz; noise without")
+    options.add_argument("--moments", type=int, default=5, help="of each signal")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--commands", default=",".join(COMMANDS))
+    options.add_argument("--signals", default=",".join(CODES))
+    options = options.parse_args()
+    rows = collections.defaultdict(dict)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        prepare(folder, options.data)
+        for name in options.commands.split(","):
+            whole = learn(folder, name)
+            print(f"{name}: {whole['seconds']:.1f} s whole", flush=True)
+            for kind in options.signals.split(","):
+                rows[name][kind] = tries(folder, name, kind, whole, options)
+            shutil.rmtree(whole["folder"])
+    table(rows)
+
+
+def tries(folder, name, kind, whole, options):
+    """(tried, well, most seconds to the end) of a command and a signal."""
+    rng = random.Random(f"{options.seed} {name} {kind}")
+    well, longest = 0, 0.0
+    for index in range(options.moments):
+        after = rng.uniform(0, whole["seconds"])
+        old = index % 2 == 1 and name not in ("train", "benchmark")
+        faults, ended = one(folder, name, kind, after, whole, old)
+        longest = max(longest, ended.seconds)
+        well += not faults
+        if faults:
+            print(f"  {name} {kind} at {after:.2f} s: {'; '.join(faults)}", flush=True)
+    print(f"  {name} {kind}: {well} of {options.moments} well", flush=True)
+    return options.moments, well, longest
+
+
+def table(rows):
+    """Prints tried and well by command and signal."""
+    kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row))
+    print("\n| command | " + " | ".join(kinds) + " | longest, s |")
+    print("|---|" + "---|" * (len(kinds) + 1))
+    for name, row in rows.items():
+        cells = [f"{row[k][0]} / {row[k][1]}" for k in kinds]
+        print(
+            f"| {name} | {' | '.join(cells)} | {max(x[2] for x in row.values()):.1f} |"
+        )
+    tried = sum(cell[0] for row in rows.values() for cell in row.values())
+    well = sum(cell[1] for row in rows.values() for cell in row.values())
+    print(f"tried {tried}, well {well}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""A process of our own beside this one: it ends when its parent does, however that ends.
+
+The parent holds a pipe to the child's standard input. When that ends, by the parent's
+will or because the parent was killed, so does the child.
+"""
+
+import _thread
+import contextlib
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+
+from keras_resnets import interrupts
+
+
+@contextlib.contextmanager
+def started(module, *words, environment=None, errors=subprocess.DEVNULL):
+    """A `Popen` of `python -m module words`, with text pipes; killed behind the block.
+
+    Args:
+        module: whose main program calls `orders` first.
+        *words: its arguments.
+        environment: variables that it has besides ours.
+        errors: where its standard error goes.
+    """
+    with interrupts.made(
+        lambda: subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, words)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=variables(environment),
+            # The terminal's Ctrl-C is the parent's to handle.
+            process_group=0,
+        ),
+        _end,
+    ) as process:
+        yield process
+
+
+def variables(given=None):
+    """The environment of a child: ours, this package as it is here, and those given."""
+    package = str(pathlib.Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, **(given or {})}
+
+
+def _end(process):
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            pipe.close()
+
+
+def orders(last=None):
+    """In the child: the lines of its parent, as they come; the process ends with them.
+
+    Args:
+        last: function of nothing that is called before.
+
+    Returns:
+        A function that waits for the next line.
+    """
+    lines = queue.SimpleQueue()
+    _thread.start_new_thread(_listen, (lines, last))
+    return lines.get
+
+
+def _listen(lines, last):
+    for line in sys.stdin:
+        lines.put(line)
+    # Nobody waits for an answer: not for the end of what is being computed either.
+    if last:
+        last()
+    os._exit(0)

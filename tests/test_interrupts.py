@@ -1,0 +1,250 @@
+"""Ctrl-C and SIGTERM: one line, the code of the signal, nothing left behind.
+
+`benchmarks/faults.py` sends signals at random moments of whole commands; here are the
+ways in which an interrupt gets lost, one by one, in processes that take no time.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from keras_resnets import cli
+from keras_resnets import interrupts
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+# A command whose work is `work`, which says when it is at it.
+SCRIPT = """
+import gc, hashlib, pathlib, sys, time
+from keras_resnets import child, files, interrupts
+interrupts._PATIENCE = 1.5
+def ready():
+    print("ready", flush=True)
+{work}
+interrupts.leave(interrupts.run(work))
+"""
+TAKES_LONG = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+
+
+def started(work, folder, **options):
+    script = SCRIPT.format(work=textwrap.dedent(work))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+        start_new_session=True,
+        **options,
+    )
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    return process
+
+
+def ended(process, *numbers, within=5):
+    """(exit code, standard error) after signals; it must end in time."""
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.7 * (len(numbers) > 1))
+    began = time.monotonic()
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < within
+    return process.returncode, err
+
+
+@pytest.mark.parametrize(
+    "number, code, word",
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "terminated"),
+    ],
+)
+def test_one_line_and_nothing_left(number, code, word, tmp_path):
+    process = started(
+        """
+        def work():
+            with (
+                files.atomic_file("a.txt") as file,
+                files.atomic_folder("b"),
+                files.scratch_folder(),
+                child.started("timeit", "-n1", "import time; time.sleep(60)") as other,
+            ):
+                file.write_text("half")
+                pathlib.Path("number").write_text(str(other.pid))
+                ready()
+                time.sleep(60)
+        """,
+        tmp_path,
+    )
+    other = int((tmp_path / "number").read_text())
+    assert ended(process, number) == (code, f"keras-resnets: {word}\n")
+    assert os.listdir(tmp_path) == ["number"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(other, 0)
+
+
+LOST = {
+    "bare except": """
+        def work():
+            ready()
+            for _ in range(100):
+                try:
+                    time.sleep(60)
+                except:
+                    pass
+        """,
+    "__del__": """
+        class Cyclic:
+            def __del__(self):
+                ready()
+                time.sleep(1)
+        def work():
+            Cyclic()
+            time.sleep(60)
+        """,
+    "another exception": """
+        def work():
+            ready()
+            try:
+                time.sleep(60)
+            except BaseException:
+                raise ValueError("a library's own") from None
+        """,
+    "import": """
+        pathlib.Path("slow.py").write_text(
+            "print('ready', flush=True)\\n"
+            "import time\\n"
+            "try:\\n    time.sleep(60)\\n"
+            "except BaseException:\\n    raise ImportError('broken') from None\\n"
+        )
+        sys.path.insert(0, "")
+        def work():
+            import slow
+        """,
+    "C": f"""
+        def work():
+            ready()
+            with files.scratch_folder():
+                {TAKES_LONG}
+        """,
+}
+
+
+@pytest.mark.parametrize("work", LOST.values(), ids=LOST)
+def test_an_interrupt_that_gets_lost_comes_again(work, tmp_path):
+    process = started(work, tmp_path)
+    time.sleep(0.2)
+    assert ended(process, signal.SIGTERM) == (143, "keras-resnets: terminated\n")
+    assert [name for name in os.listdir(tmp_path) if name.startswith("keras")] == []
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    work = f"""
+        interrupts._PATIENCE = 60
+        def work():
+            with files.atomic_file("a.txt"):
+                ready()
+                {TAKES_LONG}
+        """
+    process = started(work, tmp_path)
+    code, err = ended(process, signal.SIGINT, signal.SIGINT, within=2)
+    assert (code, err) == (130, "keras-resnets: interrupted\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_held_is_finished_first(tmp_path):
+    work = """
+        def work():
+            with interrupts.held():
+                ready()
+                time.sleep(1)
+                pathlib.Path("whole").write_text("")
+            pathlib.Path("more").write_text("")
+        """
+    process = started(work, tmp_path)
+    assert ended(process, signal.SIGINT)[0] == 130
+    assert os.listdir(tmp_path) == ["whole"]
+
+
+def test_what_was_there_stays_where_the_folder_cannot_be_moved(tmp_path):
+    """Ended by force between the two moves of a folder."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old").write_text("old")
+    work = f"""
+        import os
+        def stuck(source, target, move=os.replace):
+            move(source, target)
+            if str(source) == "b":
+                ready()
+                {TAKES_LONG}
+        def work():
+            with files.atomic_folder("b"):
+                os.replace = stuck
+        """
+    process = started(work, tmp_path)
+    assert not (tmp_path / "b").exists()
+    assert ended(process, signal.SIGTERM)[0] == 143
+    assert os.listdir(tmp_path) == ["b"] and os.listdir(tmp_path / "b") == ["old"]
+
+
+def test_nohup_stays_deaf(tmp_path):
+    work = """
+        def work():
+            ready()
+            time.sleep(1)
+            pathlib.Path("whole").write_text("")
+        """
+    quiet = {
+        "preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    }
+    process = started(work, tmp_path, **quiet)
+    assert ended(process, signal.SIGHUP) == (0, "")
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path):
+    """And takes away the folder that was handed to it."""
+    work = """
+        import os
+        def work():
+            with files.scratch_folder() as folder:
+                # Nobody writes the job: the child waits for it in C.
+                os.mkfifo(folder / "job.json")
+                worker = child.started("keras_resnets.legacy.worker", folder)
+                with worker as process:
+                    pathlib.Path("number").write_text(str(process.pid))
+                    ready()
+                    time.sleep(60)
+        """
+    process = started(work, tmp_path)
+    other = pathlib.Path("/proc", (tmp_path / "number").read_text())
+    assert other.exists()
+    process.kill()
+    process.communicate()
+    ends = time.monotonic() + 30
+    while other.exists() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not other.exists()
+    assert os.listdir(tmp_path) == ["number"]
+
+
+def test_the_handlers_of_a_program_come_back(capsys):
+    found = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    assert cli.main(["list"]) == 0
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == found
+    assert not interrupts.received()
+
+
+def test_a_program_that_imports_the_package_keeps_its_handlers():
+    script = (
+        "import signal, keras_resnets;"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler;"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
