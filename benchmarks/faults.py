@@ -278,7 +278,7 @@ def check_run(tried, words, ended, kind, whole):
             faults.append(f"says not how to go on: {ended.err[-200:]!r}")
     if run.exists() and kind != "SIGKILL":
         hidden = [e.name for e in run.iterdir() if e.name.startswith(".")]
-        if set(hidden) - {".lock"}:
+        if set(hidden) - {".keras_resnets.lock"}:
             faults.append(f"temporary {hidden}")
     again = tried.run([*words, *["--resume"] * begun])
     if again.code:

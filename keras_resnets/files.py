@@ -240,3 +240,52 @@ def alone(folder):
         yield
     finally:
         os.close(descriptor)
+
+
+def lock(path):
+    """A lock that other processes do not get, and that ends with this one.
+
+    Args:
+        path: of a file that is made for it, and goes with it.
+
+    Returns:
+        A `Lock`; None where another process has it. Where the file system has no locks,
+        everybody gets one.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return Lock(path, None)
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            # Whoever cannot write here finds out when there is something to write.
+            return Lock(path, None)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            return Lock(path, descriptor)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return Lock(path, descriptor)
+        # Who had it has taken the file away.
+        os.close(descriptor)
+
+
+class Lock:
+    """What `lock` returns, until it is closed."""
+
+    def __init__(self, path, descriptor):
+        self._path, self._descriptor = path, descriptor
+
+    def close(self):
+        """Lets others have it."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -56,8 +56,13 @@ def received():
 
 
 def remark(text):
-    """Adds to the line that an interrupted command ends in, such as how to go on."""
-    _now.remarks.append(text)
+    """Adds to the line that an interrupted command ends in, such as how to go on.
+
+    Args:
+        text: printable, on one line; None for nothing.
+    """
+    if text and _now.main is not None:
+        _now.remarks.append(text)
 
 
 def check():

@@ -7,6 +7,7 @@ import time
 
 import keras
 
+from keras_resnets import interrupts
 from keras_resnets.errors import TrainingError
 from keras_resnets.image_files import replaced_note
 from keras_resnets.training import devices
@@ -42,11 +43,21 @@ class Keeper(keras.callbacks.Callback):
     # Not where a batch ends: for that Keras waits until the device is done with it.
     def on_train_batch_begin(self, batch, logs=None):
         self._progress.step = self._first + batch
-        if batch and time.monotonic() - self._saved >= self._seconds:
+        due = time.monotonic() - self._saved >= self._seconds
+        if batch and (due or interrupts.received()):
             self._check(batch)
             self._save()
+        interrupts.check()
+
+    def on_test_batch_begin(self, batch, logs=None):
+        interrupts.check()
 
     def on_epoch_end(self, epoch, logs=None):
+        with interrupts.held():
+            self._keep_epoch(epoch, logs)
+        interrupts.check()
+
+    def _keep_epoch(self, epoch, logs):
         self._count_time()
         figures = {name: float(value) for name, value in (logs or {}).items()}
         row = {"epoch": epoch + 1, **figures, "learning_rate": self._rate()}
@@ -69,7 +80,10 @@ class Keeper(keras.callbacks.Callback):
     def _save(self):
         self._count_time()
         if self._writes:
-            state.save(self._folder.state, self._network, self.model, self._progress)
+            with interrupts.held():
+                state.save(
+                    self._folder.state, self._network, self.model, self._progress
+                )
         self._saved = time.monotonic()
 
     def _count_time(self):

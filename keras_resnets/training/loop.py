@@ -7,6 +7,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.training import anatomy
 from keras_resnets.training import callbacks
@@ -22,6 +23,8 @@ from keras_resnets.training.run_folder import without_optimizer
 
 # Images that a network as it came is judged on: half a point of standard error.
 _ENOUGH = 5000
+# Seconds that an interrupt waits for the end of a step, so that its state can be saved.
+_PATIENCE = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,7 +339,8 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
     if job.tensorboard:
         watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
     validation = job.validation_batches()
-    with own_errors(data, validation):
+    # The `Keeper` stops where the state is whole, if a step ends soon enough.
+    with own_errors(data, validation), interrupts.held(_PATIENCE):
         trainer.fit(
             data,
             epochs=last,

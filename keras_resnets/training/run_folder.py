@@ -7,6 +7,7 @@ import json
 import pathlib
 import tempfile
 
+from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.training.landing import landing
 from keras_resnets.weights import notes as weight_notes
@@ -25,6 +26,8 @@ FIXED = (
     "sampler",
     "recipe",
 )
+# Whoever trains holds it; it is gone when nobody does.
+_LOCK = ".keras_resnets.lock"
 # What a recipe's number of epochs stretches.
 _STRETCHED = ("milestones", "warmup")
 
@@ -40,6 +43,7 @@ class RunFolder:
         self.path = pathlib.Path(path)
         self.state = self.path / "last.state.npz"
         self.record = self.path / "run.json"
+        self._lock = None
 
     def weights(self, name):
         """The file of the `"best"` or `"last"` weights."""
@@ -47,6 +51,8 @@ class RunFolder:
 
     def open(self, facts, resume):
         """Makes the folder of a new run, or checks that it is this run's.
+
+        It is this process's until `close`, where the file system has locks.
 
         Args:
             facts: what `run.json` says of the run.
@@ -56,15 +62,24 @@ class RunFolder:
             The facts, of an earlier start where there was one.
 
         Raises:
-            InvalidArgument: a folder that holds something already, or one to resume
-                that holds another run or none, or one of more epochs.
+            InvalidArgument: a folder that holds something already, that another process
+                trains in, or one to resume that holds another run or none, or one of
+                more epochs.
         """
+        try:
+            return self._open(facts, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, facts, resume):
         if not resume:
             self._make()
             self.write_record(facts)
             return facts
         if not self.record.is_file():
             raise InvalidArgument(f"there is no run in {self.path} to resume")
+        self._take()
         try:
             known = json.loads(self.record.read_text("utf-8"))
         except ValueError as error:
@@ -89,11 +104,36 @@ class RunFolder:
         self.write_record(known)
         return known
 
-    def _make(self):
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    def close(self):
+        """Lets other processes have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _take(self):
+        """Raises `InvalidArgument` where another process trains here; else none will."""
+        if self._lock is None:
+            self._lock = files.lock(self.path / _LOCK)
+        if self._lock is None:
+            raise InvalidArgument(
+                f"another process is training in {self.path}; wait for its end, or name "
+                "another --output"
+            )
+
+    def _check_empty(self):
+        if not self.path.exists():
+            return
+        is_folder = self.path.is_dir()
+        names = {entry.name for entry in self.path.iterdir()} if is_folder else set()
+        if _LOCK in names:
+            self._take()
+        if not is_folder or names - {_LOCK}:
             raise InvalidArgument(
                 f"{self.path} is not empty; name another --output, or --resume the run"
             )
+
+    def _make(self):
+        self._check_empty()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -102,6 +142,9 @@ class RunFolder:
             raise InvalidArgument(
                 f"{self.path} cannot be written to: {error.strerror}"
             ) from None
+        self._take()
+        # Another may have been faster.
+        self._check_empty()
 
     def write_record(self, facts):
         """Writes `run.json`."""

@@ -14,11 +14,13 @@ import warnings
 
 import keras
 
+from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
 from keras_resnets.image_files import replaced_note
 from keras_resnets.training import anatomy
 from keras_resnets.training import balance
@@ -154,9 +156,7 @@ def train(
     facts = _facts(model, data, recipe, batch_size, seed, command)
     facts.update(class_weight=weights, sampler=sampler, trained_head=trained_head)
     first = devices.part()[0] == 0
-    if first:
-        facts = folder.open(facts, resume)
-    with _told(folder, facts, first):
+    with _opened(folder, facts, resume, first) as facts:
         if first and resume:
             _say_what_is_left(folder, facts, tell)
         job = loop.Job(
@@ -199,19 +199,54 @@ def _run(job, folder, facts, resume):
 
 
 @contextlib.contextmanager
-def _told(folder, facts, first):
-    """Lets `run.json` say of a run that does not come to its end why it does not."""
+def _opened(folder, facts, resume, first):
+    """Opens the folder of a run; lets `run.json` say why a run does not come to its end.
+
+    Args:
+        folder: a `RunFolder`.
+        facts: what `run.json` says.
+        resume: see `train`.
+        first: whether this is the process that writes.
+
+    Yields:
+        The facts, of an earlier start where there was one.
+    """
+    opened = []
+
+    def end(status, reason):
+        if opened:
+            # Whatever ends a run may keep this from being written as well.
+            with contextlib.suppress(OSError, TrainingError):
+                facts = {**opened[0], "status": status, "reason": reason}
+                folder.write_record(facts)
+        folder.close()
+        return _how_to_go_on(folder) if opened and status == "interrupted" else None
+
     try:
-        yield
+        with interrupts.at_the_end(lambda: end("interrupted", "it had to end at once")):
+            if first:
+                with interrupts.held():
+                    opened.append(folder.open(facts, resume))
+            yield opened[0] if first else facts
     except BaseException as error:
         stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
         reason = first_line(error) if str(error) else type(error).__name__
-        status = "interrupted" if stopped else "failed"
-        if first:
-            # Whatever ends a run may keep this from being written as well.
-            with contextlib.suppress(OSError, TrainingError):
-                folder.write_record({**facts, "status": status, "reason": reason})
+        with interrupts.held():
+            stopped = stopped or interrupts.received()
+            interrupts.remark(end("interrupted" if stopped else "failed", reason))
         raise
+    folder.close()
+
+
+def _how_to_go_on(folder):
+    """What is kept of a run that was interrupted."""
+    path, found = printable(str(folder.path)), state.position(folder.state)
+    if found is None:
+        return f"{path} has no state yet: the same command with --resume begins it anew"
+    return (
+        f"{path} is saved at epoch {found[0] + 1}, step {found[1]}: the same command with "
+        "--resume goes on from there"
+    )
 
 
 def _class_weights(given, sampler, data):
@@ -225,9 +260,9 @@ def _class_weights(given, sampler, data):
 
 
 def _say_what_is_left(folder, facts, tell):
-    """Says that a run to resume has come to its end, or is extended."""
+    """Says where a run goes on, that it has come to its end, or is extended."""
     epochs, before = facts["recipe"]["epochs"], facts.get("extended", ())
-    done = state.read(folder.state)[0].epoch if folder.state.exists() else 0
+    done, steps = state.position(folder.state) or (0, 0)
     if done >= epochs:
         note = (
             f"{folder.path} has finished its {_counted(epochs)} and there is nothing left "
@@ -238,8 +273,12 @@ def _say_what_is_left(folder, facts, tell):
             f"{folder.path} has finished {_counted(before[-1])} and goes on to {epochs}: "
             f"from here the learning rate follows the schedule of {epochs} epochs"
         )
+    elif done or steps:
+        note = (
+            f"{folder.path} goes on from its last state, epoch {done + 1}, step {steps}"
+        )
     else:
-        return
+        note = f"{folder.path} was stopped before its first state, and begins anew"
     tell(note)
 
 

@@ -107,6 +107,16 @@ def read(path):
         raise TrainingError(f"{path} is damaged: {first_line(error)}") from None
 
 
+def position(path):
+    """(epoch from 0, steps of it that are done) of a state file; None without one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            notes = json.loads(str(file[_NOTES]))
+        return int(notes["epoch"]), int(notes["step"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+
+
 def restore(arrays, model, trainer, groups=("model", "optimizer", "metrics")):
     """Sets the variables of a training from what `read` returned.
 
