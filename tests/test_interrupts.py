@@ -15,6 +15,7 @@ import time
 import pytest
 
 from keras_resnets import cli
+from keras_resnets import files
 from keras_resnets import interrupts
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -232,6 +233,23 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
         time.sleep(0.05)
     assert not other.exists()
     assert os.listdir(tmp_path) == ["number"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    work = """
+        def work():
+            assert files.lock("lock")
+            ready()
+            time.sleep(60)
+        """
+    process = started(work, tmp_path)
+    assert files.lock(tmp_path / "lock") is None
+    process.kill()
+    process.communicate()
+    found = files.lock(tmp_path / "lock")
+    assert files.lock(tmp_path / "lock") is None
+    found.close()
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_handlers_of_a_program_come_back(capsys):

@@ -59,9 +59,8 @@ def run(folder, name, recipe, resume=False, model=None, **options):
         folder / name,
         preprocessing=WANTED,
         resume=resume,
-        save_seconds=0,
         verbose=0,
-        **options,
+        **{"save_seconds": 0, **options},
     )
 
 

@@ -1,7 +1,9 @@
 """What becomes of a run: failed, interrupted, finished, extended."""
 
 import json
+import os
 import shutil
+import signal
 import warnings
 
 import keras
@@ -13,11 +15,14 @@ from test_training import stop_at
 from test_training import untraced
 from training_helpers import short
 
+from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import loop
+from keras_resnets.training.run_folder import FIXED
+from keras_resnets.training.run_folder import RunFolder
 
 __all__ = ["untraced"]
 pytestmark = [pytest.mark.usefixtures("untraced"), pytest.mark.torch]
@@ -55,6 +60,53 @@ def test_a_run_that_is_interrupted_says_so(tmp_path, monkeypatch):
     run(tmp_path, "run", recipe, resume=True)
     found = record(tmp_path)
     assert found["status"] == "done" and "reason" not in found and found["figures"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_within_a_step_saves_the_state_behind_it(
+    tmp_path, monkeypatch, capsys
+):
+    """In one line that says how to go on, which ends where a run left alone does."""
+    recipe = short("cifar_cosine", 2, mixup=0.2)
+    whole = run(tmp_path, "whole", recipe)
+    kept = callbacks.Keeper.on_train_batch_begin
+
+    def signalled(self, batch, logs=None):
+        kept(self, batch, logs)
+        if batch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Keeper, "on_train_batch_begin", signalled)
+        code = interrupts.run(lambda: run(tmp_path, "run", recipe, save_seconds=1e9))
+    assert code == 143
+    assert capsys.readouterr().err == (
+        f"keras-resnets: terminated; {tmp_path / 'run'} is saved at epoch 1, step 2: the "
+        "same command with --resume goes on from there\n"
+    )
+    found = record(tmp_path)
+    assert found["status"] == "interrupted" and found["reason"] == "Terminated"
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
+        "last.state.npz",
+        "run.json",
+    ]
+    with pytest.warns(UserWarning, match="from its last state, epoch 1, step 2"):
+        check_equal(whole, run(tmp_path, "run", recipe, resume=True))
+
+
+def test_a_folder_is_of_one_process_at_a_time(tmp_path):
+    facts = dict.fromkeys(FIXED) | {"recipe": {"epochs": 1}}
+    first, second = (RunFolder(tmp_path / "run") for _ in range(2))
+    first.open(facts, resume=False)
+    for resume in (False, True):
+        with pytest.raises(InvalidArgument, match="another process is training in"):
+            second.open(facts, resume)
+    first.close()
+    with pytest.raises(InvalidArgument, match="is not empty"):
+        second.open(facts, resume=False)
+    second.open(facts, resume=True)
+    second.close()
+    assert os.listdir(tmp_path / "run") == ["run.json"]
 
 
 def test_a_failure_that_nobody_foresaw(tmp_path, monkeypatch):
