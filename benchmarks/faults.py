@@ -355,6 +355,8 @@ def main():
     options.add_argument("--commands", default=",".join(COMMANDS))
     options.add_argument("--signals", default=",".join(CODES))
     options = options.parse_args()
+    # A shell's background jobs ignore it, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
