@@ -434,3 +434,18 @@ def test_notes_are_no_errors_of_other_recipes(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", TrainingNote)
         run(tmp_path, short("cifar_cosine", 1), held_out=0)
+
+
+def test_a_run_that_goes_on_in_the_same_process_trains_all_of_it(tmp_path):
+    """What a frozen phase froze is not taken for what the user froze."""
+    recipe, folder = short("finetune", 3, frozen_epochs=1), RunFolder(tmp_path / "run")
+    model, data = classifier(), open_small(tmp_path, 0.25, train=40)
+    before = None
+    folder.open({"status": "running"}, resume=False)
+    for changed in (recipe.replace(epochs=1), recipe):
+        job = loop.Job(model, data, changed, WANTED, 8, notes={}, verbose=0)
+        loop.run(job, folder, resume=True)
+        assert all(layer.trainable for layer in model.layers)
+        kernel = np.array(model.get_layer("small_stem_conv").kernel)
+        assert (before is None) or np.abs(kernel - before).max() > 0
+        before = kernel

@@ -182,7 +182,7 @@ def run(job, folder, resume=False):
 
     Returns:
         The `state.Progress` at the end; the model has the last weights, averaged where
-        the recipe says so.
+        the recipe says so, and trains again what its user lets train.
 
     Raises:
         InvalidArgument: fewer pictures than a batch has.
@@ -197,6 +197,17 @@ def run(job, folder, resume=False):
     progress, arrays = state.Progress(), None
     if resume and folder.state.exists():
         progress, arrays = state.read(folder.state)
+    try:
+        _run_phases(job, folder, progress, arrays)
+    finally:
+        job.flags.allow()
+    if devices.part()[0] == 0:
+        folder.write_weights("last", job.model, job.notes)
+    return progress
+
+
+def _run_phases(job, folder, progress, arrays):
+    """Trains from where `progress` and the `arrays` of its state stand to the end."""
     _judge_start(job, folder, progress)
     if progress.epoch >= job.recipe.epochs:
         _finish_again(job, arrays)
@@ -218,9 +229,6 @@ def run(job, folder, resume=False):
                 # A call ends with the averages in the weights; the state has both.
                 devices.wait_for_all()
                 _, arrays = state.read(folder.state)
-    if devices.part()[0] == 0:
-        folder.write_weights("last", job.model, job.notes)
-    return progress
 
 
 def _judge_start(job, folder, progress):

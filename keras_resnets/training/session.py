@@ -182,10 +182,7 @@ def train(
 
 def _run(job, folder, facts, resume):
     """The `Run` of a job whose folder is open, and the end of its `run.json`."""
-    try:
-        progress = loop.run(job, folder, resume)
-    finally:
-        job.flags.allow()
+    progress = loop.run(job, folder, resume)
     figures = _figures(job, folder, progress)
     _describe(job, folder)
     test = job.data.test
