@@ -18,12 +18,22 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        for word in words:
+            # argparse drops a lone --, here too, and hands on an empty list.
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"-- is no value of an option; got {word!r}")
+        return super().parse_args(words, namespace)
+
     def error(self, message):
+        message = printable(message, 1000)
         self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
 
 
@@ -49,15 +59,20 @@ def main(arguments=None, prog="keras-resnets"):
     try:
         return interrupts.run(work, prog)
     except (InvalidArgument, WeightsError) as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        print(_line(f"{prog}: error: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python must not try to flush to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ExportError, TrainingError, OSError) as error:
-        print(f"{prog}: failed: {error}", file=sys.stderr)
+        print(_line(f"{prog}: failed: {error}"), file=sys.stderr)
         return 1
+
+
+def _line(text):
+    """A message as one line, whatever names of files and words are in it."""
+    return printable(text, 4000)
 
 
 def entry_point(arguments=None):

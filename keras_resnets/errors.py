@@ -43,7 +43,7 @@ def nearest(value, allowed, count=3):
     """
     plain = {name: name.lower().replace("_", "").replace("-", "") for name in allowed}
     # Comparing takes as long as the product of the lengths.
-    wanted = _SHORT.repr(value).strip("'\"").lower().replace("_", "").replace("-", "")
+    wanted = shown(value).strip("'\"").lower().replace("_", "").replace("-", "")
     ranked = sorted(
         plain,
         key=lambda name: difflib.SequenceMatcher(None, wanted, plain[name]).ratio(),

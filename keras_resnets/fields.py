@@ -297,7 +297,7 @@ class Together(Rule):
 def read_settings(settings, rules, option, form, elsewhere=None):
     """The values that an option such as `--set AXIS=VALUE` gives, by name.
 
-    Names that have no rule keep their text: who takes the values knows what was meant.
+    Names that have no rule come too: who takes the values knows what was meant.
 
     Args:
         settings: the words, each a name, `=` and a value.
@@ -323,10 +323,16 @@ def read_settings(settings, rules, option, form, elsewhere=None):
                 f"{option} takes each name once; got {shown(name)} again, as "
                 f"{shown(text)}"
             )
-        if name in rules:
-            text = rules[name].read(f"{option} {name}", text)
-        values[name] = text
+        rule = rules.get(name)
+        values[name] = rule.read(f"{option} {name}", text) if rule else _guess(text)
     return values
+
+
+def _guess(text):
+    """What a text says where nothing is known of it: a number, a switch, None, words."""
+    number = Whole(-(10**9), 10**9).said(text)
+    switch = {"true": True, "false": False, "none": None}
+    return switch.get(text.lower(), text) if number is None else number
 
 
 def _plain(value):

@@ -55,6 +55,7 @@ def add_to(commands):
 
 
 def _predict(arguments):
+    subject.check(arguments)
     with native_logs_hidden():
         from keras_resnets import image_files
         from keras_resnets import pictures
@@ -88,6 +89,7 @@ def _show(model, images):
 
 
 def _evaluate(arguments):
+    subject.check(arguments)
     with native_logs_hidden():
         from keras_resnets import evaluation
         from keras_resnets.progress import ProgressBar

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from keras_resnets import extent
 from keras_resnets.commands import network
 from keras_resnets.commands import options
 from keras_resnets.errors import InvalidArgument
@@ -34,6 +35,23 @@ def add_options(parser):
     network.add_options(parser)
 
 
+def check(arguments):
+    """Raises `InvalidArgument` for options that do not go together.
+
+    Nothing is opened for it, and nothing heavy imported.
+    """
+    if _is_file(arguments.model):
+        _check_file(arguments)
+    else:
+        _check_network(arguments)
+        network.find(arguments)
+
+
+def _is_file(word):
+    path = pathlib.Path(word)
+    return path.suffix in _EXPORTED or (path / "saved_model.pb").is_file()
+
+
 def open_subject(arguments):
     """The classifier that the arguments name, ready to judge images.
 
@@ -42,13 +60,10 @@ def open_subject(arguments):
         `FileClassifier`; both have `name`, `output_shape` and `predict_on_batch`.
 
     Raises:
-        InvalidArgument: options that do not go together, or no classifier.
+        InvalidArgument: no classifier. What `check` refuses has been refused.
     """
-    path = pathlib.Path(arguments.model)
-    if path.suffix in _EXPORTED or (path / "saved_model.pb").is_file():
+    if _is_file(arguments.model):
         return _file(arguments)
-    _check_network(arguments)
-    network.find(arguments)
     model, _, _ = network.build(arguments)
     classes = model.output_shape[-1]
     if classes < 2:
@@ -80,9 +95,8 @@ def _check_network(arguments):
         )
 
 
-def _file(arguments):
-    from keras_resnets.export import classifier
-
+def _check_file(arguments):
+    """Raises `InvalidArgument` for options of variants."""
     for name in ("weights", "classes"):
         if getattr(arguments, name) is not None:
             raise InvalidArgument(
@@ -90,6 +104,13 @@ def _file(arguments):
             )
     if arguments.set:
         raise InvalidArgument("an exported file has its axes inside: leave out --set")
+    if arguments.input_size is not None:
+        extent.check_pixels(network.size_of(arguments.input_size))
+
+
+def _file(arguments):
+    from keras_resnets.export import classifier
+
     threads = 2 if arguments.threads is None else arguments.threads
     size = None
     if arguments.input_size is not None:

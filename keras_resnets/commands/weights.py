@@ -50,6 +50,7 @@ def _weights(arguments):
 
 
 def _convert(arguments):
+    network.find(arguments)
     with native_logs_hidden():
         from keras_resnets.weights import saving
 
