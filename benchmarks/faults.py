@@ -5,16 +5,20 @@
 Each command is run on a small network, whole once, to learn how long it takes and what it
 says. Then it gets a signal at a moment between its first instruction and its end, drawn by
 a seed; every other time over a file of before. A try is well if the process ends in time
-(10 s, or on a machine that is busy 10 s of its own work within a minute),
-by the exit code of the signal, with one line more than it says anyway and no traceback;
-if what it writes is whole, the file of before, or not there; and if no temporary file and
-no process is left (SIGKILL may leave files under temporary names, since nobody is there to
-take them away). A training is resumed as well, and must end in the very weights of one
-that was left alone. Ctrl-C goes to the process and its group, as from a terminal.
+(10 s; on a busy machine, 10 s of its own work within a minute), by the exit code of the
+signal, with one line more than it says anyway and no traceback; if what it writes is
+whole, the file of before, or not there; and if no temporary file and no process is left
+(SIGKILL may leave files under temporary names: nobody is there to take them away). A
+training is resumed as well, and must end in the very weights of one that was left alone.
+Ctrl-C goes to the process and its group, as from a terminal.
+
+With --pairs, two processes also write one output: what is there must be whole, and a
+process that did not write it refused in one line.
 """
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -108,8 +112,8 @@ def prepare(folder, data):
 class Tried:
     """A command in a folder of its own under `folder`, whose data it sees."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, name=""):
+        self.folder, self.name = folder, name
         self.temporary = folder / "tmp"
         for made in (folder / "out", self.temporary):
             made.mkdir(exist_ok=True)
@@ -121,8 +125,8 @@ class Tried:
         environment = {**os.environ, key: value, "TMPDIR": str(self.temporary)}
         environment["PYTHONPATH"] = str(common.ROOT)
         with (
-            open(self.folder / "stdout", "w+b") as out,
-            open(self.folder / "stderr", "w+b") as err,
+            open(self.folder / f"stdout{self.name}", "w+b") as out,
+            open(self.folder / f"stderr{self.name}", "w+b") as err,
         ):
             process = subprocess.Popen(
                 [sys.executable, "-m", "keras_resnets", *words],
@@ -205,10 +209,8 @@ def marked(mark):
 
 def one(folder, name, kind, after, whole, old):
     """What is wrong with a try, as a list of words; and the seconds it took to end."""
-    place = pathlib.Path(tempfile.mkdtemp(dir=folder, prefix="try_"))
+    place = new_place(folder)
     try:
-        for shared in ("data.npz", "photos", "a.tflite"):
-            os.symlink(folder / shared, place / shared)
         words = COMMANDS[name].split()
         if old:
             shutil.copytree(whole["folder"] / "out", place / "out")
@@ -226,6 +228,40 @@ def one(folder, name, kind, after, whole, old):
         return faults, ended
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def pair(folder, name, apart, whole):
+    """What is wrong where two processes write one output, begun `apart` seconds apart."""
+    place = new_place(folder)
+    try:
+        tried = [Tried(place, str(index)) for index in range(2)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            first = pool.submit(tried[0].run, COMMANDS[name].split())
+            time.sleep(apart)
+            second = pool.submit(tried[1].run, COMMANDS[name].split())
+            both = [first.result(), second.result()]
+        faults = check_output(place / "out", {}, both[0], "")
+        if name == "train":
+            weights = weights_of(place / "out" / "run" / "last.weights.h5")
+            faults += ["other weights"] * (weights != whole["weights"])
+        if sorted(ended.code for ended in both) not in ([0, 0], [0, 2]):
+            faults.append(f"codes {[ended.code for ended in both]}")
+        for ended in both:
+            lines = [x for x in ended.err.splitlines() if x not in whole["lines"]]
+            if len(lines) != bool(ended.code) or "Traceback" in ended.err:
+                faults.append(f"said {ended.err[-300:]!r}")
+        return faults
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def new_place(folder):
+    """A folder for a try, with the data that all tries share."""
+    place = pathlib.Path(tempfile.mkdtemp(dir=folder, prefix="try_"))
+    for shared in ("data.npz", "photos", "a.tflite"):
+        with contextlib.suppress(FileExistsError):
+            os.symlink(folder / shared, place / shared)
+    return place
 
 
 def check_end(ended, kind, whole):
@@ -331,11 +367,7 @@ def weights_of(path):
 
 def learn(folder, name):
     """How long a command takes, and what it says, left alone."""
-    place = folder / f"whole_{name.replace(' ', '_')}"
-    place.mkdir()
-    for shared in ("data.npz", "photos", "a.tflite"):
-        with contextlib.suppress(FileExistsError):
-            os.symlink(folder / shared, place / shared)
+    place = new_place(folder)
     began = time.monotonic()
     ended = Tried(place).run(COMMANDS[name].split())
     seconds = time.monotonic() - began
@@ -354,6 +386,9 @@ def main():
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--commands", default=",".join(COMMANDS))
     options.add_argument("--signals", default=",".join(CODES))
+    options.add_argument(
+        "--pairs", type=int, default=0, help="of processes on one output, besides"
+    )
     options = options.parse_args()
     # A shell's background jobs ignore it, and so would what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -364,8 +399,10 @@ def main():
         for name in options.commands.split(","):
             whole = learn(folder, name)
             print(f"{name}: {whole['seconds']:.1f} s whole", flush=True)
-            for kind in options.signals.split(","):
+            for kind in filter(None, options.signals.split(",")):
                 rows[name][kind] = tries(folder, name, kind, whole, options)
+            if options.pairs and name != "benchmark":
+                rows[name]["two at once"] = pairs(folder, name, whole, options)
             shutil.rmtree(whole["folder"])
     table(rows)
 
@@ -386,13 +423,27 @@ def tries(folder, name, kind, whole, options):
     return options.moments, well, longest
 
 
+def pairs(folder, name, whole, options):
+    """(tried, well, 0) of two processes on one output."""
+    rng, well = random.Random(f"{options.seed} {name}"), 0
+    for index in range(options.pairs):
+        # At once, and so that one lands while the other is at it.
+        apart = rng.uniform(0, whole["seconds"]) if index % 2 else 0.0
+        faults = pair(folder, name, apart, whole)
+        well += not faults
+        if faults:
+            print(f"  {name} two, {apart:.2f} s apart: {'; '.join(faults)}", flush=True)
+    print(f"  {name} two at once: {well} of {options.pairs} well", flush=True)
+    return options.pairs, well, 0.0
+
+
 def table(rows):
     """Prints tried and well by command and signal."""
     kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row))
     print("\n| command | " + " | ".join(kinds) + " | longest, s |")
     print("|---|" + "---|" * (len(kinds) + 1))
     for name, row in rows.items():
-        cells = [f"{row[k][0]} / {row[k][1]}" for k in kinds]
+        cells = [f"{row[k][0]} / {row[k][1]}" if k in row else "" for k in kinds]
         print(
             f"| {name} | {' | '.join(cells)} | {max(x[2] for x in row.values()):.1f} |"
         )

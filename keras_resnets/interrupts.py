@@ -316,7 +316,7 @@ def _watch(taken):
 def _watch_over(reading):
     import select
 
-    first, began, ends = None, 0.0, math.inf
+    first, began, ends, again = None, 0.0, math.inf, False
     while True:
         wait = None if first is None else 0.1
         ready, _, _ = select.select([reading], [], [], wait)
@@ -331,8 +331,10 @@ def _watch_over(reading):
                 first, began, ends = numbers[0], now, now + _PATIENCE
             elif numbers and now - began > _TWICE:
                 # The main thread has its turn first.
-                ends = min(ends, now + _AGAIN)
-        if now > ends and not (_now.held and first == signal.SIGINT):
+                again, ends = True, min(ends, now + _AGAIN)
+        # Who presses Ctrl-C once has time for what must not be left half done.
+        waits = first == signal.SIGINT and not again and math.inf in _now.held
+        if now > ends and not waits:
             _now.received = _now.received or first
             _end()
             # Somebody else was about to, and does not come to it.
