@@ -9,8 +9,10 @@
 import importlib
 
 from keras_resnets import interrupts as _interrupts
+from keras_resnets import streams as _streams
 
 if _interrupts.is_command():
+    _streams.occupy()
     # Importing takes long enough for a Ctrl-C to come.
     _interrupts.listen()
 

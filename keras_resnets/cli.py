@@ -2,9 +2,9 @@
 
 import argparse
 import os
-import sys
 
 from keras_resnets import interrupts
+from keras_resnets import streams
 from keras_resnets.commands import compare
 from keras_resnets.commands import compress
 from keras_resnets.commands import export
@@ -47,26 +47,29 @@ def main(arguments=None, prog="keras-resnets"):
     Returns:
         0; 1 where an exported file does not say what the model says, or could not be
         written; 2 for arguments that are not allowed; 130 where Ctrl-C ended it, 143
-        where SIGTERM did.
+        where SIGTERM did, 141 where the reader of its output had gone (`| head`).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    arguments = _parser(prog).parse_args(arguments)
-
-    def work():
-        arguments.run(arguments)
-        sys.stdout.flush()
-
+    streams.prepare()
     try:
-        return interrupts.run(work, prog)
+        code = _answer(arguments, prog)
+    except SystemExit as end:
+        # After --help, or words that are no command.
+        raise SystemExit(streams.ended(end.code, prog)) from None
+    return streams.ended(code, prog)
+
+
+def _answer(arguments, prog):
+    arguments = _parser(prog).parse_args(arguments)
+    try:
+        return interrupts.run(lambda: arguments.run(arguments), prog)
     except (InvalidArgument, WeightsError) as error:
-        print(_line(f"{prog}: error: {error}"), file=sys.stderr)
+        streams.complain(_line(f"{prog}: error: {error}"))
         return 2
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; Python must not try to flush to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (ExportError, TrainingError, OSError) as error:
-        print(_line(f"{prog}: failed: {error}"), file=sys.stderr)
+        # `streams.ended` says what became of standard output.
+        if error is not streams.broken():
+            streams.complain(_line(f"{prog}: failed: {error}"))
         return 1
 
 

@@ -174,7 +174,7 @@ def leave(code):
 
     They wait for threads there, or crash where they were broken off.
     """
-    if code > 128:
+    if code - 128 in _SIGNALS:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(code)

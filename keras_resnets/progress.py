@@ -1,5 +1,7 @@
 """A progress bar."""
 
+import contextlib
+
 from keras_resnets import quiet
 
 
@@ -24,8 +26,7 @@ class ProgressBar:
             full = round(self._width * done / max(self._total, 1))
             bar = "#" * full + "." * (self._width - full)
             shown = f"{self._count(done)} of {self._count(self._total)} {self._unit}"
-            self._stream.write(f"\r{bar} {shown.rstrip()}")
-            self._stream.flush()
+            self._draw(f"\r{bar} {shown.rstrip()}")
 
     def _count(self, number):
         return f"{number / 1e6:,.1f}" if self._unit == "MB" else f"{number:,}"
@@ -33,5 +34,10 @@ class ProgressBar:
     def close(self):
         """Wipes the bar away."""
         if self._shown:
-            self._stream.write("\r" + " " * (self._width + 40) + "\r")
+            self._draw("\r" + " " * (self._width + 40) + "\r")
+
+    def _draw(self, text):
+        # A terminal that has gone is no reason to end the work.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
             self._stream.flush()

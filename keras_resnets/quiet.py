@@ -42,7 +42,7 @@ def _hide():
     global _terminal
     sys.stderr.flush()
     log, kept, before = tempfile.TemporaryFile(), os.dup(2), _terminal
-    _terminal = before or os.fdopen(os.dup(kept), "w")
+    _terminal = before or os.fdopen(os.dup(kept), "w", errors="backslashreplace")
     os.dup2(log.fileno(), 2)
     return log, kept, before
 

@@ -308,6 +308,7 @@ ARROWS = {
     "tables": {"walk"},
     "console": {"export", "labels"},
     "quiet": {"errors", "interrupts"},
+    "streams": set(),
     "backend": {"errors"},
     "registration": {"backend"},
 }

@@ -299,6 +299,7 @@ def _pruned(arguments, model, share):
     import keras
 
     from keras_resnets import compression
+    from keras_resnets.compression import aware
 
     if arguments.engine == "tfmot":
         return tfmot.prune(arguments, model)
@@ -306,7 +307,7 @@ def _pruned(arguments, model, share):
         return compression.shrink(model, share, arguments.multiple)
     made = keras.models.clone_model(model)
     made.set_weights(model.get_weights())
-    compression.aware.inherit(made, model)
+    aware.inherit(made, model)
     compression.prune(made, share, arguments.pattern)
     return made
 
