@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 from keras_resnets import interrupts
 from keras_resnets import streams

@@ -10,6 +10,8 @@ import keras
 import pytest
 
 import keras_resnets
+import keras_resnets.compression
+import keras_resnets.export
 from keras_resnets import models
 from keras_resnets import registry
 from keras_resnets import variants
@@ -353,3 +355,14 @@ def test_import_is_light_and_changes_no_environment():
         "assert not heavy, heavy; assert dict(os.environ) == before"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
+    """A module of such a package is there only once somebody else has imported it."""
+    for package in (keras_resnets.compression, keras_resnets.export):
+        name = package.__name__.rpartition(".")[2]
+        for path in PACKAGE.rglob("*.py"):
+            text = path.read_text()
+            if f"from keras_resnets import {name}\n" in text:
+                used = set(re.findall(rf"(?<![\w./]){name}\.(\w+)", text))
+                assert used <= set(package.__all__), path
