@@ -78,6 +78,7 @@ AXES = {
     "shortcut_type": Choice(SHORTCUT_TYPES, SHORTCUT_LETTERS),
     "shortcut_bn": Flag(),
     "identity_pad_position": Choice(("end", "both")),
+    "first_projection": Flag(),
     "dead_projection": Flag(),
     "share_preact": Choice(("first", "projection")),
     "cardinality": _WIDE,
@@ -139,6 +140,8 @@ class Architecture:
             zeros), `"projection"` (B: 1x1 convolution where the shape changes),
             `"projection_all"` (C: in every unit) or `"avg_projection"` (Bag of
             Tricks D: 2x2 average pooling, then 1x1). `"A"` to `"D"` are taken too.
+        first_projection: whether the first unit of every stage projects, that of the
+            first too, where no shape changes (PaddleClas' ResNet-vd of basic units).
         shortcut_bn: whether BN follows the projection (never under full
             pre-activation).
         identity_pad_position: new channels of option A at the `"end"`
@@ -205,6 +208,7 @@ class Architecture:
     activation_order: str = "original"
     residual: bool | tuple = True
     shortcut_type: str = "projection"
+    first_projection: bool = False
     shortcut_bn: bool = True
     identity_pad_position: str = "end"
     dead_projection: bool = False

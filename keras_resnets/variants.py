@@ -240,6 +240,9 @@ VARIANTS = {
     "resnet152c": bag_of_tricks(152, "c"),
     "resnet152d": bag_of_tricks(152, "d"),
     "resnet200d": bag_of_tricks(200, "d"),
+    "resnet18_vd": bag_of_tricks(18, "d", first_projection=True),
+    "resnet34_vd": bag_of_tricks(34, "d", first_projection=True),
+    "resnet200_vd": bag_of_tricks(200, "d", depths=(3, 12, 48, 3)),
     "resnext50d_32x4d": bag_of_tricks(50, "d", cardinality=32, base_width=4),
     "darknet19": darknet(
         (1, 3, 3, 5, 5), block="alternating", transition="max", head="conv"

@@ -171,7 +171,7 @@ class _Walker:
             return Shortcut("subsample" if stride > 1 else "identity", out, stride)
         if arch.shortcut_type == "projection_all":
             return Shortcut("projection", out, stride)
-        if not changes:
+        if not changes and not (arch.first_projection and position == 0):
             return Shortcut("identity", out)
         if arch.shortcut_type == "identity_pad":
             return Shortcut("identity_pad", out, stride)

@@ -46,8 +46,10 @@ from keras_resnets.models.resnet import ResNet152
 from keras_resnets.models.resnet import ResNet152V1
 from keras_resnets.models.resnet import ResNet200
 from keras_resnets.models.resnet_d import ResNet14D
+from keras_resnets.models.resnet_d import ResNet18_vd
 from keras_resnets.models.resnet_d import ResNet18C
 from keras_resnets.models.resnet_d import ResNet18D
+from keras_resnets.models.resnet_d import ResNet34_vd
 from keras_resnets.models.resnet_d import ResNet34C
 from keras_resnets.models.resnet_d import ResNet34D
 from keras_resnets.models.resnet_d import ResNet50C
@@ -56,6 +58,7 @@ from keras_resnets.models.resnet_d import ResNet101C
 from keras_resnets.models.resnet_d import ResNet101D
 from keras_resnets.models.resnet_d import ResNet152C
 from keras_resnets.models.resnet_d import ResNet152D
+from keras_resnets.models.resnet_d import ResNet200_vd
 from keras_resnets.models.resnet_d import ResNet200D
 from keras_resnets.models.resnet_d import ResNeXt50D_32x4d
 from keras_resnets.models.resnet_v2 import ResNet18V2

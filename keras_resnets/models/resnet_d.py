@@ -7,6 +7,8 @@ C = """He et al. 2019, "Bag of Tricks for Image Classification with Convolutiona
 Networks" (arXiv:1812.01187), Fig. 2b: three 3x3 convolutions for the 7x7."""
 D = """He et al. 2019, "Bag of Tricks for Image Classification with Convolutional Neural
 Networks" (arXiv:1812.01187), Fig. 2b and 2c. Equals timm's of the same name."""
+VD = """PaddleClas' networks of these names, which KerasHub has as `resnet_vd_18`, ...;
+those of 50, 101 and 152 layers are `ResNet50D`, `ResNet101D` and `ResNet152D`."""
 
 ResNet18C = door("ResNet18C", "resnet18c", "ResNet-18-C: deep stem.", C)
 ResNet18D = door(
@@ -48,6 +50,24 @@ ResNet200D = door(
     "resnet200d",
     "ResNet-200-D: deep stem and average-pool shortcuts.",
     D,
+)
+ResNet18_vd = door(
+    "ResNet18_vd",
+    "resnet18_vd",
+    "ResNet-18-vd of PaddleClas: ResNet-18-D with a projection in stage 1.",
+    VD,
+)
+ResNet34_vd = door(
+    "ResNet34_vd",
+    "resnet34_vd",
+    "ResNet-34-vd of PaddleClas: ResNet-34-D with a projection in stage 1.",
+    VD,
+)
+ResNet200_vd = door(
+    "ResNet200_vd",
+    "resnet200_vd",
+    "ResNet-200-vd of PaddleClas: D with 3, 12, 48, 3 units, not those of ResNet-200.",
+    VD,
 )
 ResNeXt50D_32x4d = door(
     "ResNeXt50D_32x4d",

@@ -3,11 +3,11 @@
 None (random values); a dataset (`"imagenet"`, `"cifar10"`) or a tag (`"a1_in1k"`) of the
 public checkpoints in `records`, which are downloaded; or a file, which its content
 tells, not its name: one that this package wrote (`.weights.h5`, `.keras`, `.h5`,
-`.safetensors`), or a checkpoint of torchvision, timm, `keras.applications`, fyu/drn,
-akamaster, MLPerf Tiny or darknet. Loading is strict: every variable is set and every
-stored value used, or a `WeightsError` says what does not fit. Values are matched by the
-names of their layers; a `.keras` file also tells how they are joined, and that is
-compared.
+`.safetensors`), or a checkpoint of torchvision, timm, `keras.applications`, KerasHub (the
+folder of a preset too), fyu/drn, akamaster, MLPerf Tiny or darknet. Loading is strict:
+every variable is set and every stored value used, or a `WeightsError` says what does not
+fit. Values are matched by the names of their layers; a `.keras` file also tells how they
+are joined, and that is compared.
 """
 
 import os
@@ -54,7 +54,7 @@ def open_source(weights, variant):
             f"{type(weights).__name__}{f': {idiom}' if idiom else ''}"
         )
     path = pathlib.Path(weights)
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and _is_preset(path)):
         source = _open_file(path)
         beside.apply(source)
         return source
@@ -94,6 +94,12 @@ def _refuse_folder(path):
             f"weights: {str(path)!r} is a folder; give a file"
             + (f" in it ({', '.join(inside[:3])}{more})" if inside else "")
         )
+
+
+def _is_preset(path):
+    from keras_resnets.weights import readers
+
+    return readers.is_preset(path)
 
 
 def _open_file(path):

@@ -11,6 +11,7 @@ import re
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights import layouts
+from keras_resnets.weights import numbers
 
 # Averages of the weights are what was evaluated; a teacher is an average in DINO.
 _FIRST = re.compile(r"(^|[._])(ema|averaged?|teacher)([._]|$)")
@@ -151,7 +152,7 @@ def _chosen(places):
 def _network(place, inside, outside, places):
     layout, remarks = place.layout, []
     if layout is layouts.NUMBERED:
-        inside, layout = layouts.named(inside)
+        inside, layout = numbers.named(inside)
     if len(places) > 1:
         remarks.append(f"it holds {_listed(places)}; {place} is taken")
     torch = layout.fitted(inside).torch

@@ -211,8 +211,31 @@ KERAS_V2 = dataclasses.replace(
     },
     preprocessing="tf",
 )
-
-
+# KerasHub's `ResNetBackbone`; the stem of its vd networks is conv1 to conv3.
+_HUB = "stack{stage0}_block{block0}_"
+_HUB_NAMES = {
+    "stem_conv": "conv{number}_conv",
+    "stem_bn": "conv{number}_bn",
+    "conv": _HUB + "{number}_conv",
+    "bn": _HUB + "{number}_bn",
+    "shortcut_conv": _HUB + "0_conv",
+    "shortcut_bn": _HUB + "0_bn",
+    "predictions": "predictions",
+}
+KERAS_HUB = Layout("KerasHub", _HUB_NAMES, torch=False, preprocessing="torch")
+# From timm's networks of the same names.
+KERAS_HUB_V2 = dataclasses.replace(
+    KERAS_HUB,
+    name="KerasHub V2",
+    names={
+        **_HUB_NAMES,
+        "bn1": _HUB + "pre_activation_bn",
+        "bn": _HUB + "{number0}_bn",
+        "post_bn": "post_bn",
+    },
+    axes=TIMM_V2.axes,
+    preprocessing=TIMM_V2.preprocessing,
+)
 # Keras' own numbers, as MLPerf Tiny's network has them: `conv2d`, `conv2d_1`, ...
 NUMBERED = Layout(
     "numbers of Keras", {}, torch=False, preprocessing="raw", labels="cifar10"
@@ -256,48 +279,6 @@ def prefixes(modules):
     return list(found)
 
 
-# Convolutions of `keras.applications`' ResNets -> blocks a stage.
-_APPLICATIONS = {53: (3, 4, 6, 3), 104: (3, 4, 23, 3), 155: (3, 8, 36, 3)}
-
-
-def named(tensors):
-    """(tensors, layout) where numbers of Keras are those of `keras.applications`.
-
-    Keras 3.0 to 3.7 stored no names beside their numbers by class, `conv2d_3`. Their
-    order is that of `model.layers`: the projection in front of a block's last part.
-
-    Args:
-        tensors: dict by (module, field), of the layout `NUMBERED`.
-    """
-    modules = {module for module, _ in tensors}
-    convs = sum(module.startswith("conv2d") for module in modules)
-    norms = sum(module.startswith("batch_normalization") for module in modules)
-    if convs not in _APPLICATIONS:
-        return tensors, NUMBERED
-    second = norms != convs
-    parts = {"conv2d": ["conv1_conv"], "batch_normalization": []}
-    if not second:
-        parts["batch_normalization"].append("conv1_bn")
-    for stage, depth in enumerate(_APPLICATIONS[convs], 2):
-        for block in range(1, depth + 1):
-            name = f"conv{stage}_block{block}"
-            order = "1203" if block == 1 else "123"
-            bns = [f"{number}_bn" for number in order]
-            if second:
-                bns = ["preact_bn", "1_bn", "2_bn"]
-            parts["conv2d"] += [f"{name}_{number}_conv" for number in order]
-            parts["batch_normalization"] += [f"{name}_{part}" for part in bns]
-    if second:
-        parts["batch_normalization"].append("post_bn")
-    names = {
-        f"{stem}_{number}" if number else stem: name
-        for stem, ordered in parts.items()
-        for number, name in enumerate(ordered)
-    }
-    renamed = {(names.get(m, m), field): array for (m, field), array in tensors.items()}
-    return renamed, KERAS_V2 if second else KERAS
-
-
 # Module that only one layout has -> that layout; the first that is there wins.
 _TELLING = (
     ("stem_conv", NATIVE),
@@ -313,7 +294,10 @@ def match(modules):
     """The `Layout` of a checkpoint whose tensors belong to `modules`, or None."""
     modules = set(modules)
     if "conv1_conv" in modules:
-        return KERAS_V2 if "post_bn" in modules else KERAS
+        second = "post_bn" in modules
+        if any(module.startswith("stack0_") for module in modules):
+            return KERAS_HUB_V2 if second else KERAS_HUB
+        return KERAS_V2 if second else KERAS
     for telling, layout in _TELLING:
         if telling in modules:
             return layout
@@ -351,7 +335,7 @@ def unknown(modules):
     shown = ", ".join(sorted(modules)[:3])
     return WeightsError(
         "its tensors are named in no known way (torchvision, timm, transformers, "
-        f"keras.applications, fyu/drn, akamaster): {shown}, ..."
+        f"keras.applications, KerasHub, fyu/drn, akamaster): {shown}, ..."
     )
 
 

@@ -12,6 +12,7 @@ import urllib.request
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.progress import ProgressBar
+from keras_resnets.weights.readers.preset import PRESET
 from keras_resnets.weights.records import SHIPPED
 
 TRAINED = pathlib.Path(__file__).parent / "trained"
@@ -87,12 +88,15 @@ def _fetch_from_hub(record):
         ) from None
     repository, _, name = record.location.removeprefix(HUB).rpartition("/")
     try:
-        path = huggingface_hub.hf_hub_download(
-            repository,
-            name,
-            cache_dir=cache_folder() / "hub",
-            local_files_only=is_offline(),
-        )
+        paths = [
+            huggingface_hub.hf_hub_download(
+                repository,
+                file,
+                cache_dir=cache_folder() / "hub",
+                local_files_only=is_offline(),
+            )
+            for file in ([name] if name else PRESET)
+        ]
     except errors.LocalEntryNotFoundError:
         raise WeightsError(
             f"{record.variant} {record.tag} is not in the cache {cache_folder()}, and "
@@ -103,7 +107,8 @@ def _fetch_from_hub(record):
         raise WeightsError(
             f"{record.location} was not downloaded: {first_line(error)}"
         ) from None
-    return pathlib.Path(path)
+    path = pathlib.Path(paths[0])
+    return path if name else path.parent
 
 
 def download(url, path, digest=""):

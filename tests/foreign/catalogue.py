@@ -61,3 +61,45 @@ REFUSED = {
     "two.pth": r"2 networks \(a, b\)",
     "whole_model.pth": "which is no tensor",
 }
+# Folder that KerasHub writes -> its network; `ours` is our name of it.
+PRESET_FILTERS = (64, 8, 12, 16)
+PRESETS = {
+    "hub/resnet_18": {"ours": "resnet18", "depths": (2, 2, 2, 2), "unit": "basic"},
+    "hub/resnet_34": {"ours": "resnet34", "depths": (3, 4, 6, 3), "unit": "basic"},
+    "hub/resnet_50": {"ours": "resnet50", "depths": (3, 4, 6, 3), "unit": "bottleneck"},
+    "hub/resnet_101": {
+        "ours": "resnet101",
+        "depths": (3, 4, 23, 3),
+        "unit": "bottleneck",
+    },
+    "hub/resnet_v2_50": {
+        "ours": "resnet50v2",
+        "depths": (3, 4, 6, 3),
+        "unit": "bottleneck",
+        "second": True,
+    },
+    "hub/resnet_vd_18": {
+        "ours": "resnet18_vd",
+        "depths": (2, 2, 2, 2),
+        "unit": "basic",
+        "vd": True,
+    },
+    "hub/resnet_vd_34": {
+        "ours": "resnet34_vd",
+        "depths": (3, 4, 6, 3),
+        "unit": "basic",
+        "vd": True,
+    },
+    "hub/resnet_vd_50": {
+        "ours": "resnet50d",
+        "depths": (3, 4, 6, 3),
+        "unit": "bottleneck",
+        "vd": True,
+    },
+    "hub/resnet_vd_200": {
+        "ours": "resnet200_vd",
+        "depths": (3, 12, 48, 3),
+        "unit": "bottleneck",
+        "vd": True,
+    },
+}

@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from foreign import catalogue
 from foreign import cifar_networks
+from foreign import hub_presets
 from foreign import networks
 from foreign import refused
 from foreign import wrappers
@@ -25,6 +26,7 @@ def main(folder):
     for write in wrappers.WRITERS:
         for name, model in write(folder).items():
             expected[name] = networks.outputs(model)
+    expected.update(hub_presets.write(folder))
     refused.write(folder)
     cifar_networks.write(folder)
     wanted = (*catalogue.FILES, *catalogue.HEADLESS, *catalogue.REFUSED)

@@ -10,11 +10,13 @@ from keras_resnets.weights.readers.darknet import is_darknet
 from keras_resnets.weights.readers.darknet import read_darknet
 from keras_resnets.weights.readers.keras_file import read_archive
 from keras_resnets.weights.readers.keras_file import read_keras
+from keras_resnets.weights.readers.preset import is_preset
+from keras_resnets.weights.readers.preset import read_preset
 from keras_resnets.weights.readers.safetensors import read_safetensors
 from keras_resnets.weights.readers.torch_checkpoint import read_stream
 from keras_resnets.weights.readers.torch_checkpoint import read_zip
 
-__all__ = ["Checkpoint", "read"]
+__all__ = ["Checkpoint", "is_preset", "read"]
 
 
 def read(path):
@@ -22,7 +24,8 @@ def read(path):
 
     Args:
         path: a safetensors file, a file of torch.save (of any age but the tar of 2016),
-            a .h5, .weights.h5 or .keras of Keras 2 or 3, or a darknet .weights.
+            a .h5, .weights.h5 or .keras of Keras 2 or 3, a darknet .weights, or the
+            folder of a KerasHub preset.
 
     Returns:
         A `Checkpoint`. Tensors are read from the file when they are asked for.
@@ -36,6 +39,8 @@ def read(path):
 
 
 def _reader(path):
+    if is_preset(path):
+        return read_preset
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"PK\x03\x04"):

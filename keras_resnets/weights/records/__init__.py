@@ -37,8 +37,8 @@ class Record:
         licence: SPDX identifier, or `"public-domain"`.
         verified: see this module.
         hash: `"sha256:"` or `"md5:"` and the digits that are known; else empty.
-        location: URL, `hf://OWNER/NAME/FILE` on the Hugging Face hub, or
-            `package://FILE` in this package.
+        location: URL, `hf://OWNER/NAME/FILE` on the Hugging Face hub, `hf://OWNER/NAME/`
+            for a preset of KerasHub there, or `package://FILE` in this package.
         source: where the accuracy was published.
     """
 
