@@ -334,9 +334,10 @@ def check_run(tried, words, ended, kind, whole):
     faults, begun = [], (run / "run.json").exists()
     if begun and ended.code and kind != "SIGKILL":
         status = json.loads((run / "run.json").read_text())["status"]
-        if status != "interrupted":
+        if status not in ("interrupted", "done"):
             faults.append(f"status {status}")
-        if ended.code == CODES[kind] and "--resume" not in ended.err:
+        told = "--resume" in ended.err or status == "done"
+        if ended.code == CODES[kind] and not told:
             faults.append(f"says not how to go on: {ended.err[-200:]!r}")
     if run.exists() and kind != "SIGKILL":
         hidden = [e.name for e in run.iterdir() if e.name.startswith(".")]

@@ -14,7 +14,7 @@ from keras_resnets import streams as _streams
 if _interrupts.is_command():
     _streams.occupy()
     # Importing takes long enough for a Ctrl-C to come.
-    _interrupts.listen()
+    _interrupts.begin()
 
 from keras_resnets.architecture import Architecture
 from keras_resnets.errors import ExportError

@@ -11,6 +11,7 @@ Only a command listens to signals; in a program that imports this package `made`
 """
 
 import _thread
+import atexit
 import contextlib
 import math
 import os
@@ -45,6 +46,8 @@ class _State:
         # Patience of each block, what is to be undone, what is to be said.
         self.held, self.undo, self.remarks = [], {}, []
         self.ending = _thread.allocate_lock()
+        # Of a command that has come to its end.
+        self.code = None
 
 
 _now = _State()
@@ -170,15 +173,36 @@ def _conclude():
 
 
 def leave(code):
-    """Ends the process, past whatever libraries do at the end, if it was interrupted.
+    """Ends the process, past what libraries do at the very end.
 
-    They wait for threads there, or crash where they were broken off.
+    There Python does not listen to signals any more, while TensorFlow takes its time. A
+    command that was interrupted goes at once: libraries wait for threads, or crash where
+    they were broken off.
     """
     if code - 128 in _SIGNALS:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(code)
+        _go(code)
+    _now.code = code
     sys.exit(code)
+
+
+def _go(code):
+    for stream in (sys.stdout, sys.stderr):
+        # Either may be closed, or None.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _go_if_done():
+    if _now.code is not None:
+        _go(_now.code)
+
+
+def begin():
+    """Takes the signals over for all of a command's life, before it imports anything."""
+    if listen():
+        # What is registered first is called last.
+        atexit.register(_go_if_done)
 
 
 def is_command():

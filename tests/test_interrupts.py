@@ -4,6 +4,7 @@
 ways in which an interrupt gets lost, one by one, in processes that take no time.
 """
 
+import hashlib
 import os
 import pathlib
 import signal
@@ -12,6 +13,8 @@ import sys
 import textwrap
 import time
 
+import local_server
+import numpy as np
 import pytest
 
 from keras_resnets import cli
@@ -269,3 +272,31 @@ def test_a_program_that_imports_the_package_keeps_its_handlers():
         "before = all(); import keras_resnets, keras_resnets.cli; assert all() == before"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_one_cache_for_processes_that_are_killed(tmp_path):
+    """Three download one file at once, and the first is killed in the middle of it."""
+    content = np.random.default_rng(0).bytes(3_000_000)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    with local_server.running() as (address, site):
+        site.files["/a.pth"] = content
+        site.slow["/a.pth"] = 0.5
+        words = [f"{address}/a.pth", str(tmp_path / "cache" / "a.pth"), digest]
+        script = "import sys; from keras_resnets.weights import store;"
+        script += "print('ready', flush=True); store.download(*sys.argv[1:])"
+        several = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(3)
+        ]
+        while not site.asked:
+            time.sleep(0.01)
+        several[0].kill()
+        said = [process.communicate(timeout=60) for process in several]
+    assert [process.returncode for process in several][1:] == [0, 0], said
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["a.pth"]
+    assert (tmp_path / "cache" / "a.pth").read_bytes() == content
