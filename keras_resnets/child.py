@@ -11,6 +11,7 @@ import pathlib
 import queue
 import subprocess
 import sys
+import tempfile
 
 from keras_resnets import interrupts
 
@@ -42,10 +43,14 @@ def started(module, *words, environment=None, errors=subprocess.DEVNULL):
 
 
 def variables(given=None):
-    """The environment of a child: ours, this package as it is here, and those given."""
+    """The environment of a child: ours, this package as it is here, and those given.
+
+    What it leaves behind of temporary files goes with ours.
+    """
     package = str(pathlib.Path(__file__).resolve().parents[1])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, **(given or {})}
+    place = {"PYTHONPATH": path, "TMPDIR": tempfile.gettempdir()}
+    return {**os.environ, **place, **(given or {})}
 
 
 def _end(process):

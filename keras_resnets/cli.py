@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from keras_resnets import files
 from keras_resnets import interrupts
 from keras_resnets import streams
 from keras_resnets.commands import compare
@@ -81,7 +82,9 @@ def _line(text):
 
 def entry_point(arguments=None):
     """What the installed command runs, and the scripts of a checkout."""
-    interrupts.leave(main(arguments))
+    with files.own_temporaries():
+        code = main(arguments)
+    interrupts.leave(code)
 
 
 def _parser(prog):

@@ -13,6 +13,9 @@ from keras_resnets.errors import NotWritten
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 
+# How our temporary folders begin.
+_OWN = "keras_resnets_"
+
 
 def check_destination(path, suffix, overwrite=False):
     """The path to write to, checked before any work is done.
@@ -140,18 +143,42 @@ def scratch_folder():
     Raises:
         NotWritten: there is no room for temporary files, or no place at all.
     """
-    with interrupts.made(
-        lambda: _new_folder(None, "keras_resnets_"), _remove_folder
-    ) as folder:
+    with interrupts.made(lambda: _new_folder(None, _OWN), _remove_folder) as folder:
         try:
             yield folder
         except OSError as error:
             if isinstance(error, NotWritten) or not _concerns(error, folder):
                 raise
             raise NotWritten(
-                f"a temporary file in {printable(tempfile.gettempdir())} (TMPDIR names "
+                f"a temporary file in {printable(_system_place())} (TMPDIR names "
                 f"the folder) could not be written: {_reason(error)}; nothing was written"
             ) from error
+
+
+@contextlib.contextmanager
+def own_temporaries():
+    """Gives all temporary files of the process a folder that goes with the block.
+
+    TensorFlow and others take theirs away when the process ends, if it ends in its time.
+    """
+    before = tempfile.tempdir
+    with contextlib.ExitStack() as stack:
+        # Not every command needs room for temporary files.
+        with contextlib.suppress(OSError):
+            folder = stack.enter_context(
+                interrupts.made(lambda: _new_folder(None, _OWN), _remove_folder)
+            )
+            tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def _system_place():
+    """Where the system has temporary files, or we a folder for ours."""
+    folder, name = os.path.split(tempfile.gettempdir())
+    return folder if name.startswith(_OWN) else os.path.join(folder, name)
 
 
 def _prefix(path):
