@@ -138,16 +138,17 @@ class Tried:
                 start_new_session=True,
             )
             sent, before, spent = time.monotonic(), reaped(), 0.0
-            if name:
+            try:
+                if name:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(after)
+                    sent, spent = time.monotonic(), worked(process.pid)
+                    send(process, name)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(after)
-                sent, spent = time.monotonic(), worked(process.pid)
-                send(process, name)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(2 * BUSY if name else 900)
-            seconds = time.monotonic() - sent
-            left = self.children(process.pid)
-            if process.poll() is None:
+                    process.wait(2 * BUSY if name else 900)
+                seconds = time.monotonic() - sent
+                left = self.children(process.pid)
+            finally:
                 process.kill()
                 process.wait()
             said = []
@@ -393,6 +394,7 @@ def main():
     options = options.parse_args()
     # A shell's background jobs ignore it, and so would what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *given: sys.exit("ended"))
     rows = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

@@ -41,8 +41,8 @@ class _State:
 
     def __init__(self, prog="keras-resnets", main=None, stderr=2):
         self.prog, self.main, self.stderr = prog, main, stderr
-        # Whether `run` is at work; the first signal, and when it came.
-        self.inside, self.received, self.since = False, None, 0.0
+        # Whether `run` is at work; the first signal, when it came, if the end was told.
+        self.inside, self.received, self.since, self.told = False, None, 0.0, False
         # Patience of each block, what is to be undone, what is to be said.
         self.held, self.undo, self.remarks = [], {}, []
         self.ending = _thread.allocate_lock()
@@ -74,7 +74,9 @@ def check():
     Raises:
         KeyboardInterrupt: a signal has come.
     """
-    if received():
+    if received() and not _now.told:
+        if not _now.inside:
+            _end()
         raise _exception()
 
 
@@ -164,6 +166,7 @@ def run(work, prog="keras-resnets"):
 def _conclude():
     """Tells the end of an interrupted command; returns its exit code."""
     # Whoever ends the process now must not tell it a second time.
+    _now.told = True
     _now.ending.acquire(blocking=False)
     _undo_all()
     with contextlib.suppress(OSError, ValueError):
@@ -274,6 +277,8 @@ def _deafen(before):
 
 def _handle(number, frame):
     """A signal, or the timer that comes again; in the main thread, between two steps."""
+    if _now.told:
+        return
     first = _now.received is None
     if first:
         if number not in _SIGNALS:

@@ -16,6 +16,7 @@ import time
 import local_server
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from keras_resnets import cli
 from keras_resnets import files
@@ -28,6 +29,7 @@ import hashlib, pathlib, signal, sys, time
 from keras_resnets import child, files, interrupts
 # A shell's background jobs, such as these tests, ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.begin()
 interrupts._PATIENCE = 1.5
 def ready():
     print("ready", flush=True)
@@ -180,6 +182,25 @@ def test_what_is_held_is_finished_first(tmp_path):
     assert os.listdir(tmp_path) == ["whole"]
 
 
+@pytest.mark.parametrize("waits", ["time.sleep(60)", TAKES_LONG])
+def test_temporary_files_of_libraries_go_as_well(waits, tmp_path):
+    work = f"""
+        import tempfile
+        from keras_resnets import cli
+        def main(arguments):
+            return interrupts.run(work)
+        def work():
+            tempfile.mkdtemp()
+            ready()
+            {waits}
+        cli.main = main
+        cli.entry_point()
+        """
+    process = started(work, tmp_path)
+    assert ended(process, signal.SIGINT) == (130, "keras-resnets: interrupted\n")
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_was_there_stays_where_the_folder_cannot_be_moved(tmp_path):
     """Ended by force between the two moves of a folder."""
     (tmp_path / "b").mkdir()
@@ -300,3 +321,14 @@ def test_one_cache_for_processes_that_are_killed(tmp_path):
     assert [process.returncode for process in several][1:] == [0, 0], said
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["a.pth"]
     assert (tmp_path / "cache" / "a.pth").read_bytes() == content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "search", "export", "convert", "cluster"])
+def test_signals_at_random_moments_of_whole_commands(command):
+    words = ["--commands", command, "--moments", "3", "--pairs", "1"]
+    script = ROOT / "benchmarks" / "faults.py"
+    done = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True
+    )
+    assert "tried 10, well 10" in done.stdout, done.stdout + done.stderr
