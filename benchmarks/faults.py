@@ -394,65 +394,62 @@ def main():
     options = options.parse_args()
     # A shell's background jobs ignore it, and so would what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *given: sys.exit("ended"))
-    rows = collections.defaultdict(dict)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        prepare(folder, options.data)
-        for name in options.commands.split(","):
-            whole = learn(folder, name)
-            print(f"{name}: {whole['seconds']:.1f} s whole", flush=True)
-            for kind in filter(None, options.signals.split(",")):
-                rows[name][kind] = tries(folder, name, kind, whole, options)
-            if options.pairs and name != "benchmark":
-                rows[name]["two at once"] = pairs(folder, name, whole, options)
-            shutil.rmtree(whole["folder"])
-    table(rows)
+    signal.signal(signal.SIGTERM, lambda *given: sys.exit("ended early"))
+    rows = collections.defaultdict(collections.Counter)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            prepare(folder, options.data)
+            learned = {}
+            for name in options.commands.split(","):
+                learned[name] = learn(folder, name)
+                print(f"{name}: {learned[name]['seconds']:.1f} s whole", flush=True)
+            # Turn by turn, so that each has as many where it is ended early.
+            for index in range(max(options.moments, options.pairs)):
+                for name, whole in learned.items():
+                    try_once(folder, name, index, options, whole, rows[name])
+    finally:
+        table(rows)
 
 
-def tries(folder, name, kind, whole, options):
-    """(tried, well, most seconds to the end) of a command and a signal."""
-    rng = random.Random(f"{options.seed} {name} {kind}")
-    well, longest = 0, 0.0
-    for index in range(options.moments):
+def try_once(folder, name, index, options, whole, row):
+    """Tries a command with each signal, and twice at once; counts in `row`."""
+    kinds = [kind for kind in options.signals.split(",") if kind]
+    for kind in kinds if index < options.moments else ():
+        rng = random.Random(f"{options.seed} {name} {kind} {index}")
         after = rng.uniform(0, whole["seconds"])
         old = index % 2 == 1 and name not in ("train", "benchmark")
         faults, ended = one(folder, name, kind, after, whole, old)
-        longest = max(longest, ended.seconds)
-        well += not faults
-        if faults:
-            print(f"  {name} {kind} at {after:.2f} s: {'; '.join(faults)}", flush=True)
-    print(f"  {name} {kind}: {well} of {options.moments} well", flush=True)
-    return options.moments, well, longest
-
-
-def pairs(folder, name, whole, options):
-    """(tried, well, 0) of two processes on one output."""
-    rng, well = random.Random(f"{options.seed} {name}"), 0
-    for index in range(options.pairs):
+        row["longest"] = max(row["longest"], ended.seconds)
+        count(row, kind, f"{name} {kind} at {after:.2f} s", faults)
+    if index < options.pairs and name != "benchmark":
         # At once, and so that one lands while the other is at it.
-        apart = rng.uniform(0, whole["seconds"]) if index % 2 else 0.0
+        apart = random.Random(f"{options.seed} {index}").uniform(0, whole["seconds"])
+        apart *= index % 2
         faults = pair(folder, name, apart, whole)
-        well += not faults
-        if faults:
-            print(f"  {name} two, {apart:.2f} s apart: {'; '.join(faults)}", flush=True)
-    print(f"  {name} two at once: {well} of {options.pairs} well", flush=True)
-    return options.pairs, well, 0.0
+        count(row, "two at once", f"{name} two, {apart:.2f} s apart", faults)
+
+
+def count(row, kind, title, faults):
+    """Counts a try of a kind, and says what was wrong."""
+    row[kind, "tried"] += 1
+    row[kind, "well"] += not faults
+    print(f"  {title}: {'; '.join(faults) or 'well'}", flush=True)
 
 
 def table(rows):
     """Prints tried and well by command and signal."""
-    kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row))
+    kinds = [*CODES, "two at once"]
     print("\n| command | " + " | ".join(kinds) + " | longest, s |")
     print("|---|" + "---|" * (len(kinds) + 1))
     for name, row in rows.items():
-        cells = [f"{row[k][0]} / {row[k][1]}" if k in row else "" for k in kinds]
-        print(
-            f"| {name} | {' | '.join(cells)} | {max(x[2] for x in row.values()):.1f} |"
-        )
-    tried = sum(cell[0] for row in rows.values() for cell in row.values())
-    well = sum(cell[1] for row in rows.values() for cell in row.values())
-    print(f"tried {tried}, well {well}")
+        cells = [f"{row[kind, 'tried']} / {row[kind, 'well']}" for kind in kinds]
+        print(f"| {name} | {' | '.join(cells)} | {row['longest']:.1f} |")
+    total = [
+        sum(row[kind, what] for row in rows.values() for kind in kinds)
+        for what in ("tried", "well")
+    ]
+    print(f"tried {total[0]}, well {total[1]}")
 
 
 if __name__ == "__main__":
