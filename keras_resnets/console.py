@@ -2,9 +2,13 @@
 
 import numpy as np
 
+from keras_resnets.errors import printable
 from keras_resnets.export import runners
 from keras_resnets.labels import class_names
+from keras_resnets.tables import width_of
 
+# The longest name in ImageNet's 1,000 has 30.
+_LABEL = 60
 RUNTIMES = {
     "tflite": "LiteRT",
     "onnx": "ONNX Runtime",
@@ -16,7 +20,9 @@ RUNTIMES = {
 def export_report(report, pictures):
     """Size, operators, parity and latency of an `ExportReport`."""
     runtime = RUNTIMES[report.format]
-    counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
+    counted = ", ".join(
+        f"{printable(name, 60)} {count}" for name, count in report.operators.items()
+    )
     ratio = report.keras_latency / report.latency
     threads = f" ({report.threads} threads)" if report.threads else ""
     lines = [
@@ -56,7 +62,7 @@ def top_five(model, report, photo, name):
     file_outputs = runner(given[None])[0]
     names = class_names(len(file_outputs), model.labels)
     shown = [
-        [f"{outputs[i]:.4f} {names[i][1]:.30}" for i in best]
+        [f"{outputs[i]:.4f} {printable(names[i][1], 30)}" for i in best]
         for outputs, best in (
             (outputs, np.argsort(-outputs, kind="stable")[:5])
             for outputs in (keras_outputs[0], file_outputs)
@@ -65,7 +71,7 @@ def top_five(model, report, photo, name):
     width = max(map(len, [*shown[0], "Keras"])) + 2
     rows = [("Keras", report.path.name), *zip(*shown, strict=True)]
     lines = [f"  {left:<{width}}{right}" for left, right in rows]
-    return "\n".join([f"top five     {name}", *lines])
+    return "\n".join([f"top five     {printable(str(name))}", *lines])
 
 
 def likeliest(outputs, name, labels=None, count=5, width=30):
@@ -80,10 +86,12 @@ def likeliest(outputs, name, labels=None, count=5, width=30):
     """
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]
-    longest = max(len(names[index][1]) for index in best)
-    lines = [str(name)]
+    shown = {index: printable(names[index][1], _LABEL) for index in best}
+    longest = max(map(width_of, shown.values()))
+    lines = [printable(str(name), 4 * _LABEL)]
     for index in best:
         share = float(outputs[index])
         bar = "#" * round(share * width)
-        lines.append(f"  {names[index][1]:<{longest}}  {share:7.2%}  {bar}".rstrip())
+        label = shown[index] + " " * (longest - width_of(shown[index]))
+        lines.append(f"  {label}  {share:7.2%}  {bar}".rstrip())
     return "\n".join(lines)

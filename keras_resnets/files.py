@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import fnmatch
 import os
 import pathlib
 import secrets
@@ -36,12 +37,13 @@ def check_destination(path, suffix, overwrite=False):
     return path
 
 
-def check_folder(path, content, overwrite=False):
+def check_folder(path, own, overwrite=False):
     """The folder to write, checked before any work is done.
 
     Args:
         path: the folder.
-        content: a file that a folder must hold to be replaced.
+        own: patterns of what such a folder holds, as `variables/*.index`: the first is
+            a file that it must hold to be replaced, and nothing else may be in it.
         overwrite: replace an existing one.
 
     Raises:
@@ -49,13 +51,59 @@ def check_folder(path, content, overwrite=False):
             `overwrite`, or something else under that name.
     """
     path = pathlib.Path(path)
-    if path.exists() and not (path / content).is_file():
-        raise InvalidArgument(
-            f"{path} exists and is no folder with a {content}: it is not replaced"
-        )
+    if not path.name or path.name == "..":
+        raise InvalidArgument(f"the output must be a folder of its own; got {path}")
+    if os.path.lexists(path):
+        check_replaceable(path, own)
     check_free(path, overwrite)
     _check_writable(path.parent)
     return path
+
+
+def check_replaceable(path, own):
+    """Raises `InvalidArgument` unless a folder holds its own files alone.
+
+    What it holds would be gone: a link's, those that somebody works in, and any other
+    file in it are not for a command to delete.
+
+    Args:
+        path: of a folder that exists.
+        own: see `check_folder`.
+    """
+    if path.is_symlink():
+        raise InvalidArgument(f"{path} is a link: name the folder that it leads to")
+    if not path.is_dir() or not (path / own[0]).is_file():
+        raise InvalidArgument(
+            f"{path} exists and is no folder with a {own[0]}: it is not replaced"
+        )
+    whole = path.resolve()
+    homes = [pathlib.Path.cwd(), pathlib.Path(os.path.expanduser("~")).resolve()]
+    if any(home == whole or whole in home.parents for home in homes):
+        raise InvalidArgument(
+            f"{path} is the current or the home folder, or above it: it is not replaced"
+        )
+    if os.path.ismount(path):
+        raise InvalidArgument(f"{path} is a mounted file system: it is not replaced")
+    foreign = next(_foreign(path, path, own), None)
+    if foreign is not None:
+        raise InvalidArgument(
+            f"{path} holds {printable(foreign, 80)!r} besides its own files "
+            f"({', '.join(own)}): it is not replaced"
+        )
+
+
+def _foreign(path, folder, own):
+    """Yields what a folder holds that is not its own, by its place in it."""
+    folders = {pattern.rpartition("/")[0] for pattern in own}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            place = pathlib.Path(entry.path).relative_to(path).as_posix()
+            if entry.is_dir(follow_symlinks=False) and place in folders:
+                yield from _foreign(path, entry.path, own)
+            elif not entry.is_file(follow_symlinks=False) or not any(
+                fnmatch.fnmatchcase(place, pattern) for pattern in own
+            ):
+                yield place
 
 
 def check_free(path, overwrite):
@@ -104,11 +152,16 @@ def atomic_file(path):
 
 
 @contextlib.contextmanager
-def atomic_folder(path):
+def atomic_folder(path, own):
     """Yields a temporary folder beside `path`; moved to `path` if all went well.
+
+    Args:
+        path: of the folder.
+        own: see `check_folder`.
 
     Raises:
         NotWritten: see `atomic_file`.
+        InvalidArgument: something else has come into the folder that is replaced.
     """
     path = pathlib.Path(path)
 
@@ -131,7 +184,8 @@ def atomic_folder(path):
         for file in filter(pathlib.Path.is_file, temporary.rglob("*")):
             _to_disk(file)
         with interrupts.held():
-            if path.exists():
+            if os.path.lexists(path):
+                check_replaceable(path, own)
                 os.replace(path, made / "old")
             os.replace(temporary, path)
 

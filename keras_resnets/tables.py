@@ -1,16 +1,27 @@
 """What the commands print: tables of text."""
 
 import itertools
+import unicodedata
 
+from keras_resnets.errors import printable
 from keras_resnets.walk import Pool
 from keras_resnets.walk import walk
 
+# Of a cell, whose text may be a file's; the longest of our layers' names has 40.
+_WIDEST = 100
+# Of a line of facts: our recipes and versions have 250.
+_LONGEST = 600
+
 
 def text_table(headers, rows):
-    """Columns of text under headers; numbers (and what looks so) to the right."""
+    """Columns of text under headers; numbers (and what looks so) to the right.
+
+    Texts are made printable and cut, since names may come from a file.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
+    headers = [_cell(header) for header in headers]
     widths = [
-        max(len(row[column]) for row in [list(headers), *cells])
+        max(map(width_of, (row[column] for row in [headers, *cells])))
         for column in range(len(headers))
     ]
     right = [
@@ -20,7 +31,9 @@ def text_table(headers, rows):
 
     def line(row):
         parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
+            " " * (width - width_of(cell)) + cell
+            if to_right
+            else cell + " " * (width - width_of(cell))
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         return "  ".join(parts).rstrip()
@@ -34,7 +47,24 @@ def _cell(value):
         return "-"
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value), _WIDEST)
+
+
+def width_of(text):
+    """Columns that a printable text takes on a terminal.
+
+    Example:
+        >>> width_of("cat"), width_of("\u732b")
+        (3, 2)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
 
 
 def model_table(infos):
@@ -200,7 +230,7 @@ def port_table(inputs, outputs):
 
 def passport_text(passport):
     """The facts of a passport that a person asks for first."""
-    parity = passport["parity"]
+    parity, known = passport["parity"], passport["labels"] or "not known"
     wanted = passport["preprocessing"] or {}
     facts = {
         "model": f"{passport['model']}, {passport['parameters']:,} parameters",
@@ -208,22 +238,25 @@ def passport_text(passport):
         "quantize": passport["quantize"],
         "recipe": ", ".join(f"{k} {v}" for k, v in passport["recipe"].items()),
         "pictures": f"mode {wanted.get('mode', 'not known')}",
-        "labels": passport["labels"] or "not known",
+        "labels": known if isinstance(known, str) else ", ".join(known),
         "parity": _parity_words(parity),
         "sha256": passport["sha256"],
         "versions": ", ".join(f"{k} {v}" for k, v in passport["versions"].items()),
     }
-    return "\n".join(f"{name:<11}{value}" for name, value in facts.items())
+    return "\n".join(
+        f"{name:<11}{printable(str(value), _LONGEST)}" for name, value in facts.items()
+    )
 
 
 def _parity_words(parity):
     outputs, logits = parity["outputs"], parity["logits"]
-    words = (
-        f"{parity['compared']} pictures: outputs differ by {outputs['max_error']:.2g}"
-    )
+    # What is infinite stands as a text.
+    error = float(outputs["max_error"])
+    words = f"{parity['compared']} pictures: outputs differ by {error:.2g}"
     if logits is None:
         return f"{words}; logits not measured"
-    return f"{words}, logits by {logits['relative_error']:.2g} of the largest"
+    error = float(logits["relative_error"])
+    return f"{words}, logits by {error:.2g} of the largest"
 
 
 def verification_table(first, second, found):
@@ -249,7 +282,7 @@ def verification_table(first, second, found):
     if found.accuracies is None:
         return table
     shares = [
-        f"top-1 {share:.2%}  {path}"
+        f"top-1 {share:.2%}  {printable(str(path), _LONGEST)}"
         for share, path in zip(found.accuracies, (first, second), strict=True)
     ]
     return "\n".join([table, *shares])
@@ -260,7 +293,7 @@ def loss_table(losses):
     rows = [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in losses]
     most = max(losses, key=lambda loss: loss.lost)
     table = text_table(("layer", "SQNR in dB", "lost"), rows)
-    return f"{table}\n{most.name} loses most: {most.lost:.1f} dB"
+    return f"{table}\n{printable(most.name)} loses most: {most.lost:.1f} dB"
 
 
 def timing_table(timings):
@@ -314,7 +347,9 @@ def mix_table(mix):
         for layer in mix.layers
     ]
     headers = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
-    raised = [f"{name} {precision}" for name, precision in mix.raised.items()]
+    raised = [
+        f"{printable(name)} {precision}" for name, precision in mix.raised.items()
+    ]
     lines = [
         text_table(headers, rows),
         "alone: logit RMSE over their deviation when nothing else is rounded",
@@ -363,5 +398,5 @@ def pruning_table(before, after):
     ]
     vanished = after.vanished(before)
     if vanished:
-        parts.append(f"vanished: {', '.join(vanished)}")
+        parts.append(f"vanished: {', '.join(map(printable, vanished))}")
     return "\n\n".join(parts)

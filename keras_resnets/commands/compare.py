@@ -1,5 +1,6 @@
 """`keras-resnets verify` and `keras-resnets benchmark`: exported files side by side."""
 
+import functools
 import json
 import pathlib
 
@@ -47,6 +48,7 @@ def add_to(commands):
 def _verify(arguments):
     with native_logs_hidden():
         from keras_resnets import tables
+        from keras_resnets.export import apart
         from keras_resnets.export import parity
         from keras_resnets.export import passport
         from keras_resnets.export import verify
@@ -55,15 +57,22 @@ def _verify(arguments):
         if arguments.layers:
             verify.check_layers(paths)
         passports = [passport.read(path) for path in paths]
-        wanted, shape = _expected(arguments, passports)
+        # Each file in one process of its own, whoever asks for it.
+        opener = functools.cache(apart.open_apart)
+        wanted, shape = _expected(arguments, passports, opener)
         names = _names(passports)
         batches, labels = _pictures(arguments, wanted, shape, names)
         found = verify.verify(
-            *paths, batches, labels, arguments.threads, preprocessing=wanted
+            *paths,
+            batches,
+            labels,
+            arguments.threads,
+            preprocessing=wanted,
+            opener=opener,
         )
         say(tables.verification_table(*paths, found))
         if arguments.layers:
-            losses = verify.layer_losses(*paths, batches[0][:4], wanted)
+            losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
             say(tables.loss_table(losses))
         quantize = next((known["quantize"] for known in passports[::-1] if known), None)
         if quantize is None:
@@ -84,13 +93,12 @@ def _verify(arguments):
         say(f"within the tolerance of {form}")
 
 
-def _expected(arguments, passports):
+def _expected(arguments, passports, opener):
     """(`Preprocessing` or None, (height, width, channels)) of the two files."""
-    from keras_resnets.export import runners
     from keras_resnets.preprocessing import Preprocessing
 
     shapes = [
-        runners.open_runner(path, arguments.threads).input_shape[1:]
+        opener(path, arguments.threads).input_shape[1:]
         for path in (arguments.first, arguments.second)
     ]
     shape = next((shape for shape in shapes if None not in shape), None)

@@ -3,7 +3,11 @@
 import json
 
 from keras_resnets.commands.network import say
+from keras_resnets.errors import printable
 from keras_resnets.quiet import native_logs_hidden
+
+# Networks have some twenty kinds of operators, inputs, outputs and signatures.
+_SHOWN = 50
 
 
 def add_to(commands):
@@ -27,18 +31,32 @@ def _inspect(arguments):
         if arguments.json:
             say(json.dumps(known, indent=1))
             return
-        say(f"{arguments.file}  {found.format}, {found.size / 1e6:,.2f} MB")
-        for name, ports in (found.signatures or {"": None}).items():
+        say(f"{printable(arguments.file)}  {found.format}, {found.size / 1e6:,.2f} MB")
+        signatures = list((found.signatures or {"": None}).items())
+        for name, ports in signatures[:_SHOWN]:
             if name:
-                say(f"signature  {name}")
-            say(tables.port_table(*(ports or (found.inputs, found.outputs))))
+                say(f"signature  {printable(name)}")
+            inputs, outputs = ports or (found.inputs, found.outputs)
+            say(tables.port_table(inputs[:_SHOWN], outputs[:_SHOWN]))
+            left = max(len(inputs), len(outputs)) - _SHOWN
+            if left > 0:
+                say(f"and {left:,} more")
+        if len(signatures) > _SHOWN:
+            say(f"and {len(signatures) - _SHOWN:,} more signatures")
         counted = ", ".join(
-            f"{name} {count}" for name, count in found.operators.items()
+            f"{printable(name, 60)} {count}" for name, count in _most(found.operators)
         )
         say(f"operators  {counted}")
         if found.runtime:
             say(f"runtime    {_release(found.runtime)}")
         say(tables.passport_text(known) if known else "passport   none")
+
+
+def _most(operators):
+    """The first operators with their counts, and how many kinds follow them."""
+    shown = list(operators.items())[:_SHOWN]
+    left = len(operators) - len(shown)
+    return [*shown, ("more kinds:", left)] if left else shown
 
 
 def _release(version):

@@ -6,9 +6,12 @@ from keras_resnets.architecture import AXES
 from keras_resnets.commands import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.errors import shown
 from keras_resnets.fields import read_settings
 
+# Of a line; a passport as JSON may have a name for each of 20,000 classes.
+_LONGEST = 100_000
 # What --weights takes, for --help.
 WEIGHTS = (
     "file of weights, imagenet, cifar10, cifar100, or a tag of keras-resnets weights "
@@ -195,5 +198,6 @@ def axes_of(settings):
 
 
 def say(text):
-    """Prints at once, for what takes long."""
-    print(text, flush=True)
+    """Prints at once, for what takes long; nothing in it that a terminal would obey."""
+    lines = (printable(line, _LONGEST) for line in text.split("\n"))
+    print("\n".join(lines), flush=True)

@@ -109,6 +109,7 @@ def _check_file(arguments):
 
 
 def _file(arguments):
+    from keras_resnets.export import apart
     from keras_resnets.export import classifier
 
     threads = 2 if arguments.threads is None else arguments.threads
@@ -121,6 +122,7 @@ def _file(arguments):
         size,
         _notes(arguments.model),
         threads=threads,
+        opener=apart.open_apart,
     )
     if arguments.labels is not None:
         opened.labels = _labels(arguments.labels, opened.output_shape[-1])

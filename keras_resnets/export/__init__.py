@@ -1,9 +1,26 @@
 """Export: prepare, convert, run, compare. Nothing is written that was not run."""
 
-from keras_resnets.export.keras_file import to_keras
-from keras_resnets.export.onnx import to_onnx
-from keras_resnets.export.pipeline import ExportReport
-from keras_resnets.export.saved_model import to_saved_model
-from keras_resnets.export.tflite import to_tflite
+import importlib
 
-__all__ = ["ExportReport", "to_keras", "to_onnx", "to_saved_model", "to_tflite"]
+# Imported when it is asked for: what reads a file, or runs one in a process of its own,
+# needs no Keras.
+_IN_MODULE = {
+    "ExportReport": "pipeline",
+    "to_keras": "keras_file",
+    "to_onnx": "onnx",
+    "to_saved_model": "saved_model",
+    "to_tflite": "tflite",
+}
+
+__all__ = list(_IN_MODULE)
+
+
+def __getattr__(name):
+    if name not in _IN_MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
+    return getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

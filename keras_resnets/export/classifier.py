@@ -56,7 +56,15 @@ class FileClassifier:
         return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def open_classifier(path, mode=None, size=None, known=None, labels=None, threads=2):
+def open_classifier(
+    path,
+    mode=None,
+    size=None,
+    known=None,
+    labels=None,
+    threads=2,
+    opener=runners.open_runner,
+):
     """Opens an exported classifier with what is known of it.
 
     Args:
@@ -68,6 +76,7 @@ def open_classifier(path, mode=None, size=None, known=None, labels=None, threads
             them, or None.
         labels: order of the classes; None: as above.
         threads: of its runtime, >= 1.
+        opener: `runners.open_runner`, or `apart.open_apart` for files of strangers.
 
     Returns:
         A `FileClassifier`.
@@ -85,7 +94,7 @@ def open_classifier(path, mode=None, size=None, known=None, labels=None, threads
         >>> opened.output_shape, opened.preprocessing.mode
         ((None, 10), 'raw')
     """
-    runner, output = _open(path, threads)
+    runner, output = _open(path, threads, opener)
     sides, first = _sides(path, tuple(runner.input_shape[1:]))
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
@@ -100,7 +109,7 @@ def open_classifier(path, mode=None, size=None, known=None, labels=None, threads
     return FileClassifier(path, runner, wanted, labels, output, first)
 
 
-def _open(path, threads):
+def _open(path, threads, opener):
     """(runner, name of the output) of a file with one input and one output."""
     found = inspection.inspect(path)
     for what, ports in (("input", found.inputs), ("output", found.outputs)):
@@ -114,7 +123,7 @@ def _open(path, threads):
         raise InvalidArgument(
             f"{path} puts out features, no classes; export it without --features"
         )
-    return runners.open_runner(path, threads), output
+    return opener(path, threads), output
 
 
 def _sides(path, shape):

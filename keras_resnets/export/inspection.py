@@ -3,16 +3,12 @@
 import dataclasses
 import pathlib
 
-import numpy as np
-
 from keras_resnets import files
-from keras_resnets.errors import InvalidArgument
-from keras_resnets.export import ends
+from keras_resnets.export import onnx_contents
+from keras_resnets.export import saved_model_contents
+from keras_resnets.export import tflite_contents
 from keras_resnets.export import tflite_versions
-from keras_resnets.export.runners import keras_model
 from keras_resnets.export.runners import kind_of
-from keras_resnets.export.runners import onnx_file
-from keras_resnets.export.runners import saved_model
 from keras_resnets.export.runners import tflite_file
 from keras_resnets.export.runners.common import told
 
@@ -61,8 +57,12 @@ class Inspection:
 def inspect(path):
     """What a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder holds.
 
+    Files are read, not run: neither an interpreter nor TensorFlow sees them, but for
+    Keras, which builds the network of a `.keras` file.
+
     Raises:
-        InvalidArgument: a file that is missing, damaged or of no such format.
+        InvalidArgument: a file that is missing, damaged or of no such format, or that
+            says more than it holds.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -107,39 +107,40 @@ def ports(kind, path, model):
 
 
 def _tflite(path):
-    content = path.read_bytes()
-    interpreter = tflite_file.litert().Interpreter(model_content=content)
-    names = tflite_file.signature_names(content)
-    ports = [
-        tuple(
-            _tflite_port(one, names.get(one["index"], one["name"])) for one in details
-        )
-        for details in (
-            interpreter.get_input_details(),
-            interpreter.get_output_details(),
-        )
-    ]
-    return *ports, tflite_file.operators(content)
+    found = tflite_contents.read(path)
+    return *_ports(found), found.operators
 
 
-def _tflite_port(details, name):
-    scale, zero_point = details["quantization"]
-    dtype = np.dtype(details["dtype"]).name
-    shape = tuple(
-        None if size < 0 else int(size)
-        for size in details.get("shape_signature", details["shape"])
+def _onnx(path):
+    found = onnx_contents.read(path)
+    return *_ports(found), found.operators
+
+
+def _ports(found):
+    return (
+        tuple(Port(*port) for port in ends) for ends in (found.inputs, found.outputs)
     )
-    if not scale:
-        return Port(name, shape, dtype)
-    return Port(name, shape, dtype, float(scale), int(zero_point))
+
+
+def _saved_model(path):
+    found = saved_model_contents.read(path)
+    signatures = {
+        name: tuple(tuple(Port(*port) for port in ports) for ports in signature)
+        for name, signature in found.signatures.items()
+    }
+    return *next(iter(signatures.values())), found.operators, signatures
 
 
 def _keras(path):
+    from keras_resnets.export.runners import keras_model
+
     model = keras_model.load(path)
     return *_keras_ports(model), keras_model.operators(model)
 
 
 def _keras_ports(model):
+    from keras_resnets.export import ends
+
     return tuple(
         tuple(
             Port(name, tuple(tensor.shape), tensor.dtype)
@@ -150,38 +151,3 @@ def _keras_ports(model):
             ends.outputs(model),
         )
     )
-
-
-def _onnx(path):
-    (onnx,) = onnx_file.require("onnx")
-    model = onnx.load(path)
-    if not model.graph.output:
-        raise InvalidArgument(f"{path} is no ONNX file: it has no outputs")
-    ports = [
-        tuple(_onnx_port(onnx, value) for value in values)
-        for values in (model.graph.input, model.graph.output)
-    ]
-    return *ports, onnx_file.operators(model)
-
-
-def _onnx_port(onnx, value):
-    kind = value.type.tensor_type
-    shape = tuple(dim.dim_value or None for dim in kind.shape.dim)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return Port(value.name, shape, dtype)
-
-
-def _saved_model(path):
-    signatures = {
-        name: tuple(tuple(map(_saved_model_port, specs)) for specs in ends_of)
-        for name, ends_of in saved_model.signatures(path).items()
-    }
-    if not signatures:
-        raise InvalidArgument(f"{path} is a SavedModel without a signature to call")
-    ports = next(iter(signatures.values()))
-    return *ports, saved_model.operators(path), signatures
-
-
-def _saved_model_port(spec):
-    shape = tuple(spec.shape) if spec.shape.rank is not None else ()
-    return Port(spec.name, shape, spec.dtype.name)

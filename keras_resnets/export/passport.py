@@ -10,12 +10,11 @@ import pathlib
 from keras_resnets import files
 from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import passport_text
 from keras_resnets.export import tflite_versions
 from keras_resnets.export.runners import tflite_file
 from keras_resnets.version import __version__
 
-# What readers of a passport go by.
-_NEEDED = ("format", "quantize", "recipe", "preprocessing", "labels")
 _PACKAGES = (
     "keras",
     "tensorflow",
@@ -40,8 +39,8 @@ def check_place(path):
     if not place.exists():
         return
     try:
-        json.loads(place.read_text("utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        passport_text.loaded(place)["sha256"]
+    except (OSError, InvalidArgument, KeyError, TypeError):
         raise InvalidArgument(
             f"{place} is no passport and would be replaced by one: move it away"
         ) from None
@@ -123,20 +122,13 @@ def read(path):
     """The passport of the file at `path`, or None where it has none of its own.
 
     Raises:
-        InvalidArgument: a passport that is no JSON, or another file's.
+        InvalidArgument: a passport that is damaged or no passport, or another file's.
     """
     place = path_of(path)
     if not place.is_file():
         return None
-    try:
-        content = json.loads(place.read_text("utf-8"))
-        digest = content["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidArgument(f"{place} is no passport: {error}") from None
-    missing = [key for key in _NEEDED if key not in content]
-    if missing:
-        raise InvalidArgument(f"{place} is no passport: it lacks {', '.join(missing)}")
-    if digest != sha256(path):
+    content = passport_text.parse(place)
+    if content["sha256"] != sha256(path):
         raise InvalidArgument(
             f"{place} is the passport of another file: the sha256 differs"
         )

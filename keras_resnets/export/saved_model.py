@@ -1,5 +1,6 @@
 """Keras model -> SavedModel that has been loaded, run and compared."""
 
+import functools
 import pathlib
 
 from keras_resnets import files
@@ -11,9 +12,19 @@ from keras_resnets.export import judging
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
 from keras_resnets.export import saved_model_bytes
+from keras_resnets.export import saved_model_contents
 from keras_resnets.export.runners import SavedModelRunner
-from keras_resnets.export.runners.saved_model import operators
 
+# What TensorFlow writes, whichever release: nothing else is replaced. Somebody's assets
+# are not.
+OWN_FILES = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables/variables.index",
+    "variables/variables.data-?????-of-?????",
+    "assets/",
+)
 # The signature that takes pixels.
 PIXELS = "serving_uint8"
 
@@ -80,7 +91,8 @@ def to_saved_model(
         PIXELS: preprocessing is not None,
     }
     size = None if batch == "dynamic" else batch
-    with passport.beside(path, overwrite, files.atomic_folder) as (temporary, place):
+    landing = functools.partial(files.atomic_folder, own=OWN_FILES)
+    with passport.beside(path, overwrite, landing) as (temporary, place):
         _write(ready, temporary, size, preprocessing)
         report = pipeline.prove(
             ready,
@@ -89,7 +101,7 @@ def to_saved_model(
             format="saved_model",
             quantize="none",
             size=files.size(temporary),
-            operators=operators(temporary),
+            operators=saved_model_contents.read(temporary).operators,
             threads=0,
         )
         if preprocessing is not None:
@@ -100,8 +112,9 @@ def to_saved_model(
 
 def check_output(path, overwrite=False):
     """The folder to write; see `files.check_folder`."""
+    path = files.check_folder(path, OWN_FILES, overwrite)
     pipeline.check_place(path)
-    return files.check_folder(path, "saved_model.pb", overwrite)
+    return path
 
 
 def _write(ready, folder, size, preprocessing):

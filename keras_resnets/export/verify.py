@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -47,6 +48,7 @@ def verify(
     threads=2,
     progress=None,
     preprocessing=None,
+    opener=open_runner,
 ):
     """Runs two artefacts of any formats on the same pictures.
 
@@ -61,6 +63,7 @@ def verify(
         progress: called with the number of pictures done after every batch.
         preprocessing: the `Preprocessing` that the pictures went through, for a file
             that has it inside and takes pixels.
+        opener: `open_runner`, or `apart.open_apart` for files of strangers.
 
     Returns:
         A `Verification`.
@@ -70,9 +73,13 @@ def verify(
             without a `preprocessing`, or probabilities against logits.
         ExportError: outputs of different shapes, or that are not finite.
     """
-    runners = [open_runner(path, threads) for path in (first, second)]
+    runners = [opener(path, threads) for path in (first, second)]
     _check_sizes((first, second), runners)
-    tapped = [open_runner(path, threads, logits=True) for path in (first, second)]
+    tapped = [
+        # A SavedModel puts out what it does.
+        runner if kind_of(path) == "saved_model" else opener(path, threads, True)
+        for path, runner in zip((first, second), runners, strict=True)
+    ]
     with_logits = all(runner.has_logits for runner in tapped)
     pixels = [
         takes_pixels(path, runner)
@@ -219,7 +226,9 @@ class LayerLoss:
     lost: float
 
 
-def layer_losses(float_path, integer_path, pictures, preprocessing=None):
+def layer_losses(
+    float_path, integer_path, pictures, preprocessing=None, opener=open_runner
+):
     """Which layers of an integer TFLite file lose most against the float file.
 
     Args:
@@ -227,6 +236,7 @@ def layer_losses(float_path, integer_path, pictures, preprocessing=None):
         integer_path: TFLite file of the same network in integers.
         pictures: float32 (count, height, width, channels), pre-processed.
         preprocessing: see `verify`.
+        opener: see `verify`.
 
     Returns:
         A list of `LayerLoss` in the order of computation.
@@ -235,7 +245,7 @@ def layer_losses(float_path, integer_path, pictures, preprocessing=None):
         InvalidArgument: files of two networks.
     """
     check_layers((float_path, integer_path))
-    signal, noise = _powers((float_path, integer_path), pictures, preprocessing)
+    signal, noise = _powers((float_path, integer_path), pictures, preprocessing, opener)
     losses, worst = [], None
     for name in signal:
         ratio = 10 * np.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30))
@@ -245,15 +255,23 @@ def layer_losses(float_path, integer_path, pictures, preprocessing=None):
     return losses
 
 
-def _powers(paths, pictures, preprocessing):
+def _powers(paths, pictures, preprocessing, opener):
     """(signal, noise): sums of squares by layer of the first file and of the rest."""
-    pixels = [takes_pixels(path, open_runner(path)) for path in paths]
+    runners = [opener(path, 2) for path in paths]
+    pixels = [
+        takes_pixels(path, runner) for path, runner in zip(paths, runners, strict=True)
+    ]
+    computed = [
+        # A process of its own has the interpreter.
+        getattr(runner, "tensors", functools.partial(tensors, path))
+        for path, runner in zip(paths, runners, strict=True)
+    ]
     signal, noise = collections.Counter(), collections.Counter()
     for picture in pictures:
         picture = picture[None]
         theirs, ours = (
-            _tensors(path, preprocessing.pixels(picture) if raw else picture)
-            for path, raw in zip(paths, pixels, strict=True)
+            _tensors(path, compute, preprocessing.pixels(picture) if raw else picture)
+            for path, compute, raw in zip(paths, computed, pixels, strict=True)
         )
         shared = [name for name in theirs if name in ours]
         # Every file calls its output alike.
@@ -270,9 +288,9 @@ def _powers(paths, pictures, preprocessing):
     return signal, noise
 
 
-def _tensors(path, image):
+def _tensors(path, compute, image):
     with told(path, f"fails on images of {size_text(image.shape[1:])}"):
-        return _by_layer(tensors(path, image))
+        return _by_layer(compute(image))
 
 
 def _by_layer(found):

@@ -9,32 +9,50 @@ it puts out what the final softmax or sigmoid gets, asked for by `logits=True`),
 values) and `latency`.
 """
 
+import importlib
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.runners.common import Told
 from keras_resnets.export.runners.common import told
-from keras_resnets.export.runners.keras_model import KerasFileRunner
-from keras_resnets.export.runners.keras_model import KerasRunner
-from keras_resnets.export.runners.keras_model import LoadedModelRunner
-from keras_resnets.export.runners.onnx_file import OnnxRunner
-from keras_resnets.export.runners.saved_model import SavedModelRunner
-from keras_resnets.export.runners.tflite_file import TFLiteRunner
 
-__all__ = [
-    "KerasFileRunner",
-    "KerasRunner",
-    "LoadedModelRunner",
-    "OnnxRunner",
-    "SavedModelRunner",
-    "TFLiteRunner",
-    "kind_of",
-    "open_runner",
-]
+# Imported when it is asked for: what runs no Keras needs none.
+_RUNNERS = {
+    "keras": "KerasFileRunner",
+    "onnx": "OnnxRunner",
+    "saved_model": "SavedModelRunner",
+    "tflite": "TFLiteRunner",
+}
+# Who looks at a file first: Keras does so itself.
+_CHECKS = {
+    "onnx": "onnx_contents",
+    "saved_model": "saved_model_contents",
+    "tflite": "tflite_contents",
+}
+_IN_MODULE = {
+    "KerasFileRunner": "keras_model",
+    "KerasRunner": "keras_model",
+    "LoadedModelRunner": "keras_model",
+    "OnnxRunner": "onnx_file",
+    "SavedModelRunner": "saved_model",
+    "TFLiteRunner": "tflite_file",
+}
+
+__all__ = [*_IN_MODULE, "kind_of", "open_runner"]
+
+
+def __getattr__(name):
+    if name not in _IN_MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
+    return getattr(module, name)
 
 
 def open_runner(path, threads=2, logits=False):
-    """The runner of an exported file.
+    """The runner of an exported file, in this process.
+
+    What a file says of itself is checked before its runtime sees it. A runtime may
+    crash or never end all the same: `apart.open_apart` runs what strangers made.
 
     Args:
         path: a `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
@@ -42,18 +60,26 @@ def open_runner(path, threads=2, logits=False):
         logits: see this module.
 
     Raises:
-        InvalidArgument: a file that is missing or is none of these.
+        InvalidArgument: a file that is missing or damaged, is none of these, or does
+            more than compute.
     """
     path = pathlib.Path(path)
-    kinds = {
-        "saved_model": SavedModelRunner,
-        "tflite": TFLiteRunner,
-        "onnx": OnnxRunner,
-        "keras": KerasFileRunner,
-    }
-    kind = kinds[kind_of(path)]
+    kind = kind_of(path)
+    check(kind, path)
     with told(path, "cannot be run"):
-        return Told(kind(path, threads, logits), path)
+        return Told(__getattr__(_RUNNERS[kind])(path, threads, logits), path)
+
+
+def check(kind, path):
+    """Raises `InvalidArgument` for a file that its runtime must not see.
+
+    Args:
+        kind: what `kind_of` says.
+        path: of the file.
+    """
+    if kind in _CHECKS:
+        module = importlib.import_module(f"keras_resnets.export.{_CHECKS[kind]}")
+        module.check(path)
 
 
 def kind_of(path):

@@ -76,6 +76,8 @@ class OnnxRunner:
                 file if isinstance(file, bytes) else str(file),
                 options,
                 providers=["CPUExecutionProvider"],
+                # It would print what it says of a damaged file, and try again.
+                enable_fallback=False,
             )
         self._outputs = taps or {
             out.name: out.name for out in self._session.get_outputs()

@@ -1,8 +1,4 @@
-"""Runs a SavedModel in TensorFlow, and reads what stands in it."""
-
-import collections
-import pathlib
-import re
+"""Runs a SavedModel in TensorFlow."""
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.runners.common import check_inputs
@@ -56,43 +52,3 @@ class SavedModelRunner:
     def latency(self, image, runs=10, warmup=2):
         """Median seconds of one inference."""
         return median_seconds(lambda: self._run(image), runs, warmup)
-
-
-def signatures(folder):
-    """(inputs, outputs) of every signature by its name, as lists of TensorSpec.
-
-    `serving_default` comes first.
-    """
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder)).signatures
-    found = {}
-    for name in sorted(loaded, key=lambda name: (name != "serving_default", name)):
-        given, made = (
-            loaded[name].structured_input_signature[1],
-            loaded[name].structured_outputs,
-        )
-        found[name] = [
-            [
-                tf.TensorSpec(spec.shape, spec.dtype, key)
-                for key, spec in sorted(specs.items())
-            ]
-            for specs in (given, made)
-        ]
-    return found
-
-
-def operators(folder):
-    """Counts of the TensorFlow operators of `serving_default`, by name."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    content = (pathlib.Path(folder) / "saved_model.pb").read_bytes()
-    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
-    counted = collections.Counter(
-        node.op
-        for function in graph.library.function
-        if re.fullmatch(r"__inference_serve_\d+", function.signature.name)
-        for node in function.node_def
-        if node.op not in ("Const", "Identity", "NoOp", "ReadVariableOp")
-    )
-    return dict(counted.most_common())

@@ -191,13 +191,19 @@ def operator_names(schema):
     }
 
 
+def schema():
+    """The module that the format's schema was compiled to."""
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError:
+        from tensorflow.lite.python import schema_py_generated
+    return schema_py_generated
+
+
 def parse(content):
     """The schema's module, and the file's root in it."""
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError:
-        from tensorflow.lite.python import schema_py_generated as schema
-    return schema, schema.Model.GetRootAs(content, 0)
+    module = schema()
+    return module, module.Model.GetRootAs(content, 0)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,224 @@
+"""A file of strangers in a process of its own: python -m keras_resnets.export.apart.
+
+What a runtime does with a file that no check has seen through (it crashes, never ends,
+takes all memory) ends that process, and not this one. The two speak in lines of JSON.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import sys
+import threading
+import time
+import weakref
+
+import numpy as np
+
+from keras_resnets import child
+from keras_resnets import files
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.export import runners
+
+# Seconds until a file must be loaded, and have run on one image: TensorFlow alone takes
+# ten to be imported on a busy machine. After that as many times what one image took.
+_LOAD, _FIRST, _TIMES = 120, 120, 50
+# Memory until it has run on one image, beyond what its runtime has: for the image and
+# each byte of the file, which several copies are made of, and each thread's stack.
+_ROOM, _COPIES, _STACKS = 1 << 30, 16, 64 << 20
+_FACTS = ("input_shape", "output_names", "tapped", "has_logits", "takes_pixels")
+
+
+def open_apart(path, threads=2, logits=False):
+    """The runner of an exported file, whose runtime is in a process of its own.
+
+    Args:
+        path: a `.tflite` or `.onnx` file, or the folder of a SavedModel; a `.keras` file
+            is run in this process, as Keras reads it without running anything of it.
+        threads: of the runtime, >= 1.
+        logits: see `runners`.
+
+    Raises:
+        InvalidArgument: a file that is missing, damaged or cannot be run, or whose
+            runtime crashed, took too long or too much memory.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> from keras_resnets.export import to_tflite
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_tflite(keras_resnets.ResNet8(), f"{folder}/a.tflite")
+        ...     open_apart(report.path).output_names
+        ('predictions',)
+    """
+    kind = runners.kind_of(path)
+    if kind == "keras":
+        return runners.open_runner(path, threads, logits)
+    runners.check(kind, pathlib.Path(path))
+    return _Apart(path, threads, logits)
+
+
+class _Apart:
+    """See `open_apart`; attributes and calls as those of all runners."""
+
+    def __init__(self, path, threads, logits):
+        self._path, self._took = path, None
+        stack = contextlib.ExitStack()
+        self._process = stack.enter_context(
+            child.started("keras_resnets.export.apart", path, threads, int(logits))
+        )
+        # Also at the end of this process.
+        self.close = weakref.finalize(self, stack.close)
+        facts = self._answer(_LOAD)
+        self.input_shape, self.output_names, self.tapped = (
+            tuple(facts[name]) for name in _FACTS[:3]
+        )
+        self.has_logits, self.takes_pixels = (facts[name] for name in _FACTS[3:])
+
+    def __call__(self, images):
+        """float32 outputs for `images`.
+
+        Raises:
+            InvalidArgument: images of another size than the file's, or what its runtime
+                raises, or did not survive.
+        """
+        if self._took is None:
+            start = time.perf_counter()
+            self._run(images[:1], _FIRST)
+            self._took = time.perf_counter() - start
+        return self._run(images, _FIRST + _TIMES * self._took * len(images))
+
+    def tensors(self, image):
+        """See `tflite_file.tensors`; of one image."""
+        return self._run(image, _FIRST, tensors=True)
+
+    def _run(self, images, seconds, tensors=False):
+        order = {"images": _packed(images), "tensors": tensors}
+        # A process that died, or was ended, answers with the end of its output.
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        return _unpacked(self._answer(seconds)["outputs"])
+
+    def _answer(self, seconds):
+        """The next line of the process, which has so many seconds for it."""
+        if not self.close.alive:
+            raise self._died()
+        lines = queue.SimpleQueue()
+        reader = threading.Thread(
+            target=lambda: lines.put(self._process.stdout.readline()), daemon=True
+        )
+        reader.start()
+        try:
+            line = lines.get(timeout=seconds)
+        except queue.Empty:
+            self.close()
+            raise InvalidArgument(
+                f"{self._path} cannot be run: it took more than {seconds:.0f} seconds"
+            ) from None
+        if not line.endswith("\n"):
+            raise self._died()
+        answer = json.loads(line)
+        if "error" in answer:
+            kind = ExportError if answer["kind"] == "ExportError" else InvalidArgument
+            raise kind(answer["error"])
+        return answer
+
+    def _died(self):
+        code = self._process.wait()
+        self.close()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return InvalidArgument(
+            f"{self._path} cannot be run: its runtime crashed or was ended ({how})"
+        )
+
+
+def _packed(found):
+    """An array, or several by name, as JSON."""
+    if isinstance(found, dict):
+        return {"names": [[name, _packed(array)] for name, array in found.items()]}
+    array = np.ascontiguousarray(found, "float32")
+    return {"shape": array.shape, "bytes": base64.b64encode(array).decode("ascii")}
+
+
+def _unpacked(found):
+    if "names" in found:
+        return {name: _unpacked(array) for name, array in found["names"]}
+    array = np.frombuffer(base64.b64decode(found["bytes"]), "float32")
+    # One that may be written to, as a runner's.
+    return array.reshape(found["shape"]).copy()
+
+
+def main(path, threads, logits):
+    """The process: loads a file, then runs it on the images of each line."""
+    order = child.orders()
+    # What a runtime prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(make):
+        try:
+            facts = make()
+        except Exception as error:
+            facts = {"error": first_line(error), "kind": type(error).__name__}
+        answers.write(json.dumps(facts) + "\n")
+        answers.flush()
+
+    opened = []
+
+    def load():
+        _import_runtime(path)
+        _limit(_ROOM + _COPIES * files.size(path) + _STACKS * (os.cpu_count() or 1))
+        opened.append(runners.open_runner(path, int(threads), logits=bool(int(logits))))
+        return {name: getattr(opened[0], name) for name in _FACTS}
+
+    answer(load)
+    while True:
+        images = json.loads(order())
+        answer(lambda given=images: {"outputs": _packed(_work(path, opened[0], given))})
+        # What more images take is for who gives them to say.
+        _limit(None)
+
+
+def _work(path, runner, order):
+    images = _unpacked(order["images"])
+    if order["tensors"]:
+        from keras_resnets.export.runners import tflite_file
+
+        return tflite_file.tensors(path, images)
+    return runner(images)
+
+
+def _import_runtime(path):
+    """Before memory is limited: what it takes is not the file's."""
+    kind = runners.kind_of(path)
+    if kind == "tflite":
+        from keras_resnets.export.runners import tflite_file
+
+        tflite_file.litert()
+    elif kind == "onnx":
+        import onnxruntime  # noqa: F401
+    else:
+        import tensorflow  # noqa: F401
+
+
+def _limit(room):
+    """Lets the process take so many bytes more; None: as many as there are."""
+    if sys.platform != "linux":
+        # Elsewhere the system counts otherwise, or not at all.
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    taken = pathlib.Path("/proc/self/status").read_text().partition("VmData:")[2]
+    limit = most if room is None else 1024 * int(taken.split()[0]) + room
+    if most not in (resource.RLIM_INFINITY, limit):
+        limit = min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,205 @@
+"""The text of a passport, which may be anybody's: what it must say, and in which types."""
+
+import json
+import math
+import numbers
+
+from keras_resnets import labels
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.export import parity
+from keras_resnets.preprocessing import Preprocessing
+
+# A name for each of ImageNet's 21,841 classes takes half of it.
+_LARGEST = 4 << 20
+# Ours have three: parity, its outputs, its figures.
+_DEPTH = 16
+_FORMATS = ("tflite", "onnx", "saved_model", "keras")
+# Pixels of a side, as `preprocessing` has them.
+_SIDE = 16_384
+# A mean or deviation is 0 to 255, or a part of it.
+_VALUE = 1_000_000
+
+
+def parse(place):
+    """What the passport at `place` says, with all that its readers go by.
+
+    Args:
+        place: a `pathlib.Path`.
+
+    Raises:
+        InvalidArgument: a file that is no passport, or lacks something, or says it in
+            other types.
+    """
+    content = loaded(place)
+    if not isinstance(content, dict):
+        raise InvalidArgument(f"{place} is no passport: it is a list, text or number")
+    missing = [key for key in _KINDS if key not in content]
+    if missing:
+        raise InvalidArgument(f"{place} is no passport: it lacks {', '.join(missing)}")
+    for key, (kind, is_fine) in _KINDS.items():
+        if not is_fine(content[key]):
+            shown = printable(json.dumps(content[key]), 60)
+            raise InvalidArgument(
+                f"{place} is no passport: {key} must be {kind}; it is {shown}"
+            )
+    try:
+        if content["preprocessing"] is not None:
+            Preprocessing(**content["preprocessing"])
+    except (InvalidArgument, TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"{place} is no passport: preprocessing: {printable(str(error), 150)}"
+        ) from None
+    return content
+
+
+def loaded(place):
+    """What stands in a file of JSON, whatever it is.
+
+    Args:
+        place: a `pathlib.Path`.
+
+    Raises:
+        InvalidArgument: a file that is no JSON, or more than a passport may be.
+    """
+    size = place.stat().st_size
+    if size > _LARGEST:
+        raise InvalidArgument(
+            f"{place} is no passport: one has {_LARGEST:,} bytes at most; this has "
+            f"{size:,}"
+        )
+    try:
+        text = place.read_bytes().decode("utf-8")
+        if _depth(text) > _DEPTH:
+            raise ValueError(f"it is nested more than {_DEPTH} deep")
+        return json.loads(text, object_pairs_hook=_only_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(
+            f"{place} is no passport: {printable(str(error), 150)}"
+        ) from None
+
+
+def _depth(text):
+    """How deep lists and objects are nested, at most: brackets in texts count too."""
+    deepest = depth = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _only_once(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found
+
+
+def _no_number(text):
+    raise ValueError(f"{text} is no number")
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_text_or_none(value):
+    return value is None or isinstance(value, str)
+
+
+def _is_count(value):
+    return (
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    )
+
+
+def _is_figure(value):
+    """A number; JSON has no infinity, which stands as a text."""
+    return value in ("inf", "-inf", "nan") or _is_number(value)
+
+
+def _is_number(value):
+    return (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def _is_dict(value):
+    return isinstance(value, dict)
+
+
+def _is_quantize(value):
+    return isinstance(value, str) and value in parity.TOLERANCES
+
+
+def _are_labels(value):
+    if isinstance(value, list):
+        return all(map(_is_text, value))
+    return value is None or (isinstance(value, str) and value in labels.NAMES)
+
+
+def _is_recipe(value):
+    return isinstance(value, dict) and isinstance(
+        value.get("include_preprocessing", False), bool
+    )
+
+
+def _is_preprocessing(value):
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not isinstance(
+        value.get("letterbox", False), bool
+    ):
+        return False
+    sides, means, deviations = (value.get(key) for key in ("size", "mean", "std"))
+    return (
+        _are_numbers(sides, 1, _SIDE)
+        and all(isinstance(side, int) for side in sides or ())
+        and _are_numbers(means, -_VALUE, _VALUE)
+        and _are_numbers(deviations, 1 / _VALUE, _VALUE)
+    )
+
+
+def _are_numbers(value, low, high):
+    if value is None:
+        return True
+    return isinstance(value, list) and all(
+        _is_number(number) and low <= number <= high for number in value
+    )
+
+
+def _is_parity(value):
+    """With the figures that a person is shown; text where one is infinite."""
+    if not isinstance(value, dict) or not _is_count(value.get("compared")):
+        return False
+    outputs, logits = value.get("outputs"), value.get("logits")
+    if not isinstance(outputs, dict) or not _is_figure(outputs.get("max_error")):
+        return False
+    return logits is None or (
+        isinstance(logits, dict) and _is_figure(logits.get("relative_error"))
+    )
+
+
+# What readers of a passport go by: what it must be, and whether it is.
+_KINDS = {
+    "format": (f"one of {', '.join(_FORMATS)}", lambda value: value in _FORMATS),
+    "quantize": (f"one of {', '.join(parity.TOLERANCES)}", _is_quantize),
+    "recipe": ("an object, include_preprocessing true or false", _is_recipe),
+    "preprocessing": (
+        f"null or an object: sides of 1 to {_SIDE:,}, mean and std as numbers up to "
+        f"{_VALUE:,}, std above 0, letterbox true or false",
+        _is_preprocessing,
+    ),
+    "labels": ("null, the name of a label set, or a list of names", _are_labels),
+    "model": ("a text", _is_text),
+    "parameters": ("a whole number", _is_count),
+    "weights": ("null or a text", _is_text_or_none),
+    "parity": ("an object with compared, outputs and logits", _is_parity),
+    "versions": ("an object", _is_dict),
+    "sha256": ("a text", _is_text),
+}

@@ -1,0 +1,190 @@
+"""Protobuf messages, read where they lie in a file.
+
+Libraries make an object of a hundred bytes of each two that say so, know no bound, and
+TensorFlow's classes come with TensorFlow alone. Here nothing is read but what is asked
+for, and no more fields are looked at than a file may have.
+"""
+
+import math
+import mmap
+import pathlib
+
+# ResNet-152 has 5,000 as ONNX, and 360,000 of 13 bytes as Keras' SavedModel; so many are
+# looked at in three seconds.
+_FIELDS = 2_000_000
+# Parts of one message; of a graph these are nodes, weights and names: ResNet-152 has 1,500
+# as ONNX, and 12,000 in all as Keras' SavedModel.
+_PARTS = 200_000
+_BYTES_A_FIELD, _FREE = 4, 100_000
+_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+
+
+class Damaged(ValueError):
+    """What is no message, or not of the kind that it should be."""
+
+
+def product(sides):
+    """How many values a shape has; 2**62 for that many and more."""
+    return min(math.prod(sides), 1 << 62)
+
+
+class Message:
+    """A part of a file that is a message, a text or packed numbers.
+
+    Args:
+        content: the file, as bytes or `mmap`.
+        start, end: of the part.
+        left: list with the number of fields that may still be looked at.
+    """
+
+    __slots__ = ("content", "end", "left", "start")
+
+    def __init__(self, content, start=0, end=None, left=None):
+        self.content, self.start = content, start
+        self.end = len(content) if end is None else end
+        self.left = left
+        if left is None:
+            self.left = [min(_FIELDS, _FREE + len(content) // _BYTES_A_FIELD)]
+
+    def __len__(self):
+        return self.end - self.start
+
+    def fields(self):
+        """Yields (number, value): an int, of fixed width its bytes, or a `Message`."""
+        content, place, end, left = self.content, self.start, self.end, self.left
+        while place < end:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Damaged("it has more fields than a network takes")
+            key = content[place]
+            place += 1
+            # Most keys and lengths have one byte.
+            if key > 127:
+                key, place = self._varint(place - 1)
+            number, kind = key >> 3, key & 7
+            if not number:
+                raise Damaged(f"byte {place - 1:,} is no field of a message")
+            if kind == _VARINT:
+                value, place = self._varint(place)
+            elif kind == _BYTES:
+                size, begin = content[place] if place < end else 128, place + 1
+                if size > 127:
+                    size, begin = self._varint(place)
+                place = begin + size
+                value = Message(content, begin, place, left)
+            elif kind in (_EIGHT, _FOUR):
+                begin, place = place, place + (8 if kind == _EIGHT else 4)
+                value = Message(content, begin, place, left)
+            else:
+                raise Damaged(f"byte {place - 1:,} is no field of a message")
+            if place > end:
+                raise Damaged(f"field {number} ends {place - end:,} bytes too late")
+            yield number, value
+
+    def _varint(self, place):
+        content, end, value, shift = self.content, self.end, 0, 0
+        while place < end and shift < 70:
+            byte = content[place]
+            place += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value & (1 << 64) - 1, place
+            shift += 7
+        raise Damaged("a number in it has no end")
+
+    def grouped(self):
+        """The `Message`s of all fields by their numbers, in one pass."""
+        groups, count = {}, 0
+        for number, value in self.fields():
+            if not isinstance(value, int):
+                groups.setdefault(number, []).append(value)
+                count += 1
+                if count > _PARTS:
+                    raise Damaged(f"a message in it has more than {_PARTS:,} parts")
+        return groups
+
+    def parts(self, number):
+        """The `Message`s of a field, in their order."""
+        return self.grouped().get(number, [])
+
+    def part(self, number):
+        """All of a field that stands once, or is joined from several; may be empty."""
+        found = self.parts(number)
+        return Joined(found, self.left) if len(found) != 1 else found[0]
+
+    def number(self, number, default=0):
+        """The last integer of a field, signed."""
+        value = default
+        for found, given in self.fields():
+            if found == number and isinstance(given, int):
+                value = given - (1 << 64) if given >> 63 else given
+        return value
+
+    def numbers(self, number):
+        """The integers of a repeated field, packed or not, signed; 64 at most."""
+        values = []
+        for found, given in self.fields():
+            if found == number:
+                values += [given] if isinstance(given, int) else given.packed(65)
+            if len(values) > 64:
+                raise Damaged("a shape has more than 64 sides")
+        return [value - (1 << 64) if value >> 63 else value for value in values]
+
+    def packed(self, most):
+        """Varints that stand one behind the other, no more than `most`."""
+        place, values = self.start, []
+        while place < self.end and len(values) < most:
+            value, place = self._varint(place)
+            values.append(value)
+        return values
+
+    def bytes(self, longest=1 << 16):
+        """The content, cut at `longest`."""
+        return bytes(self.content[self.start : min(self.end, self.start + longest)])
+
+    def text(self, number, longest=1 << 16):
+        """The last text of a field, cut; what is no UTF-8 is escaped."""
+        found = self.parts(number)
+        whole = found[-1].bytes(longest) if found else b""
+        return whole.decode("utf-8", "backslashreplace")
+
+    def entries(self, number):
+        """Yields (key, `Message`) of a map from texts to messages."""
+        for entry in self.parts(number):
+            yield entry.text(1), entry.part(2)
+
+
+class Joined(Message):
+    """A message that stands in several pieces: protobuf takes them as one."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces, left):
+        super().__init__(b"", left=left)
+        self._pieces = pieces
+
+    def __len__(self):
+        return sum(map(len, self._pieces))
+
+    def fields(self):
+        """See `Message.fields`."""
+        for piece in self._pieces:
+            yield from piece.fields()
+
+
+def opened(path):
+    """The bytes of a file as they lie, which are read when they are looked at.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        bytes-like; an `mmap` is closed with the last that looks at it.
+
+    Raises:
+        Damaged: an empty file.
+    """
+    with open(path, "rb") as file:
+        if not pathlib.Path(path).stat().st_size:
+            raise Damaged("it is empty")
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
