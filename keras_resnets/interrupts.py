@@ -46,8 +46,8 @@ class _State:
         # Patience of each block, what is to be undone, what is to be said.
         self.held, self.undo, self.remarks = [], {}, []
         self.ending = _thread.allocate_lock()
-        # Of a command that has come to its end.
-        self.code = None
+        # Of a command that has come to its end; what was told of lost exceptions before.
+        self.code, self.hook = None, sys.unraisablehook
 
 
 _now = _State()
@@ -269,10 +269,10 @@ def _deafen(before):
         # Its reader, the thread that watches, ends.
         os.close(signal.set_wakeup_fd(-1))
     os.close(_now.stderr)
+    sys.unraisablehook = _now.hook
     _now = _State()
     for number, handler in before.items():
         signal.signal(number, handler)
-    sys.unraisablehook = sys.__unraisablehook__
 
 
 def _handle(number, frame):
@@ -328,7 +328,7 @@ def _imports(frame):
 def _unraisable(unraisable):
     """Keeps quiet where an exception gets lost that is raised again anyway."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
+        _now.hook(unraisable)
 
 
 def _watch(taken):

@@ -280,9 +280,15 @@ def test_a_lock_ends_with_its_process(tmp_path):
 
 
 def test_the_handlers_of_a_program_come_back(capsys):
-    found = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    def handlers():
+        return [
+            sys.unraisablehook,
+            *map(signal.getsignal, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)),
+        ]
+
+    found = handlers()
     assert cli.main(["list"]) == 0
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == found
+    assert handlers() == found
     assert not interrupts.received()
 
 
