@@ -1,10 +1,17 @@
 """Files of images: which files are some, how they are opened, what their values mean."""
 
+import contextlib
 import functools
+import io
 import os
 import pathlib
+import warnings
 
+from keras_resnets import image_limits
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.inputs import open_regular
 
 # Format of Pillow -> suffixes of its files. Only these are opened, whatever a file is
 # called: Pillow hands an EPS file named .jpg to Ghostscript, which runs it.
@@ -68,6 +75,8 @@ def formats():
     else:
         pillow_heif.register_heif_opener()
     Image.init()
+    # What it finds odd in an image is no line of ours: it is read, or refused in one.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     return tuple(
         name
         for name in _SUFFIXES
@@ -94,15 +103,23 @@ def scan(folder):
     """
     known, found, others = suffixes(), [], []
     unknown = {*_OTHERS, *(s for group in _SUFFIXES.values() for s in group)}
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=refuse_unreadable):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
             suffix, path = os.path.splitext(name)[1].lower(), pathlib.Path(root, name)
             if is_hidden(name) or (suffix and suffix not in unknown):
                 continue
-            if path.is_file() and (suffix or _begins_as_image(path)):
+            if os.path.isfile(path) and (suffix or _begins_as_image(path)):
                 (found if suffix in known or not suffix else others).append(path)
     return sorted(found), sorted(others)
+
+
+def refuse_unreadable(error):
+    """Raises `InvalidArgument` for a folder that cannot be listed, and is still there."""
+    if not isinstance(error, FileNotFoundError):
+        raise InvalidArgument(
+            f"{printable(str(error.filename))} cannot be listed: {error.strerror}"
+        ) from None
 
 
 def _begins_as_image(path):
@@ -126,7 +143,7 @@ def others_note(others):
     if set(kinds) & set(_SUFFIXES["HEIF"]):
         hint = " (pip install pillow-heif reads .heic)"
     return (
-        f"{len(others)} images end in {', '.join(kinds)}, which Pillow does not open "
+        f"{len(others)} images end in {some(kinds, 12)}, which Pillow does not open "
         f"here{hint}: they are left out"
     )
 
@@ -146,10 +163,11 @@ def check_broken(broken, count, where, reason=""):
         reason: why the first of them cannot be read.
     """
     if len(broken) > tolerated(count) or (broken and len(broken) == count):
-        why = f" ({broken[0]}: {reason})" if reason else ""
+        why = f" ({some(broken[:1])}: {reason})" if reason else ""
         raise InvalidArgument(
             "at most 1 % of the images may be unreadable (of less than 300, two); "
-            f"{len(broken)} of {count} in {where} are: {some(broken)}{why}"
+            f"{len(broken)} of {count} in {printable(str(where))} are: {some(broken)}"
+            f"{why}"
         )
 
 
@@ -168,26 +186,55 @@ def replaced_note(names):
 
 def some(names, most=3):
     """The first few of some names, for a message."""
-    return ", ".join(names[:most]) + (", ..." if names[most:] else "")
+    shown = [printable(str(name), 100) for name in names[:most]]
+    return ", ".join(shown) + (", ..." if names[most:] else "")
 
 
-def open_image(source):
-    """A Pillow image of a path or stream, not decoded yet, of the formats above."""
-    from PIL import Image
+def open_image(stream):
+    """A Pillow image, not decoded yet, of the formats above and within the limits.
 
-    return Image.open(source, formats=formats())
+    Args:
+        stream: an `io.BytesIO`, or what `opened` makes.
+
+    Raises:
+        InvalidArgument: another format, or what would take too much to decode.
+    """
+    return image_limits.open_within(stream, formats())
 
 
-def unreadable():
-    """The errors that Pillow raises at files that are no whole images."""
-    import struct
+@contextlib.contextmanager
+def opened(path, start=0, length=None):
+    """An image in a file, or in a part of one, as a stream for `open_image`.
 
-    from PIL import Image
+    Args:
+        path: of the file.
+        start: first byte of the image.
+        length: its bytes; None for all that there are.
+    """
+    with open_regular(path) as file:
+        if length is None:
+            length = os.fstat(file.fileno()).st_size - start
+        stretch = image_limits.Stretch(file, start, length)
+        with io.BufferedReader(stretch) as stream:
+            yield stream
 
-    return (
-        *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError),
-        *(TypeError, OverflowError, struct.error, Image.DecompressionBombError),
-    )
+
+@contextlib.contextmanager
+def decoding(words):
+    """Makes one error of whatever Pillow raises at files that are no whole images.
+
+    Args:
+        words: what is said of the image, in front of the reason.
+
+    Raises:
+        InvalidArgument: within.
+    """
+    try:
+        yield
+    # Its decoders raise nearly anything at damaged files.
+    except Exception as error:
+        reason = first_line(error) if str(error) else type(error).__name__
+        raise InvalidArgument(f"{words}: {reason}") from None
 
 
 def upright(image):

@@ -10,8 +10,10 @@ import re
 
 from keras_resnets import labels
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
 from keras_resnets.image_files import is_hidden
 from keras_resnets.image_files import others_note
+from keras_resnets.image_files import refuse_unreadable
 from keras_resnets.image_files import scan
 from keras_resnets.image_files import skipped_note
 from keras_resnets.image_files import some
@@ -48,8 +50,18 @@ def part_called(name):
 
 def class_folders(folder):
     """The names of the sub-folders of a folder, sorted, but the system's."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        refuse_unreadable(error)
+        return []
+    # A link may point to itself.
+    return sorted(name for name in names if os.path.isdir(os.path.join(folder, name)))
+
+
+def _said(name):
+    return printable(str(name))
 
 
 def parts_of(folder, names=()):
@@ -89,9 +101,10 @@ def parts_of(folder, names=()):
         return parts, _left_out(folder, left)
     if len(inside) > 1 and not rest:
         raise InvalidArgument(
-            f"{some(inside)} in {folder} are taken for parts of the data, and each must "
-            "hold a sub-folder a class; none does. Put the images of each class in a "
-            "folder of its own, or, if these are the classes, name them otherwise"
+            f"{some(inside)} in {_said(folder)} are taken for parts of the data, and "
+            "each must hold a sub-folder a class; none does. Put the images of each "
+            "class in a folder of its own, or, if these are the classes, name them "
+            "otherwise"
         )
     _check_one_reading(folder, names)
     return {}, ()
@@ -100,7 +113,7 @@ def parts_of(folder, names=()):
 def _only(folder, part, found):
     if len(found) > 1:
         raise InvalidArgument(
-            f"one folder may hold the {part} part; {folder} has {', '.join(found)}: "
+            f"one folder may hold the {part} part; {_said(folder)} has {some(found)}: "
             "keep one, or give its path"
         )
     return folder / found[0]
@@ -111,8 +124,8 @@ def _left_out(folder, names):
     if not holding:
         return ()
     return (
-        f"{some(holding)} in {folder} is left out: it is called as no part (train, val, "
-        "test), or holds no sub-folder a class",
+        f"{some(holding)} in {_said(folder)} is left out: it is called as no part "
+        "(train, val, test), or holds no sub-folder a class",
     )
 
 
@@ -123,7 +136,7 @@ def _holds_classes(folder):
 def _holds_images(folder, deep=False):
     """Whether there is an image right in a folder, or, where `deep`, anywhere below."""
     known = suffixes()
-    for _, folders, files in os.walk(folder):
+    for _, folders, files in os.walk(folder, onerror=refuse_unreadable):
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             if (suffix in known or not suffix) and not is_hidden(name):
@@ -143,8 +156,8 @@ def _check_one_reading(folder, names):
     answers = [name for name in inside if _ANSWERS.fullmatch(name.casefold())]
     if answers and any(map(_IMAGES.fullmatch, plain)):
         raise InvalidArgument(
-            f"every sub-folder of {folder} must be a class; it has {some(inside)}, "
-            f"which look like images and their {answers[0]}: give a folder with a "
+            f"every sub-folder of {_said(folder)} must be a class; it has {some(inside)}, "
+            f"which look like images and their {_said(answers[0])}: give a folder with a "
             "sub-folder a class"
         )
     if any(_holds_images(folder / name) for name in inside):
@@ -162,15 +175,16 @@ def _two_readings(folder, below, shared):
     inner = shared or below[outer[0]]
     if len(outer) == 1:
         return (
-            f"{folder} must hold a sub-folder a class; it has {outer[0]} alone, with "
-            f"{some(inner)} in it: give {folder / outer[0]}, if those are the classes"
+            f"{_said(folder)} must hold a sub-folder a class; it has {some(outer)} "
+            f"alone, with {some(inner)} in it: give {_said(folder / outer[0])}, if "
+            "those are the classes"
         )
     return (
-        f"the sub-folders of {folder} can be read in two ways: {some(outer)} are parts "
-        f"of the data, each with the classes {some(inner)}; or they are the classes, "
-        f"with images further down in {some(inner)}. For the first give one of them, "
-        f"such as {folder / outer[0]}, or call them train, val and test; for the second "
-        "put the images of each class right into its folder"
+        f"the sub-folders of {_said(folder)} can be read in two ways: {some(outer)} "
+        f"are parts of the data, each with the classes {some(inner)}; or they are the "
+        f"classes, with images further down in {some(inner)}. For the first give one "
+        f"of them, such as {_said(folder / outer[0])}, or call them train, val and "
+        "test; for the second put the images of each class right into its folder"
     )
 
 
@@ -194,7 +208,7 @@ def notes_of(folder, skipped=()):
     taken = to_train_on(folder)
     part = None
     if taken != pathlib.Path(folder):
-        part = f"of {folder}, the images of {taken.name} are taken"
+        part = f"of {_said(folder)}, the images of {_said(taken.name)} are taken"
     broken = skipped_note(skipped) if skipped else None
     return tuple(filter(None, (part, others_note(scan(taken)[1]), broken)))
 
@@ -220,18 +234,18 @@ def to_evaluate(folder, part, names=()):
     if found not in parts:
         have = next(iter(parts.values()))
         raise InvalidArgument(
-            f"{folder} must hold images of the {part} part; it has "
-            f"{', '.join(path.name for path in parts.values())} alone: give {have} for "
+            f"{_said(folder)} must hold images of the {part} part; it has "
+            f"{some([path.name for path in parts.values()])} alone: give {_said(have)} for "
             "the images there"
         )
-    note = f"of {folder}, the images of {parts[found].name} are taken"
+    note = f"of {_said(folder)}, the images of {_said(parts[found].name)} are taken"
     return parts[found], (note, *notes)
 
 
 def no_images(folder, others=()):
     """What to say of a folder without images that can be read."""
     note = others_note(others)
-    return f"{folder} holds no pictures ({', '.join(suffixes())})" + (
+    return f"{_said(folder)} holds no pictures ({', '.join(suffixes())})" + (
         f"; {note}" if note else ""
     )
 
@@ -254,7 +268,7 @@ def labelled_files(folder, names=(), where=None):
     folder = pathlib.Path(folder)
     inside = class_folders(folder)
     classes, note = labels.indices(
-        inside, names, where or f"the sub-folders of {folder}"
+        inside, names, where or f"the sub-folders of {_said(folder)}"
     )
     found, others = [], []
     for name in sorted(classes):
@@ -263,7 +277,7 @@ def labelled_files(folder, names=(), where=None):
         others.extend(unopened)
     if not found:
         raise InvalidArgument(
-            f"{folder} must hold a sub-folder a class with images "
+            f"{_said(folder)} must hold a sub-folder a class with images "
             f"({', '.join(suffixes())}); found {len(classes)} sub-folders"
             + (f"; {others_note(others)}" if others else "")
         )
@@ -275,8 +289,8 @@ def _loose(folder):
     count = sum(
         os.path.splitext(entry.name)[1].lower() in suffixes()
         for entry in folder.iterdir()
-        if entry.is_file() and not is_hidden(entry.name)
+        if os.path.isfile(entry) and not is_hidden(entry.name)
     )
     if not count:
         return None
-    return f"{count} images right in {folder} are of no class: they are left out"
+    return f"{count} images right in {_said(folder)} are of no class: they are left out"

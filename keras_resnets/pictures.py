@@ -1,18 +1,23 @@
 """Images from files and folders, brought to a network's size; pixels stay 0 to 255."""
 
-import pathlib
+import os
 
 from keras_resnets import image_folders
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
 from keras_resnets.image_files import check_broken
+from keras_resnets.image_files import decoding
 from keras_resnets.image_files import open_image
+from keras_resnets.image_files import opened
 from keras_resnets.image_files import scan
-from keras_resnets.image_files import unreadable
 from keras_resnets.image_files import upright
 
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 # Below so many pixels, as CIFAR's, they are shown whole: there is no margin to crop.
 SMALL = 100
+# Pixels of a resized picture over those of the crop: that of a strip 80 times as long as
+# it is wide.
+_STRETCHED = 100
 # Darknet fills up with 0.5.
 _GREY = 127.5
 
@@ -30,13 +35,11 @@ def load_picture(path, preprocessing):
     Raises:
         InvalidArgument: a file that is missing or is no whole picture.
     """
-    try:
-        with open_image(path) as picture:
+    if not os.path.lexists(path):
+        raise InvalidArgument(f"there is no picture {printable(str(path))!r}")
+    with decoding(f"{printable(str(path))} is no readable picture"):
+        with opened(path) as stream, open_image(stream) as picture:
             return preprocessing(upright(picture))
-    except FileNotFoundError:
-        raise InvalidArgument(f"there is no picture {str(path)!r}") from None
-    except unreadable() as error:
-        raise InvalidArgument(f"{path} is no readable picture: {error}") from None
 
 
 def load_pictures(paths, preprocessing):
@@ -59,7 +62,7 @@ def load_pictures(paths, preprocessing):
         try:
             pictures[path] = load_picture(path, preprocessing)
         except InvalidArgument as error:
-            if not pathlib.Path(path).is_file():
+            if not os.path.isfile(path):
                 raise
             errors[path] = error
     if errors and not pictures:
@@ -109,15 +112,17 @@ def load_folder(folder, preprocessing, limit=500, seed=0):
             skipped.append(paths[index].name)
     if not pictures:
         raise InvalidArgument(
-            f"none of the {len(skipped)} pictures in {folder} can be read"
+            f"none of the {len(skipped)} pictures in {printable(str(folder))} can be read"
         )
     return np.stack(pictures), sorted(skipped)
 
 
 def check_folder(folder):
     """Raises `InvalidArgument` where there is no such folder."""
-    if not pathlib.Path(folder).is_dir():
-        raise InvalidArgument(f"there is no folder of pictures {str(folder)!r}")
+    if not os.path.isdir(folder):
+        raise InvalidArgument(
+            f"there is no folder of pictures {printable(str(folder))!r}"
+        )
 
 
 def resized_size(size, target, crop_fraction):
@@ -152,12 +157,18 @@ def resize_and_crop(picture, target, crop_fraction, interpolation):
     import numpy as np
     from PIL import Image
 
-    height, width = resized_size((picture.height, picture.width), target, crop_fraction)
-    if (height, width) != (picture.height, picture.width):
-        picture = picture.resize(
-            (width, height), getattr(Image.Resampling, interpolation.upper())
-        )
+    have = (picture.height, picture.width)
+    height, width = resized_size(have, target, crop_fraction)
     top, left = centre((height, width), target)
+    resampling = getattr(Image.Resampling, interpolation.upper())
+    if height * width > _STRETCHED * target[0] * target[1]:
+        # Of a strip far longer than wide the part that is kept is resized alone.
+        down, across = have[0] / height, have[1] / width
+        box = (left * across, top * down)
+        box += ((left + target[1]) * across, (top + target[0]) * down)
+        return np.asarray(picture.resize(target[::-1], resampling, box))
+    if (height, width) != have:
+        picture = picture.resize((width, height), resampling)
     return np.asarray(picture)[top : top + target[0], left : left + target[1]]
 
 
@@ -193,7 +204,7 @@ def letterbox(pictures, target, ops):
     those of the result, and does not smooth before it shrinks.
 
     Args:
-        pictures: float32 (..., height, width, 3).
+        pictures: float32 or uint8 (..., height, width, 3).
         target: (height, width) of the box.
         ops: NumPy, or `keras.ops`.
     """
@@ -203,9 +214,7 @@ def letterbox(pictures, target, ops):
         fitted = (max(1, size[0] * target[1] // size[1]), target[1])
     else:
         fitted = (target[0], max(1, size[1] * target[0] // size[0]))
-    rows = _interpolation(size[0], fitted[0])
-    columns = _interpolation(size[1], fitted[1])
-    result = ops.einsum("...hwc,ah,bw->...abc", pictures, rows, columns)
+    result = _between(_between(pictures, -3, fitted[0], ops), -2, fitted[1], ops)
     before = [(want - have) // 2 for want, have in zip(target, fitted, strict=True)]
     margins = [
         (start, want - have - start)
@@ -215,15 +224,14 @@ def letterbox(pictures, target, ops):
     return ops.pad(result, [*leading, *margins, (0, 0)], constant_values=_GREY)
 
 
-def _interpolation(have, want):
-    """Matrix (want, have) of linear interpolation with the corners aligned."""
+def _between(pictures, axis, want, ops):
+    """Linear interpolation along an axis, with the ends on one another."""
     import numpy as np
 
+    have = pictures.shape[axis]
     position = np.arange(want) * ((have - 1) / max(want - 1, 1))
-    left = np.minimum(position.astype(int), have - 1)
-    right = np.minimum(left + 1, have - 1)
-    share = (position - left).astype("float32")
-    matrix = np.zeros((want, have), "float32")
-    matrix[np.arange(want), left] += 1 - share
-    matrix[np.arange(want), right] += share
-    return matrix
+    first = np.minimum(position.astype(int), have - 1)
+    second = np.minimum(first + 1, have - 1)
+    share = (position - first).astype("float32").reshape((-1,) + (1,) * (-axis - 1))
+    one, other = (ops.take(pictures, places, axis=axis) for places in (first, second))
+    return one * (1 - share) + other * share

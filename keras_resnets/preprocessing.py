@@ -117,7 +117,7 @@ class Preprocessing:
 
         rgb = as_rgb(picture)
         if self.letterbox:
-            pixels = pictures.letterbox(np.asarray(rgb, "float32"), self.size, np)
+            pixels = pictures.letterbox(np.asarray(rgb), self.size, np)
         else:
             pixels = pictures.resize_and_crop(
                 rgb, self.size, self.crop_fraction, self.interpolation

@@ -8,14 +8,18 @@ import threading
 
 import numpy as np
 
+from keras_resnets import image_limits
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
 from keras_resnets.image_files import as_rgb
 from keras_resnets.image_files import check_broken
+from keras_resnets.image_files import decoding
 from keras_resnets.image_files import open_image
-from keras_resnets.image_files import unreadable
+from keras_resnets.image_files import opened
 from keras_resnets.image_files import upright
+from keras_resnets.inputs import open_regular
 from keras_resnets.training.data.jpeg import cut_short
 from keras_resnets.training.data.jpeg import ends
 
@@ -24,6 +28,10 @@ _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
 # Opening waits for the disk more than it computes.
 _READERS = 16
+# Decoding takes memory, and no longer on few cores where it is done in turns.
+_TURNS = image_limits.Turns()
+# What a JPEG's sides may be divided by while it is decoded.
+REDUCED = (1, 2, 4, 8)
 
 
 class EncodedPictures:
@@ -88,11 +96,12 @@ class EncodedPictures:
         """
         file, start, length = self._places[index].tolist()
         path = os.path.join(self._root, self._files[file])
-        try:
-            with open(path, "rb") as opened:
-                opened.seek(start)
+        said = f"{printable(path)} changed since it was opened, or cannot be decoded"
+        with decoding(said):
+            with open_regular(path) as opened_file:
+                opened_file.seek(start)
                 # Nobody else may know what was read: else writing copies it.
-                stream = io.BytesIO(opened.read(length))
+                stream = io.BytesIO(opened_file.read(length))
             picture, turned = _header(stream, rows)
             if draft:
                 width, height = draft
@@ -101,11 +110,23 @@ class EncodedPictures:
                 else:
                     height *= picture.height / self._sizes[index, 0]
                 picture.draft(None, (width, height))
-            return upright(picture)
-        except unreadable() as error:
+            picture = as_rgb(upright(picture))
+            self._check_size(index, picture, draft, rows)
+        return picture
+
+    def _check_size(self, index, picture, draft, rows):
+        """Raises `InvalidArgument` where a picture has not the size that it had."""
+        height, width = self._sizes[index].tolist()
+        sizes = [
+            (-(-width // n), -(-height // n)) for n in (REDUCED if draft else (1,))
+        ]
+        if not any(
+            picture.width == wide and (picture.height == high or rows)
+            for wide, high in sizes
+        ):
             raise InvalidArgument(
-                f"{path} changed since it was opened, or cannot be decoded: {error}"
-            ) from None
+                f"it has {picture.width} x {picture.height} pixels now"
+            )
 
 
 def _header(stream, rows):
@@ -165,54 +186,33 @@ def examine(kind, root, files, places, names, thorough=False, progress=None):
 def _size(path, start, length, thorough):
     """((height, width) of an upright picture, ""); ((0, 0), why) of one not whole."""
     try:
-        with open(path, "rb") as file:
-            stretch = io.BufferedReader(_Stretch(file, start, length))
-            with open_image(stretch) as it:
+        with decoding("it"), opened(path, start, length) as stream:
+            with open_image(stream) as it:
                 width, height = it.size
                 turned = it.getexif().get(_ORIENTATION) in _TURNED
                 jpeg = it.format in ("JPEG", "MPO")
-                if jpeg and not ends(file, start, length):
+                if jpeg and not ends(stream.raw.file, start, length):
                     return (0, 0), "it breaks off"
                 if thorough or not jpeg:
-                    as_rgb(upright(it))
+                    with _TURNS.take(image_limits.cost(it)):
+                        as_rgb(upright(it))
             return ((width, height) if turned else (height, width)), ""
-    except unreadable() as error:
-        return (0, 0), first_line(error)
+    except InvalidArgument as error:
+        return (0, 0), str(error).removeprefix("it: ")
 
 
-class _Stretch(io.RawIOBase):
-    """A part of a file, as a file."""
-
-    def __init__(self, file, start, length):
-        self._file, self._start, self._length, self._at = file, start, length, 0
-
-    def readable(self):
-        return True
-
-    def seekable(self):
-        return True
-
-    def seek(self, offset, whence=os.SEEK_SET):
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}
-        self._at = max(0, base[whence] + offset)
-        return self._at
-
-    def tell(self):
-        return self._at
-
-    def readinto(self, buffer):
-        left = max(0, self._length - self._at)
-        self._file.seek(self._start + self._at)
-        content = self._file.read(min(len(buffer), left))
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
+def _length(path):
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        # It went away: no whole picture either.
+        return 0
 
 
 def stretches_of(root, paths):
     """(names relative to `root`, places) of whole files."""
     names = [str(pathlib.Path(path).relative_to(root)) for path in paths]
-    lengths = [os.stat(path).st_size for path in paths]
+    lengths = list(map(_length, paths))
     places = np.zeros((len(paths), 3), "int64")
     places[:, 0], places[:, 2] = np.arange(len(paths)), lengths
     return names, places

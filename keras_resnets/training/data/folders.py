@@ -5,6 +5,8 @@ import pathlib
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.image_files import some
 from keras_resnets.image_folders import class_folders
 from keras_resnets.image_folders import labelled_files
 from keras_resnets.labels import label_set
@@ -30,7 +32,9 @@ def list_folder(folder, names, part=None):
         InvalidArgument: no images, or sub-folders that are no classes.
     """
     folder = pathlib.Path(folder)
-    where = f"the sub-folders of {folder}" + (f" ({part})" if part else "")
+    where = f"the sub-folders of {printable(str(folder))}" + (
+        f" ({part})" if part else ""
+    )
     files, notes = labelled_files(folder, names, where)
     relative, places = stretches_of(folder, [path for path, _ in files])
     labels = np.array([label for _, label in files], "int64")
@@ -45,6 +49,6 @@ def check_no_class_is_empty(folder, split):
     empty = sorted(set(class_folders(folder)) - left)
     if empty:
         raise InvalidArgument(
-            f"every sub-folder of {folder} is a class and must hold a readable "
-            f"picture; {len(empty)} hold none: {', '.join(empty[:3])}"
+            f"every sub-folder of {printable(folder)} is a class and must hold a readable "
+            f"picture; {len(empty)} hold none: {some(empty)}"
         )

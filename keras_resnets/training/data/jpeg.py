@@ -1,16 +1,14 @@
 """JPEG files: whether they are whole, and decoded no further down than needed."""
 
 import mmap
-import re
+
+from keras_resnets.image_limits import END
+from keras_resnets.image_limits import markers
 
 _HEADERS, _SCAN = (0xC0, 0xC1), 0xDA
 # Huffman tables and arithmetic coding's settings have numbers like frames of pictures.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-
-# What ends compressed data: a marker that is neither a restart nor a stuffed byte.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-_END = 0xD9
 # Most files end with the marker of their end.
 _TAIL = 32
 
@@ -32,21 +30,8 @@ def ends(file, start, length):
     if b"\xff\xd9" in file.read(tail):
         return True
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _reaches_end(content, start, start + length)
-
-
-def _reaches_end(content, at, stop):
-    at += 2
-    while at + 4 <= stop:
-        match = _MARKER.search(content, at, stop)
-        if match is None:
-            return False
-        marker, at = content[match.end() - 1], match.end()
-        if marker == _END:
-            return True
-        # Segments are stepped over; what follows a scan's is searched.
-        at += int.from_bytes(content[at : at + 2])
-    return False
+        found = markers(content, start, start + length)
+        return any(marker == END for marker, _ in found)
 
 
 def cut_short(content, rows):

@@ -15,10 +15,10 @@ import numpy as np
 
 from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.image_files import as_rgb
 from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.data import operations
 from keras_resnets.training.data.buffers import Buffers
+from keras_resnets.training.data.encoded import REDUCED
 from keras_resnets.training.data.mixing import Mixer
 
 # Pictures that a thread takes on at a time.
@@ -26,8 +26,6 @@ _PORTION = 8
 # Rows of the result that reach below it: 3 of Lanczos, 3 of the JPEG's colours that are
 # stored in halves, 1 of rounding.
 _MARGIN = 7
-# What a JPEG's sides may be divided by while it is decoded.
-_REDUCED = (1, 2, 4, 8)
 
 
 class Loader:
@@ -204,11 +202,9 @@ class Loader:
         wanted, source = self._preprocessing, self._split.pictures
         height, width = wanted.size
         if box is None:
-            picture = as_rgb(source.open(index))
+            picture = source.open(index)
             if wanted.letterbox:
-                boxed = pictures.letterbox(
-                    np.asarray(picture, "float32"), wanted.size, np
-                )
+                boxed = pictures.letterbox(np.asarray(picture), wanted.size, np)
                 return Image.fromarray(np.rint(boxed).astype("uint8"))
             return Image.fromarray(
                 pictures.resize_and_crop(
@@ -225,9 +221,9 @@ class Loader:
         full = source.sizes([index])[0].tolist()
         draft = (full[1] * width / columns, full[0] * height / rows)
         end = _rows_needed(full, (height, width), top, rows, columns)
-        picture = as_rgb(source.open(index, draft, end))
+        picture = source.open(index, draft, end)
         # Rows may be missing below the part; columns are all there.
-        reduced = next((n for n in _REDUCED if -(-full[1] // n) == picture.width), 1)
+        reduced = next((n for n in REDUCED if -(-full[1] // n) == picture.width), 1)
         down, right = (-(-side // reduced) / side for side in full)
         return picture.resize(
             (width, height),
@@ -239,7 +235,7 @@ class Loader:
 def _rows_needed(full, size, top, rows, columns):
     """How many of a picture's upper rows a part of it depends on; None for all."""
     ratio = min(rows / size[0], columns / size[1])
-    reduced = max(n for n in _REDUCED if n <= max(1, ratio))
+    reduced = max(n for n in REDUCED if n <= max(1, ratio))
     high, wide = (side / reduced - want for side, want in zip(full, size, strict=True))
     # Pillow 13 begins with the columns then; a lower picture would be rounded otherwise.
     if high > 2 * wide:

@@ -1,0 +1,340 @@
+"""What an image may cost: judged by its header, before it is decoded.
+
+A few kilobytes can say that they are gigapixels, or that a thousand scans go over them.
+Docs: `docs/training.md`, "Images that are too large".
+"""
+
+import contextlib
+import io
+import math
+import os
+import re
+import struct
+import threading
+
+from keras_resnets.errors import InvalidArgument
+
+# Cameras of 200 megapixels have 16,320 x 12,240.
+MOST_PIXELS = 250_000_000
+# Bytes that decoding may take, and as a multiple of the file. A photo of flat squares,
+# far simpler than any that a camera takes, is compressed by JPEG (quality 75) to a byte
+# for 24 pixels, which are 192 bytes of memory.
+_ROOM, _TIMES = 256 << 20, 200
+# Decoded pixels of the modes that have not four bytes, and what as RGB is made of them.
+_DECODED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "RGB": 4}
+_CONVERTED, _SCALED = 4, 16
+# What these decoders take of their own: an animation's two canvases and a copy; planes
+# and a copy; integers of four bytes for each of up to four channels; a strip.
+_DECODERS = {"WEBP": 8, "AVIF": 5, "HEIF": 5, "JPEG2000": 16, "TIFF": 8}
+# Pillow's pointer to a row and the row's share of a block.
+_PER_ROW = 16
+# Bytes that stand in front of an image: colour profiles, EXIF, metadata of editors; in
+# JPEG, PNG and TIFF as much as depth maps and editing histories take.
+_HEADER, _LONG_HEADER = 1 << 20, 16 << 20
+_LONG = ("PNG", "TIFF")
+# Their decoders read the file as a whole.
+_WHOLE, _LONGEST_WHOLE = ("WEBP", "AVIF", "HEIF"), 128 << 20
+# Bytes of a file besides 8 a pixel, which are 16 bits of four channels: the videos that
+# phones hang onto a photo.
+_BESIDES = 256 << 20
+# Encoders write 1 to 18 scans. One that is empty costs 0.3 ns a pixel, so that the most
+# takes a second.
+_MOST_SCANS, _MOST_SCANNED = 100, 4_000_000_000
+# Encoders cut a PNG into chunks of 4 KB and more.
+_CHUNKS, _CHUNK = 1000, 512
+_MOST_SEGMENTS = 1000
+# What OpenJPEG keeps for a tile and a channel of it.
+_PER_TILE, _PER_TILE_CHANNEL = 6000, 1200
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+
+# What ends a JPEG's compressed data: a marker that is neither a restart nor a stuffed
+# byte.
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_SCAN, END = 0xDA, 0xD9
+
+
+class Stretch(io.RawIOBase):
+    """A part of a file, as a file; to be read through an `io.BufferedReader`.
+
+    Args:
+        file: opened for reading bytes.
+        start: first byte.
+        length: how many bytes.
+    """
+
+    def __init__(self, file, start, length):
+        self.file, self._start, self.length, self._at = file, start, length, 0
+        self._left = math.inf
+
+    def allow(self, most):
+        """Lets at most so many bytes be read from now on."""
+        self._left = most
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}
+        self._at = max(0, base[whence] + offset)
+        return self._at
+
+    def tell(self):
+        return self._at
+
+    def readinto(self, buffer):
+        most = min(len(buffer), max(0, self.length - self._at))
+        self._left -= most
+        if self._left < 0:
+            raise InvalidArgument("what stands before its pixels is too long")
+        self.file.seek(self._start + self._at)
+        content = self.file.read(most)
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+def open_within(stream, formats):
+    """A Pillow image that is not decoded yet, and may be.
+
+    Args:
+        stream: an `io.BytesIO`, or an `io.BufferedReader` of a `Stretch`.
+        formats: names of Pillow's formats that are tried.
+
+    Raises:
+        InvalidArgument: an image beyond the limits, or none of these formats.
+    """
+    from PIL import Image
+
+    raw = getattr(stream, "raw", None)
+    length = raw.length if raw else len(stream.getbuffer())
+    stream.seek(0)
+    beginning = stream.read(16)
+    for name in formats:
+        factory, accepts = Image.OPEN[name]
+        try:
+            accepted = accepts(beginning) if accepts else True
+            # A string says which library is missing.
+            if not accepted or isinstance(accepted, str):
+                continue
+            if raw:
+                raw.allow(_header_of(name, stream, length))
+            stream.seek(0)
+            image = factory(stream, "")
+        # It only begins as this format does.
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+        finally:
+            if raw:
+                raw.allow(math.inf)
+        _check(image, stream, length)
+        return image
+    raise InvalidArgument("it is an image of none of the formats that are opened here")
+
+
+def _header_of(name, stream, length):
+    """How many bytes may be read to open a format."""
+    if name in _WHOLE:
+        if length > _LONGEST_WHOLE:
+            raise InvalidArgument(
+                f"a file of {name} may have {_LONGEST_WHOLE >> 20} MB; this one has "
+                f"{length / 2**20:,.0f} MB"
+            )
+        return math.inf
+    if length <= _HEADER:
+        return math.inf
+    if name == "PNG":
+        _check_chunks(stream, length)
+    if name == "JPEG":
+        return _LONG_HEADER if _has_few_segments(stream) else _HEADER
+    return _LONG_HEADER if name in _LONG else _HEADER
+
+
+def _check(image, stream, length):
+    """Raises `InvalidArgument` for an image beyond the limits."""
+    width, height = image.size
+    pixels = width * height
+    if min(image.size) < 1:
+        raise InvalidArgument(
+            f"an image has at least one pixel; got {width} x {height}"
+        )
+    if pixels > MOST_PIXELS:
+        raise InvalidArgument(
+            f"an image may have {MOST_PIXELS:,} pixels; this one has {width:,} x "
+            f"{height:,}"
+        )
+    if length > _BESIDES + 8 * pixels:
+        raise InvalidArgument(
+            f"a file may have 8 bytes a pixel and {_BESIDES >> 20} MB besides; this one "
+            f"has {length:,} for {width:,} x {height:,}"
+        )
+    cost = _cost(image, stream)
+    if cost > max(_ROOM, _TIMES * length):
+        raise InvalidArgument(
+            f"decoding an image may take {_TIMES} times the size of its file, and always "
+            f"{_ROOM >> 20} MB; {width:,} x {height:,} pixels out of {length:,} bytes "
+            f"take {cost / 2**20:,.0f} MB"
+        )
+
+
+def cost(image):
+    """Bytes that decoding a Pillow image, turning it upright and making it RGB takes."""
+    width, height = image.size
+    decoded = _DECODED.get(image.mode, 4)
+    more = max(decoded, 0 if image.mode == "RGB" else _CONVERTED)
+    if image.mode.startswith(("I", "F")):
+        more = _SCALED
+    each = decoded + more + _DECODERS.get(image.format, 0)
+    return width * height * each + height * _PER_ROW
+
+
+def _cost(image, stream):
+    """The same with what the stream says besides."""
+    pixels, found = image.width * image.height, cost(image)
+    if image.format in ("JPEG", "MPO"):
+        if image.info.get("progressive") or not _is_one_scan(image, stream):
+            _check_scans(stream, pixels)
+            found += int(pixels * _coefficients(image))
+    elif image.format == "TIFF":
+        found += 8 * math.prod(
+            _whole_number(image.tag_v2.get(tag)) for tag in (_TILE_WIDTH, _TILE_HEIGHT)
+        )
+    elif image.format == "JPEG2000":
+        found += _tiles(stream)
+    return found
+
+
+class Turns:
+    """Lets threads decode at a time what fits into memory, and one at least.
+
+    Args:
+        room: bytes; None for as many as decoding an image may always take on a machine
+            of two cores, and more on larger ones.
+    """
+
+    def __init__(self, room=None):
+        self._room = room or _ROOM // 2 * (os.cpu_count() or 1)
+        self._taken, self._change = 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def take(self, size):
+        """Waits until so many bytes are free, and holds them."""
+        with self._change:
+            self._change.wait_for(
+                lambda: not self._taken or self._taken + size <= self._room
+            )
+            self._taken += size
+        try:
+            yield
+        finally:
+            with self._change:
+                self._taken -= size
+                self._change.notify_all()
+
+
+def _whole_number(value):
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else 0
+
+
+def _is_one_scan(image, stream):
+    """Whether the scan at which the header ends has all channels."""
+    at, size = stream.tell(), 8 + 2 * image.layers
+    stream.seek(max(0, at - size))
+    begins = stream.read(5)
+    stream.seek(at)
+    return begins == bytes([0xFF, _SCAN, 0, size - 2, image.layers])
+
+
+def _coefficients(image):
+    """Bytes a pixel of what is kept between scans: two for each sample."""
+    sampled = [(across, down) for _, down, across, _ in image.layer]
+    across, down = (max(1, *sides) for sides in zip((1, 1), *sampled, strict=True))
+    return 2 * sum(a * d for a, d in sampled) / (across * down)
+
+
+def _check_scans(stream, pixels):
+    at = stream.tell()
+    stream.seek(0)
+    content = stream.read()
+    stream.seek(at)
+    count = 0
+    for number, (marker, _) in enumerate(markers(content, 0, len(content))):
+        count += marker == _SCAN
+        if count > _MOST_SCANS or number > 100 * _MOST_SCANS:
+            raise InvalidArgument(f"a JPEG may have {_MOST_SCANS} scans; it has more")
+        if marker == END:
+            break
+    if count * pixels > _MOST_SCANNED:
+        raise InvalidArgument(
+            f"the scans of a JPEG may go over {_MOST_SCANNED:,} pixels; {count} go over "
+            f"{pixels:,}"
+        )
+
+
+def markers(content, at, stop):
+    """(marker, place behind it) of each marker of a JPEG, up to that of its end.
+
+    Segments are stepped over, so that a thumbnail's are not taken for the image's; what
+    follows a scan's is searched.
+
+    Args:
+        content: bytes, or what has them.
+        at: where the JPEG begins.
+        stop: where it ends at the latest.
+    """
+    at += 2
+    while at + 4 <= stop:
+        match = _MARKER.search(content, at, stop)
+        if match is None:
+            return
+        marker, at = content[match.end() - 1], match.end()
+        yield marker, at
+        if marker == END:
+            return
+        at += int.from_bytes(content[at : at + 2])
+
+
+def _has_few_segments(stream):
+    """Whether a JPEG's header is a chain of segments, and of not too many."""
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        stream.seek(at)
+        head = stream.read(4)
+        if len(head) < 4 or head[0] != 0xFF:
+            return False
+        if head[1] == _SCAN:
+            return True
+        at += 2 + int.from_bytes(head[2:])
+    return False
+
+
+def _check_chunks(stream, length):
+    at, most = 8, _CHUNKS + length // _CHUNK
+    for _ in range(most):
+        stream.seek(at)
+        head = stream.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        at += 12 + int.from_bytes(head[:4])
+    raise InvalidArgument(f"a PNG of {length:,} bytes may have {most:,} chunks")
+
+
+def _tiles(stream):
+    """Bytes that the tiles of a JPEG 2000 take, by the first segment of its codestream."""
+    at = stream.tell()
+    stream.seek(0)
+    head = stream.read(_HEADER)
+    stream.seek(at)
+    start = head.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(head) < start + 42:
+        return 0
+    sides = struct.unpack(">8I", head[start + 8 : start + 40])
+    channels = int.from_bytes(head[start + 40 : start + 42])
+    count = math.prod(
+        -(-max(0, end - begin) // max(1, side))
+        for end, side, begin in zip(sides[:2], sides[4:6], sides[6:8], strict=True)
+    )
+    return count * (_PER_TILE + channels * _PER_TILE_CHANNEL)
