@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from keras_resnets import npz_files
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.image_files import some
 from keras_resnets.image_folders import PARTS
 
 # What the arrays of a part are called, in any case: Keras' way, and MedMNIST's.
 _ARRAYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
+_USUAL = "x_test and y_test"
 
 
 def npz_parts(path):
@@ -24,14 +27,12 @@ def npz_parts(path):
     Raises:
         InvalidArgument: no .npz file, or a part that is there twice.
     """
-    try:
-        with np.load(path) as file:
-            names = list(file.files)
-    except (KeyError, ValueError, OSError, EOFError, AttributeError) as error:
-        raise InvalidArgument(
-            f"{path} must be an .npz file with arrays x_test and y_test, or of other "
-            f"parts: {error}"
-        ) from None
+    with npz_files.opened(path, f"{_USUAL}, or of other parts") as file:
+        return _parts_of(file.names)
+
+
+def _parts_of(names):
+    """See `npz_parts`."""
     known = {name.casefold(): name for name in names}
     parts = {}
     for part, words in PARTS.items():
@@ -42,7 +43,7 @@ def npz_parts(path):
                     continue
                 if part in parts:
                     raise InvalidArgument(
-                        f"{path} holds the {part} part twice: {parts[part][0]} and {x}"
+                        f"it holds the {part} part twice: {parts[part][0]} and {x}"
                     )
                 parts[part] = (x, y or answers.format(word))
     return parts
@@ -62,18 +63,23 @@ def read_npz(path, part):
     Raises:
         InvalidArgument: no such file, or other arrays.
     """
-    x, y = npz_parts(path).get(part) or _usual(part)
-    images, labels = _read(path, (x, y))
-    labels = integers_of(labels)
-    check_arrays(images, labels, x, y)
-    return images, labels
+    return read_parts(path, (part,))[part]
+
+
+def read_parts(path, parts):
+    """`read_npz` of several parts, by part."""
+    found = {}
+    for part, (names, (images, labels)) in _read(path, parts, 2).items():
+        labels = integers_of(labels)
+        check_arrays(images, labels, *names)
+        found[part] = (images, labels)
+    return found
 
 
 def read_images(path, part):
     """The images alone of one part of an .npz file; see `read_npz`."""
-    x, _ = npz_parts(path).get(part) or _usual(part)
-    (images,) = _read(path, (x,))
-    check_images(images, x)
+    names, (images,) = _read(path, (part,), 1)[part]
+    check_images(images, *names)
     return images
 
 
@@ -81,20 +87,18 @@ def _usual(part):
     return tuple(form.format(PARTS[part][0]) for form in _ARRAYS[0])
 
 
-def _read(path, names):
-    said = " and ".join(names)
-    try:
-        with np.load(path) as file:
-            have = file.files
-            if not set(names) <= set(have):
-                raise InvalidArgument(
-                    f"{path} must hold arrays {said}; it has {', '.join(have)}"
-                )
-            return [file[name] for name in names]
-    except (KeyError, ValueError, OSError, EOFError) as error:
-        if isinstance(error, InvalidArgument):
-            raise
-        raise InvalidArgument(f"{path} must hold arrays {said}: {error}") from None
+def _read(path, parts, count):
+    """(names, arrays) by part: the images, and of a `count` of two the labels."""
+    said = " and ".join(name for part in parts for name in _usual(part)[:count])
+    with npz_files.opened(path, said) as file:
+        known, found = _parts_of(file.names), {}
+        for part in parts:
+            names = (known.get(part) or _usual(part))[:count]
+            file.wanted = " and ".join(names)
+            if not set(names) <= set(file.names):
+                raise InvalidArgument(f"it has {some(file.names, 12) or 'none'}")
+            found[part] = (names, [file.read(name) for name in names])
+        return found
 
 
 def integers_of(labels):
@@ -115,6 +119,10 @@ def check_images(images, x="x"):
             f"{x} must be uint8 of shape (count, height, width, 3); got "
             f"{images.dtype} {images.shape}"
         )
+    if not images.size:
+        raise InvalidArgument(
+            f"{x} must hold images of at least one pixel; got {images.shape}"
+        )
 
 
 def check_arrays(pictures, labels, x="x", y="y"):
@@ -130,6 +138,10 @@ def check_arrays(pictures, labels, x="x", y="y"):
             f"{y} must be one integer a picture; got {labels.dtype} of "
             f"{len(labels)} for {len(pictures)} pictures"
         )
+    if int(labels.max()) >= 2**63:
+        raise InvalidArgument(
+            f"{y} must be one integer a picture, below 2**63; got {labels.max()}"
+        )
 
 
 def check_no_gaps(labels, name):
@@ -143,15 +155,19 @@ def check_no_gaps(labels, name):
         name: of the data.
     """
     seen = np.unique(labels)
-    missing = np.setdiff1d(np.arange(seen[-1]), seen)
-    if not len(missing):
+    # Counted, not listed: a label may be as large as an integer gets.
+    count = int(seen[-1]) + 1 - len(seen)
+    if not count:
         return
-    if len(missing) == seen[0]:
+    if count == seen[0]:
         raise InvalidArgument(
             f"{name}: labels must count from 0; they are {seen[0]}..{seen[-1]}: subtract "
             f"{seen[0]}, or name all {seen[-1] + 1} classes (--labels)"
         )
-    shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+    # Among so many numbers are at least as many that no image has.
+    first = np.arange(min(int(seen[-1]), len(seen) + 3))
+    missing = np.setdiff1d(first, seen)
+    shown = ", ".join(map(str, missing[:3])) + (", ..." if count > 3 else "")
     raise InvalidArgument(
         f"{name}: labels must be 0..{seen[-1]} without gaps; no image has {shown}: "
         f"number the classes in a row, or name all {seen[-1] + 1} (--labels)"

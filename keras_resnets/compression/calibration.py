@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 
 import numpy as np
@@ -11,6 +12,7 @@ from keras_resnets import labelled
 from keras_resnets import pictures as files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import printable
 from keras_resnets.export import representative
 from keras_resnets.export.representative import FEWEST
 from keras_resnets.image_files import check_broken
@@ -73,7 +75,7 @@ def choose(data, preprocessing, count=500, seed=0):
             f"a calibration set has at least {FEWEST} pictures; got count={count}"
         )
     path = pathlib.Path(data)
-    if path.is_dir():
+    if os.path.isdir(path):
         loaded, skipped = files.load_folder(path, preprocessing, count, seed)
         check_broken(skipped, len(loaded) + len(skipped), path)
         available = len(files.list_pictures(image_folders.to_train_on(path)))
@@ -86,10 +88,10 @@ def choose(data, preprocessing, count=500, seed=0):
 
 
 def _of_arrays(path, preprocessing, count, seed):
-    if path.suffix != ".npz" or not path.is_file():
+    if path.suffix != ".npz" or not os.path.isfile(path):
         raise InvalidArgument(
             "calibration data must be an .npz file with x_train, or a folder of "
-            f"pictures; got {path}"
+            f"pictures; got {printable(str(path))}"
         )
     x = labelled.read_images(path, "train")
     order = np.random.default_rng(seed).permutation(len(x))[:count]

@@ -1,7 +1,7 @@
 """Classes of different sizes: how much an image of each counts."""
 
+import collections
 import csv
-import json
 import math
 import pathlib
 
@@ -9,10 +9,17 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
+from keras_resnets.errors import printable
+from keras_resnets.image_files import some
+from keras_resnets.inputs import parse_json
+from keras_resnets.inputs import read_text
+from keras_resnets.inputs import shown
 
 BALANCED = "balanced"
 SAMPLERS = ("shuffled", BALANCED)
+_FORM = '"balanced", or a JSON or CSV file of class and weight'
 
 
 def class_weights(given, classes, labels, name):
@@ -47,7 +54,7 @@ def class_weights(given, classes, labels, name):
         return dict(zip(names, shares.tolist(), strict=True))
     where = "class_weight"
     if isinstance(given, (str, pathlib.Path)):
-        where, given = str(given), _read(pathlib.Path(given))
+        where, given = printable(str(given)), _read(pathlib.Path(given))
     if not hasattr(given, "items"):
         raise InvalidArgument(
             'class_weight must be "balanced", a mapping from class to weight, or a JSON '
@@ -101,13 +108,14 @@ def _in_order(pairs, classes, names, where):
         places = {identity: index for index, (identity, _) in enumerate(classes)}
     unknown = [word for word in words if word not in places]
     if unknown:
-        near = nearest(unknown[0], list(places), count=1)
+        near = nearest(unknown[0][:100], list(places), count=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidArgument(
             f"{where}: no such class as {_few(unknown)} among the {len(classes)}, "
             f"{_few(names)}{hint}"
         )
-    twice = sorted({word for word in words if words.count(word) > 1})
+    counts = collections.Counter(words)
+    twice = sorted(word for word, count in counts.items() if count > 1)
     if twice:
         raise InvalidArgument(f"{where}: {_few(twice)} has more than one weight")
     given = {places[word]: _number(word, value, where) for word, value in pairs}
@@ -123,25 +131,19 @@ def _in_order(pairs, classes, names, where):
 def _number(word, value, where):
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf:
         raise InvalidArgument(
-            f"{where}: a weight must be a number above 0; that of {word} is {value!r}"
+            f"{where}: a weight must be a number above 0; that of {printable(word, 60)} is "
+            f"{shown(value)}"
         )
     return number
 
 
 def _read(path):
     """What a JSON or CSV file says, as something with (class, weight) `items`."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise InvalidArgument(
-            f'class_weight must be "balanced", or a JSON or CSV file of class and '
-            f"weight; {path} cannot be read: {reason}"
-        ) from None
+    text = read_text(path, _FORM)
     if text.lstrip().startswith(("{", "[")):
         return _Pairs(_of_json(text, path))
     return _Pairs(_of_csv(text, path))
@@ -158,13 +160,13 @@ class _Pairs:
 
 
 def _of_json(text, path):
-    try:
-        found = json.loads(text, object_pairs_hook=list)
-    except ValueError as error:
-        raise InvalidArgument(f"{path} is no JSON: {error}") from None
+    found = parse_json(text, path, _FORM, object_pairs_hook=list)
+    if not isinstance(found, list):
+        found = ()
     if not all(isinstance(pair, tuple) for pair in found) or not found:
         raise InvalidArgument(
-            f'{path} must hold an object of class and weight, {{"cat": 2.0, ...}}'
+            f"{printable(str(path))} must hold an object of class and weight, "
+            '{"cat": 2.0, ...}'
         )
     return found
 
@@ -172,19 +174,24 @@ def _of_json(text, path):
 def _of_csv(text, path):
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = next((mark for mark in ",;\t" if mark in "".join(lines[:1])), ",")
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    ]
+    try:
+        rows = [
+            [cell.strip() for cell in row]
+            for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        ]
+    except csv.Error as error:
+        raise InvalidArgument(
+            f"{printable(str(path))} must be {_FORM}: {first_line(error)}"
+        ) from None
     wrong = next((row for row in rows if len(row) != 2), None)
     if wrong is not None or not rows:
         raise InvalidArgument(
-            f"{path} must have two columns, class and weight; a row is "
-            f"{delimiter.join(wrong or [])!r}"
+            f"{printable(str(path))} must have two columns, class and weight; a row is "
+            f"{printable(delimiter.join(wrong or []))!r}"
         )
     head = rows[0][1].lower()
     return [tuple(row) for row in (rows[1:] if head.startswith("weight") else rows)]
 
 
 def _few(names):
-    return ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")
+    return some([printable(str(name), 60) for name in names])

@@ -9,6 +9,10 @@ import tempfile
 
 from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.inputs import parse_json
+from keras_resnets.inputs import read_text
+from keras_resnets.inputs import shown
 from keras_resnets.training.landing import landing
 from keras_resnets.weights import notes as weight_notes
 
@@ -30,6 +34,8 @@ FIXED = (
 _LOCK = ".keras_resnets.lock"
 # What a recipe's number of epochs stretches.
 _STRETCHED = ("milestones", "warmup")
+# Beyond any number of epochs.
+_MOST = 1e12
 
 
 class RunFolder:
@@ -80,13 +86,10 @@ class RunFolder:
         if not self.record.is_file():
             raise InvalidArgument(f"there is no run in {self.path} to resume")
         self._take()
-        try:
-            known = json.loads(self.record.read_text("utf-8"))
-        except ValueError as error:
-            raise InvalidArgument(f"{self.record} is damaged: {error}") from None
+        given = json.loads(json.dumps(facts))
+        known = _read(self.record, given)
         known.setdefault("class_weight", None)
         known.setdefault("sampler", "shuffled")
-        given = json.loads(json.dumps(facts))
         longer = _extended(known.get("recipe"), given["recipe"])
         for name in FIXED:
             if known.get(name) != given[name] and not (longer and name == "recipe"):
@@ -176,6 +179,43 @@ class RunFolder:
             temporary.write_text(text, "utf-8")
 
 
+def _read(path, like):
+    """What `run.json` says.
+
+    Args:
+        path: of the file.
+        like: what this run's would say: what an extension compares has these types.
+
+    Raises:
+        InvalidArgument: a damaged file, or another one.
+    """
+    what = "the record of a run"
+    known = parse_json(read_text(path, what), path, what)
+    recipe = known.get("recipe") if isinstance(known, dict) else None
+    if not isinstance(recipe, dict):
+        raise InvalidArgument(
+            f"{printable(str(path))} must be {what}; it tells no recipe"
+        )
+    wrong = [
+        name
+        for name in ("epochs", *_STRETCHED)
+        if not _is_like(recipe.get(name), like["recipe"][name])
+    ]
+    if wrong or not _is_like(known.get("extended", []), []):
+        raise InvalidArgument(
+            f"{printable(str(path))} must be {what}; it is damaged: "
+            f"{wrong[0] if wrong else 'extended'} is of another kind"
+        )
+    return known
+
+
+def _is_like(value, other):
+    """Whether a value is as another: a number, or a list of numbers."""
+    if isinstance(other, list):
+        return isinstance(value, list) and all(_is_like(each, 0) for each in value)
+    return isinstance(value, (int, float)) and -_MOST < value < _MOST
+
+
 def without_optimizer(model):
     """The same network as a model that was not compiled: its files hold no optimizer."""
     import keras
@@ -207,13 +247,12 @@ def _difference(known, given):
         for name in sorted({*known, *given}):
             if known.get(name) != given.get(name):
                 known, given = known.get(name), given.get(name)
-                return f"{name} was {known!r}, now {given!r}"
+                return f"{name} was {_short(known)}, now {_short(given)}"
     return f"it was {_short(known)}, now {_short(given)}"
 
 
 def _short(value):
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return shown(value)
 
 
 def draw(rows, path):

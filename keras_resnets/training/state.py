@@ -9,15 +9,20 @@ step, from which `data.batches` knows every picture and every random number.
 import dataclasses
 import json
 import math
-import zipfile
+import os
 
 import numpy as np
 
+from keras_resnets import npz_files
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.inputs import shown
 from keras_resnets.training.landing import landing
 
 _NOTES = "notes"
+_CONTENT = "of a training's state"
 
 
 @dataclasses.dataclass
@@ -97,24 +102,59 @@ def read(path):
     Raises:
         TrainingError: no such file, or a damaged one.
     """
+    if not os.path.lexists(path):
+        raise TrainingError(f"there is no state {path} to go on from")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file.items())
-        return Progress(**json.loads(str(arrays.pop(_NOTES)))), arrays
-    except FileNotFoundError:
-        raise TrainingError(f"there is no state {path} to go on from") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{path} is damaged: {first_line(error)}") from None
+        with npz_files.opened(path, _CONTENT) as file:
+            names = [name for name in file.names if name != _NOTES]
+            return _progress(file), {name: file.read(name, "biuf") for name in names}
+    except InvalidArgument as error:
+        raise TrainingError(
+            f"{printable(str(path))} is damaged: {first_line(error)}"
+        ) from None
+
+
+def _progress(file):
+    """The `Progress` that a state's notes say.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a value that none has.
+    """
+    progress = Progress(**json.loads(str(file.read(_NOTES, "U"))))
+    for name in ("epoch", "step", "phase", "kept"):
+        value = getattr(progress, name)
+        if type(value) is not int or not 0 <= value < 2**53:
+            raise ValueError(f"{name} is {shown(value)}")
+    for name in ("best", "untouched", "seconds"):
+        value = getattr(progress, name)
+        may_miss = name != "seconds"
+        if not (_is_number(value) or (may_miss and value is None)):
+            raise ValueError(f"{name} is {shown(value)}")
+    rows = progress.history
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise ValueError("its history is no list of figures")
+    return progress
+
+
+def _is_row(row):
+    return (
+        isinstance(row, dict) and "epoch" in row and all(map(_is_number, row.values()))
+    )
+
+
+def _is_number(value):
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**53)
 
 
 def position(path):
     """(epoch from 0, steps of it that are done) of a state file; None without one."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            notes = json.loads(str(file[_NOTES]))
-        return int(notes["epoch"]), int(notes["step"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        with npz_files.opened(path, _CONTENT) as file:
+            progress = _progress(file)
+    except InvalidArgument:
         return None
+    return progress.epoch, progress.step
 
 
 def restore(arrays, model, trainer, groups=("model", "optimizer", "metrics")):
@@ -147,4 +187,4 @@ def restore(arrays, model, trainer, groups=("model", "optimizer", "metrics")):
             f"{len(stored)} arrays, this one {len(wanted)}"
         )
     for name, variable in wanted.items():
-        variable.assign(arrays[name])
+        variable.assign(arrays[name].reshape(variable.shape))

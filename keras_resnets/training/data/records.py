@@ -7,12 +7,18 @@ any step. The pictures' own bytes are skipped over in that pass.
 
 import dataclasses
 import mmap
+import os
 import pathlib
 import re
 
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.image_files import refuse_unreadable
+from keras_resnets.image_files import some
+from keras_resnets.inputs import open_regular
 from keras_resnets.progress import ProgressBar
 from keras_resnets.training.data.listing import FileListing
 
@@ -25,6 +31,9 @@ _PARTS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test",),
 }
+# Fields of a message, and bytes of a feature's name: those of ImageNet have 15 features,
+# of names of 30 bytes.
+_MOST_FIELDS, _LONGEST_NAME = 1000, 200
 # A record's length and the checksum of that; the record; its checksum.
 _BEFORE, _AFTER = 12, 4
 
@@ -32,9 +41,14 @@ _BEFORE, _AFTER = 12, 4
 def shards(folder):
     """The TFRecord files of each part of a folder, sorted; {} where there are none."""
     found = {}
-    for path in sorted(pathlib.Path(folder).iterdir()):
+    try:
+        paths = sorted(pathlib.Path(folder).iterdir())
+    except OSError as error:
+        refuse_unreadable(error)
+        return {}
+    for path in paths:
         match = _SHARD.fullmatch(path.name)
-        if match and path.is_file():
+        if match and os.path.isfile(path):
             words = re.split(r"[-_.]", match[1])
             for part, names in _PARTS.items():
                 if words[-1] in names:
@@ -69,7 +83,9 @@ def list_records(paths, keys=None):
         bar(index + 1)
     bar.close()
     if not places:
-        raise InvalidArgument(f"the TFRecord files in {root} hold no records")
+        raise InvalidArgument(
+            f"the TFRecord files in {printable(root)} hold no records"
+        )
     files = [path.name for path in paths]
     places, labels = np.array(places, "int64"), np.array(labels, "int64")
     return FileListing("records", root, files, places, names, labels), keys
@@ -96,17 +112,23 @@ def from_zero(listings, keys):
 
 def _examples(path):
     """(places of the features by name, content of the file) of each record."""
-    if not path.stat().st_size:
-        return
-    with open(path, "rb") as file:
+    try:
+        opened = open_regular(path)
+    except OSError as error:
+        raise InvalidArgument(
+            f"{printable(str(path))} cannot be read: {first_line(error)}"
+        ) from None
+    with opened as file:
+        if not os.fstat(file.fileno()).st_size:
+            return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             for start, end in _records(content, path):
                 try:
                     features = dict(_features(content, start, end))
                 except (IndexError, KeyError, ValueError):
                     raise InvalidArgument(
-                        f"the records of {path} must be tf.train.Example; that at "
-                        f"byte {start} is none"
+                        f"the records of {printable(str(path))} must be "
+                        f"tf.train.Example; that at byte {start} is none"
                     ) from None
                 yield features, content
 
@@ -119,8 +141,8 @@ def _records(content, path):
         start, end = at + _BEFORE, at + _BEFORE + length
         if end + _AFTER > len(content):
             raise InvalidArgument(
-                f"{path} breaks off, or is no TFRecord file: its record at byte {at} "
-                f"ends at byte {end}, the file at {len(content)}"
+                f"{printable(str(path))} breaks off, or is no TFRecord file: its record "
+                f"at byte {at} ends at byte {end}, the file at {len(content)}"
             )
         yield start, end
         at = end + _AFTER
@@ -132,7 +154,7 @@ def _keys(features, path):
             return keys
     raise InvalidArgument(
         f"records must hold {' and '.join(IMAGENET)}, or {' and '.join(PLAIN)}; "
-        f"{path} has {', '.join(sorted(features))}"
+        f"{printable(str(path))} has {some(sorted(features), 12) or 'none'}"
     )
 
 
@@ -146,7 +168,7 @@ def _picture(content, features, keys, path):
     except (KeyError, IndexError, ValueError):
         raise InvalidArgument(
             f"each record must hold one picture in {keys[0]} and one integer in "
-            f"{keys[1]}; one of {path} does not"
+            f"{keys[1]}; one of {printable(str(path))} does not"
         ) from None
 
 
@@ -156,7 +178,10 @@ def _features(content, start, end):
         if number == 1:
             for _, *entry in _fields(content, *features):
                 (name, place) = _map_entry(content, *entry)
-                yield content[slice(*name)].decode(), place
+                start, end = name
+                if end - start > _LONGEST_NAME:
+                    raise ValueError(end)
+                yield content[start:end].decode(), place
 
 
 def _map_entry(content, start, end):
@@ -183,7 +208,9 @@ def _integer(content, start, end):
 
 def _fields(content, at, end):
     """(number, start, end) of each field of a protocol buffer message."""
-    while at < end:
+    for _ in range(_MOST_FIELDS):
+        if at >= end:
+            return
         tag, at = _varint(content, at)
         number, wire = tag >> 3, tag & 7
         if wire == 2:
@@ -197,6 +224,7 @@ def _fields(content, at, end):
             raise ValueError(stop)
         yield number, at, stop
         at = stop
+    raise ValueError(at)
 
 
 def _varint(content, at):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -11,10 +12,11 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.errors import nearest
+from keras_resnets.errors import printable
 from keras_resnets.labelled import check_arrays
 from keras_resnets.labelled import check_no_gaps
 from keras_resnets.labelled import npz_parts
-from keras_resnets.labelled import read_npz
+from keras_resnets.labelled import read_parts
 from keras_resnets.labelled import spread
 from keras_resnets.labels import class_names
 from keras_resnets.training.data import folders
@@ -76,7 +78,7 @@ def open_dataset(source, validation=None, seed=0, classes=None):
     if validation is not None:
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
     check_seed(seed)
-    given, named = _given(classes), classes is not None
+    given = _given(classes)
     opened = _find(source, given, None)
     if "train" not in opened.listings:
         raise InvalidArgument(
@@ -84,7 +86,7 @@ def open_dataset(source, validation=None, seed=0, classes=None):
             f"{', '.join(opened.listings)} alone"
         )
     names = given or _names(opened, classes)
-    return _finish(opened, names, named, validation, seed)
+    return _finish(opened, names, validation, seed)
 
 
 def open_part(source, part="test", classes=(), count=None, seed=0):
@@ -138,11 +140,11 @@ def _find(source, given, part):
         return _loaded(name)
     if name.startswith(_TFDS):
         return _tfds(name.removeprefix(_TFDS), part)
-    if path.is_dir():
+    if os.path.isdir(path):
         if records.shards(path):
             return _records(path, part)
         return _folder(path, given, part)
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path, part)
     raise InvalidArgument(_unknown(name))
 
@@ -159,12 +161,12 @@ def _given(classes):
 
 
 def _unknown(source):
-    near = nearest(source, LOADERS, count=1)
+    near = nearest(source[:100], LOADERS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
         "data must be an .npz file, a folder with a sub-folder a class, a folder of "
         f"TFRecord files, tfds:NAME, {', '.join(LOADERS[:-1])} or {LOADERS[-1]}; got "
-        f"{source!r}{hint}"
+        f"{printable(source)!r}{hint}"
     )
 
 
@@ -187,7 +189,9 @@ class _Found:
         """Adds a part; text and arrays that determine it go into the fingerprint."""
         self.listings[part] = listing
         for piece in (part, *content):
-            words = piece.encode() if isinstance(piece, str) else piece.data
+            # Names of files need not be UTF-8.
+            is_text = isinstance(piece, str)
+            words = piece.encode("utf-8", "surrogateescape") if is_text else piece.data
             self._digest.update(words)
 
     def fingerprint(self, *values):
@@ -203,7 +207,7 @@ def _npz(path, part):
     elif "train" not in there:
         there = {"train"}
     wanted = [name for name in _ORDER if name in there]
-    return _arrays(path.name, {name: read_npz(path, name) for name in wanted})
+    return _arrays(path.name, read_parts(path, wanted))
 
 
 def _loaded(name):
@@ -286,7 +290,13 @@ def _sharded(name, parts, keys, names, part):
 
 def _names(found, count):
     """(id, name) of each class of a source; `count` is None or how many there are."""
-    names, most = found.names, int(found.listings["train"].labels.max()) + 1
+    labels = found.listings["train"].labels
+    names, most = found.names, int(labels.max()) + 1
+    if names is None and count is None:
+        # Before so many names are made.
+        check_classes(labels, found.name)
+        check_labels(labels, max(most, 1), found.name)
+        check_no_gaps(labels, found.name)
     if names is None:
         return class_names(max(count or most, 1))
     if count not in (None, len(names)):
@@ -296,14 +306,12 @@ def _names(found, count):
     return names
 
 
-def _finish(found, names, named, validation, seed):
+def _finish(found, names, validation, seed):
     """Checks the labels, looks at the images, holds out those for validation."""
     listings = found.listings
     check_classes(listings["train"].labels, found.name)
     for listing in listings.values():
         check_labels(listing.labels, len(names), found.name)
-    if not named and found.names is None:
-        check_no_gaps(listings["train"].labels, found.name)
     parts = {part: listing.split() for part, listing in listings.items()}
     for part, split in parts.items():
         if split.kind == "files":

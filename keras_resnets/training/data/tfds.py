@@ -1,11 +1,17 @@
 """Data sets of TensorFlow Datasets, whose files are read as TFRecords."""
 
 import pathlib
+import re
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.image_files import some
 
 _PARTS = ("train", "validation", "test")
+# Name, configuration and version; neither a path nor an address, which would be read
+# from anywhere.
+_NAME = re.compile(r"[A-Za-z]\w*(/[\w+.-]*\w)?(:(\d+|\*)(\.(\d+|\*)){2})?")
 
 
 def prepared(name):
@@ -22,6 +28,11 @@ def prepared(name):
         InvalidArgument: TensorFlow Datasets is not installed or has no such data set,
             or its examples are not one picture and one class each.
     """
+    if not _NAME.fullmatch(name) or ".." in name or len(name) > 200:
+        raise InvalidArgument(
+            "tfds: must be followed by a name of TensorFlow Datasets, such as mnist, "
+            f"imagenette/160px or mnist:3.0.1; got {printable(name)!r}"
+        )
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -41,7 +52,7 @@ def prepared(name):
     if not keys or not hasattr(info.features[keys[1]], "names"):
         raise InvalidArgument(
             f"tfds:{name} must have one picture and one class an example; it has "
-            f"{', '.join(sorted(info.features))}"
+            f"{some(sorted(info.features), 12)}"
         )
     files = {part: _files(info.splits[part], name) for part in _parts(info)}
     return files, tuple(keys[:2]), tuple(info.features[keys[1]].names)
@@ -52,15 +63,16 @@ def _parts(info):
     if "train" not in found:
         raise InvalidArgument(
             f"tfds:{info.name} must have a split train; it has "
-            f"{', '.join(sorted(info.splits))}"
+            f"{some(sorted(info.splits), 12)}"
         )
     return found
 
 
 def _files(split, name):
     paths = [pathlib.Path(path) for path in split.filepaths]
-    if any("tfrecord" not in path.name for path in paths):
+    if not paths or any("tfrecord" not in path.name for path in paths):
         raise InvalidArgument(
-            f"tfds:{name} must be prepared as TFRecord files; got {paths[0].name}"
+            f"tfds:{name} must be prepared as TFRecord files; got "
+            f"{some([path.name for path in paths]) or 'none'}"
         )
     return paths

@@ -1,0 +1,194 @@
+"""Arrays in .npz files: their claims are checked before memory is taken for them."""
+
+import contextlib
+import io
+import math
+import os
+import zipfile
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.inputs import open_regular
+
+# What arrays may take, in bytes and as a multiple of the file. Measured, compressed by
+# `np.savez_compressed`: CIFAR-10 1.1 times, grey digits of 28 x 28 as RGB 5 times, such
+# digits in two colours 50 times. Deflate itself reaches 1,030 times.
+_ROOM, _TIMES = 192 << 20, 64
+# Of an image besides its pixels: label, index and place in the order of an epoch; and of
+# a one-hot label's numbers what compares them with 0 and 1.
+_PER_IMAGE, _PER_NUMBER = 64, 3
+# NumPy's headers of plain arrays have 118 bytes or 182.
+_LONGEST_HEADER = 1024
+# Bytes of the list of members, 150,000 of them: zipfile reads it in a second.
+_LONGEST_LIST = 16 << 20
+_END, _END64 = b"PK\x05\x06", b"PK\x06\x06"
+_CHUNK = 1 << 20
+_ENCRYPTED = 0x1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_READERS = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
+# Whoever asked says which of them do; objects are pickles, and never opened.
+_PLAIN = "biufcSUMm"
+
+
+class Npz:
+    """An open .npz file; use `opened`.
+
+    Attributes:
+        names: of its arrays.
+        reading: the array that was read last, "" before the first.
+        wanted: what is read, for messages.
+    """
+
+    def __init__(self, archive, size, wanted):
+        self._archive, self._room = archive, max(_ROOM, _TIMES * size)
+        self.reading, self.wanted = "", wanted
+        self._members = {}
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            self._members.setdefault(name, []).append(member)
+        self.names = list(self._members)
+
+    def read(self, name, kinds=_PLAIN):
+        """One array.
+
+        Args:
+            name: of `names`.
+            kinds: of dtypes that are taken, as `numpy.dtype.kind` has them.
+
+        Raises:
+            InvalidArgument: an array of another kind, or more than the file may hold.
+        """
+        self.reading = name
+        member = self._member(name)
+        with self._archive.open(member) as stream:
+            shape, order, dtype = _header(stream)
+            if dtype.kind not in kinds:
+                raise InvalidArgument(
+                    f"it must be of numbers; got {printable(str(dtype), 60)}"
+                )
+            count = math.prod(shape)
+            size = count * dtype.itemsize
+            if stream.tell() + size != member.file_size:
+                raise InvalidArgument(
+                    f"its header says {size:,} bytes, its file has "
+                    f"{member.file_size - stream.tell():,}"
+                )
+            self._take(size * (2 if order == "F" and len(shape) > 1 else 1), shape)
+            array = np.empty(count, dtype)
+            _fill(stream, memoryview(array.view("uint8")))
+        return array.reshape(shape, order=order)
+
+    def _member(self, name):
+        member, *others = self._members[name]
+        if others:
+            raise InvalidArgument("it is there twice")
+        if member.flag_bits & _ENCRYPTED:
+            raise InvalidArgument("it is encrypted")
+        if member.compress_type not in _METHODS:
+            raise InvalidArgument(
+                "it must be stored or deflated, as NumPy writes it; its method is "
+                f"{member.compress_type}"
+            )
+        return member
+
+    def _take(self, size, shape):
+        size += _PER_IMAGE * (shape[0] if shape else 0)
+        size += _PER_NUMBER * (math.prod(shape) if len(shape) == 2 else 0)
+        if size > self._room:
+            raise InvalidArgument(
+                f"the arrays may take {_TIMES} times the size of the file, and always "
+                f"{_ROOM / 2**20:.0f} MB; this one takes {size / 2**20:,.0f} MB more "
+                "(np.savez, which does not compress, has no such limit)"
+            )
+        self._room -= size
+
+
+@contextlib.contextmanager
+def opened(path, wanted):
+    """An `Npz`; whatever is wrong with the file is said in one line.
+
+    Args:
+        path: of the file.
+        wanted: what is read, for the message, such as `"x_test and y_test"`.
+
+    Raises:
+        InvalidArgument: what cannot be read, here or by whoever has opened it.
+    """
+    npz = None
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            _check_list(file, size)
+            with zipfile.ZipFile(file) as archive:
+                npz = Npz(archive, size, wanted)
+                yield npz
+    # zipfile, zlib and NumPy raise nearly anything at damaged files, as do array sizes
+    # that there is no memory for.
+    except Exception as error:
+        reason = "there is no memory for it"
+        if not isinstance(error, MemoryError):
+            reason = first_line(error)
+        array = f"{printable(npz.reading, 60)}: " if npz and npz.reading else ""
+        raise InvalidArgument(
+            f"{printable(str(path))} must be an .npz file with arrays "
+            f"{npz.wanted if npz else wanted}: "
+            f"{array}{reason}"
+        ) from None
+
+
+def _check_list(file, size):
+    """Raises `InvalidArgument` where the archive's list of members is too long."""
+    start = max(0, size - (1 << 16) - 22)
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(_END)
+    if at < 0:
+        raise InvalidArgument("it is no archive, or breaks off")
+    length = int.from_bytes(tail[at + 12 : at + 16], "little")
+    # Of large archives: the record and its locator stand right before.
+    before = tail[max(0, at - 76) : at]
+    if before.startswith(_END64):
+        length = int.from_bytes(before[40:48], "little")
+    if length > _LONGEST_LIST:
+        raise InvalidArgument(
+            f"its list of members may have {_LONGEST_LIST / 2**20:.0f} MB; it has "
+            f"{length / 2**20:,.0f} MB"
+        )
+
+
+def _header(stream):
+    """(shape, "C" or "F", dtype) that an array's file begins with."""
+    version = np.lib.format.read_magic(stream)
+    if version not in _READERS:
+        raise InvalidArgument(f"its format has version {version}, not (1, 0) or (2, 0)")
+    width, read = _READERS[version]
+    length = stream.read(width)
+    said = int.from_bytes(length, "little")
+    if said > _LONGEST_HEADER:
+        raise InvalidArgument(
+            f"its header has {said:,} bytes, that of a plain array at most "
+            f"{_LONGEST_HEADER:,}"
+        )
+    shape, fortran, dtype = read(io.BytesIO(length + stream.read(said)))
+    if min(shape, default=0) < 0:
+        raise InvalidArgument(f"its shape is {shape}")
+    return shape, "F" if fortran else "C", dtype
+
+
+def _fill(stream, view):
+    """Reads as many bytes as there is room for; the checksum is looked at as well."""
+    at = 0
+    while at < len(view):
+        read = stream.readinto(view[at : at + _CHUNK])
+        if not read:
+            raise InvalidArgument("it breaks off")
+        at += read
+    # zipfile compares the checksum once it has come to the end.
+    if stream.read(1):
+        raise InvalidArgument("there is more behind its end")
