@@ -9,6 +9,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import nearest
+from keras_resnets.errors import printable
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
 # As CIFAR-100's own fine_label_names.txt has them.
@@ -137,6 +138,30 @@ def class_names(classes, labels=None):
     return names
 
 
+def typed(text):
+    """(id, name) of each class that `--labels` names.
+
+    Args:
+        text: a name of `label_set`, or names with commas in between, in the order of
+            the network's outputs.
+
+    Raises:
+        InvalidArgument: a class without a name.
+
+    Example:
+        >>> typed("cat, dog")
+        (('0', 'cat'), ('1', 'dog'))
+    """
+    if text in NAMES:
+        return label_set(text)
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InvalidArgument(
+            f"--labels must name every class, as in cat,dog; got {printable(text)!r}"
+        )
+    return class_names(len(names), names)
+
+
 def indices(words, names, where="the names"):
     """The class of each of some words, such as the names of folders.
 
@@ -236,8 +261,8 @@ def _numbered(ids, names, where):
     if not word.isdecimal():
         return None
     return (
-        f"{where} are taken for numbers of classes, from 0: {word} is "
-        f"{names[index][1]!r}"
+        f"{where} are taken for numbers of classes, from 0: {printable(word, 60)} is "
+        f"{printable(names[index][1], 60)!r}"
     )
 
 
@@ -255,16 +280,20 @@ def _by_sorting(words, count, where):
 
 
 def _not_among(unknown, names, where):
-    shown = ", ".join(name for _, name in names[:3]) + (", ..." if names[3:] else "")
-    near = nearest(unknown[0], [name for _, name in names], count=1)
+    shown = _few([name for _, name in names])
+    near = nearest(unknown[0][:100], [name[:100] for _, name in names], count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if all(word.isdecimal() for word in unknown):
         hint = f" (numbers of classes are 0 to {len(names) - 1})"
-    more = ", ..." if unknown[3:] else ""
     return (
         f"{where} must be among the {len(names)} classes ({shown}); not among them: "
-        f"{', '.join(unknown[:3])}{more}{hint}"
+        f"{_few(unknown)}{hint}"
     )
+
+
+def _few(names):
+    shown = [printable(name, 60) for name in names[:3]]
+    return ", ".join(shown) + (", ..." if names[3:] else "")
 
 
 def _check_distinct(found, where):
@@ -272,5 +301,6 @@ def _check_distinct(found, where):
     for word, index in found.items():
         if classes.setdefault(index, word) != word:
             raise InvalidArgument(
-                f"{where} must be one a class; {classes[index]} and {word} are the same"
+                f"{where} must be one a class; {printable(classes[index], 60)} and "
+                f"{printable(word, 60)} are the same"
             )

@@ -1,5 +1,6 @@
 """The images that `predict` is given: files, folders of them, data sets."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -19,7 +20,9 @@ def is_data_set(word):
     if word in LOADERS or word.startswith("tfds:"):
         return True
     path = pathlib.Path(word)
-    return bool(records.shards(path)) if path.is_dir() else path.suffix == ".npz"
+    if os.path.isdir(path):
+        return bool(records.shards(path))
+    return path.suffix == ".npz"
 
 
 def paths_of(word, count=None):
@@ -36,7 +39,7 @@ def paths_of(word, count=None):
     from keras_resnets import image_files
     from keras_resnets import image_folders
 
-    if not pathlib.Path(word).is_dir():
+    if not os.path.isdir(word):
         return [word]
     try:
         folder, notes = image_folders.to_evaluate(word, "test")

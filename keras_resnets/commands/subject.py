@@ -149,6 +149,7 @@ def _labels(text, classes):
     """The value of `--labels`, checked."""
     from keras_resnets import labels
 
-    known = text if text in labels.NAMES else tuple(text.split(","))
-    labels.class_names(classes, known)
-    return known
+    known = labels.typed(text)
+    names = text if text in labels.NAMES else tuple(name for _, name in known)
+    labels.class_names(classes, names)
+    return names

@@ -171,13 +171,7 @@ def _names(arguments):
     """(id, name) of each class, or None for what the data say."""
     from keras_resnets import labels
 
-    given = arguments.labels
-    if given is None:
-        return None
-    if given in labels.NAMES:
-        return labels.label_set(given)
-    names = given.split(",")
-    return labels.class_names(len(names), names)
+    return None if arguments.labels is None else labels.typed(arguments.labels)
 
 
 def _recipe(arguments):

@@ -47,6 +47,37 @@ class Epochs:
             self._finished = True
 
 
+class _Pools:
+    """Threads that all batches of a process share, as long as some are being made.
+
+    TensorFlow keeps whatever its data sets call, and would keep threads with it: of an
+    epoch that somebody left in the middle there are no others than these.
+    """
+
+    def __init__(self):
+        self._pools, self._lock = {}, threading.Lock()
+
+    def begin(self, workers):
+        """A pool of so many threads."""
+        with self._lock:
+            pool, users = self._pools.get(workers, (None, 0))
+            pool = pool or concurrent.futures.ThreadPoolExecutor(workers)
+            self._pools[workers] = pool, users + 1
+        return pool
+
+    def end(self, workers):
+        """Ends the threads where nobody else uses them."""
+        with self._lock:
+            pool, users = self._pools.pop(workers)
+            if users > 1:
+                self._pools[workers] = pool, users - 1
+            else:
+                pool.shutdown(wait=False)
+
+
+_POOLS = _Pools()
+
+
 class Ahead:
     """Batches made by threads, a few steps ahead of their being asked for.
 
@@ -59,9 +90,8 @@ class Ahead:
     """
 
     def __init__(self, start, workers, depth=3):
-        self._start, self._depth = start, depth
-        self._pool = concurrent.futures.ThreadPoolExecutor(workers)
-        self._batches = {}
+        self._start, self._depth, self._workers = start, depth, workers
+        self._pool, self._batches = None, {}
 
     def get(self, epoch, step, end):
         """The batch of a step; those after it are begun, up to step `end`."""
@@ -70,8 +100,23 @@ class Ahead:
             self._batches.pop(key).cancel()
         for key in wanted:
             if key not in self._batches:
-                self._batches[key] = _Work(self._pool, *self._start(*key))
-        return self._batches.pop((epoch, step)).result()
+                self._batches[key] = _Work(self._threads(), *self._start(*key))
+        try:
+            return self._batches.pop((epoch, step)).result()
+        finally:
+            if not self._batches:
+                self.close()
+
+    def _threads(self):
+        if self._pool is None:
+            self._pool = _POOLS.begin(self._workers)
+        return self._pool
+
+    def close(self):
+        """Gives the threads back; new ones begin where a batch is asked for."""
+        if self._pool is not None:
+            self._pool = None
+            _POOLS.end(self._workers)
 
 
 class _Work:
