@@ -21,6 +21,7 @@ WORDS = {
 }
 # More digits than any number that is allowed has; Python refuses thousands of them.
 _DIGITS = 30
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class Rule:
@@ -138,10 +139,9 @@ class Number(Rule):
         )
 
     def said(self, text):
-        try:
-            value = float(text)
-        except ValueError:
+        if len(text) > _DIGITS or not _NUMBER.fullmatch(text):
             return None
+        value = float(text)
         return value if math.isfinite(value) else None
 
 

@@ -85,9 +85,10 @@ def model_table(infos):
     return text_table(headers, rows)
 
 
-def weights_table(records):
-    """One row a `Record` of public weights."""
+def weights_table(records, proofs):
+    """One row a `Record` of public weights, with what its file is checked by."""
     headers = ("tag", "top-1", "top-5", "pixels", "crop", "licence", "verified by")
+    headers = (*headers, "hash")
     rows = [
         (
             record.tag,
@@ -99,8 +100,9 @@ def weights_table(records):
             else f"{record.crop_fraction:.3g}",
             record.licence,
             record.verified,
+            proof,
         )
-        for record in records
+        for record, proof in zip(records, proofs, strict=True)
     ]
     return text_table(headers, rows)
 

@@ -14,11 +14,13 @@ class Site:
         cut: path -> lengths at which the next connections break off, one each.
         redirects: path -> URL.
         slow: path -> seconds before every answer.
+        answers: path -> function of the handler, which writes what it likes.
         asked: (method, path, headers) of each request.
     """
 
     def __init__(self):
         self.files, self.cut, self.redirects, self.slow = {}, {}, {}, {}
+        self.answers = {}
         self.asked = []
 
     def ranges(self):
@@ -40,7 +42,12 @@ def _handler(site):  # noqa: C901
         def answer(self, send):
             site.asked.append((self.command, self.path, dict(self.headers)))
             time.sleep(site.slow.get(self.path, 0))
-            if self.path in site.redirects:
+            if self.path in site.answers:
+                self.close_connection = True
+                # Whoever is lied to may leave.
+                with contextlib.suppress(OSError):
+                    site.answers[self.path](self)
+            elif self.path in site.redirects:
                 self.send_response(302)
                 self.send_header("Location", site.redirects[self.path])
                 self.end_headers()
@@ -56,6 +63,9 @@ def _handler(site):  # noqa: C901
                 self.send_error(416)
                 return
             self.send_response(206 if start else 200)
+            if start:
+                last, whole = len(content) - 1, len(content)
+                self.send_header("Content-Range", f"bytes {start}-{last}/{whole}")
             self.send_header("ETag", tag)
             self.send_header("X-Repo-Commit", "0" * 40)
             self.send_header("Content-Length", str(len(content) - start))

@@ -18,6 +18,7 @@ from keras_resnets import WeightsError
 from keras_resnets import variants
 from keras_resnets.weights import records
 from keras_resnets.weights import store
+from keras_resnets.weights import transfer
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -109,8 +110,8 @@ def test_missing_redirected_and_nobody_there(site, cache):
 def test_slow(site, cache, monkeypatch):
     site.slow["/a.pth"] = 0.5
     store.download(site.url, cache / "a.pth", SHA256)
-    monkeypatch.setattr(store, "TIMEOUT", 0.1)
-    with pytest.raises(WeightsError, match="timed out"):
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.1)
+    with pytest.raises(WeightsError, match="was not downloaded"):
         store.download(site.url, cache / "b.pth", SHA256)
 
 
@@ -155,7 +156,10 @@ def test_from_name_to_model(served, site, cache, monkeypatch):
             np.testing.assert_array_equal(ours, theirs)
         assert model.preprocessing.mode == "torch" and model.labels == "cifar10"
         assert model.preprocessing.crop_fraction == 1
-    assert len(site.asked) == 1 and names(cache) == ["resnet20.akamaster_cifar10.th"]
+    assert len(site.asked) == 1 and names(cache) == [
+        "resnet20.akamaster_cifar10.pin.json",
+        "resnet20.akamaster_cifar10.th",
+    ]
     monkeypatch.setenv("KERAS_RESNETS_OFFLINE", "1")
     keras_resnets.ResNet20(weights="cifar10")
     shutil.rmtree(cache)

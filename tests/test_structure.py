@@ -274,6 +274,7 @@ ARROWS = {
     },
     "weights": {
         "errors",
+        "extent",
         "files",
         "idioms",
         "keras_archive",
@@ -281,6 +282,7 @@ ARROWS = {
         "layers",
         "preprocessing",
         "progress",
+        "variants",
         "weights",
     },
     "export": {

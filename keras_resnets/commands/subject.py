@@ -40,7 +40,13 @@ def check(arguments):
 
     Nothing is opened for it, and nothing heavy imported.
     """
-    if _is_file(arguments.model):
+    try:
+        is_file = _is_file(arguments.model)
+    except (OSError, ValueError):
+        # No name of a file, such as one of thousands of characters.
+        is_file = False
+        network.find(arguments)
+    if is_file:
         _check_file(arguments)
     else:
         _check_network(arguments)

@@ -29,12 +29,13 @@ def _weights(arguments):
     from keras_resnets import registry
     from keras_resnets import tables
     from keras_resnets.weights import records
+    from keras_resnets.weights import store
 
     registry.get_architecture(arguments.model)
     found = records.records_of(registry.canonical_name(arguments.model))
     if not found:
         raise InvalidArgument(f"there are no public weights for {arguments.model}")
-    print(tables.weights_table(found))
+    print(tables.weights_table(found, [store.proof_of(record) for record in found]))
     print()
     for dataset in dict.fromkeys(record.dataset for record in found):
         default = next((r for r in found if r.dataset == dataset and r.free), None)

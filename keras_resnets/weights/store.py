@@ -2,38 +2,37 @@
 
 import contextlib
 import hashlib
-import http.client
 import os
 import pathlib
-import urllib.error
+import re
+import stat
 import urllib.parse
-import urllib.request
 
+from keras_resnets import extent
+from keras_resnets import variants
+from keras_resnets.errors import NotWritten
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.progress import ProgressBar
+from keras_resnets.weights import pins
+from keras_resnets.weights import transfer
 from keras_resnets.weights.readers.preset import PRESET
 from keras_resnets.weights.records import SHIPPED
 
 TRAINED = pathlib.Path(__file__).parent / "trained"
 HUB = "hf://"
-# Seconds without a byte after which the connection counts as lost.
-TIMEOUT = 30
 # A connection that breaks off is taken up again so many times in one call.
 ATTEMPTS = 4
-_CHUNK = 1 << 20
-
-
-class _Lost(Exception):
-    """A connection that broke off in the middle."""
-
-
-_BROKEN = (
-    urllib.error.URLError,
-    http.client.HTTPException,
-    TimeoutError,
-    ConnectionError,
-    _Lost,
+# Bytes of a file of which nothing is known.
+MOST = 2_000_000_000
+# Bytes of a parameter in a checkpoint: float32, and as much again for a momentum and a
+# moving average.
+_BYTES_EACH, _BYTES_MORE = 12, 16_000_000
+_TAG_SUFFIX = ".version"
+# Not through links, and not waiting for ever at a pipe.
+_CAREFUL = sum(
+    getattr(os, name, 0)
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
 
 
@@ -51,6 +50,29 @@ def is_offline():
     return os.environ.get("KERAS_RESNETS_OFFLINE", "0") not in ("", "0")
 
 
+def most_bytes(record):
+    """Bytes that the file of a record may have, by the size of its network."""
+    values = extent.extent(variants.VARIANTS[record.variant]).parameters
+    return min(MOST, _BYTES_EACH * values + _BYTES_MORE)
+
+
+def pin_of(record, part=""):
+    """Where the pin of a record's file is, or of a part of a preset; see `pins`."""
+    part = part and f".{part}"
+    return cache_folder() / f"{record.variant}.{record.tag}{part}{pins.SUFFIX}"
+
+
+def proof_of(record):
+    """By what the file of a record is told from another: `"sha256, pinned"`."""
+    kind, _, digits = record.hash.partition(":")
+    known = (
+        kind if len(digits) >= 32 or not digits else f"{kind} ({len(digits)} digits)"
+    )
+    pins_of = [pin_of(record, part) for part in _parts(record)]
+    pinned = not record.shipped and all(pin.is_file() for pin in pins_of)
+    return ", ".join(filter(None, (known, pinned and "pinned"))) or "at first download"
+
+
 def fetch(record):
     """Path of a record's file, which is downloaded where the cache has it not.
 
@@ -58,13 +80,44 @@ def fetch(record):
         record: a `Record`.
 
     Raises:
-        WeightsError: offline, no connection, an address that is gone, or a file with
-            another hash than the record's.
+        WeightsError: offline, no connection, an address that is gone, a file with
+            another hash than the record's, or another one than came first.
     """
     if record.shipped:
         return TRAINED / record.location.removeprefix(SHIPPED)
-    if record.location.startswith(HUB):
-        return _fetch_from_hub(record)
+    on_hub = record.location.startswith(HUB)
+    found = _fetch_from_hub(record) if on_hub else [_fetch_from_web(record)]
+    note = _unproven(record)
+    for path, part in zip(found, _parts(record), strict=True):
+        _check_hash(path, record.hash, str(path))
+        try:
+            pins.check(path, pin_of(record, part), note)
+        except NotWritten:
+            # A cache that several share may be for reading alone.
+            pass
+        note = ""
+    return found[0].parent if record.location.endswith("/") else found[0]
+
+
+def _parts(record):
+    """The files of a record by name: a preset of KerasHub has two; else one, unnamed."""
+    return PRESET if record.location.endswith("/") else ("",)
+
+
+def _unproven(record):
+    """What is to be said of a file that no whole hash is known of; else empty."""
+    _, _, digits = record.hash.partition(":")
+    if len(digits) >= 32:
+        return ""
+    why = (
+        f"{len(digits)} digits of its hash are known" if digits else "no hash is known"
+    )
+    if record.location.startswith("http:"):
+        why += ", and its connection was not protected (http)"
+    return f"{record.variant} {record.tag}: {why}"
+
+
+def _fetch_from_web(record):
     suffix = pathlib.PurePosixPath(urllib.parse.urlparse(record.location).path).suffix
     path = cache_folder() / f"{record.variant}.{record.tag}{suffix}"
     if not path.is_file():
@@ -73,7 +126,7 @@ def fetch(record):
                 f"{record.variant} {record.tag} is not in the cache {path.parent}, and "
                 "KERAS_RESNETS_OFFLINE forbids to download it"
             )
-        download(record.location, path, record.hash)
+        download(record.location, path, record.hash, most_bytes(record))
     return path
 
 
@@ -89,12 +142,7 @@ def _fetch_from_hub(record):
     repository, _, name = record.location.removeprefix(HUB).rpartition("/")
     try:
         paths = [
-            huggingface_hub.hf_hub_download(
-                repository,
-                file,
-                cache_dir=cache_folder() / "hub",
-                local_files_only=is_offline(),
-            )
+            _one_of_hub(huggingface_hub, record, repository, file)
             for file in ([name] if name else PRESET)
         ]
     except errors.LocalEntryNotFoundError:
@@ -103,114 +151,203 @@ def _fetch_from_hub(record):
             f"{record.location} cannot be reached"
             + (" (KERAS_RESNETS_OFFLINE)" if is_offline() else "")
         ) from None
-    except (OSError, errors.HfHubHTTPError, ValueError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:
+        # Whatever that library and its own libraries raise.
         raise WeightsError(
             f"{record.location} was not downloaded: {first_line(error)}"
         ) from None
-    path = pathlib.Path(paths[0])
-    return path if name else path.parent
+    for path in paths:
+        blob = path.resolve().name
+        if re.fullmatch("[0-9a-f]{64}", blob):
+            # The hub calls large files by their SHA-256.
+            _check_hash(path, f"sha256:{blob}", record.location)
+    return paths
 
 
-def download(url, path, digest=""):
+def _one_of_hub(hub, record, repository, name):
+    """Path of a file of a repository, from the cache or downloaded."""
+    folder = cache_folder() / "hub"
+    path = hub.try_to_load_from_cache(repository, name, folder)
+    if not isinstance(path, str):
+        if not is_offline():
+            _check_size_on_hub(hub, repository, name, record)
+        path = hub.hf_hub_download(
+            repository, name, cache_dir=folder, local_files_only=is_offline()
+        )
+    return pathlib.Path(path)
+
+
+def _check_size_on_hub(hub, repository, name, record):
+    """Raises `WeightsError` where the hub has a larger file than the record can be."""
+    facts = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name))
+    size, most = facts.size, most_bytes(record)
+    if size is not None and size > most:
+        raise WeightsError(transfer.too_large(record.location, size, most))
+
+
+def download(url, path, digest="", most=MOST):
     """Brings `url` to `path`, which appears whole or not at all.
 
     What was received before a break stays beside it as `<name>.part`, and is gone on
-    from: within this call, and by the next one.
+    from: within this call, and, where a hash tells whether the parts belong together, by
+    the next one.
 
     Args:
         url: http or https.
         path: file to write; its folder is made.
         digest: `"sha256:"` or `"md5:"` and the first hex digits, or empty.
+        most: bytes that it may have.
 
     Raises:
         WeightsError: see `fetch`.
     """
     path = pathlib.Path(path)
     part = path.with_name(path.name + ".part")
+    transfer.check_address(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "ab") as file, _locked(file):
+        with _opened(part) as file, _locked(file):
             if path.is_file():
                 # Another process was faster.
                 return
-            _receive(url, part, file)
-            _check_hash(part, digest, url)
+            if not digest:
+                _begin_anew(part, file)
+            _receive(url, part, file, digest, most)
+            try:
+                _check_hash(part, digest, transfer.shown_address(url))
+            except WeightsError:
+                part.unlink()
+                raise
             os.replace(part, path)
     except OSError as error:
         raise WeightsError(
-            f"{path} cannot be written: {error.strerror or error}"
+            f"{path} cannot be written: {error.strerror or first_line(error)}"
         ) from None
 
 
-def _receive(url, part, file):
+def _opened(part):
+    """The file to download into: no link, no pipe, no other file's second name."""
+    options = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CAREFUL
+    with contextlib.suppress(FileNotFoundError):
+        _check_own(part, os.lstat(part))
+    file = os.fdopen(os.open(part, options, 0o666), "r+b")
+    try:
+        _check_own(part, os.fstat(file.fileno()))
+    except WeightsError:
+        file.close()
+        raise
+    return file
+
+
+def _check_own(part, facts):
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        raise WeightsError(
+            f"{part} is no file of a download's own, but a link, a pipe or a folder; "
+            "delete it"
+        )
+
+
+def _begin_anew(part, file):
+    file.truncate(0)
+    _version(part).unlink(missing_ok=True)
+
+
+def _version(part):
+    """Where the version stands that a broken download is of."""
+    return part.with_name(part.name + _TAG_SUFFIX)
+
+
+def _receive(url, part, file, digest, most):
     for attempt in range(ATTEMPTS):
         try:
-            return _receive_rest(url, part, file)
-        except urllib.error.HTTPError as error:
-            raise WeightsError(f"{url} answers {error.code} {error.reason}") from None
-        except _BROKEN as error:
-            lost = getattr(error, "reason", error)
-        if attempt + 1 < ATTEMPTS and isinstance(lost, _Lost):
-            continue
-        kept = f"; {file.tell():,} bytes are kept for the next try" * bool(file.tell())
-        raise WeightsError(f"{url} was not downloaded: {lost}{kept}") from None
+            return _receive_rest(url, part, file, digest, most)
+        except transfer.Lost as error:
+            lost = error
+        if attempt + 1 == ATTEMPTS:
+            have = file.seek(0, os.SEEK_END)
+            kept = f"; {have:,} bytes are kept for the next try" * bool(have)
+            place = transfer.shown_address(url)
+            raise WeightsError(f"{place} was not downloaded: {lost}{kept}") from None
 
 
-def _receive_rest(url, part, file):
+def _receive_rest(url, part, file, digest, most):
     """Appends to `file` what it lacks of `url`."""
-    version = part.with_name(part.name + ".version")
-    have = file.seek(0, os.SEEK_END)
-    headers = {"User-Agent": "keras_resnets"}
-    if have and version.is_file():
-        # The server sends the rest if the file is still the same, and else the whole.
-        headers["Range"] = f"bytes={have}-"
-        headers["If-Range"] = version.read_text(encoding="utf-8")
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            if answer.status != 206:
-                file.truncate(0)
-                have = 0
-            tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-            if tag and not tag.startswith("W/"):
-                version.write_text(tag, encoding="utf-8")
-            length = answer.headers.get("Content-Length")
-            _copy(answer, file, have, have + int(length) if length else None)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:
+    have, tag = file.seek(0, os.SEEK_END), _read_tag(part)
+    if not tag or have > most:
+        have = 0
+    with contextlib.ExitStack() as stack:
+        try:
+            answer = stack.enter_context(transfer.ask(url, have, tag, most))
+        except transfer.OtherPart:
+            _begin_anew(part, file)
             raise
-        # There is nothing behind what we have; the hash tells whether it is whole.
-        error.close()
-    version.unlink(missing_ok=True)
+        if answer is None:
+            # There is nothing behind what we have; the hash tells whether it is whole.
+            _version(part).unlink(missing_ok=True)
+            return
+        if not answer.start:
+            _begin_anew(part, file)
+        if not answer.is_told and not digest:
+            raise WeightsError(
+                f"{transfer.shown_address(url)} does not say where the file ends, and no "
+                "hash tells whether it is whole"
+            )
+        if answer.tag:
+            _write_tag(part, answer.tag)
+        _copy(answer, part, file, most, transfer.shown_address(url))
+    _version(part).unlink(missing_ok=True)
 
 
-def _copy(answer, file, have, total):
-    bar = ProgressBar(total or 0, "MB")
+def _copy(answer, part, file, most, place):
+    bar, have = ProgressBar(answer.total or 0, "MB"), answer.start
     try:
-        while chunk := answer.read(_CHUNK):
-            file.write(chunk)
+        for chunk in answer.chunks():
             have += len(chunk)
+            if have > most:
+                _begin_anew(part, file)
+                raise WeightsError(transfer.too_large(place, None, most))
+            file.write(chunk)
             bar(have)
-    except (TimeoutError, ConnectionError, http.client.IncompleteRead) as error:
-        raise _Lost(f"the connection broke off ({type(error).__name__})") from None
     finally:
         file.flush()
         bar.close()
-    if total is not None and have != total:
-        raise _Lost(f"the connection broke off at {have:,} of {total:,} bytes")
+    if answer.total is not None and have != answer.total:
+        raise transfer.Lost(
+            f"the connection broke off at {have:,} of {answer.total:,} bytes"
+        )
 
 
-def _check_hash(part, digest, url):
+def _read_tag(part):
+    """The version that what is there is of; empty where it cannot be told."""
+    try:
+        file = os.fdopen(os.open(_version(part), os.O_RDONLY | _CAREFUL), "rb")
+        with file:
+            text = file.read(1000).decode("ascii")
+    except (OSError, ValueError):
+        return ""
+    return text if transfer.is_tag(text) else ""
+
+
+def _write_tag(part, tag):
+    place = _version(part)
+    place.unlink(missing_ok=True)
+    with open(place, "x", encoding="ascii") as file:
+        file.write(tag)
+
+
+def _check_hash(path, digest, place):
+    """Raises `WeightsError` unless a file's hash begins with the known digits."""
     kind, _, wanted = digest.partition(":")
     if not wanted:
         return
-    with open(part, "rb") as file:
+    with open(path, "rb") as file:
         found = hashlib.file_digest(file, kind).hexdigest()
     if not found.startswith(wanted):
-        part.unlink()
         raise WeightsError(
-            f"{url} has the {kind} {found}; it should begin with {wanted} (the download "
-            "was thrown away)"
+            f"{place} has the {kind} {found}; it should begin with {wanted}: it is not "
+            "used"
         )
 
 
@@ -222,5 +359,7 @@ def _locked(file):
     except ImportError:
         yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX)
+    # Some network file systems have no locks.
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
     yield

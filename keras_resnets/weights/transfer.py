@@ -1,0 +1,314 @@
+"""One file over HTTP, from a server that may lie: bounded in size, time and redirects."""
+
+import contextlib
+import http.client
+import re
+import string
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+
+# Seconds without a byte after which the connection counts as lost.
+TIMEOUT = 30
+# As many bytes must come in `TIMEOUT` seconds: a modem brings ten times as much, and who
+# sends a byte a second would hold us for a year.
+LEAST = 1 << 16
+# GitHub's releases need one, the hub two.
+REDIRECTS = 3
+CHUNK = 1 << 20
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+_TAG = re.compile(r"[\x20-\x7e]{1,200}")
+# What goes wrong between two machines; `OSError` is also TLS, name service, timeouts.
+_BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
+
+
+class Lost(Exception):
+    """A connection that broke off in the middle."""
+
+
+class OtherPart(Lost):
+    """An answer about another part of the file than was asked for."""
+
+
+class Answer:
+    """What a server sends: its headers, checked, and its bytes.
+
+    Attributes:
+        start: of the file's bytes, where those that come begin.
+        total: bytes of the whole file; None where the server does not say.
+        tag: of this version of the file; empty where there is none to be trusted.
+        is_told: whether the server says where the file ends, so that a connection that
+            breaks off is not taken for its end.
+    """
+
+    def __init__(self, response, guard, place, start, total, tag):
+        self._response, self._guard, self._place = response, guard, place
+        self.start, self.total, self.tag = start, total, tag
+        self.is_told = total is not None or response.chunked
+
+    def chunks(self):
+        """Yields bytes as they come.
+
+        Raises:
+            Lost: the connection broke off.
+            WeightsError: it brings next to nothing.
+        """
+        while True:
+            try:
+                chunk = self._response.read1(CHUNK)
+            except _BROKEN as error:
+                self._check_speed()
+                raise Lost(self._guard.why(error)) from None
+            if not chunk:
+                self._check_speed()
+                return
+            self._guard.bytes += len(chunk)
+            yield chunk
+
+    def _check_speed(self):
+        """Raises `WeightsError` where the guard ended it: it would be so again."""
+        if self._guard.is_over:
+            raise WeightsError(
+                f"{self._place} was not downloaded: {self._guard.why(None)}"
+            )
+
+
+@contextlib.contextmanager
+def ask(url, have, tag, most):
+    """Asks for a file, or for what follows the bytes that are there.
+
+    Args:
+        url: http or https.
+        have: bytes that are there already.
+        tag: of the version that they are of.
+        most: bytes that the whole file may have.
+
+    Yields:
+        An `Answer`; None where nothing follows what is there.
+
+    Raises:
+        WeightsError: an address or an answer that is refused.
+        Lost: no connection, or a broken one, or an answer about another part.
+    """
+    check_address(url)
+    headers = {"User-Agent": "keras_resnets"}
+    if have:
+        # The server sends the rest if the file is still the same, and else the whole.
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+    with _Guard() as guard:
+        try:
+            request = urllib.request.Request(url, headers=headers)
+            response = _opener(guard).open(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            # It is a response too, whose body may have no end.
+            error.close()
+            if error.code == 416 and have:
+                yield None
+                return
+            raise WeightsError(
+                f"{shown_address(url)} answers {error.code} "
+                f"{printable(str(error.reason), 100)}"
+            ) from None
+        except WeightsError:
+            raise
+        except _BROKEN as error:
+            raise WeightsError(
+                f"{shown_address(url)} was not downloaded: {guard.why(error)}"
+            ) from None
+        with response:
+            yield _checked(response, guard, shown_address(url), have, most)
+
+
+def check_address(url, origin=None):
+    """Raises `WeightsError` for an address that nothing is asked of.
+
+    Args:
+        url: the address.
+        origin: the one that redirects to it, if any: what begins under https stays so.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        fits = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise WeightsError(f"no address of a file: {printable(url, 100)}") from None
+    scheme = parts.scheme.lower()
+    allowed = (
+        ("https",)
+        if (origin or "").lower().startswith("https:")
+        else (
+            "https",
+            "http",
+        )
+    )
+    if scheme not in allowed or not fits:
+        leads = f"{shown_address(origin)} redirects to " if origin else ""
+        raise WeightsError(
+            f"files are taken from {' and '.join(allowed)} addresses alone: {leads}"
+            f"{shown_address(url)}"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise WeightsError(
+            f"addresses with a name or password are not taken: {shown_address(url)}"
+        )
+
+
+def shown_address(url):
+    """An address as messages show it: printable, without password or signed query."""
+    bare = re.sub(r"//[^/?#]*@", "//", url.partition("?")[0].partition("#")[0])
+    return printable(bare, 200)
+
+
+def _checked(response, guard, place, have, most):
+    """The `Answer` in a response whose headers make sense."""
+    headers = response.headers
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if response.status not in (200, 206) or encoding not in ("identity", ""):
+        what = f"status {response.status}"
+        if response.status in (200, 206):
+            what = f"content encoded as {printable(encoding, 40)}"
+        raise WeightsError(f"{place} answers with {what}, which nobody asked for")
+    start = have if response.status == 206 else 0
+    if response.status == 206:
+        told = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+        if not have or told is None or int(told.group(1)) != have:
+            raise OtherPart("the server sent another part than was asked for")
+    length = headers.get("Content-Length")
+    total = None
+    if length is not None:
+        if not _LENGTH.fullmatch(length.strip()):
+            raise WeightsError(
+                f"{place} answers with a length that is none: {printable(length, 40)}"
+            )
+        total = start + int(length)
+        if total > most:
+            raise WeightsError(too_large(place, total, most))
+    tag = headers.get("ETag") or headers.get("Last-Modified") or ""
+    usable = _TAG.fullmatch(tag) and not tag.startswith("W/")
+    return Answer(response, guard, place, start, total, tag if usable else "")
+
+
+def too_large(place, size, most):
+    """Why a file of `size` bytes is not taken; None for one without an end."""
+    got = "more" if size is None else f"{size:,}"
+    return f"{place} is not taken: the file may have at most {most:,} bytes; got {got}"
+
+
+def is_tag(text):
+    """Whether a text may be sent as the tag of a version."""
+    return bool(_TAG.fullmatch(text))
+
+
+class _Guard:
+    """Ends a connection that brings fewer than `LEAST` bytes in `TIMEOUT` seconds.
+
+    The socket's own timeout begins anew with every byte; headers, redirects and the
+    lengths of chunks are read by the library, which waits as long as any come.
+
+    Attributes:
+        bytes: that came so far; whoever reads them counts.
+        is_over: whether the connection was ended.
+    """
+
+    def __init__(self):
+        self.bytes, self.is_over = 0, False
+        self._sockets, self._done = [], threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._done.set()
+        self._thread.join()
+        for socket in self._sockets:
+            socket.close()
+
+    def note(self, socket):
+        """A connection was made; its double stays ours when TLS wraps it."""
+        self._sockets.append(socket.dup())
+
+    def why(self, error):
+        """In words, why a connection ended."""
+        if self.is_over:
+            return f"fewer than {LEAST:,} bytes came in {TIMEOUT:g} seconds"
+        reason = getattr(error, "reason", error)
+        if isinstance(
+            error, (TimeoutError, ConnectionError, http.client.IncompleteRead)
+        ):
+            return f"the connection broke off ({type(error).__name__})"
+        return first_line(reason)
+
+    def _watch(self):
+        began, had = time.monotonic(), 0
+        while not self._done.wait(min(0.2, TIMEOUT / 4)):
+            if self.bytes - had >= LEAST:
+                began, had = time.monotonic(), self.bytes
+            elif time.monotonic() - began > TIMEOUT:
+                self.is_over = True
+                for socket in self._sockets:
+                    with contextlib.suppress(OSError):
+                        socket.shutdown(2)
+                return
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """A few redirects, never from https to http or out of both; bodies are not read."""
+
+    def http_error_302(self, request, response, code, message, headers):
+        response.close()
+        location = headers.get("Location")
+        done = getattr(request, "redirects", 0) + 1
+        if location is None or done > REDIRECTS:
+            what = "nowhere" if location is None else f"more than {REDIRECTS} times"
+            raise WeightsError(f"{shown_address(request.full_url)} redirects {what}")
+        quoted = urllib.parse.quote(location, safe=string.punctuation)
+        try:
+            url = urllib.parse.urljoin(request.full_url, quoted)
+        except ValueError:
+            url = quoted
+        check_address(url, origin=request.full_url)
+        following = urllib.request.Request(url, headers=request.headers)
+        following.redirects = done
+        return self.parent.open(following, timeout=request.timeout)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _opener(guard):
+    """An opener for http and https alone, whose connections the guard knows."""
+
+    class Noted(http.client.HTTPConnection):
+        def connect(self):
+            super().connect()
+            guard.note(self.sock)
+
+    class NotedTls(http.client.HTTPSConnection, Noted):
+        """Connects by `Noted`, then wraps."""
+
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, request):
+            return self.do_open(Noted, request)
+
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, request):
+            return self.do_open(NotedTls, request)
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        Http(),
+        Https(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
