@@ -169,8 +169,9 @@ def _conclude():
     _now.told = True
     _now.ending.acquire(blocking=False)
     _undo_all()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"{_line()}\n")
+    # Either may be closed, or None.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(_line(sys.stderr.isatty()))
         sys.stderr.flush()
     return 128 + _now.received
 
@@ -377,10 +378,7 @@ def _end():
     if not _now.ending.acquire(blocking=False):
         return
     _undo_all()
-    line = f"{_line()}\n"
-    if os.isatty(_now.stderr):
-        # Over a progress bar.
-        line = f"\r\x1b[K{line}"
+    line = _line(os.isatty(_now.stderr))
     with contextlib.suppress(OSError):
         os.write(_now.stderr, line.encode(errors="backslashreplace"))
     os._exit(128 + _now.received)
@@ -399,7 +397,9 @@ def _undo_all():
             remark(said)
 
 
-def _line():
+def _line(is_terminal):
     word = "interrupted" if _now.received == signal.SIGINT else "terminated"
     said = list(dict.fromkeys(_now.remarks))
-    return "; ".join([f"{_now.prog}: {word}", *said])
+    line = "; ".join([f"{_now.prog}: {word}", *said])
+    # On a terminal over what a progress bar has left.
+    return f"\r\x1b[K{line}\n" if is_terminal else f"{line}\n"

@@ -80,7 +80,7 @@ def test_one_line_and_nothing_left(number, code, word, tmp_path):
         def work():
             with (
                 files.atomic_file("a.txt") as file,
-                files.atomic_folder("b"),
+                files.atomic_folder("b", ("old",)),
                 files.scratch_folder(),
                 child.started("timeit", "-n1", "import time; time.sleep(60)") as other,
             ):
@@ -213,7 +213,7 @@ def test_what_was_there_stays_where_the_folder_cannot_be_moved(tmp_path):
                 ready()
                 {TAKES_LONG}
         def work():
-            with files.atomic_folder("b"):
+            with files.atomic_folder("b", ("old",)):
                 os.replace = stuck
         """
     process = started(work, tmp_path)
