@@ -1,27 +1,76 @@
-"""Which backend Keras is asked for: a name that it knows, with its library installed."""
+"""What Keras is asked for from outside: a backend that it knows, and its `keras.json`."""
 
 import importlib.util
+import json
 import os
+import pathlib
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import printable
 
 VARIABLE = "KERAS_BACKEND"
 # Those of Keras 3; the library of each has the same name.
 BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino")
 
 
+# What Keras 3 allows in keras.json.
+_ALLOWED = {
+    "floatx": ("float16", "float32", "float64"),
+    "image_data_format": ("channels_last", "channels_first"),
+    "backend": BACKENDS,
+}
+
+
 def check_backend():
     """Raises `InvalidArgument` where `$KERAS_BACKEND` names what cannot be imported.
 
-    Keras itself says it by a traceback out of the middle of its import. Nothing is
-    imported here; without the variable, `keras.json` or Keras' default decides.
+    So too where `keras.json` holds what Keras refuses. Keras itself says it by a
+    traceback out of the middle of its import. Nothing is imported here.
     """
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return
-    check_choice(f"the environment variable {VARIABLE}", name, BACKENDS)
-    if importlib.util.find_spec(name) is None:
+    name, asked = os.environ.get(VARIABLE), f"the environment variable {VARIABLE}"
+    place, content = _configuration()
+    for key, allowed in _ALLOWED.items():
+        if key in content and not (name and key == "backend"):
+            check_choice(f"{key} in {place}", content[key], allowed)
+    if not isinstance(content.get("epsilon", 0.0), float):
         raise InvalidArgument(
-            f"{VARIABLE}={name} needs the library {name}, which is not installed"
+            f"epsilon in {place} must be a number with a point, such as 1e-07; got "
+            f"{printable(repr(content['epsilon']))}"
         )
+    if name:
+        check_choice(asked, name, BACKENDS)
+    elif "backend" in content:
+        name, asked = content["backend"], f"backend in {place}"
+    if name and importlib.util.find_spec(name) is None:
+        raise InvalidArgument(
+            f"{asked} is {name}: it needs the library {name}, which is not installed"
+        )
+
+
+def _configuration():
+    """Where Keras looks for its configuration, and what stands there.
+
+    Raises:
+        InvalidArgument: what is there cannot be read, or is no JSON object.
+    """
+    folder = os.environ.get("KERAS_HOME")
+    if folder is None:
+        home = os.path.expanduser("~")
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    place = pathlib.Path(os.path.expanduser(os.path.join(folder, "keras.json")))
+    try:
+        # Keras takes what is no JSON for an empty one.
+        content = json.loads(place.read_bytes()) if place.exists() else {}
+    except (ValueError, RecursionError):
+        content = {}
+    except OSError as error:
+        raise InvalidArgument(
+            f"{place}, the configuration of Keras, cannot be read: {error.strerror}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InvalidArgument(
+            f"{place}, the configuration of Keras, must be a JSON object; got "
+            f"{printable(repr(content))}"
+        )
+    return place, content

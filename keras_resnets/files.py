@@ -32,6 +32,11 @@ def check_destination(path, suffix, overwrite=False):
         )
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder; name a file ending in {suffix}")
+    if _is_special(path):
+        raise InvalidArgument(
+            f"{path} is a device or a pipe, which would be replaced by the file: name "
+            "a file"
+        )
     check_free(path, overwrite)
     _check_writable(path.parent)
     return path
@@ -104,6 +109,13 @@ def _foreign(path, folder, own):
                 fnmatch.fnmatchcase(place, pattern) for pattern in own
             ):
                 yield place
+
+
+def _is_special(path):
+    """Whether something is there that is no file: `/dev/stdout` is none either."""
+    if path.is_symlink() and os.readlink(path).startswith(("/dev/", "/proc/")):
+        return True
+    return path.exists() and not path.is_file()
 
 
 def check_free(path, overwrite):

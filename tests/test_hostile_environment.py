@@ -1,10 +1,18 @@
 """Closed, full and narrow streams, missing homes, little memory: one line, or it works."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
+
+from keras_resnets import InvalidArgument
+from keras_resnets import backend
+from keras_resnets import cli
+from keras_resnets.errors import NotWritten
+from keras_resnets.export import benchmark
 
 posix = pytest.mark.skipif(os.name != "posix", reason="of shells and their pipes")
 # As the installed command begins.
@@ -71,3 +79,103 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream():
     )
     line = f'{sys.executable} -c "{script}" <&- >&- 2>&-'
     assert subprocess.run(["bash", "-c", line]).returncode > 2
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ('{"floatx": "float99"}', "floatx in .* must be one of 'float16'"),
+        ('{"floatx": []}', "floatx in .* must be one of"),
+        ('{"epsilon": 1}', "epsilon in .* must be a number with a point.*got 1"),
+        ('{"image_data_format": "x"}', "image_data_format in .* must be one of"),
+        ('{"backend": "nonsense"}', "backend in .* must be one of"),
+        ('{"backend": 3}', "backend in .* must be one of"),
+        ("[1, 2]", "must be a JSON object; got \\[1, 2\\]"),
+        ('"\\u001b[2J"', "must be a JSON object"),
+        (None, "cannot be read: Is a directory"),
+        ("no json", ""),
+        (b"\xff\xfe", ""),
+        ("[" * 100_000, ""),
+        ('{"floatx": "float16", "image_data_format": "channels_first"}', ""),
+    ],
+)
+def test_keras_json(content, said, tmp_path, monkeypatch):
+    """What Keras would end in, in the middle of its import, is one line before it."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    place = tmp_path / "keras.json"
+    if content is None:
+        place.mkdir()
+    else:
+        place.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if said:
+        with pytest.raises(InvalidArgument, match=said) as told:
+            backend.check_backend()
+        assert str(told.value).isprintable()
+    else:
+        backend.check_backend()
+
+
+def timings(count):
+    return [
+        benchmark.Timing(f"{index}/a.tflite", 1e-3, 2e-3, 1, 0.1, 0, 9)
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_plots_are_whole_or_not_there(count, tmp_path, monkeypatch):
+    place = tmp_path / "a.png"
+    benchmark.plot(timings(count), place)
+    with Image.open(place) as drawn:
+        assert drawn.format == "PNG"
+    before = place.read_bytes()
+
+    def full(path, content):
+        open(path, "wb").close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(NotWritten, match="a.png could not be written: No space"):
+        benchmark.plot(timings(count), place)
+    assert place.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+@posix
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--plot", "a.jpg"), "must end in .png"),
+        (("--plot", "a"), "must end in .png"),
+        (("--plot", "none/a.png"), "there is no folder"),
+        (("--plot", "/proc/a.png"), "not writable"),
+        (("--json", "pipe"), "is a device or a pipe"),
+        (("--json", "stdout"), "is a device or a pipe"),
+        (("--json", "a.tflite"), "is a file to time too"),
+        (("--json", "b.png", "--plot", "b.png"), "is --json too"),
+    ],
+)
+def test_places_of_figures_are_checked_before_the_work(
+    words, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    if "pipe" in words:
+        os.mkfifo("pipe")
+    if "stdout" in words:
+        os.symlink("/proc/self/fd/1", "stdout")
+    before = [(file.name, file.lstat().st_ino) for file in tmp_path.iterdir()]
+    code = cli.main(["benchmark", "a.tflite", "--runs", "2", *words])
+    line = capsys.readouterr().err
+    assert code == 2 and line.count("\n") == 1
+    assert re.search(said, line), line
+    assert before == [(file.name, file.lstat().st_ino) for file in tmp_path.iterdir()]
+
+
+def test_a_matplotlib_that_refuses_its_settings(tmp_path):
+    code, _, err = run(
+        *("benchmark", tmp_path, "--plot", tmp_path / "a.png"),
+        environment={"MPLBACKEND": "nonsense"},
+    )
+    assert code == 2 and err.count("\n") == 1
+    assert "a plot needs matplotlib, which cannot be imported: Key backend" in err

@@ -164,15 +164,32 @@ def _benchmark(arguments):
         from keras_resnets import tables
         from keras_resnets.export import benchmark
 
-        for place in filter(None, (arguments.json, arguments.plot)):
-            files.check_destination(place, "", overwrite=True)
+        _check_places(arguments)
         found = benchmark.benchmark(arguments.files, arguments.threads, arguments.runs)
         say(tables.timing_table(found))
         if arguments.json:
             figures = [dataclasses.asdict(timing) for timing in found]
-            pathlib.Path(arguments.json).write_text(
-                json.dumps(figures, indent=1) + "\n"
-            )
+            with files.atomic_file(arguments.json) as temporary:
+                temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         if arguments.plot:
             benchmark.plot(found, arguments.plot)
             say(f"drew {arguments.plot}")
+
+
+def _check_places(arguments):
+    """Raises `InvalidArgument` where the figures cannot be written, before the work."""
+    from keras_resnets import files
+    from keras_resnets import plots
+
+    taken = {pathlib.Path(file).resolve(): "a file to time" for file in arguments.files}
+    for option in ("json", "plot"):
+        place = getattr(arguments, option)
+        if place is None:
+            continue
+        if option == "plot":
+            plots.check_place(place)
+        else:
+            files.check_destination(place, "", overwrite=True)
+        other = taken.setdefault(pathlib.Path(place).resolve(), f"--{option}")
+        if other != f"--{option}":
+            raise InvalidArgument(f"--{option} {place} is {other} too; name another")

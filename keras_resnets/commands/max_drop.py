@@ -40,7 +40,7 @@ def check(arguments):
         if arguments.plot:
             raise InvalidArgument("--plot draws a mix: it belongs to --max-drop")
         return
-    from keras_resnets.compression import mix_plot
+    from keras_resnets import plots
     from keras_resnets.compression import operators
     from keras_resnets.compression import trials
 
@@ -53,7 +53,7 @@ def check(arguments):
             f"--max-drop goes with the engine 'ranges'; got {arguments.engine!r}"
         )
     if arguments.plot:
-        mix_plot.check_place(arguments.plot)
+        plots.check_place(arguments.plot)
 
 
 def run(arguments, model, chosen, recipe, path):

@@ -1,32 +1,10 @@
 """The picture of a mix: what each layer costs alone, and what it became."""
 
-import pathlib
-
-from keras_resnets.errors import InvalidArgument
+from keras_resnets import plots
 
 _COLOURS = {"int8": "#4477aa", "int16": "#ccbb44", "float": "#cc4455"}
 # Below that a layer costs nothing that could be seen.
 _LEAST = 1e-4
-
-
-def check_place(path):
-    """Raises `InvalidArgument` where no picture can be drawn to `path`."""
-    path = pathlib.Path(path)
-    if path.suffix != ".png" or not path.parent.is_dir():
-        raise InvalidArgument(
-            f"a plot is a .png file in a folder that there is; got {path}"
-        )
-    _figure()
-
-
-def _figure():
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InvalidArgument(
-            "a plot needs matplotlib: pip install 'keras-resnets[report]'"
-        ) from None
-    return Figure
 
 
 def plot(mix, path, name):
@@ -38,13 +16,16 @@ def plot(mix, path, name):
         name: of the network.
 
     Raises:
-        InvalidArgument: matplotlib, of the extra `report`, is not installed.
+        InvalidArgument: see `plots.check_place`.
+        NotWritten: the file could not be written.
     """
-    check_place(path)
+    path = plots.check_place(path)
+    from matplotlib.figure import Figure
+
     rows = mix.layers
     names = [row.name for row in rows]
     colours = [_COLOURS[row.precision] for row in rows]
-    figure = _figure()(figsize=(10, 2 + 0.2 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 2 + 0.2 * len(rows)), layout="constrained")
     costs, macs = figure.subplots(
         1, 2, sharey=True, gridspec_kw={"width_ratios": (3, 1)}
     )
@@ -66,7 +47,7 @@ def plot(mix, path, name):
         axes.set_axisbelow(True)
     figure.suptitle(_title(mix, name), fontsize=10, x=0.01, ha="left")
     figure.legend(handles=_handles(rows), loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=130)
+    plots.save(figure, path, dpi=130)
 
 
 def _costs(axes, rows, colours, shift, part, marker):

@@ -13,6 +13,7 @@ import statistics
 
 from keras_resnets import child
 from keras_resnets import files
+from keras_resnets import plots
 from keras_resnets.errors import InvalidArgument
 
 
@@ -114,14 +115,12 @@ def plot(timings, path):
     """Draws a bar chart of the latencies as a PNG.
 
     Raises:
-        InvalidArgument: matplotlib, of the extra `report`, is not installed.
+        InvalidArgument: see `plots.check_place`.
+        NotWritten: the file could not be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InvalidArgument(
-            "a plot needs matplotlib: pip install 'keras-resnets[report]'"
-        ) from None
+    path = plots.check_place(path)
+    from matplotlib.figure import Figure
+
     medians = [timing.median * 1e3 for timing in timings]
     names = [
         f"{pathlib.Path(timing.path).name}\n{median:.3g} ms"
@@ -129,12 +128,15 @@ def plot(timings, path):
     ]
     figure = Figure(figsize=(8, 1.2 + 0.5 * len(names)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(names, medians, color="#4477aa", height=0.6)
+    # Two files may have one name.
+    places = range(len(names))
+    axes.barh(places, medians, color="#4477aa", height=0.6)
+    axes.set_yticks(places, names)
     whiskers = [
         timing.p95 * 1e3 - m for timing, m in zip(timings, medians, strict=True)
     ]
     axes.errorbar(
-        medians, names, xerr=[[0] * len(names), whiskers], fmt="none", ecolor="#333333"
+        medians, places, xerr=[[0] * len(names), whiskers], fmt="none", ecolor="#333333"
     )
     axes.invert_yaxis()
     # A run that something disturbed shall not make the bars small.
@@ -142,4 +144,4 @@ def plot(timings, path):
     axes.set_xlim(0, 1.05 * min(max(ends), 2 * max(medians)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("milliseconds a batch: median, and 95th percentile")
-    figure.savefig(path, dpi=150)
+    plots.save(figure, path, dpi=150)

@@ -10,8 +10,14 @@ from keras_resnets.files import atomic_file
 @contextlib.contextmanager
 def landing(path):
     """`files.atomic_file`; a full disk or a folder that is gone is a `TrainingError`."""
+    with told(), atomic_file(path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def told():
+    """Makes a `TrainingError` of a file that could not be written."""
     try:
-        with atomic_file(path) as temporary:
-            yield temporary
+        yield
     except NotWritten as error:
         raise TrainingError(str(error)) from None

@@ -1,19 +1,21 @@
 """The folder of a training: what it was told, where it stands, what came out."""
 
+import contextlib
 import csv
-import importlib.util
 import io
 import json
 import pathlib
 import tempfile
 
 from keras_resnets import files
+from keras_resnets import plots
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.inputs import parse_json
 from keras_resnets.inputs import read_text
 from keras_resnets.inputs import shown
 from keras_resnets.training.landing import landing
+from keras_resnets.training.landing import told
 from keras_resnets.weights import notes as weight_notes
 
 # What a run may not change when it goes on, for it would be another run.
@@ -156,7 +158,8 @@ class RunFolder:
     def write_history(self, rows):
         """Writes `history.csv`, one row an epoch, and draws `curves.png`.
 
-        Without matplotlib (extra `train`) there is no drawing.
+        Without matplotlib (extra `train`), or where it cannot be imported, there is no
+        drawing.
         """
         # The first row may be of a network as it came, the last one has everything.
         columns = list(dict.fromkeys(name for row in rows[::-1] for name in row))
@@ -165,9 +168,9 @@ class RunFolder:
         table.writeheader()
         table.writerows(rows)
         self._write(self.path / "history.csv", text.getvalue())
-        if importlib.util.find_spec("matplotlib"):
-            with landing(self.path / "curves.png") as temporary:
-                draw(rows, temporary)
+        with contextlib.suppress(InvalidArgument), told():
+            plots.check_library()
+            draw(rows, self.path / "curves.png")
 
     def write_weights(self, name, model, notes):
         """Writes the `"best"` or `"last"` weights with their notes."""
@@ -281,4 +284,4 @@ def draw(rows, path):
         axes.set_ylabel("loss" if name == "loss" else "accuracy, %")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=110, format="png")
+    plots.save(figure, path, dpi=110)

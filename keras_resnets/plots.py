@@ -1,0 +1,46 @@
+"""Plots as PNG files, which appear whole or not at all; matplotlib draws them."""
+
+import io
+
+from keras_resnets import files
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+
+
+def check_place(path):
+    """The path of a plot, checked before any work is done.
+
+    Raises:
+        InvalidArgument: another suffix than `.png`, a place that cannot be written to,
+            or no matplotlib, which comes with the extra `report`.
+    """
+    path = files.check_destination(path, ".png", overwrite=True)
+    check_library()
+    return path
+
+
+def check_library():
+    """Raises `InvalidArgument` where matplotlib is missing, or refuses its settings."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise InvalidArgument(
+            "a plot needs matplotlib: pip install 'keras-resnets[report]'"
+        ) from None
+    except Exception as error:
+        # It reads $MPLBACKEND and matplotlibrc when it is imported.
+        raise InvalidArgument(
+            f"a plot needs matplotlib, which cannot be imported: {first_line(error)}"
+        ) from None
+
+
+def save(figure, path, dpi):
+    """Writes a `matplotlib.figure.Figure`; an older file is replaced.
+
+    Raises:
+        NotWritten: see `files.atomic_file`.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi, format="png")
+    with files.atomic_file(path) as temporary:
+        temporary.write_bytes(drawn.getbuffer())
