@@ -58,7 +58,6 @@ setuptools.setup(
         "ml-dtypes>=0.5",
         "numpy>=2.0,<2.5",
         "pillow>=10",
-        "pyfive>=1.3,<2",
         "tensorflow>=2.21,<2.22",
     ],
     extras_require=EXTRAS,

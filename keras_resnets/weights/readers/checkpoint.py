@@ -14,7 +14,7 @@ from keras_resnets.errors import printable
 # names have a hundred characters.
 MOST_TENSORS = 50_000
 LONGEST_NAME = 500
-# What damaged files make Python, NumPy and pyfive raise.
+# What damaged files make Python and NumPy raise.
 _DAMAGE = (
     ArithmeticError,
     AssertionError,

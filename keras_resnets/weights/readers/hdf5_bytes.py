@@ -1,0 +1,93 @@
+"""The bytes of an HDF5 file, and its trees, read within bounds."""
+
+import struct
+
+from keras_resnets.errors import WeightsError
+
+# An address that there is not.
+UNDEFINED = 0xFFFFFFFFFFFFFFFF
+# ResNet-1202 takes 0.2 million steps; a million take 2 s.
+_MOST_STEPS = 1_000_000
+# Trees of files of 4 GB have 3 levels; more is a loop.
+_DEEPEST_TREE = 8
+
+
+class Content:
+    """The bytes of a file, and how many of them its structure may ask for.
+
+    Args:
+        data: a `bytes` or `mmap.mmap`.
+    """
+
+    def __init__(self, data):
+        self._data, self._left, self._steps = data, 2 * len(data), 0
+
+    def __len__(self):
+        return len(self._data)
+
+    def take(self, start, count):
+        """`count` bytes of structure from `start`.
+
+        Raises:
+            WeightsError: a range outside the file, or structure that repeats itself.
+        """
+        self.check(start, count)
+        self.spend(count)
+        return self._data[start : start + count]
+
+    def unpack(self, layout, start):
+        """Numbers in a `struct` layout (little-endian) from `start`."""
+        return struct.unpack(
+            f"<{layout}", self.take(start, struct.calcsize("<" + layout))
+        )
+
+    def spend(self, count):
+        """Counts `count` bytes of structure, in one step."""
+        self._left -= count
+        self._steps += 1
+        if self._left < 0 or self._steps > _MOST_STEPS:
+            raise WeightsError(
+                "its structure repeats itself: an honest file of "
+                f"{len(self):,} bytes has less"
+            )
+
+    def check(self, start, count):
+        """Raises `WeightsError` for a range outside the file."""
+        if start + count > len(self._data):
+            raise WeightsError(
+                f"it points to {count:,} bytes at {start:,}, outside the file's "
+                f"{len(self):,}"
+            )
+
+    def raw(self):
+        """The `bytes` or `mmap.mmap` itself, for values."""
+        return self._data
+
+
+def leaves(content, address, kind, key, level=None):
+    """The entries of the leaves of a version-1 B-tree: its key's numbers, the address.
+
+    Args:
+        content: of the file.
+        address: of the tree's root.
+        kind: 0 for groups, 1 for chunks.
+        key: `struct` layout of a key.
+        level: that the node must have; None for the root.
+    """
+    signature, found, own, count = content.unpack("4sBBH", address)
+    if (
+        signature != b"TREE"
+        or found != kind
+        or own != (own if level is None else level)
+    ):
+        raise WeightsError(f"it has no tree at {address:,}")
+    if own > _DEEPEST_TREE:
+        raise WeightsError(f"it has a tree that is more than {_DEEPEST_TREE} deep")
+    entry = struct.Struct(f"<{key}Q")
+    entries = content.take(address + 24, count * entry.size)
+    for numbers in entry.iter_unpack(entries):
+        content.spend(0)
+        if own:
+            yield from leaves(content, numbers[-1], kind, key, own - 1)
+        else:
+            yield numbers

@@ -1,0 +1,276 @@
+"""The values of a dataset in an HDF5 file: types, and where the numbers lie."""
+
+import itertools
+import math
+import struct
+import zlib
+
+import numpy as np
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.weights.readers.arrays import BFLOAT16
+from keras_resnets.weights.readers.arrays import refuse_numbers
+from keras_resnets.weights.readers.hdf5_bytes import UNDEFINED
+from keras_resnets.weights.readers.hdf5_bytes import leaves
+
+# By size, places and widths of exponent and fraction, bias: IEEE's, and bfloat16.
+_FLOATS = {
+    (2, 10, 5, 0, 10, 15): "f2",
+    (2, 7, 8, 0, 7, 127): BFLOAT16,
+    (4, 23, 8, 0, 23, 127): "f4",
+    (8, 52, 11, 0, 52, 1023): "f8",
+}
+_CLASSES = (
+    "whole",
+    "real",
+    "time",
+    "string",
+    "bit field",
+    "opaque",
+    "compound",
+    "reference",
+    "enumerated",
+    "variable-length",
+    "array",
+    "complex",
+)
+_MOST_AXES = 8
+_GZIP, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_FILTERS = {_GZIP: "gzip", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32"}
+# An array that may grow has chunks of up to 1 MiB, however small it is.
+_CHUNK_TO_SPARE = 1 << 20
+
+
+class Dataset:
+    """A dataset of a file; its values are read when they are asked for.
+
+    Args:
+        path: its name, printable.
+        content: a `hdf5_bytes.Content`.
+        is_bfloat16: whether two opaque bytes are a bfloat16, as Keras stores them.
+        space, kind, layout, filters: bytes of the messages that describe it; the last
+            is None where it has none.
+
+    Attributes:
+        shape: sizes of its axes.
+        dtype: of NumPy; None where its values are no numbers.
+        kind: what they are, in a word.
+        cost: bytes that reading it takes: its values, or the chunks that hold them.
+    """
+
+    def __init__(self, path, content, is_bfloat16, space, kind, layout, filters):
+        self.path, self._content = path, content
+        self.shape = _shape(path, space)
+        self.kind = _CLASSES[kind[0] & 15] if kind[0] & 15 < len(_CLASSES) else "other"
+        self.dtype = _dtype(kind, is_bfloat16)
+        size = self.dtype.itemsize if self.dtype is not None else 1
+        self.cost = self._bytes = math.prod(self.shape) * size
+        self._filters = _filter_ids(path, filters)
+        self._find(layout)
+
+    def values(self):
+        """The array: a view of the file, or what its chunks hold.
+
+        Raises:
+            WeightsError: no numbers, values that are not there, or damaged chunks.
+        """
+        if self.dtype is None:
+            refuse_numbers(self.path, self.kind)
+        if not self._bytes:
+            return np.empty(self.shape, self.dtype)
+        if self._chunk is not None:
+            return self._from_chunks()
+        if isinstance(self._place, int):
+            self._content.check(self._place, self._bytes)
+            data, start = self._content.raw(), self._place
+        else:
+            data, start = self._place, 0
+        count = math.prod(self.shape)
+        return np.frombuffer(data, self.dtype, count, start).reshape(self.shape)
+
+    def _find(self, layout):
+        """Where the values lie: an address, bytes, or chunks of a shape."""
+        version, self._chunk, self._place = layout[0], None, None
+        if version in (1, 2):
+            form, place = layout[2], 8
+        elif version in (3, 4):
+            form, place = layout[1], 2
+        else:
+            form = None
+        if form == 1:
+            (self._place,) = struct.unpack_from("<Q", layout, place)
+            self._check_written(self._place)
+            self._content.check(self._place, self._bytes if self._place else 0)
+        elif form == 0 and version > 2:
+            (size,) = struct.unpack_from("<H", layout, place)
+            self._place = bytes(layout[place + 2 : place + 2 + size])
+            if len(self._place) != self._bytes and self.dtype is not None:
+                self._refuse(f"has {size} bytes for values of {self._bytes}")
+        elif form == 2 and version == 3:
+            self._find_chunks(layout)
+        else:
+            how = {2: "chunks of libver='latest'", 3: "another file (virtual)"}
+            self._refuse(
+                f"has its values in {how.get(form, 'an unknown place')}: a file of weights "
+                "has them in itself, as h5py writes them by default"
+            )
+        if self._filters and form != 2:
+            self._refuse("has filters, but no chunks")
+
+    def _check_written(self, address):
+        if address == UNDEFINED:
+            if self._bytes:
+                self._refuse(f"of shape {self.shape} is not in the file: never written")
+            self._place = 0
+
+    def _find_chunks(self, layout):
+        axes, self._tree = struct.unpack_from("<BQ", layout, 2)
+        self._check_written(self._tree)
+        if axes != len(self.shape) + 1:
+            self._refuse(f"has chunks of {axes - 1} axes, values of {len(self.shape)}")
+        self._chunk = struct.unpack_from(f"<{axes - 1}I", layout, 11)
+        if 0 in self._chunk:
+            self._refuse(f"has chunks of shape {self._chunk}")
+        if self.dtype is None:
+            return
+        size = math.prod(self._chunk) * self.dtype.itemsize
+        pairs = zip(self.shape, self._chunk, strict=True)
+        self._counts = [-(-side // part) for side, part in pairs]
+        count = math.prod(self._counts)
+        # Of each chunk the tree has at least an address, a size and its place.
+        if count * (24 + 8 * axes - 8) > len(self._content):
+            self._refuse(f"of shape {self.shape} is not in the file")
+        if size > self._bytes + _CHUNK_TO_SPARE:
+            self._refuse(f"has chunks of {self._chunk}, values of {self.shape}")
+        self.cost = max(self._bytes, count * size)
+
+    def _refuse(self, what):
+        raise WeightsError(f"{self.path} {what}")
+
+    def _from_chunks(self):
+        found = self._chunk_places()
+        values = np.empty(self.shape, self.dtype)
+        for place in itertools.product(*map(range, self._counts)):
+            start = tuple(n * side for n, side in zip(place, self._chunk, strict=True))
+            chunk = self._read_chunk(*found[start])
+            target = tuple(
+                slice(at, at + side)
+                for at, side in zip(start, self._chunk, strict=True)
+            )
+            target = values[target]
+            target[...] = chunk[tuple(map(slice, target.shape))]
+        return values
+
+    def _chunk_places(self):
+        """{first index: (bytes, filters left out, address)} of every chunk."""
+        found, axes = {}, len(self.shape)
+        for size, mask, *start, address in leaves(
+            self._content, self._tree, 1, f"II{axes + 1}Q"
+        ):
+            start = tuple(start[:-1])
+            if start in found:
+                self._refuse(f"has a chunk twice, at {start}")
+            found[start] = size, mask, address
+        if len(found) != math.prod(self._counts):
+            self._refuse(
+                f"has {len(found)} of {math.prod(self._counts)} chunks: the others were "
+                "never written"
+            )
+        for place in itertools.product(*map(range, self._counts)):
+            start = tuple(n * side for n, side in zip(place, self._chunk, strict=True))
+            if start not in found:
+                self._refuse(f"has no chunk at {start}")
+        return found
+
+    def _read_chunk(self, size, mask, address):
+        self._content.check(address, size)
+        data = self._content.raw()[address : address + size]
+        wanted = math.prod(self._chunk) * self.dtype.itemsize
+        for number in reversed(range(len(self._filters))):
+            if not mask >> number & 1:
+                data = self._unfiltered(self._filters[number], data, wanted)
+        if len(data) != wanted:
+            self._refuse(f"has a chunk of {len(data):,} bytes instead of {wanted:,}")
+        return np.frombuffer(data, self.dtype).reshape(self._chunk)
+
+    def _unfiltered(self, which, data, wanted):
+        if which == _GZIP:
+            # A checksum of 4 bytes may be inside; what is longer is refused.
+            stream = zlib.decompressobj()
+            data = stream.decompress(data, wanted + 5)
+            if not stream.eof:
+                self._refuse("has a chunk that ends too early, or too late")
+        elif which == _SHUFFLE:
+            size = self.dtype.itemsize
+            whole = len(data) - len(data) % size
+            mixed = np.frombuffer(data, "u1", whole).reshape(size, -1)
+            data = mixed.T.tobytes() + bytes(data[whole:])
+        else:
+            data, stored = data[:-4], data[-4:]
+            if len(stored) < 4 or _fletcher32(data) != _words(stored):
+                self._refuse("has a chunk whose checksum does not fit")
+        return data
+
+
+def _shape(path, space):
+    version, axes = space[0], space[1]
+    if version not in (1, 2) or axes > _MOST_AXES:
+        raise WeightsError(f"{path} has {axes} axes: weights have up to {_MOST_AXES}")
+    if version == 2 and space[3] == 2:
+        raise WeightsError(f"{path} is empty")
+    return struct.unpack_from(f"<{axes}Q", space, 8 if version == 1 else 4)
+
+
+def _dtype(kind, is_bfloat16):
+    """NumPy's type of numbers of the datatype message `kind`; None for others."""
+    form, bits, _, _, size = struct.unpack_from("<4BI", kind)
+    order = "<>"[bits & 1]
+    if form & 15 == 0:
+        start, wide = struct.unpack_from("<HH", kind, 8)
+        if size not in (1, 2, 4, 8) or (start, wide) != (0, 8 * size):
+            return None
+        return np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}")
+    if form & 15 == 5 and size == 2 and is_bfloat16:
+        return BFLOAT16
+    if form & 15 != 1 or bits & 64:
+        return None
+    start, wide, *places = struct.unpack_from("<HH4BI", kind, 8)
+    found = _FLOATS.get((size, *places))
+    if found is None or (start, wide) != (0, 8 * size):
+        return None
+    return np.dtype(found).newbyteorder(order)
+
+
+def _filter_ids(path, data):
+    if data is None:
+        return ()
+    version, count = data[0], data[1]
+    place, found = 8 if version == 1 else 2, []
+    for _ in range(count):
+        (which,) = struct.unpack_from("<H", data, place)
+        if which not in _FILTERS:
+            name = {4: "szip", 32000: "lzf"}.get(which, f"number {which}")
+            raise WeightsError(
+                f"{path} is compressed by {name}: {', '.join(_FILTERS.values())} are read"
+            )
+        if version == 1:
+            name, _, numbers = struct.unpack_from("<HHH", data, place + 2)
+            place += 8 + -(-name // 8) * 8 + 4 * (numbers + numbers % 2)
+        else:
+            (numbers,) = struct.unpack_from("<H", data, place + 4)
+            place += 6 + 4 * numbers
+        found.append(which)
+    return tuple(found)
+
+
+def _fletcher32(data):
+    """The two sums of HDF5's checksum, of 16-bit words, the first byte the higher."""
+    words = np.frombuffer(bytes(data) + b"\0" * (len(data) % 2), ">u2").astype("int64")
+    back = np.arange(len(words), 0, -1)
+    return int(words.sum() % 65535), int((words * back % 65535).sum() % 65535)
+
+
+def _words(stored):
+    """The same of the four bytes that are stored."""
+    first, second = struct.unpack("<HH", stored)
+    return first % 65535, second % 65535
