@@ -4,10 +4,10 @@ import dataclasses
 import functools
 import sys
 
+from keras_resnets import extent
+from keras_resnets import fields
 from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_range
 from keras_resnets.image_files import as_rgb
 
 # mode -> (scale, mean, std, channel order): (x * scale - mean) / std.
@@ -29,6 +29,19 @@ MODES = {
 }
 # What red, green and blue count in grey: ITU-R BT.601, as Pillow's mode L.
 _GREY = (0.299, 0.587, 0.114)
+
+
+# Field of `Preprocessing` -> what it may be, also where a file tells it. A mean and a
+# deviation are those of pixels in some scale.
+_FIELDS = {
+    "mode": fields.Choice(tuple(MODES)),
+    "size": fields.Several(fields.Whole(1, extent.MOST_PIXELS), 2, 2),
+    "crop_fraction": fields.Number(0.01, 1.0),
+    "letterbox": fields.Flag(),
+    "interpolation": fields.Choice(pictures.INTERPOLATIONS),
+    "mean": fields.Maybe(fields.Several(fields.Number(-1e6, 1e6), 1, 3)),
+    "std": fields.Maybe(fields.Several(fields.Number(1e-6, 1e6), 1, 3)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +79,18 @@ class Preprocessing:
     std: tuple | None = None
 
     def __post_init__(self):
-        check_choice("mode", self.mode, tuple(MODES))
-        check_choice("interpolation", self.interpolation, pictures.INTERPOLATIONS)
-        check_range("crop_fraction", self.crop_fraction, 0.01, 1.0)
+        for name, rule in _FIELDS.items():
+            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
         _, mean, std, _ = MODES[self.mode]
-        object.__setattr__(self, "size", tuple(self.size))
-        object.__setattr__(self, "mean", tuple(self.mean or mean))
-        object.__setattr__(self, "std", tuple(self.std or std))
+        object.__setattr__(self, "mean", self.mean or mean)
+        object.__setattr__(self, "std", self.std or std)
         channels = {len(self.mean), len(self.std)}
-        if len(self.size) != 2 or channels not in ({3}, {1}):
+        if channels not in ({3}, {1}):
             raise InvalidArgument(
-                "size must be (height, width), mean and std three numbers, or one of a "
-                f"network of one channel; got {self.size}, {self.mean}, {self.std}"
+                "mean and std must be three numbers, or one of a network of one channel; "
+                f"got {self.mean}, {self.std}"
             )
+        extent.check_pixels(self.size, argument="size")
 
     @property
     def channels(self):

@@ -522,10 +522,27 @@ def _is_last(data_format):
 
 def _as_trained(architecture, axes, source):
     """`architecture` with the axes that the weights were trained with."""
+    try:
+        trained = architecture.replace(**source.axes)
+        before, after = (
+            extent.check_extent(each, classes=0).parameters
+            for each in (architecture, trained)
+        )
+    except InvalidArgument as error:
+        raise WeightsError(
+            f"{source.path} tells axes that no network has: {error}"
+        ) from None
     for axis, value in source.axes.items():
         # Read where it was set: "A" is "identity_pad" there.
         if axis in axes and getattr(architecture, axis) != value:
             raise WeightsError(
-                f"{source.path} was trained with {axis}={value!r}; got {axes[axis]!r}"
+                f"{source.path} was trained with {axis}={shown(value)}; got "
+                f"{shown(axes[axis])}"
             )
-    return architecture.replace(**source.axes)
+    # What a file describes is built where its own values would fill it, by far.
+    if source.count is not None and after > max(before, 2 * source.count + 1_000_000):
+        raise WeightsError(
+            f"{source.path} tells axes of a network of about {after:,} parameters; it "
+            f"holds {source.count:,}"
+        )
+    return trained

@@ -246,7 +246,14 @@ ARROWS = {
     "image_files": {"errors", "image_limits", "inputs"},
     "image_folders": {"errors", "image_files", "labels"},
     "pictures": {"errors", "image_files", "image_folders"},
-    "preprocessing": {"errors", "image_files", "pictures", "tensorflow_ops"},
+    "preprocessing": {
+        "errors",
+        "extent",
+        "fields",
+        "image_files",
+        "pictures",
+        "tensorflow_ops",
+    },
     "labels": {"errors"},
     "files": {"errors", "interrupts"},
     "keras_archive": set(),
@@ -301,6 +308,7 @@ ARROWS = {
         "preprocessing",
         "tensorflow_ops",
         "version",
+        "weights",
     },
     "compression": {
         "analysis",

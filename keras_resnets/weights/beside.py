@@ -5,10 +5,10 @@
 """
 
 import hashlib
-import json
 
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
+from keras_resnets.weights import notes
 
 _TIMM = ("model.safetensors", "pytorch_model.bin")
 
@@ -33,20 +33,24 @@ def apply(source):
 
     wanted, labels = found
     try:
-        source.preprocessing = Preprocessing(**wanted)
-    except (TypeError, InvalidArgument) as error:
-        raise WeightsError(f"{place}: its pre-processing is damaged: {error}") from None
+        preprocessing = Preprocessing(**wanted)
+        labels = notes.checked_labels(labels)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{place}: its pre-processing is damaged: {first_line(error)}"
+        ) from None
+    source.preprocessing = preprocessing
     if labels is not None:
-        source.labels = tuple(labels) if isinstance(labels, list) else labels
+        source.labels = labels
 
 
 def _read(place):
     """The dict in a JSON file; None where there is none."""
     try:
-        content = json.loads(place.read_text("utf-8"))
+        with open(place, encoding="utf-8") as file:
+            return notes.checked_json(file.read(notes.LONGEST + 1))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _passport(path, place):
@@ -69,7 +73,8 @@ def _timm(place):
     if not isinstance(known, dict) or "mean" not in known:
         return None
     wanted = {"mode": "torch", "mean": known["mean"], "std": known.get("std")}
-    wanted["size"] = known.get("input_size", (3, 224, 224))[-2:]
+    size = known.get("input_size", (3, 224, 224))
+    wanted["size"] = size[-2:] if isinstance(size, (list, tuple)) else size
     for theirs, ours in (("crop_pct", "crop_fraction"), ("interpolation",) * 2):
         if known.get(theirs) is not None:
             wanted[ours] = known[theirs]

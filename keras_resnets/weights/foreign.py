@@ -1,7 +1,6 @@
 """Files of weights: opened, recognized, and set into a model."""
 
 import functools
-import json
 import warnings
 
 from keras_resnets.errors import WeightsError
@@ -15,6 +14,8 @@ from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.assign import assign
 from keras_resnets.weights.readers import read
 from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.keras_zip import CONFIG
+from keras_resnets.weights.readers.keras_zip import parsed
 from keras_resnets.weights.source import Source
 from keras_resnets.weights.values import named_values
 from keras_resnets.weights.values import numbered_values
@@ -41,6 +42,7 @@ class FileSource(Source):
         layout = self._network.layout
         self.mode, self.labels = layout.preprocessing, layout.labels
         self.axes, self.classes = layout.axes, self._network.classes
+        self.count = sum(array.size for array in self._network.tensors.values())
         if layout.name != layouts.NUMBERED.name:
             self.layout = layout
         notes.apply(self, checkpoint.metadata.get(notes.KEY))
@@ -58,7 +60,7 @@ class FileSource(Source):
 
     def _check_topology(self, model):
         with damage_told(self.path):
-            config = json.loads(self._config) if self._config else None
+            config = parsed(self._config, CONFIG) if self._config else None
             topology.check(model, self._kinds, config)
 
     def _values(self, model):

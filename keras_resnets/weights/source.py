@@ -12,6 +12,7 @@ class Source:
         preprocessing: the whole `Preprocessing` where it is known, else None.
         classes: how many classes its classifier has; None where it has none, or where
             only a network tells which values are its classifier.
+        count: values in all that the file has for a network, or None.
         labels: the order of the classes (`keras_resnets.labels`); None: not known.
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
@@ -23,6 +24,7 @@ class Source:
         self.mode = None
         self.preprocessing = None
         self.classes = None
+        self.count = None
         self.labels = None
         self.layout = None
 

@@ -6,6 +6,7 @@ only there in training is passed over, and so is all that one of the two lacks.
 """
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.weights.readers.keras_file import snake_case
 from keras_resnets.weights.values import STEM
 
@@ -54,9 +55,10 @@ def check(model, kinds, config):
 def _compare(model, how, ours, theirs):
     for name, what in ours.items():
         if theirs.get(name, what) != what:
+            other = printable(theirs[name]) or "no layer"
             raise WeightsError(
-                f"it does not fit {model.name}: its {name} is {how} "
-                f"{theirs[name] or 'no layer'}, the model's {how} {what or 'no layer'}"
+                f"it does not fit {model.name}: its {name} is {how} {other}, the "
+                f"model's {how} {what or 'no layer'}"
             )
 
 
@@ -104,13 +106,19 @@ def _parents(layer):
 
 def _without(inputs, kept):
     """The inputs of each layer in `kept`, through those that are not."""
-    kept = set(kept)
+    kept, known = set(kept), {}
 
     def through(names):
         found = set()
         for name in names:
-            inner = name not in kept and name in inputs
-            found |= through(inputs[name]) if inner else {name}
+            if name in kept or name not in inputs:
+                found.add(name)
+                continue
+            if name not in known:
+                # What comes back to itself finds nothing there.
+                known[name] = set()
+                known[name] = through(inputs[name])
+            found |= known[name]
         return found
 
     return {name: through(inputs[name]) for name in inputs if name in kept}
