@@ -8,6 +8,22 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import shown
+
+
+def checked_bits(bits):
+    """`bits` of an integer, also where a file tells them.
+
+    Raises:
+        InvalidArgument: no whole number from 2 to 16.
+    """
+    if isinstance(bits, int) and not isinstance(bits, bool) and 2 <= bits <= 16:
+        return bits
+    raise InvalidArgument(
+        f"the bits of an integer must be a whole number from 2 to 16; got {shown(bits)}"
+    )
+
 
 def levels(bits, narrow=False):
     """(least, largest) integer: -128 and 127 for 8 bits, -127 and 127 if narrow."""

@@ -56,7 +56,7 @@ class FakeQuantize(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_choice("ranges", ranges, RANGES)
-        self.bits = bits
+        self.bits = fake_quant.checked_bits(bits)
         self.ranges = ranges
         self.positive = positive
         self.replaces = tuple(replaces)
@@ -165,7 +165,7 @@ class _RoundsKernel:
 
     def _configure(self, weight_bits, per_channel, weight_ranges, replaces):
         check_choice("weight_ranges", weight_ranges, ("max", "learned", "fixed"))
-        self.weight_bits = weight_bits
+        self.weight_bits = fake_quant.checked_bits(weight_bits)
         self.per_channel = per_channel
         self.weight_ranges = weight_ranges
         self.replaces = tuple(replaces)

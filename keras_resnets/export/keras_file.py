@@ -15,7 +15,6 @@ from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
 from keras_resnets.export import pipeline
-from keras_resnets.export.runners import KerasFileRunner
 from keras_resnets.export.runners import LoadedModelRunner
 from keras_resnets.export.runners.keras_model import operators
 
@@ -90,7 +89,9 @@ def to_keras(
     def open_runner(file, logits):
         with _named(file, ".weights.h5" if bare else ".keras") as named:
             if not bare:
-                return KerasFileRunner(named, logits=logits)
+                # Our own file: what must load it is Keras itself.
+                loaded = keras.saving.load_model(named, compile=False, safe_mode=True)
+                return LoadedModelRunner(loaded, logits)
             loaded = keras.models.clone_model(ready.model)
             loaded.load_weights(named)
             return LoadedModelRunner(loaded, logits)

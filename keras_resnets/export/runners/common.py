@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 
 
@@ -27,8 +28,8 @@ def told(path, what):
         raise
     except Exception as error:
         text = first_line(error)
-        if isinstance(error, InvalidArgument) and str(path) in text:
-            raise
+        if isinstance(error, (InvalidArgument, WeightsError)) and str(path) in text:
+            raise InvalidArgument(str(error)) from None
         raise InvalidArgument(f"{path} {what}: {text}") from None
 
 

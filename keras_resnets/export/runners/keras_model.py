@@ -1,7 +1,6 @@
 """Runs a Keras model."""
 
 import collections
-import re
 import zipfile
 
 import keras
@@ -9,13 +8,13 @@ import keras
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
 from keras_resnets.export.prepare import all_layers
+from keras_resnets.export.runners import keras_loading
 from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
 from keras_resnets.export.runners.common import single
 
-_UNKNOWN = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 _LOGITS = "in front of the softmax of "
 
 
@@ -85,7 +84,7 @@ class LoadedModelRunner:
 
 
 class KerasFileRunner(LoadedModelRunner):
-    """A `.keras` file.
+    """A `.keras` file from anywhere.
 
     Args:
         path: the file.
@@ -98,18 +97,15 @@ class KerasFileRunner(LoadedModelRunner):
 
 
 def load(path):
-    """The model of a `.keras` file, which may hold layers of this package."""
+    """The model of a `.keras` file from anywhere; see `keras_loading`.
+
+    Raises:
+        InvalidArgument: another file, or a part of one.
+        WeightsError: what is not to be built, or does not fit together.
+    """
     if not zipfile.is_zipfile(path):
         raise InvalidArgument(f"{path} is no .keras file, or a part of one")
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except TypeError as error:
-        unknown = _UNKNOWN.search(str(error))
-        if unknown is None:
-            raise
-        raise InvalidArgument(
-            f"{path} has layers that are registered nowhere: {unknown[1]}"
-        ) from None
+    return keras_loading.load_model(path)
 
 
 def operators(model):
