@@ -1,5 +1,6 @@
 """What becomes of a run: failed, interrupted, finished, extended."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -95,7 +96,8 @@ def test_a_signal_within_a_step_saves_the_state_behind_it(
 
 
 def test_a_folder_is_of_one_process_at_a_time(tmp_path):
-    facts = dict.fromkeys(FIXED) | {"recipe": {"epochs": 1}}
+    recipe = dataclasses.asdict(short("cifar_cosine"))
+    facts = dict.fromkeys(FIXED, "a") | {"recipe": recipe}
     first, second = (RunFolder(tmp_path / "run") for _ in range(2))
     first.open(facts, resume=False)
     for resume in (False, True):
