@@ -11,6 +11,7 @@ from training_helpers import WANTED
 from training_helpers import classifier
 from training_helpers import open_small
 from training_helpers import short
+from training_helpers import unlimited
 from training_helpers import write_npz
 
 import keras_resnets
@@ -294,7 +295,8 @@ def test_whole_network_goes_on_from_the_best(tmp_path, monkeypatch):
     assert first and not second and all(map(np.array_equal, weights, start))
 
 
-def test_nan_ends_with_the_best_and_says_so(tmp_path):
+def test_nan_ends_with_the_best_and_says_so(tmp_path, monkeypatch):
+    unlimited(monkeypatch)
     recipe = short("finetune", 4, frozen_epochs=2, body_rate=1e30, optimizer="sgd")
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, recipe)
@@ -405,7 +407,7 @@ def test_classifier_of_other_classes_starts_anew():
     assert not after[-1].any() and model.labels == tuple("abcdefghij")
 
 
-def test_command_tells_all_of_it(tmp_path, capsys):
+def test_command_tells_all_of_it(tmp_path, capsys, monkeypatch):
     """Which classifier, which epochs, which stage was kept; a failure is code 1."""
     from test_cli import run as command
 
@@ -418,6 +420,7 @@ def test_command_tells_all_of_it(tmp_path, capsys):
     assert "note: resnet20 came with a classifier of airplane" in shown
     assert "note: 1 of 3 epochs of the classifier alone: the body stays" in shown
     assert "of the 10 held-out images: as it came" in shown and "\nkept: " in shown
+    unlimited(monkeypatch)
     change = [
         "--change",
         "body_rate=1e30",

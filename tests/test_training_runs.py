@@ -15,6 +15,7 @@ from test_training import run
 from test_training import stop_at
 from test_training import untraced
 from training_helpers import short
+from training_helpers import unlimited
 
 from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
@@ -33,7 +34,8 @@ def record(folder, name="run"):
     return json.loads((folder / name / "run.json").read_text())
 
 
-def test_a_run_that_fails_says_so(tmp_path):
+def test_a_run_that_fails_says_so(tmp_path, monkeypatch):
+    unlimited(monkeypatch)
     recipe = short("cifar_cosine", 1, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError) as caught:
         run(tmp_path, "run", recipe)

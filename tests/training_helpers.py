@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from helpers import small_model
 
+from keras_resnets import fields
 from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.training import data
 from keras_resnets.training.recipes import get_recipe
@@ -46,6 +47,11 @@ def classifier(kind="basic_original", dtype=None, **axes):
 def short(recipe, epochs=1, **changes):
     """A recipe without what makes it long: 8 pictures a step."""
     return get_recipe(recipe, epochs=epochs, batch_size=8, **changes)
+
+
+def unlimited(monkeypatch):
+    """Lets recipes have numbers beyond their ranges: a rate of 1e30 diverges at once."""
+    monkeypatch.setattr(fields.Number, "allows", lambda self, value: True)
 
 
 def without_time(rows):
