@@ -181,6 +181,11 @@ def bombs():
         ),
         "zero strides": state(w=tensor(shape=(10**6, 10**6), strides=(0, 0))),
         "offset": state(w=tensor(offset=2**63 - 1)),
+        "an offset": state(w=tensor(offset=1)),
+        "rebuilt by itself": b"\x80\x02"
+        + (name("torch._tensor", "_rebuild_from_type_v2") + b"q\x00")
+        + several(b"h\x00", b"N", b")")
+        + b"R.",
         "no numbers, huge": state(w=tensor(shape=(0, 2**62), strides=(1, 1))),
         "huge stride of one": state(w=tensor(shape=(1, 4), strides=(2**62, 1))),
         "33 axes": state(w=tensor(shape=(1,) * 33, strides=(1,) * 33)),

@@ -11,11 +11,11 @@ from keras_resnets.weights.readers import read
 SLOW_CASES, QUICK_CASES = 2_500, 150
 
 
-def check(cases, record_property):
+def check(cases, record_property, function=hostile.read_and_check, warm=None):
     """Tries (label, bytes of a file) one by one."""
     labels, contents = zip(*cases, strict=True)
-    warm = hostile.packed({"w": hostile.entry()})
-    outcomes = confined(hostile.read_and_check, contents, (WeightsError,), warm)
+    warm = warm or hostile.packed({"w": hostile.entry()})
+    outcomes = confined(function, contents, (WeightsError,), warm)
     faults = [
         f"{label}: {outcome.fault()}"
         for label, (_, outcome) in zip(labels, outcomes, strict=True)
@@ -35,6 +35,13 @@ def test_headers_that_lie(record_property):
 )
 def test_mutations_give_what_lies_in_the_file(count, record_property):
     check(enumerate(hostile.generated(count)), record_property)
+
+
+def test_names_and_shapes_that_a_network_is_looked_for_in(record_property):
+    """Up to the model: time, memory, and files of which most is a hole."""
+    darknet = {f"darknet of {classes} classes": classes for classes in (1 << 27, 10)}
+    cases = {**hostile.networks(), **darknet}
+    check(cases.items(), record_property, hostile.load, 10)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import collections
 import io
 import pickle
 import struct
+import zlib
 
 import hostile_torch as hostile
 import ml_dtypes
@@ -87,7 +88,8 @@ def test_a_pickle_changes_nothing_of_this_process(tmp_path):
         ("PERSID", "PERSID"),
         ("NEWOBJ", "calls"),
         ("items of a tensor", "no dict"),
-        ("zero strides", "outside its 16 bytes"),
+        ("zero strides", "share their numbers"),
+        ("an offset", "outside its 16 bytes"),
         ("1,000 views of a storage", "share their numbers"),
         ("OrderedDict of many pairs, often", "12 bytes of data"),
         ("two files of one name", "data/0 twice"),
@@ -183,14 +185,41 @@ def test_a_transposed_and_an_expanded_tensor(tmp_path):
         "column": hostile.tensor(offset=1, shape=(2, 1), strides=(2, 9)),
         "nothing": hostile.tensor(shape=(0, 3), strides=(3, 1)),
         "scalar": hostile.tensor(offset=2, shape=(), strides=()),
+        "expanded further": hostile.tensor(shape=(9, 4), strides=(0, 1)),
+        "with attributes": hostile.name("torch._tensor", "_rebuild_from_type_v2")
+        + hostile.several(
+            hostile.name("torch._utils", "_rebuild_tensor_v2"),
+            hostile.name("torch", "Tensor"),
+            hostile.several(
+                hostile.storage(),
+                hostile.whole(0),
+                *[hostile.several(hostile.whole(n)) for n in (4, 1)],
+            ),
+            b"}",
+        )
+        + b"R",
     }
     (tmp_path / "a.pth").write_bytes(hostile.zipped(hostile.state(**values)))
     found = read(tmp_path / "a.pth")
     np.testing.assert_array_equal(found["transposed"], [[1, 3], [2, 4]])
     np.testing.assert_array_equal(found["expanded"], [4, 4, 4, 4])
     np.testing.assert_array_equal(found["column"], [[2], [4]])
+    np.testing.assert_array_equal(found["expanded further"], [[1, 2, 3, 4]] * 9)
+    np.testing.assert_array_equal(found["with attributes"], [1, 2, 3, 4])
     assert found["nothing"].shape == (0, 3) and found["scalar"] == 3
     assert not found["column"].flags.writeable
+
+
+def test_checksums_of_the_pickle(tmp_path):
+    """A changed byte is seen; `torch.serialization.set_crc32_options(False)` is known."""
+    content = hostile.zipped(hostile.state(w=hostile.tensor()))
+    changed = content.replace(b"cpu", b"gpu")
+    assert "the CRC-32 differs" in refused(changed, tmp_path)
+    pickled = hostile.pickled(content)[1]
+    checksum = struct.pack("<I", zlib.crc32(pickled))
+    assert content.count(checksum) == 2
+    (tmp_path / "a.pth").write_bytes(changed.replace(checksum, bytes(4)))
+    assert list(read(tmp_path / "a.pth")) == ["w"]
 
 
 def test_a_huge_sparse_file_is_not_read(tmp_path):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.weights.layouts import shortened
 from keras_resnets.weights.values import HEADS
 from keras_resnets.weights.values import in_front
 from keras_resnets.weights.values import variable_name
@@ -161,7 +162,6 @@ def _refuse(model, source, missing, unused, misshapen):
         ("misshapen", misshapen),
     ):
         if names:
-            more = ", ..." if len(names) > 3 else ""
-            wrong.append(f"{len(names)} {what} ({', '.join(names[:3])}{more})")
+            wrong.append(f"{len(names)} {what} ({shortened(names)})")
     if wrong:
         raise WeightsError(f"{source} does not fit {model.name}: {'; '.join(wrong)}")

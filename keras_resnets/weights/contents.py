@@ -10,8 +10,10 @@ import dataclasses
 import re
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.weights import layouts
 from keras_resnets.weights import numbers
+from keras_resnets.weights.layouts import shortened
 
 # Averages of the weights are what was evaluated; a teacher is an average in DINO.
 _FIRST = re.compile(r"(^|[._])(ema|averaged?|teacher)([._]|$)")
@@ -98,7 +100,8 @@ class _Place:
 
     def __str__(self):
         words = (self.container, self.prefix.rstrip("._"))
-        return ".".join(word for word in words if word) or "the file's own names"
+        name = ".".join(word for word in words if word)
+        return printable(name, 100) or "the file's own names"
 
     @property
     def rank(self):
@@ -128,8 +131,7 @@ def _layouts(names):
 
 
 def _listed(places):
-    more = ", ..." if len(places) > 4 else ""
-    return f"{len(places)} networks ({', '.join(map(str, places[:4]))}{more})"
+    return f"{len(places)} networks ({shortened(places, 4)})"
 
 
 def _chosen(places):
@@ -157,22 +159,20 @@ def _network(place, inside, outside, places):
         remarks.append(f"it holds {_listed(places)}; {place} is taken")
     torch = layout.fitted(inside).torch
     heads, head = _classifier(place, inside, outside, layout, torch)
-    ours, tensors = layout.head(inside), {}
+    ours, tensors, left = layout.head(inside), {}, set(heads)
     for (module, field), array in inside.items():
         if module == head:
             tensors[ours, field] = array
-        elif module not in heads:
+        elif module not in left:
             tensors[module, field] = array
     if heads and head is None:
         remarks.append(
-            f"its head ({', '.join(heads)}) is no linear classifier, and not taken"
+            f"its head ({shortened(heads, 6)}) is no linear classifier, and not taken"
         )
     if outside:
-        left = [".".join(key) for key in outside]
-        more = ", ..." if len(left) > 3 else ""
+        names = [".".join(key) for key in outside]
         remarks.append(
-            f"{len(left)} tensors outside {place} are not taken "
-            f"({', '.join(left[:3])}{more})"
+            f"{len(names)} tensors outside {place} are not taken ({shortened(names)})"
         )
     classes = None
     if head is not None:

@@ -15,6 +15,9 @@ from keras_resnets.weights.readers.arrays import checked
 from keras_resnets.weights.values import keras_axes
 from keras_resnets.weights.values import weighted
 
+# Any length divides into the rows of some classifier; ImageNet-21k has 21,843.
+_MOST_CLASSES = 100_000
+
 
 @dataclasses.dataclass(frozen=True)
 class _Detector:
@@ -70,7 +73,7 @@ def _rest(count, features):
             return _Rest(detector=f"{detector.name} of {boxes} classes")
     # A bias and a row of weights for each class.
     classes, more = divmod(count, 1 + features)
-    return None if count < 0 or more else _Rest(classes)
+    return None if count < 0 or more or classes > _MOST_CLASSES else _Rest(classes)
 
 
 def _boxes(count, features, detector):

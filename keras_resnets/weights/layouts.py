@@ -10,6 +10,7 @@ import dataclasses
 import re
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 
 _NAME = re.compile(
     r"(?:(?P<stage>stage\d+)_)?(?:block(?P<block>\d+)_)?"
@@ -332,11 +333,16 @@ def _like_torchvision(modules):
 
 def unknown(modules):
     """The `WeightsError` for names of no layout."""
-    shown = ", ".join(sorted(modules)[:3])
     return WeightsError(
         "its tensors are named in no known way (torchvision, timm, transformers, "
-        f"keras.applications, KerasHub, fyu/drn, akamaster): {shown}, ..."
+        f"keras.applications, KerasHub, fyu/drn, akamaster): {shortened(sorted(modules))}"
     )
+
+
+def shortened(names, most=3):
+    """The first of many names, for a message: printable, and each cut to a length."""
+    shown = [printable(str(name), 100) for name in list(names)[:most]]
+    return ", ".join(shown) + (", ..." if len(names) > most else "")
 
 
 # What the classes behind a layout compute, whatever their arguments are.

@@ -4,6 +4,7 @@ Values are in Keras' order of axes, in the number type that was stored. The way 
 `torch_tensors`, names them as others do.
 """
 
+import math
 import re
 
 import keras
@@ -14,6 +15,9 @@ from keras_resnets.weights.readers.arrays import checked
 
 STEM = re.compile(r"(^|_)stem_conv1?$")
 HEADS = ("predictions", "predictions_conv")
+# Times as many numbers as the variable has: what is larger fits nowhere, whatever its
+# channels or classes are, and is not read.
+_OVERSIZED = 16
 # Our variable -> torch's name of it, by kind of layer.
 _TORCH = {
     "kernel": "weight",
@@ -74,13 +78,13 @@ def named_values(model, tensors, layout):
             key = (module, _TORCH[variable] if layout.torch else variable)
             if key in tensors:
                 used.add(key)
-                variance = variable == "moving_variance"
-                array = checked(".".join(key), tensors[key], variance)
+                array = _checked(".".join(key), tensors[key], layer, variable)
                 found[variable] = keras_axes(layer, variable, array, layout)
         values[layer.name] = found
-        if layer.name.endswith(HEADS) and "kernel" in found and "bias" not in found:
+        kernel = found.get("kernel")
+        if layer.name.endswith(HEADS) and kernel is not None and "bias" not in found:
             # Of a classifier without: exactly the same.
-            found["bias"] = np.zeros(found["kernel"].shape[-1:], "float32")
+            found["bias"] = np.zeros(kernel.shape[-1:] if kernel.size else 0, "float32")
     _fold(model, values, layout.epsilon)
     _take_in_front(model, tensors, values, used)
     return values, [".".join(key) for key in tensors if key not in used]
@@ -112,6 +116,15 @@ def _taken(layer):
     return fields
 
 
+def _checked(name, array, layer, variable):
+    shapes = {variable_name(one): one.shape for one in layer.weights}
+    # The one that is taken where ours has none is a convolution's bias.
+    shape = shapes.get(variable, layer.weights[0].shape[-1:])
+    if array.size > _OVERSIZED * math.prod(shape):
+        return array
+    return checked(name, array, variable == "moving_variance")
+
+
 def _fields(layer):
     return [variable_name(variable) for variable in layer.weights]
 
@@ -133,7 +146,7 @@ def numbered_values(model, tensors):
         counts[stem] += 1
         keys = {variable: (module, variable) for variable in _fields(layer)}
         values[layer.name] = {
-            variable: checked(".".join(key), tensors[key])
+            variable: _checked(".".join(key), tensors[key], layer, variable)
             for variable, key in keys.items()
             if key in tensors
         }
@@ -190,9 +203,10 @@ def _fold(model, values, epsilon):
     for layer in weighted(model):
         found = values[layer.name]
         if isinstance(layer, keras.layers.BatchNormalization):
-            if epsilon is not None and "moving_variance" in found:
+            variance = found.get("moving_variance")
+            if epsilon is not None and _fits(variance, layer):
                 shift = np.float32(epsilon - layer.epsilon)
-                found["moving_variance"] = _float32(found["moving_variance"]) + shift
+                found["moving_variance"] = _float32(variance) + shift
         elif "bias" in found and "bias" not in _fields(layer):
             bias = found.pop("bias")
             norm = _norm_behind(layer)
@@ -201,7 +215,17 @@ def _fold(model, values, epsilon):
                     f"the bias of {layer.name} has no BN behind it that could take it up"
                 )
             behind = values[norm.name]
-            behind["moving_mean"] = _float32(behind["moving_mean"]) - _float32(bias)
+            if not _fits(bias, norm):
+                raise WeightsError(
+                    f"the bias of {layer.name} has the shape {bias.shape}; its BN has "
+                    f"{norm.moving_mean.shape}"
+                )
+            if _fits(behind["moving_mean"], norm):
+                behind["moving_mean"] = _float32(behind["moving_mean"]) - _float32(bias)
+
+
+def _fits(array, norm):
+    return array is not None and array.shape == tuple(norm.moving_mean.shape)
 
 
 def _float32(array):

@@ -138,7 +138,7 @@ class MappedFile:
         dtype, (start, size) = np.dtype(dtype), place
         self._check(start, size)
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if max(last + 1, math.prod(shape)) * dtype.itemsize > size:
+        if (last + 1) * dtype.itemsize > size:
             raise WeightsError(
                 f"{name} of shape {shape} with strides {strides} lies outside its "
                 f"{size:,} bytes"

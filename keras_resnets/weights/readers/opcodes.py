@@ -26,7 +26,7 @@ _MOST_OPCODES = 4_000_000
 # Python's own pickler ends at a thousand.
 _MOST_MARKS = 10_000
 # Ten are the most that rebuild a tensor; a copy of a million takes its time.
-_MOST_ARGUMENTS = 100
+MOST_ARGUMENTS = 100
 # A module's or a class's name.
 _LONGEST_LINE = 500
 # Of a whole number that counts or identifies something; longer ones are states of
@@ -369,7 +369,7 @@ def _frozen_set(reader):
 def _call(reader, name, arguments, may):
     if type(name) is not Name or name.call is None or not may(name):
         raise WeightsError("its pickle calls what is no tensor: refused")
-    if type(arguments) is not tuple or len(arguments) > _MOST_ARGUMENTS:
+    if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
         raise WeightsError("its pickle calls something without its arguments: refused")
     reader.stack.append(name.call(reader, *arguments))
 

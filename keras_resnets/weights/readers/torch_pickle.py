@@ -12,6 +12,7 @@ from keras_resnets.weights.readers.checkpoint import MOST_TENSORS
 from keras_resnets.weights.readers.checkpoint import check_name
 from keras_resnets.weights.readers.checkpoint import too_many
 from keras_resnets.weights.readers.opcodes import INERT
+from keras_resnets.weights.readers.opcodes import MOST_ARGUMENTS
 from keras_resnets.weights.readers.opcodes import Name
 from keras_resnets.weights.readers.opcodes import read_pickle
 
@@ -121,6 +122,20 @@ def _parameter(_, tensor, *rest):
     return tensor
 
 
+def _rebuild_from_type(reader, function, _, arguments, *rest):
+    """A tensor that has attributes of its own."""
+    if type(function) is not Name or function.call not in _REBUILDERS:
+        raise WeightsError(
+            "a tensor of its pickle is rebuilt by no function of tensors"
+        )
+    if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
+        raise WeightsError("a tensor of its pickle is rebuilt from no arguments")
+    return function.call(reader, *arguments)
+
+
+_REBUILDERS = (_rebuild_tensor, _rebuild_by_name, _rebuild_quantized, _parameter)
+
+
 def _size(reader, shape=()):
     if type(shape) not in (tuple, list):
         raise WeightsError("a torch.Size of its pickle is made of no tuple")
@@ -157,6 +172,9 @@ _NAMES = {
     ("torch._utils", "_rebuild_qtensor"): Name(call=_rebuild_quantized),
     ("torch._utils", "_rebuild_parameter"): Name(call=_parameter),
     ("torch._utils", "_rebuild_parameter_with_state"): Name(call=_parameter),
+    ("torch._tensor", "_rebuild_from_type_v2"): Name(call=_rebuild_from_type),
+    ("torch", "Tensor"): Name(),
+    ("torch.nn.parameter", "Parameter"): Name(),
     ("torch", "Size"): Name(call=_size, is_class=True),
     **{
         (module, name): Name(call=_inert, is_class=True)
