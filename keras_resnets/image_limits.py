@@ -29,8 +29,9 @@ _DECODERS = {"WEBP": 8, "AVIF": 5, "HEIF": 5, "JPEG2000": 16, "TIFF": 8}
 # Pillow's pointer to a row and the row's share of a block.
 _PER_ROW = 16
 # Bytes that stand in front of an image: colour profiles, EXIF, metadata of editors; in
-# JPEG, PNG and TIFF as much as depth maps and editing histories take.
-_HEADER, _LONG_HEADER = 1 << 20, 16 << 20
+# JPEG, PNG and TIFF as much as depth maps and editing histories take. Pillow goes through
+# them byte by byte, at worst.
+_HEADER, _LONG_HEADER = 256 << 10, 16 << 20
 _LONG = ("PNG", "TIFF")
 # Their decoders read the file as a whole.
 _WHOLE, _LONGEST_WHOLE = ("WEBP", "AVIF", "HEIF"), 128 << 20
@@ -51,6 +52,10 @@ _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 # byte.
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _SCAN, END = 0xDA, 0xD9
+
+
+class _TooLong(InvalidArgument):
+    pass
 
 
 class Stretch(io.RawIOBase):
@@ -88,7 +93,7 @@ class Stretch(io.RawIOBase):
         most = min(len(buffer), max(0, self.length - self._at))
         self._left -= most
         if self._left < 0:
-            raise InvalidArgument("what stands before its pixels is too long")
+            raise _TooLong("what stands before its pixels is too long")
         self.file.seek(self._start + self._at)
         content = self.file.read(most)
         buffer[: len(content)] = content
@@ -119,19 +124,33 @@ def open_within(stream, formats):
             # A string says which library is missing.
             if not accepted or isinstance(accepted, str):
                 continue
-            if raw:
-                raw.allow(_header_of(name, stream, length))
-            stream.seek(0)
-            image = factory(stream, "")
+            image = _begun(factory, name, stream, length)
         # It only begins as this format does.
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
-        finally:
-            if raw:
-                raw.allow(math.inf)
         _check(image, stream, length)
         return image
     raise InvalidArgument("it is an image of none of the formats that are opened here")
+
+
+def _begun(factory, name, stream, length):
+    """The image, after no more of the file was read than a header may have."""
+    raw = getattr(stream, "raw", None)
+    try:
+        if raw:
+            raw.allow(_header_of(name, stream, length))
+        stream.seek(0)
+        return factory(stream, "")
+    except _TooLong:
+        raw.allow(math.inf)
+        if name != "JPEG" or not _has_few_segments(stream):
+            raise
+        raw.allow(_LONG_HEADER)
+        stream.seek(0)
+        return factory(stream, "")
+    finally:
+        if raw:
+            raw.allow(math.inf)
 
 
 def _header_of(name, stream, length):
@@ -147,8 +166,6 @@ def _header_of(name, stream, length):
         return math.inf
     if name == "PNG":
         _check_chunks(stream, length)
-    if name == "JPEG":
-        return _LONG_HEADER if _has_few_segments(stream) else _HEADER
     return _LONG_HEADER if name in _LONG else _HEADER
 
 
