@@ -534,3 +534,21 @@ def test_checksums_are_looked_at(tmp_path):
     path = _write(tmp_path / "a.npz", bytes(content))
     with pytest.raises(InvalidArgument, match="x_test: Bad CRC-32"):
         open_dataset(path)
+
+
+def test_a_run_whose_state_is_damaged_stays_as_it_is(tmp_path):
+    """Nothing is written, not even that it is to have more epochs."""
+    path = _write(tmp_path / "run.json", json.dumps({"recipe": _RECIPE}))
+    folder, before = run_folder.RunFolder(tmp_path), path.read_bytes()
+    facts = dict.fromkeys(run_folder.FIXED) | {"recipe": {**_RECIPE, "epochs": 6}}
+    facts["recipe"].update(milestones=[2, 4], warmup=1.0)
+    facts["sampler"] = "shuffled"
+    write_state(folder.state, epoch="\x1b[2J")
+    # Both: what came in is wrong, and a training cannot go on.
+    for kind in (TrainingError, InvalidArgument):
+        with pytest.raises(kind, match=r"is damaged: notes: epoch is '\\x1b\[2J'$"):
+            folder.open(facts, resume=True)
+    assert path.read_bytes() == before
+    write_state(folder.state)
+    assert folder.open(facts, resume=True)["extended"] == [3]
+    folder.close()

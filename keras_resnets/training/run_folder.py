@@ -14,6 +14,7 @@ from keras_resnets.errors import printable
 from keras_resnets.inputs import parse_json
 from keras_resnets.inputs import read_text
 from keras_resnets.inputs import shown
+from keras_resnets.training import state
 from keras_resnets.training.landing import landing
 from keras_resnets.training.landing import told
 from keras_resnets.weights import notes as weight_notes
@@ -99,6 +100,9 @@ class RunFolder:
                     f"{self.path} holds a run with another {name}: "
                     f"{_difference(known.get(name), given[name])}"
                 )
+        if self.state.exists():
+            # A damaged one is told before anything is written.
+            state.read(self.state)
         if longer:
             before = known["recipe"]["epochs"]
             known["extended"] = [*known.get("extended", ()), before]

@@ -25,6 +25,10 @@ _NOTES = "notes"
 _CONTENT = "of a training's state"
 
 
+class DamagedState(TrainingError, InvalidArgument):
+    """A state that cannot be read: what came in is wrong, and nothing was trained."""
+
+
 @dataclasses.dataclass
 class Progress:
     """Where a training stands.
@@ -100,7 +104,7 @@ def read(path):
     """(progress, arrays by name) of a state file.
 
     Raises:
-        TrainingError: no such file, or a damaged one.
+        TrainingError: no such file; `DamagedState`: a damaged one.
     """
     if not os.path.lexists(path):
         raise TrainingError(f"there is no state {path} to go on from")
@@ -109,9 +113,8 @@ def read(path):
             names = [name for name in file.names if name != _NOTES]
             return _progress(file), {name: file.read(name, "biuf") for name in names}
     except InvalidArgument as error:
-        raise TrainingError(
-            f"{printable(str(path))} is damaged: {first_line(error)}"
-        ) from None
+        reason = first_line(error).partition(f"{_CONTENT}: ")[2]
+        raise DamagedState(f"{printable(str(path))} is damaged: {reason}") from None
 
 
 def _progress(file):
