@@ -1,7 +1,11 @@
 """`predict` of folders and data sets: what `train --data` and `evaluate --data` take."""
 
+import io
 import pathlib
+import sys
+import types
 
+import data_sources as sources
 import keras
 import numpy as np
 import pytest
@@ -110,3 +114,76 @@ def test_data_sets_of_keras(work, capsys, monkeypatch):
 
     hundred = open_dataset("cifar100", validation=0)
     assert hundred.classes == label_set("cifar100")
+
+
+def records(folder, pixels, answers, part, keys):
+    """A folder with one TFRecord file of PNGs."""
+    folder.mkdir(exist_ok=True)
+    content = b""
+    for pixel, label in zip(pixels, answers, strict=True):
+        image = io.BytesIO()
+        Image.fromarray(pixel).save(image, "PNG")
+        example = sources.example({keys[0]: image.getvalue(), keys[1]: int(label)})
+        content += len(example).to_bytes(8, "little") + b"sums" + example + b"sums"
+    path = folder / f"{part}-00000-of-00001"
+    path.write_bytes(content)
+    return path
+
+
+def test_records(work, capsys):
+    pixels, answers = work
+    labels = np.arange(12) % 10
+    path = records(pathlib.Path("shards"), pixels, labels, "test", ("image", "label"))
+    code, out, err = run(*WORDS, "shards", "--count", 12, capsys=capsys)
+    assert code == 0, err
+    assert best(out) == [
+        (f"shards  {index + 1} of 12: {NAMES[labels[index]]}", answers[index])
+        for index in range(12)
+    ]
+    # One in a hundred may be broken, of so few two.
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x89PNG", b"\x89GNP", 2))
+    code, out, err = run(*WORDS, "shards", "--count", 12, capsys=capsys)
+    assert code == 0 and len(best(out)) == 10, err
+    assert "note: 2 images cannot be read and are left out" in out
+    path.write_bytes(content.replace(b"\x89PNG", b"\x89GNP", 3))
+    assert "at most 1 %" in refused(*WORDS, "shards", "--count", 12, capsys=capsys)
+    path.write_bytes(content[:-9])
+    assert "breaks off" in refused(*WORDS, "shards", capsys=capsys)
+
+
+def test_tensorflow_datasets(work, capsys, monkeypatch):
+    """Against a stand-in for the library, which the tests do without."""
+    pixels, answers = work
+    labels, kept = np.arange(12) % 10, pathlib.Path("kept")
+    paths = {}
+    for part in ("train", "test"):
+        path = records(kept, pixels, labels, part, ("photo", "kind"))
+        paths[part] = str(path.rename(kept / f"things-{part}.tfrecord-00000-of-00001"))
+
+    def builder(name):
+        if name != "things":
+            raise ValueError(f"no data set {name}\nand a long story")
+        kind = types.SimpleNamespace(names=NAMES)
+        info = types.SimpleNamespace(
+            name="things",
+            features={"photo": None, "kind": kind},
+            supervised_keys=("photo", "kind"),
+            splits={p: types.SimpleNamespace(filepaths=[f]) for p, f in paths.items()},
+        )
+        return types.SimpleNamespace(info=info, download_and_prepare=lambda: None)
+
+    library = types.SimpleNamespace(builder=builder)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    code, out, err = run(*WORDS, "tfds:things", "--count", 12, capsys=capsys)
+    assert code == 0, err
+    assert [answer for _, answer in best(out)] == answers
+    assert best(out)[1][0] == f"tfds:things  2 of 12: {NAMES[1]}"
+    right = np.mean([NAMES[labels[i]] == answer for i, answer in enumerate(answers)])
+    words = ["evaluate", *WORDS[1:], "--data", "tfds:things"]
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0 and f"12 pictures, top-1 {right:.2%}" in out, err
+    for name in ("nothing", "../kept", "https://here.example/things"):
+        line = refused(*WORDS, f"tfds:{name}", capsys=capsys)
+        assert "tfds" in line or "TensorFlow Datasets" in line
+        assert "long story" not in line
