@@ -381,7 +381,13 @@ def create_model(
 
 
 def create_described(
-    model_name, weights, axes, kernel_initializer=None, new_head=True, **options
+    model_name,
+    weights,
+    axes,
+    kernel_initializer=None,
+    new_head=True,
+    head_needed=True,
+    **options,
 ):
     """(model, its `Architecture`, the opened weights or None); see `create_model`.
 
@@ -392,6 +398,8 @@ def create_described(
         kernel_initializer: see `create_model`.
         new_head: whether `classes` that are not the checkpoint's make a classifier of
             random values, with a `NewHead` warning, or a `WeightsError`.
+        head_needed: whether anybody looks at the classifier; where not, weights without
+            one do too, and it has random values.
         **options: the other arguments of `create_model`.
     """
     from keras_resnets import builder
@@ -408,7 +416,7 @@ def create_described(
         architecture = _as_trained(architecture, axes, source)
         given = options.get("classes")
         options = _as_stored(options, axes, source)
-        may_be_new = new_head and given is not None
+        may_be_new = not head_needed or (new_head and given is not None)
         model, own_classes = _load(architecture, source, options, given, may_be_new)
     _describe(model, architecture, source, own_classes, options.get("data_format"))
     model.axes = architecture.changes(get_architecture(model_name))

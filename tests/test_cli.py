@@ -206,6 +206,34 @@ def test_a_file_that_differs_is_a_failure(folder, capsys, monkeypatch):
     assert names(folder) == []
 
 
+def test_features_of_weights_without_a_classifier(folder, capsys):
+    """The head that they have not is no part of the file."""
+    model = keras_resnets.create_model("resnet8", include_top=False)
+    model.save_weights("a.weights.h5")
+    words = ["export", "onnx", "--model", "resnet8", "--weights", "a.weights.h5"]
+    assert "holds no classifier" in refused(*words, capsys=capsys)
+    code, out, err = run(*words, "--features", "stage2", capsys=capsys)
+    assert code == 0 and "note" not in out and "features" in out, err
+    assert "resnet8.onnx" in names(folder)
+
+
+def test_symmetric_is_of_int8(folder, capsys):
+    words = ["export", "onnx", "--model", "resnet8", "--symmetric"]
+    assert "--quantize int8 are stored" in refused(*words, capsys=capsys)
+
+
+def test_endings_in_capitals(folder, capsys):
+    for name in ("A.TFLITE", "A.ONNX", "A.KERAS"):
+        pathlib.Path(name).write_bytes(b"nothing")
+        line = refused("inspect", name, capsys=capsys)
+        assert "must be a .tflite" not in line, line
+    assert "rename it" in line
+    line = refused("predict", "A.WEIGHTS.H5", "a.png", capsys=capsys)
+    assert "does not tell which variant" in line
+    line = refused("info", "resnet8", "--set", "stem_bn=perhaps", capsys=capsys)
+    assert "yes or no" in line
+
+
 def process(*words, cwd, **environment):
     return subprocess.run(
         [sys.executable, *map(str, words)],

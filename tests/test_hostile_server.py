@@ -26,9 +26,10 @@ BODY_SHA256 = "sha256:" + hashlib.sha256(hostile_server.BODY).hexdigest()
 MOST = 4_000_000
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(transfer, "TIMEOUT", 1.0)
+    """Half a second is slow: only where nothing honest is downloaded."""
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.5)
 
 
 def answer(url, path, digest=""):
@@ -52,6 +53,7 @@ def fault(said, seconds, path):
     return f"{seconds:.1f} s" if seconds > 8 else ""
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", list(hostile_server.ANSWERS))
 def test_answers(name, site, cache):  # noqa: F811
     site.answers["/a.pth"] = hostile_server.ANSWERS[name]
@@ -82,11 +84,13 @@ def fuzz(count, seed, cache, record_property, capsys):  # noqa: F811
     assert not faults, f"{len(faults)} of {count}: {faults[:5]}"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_sample_of_damaged_answers(cache, record_property, capsys):  # noqa: F811
     fuzz(60, 1, cache, record_property, capsys)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 def test_many_damaged_answers(cache, record_property, capsys):  # noqa: F811
     fuzz(1500, 2, cache, record_property, capsys)
 

@@ -52,7 +52,7 @@ FORMATS = {
         ("none", "float16", "int8"),
         "onnx",
         "to_onnx",
-        ("batch", "opset", "layout", "reduce_range"),
+        ("batch", "opset", "layout", "reduce_range", "symmetric"),
     ),
     "saved_model": Format(
         "SavedModel for TensorFlow Serving",
@@ -172,6 +172,11 @@ def _add_onnx(parser):
         action="store_true",
         help="7-bit weights, for x86 without VNNI",
     )
+    parser.add_argument(
+        "--symmetric",
+        action="store_true",
+        help="int8 activations around 0, as TensorRT wants them",
+    )
 
 
 def _add_saved_model(parser):
@@ -190,7 +195,7 @@ def _export(arguments):
         _check_options(arguments, form, module)
         arguments.output = arguments.output or _default_output(arguments, form.ending)
         module.check_output(arguments.output, arguments.overwrite)
-        model, _, source = network.build(arguments)
+        model, _, source = network.build(arguments, head_needed=not arguments.features)
         wanted = model.preprocessing
         calibration = _calibration(arguments, wanted)
         photo = arguments.predict and pictures.load_picture(arguments.predict, wanted)
@@ -266,6 +271,11 @@ def _check_options(arguments, form, module):
     if arguments.features and (arguments.logits or arguments.predict):
         raise InvalidArgument(
             "--features puts out maps: it goes with neither --logits nor --predict"
+        )
+    if getattr(arguments, "symmetric", False) and arguments.quantize != "int8":
+        raise InvalidArgument(
+            "--symmetric is how the activations of --quantize int8 are stored; got "
+            f"--quantize {arguments.quantize}"
         )
     if arguments.calibration:
         pictures.check_folder(arguments.calibration)

@@ -72,7 +72,9 @@ def find(arguments):
     return architecture, size, classes
 
 
-def build(arguments, strict=False, new_head=False, axes=None, **options):
+def build(
+    arguments, strict=False, new_head=False, head_needed=True, axes=None, **options
+):
     """(model, its architecture, the opened weights) that the options ask for.
 
     Classes and size that no option gives are those of the weights.
@@ -81,6 +83,7 @@ def build(arguments, strict=False, new_head=False, axes=None, **options):
         arguments: with `model`, `weights` and what `add_options` adds.
         strict: whether fitted channels are an error, not a note.
         new_head: whether a classifier may have random values because it is trained.
+        head_needed: whether the classifier is a part of what is made.
         axes: of the architecture, where `--set` says nothing of them.
         **options: of `create_model`.
     """
@@ -104,10 +107,13 @@ def build(arguments, strict=False, new_head=False, axes=None, **options):
             {**(axes or {}), **axes_of(arguments.set)},
             classes=arguments.classes,
             new_head=new_head,
+            head_needed=head_needed,
             **options,
         )
     for note in notes:
         if not issubclass(note.category, UserWarning):
+            continue
+        if not head_needed and note.category is NewHead:
             continue
         if strict and note.category in (NewHead, NewChannels):
             raise WeightsError(str(note.message))

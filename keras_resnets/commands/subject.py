@@ -55,7 +55,7 @@ def check(arguments):
 
 def _is_file(word):
     path = pathlib.Path(word)
-    return path.suffix in _EXPORTED or (path / "saved_model.pb").is_file()
+    return path.suffix.lower() in _EXPORTED or (path / "saved_model.pb").is_file()
 
 
 def open_subject(arguments):
@@ -82,7 +82,7 @@ def open_subject(arguments):
 def _check_network(arguments):
     """Raises `InvalidArgument` for what is no variant, or options of files."""
     path = pathlib.Path(arguments.model)
-    if path.suffix in _NAMELESS or (path / "run.json").is_file():
+    if path.suffix.lower() in _NAMELESS or (path / "run.json").is_file():
         file = path / "best.weights.h5" if path.is_dir() else path
         raise InvalidArgument(
             f"{path} does not tell which variant it is of: give that too, "

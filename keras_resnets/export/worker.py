@@ -52,7 +52,7 @@ def _import_runtime(path):
     """Before the clock and the memory start: importing is not loading."""
     from keras_resnets.export.runners import tflite_file
 
-    suffix = pathlib.Path(path).suffix
+    suffix = pathlib.Path(path).suffix.lower()
     if suffix == ".tflite":
         tflite_file.litert()
     elif suffix == ".onnx":

@@ -58,7 +58,7 @@ def open_source(weights, variant):
         source = _open_file(path)
         beside.apply(source)
         return source
-    if path.name.endswith(SUFFIXES) or len(path.parts) > 1:
+    if path.name.lower().endswith(SUFFIXES) or len(path.parts) > 1:
         _refuse_folder(path)
         idiom = idioms.for_weights(weights, records.names_of(variant))
         raise WeightsError(

@@ -13,6 +13,7 @@ import importlib
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
 from keras_resnets.export.runners.common import Told
 from keras_resnets.export.runners.common import told
 
@@ -95,9 +96,15 @@ def kind_of(path):
         if (path / "saved_model.pb").is_file():
             return "saved_model"
         raise InvalidArgument(f"{path} is a folder without a saved_model.pb in it")
-    if path.suffix not in (".tflite", ".onnx", ".keras"):
+    kind = path.suffix[1:].lower()
+    if kind == "keras" and path.suffix != ".keras":
+        raise InvalidArgument(
+            f"{printable(str(path))}: Keras opens files whose names end in .keras, in "
+            "small letters; rename it"
+        )
+    if kind not in ("tflite", "onnx", "keras"):
         raise InvalidArgument(
             f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
             "SavedModel"
         )
-    return path.suffix[1:]
+    return kind

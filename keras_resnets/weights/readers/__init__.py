@@ -49,9 +49,9 @@ def _reader(path):
         return read_keras
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return read_stream
-    if head[8:9] == b"{" or path.suffix == ".safetensors":
+    if head[8:9] == b"{" or path.suffix.lower() == ".safetensors":
         return read_safetensors
-    if is_darknet(head) or path.suffix == ".weights":
+    if is_darknet(head) or path.suffix.lower() == ".weights":
         return read_darknet
     raise WeightsError(
         "it is no safetensors, torch, Keras or darknet file"
