@@ -97,10 +97,9 @@ def test_the_tables_are_whole():
     def names(record):
         return [field.name for field in dataclasses.fields(record)]
 
-    assert list(AXES) == names(Architecture)
-    assert [*recipes.FIELDS, "augmentation"].sort() == names(recipes.Recipe).sort()
+    assert set(AXES) == set(names(Architecture))
     assert set(recipes.FIELDS) == set(names(recipes.Recipe)) - {"augmentation"}
-    assert list(recipes.AUGMENTATION_FIELDS) == names(Augmentation)
+    assert set(recipes.AUGMENTATION_FIELDS) == set(names(Augmentation))
 
 
 @pytest.mark.parametrize("name", list(AXES))
