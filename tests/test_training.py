@@ -292,7 +292,7 @@ def refused(words, capsys, code=2):
         (["--resume"], "there is no run in"),
         (["--teacher", "resnet20"], "a teacher must be trained"),
         (["--sampler", "even"], "sampler must be one of 'shuffled', 'balanced'"),
-        (["--class-weight", "w.csv"], "w.csv cannot be read: No such file"),
+        (["--class-weight", "w.csv"], "it cannot be read: No such file"),
         (["--weights", "nothing.weights.h5"], "there is no file 'nothing.weights.h5'"),
     ],
 )
