@@ -20,6 +20,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 
 
@@ -73,6 +74,15 @@ def _answer(arguments, prog):
         if error is not streams.broken():
             streams.complain(_line(f"{prog}: failed: {error}"))
         return 1
+    except UnicodeEncodeError as error:
+        name = printable(str(error.object))
+        streams.complain(f"{prog}: error: names must be UTF-8; got {name}")
+        return 2
+    except (MemoryError, ImportError) as error:
+        # Without room, the parts of a library cannot be loaded either.
+        reason = first_line(error) if str(error) else "there is not enough memory"
+        streams.complain(f"{prog}: failed: {reason}")
+        return 1
 
 
 def _line(text):
@@ -82,6 +92,7 @@ def _line(text):
 
 def entry_point(arguments=None):
     """What the installed command runs, and the scripts of a checkout."""
+    streams.read_names_as_utf8()
     with files.own_temporaries():
         code = main(arguments)
     interrupts.leave(code)

@@ -30,6 +30,7 @@ def check_destination(path, suffix, overwrite=False):
         raise InvalidArgument(
             f"the output file must end in {suffix}; got {str(path)!r}"
         )
+    _check_name(path)
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder; name a file ending in {suffix}")
     if _is_special(path):
@@ -56,6 +57,7 @@ def check_folder(path, own, overwrite=False):
             `overwrite`, or something else under that name.
     """
     path = pathlib.Path(path)
+    _check_name(path)
     if not path.name or path.name == "..":
         raise InvalidArgument(f"the output must be a folder of its own; got {path}")
     if os.path.lexists(path):
@@ -109,6 +111,16 @@ def _foreign(path, folder, own):
                 fnmatch.fnmatchcase(place, pattern) for pattern in own
             ):
                 yield place
+
+
+def _check_name(path):
+    """Raises `InvalidArgument` for a name that libraries in C++ cannot be told."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            f"the name of what is written must be UTF-8; got {printable(str(path))}"
+        ) from None
 
 
 def _is_special(path):

@@ -1,5 +1,6 @@
 """Standard output and error as a command finds them: closed, full, narrow or broken off."""
 
+import codecs
 import io
 import os
 import sys
@@ -7,6 +8,21 @@ import sys
 # What a shell says of a process that wrote to a pipe whose reader had gone: 128 and the
 # number of SIGPIPE.
 READER_GONE = 141
+
+
+def read_names_as_utf8():
+    """Starts the command anew where the locale has ASCII alone (`LC_ALL=C`).
+
+    Names of classes would come out of it as halves of characters, and libraries in C++
+    take names in UTF-8 alone.
+    """
+    encoding = codecs.lookup(sys.getfilesystemencoding()).name
+    if os.name != "posix" or encoding == "utf-8" or not sys.orig_argv[1:]:
+        return
+    # For the processes that it starts as well.
+    os.environ["PYTHONUTF8"] = "1"
+    words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+    os.execv(sys.executable, words)
 
 
 def occupy():

@@ -8,9 +8,12 @@ import sys
 import pytest
 from PIL import Image
 
+import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import backend
 from keras_resnets import cli
+from keras_resnets import files
+from keras_resnets import registry
 from keras_resnets.errors import NotWritten
 from keras_resnets.export import benchmark
 
@@ -19,14 +22,14 @@ posix = pytest.mark.skipif(os.name != "posix", reason="of shells and their pipes
 COMMAND = (sys.executable, "-c", "from keras_resnets.cli import entry_point as e; e()")
 
 
-def run(*words, shell="", environment=None, unset=()):
+def run(*words, shell="", before="", environment=None, unset=()):
     """(exit code, standard output, standard error) of the command, in a shell's hands.
 
-    `shell`: what stands behind the command there, such as `>&-`.
+    `shell`: what stands behind the command there, such as `>&-`; `before`: before it.
     """
     given = {**os.environ, **(environment or {})}
     given = {name: value for name, value in given.items() if name not in unset}
-    line = f'set -o pipefail; "$@" {shell}'
+    line = f'set -o pipefail; {before} "$@" {shell}'
     done = subprocess.run(
         ["bash", "-c", line, "bash", *COMMAND, *map(str, words)],
         capture_output=True,
@@ -179,3 +182,85 @@ def test_a_matplotlib_that_refuses_its_settings(tmp_path):
     )
     assert code == 2 and err.count("\n") == 1
     assert "a plot needs matplotlib, which cannot be imported: Key backend" in err
+
+
+ASCII = {
+    "LC_ALL": "C",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+}
+
+
+@posix
+def test_names_in_a_locale_of_ascii(tmp_path):
+    """They are UTF-8 all the same, and shown by numbers where they cannot be shown."""
+    code, out, err = run("info", "größe", environment=ASCII)
+    assert code == 2 and err.count("\n") == 1 and r"gr\xf6\xdfe" in err
+    script = (
+        "import sys; from keras_resnets import streams; streams.read_names_as_utf8();"
+        "sys.exit(ascii(sys.argv[1]) != ascii('\\xfc'))"
+    )
+    words = [sys.executable, "-c", script, "ü"]
+    assert subprocess.run(words, env={**os.environ, **ASCII}).returncode == 0
+
+
+@posix
+@pytest.mark.slow
+def test_files_in_a_locale_of_ascii(tmp_path):
+    weights, place = tmp_path / "net.weights.h5", tmp_path / "größe 猫.tflite"
+    small = ("--model", "resnet8", "--weights", weights)
+    keras_resnets.create_model("resnet8").save_weights(weights)
+    for words in (
+        ("export", "tflite", *small, "--output", place),
+        ("export", "saved_model", *small, "--output", tmp_path / "猫"),
+        ("inspect", place),
+        ("verify", place, tmp_path / "猫", "--count", 2),
+    ):
+        code, out, err = run(*words, environment=ASCII)
+        assert (code, err) == (0, ""), err
+        assert out.isascii()
+
+
+@pytest.mark.parametrize("name", ["a\udcff.tflite", "a\ud800.tflite"])
+def test_names_that_are_not_utf8_are_refused(name, tmp_path):
+    with pytest.raises(InvalidArgument, match="must be UTF-8") as told:
+        files.check_destination(tmp_path / name, ".tflite")
+    assert str(told.value).isprintable()
+    with pytest.raises(InvalidArgument, match="must be UTF-8"):
+        files.check_folder(tmp_path / name, "saved_model.pb")
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (MemoryError(), 1, "failed: there is not enough memory"),
+        (ImportError("a.so: failed to map segment"), 1, "failed: a.so: failed to map"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "no"), 2, "must be UTF-8; got a"),
+    ],
+)
+def test_what_the_system_has_none_of(error, code, said, monkeypatch, capsys):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(registry, "list_models", fail)
+    assert cli.main(["list"]) == code
+    line = capsys.readouterr().err
+    assert said in line and line.count("\n") == 1 and line[:-1].isprintable()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit that Linux keeps")
+def test_six_gigabytes_of_addresses(tmp_path):
+    weights = tmp_path / "net.weights.h5"
+    keras_resnets.create_model("resnet8").save_weights(weights)
+    small = ("--model", "resnet8", "--weights", weights)
+    for words in (
+        ("list",),
+        ("convert", "resnet8", weights, tmp_path / "a.keras"),
+        ("export", "tflite", *small, "--output", tmp_path / "a.tflite"),
+        ("export", "onnx", *small, "--output", tmp_path / "a.onnx"),
+        ("benchmark", tmp_path / "a.tflite", tmp_path / "a.onnx", "--runs", 2),
+    ):
+        code, _, err = run(*words, before="ulimit -v 6000000;")
+        assert code == 0 or (code == 1 and err.count("\n") == 1), err
