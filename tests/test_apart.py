@@ -12,6 +12,7 @@ from helpers import small_model
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
 from keras_resnets.export import apart
+from keras_resnets.export import benchmark
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
@@ -85,16 +86,25 @@ def test_a_crash_is_one_line(files):
 
 
 def test_what_does_not_end_is_ended(files, monkeypatch):
-    monkeypatch.setattr(apart, "_LOAD", 0.01)
+    monkeypatch.setattr(apart, "LOAD", 0.01)
     with pytest.raises(InvalidArgument, match="it took more than 0 seconds"):
         apart.open_apart(files / "a.tflite")
     monkeypatch.undo()
     runner = apart.open_apart(files / "a.tflite")
     os.kill(runner._process.pid, signal.SIGSTOP)
-    monkeypatch.setattr(apart, "_FIRST", 0.5)
+    monkeypatch.setattr(apart, "FIRST", 0.5)
     with pytest.raises(InvalidArgument, match="it took more than"):
         runner(noise(1, *SHAPE))
-    assert runner._process.poll() == -signal.SIGKILL
+    assert runner._process.wait(5) == -signal.SIGKILL
+
+
+def test_a_benchmark_ends_too(files, monkeypatch):
+    with pytest.raises(InvalidArgument, match="bomb.onnx fails on images"):
+        benchmark.benchmark([files / "bomb.onnx"], runs=1)
+    monkeypatch.setattr(apart, "LOAD", 0.01)
+    monkeypatch.setattr(apart, "FIRST", 0.0)
+    with pytest.raises(InvalidArgument, match="it took more than 0 seconds"):
+        benchmark.benchmark([files / "a.onnx"], runs=1)
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="limits are Linux's")

@@ -134,6 +134,23 @@ def test_files_that_say_more_than_they_hold(files, tmp_path):
     assert {o.kind for o in outcomes.values()} == {"refused"}
 
 
+def test_pipes_and_devices_are_not_waited_for(files, tmp_path):
+    os.mkfifo(tmp_path / "a.onnx")
+    (tmp_path / "a.tflite").symlink_to("/dev/zero")
+    for name in ("a.onnx", "a.tflite"):
+        with pytest.raises(InvalidArgument, match="is no plain file"):
+            inspection.inspect(tmp_path / name)
+    folder = shutil.copytree(files / "saved", tmp_path / "saved")
+    for name in ("saved_model.pb", "fingerprint.pb", "variables/variables.index"):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(InvalidArgument, match="no file|without a saved_model.pb"):
+            inspection.inspect(folder)
+        (folder / name).unlink()
+        (folder / name).write_bytes(content)
+
+
 def test_a_savedmodels_variables_are_those_of_its_files(files, tmp_path):
     whole = files / "saved"
     data = "variables/variables.data-00000-of-00001"
@@ -420,6 +437,17 @@ def test_a_folder_is_replaced_if_it_holds_a_savedmodel_alone(
     monkeypatch.chdir(folder)
     for path in (".", "..", "", "/"):
         refused(path, "must be a folder of its own")
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
+    from keras_resnets import files as atomic
+
+    (tmp_path / "mine").write_text("all of it")
+    (tmp_path / "a.onnx").symlink_to("mine")
+    with atomic.atomic_file(tmp_path / "a.onnx") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "mine").read_text() == "all of it"
+    assert not (tmp_path / "a.onnx").is_symlink()
 
 
 def test_a_file_that_came_meanwhile_is_kept(files, tmp_path):

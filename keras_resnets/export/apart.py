@@ -26,7 +26,7 @@ from keras_resnets.export import runners
 
 # Seconds until a file must be loaded, and have run on one image: TensorFlow alone takes
 # ten to be imported on a busy machine. After that as many times what one image took.
-_LOAD, _FIRST, _TIMES = 120, 120, 50
+LOAD, FIRST, TIMES = 120, 120, 50
 # Memory until it has run on one image, beyond what its runtime has: for the image and
 # each byte of the file, which several copies are made of, and each thread's stack.
 _ROOM, _COPIES, _STACKS = 1 << 30, 16, 64 << 20
@@ -72,7 +72,7 @@ class _Apart:
         )
         # Also at the end of this process.
         self.close = weakref.finalize(self, stack.close)
-        facts = self._answer(_LOAD)
+        facts = self._answer(LOAD)
         self.input_shape, self.output_names, self.tapped = (
             tuple(facts[name]) for name in _FACTS[:3]
         )
@@ -87,13 +87,13 @@ class _Apart:
         """
         if self._took is None:
             start = time.perf_counter()
-            self._run(images[:1], _FIRST)
+            self._run(images[:1], FIRST)
             self._took = time.perf_counter() - start
-        return self._run(images, _FIRST + _TIMES * self._took * len(images))
+        return self._run(images, FIRST + TIMES * self._took * len(images))
 
     def tensors(self, image):
         """See `tflite_file.tensors`; of one image."""
-        return self._run(image, _FIRST, tensors=True)
+        return self._run(image, FIRST, tensors=True)
 
     def _run(self, images, seconds, tensors=False):
         order = {"images": _packed(images), "tensors": tensors}
@@ -104,36 +104,49 @@ class _Apart:
         return _unpacked(self._answer(seconds)["outputs"])
 
     def _answer(self, seconds):
-        """The next line of the process, which has so many seconds for it."""
         if not self.close.alive:
-            raise self._died()
-        lines = queue.SimpleQueue()
-        reader = threading.Thread(
-            target=lambda: lines.put(self._process.stdout.readline()), daemon=True
-        )
-        reader.start()
-        try:
-            line = lines.get(timeout=seconds)
-        except queue.Empty:
-            self.close()
-            raise InvalidArgument(
-                f"{self._path} cannot be run: it took more than {seconds:.0f} seconds"
-            ) from None
-        if not line.endswith("\n"):
-            raise self._died()
-        answer = json.loads(line)
+            raise died(self._path, self._process)
+        answer = answered(self._path, self._process, seconds)
         if "error" in answer:
             kind = ExportError if answer["kind"] == "ExportError" else InvalidArgument
             raise kind(answer["error"])
         return answer
 
-    def _died(self):
-        code = self._process.wait()
-        self.close()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return InvalidArgument(
-            f"{self._path} cannot be run: its runtime crashed or was ended ({how})"
-        )
+
+def answered(path, process, seconds):
+    """The next line of a process that runs a file, as JSON.
+
+    Args:
+        path: of the file.
+        process: a `Popen` with text pipes.
+        seconds: that it has for its answer; then it is killed.
+
+    Raises:
+        InvalidArgument: it took longer, or crashed.
+    """
+    lines = queue.SimpleQueue()
+    threading.Thread(
+        target=lambda: lines.put(process.stdout.readline()), daemon=True
+    ).start()
+    try:
+        line = lines.get(timeout=seconds)
+    except queue.Empty:
+        process.kill()
+        raise InvalidArgument(
+            f"{path} cannot be run: it took more than {seconds:.0f} seconds"
+        ) from None
+    if not line.endswith("\n"):
+        raise died(path, process)
+    return json.loads(line)
+
+
+def died(path, process):
+    """The error of a process that ended, and should not have."""
+    code = process.wait()
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return InvalidArgument(
+        f"{path} cannot be run: its runtime crashed or was ended ({how})"
+    )
 
 
 def _packed(found):
@@ -170,8 +183,8 @@ def main(path, threads, logits):
     opened = []
 
     def load():
-        _import_runtime(path)
-        _limit(_ROOM + _COPIES * files.size(path) + _STACKS * (os.cpu_count() or 1))
+        import_runtime(path)
+        limit_memory(path)
         opened.append(runners.open_runner(path, int(threads), logits=bool(int(logits))))
         return {name: getattr(opened[0], name) for name in _FACTS}
 
@@ -180,7 +193,7 @@ def main(path, threads, logits):
         images = json.loads(order())
         answer(lambda given=images: {"outputs": _packed(_work(path, opened[0], given))})
         # What more images take is for who gives them to say.
-        _limit(None)
+        limit_memory(None)
 
 
 def _work(path, runner, order):
@@ -192,8 +205,8 @@ def _work(path, runner, order):
     return runner(images)
 
 
-def _import_runtime(path):
-    """Before memory is limited: what it takes is not the file's."""
+def import_runtime(path):
+    """Before clock and memory start: what importing takes is not the file's."""
     kind = runners.kind_of(path)
     if kind == "tflite":
         from keras_resnets.export.runners import tflite_file
@@ -201,23 +214,32 @@ def _import_runtime(path):
         tflite_file.litert()
     elif kind == "onnx":
         import onnxruntime  # noqa: F401
+    elif kind == "keras":
+        import keras  # noqa: F401
     else:
         import tensorflow  # noqa: F401
 
 
-def _limit(room):
-    """Lets the process take so many bytes more; None: as many as there are."""
+def limit_memory(path):
+    """Lets this process take what a file may, beyond what it has; None: anything.
+
+    Args:
+        path: of the file.
+    """
     if sys.platform != "linux":
         # Elsewhere the system counts otherwise, or not at all.
         return
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    taken = pathlib.Path("/proc/self/status").read_text().partition("VmData:")[2]
-    limit = most if room is None else 1024 * int(taken.split()[0]) + room
-    if most not in (resource.RLIM_INFINITY, limit):
-        limit = min(limit, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    soft = most
+    if path is not None:
+        room = _ROOM + _COPIES * files.size(path) + _STACKS * (os.cpu_count() or 1)
+        status = pathlib.Path("/proc/self/status").read_text()
+        soft = 1024 * int(status.partition("VmData:")[2].split()[0]) + room
+        if most != resource.RLIM_INFINITY:
+            soft = min(soft, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
 
 
 if __name__ == "__main__":

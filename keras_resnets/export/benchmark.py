@@ -6,7 +6,6 @@ drifts favours none.
 
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
@@ -15,6 +14,7 @@ from keras_resnets import child
 from keras_resnets import files
 from keras_resnets import plots
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
     """
     with contextlib.ExitStack() as stack:
         workers = [_Worker(path, _process(stack, path, threads)) for path in paths]
-        started = [worker.answer() for worker in workers]
+        started = [worker.start() for worker in workers]
         seconds = [[] for _ in workers]
         for _ in range(min(rounds, runs)):
             for worker, found in zip(workers, seconds, strict=True):
@@ -93,12 +93,17 @@ class _Worker:
     """A process that has one file loaded and runs it when it is told to."""
 
     def __init__(self, path, process):
-        self._path, self._process = path, process
+        self._path, self._process, self._took = path, process, 0.0
 
-    def answer(self):
-        """The next line; how long it takes is the worker's to say."""
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"error": f"{self._path} cannot be run"}
+    def start(self):
+        """What the file took to be loaded and run once."""
+        found = self._answer(apart.LOAD + apart.FIRST)
+        self._took = found["load"]
+        return found
+
+    def _answer(self, seconds):
+        """The next line; how long it takes is the worker's to say, within bounds."""
+        answer = apart.answered(self._path, self._process, seconds)
         if "error" in answer:
             raise InvalidArgument(answer["error"])
         return answer
@@ -108,7 +113,7 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{count}\n")
             self._process.stdin.flush()
-        return self.answer()
+        return self._answer(apart.FIRST + apart.TIMES * count * self._took)
 
 
 def plot(timings, path):

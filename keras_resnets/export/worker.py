@@ -6,12 +6,13 @@ number on its input with the seconds of so many runs.
 
 import json
 import os
-import pathlib
 import sys
 import time
 
 from keras_resnets import child
 from keras_resnets.errors import first_line
+from keras_resnets.export import apart
+from keras_resnets.export import runners
 
 
 def main(path, threads):
@@ -26,14 +27,14 @@ def main(path, threads):
         answers.flush()
 
     try:
-        _import_runtime(path)
-        from keras_resnets.export.runners import open_runner
-
+        apart.import_runtime(path)
+        apart.limit_memory(path)
         before, start = _peak(), time.perf_counter()
-        runner = open_runner(path, threads)
+        runner = runners.open_runner(path, threads)
         shape = [1 if size is None else size for size in runner.input_shape]
         picture = _noise(shape)
         runner(picture)
+        apart.limit_memory(None)
     except Exception as error:
         answer(error=first_line(error))
         return
@@ -46,17 +47,6 @@ def main(path, threads):
             answer(error=first_line(error))
             return
         answer(seconds=seconds, memory=_peak() - before)
-
-
-def _import_runtime(path):
-    """Before the clock and the memory start: importing is not loading."""
-    from keras_resnets.export.runners import tflite_file
-
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix == ".tflite":
-        tflite_file.litert()
-    elif suffix == ".onnx":
-        import onnxruntime  # noqa: F401
 
 
 def _noise(shape):

@@ -107,4 +107,7 @@ def kind_of(path):
             f"{path} must be a .tflite, .onnx or .keras file, or the folder of a "
             "SavedModel"
         )
+    if not path.is_file():
+        # A pipe or a device has no end.
+        raise InvalidArgument(f"{path} is no plain file")
     return kind
