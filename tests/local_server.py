@@ -89,7 +89,8 @@ def running():
     """(the address without a slash at its end, its `Site`)."""
     site = Site()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(site))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # Seconds after which it sees that it shall end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", site
