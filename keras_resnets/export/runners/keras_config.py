@@ -92,6 +92,13 @@ def check(config, weighted):
             _check_class(config)
         else:
             raise WeightsError("its config.json describes no model")
+    calls = _calls(config, 1)
+    most = min(_CALLS_TO_SPARE + _CALLS_FOR_EACH * weighted, _MOST_CALLS)
+    if calls > most:
+        raise WeightsError(
+            f"it has {calls:,} layers, and weights for {weighted:,}: at most {most:,} are "
+            "built"
+        )
     items = [(config, 0)]
     while items:
         item, depth = items.pop()
@@ -106,13 +113,6 @@ def check(config, weighted):
             items += [(value, depth + 1) for value in item]
         else:
             _check_value(item)
-    calls = _calls(config, 1)
-    most = min(_CALLS_TO_SPARE + _CALLS_FOR_EACH * weighted, _MOST_CALLS)
-    if calls > most:
-        raise WeightsError(
-            f"it has {calls:,} layers, and weights for {weighted:,}: at most {most:,} are "
-            "built"
-        )
 
 
 def _prepare(item):
@@ -205,6 +205,8 @@ def _calls(config, depth):
     layers = inner.get("layers") if isinstance(inner, dict) else None
     if not isinstance(layers, list):
         return 0
+    if len(layers) > _MOST_CALLS:
+        raise WeightsError(f"it has {len(layers):,} layers: at most {_MOST_CALLS:,}")
     total, seen, backward = 0, set(), 0
     for layer in layers:
         if not is_layer(layer):

@@ -24,6 +24,8 @@ NOTES = "keras_resnets"
 _NOTES_ENTRY = f"{NOTES}.json"
 # A nested model's weights lie some groups down.
 _DEEPEST = 8
+# ResNet-1202 has 5,000.
+_MOST_LAYERS = 20_000
 # Keras 3 numbers the variables of a layer; these are its classes and their variables.
 _VARIABLES = {
     ("conv2d", 1): ("kernel",),
@@ -163,6 +165,10 @@ class _Names:
         inner = (config or {}).get("config") or {}
         layers = inner.get("layers") if isinstance(inner, dict) else None
         counts = {}
+        if isinstance(layers, list) and len(layers) > _MOST_LAYERS:
+            raise WeightsError(
+                f"its {CONFIG} has {len(layers):,} layers: at most {_MOST_LAYERS:,}"
+            )
         for layer in layers or []:
             if not is_layer(layer):
                 raise WeightsError(f"its {CONFIG} has a layer without class or config")
