@@ -234,7 +234,7 @@ def decoding(words):
     # Its decoders raise nearly anything at damaged files.
     except Exception as error:
         reason = first_line(error) if str(error) else type(error).__name__
-        raise InvalidArgument(f"{words}: {reason}") from None
+        raise InvalidArgument(f"{printable(words, 400)}: {reason}") from None
 
 
 def upright(image):

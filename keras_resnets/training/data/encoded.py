@@ -12,7 +12,6 @@ from keras_resnets import image_limits
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
-from keras_resnets.errors import printable
 from keras_resnets.image_files import as_rgb
 from keras_resnets.image_files import check_broken
 from keras_resnets.image_files import decoding
@@ -96,7 +95,7 @@ class EncodedPictures:
         """
         file, start, length = self._places[index].tolist()
         path = os.path.join(self._root, self._files[file])
-        said = f"{printable(path)} changed since it was opened, or cannot be decoded"
+        said = f"{path} changed since it was opened, or cannot be decoded"
         with decoding(said):
             with open_regular(path) as opened_file:
                 opened_file.seek(start)
