@@ -274,8 +274,10 @@ def _coefficients(image):
 
 def _check_scans(stream, pixels):
     at = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
     stream.seek(0)
-    content = stream.read()
+    # Without its length it would be read in pieces of 8 KB.
+    content = stream.read(length)
     stream.seek(at)
     count = 0
     for number, (marker, _) in enumerate(markers(content, 0, len(content))):
