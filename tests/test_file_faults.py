@@ -133,8 +133,8 @@ def test_benchmark(files, tmp_path, capsys):
     line = refused(files, "benchmark", "unknown.keras", capsys=capsys)
     assert "registered nowhere: Unknown" in line
     # Before anything is timed.
-    for option in ("--json", "--plot"):
-        words = ("benchmark", "missing.onnx", option, str(tmp_path / "none" / "a"))
+    for option, name in (("--json", "a.json"), ("--plot", "a.png")):
+        words = ("benchmark", "missing.onnx", option, str(tmp_path / "none" / name))
         assert "no folder" in refused(files, *words, capsys=capsys)
 
 
