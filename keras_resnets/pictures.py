@@ -233,5 +233,6 @@ def _between(pictures, axis, want, ops):
     first = np.minimum(position.astype(int), have - 1)
     second = np.minimum(first + 1, have - 1)
     share = (position - first).astype("float32").reshape((-1,) + (1,) * (-axis - 1))
-    one, other = (ops.take(pictures, places, axis=axis) for places in (first, second))
+    one = ops.take(pictures, first, axis=axis)
+    other = ops.take(pictures, second, axis=axis)
     return one * (1 - share) + other * share

@@ -118,5 +118,6 @@ IMAGE_OPS = types.SimpleNamespace(
     pad=lambda x, margins, constant_values: tf.pad(
         x, margins, constant_values=constant_values
     ),
+    take=lambda x, indices, axis: tf.gather(x, indices, axis=axis),
     transpose=tf.transpose,
 )
