@@ -4,6 +4,7 @@
 ways in which an interrupt gets lost, one by one, in processes that take no time.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -27,8 +28,9 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 SCRIPT = """
 import hashlib, pathlib, signal, sys, time
 from keras_resnets import child, files, interrupts
-# A shell's background jobs, such as these tests, ignore it.
+# A shell's background jobs ignore it, and under nohup SIGHUP, such as these tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+{hangup}signal.signal(signal.SIGHUP, signal.SIG_DFL)
 interrupts.begin()
 interrupts._PATIENCE = 1.5
 def ready():
@@ -39,8 +41,9 @@ interrupts.leave(interrupts.run(work))
 TAKES_LONG = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 
 
-def started(work, folder, **options):
-    script = SCRIPT.format(work=textwrap.dedent(work))
+def started(work, folder, nohup=False, **options):
+    hangup = "# " if nohup else ""
+    script = SCRIPT.format(work=textwrap.dedent(work), hangup=hangup)
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=folder,
@@ -229,10 +232,8 @@ def test_nohup_stays_deaf(tmp_path):
             time.sleep(1)
             pathlib.Path("whole").write_text("")
         """
-    quiet = {
-        "preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    }
-    process = started(work, tmp_path, **quiet)
+    deaf = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    process = started(work, tmp_path, nohup=True, preexec_fn=deaf)
     assert ended(process, signal.SIGHUP) == (0, "")
 
 
