@@ -9,6 +9,7 @@ from helpers import noise
 from helpers import small_model
 from PIL import Image
 from quantized import cifar
+from test_cli import run
 
 import keras_resnets
 from keras_resnets import InvalidArgument
@@ -235,13 +236,6 @@ def test_plot(tmp_path):
     assert Image.open(tmp_path / "a.png").width > 500
 
 
-def run(*words, capsys):
-    code = cli.main([str(word) for word in words])
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    return code, shown.out, shown.err
-
-
 def test_commands(files, tmp_path, capsys):
     folder, _ = files
     a, b, c, d = (folder / name for name in NAMES[:4])
@@ -272,9 +266,9 @@ def test_commands_refuse(files, tmp_path, capsys):
         (["verify", a, tmp_path / "b.tflite"], "there is no file or folder"),
         (["verify", keras_file, keras_file, "--data", tmp_path], "give --mode"),
         (["verify", a, a, "--data", tmp_path], "holds no pictures"),
-        (["verify", a, a, "--count", "0"], "--count must be"),
+        (["verify", a, a, "--count", "0"], "--count: must be"),
         (["benchmark", tmp_path / "b.onnx"], "there is no file or folder"),
-        (["benchmark", a, "--runs", "0"], "--runs must be"),
+        (["benchmark", a, "--runs", "0"], "--runs: must be"),
         (["inspect", tmp_path], "a folder without a saved_model.pb"),
     ):
         code, _, err = run(*words, capsys=capsys)
