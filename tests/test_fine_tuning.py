@@ -201,7 +201,7 @@ def test_later_stages_must_win_by_more_than_chance(
     ],
 )
 def test_network_as_it_came_is_known_from_all_images(untouched, accuracy, expected):
-    recipe = get_recipe("finetune")
+    recipe = get_recipe("finetune", margin=1.0)
     progress = Progress(best=23 / 28, kept=0, untouched=untouched)
     for epoch in (1, 8):
         assert keeping.beats(recipe, progress, epoch, accuracy, 28) is expected

@@ -372,7 +372,7 @@ RECIPES = {
         frozen_epochs=3,
         body_rate=0.02,
         freeze_bn=True,
-        margin=1.0,
+        margin=2.0,
         augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
     ),
     "cifar_cosine": Recipe(
