@@ -108,7 +108,9 @@ def get_architecture(name, /, **axes):
     """
     architecture = _find(name)
     architecture = architecture.replace(**axes) if axes else architecture
-    extent.check_extent(architecture)
+    # The tests measure the rows of the table; every import would do it again.
+    if not any(architecture is row for row in variants.VARIANTS.values()):
+        extent.check_extent(architecture)
     return architecture
 
 
