@@ -8,9 +8,15 @@ import data_sources as sources
 import keras
 import numpy as np
 import pytest
+from training_helpers import WANTED
+from training_helpers import classifier
+from training_helpers import open_small
+from training_helpers import short
 
 from keras_resnets import InvalidArgument
 from keras_resnets.errors import TrainingError
+from keras_resnets.training import correctness
+from keras_resnets.training import loop
 from keras_resnets.training.callbacks import StopAtNaN
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
@@ -39,6 +45,20 @@ def stop_at_nan():
     assert threading.main_thread() not in threads
 
 
+def correctness_of_each(folder):
+    """Which held-out images are right, one by one, without an order."""
+    keras.utils.set_random_seed(3)
+    model, made = classifier(), open_small(folder, 0.25, train=104)
+    job = loop.Job(model, made, short("finetune"), WANTED, 8, verbose=0)
+    split, find = made.validation, correctness.Correctness(job)
+    pixels = np.stack([WANTED(split.pictures.open(i)) for i in split.indices])
+    for _ in range(2):
+        said = np.asarray(model(pixels, training=False)).argmax(-1)
+        wanted = "".join("01"[right] for right in (said == split.labels).tolist())
+        assert find() == find() == wanted and 0 < wanted.count("1") < 25 == len(wanted)
+        model.layers[-1].kernel.assign(-model.layers[-1].kernel)
+
+
 def main(folder, output):
     root, found = pathlib.Path(folder), {}
     for kind, name in (("arrays", "small.npz"), ("files", "folder"), ("records",) * 2):
@@ -64,6 +84,8 @@ def main(folder, output):
         model.fit(data, epochs=3, verbose=0)
     stop_at_nan()
     assert "tensorflow" not in sys.modules
+    # Seeds, which Keras sets in every library that there is.
+    correctness_of_each(pathlib.Path(output).parent)
     np.savez(output, **found)
 
 

@@ -1,6 +1,7 @@
 """Fine-tuning: what it goes out from, at which rates, and that it harms nothing."""
 
 import json
+import math
 import warnings
 
 import keras
@@ -27,6 +28,7 @@ from keras_resnets.training import heads
 from keras_resnets.training import keeping
 from keras_resnets.training import loop
 from keras_resnets.training.augmentation import Augmentation
+from keras_resnets.training.correctness import Correctness
 from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.session import train
 from keras_resnets.training.state import Progress
@@ -161,82 +163,130 @@ def test_batches_move_small_images(tmp_path):
     np.testing.assert_array_equal(np.array(x), np.array(y))
 
 
-PROGRESS = [
-    # The margin counts between stages, not within one.
-    ((0.90, 0), 1, 0.92, 100, False),
-    ((0.90, 0), 1, 0.94, 100, True),
-    ((0.90, 0), 1, 0.92, 1000, True),
-    ((0.90, 1), 2, 0.901, 100, True),
-    ((0.90, 1), 2, 0.90, 100, False),
-    ((0.90, 3), 4, 0.92, 100, False),
-    ((0.90, 0), 8, 0.92, 100, False),
-    ((0.90, 4), 5, 0.901, 100, True),
-    ((1.0, 3), 4, 1.0, 10, False),
-    ((0.0, 0), 1, 0.1, 10, True),
+@pytest.mark.parametrize(
+    "wins, losses, expected",
+    [(0, 0, 1), (4, 0, 1 / 16), (5, 0, 1 / 32), (7, 1, 9 / 256), (0, 3, 1)],
+)
+def test_exact_test_of_pairs(wins, losses, expected):
+    assert keeping.p_value(wins, losses) == expected
+    earlier, later = "1" * losses + "01" + "0" * wins, "0" * losses + "01" + "1" * wins
+    assert keeping.discordant(earlier, later) == (wins, losses)
+
+
+def test_exact_test_of_many_pairs():
+    """As the definition has it, and as the normal distribution tells of large numbers."""
+    whole = sum(math.comb(200, wins) for wins in range(118, 201)) / 2**200
+    assert keeping.p_value(118, 82) == pytest.approx(whole, rel=1e-12)
+    limit = 0.5 * math.erfc((5100 - 5000 - 0.5) / 50 / math.sqrt(2))
+    assert keeping.p_value(5100, 4900) == pytest.approx(limit, rel=1e-3)
+    assert keeping.p_value(10_000, 0) == 0 and keeping.p_value(0, 10_000) == 1
+
+
+def some(right, count=10, first=0):
+    """So many images right, from the first on."""
+    return ("0" * first + "1" * right).ljust(count, "0")
+
+
+TAKEN = [
+    # What was kept of earlier stages; those before the first test know nothing.
+    ({}, (0.1, 0), 1, some(2), True),
+    ({}, (0.1, 0), 8, some(2), True),
+    # Five images more of ten, and four; five more of a hundred, with others lost.
+    ({"start": some(5)}, (0.5, 0), 1, some(10), True),
+    ({"start": some(5)}, (0.5, 0), 1, some(9), False),
+    ({"start": some(80, 100)}, (0.8, 0), 8, some(85, 100), True),
+    ({"start": some(80, 100)}, (0.8, 0), 8, some(85, 100, first=5), False),
+    ({"start": some(80, 100)}, (0.8, 0), 8, some(90, 100, first=10), True),
+    # Within a stage the higher accuracy; the stage before must still be beaten.
+    ({"start": some(4), "classifier": some(9)}, (0.9, 1), 2, some(10), True),
+    ({"start": some(5), "classifier": some(8)}, (0.8, 1), 2, some(9), False),
+    ({"classifier": some(5), "all": some(9)}, (0.9, 4), 5, some(10), True),
+    ({"classifier": some(5), "all": some(9)}, (0.9, 4), 5, some(9), False),
+    # Every stage before.
+    ({"start": some(6), "classifier": some(4)}, (0.5, 1), 4, some(9), False),
+    ({"classifier": some(9)}, (0.9, 3), 4, some(10), False),
 ]
 
 
-@pytest.mark.parametrize("kept, epoch, accuracy, count, expected", PROGRESS)
-def test_later_stages_must_win_by_more_than_chance(
-    kept, epoch, accuracy, count, expected
-):
-    recipe = get_recipe("finetune", margin=1.0)
-    progress = Progress(best=kept[0], kept=kept[1])
-    assert keeping.beats(recipe, progress, epoch, accuracy, count) is expected
-    plain = get_recipe("finetune", margin=0.0)
-    higher = accuracy > kept[0]
-    assert keeping.beats(plain, progress, epoch, accuracy, count) is higher
+@pytest.mark.parametrize("right, kept, epoch, found, expected", TAKEN)
+def test_later_stages_must_win_on_the_same_images(right, kept, epoch, found, expected):
+    recipe = get_recipe("finetune")
+    accuracy = found.count("1") / len(found)
+    progress = Progress(best=kept[0], kept=kept[1], right=dict(right))
+    looked = []
+    taken = keeping.take(
+        recipe, progress, epoch, accuracy, lambda: looked.append(1) or found
+    )
+    assert taken is expected
+    # All held-out images are looked at once more where the accuracy is higher alone.
+    assert len(looked) == (accuracy > kept[0])
+    name = keeping.stage(recipe, epoch)
+    if expected:
+        assert (progress.best, progress.kept) == (accuracy, epoch)
+        assert progress.right == {**right, name: found}
+    else:
+        assert (progress.best, progress.kept, progress.right) == (*kept, right)
+
+
+@pytest.mark.parametrize("name", ["finetune", "cifar_cosine"])
+def test_highest_accuracy_where_nothing_is_tested(name):
+    recipe = get_recipe(name, significance=1)
+    progress = Progress(best=0.5, kept=0)
+    assert not keeping.take(recipe, progress, 8, 0.5, None)
+    assert keeping.take(recipe, progress, 8, 0.51, None) and progress.kept == 8
 
 
 @pytest.mark.parametrize(
-    "untouched, accuracy, expected",
-    [
-        # 23 of 28 held-out images by bad luck: 92 % of the others are told too.
-        (0.92, 26 / 28, False),
-        (0.92, 28 / 28, True),
-        (None, 26 / 28, True),
-        # Trained on them before: they tell nothing.
-        (1.0, 26 / 28, True),
-        (0.5, 26 / 28, True),
-    ],
+    "right, expected",
+    [(some(8), True), (some(2), False), (some(5), False), ("1000010000", False)],
 )
-def test_network_as_it_came_is_known_from_all_images(untouched, accuracy, expected):
-    recipe = get_recipe("finetune", margin=1.0)
-    progress = Progress(best=23 / 28, kept=0, untouched=untouched)
-    for epoch in (1, 8):
-        assert keeping.beats(recipe, progress, epoch, accuracy, 28) is expected
-    plain = recipe.replace(margin=0.0)
-    assert keeping.beats(plain, progress, 1, accuracy, 28)
-    later = Progress(best=23 / 28, kept=3, untouched=untouched)
-    assert keeping.beats(recipe, later, 4, 26 / 28, 28)
+def test_network_that_knows_the_classes_is_one_to_beat(right, expected):
+    """One that a constant answer comes near to, as a new classifier, is none."""
+    labels = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+    assert keeping.knows(get_recipe("finetune"), right, labels) is expected
 
 
-def test_network_as_it_came_is_judged_without_augmentation(tmp_path, monkeypatch):
-    judged, real = [], loop.judge
-
-    def watched(job, split):
-        judged.append((split.count, real(job, split)["accuracy"]))
-        return real(job, split)
-
-    monkeypatch.setattr(loop, "judge", watched)
-    monkeypatch.setattr(loop, "_ENOUGH", 20)
-    made = run(tmp_path, short("finetune", 1))
-    assert [count for count, _ in judged] == [10, 20, 10]
-    assert made.figures["stages"]["start"] == judged[0][1]
-    assert made.figures["start_train_accuracy"] == judged[1][1]
+@pytest.mark.parametrize("known, expected", [("abcde", {"start"}), (None, set())])
+def test_start_is_kept_apart_where_its_classifier_is_the_datas(
+    known, expected, tmp_path, monkeypatch
+):
+    seen, fit = [], loop._fit
+    monkeypatch.setattr(
+        loop,
+        "_fit",
+        lambda job, folder, phase, trainer, progress, *rest: (
+            seen.append(set(progress.right))
+            or fit(job, folder, phase, trainer, progress, *rest)
+        ),
+    )
+    monkeypatch.setattr(Correctness, "__call__", lambda self: some(3))
+    model = classifier()
+    model.labels = tuple(known) if known else None
+    path = write_npz(tmp_path / "d.npz", train=40)
+    made = data.open_dataset(path, 0.25, 0, list("abcde"))
+    options = {"preprocessing": WANTED, "verbose": 0}
+    train(model, made, short("finetune", 1), tmp_path / "run", **options)
+    assert seen == [expected]
 
 
 def accuracies(monkeypatch, values):
     """Lets validation find these accuracies, of the network as it came first."""
-    given = iter([values[0], *values])
+    given, now = iter(values), []
     real = loop.judge
+
+    def judge(*args):
+        now[:] = [next(given)]
+        return {**real(*args), "accuracy": now[0]}
+
+    monkeypatch.setattr(loop, "judge", judge)
     monkeypatch.setattr(
-        loop, "judge", lambda *args: {**real(*args), "accuracy": next(given)}
+        Correctness, "__call__", lambda self: some(round(10 * now[0] - 0.01))
     )
     kept = callbacks.Keeper.on_epoch_end
 
     def ends(self, epoch, logs=None):
-        kept(self, epoch, {**logs, "val_accuracy": next(given)})
+        now[:] = [next(given)]
+        kept(self, epoch, {**logs, "val_accuracy": now[0]})
 
     monkeypatch.setattr(callbacks.Keeper, "on_epoch_end", ends)
 
@@ -269,6 +319,9 @@ def test_best_of_three_stages_is_kept(stage, tmp_path, monkeypatch):
         "classifier": max(values[1:3]),
         "all": max(values[3:]),
     }
+    # The network as it came had two of ten right, as a constant answer has.
+    paired = {"against": "classifier", "wins": 5, "losses": 0, "p": 1 / 32}
+    assert made.figures.get("paired") == (paired if stage == "all" else None)
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["figures"] == made.figures
     best = [weights for name, weights in seen if name == "best"][-1]
@@ -276,6 +329,28 @@ def test_best_of_three_stages_is_kept(stage, tmp_path, monkeypatch):
     assert all(map(np.array_equal, model.get_weights(), start)) is (stage == "start")
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert len(rows) == 7 and rows[1].startswith("0,")
+
+
+def test_what_was_kept_in_words():
+    stages = {"start": 0.1089, "classifier": 0.6733, "all": 0.8812}
+    paired = {"against": "classifier", "wins": 27, "losses": 6, "p": 0.000162}
+    found = {"kept": "all", "stages": stages, "paired": paired}
+    first, second = keeping.sentence(get_recipe("finetune"), found, 101).split("\n")
+    assert first == (
+        "of the 101 held-out images: as it came 10.89%, classifier trained 67.33%, all "
+        "of it trained 88.12%"
+    )
+    rule = "a later stage must win McNemar's test on the same images: p of 0.05 at most"
+    assert second == (
+        'kept: all of it trained (27 images right that "classifier trained" has wrong, '
+        f"6 the other way round: p = 0.00016; {rule})"
+    )
+    del found["paired"]
+    second = keeping.sentence(get_recipe("finetune"), found, 101).split("\n")[1]
+    assert second == f"kept: all of it trained ({rule})"
+    untested = get_recipe("finetune", significance=1)
+    second = keeping.sentence(untested, found, 101).split("\n")[1]
+    assert second.endswith("(the best; the earlier of two that are equal)")
 
 
 def test_whole_network_goes_on_from_the_best(tmp_path, monkeypatch):

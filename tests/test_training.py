@@ -26,6 +26,7 @@ import keras_resnets
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.training import callbacks
+from keras_resnets.training import correctness
 from keras_resnets.training import data
 from keras_resnets.training import devices
 from keras_resnets.training import loop
@@ -90,6 +91,7 @@ def check_equal(first, second):
     ):
         assert left[0] == right[0]
         np.testing.assert_array_equal(left[1], right[1], err_msg=left[0])
+    assert arrays(first)[0].right == arrays(second)[0].right
     shared = {"seconds": 0}
     assert {**first.figures, **shared} == {**second.figures, **shared}
 
@@ -120,6 +122,53 @@ def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
     check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
     # Once more, where there is nothing left to train.
     check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
+
+
+def truth(model, split):
+    """Which images of a split a network has right, in the order of the split."""
+    pixels = np.stack([WANTED(split.pictures.open(i)) for i in split.indices])
+    said = keras.ops.convert_to_numpy(model(pixels, training=False)).argmax(-1)
+    return "".join(np.where(said == split.labels, "1", "0").tolist())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("batch_size", [1, 8, 25, 64])
+def test_correctness_of_each_held_out_image(batch_size, tmp_path):
+    """Whatever the batches are, and the last of them; the weights as they are now."""
+    keras.utils.set_random_seed(3)
+    model, made = classifier(), open_small(tmp_path, 0.25, train=104)
+    job = loop.Job(
+        model,
+        made,
+        short("finetune"),
+        WANTED,
+        batch_size,
+        verbose=0,
+        class_weights=(1, 2, 3, 4, 5),
+        sampler="balanced",
+    )
+    found, seen = correctness.Correctness(job), []
+    for _ in range(3):
+        seen.append(found())
+        assert seen[-1] == found() == truth(model, made.validation)
+        assert len(seen[-1]) == made.validation.count == 25
+        accuracy = loop.judge(job, job.held_out)["accuracy"]
+        assert accuracy == pytest.approx(seen[-1].count("1") / 25)
+        kernel = model.layers[-1].kernel
+        kernel.assign(keras.ops.roll(kernel, 1, axis=-1))
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.torch
+def test_correctness_is_that_of_the_weights_that_are_kept(tmp_path):
+    """Of the averages, and after every phase; it stands in the state."""
+    recipe = short("finetune", 4, frozen_epochs=2, ema=0.9, significance=0.999)
+    made = run(tmp_path, "run", recipe)
+    found, _ = state.read(made.folder.state)
+    split = open_small(tmp_path, validation=0.25, train=40).validation
+    model = classifier()
+    model.load_weights(made.folder.weights("best"))
+    assert found.right[made.figures["kept"]] == truth(model, split)
 
 
 @pytest.mark.usefixtures("untraced")
@@ -274,6 +323,8 @@ def refused(words, capsys, code=2):
         (["--recipe", "list"], "recipes are he2015_imagenet, he2015_cifar"),
         (["--change", "mix=1"], "'mix' is no field of a recipe; did you mean mixup"),
         (["--change", "mixup"], "--change takes FIELD=VALUE; got 'mixup'"),
+        (["--change", "margin=0"], "--change margin: a later stage must win a paired"),
+        (["--change", "significance=0"], "significance must lie in (0, 1]; got '0'"),
         (
             ["--epochs", "0"],
             "--epochs: must be a whole number from 1 to 1,000,000; got",
@@ -429,6 +480,7 @@ port, processes, process = (int(word) for word in sys.argv[4:])
 if processes > 1:
     devices.connect(f"127.0.0.1:{port}", processes, process)
 from training_helpers import classifier, short, WANTED
+from keras_resnets.training import correctness, loop
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.session import train
 if count != "None" and keras.backend.backend() == "tensorflow":
@@ -444,8 +496,12 @@ with devices.use(None if count == "None" else count):
     run = train(model, open_dataset(f"{folder}/small.npz", 0.2),
                 short("he2015_cifar", 2, ema=0.5), f"{folder}/{name}",
                 preprocessing=WANTED, verbose=0)
+    job = loop.Job(model, open_dataset(f"{folder}/small.npz", 0.25), short("finetune"),
+                   WANTED, 6, verbose=0)
+    right = correctness.Correctness(job)()
 if process == 0:
     np.savez(f"{folder}/{name}.npz",
+             right=right,
              *model.get_weights(),
              loss=[row["loss"] for row in run.history],
              val_loss=[row["val_loss"] for row in run.history])
@@ -512,10 +568,15 @@ def test_backends_devices_and_machines_train_alike(tmp_path):
     np.testing.assert_allclose(one["loss"], losses, rtol=1e-3)
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(both[name], one[name], rtol=1e-5, err_msg=name)
-    for key in one:
+    for key in set(one) - {"right"}:
         np.testing.assert_allclose(both[key], one[key], rtol=1e-3, atol=1e-5)
     # MirroredStrategy: BN sees the pictures of its own device, so the losses are near.
     two = probe(tmp_path, "tensorflow", "two", devices=2)
+    split = data.open_dataset(tmp_path / "small.npz", 0.25).validation
+    for found in (one, both, two):
+        model = classifier()
+        model.set_weights([found[f"arr_{place}"] for place in range(len(found) - 3)])
+        assert str(found["right"]) == truth(model, split) and split.count == 10
     np.testing.assert_allclose(two["loss"], losses, rtol=0.2)
     assert not np.allclose(two["loss"], losses, rtol=1e-6)
 

@@ -8,6 +8,7 @@ import signal
 import warnings
 
 import keras
+import numpy as np
 import pytest
 from test_training import Stopped
 from test_training import check_equal
@@ -23,6 +24,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import loop
+from keras_resnets.training import state
 from keras_resnets.training.run_folder import FIXED
 from keras_resnets.training.run_folder import RunFolder
 
@@ -178,6 +180,63 @@ def test_what_does_not_extend_a_run(tmp_path):
     assert record(tmp_path) == before
     with pytest.warns(UserWarning):
         assert len(run(tmp_path, "run", short("he2015_cifar", 3), True).history) == 3
+
+
+def make_older(folder, name, margin):
+    """As the version wrote a run that told stages apart by a margin."""
+    facts = record(folder, name)
+    del facts["recipe"]["significance"]
+    facts["recipe"].update({} if margin is None else {"margin": margin})
+    (folder / name / "run.json").write_text(json.dumps(facts))
+    path = folder / name / "last.state.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    notes = json.loads(str(arrays["notes"]))
+    del notes["right"]
+    arrays["notes"] = np.array(json.dumps({**notes, "untouched": 0.5}))
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("margin", [None, 0.0])
+def test_a_run_of_an_earlier_version_goes_on(margin, tmp_path):
+    for name in ("older", "newer"):
+        run(tmp_path, name, short("cifar_cosine", 1))
+    make_older(tmp_path, "older", margin)
+    found = [
+        run(tmp_path, name, short("cifar_cosine", 2), resume=True)
+        for name in ("older", "newer")
+    ]
+    check_equal(*found)
+    assert record(tmp_path, "older")["recipe"]["significance"] == 1
+
+
+def test_a_run_by_a_rule_that_there_is_no_more_is_refused(tmp_path):
+    recipe = short("finetune", 1)
+    run(tmp_path, "run", recipe)
+    make_older(tmp_path, "run", 2.0)
+    before = record(tmp_path)
+    expected = r"by a margin of 2\.0 standard errors; this version tests image by image"
+    with pytest.raises(InvalidArgument, match=expected) as caught:
+        run(tmp_path, "run", recipe, resume=True)
+    assert "\n" not in str(caught.value) and record(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "right",
+    [["1"], {"start": 1}, {"start": "102"}, {"other": "1"}, {"start": None}, None],
+)
+def test_damaged_correctness(right, tmp_path):
+    run(tmp_path, "run", short("cifar_cosine", 1))
+    path = tmp_path / "run" / "last.state.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    notes = {**json.loads(str(arrays["notes"])), "right": right}
+    arrays["notes"] = np.array(json.dumps(notes))
+    np.savez(path, **arrays)
+    with pytest.raises(
+        TrainingError, match="is damaged: .* right is no table of which"
+    ):
+        state.read(path)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

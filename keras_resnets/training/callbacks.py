@@ -11,6 +11,7 @@ from keras_resnets import interrupts
 from keras_resnets.errors import TrainingError
 from keras_resnets.image_files import replaced_note
 from keras_resnets.training import devices
+from keras_resnets.training import keeping
 from keras_resnets.training import state
 from keras_resnets.training.data.order import network_seed
 
@@ -25,18 +26,18 @@ class Keeper(keras.callbacks.Callback):
         notes: what the files of weights say beside the values.
         rate: function of nothing: the learning rate of the next step.
         check: function of a batch that raises where a loss before it is no number.
-        beats: function of (epoch from 1, validation accuracy): whether the weights
-            after that epoch are better than those kept so far.
+        take: function of (epoch from 1, validation accuracy): whether the weights
+            after that epoch, which the network has then, are to be kept from now on.
         seconds: between two states within an epoch; every epoch ends with one.
     """
 
-    def __init__(self, folder, progress, model, notes, rate, check, beats, seconds):
+    def __init__(self, folder, progress, model, notes, rate, check, take, seconds):
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Of several processes that train together one writes.
         self._writes = devices.part()[0] == 0
         self._notes, self._seconds = notes, seconds
-        self._rate, self._check, self._beats = rate, check, beats
+        self._rate, self._check, self._take = rate, check, take
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
 
@@ -53,29 +54,31 @@ class Keeper(keras.callbacks.Callback):
         interrupts.check()
 
     def on_epoch_end(self, epoch, logs=None):
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        self._keep_best(epoch + 1, figures.get("val_accuracy"))
         with interrupts.held():
-            self._keep_epoch(epoch, logs)
+            self._keep_epoch(epoch, figures)
         interrupts.check()
 
-    def _keep_epoch(self, epoch, logs):
+    def _keep_epoch(self, epoch, figures):
         self._count_time()
-        figures = {name: float(value) for name, value in (logs or {}).items()}
         row = {"epoch": epoch + 1, **figures, "learning_rate": self._rate()}
         row["seconds"] = round(self._progress.seconds, 1)
         self._progress.history.append(row)
-        self._keep_best(epoch + 1, figures.get("val_accuracy"))
         self._progress.epoch, self._progress.step, self._first = epoch + 1, 0, 0
         self._save()
         if self._writes:
             self._folder.write_history(self._progress.history)
 
     def _keep_best(self, epoch, accuracy):
-        if accuracy is None or not self._beats(epoch, accuracy):
+        if accuracy is None or not keeping.is_higher(self._progress, accuracy):
             return
-        self._progress.best, self._progress.kept = accuracy, epoch
         with averaged(self.model):
-            if self._writes:
-                self._folder.write_weights("best", self._network, self._notes)
+            # It may look at all the held-out images, which an interrupt does not await.
+            taken = self._take(epoch, accuracy)
+            with interrupts.held():
+                if taken and self._writes:
+                    self._folder.write_weights("best", self._network, self._notes)
 
     def _save(self):
         self._count_time()

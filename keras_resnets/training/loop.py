@@ -16,13 +16,12 @@ from keras_resnets.training import devices
 from keras_resnets.training import keeping
 from keras_resnets.training import state
 from keras_resnets.training.balance import BALANCED
+from keras_resnets.training.correctness import Correctness
 from keras_resnets.training.data import batches
 from keras_resnets.training.data.pipeline import own_errors
 from keras_resnets.training.distilling import Distiller
 from keras_resnets.training.run_folder import without_optimizer
 
-# Images that a network as it came is judged on: half a point of standard error.
-_ENOUGH = 5000
 # Seconds that an interrupt waits for the end of a step, so that its state can be saved.
 _PATIENCE = 5.0
 
@@ -118,10 +117,9 @@ class Job:
             split,
             self.preprocessing,
             self.batch_size,
-            classes=self.classes,
             workers=self.workers,
             part=devices.part(),
-            **options,
+            **{"classes": self.classes, **options},
         )
 
 
@@ -208,7 +206,8 @@ def run(job, folder, resume=False):
 
 def _run_phases(job, folder, progress, arrays):
     """Trains from where `progress` and the `arrays` of its state stand to the end."""
-    _judge_start(job, folder, progress)
+    correctness = None if job.held_out is None else Correctness(job)
+    _judge_start(job, folder, progress, correctness)
     if progress.epoch >= job.recipe.epochs:
         _finish_again(job, arrays)
     for phase in phases(job.recipe, job.trained_head):
@@ -224,32 +223,28 @@ def _run_phases(job, folder, progress, arrays):
             # Keras counts the steps of the epochs of a call once: what is left of one
             # is a call of its own.
             last = progress.epoch + 1 if progress.step else phase.last
-            _fit(job, folder, phase, trainer, progress, last, arrays)
+            _fit(job, folder, phase, trainer, progress, last, arrays, correctness)
             if progress.epoch < job.recipe.epochs:
                 # A call ends with the averages in the weights; the state has both.
                 devices.wait_for_all()
                 _, arrays = state.read(folder.state)
 
 
-def _judge_start(job, folder, progress):
+def _judge_start(job, folder, progress, correctness):
     """Makes a network that is fine-tuned, as it came, the first that is kept."""
     begun = progress.step or progress.history
     if begun or not job.recipe.fine_tunes or job.held_out is None:
         return
     found = judge(job, job.held_out)
     progress.best = found["accuracy"]
-    if job.recipe.margin:
-        progress.untouched = judge(job, _some(job.data.train, job.seed))["accuracy"]
+    if keeping.is_tested(job.recipe):
+        right, labels = correctness(), job.held_out.labels
+        if job.trained_head or keeping.knows(job.recipe, right, labels):
+            progress.right[keeping.START] = right
     row = {"epoch": 0, "val_accuracy": found["accuracy"], "val_loss": found["loss"]}
     progress.history.append({**row, "seconds": 0.0})
     if devices.part()[0] == 0:
         folder.write_weights("best", job.model, job.notes)
-
-
-def _some(split, seed):
-    """At most `_ENOUGH` images of a split, drawn by chance."""
-    drawn = np.random.default_rng(seed).permutation(split.count)[:_ENOUGH]
-    return split.part(np.isin(np.arange(split.count), drawn))
 
 
 def _take_best(job, folder, progress, phase):
@@ -307,7 +302,7 @@ def _set_trainable(job, phase):
     job.flags.allow(allowed)
 
 
-def _fit(job, folder, phase, trainer, progress, last, arrays):
+def _fit(job, folder, phase, trainer, progress, last, arrays, correctness):
     """Fits from where `progress` stands up to the epoch `last`."""
     epoch, step = progress.epoch, progress.step
     data = job.training_batches(epoch, step)
@@ -318,9 +313,8 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
         cause = _cause(job, _rate(job, phase, max(past, 0)), epoch, step)
         return cause + _what_stays(folder, progress)
 
-    def beats(epoch, accuracy):
-        count = job.held_out.count
-        return keeping.beats(job.recipe, progress, epoch, accuracy, count)
+    def take(epoch, accuracy):
+        return keeping.take(job.recipe, progress, epoch, accuracy, correctness)
 
     watch = callbacks.StopAtNaN(progress, explain)
     watching = [watch]
@@ -339,7 +333,7 @@ def _fit(job, folder, phase, trainer, progress, last, arrays):
             job.notes,
             lambda: _rate(job, phase, state.array_of(trainer.optimizer.iterations)),
             watch.check,
-            beats,
+            take,
             job.save_seconds,
         )
     )

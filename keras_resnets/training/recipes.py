@@ -63,7 +63,7 @@ FIELDS = {
     "frozen_epochs": Whole(0, _EPOCHS),
     "body_rate": _RATE,
     "freeze_bn": Flag(),
-    "margin": _STRENGTH,
+    "significance": Number(0, 1, above=True),
 }
 
 
@@ -109,9 +109,10 @@ class Recipe:
             or more, leave the body as it came.
         body_rate: what the rate is multiplied with where all of the network is trained.
         freeze_bn: BN keeps its statistics, gammas and betas throughout.
-        margin: standard errors of the validation accuracy by which a stage (the network
-            as it came, its classifier trained, all of it trained) must beat the one
-            before to be kept.
+        significance: of fine-tuning: the highest p-value by which a stage (the network
+            as it came, its classifier trained, all of it trained) must beat those before
+            it on the same held-out images to be kept, see `keeping`; in (0, 1], 1 for no
+            test: the highest accuracy is kept.
     """
 
     source: str
@@ -146,7 +147,7 @@ class Recipe:
     frozen_epochs: int = 0
     body_rate: float = 1.0
     freeze_bn: bool = False
-    margin: float = 0.0
+    significance: float = 1.0
 
     def __post_init__(self):
         for name, rule in FIELDS.items():
@@ -372,7 +373,8 @@ RECIPES = {
         frozen_epochs=3,
         body_rate=0.02,
         freeze_bn=True,
-        margin=2.0,
+        # Fisher's 1 in 20, one-sided: in so many runs one loss is taken for a gain.
+        significance=0.05,
         augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
     ),
     "cifar_cosine": Recipe(

@@ -93,6 +93,7 @@ class RunFolder:
         known = _read(self.record, given)
         known.setdefault("class_weight", None)
         known.setdefault("sampler", "shuffled")
+        _renew(known["recipe"], self.path)
         longer = _extended(known.get("recipe"), given["recipe"])
         for name in FIXED:
             if known.get(name) != given[name] and not (longer and name == "recipe"):
@@ -214,6 +215,26 @@ def _read(path, like):
             f"{wrong[0] if wrong else 'extended'} is of another kind"
         )
     return known
+
+
+def _renew(recipe, path):
+    """Gives the recipe of an earlier version's run, a dict, the field that is new.
+
+    Raises:
+        InvalidArgument: a rule of what is kept that there is no more.
+    """
+    if "significance" in recipe:
+        return
+    margin = recipe.pop("margin", 0)
+    if margin:
+        raise InvalidArgument(
+            f"{printable(str(path))} holds a run of an earlier version, which kept a later "
+            f"stage by a margin of {shown(margin)} standard errors; this version tests "
+            "image by image, of which its state has nothing: train anew with another "
+            "--output, or finish it with that version"
+        )
+    # Without a margin the highest accuracy was kept.
+    recipe["significance"] = 1.0
 
 
 def _is_like(value, other):

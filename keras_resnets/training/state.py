@@ -19,10 +19,12 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.inputs import shown
+from keras_resnets.training import keeping
 from keras_resnets.training.landing import landing
 
 _NOTES = "notes"
 _CONTENT = "of a training's state"
+_DIGITS = keeping.RIGHT + keeping.WRONG
 
 
 class DamagedState(TrainingError, InvalidArgument):
@@ -41,8 +43,8 @@ class Progress:
         best: the validation accuracy of the weights that are kept; None before the
             first.
         kept: after which epoch they were, counted from 1; 0 before the first.
-        untouched: the accuracy of a network that is fine-tuned, as it came, on the images
-            to train on; None where it was not looked at.
+        right: which held-out images the weights that were kept of each stage of
+            fine-tuning have right, see `keeping`; texts by the stage's name.
         seconds: that the training took so far.
     """
 
@@ -52,7 +54,7 @@ class Progress:
     history: list = dataclasses.field(default_factory=list)
     best: float | None = None
     kept: int = 0
-    untouched: float | None = None
+    right: dict = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -124,19 +126,27 @@ def _progress(file):
         TypeError: something else.
         ValueError: a value that none has.
     """
-    progress = Progress(**json.loads(str(file.read(_NOTES, "U"))))
+    notes = json.loads(str(file.read(_NOTES, "U")))
+    # Of earlier versions, which had another rule of what is kept.
+    notes.pop("untouched", None)
+    progress = Progress(**notes)
     for name in ("epoch", "step", "phase", "kept"):
         value = getattr(progress, name)
         if type(value) is not int or not 0 <= value < 2**53:
             raise ValueError(f"{name} is {shown(value)}")
-    for name in ("best", "untouched", "seconds"):
+    for name in ("best", "seconds"):
         value = getattr(progress, name)
-        may_miss = name != "seconds"
+        may_miss = name == "best"
         if not (_is_number(value) or (may_miss and value is None)):
             raise ValueError(f"{name} is {shown(value)}")
     rows = progress.history
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise ValueError("its history is no list of figures")
+    if not isinstance(progress.right, dict) or not all(
+        name in keeping.STAGES and isinstance(text, str) and not text.strip(_DIGITS)
+        for name, text in progress.right.items()
+    ):
+        raise ValueError("right is no table of which images are right")
     return progress
 
 

@@ -1,0 +1,88 @@
+"""Which held-out images a network has right, one by one.
+
+Every image carries its place among the held-out ones for a target, so that neither the
+order in which they come, nor the size of a batch, nor the device or machine that sees it
+decides which image a result belongs to.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_resnets.training import devices
+from keras_resnets.training import keeping
+from keras_resnets.training import state
+from keras_resnets.training.data.pipeline import own_errors
+from keras_resnets.training.run_folder import without_optimizer
+
+
+class Correctness:
+    """Finds which held-out images the network of a `loop.Job` has right as it is now.
+
+    Args:
+        job: a `loop.Job` with held-out images.
+    """
+
+    def __init__(self, job):
+        self._job, self._split = job, job.held_out
+        self._judging = self._metric = None
+
+    def __call__(self):
+        """`keeping.RIGHT` or `keeping.WRONG` for each held-out image, as a text.
+
+        Every process of a joint training has to call it.
+        """
+        if self._judging is None:
+            self._compile()
+        places = np.arange(self._split.count)
+        split = dataclasses.replace(self._split, labels=places)
+        data = self._job.batches(
+            split, training=False, one_hot=False, classes=split.count
+        )
+        with own_errors(data):
+            self._judging.evaluate(data, verbose=0)
+        found = self._metric.found()
+        return "".join(np.where(found, keeping.RIGHT, keeping.WRONG).tolist())
+
+    def _compile(self):
+        self._judging = without_optimizer(self._job.model)
+        self._metric = _Found(self._split.labels)
+        self._judging.compile(
+            loss=_none, metrics=[self._metric], jit_compile=devices.jit_compile()
+        )
+
+
+def _none(places, outputs):
+    """A loss, which Keras wants one of."""
+    return ops.zeros_like(outputs[:, 0])
+
+
+class _Found(keras.metrics.Metric):
+    """Which images are right; targets are their places.
+
+    Args:
+        labels: int array (count,), the label of each.
+    """
+
+    def __init__(self, labels):
+        super().__init__(name="right")
+        self._labels = np.asarray(labels, "int32")
+        self._right = self.add_variable((len(labels),), "zeros", name="right")
+
+    def update_state(self, places, outputs, sample_weight=None):
+        places = ops.cast(ops.reshape(places, (-1,)), "int32")
+        wanted = ops.take(ops.convert_to_tensor(self._labels), places)
+        right = ops.equal(wanted, ops.cast(ops.argmax(outputs, axis=-1), "int32"))
+        # No scatter, which is not deterministic everywhere; Keras adds up the devices'.
+        rows = ops.one_hot(places, len(self._labels), dtype=self._right.dtype)
+        rows = rows * ops.cast(right, rows.dtype)[:, None]
+        self._right.assign(ops.maximum(self._right, ops.max(rows, axis=0)))
+
+    def result(self):
+        return ops.mean(self._right)
+
+    def found(self):
+        """Bool array (count,)."""
+        return state.array_of(self._right) > 0
