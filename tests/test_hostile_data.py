@@ -251,7 +251,7 @@ HOSTILE_RECORDS = {
     "no_images": lambda: b"".join(record(_example(label=n % 2)) for n in range(400)),
     "empty_images": lambda: b"".join(record(_example(b"", n % 2)) for n in range(2000)),
 }
-_RECIPE = {"epochs": 3, "milestones": [1, 2], "warmup": 0.5}
+_RECIPE = {"significance": 1.0, "epochs": 3, "milestones": [1, 2], "warmup": 0.5}
 DEEP = "[" * 100_000 + "]" * 100_000
 HOSTILE_JSON = {
     "deep": DEEP,
