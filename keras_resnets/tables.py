@@ -241,7 +241,7 @@ def passport_text(passport):
         "recipe": ", ".join(f"{k} {v}" for k, v in passport["recipe"].items()),
         "pictures": f"mode {wanted.get('mode', 'not known')}",
         "labels": known if isinstance(known, str) else ", ".join(known),
-        "parity": _parity_words(parity),
+        "parity": _parity_words(parity, passport.get("outputs")),
         "sha256": passport["sha256"],
         "versions": ", ".join(f"{k} {v}" for k, v in passport["versions"].items()),
     }
@@ -250,7 +250,7 @@ def passport_text(passport):
     )
 
 
-def _parity_words(parity):
+def _parity_words(parity, ports):
     outputs, logits = parity["outputs"], parity["logits"]
     # What is infinite stands as a text.
     error = float(outputs["max_error"])
@@ -258,7 +258,17 @@ def _parity_words(parity):
     if logits is None:
         return f"{words}; logits not measured"
     error = float(logits["relative_error"])
-    return f"{words}, logits by {error:.2g} of the largest"
+    # Of what is no classifier these are the figures of its features.
+    kind = "logits" if _classifies(ports) else "features"
+    return f"{words}, {kind} by {error:.2g} of the largest"
+
+
+def _classifies(ports):
+    """Whether the outputs of a passport, which nobody has checked, are a classifier's."""
+    if not isinstance(ports, list):
+        return True
+    named = [port.get("name") for port in ports if isinstance(port, dict)]
+    return any(name in ("predictions", "logits") for name in named)
 
 
 def verification_table(first, second, found):

@@ -16,6 +16,7 @@ from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import compression
 from keras_resnets import console
+from keras_resnets import tables
 from keras_resnets.compression import figures
 from keras_resnets.evaluation import Labelled
 from keras_resnets.export import ends
@@ -246,3 +247,23 @@ def test_verify_says_what_it_compares(body, images, tmp_path):
     assert found.logits is None and found.probabilities == found.outputs
     found = verify(tmp_path / "logits.tflite", tmp_path / "logits", [images])
     assert found.logits == found.outputs and found.probabilities is None
+
+
+def test_inspect_calls_features_features(body, tmp_path):
+    """What a passport has under "logits" are the figures of whatever comes out."""
+    files = {
+        "logits by": to_onnx(body, tmp_path / "a.onnx").path,
+        "features by": to_onnx(
+            body, tmp_path / "b.onnx", features=["stage1", "stage2"]
+        ).path,
+    }
+    for words, path in files.items():
+        known = json.loads(path.with_name(f"{path.name}.json").read_text())
+        (line,) = [
+            line
+            for line in tables.passport_text(known).splitlines()
+            if line.startswith("parity")
+        ]
+        assert words in line and line.count(" by ") == 2
+    for ports in (None, "a", [None, {}], [{"name": ["logits"]}]):
+        assert " by " in tables.passport_text({**known, "outputs": ports})
