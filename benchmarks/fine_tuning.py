@@ -175,10 +175,19 @@ class Subject:
 
 
 def shipped():
-    """Names of the networks that this package has trained weights of."""
+    """The weights in this package: a name, or NAME=TAG where it is not the default."""
     from keras_resnets.weights import records
 
-    return [record.variant for record in records.all_records() if record.shipped]
+    found = [record for record in records.all_records() if record.shipped]
+    default = {
+        record.variant: records.find(record.variant, "cifar10") for record in found
+    }
+    return [
+        record.variant
+        if default[record.variant] == record
+        else f"{record.variant}={record.tag}"
+        for record in found
+    ]
 
 
 def settings_of(arguments):

@@ -168,7 +168,8 @@ def main():
     if arguments.fashion:
         tasks["fashion"] = fashion(arguments.fashion)
     tasks = {name: task for name, task in tasks.items() if name in arguments.tasks}
-    names = arguments.networks or fine_tuning.shipped()
+    shipped = [name for name in fine_tuning.shipped() if "=" not in name]
+    names = arguments.networks or shipped
     for name, seed in [(name, seed) for seed in arguments.seeds for name in names]:
         wanted = missing(arguments, tasks, name, seed)
         network = Network(name, get_recipe("finetune")) if wanted else None

@@ -25,8 +25,11 @@ PACKAGE = common.ROOT / "keras_resnets" / "weights"
 TRAINED = PACKAGE / "trained"
 RECORDS = PACKAGE / "records" / "records.csv"
 PAGES = common.ROOT / "docs" / "training"
+QUEUE = PAGES / "queue.csv"
 TAG = "keras_resnets_cifar10"
-LIMIT = 12e6
+LIMIT = 20e6
+# Larger files are stored in float16.
+HALF_ABOVE = 5e6
 HEADERS = (
     "network",
     "top-1, %",
@@ -50,6 +53,10 @@ beside each other on an NVIDIA H100 or H200, under JAX. To try one, and to train
 keras-resnets evaluate {first} --weights cifar10 --data cifar10.npz
 {command}
 ```
+
+`NAME_plain` is what `weights="keras_resnets_cifar10_plain"` means: the network that was
+shipped before, trained without a teacher; the figures of [compression](../compression.md)
+are those of the plain ones.
 
 """
 
@@ -94,6 +101,10 @@ def ship(folder, data, first=None):
     source = open_source(weights, name)
     architecture = keras_resnets.get_architecture(name)
     saving.save(model, path, source, architecture, overwrite=True)
+    if path.stat().st_size > HALF_ABOVE:
+        store_half(model, path, architecture)
+        stored = keras_resnets.create_model(name, weights=str(path))
+        found = evaluation.evaluate(stored, test, 500).top1
     write_record(name, path, model.preprocessing, 100 * found)
     page = PAGES / name
     page.mkdir(parents=True, exist_ok=True)
@@ -104,6 +115,19 @@ def ship(folder, data, first=None):
     figures["shipped_accuracy"] = round(found, 4)
     (page / "run.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     print(f"{name}: {found:.2%}, {path.stat().st_size:,} bytes")
+
+
+def store_half(model, path, architecture):
+    """Writes the weights in float16."""
+    from keras_resnets.weights import layouts
+    from keras_resnets.weights import notes
+    from keras_resnets.weights.readers.safetensors import write_safetensors
+    from keras_resnets.weights.values import torch_tensors
+
+    tensors = torch_tensors(model, layouts.for_architecture(architecture))
+    half = {name: array.astype("float16") for name, array in tensors.items()}
+    with path.open("wb") as file:
+        write_safetensors(file, half, notes.metadata(notes.of(model)))
 
 
 def write_record(name, path, preprocessing, top1):
@@ -139,12 +163,12 @@ def page():
     """The text of docs/training/README.md, of all networks that lie beside it."""
     import keras_resnets
 
-    runs = [json.loads(path.read_text("utf-8")) for path in PAGES.glob("*/run.json")]
-    runs.sort(key=lambda facts: (facts["model"] != "resnet20", facts["model"]))
+    places = sorted(PAGES.glob("*/run.json"), key=lambda path: _place(path.parent.name))
+    runs = [json.loads(path.read_text("utf-8")) for path in places]
     lines = [f"| {' | '.join(HEADERS)} |", "|" + "---|" * len(HEADERS)]
-    for facts in runs:
-        name = facts["model"]
-        macs = keras_resnets.analyze(keras_resnets.create_model(name)).macs
+    for path, facts in zip(places, runs, strict=True):
+        name = path.parent.name
+        macs = keras_resnets.analyze(keras_resnets.create_model(facts["model"])).macs
         cells = (
             f"[{name}]({name}/run.json)",
             f"{100 * facts['figures']['shipped_accuracy']:.2f}",
@@ -159,8 +183,43 @@ def page():
         )
         lines.append(f"| {' | '.join(cells)} |")
     first = runs[0]
-    head = HEAD.format(first=first["model"], command=first["command"])
-    return head + "\n".join([*lines, *second_cycles(runs)]) + "\n"
+    command = first.get("same", first["command"])
+    head = HEAD.format(first=first["model"], command=command)
+    taught = [*teaching(runs), *plain_and_taught()]
+    return head + "\n".join([*lines, *second_cycles(runs), *taught]) + "\n"
+
+
+def teaching(runs):
+    """Lines on the networks that learned from another as well."""
+    lines = []
+    for facts in runs:
+        if "teachers" in facts:
+            lines += [
+                "",
+                f"{facts['model']}: {facts['teacher_weight']:.0%} of its loss is that of "
+                f"the answers of {' and '.join(facts['teachers'])} at temperature "
+                f"{facts['temperature']:g} (Hinton 2015); trained by the queue "
+                "(`benchmarks/accelerator_queue.py`). The command that minimizes the "
+                f"same: `{facts['same']}`",
+            ]
+    return lines
+
+
+def plain_and_taught():
+    """A table of all that the queue finished, shipped or not."""
+    if not QUEUE.exists():
+        return []
+    with QUEUE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    head = list(rows[0])
+    lines = ["", "All finished trainings of the queue, shipped or not:", ""]
+    lines += [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return lines + [f"| {' | '.join(row.values())} |" for row in rows]
+
+
+def _place(name):
+    """ResNet-20 comes first; by name."""
+    return not name.startswith("resnet20"), name
 
 
 def second_cycles(runs):

@@ -293,7 +293,7 @@ def weights_info(model_name, tag):
 
     Example:
         >>> weights_info("resnet20", "cifar10").top1
-        92.33
+        93.46
     """
     from keras_resnets.weights import records
 

@@ -107,7 +107,7 @@ def test_records():
     assert records.find("resnet20", "cifar100").tag == "chenyaofo_cifar100"
     # What comes with this package stays the default.
     assert records.find("resnet20", "cifar10").tag == "keras_resnets_cifar10"
-    assert records.find("resnet32", "cifar10").tag == "chenyaofo_cifar10"
+    assert records.find("resnet44", "cifar10").tag == "chenyaofo_cifar10"
 
 
 def test_the_names_of_cifar100():
