@@ -6,16 +6,18 @@ r"""The trainings that need an accelerator, as a queue that any session can go o
         --folder WORK --output OUT --seconds 560
     python benchmarks/accelerator_queue.py unpack OUT WORK
 
-`accelerator_queue.json` holds the trainings, the most wanted first. `pack` writes the
-training images as lossless WebP (83 MB of 154), for a machine that has no network. `work`
-runs trainings beside each other, each in a process of its own (device_training.py); a
-student waits for its teachers. When the time is over every training saves its state, and
-`work` writes what is finished and what is not to OUT, in pieces of at most 15 MB. `unpack`
-puts the pieces together again; the next `work` in that folder goes on from there.
-accelerator_session.sh has the commands for a lent machine.
+`accelerator_queue.json` holds the trainings, the most wanted first; those in
+docs/training/queue.csv are done. `pack` writes the training images as lossless WebP (83 MB
+of 154), for a machine that has no network. `work` runs trainings beside each other, each in
+a process of its own (device_training.py); a student waits for its teachers. When the time
+is over every training saves its state, and `work` writes what is finished and what is not
+to OUT, in pieces of at most 15 MB. `unpack` puts the pieces together again; the next `work`
+in that folder goes on from there. accelerator_session.sh has the commands for a lent
+machine, queue_runs.py makes of what is finished what ship_trained.py takes.
 """
 
 import argparse
+import csv
 import json
 import pathlib
 import subprocess
@@ -26,6 +28,7 @@ import time
 import common
 import device_training
 
+RESULTS = common.ROOT / "docs" / "training" / "queue.csv"
 QUEUE = pathlib.Path(__file__).with_suffix(".json")
 PIECE = 15_000_000
 STRIP = 500
@@ -37,6 +40,14 @@ def read_queue(path=QUEUE):
     """The trainings, with the defaults filled in."""
     read = json.loads(path.read_text("utf-8"))
     return [{**read["defaults"], **task} for task in read["trainings"]]
+
+
+def finished():
+    """Names of the trainings that earlier sessions finished."""
+    if not RESULTS.exists():
+        return set()
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        return {row["training"] for row in csv.DictReader(file)}
 
 
 def pack(data, folder):
@@ -128,12 +139,15 @@ class Queue:
         self.tasks = {task["name"]: task for task in tasks}
         self.arguments = arguments
         self.running = []
+        self.results = finished()
         # Those that this session tries no more, whatever their reason.
         self.over = {name for name in self.tasks if self._is_done(name)}
 
     def _is_done(self, name):
         path = self.arguments.folder / f"{name}.npz"
-        return path.exists() and device_training.load_state(path)[2]
+        if path.exists():
+            return device_training.load_state(path)[2]
+        return name in self.results and not self.arguments.noise
 
     def work(self):
         """Runs until all is done or the time is over."""
@@ -191,11 +205,12 @@ class Queue:
 
 def show(tasks, folder):
     """Prints the queue, and how far each training is in a folder."""
-    rows = []
+    rows, done = [], finished()
     for task in tasks:
         path = folder / f"{task['name']}.npz" if folder else None
         known = path is not None and path.exists()
-        epochs = len(device_training.load_state(path)[1]) if known else 0
+        epochs = task["epochs"] if task["name"] in done else 0
+        epochs = len(device_training.load_state(path)[1]) if known else epochs
         teachers = ", ".join(task.get("teachers", ()))
         rows.append((task["name"], task["model"], epochs, task["epochs"], teachers))
     common.show(("training", "network", "done", "epochs", "teachers"), rows)

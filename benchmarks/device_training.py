@@ -47,15 +47,17 @@ def noise_images(count):
     return images, rng.integers(0, CLASSES, count).astype("int32")
 
 
-def build(name, seed, precision):
-    """The network with its random weights, and without a softmax."""
+def build(task, precision=None):
+    """The network of a task with its random weights, and without a softmax."""
     import keras
 
     import keras_resnets
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(task["seed"])
+    axes = {"weights": None, **task.get("axes", {})}
+    precision = precision or task["precision"]
     return keras_resnets.create_model(
-        name, weights=None, dtype=precision, classifier_activation=None
+        task["model"], dtype=precision, classifier_activation=None, **axes
     )
 
 
@@ -245,7 +247,7 @@ def train(task, arguments):
     """Trains from the state that is there until it is done or the time is over."""
     import jax
 
-    model = build(task["model"], task["seed"], task["precision"])
+    model = build(task)
     padded, labels, table = open_data(task, arguments, model.preprocessing)
     compile_model(model, task, len(padded))
     program = epoch_program(model, task, len(padded))
@@ -281,6 +283,19 @@ def train(task, arguments):
     return 0 if len(rows) == last else UNFINISHED
 
 
+def teacher(task, folder):
+    """A finished training's network and variables; of an earlier session, as shipped."""
+    path = folder / f"{task['name']}.npz"
+    if path.exists():
+        groups, _, done = load_state(path)
+        if not done:
+            raise SystemExit(f"{task['name']} is no finished teacher")
+        return build(task), (groups["trainable"], groups["fixed"])
+    model = build({**task, "axes": {**task.get("axes", {}), "weights": "cifar10"}})
+    both = (model.trainable_variables, model.non_trainable_variables)
+    return model, tuple([variable.value for variable in group] for group in both)
+
+
 def teach(student, teachers, arguments):
     """Writes the mean logits of some finished trainings on all versions of all images.
 
@@ -296,10 +311,7 @@ def teach(student, teachers, arguments):
     table = np.zeros((len(images), VERSIONS, CLASSES), "float32")
     batch = min(1000, len(images))
     for task in teachers:
-        model = build(task["model"], task["seed"], task["precision"])
-        groups, _, done = load_state(arguments.folder / f"{task['name']}.npz")
-        if not done:
-            raise SystemExit(f"{task['name']} is no finished teacher")
+        model, known = teacher(task, arguments.folder)
         padded = padded_images(images, model.preprocessing)
 
         @jax.jit
@@ -311,7 +323,7 @@ def teach(student, teachers, arguments):
             logits, _ = model.stateless_call(*groups, inputs, training=False)
             return logits.astype("float32")
 
-        known = jax.device_put((groups["trainable"], groups["fixed"]))
+        known = jax.device_put(known)
         for start in range(0, len(images), batch):
             index = np.minimum(np.arange(start, start + batch), len(images) - 1)
             index = jax.device_put(index)

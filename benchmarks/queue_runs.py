@@ -18,7 +18,6 @@ import common
 import device_training
 
 TAUGHT = ("teachers", "teacher_weight", "temperature")
-RESULTS = common.ROOT / "docs" / "training" / "queue.csv"
 # 0.1 of the labels' loss and 0.9 of the teachers' is 0.1 times what `train` minimizes
 # with a rate of a tenth, ten times the decay and 9 times the teachers' part.
 SAME_WITH_TRAIN = (
@@ -30,7 +29,7 @@ SAME_WITH_TRAIN = (
 
 def model_of(task, groups):
     """The trained network in float32."""
-    model = device_training.build(task["model"], task["seed"], "float32")
+    model = device_training.build(task, "float32")
     both = (model.trainable_variables, model.non_trainable_variables)
     for variables, name in zip(both, ("trainable", "fixed"), strict=True):
         for variable, value in zip(variables, groups[name], strict=True):
@@ -112,12 +111,12 @@ def write_run(task, work, runs, data):
 def write_results(rows):
     """Writes the rows into the results, in place of those of the same trainings."""
     known = []
-    if RESULTS.exists():
-        with RESULTS.open(newline="", encoding="utf-8") as file:
+    if accelerator_queue.RESULTS.exists():
+        with accelerator_queue.RESULTS.open(newline="", encoding="utf-8") as file:
             known = list(csv.DictReader(file))
     new = {row["training"] for row in rows}
     rows = [row for row in known if row["training"] not in new] + rows
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
+    with accelerator_queue.RESULTS.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
