@@ -150,7 +150,9 @@ def _checked(arguments):
         engines.check_engine(arguments.engine, recipe)
     if _needs_pictures(arguments, recipe) and not arguments.data:
         raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
-    path = arguments.output or default_output(arguments, _ending(arguments, recipe))
+    path = arguments.output or network.default_output(
+        arguments, _ending(arguments, recipe)
+    )
     if not arguments.sensitivity:
         tflite.check_output(path, arguments.overwrite)
     return recipe, path
@@ -280,7 +282,7 @@ def _prune(arguments):
         tfmot.check_prune(arguments)
         share = arguments.shrink if arguments.sparsity is None else arguments.sparsity
         pruning.check_sparsity(share)
-        path = arguments.output or default_output(arguments, "_pruned.keras")
+        path = arguments.output or network.default_output(arguments, "_pruned.keras")
         if not str(path).endswith(".keras"):
             raise InvalidArgument(f"prune writes a .keras file; got {str(path)!r}")
         keras_file.check_output(path, arguments.overwrite)
@@ -310,10 +312,3 @@ def _pruned(arguments, model, share):
     aware.inherit(made, model)
     compression.prune(made, share, arguments.pattern)
     return made
-
-
-def default_output(arguments, ending):
-    """Where to write without `--output`: the variant's name, here."""
-    from keras_resnets import registry
-
-    return pathlib.Path(f"{registry.canonical_name(arguments.model)}{ending}")

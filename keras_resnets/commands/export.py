@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib
-import pathlib
 import warnings
 
 from keras_resnets.commands import network
@@ -193,7 +192,10 @@ def _export(arguments):
 
         module = importlib.import_module(f"keras_resnets.export.{form.module}")
         _check_options(arguments, form, module)
-        arguments.output = arguments.output or _default_output(arguments, form.ending)
+        kind = "" if arguments.quantize == "none" else f"_{arguments.quantize}"
+        arguments.output = arguments.output or network.default_output(
+            arguments, f"{kind}{form.ending}"
+        )
         module.check_output(arguments.output, arguments.overwrite)
         model, _, source = network.build(arguments, head_needed=not arguments.features)
         wanted = model.preprocessing
@@ -307,14 +309,6 @@ def _check_evaluate(arguments):
         raise InvalidArgument("--evaluate needs --weights: random ones know no classes")
     if arguments.features:
         raise InvalidArgument("--evaluate counts classes: it goes without --features")
-
-
-def _default_output(arguments, ending):
-    from keras_resnets import registry
-
-    name = registry.canonical_name(arguments.model)
-    suffix = "" if arguments.quantize == "none" else f"_{arguments.quantize}"
-    return pathlib.Path(f"{name}{suffix}{ending}")
 
 
 def _calibration(arguments, wanted):

@@ -1,5 +1,6 @@
 """What several commands share: the network's options, and saying what goes on."""
 
+import pathlib
 import warnings
 
 from keras_resnets.architecture import AXES
@@ -54,6 +55,13 @@ def add_packing(parser):
         action="store_false",
         help="int8 convolutions as the network has them, for microcontrollers",
     )
+
+
+def default_output(arguments, ending):
+    """Where to write without `--output`: the variant's name, here."""
+    from keras_resnets import registry
+
+    return pathlib.Path(f"{registry.canonical_name(arguments.model)}{ending}")
 
 
 def find(arguments):

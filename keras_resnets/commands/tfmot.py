@@ -186,13 +186,12 @@ def _cluster(arguments):
     with native_logs_hidden():
         from keras_resnets import compression
         from keras_resnets import tables
-        from keras_resnets.commands.compress import default_output
         from keras_resnets.compression import legacy_process
         from keras_resnets.export import keras_file
 
         legacy_process.check_installed()
         tuning = tuning_of(arguments)
-        path = arguments.output or default_output(arguments, "_clustered.keras")
+        path = arguments.output or network.default_output(arguments, "_clustered.keras")
         path = keras_file.check_output(path, arguments.overwrite)
         model, _, _ = network.build(arguments)
         data = training_data(arguments, model)
