@@ -11,10 +11,10 @@ from keras_resnets.weights.readers.arrays import BFLOAT16
 from keras_resnets.weights.readers.checkpoint import MOST_TENSORS
 from keras_resnets.weights.readers.checkpoint import check_name
 from keras_resnets.weights.readers.checkpoint import too_many
-from keras_resnets.weights.readers.opcodes import INERT
 from keras_resnets.weights.readers.opcodes import MOST_ARGUMENTS
-from keras_resnets.weights.readers.opcodes import Name
 from keras_resnets.weights.readers.opcodes import read_pickle
+from keras_resnets.weights.readers.pickle_machine import INERT
+from keras_resnets.weights.readers.pickle_machine import Name
 
 _STORAGES = {
     "DoubleStorage": "<f8",
