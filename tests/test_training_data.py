@@ -25,7 +25,7 @@ from keras_resnets.training.data import open_dataset
 from keras_resnets.training.data import pipeline
 from keras_resnets.training.data.buffers import Buffers
 from keras_resnets.training.data.order import Order
-from keras_resnets.training.data.order import held_out
+from keras_resnets.training.data.seeded import held_out
 
 
 @pytest.fixture(scope="module")

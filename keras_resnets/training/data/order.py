@@ -4,10 +4,13 @@ import functools
 
 import numpy as np
 
-from keras_resnets.errors import InvalidArgument
-
-# Streams of random numbers that must not meet.
-_SHUFFLE, _PICTURES, _BATCH, _NETWORK, _CLASSES = range(5)
+from keras_resnets.training.data.seeded import BATCH
+from keras_resnets.training.data.seeded import CLASSES
+from keras_resnets.training.data.seeded import NETWORK
+from keras_resnets.training.data.seeded import PICTURES
+from keras_resnets.training.data.seeded import SHUFFLE
+from keras_resnets.training.data.seeded import generator
+from keras_resnets.training.data.seeded import permuted
 
 
 class Order:
@@ -55,7 +58,7 @@ class Order:
         return tuple(shares)
 
     def _permutation_of(self, epoch):
-        order = _permuted(self.count, self._seed, epoch, _SHUFFLE)
+        order = permuted(self.count, self._seed, epoch, SHUFFLE)
         return self._balanced(epoch)[order] if self._members else order
 
     def _balanced(self, epoch):
@@ -66,13 +69,13 @@ class Order:
         """
         classes = len(self._members)
         # The classes that give one more change with the epoch.
-        turns = _permuted(classes, self._seed, epoch, _CLASSES)
+        turns = permuted(classes, self._seed, epoch, CLASSES)
         chosen = []
         for turn, index in enumerate(turns.tolist()):
             members = self._members[index]
             share = self.count // classes + (turn < self.count % classes)
             rounds = [
-                members[_permuted(len(members), self._seed, epoch, _CLASSES, index, n)]
+                members[permuted(len(members), self._seed, epoch, CLASSES, index, n)]
                 for n in range(-(-share // len(members)))
             ]
             chosen.append(np.concatenate(rounds)[:share] if rounds else members[:0])
@@ -87,62 +90,25 @@ class Order:
         start, end = self._rows(step)
         # One step of Philox' counter makes four numbers.
         padded = -(-columns // 4) * 4
-        generator = _generator(self._seed, epoch, _PICTURES)
-        generator.advance(start * padded // 4)
-        drawn = np.random.Generator(generator).random((end - start, padded))
+        numbers = generator(self._seed, epoch, PICTURES)
+        numbers.advance(start * padded // 4)
+        drawn = np.random.Generator(numbers).random((end - start, padded))
         return drawn[:, :columns]
 
     def batch_seed(self, epoch, step):
         """Int in [0, 2**31) for what is drawn for a step as a whole."""
-        generator = _generator(self._seed, epoch, _BATCH)
-        generator.advance(step)
-        return int(generator.random_raw() >> 33)
+        numbers = generator(self._seed, epoch, BATCH)
+        numbers.advance(step)
+        return int(numbers.random_raw() >> 33)
 
 
 def network_seed(seed, epoch, step):
     """Int in [0, 2**63) for what the network itself draws in a step, as dropout."""
-    generator = _generator(seed, epoch, _NETWORK)
-    generator.advance(step)
-    return int(generator.random_raw() >> 1)
+    numbers = generator(seed, epoch, NETWORK)
+    numbers.advance(step)
+    return int(numbers.random_raw() >> 1)
 
 
 def _members(labels):
     """The places of the pictures of each class that has any."""
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
-
-
-def _permuted(count, *words):
-    """The whole numbers below `count` in an order that follows from `words`."""
-    return np.argsort(_generator(*words).random_raw(count), kind="stable")
-
-
-def _generator(*words):
-    key = np.random.SeedSequence(words).generate_state(2, np.uint64)
-    return np.random.Philox(key=key)
-
-
-def check_seed(seed):
-    """Raises `InvalidArgument` unless `seed` is a whole number of at least 0."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InvalidArgument(f"seed must be a whole number >= 0; got {seed!r}")
-
-
-def held_out(labels, share, seed):
-    """Which pictures are held out for validation: the same share of every class.
-
-    Args:
-        labels: int array (count,).
-        share: of each class, in [0, 1); rounded, but at least one picture of a class
-            of two or more.
-        seed: of the choice.
-
-    Returns:
-        bool array (count,).
-    """
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
-        raw = _generator(seed, int(label), _SHUFFLE).random_raw(len(members))
-        chosen[members[np.argsort(raw, kind="stable")[:count]]] = True
-    return chosen

@@ -10,7 +10,7 @@ from keras_resnets.training.data.epochs import Ahead
 from keras_resnets.training.data.epochs import Epochs
 from keras_resnets.training.data.loading import Loader
 from keras_resnets.training.data.order import Order
-from keras_resnets.training.data.order import check_seed
+from keras_resnets.training.data.seeded import check_seed
 from keras_resnets.training.data.split import check_labels
 
 

@@ -23,8 +23,8 @@ from keras_resnets.training.data import folders
 from keras_resnets.training.data import records
 from keras_resnets.training.data import tfds
 from keras_resnets.training.data.listing import ArrayListing
-from keras_resnets.training.data.order import check_seed
-from keras_resnets.training.data.order import held_out
+from keras_resnets.training.data.seeded import check_seed
+from keras_resnets.training.data.seeded import held_out
 from keras_resnets.training.data.split import Dataset
 from keras_resnets.training.data.split import check_classes
 from keras_resnets.training.data.split import check_labels
