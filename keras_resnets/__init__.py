@@ -17,6 +17,7 @@ if _interrupts.is_command():
     _interrupts.begin()
 
 from keras_resnets.architecture import Architecture
+from keras_resnets.creation import create_model
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -27,7 +28,6 @@ from keras_resnets.models import __all__ as _model_functions
 from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.preprocessing import preprocess_input
 from keras_resnets.registration import register as _register
-from keras_resnets.registry import create_model
 from keras_resnets.registry import get_architecture
 from keras_resnets.registry import list_models
 from keras_resnets.registry import list_weights

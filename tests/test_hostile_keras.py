@@ -20,10 +20,10 @@ from helpers import randomize
 from test_cli import refused
 
 from keras_resnets import WeightsError
+from keras_resnets.creation import create_model
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.runners import keras_loading
 from keras_resnets.preprocessing import Preprocessing
-from keras_resnets.registry import create_model
 from keras_resnets.weights import notes
 from keras_resnets.weights import open_source
 from keras_resnets.weights.readers import read

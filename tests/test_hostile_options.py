@@ -32,7 +32,7 @@ def stubbed(monkeypatch):
 
     from keras_resnets.commands import network
 
-    for module in ("registry.create_model", "registry.create_described"):
+    for module in ("creation.create_model", "creation.create_described"):
         monkeypatch.setattr(f"keras_resnets.{module}", began)
     monkeypatch.setattr(network, "build", began)
     for name in list(sys.modules):

@@ -8,6 +8,7 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import WeightsError
 from keras_resnets import cli
+from keras_resnets import creation
 from keras_resnets import idioms
 from keras_resnets import registry
 from keras_resnets.weights import records
@@ -51,7 +52,7 @@ def message(call, *arguments, error=InvalidArgument, **options):
     ],
 )
 def test_names_of_other_libraries(name, said):
-    for call in (registry.create_model, registry.get_architecture, registry.model_info):
+    for call in (creation.create_model, registry.get_architecture, registry.model_info):
         assert said in message(call, name)
 
 
@@ -91,7 +92,7 @@ def test_arguments_of_other_libraries(argument, value, said):
     given = {argument: value}
     for call in (
         keras_resnets.ResNet50,
-        lambda **axes: registry.create_model("resnet50", **axes),
+        lambda **axes: creation.create_model("resnet50", **axes),
         lambda **axes: registry.get_architecture("resnet50", **axes),
     ):
         line = message(call, **given)
@@ -192,7 +193,7 @@ def test_commands_say_it_too(words, said, capsys):
 )
 def test_another_argument_in_the_place_of_the_top(value, said):
     for call in (
-        lambda: registry.create_model("resnet20", value),
+        lambda: creation.create_model("resnet20", value),
         lambda: keras_resnets.ResNet20(value),
     ):
         assert said in message(call)

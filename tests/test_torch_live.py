@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_resnets
-from keras_resnets import registry
+from keras_resnets import creation
 from keras_resnets.weights import saving
 from keras_resnets.weights.readers import read
 
@@ -41,7 +41,7 @@ def test_there_and_back(name, tmp_path):
     theirs = randomized(name)
     torch.save(theirs.state_dict(), tmp_path / "a.pth")
     options = {"input_shape": drawn.PICTURES[1:], "classifier_activation": None}
-    ours, architecture, source = registry.create_described(
+    ours, architecture, source = creation.create_described(
         name, tmp_path / "a.pth", {}, **options
     )
     pictures = drawn.pictures()

@@ -97,7 +97,7 @@ def build(
     """
     import keras
 
-    from keras_resnets import registry
+    from keras_resnets import creation
     from keras_resnets.weights.assign import NewChannels
     from keras_resnets.weights.assign import NewHead
 
@@ -109,7 +109,7 @@ def build(
     keras.utils.set_random_seed(getattr(arguments, "seed", 0))
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
-        found = registry.create_described(
+        found = creation.create_described(
             arguments.model,
             arguments.weights,
             {**(axes or {}), **axes_of(arguments.set)},

@@ -31,6 +31,7 @@ def _list(arguments):
 
 
 def _info(arguments):
+    from keras_resnets import creation
     from keras_resnets import registry
     from keras_resnets import tables
 
@@ -38,7 +39,7 @@ def _info(arguments):
     with native_logs_hidden():
         from keras_resnets import analysis
 
-        model = registry.create_model(
+        model = creation.create_model(
             arguments.model,
             input_shape=(*size, 3),
             classes=classes,

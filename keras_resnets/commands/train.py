@@ -215,11 +215,11 @@ def _build(arguments, recipe, opened, precision):
 def _teacher(arguments, classes):
     if not arguments.teacher:
         return None
-    from keras_resnets import registry
+    from keras_resnets import creation
 
     if not arguments.teacher_weights:
         raise InvalidArgument("a teacher must be trained: give --teacher-weights")
-    teacher = registry.create_model(
+    teacher = creation.create_model(
         arguments.teacher,
         weights=arguments.teacher_weights,
         classifier_activation=None,

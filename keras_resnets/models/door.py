@@ -3,6 +3,7 @@
 import inspect
 import typing
 
+from keras_resnets import creation
 from keras_resnets import registry
 
 DOC = """{summary}
@@ -92,7 +93,7 @@ def door(public_name, variant, summary, reference) -> ModelFunction:
         name=None,
         **options,
     ):
-        return registry.create_model(
+        return creation.create_model(
             variant,
             include_top,
             weights,

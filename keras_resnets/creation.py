@@ -1,0 +1,267 @@
+"""Names to models: `create_model`."""
+
+import dataclasses
+
+from keras_resnets import extent
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import WeightsError
+from keras_resnets.errors import shown
+from keras_resnets.registry import canonical_name
+from keras_resnets.registry import get_architecture
+
+
+def create_model(
+    model_name,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    name=None,
+    *,
+    dtype=None,
+    data_format=None,
+    kernel_initializer=None,
+    **axes,
+):
+    """Builds a variant by name.
+
+    Args:
+        model_name: see `get_architecture`.
+        include_top: whether the network ends in its classifier.
+        weights: None for random values; `"imagenet"`, `"cifar10"` or `"cifar100"` for
+            the weights in this package, else the most accurate public ones whose
+            licence lets anybody use them; a tag of `list_weights(model_name)`; or a
+            file: `.weights.h5`, `.keras`,
+            `.safetensors`, `.pth`, `.th`, `.pt`, `.h5` or darknet's `.weights`.
+        input_tensor: symbolic tensor to use as the image instead of a new input;
+            layers before it become part of the model.
+        input_shape: (height, width, channels) without the batch, by default the
+            size that `weights` were trained or published for, else the variant's own,
+            with 3 channels; (None, None, 3) without the top. Height and width may be
+            None, and must else be at least the network's output stride (32 for most
+            ImageNet variants).
+        pooling: without the top: None for the feature map, `"avg"` or `"max"`.
+        classes: number of classes; by default that of the classifier in `weights`,
+            else the variant's own. Another number than the checkpoint's makes a new
+            classifier of random values, with a `NewHead` warning.
+        classifier_activation: of the classifier; None returns logits.
+        name: name of the model and prefix of every layer's name. By default the
+            model has the variant's name and the layers have no prefix.
+        dtype: dtype policy of the layers; None for Keras' global one. The classifier
+            is float32 under every policy.
+        data_format: `"channels_last"` or `"channels_first"`; None for Keras' default.
+        kernel_initializer: of the convolutions; None for He's normal, fan-out.
+        **axes: any attribute of `keras_resnets.architecture.Architecture`:
+            `output_stride=16`, `shortcut_type="A"`, `drop_path_rate=0.1`, ...
+
+    Returns:
+        A functional `keras.Model`. `model.preprocessing` is the `Preprocessing` that
+        its weights expect, `model.labels` the order of its classes as
+        `decode_predictions` takes it (None where that is not known);
+        `model.architecture` and `model.weights_origin` say what it is made of,
+        `model.axes` by what it computes otherwise than the variant does: files of its
+        weights tell that.
+
+    Raises:
+        InvalidArgument: (a ValueError) with the rule, the value and what is allowed.
+        WeightsError: (a ValueError) weights that cannot be had, read or do not fit.
+
+    Example:
+        >>> create_model("resnet20", classes=100).output_shape
+        (None, 100)
+    """
+    model, _, _ = create_described(
+        model_name,
+        weights,
+        axes,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        dtype=dtype,
+        data_format=data_format,
+        kernel_initializer=kernel_initializer,
+    )
+    return model
+
+
+def create_described(
+    model_name,
+    weights,
+    axes,
+    kernel_initializer=None,
+    new_head=True,
+    head_needed=True,
+    **options,
+):
+    """(model, its `Architecture`, the opened weights or None); see `create_model`.
+
+    Args:
+        model_name: see `create_model`.
+        weights: see `create_model`.
+        axes: those of the architecture that were given.
+        kernel_initializer: see `create_model`.
+        new_head: whether `classes` that are not the checkpoint's make a classifier of
+            random values, with a `NewHead` warning, or a `WeightsError`.
+        head_needed: whether anybody looks at the classifier; where not, weights without
+            one do too, and it has random values.
+        **options: the other arguments of `create_model`.
+    """
+    from keras_resnets import builder
+    from keras_resnets.weights import open_source
+
+    _check_top(options.get("include_top", True))
+    architecture = get_architecture(model_name, **axes)
+    source = open_source(weights, canonical_name(model_name))
+    options["default_name"] = canonical_name(model_name)
+    if source is None:
+        options["kernel_initializer"] = kernel_initializer
+        model, own_classes = builder.build(architecture, **options), False
+    else:
+        architecture = _as_trained(architecture, axes, source)
+        given = options.get("classes")
+        options = _as_stored(options, axes, source)
+        may_be_new = not head_needed or (new_head and given is not None)
+        model, own_classes = _load(architecture, source, options, given, may_be_new)
+    _describe(model, architecture, source, own_classes, options.get("data_format"))
+    model.axes = architecture.changes(get_architecture(model_name))
+    return model, architecture, source
+
+
+def _check_top(include_top):
+    """Raises `InvalidArgument` where another argument stands in its place."""
+    if isinstance(include_top, bool) or include_top in (0, 1):
+        return
+    hint = f": write weights={include_top!r}" if isinstance(include_top, str) else ""
+    raise InvalidArgument(
+        f"include_top must be True or False; got {include_top!r}{hint}"
+    )
+
+
+def _as_stored(options, axes, source):
+    """`options` with the number of classes and the size that `source` tells.
+
+    What was given stays. A network without its top has no size of its own.
+    """
+    options = dict(options)
+    if options.get("classes") is None:
+        options["classes"] = source.classes
+        if source.classes is None and isinstance(source.labels, tuple):
+            options["classes"] = len(source.labels)
+    given = options.get("input_shape"), options.get("input_tensor")
+    sized = options.get("include_top", True) and "input_size" not in axes
+    if sized and given == (None, None) and source.preprocessing is not None:
+        size = source.preprocessing.size
+        last = _is_last(options.get("data_format"))
+        options["input_shape"] = (*size, 3) if last else (3, *size)
+    return options
+
+
+def _load(architecture, source, options, given, may_be_new):
+    """(model, whether its classifier is the checkpoint's), built and set.
+
+    Args:
+        architecture: of the network.
+        source: its weights.
+        options: of `builder.build`.
+        given: how many classes the caller asked for; None for the checkpoint's own.
+        may_be_new: whether the classifier may have random values.
+    """
+    import warnings
+
+    from keras_resnets import builder
+    from keras_resnets.weights.assign import NewHead
+
+    def build_and_load(options):
+        # The weights follow; drawing random ones would take longer than all the rest.
+        model = builder.build(architecture, kernel_initializer="zeros", **options)
+        return model, source.load(model)
+
+    if may_be_new:
+        return build_and_load(options)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NewHead)
+            return build_and_load(options)
+    except NewHead as head:
+        if given is None and head.classes is not None:
+            # A file whose head cannot be counted before it meets a network.
+            return build_and_load({**options, "classes": head.classes})
+        raise WeightsError(_no_head(source, head.classes, given)) from None
+
+
+def _no_head(source, classes, given):
+    """Why a network would have a classifier of random values."""
+    if classes is not None:
+        return (
+            f"the classifier in {source.path} is for {classes} classes; got "
+            f"{given}: another one would have random values. Leave the number of "
+            "classes out, or train a new classifier (keras-resnets train)"
+        )
+    return (
+        f"{source.path} holds no classifier, and a new one has random values: train it "
+        "(keras-resnets train; create_model takes classes=N for it), or leave the top "
+        "out (include_top=False)"
+    )
+
+
+def _describe(model, architecture, source, own_classes, data_format):
+    """Tells `model` what its pictures must look like and what its classes are."""
+    from keras_resnets import labels
+    from keras_resnets import preprocessing
+
+    wanted = source.preprocessing if source else None
+    if wanted is None:
+        mode = source.mode if source else None
+        wanted = preprocessing.for_architecture(architecture, mode=mode)
+    last = _is_last(data_format)
+    size = tuple(model.inputs[0].shape)[slice(1, 3) if last else slice(2, 4)]
+    if len(size) == 2 and None not in size:
+        wanted = dataclasses.replace(wanted, size=size)
+    channels = model.inputs[0].shape[-1 if last else 1]
+    model.preprocessing = wanted.grey() if channels == 1 else wanted
+    model.architecture = architecture
+    model.weights_origin = source.origin if source else None
+    known = own_classes and source.labels
+    fits = known and labels.count(known) == model.output_shape[-1]
+    model.labels = known if fits else None
+
+
+def _is_last(data_format):
+    import keras
+
+    return (data_format or keras.config.image_data_format()) == "channels_last"
+
+
+def _as_trained(architecture, axes, source):
+    """`architecture` with the axes that the weights were trained with."""
+    try:
+        trained = architecture.replace(**source.axes)
+        before, after = (
+            extent.check_extent(each, classes=0).parameters
+            for each in (architecture, trained)
+        )
+    except InvalidArgument as error:
+        raise WeightsError(
+            f"{source.path} tells axes that no network has: {error}"
+        ) from None
+    for axis, value in source.axes.items():
+        # Read where it was set: "A" is "identity_pad" there.
+        if axis in axes and getattr(architecture, axis) != value:
+            raise WeightsError(
+                f"{source.path} was trained with {axis}={shown(value)}; got "
+                f"{shown(axes[axis])}"
+            )
+    # What a file describes is built where its own values would fill it, by far.
+    if source.count is not None and after > max(before, 2 * source.count + 1_000_000):
+        raise WeightsError(
+            f"{source.path} tells axes of a network of about {after:,} parameters; it "
+            f"holds {source.count:,}"
+        )
+    return trained
