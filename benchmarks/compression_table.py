@@ -163,7 +163,7 @@ def main():
     parser.add_argument("--files", type=pathlib.Path, help="default: thrown away")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     networks = arguments.networks or fine_tuning.shipped()
     settings = fine_tuning.settings_of(arguments)

@@ -144,7 +144,7 @@ def main():
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     from keras_resnets.export import passport
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     others = f"Load of the machine's {os.cpu_count()} cores before: {load():.1f}."
     sections = []

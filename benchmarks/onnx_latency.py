@@ -62,7 +62,7 @@ def theirs(folder, python):
 
 def measure(arguments):
     from keras_resnets.export import pipeline
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     picture = pipeline.default_pictures(SHAPE)[:1]
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,7 @@ def write_ours(folder):
     from keras_resnets.export import pipeline
     from keras_resnets.export import to_tflite
     from keras_resnets.export import untrained
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     pictures = pipeline.default_pictures(SHAPE)
     np.save(folder / "pictures.npy", pictures)

@@ -111,7 +111,7 @@ def measure_convolutions(rounds):
 def main():
     arguments = common.parser(__doc__, rounds=100).parse_args()
     common.quiet_tensorflow()
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     with native_logs_hidden():
         networks = measure_networks(arguments.rounds)

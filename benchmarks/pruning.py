@@ -71,7 +71,7 @@ def main():
     parser.add_argument("--network", metavar="NAME[=WEIGHTS]", default="resnet20")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         subject = fine_tuning.Subject(arguments.network, arguments.data, folder)

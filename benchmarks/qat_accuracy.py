@@ -56,7 +56,7 @@ def main():
     common.quiet_tensorflow()
     import hardened
 
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         subject = fine_tuning.Subject(

@@ -25,7 +25,7 @@ def measure(rounds):
     from keras_resnets.export import runners
     from keras_resnets.export import to_saved_model
     from keras_resnets.export import untrained
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     pictures, calls, macs = pipeline.default_pictures(SHAPE), {}, {}
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:

@@ -271,7 +271,7 @@ def main():
     parser.add_argument("--first", metavar="RUN", type=pathlib.Path)
     arguments = parser.parse_args()
     common.quiet_tensorflow()
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     with native_logs_hidden():
         for folder in arguments.runs:

@@ -69,7 +69,7 @@ def interpreter(content, picture, threads):
 def measure(arguments):
     from keras_resnets.export import pipeline
     from keras_resnets.export.runners import tflite_file
-    from keras_resnets.quiet import native_logs_hidden
+    from keras_resnets.system.quiet import native_logs_hidden
 
     pictures = pipeline.default_pictures(SHAPE, count=arguments.calibration)
     invokes, macs, pads = {}, {}, {}

@@ -8,8 +8,8 @@
 
 import importlib
 
-from keras_resnets import interrupts as _interrupts
-from keras_resnets import streams as _streams
+from keras_resnets.system import interrupts as _interrupts
+from keras_resnets.system import streams as _streams
 
 if _interrupts.is_command():
     _streams.occupy()

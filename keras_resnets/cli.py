@@ -4,9 +4,6 @@ import argparse
 import os
 import sys
 
-from keras_resnets import files
-from keras_resnets import interrupts
-from keras_resnets import streams
 from keras_resnets.commands import compare
 from keras_resnets.commands import compress
 from keras_resnets.commands import export
@@ -22,6 +19,9 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.io import files
+from keras_resnets.system import interrupts
+from keras_resnets.system import streams
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from keras_resnets import image_limits
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.inputs import open_regular
+from keras_resnets.io.untrusted import open_regular
 
 # Format of Pillow -> suffixes of its files. Only these are opened, whatever a file is
 # called: Pillow hands an EPS file named .jpg to Ghostscript, which runs it.

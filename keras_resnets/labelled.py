@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from keras_resnets import npz_files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.image_files import some
 from keras_resnets.image_folders import PARTS
+from keras_resnets.io import npz
 
 # What the arrays of a part are called, in any case: Keras' way, and MedMNIST's.
 _ARRAYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
@@ -27,7 +27,7 @@ def npz_parts(path):
     Raises:
         InvalidArgument: no .npz file, or a part that is there twice.
     """
-    with npz_files.opened(path, f"{_USUAL}, or of other parts") as file:
+    with npz.opened(path, f"{_USUAL}, or of other parts") as file:
         return _parts_of(file.names)
 
 
@@ -90,7 +90,7 @@ def _usual(part):
 def _read(path, parts, count):
     """(names, arrays) by part: the images, and of a `count` of two the labels."""
     said = " and ".join(name for part in parts for name in _usual(part)[:count])
-    with npz_files.opened(path, said) as file:
+    with npz.opened(path, said) as file:
         known, found = _parts_of(file.names), {}
         for part in parts:
             names = (known.get(part) or _usual(part))[:count]

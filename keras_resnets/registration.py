@@ -10,7 +10,7 @@ import importlib.abc
 import sys
 import threading
 
-from keras_resnets import backend
+from keras_resnets.system import keras_settings
 
 # The modules of registered layers and schedules.
 _REGISTERED = (
@@ -54,7 +54,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         if name == "keras":
             # The one place that all imports of Keras come through.
-            backend.check_backend()
+            keras_settings.check_backend()
         for finder in sys.meta_path:
             # Finders of old tools have no find_spec.
             find = getattr(finder, "find_spec", None)

@@ -425,8 +425,8 @@ def test_progress_is_seen_while_logs_are_hidden():
     pytest.importorskip("pty", reason="Windows has no terminals to make")
     script = (
         "import os\n"
-        "from keras_resnets.progress import ProgressBar\n"
-        "from keras_resnets.quiet import native_logs_hidden\n"
+        "from keras_resnets.system.progress import ProgressBar\n"
+        "from keras_resnets.system.quiet import native_logs_hidden\n"
         "with native_logs_hidden():\n"
         "    with native_logs_hidden():\n"
         "        bar = ProgressBar(4, 'steps')\n"

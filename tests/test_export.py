@@ -20,7 +20,6 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
-from keras_resnets import files
 from keras_resnets.export import parity
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
@@ -28,6 +27,7 @@ from keras_resnets.export import runners
 from keras_resnets.export import tflite
 from keras_resnets.export import to_tflite
 from keras_resnets.export import untrained
+from keras_resnets.io import files
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in MATRIX_KINDS])

@@ -15,11 +15,11 @@ from helpers import noise
 from helpers import small_model
 
 from keras_resnets import Preprocessing
-from keras_resnets import keras_archive
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
+from keras_resnets.io import keras_archive
 
 SHAPE = (32, 32, 3)
 DROP_PATH = {"drop_path_rate": 0.2}

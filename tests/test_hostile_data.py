@@ -18,11 +18,11 @@ from confined import confined
 
 from keras_resnets import cli
 from keras_resnets import evaluation
-from keras_resnets import inputs
 from keras_resnets import labels
-from keras_resnets import npz_files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
+from keras_resnets.io import npz
+from keras_resnets.io import untrusted
 from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.training import balance
 from keras_resnets.training import run_folder
@@ -417,7 +417,7 @@ def test_arrays_are_read_as_numpy_reads_them(save, tmp_path):
         "text": np.array("é" * 10),
     }
     save(path, **wanted)
-    with npz_files.opened(path, "") as file:
+    with npz.opened(path, "") as file:
         for name, array in wanted.items():
             found = file.read(name)
             assert found.dtype == array.dtype and found.shape == np.shape(array)
@@ -430,13 +430,13 @@ def test_lies_that_only_a_text_says(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("é", "latin-1")
     with pytest.raises(InvalidArgument, match="must be it; .*no text in UTF-8"):
-        inputs.read_text(path, "it")
+        untrusted.read_text(path, "it")
     with pytest.raises(InvalidArgument, match="cannot be read: No such file"):
-        inputs.read_text(tmp_path / "none", "it")
+        untrusted.read_text(tmp_path / "none", "it")
     path.write_text("a" * 11)
     with pytest.raises(InvalidArgument, match="has more than"):
-        inputs.read_text(path, "it", 10)
-    assert inputs.read_text(path, "it", 11) == "a" * 11
+        untrusted.read_text(path, "it", 10)
+    assert untrusted.read_text(path, "it", 11) == "a" * 11
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 from helpers import noise
 from helpers import small_model
 
-from keras_resnets import files
-from keras_resnets import keras_archive
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import TrainingError
+from keras_resnets.io import files
+from keras_resnets.io import keras_archive
 from keras_resnets.training.run_folder import RunFolder
 
 SHAPE = (16, 16, 3)

@@ -10,12 +10,12 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import InvalidArgument
-from keras_resnets import backend
 from keras_resnets import cli
-from keras_resnets import files
 from keras_resnets import registry
 from keras_resnets.errors import NotWritten
 from keras_resnets.export import benchmark
+from keras_resnets.io import files
+from keras_resnets.system import keras_settings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="of shells and their pipes")
 # As the installed command begins.
@@ -76,7 +76,7 @@ def test_an_error_whose_reader_has_gone_keeps_its_code():
 def test_a_file_does_not_get_the_number_of_a_closed_stream():
     """Else it would get what native libraries print."""
     script = (
-        "import os, sys; from keras_resnets import streams; streams.prepare();"
+        "import os, sys; from keras_resnets.system import streams; streams.prepare();"
         "numbers = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)];"
         "print('kept', file=sys.stdout); sys.exit(min(numbers))"
     )
@@ -113,10 +113,10 @@ def test_keras_json(content, said, tmp_path, monkeypatch):
         place.write_bytes(content if isinstance(content, bytes) else content.encode())
     if said:
         with pytest.raises(InvalidArgument, match=said) as told:
-            backend.check_backend()
+            keras_settings.check_backend()
         assert str(told.value).isprintable()
     else:
-        backend.check_backend()
+        keras_settings.check_backend()
 
 
 def timings(count):
@@ -198,7 +198,8 @@ def test_names_in_a_locale_of_ascii(tmp_path):
     code, out, err = run("info", "größe", environment=ASCII)
     assert code == 2 and err.count("\n") == 1 and r"gr\xf6\xdfe" in err
     script = (
-        "import sys; from keras_resnets import streams; streams.read_names_as_utf8();"
+        "import sys; from keras_resnets.system import streams;"
+        "streams.read_names_as_utf8();"
         "sys.exit(ascii(sys.argv[1]) != ascii('\\xfc'))"
     )
     words = [sys.executable, "-c", script, "ü"]

@@ -440,7 +440,7 @@ def test_a_folder_is_replaced_if_it_holds_a_savedmodel_alone(
 
 
 def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
-    from keras_resnets import files as atomic
+    from keras_resnets.io import files as atomic
 
     (tmp_path / "mine").write_text("all of it")
     (tmp_path / "a.onnx").symlink_to("mine")
@@ -451,8 +451,8 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
 
 
 def test_a_file_that_came_meanwhile_is_kept(files, tmp_path):
-    from keras_resnets import files as atomic
     from keras_resnets.export.saved_model import OWN_FILES
+    from keras_resnets.io import files as atomic
 
     folder = shutil.copytree(files / "saved", tmp_path / "a")
     with (

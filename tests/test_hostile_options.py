@@ -193,14 +193,14 @@ def test_networks_that_there_cannot_be(axes, message):
 
 
 def test_a_backend_that_there_is_not(monkeypatch):
-    from keras_resnets import backend
+    from keras_resnets.system import keras_settings
 
     monkeypatch.setenv("KERAS_BACKEND", "")
-    backend.check_backend()
+    keras_settings.check_backend()
     monkeypatch.setenv("KERAS_BACKEND", "tensorfow")
     with pytest.raises(InvalidArgument, match="got 'tensorfow'; did you mean 'tensorf"):
-        backend.check_backend()
+        keras_settings.check_backend()
     monkeypatch.setenv("KERAS_BACKEND", "openvino")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InvalidArgument, match="library openvino, which is not instal"):
-        backend.check_backend()
+        keras_settings.check_backend()

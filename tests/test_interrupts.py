@@ -20,14 +20,14 @@ import pytest
 from conftest import ROOT
 
 from keras_resnets import cli
-from keras_resnets import files
-from keras_resnets import interrupts
+from keras_resnets.io import files
+from keras_resnets.system import interrupts
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 # A command whose work is `work`, which says when it is at it.
 SCRIPT = """
 import hashlib, pathlib, signal, sys, time
-from keras_resnets import child, files, interrupts
+from keras_resnets.system import child_process as child, files, interrupts
 # A shell's background jobs ignore it, and under nohup SIGHUP, such as these tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {hangup}signal.signal(signal.SIGHUP, signal.SIG_DFL)

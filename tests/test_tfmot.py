@@ -20,12 +20,12 @@ from test_cli import refused
 from test_cli import run
 
 import keras_resnets
-from keras_resnets import child
 from keras_resnets import compression
 from keras_resnets.compression import description
 from keras_resnets.compression import legacy_process
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
+from keras_resnets.system import child_process
 
 # Importing it would turn this process to legacy Keras.
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
@@ -80,7 +80,7 @@ def test_rebuilt_networks_are_equal(tmp_path):
     probe = pathlib.Path(__file__).with_name("legacy_probe.py")
     done = subprocess.run(
         [sys.executable, str(probe), str(tmp_path)],
-        env=child.variables(legacy_process.LEGACY),
+        env=child_process.variables(legacy_process.LEGACY),
         capture_output=True,
         text=True,
     )

@@ -18,9 +18,9 @@ from test_training import untraced
 from training_helpers import short
 from training_helpers import unlimited
 
-from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
+from keras_resnets.system import interrupts
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import loop

@@ -9,7 +9,7 @@ from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 
 def add_to(commands):
@@ -160,9 +160,9 @@ def _benchmark(arguments):
     with native_logs_hidden():
         import dataclasses
 
-        from keras_resnets import files
         from keras_resnets import tables
         from keras_resnets.export import benchmark
+        from keras_resnets.io import files
 
         _check_places(arguments)
         found = benchmark.benchmark(arguments.files, arguments.threads, arguments.runs)
@@ -178,8 +178,8 @@ def _benchmark(arguments):
 
 def _check_places(arguments):
     """Raises `InvalidArgument` where the figures cannot be written, before the work."""
-    from keras_resnets import files
-    from keras_resnets import plots
+    from keras_resnets.io import files
+    from keras_resnets.io import plots
 
     taken = {pathlib.Path(file).resolve(): "a file to time" for file in arguments.files}
     for option in ("json", "plot"):

@@ -8,7 +8,7 @@ from keras_resnets.commands import options
 from keras_resnets.commands import tfmot
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 # Something is pruned, and something stays.
 SHARE = options.number(0, 1, above=True, below=True)
@@ -255,7 +255,7 @@ class _bar:
     """A progress bar that goes away; `total` is known from what it counts."""
 
     def __init__(self, chosen, unit):
-        from keras_resnets.progress import ProgressBar
+        from keras_resnets.system.progress import ProgressBar
 
         total = len(chosen.pictures) if chosen is not None else 0
         self._bar = ProgressBar(total, unit)

@@ -10,7 +10,7 @@ from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 
 @dataclasses.dataclass(frozen=True)

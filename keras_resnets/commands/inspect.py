@@ -4,7 +4,7 @@ import json
 
 from keras_resnets.commands.network import say
 from keras_resnets.errors import printable
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 # Networks have some twenty kinds of operators, inputs, outputs and signatures.
 _SHOWN = 50

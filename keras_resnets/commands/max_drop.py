@@ -40,9 +40,9 @@ def check(arguments):
         if arguments.plot:
             raise InvalidArgument("--plot draws a mix: it belongs to --max-drop")
         return
-    from keras_resnets import plots
     from keras_resnets.compression import operators
     from keras_resnets.compression import trials
+    from keras_resnets.io import plots
 
     trials.check_drop(arguments.max_drop)
     operators.check_precisions(_precisions(arguments))
@@ -149,7 +149,7 @@ class _Stages:
         self._stage, self._bar = None, None
 
     def __call__(self, stage, done, total):
-        from keras_resnets.progress import ProgressBar
+        from keras_resnets.system.progress import ProgressBar
 
         if stage != self._stage:
             self.close()

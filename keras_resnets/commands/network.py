@@ -173,7 +173,7 @@ def say_figures(model, report, data, threads, logits=False):
         logits: whether the file puts out logits.
     """
     from keras_resnets.compression import figures
-    from keras_resnets.progress import ProgressBar
+    from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(data.labels), "pictures")
     found = figures.compare(model, report.path, data, threads, bar, logits)

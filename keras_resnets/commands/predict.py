@@ -8,7 +8,7 @@ from keras_resnets.commands import options
 from keras_resnets.commands import photos
 from keras_resnets.commands import subject
 from keras_resnets.commands.network import say
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 # Images in memory.
 _AT_A_TIME = 300
@@ -92,7 +92,7 @@ def _evaluate(arguments):
     subject.check(arguments)
     with native_logs_hidden():
         from keras_resnets import evaluation
-        from keras_resnets.progress import ProgressBar
+        from keras_resnets.system.progress import ProgressBar
 
         model = subject.open_subject(arguments)
         data = network.open_labelled(

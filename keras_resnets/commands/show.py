@@ -2,7 +2,7 @@
 
 from keras_resnets.commands import network
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 
 def add_to(commands):

@@ -5,7 +5,7 @@ from keras_resnets.commands import options
 from keras_resnets.commands.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 
 def add_to(commands):
@@ -93,7 +93,7 @@ class Bar:
     """The bar over all training steps, and lines about epochs above it."""
 
     def __init__(self, data, tuning):
-        from keras_resnets.progress import ProgressBar
+        from keras_resnets.system.progress import ProgressBar
 
         steps = -(-len(data.labels) // tuning.batch_size)
         self.progress = ProgressBar(tuning.epochs * steps, "steps")

@@ -13,7 +13,7 @@ from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_choice
 from keras_resnets.fields import read_settings
 from keras_resnets.image_files import skipped_note
-from keras_resnets.quiet import native_logs_hidden
+from keras_resnets.system.quiet import native_logs_hidden
 
 # Fields that have an option of their own, or several.
 _ELSEWHERE = {

@@ -7,14 +7,14 @@ import math
 import keras
 import numpy as np
 
-from keras_resnets import child
 from keras_resnets.compression import description
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import KerasRunner
-from keras_resnets.files import scratch_folder
+from keras_resnets.io.files import scratch_folder
+from keras_resnets.system import child_process
 
 _PACKAGES = ("tensorflow_model_optimization", "tf_keras")
 _WORKER = "keras_resnets.legacy.worker"
@@ -91,7 +91,9 @@ def _follow(folder, progress, tell):
     said = {}
     with (
         open(folder / "log.txt", "w+", encoding="utf-8", errors="replace") as log,
-        child.started(_WORKER, folder, environment=LEGACY, errors=log) as process,
+        child_process.started(
+            _WORKER, folder, environment=LEGACY, errors=log
+        ) as process,
     ):
         for line in process.stdout:
             facts = json.loads(line)

@@ -1,6 +1,6 @@
 """The picture of a mix: what each layer costs alone, and what it became."""
 
-from keras_resnets import plots
+from keras_resnets.io import plots
 
 _COLOURS = {"int8": "#4477aa", "int16": "#ccbb44", "float": "#cc4455"}
 # Below that a layer costs nothing that could be seen.

@@ -17,12 +17,12 @@ import weakref
 
 import numpy as np
 
-from keras_resnets import child
-from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export import runners
+from keras_resnets.io import files
+from keras_resnets.system import child_process
 
 # Seconds until a file must be loaded, and have run on one image: TensorFlow alone takes
 # ten to be imported on a busy machine. After that as many times what one image took.
@@ -68,7 +68,9 @@ class _Apart:
         self._path, self._took = path, None
         stack = contextlib.ExitStack()
         self._process = stack.enter_context(
-            child.started("keras_resnets.export.apart", path, threads, int(logits))
+            child_process.started(
+                "keras_resnets.export.apart", path, threads, int(logits)
+            )
         )
         # Also at the end of this process.
         self.close = weakref.finalize(self, stack.close)
@@ -167,7 +169,7 @@ def _unpacked(found):
 
 def main(path, threads, logits):
     """The process: loads a file, then runs it on the images of each line."""
-    order = child.orders()
+    order = child_process.orders()
     # What a runtime prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

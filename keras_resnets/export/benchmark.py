@@ -10,11 +10,11 @@ import math
 import pathlib
 import statistics
 
-from keras_resnets import child
-from keras_resnets import files
-from keras_resnets import plots
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import apart
+from keras_resnets.io import files
+from keras_resnets.io import plots
+from keras_resnets.system import child_process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
 
 def _process(stack, path, threads):
     return stack.enter_context(
-        child.started("keras_resnets.export.worker", path, threads)
+        child_process.started("keras_resnets.export.worker", path, threads)
     )
 
 

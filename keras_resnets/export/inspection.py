@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 
-from keras_resnets import files
 from keras_resnets.export import onnx_contents
 from keras_resnets.export import saved_model_contents
 from keras_resnets.export import tflite_contents
@@ -11,6 +10,7 @@ from keras_resnets.export import tflite_versions
 from keras_resnets.export.runners import kind_of
 from keras_resnets.export.runners import tflite_file
 from keras_resnets.export.runners.common import told
+from keras_resnets.io import files
 
 
 @dataclasses.dataclass(frozen=True)

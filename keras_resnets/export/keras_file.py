@@ -9,14 +9,14 @@ import os
 
 import keras
 
-from keras_resnets import files
-from keras_resnets import keras_archive
 from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import LoadedModelRunner
 from keras_resnets.export.runners.keras_model import operators
+from keras_resnets.io import files
+from keras_resnets.io import keras_archive
 
 SUFFIXES = (".keras", ".weights.h5")
 

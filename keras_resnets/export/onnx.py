@@ -7,7 +7,6 @@ import math
 import keras
 import numpy as np
 
-from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -23,6 +22,7 @@ from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
 from keras_resnets.export.runners import OnnxRunner
 from keras_resnets.export.runners import onnx_file
+from keras_resnets.io import files
 
 QUANTIZE = ("none", "float16", "int8")
 # How ranges come from images, and ONNX Runtime's word for it.

@@ -7,12 +7,12 @@ import importlib.metadata
 import json
 import pathlib
 
-from keras_resnets import files
-from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
 from keras_resnets.export import tflite_versions
 from keras_resnets.export.runners import tflite_file
+from keras_resnets.io import files
+from keras_resnets.system import interrupts
 from keras_resnets.version import __version__
 
 _PACKAGES = (

@@ -7,7 +7,6 @@ import warnings
 import keras
 import numpy as np
 
-from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
@@ -24,6 +23,7 @@ from keras_resnets.export import prepare
 from keras_resnets.export import representative
 from keras_resnets.export import synthetic
 from keras_resnets.export.runners import KerasRunner
+from keras_resnets.io import files
 from keras_resnets.preprocessing import Preprocessing
 
 

@@ -3,7 +3,6 @@
 import functools
 import pathlib
 
-from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import first_line
 from keras_resnets.export import ends
@@ -14,6 +13,7 @@ from keras_resnets.export import pipeline
 from keras_resnets.export import saved_model_bytes
 from keras_resnets.export import saved_model_contents
 from keras_resnets.export.runners import SavedModelRunner
+from keras_resnets.io import files
 
 # What TensorFlow writes, whichever release: nothing else is replaced. Somebody's assets
 # are not.

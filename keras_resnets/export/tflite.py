@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 
-from keras_resnets import files
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
@@ -20,6 +19,7 @@ from keras_resnets.export import tflite_versions
 from keras_resnets.export import tflite_weights
 from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
+from keras_resnets.io import files
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
 IO_DTYPES = ("int8", "uint8", "float32")

@@ -9,15 +9,15 @@ import os
 import sys
 import time
 
-from keras_resnets import child
 from keras_resnets.errors import first_line
 from keras_resnets.export import apart
 from keras_resnets.export import runners
+from keras_resnets.system import child_process
 
 
 def main(path, threads):
     """Loads a file, then runs it as often as the input says."""
-    order = child.orders()
+    order = child_process.orders()
     # What a runtime prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

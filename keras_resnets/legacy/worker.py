@@ -14,8 +14,8 @@ import sys
 
 import numpy as np
 
-from keras_resnets import child
 from keras_resnets.errors import first_line
+from keras_resnets.system import child_process
 
 # How far both networks may be apart in float64, as a share of the largest logit.
 TOLERANCE = 1e-6
@@ -26,7 +26,7 @@ _ROUNDED = 1e-4
 def main(folder):
     """Rebuilds the network, proves it equal, and does the job."""
     # A parent that was killed leaves its folder to us.
-    child.orders(lambda: shutil.rmtree(folder, ignore_errors=True))
+    child_process.orders(lambda: shutil.rmtree(folder, ignore_errors=True))
     # What TensorFlow prints must not get between the lines.
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -13,9 +13,9 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.image_files import some
-from keras_resnets.inputs import parse_json
-from keras_resnets.inputs import read_text
-from keras_resnets.inputs import shown
+from keras_resnets.io.untrusted import parse_json
+from keras_resnets.io.untrusted import read_text
+from keras_resnets.io.untrusted import shown
 
 BALANCED = "balanced"
 SAMPLERS = ("shuffled", BALANCED)

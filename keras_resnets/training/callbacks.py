@@ -7,9 +7,9 @@ import time
 
 import keras
 
-from keras_resnets import interrupts
 from keras_resnets.errors import TrainingError
 from keras_resnets.image_files import replaced_note
+from keras_resnets.system import interrupts
 from keras_resnets.training import devices
 from keras_resnets.training import keeping
 from keras_resnets.training import state

@@ -4,7 +4,7 @@ import contextlib
 
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import TrainingError
-from keras_resnets.files import atomic_file
+from keras_resnets.io.files import atomic_file
 
 
 @contextlib.contextmanager

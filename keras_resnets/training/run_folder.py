@@ -7,13 +7,13 @@ import json
 import pathlib
 import tempfile
 
-from keras_resnets import files
-from keras_resnets import plots
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.inputs import parse_json
-from keras_resnets.inputs import read_text
-from keras_resnets.inputs import shown
+from keras_resnets.io import files
+from keras_resnets.io import plots
+from keras_resnets.io.untrusted import parse_json
+from keras_resnets.io.untrusted import read_text
+from keras_resnets.io.untrusted import shown
 from keras_resnets.training import state
 from keras_resnets.training.landing import landing
 from keras_resnets.training.landing import told

@@ -14,7 +14,6 @@ import warnings
 
 import keras
 
-from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import TrainingNote
@@ -22,6 +21,7 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.image_files import replaced_note
+from keras_resnets.system import interrupts
 from keras_resnets.training import anatomy
 from keras_resnets.training import balance
 from keras_resnets.training import checking

@@ -13,12 +13,12 @@ import os
 
 import numpy as np
 
-from keras_resnets import npz_files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.inputs import shown
+from keras_resnets.io import npz
+from keras_resnets.io.untrusted import shown
 from keras_resnets.training import keeping
 from keras_resnets.training.landing import landing
 
@@ -111,7 +111,7 @@ def read(path):
     if not os.path.lexists(path):
         raise TrainingError(f"there is no state {path} to go on from")
     try:
-        with npz_files.opened(path, _CONTENT) as file:
+        with npz.opened(path, _CONTENT) as file:
             names = [name for name in file.names if name != _NOTES]
             return _progress(file), {name: file.read(name, "biuf") for name in names}
     except InvalidArgument as error:
@@ -163,7 +163,7 @@ def _is_number(value):
 def position(path):
     """(epoch from 0, steps of it that are done) of a state file; None without one."""
     try:
-        with npz_files.opened(path, _CONTENT) as file:
+        with npz.opened(path, _CONTENT) as file:
             progress = _progress(file)
     except InvalidArgument:
         return None

@@ -8,11 +8,11 @@ else, and nobody would know what its pictures must look like.
 import dataclasses
 import json
 
-from keras_resnets import keras_archive
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.io import keras_archive
 
 # Attribute of an HDF5 file, key of the metadata of a safetensors file.
 KEY = "keras_resnets"

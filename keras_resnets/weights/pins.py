@@ -12,8 +12,8 @@ import os
 import re
 import warnings
 
-from keras_resnets import files
 from keras_resnets.errors import WeightsError
+from keras_resnets.io import files
 
 SUFFIX = ".pin.json"
 # Far more than a pin has.

@@ -1,8 +1,8 @@
 """Writes the weights of a model, and what must be known to use them."""
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.files import atomic_file
-from keras_resnets.files import check_destination
+from keras_resnets.io.files import atomic_file
+from keras_resnets.io.files import check_destination
 from keras_resnets.weights import layouts
 from keras_resnets.weights import notes
 from keras_resnets.weights.readers.safetensors import write_safetensors

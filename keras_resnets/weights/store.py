@@ -13,7 +13,7 @@ from keras_resnets import variants
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
-from keras_resnets.progress import ProgressBar
+from keras_resnets.system.progress import ProgressBar
 from keras_resnets.weights import pins
 from keras_resnets.weights import transfer
 from keras_resnets.weights.readers.preset import PRESET

@@ -10,7 +10,7 @@ from keras_resnets.export.runners.common import check_inputs
 from keras_resnets.export.runners.common import in_batches
 from keras_resnets.export.runners.common import is_pixel
 from keras_resnets.export.runners.common import median_seconds
-from keras_resnets.files import scratch_folder
+from keras_resnets.io.files import scratch_folder
 
 # What makes probabilities of logits, and what may stand behind it: other types, other
 # integers (uint8 for int8), another shape.

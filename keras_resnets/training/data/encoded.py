@@ -18,7 +18,7 @@ from keras_resnets.image_files import decoding
 from keras_resnets.image_files import open_image
 from keras_resnets.image_files import opened
 from keras_resnets.image_files import upright
-from keras_resnets.inputs import open_regular
+from keras_resnets.io.untrusted import open_regular
 from keras_resnets.training.data.jpeg import cut_short
 from keras_resnets.training.data.jpeg import ends
 

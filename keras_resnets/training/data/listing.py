@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_resnets.progress import ProgressBar
+from keras_resnets.system.progress import ProgressBar
 from keras_resnets.training.data.encoded import examine
 from keras_resnets.training.data.split import ArrayPictures
 from keras_resnets.training.data.split import Split

@@ -18,8 +18,8 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.image_files import refuse_unreadable
 from keras_resnets.image_files import some
-from keras_resnets.inputs import open_regular
-from keras_resnets.progress import ProgressBar
+from keras_resnets.io.untrusted import open_regular
+from keras_resnets.system.progress import ProgressBar
 from keras_resnets.training.data.listing import FileListing
 
 # The official files of ImageNet, and those of TensorFlow Datasets.

@@ -8,11 +8,11 @@ import secrets
 import shutil
 import tempfile
 
-from keras_resnets import interrupts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.system import interrupts
 
 # How our temporary folders begin.
 _OWN = "keras_resnets_"

@@ -215,9 +215,10 @@ def is_command():
     if program == "-m":
         # So it is called while `python -m` looks for the module.
         words = sys.orig_argv
-        return words[words.index("-m") + 1 :][:1] == [__package__]
+        package = __package__.partition(".")[0]
+        return words[words.index("-m") + 1 :][:1] == [package]
     folder, name = os.path.split(program)
-    package = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     scripts = os.path.join(os.path.dirname(package), "export")
     with contextlib.suppress(OSError):
         return (

@@ -2,9 +2,9 @@
 
 import io
 
-from keras_resnets import files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
+from keras_resnets.io import files
 
 
 def check_place(path):

@@ -11,7 +11,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.inputs import open_regular
+from keras_resnets.io.untrusted import open_regular
 
 # What arrays may take, in bytes and as a multiple of the file. Measured, compressed by
 # `np.savez_compressed`: CIFAR-10 1.1 times, grey digits of 28 x 28 as RGB 5 times, such

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from keras_resnets import interrupts
+from keras_resnets.system import interrupts
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def variables(given=None):
 
     What it leaves behind of temporary files goes with ours.
     """
-    package = str(pathlib.Path(__file__).resolve().parents[1])
+    package = str(pathlib.Path(__file__).resolve().parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     place = {"PYTHONPATH": path, "TMPDIR": tempfile.gettempdir()}
     return {**os.environ, **place, **(given or {})}

@@ -5,9 +5,9 @@ import os
 import sys
 import tempfile
 
-from keras_resnets import interrupts
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import TrainingError
+from keras_resnets.system import interrupts
 
 # Where the terminal is while standard error goes into a file.
 _terminal = None

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_resnets import quiet
+from keras_resnets.system import quiet
 
 
 class ProgressBar:

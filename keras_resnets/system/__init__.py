@@ -1,0 +1,1 @@
+"""The process: signals, processes of its own, streams, what it shows."""
