@@ -45,6 +45,7 @@ setuptools.setup(
     package_data={
         "keras_resnets": [
             "*.csv",
+            "networks/*.csv",
             "weights/records/*.csv",
             "weights/trained/*.safetensors",
         ]

@@ -31,7 +31,7 @@ def keras_step(name, stock=False):
     import tensorflow as tf
 
     import keras_resnets
-    from keras_resnets import layers
+    from keras_resnets.networks import layers
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)

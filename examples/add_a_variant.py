@@ -4,8 +4,8 @@ python examples/add_a_variant.py
 """
 
 import keras_resnets
-from keras_resnets import builder
 from keras_resnets.analysis import analyze
+from keras_resnets.networks import builder
 
 
 def main():

@@ -16,7 +16,6 @@ if _interrupts.is_command():
     # Importing takes long enough for a Ctrl-C to come.
     _interrupts.begin()
 
-from keras_resnets.architecture import Architecture
 from keras_resnets.creation import create_model
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -25,9 +24,10 @@ from keras_resnets.errors import nearest
 from keras_resnets.labels import decode_predictions
 from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
+from keras_resnets.networks.architecture import Architecture
+from keras_resnets.networks.registration import register as _register
 from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.preprocessing import preprocess_input
-from keras_resnets.registration import register as _register
 from keras_resnets.registry import get_architecture
 from keras_resnets.registry import list_models
 from keras_resnets.registry import list_weights

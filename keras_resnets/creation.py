@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from keras_resnets import extent
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import shown
+from keras_resnets.networks import extent
 from keras_resnets.registry import canonical_name
 from keras_resnets.registry import get_architecture
 
@@ -54,7 +54,7 @@ def create_model(
             is float32 under every policy.
         data_format: `"channels_last"` or `"channels_first"`; None for Keras' default.
         kernel_initializer: of the convolutions; None for He's normal, fan-out.
-        **axes: any attribute of `keras_resnets.architecture.Architecture`:
+        **axes: any attribute of `keras_resnets.networks.architecture.Architecture`:
             `output_stride=16`, `shortcut_type="A"`, `drop_path_rate=0.1`, ...
 
     Returns:
@@ -113,7 +113,7 @@ def create_described(
             one do too, and it has random values.
         **options: the other arguments of `create_model`.
     """
-    from keras_resnets import builder
+    from keras_resnets.networks import builder
     from keras_resnets.weights import open_source
 
     _check_top(options.get("include_top", True))
@@ -175,7 +175,7 @@ def _load(architecture, source, options, given, may_be_new):
     """
     import warnings
 
-    from keras_resnets import builder
+    from keras_resnets.networks import builder
     from keras_resnets.weights.assign import NewHead
 
     def build_and_load(options):

@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import sys
 
-from keras_resnets import extent
 from keras_resnets import fields
 from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.image_files import as_rgb
+from keras_resnets.networks import extent
 
 # mode -> (scale, mean, std, channel order): (x * scale - mean) / std.
 MODES = {
@@ -359,7 +359,7 @@ def _ops_of(x):
 
     if keras.backend.backend() == "tensorflow" or not _is_tensorflow(x):
         return keras.ops
-    from keras_resnets.tensorflow_ops import IMAGE_OPS
+    from keras_resnets.networks.tensorflow_ops import IMAGE_OPS
 
     return IMAGE_OPS
 

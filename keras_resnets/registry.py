@@ -6,13 +6,13 @@ import fnmatch
 import functools
 import re
 
-from keras_resnets import extent
-from keras_resnets import idioms
-from keras_resnets import variants
-from keras_resnets.architecture import Architecture
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 from keras_resnets.errors import shown
+from keras_resnets.networks import extent
+from keras_resnets.networks import idioms
+from keras_resnets.networks import variants
+from keras_resnets.networks.architecture import Architecture
 
 ALIASES = {
     "resnext50": "resnext50_32x4d",
@@ -250,7 +250,7 @@ def published_rows():
     # Not with the package: importing that would take 3 % longer.
     import importlib.resources
 
-    text = importlib.resources.files("keras_resnets").joinpath("published.csv")
+    text = importlib.resources.files("keras_resnets.networks").joinpath("published.csv")
     with text.open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))
 

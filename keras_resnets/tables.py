@@ -4,8 +4,8 @@ import itertools
 import unicodedata
 
 from keras_resnets.errors import printable
-from keras_resnets.walk import Pool
-from keras_resnets.walk import walk
+from keras_resnets.networks.blueprint import Pool
+from keras_resnets.networks.blueprint import walk
 
 # Of a cell, whose text may be a file's; the longest of our layers' names has 40.
 _WIDEST = 100

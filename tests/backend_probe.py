@@ -9,7 +9,7 @@ from helpers import outputs
 from helpers import small_model
 
 import keras_resnets
-from keras_resnets import layers
+from keras_resnets.networks import layers
 
 # Each block, shortcut, stem and custom layer once; JAX compiles every shape anew.
 KINDS = (

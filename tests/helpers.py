@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from keras_resnets import builder
-from keras_resnets.architecture import ACTIVATION_ORDERS
-from keras_resnets.architecture import Architecture
+from keras_resnets.networks import builder
+from keras_resnets.networks.architecture import ACTIVATION_ORDERS
+from keras_resnets.networks.architecture import Architecture
 
 SMALL = Architecture(
     family="test",

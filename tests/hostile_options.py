@@ -4,7 +4,7 @@ import argparse
 import random
 
 from keras_resnets import cli
-from keras_resnets.architecture import AXES
+from keras_resnets.networks.architecture import AXES
 from keras_resnets.training import recipes
 
 # What is no number of any option: words, no numbers at all, floats, digits without end.

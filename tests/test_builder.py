@@ -12,10 +12,10 @@ from helpers import noise
 from helpers import outputs
 from helpers import small_model
 
-from keras_resnets import builder
 from keras_resnets import create_model
 from keras_resnets import get_architecture
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.networks import builder
 
 EVERY_KIND = pytest.mark.parametrize("kind", sorted(KINDS))
 

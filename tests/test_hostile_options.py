@@ -11,10 +11,10 @@ from keras_resnets import InvalidArgument
 from keras_resnets import cli
 from keras_resnets import get_architecture
 from keras_resnets import registry
-from keras_resnets import variants
-from keras_resnets.architecture import AXES
-from keras_resnets.architecture import Architecture
-from keras_resnets.extent import check_extent
+from keras_resnets.networks import variants
+from keras_resnets.networks.architecture import AXES
+from keras_resnets.networks.architecture import Architecture
+from keras_resnets.networks.extent import check_extent
 from keras_resnets.training import recipes
 from keras_resnets.training.augmentation import Augmentation
 

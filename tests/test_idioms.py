@@ -9,8 +9,8 @@ from keras_resnets import InvalidArgument
 from keras_resnets import WeightsError
 from keras_resnets import cli
 from keras_resnets import creation
-from keras_resnets import idioms
 from keras_resnets import registry
+from keras_resnets.networks import idioms
 from keras_resnets.weights import records
 
 

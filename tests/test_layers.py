@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers import noise
 
-from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.networks import layers
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -62,7 +62,7 @@ def test_conv2d_is_one_native_operation_in_a_graph():
 def test_grouped_and_dilated_training_with_and_without_onednn(onednn):
     script = """
 import keras, numpy as np
-from keras_resnets import tensorflow_ops
+from keras_resnets.networks import tensorflow_ops
 from helpers import small_model, noise
 for kind in ("grouped", "dilated", "dilated_grouped"):
     model = small_model(kind)

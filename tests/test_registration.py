@@ -20,7 +20,7 @@ SHAPE = (32, 32, 3)
 ORDERS = {
     "keras first": "import keras, keras_resnets",
     "by tensorflow": "import keras_resnets; from tensorflow import keras",
-    "by the layers": "import keras_resnets.layers; import keras",
+    "by the layers": "import keras_resnets.networks.layers; import keras",
     "by what the layers need": "import keras_resnets.compression.fake_quant, keras",
     "by what needs the layers": "import keras_resnets.analysis; import keras",
 }
@@ -103,7 +103,7 @@ def test_layers_are_registered_in_every_order(order, tmp_path):
 
 WATCHED = """
 import sys, keras_resnets
-from keras_resnets import registration
+from keras_resnets.networks import registration
 assert "keras" not in sys.modules
 import importlib, keras
 assert "registration" not in type(keras.__loader__).__module__

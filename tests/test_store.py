@@ -15,7 +15,7 @@ from conftest import ROOT
 
 import keras_resnets
 from keras_resnets import WeightsError
-from keras_resnets import variants
+from keras_resnets.networks import variants
 from keras_resnets.weights import records
 from keras_resnets.weights import store
 from keras_resnets.weights import transfer

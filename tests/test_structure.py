@@ -14,8 +14,8 @@ import keras_resnets.compression
 import keras_resnets.export
 from keras_resnets import models
 from keras_resnets import registry
-from keras_resnets import variants
-from keras_resnets.walk import walk
+from keras_resnets.networks import variants
+from keras_resnets.networks.blueprint import walk
 
 PACKAGE = pathlib.Path(keras_resnets.__file__).parent
 
@@ -212,49 +212,29 @@ def test_doors_and_table_are_one_to_one():
 # Which modules of the package a module may import; scripts and cli know everybody.
 ARROWS = {
     "errors": set(),
-    "idioms": set(),
-    "tensorflow_ops": set(),
     "version": set(),
-    "walk": set(),
     "analysis": {"errors"},
-    "blocks": {"walk"},
-    "extent": {"errors", "walk"},
     "features": {"errors"},
     "fields": {"errors"},
     "image_limits": {"errors"},
     "labels": {"errors"},
-    "layers": {"errors", "tensorflow_ops"},
     "system": {"errors", "system"},
-    "tables": {"errors", "walk"},
-    "architecture": {"errors", "fields", "idioms"},
     "io": {"errors", "io", "system"},
-    "legacy": {"errors", "legacy", "system", "tensorflow_ops"},
-    "parts": {"layers"},
-    "registration": {"system"},
-    "builder": {"architecture", "blocks", "errors", "extent", "parts", "walk"},
+    "networks": {"errors", "fields", "networks", "system"},
     "image_files": {"errors", "image_limits", "io"},
-    "variants": {"architecture", "errors"},
+    "legacy": {"errors", "legacy", "networks", "system"},
+    "tables": {"errors", "networks"},
     "image_folders": {"errors", "image_files", "labels"},
     "labelled": {"errors", "image_files", "image_folders", "io"},
     "pictures": {"errors", "image_files", "image_folders"},
-    "preprocessing": {
-        "errors",
-        "extent",
-        "fields",
-        "image_files",
-        "pictures",
-        "tensorflow_ops",
-    },
+    "preprocessing": {"errors", "fields", "image_files", "networks", "pictures"},
     "weights": {
         "errors",
-        "extent",
-        "idioms",
         "io",
         "labels",
-        "layers",
+        "networks",
         "preprocessing",
         "system",
-        "variants",
         "weights",
     },
     "export": {
@@ -263,14 +243,13 @@ ARROWS = {
         "features",
         "io",
         "labels",
-        "layers",
+        "networks",
         "preprocessing",
         "system",
-        "tensorflow_ops",
         "version",
         "weights",
     },
-    "registry": {"architecture", "errors", "extent", "idioms", "variants", "weights"},
+    "registry": {"errors", "networks", "weights"},
     "training": {
         "errors",
         "fields",
@@ -289,10 +268,9 @@ ARROWS = {
     },
     "console": {"errors", "export", "labels", "tables"},
     "creation": {
-        "builder",
         "errors",
-        "extent",
         "labels",
+        "networks",
         "preprocessing",
         "registry",
         "weights",
@@ -308,8 +286,8 @@ ARROWS = {
         "image_folders",
         "io",
         "labelled",
-        "layers",
         "legacy",
+        "networks",
         "pictures",
         "system",
         "training",

@@ -3,13 +3,13 @@
 import pathlib
 import warnings
 
-from keras_resnets.architecture import AXES
 from keras_resnets.commands import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
 from keras_resnets.errors import shown
 from keras_resnets.fields import read_settings
+from keras_resnets.networks.architecture import AXES
 
 # Of a line; a passport as JSON may have a name for each of 20,000 classes.
 _LONGEST = 100_000
@@ -66,8 +66,8 @@ def default_output(arguments, ending):
 
 def find(arguments):
     """(architecture, (height, width), classes) that the options ask for."""
-    from keras_resnets import extent
     from keras_resnets import registry
+    from keras_resnets.networks import extent
 
     architecture = registry.get_architecture(arguments.model, **axes_of(arguments.set))
     size = (architecture.input_size,) * 2

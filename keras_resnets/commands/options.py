@@ -2,11 +2,11 @@
 
 import argparse
 
-from keras_resnets.architecture import AXES
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 from keras_resnets.fields import Number
 from keras_resnets.fields import Whole
+from keras_resnets.networks.architecture import AXES
 
 
 def typed(rule):

@@ -2,11 +2,11 @@
 
 import pathlib
 
-from keras_resnets import extent
 from keras_resnets.commands import network
 from keras_resnets.commands import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.networks import extent
 
 _EXPORTED = (".tflite", ".onnx", ".keras")
 # Files that do not say which network they are of.

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_resnets.compression import fake_quant
-from keras_resnets.layers import PACKAGE
+from keras_resnets.networks.layers import PACKAGE
 
 
 class _ByChannel(keras.layers.Layer):

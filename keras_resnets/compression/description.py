@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from keras_resnets import layers
 from keras_resnets.compression.steps import graph_of
 from keras_resnets.compression.steps import read_steps
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.networks import layers
 
 # Kind in Keras 2 and the attributes that it is made of, by class.
 _PLAIN = {

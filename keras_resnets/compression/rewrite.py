@@ -10,7 +10,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets import layers
 from keras_resnets.compression import folding
 from keras_resnets.compression import kinds
 from keras_resnets.compression import layers as quantized
@@ -21,6 +20,7 @@ from keras_resnets.compression.steps import graph_of
 from keras_resnets.compression.steps import read_steps
 from keras_resnets.compression.steps import unique_names
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.networks import layers
 
 # They move, choose or drop values, which stay on the grid that they are on.
 PASSING = (

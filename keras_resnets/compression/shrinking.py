@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets import layers
 from keras_resnets.compression import folding
 from keras_resnets.compression import kinds
 from keras_resnets.compression.aware import inherit
@@ -17,6 +16,7 @@ from keras_resnets.compression.steps import read_steps
 from keras_resnets.compression.steps import rebuilt
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.networks import layers
 
 # Between two convolutions of a unit: whatever works on each channel by itself.
 _BY_CHANNEL = (

@@ -9,7 +9,6 @@ import os
 
 import keras
 
-from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
 from keras_resnets.export import pipeline
@@ -17,6 +16,7 @@ from keras_resnets.export.runners import LoadedModelRunner
 from keras_resnets.export.runners.keras_model import operators
 from keras_resnets.io import files
 from keras_resnets.io import keras_archive
+from keras_resnets.networks import layers
 
 SUFFIXES = (".keras", ".weights.h5")
 

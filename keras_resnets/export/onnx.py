@@ -205,7 +205,7 @@ def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
     import tensorflow as tf
     import tf2onnx
 
-    from keras_resnets.tensorflow_ops import native_convolution
+    from keras_resnets.networks.tensorflow_ops import native_convolution
 
     model, name = ready.model, ends.INPUT_NAME
     size = None if batch == "dynamic" else batch

@@ -4,9 +4,9 @@ import re
 
 import keras
 
-from keras_resnets import layers
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import ends
+from keras_resnets.networks import layers
 
 # The formats whose ranges come from pictures.
 CALIBRATED = ("int8", "int16x8")

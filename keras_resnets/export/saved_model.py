@@ -135,7 +135,7 @@ def write(model, folder, shape, dtype="float32", preprocessing=None):
     """Writes a model that puts out a dict into `folder`; nothing is checked."""
     import tensorflow as tf
 
-    from keras_resnets.tensorflow_ops import native_convolution
+    from keras_resnets.networks.tensorflow_ops import native_convolution
 
     def serve(image):
         return model(image, training=False)

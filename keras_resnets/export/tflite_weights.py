@@ -11,12 +11,12 @@ import math
 import keras
 import numpy as np
 
-from keras_resnets import layers
 from keras_resnets.errors import ExportError
 from keras_resnets.export import ends
 from keras_resnets.export import tflite_edit
 from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.runners import tflite_file
+from keras_resnets.networks import layers
 
 # What may follow a convolution whose kernel is not there yet: nothing that the
 # converter would fold into it.
@@ -138,7 +138,7 @@ def write(model, kernels, folder, shape, dtype):
     """
     import tensorflow as tf
 
-    from keras_resnets.tensorflow_ops import native_convolution
+    from keras_resnets.networks.tensorflow_ops import native_convolution
 
     # Variables cost the converter more time than constants do, and less memory.
     fixed = [

@@ -83,7 +83,7 @@ def use_native_convolution():
     import tensorflow as tf
     import tf_keras
 
-    from keras_resnets import tensorflow_ops
+    from keras_resnets.networks import tensorflow_ops
 
     kind = tf_keras.layers.Conv2D
     if hasattr(kind, "keras_resnets_native"):

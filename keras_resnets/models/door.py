@@ -30,7 +30,7 @@ Args:
     classifier_activation: of the classifier; None returns logits.
     name: name of the model and prefix of every layer's name.
     **options: `dtype`, `data_format`, `kernel_initializer`, or any axis of
-        `keras_resnets.architecture.Architecture`: `output_stride=16`,
+        `keras_resnets.networks.architecture.Architecture`: `output_stride=16`,
         `zero_init_residual=True`, `drop_path_rate=0.1`, ...
 
 Returns:

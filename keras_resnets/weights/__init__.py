@@ -13,9 +13,9 @@ are joined, and that is compared.
 import os
 import pathlib
 
-from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.networks import idioms
 from keras_resnets.weights import beside
 from keras_resnets.weights import records
 

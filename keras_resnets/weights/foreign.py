@@ -4,7 +4,7 @@ import functools
 import warnings
 
 from keras_resnets.errors import WeightsError
-from keras_resnets.layers import IdentityPadShortcut
+from keras_resnets.networks.layers import IdentityPadShortcut
 from keras_resnets.weights import contents
 from keras_resnets.weights import darknet_stream
 from keras_resnets.weights import layouts

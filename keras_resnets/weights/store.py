@@ -8,11 +8,11 @@ import re
 import stat
 import urllib.parse
 
-from keras_resnets import extent
-from keras_resnets import variants
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
+from keras_resnets.networks import extent
+from keras_resnets.networks import variants
 from keras_resnets.system.progress import ProgressBar
 from keras_resnets.weights import pins
 from keras_resnets.weights import transfer

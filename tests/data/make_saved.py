@@ -1,6 +1,6 @@
 """Writes `saved/`: files with layers of this package, as version 0.1 wrote them.
 
-It ran on the last commit whose layers stood in `keras_resnets.layers` and
+It ran on the last commit whose layers stood in `keras_resnets.networks.layers` and
 `keras_resnets.compression.layers`; `test_saved_files.py` loads the files ever after.
 """
 

@@ -10,9 +10,9 @@ import dataclasses
 import functools
 import importlib.resources
 
-from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
+from keras_resnets.networks import idioms
 
 # Licences under which anybody may use the weights, in a product too.
 FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")

@@ -7,8 +7,8 @@ A new variant is a row here, a door in `models/` and its figures in
 He et al. 2019 (1812.01187).
 """
 
-from keras_resnets.architecture import Architecture
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.networks.architecture import Architecture
 
 IMAGENET_DEPTHS = {
     18: (2, 2, 2, 2),

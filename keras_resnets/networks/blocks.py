@@ -4,7 +4,7 @@ Each takes the tensor, what to build (`walk.Unit`, `walk.Shortcut`) and the `Par
 of the network, and returns the tensor behind it.
 """
 
-from keras_resnets.walk import Conv
+from keras_resnets.networks.blueprint import Conv
 
 
 def stem(x, parts):

@@ -26,7 +26,7 @@ def _native():
     """The TensorFlow helpers, or None on another backend."""
     if keras.backend.backend() != "tensorflow":
         return None
-    from keras_resnets import tensorflow_ops
+    from keras_resnets.networks import tensorflow_ops
 
     return tensorflow_ops
 

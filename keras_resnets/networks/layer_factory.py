@@ -8,7 +8,7 @@ import dataclasses
 
 import keras
 
-from keras_resnets import layers
+from keras_resnets.networks import layers
 
 
 def he_normal_fan_out():

@@ -7,7 +7,6 @@ out unit by unit, `builder.py` makes layers of them.
 import dataclasses
 import math
 
-from keras_resnets import idioms
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 from keras_resnets.errors import shown
@@ -18,6 +17,7 @@ from keras_resnets.fields import Number
 from keras_resnets.fields import Several
 from keras_resnets.fields import Text
 from keras_resnets.fields import Whole
+from keras_resnets.networks import idioms
 
 BLOCKS = ("basic", "bottleneck", "darknet", "conv", "alternating")
 ACTIVATION_ORDERS = (
@@ -193,7 +193,7 @@ class Architecture:
             (`keras_resnets.preprocessing`).
 
     Example:
-        >>> from keras_resnets.architecture import Architecture
+        >>> from keras_resnets.networks.architecture import Architecture
         >>> tiny = Architecture(family="resnet", depths=(1, 1), filters=(8, 16),
         ...                     strides=(1, 2), block="basic")
         >>> tiny.natural_stride

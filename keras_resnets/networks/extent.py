@@ -9,8 +9,8 @@ import dataclasses
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
-from keras_resnets.walk import Conv
-from keras_resnets.walk import walk
+from keras_resnets.networks.blueprint import Conv
+from keras_resnets.networks.blueprint import walk
 
 # ResNet-1202, the deepest that was published, has 600 units.
 MOST_UNITS = 1000

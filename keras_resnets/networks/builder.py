@@ -4,14 +4,14 @@ import sys
 
 import keras
 
-from keras_resnets import blocks
-from keras_resnets import extent
-from keras_resnets.architecture import AXES
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
-from keras_resnets.parts import Parts
-from keras_resnets.walk import walk
+from keras_resnets.networks import blocks
+from keras_resnets.networks import extent
+from keras_resnets.networks.architecture import AXES
+from keras_resnets.networks.blueprint import walk
+from keras_resnets.networks.layer_factory import Parts
 
 
 def build(
