@@ -4,7 +4,7 @@ python examples/add_a_variant.py
 """
 
 import keras_resnets
-from keras_resnets.analysis import analyze
+from keras_resnets.graph.analysis import analyze
 from keras_resnets.networks import builder
 
 

@@ -38,10 +38,10 @@ from keras_resnets.version import __version__
 # Keras is imported with the first of these or the first model, so that the command
 # answers at once where it needs no Keras.
 _IN_MODULE = {
-    "analyze": "analysis",
-    "endpoints": "features",
-    "feature_extractor": "features",
-    "replace_head": "features",
+    "analyze": "graph.analysis",
+    "endpoints": "graph.features",
+    "feature_extractor": "graph.features",
+    "replace_head": "graph.features",
 }
 
 __all__ = [

@@ -10,12 +10,12 @@ from helpers import outputs
 from helpers import small_model
 
 from keras_resnets import compression
-from keras_resnets.analysis import nodes_in_order
 from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.export import ends
 from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
 from keras_resnets.export.verify import layer_name
+from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.preprocessing import Preprocessing
 
 # What a quantization-aware model must agree with its file on.

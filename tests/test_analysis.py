@@ -7,7 +7,7 @@ from helpers import small_model
 
 import keras_resnets
 from keras_resnets import InvalidArgument
-from keras_resnets.analysis import analyze
+from keras_resnets.graph.analysis import analyze
 
 
 def test_resnet50_by_the_published_figures():

@@ -7,7 +7,7 @@ import pytest
 
 import keras_resnets
 from keras_resnets import registry
-from keras_resnets.analysis import analyze
+from keras_resnets.graph.analysis import analyze
 from keras_resnets.networks import variants
 
 ROWS = registry.published_rows()

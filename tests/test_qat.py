@@ -26,11 +26,11 @@ from quantized import steps_apart
 import keras_resnets
 from keras_resnets import compression
 from keras_resnets.compression import fake_quant
-from keras_resnets.compression import folding
 from keras_resnets.compression import layers
 from keras_resnets.compression import ranges
 from keras_resnets.compression import rewrite
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import bn_folding
 from keras_resnets.training.distilling import Distiller
 
 INT8 = compression.RECIPES["static_wi8_ai8"]
@@ -159,7 +159,7 @@ def test_folding(kind):
         if not isinstance(norm, keras.layers.BatchNormalization):
             continue
         conv = norm.input._keras_history.operation
-        kernel, bias = folding.fold(conv, norm)
+        kernel, bias = bn_folding.fold(conv, norm)
         patches = rng.standard_normal((50, *kernel.shape[:-1]))
         old = np.tensordot(patches, np.asarray(conv.kernel, "float64"), 3)
         if conv.use_bias:

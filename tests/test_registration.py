@@ -22,7 +22,7 @@ ORDERS = {
     "by tensorflow": "import keras_resnets; from tensorflow import keras",
     "by the layers": "import keras_resnets.networks.layers; import keras",
     "by what the layers need": "import keras_resnets.compression.fake_quant, keras",
-    "by what needs the layers": "import keras_resnets.analysis; import keras",
+    "by what needs the layers": "import keras_resnets.graph.analysis; import keras",
 }
 NAMES = (
     "ChannelOffset ChannelScale Conv2D Discard FakeQuantize IdentityPadShortcut "

@@ -213,9 +213,8 @@ def test_doors_and_table_are_one_to_one():
 ARROWS = {
     "errors": set(),
     "version": set(),
-    "analysis": {"errors"},
-    "features": {"errors"},
     "fields": {"errors"},
+    "graph": {"errors", "graph"},
     "image_limits": {"errors"},
     "labels": {"errors"},
     "system": {"errors", "system"},
@@ -240,7 +239,7 @@ ARROWS = {
     "export": {
         "errors",
         "export",
-        "features",
+        "graph",
         "io",
         "labels",
         "networks",
@@ -253,6 +252,7 @@ ARROWS = {
     "training": {
         "errors",
         "fields",
+        "graph",
         "image_files",
         "image_folders",
         "image_limits",
@@ -277,11 +277,11 @@ ARROWS = {
     },
     "evaluation": {"errors", "image_files", "training"},
     "compression": {
-        "analysis",
         "compression",
         "errors",
         "evaluation",
         "export",
+        "graph",
         "image_files",
         "image_folders",
         "io",

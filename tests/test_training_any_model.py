@@ -12,7 +12,7 @@ from training_helpers import write_npz
 import keras_resnets
 from keras_resnets import Preprocessing
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.training import anatomy
+from keras_resnets.graph import anatomy
 from keras_resnets.training import compiling
 from keras_resnets.training import get_recipe
 from keras_resnets.training import loop

@@ -37,7 +37,7 @@ def _info(arguments):
 
     architecture, size, classes = network.find(arguments)
     with native_logs_hidden():
-        from keras_resnets import analysis
+        from keras_resnets.graph import analysis
 
         model = creation.create_model(
             arguments.model,

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from keras_resnets.compression.steps import graph_of
-from keras_resnets.compression.steps import read_steps
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph.nodes import graph_of
+from keras_resnets.graph.nodes import read_steps
 from keras_resnets.networks import layers
 
 # Kind in Keras 2 and the attributes that it is made of, by class.

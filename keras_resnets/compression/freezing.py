@@ -8,9 +8,9 @@ from keras_resnets.compression.layers import KERNELS
 from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.compression.layers import is_quantized
 from keras_resnets.compression.layers import largest_radius
-from keras_resnets.compression.steps import layers_of
-from keras_resnets.compression.steps import rebuilt
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph.nodes import layers_of
+from keras_resnets.graph.nodes import rebuilt
 
 # Half of what an int32 holds: products are added to the bias.
 _BIAS_LIMIT = 2**30

@@ -5,17 +5,17 @@ import dataclasses
 
 import keras
 
-from keras_resnets.analysis import analyze
-from keras_resnets.analysis import nodes_in_order
 from keras_resnets.compression import kinds
 from keras_resnets.compression import layers as quantized
 from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.operations import as_layer
 from keras_resnets.compression.rewrite import PASSING
-from keras_resnets.compression.steps import applications
-from keras_resnets.compression.steps import read_steps
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.graph.analysis import analyze
+from keras_resnets.graph.analysis import nodes_in_order
+from keras_resnets.graph.nodes import applications
+from keras_resnets.graph.nodes import read_steps
+from keras_resnets.graph.operations import as_layer
 
 # What an operator can be computed in, the coarsest first: int8; int16 activations with
 # int8 weights; float32.

@@ -10,16 +10,16 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import folding
 from keras_resnets.compression import kinds
 from keras_resnets.compression import layers as quantized
-from keras_resnets.compression import operations
-from keras_resnets.compression.steps import applications
-from keras_resnets.compression.steps import free_name
-from keras_resnets.compression.steps import graph_of
-from keras_resnets.compression.steps import read_steps
-from keras_resnets.compression.steps import unique_names
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import bn_folding
+from keras_resnets.graph import operations
+from keras_resnets.graph.nodes import applications
+from keras_resnets.graph.nodes import free_name
+from keras_resnets.graph.nodes import graph_of
+from keras_resnets.graph.nodes import read_steps
+from keras_resnets.graph.nodes import unique_names
 from keras_resnets.networks import layers
 
 # They move, choose or drop values, which stay on the grid that they are on.
@@ -270,8 +270,8 @@ class _Rewriter:
         """BN that no layer in front takes in: a product and a sum, both rounded."""
         layer = step.layer
         _check_norm(layer)
-        scale, offset = folding.scale_and_offset(layer)
-        factor = folding.inverse_deviation(layer)
+        scale, offset = bn_folding.scale_and_offset(layer)
+        factor = bn_folding.inverse_deviation(layer)
         self._by_channel(step, step, [self._name(step)], scale, offset, factor)
 
     def _affine(self, step):
@@ -415,7 +415,9 @@ def _check_norm(layer):
 
 
 def _fill(new, layer, norm):
-    kernel, bias = folding.fold(layer, norm)
-    new.set_kernel(kernel, None if norm is None else folding.scale_and_offset(norm)[0])
+    kernel, bias = bn_folding.fold(layer, norm)
+    new.set_kernel(
+        kernel, None if norm is None else bn_folding.scale_and_offset(norm)[0]
+    )
     new.bias.assign(bias)
     new.kernel_radius.assign(quantized.largest_radius(kernel, new.per_channel))

@@ -5,17 +5,17 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import folding
 from keras_resnets.compression import kinds
 from keras_resnets.compression.aware import inherit
 from keras_resnets.compression.layers import is_quantized
 from keras_resnets.compression.pruning import check_sparsity
-from keras_resnets.compression.steps import applications
-from keras_resnets.compression.steps import layers_of
-from keras_resnets.compression.steps import read_steps
-from keras_resnets.compression.steps import rebuilt
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.graph import bn_folding
+from keras_resnets.graph.nodes import applications
+from keras_resnets.graph.nodes import layers_of
+from keras_resnets.graph.nodes import read_steps
+from keras_resnets.graph.nodes import rebuilt
 from keras_resnets.networks import layers
 
 # Between two convolutions of a unit: whatever works on each channel by itself.
@@ -157,7 +157,7 @@ def _stronger(link, fraction, multiple):
     strength = np.sqrt(np.square(kernel).sum(axis=(0, 1, 2)))
     for layer in link.between:
         if isinstance(layer, keras.layers.BatchNormalization):
-            strength = strength * np.abs(folding.scale_and_offset(layer)[0])
+            strength = strength * np.abs(bn_folding.scale_and_offset(layer)[0])
     read = keras.ops.convert_to_numpy(link.reader.kernel).astype("float64")
     strength = strength * np.sqrt(np.square(read).sum(axis=(0, 1, 3)))
     count = len(strength) * (1 - fraction)

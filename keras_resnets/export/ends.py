@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.features import feature_extractor
+from keras_resnets.graph.features import feature_extractor
 
 INPUT_NAME = "image"
 _KERNELS = (keras.layers.Dense, keras.layers.Conv2D)

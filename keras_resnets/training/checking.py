@@ -4,10 +4,10 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import anatomy
 from keras_resnets.pictures import SMALL
 from keras_resnets.preprocessing import MODES
 from keras_resnets.preprocessing import Preprocessing
-from keras_resnets.training import anatomy
 
 # Recipe.loss -> what a network may put out besides logits.
 _FITTING = {"cross_entropy": anatomy.SOFTMAX, "binary": anatomy.SIGMOID}

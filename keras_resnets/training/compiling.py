@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_resnets.training import anatomy
+from keras_resnets.graph import anatomy
 from keras_resnets.training import checking
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_resnets import labels
-from keras_resnets.training import anatomy
+from keras_resnets.graph import anatomy
 
 
 def fit_classifier(model, classes):

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import anatomy
 from keras_resnets.system import interrupts
-from keras_resnets.training import anatomy
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import devices

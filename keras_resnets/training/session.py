@@ -20,9 +20,9 @@ from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.graph import anatomy
 from keras_resnets.image_files import replaced_note
 from keras_resnets.system import interrupts
-from keras_resnets.training import anatomy
 from keras_resnets.training import balance
 from keras_resnets.training import checking
 from keras_resnets.training import devices

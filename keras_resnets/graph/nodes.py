@@ -6,7 +6,7 @@ import itertools
 
 import keras
 
-from keras_resnets.analysis import nodes_in_order
+from keras_resnets.graph.analysis import nodes_in_order
 
 
 @dataclasses.dataclass(eq=False)
