@@ -44,7 +44,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["keras_resnets", "keras_resnets.*"]),
     package_data={
         "keras_resnets": [
-            "*.csv",
+            "images/*.csv",
             "networks/*.csv",
             "weights/records/*.csv",
             "weights/trained/*.safetensors",

@@ -43,7 +43,7 @@ class Subject:
         import numpy as np
 
         from keras_resnets import compression
-        from keras_resnets import evaluation
+        from keras_resnets.images import evaluation
         from keras_resnets.training.data import open_dataset
 
         self.name, _, weights = name.partition("=")

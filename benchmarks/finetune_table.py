@@ -30,7 +30,7 @@ def cifar10(path):
     """(images, labels, classes) of the test part."""
     import numpy as np
 
-    from keras_resnets import labels
+    from keras_resnets.images import labels
 
     with np.load(path) as file:
         return file["x_test"], file["y_test"].ravel(), labels.label_set("cifar10")
@@ -130,9 +130,9 @@ def split(task, count, seed):
     """A `Dataset` of `count` images, a tenth of them held out, and `JUDGES` others."""
     import numpy as np
 
+    from keras_resnets.images.datasets.split import ArrayPictures
     from keras_resnets.training.data import Dataset
     from keras_resnets.training.data import Split
-    from keras_resnets.training.data.split import ArrayPictures
 
     images, labels, classes = task
     order = np.random.default_rng(seed).permutation(len(images))

@@ -67,7 +67,7 @@ def exhaust(batches):
 
 
 def ours(folder):
-    from keras_resnets.preprocessing import Preprocessing
+    from keras_resnets.images.preprocessing import Preprocessing
     from keras_resnets.training.augmentation import Augmentation
     from keras_resnets.training.data import batches
     from keras_resnets.training.data import open_dataset
@@ -88,11 +88,11 @@ def ours(folder):
 def cifar(_):
     import numpy as np
 
-    from keras_resnets.preprocessing import Preprocessing
+    from keras_resnets.images.datasets.split import ArrayPictures
+    from keras_resnets.images.preprocessing import Preprocessing
     from keras_resnets.training.augmentation import Augmentation
     from keras_resnets.training.data import Split
     from keras_resnets.training.data import batches
-    from keras_resnets.training.data.split import ArrayPictures
 
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (CIFAR, 32, 32, 3), "uint8")

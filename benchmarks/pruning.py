@@ -38,7 +38,7 @@ def tuned(subject, make, epochs, rate, callbacks=()):
 
 
 def top1(subject, model):
-    from keras_resnets import evaluation
+    from keras_resnets.images import evaluation
 
     return evaluation.evaluate(model, subject.test, 500).top1
 

@@ -25,8 +25,8 @@ sys.path.insert(0, str(common.ROOT / "tests"))
 
 def measure(subject, arguments):
     """Top-1 by what was done."""
-    from keras_resnets import evaluation
     from keras_resnets.errors import ExportError
+    from keras_resnets.images import evaluation
 
     def of(model):
         return evaluation.evaluate(model, subject.test, 500).top1

@@ -78,7 +78,7 @@ def read(folder, finished=True):
 def ship(folder, data, first=None):
     """Weights, record and page of one run; nothing where it is not what it says."""
     import keras_resnets
-    from keras_resnets import evaluation
+    from keras_resnets.images import evaluation
     from keras_resnets.weights import open_source
     from keras_resnets.weights import saving
 

@@ -20,8 +20,8 @@ import keras
 import shapes
 
 import keras_resnets
-from keras_resnets import pictures
 from keras_resnets.export import to_tflite
+from keras_resnets.images import loading
 from keras_resnets.training import get_recipe
 from keras_resnets.training import keeping
 from keras_resnets.training import open_dataset
@@ -56,7 +56,7 @@ def main():
         weights=run.folder.weights("best"),
         input_shape=(options.size, options.size, 3),
     )
-    calibration, _ = pictures.load_folder(options.photos, tuned.preprocessing, 100)
+    calibration, _ = loading.load_folder(options.photos, tuned.preprocessing, 100)
     report = to_tflite(
         tuned,
         options.output / f"{options.model}.tflite",

@@ -21,13 +21,13 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import nearest
-from keras_resnets.labels import decode_predictions
+from keras_resnets.images.labels import decode_predictions
+from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import preprocess_input
 from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
 from keras_resnets.networks.architecture import Architecture
 from keras_resnets.networks.registration import register as _register
-from keras_resnets.preprocessing import Preprocessing
-from keras_resnets.preprocessing import preprocess_input
 from keras_resnets.registry import get_architecture
 from keras_resnets.registry import list_models
 from keras_resnets.registry import list_weights

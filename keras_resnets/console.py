@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_resnets.errors import printable
 from keras_resnets.export import runners
-from keras_resnets.labels import class_names
+from keras_resnets.images.labels import class_names
 from keras_resnets.tables import width_of
 
 # The longest name in ImageNet's 1,000 has 30.
@@ -80,7 +80,7 @@ def likeliest(outputs, name, labels=None, count=5, width=30):
     Args:
         outputs: probabilities (classes,).
         name: of the picture.
-        labels: see `keras_resnets.labels.class_names`.
+        labels: see `keras_resnets.images.labels.class_names`.
         count: how many.
         width: characters of a bar for certainty.
     """

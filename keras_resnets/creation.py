@@ -213,8 +213,8 @@ def _no_head(source, classes, given):
 
 def _describe(model, architecture, source, own_classes, data_format):
     """Tells `model` what its pictures must look like and what its classes are."""
-    from keras_resnets import labels
-    from keras_resnets import preprocessing
+    from keras_resnets.images import labels
+    from keras_resnets.images import preprocessing
 
     wanted = source.preprocessing if source else None
     if wanted is None:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset

@@ -16,7 +16,7 @@ from keras_resnets.export.runners import TFLiteRunner
 from keras_resnets.export.runners import tflite_file
 from keras_resnets.export.verify import layer_name
 from keras_resnets.graph.analysis import nodes_in_order
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing
 
 # What a quantization-aware model must agree with its file on.
 KINDS = {

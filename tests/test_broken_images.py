@@ -16,11 +16,11 @@ from training_helpers import without_time
 
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
-from keras_resnets import evaluation
-from keras_resnets import labels
-from keras_resnets.compression import calibration
 from keras_resnets.errors import TrainingError
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import calibration
+from keras_resnets.images import evaluation
+from keras_resnets.images import labels
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.data import pipeline

@@ -281,8 +281,8 @@ def test_real_photos(folder, shared_data, capsys):
 
 def test_picture_formats(tmp_path):
     """Every mode that Pillow opens becomes three channels of the right values."""
-    from keras_resnets import pictures
-    from keras_resnets import preprocessing
+    from keras_resnets.images import loading
+    from keras_resnets.images import preprocessing
 
     wanted = preprocessing.Preprocessing("raw", (4, 4), 1.0)
     grey = np.full((4, 4), 100, "uint8")
@@ -293,7 +293,7 @@ def test_picture_formats(tmp_path):
             picture = Image.fromarray(grey).convert(mode)
         path = tmp_path / f"a.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
         picture.save(path)
-        loaded = pictures.load_picture(pathlib.Path(path), wanted)
+        loaded = loading.load_picture(pathlib.Path(path), wanted)
         assert loaded.shape == (4, 4, 3)
         if mode != "1":
             np.testing.assert_allclose(loaded, 100, atol=2)

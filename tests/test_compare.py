@@ -18,7 +18,6 @@ from keras_resnets.export import benchmark
 from keras_resnets.export import inspection
 from keras_resnets.export import passport
 from keras_resnets.export import pipeline
-from keras_resnets.export import synthetic
 from keras_resnets.export import tflite
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
@@ -26,6 +25,7 @@ from keras_resnets.export import to_tflite
 from keras_resnets.export import untrained
 from keras_resnets.export import verify
 from keras_resnets.export.runners import open_runner
+from keras_resnets.images import synthetic
 
 SHAPE = (32, 32, 3)
 

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from keras_resnets import InvalidArgument
-from keras_resnets import evaluation
-from keras_resnets import image_files
-from keras_resnets import image_folders
-from keras_resnets import labelled
-from keras_resnets import labels
-from keras_resnets import pictures
 from keras_resnets.commands import compare
-from keras_resnets.compression import calibration
-from keras_resnets.compression import held_out
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import calibration
+from keras_resnets.images import evaluation
+from keras_resnets.images import files as image_files
+from keras_resnets.images import folders as image_folders
+from keras_resnets.images import held_out
+from keras_resnets.images import labels
+from keras_resnets.images import loading
+from keras_resnets.images.datasets import arrays
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.data import open_dataset
 
 RAW = Preprocessing("raw", (8, 8), 1.0)
@@ -153,7 +153,7 @@ def test_calibration_takes_the_part_to_train_on(tmp_path):
     chosen = calibration.choose(tmp_path, RAW, 12)
     assert (chosen.available, chosen.taken) == (20, 12)
     assert set(np.unique(chosen.pictures)) == {0.0, 20.0}
-    loaded, _ = pictures.load_folder(tmp_path, RAW, 30)
+    loaded, _ = loading.load_folder(tmp_path, RAW, 30)
     assert len(loaded) == 20
     known = labels.class_names(2, names)
     rest = held_out.hold_out(tmp_path, RAW, chosen, 100, known)
@@ -252,7 +252,7 @@ def test_what_systems_leave_behind_is_no_image_and_no_class(entry, tmp_path):
     assert found == {0.0: 0, 20.0: 1}
     data = open_dataset(folder, 0)
     assert data.train.count == 10 and len(data.classes) == 2 and not data.skipped
-    assert len(pictures.list_pictures(folder)) == 10
+    assert len(loading.list_pictures(folder)) == 10
     assert calibration.choose(folder, RAW, 10).available == 10
 
 
@@ -291,7 +291,7 @@ def test_images_that_cannot_be_opened_are_counted_and_said(tmp_path, monkeypatch
     with pytest.raises(InvalidArgument, match="1 images end in .heic"):
         open_dataset(tmp_path / "b")
     with pytest.raises(InvalidArgument, match="1 images end in .heic"):
-        pictures.load_folder(tmp_path / "b", RAW)
+        loading.load_folder(tmp_path / "b", RAW)
 
 
 def test_images_without_a_suffix_and_beside_the_classes(tmp_path):
@@ -321,7 +321,7 @@ def test_a_program_named_as_an_image_is_not_run(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (8, 8)).save(path, "EPS")
     with pytest.raises(InvalidArgument, match="no readable picture"):
-        pictures.load_picture(path, RAW)
+        loading.load_picture(path, RAW)
 
 
 def test_what_is_said_of_images_without_labels(tmp_path):
@@ -355,18 +355,18 @@ def test_records_are_measured_by_too(tmp_path):
 def test_some_of_many_are_spread_over_the_classes_by_seed(tmp_path):
     sorted_labels = np.repeat(np.arange(10), 60)
     for count in (10, 100, 300):
-        chosen = labelled.spread(sorted_labels, count, 1)
+        chosen = arrays.spread(sorted_labels, count, 1)
         assert len(set(chosen)) == count and (np.diff(chosen) > 0).all()
         assert (np.bincount(sorted_labels[chosen]) == count // 10).all()
     assert (
-        labelled.spread(sorted_labels, 100, 1) == labelled.spread(sorted_labels, 100, 1)
+        arrays.spread(sorted_labels, 100, 1) == arrays.spread(sorted_labels, 100, 1)
     ).all()
     assert (
-        labelled.spread(sorted_labels, 100, 2) != labelled.spread(sorted_labels, 100, 1)
+        arrays.spread(sorted_labels, 100, 2) != arrays.spread(sorted_labels, 100, 1)
     ).any()
     rare = np.array([0] * 990 + [1] * 10)
-    assert np.bincount(rare[labelled.spread(rare, 100)]).tolist() == [99, 1]
-    assert labelled.spread(rare, 5000).tolist() == list(range(1000))
+    assert np.bincount(rare[arrays.spread(rare, 100)]).tolist() == [99, 1]
+    assert arrays.spread(rare, 5000).tolist() == list(range(1000))
 
 
 def test_count_takes_the_same_images_everywhere(tmp_path):
@@ -383,7 +383,7 @@ def test_count_takes_the_same_images_everywhere(tmp_path):
     data = evaluation.open_data(tmp_path / "a.npz", RAW, 20, seed=3)
     assert np.bincount(data.labels).tolist() == [2] * 10
     places = [int(image[0, 0, 0]) for batch in data.batches(9) for image in batch]
-    assert places == labelled.spread(np.repeat(np.arange(10), 6), 20, 3).tolist()
+    assert places == arrays.spread(np.repeat(np.arange(10), 6), 20, 3).tolist()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import InvalidArgument
-from keras_resnets import evaluation
-from keras_resnets import labels
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import evaluation
+from keras_resnets.images import labels
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.weights import records
 
 RAW = Preprocessing("raw", (8, 8), 1.0)

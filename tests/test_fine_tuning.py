@@ -16,10 +16,10 @@ from training_helpers import unlimited
 from training_helpers import write_npz
 
 import keras_resnets
-from keras_resnets import labels
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import TrainingNote
+from keras_resnets.images import labels
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import data

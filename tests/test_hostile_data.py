@@ -17,20 +17,20 @@ import pytest
 from confined import confined
 
 from keras_resnets import cli
-from keras_resnets import evaluation
-from keras_resnets import labels
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
+from keras_resnets.images import evaluation
+from keras_resnets.images import labels
+from keras_resnets.images.datasets.split import ArrayPictures
+from keras_resnets.images.datasets.split import Split
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import npz
 from keras_resnets.io import untrusted
-from keras_resnets.preprocessing import Preprocessing
 from keras_resnets.training import balance
 from keras_resnets.training import run_folder
 from keras_resnets.training import state
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
-from keras_resnets.training.data.split import ArrayPictures
-from keras_resnets.training.data.split import Split
 
 WANTED = Preprocessing("cifar", (16, 16), 1.0)
 EXPECTED = (InvalidArgument, TrainingError)

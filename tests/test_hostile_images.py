@@ -12,14 +12,14 @@ import pytest
 from confined import confined
 from PIL import Image
 
-from keras_resnets import evaluation
-from keras_resnets import image_files
-from keras_resnets import image_limits
-from keras_resnets import labels
-from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import evaluation
+from keras_resnets.images import files as image_files
+from keras_resnets.images import labels
+from keras_resnets.images import limits as image_limits
+from keras_resnets.images import loading
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
@@ -30,7 +30,7 @@ EXPECTED = (InvalidArgument, TrainingError)
 
 
 def look_at(path):
-    pictures.load_picture(path, WANTED)
+    loading.load_picture(path, WANTED)
 
 
 def _read_folder(folder, changes):
@@ -172,7 +172,7 @@ def test_a_limit_is_said(content, said, tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(InvalidArgument, match=said):
-        pictures.load_picture(path, WANTED)
+        loading.load_picture(path, WANTED)
 
 
 @pytest.mark.parametrize("size", [(16_320, 12_240), (11_648, 8_736)])
@@ -201,12 +201,12 @@ def test_what_is_said_of_scans(options):
 def test_strips_are_cropped_as_they_always_were():
     """Resizing the part that is kept alone gives the same pixels, but for rounding."""
     strip = hostile.image(size=(4000, 30))
-    whole = pictures.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
-    limit, pictures._STRETCHED = pictures._STRETCHED, 1
+    whole = loading.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
+    limit, loading._STRETCHED = loading._STRETCHED, 1
     try:
-        part = pictures.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
+        part = loading.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
     finally:
-        pictures._STRETCHED = limit
+        loading._STRETCHED = limit
     assert whole.shape == part.shape == (64, 64, 3)
     assert np.abs(whole.astype(int) - part).max() <= 1
 
@@ -214,7 +214,7 @@ def test_strips_are_cropped_as_they_always_were():
 def test_letterboxes_of_photos_take_no_minutes():
     """An order of sums that nobody noticed on small images took 120 s for this one."""
     image = np.asarray(hostile.image(size=(640, 480)))
-    boxed = pictures.letterbox(image, (256, 256), np)
+    boxed = loading.letterbox(image, (256, 256), np)
     assert boxed.shape == (256, 256, 3) and boxed.dtype == np.float32
     # The corners of the image are those of the result.
     assert (boxed[32, [0, -1]] == image[0, [0, -1]]).all()
@@ -227,7 +227,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
         server.bind(str(tmp_path / "socket.jpg"))
         for name in ("pipe.jpg", "socket.jpg", "/dev/zero", ".", "x" * 5000):
             with pytest.raises(InvalidArgument) as caught:
-                pictures.load_picture(tmp_path / name, WANTED)
+                loading.load_picture(tmp_path / name, WANTED)
             assert str(caught.value).isprintable()
         assert image_files.scan(tmp_path) == ([], [])
 
@@ -243,7 +243,7 @@ def test_sparse_files_are_not_read(tmp_path):
         path.write_bytes(begin)
         os.truncate(path, 100 << 30)
         with pytest.raises(InvalidArgument, match="may have"):
-            pictures.load_picture(path, WANTED)
+            loading.load_picture(path, WANTED)
 
 
 def test_names_of_any_bytes(tmp_path, capsys):
@@ -273,7 +273,7 @@ def test_files_that_go_away(tmp_path, whole):
     folder = class_folders(tmp_path, [whole], whole)[0]
     listed = image_files.scan(folder)[0]
     (folder / "a" / "whole.jpg").unlink()
-    from keras_resnets.training.data.encoded import stretches_of
+    from keras_resnets.images.datasets.encoded import stretches_of
 
     names, places = stretches_of(folder, listed)
     assert len(names) == 12 and (places[:, 2] == 0).sum() == 1

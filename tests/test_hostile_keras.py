@@ -23,7 +23,7 @@ from keras_resnets import WeightsError
 from keras_resnets.creation import create_model
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.runners import keras_loading
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.weights import notes
 from keras_resnets.weights import open_source
 from keras_resnets.weights.readers import read

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from keras_resnets import InvalidArgument
-from keras_resnets import image_files
-from keras_resnets import pictures
-from keras_resnets.preprocessing import Preprocessing
-from keras_resnets.training.data import encoded
+from keras_resnets.images import files as image_files
+from keras_resnets.images import loading
+from keras_resnets.images.datasets import encoded
+from keras_resnets.images.preprocessing import Preprocessing
 
 RAW = Preprocessing("raw", (30, 40), 1.0)
 GREY = np.linspace(0, 1, 30 * 40).reshape(30, 40)
@@ -20,7 +20,7 @@ GREY = np.linspace(0, 1, 30 * 40).reshape(30, 40)
 
 def loaded(path):
     """The first channel of an image, 0 to 255."""
-    return pictures.load_picture(path, RAW)[..., 0]
+    return loading.load_picture(path, RAW)[..., 0]
 
 
 def png(values, colours):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.datasets import encoded
+from keras_resnets.images.datasets.jpeg import cut_short
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import NUMBERS
 from keras_resnets.training.augmentation import Augmentation
-from keras_resnets.training.data import encoded
 from keras_resnets.training.data import open_dataset
-from keras_resnets.training.data.jpeg import cut_short
 from keras_resnets.training.data.loading import Loader
 from keras_resnets.training.data.order import Order
 

@@ -18,7 +18,6 @@ from keras_resnets import compression
 from keras_resnets import console
 from keras_resnets import tables
 from keras_resnets.compression import figures
-from keras_resnets.evaluation import Labelled
 from keras_resnets.export import ends
 from keras_resnets.export import parity
 from keras_resnets.export import runners
@@ -28,6 +27,7 @@ from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
 from keras_resnets.export import untrained
 from keras_resnets.export.verify import verify
+from keras_resnets.images.evaluation import Labelled
 
 SHAPE = (32, 32, 3)
 

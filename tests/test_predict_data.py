@@ -15,7 +15,7 @@ from test_cli import refused
 from test_cli import run
 
 from keras_resnets.creation import create_model
-from keras_resnets.labels import label_set
+from keras_resnets.images.labels import label_set
 
 NAMES = [name for _, name in label_set("cifar10")]
 

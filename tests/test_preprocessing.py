@@ -6,9 +6,9 @@ from PIL import Image
 
 from keras_resnets import InvalidArgument
 from keras_resnets import get_architecture
-from keras_resnets import pictures
 from keras_resnets import preprocess_input
-from keras_resnets import preprocessing
+from keras_resnets.images import loading
+from keras_resnets.images import preprocessing
 
 FIXTURE = np.load(pathlib.Path(__file__).parent / "data" / "preprocessing.npz")
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype("uint8")
@@ -114,7 +114,7 @@ def test_pictures_of_every_mode(mode, tmp_path):
         picture = picture.convert(mode)
     picture.save(path)
     wanted = preprocessing.Preprocessing("raw", (30, 40), 1.0)
-    loaded = pictures.load_picture(path, wanted)
+    loaded = loading.load_picture(path, wanted)
     assert loaded.shape == (30, 40, 3)
     if mode != "1":
         np.testing.assert_allclose(loaded[..., 0], grey, atol=2)
@@ -127,37 +127,37 @@ def test_exif_rotation_is_applied(tmp_path):
     picture.save(tmp_path / "rotated.jpg", exif=exif)
     wanted = preprocessing.Preprocessing("raw", (40, 20), 1.0, letterbox=True)
     # Turned upright it fills the whole of a portrait box.
-    assert pictures.load_picture(tmp_path / "rotated.jpg", wanted).max() < 5
+    assert loading.load_picture(tmp_path / "rotated.jpg", wanted).max() < 5
 
 
 def test_folders(photos):
     wanted = preprocessing.Preprocessing("torch", (32, 32))
-    loaded, skipped = pictures.load_folder(photos, wanted)
+    loaded, skipped = loading.load_folder(photos, wanted)
     assert loaded.shape == (6, 32, 32, 3) and not skipped
-    few, _ = pictures.load_folder(photos, wanted, limit=3, seed=1)
-    again, _ = pictures.load_folder(photos, wanted, limit=3, seed=1)
-    other, _ = pictures.load_folder(photos, wanted, limit=3, seed=2)
+    few, _ = loading.load_folder(photos, wanted, limit=3, seed=1)
+    again, _ = loading.load_folder(photos, wanted, limit=3, seed=1)
+    other, _ = loading.load_folder(photos, wanted, limit=3, seed=2)
     np.testing.assert_array_equal(few, again)
     assert few.shape[0] == 3 and not np.array_equal(few, other)
     whole = (photos / "0.png").read_bytes()
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "text.png").write_text("no picture")
-    loaded, skipped = pictures.load_folder(photos, wanted)
+    loaded, skipped = loading.load_folder(photos, wanted)
     assert len(loaded) == 6 and skipped == ["broken.png", "empty.jpg", "text.png"]
 
 
 def test_folders_that_cannot_be_used(tmp_path):
     wanted = preprocessing.Preprocessing()
     with pytest.raises(InvalidArgument, match="there is no folder"):
-        pictures.load_folder(tmp_path / "missing", wanted)
+        loading.load_folder(tmp_path / "missing", wanted)
     with pytest.raises(InvalidArgument, match="holds no pictures"):
-        pictures.load_folder(tmp_path, wanted)
+        loading.load_folder(tmp_path, wanted)
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(InvalidArgument, match="none of the 1 pictures"):
-        pictures.load_folder(tmp_path, wanted)
+        loading.load_folder(tmp_path, wanted)
     with pytest.raises(InvalidArgument, match="there is no picture"):
-        pictures.load_picture(tmp_path / "b.png", wanted)
+        loading.load_picture(tmp_path / "b.png", wanted)
 
 
 CROPS = sorted(key for key in FIXTURE.files if key.startswith("torchvision"))
@@ -175,7 +175,7 @@ def test_agrees_with_torchvision(key, shared_data):
     )
     path = shared_data / "photos" / name
     if kind == "file":
-        found = pictures.load_picture(path, wanted)
+        found = loading.load_picture(path, wanted)
     else:
         found = wanted.batch(np.asarray(Image.open(path).convert("RGB"))[None])[0]
     step = int(size) // FIXTURE[key].shape[0]

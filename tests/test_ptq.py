@@ -16,13 +16,13 @@ from quantized import logits_of
 import keras_resnets
 from keras_resnets import compression
 from keras_resnets.compression import bias
-from keras_resnets.compression import calibration
 from keras_resnets.compression import engines
 from keras_resnets.compression import ranges
 from keras_resnets.compression import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.images import calibration
 
 
 @pytest.mark.parametrize("name", compression.RECIPES)

@@ -14,7 +14,7 @@ from training_helpers import short
 
 import keras_resnets
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training import Distiller
 from keras_resnets.training import Recipe
 from keras_resnets.training import compiling

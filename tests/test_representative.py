@@ -17,10 +17,11 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import compression
 from keras_resnets.export import pipeline
-from keras_resnets.export import representative
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_tflite
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import calibration
+from keras_resnets.images import calibration_checks
+from keras_resnets.images.preprocessing import Preprocessing
 
 SHAPE = (32, 32, 3)
 MODES = ("torch", "tf", "caffe", "darknet", "raw")
@@ -66,7 +67,7 @@ def test_honest_images_pass(name, shared_data):
         images = model.preprocessing.normalize(images, "channels_last")
         for known in (model.preprocessing, None):
             try:
-                representative.check(images, SHAPE, known, model)
+                calibration_checks.check(images, SHAPE, known, model)
             except InvalidArgument as error:
                 pytest.fail(f"{words}, {known}: {error}")
 
@@ -87,7 +88,7 @@ def test_images_of_another_mode_are_refused(name, shared_data):
             if {mode, own.mode} == {"torch", "cifar"} and given is soft:
                 continue
             with pytest.raises(InvalidArgument, match="pre-processed as for training"):
-                representative.check(in_mode(given, mode), SHAPE, own, model)
+                calibration_checks.check(in_mode(given, mode), SHAPE, own, model)
 
 
 @pytest.mark.parametrize("name", ["post-activation", "pre-activation", "resnet56"])
@@ -101,7 +102,7 @@ def test_the_network_alone_tells_another_scale(name, shared_data):
         ("tf", "these are of mode 'tf'"),
     ):
         with pytest.raises(InvalidArgument, match=words):
-            representative.check(in_mode(pixels, mode), SHAPE, None, model)
+            calibration_checks.check(in_mode(pixels, mode), SHAPE, None, model)
 
 
 def test_what_nobody_told_the_network(shared_data):
@@ -111,8 +112,8 @@ def test_what_nobody_told_the_network(shared_data):
     bare = keras.Sequential([keras.Input(SHAPE), keras.layers.Conv2D(4, 3)])
     for model in (fresh, bare):
         for mode in MODES:
-            representative.check(in_mode(pixels, mode), SHAPE, None, model)
-    representative.check(noise(12, 8, 8, 1), (8, 8, 1))
+            calibration_checks.check(in_mode(pixels, mode), SHAPE, None, model)
+    calibration_checks.check(noise(12, 8, 8, 1), (8, 8, 1))
 
 
 def test_networks_inside_others(shared_data):
@@ -122,14 +123,16 @@ def test_networks_inside_others(shared_data):
     for _ in range(2):
         image = keras.Input(SHAPE)
         outer = keras.Model(image, inner(keras.layers.Activation("linear")(image)))
-        representative.check(inner.preprocessing.normalize(pixels), SHAPE, None, outer)
+        calibration_checks.check(
+            inner.preprocessing.normalize(pixels), SHAPE, None, outer
+        )
         with pytest.raises(InvalidArgument, match="times the variance"):
-            representative.check(in_mode(pixels, "raw"), SHAPE, None, outer)
+            calibration_checks.check(in_mode(pixels, "raw"), SHAPE, None, outer)
 
 
 def test_images_that_say_too_little():
     good, flat = noise(12, *SHAPE), np.ones((12, *SHAPE), "float32")
-    check = representative.check
+    check = calibration_checks.check
     for images, words in (
         (flat, "every one has one colour"),
         (np.repeat(good[:1], 20, axis=0), "of 20 there are 1"),
@@ -154,8 +157,10 @@ def test_channels_in_reverse_order(shared_data):
     pixels = cifar(shared_data)[0][:20]
     wanted = Preprocessing("torch", SHAPE[:2])
     with pytest.raises(InvalidArgument, match="channels in reverse order"):
-        representative.check(reverse_channels(in_mode(pixels, "torch")), SHAPE, wanted)
-    representative.check(in_mode(reverse_channels(pixels), "torch"), SHAPE, wanted)
+        calibration_checks.check(
+            reverse_channels(in_mode(pixels, "torch")), SHAPE, wanted
+        )
+    calibration_checks.check(in_mode(reverse_channels(pixels), "torch"), SHAPE, wanted)
 
 
 def ways(model, folder):
@@ -220,12 +225,14 @@ def streams(x):
 def test_datasets_and_generators():
     x = noise(20, 8, 8, 3)
     for stream in streams(x):
-        np.testing.assert_array_equal(representative.collect(stream, (8, 8, 3)), x)
+        np.testing.assert_array_equal(calibration_checks.collect(stream, (8, 8, 3)), x)
     endless = (image for _ in iter(int, 1) for image in x)
-    assert len(representative.collect(endless, (8, 8, 3))) == representative.MOST
+    assert (
+        len(calibration_checks.collect(endless, (8, 8, 3))) == calibration_checks.MOST
+    )
     for wrong in ("photos", iter([]), iter([1.0, 2.0]), object(), [x[0], x[0, 1:]]):
         with pytest.raises(InvalidArgument, match="tf.data.Dataset or generator") as e:
-            representative.collect(wrong, (8, 8, 3))
+            calibration_checks.collect(wrong, (8, 8, 3))
         assert "\n" not in str(e.value)
 
 
@@ -241,13 +248,13 @@ def test_a_dataset_gives_the_ranges(tmp_path):
     np.testing.assert_array_equal(ready.calibration, x)
     aware = compression.quantize_aware(model, calibration=data)
     assert float(aware.get_layer("image_range").known) == 1
-    record = compression.calibration.check(iter(x), SHAPE).record()
+    record = calibration.check(iter(x), SHAPE).record()
     assert record["source"] == "iterator" and record["pictures"] == 12
-    with pytest.warns(representative.FewImages, match="come from 3 images"):
+    with pytest.warns(calibration_checks.FewImages, match="come from 3 images"):
         pipeline.make_ready(model, "int8", iter(x[:3]))
 
 
 def test_statistics_of_a_random_network():
     """Random values everywhere are no training: they pass."""
     model = randomize(keras_resnets.create_model("resnet8", input_shape=SHAPE))
-    representative.check(noise(12, *SHAPE), SHAPE, None, model)
+    calibration_checks.check(noise(12, *SHAPE), SHAPE, None, model)

@@ -13,7 +13,7 @@ from test_cli import run
 import keras_resnets
 from keras_resnets import WeightsError
 from keras_resnets.creation import create_model
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.weights import layouts
 from keras_resnets.weights import notes
 from keras_resnets.weights import records

@@ -16,16 +16,16 @@ from conftest import ROOT
 from PIL import Image
 
 from keras_resnets import InvalidArgument
-from keras_resnets import evaluation
-from keras_resnets import labels
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import evaluation
+from keras_resnets.images import labels
+from keras_resnets.images.datasets.seeded import held_out
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.data import pipeline
 from keras_resnets.training.data.buffers import Buffers
 from keras_resnets.training.data.order import Order
-from keras_resnets.training.data.seeded import held_out
 
 
 @pytest.fixture(scope="module")

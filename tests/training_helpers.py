@@ -6,7 +6,7 @@ import numpy as np
 from helpers import small_model
 
 from keras_resnets import fields
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training import data
 from keras_resnets.training.recipes import get_recipe
 

@@ -95,7 +95,7 @@ def _verify(arguments):
 
 def _expected(arguments, passports, opener):
     """(`Preprocessing` or None, (height, width, channels)) of the two files."""
-    from keras_resnets.preprocessing import Preprocessing
+    from keras_resnets.images.preprocessing import Preprocessing
 
     shapes = [
         opener(path, arguments.threads).input_shape[1:]
@@ -114,7 +114,7 @@ def _expected(arguments, passports, opener):
 
 def _names(passports):
     """(id, name) of each class, or () where no passport knows them."""
-    from keras_resnets import labels
+    from keras_resnets.images import labels
 
     known = next((p["labels"] for p in passports if p and p.get("labels")), ())
     return labels.class_names(labels.count(known), known) if known else ()
@@ -122,12 +122,12 @@ def _names(passports):
 
 def _pictures(arguments, wanted, shape, names):
     """(batches, labels or None) that the options ask for, in the network's own way."""
-    from keras_resnets import evaluation
-    from keras_resnets import image_files
-    from keras_resnets import image_folders
-    from keras_resnets import pictures
     from keras_resnets.export import pipeline
-    from keras_resnets.preprocessing import MODES
+    from keras_resnets.images import evaluation
+    from keras_resnets.images import files as image_files
+    from keras_resnets.images import folders as image_folders
+    from keras_resnets.images import loading
+    from keras_resnets.images.preprocessing import MODES
 
     if arguments.data is None:
         made = pipeline.default_pictures(
@@ -145,7 +145,7 @@ def _pictures(arguments, wanted, shape, names):
         )
     folder, seed = pathlib.Path(arguments.data), arguments.seed
     if folder.is_dir() and not image_folders.class_folders(folder):
-        loaded, skipped = pictures.load_folder(folder, wanted, arguments.count, seed)
+        loaded, skipped = loading.load_folder(folder, wanted, arguments.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
         network.say_notes(image_folders.notes_of(folder, skipped))
         return [loaded], None

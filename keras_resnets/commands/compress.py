@@ -188,7 +188,7 @@ def _needs_pictures(arguments, recipe):
 def _calibration(arguments, model, recipe):
     """The `CalibrationSet`, or None where the recipe has no ranges."""
     from keras_resnets import compression
-    from keras_resnets import image_folders
+    from keras_resnets.images import folders as image_folders
 
     if not _needs_pictures(arguments, recipe):
         return None

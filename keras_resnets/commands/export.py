@@ -187,8 +187,8 @@ def _export(arguments):
     form = FORMATS[arguments.format]
     with native_logs_hidden():
         from keras_resnets import console
-        from keras_resnets import pictures
         from keras_resnets.export import parity
+        from keras_resnets.images import loading
 
         module = importlib.import_module(f"keras_resnets.export.{form.module}")
         _check_options(arguments, form, module)
@@ -200,7 +200,7 @@ def _export(arguments):
         model, _, source = network.build(arguments, head_needed=not arguments.features)
         wanted = model.preprocessing
         calibration = _calibration(arguments, wanted)
-        photo = arguments.predict and pictures.load_picture(arguments.predict, wanted)
+        photo = arguments.predict and loading.load_picture(arguments.predict, wanted)
         given = _make_ready(model, source, arguments, calibration)
         kind = parity.format_name(arguments.quantize)
         say(f"converting to {form.title.split()[0]} ({kind}) ...")
@@ -262,8 +262,8 @@ def _with_own_ranges(options, method, seed):
 
 
 def _check_options(arguments, form, module):
-    from keras_resnets import pictures
     from keras_resnets.export import prepare
+    from keras_resnets.images import loading
 
     check_choice("--quantize", arguments.quantize, form.quantize)
     _check_method(arguments)
@@ -280,7 +280,7 @@ def _check_options(arguments, form, module):
             f"--quantize {arguments.quantize}"
         )
     if arguments.calibration:
-        pictures.check_folder(arguments.calibration)
+        loading.check_folder(arguments.calibration)
     elif arguments.quantize in prepare.CALIBRATED:
         raise InvalidArgument(
             f"--quantize {arguments.quantize} needs --calibration FOLDER_OF_PICTURES"
@@ -312,22 +312,22 @@ def _check_evaluate(arguments):
 
 
 def _calibration(arguments, wanted):
-    from keras_resnets import image_files
-    from keras_resnets import image_folders
-    from keras_resnets import pictures
-    from keras_resnets.export import representative
+    from keras_resnets.images import calibration_checks
+    from keras_resnets.images import files as image_files
+    from keras_resnets.images import folders as image_folders
+    from keras_resnets.images import loading
 
     if not arguments.calibration:
         return None
-    loaded, skipped = pictures.load_folder(
+    loaded, skipped = loading.load_folder(
         arguments.calibration, wanted, arguments.calibration_count, arguments.seed
     )
     count = len(loaded) + len(skipped)
     image_files.check_broken(skipped, count, arguments.calibration)
     say(f"calibration  {len(loaded)} pictures from {arguments.calibration}")
-    few = representative.words_for_few(len(loaded))
+    few = calibration_checks.words_for_few(len(loaded))
     if few:
-        warnings.simplefilter("ignore", representative.FewImages)
+        warnings.simplefilter("ignore", calibration_checks.FewImages)
         say(f"             {few}")
     if skipped:
         names = image_files.some(skipped)

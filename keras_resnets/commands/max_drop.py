@@ -59,9 +59,9 @@ def check(arguments):
 def run(arguments, model, chosen, recipe, path):
     """Finds the mix, writes it and explains it; returns the `ExportReport`."""
     from keras_resnets import compression
-    from keras_resnets import labels
     from keras_resnets import tables
     from keras_resnets.compression import mix_plot
+    from keras_resnets.images import labels
 
     _check_room(arguments, chosen, chosen.available - chosen.taken)
     names = labels.class_names(model.output_shape[-1], model.labels)
@@ -109,7 +109,7 @@ def _check_room(arguments, chosen, left):
         left: labelled images that it has not.
     """
     from keras_resnets.compression import trials
-    from keras_resnets.export import representative
+    from keras_resnets.images import calibration_checks
 
     drop, needed = arguments.max_drop, trials.fewest_for(arguments.max_drop)
     if min(left, arguments.held_out) >= needed:
@@ -118,16 +118,16 @@ def _check_room(arguments, chosen, left):
         advice = f"give --held-out {needed:,} or more; got {arguments.held_out:,}"
     else:
         everything = chosen.taken + left
-        room, most = everything - needed, everything - representative.FEWEST
+        room, most = everything - needed, everything - calibration_checks.FEWEST
         advice = (
             f"{pathlib.Path(arguments.data).name} has {everything:,}, of which the "
             f"calibration takes {chosen.taken:,} (--count {arguments.count}): "
         )
-        if room >= representative.FEWEST:
+        if room >= calibration_checks.FEWEST:
             advice += f"--count {room} makes room"
         elif most >= 2:
             advice += (
-                f"--count {representative.FEWEST} --max-drop {100 / most + 0.005:.2f} "
+                f"--count {calibration_checks.FEWEST} --max-drop {100 / most + 0.005:.2f} "
                 "makes room, or more images"
             )
         else:

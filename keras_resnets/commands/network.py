@@ -153,8 +153,8 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
         seed: of their choice.
         part: `"test"` or `"train"`.
     """
-    from keras_resnets import evaluation
-    from keras_resnets import labels
+    from keras_resnets.images import evaluation
+    from keras_resnets.images import labels
 
     names = labels.class_names(model.output_shape[-1], model.labels)
     data = evaluation.open_data(source, model.preprocessing, count, names, part, seed)

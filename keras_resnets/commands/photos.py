@@ -14,14 +14,14 @@ COUNT = 10
 
 def is_data_set(word):
     """Whether a word names labelled images that are no files of their own."""
-    from keras_resnets.training.data import records
-    from keras_resnets.training.data.sources import LOADERS
+    from keras_resnets.images.datasets import tfrecords
+    from keras_resnets.images.datasets.sources import LOADERS
 
     if word in LOADERS or word.startswith("tfds:"):
         return True
     path = pathlib.Path(word)
     if os.path.isdir(path):
-        return bool(records.shards(path))
+        return bool(tfrecords.shards(path))
     return path.suffix == ".npz"
 
 
@@ -36,8 +36,8 @@ def paths_of(word, count=None):
     Raises:
         InvalidArgument: a folder without images.
     """
-    from keras_resnets import image_files
-    from keras_resnets import image_folders
+    from keras_resnets.images import files as image_files
+    from keras_resnets.images import folders as image_folders
 
     if not os.path.isdir(word):
         return [word]
@@ -68,7 +68,7 @@ def of_data_set(word, model, count=None):
     Raises:
         InvalidArgument: data that cannot be opened.
     """
-    from keras_resnets import labels
+    from keras_resnets.images import labels
 
     names = labels.class_names(model.output_shape[-1], model.labels)
     data = network.open_labelled(word, model, count or COUNT)

@@ -57,8 +57,8 @@ def add_to(commands):
 def _predict(arguments):
     subject.check(arguments)
     with native_logs_hidden():
-        from keras_resnets import image_files
-        from keras_resnets import pictures
+        from keras_resnets.images import files as image_files
+        from keras_resnets.images import loading
 
         model = subject.open_subject(arguments)
         sets = [word for word in arguments.photos if photos.is_data_set(word)]
@@ -70,7 +70,7 @@ def _predict(arguments):
         ]
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
-            loaded, skipped = pictures.load_pictures(chosen, model.preprocessing)
+            loaded, skipped = loading.load_pictures(chosen, model.preprocessing)
             if skipped:
                 network.say_notes([image_files.skipped_note(skipped)])
             _show(model, loaded.items())
@@ -91,7 +91,7 @@ def _show(model, images):
 def _evaluate(arguments):
     subject.check(arguments)
     with native_logs_hidden():
-        from keras_resnets import evaluation
+        from keras_resnets.images import evaluation
         from keras_resnets.system.progress import ProgressBar
 
         model = subject.open_subject(arguments)

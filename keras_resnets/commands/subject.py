@@ -153,7 +153,7 @@ def _notes(path):
 
 def _labels(text, classes):
     """The value of `--labels`, checked."""
-    from keras_resnets import labels
+    from keras_resnets.images import labels
 
     known = labels.typed(text)
     names = text if text in labels.NAMES else tuple(name for _, name in known)

@@ -210,7 +210,7 @@ def show_accuracy(arguments, before, after):
     """Says what `--evaluate` finds of two networks."""
     if not arguments.evaluate:
         return
-    from keras_resnets import evaluation
+    from keras_resnets.images import evaluation
 
     data = network.open_labelled(arguments.evaluate, before)
     tops = [evaluation.evaluate(model, data, 250).top1 for model in (before, after)]

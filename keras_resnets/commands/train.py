@@ -12,7 +12,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_choice
 from keras_resnets.fields import read_settings
-from keras_resnets.image_files import skipped_note
+from keras_resnets.images.files import skipped_note
 from keras_resnets.system.quiet import native_logs_hidden
 
 # Fields that have an option of their own, or several.
@@ -171,7 +171,7 @@ def _notes_said():
 
 def _names(arguments):
     """(id, name) of each class, or None for what the data say."""
-    from keras_resnets import labels
+    from keras_resnets.images import labels
 
     return None if arguments.labels is None else labels.typed(arguments.labels)
 

@@ -5,7 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import calibration as sets
 from keras_resnets.compression import layers as quantized
 from keras_resnets.compression import ranges
 from keras_resnets.compression import recipes
@@ -14,7 +13,8 @@ from keras_resnets.compression.rewrite import PASSING
 from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
-from keras_resnets.export import representative
+from keras_resnets.images import calibration as sets
+from keras_resnets.images import calibration_checks
 
 # What a model of create_model knows about itself.
 _KNOWN = ("architecture", "preprocessing", "labels", "weights_origin")
@@ -78,7 +78,7 @@ def quantize_aware(
         )
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
-        wanted = representative.told_by(model)
+        wanted = calibration_checks.told_by(model)
         calibration = sets.check(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
     inherit(made, model)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from keras_resnets.compression import calibration as sets
 from keras_resnets.compression import engines
 from keras_resnets.compression import mixed_file
 from keras_resnets.compression import operators
@@ -18,9 +17,10 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import representative
 from keras_resnets.export import tflite
 from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.images import calibration as sets
+from keras_resnets.images import calibration_checks
 
 # Pictures that tell the order of the layers.
 _RANKED = 64
@@ -196,7 +196,7 @@ def find_mix(
     reference = prepare.inference_model(model)
     operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
-    known = representative.told_by(model)
+    known = calibration_checks.told_by(model)
     chosen = sets.check(calibration, shape, known)
     ready = pipeline.make_ready(
         model, "int8", chosen.pictures, None, pipeline.Wanted(input_size)

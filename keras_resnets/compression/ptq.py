@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 
-from keras_resnets.compression import calibration as sets
 from keras_resnets.compression import engines
 from keras_resnets.compression import qdq
 from keras_resnets.compression import recipes
@@ -19,9 +18,10 @@ from keras_resnets.errors import check_range
 from keras_resnets.export import given
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import representative
 from keras_resnets.export import tflite
 from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.images import calibration as sets
+from keras_resnets.images import calibration_checks
 
 
 def quantize(
@@ -112,7 +112,7 @@ def quantize(
     if recipe.quantize in prepare.CALIBRATED:
         reference = prepare.inference_model(model)
         shape = prepare.input_shape(reference, input_size)
-        known = representative.told_by(model)
+        known = calibration_checks.told_by(model)
         chosen = sets.check(calibration, shape, known)
     ready = pipeline.make_ready(
         model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
@@ -268,7 +268,7 @@ def _default_pictures(frozen, input_size, count=4):
     """Images as the pre-processing gives them, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
-    known = representative.told_by(frozen)
+    known = calibration_checks.told_by(frozen)
     if known is not None and shape[-1] == 3:
         return pipeline.default_pictures(shape, None, known, count)
     rng = np.random.default_rng(0)

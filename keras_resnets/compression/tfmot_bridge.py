@@ -20,9 +20,9 @@ from keras_resnets.errors import check_range
 from keras_resnets.export import ends
 from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import representative
 from keras_resnets.export import tflite
 from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.images import calibration_checks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -258,10 +258,10 @@ def _run(task, model, job, data, tuning, progress, tell):
 
 def _check_images(model, data):
     """Raises `InvalidArgument` for images of another scale than the network's."""
-    shape, known = model.inputs[0].shape[1:], representative.told_by(model)
+    shape, known = model.inputs[0].shape[1:], calibration_checks.told_by(model)
     images = np.asarray(_first(data, 64), "float32")
     if images.ndim == 4:
-        representative.check(images, shape, known, model, "data", fewest=1)
+        calibration_checks.check(images, shape, known, model, "data", fewest=1)
 
 
 def _record(tuning, task):

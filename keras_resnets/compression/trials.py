@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 
-from keras_resnets import evaluation
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import pipeline
 from keras_resnets.export.runners import KerasRunner
+from keras_resnets.images import evaluation
 
 # A mix this many standard errors beyond the drop is given up before all pictures.
 _HOPELESS = 4

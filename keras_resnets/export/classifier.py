@@ -10,9 +10,9 @@ from keras_resnets.errors import check_choice
 from keras_resnets.export import inspection
 from keras_resnets.export import passport
 from keras_resnets.export import runners
-from keras_resnets.preprocessing import MODES
-from keras_resnets.preprocessing import Preprocessing
-from keras_resnets.preprocessing import default_for
+from keras_resnets.images.preprocessing import MODES
+from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import default_for
 
 
 class FileClassifier:

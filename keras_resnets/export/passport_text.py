@@ -4,11 +4,11 @@ import json
 import math
 import numbers
 
-from keras_resnets import labels
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.export import parity
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images import labels
+from keras_resnets.images.preprocessing import Preprocessing
 
 # A name for each of ImageNet's 21,841 classes takes half of it.
 _LARGEST = 4 << 20

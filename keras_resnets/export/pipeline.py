@@ -20,11 +20,11 @@ from keras_resnets.export import memory
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
-from keras_resnets.export import representative
-from keras_resnets.export import synthetic
 from keras_resnets.export.runners import KerasRunner
+from keras_resnets.images import calibration_checks
+from keras_resnets.images import synthetic
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
-from keras_resnets.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +151,10 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
     shape = prepare.input_shape(reference, wanted.input_size)
     check_preprocessing(wanted.preprocessing, shape)
     if calibration is not None:
-        calibration = representative.collect(calibration, shape)
+        calibration = calibration_checks.collect(calibration, shape)
     # What takes uint8 itself is refused further down.
     if quantize in prepare.CALIBRATED and reference.inputs[0].dtype != "uint8":
-        known = representative.told_by(model) or wanted.preprocessing
+        known = calibration_checks.told_by(model) or wanted.preprocessing
         _check_calibration(quantize, calibration, shape, known, reference)
     calibration = check_pictures("calibration", calibration, shape)
     pictures = check_pictures("pictures", pictures, shape)
@@ -219,10 +219,10 @@ def _check_calibration(quantize, calibration, shape, preprocessing, reference):
             f"{quantize} takes its ranges from images: calibration must be an array "
             f"(count, {', '.join(map(str, shape))}); got None"
         )
-    representative.check(calibration, shape, preprocessing, reference, fewest=1)
-    few = representative.words_for_few(len(calibration))
+    calibration_checks.check(calibration, shape, preprocessing, reference, fewest=1)
+    few = calibration_checks.words_for_few(len(calibration))
     if few:
-        warnings.warn(few, representative.FewImages, stacklevel=4)
+        warnings.warn(few, calibration_checks.FewImages, stacklevel=4)
 
 
 def _behind_pixels(ready, quantize, preprocessing):

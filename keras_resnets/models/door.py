@@ -10,7 +10,7 @@ DOC = """{summary}
 
 {reference}
 
-Preprocessing: mode {mode!r} (`keras_resnets.preprocessing.preprocess_input`). Default
+Preprocessing: mode {mode!r} (`keras_resnets.preprocess_input`). Default
 input: {size} x {size} x 3, {classes} classes.{figures}
 
 Args:

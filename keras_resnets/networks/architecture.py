@@ -190,7 +190,7 @@ class Architecture:
         input_size: default height and width in pixels.
         classes: default number of classes.
         preprocessing: the mode that the net was published with
-            (`keras_resnets.preprocessing`).
+            (`keras_resnets.images.preprocessing`).
 
     Example:
         >>> from keras_resnets.networks.architecture import Architecture

@@ -12,7 +12,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
-from keras_resnets.image_files import some
+from keras_resnets.images.files import some
 from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 from keras_resnets.io.untrusted import shown

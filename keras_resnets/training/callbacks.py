@@ -8,7 +8,7 @@ import time
 import keras
 
 from keras_resnets.errors import TrainingError
-from keras_resnets.image_files import replaced_note
+from keras_resnets.images.files import replaced_note
 from keras_resnets.system import interrupts
 from keras_resnets.training import devices
 from keras_resnets.training import keeping

@@ -5,9 +5,9 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
-from keras_resnets.pictures import SMALL
-from keras_resnets.preprocessing import MODES
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.loading import SMALL
+from keras_resnets.images.preprocessing import MODES
+from keras_resnets.images.preprocessing import Preprocessing
 
 # Recipe.loss -> what a network may put out besides logits.
 _FITTING = {"cross_entropy": anatomy.SOFTMAX, "binary": anatomy.SIGMOID}

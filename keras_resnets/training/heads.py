@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from keras_resnets import labels
 from keras_resnets.graph import anatomy
+from keras_resnets.images import labels
 
 
 def fit_classifier(model, classes):

@@ -21,7 +21,7 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.graph import anatomy
-from keras_resnets.image_files import replaced_note
+from keras_resnets.images.files import replaced_note
 from keras_resnets.system import interrupts
 from keras_resnets.training import balance
 from keras_resnets.training import checking
@@ -370,7 +370,7 @@ def _describe(job, folder):
 
 def _notes(model, preprocessing, data, axes):
     """What the files of weights say beside the values."""
-    from keras_resnets import labels
+    from keras_resnets.images import labels
 
     if axes is None:
         axes = getattr(model, "axes", {})

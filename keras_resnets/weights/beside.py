@@ -29,7 +29,7 @@ def apply(source):
         found = _timm(place)
     if found is None:
         return
-    from keras_resnets.preprocessing import Preprocessing
+    from keras_resnets.images.preprocessing import Preprocessing
 
     wanted, labels = found
     try:

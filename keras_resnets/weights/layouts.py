@@ -34,7 +34,7 @@ class Layout:
         epsilon: of the BN layers that the weights were trained with; None: ours.
         axes: what the architecture must be like for these weights.
         preprocessing: mode of `preprocess_input`; None: the variant's own.
-        labels: order of the classes (`keras_resnets.labels`); None: not known.
+        labels: order of the classes (`keras_resnets.images.labels`); None: not known.
         conv_head: whether the classifier is stored as a 1x1 convolution.
         by_classes: number of classes -> other values of these attributes.
     """

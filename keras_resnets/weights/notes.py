@@ -54,7 +54,7 @@ def apply(source, text):
     """
     if text is None:
         return
-    from keras_resnets.preprocessing import Preprocessing
+    from keras_resnets.images.preprocessing import Preprocessing
 
     try:
         notes = checked_json(text)
@@ -102,7 +102,7 @@ def checked_labels(known):
     Raises:
         ValueError: something else, or names of more than 1,000 characters.
     """
-    from keras_resnets.labels import NAMES
+    from keras_resnets.images.labels import NAMES
 
     if isinstance(known, list) and all(isinstance(name, str) for name in known):
         if any(len(name) > _LONGEST_LABEL for name in known):

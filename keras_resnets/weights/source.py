@@ -13,7 +13,7 @@ class Source:
         classes: how many classes its classifier has; None where it has none, or where
             only a network tells which values are its classifier.
         count: values in all that the file has for a network, or None.
-        labels: the order of the classes (`keras_resnets.labels`); None: not known.
+        labels: the order of the classes (`keras_resnets.images.labels`); None: not known.
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
 

@@ -13,12 +13,12 @@ import math
 
 import numpy as np
 
-from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images import loading
+from keras_resnets.images.datasets.encoded import REDUCED
 from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.data import operations
 from keras_resnets.training.data.buffers import Buffers
-from keras_resnets.training.data.encoded import REDUCED
 from keras_resnets.training.data.mixing import Mixer
 
 # Pictures that a thread takes on at a time.
@@ -204,10 +204,10 @@ class Loader:
         if box is None:
             picture = source.open(index)
             if wanted.letterbox:
-                boxed = pictures.letterbox(np.asarray(picture), wanted.size, np)
+                boxed = loading.letterbox(np.asarray(picture), wanted.size, np)
                 return Image.fromarray(np.rint(boxed).astype("uint8"))
             return Image.fromarray(
-                pictures.resize_and_crop(
+                loading.resize_and_crop(
                     picture, wanted.size, wanted.crop_fraction, wanted.interpolation
                 )
             )

@@ -4,13 +4,13 @@ import functools
 
 import numpy as np
 
-from keras_resnets.training.data.seeded import BATCH
-from keras_resnets.training.data.seeded import CLASSES
-from keras_resnets.training.data.seeded import NETWORK
-from keras_resnets.training.data.seeded import PICTURES
-from keras_resnets.training.data.seeded import SHUFFLE
-from keras_resnets.training.data.seeded import generator
-from keras_resnets.training.data.seeded import permuted
+from keras_resnets.images.datasets.seeded import BATCH
+from keras_resnets.images.datasets.seeded import CLASSES
+from keras_resnets.images.datasets.seeded import NETWORK
+from keras_resnets.images.datasets.seeded import PICTURES
+from keras_resnets.images.datasets.seeded import SHUFFLE
+from keras_resnets.images.datasets.seeded import generator
+from keras_resnets.images.datasets.seeded import permuted
 
 
 class Order:

@@ -5,13 +5,13 @@ import contextlib
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.images.datasets.seeded import check_seed
+from keras_resnets.images.datasets.split import check_labels
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data.epochs import Ahead
 from keras_resnets.training.data.epochs import Epochs
 from keras_resnets.training.data.loading import Loader
 from keras_resnets.training.data.order import Order
-from keras_resnets.training.data.seeded import check_seed
-from keras_resnets.training.data.split import check_labels
 
 
 def batches(
@@ -81,8 +81,8 @@ def batches(
 
     Example:
         >>> import numpy as np
-        >>> from keras_resnets.preprocessing import Preprocessing
-        >>> from keras_resnets.training.data.split import ArrayPictures, Split
+        >>> from keras_resnets.images.preprocessing import Preprocessing
+        >>> from keras_resnets.images.datasets.split import ArrayPictures, Split
         >>> pictures = ArrayPictures(np.zeros((4, 8, 8, 3), "uint8"))
         >>> split = Split(np.arange(4), pictures, np.arange(4))
         >>> found = batches(split, Preprocessing("tf", (8, 8)), 2, classes=4)

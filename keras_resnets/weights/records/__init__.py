@@ -33,7 +33,7 @@ class Record:
         size: height and width in pixels that the accuracy is for.
         crop_fraction, interpolation, mode: of the `Preprocessing`; interpolation
             `"letterbox"` for darknet's.
-        labels: order of the classes, see `keras_resnets.labels`.
+        labels: order of the classes, see `keras_resnets.images.labels`.
         licence: SPDX identifier, or `"public-domain"`.
         verified: see this module.
         hash: `"sha256:"` or `"md5:"` and the digits that are known; else empty.
@@ -70,7 +70,7 @@ class Record:
 
     def preprocessing(self):
         """The `Preprocessing` of the published accuracy."""
-        from keras_resnets.preprocessing import Preprocessing
+        from keras_resnets.images.preprocessing import Preprocessing
 
         boxed = self.interpolation == "letterbox"
         return Preprocessing(

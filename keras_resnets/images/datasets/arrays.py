@@ -3,8 +3,8 @@
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.image_files import some
-from keras_resnets.image_folders import PARTS
+from keras_resnets.images.files import some
+from keras_resnets.images.folders import PARTS
 from keras_resnets.io import npz
 
 # What the arrays of a part are called, in any case: Keras' way, and MedMNIST's.

@@ -8,16 +8,16 @@ import os
 import pathlib
 import re
 
-from keras_resnets import labels
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.image_files import is_hidden
-from keras_resnets.image_files import others_note
-from keras_resnets.image_files import refuse_unreadable
-from keras_resnets.image_files import scan
-from keras_resnets.image_files import skipped_note
-from keras_resnets.image_files import some
-from keras_resnets.image_files import suffixes
+from keras_resnets.images import labels
+from keras_resnets.images.files import is_hidden
+from keras_resnets.images.files import others_note
+from keras_resnets.images.files import refuse_unreadable
+from keras_resnets.images.files import scan
+from keras_resnets.images.files import skipped_note
+from keras_resnets.images.files import some
+from keras_resnets.images.files import suffixes
 
 # Part -> what folders (and arrays) of it are called, in any case.
 PARTS = {

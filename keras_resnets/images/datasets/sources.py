@@ -7,27 +7,27 @@ import pathlib
 
 import numpy as np
 
-from keras_resnets import image_folders
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
-from keras_resnets.labelled import check_arrays
-from keras_resnets.labelled import check_no_gaps
-from keras_resnets.labelled import npz_parts
-from keras_resnets.labelled import read_parts
-from keras_resnets.labelled import spread
-from keras_resnets.labels import class_names
-from keras_resnets.training.data import folders
-from keras_resnets.training.data import records
-from keras_resnets.training.data import tfds
-from keras_resnets.training.data.listing import ArrayListing
-from keras_resnets.training.data.seeded import check_seed
-from keras_resnets.training.data.seeded import held_out
-from keras_resnets.training.data.split import Dataset
-from keras_resnets.training.data.split import check_classes
-from keras_resnets.training.data.split import check_labels
+from keras_resnets.images import folders as image_folders
+from keras_resnets.images.datasets import class_folders
+from keras_resnets.images.datasets import tfds
+from keras_resnets.images.datasets import tfrecords
+from keras_resnets.images.datasets.arrays import check_arrays
+from keras_resnets.images.datasets.arrays import check_no_gaps
+from keras_resnets.images.datasets.arrays import npz_parts
+from keras_resnets.images.datasets.arrays import read_parts
+from keras_resnets.images.datasets.arrays import spread
+from keras_resnets.images.datasets.listing import ArrayListing
+from keras_resnets.images.datasets.seeded import check_seed
+from keras_resnets.images.datasets.seeded import held_out
+from keras_resnets.images.datasets.split import Dataset
+from keras_resnets.images.datasets.split import check_classes
+from keras_resnets.images.datasets.split import check_labels
+from keras_resnets.images.labels import class_names
 
 # Held out where the source has no validation pictures of its own.
 SHARE = 0.1
@@ -141,7 +141,7 @@ def _find(source, given, part):
     if name.startswith(_TFDS):
         return _tfds(name.removeprefix(_TFDS), part)
     if os.path.isdir(path):
-        if records.shards(path):
+        if tfrecords.shards(path):
             return _records(path, part)
         return _folder(path, given, part)
     if path.suffix == ".npz" and os.path.isfile(path):
@@ -243,13 +243,13 @@ def _folder(path, given, part):
         parts = parts or {"train": path}
         if "train" not in parts:
             image_folders.to_evaluate(path, "train", given or ())
-        names = given or folders.names_of(parts["train"])
+        names = given or class_folders.names_of(parts["train"])
     else:
         only, notes = image_folders.to_evaluate(path, part, given)
         parts, names = {part: only}, given
     found = _Found(path.name, names, notes)
     for name in (name for name in _ORDER if name in parts):
-        listing = folders.list_folder(
+        listing = class_folders.list_folder(
             parts[name], names, name if len(parts) > 1 else ""
         )
         sizes = listing.places[:, 2]
@@ -261,7 +261,7 @@ def _folder(path, given, part):
 
 
 def _records(path, part):
-    return _sharded(path.name, records.shards(path), None, None, part)
+    return _sharded(path.name, tfrecords.shards(path), None, None, part)
 
 
 def _tfds(name, part):
@@ -276,9 +276,9 @@ def _sharded(name, parts, keys, names, part):
         )
     listings = {}
     for one in sorted(parts, key=lambda one: (one != "train", one)):
-        listings[one], keys = records.list_records(parts[one], keys)
-    listings = records.from_zero(listings, keys)
-    if names is None and keys == records.IMAGENET and "train" in listings:
+        listings[one], keys = tfrecords.list_records(parts[one], keys)
+    listings = tfrecords.from_zero(listings, keys)
+    if names is None and keys == tfrecords.IMAGENET and "train" in listings:
         count = int(listings["train"].labels.max()) + 1
         names = class_names(count, "imagenet") if count == 1000 else None
     found = _Found(name, names and _given(names))
@@ -315,7 +315,7 @@ def _finish(found, names, validation, seed):
     parts = {part: listing.split() for part, listing in listings.items()}
     for part, split in parts.items():
         if split.kind == "files":
-            folders.check_no_class_is_empty(listings[part].root, split)
+            class_folders.check_no_class_is_empty(listings[part].root, split)
     train, held = parts["train"], parts.get("validation")
     if validation is None and held is None:
         validation = SHARE

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.image_files import skipped_note
+from keras_resnets.images.files import skipped_note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def open_data(source, preprocessing, count=None, names=(), part="test", seed=0):
         (10000,)
     """
     # Heavy: its batches come with Keras.
-    from keras_resnets.training.data.sources import open_part
+    from keras_resnets.images.datasets.sources import open_part
 
     split, notes = open_part(source, part, names, count, seed)
     return of_split(split, preprocessing, notes)

@@ -16,11 +16,11 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.image_files import refuse_unreadable
-from keras_resnets.image_files import some
+from keras_resnets.images.datasets.listing import FileListing
+from keras_resnets.images.files import refuse_unreadable
+from keras_resnets.images.files import some
 from keras_resnets.io.untrusted import open_regular
 from keras_resnets.system.progress import ProgressBar
-from keras_resnets.training.data.listing import FileListing
 
 # The official files of ImageNet, and those of TensorFlow Datasets.
 IMAGENET = ("image/encoded", "image/class/label")

@@ -4,13 +4,13 @@ import pathlib
 
 import numpy as np
 
-from keras_resnets import evaluation
-from keras_resnets import image_folders
-from keras_resnets import labelled
-from keras_resnets import pictures as files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
-from keras_resnets.training.data import folders
+from keras_resnets.images import evaluation
+from keras_resnets.images import folders as image_folders
+from keras_resnets.images import loading as files
+from keras_resnets.images.datasets import arrays
+from keras_resnets.images.datasets import class_folders
 
 # The standard error of a difference of 0.2 points is a third of it.
 COUNT = 5000
@@ -39,7 +39,7 @@ def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
         )
     if path.is_dir():
         return _of_folder(path, preprocessing, calibration, count, names)
-    x, y = labelled.read_npz(path, "train")
+    x, y = arrays.read_npz(path, "train")
     rest = _rest(calibration, len(x), count, path)
     return evaluation.of_arrays(x[rest], y[rest], preprocessing)
 
@@ -59,7 +59,7 @@ def _rest(calibration, available, count, path):
 def _of_folder(folder, preprocessing, calibration, count, names):
     folder = image_folders.to_train_on(folder)
     try:
-        listing = folders.list_folder(folder, names)
+        listing = class_folders.list_folder(folder, names)
     except InvalidArgument as error:
         raise InvalidArgument(f"labels are needed to choose by: {error}") from None
     paths = files.list_pictures(folder)

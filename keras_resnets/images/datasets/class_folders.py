@@ -6,12 +6,12 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.image_files import some
-from keras_resnets.image_folders import class_folders
-from keras_resnets.image_folders import labelled_files
-from keras_resnets.labels import label_set
-from keras_resnets.training.data.encoded import stretches_of
-from keras_resnets.training.data.listing import FileListing
+from keras_resnets.images.datasets.encoded import stretches_of
+from keras_resnets.images.datasets.listing import FileListing
+from keras_resnets.images.files import some
+from keras_resnets.images.folders import class_folders
+from keras_resnets.images.folders import labelled_files
+from keras_resnets.images.labels import label_set
 
 
 def names_of(folder):

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from keras_resnets.images.datasets.encoded import examine
+from keras_resnets.images.datasets.split import ArrayPictures
+from keras_resnets.images.datasets.split import Split
 from keras_resnets.system.progress import ProgressBar
-from keras_resnets.training.data.encoded import examine
-from keras_resnets.training.data.split import ArrayPictures
-from keras_resnets.training.data.split import Split
 
 
 @dataclasses.dataclass(frozen=True)

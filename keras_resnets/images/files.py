@@ -7,10 +7,10 @@ import os
 import pathlib
 import warnings
 
-from keras_resnets import image_limits
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.images import limits as image_limits
 from keras_resnets.io.untrusted import open_regular
 
 # Format of Pillow -> suffixes of its files. Only these are opened, whatever a file is

@@ -7,15 +7,15 @@ import pathlib
 
 import numpy as np
 
-from keras_resnets import image_folders
-from keras_resnets import labelled
-from keras_resnets import pictures as files
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import printable
-from keras_resnets.export import representative
-from keras_resnets.export.representative import FEWEST
-from keras_resnets.image_files import check_broken
+from keras_resnets.images import calibration_checks
+from keras_resnets.images import folders as image_folders
+from keras_resnets.images import loading as files
+from keras_resnets.images.calibration_checks import FEWEST
+from keras_resnets.images.datasets import arrays
+from keras_resnets.images.files import check_broken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def choose(data, preprocessing, count=500, seed=0):
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = ()
-    representative.check_count(len(loaded), path)
+    calibration_checks.check_count(len(loaded), path)
     taken = len(loaded) + len(skipped)
     return CalibrationSet(loaded, path.name, seed, available, taken, tuple(skipped))
 
@@ -93,7 +93,7 @@ def _of_arrays(path, preprocessing, count, seed):
             "calibration data must be an .npz file with x_train, or a folder of "
             f"pictures; got {printable(str(path))}"
         )
-    x = labelled.read_images(path, "train")
+    x = arrays.read_images(path, "train")
     order = np.random.default_rng(seed).permutation(len(x))[:count]
     if x.shape[1:3] == tuple(preprocessing.size):
         return preprocessing.normalize(x[order], "channels_last"), len(x)
@@ -125,9 +125,9 @@ def check(calibration, shape, preprocessing=None, network=None):
     if not isinstance(calibration, CalibrationSet):
         is_array = hasattr(calibration, "__array__")
         source = "array" if is_array else type(calibration).__name__
-        images = representative.collect(calibration, shape)
+        images = calibration_checks.collect(calibration, shape)
         calibration = CalibrationSet(images, source)
-    representative.check(
+    calibration_checks.check(
         calibration.pictures, shape, preprocessing, network, calibration.source
     )
     return calibration

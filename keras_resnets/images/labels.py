@@ -55,7 +55,7 @@ def label_set(name):
     # Not with the package: importing that would take 3 % longer.
     import importlib.resources
 
-    text = importlib.resources.files("keras_resnets").joinpath("imagenet.csv")
+    text = importlib.resources.files("keras_resnets.images").joinpath("imagenet.csv")
     with text.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if name == "imagenet_darknet":

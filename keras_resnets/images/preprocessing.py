@@ -5,9 +5,9 @@ import functools
 import sys
 
 from keras_resnets import fields
-from keras_resnets import pictures
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.image_files import as_rgb
+from keras_resnets.images import loading
+from keras_resnets.images.files import as_rgb
 from keras_resnets.networks import extent
 
 # mode -> (scale, mean, std, channel order): (x * scale - mean) / std.
@@ -38,7 +38,7 @@ _FIELDS = {
     "size": fields.Several(fields.Whole(1, extent.MOST_PIXELS), 2, 2),
     "crop_fraction": fields.Number(0.01, 1.0),
     "letterbox": fields.Flag(),
-    "interpolation": fields.Choice(pictures.INTERPOLATIONS),
+    "interpolation": fields.Choice(loading.INTERPOLATIONS),
     "mean": fields.Maybe(fields.Several(fields.Number(-1e6, 1e6), 1, 3)),
     "std": fields.Maybe(fields.Several(fields.Number(1e-6, 1e6), 1, 3)),
 }
@@ -129,9 +129,9 @@ class Preprocessing:
 
         rgb = as_rgb(picture)
         if self.letterbox:
-            pixels = pictures.letterbox(np.asarray(rgb), self.size, np)
+            pixels = loading.letterbox(np.asarray(rgb), self.size, np)
         else:
-            pixels = pictures.resize_and_crop(
+            pixels = loading.resize_and_crop(
                 rgb, self.size, self.crop_fraction, self.interpolation
             )
         return self.normalize(pixels, "channels_last")
@@ -158,10 +158,10 @@ class Preprocessing:
         if self.letterbox:
             first = data_format == "channels_first"
             x = ops.transpose(x, (0, 2, 3, 1)) if first else x
-            x = pictures.letterbox(x, self.size, ops)
+            x = loading.letterbox(x, self.size, ops)
             x = ops.transpose(x, (0, 3, 1, 2)) if first else x
         else:
-            x = pictures.resize_and_crop_batch(
+            x = loading.resize_and_crop_batch(
                 x, self.size, self.crop_fraction, self.interpolation, data_format, ops
             )
         if is_array:
@@ -333,7 +333,7 @@ def default_for(mode, size):
 
 
 def _crop_fraction(mode, side):
-    return 1.0 if side < pictures.SMALL or mode == "darknet" else 0.875
+    return 1.0 if side < loading.SMALL or mode == "darknet" else 0.875
 
 
 def _is_array(x):

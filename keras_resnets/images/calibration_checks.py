@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.preprocessing import MODES
-from keras_resnets.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import MODES
+from keras_resnets.images.preprocessing import Preprocessing
 
 # Ten images already give a network twice the error that a hundred give.
 FEWEST = 10

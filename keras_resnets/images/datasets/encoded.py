@@ -8,19 +8,19 @@ import threading
 
 import numpy as np
 
-from keras_resnets import image_limits
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
-from keras_resnets.image_files import as_rgb
-from keras_resnets.image_files import check_broken
-from keras_resnets.image_files import decoding
-from keras_resnets.image_files import open_image
-from keras_resnets.image_files import opened
-from keras_resnets.image_files import upright
+from keras_resnets.images import limits as image_limits
+from keras_resnets.images.datasets.jpeg import cut_short
+from keras_resnets.images.datasets.jpeg import ends
+from keras_resnets.images.files import as_rgb
+from keras_resnets.images.files import check_broken
+from keras_resnets.images.files import decoding
+from keras_resnets.images.files import open_image
+from keras_resnets.images.files import opened
+from keras_resnets.images.files import upright
 from keras_resnets.io.untrusted import open_regular
-from keras_resnets.training.data.jpeg import cut_short
-from keras_resnets.training.data.jpeg import ends
 
 _ORIENTATION = 0x0112
 # Sides are swapped by these values of EXIF's orientation.

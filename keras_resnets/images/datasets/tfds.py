@@ -6,7 +6,7 @@ import re
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.image_files import some
+from keras_resnets.images.files import some
 
 _PARTS = ("train", "validation", "test")
 # Name, configuration and version; neither a path nor an address, which would be read

@@ -2,8 +2,8 @@
 
 import mmap
 
-from keras_resnets.image_limits import END
-from keras_resnets.image_limits import markers
+from keras_resnets.images.limits import END
+from keras_resnets.images.limits import markers
 
 _HEADERS, _SCAN = (0xC0, 0xC1), 0xDA
 # Huffman tables and arithmetic coding's settings have numbers like frames of pictures.

@@ -2,15 +2,15 @@
 
 import os
 
-from keras_resnets import image_folders
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.image_files import check_broken
-from keras_resnets.image_files import decoding
-from keras_resnets.image_files import open_image
-from keras_resnets.image_files import opened
-from keras_resnets.image_files import scan
-from keras_resnets.image_files import upright
+from keras_resnets.images import folders as image_folders
+from keras_resnets.images.files import check_broken
+from keras_resnets.images.files import decoding
+from keras_resnets.images.files import open_image
+from keras_resnets.images.files import opened
+from keras_resnets.images.files import scan
+from keras_resnets.images.files import upright
 
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 # Below so many pixels, as CIFAR's, they are shown whole: there is no margin to crop.
