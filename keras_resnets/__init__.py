@@ -16,7 +16,6 @@ if _interrupts.is_command():
     # Importing takes long enough for a Ctrl-C to come.
     _interrupts.begin()
 
-from keras_resnets.creation import create_model
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -26,13 +25,14 @@ from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import preprocess_input
 from keras_resnets.models import *  # noqa: F403
 from keras_resnets.models import __all__ as _model_functions
+from keras_resnets.models.creation import create_model
+from keras_resnets.models.registry import get_architecture
+from keras_resnets.models.registry import list_models
+from keras_resnets.models.registry import list_weights
+from keras_resnets.models.registry import model_info
+from keras_resnets.models.registry import weights_info
 from keras_resnets.networks.architecture import Architecture
 from keras_resnets.networks.registration import register as _register
-from keras_resnets.registry import get_architecture
-from keras_resnets.registry import list_models
-from keras_resnets.registry import list_weights
-from keras_resnets.registry import model_info
-from keras_resnets.registry import weights_info
 from keras_resnets.version import __version__
 
 # Keras is imported with the first of these or the first model, so that the command

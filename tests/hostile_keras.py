@@ -33,7 +33,7 @@ AXES = {"filters": (4, 8, 12), "stem_filters": 4, "input_size": 16, "classes": 5
 @functools.cache
 def network():
     """A model of this package, with the values that it has before a file is loaded."""
-    from keras_resnets.creation import create_model
+    from keras_resnets.models.creation import create_model
 
     model = create_model(NET, **AXES)
     model.set_weights([np.full(w.shape, 7, "float32") for w in model.get_weights()])
@@ -63,7 +63,7 @@ def open_weights(path):
 
 def open_network(path):
     """Builds the network that a file's metadata describes, and loads it."""
-    from keras_resnets.creation import create_model
+    from keras_resnets.models.creation import create_model
 
     model = create_model(NET, weights=path)
     if not all(np.isfinite(w).all() for w in model.get_weights()):

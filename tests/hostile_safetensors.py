@@ -264,7 +264,7 @@ def load(case):
     """
     import warnings
 
-    from keras_resnets.weights.foreign import FileSource
+    from keras_resnets.weights.file_source import FileSource
 
     with tempfile.NamedTemporaryFile() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")

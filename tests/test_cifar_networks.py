@@ -8,8 +8,8 @@ from helpers import randomize
 from test_cli import run
 
 import keras_resnets
-from keras_resnets.creation import create_model
 from keras_resnets.images import labels
+from keras_resnets.models.creation import create_model
 from keras_resnets.weights import layouts
 from keras_resnets.weights import records
 from keras_resnets.weights import store

@@ -6,8 +6,8 @@ import keras
 import pytest
 
 import keras_resnets
-from keras_resnets import registry
 from keras_resnets.graph.analysis import analyze
+from keras_resnets.models import registry
 from keras_resnets.networks import variants
 
 ROWS = registry.published_rows()

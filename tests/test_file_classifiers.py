@@ -12,10 +12,10 @@ from test_cli import refused
 from test_cli import run
 
 from keras_resnets import export
-from keras_resnets.creation import create_model
 from keras_resnets.export import passport
 from keras_resnets.export.runners import open_runner
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.models.creation import create_model
 
 COUNT = 60
 NAMES = tuple("ant bee cat dog elk fox gnu hen ibis jay".split())

@@ -11,10 +11,10 @@ from PIL import Image
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
-from keras_resnets import registry
 from keras_resnets.errors import NotWritten
 from keras_resnets.export import benchmark
 from keras_resnets.io import files
+from keras_resnets.models import registry
 from keras_resnets.system import keras_settings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="of shells and their pipes")

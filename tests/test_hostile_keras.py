@@ -20,11 +20,11 @@ from helpers import randomize
 from test_cli import refused
 
 from keras_resnets import WeightsError
-from keras_resnets.creation import create_model
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.runners import keras_loading
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.weights import notes
+from keras_resnets.models.creation import create_model
+from keras_resnets.weights import metadata
 from keras_resnets.weights import open_source
 from keras_resnets.weights.readers import read
 from keras_resnets.weights.readers.safetensors import write_safetensors
@@ -225,12 +225,12 @@ LIES = {
         "not in the file",
     ),
     "bombs": (bombs, "not in the file"),
-    "notes of numbers": (lambda f: f.attrs.update({notes.KEY: [1, 2]}), "no text"),
+    "notes of numbers": (lambda f: f.attrs.update({metadata.KEY: [1, 2]}), "no text"),
     "notes of bytes": (
-        lambda f: f.attrs.update({notes.KEY: np.void(b"\xff")}),
+        lambda f: f.attrs.update({metadata.KEY: np.void(b"\xff")}),
         "no text",
     ),
-    "deep notes": (lambda f: f.attrs.update({notes.KEY: "[" * 30_000}), "deeply"),
+    "deep notes": (lambda f: f.attrs.update({metadata.KEY: "[" * 30_000}), "deeply"),
 }
 
 
@@ -620,19 +620,21 @@ def test_metadata_has_types_and_ranges(change, message, files, tmp_path):
     data = (files / "a.safetensors").read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
-    told = json.loads(header["__metadata__"][notes.KEY])
+    told = json.loads(header["__metadata__"][metadata.KEY])
     change(told)
     tensors = read(files / "a.safetensors")
     path = tmp_path / "a.safetensors"
     with open(path, "wb") as file:
-        write_safetensors(file, dict(tensors), notes.metadata(told))
+        write_safetensors(file, dict(tensors), metadata.metadata(told))
     with pytest.raises(WeightsError, match=message) as error:
         create_model(hostile_keras.NET, weights=path)
     assert str(error.value).isprintable() and len(str(error.value)) < 1000
 
 
 def test_labels_of_files_are_printable():
-    labels = notes.checked_labels(["cat\x1b[2J\n", "\ud800", "\u202egnp.exe", "Käfer"])
+    labels = metadata.checked_labels(
+        ["cat\x1b[2J\n", "\ud800", "\u202egnp.exe", "Käfer"]
+    )
     assert labels == ("cat\\x1b[2J\\n", "\\ud800", "\\u202egnp.exe", "Käfer")
 
 
@@ -663,7 +665,7 @@ def test_what_lies_beside_a_file_of_weights(files, tmp_path):
     """A passport that is nested, or far too long, is none."""
     path = shutil.copy(files / "a.weights.h5", tmp_path / "a.weights.h5")
     with h5py.File(path, "a") as file:
-        del file.attrs[notes.KEY]
+        del file.attrs[metadata.KEY]
     beside = pathlib.Path(f"{path}.json")
     for text in ("[" * 100_000, "{" + " " * 10_000_000 + "}", "[]", "\ud800"):
         beside.write_bytes(text.encode("utf-8", "surrogatepass"))

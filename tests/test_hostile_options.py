@@ -10,7 +10,7 @@ import pytest
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
 from keras_resnets import get_architecture
-from keras_resnets import registry
+from keras_resnets.models import registry
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import AXES
 from keras_resnets.networks.architecture import Architecture
@@ -32,7 +32,7 @@ def stubbed(monkeypatch):
 
     from keras_resnets.commands import network
 
-    for module in ("creation.create_model", "creation.create_described"):
+    for module in ("models.creation.create_model", "models.creation.create_described"):
         monkeypatch.setattr(f"keras_resnets.{module}", began)
     monkeypatch.setattr(network, "build", began)
     for name in list(sys.modules):

@@ -288,7 +288,7 @@ def test_a_cached_file_with_another_hash(record, cache):  # noqa: F811
 
 def test_every_record_is_bounded_by_its_network():
     """More than its float32 values need, and never more than 2 GB."""
-    from keras_resnets import registry
+    from keras_resnets.models import registry
 
     for record in records.all_records():
         values = registry.model_info(record.variant).total_params

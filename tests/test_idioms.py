@@ -8,8 +8,8 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import WeightsError
 from keras_resnets import cli
-from keras_resnets import creation
-from keras_resnets import registry
+from keras_resnets.models import creation
+from keras_resnets.models import registry
 from keras_resnets.networks import idioms
 from keras_resnets.weights import records
 

@@ -8,7 +8,7 @@ from helpers import noise
 from helpers import randomize
 from keras.src.applications import resnet
 
-from keras_resnets.creation import create_model
+from keras_resnets.models.creation import create_model
 from keras_resnets.weights.assign import NewHead
 
 SUFFIXES = (".weights.h5", ".keras", ".h5")

@@ -13,7 +13,7 @@ from test_cli import run
 
 import keras_resnets
 from keras_resnets import WeightsError
-from keras_resnets.creation import create_model
+from keras_resnets.models.creation import create_model
 from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.assign import NewChannels
 from keras_resnets.weights.assign import NewHead

@@ -14,8 +14,8 @@ from PIL import Image
 from test_cli import refused
 from test_cli import run
 
-from keras_resnets.creation import create_model
 from keras_resnets.images.labels import label_set
+from keras_resnets.models.creation import create_model
 
 NAMES = [name for _, name in label_set("cifar10")]
 

@@ -12,10 +12,10 @@ from test_cli import run
 
 import keras_resnets
 from keras_resnets import WeightsError
-from keras_resnets.creation import create_model
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.models.creation import create_model
 from keras_resnets.weights import layouts
-from keras_resnets.weights import notes
+from keras_resnets.weights import metadata
 from keras_resnets.weights import records
 from keras_resnets.weights import store
 from keras_resnets.weights.assign import NewHead
@@ -43,7 +43,7 @@ def checkpoint(path, classes=5, size=None, labels=None, name=NET):
         wanted = dataclasses.asdict(Preprocessing("tf", size, 1.0))
         remarks = {"axes": {}, "preprocessing": wanted, "labels": labels}
     with open(path, "wb") as file:
-        write_safetensors(file, tensors, notes.metadata(remarks) if remarks else {})
+        write_safetensors(file, tensors, metadata.metadata(remarks) if remarks else {})
     return model
 
 

@@ -13,7 +13,7 @@ import keras_resnets
 import keras_resnets.compression
 import keras_resnets.export
 from keras_resnets import models
-from keras_resnets import registry
+from keras_resnets.models import registry
 from keras_resnets.networks import variants
 from keras_resnets.networks.blueprint import walk
 
@@ -233,7 +233,7 @@ ARROWS = {
         "version",
         "weights",
     },
-    "registry": {"errors", "networks", "weights"},
+    "models": {"errors", "images", "models", "networks", "weights"},
     "training": {
         "errors",
         "fields",
@@ -257,8 +257,6 @@ ARROWS = {
         "system",
     },
     "console": {"errors", "export", "images", "tables"},
-    "creation": {"errors", "images", "networks", "registry", "weights"},
-    "models": {"creation", "models", "registry"},
 }
 
 

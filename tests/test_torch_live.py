@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import keras_resnets
-from keras_resnets import creation
+from keras_resnets.models import creation
 from keras_resnets.weights import saving
 from keras_resnets.weights.readers import read
 

@@ -17,7 +17,7 @@ from keras_resnets.training import compiling
 from keras_resnets.training import get_recipe
 from keras_resnets.training import loop
 from keras_resnets.training.session import train
-from keras_resnets.weights import notes
+from keras_resnets.weights import metadata
 from keras_resnets.weights.readers import read
 
 layers = keras.layers
@@ -294,7 +294,7 @@ def test_one_channel_and_names_of_the_data(tmp_path):
         verbose=0,
     )
     assert model.labels == tuple("abcde") and model.preprocessing == wanted.grey()
-    told = read(run.folder.weights("best")).metadata[notes.KEY]
+    told = read(run.folder.weights("best")).metadata[metadata.KEY]
     assert '"labels": ["a", "b", "c", "d", "e"]' in told
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), "uint8")
     grey = pixels @ np.array([0.299, 0.587, 0.114])

@@ -59,14 +59,14 @@ def add_packing(parser):
 
 def default_output(arguments, ending):
     """Where to write without `--output`: the variant's name, here."""
-    from keras_resnets import registry
+    from keras_resnets.models import registry
 
     return pathlib.Path(f"{registry.canonical_name(arguments.model)}{ending}")
 
 
 def find(arguments):
     """(architecture, (height, width), classes) that the options ask for."""
-    from keras_resnets import registry
+    from keras_resnets.models import registry
     from keras_resnets.networks import extent
 
     architecture = registry.get_architecture(arguments.model, **axes_of(arguments.set))
@@ -97,7 +97,7 @@ def build(
     """
     import keras
 
-    from keras_resnets import creation
+    from keras_resnets.models import creation
     from keras_resnets.weights.assign import NewChannels
     from keras_resnets.weights.assign import NewHead
 

@@ -20,8 +20,8 @@ def add_to(commands):
 
 
 def _list(arguments):
-    from keras_resnets import registry
     from keras_resnets import tables
+    from keras_resnets.models import registry
 
     names = registry.list_models(arguments.pattern, arguments.family)
     if not names:
@@ -31,9 +31,9 @@ def _list(arguments):
 
 
 def _info(arguments):
-    from keras_resnets import creation
-    from keras_resnets import registry
     from keras_resnets import tables
+    from keras_resnets.models import creation
+    from keras_resnets.models import registry
 
     architecture, size, classes = network.find(arguments)
     with native_logs_hidden():

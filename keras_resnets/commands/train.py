@@ -215,7 +215,7 @@ def _build(arguments, recipe, opened, precision):
 def _teacher(arguments, classes):
     if not arguments.teacher:
         return None
-    from keras_resnets import creation
+    from keras_resnets.models import creation
 
     if not arguments.teacher_weights:
         raise InvalidArgument("a teacher must be trained: give --teacher-weights")

@@ -26,8 +26,8 @@ def add_to(commands):
 
 
 def _weights(arguments):
-    from keras_resnets import registry
     from keras_resnets import tables
+    from keras_resnets.models import registry
     from keras_resnets.weights import records
     from keras_resnets.weights import store
 

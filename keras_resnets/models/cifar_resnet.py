@@ -1,7 +1,7 @@
 """CIFAR ResNets of 2015 and 2016."""
 
-from keras_resnets.models.door import OURS
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import OURS
+from keras_resnets.models.public_functions import door
 
 HE15 = """He et al. 2015, "Deep Residual Learning for Image Recognition"
 (arXiv:1512.03385), section 4.2."""

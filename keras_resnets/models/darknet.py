@@ -1,7 +1,7 @@
 """DarkNet classifiers."""
 
-from keras_resnets.models.door import OURS
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import OURS
+from keras_resnets.models.public_functions import door
 
 DARKNET = """Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement"
 (arXiv:1804.02767); equals darknet's cfg of the same name. BN's epsilon is that of its

@@ -1,7 +1,7 @@
 """Dilated residual networks."""
 
-from keras_resnets.models.door import OURS
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import OURS
+from keras_resnets.models.public_functions import door
 
 DRN = """Yu et al. 2017, "Dilated Residual Networks" (arXiv:1705.09914). Output
 stride 8; equals fyu/drn's of the same name where that has it."""

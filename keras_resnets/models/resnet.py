@@ -1,6 +1,6 @@
 """ImageNet ResNets of 2015 (post-activation), and the plain nets beside them."""
 
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import door
 
 HE15 = """He et al. 2015, "Deep Residual Learning for Image Recognition"
 (arXiv:1512.03385)."""

@@ -1,7 +1,7 @@
 """Bag of Tricks C and D (B is `ResNet50`)."""
 
-from keras_resnets.models.door import OURS
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import OURS
+from keras_resnets.models.public_functions import door
 
 C = """He et al. 2019, "Bag of Tricks for Image Classification with Convolutional Neural
 Networks" (arXiv:1812.01187), Fig. 2b: three 3x3 convolutions for the 7x7."""

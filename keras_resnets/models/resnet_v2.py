@@ -1,6 +1,6 @@
 """ImageNet pre-activation ResNets of 2016."""
 
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import door
 
 HE16 = """He et al. 2016, "Identity Mappings in Deep Residual Networks"
 (arXiv:1603.05027). Laid out as fb.resnet.torch: the stem activates before its pooling,

@@ -1,7 +1,7 @@
 """ResNeXts, for ImageNet and CIFAR."""
 
-from keras_resnets.models.door import OURS
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import OURS
+from keras_resnets.models.public_functions import door
 
 XIE = """Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural
 Networks" (arXiv:1611.05431), form C: grouped convolution, stride in the 3x3."""

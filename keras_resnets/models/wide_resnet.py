@@ -1,7 +1,7 @@
 """Wide ResNets, for ImageNet (bottlenecks) and CIFAR (WRN-d-k)."""
 
-from keras_resnets.models.door import OURS
-from keras_resnets.models.door import door
+from keras_resnets.models.public_functions import OURS
+from keras_resnets.models.public_functions import door
 
 WRN = """Zagoruyko and Komodakis 2016, "Wide Residual Networks" (arXiv:1605.07146).
 Pre-activation basic units; the paper's dropout is `block_dropout_rate=0.3`. Any other

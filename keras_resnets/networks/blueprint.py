@@ -76,7 +76,7 @@ def walk(architecture):
     """The stages of `architecture`, in order.
 
     Example:
-        >>> from keras_resnets.registry import get_architecture
+        >>> from keras_resnets.models.registry import get_architecture
         >>> stage = walk(get_architecture("resnet50"))[1]
         >>> [conv.stride for conv in stage.units[0].convs]
         [1, 2, 1]

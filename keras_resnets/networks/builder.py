@@ -42,7 +42,7 @@ def build(
         InvalidArgument: an argument that is not allowed.
 
     Example:
-        >>> from keras_resnets.registry import get_architecture
+        >>> from keras_resnets.models.registry import get_architecture
         >>> build(get_architecture("resnet20")).output_shape
         (None, 10)
     """

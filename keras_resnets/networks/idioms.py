@@ -86,7 +86,7 @@ def for_argument(name, value, architecture):
         architecture: the `Architecture` of the network that is asked for.
 
     Example:
-        >>> from keras_resnets.registry import get_architecture
+        >>> from keras_resnets.models.registry import get_architecture
         >>> for_argument("num_classes", 5, get_architecture("resnet50"))
         'write classes=5'
     """

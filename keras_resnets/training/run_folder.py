@@ -17,7 +17,7 @@ from keras_resnets.io.untrusted import shown
 from keras_resnets.training import state
 from keras_resnets.training.landing import landing
 from keras_resnets.training.landing import told
-from keras_resnets.weights import notes as weight_notes
+from keras_resnets.weights import metadata as weight_notes
 
 # What a run may not change when it goes on, for it would be another run.
 FIXED = (

@@ -16,8 +16,8 @@ import pathlib
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.networks import idioms
-from keras_resnets.weights import beside
 from keras_resnets.weights import records
+from keras_resnets.weights import sidecars
 
 # Of files, for messages: the content alone tells what a file is.
 SUFFIXES = (
@@ -56,7 +56,7 @@ def open_source(weights, variant):
     path = pathlib.Path(weights)
     if path.is_file() or (path.is_dir() and _is_preset(path)):
         source = _open_file(path)
-        beside.apply(source)
+        sidecars.apply(source)
         return source
     if path.name.lower().endswith(SUFFIXES) or len(path.parts) > 1:
         _refuse_folder(path)
@@ -103,6 +103,6 @@ def _is_preset(path):
 
 
 def _open_file(path):
-    from keras_resnets.weights.foreign import FileSource
+    from keras_resnets.weights.file_source import FileSource
 
     return FileSource(path)

@@ -11,8 +11,8 @@ import re
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
+from keras_resnets.weights import layer_numbers
 from keras_resnets.weights import layouts
-from keras_resnets.weights import numbers
 from keras_resnets.weights.layouts import shortened
 
 # Averages of the weights are what was evaluated; a teacher is an average in DINO.
@@ -154,7 +154,7 @@ def _chosen(places):
 def _network(place, inside, outside, places):
     layout, remarks = place.layout, []
     if layout is layouts.NUMBERED:
-        inside, layout = numbers.named(inside)
+        inside, layout = layer_numbers.named(inside)
     if len(places) > 1:
         remarks.append(f"it holds {_listed(places)}; {place} is taken")
     torch = layout.fitted(inside).torch

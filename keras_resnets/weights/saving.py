@@ -4,7 +4,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.io.files import atomic_file
 from keras_resnets.io.files import check_destination
 from keras_resnets.weights import layouts
-from keras_resnets.weights import notes
+from keras_resnets.weights import metadata
 from keras_resnets.weights.readers.safetensors import write_safetensors
 from keras_resnets.weights.values import torch_tensors
 
@@ -42,18 +42,18 @@ def save(model, path, source, architecture, overwrite=False):
         The name of the `Layout` of a `.safetensors` file, else None.
     """
     path = check_output(path, overwrite)
-    remarks = notes.of(model)
+    remarks = metadata.of(model)
     with atomic_file(path) as temporary:
         if path.suffix == ".safetensors":
             layout = _torch_layout(source, architecture)
             with open(temporary, "wb") as file:
                 tensors = torch_tensors(model, layout)
-                write_safetensors(file, tensors, notes.metadata(remarks))
+                write_safetensors(file, tensors, metadata.metadata(remarks))
             return layout.name
         if path.suffix == ".keras":
-            notes.write_model(model, temporary, remarks)
+            metadata.write_model(model, temporary, remarks)
         else:
-            notes.write_weights(model, temporary, remarks)
+            metadata.write_weights(model, temporary, remarks)
     return None
 
 

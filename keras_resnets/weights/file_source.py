@@ -8,7 +8,7 @@ from keras_resnets.networks.layers import IdentityPadShortcut
 from keras_resnets.weights import contents
 from keras_resnets.weights import darknet_stream
 from keras_resnets.weights import layouts
-from keras_resnets.weights import notes
+from keras_resnets.weights import metadata
 from keras_resnets.weights import topology
 from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.assign import assign
@@ -45,7 +45,7 @@ class FileSource(Source):
         self.count = sum(array.size for array in self._network.tensors.values())
         if layout.name != layouts.NUMBERED.name:
             self.layout = layout
-        notes.apply(self, checkpoint.metadata.get(notes.KEY))
+        metadata.apply(self, checkpoint.metadata.get(metadata.KEY))
         self._say(self._network.remarks)
 
     def load(self, model):

@@ -5,9 +5,9 @@ import dataclasses
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import shown
+from keras_resnets.models.registry import canonical_name
+from keras_resnets.models.registry import get_architecture
 from keras_resnets.networks import extent
-from keras_resnets.registry import canonical_name
-from keras_resnets.registry import get_architecture
 
 
 def create_model(

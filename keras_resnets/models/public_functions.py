@@ -3,8 +3,8 @@
 import inspect
 import typing
 
-from keras_resnets import creation
-from keras_resnets import registry
+from keras_resnets.models import creation
+from keras_resnets.models import registry
 
 DOC = """{summary}
 

@@ -8,7 +8,7 @@ import hashlib
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
-from keras_resnets.weights import notes
+from keras_resnets.weights import metadata
 
 _TIMM = ("model.safetensors", "pytorch_model.bin")
 
@@ -34,7 +34,7 @@ def apply(source):
     wanted, labels = found
     try:
         preprocessing = Preprocessing(**wanted)
-        labels = notes.checked_labels(labels)
+        labels = metadata.checked_labels(labels)
     except (TypeError, ValueError) as error:
         raise WeightsError(
             f"{place}: its pre-processing is damaged: {first_line(error)}"
@@ -48,7 +48,7 @@ def _read(place):
     """The dict in a JSON file; None where there is none."""
     try:
         with open(place, encoding="utf-8") as file:
-            return notes.checked_json(file.read(notes.LONGEST + 1))
+            return metadata.checked_json(file.read(metadata.LONGEST + 1))
     except (OSError, ValueError):
         return None
 
