@@ -100,7 +100,7 @@ class Subject:
         from keras_resnets.training import compiling
         from keras_resnets.training import devices
         from keras_resnets.training.data import batches
-        from keras_resnets.training.distilling import Distiller
+        from keras_resnets.training.distillation import Distiller
 
         recipe = self.recipe(epochs, rate)
         keras.utils.set_random_seed(0)

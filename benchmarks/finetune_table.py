@@ -70,8 +70,8 @@ class Network:
         """(accuracy as it came, of the frozen body, at the end, what was kept)."""
         import keras
 
+        from keras_resnets.training import best_weights
         from keras_resnets.training import heads
-        from keras_resnets.training import keeping
         from keras_resnets.training import loop
         from keras_resnets.training.run_folder import RunFolder
         from keras_resnets.training.run_folder import without_optimizer
@@ -83,14 +83,14 @@ class Network:
         heads.fit_classifier(self.model, task[2])
         data = split(task, count, seed)
         found = [self.start(task, data, seed)]
-        stage = keeping.START
+        stage = best_weights.START
         frozen = dataclasses.replace(self.recipe, epochs=self.recipe.frozen_epochs)
         with tempfile.TemporaryDirectory() as folder:
             folder = RunFolder(folder)
             for recipe in (frozen, self.recipe):
                 job = self.job(data, recipe, seed)
                 progress = loop.run(job, folder, resume=True)
-                before, stage = stage, keeping.stage(self.recipe, progress.kept)
+                before, stage = stage, best_weights.stage(self.recipe, progress.kept)
                 if stage == before:
                     found.append(found[-1])
                     continue

@@ -22,8 +22,8 @@ import shapes
 import keras_resnets
 from keras_resnets.export import to_tflite
 from keras_resnets.images import loading
+from keras_resnets.training import best_weights
 from keras_resnets.training import get_recipe
-from keras_resnets.training import keeping
 from keras_resnets.training import open_dataset
 from keras_resnets.training import train
 
@@ -48,7 +48,7 @@ def main():
         model, data, recipe, options.output, batch_size=options.batch_size, verbose=2
     )
     # What is kept did best on photos that were held out: it may be the network as it came.
-    print(keeping.sentence(recipe, run.figures, data.validation.count))
+    print(best_weights.sentence(recipe, run.figures, data.validation.count))
 
     # The file that is exported ends in a softmax, and knows its classes.
     tuned = keras_resnets.create_model(

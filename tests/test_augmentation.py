@@ -11,8 +11,8 @@ from PIL import ImageOps
 from keras_resnets import InvalidArgument
 from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.augmentation import Augmentation
-from keras_resnets.training.data import operations
-from keras_resnets.training.data.mixing import Mixer
+from keras_resnets.training.data import image_operations
+from keras_resnets.training.data.mixup import Mixer
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,17 @@ def test_jitter_blends_as_torchvision(index):
     pixels = np.asarray(picture, "float64")
     other = (0.0, np.rint(grey(pixels).mean()), grey(pixels)[..., None])[index]
     expected = np.clip(1.3 * pixels - 0.3 * other, 0, 255)
-    found = np.asarray(operations.jitter(picture, factors, [2, 0, 3, 1]), "float64")
+    found = np.asarray(
+        image_operations.jitter(picture, factors, [2, 0, 3, 1]), "float64"
+    )
     assert np.abs(found - expected).max() <= 1.5
 
 
 def test_jitter_of_hue_and_its_order():
     picture = noisy()
-    turned = np.asarray(operations.jitter(picture, [1, 1, 1, 0.25], range(4))) / 255
+    turned = (
+        np.asarray(image_operations.jitter(picture, [1, 1, 1, 0.25], range(4))) / 255
+    )
     for old, new in zip(
         np.asarray(picture).reshape(-1, 3) / 255, turned.reshape(-1, 3), strict=True
     ):
@@ -166,9 +170,9 @@ def test_jitter_of_hue_and_its_order():
             expected = colorsys.hsv_to_rgb((hue + 64 / 255) % 1, saturation, value)
             assert np.abs(np.array(expected) - new).max() < 0.05
     factors = [1.4, 0.6, 1.4, 0.1]
-    first = np.asarray(operations.jitter(picture, factors, [0, 1, 2, 3]))
+    first = np.asarray(image_operations.jitter(picture, factors, [0, 1, 2, 3]))
     assert (
-        first != np.asarray(operations.jitter(picture, factors, [3, 1, 2, 0]))
+        first != np.asarray(image_operations.jitter(picture, factors, [3, 1, 2, 0]))
     ).any()
     plan = Augmentation(jitter=(0.4, 0.3, 0.2, 0.1)).plan(
         numbers(2000), np.ones((2000, 2))
@@ -181,7 +185,7 @@ def test_jitter_of_hue_and_its_order():
 
 def applied(name, strength=1.0, sign=1, size=(331, 331)):
     picture = noisy(size=size)
-    found = operations.OPERATIONS[name](picture, strength, sign, (9, 9, 9))
+    found = image_operations.OPERATIONS[name](picture, strength, sign, (9, 9, 9))
     return np.asarray(picture).astype(int), np.asarray(found).astype(int)
 
 
@@ -203,10 +207,12 @@ def test_operations_of_rand_augment():
     # A vertical line leans by 0.3 and a horizontal one turns by 30 degrees.
     line = np.zeros((101, 101, 3), "uint8")
     line[:, 50] = 255
-    leant = operations.OPERATIONS["shear_x"](Image.fromarray(line), 1.0, 1, (0, 0, 0))
+    leant = image_operations.OPERATIONS["shear_x"](
+        Image.fromarray(line), 1.0, 1, (0, 0, 0)
+    )
     columns = np.asarray(leant)[..., 0].argmax(axis=1)
     assert abs(np.polyfit(np.arange(101), columns, 1)[0] + 0.3) < 0.01
-    turned = operations.OPERATIONS["rotate"](
+    turned = image_operations.OPERATIONS["rotate"](
         Image.fromarray(line.transpose(1, 0, 2)), 1.0, 1, (0, 0, 0)
     )
     rows = np.asarray(turned)[:, 20:80, 0].argmax(axis=0)
@@ -215,31 +221,31 @@ def test_operations_of_rand_augment():
 
 def test_rand_augment_chooses_by_its_seed():
     picture, counts = noisy(size=(40, 40)), {}
-    for name, function in operations.OPERATIONS.items():
+    for name, function in image_operations.OPERATIONS.items():
         still = ("identity", "posterize", "solarize", "autocontrast", "equalize")
         if name not in still:
             same = function(picture, 0.0, -1, (0, 0, 0))
             assert np.abs(np.asarray(same, int) - np.asarray(picture, int)).max() <= 1
         counts[name] = 0
     calls = []
-    table = dict(operations.OPERATIONS)
+    table = dict(image_operations.OPERATIONS)
     for name in table:
-        operations.OPERATIONS[name] = lambda p, s, sign, f, n=name: (
+        image_operations.OPERATIONS[name] = lambda p, s, sign, f, n=name: (
             calls.append((n, sign, s)) or p
         )
     try:
         for seed in range(1400):
-            operations.rand_augment(picture, 2, 6, seed, (0, 0, 0))
+            image_operations.rand_augment(picture, 2, 6, seed, (0, 0, 0))
     finally:
-        operations.OPERATIONS.update(table)
+        image_operations.OPERATIONS.update(table)
     for name, _, strength in calls:
         counts[name] += 1
         assert strength == 0.6
     assert len(calls) == 2800
     assert min(counts.values()) > 150 and max(counts.values()) < 250
     assert 0.45 < np.mean([sign > 0 for _, sign, _ in calls]) < 0.55
-    one = operations.rand_augment(picture, 3, 9, 5, (0, 0, 0))
-    two = operations.rand_augment(picture, 3, 9, 5, (0, 0, 0))
+    one = image_operations.rand_augment(picture, 3, 9, 5, (0, 0, 0))
+    two = image_operations.rand_augment(picture, 3, 9, 5, (0, 0, 0))
     assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
 
 

@@ -20,12 +20,12 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import TrainingNote
 from keras_resnets.images import labels
+from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import data
 from keras_resnets.training import get_recipe
 from keras_resnets.training import heads
-from keras_resnets.training import keeping
 from keras_resnets.training import loop
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.correctness import Correctness
@@ -168,18 +168,18 @@ def test_batches_move_small_images(tmp_path):
     [(0, 0, 1), (4, 0, 1 / 16), (5, 0, 1 / 32), (7, 1, 9 / 256), (0, 3, 1)],
 )
 def test_exact_test_of_pairs(wins, losses, expected):
-    assert keeping.p_value(wins, losses) == expected
+    assert best_weights.p_value(wins, losses) == expected
     earlier, later = "1" * losses + "01" + "0" * wins, "0" * losses + "01" + "1" * wins
-    assert keeping.discordant(earlier, later) == (wins, losses)
+    assert best_weights.discordant(earlier, later) == (wins, losses)
 
 
 def test_exact_test_of_many_pairs():
     """As the definition has it, and as the normal distribution tells of large numbers."""
     whole = sum(math.comb(200, wins) for wins in range(118, 201)) / 2**200
-    assert keeping.p_value(118, 82) == pytest.approx(whole, rel=1e-12)
+    assert best_weights.p_value(118, 82) == pytest.approx(whole, rel=1e-12)
     limit = 0.5 * math.erfc((5100 - 5000 - 0.5) / 50 / math.sqrt(2))
-    assert keeping.p_value(5100, 4900) == pytest.approx(limit, rel=1e-3)
-    assert keeping.p_value(10_000, 0) == 0 and keeping.p_value(0, 10_000) == 1
+    assert best_weights.p_value(5100, 4900) == pytest.approx(limit, rel=1e-3)
+    assert best_weights.p_value(10_000, 0) == 0 and best_weights.p_value(0, 10_000) == 1
 
 
 def some(right, count=10, first=0):
@@ -214,13 +214,13 @@ def test_later_stages_must_win_on_the_same_images(right, kept, epoch, found, exp
     accuracy = found.count("1") / len(found)
     progress = Progress(best=kept[0], kept=kept[1], right=dict(right))
     looked = []
-    taken = keeping.take(
+    taken = best_weights.take(
         recipe, progress, epoch, accuracy, lambda: looked.append(1) or found
     )
     assert taken is expected
     # All held-out images are looked at once more where the accuracy is higher alone.
     assert len(looked) == (accuracy > kept[0])
-    name = keeping.stage(recipe, epoch)
+    name = best_weights.stage(recipe, epoch)
     if expected:
         assert (progress.best, progress.kept) == (accuracy, epoch)
         assert progress.right == {**right, name: found}
@@ -232,8 +232,8 @@ def test_later_stages_must_win_on_the_same_images(right, kept, epoch, found, exp
 def test_highest_accuracy_where_nothing_is_tested(name):
     recipe = get_recipe(name, significance=1)
     progress = Progress(best=0.5, kept=0)
-    assert not keeping.take(recipe, progress, 8, 0.5, None)
-    assert keeping.take(recipe, progress, 8, 0.51, None) and progress.kept == 8
+    assert not best_weights.take(recipe, progress, 8, 0.5, None)
+    assert best_weights.take(recipe, progress, 8, 0.51, None) and progress.kept == 8
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_highest_accuracy_where_nothing_is_tested(name):
 def test_network_that_knows_the_classes_is_one_to_beat(right, expected):
     """One that a constant answer comes near to, as a new classifier, is none."""
     labels = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
-    assert keeping.knows(get_recipe("finetune"), right, labels) is expected
+    assert best_weights.knows(get_recipe("finetune"), right, labels) is expected
 
 
 @pytest.mark.parametrize("known, expected", [("abcde", {"start"}), (None, set())])
@@ -335,7 +335,9 @@ def test_what_was_kept_in_words():
     stages = {"start": 0.1089, "classifier": 0.6733, "all": 0.8812}
     paired = {"against": "classifier", "wins": 27, "losses": 6, "p": 0.000162}
     found = {"kept": "all", "stages": stages, "paired": paired}
-    first, second = keeping.sentence(get_recipe("finetune"), found, 101).split("\n")
+    first, second = best_weights.sentence(get_recipe("finetune"), found, 101).split(
+        "\n"
+    )
     assert first == (
         "of the 101 held-out images: as it came 10.89%, classifier trained 67.33%, all "
         "of it trained 88.12%"
@@ -346,10 +348,10 @@ def test_what_was_kept_in_words():
         f"6 the other way round: p = 0.00016; {rule})"
     )
     del found["paired"]
-    second = keeping.sentence(get_recipe("finetune"), found, 101).split("\n")[1]
+    second = best_weights.sentence(get_recipe("finetune"), found, 101).split("\n")[1]
     assert second == f"kept: all of it trained ({rule})"
     untested = get_recipe("finetune", significance=1)
-    second = keeping.sentence(untested, found, 101).split("\n")[1]
+    second = best_weights.sentence(untested, found, 101).split("\n")[1]
     assert second.endswith("(the best; the earlier of two that are equal)")
 
 

@@ -13,8 +13,8 @@ from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import NUMBERS
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import open_dataset
-from keras_resnets.training.data.loading import Loader
-from keras_resnets.training.data.order import Order
+from keras_resnets.training.data.batch_loader import Loader
+from keras_resnets.training.data.sampler import Order
 
 SIZE = (160, 120)
 # Kind of file -> (options of Pillow's writer, whether it can be cut short).

@@ -12,7 +12,7 @@ from keras_resnets import compression
 from keras_resnets.compression import pruning
 from keras_resnets.compression import shrinking
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.training.distilling import Distiller
+from keras_resnets.training.distillation import Distiller
 
 
 def test_schedule_rises_and_arrives():

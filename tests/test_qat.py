@@ -31,7 +31,7 @@ from keras_resnets.compression import ranges
 from keras_resnets.compression import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import bn_folding
-from keras_resnets.training.distilling import Distiller
+from keras_resnets.training.distillation import Distiller
 
 INT8 = compression.RECIPES["static_wi8_ai8"]
 

@@ -15,7 +15,7 @@ from keras_resnets.training import balance
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
-from keras_resnets.training.data.order import Order
+from keras_resnets.training.data.sampler import Order
 from keras_resnets.training.session import train
 
 CLASSES = tuple((f"n{index}", name) for index, name in enumerate(("cat", "dog", "owl")))

@@ -25,7 +25,7 @@ from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
 from keras_resnets.training.data import pipeline
 from keras_resnets.training.data.buffers import Buffers
-from keras_resnets.training.data.order import Order
+from keras_resnets.training.data.sampler import Order
 
 
 @pytest.fixture(scope="module")

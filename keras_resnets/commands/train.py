@@ -282,11 +282,11 @@ def _run(arguments, model, opened, recipe):
 
 
 def _conclude(run, recipe, opened):
-    from keras_resnets.training import keeping
+    from keras_resnets.training import best_weights
 
     figures = run.figures
     if "kept" in figures:
-        say(keeping.sentence(recipe, figures, opened.validation.count))
+        say(best_weights.sentence(recipe, figures, opened.validation.count))
     elif "best_epoch" in figures:
         say(
             f"best validation accuracy {figures['best_val_accuracy']:.2%}, epoch "

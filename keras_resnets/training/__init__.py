@@ -9,7 +9,7 @@ import importlib
 
 _IN_MODULE = {
     "Augmentation": "augmentation",
-    "Distiller": "distilling",
+    "Distiller": "distillation",
     "RECIPES": "recipes",
     "Recipe": "recipes",
     "get_recipe": "recipes",

@@ -10,10 +10,10 @@ import keras
 from keras_resnets.errors import TrainingError
 from keras_resnets.images.files import replaced_note
 from keras_resnets.system import interrupts
+from keras_resnets.training import best_weights
 from keras_resnets.training import devices
-from keras_resnets.training import keeping
 from keras_resnets.training import state
-from keras_resnets.training.data.order import network_seed
+from keras_resnets.training.data.sampler import network_seed
 
 
 class Keeper(keras.callbacks.Callback):
@@ -71,7 +71,7 @@ class Keeper(keras.callbacks.Callback):
             self._folder.write_history(self._progress.history)
 
     def _keep_best(self, epoch, accuracy):
-        if accuracy is None or not keeping.is_higher(self._progress, accuracy):
+        if accuracy is None or not best_weights.is_higher(self._progress, accuracy):
             return
         with averaged(self.model):
             # It may look at all the held-out images, which an interrupt does not await.

@@ -3,7 +3,7 @@
 import keras
 
 from keras_resnets.graph import anatomy
-from keras_resnets.training import checking
+from keras_resnets.training import compatibility
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -145,7 +145,7 @@ def puts_out_logits(model):
     Raises:
         InvalidArgument: a model that is no classifier of images.
     """
-    checking.check_model(model)
+    compatibility.check_model(model)
     return anatomy.kind_of_outputs(model) == anatomy.LOGITS
 
 
@@ -190,7 +190,7 @@ def options(recipe, model, steps_per_epoch, batch_size=None):
     """
     batch_size = batch_size or recipe.batch_size
     logits = puts_out_logits(model)
-    checking.check_recipe(model, recipe)
+    compatibility.check_recipe(model, recipe)
     rate = learning_rate(recipe, steps_per_epoch, batch_size, depth_of(model))
     variables = model.trainable_variables
     return {

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_resnets.training import best_weights
 from keras_resnets.training import devices
-from keras_resnets.training import keeping
 from keras_resnets.training import state
 from keras_resnets.training.data.pipeline import own_errors
 from keras_resnets.training.run_folder import without_optimizer
@@ -44,7 +44,7 @@ class Correctness:
         with own_errors(data):
             self._judging.evaluate(data, verbose=0)
         found = self._metric.found()
-        return "".join(np.where(found, keeping.RIGHT, keeping.WRONG).tolist())
+        return "".join(np.where(found, best_weights.RIGHT, best_weights.WRONG).tolist())
 
     def _compile(self):
         self._judging = without_optimizer(self._job.model)

@@ -10,16 +10,16 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.system import interrupts
+from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import devices
-from keras_resnets.training import keeping
 from keras_resnets.training import state
 from keras_resnets.training.balance import BALANCED
 from keras_resnets.training.correctness import Correctness
 from keras_resnets.training.data import batches
 from keras_resnets.training.data.pipeline import own_errors
-from keras_resnets.training.distilling import Distiller
+from keras_resnets.training.distillation import Distiller
 from keras_resnets.training.run_folder import without_optimizer
 
 # Seconds that an interrupt waits for the end of a step, so that its state can be saved.
@@ -237,10 +237,10 @@ def _judge_start(job, folder, progress, correctness):
         return
     found = judge(job, job.held_out)
     progress.best = found["accuracy"]
-    if keeping.is_tested(job.recipe):
+    if best_weights.is_tested(job.recipe):
         right, labels = correctness(), job.held_out.labels
-        if job.trained_head or keeping.knows(job.recipe, right, labels):
-            progress.right[keeping.START] = right
+        if job.trained_head or best_weights.knows(job.recipe, right, labels):
+            progress.right[best_weights.START] = right
     row = {"epoch": 0, "val_accuracy": found["accuracy"], "val_loss": found["loss"]}
     progress.history.append({**row, "seconds": 0.0})
     if devices.part()[0] == 0:
@@ -314,7 +314,7 @@ def _fit(job, folder, phase, trainer, progress, last, arrays, correctness):
         return cause + _what_stays(folder, progress)
 
     def take(epoch, accuracy):
-        return keeping.take(job.recipe, progress, epoch, accuracy, correctness)
+        return best_weights.take(job.recipe, progress, epoch, accuracy, correctness)
 
     watch = callbacks.StopAtNaN(progress, explain)
     watching = [watch]

@@ -15,8 +15,8 @@ from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 from keras_resnets.io.untrusted import shown
 from keras_resnets.training import state
-from keras_resnets.training.landing import landing
-from keras_resnets.training.landing import told
+from keras_resnets.training.run_files import landing
+from keras_resnets.training.run_files import told
 from keras_resnets.weights import metadata as weight_notes
 
 # What a run may not change when it goes on, for it would be another run.

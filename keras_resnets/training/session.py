@@ -24,10 +24,10 @@ from keras_resnets.graph import anatomy
 from keras_resnets.images.files import replaced_note
 from keras_resnets.system import interrupts
 from keras_resnets.training import balance
-from keras_resnets.training import checking
+from keras_resnets.training import best_weights
+from keras_resnets.training import compatibility
 from keras_resnets.training import devices
 from keras_resnets.training import heads
-from keras_resnets.training import keeping
 from keras_resnets.training import loop
 from keras_resnets.training import state
 from keras_resnets.training.data import Dataset
@@ -141,13 +141,13 @@ def train(
     batch_size = batch_size or recipe.batch_size
     check_positive_int("batch_size", batch_size)
     _check_tensorboard(tensorboard)
-    checking.check_model(model)
-    preprocessing = checking.preprocessing_for(model, preprocessing)
-    checking.check_recipe(model, recipe)
+    compatibility.check_model(model)
+    preprocessing = compatibility.preprocessing_for(model, preprocessing)
+    compatibility.check_recipe(model, recipe)
     balance.check_sampler(sampler, class_weight)
     if not isinstance(data, Dataset):
         data = open_dataset(data, validation, seed)
-    checking.check_classes(model, data)
+    compatibility.check_classes(model, data)
     weights = _class_weights(class_weight, sampler, data)
     trained_head = heads.is_trained(model, data.classes)
     for note in _notes_of(model, data, recipe):
@@ -389,7 +389,7 @@ def _figures(job, folder, progress):
     figures = {"seconds": round(progress.seconds, 1)}
     which = "last"
     if progress.best is not None:
-        figures.update(keeping.figures(job.recipe, progress))
+        figures.update(best_weights.figures(job.recipe, progress))
         which = "best"
         devices.wait_for_all()
         without_optimizer(job.model).load_weights(folder.weights(which))

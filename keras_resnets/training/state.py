@@ -19,12 +19,12 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io import npz
 from keras_resnets.io.untrusted import shown
-from keras_resnets.training import keeping
-from keras_resnets.training.landing import landing
+from keras_resnets.training import best_weights
+from keras_resnets.training.run_files import landing
 
 _NOTES = "notes"
 _CONTENT = "of a training's state"
-_DIGITS = keeping.RIGHT + keeping.WRONG
+_DIGITS = best_weights.RIGHT + best_weights.WRONG
 
 
 class DamagedState(TrainingError, InvalidArgument):
@@ -143,7 +143,9 @@ def _progress(file):
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise ValueError("its history is no list of figures")
     if not isinstance(progress.right, dict) or not all(
-        name in keeping.STAGES and isinstance(text, str) and not text.strip(_DIGITS)
+        name in best_weights.STAGES
+        and isinstance(text, str)
+        and not text.strip(_DIGITS)
         for name, text in progress.right.items()
     ):
         raise ValueError("right is no table of which images are right")

@@ -8,10 +8,10 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.images.datasets.seeded import check_seed
 from keras_resnets.images.datasets.split import check_labels
 from keras_resnets.training.augmentation import Augmentation
+from keras_resnets.training.data.batch_loader import Loader
 from keras_resnets.training.data.epochs import Ahead
 from keras_resnets.training.data.epochs import Epochs
-from keras_resnets.training.data.loading import Loader
-from keras_resnets.training.data.order import Order
+from keras_resnets.training.data.sampler import Order
 
 
 def batches(
@@ -113,10 +113,10 @@ def batches(
     import keras
 
     if keras.backend.backend() == "tensorflow":
-        from keras_resnets.training.data.tensorflow_path import dataset_of
+        from keras_resnets.training.data.tensorflow_batches import dataset_of
 
         return dataset_of(loader, epochs, workers)
-    from keras_resnets.training.data.keras_path import KerasBatches
+    from keras_resnets.training.data.keras_batches import KerasBatches
 
     return KerasBatches(Ahead(loader.start, workers), epochs)
 

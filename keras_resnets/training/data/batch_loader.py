@@ -17,9 +17,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import loading
 from keras_resnets.images.datasets.encoded import REDUCED
 from keras_resnets.training import augmentation as augmenting
-from keras_resnets.training.data import operations
+from keras_resnets.training.data import image_operations
 from keras_resnets.training.data.buffers import Buffers
-from keras_resnets.training.data.mixing import Mixer
+from keras_resnets.training.data.mixup import Mixer
 
 # Pictures that a thread takes on at a time.
 _PORTION = 8
@@ -181,14 +181,14 @@ class Loader:
             picture = Image.fromarray(pixels[0])
         changes = self._augmentation
         if changes.rand_augment:
-            picture = operations.rand_augment(
+            picture = image_operations.rand_augment(
                 picture,
                 *changes.rand_augment,
                 int(plan.seeds[row]),
                 tuple(self._fill.tolist()),
             )
         if plan.factors is not None:
-            picture = operations.jitter(
+            picture = image_operations.jitter(
                 picture, plan.factors[row].tolist(), plan.order[row].tolist()
             )
         if plan.flips[row]:
