@@ -19,15 +19,15 @@ def measure(name, count, method):
     import keras_resnets
     from keras_resnets.compression import engines
     from keras_resnets.compression import recipes
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import untrained
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
 
     model = keras_resnets.create_model(name)
     shape = model.input_shape[1:]
-    untrained.settle(model, pipeline.default_pictures(shape))
+    random_weights.settle(model, session.default_pictures(shape))
     pictures = np.random.default_rng(0).standard_normal((count, *shape))
     pictures = pictures.astype("float32")
-    ready = pipeline.make_ready(model, "int8", pictures, pictures[:4])
+    ready = session.make_ready(model, "int8", pictures, pictures[:4])
     recipe = recipes.find("static_wi8_ai8")
     options = engines.Options(method=method)
     return common.seconds(lambda: engines.ranged(ready, recipe, options))

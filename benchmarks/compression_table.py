@@ -107,7 +107,7 @@ def measure(subject, arguments, found, keep):
 
 def time_files(folder, found):
     """Adds the latencies of one network's files, which take turns."""
-    from keras_resnets.export import benchmark
+    from keras_resnets.export.compare import benchmark
 
     kinds = [kind for kind in KINDS if "refused" not in found[kind]]
     paths = [folder / f"{kind}.tflite" for kind in kinds]

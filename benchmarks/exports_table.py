@@ -75,14 +75,14 @@ def export(model, pictures, form, quantize, path):
 def measure(name, folder, runs):
     """The table's rows for one network."""
     import keras_resnets
-    from keras_resnets.export import benchmark
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import untrained
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
+    from keras_resnets.export.compare import benchmark
 
     size = min(keras_resnets.model_info(name).input_size, 128)
     model = keras_resnets.create_model(name, input_shape=(size, size, 3))
-    pictures = pipeline.default_pictures(model.input_shape[1:], count=2)
-    untrained.settle(model, pictures)
+    pictures = session.default_pictures(model.input_shape[1:], count=2)
+    random_weights.settle(model, pictures)
     done = []
     for form, quantize, ending in FORMATS:
         path = pathlib.Path(folder, f"{form}_{quantize}{ending}")

@@ -21,8 +21,8 @@ def one(arguments, recipe, seed, pictures):
 
     import keras_resnets
     from keras_resnets import compression
-    from keras_resnets.export import ends
-    from keras_resnets.export.runners import TFLiteRunner
+    from keras_resnets.export import signature
+    from keras_resnets.export.tflite.runner import TFLiteRunner
 
     model = keras_resnets.create_model(arguments.network, weights=arguments.weights)
     x, labels = pictures(model)
@@ -41,7 +41,7 @@ def one(arguments, recipe, seed, pictures):
         recipe,
         precisions=arguments.precisions.split(","),
     )
-    logits = keras.Model(model.inputs, ends.logits_of(model))
+    logits = keras.Model(model.inputs, signature.logits_of(model))
     expected = logits.predict(x, batch_size=250, verbose=0)
     found = {
         "recipe": recipe,

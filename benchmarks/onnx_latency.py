@@ -31,15 +31,15 @@ torch.onnx.export(model, (torch.zeros(1, 3, 224, 224),), sys.argv[2], dynamo=Tru
 def ours(folder):
     """Runners of our files, by name."""
     import keras_resnets
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import runners
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
     from keras_resnets.export import to_onnx
-    from keras_resnets.export import untrained
+    from keras_resnets.export.compare import open_runner as runners
 
-    pictures, found = pipeline.default_pictures(SHAPE), {}
+    pictures, found = session.default_pictures(SHAPE), {}
     for name in MODELS:
         model = keras_resnets.create_model(name)
-        untrained.settle(model, pictures)
+        random_weights.settle(model, pictures)
         for quantize in ("none", "int8"):
             path = folder / f"{name}_{quantize}.onnx"
             # NCHW as torchvision's; the softmax that it has not is too little to tell.
@@ -50,7 +50,7 @@ def ours(folder):
 
 def theirs(folder, python):
     """Runners of torchvision's files, by name; none without such an interpreter."""
-    from keras_resnets.export import runners
+    from keras_resnets.export.compare import open_runner as runners
 
     found = {}
     for name in MODELS if python else ():
@@ -61,10 +61,10 @@ def theirs(folder, python):
 
 
 def measure(arguments):
-    from keras_resnets.export import pipeline
+    from keras_resnets.export import session
     from keras_resnets.system.quiet import native_logs_hidden
 
-    picture = pipeline.default_pictures(SHAPE)[:1]
+    picture = session.default_pictures(SHAPE)[:1]
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         loaded = {**ours(folder), **theirs(folder, arguments.torch_python)}

@@ -41,17 +41,17 @@ def write_ours(folder):
     import numpy as np
 
     import keras_resnets
-    from keras_resnets.export import pipeline
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
     from keras_resnets.export import to_tflite
-    from keras_resnets.export import untrained
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures = pipeline.default_pictures(SHAPE)
+    pictures = session.default_pictures(SHAPE)
     np.save(folder / "pictures.npy", pictures)
     with native_logs_hidden():
         for name in MODELS:
             model = keras_resnets.create_model(name)
-            untrained.settle(model, pictures)
+            random_weights.settle(model, pictures)
             for form, quantize in FORMS.items():
                 path = folder / f"{name}_{form}.tflite"
                 to_tflite(model, path, quantize, calibration=pictures)
@@ -85,13 +85,13 @@ def our_step(path):
     """One inference of a TFLite file."""
     import numpy as np
 
-    from keras_resnets.export.runners import tflite_file
+    from keras_resnets.export.tflite import runner as tflite_runner
 
-    made = tflite_file.litert().Interpreter(str(path), num_threads=THREADS)
+    made = tflite_runner.litert().Interpreter(str(path), num_threads=THREADS)
     made.allocate_tensors()
     details = made.get_input_details()[0]
     picture = np.load(path.with_name("pictures.npy"))[:1]
-    made.set_tensor(details["index"], tflite_file.quantize(picture, details))
+    made.set_tensor(details["index"], tflite_runner.quantize(picture, details))
     return made.invoke
 
 

@@ -35,9 +35,9 @@ def parts(content):
     """(kind, content of a file) for each operator of a TFLite file."""
     import flatbuffers
 
-    from keras_resnets.export.runners import tflite_file
+    from keras_resnets.export.tflite import runner as tflite_runner
 
-    schema, root = tflite_file.parse(content)
+    schema, root = tflite_runner.parse(content)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
     count = root.Subgraphs(0).OperatorsLength()
     pads = []
@@ -103,16 +103,16 @@ def least(content, runs):
     """Least seconds of a file's inference."""
     import numpy as np
 
-    from keras_resnets.export.runners import tflite_file
+    from keras_resnets.export.tflite import runner as tflite_runner
 
-    made = tflite_file.litert().Interpreter(
+    made = tflite_runner.litert().Interpreter(
         model_content=content, num_threads=openvino_latency.THREADS
     )
     made.allocate_tensors()
     rng = np.random.default_rng(0)
     for details in made.get_input_details():
         noise = rng.standard_normal(details["shape"]).astype("float32")
-        made.set_tensor(details["index"], tflite_file.quantize(noise, details))
+        made.set_tensor(details["index"], tflite_runner.quantize(noise, details))
     return min(common.seconds(made.invoke) for _ in range(runs))
 
 

@@ -1,4 +1,4 @@
-"""What int8 TFLite files gain by `keras_resnets.export.tflite_packing`.
+"""What int8 TFLite files gain by `keras_resnets.export.tflite.packing`.
 
     python benchmarks/packing.py
 
@@ -23,16 +23,16 @@ COUNTS = (1, 2, 4, 8)
 def network_files(name):
     """(unarranged, arranged) int8 files of a variant."""
     import keras_resnets
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import tflite
-    from keras_resnets.export import tflite_packing
-    from keras_resnets.export import untrained
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
+    from keras_resnets.export.tflite import convert as tflite
+    from keras_resnets.export.tflite import packing
 
-    pictures = pipeline.default_pictures(tflite_latency.SHAPE)
+    pictures = session.default_pictures(tflite_latency.SHAPE)
     model = keras_resnets.create_model(name)
-    untrained.settle(model, pictures)
-    content = tflite.convert(pipeline.make_ready(model, "int8", pictures), "int8")
-    return content, tflite_packing.pack(content)
+    random_weights.settle(model, pictures)
+    content = tflite.convert(session.make_ready(model, "int8", pictures), "int8")
+    return content, packing.pack(content)
 
 
 def convolution_file(form, size, channels, groups, count):
@@ -40,21 +40,21 @@ def convolution_file(form, size, channels, groups, count):
     import keras
     import numpy as np
 
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import tflite
-    from keras_resnets.export import tflite_packing
+    from keras_resnets.export import session
+    from keras_resnets.export.tflite import convert as tflite
+    from keras_resnets.export.tflite import packing
 
     layer = keras.layers.Conv2D(channels, 3, padding="same", groups=groups // count)
     given = keras.Input((size, size, channels))
     model = keras.Model(given, layer(given))
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(channels, 3, 3, channels // groups)).astype("float32")
-    merged = tflite_packing.block_diagonal(kernel, groups, count)
+    merged = packing.block_diagonal(kernel, groups, count)
     layer.kernel.assign(merged.transpose(1, 2, 3, 0))
     pictures = rng.normal(size=(4, size, size, channels)).astype("float32")
     quantize = "int8" if form == "int8" else "none"
     calibration = pictures if form == "int8" else None
-    ready = pipeline.make_ready(model, quantize, calibration, pictures)
+    ready = session.make_ready(model, quantize, calibration, pictures)
     return tflite.convert(ready, quantize)
 
 
@@ -62,11 +62,11 @@ def best_times(contents, rounds):
     """Milliseconds of each file, by name."""
     import numpy as np
 
-    from keras_resnets.export.runners import tflite_file
+    from keras_resnets.export.tflite import runner as tflite_runner
 
     calls = {}
     for name, content in contents.items():
-        shape = tflite_file.TFLiteRunner(content).input_shape
+        shape = tflite_runner.TFLiteRunner(content).input_shape
         picture = np.random.default_rng(1).normal(size=(1, *shape[1:]))
         calls[name] = tflite_latency.interpreter(bytes(content), picture, 2)
     common.interleave(calls, rounds=5)

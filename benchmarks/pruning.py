@@ -131,7 +131,7 @@ def row(name, figures, cells=("", "", "")):
 
 def faster(subject, small):
     """Latency of the whole network's file over that of the shrunk one's."""
-    from keras_resnets.export import benchmark
+    from keras_resnets.export.compare import benchmark
 
     paths = [subject.exported("whole", subject.model), subject.exported("small", small)]
     first, second = benchmark.benchmark(paths, runs=400)

@@ -21,17 +21,17 @@ MODELS = ("resnet50", "resnext50_32x4d")
 def measure(rounds):
     """(multiply-adds, seconds of every turn) by name."""
     import keras_resnets
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import runners
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
     from keras_resnets.export import to_saved_model
-    from keras_resnets.export import untrained
+    from keras_resnets.export.compare import open_runner as runners
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures, calls, macs = pipeline.default_pictures(SHAPE), {}, {}
+    pictures, calls, macs = session.default_pictures(SHAPE), {}, {}
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             model = keras_resnets.create_model(name)
-            untrained.settle(model, pictures)
+            random_weights.settle(model, pictures)
             path = pathlib.Path(folder, name)
             to_saved_model(model, path)
             runner = runners.open_runner(path)

@@ -4,7 +4,7 @@
 
 One picture of 224 x 224 through int8 (int8 in, int8 out) and float32 files of our
 resnet50 and resnet50v1 and of keras.applications.ResNet50, two threads, all written
-by `keras_resnets.export.tflite.convert`. The weights are random, the BN statistics
+by `keras_resnets.export.tflite.convert.convert`. The weights are random, the BN statistics
 settled. The files take turns, one inference each.
 
 Targets: our resnet50 in int8 at most 1.05 times keras.applications', and at least 3
@@ -37,17 +37,17 @@ def convert(make, pictures):
     import keras
 
     import keras_resnets
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import tflite
-    from keras_resnets.export import untrained
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
+    from keras_resnets.export.tflite import convert as tflite
 
     keras.utils.set_random_seed(0)
     model = make()
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     macs = keras_resnets.analyze(model, SHAPE).macs
     return macs, {
-        "int8": tflite.convert(pipeline.make_ready(model, "int8", pictures), "int8"),
-        "float32": tflite.convert(pipeline.make_ready(model)),
+        "int8": tflite.convert(session.make_ready(model, "int8", pictures), "int8"),
+        "float32": tflite.convert(session.make_ready(model)),
     }
 
 
@@ -57,21 +57,21 @@ def interpreter(content, picture, threads):
         from ai_edge_litert import interpreter
     except ImportError:
         from tensorflow.lite.python import interpreter
-    from keras_resnets.export.runners import tflite_file
+    from keras_resnets.export.tflite import runner as tflite_runner
 
     made = interpreter.Interpreter(model_content=content, num_threads=threads)
     made.allocate_tensors()
     details = made.get_input_details()[0]
-    made.set_tensor(details["index"], tflite_file.quantize(picture, details))
+    made.set_tensor(details["index"], tflite_runner.quantize(picture, details))
     return made.invoke
 
 
 def measure(arguments):
-    from keras_resnets.export import pipeline
-    from keras_resnets.export.runners import tflite_file
+    from keras_resnets.export import session
+    from keras_resnets.export.tflite import runner as tflite_runner
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures = pipeline.default_pictures(SHAPE, count=arguments.calibration)
+    pictures = session.default_pictures(SHAPE, count=arguments.calibration)
     invokes, macs, pads = {}, {}, {}
     with native_logs_hidden():
         for name, make in networks().items():
@@ -80,7 +80,7 @@ def measure(arguments):
                 key = f"{name}/{form}"
                 invokes[key] = interpreter(content, pictures[:1], arguments.threads)
                 macs[key] = count
-                pads[key] = tflite_file.operators(content).get("PAD", 0)
+                pads[key] = tflite_runner.operators(content).get("PAD", 0)
         common.interleave(invokes, rounds=3)
         times = common.interleave(invokes, arguments.rounds)
     return {

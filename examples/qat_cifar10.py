@@ -15,7 +15,7 @@ import numpy as np
 
 import keras_resnets
 from keras_resnets import compression
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.tflite.runner import TFLiteRunner
 
 
 def main():

@@ -16,7 +16,7 @@ from shapes import drawn_shapes
 
 import keras_resnets
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.tflite.runner import TFLiteRunner
 
 
 def main():

@@ -3,7 +3,8 @@
 import numpy as np
 
 from keras_resnets.errors import printable
-from keras_resnets.export import runners
+from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.images.labels import class_names
 from keras_resnets.tables import width_of
 
@@ -54,7 +55,7 @@ def _logits_line(report):
 
 def top_five(model, report, photo, name):
     """The five likeliest classes of one picture, by the model and by the file."""
-    keras_outputs, logits = runners.KerasRunner(model)(photo[None])
+    keras_outputs, logits = keras_runner.KerasRunner(model)(photo[None])
     if report.output == "logits" and logits is not None:
         keras_outputs = logits
     runner = runners.open_runner(report.path, max(report.threads, 1))

@@ -8,9 +8,9 @@ import struct
 
 from keras_resnets import tables
 from keras_resnets.errors import printable
-from keras_resnets.export import inspection
 from keras_resnets.export import passport
-from keras_resnets.export import runners
+from keras_resnets.export.compare import inspection
+from keras_resnets.export.compare import open_runner as runners
 
 _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
 

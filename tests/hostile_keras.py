@@ -72,9 +72,9 @@ def open_network(path):
 
 def open_model(path):
     """Loads a model as the commands do."""
-    from keras_resnets.export.runners import keras_model
+    from keras_resnets.export.keras import runner as keras_runner
 
-    model = keras_model.load(path)
+    model = keras_runner.load(path)
     if not all(np.isfinite(w).all() for w in model.get_weights()):
         raise RuntimeError("loaded, but values are not finite")
 

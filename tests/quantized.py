@@ -11,10 +11,10 @@ from helpers import small_model
 
 from keras_resnets import compression
 from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.export import ends
-from keras_resnets.export.runners import TFLiteRunner
-from keras_resnets.export.runners import tflite_file
-from keras_resnets.export.verify import layer_name
+from keras_resnets.export import signature
+from keras_resnets.export.compare.verify import layer_name
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.images.preprocessing import Preprocessing
 
@@ -81,7 +81,7 @@ def classifying_model(kind, pictures, labels, **axes):
 
 def logits_of(model):
     """A model that puts out what the softmax gets."""
-    return keras.Model(model.inputs, ends.logits_of(model))
+    return keras.Model(model.inputs, signature.logits_of(model))
 
 
 def steps_apart(frozen, content, pictures):
@@ -114,7 +114,7 @@ def operators_apart(frozen, path, picture):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        tensors = tflite_file.tensors(path, picture)
+        tensors = tflite_runner.tensors(path, picture)
     found = {layer_name(name): values for name, values in tensors.items()}
     # (what is rounded, the rounded one, by which layer, how)
     rounded = [

@@ -11,13 +11,13 @@ from helpers import small_model
 
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
-from keras_resnets.export import apart
-from keras_resnets.export import benchmark
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export import verify
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare import benchmark
+from keras_resnets.export.compare import isolated
+from keras_resnets.export.compare import verify
+from keras_resnets.export.compare.open_runner import open_runner
 
 SHAPE = (16, 16, 3)
 
@@ -56,7 +56,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("name", ["a.tflite", "a.onnx", "saved"])
 def test_it_answers_as_here(name, files):
     images = noise(3, *SHAPE)
-    here, there = open_runner(files / name, 1), apart.open_apart(files / name, 1)
+    here, there = open_runner(files / name, 1), isolated.open_apart(files / name, 1)
     for fact in ("input_shape", "output_names", "tapped", "has_logits", "takes_pixels"):
         assert getattr(here, fact) == getattr(there, fact), fact
     np.testing.assert_array_equal(here(images), there(images))
@@ -68,16 +68,16 @@ def test_it_answers_as_here(name, files):
 def test_logits_and_tensors(files):
     images = noise(2, *SHAPE)
     here = open_runner(files / "a.tflite", logits=True)
-    there = apart.open_apart(files / "a.tflite", logits=True)
+    there = isolated.open_apart(files / "a.tflite", logits=True)
     assert there.tapped == here.tapped == ("predictions",)
     np.testing.assert_array_equal(here(images), there(images))
     paths = files / "a.tflite", files / "b.tflite"
     expected = verify.layer_losses(*paths, images)
-    assert verify.layer_losses(*paths, images, opener=apart.open_apart) == expected
+    assert verify.layer_losses(*paths, images, opener=isolated.open_apart) == expected
 
 
 def test_a_crash_is_one_line(files):
-    runner = apart.open_apart(files / "a.tflite")
+    runner = isolated.open_apart(files / "a.tflite")
     os.kill(runner._process.pid, signal.SIGSEGV)
     with pytest.raises(InvalidArgument, match="its runtime crashed .*signal 11"):
         runner(noise(1, *SHAPE))
@@ -86,13 +86,13 @@ def test_a_crash_is_one_line(files):
 
 
 def test_what_does_not_end_is_ended(files, monkeypatch):
-    monkeypatch.setattr(apart, "LOAD", 0.01)
+    monkeypatch.setattr(isolated, "LOAD", 0.01)
     with pytest.raises(InvalidArgument, match="it took more than 0 seconds"):
-        apart.open_apart(files / "a.tflite")
+        isolated.open_apart(files / "a.tflite")
     monkeypatch.undo()
-    runner = apart.open_apart(files / "a.tflite")
+    runner = isolated.open_apart(files / "a.tflite")
     os.kill(runner._process.pid, signal.SIGSTOP)
-    monkeypatch.setattr(apart, "FIRST", 0.5)
+    monkeypatch.setattr(isolated, "FIRST", 0.5)
     with pytest.raises(InvalidArgument, match="it took more than"):
         runner(noise(1, *SHAPE))
     assert runner._process.wait(5) == -signal.SIGKILL
@@ -101,15 +101,15 @@ def test_what_does_not_end_is_ended(files, monkeypatch):
 def test_a_benchmark_ends_too(files, monkeypatch):
     with pytest.raises(InvalidArgument, match="bomb.onnx fails on images"):
         benchmark.benchmark([files / "bomb.onnx"], runs=1)
-    monkeypatch.setattr(apart, "LOAD", 0.01)
-    monkeypatch.setattr(apart, "FIRST", 0.0)
+    monkeypatch.setattr(isolated, "LOAD", 0.01)
+    monkeypatch.setattr(isolated, "FIRST", 0.0)
     with pytest.raises(InvalidArgument, match="it took more than 0 seconds"):
         benchmark.benchmark([files / "a.onnx"], runs=1)
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="limits are Linux's")
 def test_memory_is_bounded_until_one_image_has_run(files, capsys):
-    runner = apart.open_apart(files / "bomb.onnx")
+    runner = isolated.open_apart(files / "bomb.onnx")
     with pytest.raises(InvalidArgument, match="fails on images of 16 x 16 x 3"):
         runner(noise(1, *SHAPE))
     assert cli.main(["verify", str(files / "bomb.onnx"), str(files / "a.onnx")]) == 2
@@ -118,7 +118,7 @@ def test_memory_is_bounded_until_one_image_has_run(files, capsys):
 
 
 def test_no_process_is_left(files):
-    runner = apart.open_apart(files / "a.tflite")
+    runner = isolated.open_apart(files / "a.tflite")
     process = runner._process
     del runner
     assert process.poll() == -signal.SIGKILL

@@ -11,7 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 import keras_resnets
-import keras_resnets.export.runners
+import keras_resnets.export.tflite.runner
 from keras_resnets import cli
 from keras_resnets.export import parity
 
@@ -397,7 +397,7 @@ def test_export_takes_the_weights_preprocessing(folder, photos, shared_data, cap
     words += ["--quantize", "int8", "--calibration", photos]
     code, out, _ = run(*words, "--predict", photos / "0.png", capsys=capsys)
     assert code == 0, out
-    interpreter = keras_resnets.export.runners.TFLiteRunner(
+    interpreter = keras_resnets.export.tflite.runner.TFLiteRunner(
         pathlib.Path("resnet20_int8.tflite").read_bytes()
     )
     scale, zero = interpreter._input["quantization"]
@@ -413,12 +413,12 @@ def test_batches_of_the_command(folder, capsys):
 
 
 def test_formats_of_the_command_are_those_of_the_exporters():
-    import keras_resnets.export.onnx
-    import keras_resnets.export.tflite
+    import keras_resnets.export.onnx.convert
+    import keras_resnets.export.tflite.convert
     from keras_resnets.commands.export import FORMATS
 
-    assert FORMATS["tflite"].quantize == keras_resnets.export.tflite.QUANTIZE
-    assert FORMATS["onnx"].quantize == keras_resnets.export.onnx.QUANTIZE
+    assert FORMATS["tflite"].quantize == keras_resnets.export.tflite.convert.QUANTIZE
+    assert FORMATS["onnx"].quantize == keras_resnets.export.onnx.convert.QUANTIZE
 
 
 def test_progress_is_seen_while_logs_are_hidden():

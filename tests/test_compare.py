@@ -14,17 +14,17 @@ from test_cli import run
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
-from keras_resnets.export import benchmark
-from keras_resnets.export import inspection
 from keras_resnets.export import passport
-from keras_resnets.export import pipeline
-from keras_resnets.export import tflite
+from keras_resnets.export import random_weights
+from keras_resnets.export import session
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export import untrained
-from keras_resnets.export import verify
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare import benchmark
+from keras_resnets.export.compare import inspection
+from keras_resnets.export.compare import verify
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.images import synthetic
 
 SHAPE = (32, 32, 3)
@@ -39,7 +39,7 @@ def files(tmp_path_factory):
     # The seeds of single tests come later than this fixture.
     keras.utils.set_random_seed(7)
     model = keras_resnets.create_model("resnet8")
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     to_tflite(model, folder / "a.tflite")
     to_tflite(model, folder / "b.tflite", "int8", pictures)
     to_tflite(model, folder / "dim.tflite", "int8", 0.2 * pictures)
@@ -106,7 +106,7 @@ def test_synthetic_images():
     assert synthetic.images((1, 1, 3)).shape == (4, 1, 1, 3)
     # Where the pre-processing is known, every format is compared on such.
     wanted = keras_resnets.Preprocessing("torch", SHAPE[:2])
-    given = pipeline.default_pictures(SHAPE, None, wanted)
+    given = session.default_pictures(SHAPE, None, wanted)
     np.testing.assert_array_equal(wanted.pixels(given), synthetic.images(SHAPE))
 
 
@@ -114,11 +114,11 @@ def test_the_layer_that_loses_most_is_found(tmp_path):
     """The integer file has other weights in one convolution."""
     model = small_model("basic_original", input_shape=SHAPE)
     pictures = noise(8, *SHAPE)
-    untrained.settle(model, pictures)
-    (tmp_path / "a.tflite").write_bytes(tflite.convert(pipeline.make_ready(model)))
+    random_weights.settle(model, pictures)
+    (tmp_path / "a.tflite").write_bytes(tflite.convert(session.make_ready(model)))
     layer = model.get_layer("stage2_block1_conv1")
     layer.kernel.assign(np.roll(np.array(layer.kernel), 1, axis=0))
-    ready = pipeline.make_ready(model, "int8", pictures)
+    ready = session.make_ready(model, "int8", pictures)
     content = tflite.convert(ready, "int8")
     (tmp_path / "b.tflite").write_bytes(content)
     losses = verify.layer_losses(
@@ -127,7 +127,7 @@ def test_the_layer_that_loses_most_is_found(tmp_path):
     assert losses[0].name == "stem_act" and losses[-1].name == "output"
     most = max(losses, key=lambda loss: loss.lost)
     assert most.name == "stage2_block1_act1" and most.lost > 10
-    other = tflite.convert(pipeline.make_ready(keras_resnets.ResNet8()))
+    other = tflite.convert(session.make_ready(keras_resnets.ResNet8()))
     (tmp_path / "c.tflite").write_bytes(other)
     with pytest.raises(InvalidArgument, match="files of the same network"):
         verify.layer_losses(tmp_path / "a.tflite", tmp_path / "c.tflite", pictures[:1])

@@ -15,8 +15,8 @@ from test_docs import example
 
 import keras_resnets
 from keras_resnets.export import parity
-from keras_resnets.export.runners import TFLiteRunner
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.tflite.runner import TFLiteRunner
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import keras_resnets
 from keras_resnets import compression
 from keras_resnets.compression import mixed_file
 from keras_resnets.export import parity
-from keras_resnets.export import tflite_edit
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.tflite import file_editor
+from keras_resnets.export.tflite.runner import TFLiteRunner
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def sqnr(path, x, logits):
 
 def largest_bias(path):
     """The largest int32 that a bias of the file is."""
-    editor = tflite_edit.Editor(path.read_bytes())
+    editor = file_editor.Editor(path.read_bytes())
     kind = editor.schema.TensorType.INT32
     held = [
         editor.data(index)

@@ -21,12 +21,14 @@ import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets.export import parity
-from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import runners
-from keras_resnets.export import tflite
+from keras_resnets.export import random_weights
+from keras_resnets.export import session
 from keras_resnets.export import to_tflite
-from keras_resnets.export import untrained
+from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.keras import runner as keras_runner
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
 
 
@@ -44,7 +46,7 @@ def check_variant(name, folder):
     size = min(64, architecture.input_size)
     model = keras_resnets.create_model(name, input_shape=(size, size, 3))
     pictures = noise(2, size, size, 3)
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     report = to_tflite(model, folder / "a.tflite", pictures=pictures)
     check_tflite(model, report, dead_convolutions=architecture.dead_projection)
     assert report.size < 4.1 * model.count_params() + 1000 * len(model.layers)
@@ -102,7 +104,7 @@ def test_int8(io_dtype, tmp_path):
     )
     assert set(report.operators) <= ALLOWED
     assert report.operators["CONV_2D"] == len(convolutions(model))
-    interpreter = runners.TFLiteRunner(report.path.read_bytes())
+    interpreter = tflite_runner.TFLiteRunner(report.path.read_bytes())
     assert np.dtype(interpreter._input["dtype"]).name == io_dtype
     assert np.dtype(interpreter._outputs["predictions"]["dtype"]).name == io_dtype
     assert report.logits.sqnr > 20
@@ -130,7 +132,7 @@ def test_int16x8_per_tensor_and_batch(tmp_path):
 
 def settled_model(kind, **axes):
     model = small_model(kind, input_shape=(32, 32, 3), axes={**ONE_UNIT, **axes})
-    untrained.settle(model, noise(4, 32, 32, 3))
+    random_weights.settle(model, noise(4, 32, 32, 3))
     return model
 
 
@@ -142,7 +144,7 @@ def test_mixed_precision_models_export_in_float32(policy, tmp_path):
     same.set_weights(model.get_weights())
     check_tflite(same, report)
     images = noise(2, 32, 32, 3)
-    runner = runners.TFLiteRunner(report.path.read_bytes())
+    runner = tflite_runner.TFLiteRunner(report.path.read_bytes())
     np.testing.assert_allclose(runner(images), same.predict(images), atol=1e-5)
     assert model.layers[1].compute_dtype == policy.removeprefix("mixed_")
 
@@ -319,22 +321,22 @@ def test_parity_figures():
 def test_logits_are_what_the_softmax_gets(tmp_path):
     model = small_model("basic_original", input_shape=(32, 32, 3))
     images = noise(2, 32, 32, 3)
-    content = tflite.convert(pipeline.make_ready(model))
-    outputs = runners.TFLiteRunner(content)(images)
-    tapped = runners.TFLiteRunner(content, logits=True)
+    content = tflite.convert(session.make_ready(model))
+    outputs = tflite_runner.TFLiteRunner(content)(images)
+    tapped = tflite_runner.TFLiteRunner(content, logits=True)
     assert tapped.has_logits
     exponents = np.exp(tapped(images))
     np.testing.assert_allclose(
         exponents / exponents.sum(-1, keepdims=True), outputs, rtol=1e-4
     )
-    _, logits = runners.KerasRunner(model)(images)
+    _, logits = keras_runner.KerasRunner(model)(images)
     np.testing.assert_allclose(logits, tapped(images), atol=1e-4)
 
 
 def test_settled_networks_are_neither_dead_nor_exploding():
     model = keras_resnets.create_model("resnet110", zero_init_residual=True)
     images = noise(4, 32, 32, 3)
-    untrained.settle(model, images)
+    random_weights.settle(model, images)
     norms = [
         layer
         for layer in model.layers
@@ -347,7 +349,7 @@ def test_settled_networks_are_neither_dead_nor_exploding():
     taps = keras.Model(model.input, [layer.output for layer in norms])
     scales = [np.abs(values).max() for values in taps.predict(images, verbose=0)]
     assert 0.05 < min(scales) and max(scales) < 50
-    _, logits = runners.KerasRunner(model)(images)
+    _, logits = keras_runner.KerasRunner(model)(images)
     assert 1.5 < logits.std(axis=-1).mean() < 2.5
 
 
@@ -358,10 +360,12 @@ def test_settled_classifiers_choose(name, activation):
         name, input_shape=(64, 64, 3), classes=100, classifier_activation=activation
     )
     images = noise(2, 64, 64, 3)
-    untrained.settle(model, images)
-    _, logits = runners.KerasRunner(model)(images)
+    random_weights.settle(model, images)
+    _, logits = keras_runner.KerasRunner(model)(images)
     logits = outputs(model, images) if logits is None else logits
-    assert logits.std(axis=-1).mean() == pytest.approx(untrained.LOGIT_SPREAD, rel=1e-2)
+    assert logits.std(axis=-1).mean() == pytest.approx(
+        random_weights.LOGIT_SPREAD, rel=1e-2
+    )
 
 
 def test_a_full_disk(tmp_path, monkeypatch):

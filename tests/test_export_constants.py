@@ -8,7 +8,7 @@ from keras_resnets import InvalidArgument
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare.open_runner import open_runner
 
 SHAPE = (24, 24, 3)
 ROOTS = np.array([0.2, 0.3, 0.4], "float32")

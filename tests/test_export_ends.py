@@ -17,16 +17,16 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import Preprocessing
 from keras_resnets import cli
-from keras_resnets.export import ends
-from keras_resnets.export import inspection
 from keras_resnets.export import passport
+from keras_resnets.export import random_weights
+from keras_resnets.export import signature
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export import untrained
-from keras_resnets.export import verify
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare import inspection
+from keras_resnets.export.compare import verify
+from keras_resnets.export.compare.open_runner import open_runner
 
 SHAPE = (32, 32, 3)
 ENDINGS = {
@@ -62,7 +62,7 @@ def test_pixels(mode, write, options, tmp_path):
     model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     wanted = Preprocessing(mode, SHAPE[:2])
     given = wanted.normalize(pixels(16), "channels_last")
-    untrained.settle(model, given)
+    random_weights.settle(model, given)
     path = tmp_path / f"a{ENDINGS[write]}"
     if "quantize" in options:
         options = {**options, "calibration": given}
@@ -138,7 +138,7 @@ def test_logits(write, tmp_path):
 def test_logits_of_any_classifier(classifier, kind):
     options = {"input_shape": SHAPE, "classifier_activation": classifier}
     model = small_model(kind, **options)
-    found = ends.select(model, logits=True)(noise(2, *SHAPE))["logits"]
+    found = signature.select(model, logits=True)(noise(2, *SHAPE))["logits"]
     bare = small_model(kind, **{**options, "classifier_activation": None})
     np.testing.assert_allclose(found, outputs(bare, noise(2, *SHAPE)), atol=1e-5)
 
@@ -167,7 +167,7 @@ def test_features(write, tmp_path):
 def test_features_channels_first(quantize, tmp_path):
     model = small_model("basic_original", input_shape=SHAPE)
     pictures = noise(8, *SHAPE)
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     options = {"layout": "nchw", "features": ["stage1", "stage2"]}
     report = to_onnx(
         model, tmp_path / "a.onnx", quantize, calibration=pictures, **options
@@ -181,7 +181,7 @@ def test_features_channels_first(quantize, tmp_path):
 def test_open_batch(tmp_path):
     model = small_model("grouped", input_shape=SHAPE)
     pictures = noise(6, *SHAPE)
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     for quantize in ("none", "int8"):
         report = to_tflite(
             model,
@@ -361,7 +361,7 @@ def three_files(tmp_path):
     wanted = Preprocessing("cifar", SHAPE[:2])
     model.preprocessing = wanted
     pictures = wanted.normalize(pixels(8), "channels_last")
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     to_tflite(model, tmp_path / "a.tflite")
     to_onnx(model, tmp_path / "b.onnx", preprocessing=wanted)
     options = {"calibration": pictures, "preprocessing": wanted}

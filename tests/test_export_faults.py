@@ -19,11 +19,11 @@ from keras_resnets import InvalidArgument
 from keras_resnets import cli
 from keras_resnets import export
 from keras_resnets.export import passport
+from keras_resnets.export import random_weights
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export import untrained
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare.open_runner import open_runner
 
 SHAPE = (32, 32, 3)
 ENDINGS = {
@@ -263,7 +263,7 @@ def test_a_file_that_its_runtime_refuses(tmp_path):
 def test_models_stay_as_they_were(tmp_path):
     """The exporters change neither the model nor its statistics."""
     model = small_model("grouped", input_shape=SHAPE, axes=ONE_UNIT)
-    untrained.settle(model, noise(4, *SHAPE))
+    random_weights.settle(model, noise(4, *SHAPE))
     before = [np.array(weight) for weight in model.get_weights()]
     for write in (to_tflite, to_onnx, to_saved_model):
         write(model, tmp_path / f"a{ENDINGS[write.__name__]}")

@@ -19,13 +19,13 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
-from keras_resnets.export import onnx as exporter
-from keras_resnets.export import onnx_graph
-from keras_resnets.export import pipeline
+from keras_resnets.export import random_weights
+from keras_resnets.export import session
 from keras_resnets.export import to_onnx
-from keras_resnets.export import untrained
-from keras_resnets.export.runners import OnnxRunner
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.onnx import convert as exporter
+from keras_resnets.export.onnx import simplify
+from keras_resnets.export.onnx.runner import OnnxRunner
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 SHAPE = (33, 33, 3)
@@ -86,7 +86,7 @@ def test_opsets(opset, tmp_path):
 )
 def test_float16(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE, axes={"filters": (48, 96)})
-    untrained.settle(model, noise(4, *SHAPE))
+    random_weights.settle(model, noise(4, *SHAPE))
     whole = to_onnx(model, tmp_path / "a.onnx")
     report = to_onnx(model, tmp_path / "b.onnx", "float16")
     assert 0 < report.logits.relative_error <= 1e-2
@@ -105,7 +105,7 @@ INT8_KINDS = "dilated mlperf_tiny keras_v2".split()
 def test_int8_is_integer_from_end_to_end(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
     pictures = noise(16, *SHAPE)
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     report = to_onnx(model, tmp_path / "a.onnx", "int8", calibration=pictures)
     assert report.logits.sqnr > 20
     check_onnx_integers(report)
@@ -114,7 +114,7 @@ def test_int8_is_integer_from_end_to_end(kind, tmp_path):
 def test_int8_has_one_scale_a_channel(tmp_path):
     model = small_model("grouped", input_shape=SHAPE)
     pictures = noise(8, *SHAPE)
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     report = to_onnx(
         model, tmp_path / "a.onnx", "int8", calibration=pictures, layout="nchw", batch=4
     )
@@ -205,14 +205,14 @@ def test_shared_convolutions_are_not_folded():
     ]
     graph = helper.make_graph(nodes, "g", info[:1], info[1:], constants)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    onnx_graph.tidy(proto, {})
+    simplify.tidy(proto, {})
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Mul", "Add"]
 
 
 def test_tapped_logits():
     model = small_model("basic_original", input_shape=SHAPE)
-    proto, constants = exporter.convert(pipeline.make_ready(model))
-    onnx_graph.add_constants(proto, constants)
+    proto, constants = exporter.convert(session.make_ready(model))
+    simplify.add_constants(proto, constants)
     pictures = noise(2, *SHAPE)
     tapped = OnnxRunner(proto.SerializeToString(), logits=True)
     logits = tapped(pictures)

@@ -18,7 +18,7 @@ from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.tflite import runner as tflite_runner
 
 IMAGES = noise(10, *zoo.SHAPE)
 # Neither the alphabet nor the way of the image.
@@ -55,16 +55,16 @@ def expected(model, options):
 
 def by_index(path):
     """(names, shapes, values) as a C program gets them: by the order in the file."""
-    interpreter = tflite_file.litert().Interpreter(str(path))
+    interpreter = tflite_runner.litert().Interpreter(str(path))
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()
     assert [one["name"] for one in given] == ["image"]
-    image = tflite_file.quantize(IMAGES[:1], given[0])
+    image = tflite_runner.quantize(IMAGES[:1], given[0])
     interpreter.set_tensor(given[0]["index"], image)
     interpreter.invoke()
     details = interpreter.get_output_details()
     values = [
-        tflite_file.dequantize(interpreter.get_tensor(one["index"]), one)
+        tflite_runner.dequantize(interpreter.get_tensor(one["index"]), one)
         for one in details
     ]
     return details, values

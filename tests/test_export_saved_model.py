@@ -13,10 +13,10 @@ from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import Preprocessing
 from keras_resnets import cli
-from keras_resnets.export import inspection
 from keras_resnets.export import parity
 from keras_resnets.export import to_saved_model
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare import inspection
+from keras_resnets.export.compare.open_runner import open_runner
 
 SHAPE = (33, 33, 3)
 KINDS = (

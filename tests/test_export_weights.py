@@ -6,11 +6,11 @@ import pytest
 from helpers import noise
 from helpers import randomize
 
-from keras_resnets.export import pipeline
-from keras_resnets.export import tflite
-from keras_resnets.export import tflite_weights
+from keras_resnets.export import session
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite import large_weights
+from keras_resnets.export.tflite import runner as tflite_runner
 
 L = keras.layers
 
@@ -46,15 +46,15 @@ def every_case():
 def test_the_converter_would_have_made_the_same(tmp_path, monkeypatch):
     model = every_case()
     randomize(model)
-    ready = pipeline.make_ready(model, pictures=noise(2, 12, 12, 3))
-    kernels = tflite_weights.kernels_of(ready.model)
+    ready = session.make_ready(model, pictures=noise(2, 12, 12, 3))
+    kernels = large_weights.kernels_of(ready.model)
     folded = {kernel.layer.name: kernel.norm is not None for kernel in kernels.values()}
     assert folded == {"biased": True, "no_scale": True, "bare": False, "last": False}
     report = to_tflite(model, tmp_path / "a.tflite", pictures=noise(2, 12, 12, 3))
     assert report.logits.relative_error < 1e-5
-    monkeypatch.setattr(tflite_weights, "kernels_of", lambda model: {})
+    monkeypatch.setattr(large_weights, "kernels_of", lambda model: {})
     whole = tflite.convert(ready)
-    assert tflite_file.operators(whole) == report.operators
+    assert tflite_runner.operators(whole) == report.operators
 
 
 def test_the_file_holds_nothing_else(tmp_path):
@@ -63,7 +63,7 @@ def test_the_file_holds_nothing_else(tmp_path):
     randomize(model)
     to_tflite(model, tmp_path / "a.tflite")
     content = (tmp_path / "a.tflite").read_bytes()
-    schema, root = tflite_file.parse(content)
+    schema, root = tflite_runner.parse(content)
     graph = root.Subgraphs(0)
     assert graph.InputsLength() == root.SignatureDefs(0).InputsLength() == 1
     operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
@@ -85,5 +85,5 @@ def test_the_file_holds_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-7, 1e-6, 1e-5, 1.001e-5, 1e-4, 1e-3, 0.1])
 def test_a_variance_that_is_one(epsilon):
-    found = tflite_weights._one_without(epsilon)
+    found = large_weights._one_without(epsilon)
     assert found + np.float32(epsilon) == np.float32(1)

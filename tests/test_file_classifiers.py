@@ -13,7 +13,7 @@ from test_cli import run
 
 from keras_resnets import export
 from keras_resnets.export import passport
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.models.creation import create_model
 

@@ -10,13 +10,13 @@ from helpers import small_model
 
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
-from keras_resnets.export import benchmark
 from keras_resnets.export import passport
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare import benchmark
+from keras_resnets.export.compare.open_runner import open_runner
 
 
 @keras.saving.register_keras_serializable("test_file_faults")

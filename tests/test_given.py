@@ -20,8 +20,8 @@ from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import open_runner
-from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.tflite import runner as tflite_runner
 
 SHAPE = (16, 16, 3)
 IMAGES = noise(12, *SHAPE)
@@ -51,10 +51,10 @@ def test_tflite_is_the_int8_file(how, models, tmp_path):
     made = {"aware": aware, "frozen": compression.freeze(aware)}.get(how)
     made = made or inside(aware)
     path = to_tflite(made, tmp_path / "a.tflite", "int8", pictures=IMAGES).path
-    counts = tflite_file.operators(path.read_bytes())
+    counts = tflite_runner.operators(path.read_bytes())
     # A pre-activation network: BN that stands alone is a product and a sum.
     assert counts["CONV_2D"] == 6 and "QUANTIZE" not in counts
-    assert not tflite_file.float_operators(path.read_bytes())
+    assert not tflite_runner.float_operators(path.read_bytes())
     assert sqnr(model, path) > 20
     recipe = json.loads((tmp_path / "a.tflite.json").read_text())["recipe"]
     assert recipe["made_of"] == "a quantization-aware model"

@@ -16,7 +16,7 @@ from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare.open_runner import open_runner
 
 # Of layers without an integer form: which one the message names.
 REFUSED = {

@@ -12,7 +12,7 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
 from keras_resnets.errors import NotWritten
-from keras_resnets.export import benchmark
+from keras_resnets.export.compare import benchmark
 from keras_resnets.io import files
 from keras_resnets.models import registry
 from keras_resnets.system import keras_settings

@@ -15,12 +15,12 @@ from helpers import small_model
 
 from keras_resnets import InvalidArgument
 from keras_resnets import cli
-from keras_resnets.export import inspection
 from keras_resnets.export import passport
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import open_runner
+from keras_resnets.export.compare import inspection
+from keras_resnets.export.compare.open_runner import open_runner
 
 SHAPE = (16, 16, 3)
 # kind: cases in the quick part, in the slow part, what is done with each.
@@ -406,7 +406,7 @@ def test_a_passport_that_is_none(text, said, files, tmp_path):
 def test_a_folder_is_replaced_if_it_holds_a_savedmodel_alone(
     files, tmp_path, monkeypatch
 ):
-    from keras_resnets.export import saved_model
+    from keras_resnets.export.saved_model import convert as saved_model
 
     def refused(path, said):
         with pytest.raises(InvalidArgument, match=said):
@@ -451,7 +451,7 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
 
 
 def test_a_file_that_came_meanwhile_is_kept(files, tmp_path):
-    from keras_resnets.export.saved_model import OWN_FILES
+    from keras_resnets.export.saved_model.convert import OWN_FILES
     from keras_resnets.io import files as atomic
 
     folder = shutil.copytree(files / "saved", tmp_path / "a")

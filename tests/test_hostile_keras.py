@@ -21,7 +21,7 @@ from test_cli import refused
 
 from keras_resnets import WeightsError
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.export.runners import keras_loading
+from keras_resnets.export.keras import safe_loading
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.models.creation import create_model
 from keras_resnets.weights import metadata
@@ -277,7 +277,7 @@ def test_bfloat16_as_keras_stores_it(tmp_path):
         [keras.Input((4,)), keras.layers.Dense(3, dtype="bfloat16")]
     )
     half.save(tmp_path / "half.keras")
-    loaded = keras_loading.load_model(tmp_path / "half.keras")
+    loaded = safe_loading.load_model(tmp_path / "half.keras")
     for ours, theirs in zip(loaded.weights, half.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
@@ -305,7 +305,7 @@ def rewritten(files, path, change=None, extra=(), name="tiny.keras", method=0):
 
 def both_refuse(path, message):
     """The reader of weights and the loader of models say it in one line."""
-    for open_file in (read, keras_loading.load_model):
+    for open_file in (read, safe_loading.load_model):
         with pytest.raises(WeightsError, match=message) as error:
             open_file(path)
         assert str(error.value).isprintable() and str(path) in str(error.value)
@@ -440,7 +440,7 @@ HOSTILE = {
     "made": instead("keras.src.ops.numpy", "Full", {"shape": [10**9]}),
     "system": instead("os", "system", "touch x"),
     "builtin": instead("builtins", "eval", "1"),
-    "ours": instead("keras_resnets.export.worker", "main", {"path": "x"}),
+    "ours": instead("keras_resnets.export.compare.worker", "main", {"path": "x"}),
     "unknown": instead(None, "Nope", {}),
     "foreign": instead("mine", "Layer", {}, "mine>Layer"),
     "function": activation("os", "system"),
@@ -500,7 +500,7 @@ def test_what_a_description_may_not_name(name, files, tmp_path):
         "not built from|registered nowhere|an array of|no layer|the bits|without cl"
     )
     with pytest.raises(WeightsError, match=message) as error:
-        keras_loading.load_model(path)
+        safe_loading.load_model(path)
     assert str(error.value).isprintable()
 
 
@@ -509,12 +509,12 @@ def test_numbers_of_a_description(name, files, tmp_path):
     change, message = NUMBERS[name]
     path = rewritten(files, tmp_path / "a.keras", change)
     with pytest.raises(WeightsError, match=message) as error:
-        keras_loading.load_model(path)
+        safe_loading.load_model(path)
     assert str(error.value).isprintable() and len(str(error.value)) < 1000
     # Nothing is left behind that the next model would begin with.
-    left = keras_loading.global_state.get_global_attribute("uninitialized_variables")
+    left = safe_loading.global_state.get_global_attribute("uninitialized_variables")
     assert not left
-    loaded = keras_loading.load_model(files / "tiny.keras")
+    loaded = safe_loading.load_model(files / "tiny.keras")
     assert np.isfinite(loaded(noise(1, 16, 16, 3))).all()
 
 
@@ -547,7 +547,7 @@ def test_what_loads_is_what_keras_loads(number, tmp_path):
     model = randomize(list(models())[number])
     model.compile("adam", "mse")
     model.save(tmp_path / "a.keras")
-    ours = keras_loading.load_model(tmp_path / "a.keras")
+    ours = safe_loading.load_model(tmp_path / "a.keras")
     theirs = keras.saving.load_model(tmp_path / "a.keras", compile=False)
     assert [w.path for w in ours.weights] == [w.path for w in theirs.weights]
     for mine, other in zip(ours.variables, theirs.variables, strict=True):
@@ -584,7 +584,7 @@ def test_values_of_a_model_must_fit_and_be_finite(files, tmp_path):
         (lambda f: linked(f, h5py.ExternalLink("x", "/")), "external link"),
     ):
         with pytest.raises(WeightsError, match=message):
-            keras_loading.load_model(with_weights(change))
+            safe_loading.load_model(with_weights(change))
 
 
 # ---------------------------------------------------------------- metadata

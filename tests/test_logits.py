@@ -18,15 +18,16 @@ from keras_resnets import compression
 from keras_resnets import console
 from keras_resnets import tables
 from keras_resnets.compression import figures
-from keras_resnets.export import ends
 from keras_resnets.export import parity
-from keras_resnets.export import runners
+from keras_resnets.export import random_weights
+from keras_resnets.export import signature
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export import untrained
-from keras_resnets.export.verify import verify
+from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.compare.verify import verify
+from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.images.evaluation import Labelled
 
 SHAPE = (32, 32, 3)
@@ -43,7 +44,7 @@ def body(images):
     keras.utils.set_random_seed(7)
     options = {"input_shape": SHAPE, "axes": ONE_UNIT, "classifier_activation": None}
     model = small_model("basic_original", **options)
-    untrained.settle(model, images)
+    random_weights.settle(model, images)
     return model
 
 
@@ -63,7 +64,7 @@ def check(report, model, images, squash=softmax, step=1e-6):
     logits = tapped(images)
     assert len(tapped.tapped) == 1 and logits.min() < -0.01
     np.testing.assert_allclose(squash(logits), runner(images), atol=step)
-    expected = keras.Model(model.inputs, ends.logits_of(model)).predict(
+    expected = keras.Model(model.inputs, signature.logits_of(model)).predict(
         images, verbose=0
     )
     found = parity.compare(expected, logits)
@@ -144,7 +145,7 @@ def inner_softmax(body):
 def test_softmaxes_that_are_easily_missed(body, images, tmp_path):
     for index, ends_of in enumerate(heads(body)):
         model = keras.Model(*ends_of)
-        assert list(ends.outputs(model)) == ["predictions"]
+        assert list(signature.outputs(model)) == ["predictions"]
         (tmp_path / f"{index}").mkdir()
         report, step = write("tflite uint8", model, tmp_path / f"{index}", images)
         check(report, model, images, step=step)
@@ -169,7 +170,7 @@ def test_each_of_several_outputs(body, images, tmp_path):
         np.testing.assert_allclose(softmax(found["likely"]), own["likely"], atol=4e-3)
         np.testing.assert_allclose(sigmoid(found["each"]), own["each"], atol=4e-3)
         np.testing.assert_array_equal(found["map"], own["map"])
-        reference = runners.KerasRunner(model)(images)[1]
+        reference = keras_runner.KerasRunner(model)(images)[1]
         apart = parity.compare(reference, found)
         assert report.logits.sqnr == pytest.approx(apart.sqnr, abs=3)
     report = to_saved_model(model, tmp_path / "saved")

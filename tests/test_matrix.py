@@ -13,11 +13,11 @@ from helpers import noise
 from helpers import small_model
 
 import keras_resnets
+from keras_resnets.export import random_weights
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
-from keras_resnets.export import untrained
 
 # (exporter, end of the file's name, quantize)
 FORMATS = {
@@ -112,7 +112,7 @@ def check_relative(network, forms, folder):
     # Two units and one: shortcuts of both kinds, and no more of them.
     model = small_model(kind, input_shape=(33, 33, 3), axes={"depths": (2, 1)})
     pictures = noise(6, 33, 33, 3)
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     for form in forms:
         export(model, form, pictures, folder)
 
@@ -135,6 +135,6 @@ def test_variants(network, tmp_path):
     name, axes, _ = NETWORKS[network]
     model = keras_resnets.create_model(name, **axes)
     pictures = noise(4, *model.input_shape[1:])
-    untrained.settle(model, pictures)
+    random_weights.settle(model, pictures)
     for form in FORMATS:
         export(model, form, pictures, tmp_path)

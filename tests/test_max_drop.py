@@ -36,8 +36,8 @@ from keras_resnets.compression.layer_sensitivity import measurable
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
-from keras_resnets.export import pipeline
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export import session
+from keras_resnets.export.tflite.runner import TFLiteRunner
 
 PER_TENSOR = "static_wi8_ai8_per_tensor"
 
@@ -57,7 +57,7 @@ def rounded_network(kind, x, labels, recipe=PER_TENSOR, **axes):
 
 def rounded_model(model, x, recipe=PER_TENSOR):
     """(model, its frozen rounded model, its graph, the bytes of its int8 file)."""
-    ready = pipeline.make_ready(model, "int8", x[:20], None, pipeline.Wanted())
+    ready = session.make_ready(model, "int8", x[:20], None, session.Wanted())
     options = engines.Options()
     rounded, *facts = engines.ranged(ready, recipes.find(recipe), options)
     graph = operators.read(rounded, ready.shape, *facts)

@@ -11,14 +11,14 @@ from helpers import small_model
 
 from keras_resnets import compression
 from keras_resnets.errors import ExportError
-from keras_resnets.export import tflite_edit
 from keras_resnets.export import to_tflite
-from keras_resnets.export import verify
-from keras_resnets.export.runners import tflite_file
-from keras_resnets.export.tflite_int4 import nibbles
-from keras_resnets.export.tflite_packing import block_diagonal
-from keras_resnets.export.tflite_packing import merged_groups
-from keras_resnets.export.tflite_packing import pack
+from keras_resnets.export.compare import verify
+from keras_resnets.export.tflite import file_editor
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite.int4 import nibbles
+from keras_resnets.export.tflite.packing import block_diagonal
+from keras_resnets.export.tflite.packing import merged_groups
+from keras_resnets.export.tflite.packing import pack
 
 
 def one_convolution(shape, filters, kernel, pads=None, **options):
@@ -44,7 +44,7 @@ def both(model, folder, **options):
 
 def integers(content, batch=None, built_in=False):
     """What a file makes of integers that fill the range of its input."""
-    litert = tflite_file.litert()
+    litert = tflite_runner.litert()
     kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     options = {"experimental_op_resolver_type": kernels} if built_in else {}
     interpreter = litert.Interpreter(model_content=content, num_threads=2, **options)
@@ -72,7 +72,7 @@ def check_same(plain, packed, batch=None):
 
 def kernels(content):
     """(outputs, height, width, depth) of each convolution of a file."""
-    editor = tflite_edit.Editor(content)
+    editor = file_editor.Editor(content)
     return [
         tuple(editor.graph.tensors[op.inputs[1]].shape)
         for op in editor.graph.operators
@@ -101,7 +101,7 @@ def test_stems(size, kernel, pads, packed, tmp_path):
     model = one_convolution((*size, 3), 24, kernel, pads, strides=2)
     plain, made = both(model, tmp_path)
     assert kernels(made) == [(24, *packed, 6)]
-    assert tflite_file.operators(made)["RESHAPE"] == 1
+    assert tflite_runner.operators(made)["RESHAPE"] == 1
     check_same(plain, made)
 
 

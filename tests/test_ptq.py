@@ -21,7 +21,7 @@ from keras_resnets.compression import ranges
 from keras_resnets.compression import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration
 
 

@@ -16,7 +16,7 @@ from test_ptq import CHECKPOINTS
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import compression
-from keras_resnets.export import pipeline
+from keras_resnets.export import session
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_tflite
 from keras_resnets.images import calibration
@@ -244,14 +244,14 @@ def test_a_dataset_gives_the_ranges(tmp_path):
         noise(12, *SHAPE),
     )
     data = tf.data.Dataset.from_tensor_slices((x, np.arange(12))).batch(5)
-    ready = pipeline.make_ready(model, "int8", data)
+    ready = session.make_ready(model, "int8", data)
     np.testing.assert_array_equal(ready.calibration, x)
     aware = compression.quantize_aware(model, calibration=data)
     assert float(aware.get_layer("image_range").known) == 1
     record = calibration.check(iter(x), SHAPE).record()
     assert record["source"] == "iterator" and record["pictures"] == 12
     with pytest.warns(calibration_checks.FewImages, match="come from 3 images"):
-        pipeline.make_ready(model, "int8", iter(x[:3]))
+        session.make_ready(model, "int8", iter(x[:3]))
 
 
 def test_statistics_of_a_random_network():

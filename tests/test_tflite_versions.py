@@ -8,13 +8,13 @@ from helpers import noise
 from helpers import small_model
 
 from keras_resnets import cli
-from keras_resnets.export import inspection
 from keras_resnets.export import passport
-from keras_resnets.export import tflite_int4
-from keras_resnets.export import tflite_versions
 from keras_resnets.export import to_tflite
-from keras_resnets.export.runners import open_runner
-from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.compare import inspection
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.tflite import int4
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import versions as tflite_versions
 
 SHAPE = (16, 16, 3)
 # Enough for the converter to round the weights of the classifier.
@@ -24,7 +24,7 @@ MANY = {"classes": 100}
 def stated(path):
     """What the file's own metadata say."""
     content = path.read_bytes()
-    _, model = tflite_file.parse(content)
+    _, model = tflite_runner.parse(content)
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
         if entry.Name() == b"min_runtime_version":
@@ -36,8 +36,8 @@ def stated(path):
 def versions(path):
     """Versions of the operators of a file, by name."""
     content = path.read_bytes()
-    schema, model = tflite_file.parse(content)
-    names = tflite_file.operator_names(schema)
+    schema, model = tflite_runner.parse(content)
+    names = tflite_runner.operator_names(schema)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     return {
         names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]: code.Version()
@@ -76,7 +76,7 @@ def test_groups_and_4_bits(tmp_path, capsys):
     assert "runtime    TFLite 2.9.0 or later" in capsys.readouterr().out
     to_tflite(model, tmp_path / "a.tflite", "int8", noise(4, *SHAPE))
     content = coarse((tmp_path / "a.tflite").read_bytes())
-    (tmp_path / "b.tflite").write_bytes(tflite_int4.store(content))
+    (tmp_path / "b.tflite").write_bytes(int4.store(content))
     # The converter's word is that of the file before it was edited.
     assert stated(tmp_path / "b.tflite") == "2.9.0"
     tflite_versions.stamp(tmp_path / "b.tflite")
@@ -86,7 +86,7 @@ def test_groups_and_4_bits(tmp_path, capsys):
 def coarse(content):
     """The same file with weights from -7 to 7."""
     content = bytearray(content)
-    schema, model = tflite_file.parse(content)
+    schema, model = tflite_runner.parse(content)
     graph = model.Subgraphs(0)
     for index in range(graph.TensorsLength()):
         tensor = graph.Tensors(index)

@@ -48,17 +48,17 @@ def add_to(commands):
 def _verify(arguments):
     with native_logs_hidden():
         from keras_resnets import tables
-        from keras_resnets.export import apart
         from keras_resnets.export import parity
         from keras_resnets.export import passport
-        from keras_resnets.export import verify
+        from keras_resnets.export.compare import isolated
+        from keras_resnets.export.compare import verify
 
         paths = (arguments.first, arguments.second)
         if arguments.layers:
             verify.check_layers(paths)
         passports = [passport.read(path) for path in paths]
         # Each file in one process of its own, whoever asks for it.
-        opener = functools.cache(apart.open_apart)
+        opener = functools.cache(isolated.open_apart)
         wanted, shape = _expected(arguments, passports, opener)
         names = _names(passports)
         batches, labels = _pictures(arguments, wanted, shape, names)
@@ -122,7 +122,7 @@ def _names(passports):
 
 def _pictures(arguments, wanted, shape, names):
     """(batches, labels or None) that the options ask for, in the network's own way."""
-    from keras_resnets.export import pipeline
+    from keras_resnets.export import session
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
@@ -130,7 +130,7 @@ def _pictures(arguments, wanted, shape, names):
     from keras_resnets.images.preprocessing import MODES
 
     if arguments.data is None:
-        made = pipeline.default_pictures(
+        made = session.default_pictures(
             shape, preprocessing=wanted, count=arguments.count
         )
         kind = "noise, since no passport says the pre-processing (--mode)"
@@ -161,7 +161,7 @@ def _benchmark(arguments):
         import dataclasses
 
         from keras_resnets import tables
-        from keras_resnets.export import benchmark
+        from keras_resnets.export.compare import benchmark
         from keras_resnets.io import files
 
         _check_places(arguments)

@@ -138,7 +138,7 @@ def _checked(arguments):
     """(recipe, path of the file), once the options go together."""
     from keras_resnets.compression import engines
     from keras_resnets.compression import recipes
-    from keras_resnets.export import tflite
+    from keras_resnets.export.tflite import convert as tflite
 
     recipe = recipes.find(arguments.recipe)
     recipes.check_int4(arguments.int4, recipe)
@@ -276,7 +276,7 @@ def _prune(arguments):
         from keras_resnets import tables
         from keras_resnets.compression import pruning
         from keras_resnets.errors import check_choice
-        from keras_resnets.export import keras_file
+        from keras_resnets.export.keras import convert as keras_file
 
         check_choice("--pattern", arguments.pattern, pruning.PATTERNS)
         tfmot.check_prune(arguments)

@@ -41,7 +41,7 @@ FORMATS = {
         "TFLite for LiteRT",
         ".tflite",
         ("none", "float16", "dynamic", "int8", "int16x8"),
-        "tflite",
+        "tflite.convert",
         "to_tflite",
         ("batch", "io_dtype", "per_tensor", "packed"),
     ),
@@ -49,7 +49,7 @@ FORMATS = {
         "ONNX",
         ".onnx",
         ("none", "float16", "int8"),
-        "onnx",
+        "onnx.convert",
         "to_onnx",
         ("batch", "opset", "layout", "reduce_range", "symmetric"),
     ),
@@ -57,7 +57,7 @@ FORMATS = {
         "SavedModel for TensorFlow Serving",
         "_saved_model",
         ("none",),
-        "saved_model",
+        "saved_model.convert",
         "to_saved_model",
         ("batch",),
     ),
@@ -65,7 +65,7 @@ FORMATS = {
         "Keras file that loads without this package",
         ".keras",
         ("none",),
-        "keras_file",
+        "keras.convert",
         "to_keras",
     ),
 }
@@ -342,15 +342,15 @@ def _make_ready(model, source, arguments, calibration):
     Returns:
         The pictures to compare with.
     """
-    from keras_resnets.export import pipeline
-    from keras_resnets.export import untrained
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import session
 
     shape = tuple(model.inputs[0].shape[1:])
-    pictures = pipeline.default_pictures(shape, calibration, model.preprocessing)
+    pictures = session.default_pictures(shape, calibration, model.preprocessing)
     origin = f"weights from {arguments.weights}"
     if source is None:
         # A fresh network would make the comparison below an empty one.
-        untrained.settle(model, pictures, arguments.seed)
+        random_weights.settle(model, pictures, arguments.seed)
         origin = f"random weights and BN statistics (seed {arguments.seed})"
     say(
         f"{model.name}  {model.count_params():,} parameters, "

@@ -23,8 +23,8 @@ def add_to(commands):
 def _inspect(arguments):
     with native_logs_hidden():
         from keras_resnets import tables
-        from keras_resnets.export import inspection
         from keras_resnets.export import passport
+        from keras_resnets.export.compare import inspection
 
         found = inspection.inspect(arguments.file)
         known = passport.read(arguments.file)

@@ -115,8 +115,8 @@ def _check_file(arguments):
 
 
 def _file(arguments):
-    from keras_resnets.export import apart
-    from keras_resnets.export import classifier
+    from keras_resnets.export.compare import classifier
+    from keras_resnets.export.compare import isolated
 
     threads = 2 if arguments.threads is None else arguments.threads
     size = None
@@ -128,7 +128,7 @@ def _file(arguments):
         size,
         _notes(arguments.model),
         threads=threads,
-        opener=apart.open_apart,
+        opener=isolated.open_apart,
     )
     if arguments.labels is not None:
         opened.labels = _labels(arguments.labels, opened.output_shape[-1])

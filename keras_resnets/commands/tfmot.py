@@ -187,7 +187,7 @@ def _cluster(arguments):
         from keras_resnets import compression
         from keras_resnets import tables
         from keras_resnets.compression import legacy_process
-        from keras_resnets.export import keras_file
+        from keras_resnets.export.keras import convert as keras_file
 
         legacy_process.check_installed()
         tuning = tuning_of(arguments)

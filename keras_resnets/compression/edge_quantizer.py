@@ -8,8 +8,8 @@ import warnings
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
-from keras_resnets.export import ends
-from keras_resnets.export import tflite
+from keras_resnets.export import signature
+from keras_resnets.export.tflite import convert as tflite
 
 # It has been renamed.
 _PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
@@ -108,7 +108,7 @@ def _calibrate(found, content, quantizer, ready, options):
         for index in range(count):
             if options.progress:
                 options.progress(index + 1)
-            yield {ends.INPUT_NAME: ready.calibration[index : index + 1]}
+            yield {signature.INPUT_NAME: ready.calibration[index : index + 1]}
 
     # It draws a bar of its own, and warns of memory.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

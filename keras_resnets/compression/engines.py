@@ -12,7 +12,7 @@ from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.export import tflite
+from keras_resnets.export.tflite import convert as tflite
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
-from keras_resnets.export.runners import KerasRunner
-from keras_resnets.export.runners import open_runner
-from keras_resnets.export.verify import takes_pixels
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.compare.verify import takes_pixels
+from keras_resnets.export.keras.runner import KerasRunner
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from keras_resnets.compression.bias import biases_of
 from keras_resnets.compression.layers import QUANTIZED
 from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.compression.rewrite import rewrite
-from keras_resnets.export import ends
 from keras_resnets.export import parity
+from keras_resnets.export import signature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +102,10 @@ def layer_costs(made, pictures, biases, progress=None):
 
 def measurable(made):
     """The model that puts out the logits of `made`, or what it has without softmax."""
-    logits = ends.logits_of(made)
+    logits = signature.logits_of(made)
     if logits is None:
         # Of several the worst counts.
-        logits = ends.outputs(made) if len(made.outputs) > 1 else made.outputs[0]
+        logits = signature.outputs(made) if len(made.outputs) > 1 else made.outputs[0]
     return keras.Model(made.inputs[0], logits)
 
 

@@ -11,8 +11,8 @@ from keras_resnets.compression import description
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
-from keras_resnets.export import pipeline
-from keras_resnets.export.runners import KerasRunner
+from keras_resnets.export import session
+from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.io.files import scratch_folder
 from keras_resnets.system import child_process
 
@@ -56,7 +56,7 @@ def run(model, job, data=None, progress=None, tell=None):
             the same.
     """
     check_installed()
-    pipeline.check_backend()
+    session.check_backend()
     job = {**job, "description": description.describe(model)}
     with scratch_folder() as folder:
         if data is not None:

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.export import tflite_edit
-from keras_resnets.export.verify import layer_name
+from keras_resnets.export.compare.verify import layer_name
+from keras_resnets.export.tflite import file_editor
 
 _LARGEST = 32767
 # From a Keras kernel (height, width, inputs, outputs) to that of the operator.
@@ -58,7 +58,7 @@ def kinds(content, graph):
     return {name: editor.precision(op) for name, op in editor.found.items()}
 
 
-class _Mixer(tflite_edit.Editor):
+class _Mixer(file_editor.Editor):
     """One file; `found` are its operators by the names that the graph has for them."""
 
     def __init__(self, content, graph, precisions):

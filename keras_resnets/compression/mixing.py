@@ -15,10 +15,10 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
-from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import tflite
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export import session
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
 
@@ -75,7 +75,7 @@ class Mix:
     files: int
     content: bytes
     int8_content: bytes
-    _ready: pipeline.Ready
+    _ready: session.Ready
     _facts: dict
 
     @property
@@ -112,7 +112,7 @@ class Mix:
             "int8_macs": round(self.share(), 4),
             "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
         }
-        return pipeline.land(
+        return session.land(
             self._ready,
             path,
             # Not integer throughout: that is what a mix is for.
@@ -198,8 +198,8 @@ def find_mix(
     shape = prepare.input_shape(reference, input_size)
     known = calibration_checks.told_by(model)
     chosen = sets.check(calibration, shape, known)
-    ready = pipeline.make_ready(
-        model, "int8", chosen.pictures, None, pipeline.Wanted(input_size)
+    ready = session.make_ready(
+        model, "int8", chosen.pictures, None, session.Wanted(input_size)
     )
     progress = progress or (lambda *words: None)
     options = engines.Options(

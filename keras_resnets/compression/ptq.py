@@ -15,11 +15,11 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
-from keras_resnets.export import given
-from keras_resnets.export import pipeline
+from keras_resnets.export import model_kinds
 from keras_resnets.export import prepare
-from keras_resnets.export import tflite
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export import session
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
 
@@ -105,16 +105,16 @@ def quantize(
     check_range("percentile", percentile, 50.000001, 100)
     if method is not None:
         check_choice("method", method, engines.ranges.METHODS)
-    pipeline.check_batch(batch)
+    session.check_batch(batch)
     path = tflite.check_output(path, overwrite)
-    wanted = pipeline.Wanted(input_size, preprocessing, logits)
+    wanted = session.Wanted(input_size, preprocessing, logits)
     chosen = None
     if recipe.quantize in prepare.CALIBRATED:
         reference = prepare.inference_model(model)
         shape = prepare.input_shape(reference, input_size)
         known = calibration_checks.told_by(model)
         chosen = sets.check(calibration, shape, known)
-    ready = pipeline.make_ready(
+    ready = session.make_ready(
         model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
     )
     options = engines.Options(
@@ -193,14 +193,14 @@ def to_tflite(
     """
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
-    pipeline.check_batch(batch)
+    session.check_batch(batch)
     path = tflite.check_output(path, overwrite)
     frozen = freeze(model)
     inherit(frozen, model)
-    wanted = pipeline.Wanted(input_size, None, logits, features)
+    wanted = session.Wanted(input_size, None, logits, features)
     if pictures is None:
         pictures = _default_pictures(frozen, input_size)
-    ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
+    ready = session.make_ready(frozen, "none", None, pictures, wanted)
     options = engines.Options(io_dtype=io_dtype, batch=batch, packed=packed, int4=int4)
 
     def make():
@@ -254,8 +254,8 @@ def check_asked(model, format_name, asked):
         )
 
 
-given.register(
-    given.Kind(
+model_kinds.register(
+    model_kinds.Kind(
         recognizes=is_quantized,
         name="a quantization-aware model",
         check=check_ranges,
@@ -270,7 +270,7 @@ def _default_pictures(frozen, input_size, count=4):
     shape = prepare.input_shape(frozen, input_size)
     known = calibration_checks.told_by(frozen)
     if known is not None and shape[-1] == 3:
-        return pipeline.default_pictures(shape, None, known, count)
+        return session.default_pictures(shape, None, known, count)
     rng = np.random.default_rng(0)
     return rng.uniform(float(first.low), float(first.high), (count, *shape))
 
@@ -284,7 +284,7 @@ def _land(ready, path, make, recipe, options, facts, run):
         facts |= {"io_dtype": options.io_dtype, "packed": options.packed}
         facts |= {"int4": options.int4}
     facts["include_preprocessing"] = ready.takes_pixels
-    return pipeline.land(
+    return session.land(
         ready,
         path,
         lambda file: tflite.write_checked(

@@ -17,13 +17,13 @@ from keras_resnets.compression.layers import ChannelScale
 from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.errors import ExportError
 from keras_resnets.export import memory
-from keras_resnets.export import onnx_graph
-from keras_resnets.export import pipeline
-from keras_resnets.export.onnx import check
-from keras_resnets.export.onnx import check_output
-from keras_resnets.export.onnx import convert
-from keras_resnets.export.onnx import save
-from keras_resnets.export.runners import OnnxRunner
+from keras_resnets.export import session
+from keras_resnets.export.onnx import simplify
+from keras_resnets.export.onnx.convert import check
+from keras_resnets.export.onnx.convert import check_output
+from keras_resnets.export.onnx.convert import convert
+from keras_resnets.export.onnx.convert import save
+from keras_resnets.export.onnx.runner import OnnxRunner
 
 # They move values, which stay on the grid that they are on.
 _MOVING = ("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose")
@@ -57,13 +57,13 @@ def to_onnx(
     inherit(frozen, model)
     if symmetric:
         _center(frozen)
-    wanted = pipeline.Wanted(input_size, None, logits, features)
-    ready = pipeline.make_ready(frozen, "none", None, pictures, wanted)
+    wanted = session.Wanted(input_size, None, logits, features)
+    ready = session.make_ready(frozen, "none", None, pictures, wanted)
 
     def write(file):
         with engines.exporting(frozen):
             proto, constants = convert(ready, opset, layout, batch, apart=False)
-        onnx_graph.add_constants(proto, constants)
+        simplify.add_constants(proto, constants)
         _Pairs(proto, frozen, symmetric).run()
         counts = save(proto, {}, ready, file)
         del proto
@@ -73,7 +73,7 @@ def to_onnx(
 
     recipe = {"opset": opset, "layout": layout, "batch": batch, "symmetric": symmetric}
     recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
-    return pipeline.land(
+    return session.land(
         ready,
         path,
         write,
@@ -118,7 +118,7 @@ class _Pairs:
             self._graph.node.insert(0, node)
         if self._symmetric:
             self._center_zero_points()
-        onnx_graph.pad_integers(self._proto)
+        simplify.pad_integers(self._proto)
 
     def _place_pairs(self):
         """Gives what moves values the grid that they are on, behind it."""

@@ -17,11 +17,11 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
-from keras_resnets.export import ends
-from keras_resnets.export import pipeline
 from keras_resnets.export import prepare
-from keras_resnets.export import tflite
-from keras_resnets.export.runners import TFLiteRunner
+from keras_resnets.export import session
+from keras_resnets.export import signature
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration_checks
 
 
@@ -141,7 +141,7 @@ def tfmot_quantize_aware(
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
     check_range("calibration", calibration, 10, 10**9)
-    pipeline.check_batch(batch)
+    session.check_batch(batch)
     path = tflite.check_output(path, overwrite)
     _check_model(model, "quantization")
     prepare.input_shape(model)
@@ -149,8 +149,8 @@ def tfmot_quantize_aware(
     job |= {"calibration": calibration}
     _, values, content = _run("quantize", model, job, data, tuning, progress, tell)
     tuned = _with(model, values)
-    ready = pipeline.make_ready(
-        tuned, "none", None, _first(data, 4), pipeline.Wanted(None, None, logits)
+    ready = session.make_ready(
+        tuned, "none", None, _first(data, 4), session.Wanted(None, None, logits)
     )
     facts = {
         "recipe": "quantization-aware",
@@ -160,7 +160,7 @@ def tfmot_quantize_aware(
         "packed": packed,
         "tuning": _record(tuning, "quantize"),
     }
-    return pipeline.land(
+    return session.land(
         ready,
         path,
         lambda file: tflite.write_checked(content, file, "int8", packed),
@@ -292,7 +292,7 @@ def _check_model(model, what):
             f"{what} takes a model with one image input (batch, height, width, "
             f"channels); {model.name} has {[tuple(t.shape) for t in model.inputs]}"
         )
-    names = list(ends.outputs(model))
+    names = list(signature.outputs(model))
     classifier = names == ["logits"] or (
         names == ["predictions"] and description.describe(model)["softmax"]
     )

@@ -5,11 +5,12 @@ import importlib
 # Imported when it is asked for: what reads a file, or runs one in a process of its own,
 # needs no Keras.
 _IN_MODULE = {
-    "ExportReport": "pipeline",
-    "to_keras": "keras_file",
-    "to_onnx": "onnx",
-    "to_saved_model": "saved_model",
-    "to_tflite": "tflite",
+    "ExportReport": "session",
+    "open_runner": "compare.open_runner",
+    "to_keras": "keras.convert",
+    "to_onnx": "onnx.convert",
+    "to_saved_model": "saved_model.convert",
+    "to_tflite": "tflite.convert",
 }
 
 __all__ = list(_IN_MODULE)

@@ -9,8 +9,8 @@ import pathlib
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
-from keras_resnets.export import tflite_versions
-from keras_resnets.export.runners import tflite_file
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import versions as tflite_versions
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
 from keras_resnets.version import __version__
@@ -149,7 +149,7 @@ def sha256(path):
 
 def _release(file):
     """The oldest release of TFLite that runs a file."""
-    with tflite_file.opened(file) as content:
+    with tflite_runner.opened(file) as content:
         return tflite_versions.needed(content) or "unknown"
 
 

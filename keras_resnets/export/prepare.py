@@ -5,7 +5,7 @@ import re
 import keras
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.export import ends
+from keras_resnets.export import signature
 from keras_resnets.networks import layers
 
 # The formats whose ranges come from pictures.
@@ -57,7 +57,7 @@ def inference_model(model, logits=False, features=None):
             f"export takes a network of channels_last; {model.name} is channels_first: "
             "build it anew with data_format='channels_last' and set_weights"
         )
-    model = ends.select(model, logits, features)
+    model = signature.select(model, logits, features)
     if not any(_must_change(layer) for layer in all_layers(model)):
         return model
     clone = keras.models.clone_model(model, clone_function=_float32, recursive=True)

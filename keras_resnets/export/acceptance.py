@@ -1,0 +1,56 @@
+"""Whether a new file puts out what its model does, each output as what it is."""
+
+import numpy as np
+
+from keras_resnets.export import parity
+from keras_resnets.export.keras.runner import KerasRunner
+
+
+def probabilities(known, outputs):
+    """Names of the outputs that are probabilities; one output has no name.
+
+    Also of those that a layer makes which is not `known` to be a softmax or sigmoid.
+    """
+    if not isinstance(outputs, dict):
+        return known or ("",) * parity.is_distribution(outputs)
+    return tuple(
+        n for n, x in outputs.items() if n in known or parity.is_distribution(x)
+    )
+
+
+def shaped_as(expected, found):
+    """`found` in the shapes of `expected`: a file may flatten behind its softmax."""
+    if isinstance(found, dict):
+        return {n: shaped_as(expected.get(n, x), x) for n, x in found.items()}
+    fits = isinstance(expected, np.ndarray) and found.size == expected.size
+    return found.reshape(expected.shape) if fits else found
+
+
+def judge(model, pictures, found):
+    """Raises `ExportError` where a float32 file's outputs are not those of `model`."""
+    reference = KerasRunner(model)
+    expected, _ = run_one_by_one(reference, pictures)
+    outputs = parity.compare(expected, found)
+    probable = probabilities(reference.tapped, expected)
+    judge_by("none", expected, found, probable, None if probable else outputs)
+
+
+def judge_by(quantize, expected, found, probable, logits):
+    """Raises `ExportError` where a file is further from its model than it may be."""
+    parity.check(quantize, parity.compare_some(expected, found, probable), logits)
+    if logits is None and isinstance(expected, dict):
+        rest = [name for name in expected if name not in probable]
+        parity.check(quantize, None, parity.compare_some(expected, found, rest))
+
+
+def run_one_by_one(reference, pictures):
+    """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
+    found = [reference(picture[None]) for picture in pictures]
+    outputs, logits = zip(*found, strict=True)
+    return _joined(outputs), _joined(logits) if reference.has_logits else None
+
+
+def _joined(parts):
+    if not isinstance(parts[0], dict):
+        return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,1 @@
+"""Exported files: run, inspected, compared and timed."""

@@ -1,0 +1,152 @@
+"""Latency, load time and memory of exported files, side by side.
+
+Each file runs in a process of its own, and they take turns, so that a machine that
+drifts favours none.
+"""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import statistics
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.compare import isolated
+from keras_resnets.io import files
+from keras_resnets.io import plots
+from keras_resnets.system import child_process
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What one file costs.
+
+    Attributes:
+        path: the file.
+        median, p95: seconds of one inference of a batch.
+        batch: pictures in it.
+        load: seconds from the file to the first answer.
+        memory: peak resident memory in bytes that loading and running took.
+        size: of the file in bytes.
+    """
+
+    path: str
+    median: float
+    p95: float
+    batch: int
+    load: float
+    memory: int
+    size: int
+
+    @property
+    def throughput(self):
+        """Pictures a second."""
+        return self.batch / self.median
+
+
+def benchmark(paths, threads=2, runs=50, rounds=10):
+    """A `Timing` for each exported file.
+
+    Args:
+        paths: `.tflite`, `.onnx` or `.keras` files and folders of SavedModels.
+        threads: of each runtime, >= 1.
+        runs: timed inferences of each file in all, spread over the rounds.
+        rounds: how often each has its turn.
+
+    Returns:
+        A list of `Timing`, in the order of `paths`.
+
+    Raises:
+        InvalidArgument: a file that cannot be run.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = [_Worker(path, _process(stack, path, threads)) for path in paths]
+        started = [worker.start() for worker in workers]
+        seconds = [[] for _ in workers]
+        for _ in range(min(rounds, runs)):
+            for worker, found in zip(workers, seconds, strict=True):
+                found += worker.run(-(-runs // min(rounds, runs)))["seconds"]
+        memory = [worker.run(0)["memory"] for worker in workers]
+    return [
+        Timing(
+            path=str(path),
+            median=statistics.median(found),
+            p95=sorted(found)[math.ceil(0.95 * len(found)) - 1],
+            batch=start["batch"],
+            load=start["load"],
+            memory=peak,
+            size=files.size(path),
+        )
+        for path, start, found, peak in zip(
+            paths, started, seconds, memory, strict=True
+        )
+    ]
+
+
+def _process(stack, path, threads):
+    return stack.enter_context(
+        child_process.started("keras_resnets.export.compare.worker", path, threads)
+    )
+
+
+class _Worker:
+    """A process that has one file loaded and runs it when it is told to."""
+
+    def __init__(self, path, process):
+        self._path, self._process, self._took = path, process, 0.0
+
+    def start(self):
+        """What the file took to be loaded and run once."""
+        found = self._answer(isolated.LOAD + isolated.FIRST)
+        self._took = found["load"]
+        return found
+
+    def _answer(self, seconds):
+        """The next line; how long it takes is the worker's to say, within bounds."""
+        answer = isolated.answered(self._path, self._process, seconds)
+        if "error" in answer:
+            raise InvalidArgument(answer["error"])
+        return answer
+
+    def run(self, count):
+        # A process that died answers with the end of its output.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{count}\n")
+            self._process.stdin.flush()
+        return self._answer(isolated.FIRST + isolated.TIMES * count * self._took)
+
+
+def plot(timings, path):
+    """Draws a bar chart of the latencies as a PNG.
+
+    Raises:
+        InvalidArgument: see `plots.check_place`.
+        NotWritten: the file could not be written.
+    """
+    path = plots.check_place(path)
+    from matplotlib.figure import Figure
+
+    medians = [timing.median * 1e3 for timing in timings]
+    names = [
+        f"{pathlib.Path(timing.path).name}\n{median:.3g} ms"
+        for timing, median in zip(timings, medians, strict=True)
+    ]
+    figure = Figure(figsize=(8, 1.2 + 0.5 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    # Two files may have one name.
+    places = range(len(names))
+    axes.barh(places, medians, color="#4477aa", height=0.6)
+    axes.set_yticks(places, names)
+    whiskers = [
+        timing.p95 * 1e3 - m for timing, m in zip(timings, medians, strict=True)
+    ]
+    axes.errorbar(
+        medians, places, xerr=[[0] * len(names), whiskers], fmt="none", ecolor="#333333"
+    )
+    axes.invert_yaxis()
+    # A run that something disturbed shall not make the bars small.
+    ends = [median + w for median, w in zip(medians, whiskers, strict=True)]
+    axes.set_xlim(0, 1.05 * min(max(ends), 2 * max(medians)))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("milliseconds a batch: median, and 95th percentile")
+    plots.save(figure, path, dpi=150)

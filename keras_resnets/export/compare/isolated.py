@@ -1,0 +1,248 @@
+"""A file of strangers in a process of its own: `python -m` runs this module.
+
+What a runtime does with a file that no check has seen through (it crashes, never ends,
+takes all memory) ends that process, and not this one. The two speak in lines of JSON.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import sys
+import threading
+import time
+import weakref
+
+import numpy as np
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.io import files
+from keras_resnets.system import child_process
+
+# Seconds until a file must be loaded, and have run on one image: TensorFlow alone takes
+# ten to be imported on a busy machine. After that as many times what one image took.
+LOAD, FIRST, TIMES = 120, 120, 50
+# Memory until it has run on one image, beyond what its runtime has: for the image and
+# each byte of the file, which several copies are made of, and each thread's stack.
+_ROOM, _COPIES, _STACKS = 1 << 30, 16, 64 << 20
+_FACTS = ("input_shape", "output_names", "tapped", "has_logits", "takes_pixels")
+
+
+def open_apart(path, threads=2, logits=False):
+    """The runner of an exported file, whose runtime is in a process of its own.
+
+    Args:
+        path: a `.tflite` or `.onnx` file, or the folder of a SavedModel; a `.keras` file
+            is run in this process, as Keras reads it without running anything of it.
+        threads: of the runtime, >= 1.
+        logits: see `runners`.
+
+    Raises:
+        InvalidArgument: a file that is missing, damaged or cannot be run, or whose
+            runtime crashed, took too long or too much memory.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> from keras_resnets.export import to_tflite
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_tflite(keras_resnets.ResNet8(), f"{folder}/a.tflite")
+        ...     open_apart(report.path).output_names
+        ('predictions',)
+    """
+    kind = runners.kind_of(path)
+    if kind == "keras":
+        return runners.open_runner(path, threads, logits)
+    runners.check(kind, pathlib.Path(path))
+    return _Apart(path, threads, logits)
+
+
+class _Apart:
+    """See `open_apart`; attributes and calls as those of all runners."""
+
+    def __init__(self, path, threads, logits):
+        self._path, self._took = path, None
+        stack = contextlib.ExitStack()
+        self._process = stack.enter_context(
+            child_process.started(
+                "keras_resnets.export.compare.isolated", path, threads, int(logits)
+            )
+        )
+        # Also at the end of this process.
+        self.close = weakref.finalize(self, stack.close)
+        facts = self._answer(LOAD)
+        self.input_shape, self.output_names, self.tapped = (
+            tuple(facts[name]) for name in _FACTS[:3]
+        )
+        self.has_logits, self.takes_pixels = (facts[name] for name in _FACTS[3:])
+
+    def __call__(self, images):
+        """float32 outputs for `images`.
+
+        Raises:
+            InvalidArgument: images of another size than the file's, or what its runtime
+                raises, or did not survive.
+        """
+        if self._took is None:
+            start = time.perf_counter()
+            self._run(images[:1], FIRST)
+            self._took = time.perf_counter() - start
+        return self._run(images, FIRST + TIMES * self._took * len(images))
+
+    def tensors(self, image):
+        """See `tflite_file.tensors`; of one image."""
+        return self._run(image, FIRST, tensors=True)
+
+    def _run(self, images, seconds, tensors=False):
+        order = {"images": _packed(images), "tensors": tensors}
+        # A process that died, or was ended, answers with the end of its output.
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        return _unpacked(self._answer(seconds)["outputs"])
+
+    def _answer(self, seconds):
+        if not self.close.alive:
+            raise died(self._path, self._process)
+        answer = answered(self._path, self._process, seconds)
+        if "error" in answer:
+            kind = ExportError if answer["kind"] == "ExportError" else InvalidArgument
+            raise kind(answer["error"])
+        return answer
+
+
+def answered(path, process, seconds):
+    """The next line of a process that runs a file, as JSON.
+
+    Args:
+        path: of the file.
+        process: a `Popen` with text pipes.
+        seconds: that it has for its answer; then it is killed.
+
+    Raises:
+        InvalidArgument: it took longer, or crashed.
+    """
+    lines = queue.SimpleQueue()
+    threading.Thread(
+        target=lambda: lines.put(process.stdout.readline()), daemon=True
+    ).start()
+    try:
+        line = lines.get(timeout=seconds)
+    except queue.Empty:
+        process.kill()
+        raise InvalidArgument(
+            f"{path} cannot be run: it took more than {seconds:.0f} seconds"
+        ) from None
+    if not line.endswith("\n"):
+        raise died(path, process)
+    return json.loads(line)
+
+
+def died(path, process):
+    """The error of a process that ended, and should not have."""
+    code = process.wait()
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return InvalidArgument(
+        f"{path} cannot be run: its runtime crashed or was ended ({how})"
+    )
+
+
+def _packed(found):
+    """An array, or several by name, as JSON."""
+    if isinstance(found, dict):
+        return {"names": [[name, _packed(array)] for name, array in found.items()]}
+    array = np.ascontiguousarray(found, "float32")
+    return {"shape": array.shape, "bytes": base64.b64encode(array).decode("ascii")}
+
+
+def _unpacked(found):
+    if "names" in found:
+        return {name: _unpacked(array) for name, array in found["names"]}
+    array = np.frombuffer(base64.b64decode(found["bytes"]), "float32")
+    # One that may be written to, as a runner's.
+    return array.reshape(found["shape"]).copy()
+
+
+def main(path, threads, logits):
+    """The process: loads a file, then runs it on the images of each line."""
+    order = child_process.orders()
+    # What a runtime prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(make):
+        try:
+            facts = make()
+        except Exception as error:
+            facts = {"error": first_line(error), "kind": type(error).__name__}
+        answers.write(json.dumps(facts) + "\n")
+        answers.flush()
+
+    opened = []
+
+    def load():
+        import_runtime(path)
+        limit_memory(path)
+        opened.append(runners.open_runner(path, int(threads), logits=bool(int(logits))))
+        return {name: getattr(opened[0], name) for name in _FACTS}
+
+    answer(load)
+    while True:
+        images = json.loads(order())
+        answer(lambda given=images: {"outputs": _packed(_work(path, opened[0], given))})
+        # What more images take is for who gives them to say.
+        limit_memory(None)
+
+
+def _work(path, runner, order):
+    images = _unpacked(order["images"])
+    if order["tensors"]:
+        from keras_resnets.export.tflite import runner as tflite_runner
+
+        return tflite_runner.tensors(path, images)
+    return runner(images)
+
+
+def import_runtime(path):
+    """Before clock and memory start: what importing takes is not the file's."""
+    kind = runners.kind_of(path)
+    if kind == "tflite":
+        from keras_resnets.export.tflite import runner as tflite_runner
+
+        tflite_runner.litert()
+    elif kind == "onnx":
+        import onnxruntime  # noqa: F401
+    elif kind == "keras":
+        import keras  # noqa: F401
+    else:
+        import tensorflow  # noqa: F401
+
+
+def limit_memory(path):
+    """Lets this process take what a file may, beyond what it has; None: anything.
+
+    Args:
+        path: of the file.
+    """
+    if sys.platform != "linux":
+        # Elsewhere the system counts otherwise, or not at all.
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = most
+    if path is not None:
+        room = _ROOM + _COPIES * files.size(path) + _STACKS * (os.cpu_count() or 1)
+        status = pathlib.Path("/proc/self/status").read_text()
+        soft = 1024 * int(status.partition("VmData:")[2].split()[0]) + room
+        if most != resource.RLIM_INFINITY:
+            soft = min(soft, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,319 @@
+"""Any two exported files against each other."""
+
+import collections
+import dataclasses
+import functools
+import re
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import parity
+from keras_resnets.export import passport
+from keras_resnets.export.compare.open_runner import kind_of
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.runner import size_text
+from keras_resnets.export.runner import told
+from keras_resnets.export.tflite.runner import tensors
+
+_OUTPUT, _CONVERTERS = "output", "StatefulPartitionedCall"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """How two files differ on the same pictures.
+
+    Attributes:
+        count: of the pictures.
+        outputs: `parity.Parity` of the second's outputs with the first's.
+        probabilities: the same of those outputs that a softmax or sigmoid makes; None
+            without.
+        logits: `Parity` of what that gets, and of the other outputs; None where it
+            cannot be read in one of the files.
+        accuracies: top-1 share of each where there are labels, else None.
+    """
+
+    count: int
+    outputs: parity.Parity
+    probabilities: parity.Parity | None
+    logits: parity.Parity | None
+    accuracies: tuple | None
+
+
+def verify(
+    first,
+    second,
+    batches,
+    labels=None,
+    threads=2,
+    progress=None,
+    preprocessing=None,
+    opener=open_runner,
+):
+    """Runs two artefacts of any formats on the same pictures.
+
+    Args:
+        first: path of a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder:
+            the reference.
+        second: the same: the candidate.
+        batches: iterable of float32 pictures (count, height, width, channels),
+            pre-processed.
+        labels: int array with one class a picture, or None.
+        threads: of each runtime.
+        progress: called with the number of pictures done after every batch.
+        preprocessing: the `Preprocessing` that the pictures went through, for a file
+            that has it inside and takes pixels.
+        opener: `open_runner`, or `apart.open_apart` for files of strangers.
+
+    Returns:
+        A `Verification`.
+
+    Raises:
+        InvalidArgument: a file that cannot be run, no picture at all, one of pixels
+            without a `preprocessing`, or probabilities against logits.
+        ExportError: outputs of different shapes, or that are not finite.
+    """
+    runners = [opener(path, threads) for path in (first, second)]
+    _check_sizes((first, second), runners)
+    tapped = [
+        # A SavedModel puts out what it does.
+        runner if kind_of(path) == "saved_model" else opener(path, threads, True)
+        for path, runner in zip((first, second), runners, strict=True)
+    ]
+    with_logits = all(runner.has_logits for runner in tapped)
+    pixels = [
+        takes_pixels(path, runner)
+        for path, runner in zip((first, second), runners, strict=True)
+    ]
+    if any(pixels) and preprocessing is None:
+        raise InvalidArgument(
+            f"{(first, second)[pixels.index(True)]} takes pixels: which pre-processing "
+            "turns pictures for the other file into them must be given"
+        )
+    outputs, logits, done = ([], []), ([], []), 0
+    for pictures in batches:
+        for side in (0, 1):
+            given = preprocessing.pixels(pictures) if pixels[side] else pictures
+            outputs[side].append(runners[side](given))
+            if with_logits:
+                logits[side].append(tapped[side](given))
+        if not done:
+            _check_outputs((first, second), [outputs[0][0], outputs[1][0]])
+        done += len(pictures)
+        if progress:
+            progress(done)
+    if not done:
+        raise InvalidArgument("there must be at least one picture to compare on")
+    found = [_join(side) for side in outputs]
+    probable = [_probabilities(*side) for side in zip(tapped, found, strict=True)]
+    _check_alike((first, second), probable)
+    accuracies = None
+    if labels is not None and not isinstance(found[0], dict):
+        accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in found)
+    outputs = parity.compare(*found)
+    compared = None if any(probable) else outputs
+    # All of them, or some probabilities would pass for logits.
+    counts = [len(runner.tapped) for runner in tapped]
+    if with_logits and counts == [len(names) for names in probable]:
+        compared = parity.compare(*map(_join, logits))
+    return Verification(
+        count=done,
+        outputs=outputs,
+        probabilities=parity.compare_some(*found, sorted(probable[0])),
+        logits=compared,
+        accuracies=accuracies,
+    )
+
+
+def _check_sizes(paths, runners):
+    """Raises `InvalidArgument` where no image fits both files."""
+    sizes = [runner.input_shape[1:] for runner in runners]
+    if any(len({*sides} - {None}) > 1 for sides in zip(*sizes, strict=True)):
+        texts = [
+            f"{path} takes {size_text(size)}"
+            for path, size in zip(paths, sizes, strict=True)
+        ]
+        raise InvalidArgument(
+            f"both files must take images of one size; {', '.join(texts)}"
+        )
+
+
+def _check_outputs(paths, outputs):
+    """Raises `InvalidArgument` where two files put out different things."""
+    shapes = [
+        {name: array.shape[1:] for name, array in found.items()}
+        if isinstance(found, dict)
+        else {"one output": found.shape[1:]}
+        for found in outputs
+    ]
+    if shapes[0] != shapes[1]:
+        texts = [
+            f"{path}: {', '.join(f'{n} {size_text(s)}' for n, s in found.items())}"
+            for path, found in zip(paths, shapes, strict=True)
+        ]
+        raise InvalidArgument(
+            f"both files must put out the same, by name and shape; {'; '.join(texts)}"
+        )
+
+
+def check_layers(paths):
+    """Raises `InvalidArgument` unless both files have layers that can be compared."""
+    for path in paths:
+        if kind_of(path) != "tflite":
+            raise InvalidArgument(
+                f"the layers of two .tflite files can be compared; got {path}"
+            )
+
+
+def _probabilities(tapped, found):
+    """Names of a file's outputs that a softmax or sigmoid makes; one has no name."""
+    if not isinstance(found, dict):
+        (name,) = tapped.output_names
+        is_known = tapped.has_logits or _looks_probable(name, found)
+        return {""} if is_known else set()
+    return {n for n, x in found.items() if n in tapped.tapped or _looks_probable(n, x)}
+
+
+def _looks_probable(name, values):
+    """Also where no softmax is found: in a SavedModel, or one that was taken apart."""
+    named = name == "predictions" and values.min() >= 0 and values.max() <= 1
+    # Integers of 8 bits are off by half a step each.
+    return named or parity.is_distribution(values, 0.05)
+
+
+def _check_alike(paths, probable):
+    """Raises `InvalidArgument` for probabilities that meet logits."""
+    if probable[0] == probable[1]:
+        return
+    kinds = ["probabilities" if side else "logits or features" for side in probable]
+    if all(probable):
+        kinds = [f"probabilities as {', '.join(sorted(side))}" for side in probable]
+    raise InvalidArgument(
+        "two files are compared by the same outputs: "
+        f"{paths[0]} puts out {kinds[0]}, {paths[1]} {kinds[1]}; export both with their "
+        "softmax or both without (--logits)"
+    )
+
+
+def takes_pixels(path, runner):
+    """Whether the file at `path` has its pre-processing inside.
+
+    An int16x8 file with it takes pixels as float32: its passport tells.
+    """
+    known = passport.read(path)
+    recipe = known["recipe"] if known else {}
+    return runner.takes_pixels or recipe.get("include_preprocessing", False)
+
+
+def _join(parts):
+    if not isinstance(parts[0], dict):
+        return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerLoss:
+    """How far one tensor of an integer file is from that of the float file.
+
+    Attributes:
+        name: of the layer whose output it is.
+        sqnr: signal to noise ratio in dB.
+        lost: dB less than the worst of the tensors before it; at most what it lost.
+    """
+
+    name: str
+    sqnr: float
+    lost: float
+
+
+def layer_losses(
+    float_path, integer_path, pictures, preprocessing=None, opener=open_runner
+):
+    """Which layers of an integer TFLite file lose most against the float file.
+
+    Args:
+        float_path: TFLite file of a network in floating point.
+        integer_path: TFLite file of the same network in integers.
+        pictures: float32 (count, height, width, channels), pre-processed.
+        preprocessing: see `verify`.
+        opener: see `verify`.
+
+    Returns:
+        A list of `LayerLoss` in the order of computation.
+
+    Raises:
+        InvalidArgument: files of two networks.
+    """
+    check_layers((float_path, integer_path))
+    signal, noise = _powers((float_path, integer_path), pictures, preprocessing, opener)
+    losses, worst = [], None
+    for name in signal:
+        ratio = 10 * np.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30))
+        lost = 0.0 if worst is None else max(worst - ratio, 0.0)
+        losses.append(LayerLoss(name, float(ratio), float(lost)))
+        worst = ratio if worst is None else min(worst, ratio)
+    return losses
+
+
+def _powers(paths, pictures, preprocessing, opener):
+    """(signal, noise): sums of squares by layer of the first file and of the rest."""
+    runners = [opener(path, 2) for path in paths]
+    pixels = [
+        takes_pixels(path, runner) for path, runner in zip(paths, runners, strict=True)
+    ]
+    computed = [
+        # A process of its own has the interpreter.
+        getattr(runner, "tensors", functools.partial(tensors, path))
+        for path, runner in zip(paths, runners, strict=True)
+    ]
+    signal, noise = collections.Counter(), collections.Counter()
+    for picture in pictures:
+        picture = picture[None]
+        theirs, ours = (
+            _tensors(path, compute, preprocessing.pixels(picture) if raw else picture)
+            for path, compute, raw in zip(paths, computed, pixels, strict=True)
+        )
+        shared = [name for name in theirs if name in ours]
+        # Every file calls its output alike.
+        if all(name.startswith(_OUTPUT) for name in shared) or any(
+            theirs[name].shape != ours[name].shape for name in shared
+        ):
+            raise InvalidArgument(
+                f"{paths[0]} and {paths[1]} must be files of the same network: their "
+                "layers have other names or shapes"
+            )
+        for name in shared:
+            noise[name] += float(np.square(ours[name] - theirs[name]).sum())
+            signal[name] += float(np.square(theirs[name]).sum())
+    return signal, noise
+
+
+def _tensors(path, compute, image):
+    with told(path, f"fails on images of {size_text(image.shape[1:])}"):
+        return _by_layer(compute(image))
+
+
+def _by_layer(found):
+    """Tensors by layer; where a layer makes several, by their whole names.
+
+    Outputs have names of their own, which may be those of layers as well; one is called
+    alike in all files.
+    """
+    counted = collections.Counter(layer_name(name) for name in found)
+    outputs = [name for name in found if layer_name(name) == _OUTPUT]
+    # Integers on their way to an output have the converter's names.
+    outputs = [n for n in outputs if not n.startswith(_CONVERTERS)] or outputs
+    named = {}
+    for name, array in found.items():
+        layer = layer_name(name)
+        if layer != _OUTPUT:
+            named[layer if counted[layer] == 1 else name] = array
+        elif name in outputs:
+            named[f"{_OUTPUT} {name}" if len(outputs) > 1 else _OUTPUT] = array
+    return named
+
+
+def layer_name(name):
+    """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
+    parts = name.partition(";")[0].split("/")
+    return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else _OUTPUT

@@ -1,0 +1,69 @@
+"""The process behind `benchmark`: `python -m` of this module, FILE and THREADS.
+
+Answers with lines of JSON: once when the file has run for the first time, then for each
+number on its input with the seconds of so many runs.
+"""
+
+import json
+import os
+import sys
+import time
+
+from keras_resnets.errors import first_line
+from keras_resnets.export.compare import isolated
+from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.system import child_process
+
+
+def main(path, threads):
+    """Loads a file, then runs it as often as the input says."""
+    order = child_process.orders()
+    # What a runtime prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**facts):
+        answers.write(json.dumps(facts) + "\n")
+        answers.flush()
+
+    try:
+        isolated.import_runtime(path)
+        isolated.limit_memory(path)
+        before, start = _peak(), time.perf_counter()
+        runner = runners.open_runner(path, threads)
+        shape = [1 if size is None else size for size in runner.input_shape]
+        picture = _noise(shape)
+        runner(picture)
+        isolated.limit_memory(None)
+    except Exception as error:
+        answer(error=first_line(error))
+        return
+    answer(load=time.perf_counter() - start, batch=shape[0])
+    while True:
+        try:
+            runs = range(int(order()))
+            seconds = [runner.latency(picture, runs=1, warmup=0) for _ in runs]
+        except Exception as error:
+            answer(error=first_line(error))
+            return
+        answer(seconds=seconds, memory=_peak() - before)
+
+
+def _noise(shape):
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+def _peak():
+    """Peak resident memory of this process in bytes; 0 where it cannot be told."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,112 @@
+"""Whether what a float16 file computes fits into 16 bits.
+
+Processors compute float16 files in float32, so that a comparison on them does not show
+what happens on a GPU or an NPU: a value beyond 65,504 is infinite there.
+"""
+
+import numpy as np
+
+from keras_resnets.errors import ExportError
+from keras_resnets.export.onnx.runner import require
+from keras_resnets.export.tflite import runner as tflite_runner
+
+LARGEST = 65504.0
+LEAST = 2.0**-24
+# Enough to know the scale of the activations by.
+_IMAGES = 8
+
+
+def images(ready):
+    """Inputs of the file of a `pipeline.Ready`: those compared with, and calibration's."""
+    found = ready.given[:_IMAGES]
+    if ready.calibration is None or len(found) == _IMAGES:
+        return found
+    more = ready.calibration[: _IMAGES - len(found)]
+    return np.concatenate([found, more.astype(found.dtype)])
+
+
+def check(largest, name, count):
+    """Raises `ExportError` where float16 cannot hold a value.
+
+    Args:
+        largest: absolute value by name of the tensor, in the order of computation.
+        name: of the model.
+        count: of the images that it was run on.
+    """
+    for tensor, value in largest.items():
+        if not value <= LARGEST:
+            raise ExportError(
+                f"float16 ends at 65,504; {tensor} of {name} reaches {value:,.0f} "
+                f"(activations: on {count} images), which is infinite where halves are "
+                "computed in; nothing was written"
+            )
+
+
+def of_tflite(path, given):
+    """The largest absolute value of each tensor that a file computes, by its layer.
+
+    Args:
+        path: of a TFLite file.
+        given: its inputs (count, height, width, channels).
+    """
+    from keras_resnets.export.compare.verify import layer_name
+
+    largest = {}
+    size = tflite_runner.TFLiteRunner(path).input_shape[0] or 1
+    for chunk in _chunks(given, size):
+        for name, values in tflite_runner.tensors(path, chunk).items():
+            _add(largest, layer_name(name), values)
+    return largest
+
+
+def of_onnx(proto, given, layout):
+    """The same of a float32 `onnx.ModelProto`, its constants among them.
+
+    Args:
+        proto: with all its constants in it.
+        given: its inputs (count, height, width, channels).
+        layout: `"nhwc"` or `"nchw"`.
+    """
+    onnx, runtime = require("onnx", "onnxruntime")
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(proto)
+    del tapped.graph.output[:]
+    makers = {}
+    for node in tapped.graph.node:
+        for out in filter(None, node.output):
+            makers[out] = node.name
+            tapped.graph.output.append(onnx.ValueInfoProto(name=out))
+    largest = {
+        tensor.name: _largest(onnx.numpy_helper.to_array(tensor))
+        for tensor in proto.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    }
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(
+        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name, size = session.get_inputs()[0].name, session.get_inputs()[0].shape[0]
+    if layout == "nchw":
+        given = np.ascontiguousarray(given.transpose(0, 3, 1, 2))
+    for chunk in _chunks(given, size if isinstance(size, int) else 1):
+        found = session.run(list(makers), {name: chunk})
+        for out, values in zip(makers, found, strict=True):
+            if values.dtype.kind == "f":
+                _add(largest, makers[out], values)
+    return largest
+
+
+def _chunks(given, size):
+    """Batches of `size`; the last is filled up with its own images."""
+    for start in range(0, len(given), size):
+        yield np.resize(given[start : start + size], (size, *given.shape[1:]))
+
+
+def _add(largest, place, values):
+    largest[place] = max(largest.get(place, 0.0), _largest(values))
+
+
+def _largest(values):
+    # One that is no number is beyond every limit.
+    return float(np.nan_to_num(np.abs(values), nan=np.inf).max(initial=0))

@@ -1,0 +1,1 @@
+"""`.keras` files: made, and those of strangers loaded within bounds."""

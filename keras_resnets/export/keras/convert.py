@@ -1,0 +1,203 @@
+"""Keras model -> `.keras` or `.weights.h5` file that has been loaded and compared.
+
+The `.keras` file is made of `keras.layers` alone, so that it loads where this package
+is not installed.
+"""
+
+import contextlib
+import os
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import session
+from keras_resnets.export import signature
+from keras_resnets.export.keras.runner import LoadedModelRunner
+from keras_resnets.export.keras.runner import operators
+from keras_resnets.io import files
+from keras_resnets.io import keras_archive
+from keras_resnets.networks import layers
+
+SUFFIXES = (".keras", ".weights.h5")
+
+
+def to_keras(
+    model,
+    path,
+    pictures=None,
+    input_size=None,
+    overwrite=False,
+    *,
+    preprocessing=None,
+    logits=False,
+    features=None,
+):
+    """Writes `model` as a file of Keras, having loaded and compared it.
+
+    Args:
+        model: a built `keras.Model` with one image input, under any dtype policy.
+        path: file to write. `.keras` holds a float32 model out of `keras.layers`
+            alone: option-A shortcuts and stochastic depth in Keras' own words, and no
+            projection whose output nobody reads. `.weights.h5` holds the weights, for
+            `load_weights` of the same architecture.
+        pictures: float32 pictures (count, height, width, channels) to compare with;
+            by default four that `pipeline.default_pictures` makes.
+        input_size: (height, width) to compare at where the model leaves them open;
+            the file leaves them open too.
+        overwrite: replace an existing file.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
+            front: the model takes RGB pixels as uint8.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed; nothing was done.
+        ExportError: it differs from the model by more than `parity.TOLERANCES`
+            allows. No file is left.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> model = keras_resnets.create_model("resnet20")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_keras(model, f"{folder}/resnet20.keras")
+        >>> report.operators["Conv2D"]
+        19
+    """
+    path = check_output(path, overwrite)
+    bare = path.suffix == ".h5"
+    if bare and preprocessing is not None:
+        raise InvalidArgument(
+            "a file of weights has no pre-processing: write a .keras file for it"
+        )
+    wanted = session.Wanted(input_size, preprocessing, logits, features)
+    ready = session.make_ready(model, "none", None, pictures, wanted)
+
+    def write(file):
+        # Weights are for the architecture as it is.
+        written = ready.model
+        if not bare:
+            like = ready.model if features else model
+            written = signature.structured(plain(ready.model), like)
+        (keras_archive.write_weights if bare else keras_archive.write_model)(
+            written, file
+        )
+        return operators(written)
+
+    def open_runner(file, logits):
+        with _named(file, ".weights.h5" if bare else ".keras") as named:
+            if not bare:
+                # Our own file: what must load it is Keras itself.
+                loaded = keras.saving.load_model(named, compile=False, safe_mode=True)
+                return LoadedModelRunner(loaded, logits)
+            loaded = keras.models.clone_model(ready.model)
+            loaded.load_weights(named)
+            return LoadedModelRunner(loaded, logits)
+
+    return session.land(
+        ready,
+        path,
+        write,
+        open_runner,
+        overwrite,
+        wanted.recipe(),
+        format="keras",
+        quantize="none",
+        threads=0,
+    )
+
+
+@contextlib.contextmanager
+def _named(file, suffix):
+    """`file` under a name with a suffix, since Keras goes by that."""
+    named = file.with_name(f"{file.name}{suffix}")
+    os.replace(file, named)
+    try:
+        yield named
+    finally:
+        if named.exists():
+            os.replace(named, file)
+
+
+def check_output(path, overwrite=False):
+    """The path to write to; see `files.check_destination`.
+
+    Raises:
+        InvalidArgument: another suffix, or a place that cannot be written to.
+    """
+    session.check_place(path)
+    suffix = next((s for s in SUFFIXES if str(path).endswith(s)), None)
+    if suffix is None:
+        raise InvalidArgument(
+            f"the output file must end in {' or '.join(SUFFIXES)}; got {str(path)!r}"
+        )
+    return files.check_destination(path, suffix, overwrite)
+
+
+def plain(model):
+    """A copy of a functional `model` out of `keras.layers` alone.
+
+    A layer that is not of this package stays what it is.
+    """
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+    copy = keras.models.clone_model(
+        model, clone_function=_plain_layer, call_function=_plain_call
+    )
+    kept = {layer.name: layer for layer in copy.layers}
+    for layer in model.layers:
+        # A projection that nobody reads is gone.
+        if layer.name in kept and not isinstance(layer, keras.Model):
+            kept[layer.name].set_weights(layer.get_weights())
+            _same_seed(kept[layer.name], layer)
+    return copy
+
+
+def _same_seed(copy, layer):
+    """Where a copy of a layer that draws random numbers goes on from; it is saved too."""
+    ours, theirs = (getattr(x, "seed_generator", None) for x in (copy, layer))
+    if ours is not None and theirs is not None:
+        ours.state.assign(theirs.state)
+
+
+def _plain_layer(layer):
+    if isinstance(layer, keras.Model):
+        return plain(layer)
+    config = layer.get_config()
+    if isinstance(layer, layers.StochasticDepth):
+        return keras.layers.Dropout(
+            layer.rate, noise_shape=(None, 1, 1, 1), seed=layer.seed, name=layer.name
+        )
+    if type(layer) is layers.Conv2D:
+        return keras.layers.Conv2D.from_config(config)
+    return type(layer).from_config(config)
+
+
+def _plain_call(layer, *args, **options):
+    if isinstance(layer, layers.Discard):
+        return args[0][0]
+    if isinstance(layer, layers.IdentityPadShortcut):
+        return _identity_pad(layer, args[0])
+    return layer(*args, **options)
+
+
+def _identity_pad(layer, x):
+    """The option-A shortcut: pooling of 1x1 subsamples, and channels are padded."""
+    if layer.strides > 1:
+        x = keras.layers.MaxPooling2D(
+            1, layer.strides, data_format="channels_last", name=f"{layer.name}_pool"
+        )(x)
+    new = layer.filters - x.shape[-1]
+    if not new:
+        return x
+    before = new // 2 if layer.position == "both" else 0
+    # Keras pads the second and third axis alone.
+    x = keras.layers.Permute((1, 3, 2), name=f"{layer.name}_turn")(x)
+    x = keras.layers.ZeroPadding2D(
+        ((0, 0), (before, new - before)),
+        data_format="channels_last",
+        name=f"{layer.name}_pad",
+    )(x)
+    return keras.layers.Permute((1, 3, 2), name=f"{layer.name}_back")(x)

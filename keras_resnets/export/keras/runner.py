@@ -1,0 +1,115 @@
+"""Runs a Keras model."""
+
+import collections
+import zipfile
+
+import keras
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import signature
+from keras_resnets.export.keras import safe_loading
+from keras_resnets.export.prepare import all_layers
+from keras_resnets.export.runner import check_inputs
+from keras_resnets.export.runner import in_batches
+from keras_resnets.export.runner import is_pixel
+from keras_resnets.export.runner import median_seconds
+from keras_resnets.export.runner import single
+
+_LOGITS = "in front of the softmax of "
+
+
+class KerasRunner:
+    """A Keras model, compiled; returns its outputs and, where it has them, its logits.
+
+    Args:
+        model: a `keras.Model` with one input.
+
+    Attributes:
+        tapped: names of the outputs that a softmax or sigmoid makes.
+        has_logits: whether there are any.
+    """
+
+    def __init__(self, model):
+        wanted = signature.outputs(model)
+        logits = signature.logits_by_output(model)
+        self.tapped = tuple(logits)
+        self.has_logits = bool(logits)
+        wanted |= {_LOGITS + name: tensor for name, tensor in logits.items()}
+        self._model = keras.Model(model.inputs, wanted)
+
+    def __call__(self, images):
+        """(outputs, logits) for a float32 batch.
+
+        `logits` are the same outputs, but for those of a softmax or sigmoid what that
+        gets; None where there is neither.
+        """
+        found = self._model.predict_on_batch(images)
+        logits = {name: found.pop(_LOGITS + name) for name in self.tapped}
+        return single(found), single({**found, **logits}) if logits else None
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference."""
+        return median_seconds(lambda: self._model.predict_on_batch(image), runs, warmup)
+
+
+class LoadedModelRunner:
+    """A Keras model, as the other runners of files.
+
+    Args:
+        model: a `keras.Model` with one input.
+        logits: return what the final softmax gets instead of what it puts out.
+    """
+
+    def __init__(self, model, logits=False):
+        check_inputs([tensor.shape for tensor in model.inputs])
+        self._runner = KerasRunner(model)
+        self.output_names = tuple(signature.outputs(model))
+        self.tapped = self._runner.tapped if logits else ()
+        self.has_logits = bool(self.tapped)
+        self.input_shape = tuple(model.inputs[0].shape)
+        self.takes_pixels = is_pixel(model.inputs[0].dtype)
+
+    def __call__(self, images):
+        """float32 outputs for `images`."""
+        return in_batches(self._run, images, self.input_shape[0])
+
+    def _run(self, images):
+        outputs, logits = self._runner(images)
+        found = logits if self.has_logits else outputs
+        return found if isinstance(found, dict) else {"": found}
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference."""
+        return self._runner.latency(image, runs, warmup)
+
+
+class KerasFileRunner(LoadedModelRunner):
+    """A `.keras` file from anywhere.
+
+    Args:
+        path: the file.
+        threads: not used: the backend sets them for the whole process.
+        logits: see `LoadedModelRunner`.
+    """
+
+    def __init__(self, path, threads=2, logits=False):
+        super().__init__(load(path), logits)
+
+
+def load(path):
+    """The model of a `.keras` file from anywhere; see `keras_loading`.
+
+    Raises:
+        InvalidArgument: another file, or a part of one.
+        WeightsError: what is not to be built, or does not fit together.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InvalidArgument(f"{path} is no .keras file, or a part of one")
+    return safe_loading.load_model(path)
+
+
+def operators(model):
+    """Counts of the layers of `model`, by kind."""
+    counted = collections.Counter(type(layer).__name__ for layer in all_layers(model))
+    counted.pop("InputLayer", None)
+    return dict(counted.most_common())

@@ -1,0 +1,220 @@
+"""A `.keras` file becomes a model: checked, built in shapes alone, filled within bounds.
+
+`keras.saving.load_model` builds what a file describes, however large, and reads its
+weights by the HDF5 library, which hangs and crashes on made files. Here the description
+is checked first, variables have no values until all of them are known to be in the
+file, and the values are read by `weights.readers`. Keras' own walk over the layers puts
+them where they belong, so that what loads here is what loads there.
+"""
+
+import collections.abc
+import math
+import warnings
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.saving import saving_lib
+from keras.src.saving import serialization_lib
+
+from keras_resnets.errors import WeightsError
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.export.keras import config_check
+from keras_resnets.export.prepare import all_layers
+from keras_resnets.weights.readers import hdf5
+from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.keras_zip import CONFIG
+from keras_resnets.weights.readers.keras_zip import MOST_COMPRESSION
+from keras_resnets.weights.readers.keras_zip import WEIGHTS
+from keras_resnets.weights.readers.keras_zip import KerasZip
+from keras_resnets.weights.readers.keras_zip import parsed
+
+_DEEPEST = 16
+# Of one tensor between layers: 1 GB in float32. The stem of an image of 4,096 x 4,096
+# puts out as many.
+_LARGEST_OUTPUT = 2**28
+# Of what layers hold beside their weights: random states, which not all files have.
+_TO_SPARE = 100_000
+_UNINITIALIZED = "uninitialized_variables"
+
+
+def load_model(path):
+    """The model in a `.keras` file; nothing of the file is executed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A `keras.Model`, not compiled.
+
+    Raises:
+        WeightsError: a file that is damaged, describes what is not to be built, or
+            whose weights are not those of its model.
+    """
+    with damage_told(path):
+        archive = KerasZip(path)
+        for name in (CONFIG, WEIGHTS):
+            if name not in archive:
+                raise WeightsError(f"it has no {name}")
+        config = parsed(archive.text(CONFIG), CONFIG)
+        store = _Store(archive)
+        config_check.check(config, store.weighted)
+        model = _built(config, store)
+        _check_outputs(model)
+        _fill(model, store)
+    return model
+
+
+def _built(config, store):
+    """The model, whose variables are zeros, of no more values than the file has."""
+    before = global_state.get_global_attribute(_UNINITIALIZED)
+    global_state.set_global_attribute(_UNINITIALIZED, [])
+    try:
+        with (
+            keras.StatelessScope(initialize_variables=False),
+            serialization_lib.ObjectSharingScope(),
+            serialization_lib.SafeModeScope(True),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            model = _deserialized(config)
+        made = global_state.get_global_attribute(_UNINITIALIZED)
+        count = sum(math.prod(variable.shape) for variable in made)
+        if count > store.count + _TO_SPARE:
+            raise WeightsError(
+                f"its model has {count:,} values, its weights {store.count:,}"
+            )
+        # All that is left behind is given its zeros at the end of such a scope.
+        with keras.StatelessScope():
+            pass
+    finally:
+        global_state.set_global_attribute(_UNINITIALIZED, before or [])
+    return model
+
+
+def _deserialized(config):
+    try:
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    except (WeightsError, MemoryError):
+        raise
+    except Exception as error:
+        # Keras repeats the whole description around what was wrong first.
+        while error.__context__ is not None:
+            error = error.__context__
+        reason = printable(first_line(error), 160)
+        raise WeightsError(f"its model cannot be built: {reason}") from None
+    if not isinstance(model, keras.Model):
+        raise WeightsError("its config.json describes no model")
+    return model
+
+
+def _check_outputs(model):
+    """Raises `WeightsError` where a tensor between layers is too large for a machine."""
+    for layer in (model, *all_layers(model)):
+        for node in layer._inbound_nodes:
+            for tensor in node.output_tensors:
+                sides = [side for side in tensor.shape if side is not None]
+                if math.prod(sides) > _LARGEST_OUTPUT:
+                    raise WeightsError(
+                        f"{printable(layer.name)} puts out {tuple(tensor.shape)}: more "
+                        f"than {_LARGEST_OUTPUT:,} values at once"
+                    )
+
+
+def _fill(model, store):
+    failed, messages = set(), {}
+    with warnings.catch_warnings(action="ignore"):
+        saving_lib._load_state(
+            model,
+            weights_store=store,
+            assets_store=None,
+            inner_path="",
+            visited_saveables=set(),
+            failed_saveables=failed,
+            error_msgs=messages,
+        )
+    if failed:
+        layer, error = next(iter(messages.values()))
+        raise WeightsError(
+            f"its weights do not fit its {printable(layer.name)}: {first_line(error)}"
+        )
+
+
+class _Store(saving_lib.H5IOStore):
+    """The weights in a `.keras` file, as Keras asks for them.
+
+    Attributes:
+        weighted: how many layers have weights.
+        count: values in all.
+    """
+
+    def __init__(self, archive):
+        root = hdf5.open_root(archive.read(WEIGHTS))
+        self._groups, self._left = {}, MOST_COMPRESSION * archive.size
+        self.count = 0
+        self._walk(root, "", 0)
+        self.weighted = sum(bool(entry) for entry in self._groups.values())
+
+    def __bool__(self):
+        return True
+
+    def get(self, path):
+        """The variables of the object at `path`, by number."""
+        return self._groups.get(path, {})
+
+    def has_path(self, path):
+        """Whether there is a group at `path`."""
+        return path in self._groups
+
+    def close(self):
+        """There is nothing to close."""
+
+    def _walk(self, group, path, depth):
+        if depth > _DEEPEST:
+            raise WeightsError(f"its groups are more than {_DEEPEST} deep")
+        self._groups.setdefault(path, {})
+        for name in group.links:
+            if not depth and name.startswith("optimizer"):
+                continue
+            item = group.open(name)
+            if not isinstance(item, hdf5.Group):
+                raise WeightsError(f"{item.path} is no group")
+            if name == "vars":
+                self._groups[path] = self._entry(item)
+            else:
+                self._walk(item, f"{path}/{name}" if path else name, depth + 1)
+
+    def _entry(self, group):
+        found = {}
+        for name in group.links:
+            item = group.open(name)
+            if not isinstance(item, hdf5.Dataset):
+                raise WeightsError(f"{item.name} is a group, no values")
+            self._left -= item.cost
+            if self._left < 0:
+                raise WeightsError(
+                    f"{item.path} of shape {item.shape} is not in the file"
+                )
+            self.count += math.prod(item.shape)
+            found[name] = item
+        return _Entry(found)
+
+
+class _Entry(collections.abc.Mapping):
+    """The variables of one layer; each is read when it is asked for."""
+
+    def __init__(self, datasets):
+        self._datasets = datasets
+
+    def __getitem__(self, name):
+        dataset = self._datasets[name]
+        values = dataset.values()
+        if values.dtype.kind not in "iu" and not np.isfinite(values).all():
+            raise WeightsError(f"{dataset.path} holds NaN or infinite numbers")
+        return values
+
+    def __iter__(self):
+        return iter(self._datasets)
+
+    def __len__(self):
+        return len(self._datasets)

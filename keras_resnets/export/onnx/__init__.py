@@ -1,0 +1,1 @@
+"""ONNX files: made, read without ONNX, run by ONNX Runtime."""

@@ -1,0 +1,389 @@
+"""Keras model -> ONNX file that has been run and compared."""
+
+import contextlib
+import logging
+import math
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import first_line
+from keras_resnets.export import float16_range
+from keras_resnets.export import memory
+from keras_resnets.export import model_kinds
+from keras_resnets.export import prepare
+from keras_resnets.export import session
+from keras_resnets.export import signature as ends
+from keras_resnets.export.onnx import runner as onnx_runner
+from keras_resnets.export.onnx import simplify
+from keras_resnets.export.onnx import stable_names
+from keras_resnets.export.onnx.runner import OnnxRunner
+from keras_resnets.io import files
+
+QUANTIZE = ("none", "float16", "int8")
+# How ranges come from images, and ONNX Runtime's word for it.
+METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
+LAYOUTS = ("nhwc", "nchw")
+# 13 is the first with one scale a channel; 18 is the last that tf2onnx 1.17 knows.
+OPSETS = tuple(range(13, 19))
+PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
+
+
+def to_onnx(
+    model,
+    path,
+    quantize="none",
+    calibration=None,
+    pictures=None,
+    input_size=None,
+    overwrite=False,
+    threads=2,
+    *,
+    opset=17,
+    layout="nhwc",
+    batch=1,
+    reduce_range=False,
+    method="minmax",
+    preprocessing=None,
+    logits=False,
+    features=None,
+    symmetric=False,
+):
+    """Writes `model` as an ONNX file, having run it and compared it.
+
+    Args:
+        model: a built `keras.Model` with one image input, under any dtype policy. A
+            quantization-aware one becomes the QDQ file of the ranges that it has.
+        path: file to write, ending in `.onnx`.
+        quantize: `"none"` (float32), `"float16"` (weights and activations; input and
+            output stay float32) or `"int8"` (QDQ: uint8 activations, int8 weights).
+        calibration: float32 images (count, height, width, channels), at least ten,
+            pre-processed as for training; or a `tf.data.Dataset` or generator, of which
+            the first 500 are taken. `"int8"` takes its activation ranges from them.
+        pictures: the same, to compare with; by default four of `calibration`, or
+            four synthetic images as the network's pre-processing gives them.
+        input_size: (height, width) where the model leaves them open.
+        overwrite: replace an existing file.
+        threads: of ONNX Runtime for the comparison and the latency.
+        opset: 13 to 18.
+        layout: of the file's input and of feature maps that it puts out: `"nhwc"`,
+            which costs one Transpose each, or `"nchw"`.
+        batch: pictures at a time, or `"dynamic"`.
+        reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
+            kernels overflow on sums of two full products.
+        method: how `"int8"` ranges come from the images: `"minmax"`, or
+            `"percentile"`, which leaves the outermost 0.001 % to clipping.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
+            front: the file takes RGB pixels of the network's size as uint8.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+        symmetric: int8 activations around 0, as TensorRT wants them, instead of uint8
+            with a zero point.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, or packages of the extra
+            `onnx` that are missing; nothing was done.
+        ExportError: the file is not valid, or differs from the model by more than
+            `parity.TOLERANCES` allows. No file is left.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_onnx(model, f"{folder}/resnet8.onnx")
+        >>> report.operators["Conv"]
+        9
+    """
+    own = model_kinds.writer_of(model, "onnx")
+    if own:
+        return own(
+            model,
+            path,
+            {"quantize": quantize, "calibration": calibration}
+            | {"reduce_range": reduce_range, "preprocessing": preprocessing}
+            | {"method": None if method == "minmax" else method},
+            pictures=pictures,
+            input_size=input_size,
+            overwrite=overwrite,
+            threads=threads,
+            opset=opset,
+            layout=layout,
+            batch=batch,
+            logits=logits,
+            features=features,
+            symmetric=symmetric,
+        )
+    check_choice("quantize", quantize, QUANTIZE)
+    check_choice("layout", layout, LAYOUTS)
+    check_choice("method", method, METHODS)
+    if symmetric and quantize != "int8":
+        raise InvalidArgument(
+            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
+        )
+    check_choice("opset", opset, OPSETS)
+    check_positive_int("threads", threads)
+    session.check_batch(batch)
+    path = check_output(path, overwrite)
+    wanted = session.Wanted(input_size, preprocessing, logits, features)
+    ready = session.make_ready(model, quantize, calibration, pictures, wanted)
+
+    def write(file):
+        proto, constants = convert(ready, opset, layout, batch)
+        if quantize != "none":
+            simplify.add_constants(proto, constants)
+        if quantize == "float16":
+            given = float16_range.images(ready)
+            float16_range.check(
+                float16_range.of_onnx(proto, given, layout), model.name, len(given)
+            )
+            proto = _half(proto)
+        elif quantize == "int8":
+            proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
+        counts = save(proto, constants, ready, file)
+        # The file has it all, and the checker reads it whole.
+        del proto
+        memory.release()
+        check(file)
+        return counts
+
+    recipe = {
+        "opset": opset,
+        "layout": layout,
+        "batch": batch,
+        "reduce_range": reduce_range,
+        "method": method if quantize == "int8" else None,
+        "symmetric": symmetric,
+        **wanted.recipe(),
+    }
+    return session.land(
+        ready,
+        path,
+        write,
+        lambda file, logits: OnnxRunner(file, threads, logits),
+        overwrite,
+        recipe,
+        format="onnx",
+        quantize=quantize,
+        threads=threads,
+    )
+
+
+def save(proto, constants, ready, file):
+    """Writes a file, names and outputs in their order; returns its operators."""
+    stable_names.sort(proto)
+    simplify.order_outputs(proto, list(ends.outputs(ready.model)))
+    simplify.save(proto, constants, file)
+    return onnx_runner.operators(proto)
+
+
+def check_output(path, overwrite=False):
+    """The path to write to, once the extra `onnx` is known to be installed.
+
+    Raises:
+        InvalidArgument: see `files.check_destination`; or a package is missing.
+    """
+    session.check_place(path)
+    onnx_runner.require(*PACKAGES)
+    return files.check_destination(path, ".onnx", overwrite)
+
+
+def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
+    """The float32 `onnx.ModelProto` of a `pipeline.Ready`, and its large constants.
+
+    They are arrays by name, not yet in it; see `onnx_graph.add_constants`. Unless
+    `apart`, they are in it: tf2onnx computes what becomes of rounded ones. Nothing is
+    checked; `to_onnx` does that.
+
+    Raises:
+        ExportError: a network that ONNX cannot express.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    from keras_resnets.networks.tensorflow_ops import native_convolution
+
+    model, name = ready.model, ends.INPUT_NAME
+    size = None if batch == "dynamic" else batch
+    maps = [n for n, x in ends.outputs(model).items() if len(x.shape) == 4]
+    first = layout == "nchw"
+    weights = _large_weights(model) if apart else {}
+    signature = [tf.TensorSpec((size, *ready.shape), ready.input_dtype, name=name)]
+    signature += [
+        tf.TensorSpec(variable.shape, "float32", name=key)
+        for key, variable in weights.items()
+    ]
+
+    def serve(image, *given):
+        with keras.StatelessScope(list(zip(weights.values(), given, strict=True))):
+            return model(image, training=False)
+
+    function = tf.function(serve, input_signature=signature, autograph=False)
+    with native_convolution(), _quiet("tf2onnx"):
+        try:
+            # Values that layers hold, such as a mean, are inputs for tf2onnx.
+            weights |= _captured(function.get_concrete_function(*signature))
+            proto, _ = tf2onnx.convert.from_function(
+                function,
+                input_signature=signature,
+                opset=opset,
+                inputs_as_nchw=[name] if first else None,
+                outputs_as_nchw=maps if first and maps else None,
+            )
+        except Exception as error:
+            raise ExportError(
+                f"tf2onnx refused {ready.original.name}: {first_line(error)}; nothing "
+                "was written"
+            ) from error
+    unknown = [
+        prepare.at_layer(model, *found) for found in simplify.unknown_operators(proto)
+    ]
+    if unknown:
+        raise ExportError(
+            f"tf2onnx refused {ready.original.name}: no operator of ONNX does what "
+            f"{', '.join(unknown)[:300]} does; nothing was written"
+        )
+    _name_batch(proto, batch)
+    proto.metadata_props.add(key=onnx_runner.LAYOUT, value=layout)
+    constants = simplify.tidy(proto, weights)
+    stable_names.settle(proto, constants)
+    return proto, constants
+
+
+def _captured(concrete):
+    """The tensors that a function has from outside, but for variables, by its names."""
+    return {
+        inner.name: outer
+        for outer, inner in concrete.graph.captures
+        if outer.dtype.name != "resource"
+    }
+
+
+def _large_weights(model):
+    """The kernels of `model`, by the names they get.
+
+    tf2onnx would hold up to 60 copies of them; as inputs of the graph they cost nothing,
+    and become constants when it is done. Vectors are left to it, which folds BN's.
+    """
+    large = {
+        id(variable): variable
+        for layer in prepare.all_layers(model)
+        for variable in layer.weights
+        if len(variable.shape) > 1 and math.prod(variable.shape) >= 1024
+        if variable.dtype == "float32"
+    }
+    return {f"weight_{index}": value for index, value in enumerate(large.values())}
+
+
+@contextlib.contextmanager
+def _quiet(*names):
+    """Without what libraries say of their progress."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        # Their errors too: each is an exception, or found in what they made.
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _name_batch(proto, batch):
+    """tf2onnx calls an open dimension `unk__7`, and another number every time."""
+    for value in (*proto.graph.input, *proto.graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if batch == "dynamic":
+            first.dim_param = "batch"
+        else:
+            first.dim_value = batch
+
+
+def _half(proto):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    made = convert_float_to_float16(
+        proto,
+        keep_io_types=True,
+        # The largest and the least that a half can be, not those of its default.
+        max_finite_val=float16_range.LARGEST,
+        min_positive_val=float16_range.LEAST,
+    )
+    made = OnnxModel(made)
+    # The casts of input and output were put at the end of the list.
+    made.topological_sort()
+    return made.model
+
+
+def _integer(proto, ready, layout, reduce_range, method, symmetric):
+    import onnx
+    from onnxruntime import quantization
+
+    kind = quantization.QuantType
+    with files.scratch_folder() as folder, _quiet(None):
+        target = folder / "int8.onnx"
+        quantization.quantize_static(
+            proto,
+            target,
+            _reader(quantization, proto, ready.calibration, layout),
+            quant_format=quantization.QuantFormat.QDQ,
+            calibrate_method=getattr(quantization.CalibrationMethod, METHODS[method]),
+            # Kernels for uint8 times int8 are the fast ones on x86.
+            activation_type=kind.QInt8 if symmetric else kind.QUInt8,
+            weight_type=kind.QInt8,
+            per_channel=True,
+            reduce_range=reduce_range,
+            # The softmax stays float: its outputs want more than 256 steps.
+            op_types_to_quantize=_quantized_types(proto),
+            extra_options={"ActivationSymmetric": symmetric},
+        )
+        made = onnx.load(target)
+    simplify.pad_integers(made)
+    if ready.takes_pixels:
+        simplify.take_pixels(made)
+    return made
+
+
+def _quantized_types(proto):
+    return sorted({node.op_type for node in proto.graph.node} - {"Softmax", "Sigmoid"})
+
+
+def _reader(quantization, proto, calibration, layout):
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            size = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+            starts = range(0, len(calibration), size)
+            self._batches = (calibration[start : start + size] for start in starts)
+            self._size = size
+
+        def get_next(self):
+            chunk = next(self._batches, None)
+            if chunk is None:
+                return None
+            # The last batch is filled up with its own pictures.
+            chunk = np.resize(chunk, (self._size, *chunk.shape[1:]))
+            if layout == "nchw":
+                chunk = np.ascontiguousarray(chunk.transpose(0, 3, 1, 2))
+            return {proto.graph.input[0].name: chunk}
+
+    return Reader()
+
+
+def check(file):
+    """Raises `ExportError` for a file that is not valid ONNX."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(file), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"the file is not valid ONNX: {first_line(error)}; nothing was written"
+        ) from error

@@ -1,0 +1,177 @@
+"""Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
+
+import collections
+import shutil
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runner import check_inputs
+from keras_resnets.export.runner import in_batches
+from keras_resnets.export.runner import is_pixel
+from keras_resnets.export.runner import median_seconds
+from keras_resnets.io.files import scratch_folder
+
+# What makes probabilities of logits, and what may stand behind it: other types, other
+# integers, another shape.
+_SQUASHING = ("Softmax", "Sigmoid")
+_PASSED = (
+    "Cast",
+    "DequantizeLinear",
+    "Flatten",
+    "Identity",
+    "QuantizeLinear",
+    "Reshape",
+    "Squeeze",
+)
+# The key under which a file says what order its dimensions have.
+LAYOUT = "layout"
+
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+}
+
+
+def require(*packages):
+    """Imports packages of the extra `onnx`.
+
+    Raises:
+        InvalidArgument: one that is not installed; the message names the extra.
+    """
+    import importlib
+
+    try:
+        return [importlib.import_module(name) for name in packages]
+    except ImportError as error:
+        raise InvalidArgument(
+            f"ONNX needs {error.name or packages[0]}: pip install 'keras-resnets[onnx]'"
+        ) from None
+
+
+class OnnxRunner:
+    """An ONNX model in ONNX Runtime on the CPU, float in and float out.
+
+    Args:
+        file: its path, or its bytes.
+        threads: of the runtime, >= 1.
+        logits: return what the final softmax or sigmoid gets instead of what it puts
+            out; `tapped` names the outputs that have one.
+    """
+
+    def __init__(self, file, threads=2, logits=False):
+        (runtime,) = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        taps = {}
+        with scratch_folder() as folder:
+            if logits:
+                # By a file, since the runtime holds on to bytes that it gets.
+                tapped = folder / "tapped.onnx"
+                taps = _tap_logits(file, tapped)
+                file = tapped if taps else file
+            self._session = runtime.InferenceSession(
+                file if isinstance(file, bytes) else str(file),
+                options,
+                providers=["CPUExecutionProvider"],
+                # It would print what it says of a damaged file, and try again.
+                enable_fallback=False,
+            )
+        self._outputs = taps or {
+            out.name: out.name for out in self._session.get_outputs()
+        }
+        self.output_names = tuple(self._outputs)
+        self.tapped = tuple(n for n, source in self._outputs.items() if n != source)
+        self.has_logits = bool(self.tapped)
+        check_inputs([given.shape for given in self._session.get_inputs()])
+        given = self._session.get_inputs()[0]
+        if given.type not in _TYPES:
+            raise InvalidArgument(
+                f"an ONNX file must take images as one of {', '.join(_TYPES)}; it takes "
+                f"{given.type}"
+            )
+        self._input, self._dtype = given.name, _TYPES[given.type]
+        shape = [size if isinstance(size, int) else None for size in given.shape]
+        layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
+        self._first = layout == "nchw" if layout else _looks_first(shape)
+        self._maps_first = layout == "nchw"
+        if self._first:
+            shape = [shape[0], shape[2], shape[3], shape[1]]
+        self.input_shape = tuple(shape)
+        self.takes_pixels = is_pixel(self._dtype)
+
+    def __call__(self, images):
+        """float32 outputs for `images`, a batch of the file's size at a time."""
+        return in_batches(self._run, images, self.input_shape[0])
+
+    def _run(self, images):
+        sources = list(self._outputs.values())
+        found = self._session.run(sources, {self._input: self._given(images)})
+        return {
+            name: array.transpose(0, 2, 3, 1)
+            if array.ndim == 4 and self._maps_first
+            else array
+            for name, array in zip(self._outputs, found, strict=True)
+        }
+
+    def _given(self, images):
+        if self._first:
+            images = np.transpose(images, (0, 3, 1, 2))
+        return np.ascontiguousarray(images, self._dtype)
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference, `image` already in place."""
+        given = {self._input: self._given(image)}
+        return median_seconds(lambda: self._session.run(None, given), runs, warmup)
+
+
+def _looks_first(shape):
+    """Whether the channels come first in a file that does not say it."""
+    return shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+
+
+def operators(model):
+    """Counts of the operators in an ONNX model, by name."""
+    counted = collections.Counter(node.op_type for node in model.graph.node)
+    return dict(counted.most_common())
+
+
+def _tap_logits(file, tapped):
+    """Writes a copy that also puts out what every final softmax or sigmoid gets.
+
+    Returns:
+        By the name of each output of the file that of what is put out in its place,
+        itself where it is no probability; {}, and nothing is written, without any.
+    """
+    (onnx,) = require("onnx")
+    given = isinstance(file, bytes)
+    model = onnx.load_from_string(file) if given else onnx.load(file)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    own = {output.name: output.name for output in model.graph.output}
+    taps, types = dict(own), {}
+    for output in model.graph.output:
+        passed, node = set(), makers.get(output.name)
+        while node is not None and node.op_type in _PASSED:
+            passed.add(node.op_type)
+            node = makers.get(node.input[0])
+        if node is not None and node.op_type in _SQUASHING:
+            taps[output.name] = node.input[0]
+            # A softmax in float16 is brought back to float.
+            kind = "FLOAT16" if "Cast" in passed else "FLOAT"
+            types[node.input[0]] = getattr(onnx.TensorProto, kind)
+    if not types:
+        return {}
+    # Protobuf joins what stands one behind the other: no second copy in memory.
+    more = onnx.ModelProto()
+    for name in set(types) - set(own):
+        value = onnx.helper.make_tensor_value_info(name, types[name], None)
+        more.graph.output.append(value)
+    if isinstance(file, bytes):
+        tapped.write_bytes(file)
+    else:
+        shutil.copyfile(file, tapped)
+    with open(tapped, "ab") as end:
+        end.write(more.SerializeToString())
+    return taps

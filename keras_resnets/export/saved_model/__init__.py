@@ -1,0 +1,1 @@
+"""SavedModels: made, read without TensorFlow, run by TensorFlow."""

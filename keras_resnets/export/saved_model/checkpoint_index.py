@@ -1,0 +1,175 @@
+"""The list of variables of a TensorFlow checkpoint, read without TensorFlow.
+
+`variables.index` is a table of LevelDB: sorted keys in blocks, each with a message
+(BundleEntryProto) that says where in which file a variable lies.
+"""
+
+import struct
+
+from keras_resnets.errors import printable
+from keras_resnets.export import protobuf
+
+INDEX = "variables.index"
+_MAGIC = 0xDB4775248B80FB57
+_FOOTER = 48
+# A variable takes some 60 bytes here; the largest of our networks has 2,000.
+_LARGEST = 64 << 20
+_SHARDS = 10_000
+
+# DataType of TensorFlow: name as NumPy has it, bytes of a value.
+_TYPES = {
+    1: ("float32", 4),
+    2: ("float64", 8),
+    3: ("int32", 4),
+    4: ("uint8", 1),
+    5: ("int16", 2),
+    6: ("int8", 1),
+    7: ("string", 0),
+    8: ("complex64", 8),
+    9: ("int64", 8),
+    10: ("bool", 1),
+    11: ("qint8", 1),
+    12: ("quint8", 1),
+    13: ("qint32", 4),
+    14: ("bfloat16", 2),
+    15: ("qint16", 2),
+    16: ("quint16", 2),
+    17: ("uint16", 2),
+    18: ("complex128", 16),
+    19: ("float16", 2),
+    20: ("resource", 0),
+    21: ("variant", 0),
+    22: ("uint32", 4),
+    23: ("uint64", 8),
+}
+
+
+def name_of(dtype):
+    """What NumPy calls a type of TensorFlow's, by its number."""
+    return _TYPES.get(dtype, ("unknown", 0))[0]
+
+
+def size_of(dtype, count):
+    """Bytes of so many values of a type; 0 for texts and handles."""
+    return _TYPES.get(dtype, ("unknown", 8))[1] * count
+
+
+def check_folder(folder):
+    """Raises `wire.Damaged` unless a SavedModel's own files are whole.
+
+    Args:
+        folder: a `pathlib.Path`.
+
+    Returns:
+        Whether there are variables: a graph of constants has none.
+    """
+    for name in ("saved_model.pb", "fingerprint.pb"):
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise protobuf.Damaged(f"{name} is no file")
+    variables = folder / "variables"
+    index = variables / INDEX
+    if not variables.exists() or (variables.is_dir() and not index.exists()):
+        return False
+    if not index.is_file():
+        raise protobuf.Damaged(f"variables/{INDEX} is no file")
+    _check_index(index)
+    return True
+
+
+def _check_index(path):
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise protobuf.Damaged(f"{path.name} has {size:,} bytes; {_LARGEST:,} at most")
+    content = path.read_bytes()
+    entries = list(_entries(content))
+    if not entries or entries[0][0] != b"":
+        raise protobuf.Damaged(f"{path.name} lists no variables")
+    shards = entries[0][1].number(1)
+    if not 1 <= shards <= _SHARDS:
+        raise protobuf.Damaged(f"{path.name} names {shards:,} files")
+    sizes = {}
+    for key, entry in entries[1:]:
+        _check_entry(path, printable(key, 60), entry, shards, sizes)
+
+
+def _check_entry(path, name, entry, shards, sizes):
+    dims = [dim.number(1) for dim in entry.part(2).parts(2)]
+    shard, offset, size = (entry.number(number) for number in (3, 4, 5))
+    if entry.parts(7):
+        # In slices, which have entries of their own.
+        return
+    if not 0 <= shard < shards or min([0, offset, size, *dims]) < 0 or len(dims) > 64:
+        raise protobuf.Damaged(f"the variable {name!r} has no place that there is")
+    if shard not in sizes:
+        data = path.with_suffix(f".data-{shard:05d}-of-{shards:05d}")
+        if not data.is_file():
+            raise protobuf.Damaged(f"variables has no {data.name}")
+        sizes[shard] = data.stat().st_size
+    dtype = entry.number(1)
+    wanted = size_of(dtype, protobuf.product(dims))
+    if wanted and wanted != size:
+        raise protobuf.Damaged(
+            f"the variable {name!r} takes {wanted:,} bytes; it says that it has {size:,}"
+        )
+    if offset + size > sizes[shard]:
+        raise protobuf.Damaged(
+            f"the variable {name!r} ends {offset + size - sizes[shard]:,} bytes behind "
+            "the end of its file"
+        )
+
+
+def _entries(content):
+    """Yields (key, `wire.Message`) of a table."""
+    if len(content) < _FOOTER or _magic(content) != _MAGIC:
+        raise protobuf.Damaged(
+            "variables.index is no list of variables, or a part of one"
+        )
+    footer = protobuf.Message(content, len(content) - _FOOTER, len(content) - 8)
+    _, _, begin, size = _handles(footer, 4)
+    # Keys that share their beginnings stay shorter than that, all of them together.
+    left = [64 * len(content)]
+    for _, start, end in _block(content, begin, size, left):
+        place, length = _handles(protobuf.Message(content, start, end), 2)
+        for key, start, end in _block(content, place, length, left):
+            yield key, protobuf.Message(content, start, end)
+
+
+def _magic(content):
+    return struct.unpack_from("<Q", content, len(content) - 8)[0]
+
+
+def _handles(message, count):
+    found = message.packed(count)
+    if len(found) < count:
+        raise protobuf.Damaged("variables.index has no blocks")
+    return found[:count]
+
+
+def _block(content, begin, size, left):
+    """Yields (key, start, end) of what stands in a block."""
+    # Behind it stand how it is compressed, and a checksum.
+    if size < 4 or begin + size + 5 > len(content):
+        raise protobuf.Damaged("variables.index has a block beyond its end")
+    if content[begin + size]:
+        raise protobuf.Damaged(
+            "variables.index is compressed, which TensorFlow never does"
+        )
+    restarts = struct.unpack_from("<I", content, begin + size - 4)[0]
+    end = begin + size - 4 * (1 + restarts)
+    place, key = begin, b""
+    while place < end:
+        message = protobuf.Message(content, place, end)
+        shared, fresh, length = _handles(message, 3)
+        place += sum(_bytes_of(number) for number in (shared, fresh, length))
+        left[0] -= 1 + shared
+        if shared > len(key) or place + fresh + length > end or left[0] < 0:
+            raise protobuf.Damaged("variables.index has an entry beyond its block")
+        key = key[:shared] + bytes(content[place : place + fresh])
+        place += fresh
+        yield key, place, place + length
+        place += length
+
+
+def _bytes_of(number):
+    """How long a number is where it is written in sevens of bits."""
+    return max(1, -(-number.bit_length() // 7))

@@ -1,0 +1,166 @@
+"""Keras model -> SavedModel that has been loaded, run and compared."""
+
+import functools
+import pathlib
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import first_line
+from keras_resnets.export import acceptance
+from keras_resnets.export import model_kinds
+from keras_resnets.export import passport
+from keras_resnets.export import session
+from keras_resnets.export import signature as ends
+from keras_resnets.export.saved_model import contents as saved_model_contents
+from keras_resnets.export.saved_model import stable_bytes
+from keras_resnets.export.saved_model.runner import SavedModelRunner
+from keras_resnets.io import files
+
+# What TensorFlow writes, whichever release: nothing else is replaced. Somebody's assets
+# are not.
+OWN_FILES = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables/variables.index",
+    "variables/variables.data-?????-of-?????",
+    "assets/",
+)
+# The signature that takes pixels.
+PIXELS = "serving_uint8"
+
+
+def to_saved_model(
+    model,
+    path,
+    pictures=None,
+    input_size=None,
+    overwrite=False,
+    *,
+    batch="dynamic",
+    preprocessing=None,
+    logits=False,
+    features=None,
+):
+    """Writes `model` as a SavedModel, having loaded, run and compared it.
+
+    It loads with `tf.saved_model.load` where this package and Keras are not installed,
+    and holds no function that must be compiled by XLA. Its signature `serving_default`
+    takes `image` and returns `predictions`, `logits` or `features`.
+
+    Args:
+        model: a built `keras.Model` with one image input, under any dtype policy.
+        path: folder to write.
+        pictures: float32 pictures (count, height, width, channels) to compare with;
+            by default four that `pipeline.default_pictures` makes.
+        input_size: (height, width) where the model leaves them open.
+        overwrite: replace an existing folder, if it is a SavedModel.
+        batch: pictures at a time, or `"dynamic"`.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`; with it a
+            second signature, `serving_uint8`, takes RGB pixels as they come, of the
+            network's size.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed; nothing was done.
+        ExportError: it differs from the model by more than `parity.TOLERANCES`
+            allows. No folder is left.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_saved_model(model, f"{folder}/resnet8")
+        >>> report.input_shape
+        (None, 32, 32, 3)
+    """
+    session.check_batch(batch)
+    path = check_output(path, overwrite)
+    model_kinds.check(model)
+    wanted = session.Wanted(input_size, None, logits, features)
+    ready = session.make_ready(model, "none", None, pictures, wanted)
+    session.check_preprocessing(preprocessing, ready.shape)
+    if preprocessing is not None and ready.input_dtype != "float32":
+        session.refuse_pixels(model, "preprocessing")
+    recipe = {
+        "batch": batch,
+        **wanted.recipe(),
+        PIXELS: preprocessing is not None,
+    }
+    size = None if batch == "dynamic" else batch
+    landing = functools.partial(files.atomic_folder, own=OWN_FILES)
+    with passport.beside(path, overwrite, landing) as (temporary, place):
+        _write(ready, temporary, size, preprocessing)
+        report = session.prove(
+            ready,
+            path,
+            lambda logits: SavedModelRunner(temporary, logits=logits),
+            format="saved_model",
+            quantize="none",
+            size=files.size(temporary),
+            operators=saved_model_contents.read(temporary).operators,
+            threads=0,
+        )
+        if preprocessing is not None:
+            _prove_pixels(ready, temporary, preprocessing)
+        session.certify(place, temporary, report, ready, recipe)
+    return report
+
+
+def check_output(path, overwrite=False):
+    """The folder to write; see `files.check_folder`."""
+    path = files.check_folder(path, OWN_FILES, overwrite)
+    session.check_place(path)
+    return path
+
+
+def _write(ready, folder, size, preprocessing):
+    import tensorflow as tf
+
+    try:
+        shape, dtype = (size, *ready.shape), ready.input_dtype
+        write(ready.model, folder, shape, dtype, preprocessing=preprocessing)
+    except tf.errors.OpError as error:
+        # TensorFlow's own words for a full disk, among others.
+        raise ExportError(
+            f"TensorFlow could not write {ready.original.name}: {first_line(error)}; "
+            "nothing was written"
+        ) from error
+
+
+def write(model, folder, shape, dtype="float32", preprocessing=None):
+    """Writes a model that puts out a dict into `folder`; nothing is checked."""
+    import tensorflow as tf
+
+    from keras_resnets.networks.tensorflow_ops import native_convolution
+
+    def serve(image):
+        return model(image, training=False)
+
+    def serve_pixels(image):
+        return serve(preprocessing.normalize(image, "channels_last"))
+
+    kinds = [("serving_default", serve, dtype)]
+    kinds += [(PIXELS, serve_pixels, "uint8")] if preprocessing is not None else []
+    holder, signatures = tf.Module(), {}
+    with native_convolution():
+        for name, function, kind in kinds:
+            signature = [tf.TensorSpec(shape, kind, name=ends.INPUT_NAME)]
+            made = tf.function(function, input_signature=signature, autograph=False)
+            signatures[name] = made.get_concrete_function()
+        read = {id(v) for made in signatures.values() for v in made.variables}
+        # What the functions read, in the model's order: theirs is that of addresses.
+        holder.values = [x.value for x in model.variables if id(x.value) in read]
+        tf.saved_model.save(holder, str(folder), signatures=signatures)
+    stable_bytes.settle(pathlib.Path(folder))
+
+
+def _prove_pixels(ready, folder, preprocessing):
+    """Raises `ExportError` where pixels get other answers than from the model."""
+    pixels = preprocessing.pixels(ready.pictures)
+    pictures = preprocessing.normalize(pixels, "channels_last")
+    runner = SavedModelRunner(folder, signature=PIXELS)
+    acceptance.judge(ready.reference, pictures, runner(pixels))

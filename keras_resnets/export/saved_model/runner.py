@@ -1,0 +1,54 @@
+"""Runs a SavedModel in TensorFlow."""
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.runner import check_inputs
+from keras_resnets.export.runner import in_batches
+from keras_resnets.export.runner import is_pixel
+from keras_resnets.export.runner import median_seconds
+
+
+class SavedModelRunner:
+    """A signature of a SavedModel.
+
+    Args:
+        path: its folder.
+        threads: not used: TensorFlow sets them for the whole process.
+        logits: not to be had: a signature puts out what it was given, and `tapped`
+            stays empty.
+        signature: which one.
+    """
+
+    tapped, has_logits = (), False
+
+    def __init__(self, path, threads=2, logits=False, signature="serving_default"):
+        import tensorflow as tf
+
+        # Kept, since the signature does not hold on to its variables.
+        self._loaded = tf.saved_model.load(str(path))
+        if signature not in self._loaded.signatures:
+            known = ", ".join(self._loaded.signatures) or "none"
+            raise InvalidArgument(
+                f"{path} has no signature {signature}; its signatures: {known}"
+            )
+        self._serve = self._loaded.signatures[signature]
+        self.output_names = tuple(self._serve.structured_outputs)
+        inputs = list(self._serve.structured_input_signature[1].values())
+        check_inputs([spec.shape for spec in inputs])
+        (self._input,) = inputs
+        self.input_shape = tuple(self._input.shape)
+        self.takes_pixels = is_pixel(self._input.dtype.as_numpy_dtype)
+
+    def __call__(self, images):
+        """float32 outputs for `images`."""
+        return in_batches(self._run, images, self.input_shape[0])
+
+    def _run(self, images):
+        import tensorflow as tf
+
+        given = tf.constant(images, self._input.dtype)
+        found = self._serve(**{self._input.name: given})
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    def latency(self, image, runs=10, warmup=2):
+        """Median seconds of one inference."""
+        return median_seconds(lambda: self._run(image), runs, warmup)

@@ -1,0 +1,1 @@
+"""TFLite files: made, read without an interpreter, run by LiteRT."""

@@ -1,0 +1,343 @@
+"""What stands in a TFLite file, without an interpreter: looked at where it lies.
+
+A runtime trusts a file: an offset, an index or a size that is wrong makes it read other
+memory of the process. Here each is checked before a runtime sees it.
+"""
+
+import collections
+import dataclasses
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.export import protobuf
+from keras_resnets.export.tflite import flatbuffer
+from keras_resnets.export.tflite import runner as tflite_runner
+
+# TensorType: name as NumPy has it, bits of a value.
+_TYPES = (
+    ("float32", 32),
+    ("float16", 16),
+    ("int32", 32),
+    ("uint8", 8),
+    ("int64", 64),
+    ("bytes", 0),
+    ("bool", 8),
+    ("int16", 16),
+    ("complex64", 64),
+    ("int8", 8),
+    ("float64", 64),
+    ("complex128", 128),
+    ("uint64", 64),
+    ("resource", 0),
+    ("variant", 0),
+    ("uint32", 32),
+    ("uint16", 16),
+    ("int4", 4),
+    ("bfloat16", 16),
+    ("int2", 2),
+    ("uint4", 4),
+)
+# BuiltinOptions: bytes of a value in each vector, by the number of its field. Fields of
+# tables elsewhere are numbers, which lie inside the table.
+_OPTIONS = {
+    3: {1: 4, 2: 4},  # ConcatEmbeddings
+    8: {5: 1},  # FullyConnected
+    17: {0: 4},  # Reshape
+    30: {0: 4},  # Squeeze
+    111: {0: 1, 1: 1},  # VarHandle
+    115: {0: 4},  # Bucketize
+}
+# BuiltinOptions2: composites, which other kernels stand for; the rest is no image
+# network's and few runtimes know it.
+_OPTIONS_2 = {0: {}, 20: {}, 21: {0: 1, 2: 1}, 22: {}}
+# Large enough for any image in a network of ours, by far.
+_TENSOR = 1 << 31
+_SIDES = 8
+_CUSTOM = 32
+_ENDLESS = ("WHILE", "STABLEHLO_WHILE")
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a TFLite file says of itself.
+
+    Attributes:
+        inputs, outputs: (name, shape, dtype, scale, zero point) of each, None for an
+            open side, and of floats.
+        operators: counts of the main graph's operators, by name.
+        inner: names of the operators of all graphs.
+    """
+
+    inputs: tuple
+    outputs: tuple
+    operators: dict
+    inner: frozenset
+
+
+def read(path):
+    """The `Contents` of a TFLite file.
+
+    Raises:
+        InvalidArgument: a file that is damaged or no TFLite file, or that points
+            anywhere but into itself.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> from keras_resnets.export import to_tflite
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_tflite(keras_resnets.ResNet8(), f"{folder}/a.tflite")
+        ...     read(report.path).inputs
+        (('image', (1, 32, 32, 3), 'float32', None, None),)
+    """
+    path = pathlib.Path(path)
+    try:
+        return _Model(protobuf.opened(path)).contents()
+    except protobuf.Damaged as error:
+        raise InvalidArgument(f"{path} cannot be read as a .tflite: {error}") from None
+
+
+def check(path):
+    """Raises `InvalidArgument` unless a TFLite file is whole, and ends when it is run.
+
+    Args:
+        path: of the file.
+    """
+    found = read(path)
+    for name in sorted(found.inner):
+        if name in _ENDLESS or name.startswith("Flex"):
+            raise InvalidArgument(
+                f"{path} is not run: a network for images has no loops, and nothing of "
+                f"TensorFlow's; it has the operator {printable(name, 60)!r}"
+            )
+
+
+class _Model:
+    def __init__(self, content):
+        self._size = len(content)
+        self._root = flatbuffer.File(content, b"TFL3").root
+        self._buffers = [self._buffer(table) for table in self._root.tables(4)]
+        self._codes = [self._code(table) for table in self._root.tables(1)]
+        self._root.text(3)
+        self._root.numbers(5)
+        if any(
+            table.number(1, "I") >= len(self._buffers) for table in self._metadata()
+        ):
+            raise protobuf.Damaged("its metadata lie in no buffer that there is")
+        if self._root.tables(8) or self._root.tables(9):
+            raise protobuf.Damaged("it keeps its weights in other files")
+        graphs = self._root.tables(2)
+        if not graphs:
+            raise protobuf.Damaged("it has no graph in it")
+        self._graphs = [_Graph(table, self) for table in graphs]
+        self._signatures = self._root.tables(7)
+        for signature in self._signatures:
+            self._check_signature(signature)
+
+    def contents(self):
+        main = self._graphs[0]
+        names = {}
+        if self._signatures:
+            for field in (0, 1):
+                for entry in self._signatures[0].tables(field):
+                    names[entry.number(1, "I")] = entry.text(0)
+        counted = collections.Counter(main.operators)
+        return Contents(
+            *(tuple(main.port(i, names) for i in ends) for ends in main.ends),
+            dict(counted.most_common()),
+            frozenset(name for graph in self._graphs for name in graph.operators),
+        )
+
+    def held(self, index):
+        """Bytes in a buffer."""
+        if not 0 <= index < len(self._buffers):
+            raise protobuf.Damaged(f"it has no buffer {index:,}")
+        return self._buffers[index]
+
+    def operator(self, index):
+        """The name of what an operator's code stands for."""
+        if index >= len(self._codes):
+            raise protobuf.Damaged(
+                f"an operator has the code {index:,}, which there is not"
+            )
+        return self._codes[index]
+
+    def _metadata(self):
+        tables = self._root.tables(6)
+        for table in tables:
+            table.text(0)
+        return tables
+
+    def _buffer(self, table):
+        offset, size = table.number(1, "Q"), table.number(2, "Q")
+        if offset > 1:
+            # Behind the flatbuffer, in files of more than 2 GB.
+            if offset + size > self._size:
+                raise protobuf.Damaged("a buffer ends behind the end of the file")
+            return size
+        return table.length(0)
+
+    def _code(self, table):
+        number = max(table.number(0, "b"), table.number(3, "i"))
+        custom = table.text(1, 200)
+        if number == _CUSTOM:
+            return custom
+        names = tflite_runner.operator_names(tflite_runner.schema())
+        if number not in names:
+            raise protobuf.Damaged(f"it has the operator {number}, which there is not")
+        return names[number]
+
+    def _check_signature(self, signature):
+        signature.text(2)
+        place = signature.number(4, "I")
+        if place >= len(self._graphs):
+            raise protobuf.Damaged("a signature is of a graph that there is not")
+        for field in (0, 1):
+            for entry in signature.tables(field):
+                entry.text(0)
+                self._graphs[place].check_index(entry.number(1, "I"))
+
+
+class _Graph:
+    def __init__(self, table, model):
+        self._model = model
+        self._tensors = table.tables(0)
+        self._known = [_Tensor(tensor, model) for tensor in self._tensors]
+        table.text(4)
+        self.ends = table.numbers(1), table.numbers(2)
+        for index in (*self.ends[0], *self.ends[1]):
+            self.check_index(index)
+        made = {i for i, tensor in enumerate(self._known) if tensor.is_given}
+        made |= {-1, *self.ends[0]}
+        self.operators = [self._operator(op, made) for op in table.tables(3)]
+        # What nobody writes would show what lay in memory before.
+        for index in self.ends[1]:
+            self._check_made(index, made)
+
+    def check_index(self, index, lowest=0):
+        """Raises where there is no tensor of that number; -1 is one left out."""
+        if not lowest <= index < len(self._tensors):
+            raise protobuf.Damaged(
+                f"it names tensor {index:,} of {len(self._tensors):,} in its graph"
+            )
+
+    def port(self, index, names):
+        """(name, shape, dtype, scale, zero point) of a tensor."""
+        tensor = self._known[index]
+        return (names.get(index, tensor.name), *tensor.facts)
+
+    def _operator(self, op, made):
+        name = self._model.operator(op.number(0, "I"))
+        inputs, outputs = op.numbers(1), op.numbers(2)
+        for index in (*inputs, *outputs, *op.numbers(8)):
+            self.check_index(index, -1)
+        for index in inputs:
+            self._check_made(index, made)
+        made.update(outputs)
+        op.length(5)
+        op.length(7)
+        self._check_options(op, name)
+        return name
+
+    def _check_made(self, index, made):
+        if index not in made:
+            raise protobuf.Damaged(
+                f"the tensor {printable(self._known[index].name, 60)!r} is read before "
+                "anything is in it"
+            )
+
+    def _check_options(self, op, name):
+        kind, options = op.number(3, "B"), op.table(4)
+        if options is not None:
+            for field, size in _OPTIONS.get(kind, {}).items():
+                options.length(field, size)
+        kind, options = op.number(11, "B"), op.table(12)
+        if kind not in _OPTIONS_2:
+            raise protobuf.Damaged(
+                f"it has the operator {printable(name, 60)}, which is not run here"
+            )
+        if options is not None:
+            for field, size in _OPTIONS_2[kind].items():
+                options.length(field, size)
+
+
+class _Tensor:
+    """Attributes: `name`; `facts`, (shape, dtype, scale, zero point); `is_given`."""
+
+    def __init__(self, table, model):
+        self.name = table.text(3)
+        shape, signature = table.numbers(0), table.numbers(7)
+        number = table.number(1, "b")
+        if not 0 <= number < len(_TYPES):
+            raise protobuf.Damaged(
+                f"{self._called()} has the type {number}, which there is not"
+            )
+        dtype, bits = _TYPES[number]
+        sides = max(len(shape), len(signature))
+        if (
+            sides > _SIDES
+            or any(side < 0 for side in shape)
+            or any(s < -1 for s in signature)
+        ):
+            raise protobuf.Damaged(f"{self._called()} has a shape that there is not")
+        size = -(-protobuf.product(shape) * bits // 8)
+        if size > _TENSOR:
+            raise protobuf.Damaged(
+                f"{self._called()} takes {size:,} bytes; {_TENSOR:,} at most"
+            )
+        held = model.held(table.number(2, "I"))
+        is_sparse = self._check_sparse(table.table(6))
+        if held and bits and not is_sparse and held != size:
+            raise protobuf.Damaged(
+                f"{self._called()} takes {size:,} bytes; its buffer has {held:,}"
+            )
+        is_variable = table.number(5, "b")
+        self.is_given = bool(held or is_variable or not size)
+        scale = self._quantization(table.table(4), shape)
+        self.facts = (self._sides(shape, signature), dtype, *scale)
+        for part in table.tables(9):
+            part.numbers(0)
+
+    def _called(self):
+        return f"the tensor {printable(self.name, 60)!r}"
+
+    def _sides(self, shape, signature):
+        return tuple(None if side < 0 else side for side in signature or shape)
+
+    def _quantization(self, table, shape):
+        """(scale, zero point) where there is one for the whole tensor, else Nones."""
+        if table is None:
+            return None, None
+        table.length(0, 4)
+        table.length(1, 4)
+        scales, points = table.length(2, 4), table.numbers(3, "q")
+        details = table.table(5)
+        axis = table.number(6, "i")
+        if scales and (
+            len(points) not in (1, scales)
+            or (scales > 1 and not (0 <= axis < len(shape) and shape[axis] == scales))
+        ):
+            raise protobuf.Damaged(
+                f"{self._called()} has {scales:,} scales and {len(points):,} zero points, "
+                "which do not go with its shape"
+            )
+        if details is not None:
+            details.length(0)
+        if scales != 1:
+            return None, None
+        (scale,) = table.numbers(2, "f")
+        return (scale, points[0]) if scale else (None, None)
+
+    def _check_sparse(self, table):
+        """Whether the tensor is written without its zeros."""
+        if table is None:
+            return False
+        table.numbers(0)
+        table.numbers(1)
+        for dim in table.tables(2):
+            for kind, field in ((2, 3), (4, 5)):
+                inner = dim.table(field)
+                width = {1: 4, 2: 2, 3: 1}.get(dim.number(kind, "B"), 4)
+                if inner is not None:
+                    inner.length(0, width)
+        return True

@@ -1,0 +1,293 @@
+"""Keras model -> TFLite file that has been run and compared."""
+
+import re
+
+import numpy as np
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import NotWritten
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
+from keras_resnets.export import model_kinds
+from keras_resnets.export import prepare
+from keras_resnets.export import session
+from keras_resnets.export import signature
+from keras_resnets.export.tflite import file_editor
+from keras_resnets.export.tflite import int4 as tflite_int4
+from keras_resnets.export.tflite import large_weights
+from keras_resnets.export.tflite import packing
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import versions
+from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.io import files
+
+QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
+IO_DTYPES = ("int8", "uint8", "float32")
+# Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
+# convolution or a variable was not converted as it should.
+FORBIDDEN = (
+    "SPACE_TO_BATCH_ND",
+    "BATCH_TO_SPACE_ND",
+    "VAR_HANDLE",
+    "CALL",
+    "CALL_ONCE",
+)
+# Where the converter says which operator stands in its way, and its scope.
+_REFUSED = re.compile(
+    r"""error: loc\(.*?"([^"@]*)@[^"]*"\].*?'tf\.(\w+)' op is neither"""
+)
+
+
+def to_tflite(
+    model,
+    path,
+    quantize="none",
+    calibration=None,
+    pictures=None,
+    input_size=None,
+    io_dtype="int8",
+    overwrite=False,
+    threads=2,
+    *,
+    per_tensor=False,
+    packed=True,
+    batch=1,
+    preprocessing=None,
+    logits=False,
+    features=None,
+):
+    """Writes `model` as a TFLite file, having run it and compared it.
+
+    Args:
+        model: a built `keras.Model` with one image input, under any dtype policy. A
+            quantization-aware one becomes the int8 file that it stands for, with the
+            ranges that it has.
+        path: file to write, ending in `.tflite`.
+        quantize: `"none"` (float32), `"float16"` (weights; half the size),
+            `"dynamic"` (int8 weights, float activations), `"int8"` (all integer) or
+            `"int16x8"` (int16 activations, int8 weights; input and output float32).
+        calibration: float32 images (count, height, width, channels), at least ten,
+            pre-processed as for training; or a `tf.data.Dataset` or generator, of which
+            the first 500 are taken. The integer formats take their activation ranges
+            from them.
+        pictures: the same, to compare with; by default four of `calibration`, or
+            four synthetic images as the network's pre-processing gives them.
+        input_size: (height, width) where the model leaves them open.
+        io_dtype: input and output of an `"int8"` file: `"int8"`, `"uint8"` or
+            `"float32"`.
+        overwrite: replace an existing file.
+        threads: of the LiteRT interpreter for the comparison and the latency.
+        per_tensor: one scale a kernel instead of one a channel, for chips that want
+            that.
+        packed: int8 convolutions of few channels are arranged for kernels that work
+            on many at a time, see `tflite_packing`: the same numbers, sooner, in
+            LiteRT; later on microcontrollers.
+        batch: pictures at a time, fixed in the file; or `"dynamic"`, which an
+            application sets by resizing the input.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
+            front: the file takes RGB pixels of the network's size as uint8
+            (`"int16x8"`: as float32).
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed; nothing was done.
+        ExportError: the file has operators it should not have, or differs from the
+            model by more than `parity.TOLERANCES` allows. No file is left.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> model = keras_resnets.create_model("resnet8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_tflite(model, f"{folder}/resnet8.tflite")
+        >>> report.operators["CONV_2D"]
+        9
+    """
+    own = model_kinds.writer_of(model, "tflite")
+    if own:
+        return own(
+            model,
+            path,
+            {"quantize": quantize, "calibration": calibration, "per_tensor": per_tensor}
+            | {"preprocessing": preprocessing},
+            pictures=pictures,
+            input_size=input_size,
+            overwrite=overwrite,
+            threads=threads,
+            io_dtype=io_dtype,
+            packed=packed,
+            batch=batch,
+            logits=logits,
+            features=features,
+        )
+    check_choice("quantize", quantize, QUANTIZE)
+    check_choice("io_dtype", io_dtype, IO_DTYPES)
+    check_positive_int("threads", threads)
+    session.check_batch(batch)
+    path = check_output(path, overwrite)
+    wanted = session.Wanted(input_size, preprocessing, logits, features)
+    ready = session.make_ready(model, quantize, calibration, pictures, wanted)
+
+    def write(file):
+        content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
+        return write_checked(content, file, quantize, packed and quantize == "int8")
+
+    recipe = {"batch": batch, **wanted.recipe()}
+    if quantize in prepare.CALIBRATED:
+        recipe |= {"per_tensor": per_tensor}
+    if quantize == "int8":
+        recipe |= {"io_dtype": io_dtype, "packed": packed}
+    return session.land(
+        ready,
+        path,
+        write,
+        lambda file, logits: TFLiteRunner(file, threads, logits),
+        overwrite,
+        recipe,
+        format="tflite",
+        quantize=quantize,
+        threads=threads,
+    )
+
+
+def check_output(path, overwrite=False):
+    """The path to write to; see `files.check_destination`."""
+    session.check_place(path)
+    return files.check_destination(path, ".tflite", overwrite)
+
+
+def write_checked(content, file, quantize, packed=True, int4=False):
+    """Writes the bytes of a file whose operators may stand in one; returns their counts.
+
+    `packed`: with its int8 convolutions arranged by `tflite_packing`; `int4`: with its
+    kernels stored by `tflite_int4`.
+
+    Raises:
+        ExportError: operators that may not.
+    """
+    if int4:
+        content = tflite_int4.store(content)
+    if packed:
+        content = packing.pack(content)
+    counts = tflite_runner.operators(content)
+    check_operators(counts)
+    if quantize in prepare.CALIBRATED:
+        check_integer(content)
+    file.write_bytes(content)
+    versions.stamp(file)
+    return counts
+
+
+def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
+    """The TFLite file for a `pipeline.Ready`, as bytes or a view of them.
+
+    Nothing is checked; `to_tflite` does that. A model that holds fake quantization
+    knows its ranges itself: an integer format without `ready.calibration` is such.
+
+    Raises:
+        ExportError: a network that TFLite's own operators cannot express.
+    """
+    import tensorflow as tf
+
+    size = None if batch == "dynamic" else batch
+    # What is quantized is computed with by the converter, which needs it there.
+    kernels = large_weights.kernels_of(ready.model) if quantize == "none" else {}
+    try:
+        with files.scratch_folder() as folder:
+            large_weights.write(
+                ready.model, kernels, folder, (size, *ready.shape), ready.input_dtype
+            )
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+            _configure(converter, tf, quantize, io_dtype)
+            if quantize == "int8" and ready.takes_pixels:
+                converter.inference_input_type = tf.uint8
+            if quantize in prepare.CALIBRATED and ready.calibration is None:
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            elif quantize in prepare.CALIBRATED:
+                converter.representative_dataset = _representative(
+                    ready.calibration, size or 1
+                )
+            # The converter has no public way to ask for one scale a kernel.
+            converter._experimental_disable_per_channel = per_tensor
+            content = converter.convert()
+    except NotWritten:
+        raise
+    except Exception as error:
+        # Also a full disk, of which TensorFlow has errors of its own.
+        raise ExportError(
+            f"TensorFlow's converter refused {ready.original.name}: "
+            f"{_reason(error, ready.model)}; nothing was written"
+        ) from error
+    if quantize == "dynamic":
+        content = versions.lowered(content)
+    names = list(signature.outputs(ready.model))
+    if kernels:
+        return large_weights.filled(content, kernels, names)
+    return file_editor.with_named_ends(content, names)
+
+
+def _reason(error, model):
+    """What of the converter's pages says what is wrong, on one line."""
+    refused = _REFUSED.findall(str(error))
+    if refused:
+        found = [prepare.at_layer(model, name, scope) for scope, name in refused]
+        return f"no operator of TFLite does what {', '.join(found)} does"[:300]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [repr(error)])[0][:300]
+
+
+def _configure(converter, tf, quantize, io_dtype):
+    # Without TensorFlow's own operators: a network that needs them is an error.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    # What it would add to the finished file costs two more copies of it.
+    converter.exclude_conversion_metadata = True
+    if quantize == "none":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantize == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+    elif quantize == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.dtypes.as_dtype(io_dtype)
+        converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
+
+
+def _representative(calibration, batch):
+    def pictures():
+        for start in range(0, len(calibration), batch):
+            # The last batch is filled up with its own pictures.
+            chunk = calibration[start : start + batch]
+            yield [np.resize(chunk, (batch, *chunk.shape[1:]))]
+
+    return pictures
+
+
+def check_integer(content):
+    """Raises `ExportError` where an integer file computes in floating point."""
+    floats = tflite_runner.float_operators(content)
+    if floats:
+        raise ExportError(
+            f"the integer file computes in float: {', '.join(floats)}; nothing was "
+            "written"
+        )
+
+
+def check_operators(counts):
+    """Raises `ExportError` where a file has operators that it should not have."""
+    wrong = [
+        name
+        for name in counts
+        if name in FORBIDDEN or name.startswith(("Flex", "Custom"))
+    ]
+    if wrong:
+        raise ExportError(
+            f"the file has operators that edge runtimes cannot run: {', '.join(wrong)}; "
+            "nothing was written"
+        )
