@@ -2,7 +2,7 @@
 
     python benchmarks/calibration_time.py [--model resnet50] [--count 500]
 
-What `keras_resnets.compression.quantize` does with calibration pictures before anything
+What `keras_resnets.quantization.quantize` does with calibration pictures before anything
 is converted: the network rewritten, ranges sought, biases corrected. Pictures of noise in
 the network's size, in memory; random weights, settled BN statistics; all cores.
 
@@ -17,10 +17,10 @@ def measure(name, count, method):
     import numpy as np
 
     import keras_resnets
-    from keras_resnets.compression import engines
-    from keras_resnets.compression import recipes
     from keras_resnets.export import random_weights
     from keras_resnets.export import session
+    from keras_resnets.quantization import recipes
+    from keras_resnets.quantization.backends import engines
 
     model = keras_resnets.create_model(name)
     shape = model.input_shape[1:]

@@ -42,7 +42,7 @@ class Subject:
     def __init__(self, name, data, folder, count=None):
         import numpy as np
 
-        from keras_resnets import compression
+        from keras_resnets import quantization
         from keras_resnets.images import evaluation
         from keras_resnets.training.data import open_dataset
 
@@ -53,7 +53,7 @@ class Subject:
         train = open_dataset(data, 0, 0).train
         drawn = np.random.default_rng(0).permutation(train.count)[:count]
         self.train_split = train.part(np.isin(np.arange(train.count), drawn))
-        self.chosen = compression.choose(data, expected, 500, seed=0)
+        self.chosen = quantization.choose(data, expected, 500, seed=0)
         self.test = evaluation.open_data(data, expected)
         self.pictures = np.asarray(self.chosen.pictures[:8])
 
@@ -119,10 +119,10 @@ class Subject:
 
     def quantized(self, kind, recipe):
         """The file of the network quantized after training."""
-        from keras_resnets import compression
+        from keras_resnets import quantization
 
         path = self.folder / f"{kind}.tflite"
-        compression.quantize(
+        quantization.quantize(
             self.model,
             path,
             recipe,
@@ -134,13 +134,13 @@ class Subject:
 
     def start(self, recipe):
         """What is trained: the float network, or its quantization-aware one."""
-        from keras_resnets import compression
+        from keras_resnets import quantization
 
         if recipe is None:
             return self.copy(), []
-        aware = compression.quantize_aware(self.model, recipe, self.chosen)
+        aware = quantization.quantize_aware(self.model, recipe, self.chosen)
         # The calibrated ranges err less than the batches' least and largest values.
-        return aware, [compression.FreezeRanges(0)]
+        return aware, [quantization.FreezeRanges(0)]
 
     def trained(self, recipe, epochs, rate):
         """The float network (no recipe) or the quantization-aware one, trained."""
@@ -150,10 +150,10 @@ class Subject:
 
     def file_of(self, kind, aware):
         """The file of a quantization-aware network."""
-        from keras_resnets import compression
+        from keras_resnets import quantization
 
         path = self.folder / f"{kind}.tflite"
-        compression.to_tflite(aware, path, pictures=self.pictures, overwrite=True)
+        quantization.to_tflite(aware, path, pictures=self.pictures, overwrite=True)
         return path
 
     def exported(self, kind, model):
@@ -169,9 +169,9 @@ class Subject:
 
         By default beside the float network.
         """
-        from keras_resnets.compression import figures
+        from keras_resnets.quantization import accuracy
 
-        return figures.compare(model or self.model, path, self.test)
+        return accuracy.compare(model or self.model, path, self.test)
 
 
 def shipped():

@@ -20,7 +20,7 @@ def one(arguments, recipe, seed, pictures):
     import keras
 
     import keras_resnets
-    from keras_resnets import compression
+    from keras_resnets import quantization
     from keras_resnets.export import signature
     from keras_resnets.export.tflite.runner import TFLiteRunner
 
@@ -29,11 +29,11 @@ def one(arguments, recipe, seed, pictures):
     name, channels = "-", ()
     if seed is not None:
         name, channels = hardened.harden_by(model, seed)
-    chosen = compression.choose(arguments.data, model.preprocessing, seed=0)
-    held = compression.hold_out(
+    chosen = quantization.choose(arguments.data, model.preprocessing, seed=0)
+    held = quantization.hold_out(
         arguments.data, model.preprocessing, chosen, arguments.held_out
     )
-    mix = compression.find_mix(
+    mix = quantization.find_mix(
         model,
         chosen,
         held,

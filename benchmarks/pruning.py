@@ -45,22 +45,20 @@ def top1(subject, model):
 
 def sparse(subject, share):
     """The network with a share of zeros."""
-    from keras_resnets import compression
+    from keras_resnets import pruning
 
     _, epochs, rate = SPARSE[share]
     end = int(BEGUN * epochs * subject.steps)
-    schedule = compression.PolynomialSchedule(sparsity=share, end=end)
-    return tuned(
-        subject, lambda model: model, epochs, rate, [compression.Prune(schedule)]
-    )
+    schedule = pruning.PolynomialSchedule(sparsity=share, end=end)
+    return tuned(subject, lambda model: model, epochs, rate, [pruning.Prune(schedule)])
 
 
 def shrunk(subject):
     """The network with fewer inner channels."""
-    from keras_resnets import compression
+    from keras_resnets import pruning
 
     def make(model):
-        return compression.shrink(model, FRACTION, MULTIPLE)
+        return pruning.shrink(model, FRACTION, MULTIPLE)
 
     return tuned(subject, make, *SHRUNK[1:])
 
@@ -105,9 +103,9 @@ def measure(subject):
 
 
 def figures_of(subject, model):
-    from keras_resnets import compression
+    from keras_resnets import pruning
 
-    report = compression.pruning_report(model)
+    report = pruning.pruning_report(model)
     return {
         "top1": top1(subject, model),
         "sparsity": report.sparsity,

@@ -24,7 +24,7 @@ def work(contestant):
     import tensorflow as tf
 
     import keras_resnets
-    from keras_resnets.compression import quantize_aware
+    from keras_resnets.quantization import quantize_aware
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)

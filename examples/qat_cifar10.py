@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 import keras_resnets
-from keras_resnets import compression
+from keras_resnets import quantization
 from keras_resnets.export.tflite.runner import TFLiteRunner
 
 
@@ -27,10 +27,10 @@ def main():
     x, y, x_test, y_test = load(options, model.preprocessing)
     if options.weights is None:
         train(model, x, y, options.epochs * 2, options.rate * 10)
-    chosen = compression.CalibrationSet(x[:500], "x_train")
+    chosen = quantization.CalibrationSet(x[:500], "x_train")
     scores = {"float": accuracy(model.predict(x_test, verbose=0), y_test)}
 
-    after = compression.quantize(
+    after = quantization.quantize(
         model,
         options.output / f"{model.name}_after.tflite",
         options.recipe,
@@ -39,11 +39,11 @@ def main():
     )
     scores["quantized after training"] = file_accuracy(after, x_test, y_test)
 
-    aware = compression.quantize_aware(model, options.recipe, chosen)
+    aware = quantization.quantize_aware(model, options.recipe, chosen)
     late = max(options.epochs * 2 // 3, 1)
-    train(aware, x, y, options.epochs, options.rate, [compression.FreezeRanges(late)])
+    train(aware, x, y, options.epochs, options.rate, [quantization.FreezeRanges(late)])
     aware.save(options.output / f"{model.name}_aware.keras")
-    inside = compression.to_tflite(
+    inside = quantization.to_tflite(
         aware,
         options.output / f"{model.name}_aware.tflite",
         pictures=x[:8],

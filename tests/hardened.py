@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_resnets.compression import shrinking
+from keras_resnets.pruning import channels as shrinking
 
 
 def makers(model):

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from keras_resnets.legacy import worker
+from keras_resnets.tfmot.worker import main as worker
 
 
 def main(root):

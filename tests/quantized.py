@@ -9,14 +9,14 @@ import numpy as np
 from helpers import outputs
 from helpers import small_model
 
-from keras_resnets import compression
-from keras_resnets.compression.layers import FakeQuantize
+from keras_resnets import quantization
 from keras_resnets.export import signature
 from keras_resnets.export.compare.verify import layer_name
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.quantization.qat.layers import FakeQuantize
 
 # What a quantization-aware model must agree with its file on.
 KINDS = {
@@ -151,5 +151,5 @@ def computed(tensor, held):
 
 def aware_model(model, pictures, recipe="static_wi8_ai8"):
     """(the quantization-aware model, and the one that its file is made of)."""
-    aware = compression.quantize_aware(model, recipe, calibration=pictures)
-    return aware, compression.freeze(aware)
+    aware = quantization.quantize_aware(model, recipe, calibration=pictures)
+    return aware, quantization.freeze(aware)

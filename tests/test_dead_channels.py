@@ -7,11 +7,11 @@ from quantized import cifar
 from quantized import logits_of
 
 import keras_resnets
-from keras_resnets import compression
-from keras_resnets.compression import mixed_file
+from keras_resnets import quantization
 from keras_resnets.export import parity
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.quantization.backends import mixed_file
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,15 @@ def largest_bias(path):
 def test_after_training(recipe, least, network, tmp_path):
     """The converter's own file has 28.2 dB; with biases cut off it was 15.2 (12.8)."""
     model, x, logits = network
-    report = compression.quantize(model, tmp_path / "a.tflite", recipe, x[:50])
+    report = quantization.quantize(model, tmp_path / "a.tflite", recipe, x[:50])
     assert sqnr(report.path, x, logits) > least
     assert 2**28 < largest_bias(report.path) < 2**30 * 1.001
 
 
 def test_quantization_aware(network, tmp_path):
     model, x, logits = network
-    aware = compression.quantize_aware(model, "static_wi8_ai8", x[:50])
-    report = compression.to_tflite(aware, tmp_path / "a.tflite", x[:4])
+    aware = quantization.quantize_aware(model, "static_wi8_ai8", x[:50])
+    report = quantization.to_tflite(aware, tmp_path / "a.tflite", x[:4])
     assert report.logits.sqnr > 26 and sqnr(report.path, x, logits) > 26
 
 

@@ -11,7 +11,8 @@ from helpers import randomize
 from helpers import small_model
 
 import keras_resnets
-from keras_resnets import compression
+from keras_resnets import pruning
+from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import to_keras
@@ -104,9 +105,9 @@ def test_quantization_aware_models_have_the_names_of_the_float_model(tmp_path):
     for kind in ("list", "dict"):
         make, names, _ = MODELS[kind]
         model = make()
-        aware = compression.quantize_aware(model, calibration=IMAGES)
+        aware = quantization.quantize_aware(model, calibration=IMAGES)
         path = tmp_path / f"{kind}.tflite"
-        compression.to_tflite(aware, path, IMAGES)
+        quantization.to_tflite(aware, path, IMAGES)
         check(*by_index(path), names, expected(model, {}), 20)
 
 
@@ -163,11 +164,11 @@ def test_several_inputs_are_refused_by_name(tmp_path):
         lambda: to_saved_model(model, tmp_path / "a"),
         lambda: to_keras(model, tmp_path / "a.keras"),
         lambda: keras_resnets.analyze(model),
-        lambda: compression.quantize_aware(model),
-        lambda: compression.quantize(model, tmp_path / "a.tflite", calibration=IMAGES),
-        lambda: compression.sensitivity(model, IMAGES),
-        lambda: compression.prune(model, 0.5),
-        lambda: compression.pruning_report(model),
+        lambda: quantization.quantize_aware(model),
+        lambda: quantization.quantize(model, tmp_path / "a.tflite", calibration=IMAGES),
+        lambda: quantization.sensitivity(model, IMAGES),
+        lambda: pruning.prune(model, 0.5),
+        lambda: pruning.pruning_report(model),
     ]
     for call in calls:
         with pytest.raises(
@@ -179,5 +180,5 @@ def test_several_inputs_are_refused_by_name(tmp_path):
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
     # Its graph alone says what can go.
-    small = compression.shrink(model, 0.5)
+    small = pruning.shrink(model, 0.5)
     assert len(small.inputs) == 2 and small.count_params() < model.count_params()

@@ -14,7 +14,7 @@ from helpers import small_model
 from test_graphs import refusal
 
 import keras_resnets
-from keras_resnets import compression
+from keras_resnets import quantization
 from keras_resnets.export import parity
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
@@ -32,7 +32,7 @@ ONE_UNIT = {"depths": (1, 1)}
 def models():
     """(a float model, its quantization-aware one)."""
     model = small_model("basic_full_preact", input_shape=SHAPE, axes=ONE_UNIT)
-    return model, compression.quantize_aware(model, calibration=IMAGES)
+    return model, quantization.quantize_aware(model, calibration=IMAGES)
 
 
 def sqnr(model, path):
@@ -48,7 +48,7 @@ def inside(aware):
 @pytest.mark.parametrize("how", ["aware", "frozen", "inside"])
 def test_tflite_is_the_int8_file(how, models, tmp_path):
     model, aware = models
-    made = {"aware": aware, "frozen": compression.freeze(aware)}.get(how)
+    made = {"aware": aware, "frozen": quantization.freeze(aware)}.get(how)
     made = made or inside(aware)
     path = to_tflite(made, tmp_path / "a.tflite", "int8", pictures=IMAGES).path
     counts = tflite_runner.operators(path.read_bytes())
@@ -63,7 +63,7 @@ def test_tflite_is_the_int8_file(how, models, tmp_path):
 def test_one_way_to_the_same_file(models, tmp_path):
     _, aware = models
     to_tflite(aware, tmp_path / "a.tflite")
-    compression.to_tflite(aware, tmp_path / "b.tflite")
+    quantization.to_tflite(aware, tmp_path / "b.tflite")
     first, second = ((tmp_path / f"{x}.tflite").read_bytes() for x in "ab")
     assert first == second
 
@@ -81,13 +81,13 @@ def test_what_is_refused(models, tmp_path):
     refusal(lambda: to_onnx(model, other, symmetric=True), "symmetric", "'none'")
     for recipe, engine in (("static_wi8_ai8", "converter"), ("float16", None)):
         refusal(
-            lambda recipe=recipe, engine=engine: compression.quantize(
+            lambda recipe=recipe, engine=engine: quantization.quantize(
                 aware, path, recipe, IMAGES, engine=engine
             ),
             "quantized already",
         )
-    refusal(lambda: compression.to_tflite(model, path), "quantization-aware model")
-    unknown = compression.quantize_aware(model)
+    refusal(lambda: quantization.to_tflite(model, path), "quantization-aware model")
+    unknown = quantization.quantize_aware(model)
     for write, name in (
         (to_tflite, "a.tflite"),
         (to_onnx, "a.onnx"),
@@ -153,7 +153,7 @@ def test_symmetric_activations(models, tmp_path):
 )
 def test_onnx_of_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE, axes=ONE_UNIT)
-    aware = compression.quantize_aware(model, calibration=IMAGES)
+    aware = quantization.quantize_aware(model, calibration=IMAGES)
     report = to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES)
     assert report.logits.sqnr > 35 and sqnr(model, report.path) > 20
     assert floats_of_the_runtime(report.path, tmp_path) == []
@@ -185,11 +185,11 @@ def test_scaling_inside_a_model(make, tmp_path):
     pixels = make is rescaled
     images = np.round(255 * np.random.default_rng(0).random((12, *SHAPE)))
     images = images.astype("float32") if pixels else IMAGES
-    aware = compression.quantize_aware(model, calibration=images)
+    aware = quantization.quantize_aware(model, calibration=images)
     expected = outputs(model, images)
     assert parity.compare(expected, outputs(aware, images)).sqnr > 25
     to_tflite(aware, tmp_path / "a.tflite", pictures=images)
-    compression.quantize(model, tmp_path / "b.tflite", calibration=images)
+    quantization.quantize(model, tmp_path / "b.tflite", calibration=images)
     for name in ("a.tflite", "b.tflite"):
         found = open_runner(tmp_path / name)(images)
         assert parity.compare(expected, found).sqnr > 20
@@ -206,7 +206,7 @@ def test_scaling_inside_a_model(make, tmp_path):
 
 def test_zoo_in_the_formats_of_quantization_aware_models(tmp_path):
     model = zoo.seeded("gated")
-    aware = compression.quantize_aware(model, calibration=IMAGES)
+    aware = quantization.quantize_aware(model, calibration=IMAGES)
     assert sqnr(model, to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES).path) > 20
     loaded = to_keras(aware, tmp_path / "a.keras").path
     np.testing.assert_allclose(

@@ -7,9 +7,8 @@ import zoo
 from helpers import noise
 
 import keras_resnets
-from keras_resnets import compression
-from keras_resnets.compression import ranges
-from keras_resnets.compression import shrinking
+from keras_resnets import pruning
+from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import to_keras
@@ -17,6 +16,8 @@ from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.pruning import channels
+from keras_resnets.quantization import ranges
 
 # Of layers without an integer form: which one the message names.
 REFUSED = {
@@ -49,7 +50,7 @@ def refusal(call, *words):
 @pytest.mark.parametrize("name", QUANTIZABLE)
 def test_without_rounding_it_is_the_float_model(name):
     model = zoo.seeded(name)
-    made = compression.quantize_aware(model)
+    made = quantization.quantize_aware(model)
     with ranges.float_arithmetic(made):
         for ours, theirs in zip(says(made), says(model), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -61,7 +62,7 @@ def test_without_rounding_it_is_the_float_model(name):
 def test_rounded_it_is_near_the_float_model(name):
     """Nothing is compared with itself: the reference is what the user gave."""
     model = zoo.seeded(name)
-    made = compression.quantize_aware(model, calibration=IMAGES)
+    made = quantization.quantize_aware(model, calibration=IMAGES)
     assert sqnr(says(model), says(made)) > 25
 
 
@@ -70,10 +71,10 @@ def test_what_has_no_integer_form_is_named(name):
     model, word = zoo.seeded(name), REFUSED[name]
     # It divides pixels by 255 itself.
     images = 127 + 60 * IMAGES if name == "swish_block" else IMAGES
-    refusal(lambda: compression.quantize_aware(model), word, "engine 'converter'")
-    refusal(lambda: compression.sensitivity(model, images), word)
+    refusal(lambda: quantization.quantize_aware(model), word, "engine 'converter'")
+    refusal(lambda: quantization.sensitivity(model, images), word)
     data = images + 1, np.arange(12) % 5
-    refusal(lambda: compression.find_mix(model, images, data, 50), word)
+    refusal(lambda: quantization.find_mix(model, images, data, 50), word)
 
 
 def numbers_of_no_channel():
@@ -102,7 +103,7 @@ def batch_moved():
     ],
 )
 def test_operations_without_an_integer_form_are_named(make, words):
-    refusal(lambda: compression.quantize_aware(make()), *words)
+    refusal(lambda: quantization.quantize_aware(make()), *words)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +118,15 @@ def test_operations_without_an_integer_form_are_named(make, words):
 )
 def test_int8_files_say_what_the_model_says(name, tmp_path):
     model = zoo.seeded(name)
-    aware = compression.quantize_aware(model, calibration=IMAGES)
-    path = compression.to_tflite(aware, tmp_path / "aware.tflite", IMAGES).path
-    compression.quantize(model, tmp_path / "after.tflite", calibration=IMAGES)
+    aware = quantization.quantize_aware(model, calibration=IMAGES)
+    path = quantization.to_tflite(aware, tmp_path / "aware.tflite", IMAGES).path
+    quantization.quantize(model, tmp_path / "after.tflite", calibration=IMAGES)
     for name in (path, tmp_path / "after.tflite"):
         assert sqnr(says(model), [open_runner(name)(IMAGES)]) > 20
 
 
 def test_a_shared_kernel_stays_one_and_has_a_range_for_each_use():
-    aware = compression.quantize_aware(
+    aware = quantization.quantize_aware(
         zoo.seeded("shared_convolution"), calibration=IMAGES
     )
     kernels = [x for x in aware.layers if type(x).__name__ == "QuantizedConv2D"]
@@ -172,7 +173,7 @@ def test_operations_are_copied_with_what_must_change(make, tmp_path):
 
 def test_inner_models_are_pruned_and_reported():
     model = zoo.seeded("nested_same_names")
-    report = compression.prune(model, 0.8)
+    report = pruning.prune(model, 0.8)
     kernels = [np.asarray(w) for w in model.weights if w.name == "kernel"]
     zeros = sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels)
     names = [name for name, _, _ in report.layers]
@@ -185,20 +186,20 @@ def test_inner_models_are_pruned_and_reported():
 
 
 def test_live_multiply_adds_of_a_shared_kernel_count_for_each_use():
-    report = compression.prune(zoo.seeded("shared_convolution"), 0.5)
+    report = pruning.prune(zoo.seeded("shared_convolution"), 0.5)
     assert report.macs - report.live_macs == 2 * 288 * 256
 
 
 def test_zeros_of_inner_models_stay_while_training():
     model = zoo.seeded("nested_same_names")
     model.compile("sgd", "sparse_categorical_crossentropy")
-    schedule = compression.PolynomialSchedule(sparsity=0.5, end=2, every=1)
+    schedule = pruning.PolynomialSchedule(sparsity=0.5, end=2, every=1)
     labels = np.arange(12) % 5
     options = {"batch_size": 4, "verbose": 0}
-    model.fit(IMAGES, labels, callbacks=[compression.Prune(schedule)], **options)
-    assert compression.pruning_report(model).sparsity == pytest.approx(0.5, abs=0.01)
-    model.fit(IMAGES, labels, callbacks=[compression.KeepZeros()], **options)
-    assert compression.pruning_report(model).sparsity == pytest.approx(0.5, abs=0.01)
+    model.fit(IMAGES, labels, callbacks=[pruning.Prune(schedule)], **options)
+    assert pruning.pruning_report(model).sparsity == pytest.approx(0.5, abs=0.01)
+    model.fit(IMAGES, labels, callbacks=[pruning.KeepZeros()], **options)
+    assert pruning.pruning_report(model).sparsity == pytest.approx(0.5, abs=0.01)
 
 
 class Composed(keras.layers.Layer):
@@ -216,7 +217,7 @@ def test_layers_composed_of_others_are_pruned_too():
     image = keras.Input(zoo.SHAPE)
     x = keras.layers.Conv2D(8, 3)(image)
     model = keras.Model(image, Composed(name="mine")(x))
-    report = compression.prune(model, 0.5)
+    report = pruning.prune(model, 0.5)
     assert [name for name, _, _ in report.layers] == ["conv2d", "mine/inside"]
     assert report.layers[1][2] == 0.5
 
@@ -227,12 +228,12 @@ def test_layers_composed_of_others_are_pruned_too():
 def test_channels_without_effect_go_unnoticed(name):
     """Where nothing but dead channels goes, the smaller model says the same."""
     model = zoo.seeded(name)
-    found = shrinking.links(model)
+    found = channels.links(model)
     for link in found:
         kernel = np.array(link.reader.kernel)
         kernel[:, :, ::2] = 0
         link.reader.kernel.assign(kernel)
-    small = compression.shrink(model, 0.5)
+    small = pruning.shrink(model, 0.5)
     assert found and small.count_params() < model.count_params()
     for ours, theirs in zip(says(small), says(model), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -240,13 +241,13 @@ def test_channels_without_effect_go_unnoticed(name):
 
 def test_shared_channels_stay():
     model = zoo.seeded("nested_called_twice")
-    refusal(lambda: compression.shrink(model, 0.5), "no inner channels")
+    refusal(lambda: pruning.shrink(model, 0.5), "no inner channels")
 
 
 def test_sensitivity_of_several_outputs_counts_them_all():
     """Whatever touches but one of the outputs costs something too."""
     model = zoo.seeded("named_outputs")
-    costs = compression.sensitivity(model, IMAGES)
+    costs = quantization.sensitivity(model, IMAGES)
     assert len(costs) == 8 and all(cost.rmse > 0 for cost in costs)
 
 
@@ -260,7 +261,7 @@ def test_sensitivity_of_several_outputs_counts_them_all():
 )
 def test_what_no_mix_can_have(name, words):
     model, data = zoo.seeded(name), (IMAGES + 1, np.arange(12) % 5)
-    refusal(lambda: compression.find_mix(model, IMAGES, data, 50), *words)
+    refusal(lambda: quantization.find_mix(model, IMAGES, data, 50), *words)
 
 
 def test_multiply_adds_count_for_each_use():

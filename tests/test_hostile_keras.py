@@ -456,7 +456,7 @@ HOSTILE = {
     "spec": set_in("act", x={"class_name": "__typespec__", "config": []}),
     "at once": computed_at_once,
     "bits": instead(
-        "keras_resnets.compression.layers",
+        "keras_resnets.quantization.qat.layers",
         "FakeQuantize",
         {"bits": 10**10},
         "keras_resnets>FakeQuantize",

@@ -245,7 +245,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
             with files.scratch_folder() as folder:
                 # Nobody writes the job: the child waits for it in C.
                 os.mkfifo(folder / "job.json")
-                worker = child.started("keras_resnets.legacy.worker", folder)
+                worker = child.started("keras_resnets.tfmot.worker.main", folder)
                 with worker as process:
                     pathlib.Path("number").write_text(str(process.pid))
                     ready()

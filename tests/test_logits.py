@@ -14,10 +14,9 @@ from quantized import cifar
 import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
-from keras_resnets import compression
 from keras_resnets import console
+from keras_resnets import quantization
 from keras_resnets import tables
-from keras_resnets.compression import figures
 from keras_resnets.export import parity
 from keras_resnets.export import random_weights
 from keras_resnets.export import signature
@@ -29,6 +28,7 @@ from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.compare.verify import verify
 from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.images.evaluation import Labelled
+from keras_resnets.quantization import accuracy
 
 SHAPE = (32, 32, 3)
 
@@ -86,9 +86,9 @@ FILES = {
         {"quantize": "int8", "io_dtype": "uint8", "per_tensor": True, "packed": False},
         1 / 255,
     ),
-    "ranges uint8": (compression.quantize, {"io_dtype": "uint8"}, 1 / 255),
+    "ranges uint8": (quantization.quantize, {"io_dtype": "uint8"}, 1 / 255),
     "ranges int4 uint8": (
-        compression.quantize,
+        quantization.quantize,
         {"recipe": "static_wi4_ai8", "io_dtype": "uint8", "int4": True},
         1 / 255,
     ),
@@ -103,7 +103,7 @@ def write(name, model, folder, images):
     """(report, largest error of a probability) of a file of `FILES`."""
     exporter, options, step = FILES[name]
     calibrated = options.get("quantize") in ("int8", "int16x8")
-    if calibrated or exporter is compression.quantize:
+    if calibrated or exporter is quantization.quantize:
         options = {**options, "calibration": images}
     path = folder / f"a.{name.split()[0].replace('ranges', 'tflite')}"
     return exporter(model, path, pictures=images, overwrite=True, **options), step
@@ -229,7 +229,7 @@ def test_figures_of_a_file_of_logits(body, images, tmp_path):
     model = inner_softmax(body)
     to_tflite(model, tmp_path / "a.tflite", "int8", images, logits=True)
     data = Labelled(np.zeros(len(images), int), lambda size: iter([images]))
-    assert figures.compare(model, tmp_path / "a.tflite", data).rmse < 0.1
+    assert accuracy.compare(model, tmp_path / "a.tflite", data).rmse < 0.1
 
 
 def test_verify_says_what_it_compares(body, images, tmp_path):

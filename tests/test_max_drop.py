@@ -23,21 +23,21 @@ from test_ptq import CHECKPOINTS
 from test_ptq import refused
 
 import keras_resnets
-from keras_resnets import compression
+from keras_resnets import quantization
 from keras_resnets.commands import max_drop
-from keras_resnets.compression import engines
-from keras_resnets.compression import mixed_file
-from keras_resnets.compression import mixing
-from keras_resnets.compression import operators
-from keras_resnets.compression import pruning
-from keras_resnets.compression import recipes
-from keras_resnets.compression import trials
-from keras_resnets.compression.layer_sensitivity import measurable
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import session
 from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.pruning import magnitude
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.backends import mixed_file
+from keras_resnets.quantization.search import accuracy_gate
+from keras_resnets.quantization.search import mixed_precision
+from keras_resnets.quantization.search import operators
+from keras_resnets.quantization.search.sensitivity import measurable
 
 PER_TENSOR = "static_wi8_ai8_per_tensor"
 
@@ -96,7 +96,7 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
         parts = [shares[precisions[f"op{i}"]] for i in range(30)]
         return float(parts @ costs)
 
-    search = object.__new__(mixing._Search)
+    search = object.__new__(mixed_precision._Search)
     search._graph, search._allowed = (
         SimpleNamespace(operators=every),
         operators.PRECISIONS,
@@ -114,9 +114,9 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
 
 
 def test_refusal_says_how_many_pictures_would_tell():
-    judge = object.__new__(trials.Judge)
+    judge = object.__new__(accuracy_gate.Judge)
     judge._max_drop, judge.top1 = 0.2, 0.91
-    trial = trials.Trial(1500, 0.909, 0.1, 0.2, 0.99, 0.01)
+    trial = accuracy_gate.Trial(1500, 0.909, 0.1, 0.2, 0.99, 0.01)
     text = judge.refusal(trial, 30)
     assert "0.10 points" in text and "91.00%" in text and "6,000 pictures" in text
     worse = judge.refusal(dataclasses.replace(trial, drop=0.3), 30)
@@ -202,7 +202,7 @@ def test_the_hard_layer_is_found(name, tmp_path, pictures):
     model, reader, answers = hard_network(x, labels, name)
     assert name in makers(model)
     stages = []
-    mix = compression.find_mix(
+    mix = quantization.find_mix(
         model,
         x[:50],
         (x[100:700], answers[100:700]),
@@ -242,7 +242,7 @@ def test_an_easy_network_stays_int8(pictures):
     x, labels = pictures
     model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))
     answers = model.predict(x, verbose=0).argmax(axis=1)
-    mix = compression.find_mix(model, x[:20], (x[100:300], answers[100:300]), 10.0)
+    mix = quantization.find_mix(model, x[:20], (x[100:300], answers[100:300]), 10.0)
     assert mix.raised == {} and mix.share() == 1.0
     assert mix.content == mix.int8_content and mix.files == 1
 
@@ -251,9 +251,9 @@ def test_held_out_pictures_are_others(tmp_path, photos):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype="uint8")
     path = tmp_path / "data.npz"
     np.savez(path, x_train=pixels, y_train=np.arange(60))
-    chosen = compression.choose(path, CIFAR, 20, seed=3)
-    held = compression.hold_out(path, CIFAR, chosen, 30)
-    again = compression.hold_out(path, CIFAR, chosen, 30)
+    chosen = quantization.choose(path, CIFAR, 20, seed=3)
+    held = quantization.hold_out(path, CIFAR, chosen, 30)
+    again = quantization.hold_out(path, CIFAR, chosen, 30)
     assert len(held.labels) == 30 and (held.labels == again.labels).all()
     found = np.concatenate(list(held.batches(7)))
     # A label is the index of its picture here.
@@ -261,14 +261,16 @@ def test_held_out_pictures_are_others(tmp_path, photos):
     np.testing.assert_array_equal(found, wanted)
     used = {one.tobytes() for one in chosen.pictures}
     assert not used & {one.tobytes() for one in found}
-    assert len(compression.hold_out(path, CIFAR, chosen).labels) == 40
-    every = compression.choose(path, CIFAR, 60)
-    refused(lambda: compression.hold_out(path, CIFAR, every), "none is left", "60")
-    array = compression.CalibrationSet(chosen.pictures)
-    refused(lambda: compression.hold_out(path, CIFAR, array), "array")
+    assert len(quantization.hold_out(path, CIFAR, chosen).labels) == 40
+    every = quantization.choose(path, CIFAR, 60)
+    refused(lambda: quantization.hold_out(path, CIFAR, every), "none is left", "60")
+    array = quantization.CalibrationSet(chosen.pictures)
+    refused(lambda: quantization.hold_out(path, CIFAR, array), "array")
     np.savez(tmp_path / "bare.npz", x_train=pixels)
-    bare = compression.choose(tmp_path / "bare.npz", CIFAR, 20)
-    refused(lambda: compression.hold_out(tmp_path / "bare.npz", CIFAR, bare), "y_train")
+    bare = quantization.choose(tmp_path / "bare.npz", CIFAR, 20)
+    refused(
+        lambda: quantization.hold_out(tmp_path / "bare.npz", CIFAR, bare), "y_train"
+    )
 
 
 def test_held_out_pictures_of_a_folder(tmp_path):
@@ -280,15 +282,15 @@ def test_held_out_pictures_of_a_folder(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         picture = rng.integers(0, 256, (32, 32, 3), dtype="uint8")
         Image.fromarray(picture).save(folder / f"{index:02}.png")
-    chosen = compression.choose(tmp_path / "tree", CIFAR, 10)
-    held = compression.hold_out(tmp_path / "tree", CIFAR, chosen)
+    chosen = quantization.choose(tmp_path / "tree", CIFAR, 10)
+    held = quantization.hold_out(tmp_path / "tree", CIFAR, chosen)
     assert len(held.labels) == 14 and set(held.labels) == {0, 1}
     used = {one.tobytes() for one in chosen.pictures}
     found = np.concatenate(list(held.batches(5)))
     assert not used & {one.tobytes() for one in found}
-    flat = compression.choose(tmp_path / "tree" / "cat", CIFAR, 10)
+    flat = quantization.choose(tmp_path / "tree" / "cat", CIFAR, 10)
     refused(
-        lambda: compression.hold_out(tmp_path / "tree" / "cat", CIFAR, flat), "labels"
+        lambda: quantization.hold_out(tmp_path / "tree" / "cat", CIFAR, flat), "labels"
     )
 
 
@@ -298,7 +300,7 @@ def test_what_is_refused():
     labels = np.zeros(30, int)
 
     def call(data=(x[10:], labels), drop=50, recipe="static_wi8_ai8", **options):
-        return lambda: compression.find_mix(
+        return lambda: quantization.find_mix(
             model, x[:10], data, drop, recipe, **options
         )
 
@@ -358,14 +360,14 @@ def test_command(tmp_path, monkeypatch, capsys, shared_data):
 
 def test_report_of_pruning_lists_what_vanished():
     model = keras_resnets.create_model("resnet8")
-    before = pruning.pruning_report(model)
+    before = magnitude.pruning_report(model)
     assert before.vanished(before) == ()
     layer = model.get_layer("stage1_block1_conv1")
     layer.kernel.assign(0 * layer.kernel)
-    after = pruning.pruning_report(model)
+    after = magnitude.pruning_report(model)
     assert after.vanished(before) == ("stage1_block1_conv1",)
     small = keras.Model(model.inputs, model.get_layer("stage2_block1_out").output)
-    gone = pruning.pruning_report(small).vanished(before)
+    gone = magnitude.pruning_report(small).vanished(before)
     assert "predictions" in gone and "stage3_block1_conv1" in gone
 
 
@@ -382,7 +384,9 @@ def test_trained_network_made_hard(seed, shared_data):
     reader = harden(model, name, rng.choice(width, 3, replace=False))
     pixels, labels = cifar(shared_data, "train", 5500)
     x = model.preprocessing.normalize(pixels, "channels_last")
-    mix = compression.find_mix(model, x[:500], (x[500:], labels[500:]), 0.2, PER_TENSOR)
+    mix = quantization.find_mix(
+        model, x[:500], (x[500:], labels[500:]), 0.2, PER_TENSOR
+    )
     assert mix.int8.drop - mix.int8.error > 0.2 and mix.mix.drop <= 0.2
     assert mix.share() >= 0.8 and set(mix.raised) & {name, reader}
     pixels, labels = cifar(shared_data, "test", 2000)

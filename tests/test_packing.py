@@ -9,7 +9,7 @@ from helpers import ONE_UNIT
 from helpers import noise
 from helpers import small_model
 
-from keras_resnets import compression
+from keras_resnets import quantization
 from keras_resnets.errors import ExportError
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import verify
@@ -192,12 +192,12 @@ def test_files_say_so(tmp_path):
         axes={**ONE_UNIT, "stem_type": "conv7"},
     )
     pictures, found = noise(12, 32, 32, 3), {}
-    aware = compression.quantize_aware(model, calibration=pictures)
+    aware = quantization.quantize_aware(model, calibration=pictures)
     for packed in (True, False):
         for name, write in (
             ("export", lambda path, **how: to_tflite(model, path, "int8", **how)),
-            ("quantize", lambda path, **how: compression.quantize(model, path, **how)),
-            ("aware", lambda path, **how: compression.to_tflite(aware, path, **how)),
+            ("quantize", lambda path, **how: quantization.quantize(model, path, **how)),
+            ("aware", lambda path, **how: quantization.to_tflite(aware, path, **how)),
         ):
             path = tmp_path / f"{name}_{packed}.tflite"
             given = {} if name == "aware" else {"calibration": pictures}
@@ -232,16 +232,16 @@ def test_int4(tmp_path):
     for int4 in (False, True):
         path = tmp_path / f"{int4}.tflite"
         recipe = "static_wi4_ai8"
-        compression.quantize(model, path, recipe, pictures, int4=int4, logits=True)
+        quantization.quantize(model, path, recipe, pictures, int4=int4, logits=True)
         found[int4] = path.read_bytes()
     sizes = [np.prod(shape) for shape in kernels(found[True])]
     assert len(found[False]) - len(found[True]) > 0.45 * sum(sizes)
     expected, stored = (integers(content, built_in=True) for content in found.values())
     assert len(np.unique(expected[0])) > 5
     np.testing.assert_array_equal(stored[0], expected[0])
-    aware = compression.quantize_aware(model, calibration=pictures)
+    aware = quantization.quantize_aware(model, calibration=pictures)
     with pytest.raises(ExportError, match="weights of more than 4 bits"):
-        compression.to_tflite(aware, tmp_path / "a.tflite", int4=True)
+        quantization.to_tflite(aware, tmp_path / "a.tflite", int4=True)
     assert not (tmp_path / "a.tflite").exists()
 
 

@@ -8,17 +8,16 @@ from helpers import outputs
 from helpers import small_model
 
 import keras_resnets
-from keras_resnets import compression
-from keras_resnets.compression import pruning
-from keras_resnets.compression import shrinking
+from keras_resnets import pruning
+from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.pruning import channels
+from keras_resnets.pruning import magnitude
 from keras_resnets.training.distillation import Distiller
 
 
 def test_schedule_rises_and_arrives():
-    schedule = compression.PolynomialSchedule(
-        sparsity=0.8, start=0.2, begin=10, end=110
-    )
+    schedule = pruning.PolynomialSchedule(sparsity=0.8, start=0.2, begin=10, end=110)
     assert schedule(0) == schedule(10) == pytest.approx(0.2)
     assert schedule(60) == pytest.approx(0.8 - 0.6 * 0.5**3)
     assert schedule(110) == schedule(1000) == pytest.approx(0.8)
@@ -26,14 +25,14 @@ def test_schedule_rises_and_arrives():
 
 def test_masks_take_the_smallest():
     kernel = noise(3, 3, 8, 6)
-    mask = pruning.mask_of(kernel, 0.75)
+    mask = magnitude.mask_of(kernel, 0.75)
     assert mask.mean() == pytest.approx(0.25, abs=0.002)
     assert np.abs(kernel[mask == 1]).min() >= np.abs(kernel[mask == 0]).max()
-    blocks = np.moveaxis(pruning.mask_of(kernel, 0.5, "1x4"), -1, 0).reshape(-1, 4)
+    blocks = np.moveaxis(magnitude.mask_of(kernel, 0.5, "1x4"), -1, 0).reshape(-1, 4)
     assert set(blocks.sum(axis=1)) == {0, 4} and blocks.mean() == 0.5
     weight = np.abs(np.moveaxis(kernel, -1, 0).reshape(-1, 4)).sum(axis=1)
     assert weight[blocks[:, 0] == 1].min() >= weight[blocks[:, 0] == 0].max()
-    pairs = np.moveaxis(pruning.mask_of(kernel, 0.5, "2:4"), -1, 0).reshape(-1, 4)
+    pairs = np.moveaxis(magnitude.mask_of(kernel, 0.5, "2:4"), -1, 0).reshape(-1, 4)
     assert (pairs.sum(axis=1) == 2).all()
     values = np.abs(np.moveaxis(kernel, -1, 0).reshape(-1, 4))
     kept = np.where(pairs == 1, values, np.inf).min(axis=1)
@@ -54,11 +53,11 @@ def test_the_student_of_a_distiller_is_pruned_and_its_teacher_is_not():
     )
     x, targets = noise(16, 16, 16, 3), np.eye(10, dtype="float32")[np.arange(16) % 10]
     options = {"batch_size": 4, "verbose": 0}
-    schedule = compression.PolynomialSchedule(sparsity=0.5, end=3)
-    fitted.fit(x, targets, callbacks=[compression.Prune(schedule)], **options)
-    assert compression.pruning_report(student).sparsity == pytest.approx(0.5, abs=0.01)
-    fitted.fit(x, targets, callbacks=[compression.KeepZeros()], **options)
-    assert compression.pruning_report(student).sparsity == pytest.approx(0.5, abs=0.01)
+    schedule = pruning.PolynomialSchedule(sparsity=0.5, end=3)
+    fitted.fit(x, targets, callbacks=[pruning.Prune(schedule)], **options)
+    assert pruning.pruning_report(student).sparsity == pytest.approx(0.5, abs=0.01)
+    fitted.fit(x, targets, callbacks=[pruning.KeepZeros()], **options)
+    assert pruning.pruning_report(student).sparsity == pytest.approx(0.5, abs=0.01)
     for now, then in zip(teacher.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -68,25 +67,25 @@ def test_zeros_stay_through_training_and_rounding(pattern, share):
     model = small_model("basic_original", input_shape=(16, 16, 3))
     x, labels = noise(32, 16, 16, 3), np.arange(32) % 10
     model.compile(keras.optimizers.SGD(0.01, 0.9), "sparse_categorical_crossentropy")
-    schedule = compression.PolynomialSchedule(sparsity=share, begin=1, end=5, every=2)
+    schedule = pruning.PolynomialSchedule(sparsity=share, begin=1, end=5, every=2)
     model.fit(
         x,
         labels,
         batch_size=4,
         verbose=0,
-        callbacks=[compression.Prune(schedule, pattern)],
+        callbacks=[pruning.Prune(schedule, pattern)],
     )
-    report = compression.pruning_report(model)
+    report = pruning.pruning_report(model)
     assert report.sparsity == pytest.approx(share, abs=0.01)
     first, *inner, last = report.layers
     assert first[2] == last[2] == 0
     assert all(zeros >= share - 0.02 for _, _, zeros in inner)
     assert report.live_macs < 0.6 * report.macs and report.gzip_size < report.size
 
-    aware = compression.quantize_aware(model, calibration=x)
+    aware = quantization.quantize_aware(model, calibration=x)
     aware.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
-    aware.fit(x, labels, batch_size=8, verbose=0, callbacks=[compression.KeepZeros()])
-    after = compression.pruning_report(compression.freeze(aware))
+    aware.fit(x, labels, batch_size=8, verbose=0, callbacks=[pruning.KeepZeros()])
+    after = pruning.pruning_report(quantization.freeze(aware))
     assert after.sparsity == pytest.approx(share, abs=0.01)
     name = inner[0][0]
     zero = np.array(model.get_layer(name).kernel) == 0
@@ -108,7 +107,7 @@ def test_zeros_stay_through_training_and_rounding(pattern, share):
 )
 def test_inner_channels(kind, expected):
     model = small_model(kind, input_shape=(32, 32, 3))
-    found = shrinking.links(model)
+    found = channels.links(model)
     assert len(found) == expected
     assert all("shortcut" not in link.maker.name for link in found)
     assert all("downsample" not in link.maker.name for link in found)
@@ -121,13 +120,13 @@ def test_channels_without_effect_go_unnoticed(kind):
     """Half of the inner channels do nothing: the net without them says the same."""
     model = small_model(kind, input_shape=(32, 32, 3))
     rng = np.random.default_rng(0)
-    for link in shrinking.links(model):
+    for link in channels.links(model):
         kernel = np.array(link.reader.kernel)
         dead = rng.permutation(kernel.shape[2])[: kernel.shape[2] // 2]
         kernel[:, :, dead] = 0
         link.reader.kernel.assign(kernel)
     x = noise(2, 32, 32, 3)
-    small = compression.shrink(model, 0.5)
+    small = pruning.shrink(model, 0.5)
     np.testing.assert_allclose(outputs(small, x), outputs(model, x), atol=1e-5)
     before, after = map(keras_resnets.analyze, (model, small))
     assert after.macs < 0.7 * before.macs
@@ -136,8 +135,8 @@ def test_channels_without_effect_go_unnoticed(kind):
 
 def test_shrinking_in_multiples():
     model = small_model("bottleneck_original", input_shape=(32, 32, 3))
-    small = compression.shrink(model, 0.3, multiple=4)
-    widths = {link.maker.name: link.maker.filters for link in shrinking.links(small)}
+    small = pruning.shrink(model, 0.3, multiple=4)
+    widths = {link.maker.name: link.maker.filters for link in channels.links(small)}
     assert set(widths.values()) == {8, 12}
 
 
@@ -151,18 +150,16 @@ def refused(call, *words):
 
 def test_what_is_refused():
     model = small_model("basic_original", input_shape=(16, 16, 3))
-    refused(lambda: compression.prune(model, 1.0), "below 1", "1.0")
-    refused(lambda: compression.prune(model, 0.5, "3:4"), "pattern", "2:4")
-    refused(lambda: compression.shrink(model, 0), "above 0")
-    refused(lambda: compression.PolynomialSchedule(sparsity=1), "below 1")
-    refused(
-        lambda: compression.PolynomialSchedule(sparsity=0.5, begin=9, end=9), "begin"
-    )
-    refused(lambda: compression.Prune(None, "all"), "pattern")
+    refused(lambda: pruning.prune(model, 1.0), "below 1", "1.0")
+    refused(lambda: pruning.prune(model, 0.5, "3:4"), "pattern", "2:4")
+    refused(lambda: pruning.shrink(model, 0), "above 0")
+    refused(lambda: pruning.PolynomialSchedule(sparsity=1), "below 1")
+    refused(lambda: pruning.PolynomialSchedule(sparsity=0.5, begin=9, end=9), "begin")
+    refused(lambda: pruning.Prune(None, "all"), "pattern")
     grouped = small_model("grouped", input_shape=(16, 16, 3))
-    refused(lambda: compression.shrink(grouped, 0.5), "groups")
-    aware = compression.quantize_aware(model)
-    refused(lambda: compression.shrink(aware, 0.5), "float model")
+    refused(lambda: pruning.shrink(grouped, 0.5), "groups")
+    aware = quantization.quantize_aware(model)
+    refused(lambda: pruning.shrink(aware, 0.5), "float model")
 
 
 def test_the_dearest_layer_is_found():
@@ -177,7 +174,7 @@ def test_the_dearest_layer_is_found():
     norm.beta.assign(norm.beta * factors)
     following.kernel.assign(following.kernel / factors[:, None])
     x = noise(20, 16, 16, 3)
-    found = compression.sensitivity(model, x, "static_wi8_ai8_per_tensor")
+    found = quantization.sensitivity(model, x, "static_wi8_ai8_per_tensor")
     assert [cost.rmse for cost in found] == sorted(
         (c.rmse for c in found), reverse=True
     )

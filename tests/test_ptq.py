@@ -14,20 +14,20 @@ from quantized import classifying_model
 from quantized import logits_of
 
 import keras_resnets
-from keras_resnets import compression
-from keras_resnets.compression import bias
-from keras_resnets.compression import engines
-from keras_resnets.compression import ranges
-from keras_resnets.compression import rewrite
+from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration
+from keras_resnets.quantization import bias_correction
+from keras_resnets.quantization import ranges
+from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.qat import rewrite
 
 
-@pytest.mark.parametrize("name", compression.RECIPES)
+@pytest.mark.parametrize("name", quantization.RECIPES)
 def test_names_of_recipes_decode(name):
-    recipe = compression.RECIPES[name]
+    recipe = quantization.RECIPES[name]
     words = name.split("_")
     bits = {f"wi{recipe.weight_bits}", f"ai{recipe.activation_bits}"}
     assert bits & set(words) or name == "float16"
@@ -41,18 +41,19 @@ def test_choice_of_pictures(tmp_path, photos):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype="uint8")
     np.savez(tmp_path / "data.npz", x_train=pixels)
     first, again, other = (
-        compression.choose(tmp_path / "data.npz", CIFAR, 20, seed) for seed in (1, 1, 2)
+        quantization.choose(tmp_path / "data.npz", CIFAR, 20, seed)
+        for seed in (1, 1, 2)
     )
     assert first.record() == again.record() != other.record()
     assert first.record()["source"] == "data.npz" and first.record()["of"] == 40
     known = {x.tobytes() for x in CIFAR.normalize(pixels, "channels_last")}
     assert {x.tobytes() for x in first.pictures} < known
-    assert len(compression.choose(tmp_path / "data.npz", CIFAR).pictures) == 40
+    assert len(quantization.choose(tmp_path / "data.npz", CIFAR).pictures) == 40
     for index in range(6):
         (photos / f"more{index}.png").write_bytes(
             (photos / f"{index}.png").read_bytes()
         )
-    found = compression.choose(photos, CIFAR, 10)
+    found = quantization.choose(photos, CIFAR, 10)
     assert found.pictures.shape == (10, 32, 32, 3) and found.available == 12
 
 
@@ -79,7 +80,7 @@ def test_bad_calibration_sets(tmp_path, photos):
     refused(lambda: check(np.where(good > 1, np.nan, good), shape), "NaN")
     refused(lambda: check(good * 60 + 120, shape, CIFAR), "pre-processed", "cifar")
     refused(lambda: check(good * 0.01, shape, CIFAR), "pre-processed")
-    choose = compression.choose
+    choose = quantization.choose
     refused(lambda: choose(tmp_path / "no.npz", CIFAR), "no.npz")
     refused(lambda: choose(photos, CIFAR), "at least 10", "6")
     refused(lambda: choose(photos, CIFAR, count=3), "count=3")
@@ -111,7 +112,7 @@ def test_corrected_biases_keep_the_mean():
     conv = keras.layers.Conv2D(6, 1, groups=3, use_bias=False, name="conv")
     model = keras.Model(image, conv(image))
     conv.kernel.assign(noise(1, 1, 2, 6))
-    made = rewrite.rewrite(model, compression.Recipe(name="coarse", weight_bits=4))
+    made = rewrite.rewrite(model, quantization.Recipe(name="coarse", weight_bits=4))
     x = np.abs(noise(20, 8, 8, 6)) * np.arange(1, 7)
     new = made.get_layer("conv")
 
@@ -121,7 +122,7 @@ def test_corrected_biases_keep_the_mean():
 
     wanted, off = mean_of([]), mean_of([new])
     assert np.abs(off - wanted).max() > 0.1
-    bias.correct_biases(made, x)
+    bias_correction.correct_biases(made, x)
     np.testing.assert_allclose(mean_of([new]), wanted, atol=1e-5)
 
 
@@ -129,7 +130,7 @@ def test_engines_and_passports(tmp_path, shared_data):
     pixels, labels = cifar(shared_data)
     x = CIFAR.normalize(pixels, "channels_last")
     model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))
-    chosen = compression.CalibrationSet(x[:50], "cifar", 3, 1500)
+    chosen = quantization.CalibrationSet(x[:50], "cifar", 3, 1500)
     expected = logits_of(model).predict(x[500:700], verbose=0)
     for engine, per_tensor in (
         ("ranges", True),
@@ -140,7 +141,7 @@ def test_engines_and_passports(tmp_path, shared_data):
             pytest.importorskip("ai_edge_quantizer")
         recipe = "static_wi8_ai8" + ("_per_tensor" if per_tensor else "")
         path = tmp_path / f"{engine}.tflite"
-        report = compression.quantize(model, path, recipe, chosen, engine=engine)
+        report = quantization.quantize(model, path, recipe, chosen, engine=engine)
         found = parity.compare(
             expected, TFLiteRunner(path.read_bytes(), 2, True)(x[500:700])
         )
@@ -158,7 +159,7 @@ def test_pixels_go_in(tmp_path, shared_data):
     x = CIFAR.normalize(pixels, "channels_last")
     model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))
     path = tmp_path / "pixels.tflite"
-    compression.quantize(model, path, calibration=x[:50], preprocessing=CIFAR)
+    quantization.quantize(model, path, calibration=x[:50], preprocessing=CIFAR)
     runner = TFLiteRunner(path.read_bytes(), 2, True)
     assert runner.takes_pixels
     expected = logits_of(model).predict(x[500:600], verbose=0)
@@ -172,7 +173,7 @@ def test_what_engines_refuse(tmp_path):
     def call(recipe="static_wi8_ai8", **options):
         path = tmp_path / "no.tflite"
         options = {"calibration": x, **options}
-        return lambda: compression.quantize(model, path, recipe, **options)
+        return lambda: quantization.quantize(model, path, recipe, **options)
 
     refused(call(engine="tfmot"), "engine", "converter")
     refused(call("float16", engine="ranges"), "ranges", "float16")
@@ -185,11 +186,11 @@ def test_what_engines_refuse(tmp_path):
     refused(call(calibration=x[:3]), "at least 10")
     for recipe in ("float16", "static_wi4_ai8"):
         refused(call(recipe, engine="ai_edge_quantizer"), "leave the engine out")
-    aware = compression.quantize_aware(model, calibration=x)
-    refused(lambda: compression.quantize(aware, tmp_path / "a.tflite", calibration=x))
-    refused(lambda: compression.to_tflite(model, tmp_path / "a.tflite"), "aware")
+    aware = quantization.quantize_aware(model, calibration=x)
+    refused(lambda: quantization.quantize(aware, tmp_path / "a.tflite", calibration=x))
+    refused(lambda: quantization.to_tflite(model, tmp_path / "a.tflite"), "aware")
     assert not list(tmp_path.iterdir())
-    assert engines.default_engine(compression.RECIPES["static_wi8_ai8"]) == "ranges"
+    assert engines.default_engine(quantization.RECIPES["static_wi8_ai8"]) == "ranges"
 
 
 CHECKPOINTS = {
@@ -207,7 +208,7 @@ def quantized_figures(name, folder, tmp_path, recipe, count, calibrated=200):
     x = model.preprocessing.normalize(pixels, "channels_last")
     train, _ = cifar(folder, "train", calibrated)
     train = model.preprocessing.normalize(train, "channels_last")
-    report = compression.quantize(model, tmp_path / "a.tflite", recipe, train)
+    report = quantization.quantize(model, tmp_path / "a.tflite", recipe, train)
     found = TFLiteRunner(report.path.read_bytes(), 2, logits=True)(x)
     expected = logits_of(model).predict(x, batch_size=250, verbose=0)
     top1 = float((found.argmax(1) == labels).mean())

@@ -24,16 +24,16 @@ from quantized import step_of_output
 from quantized import steps_apart
 
 import keras_resnets
-from keras_resnets import compression
-from keras_resnets.compression import fake_quant
-from keras_resnets.compression import layers
-from keras_resnets.compression import ranges
-from keras_resnets.compression import rewrite
+from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import bn_folding
+from keras_resnets.quantization import ranges
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat import layers
+from keras_resnets.quantization.qat import rewrite
 from keras_resnets.training.distillation import Distiller
 
-INT8 = compression.RECIPES["static_wi8_ai8"]
+INT8 = quantization.RECIPES["static_wi8_ai8"]
 
 
 def nearest(numerator, denominator):
@@ -229,8 +229,8 @@ def test_gradients_are_those_of_the_float_network(kind):
 
 def test_report_names_every_layer():
     model = small_model("basic_full_preact", input_shape=(32, 32, 3))
-    aware = compression.quantize_aware(model)
-    found = compression.report(aware)
+    aware = quantization.quantize_aware(model)
+    found = quantization.report(aware)
     assert [one.name for one in found] == [layer.name for layer in aware.layers]
     named = {name for one in found for name in one.of}
     assert {layer.name for layer in model.layers} <= named
@@ -247,7 +247,7 @@ def test_training_moves_everything_and_is_saved(recipe, tmp_path):
     dtype = "mixed_bfloat16"
     model = small_model("basic_full_preact", input_shape=(16, 16, 3), dtype=dtype)
     x, labels = noise(16, 16, 16, 3), np.arange(16) % 10
-    aware = compression.quantize_aware(model, recipe, calibration=x)
+    aware = quantization.quantize_aware(model, recipe, calibration=x)
     ours = [layer for layer in aware.layers if isinstance(layer, layers.FakeQuantize)]
     assert ours[3].compute_dtype == "bfloat16" and ours[3].high.dtype == "float32"
     before = [np.array(weight) for weight in aware.weights]
@@ -274,7 +274,7 @@ def test_training_moves_everything_and_is_saved(recipe, tmp_path):
     aware.save(tmp_path / "aware.keras")
     loaded = keras.saving.load_model(tmp_path / "aware.keras")
     np.testing.assert_array_equal(outputs(loaded, x), outputs(aware, x))
-    assert compression.report(loaded) == compression.report(aware)
+    assert quantization.report(loaded) == quantization.report(aware)
 
 
 def test_ranges_start_with_the_first_batch_follow_and_freeze():
@@ -286,8 +286,8 @@ def test_ranges_start_with_the_first_batch_follow_and_freeze():
     layer(2 * x, training=True)
     assert float(layer.high) == pytest.approx(2 + 2 * layers.RATE)
     model = keras.Sequential([keras.Input((2,)), layer])
-    compression.FreezeRanges(1).set_model(model)
-    callback = compression.FreezeRanges(1)
+    quantization.FreezeRanges(1).set_model(model)
+    callback = quantization.FreezeRanges(1)
     callback.set_model(model)
     callback.on_epoch_begin(0)
     assert float(layer.rate) > 0
@@ -323,7 +323,7 @@ def test_ranges_of_a_distillers_student_freeze():
         "basic_original", input_shape=(16, 16, 3), classifier_activation=None
     )
     x, targets = noise(16, 16, 16, 3), np.eye(10, dtype="float32")[np.arange(16) % 10]
-    aware = compression.quantize_aware(model, calibration=x)
+    aware = quantization.quantize_aware(model, calibration=x)
     fitted = Distiller(aware, model, temperature=4.0)
     fitted.compile(
         keras.optimizers.SGD(1e-4), keras.losses.CategoricalCrossentropy(True)
@@ -331,7 +331,7 @@ def test_ranges_of_a_distillers_student_freeze():
     moving = [one for one in aware.layers if isinstance(one, layers.FakeQuantize)]
     assert moving and all(float(one.rate) > 0 for one in moving)
     options = {"batch_size": 8, "epochs": 2, "verbose": 0}
-    fitted.fit(x, targets, callbacks=[compression.FreezeRanges(1)], **options)
+    fitted.fit(x, targets, callbacks=[quantization.FreezeRanges(1)], **options)
     assert all(float(one.rate) == 0 for one in moving)
 
 
@@ -368,7 +368,7 @@ def check_file(model, train, others, path):
     Returns (its logits in steps, the file's logits, steps between what kernels make).
     """
     aware, frozen = aware_model(model, train)
-    report = compression.to_tflite(aware, path, pictures=train[:4])
+    report = quantization.to_tflite(aware, path, pictures=train[:4])
     assert report.logits.sqnr > 20
     assert not {"QUANTIZE", "DEQUANTIZE", "TRANSPOSE"} & set(report.operators)
     inside = []
@@ -434,7 +434,7 @@ def test_four_bits_in_a_file_of_eight(pictures, tmp_path):
     kernel = np.array(frozen.get_layer("stage1_block1_conv1").rounded_kernel())
     assert max(len(np.unique(kernel[..., c])) for c in range(8)) <= 15
     path = tmp_path / "four.tflite"
-    compression.to_tflite(aware, path, pictures=train[:4])
+    quantization.to_tflite(aware, path, pictures=train[:4])
     ours, theirs, apart = steps_apart(frozen, path.read_bytes(), others[:200])
     assert apart.max() <= 6 and (apart <= 1).mean() >= 0.88
 
@@ -450,17 +450,17 @@ def refused(call, *words):
 
 def test_what_is_refused():
     model = small_model("basic_original", input_shape=(16, 16, 3))
-    aware = compression.quantize_aware(model)
-    quantize = compression.quantize_aware
+    aware = quantization.quantize_aware(model)
+    quantize = quantization.quantize_aware
     refused(lambda: quantize(aware), "quantized already")
     refused(lambda: quantize(model, "static_wi8_ai16"), "static_wi8_ai8")
     refused(lambda: quantize(model, "static_wi8"), "did you mean")
     refused(lambda: quantize(model, "static_wi4_ai8"), "calibration")
     refused(lambda: quantize(keras.Sequential()), "built")
-    refused(lambda: compression.freeze(aware), "image_range", "not known")
-    refused(lambda: compression.freeze(model), "quantization-aware")
-    refused(lambda: compression.report(model), "quantization-aware")
-    refused(lambda: compression.FreezeRanges(-1), "epoch")
+    refused(lambda: quantization.freeze(aware), "image_range", "not known")
+    refused(lambda: quantization.freeze(model), "quantization-aware")
+    refused(lambda: quantization.report(model), "quantization-aware")
+    refused(lambda: quantization.FreezeRanges(-1), "epoch")
     gelu = small_model("basic_original", axes={"activation": "gelu"})
     refused(lambda: quantize(gelu), "stem_act", "gelu", "converter")
     image = keras.Input((8, 8, 3))

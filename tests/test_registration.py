@@ -12,7 +12,7 @@ from helpers import outputs
 from helpers import small_model
 
 import keras_resnets  # noqa: F401
-from keras_resnets import compression
+from keras_resnets import quantization
 from keras_resnets.training.compiling import Warmup
 
 SHAPE = (32, 32, 3)
@@ -21,7 +21,7 @@ ORDERS = {
     "keras first": "import keras, keras_resnets",
     "by tensorflow": "import keras_resnets; from tensorflow import keras",
     "by the layers": "import keras_resnets.networks.layers; import keras",
-    "by what the layers need": "import keras_resnets.compression.fake_quant, keras",
+    "by what the layers need": "import keras_resnets.quantization.qat.fake_quant, keras",
     "by what needs the layers": "import keras_resnets.graph.analysis; import keras",
 }
 NAMES = (
@@ -70,7 +70,7 @@ def folder(tmp_path_factory):
     folder, images = tmp_path_factory.mktemp("files"), noise(10, *SHAPE)
     model = float_model()
     # Pre-activation: BN that stands alone has layers of its own.
-    aware = compression.quantize_aware(
+    aware = quantization.quantize_aware(
         small_model("basic_full_preact", input_shape=SHAPE), calibration=images
     )
     np.save(folder / "images.npy", images)

@@ -15,7 +15,8 @@ from test_ptq import CHECKPOINTS
 
 import keras_resnets
 from keras_resnets import InvalidArgument
-from keras_resnets import compression
+from keras_resnets import quantization
+from keras_resnets import tfmot
 from keras_resnets.export import session
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_tflite
@@ -170,14 +171,14 @@ def ways(model, folder):
     yield lambda x: to_tflite(model, path, "int16x8", x)
     yield lambda x: to_onnx(model, folder / "no.onnx", "int8", x)
     for engine in ("ranges", "converter", "ai_edge_quantizer"):
-        yield lambda x, e=engine: compression.quantize(
+        yield lambda x, e=engine: quantization.quantize(
             model, path, calibration=x, engine=e
         )
-    yield lambda x: compression.quantize_aware(model, calibration=x)
-    yield lambda x: compression.sensitivity(model, x)
+    yield lambda x: quantization.quantize_aware(model, calibration=x)
+    yield lambda x: quantization.sensitivity(model, x)
     labels = np.zeros(20, int)
-    yield lambda x: compression.find_mix(model, x, (x, labels), 50)
-    yield lambda x: compression.tfmot_quantize_aware(model, path, (x, labels))
+    yield lambda x: quantization.find_mix(model, x, (x, labels), 50)
+    yield lambda x: tfmot.tfmot_quantize_aware(model, path, (x, labels))
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -210,7 +211,7 @@ def streams(x):
     yield whole.batch(8).map(lambda image, label: {"image": image, "label": label})
     yield (image for image in x)
     yield lambda: ([image[None]] for image in x)
-    yield compression.CalibrationSet(x)
+    yield quantization.CalibrationSet(x)
 
     class Batches(keras.utils.PyDataset):
         def __len__(self):
@@ -246,7 +247,7 @@ def test_a_dataset_gives_the_ranges(tmp_path):
     data = tf.data.Dataset.from_tensor_slices((x, np.arange(12))).batch(5)
     ready = session.make_ready(model, "int8", data)
     np.testing.assert_array_equal(ready.calibration, x)
-    aware = compression.quantize_aware(model, calibration=data)
+    aware = quantization.quantize_aware(model, calibration=data)
     assert float(aware.get_layer("image_range").known) == 1
     record = calibration.check(iter(x), SHAPE).record()
     assert record["source"] == "iterator" and record["pictures"] == 12

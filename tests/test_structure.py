@@ -10,8 +10,8 @@ import keras
 import pytest
 
 import keras_resnets
-import keras_resnets.compression
 import keras_resnets.export
+import keras_resnets.quantization
 from keras_resnets import models
 from keras_resnets.models import registry
 from keras_resnets.networks import variants
@@ -219,7 +219,6 @@ ARROWS = {
     "io": {"errors", "io", "system"},
     "networks": {"errors", "fields", "networks", "system"},
     "images": {"errors", "fields", "images", "io", "networks", "system"},
-    "legacy": {"errors", "legacy", "networks", "system"},
     "tables": {"errors", "networks"},
     "weights": {"errors", "images", "io", "networks", "system", "weights"},
     "export": {
@@ -245,18 +244,29 @@ ARROWS = {
         "version",
         "weights",
     },
-    "compression": {
-        "compression",
+    "console": {"errors", "export", "images", "tables"},
+    "quantization": {
         "errors",
         "export",
         "graph",
         "images",
         "io",
-        "legacy",
         "networks",
-        "system",
+        "quantization",
     },
-    "console": {"errors", "export", "images", "tables"},
+    "pruning": {"errors", "export", "graph", "networks", "pruning", "quantization"},
+    "tfmot": {
+        "errors",
+        "export",
+        "graph",
+        "images",
+        "io",
+        "networks",
+        "pruning",
+        "quantization",
+        "system",
+        "tfmot",
+    },
 }
 
 
@@ -303,7 +313,7 @@ def test_import_is_light_and_changes_no_environment():
 
 def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
     """A module of such a package is there only once somebody else has imported it."""
-    for package in (keras_resnets.compression, keras_resnets.export):
+    for package in (keras_resnets.quantization, keras_resnets.export):
         name = package.__name__.rpartition(".")[2]
         for path in PACKAGE.rglob("*.py"):
             text = path.read_text()

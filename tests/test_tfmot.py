@@ -20,12 +20,13 @@ from test_cli import refused
 from test_cli import run
 
 import keras_resnets
-from keras_resnets import compression
-from keras_resnets.compression import description
-from keras_resnets.compression import legacy_process
+from keras_resnets import pruning
+from keras_resnets import tfmot
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.system import child_process
+from keras_resnets.tfmot import description
+from keras_resnets.tfmot import process
 
 # Importing it would turn this process to legacy Keras.
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
@@ -59,7 +60,7 @@ def hand_over(folder, model):
     job = {"description": description.describe(model)}
     (folder / "job.json").write_text(json.dumps(job))
     np.savez(folder / "weights.npz", **description.read_values(model))
-    legacy_process._write_probe(folder, model)
+    process._write_probe(folder, model)
 
 
 def test_rebuilt_networks_are_equal(tmp_path):
@@ -80,7 +81,7 @@ def test_rebuilt_networks_are_equal(tmp_path):
     probe = pathlib.Path(__file__).with_name("legacy_probe.py")
     done = subprocess.run(
         [sys.executable, str(probe), str(tmp_path)],
-        env=child_process.variables(legacy_process.LEGACY),
+        env=child_process.variables(process.LEGACY),
         capture_output=True,
         text=True,
     )
@@ -129,7 +130,7 @@ def test_description_says_what_the_network_is():
     own = np.array(model.get_layer(name).moving_variance, "float64")
     np.testing.assert_allclose(own - values, 1e-8, rtol=1e-3)
     # And lose it on the way back.
-    copy = legacy_process.copy_of(tiny())
+    copy = process.copy_of(tiny())
     description.write_values(copy, description.read_values(tiny()))
     for ours, theirs in zip(copy.weights, tiny().weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
@@ -151,13 +152,13 @@ def test_layers_without_a_counterpart():
     ):
         x = keras.layers.GlobalAveragePooling2D()(layer(image))
         model = keras.Model(image, keras.layers.Dense(10)(x))
-        refusal(lambda m=model: compression.rebuilt_apart(m), *words, "Prune")
+        refusal(lambda m=model: tfmot.rebuilt_apart(m), *words, "Prune")
 
 
 def test_bad_input(tmp_path, data):
     x, y = data
     model, path = tiny(), tmp_path / "out.tflite"
-    prune, cluster = compression.tfmot_prune, compression.tfmot_cluster
+    prune, cluster = tfmot.tfmot_prune, tfmot.tfmot_cluster
     refusal(lambda: prune(model, (x[:, :8], y)), "(count, 16, 16, 3)", "(60, 8, 16, 3)")
     refusal(lambda: prune(model, (x, y + 1)), "0..9", "1..10")
     refusal(lambda: prune(model, (x, y / 2)), "whole number")
@@ -169,10 +170,10 @@ def test_bad_input(tmp_path, data):
     refusal(lambda: cluster(model, data, 1), "clusters", "2")
     refusal(lambda: cluster(model, data, 10**5), "clusters")
     refusal(lambda: cluster(model, data, 60000), "no kernel of more than 60000")
-    refusal(lambda: compression.Tuning(epochs=0), "epochs")
-    refusal(lambda: compression.Tuning(crop=-1), "crop")
+    refusal(lambda: tfmot.Tuning(epochs=0), "epochs")
+    refusal(lambda: tfmot.Tuning(crop=-1), "crop")
     refusal(
-        lambda: compression.tfmot_quantize_aware(model, tmp_path / "x.onnx", data),
+        lambda: tfmot.tfmot_quantize_aware(model, tmp_path / "x.onnx", data),
         ".tflite",
     )
     backbone = keras.Model(model.inputs, model.get_layer("avg_pool").output)
@@ -181,9 +182,9 @@ def test_bad_input(tmp_path, data):
 
 
 def test_packages_that_are_missing(monkeypatch, data):
-    monkeypatch.setattr(legacy_process, "_PACKAGES", ("tf_keras_of_yore",))
+    monkeypatch.setattr(process, "_PACKAGES", ("tf_keras_of_yore",))
     refusal(
-        lambda: compression.tfmot_prune(tiny(), data),
+        lambda: tfmot.tfmot_prune(tiny(), data),
         "tf_keras_of_yore",
         "pip install 'keras-resnets[compress]'",
     )
@@ -203,7 +204,7 @@ def test_a_process_that_dies(tmp_path, monkeypatch, data, death, words):
     monkeypatch.setenv("PYTHONPATH", str(broken))
     path = tmp_path / "out.tflite"
     with pytest.raises(TrainingError) as caught:
-        compression.tfmot_quantize_aware(tiny(), path, data)
+        tfmot.tfmot_quantize_aware(tiny(), path, data)
     text = str(caught.value)
     assert "\n" not in text and all(word in text for word in words), text
     assert [entry.name for entry in tmp_path.iterdir()] == ["broken"]
@@ -212,22 +213,22 @@ def test_a_process_that_dies(tmp_path, monkeypatch, data, death, words):
 def test_a_network_that_is_not_the_same_is_not_trained(monkeypatch, data):
     # That a difference is seen is in test_rebuilt_networks_are_equal.
     said = {"apart": 2e-6, "done": True}
-    monkeypatch.setattr(legacy_process, "_follow", lambda *arguments: said)
+    monkeypatch.setattr(process, "_follow", lambda *arguments: said)
     with pytest.raises(TrainingError, match="2e-06 .* nothing was trained"):
-        compression.tfmot_prune(tiny(), data)
+        tfmot.tfmot_prune(tiny(), data)
     said["apart"] = float("nan")
     with pytest.raises(TrainingError, match="nothing was trained"):
-        compression.tfmot_prune(tiny(), data)
+        tfmot.tfmot_prune(tiny(), data)
 
 
 def test_quantize(tmp_path, data):
     model, steps, lines = tiny("shortcut_a_both"), [], []
     path = tmp_path / "aware.tflite"
-    report = compression.tfmot_quantize_aware(
+    report = tfmot.tfmot_quantize_aware(
         model,
         path,
         data,
-        compression.Tuning(epochs=2, batch_size=20),
+        tfmot.Tuning(epochs=2, batch_size=20),
         calibration=20,
         progress=steps.append,
         tell=lines.append,
@@ -247,7 +248,7 @@ def test_quantize(tmp_path, data):
 def test_what_is_refused_names_the_native_way(tmp_path, data):
     path = tmp_path / "aware.tflite"
     refusal(
-        lambda: compression.tfmot_quantize_aware(
+        lambda: tfmot.tfmot_quantize_aware(
             tiny("basic_full_preact"), path, data, calibration=20
         ),
         "refuses",
@@ -261,10 +262,8 @@ def test_what_is_refused_names_the_native_way(tmp_path, data):
 def test_prune(data):
     model = tiny("basic_full_preact")
     before = [weight.numpy() for weight in model.weights]
-    sparse = compression.tfmot_prune(
-        model, data, 0.5, compression.Tuning(batch_size=10, epochs=2)
-    )
-    report = compression.pruning_report(sparse)
+    sparse = tfmot.tfmot_prune(model, data, 0.5, tfmot.Tuning(batch_size=10, epochs=2))
+    report = pruning.pruning_report(sparse)
     first, *inner, last = report.layers
     assert first[2] == last[2] == 0
     assert report.sparsity == pytest.approx(0.5, abs=0.01)
@@ -311,7 +310,7 @@ def test_cluster(files, capsys):
     assert len(kernels) == 10
     assert max(len(np.unique(kernel)) for kernel in kernels) <= 8
     old = keras_resnets.create_model("resnet8", weights="net.weights.h5")
-    sizes = [compression.pruning_report(model).gzip_size for model in (old, few)]
+    sizes = [pruning.pruning_report(model).gzip_size for model in (old, few)]
     assert sizes[1] < 0.35 * sizes[0] and f"{sizes[1]:,}" in out
     assert "exists" in refused(*words, capsys=capsys)
 
@@ -342,7 +341,7 @@ def test_commands_refuse(files, capsys):
 def test_deep_networks_are_equal(name):
     # In float32 rounding alone passes a millionth here.
     model = keras_resnets.create_model(name, input_shape=(64, 64, 3))
-    assert compression.rebuilt_apart(randomize(model)) <= 1e-6
+    assert tfmot.rebuilt_apart(randomize(model)) <= 1e-6
 
 
 @pytest.mark.slow
@@ -370,7 +369,7 @@ def test_the_other_commands(files, capsys):
     "kind", ["dilated", "grouped", "shortcut_d", "darknet", "bottleneck_original"]
 )
 def test_quantize_other_kinds(kind, tmp_path, data):
-    report = compression.tfmot_quantize_aware(
+    report = tfmot.tfmot_quantize_aware(
         tiny(kind), tmp_path / "a.tflite", data, calibration=20
     )
     assert report.logits.rmse < 0.2, report

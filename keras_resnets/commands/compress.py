@@ -136,9 +136,9 @@ def _quantize(arguments):
 
 def _checked(arguments):
     """(recipe, path of the file), once the options go together."""
-    from keras_resnets.compression import engines
-    from keras_resnets.compression import recipes
     from keras_resnets.export.tflite import convert as tflite
+    from keras_resnets.quantization import recipes
+    from keras_resnets.quantization.backends import engines
 
     recipe = recipes.find(arguments.recipe)
     recipes.check_int4(arguments.int4, recipe)
@@ -187,12 +187,12 @@ def _needs_pictures(arguments, recipe):
 
 def _calibration(arguments, model, recipe):
     """The `CalibrationSet`, or None where the recipe has no ranges."""
-    from keras_resnets import compression
+    from keras_resnets import quantization
     from keras_resnets.images import folders as image_folders
 
     if not _needs_pictures(arguments, recipe):
         return None
-    chosen = compression.choose(
+    chosen = quantization.choose(
         arguments.data, model.preprocessing, arguments.count, arguments.seed
     )
     say(f"calibration  {len(chosen.pictures)} pictures of {chosen.source}")
@@ -202,10 +202,10 @@ def _calibration(arguments, model, recipe):
 
 
 def _quantize_all(arguments, model, chosen, recipe, path):
-    from keras_resnets import compression
+    from keras_resnets import quantization
 
     with _bar(chosen, "pictures") as bar:
-        return compression.quantize(
+        return quantization.quantize(
             model,
             path,
             recipe,
@@ -240,12 +240,12 @@ def _labelled(arguments, model):
 
 
 def _show_sensitivity(model, chosen, recipe):
-    from keras_resnets import compression
+    from keras_resnets import quantization
     from keras_resnets import tables
 
     # A hundred tell the order; the ranges come from all.
     with _bar(None, "layers") as bar:
-        found = compression.sensitivity(
+        found = quantization.sensitivity(
             model, chosen.pictures[:100], recipe, chosen, bar
         )
     say(tables.sensitivity_table(found))
@@ -272,24 +272,24 @@ def _prune(arguments):
     if (arguments.sparsity is None) == (arguments.shrink is None):
         raise InvalidArgument("give one of --sparsity and --shrink")
     with native_logs_hidden():
-        from keras_resnets import compression
+        from keras_resnets import pruning
         from keras_resnets import tables
-        from keras_resnets.compression import pruning
         from keras_resnets.errors import check_choice
         from keras_resnets.export.keras import convert as keras_file
+        from keras_resnets.pruning import magnitude
 
-        check_choice("--pattern", arguments.pattern, pruning.PATTERNS)
+        check_choice("--pattern", arguments.pattern, magnitude.PATTERNS)
         tfmot.check_prune(arguments)
         share = arguments.shrink if arguments.sparsity is None else arguments.sparsity
-        pruning.check_sparsity(share)
+        magnitude.check_sparsity(share)
         path = arguments.output or network.default_output(arguments, "_pruned.keras")
         if not str(path).endswith(".keras"):
             raise InvalidArgument(f"prune writes a .keras file; got {str(path)!r}")
         keras_file.check_output(path, arguments.overwrite)
         model, _, _ = network.build(arguments)
-        before = compression.pruning_report(model)
+        before = pruning.pruning_report(model)
         made = _pruned(arguments, model, share)
-        after = compression.pruning_report(made)
+        after = pruning.pruning_report(made)
         keras_file.to_keras(made, path, overwrite=arguments.overwrite)
         say(tables.pruning_table(before, after))
         tfmot.show_accuracy(arguments, model, made)
@@ -300,15 +300,15 @@ def _prune(arguments):
 def _pruned(arguments, model, share):
     import keras
 
-    from keras_resnets import compression
-    from keras_resnets.compression import aware
+    from keras_resnets import pruning
+    from keras_resnets.quantization.qat import aware
 
     if arguments.engine == "tfmot":
         return tfmot.prune(arguments, model)
     if arguments.shrink is not None:
-        return compression.shrink(model, share, arguments.multiple)
+        return pruning.shrink(model, share, arguments.multiple)
     made = keras.models.clone_model(model)
     made.set_weights(model.get_weights())
     aware.inherit(made, model)
-    compression.prune(made, share, arguments.pattern)
+    pruning.prune(made, share, arguments.pattern)
     return made

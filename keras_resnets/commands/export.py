@@ -250,14 +250,14 @@ def _by_own_ranges(arguments):
 
 def _with_own_ranges(options, method, seed):
     """`compression.quantize` for `options`, which lose what it has no word for."""
-    from keras_resnets import compression
+    from keras_resnets import quantization
 
     recipe = "static_wi8_ai8"
     del options["quantize"], options["features"]
     if options.pop("per_tensor"):
         recipe += "_per_tensor"
     return functools.partial(
-        compression.quantize, recipe=recipe, engine="ranges", method=method, seed=seed
+        quantization.quantize, recipe=recipe, engine="ranges", method=method, seed=seed
     )
 
 

@@ -40,11 +40,11 @@ def check(arguments):
         if arguments.plot:
             raise InvalidArgument("--plot draws a mix: it belongs to --max-drop")
         return
-    from keras_resnets.compression import operators
-    from keras_resnets.compression import trials
     from keras_resnets.io import plots
+    from keras_resnets.quantization.search import accuracy_gate
+    from keras_resnets.quantization.search import operators
 
-    trials.check_drop(arguments.max_drop)
+    accuracy_gate.check_drop(arguments.max_drop)
     operators.check_precisions(_precisions(arguments))
     if arguments.sensitivity:
         raise InvalidArgument("give one of --sensitivity and --max-drop")
@@ -58,14 +58,14 @@ def check(arguments):
 
 def run(arguments, model, chosen, recipe, path):
     """Finds the mix, writes it and explains it; returns the `ExportReport`."""
-    from keras_resnets import compression
+    from keras_resnets import quantization
     from keras_resnets import tables
-    from keras_resnets.compression import mix_plot
     from keras_resnets.images import labels
+    from keras_resnets.quantization.search import plots
 
     _check_room(arguments, chosen, chosen.available - chosen.taken)
     names = labels.class_names(model.output_shape[-1], model.labels)
-    held = compression.hold_out(
+    held = quantization.hold_out(
         arguments.data, model.preprocessing, chosen, arguments.held_out, names
     )
     _check_room(arguments, chosen, len(held.labels))
@@ -76,7 +76,7 @@ def run(arguments, model, chosen, recipe, path):
     network.say_notes(held.notes)
     stages = _Stages()
     try:
-        mix = compression.find_mix(
+        mix = quantization.find_mix(
             model,
             chosen,
             held,
@@ -95,7 +95,7 @@ def run(arguments, model, chosen, recipe, path):
     say(tables.mix_table(mix))
     report = mix.write(path, arguments.overwrite, arguments.threads, arguments.packed)
     if arguments.plot:
-        mix_plot.plot(mix, arguments.plot, model.name)
+        plots.plot(mix, arguments.plot, model.name)
         say(f"plot         {arguments.plot}")
     return report
 
@@ -108,10 +108,10 @@ def _check_room(arguments, chosen, left):
         chosen: the `CalibrationSet`.
         left: labelled images that it has not.
     """
-    from keras_resnets.compression import trials
     from keras_resnets.images import calibration_checks
+    from keras_resnets.quantization.search import accuracy_gate
 
-    drop, needed = arguments.max_drop, trials.fewest_for(arguments.max_drop)
+    drop, needed = arguments.max_drop, accuracy_gate.fewest_for(arguments.max_drop)
     if min(left, arguments.held_out) >= needed:
         return
     if left >= needed:

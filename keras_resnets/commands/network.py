@@ -172,11 +172,11 @@ def say_figures(model, report, data, threads, logits=False):
         threads: of the file's runtime.
         logits: whether the file puts out logits.
     """
-    from keras_resnets.compression import figures
+    from keras_resnets.quantization import accuracy
     from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(data.labels), "pictures")
-    found = figures.compare(model, report.path, data, threads, bar, logits)
+    found = accuracy.compare(model, report.path, data, threads, bar, logits)
     bar.close()
     rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
     say(

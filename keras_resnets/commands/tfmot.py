@@ -70,7 +70,7 @@ def add_tuning(parser, note=""):
 
 def tuning_of(arguments):
     """The `Tuning` that the options ask for."""
-    from keras_resnets.compression import Tuning
+    from keras_resnets.tfmot import Tuning
 
     return Tuning(
         epochs=arguments.epochs,
@@ -112,12 +112,12 @@ class Bar:
 
 def quantize(arguments, model, path):
     """Trains quantization-aware, writes the TFLite file; returns its `ExportReport`."""
-    from keras_resnets import compression
+    from keras_resnets import tfmot
 
     tuning = tuning_of(arguments)
     data = training_data(arguments, model)
     with Bar(data, tuning) as bar:
-        return compression.tfmot_quantize_aware(
+        return tfmot.tfmot_quantize_aware(
             model,
             path,
             data,
@@ -171,12 +171,12 @@ def check_prune(arguments):
 
 def prune(arguments, model):
     """The pruned network."""
-    from keras_resnets import compression
+    from keras_resnets import tfmot
 
     tuning = tuning_of(arguments)
     data = training_data(arguments, model)
     with Bar(data, tuning) as bar:
-        return compression.tfmot_prune(
+        return tfmot.tfmot_prune(
             model, data, arguments.sparsity, tuning, bar.progress, bar.tell
         )
 
@@ -184,23 +184,24 @@ def prune(arguments, model):
 def _cluster(arguments):
     network.find(arguments)
     with native_logs_hidden():
-        from keras_resnets import compression
+        from keras_resnets import pruning
         from keras_resnets import tables
-        from keras_resnets.compression import legacy_process
+        from keras_resnets import tfmot
         from keras_resnets.export.keras import convert as keras_file
+        from keras_resnets.tfmot import process
 
-        legacy_process.check_installed()
+        process.check_installed()
         tuning = tuning_of(arguments)
         path = arguments.output or network.default_output(arguments, "_clustered.keras")
         path = keras_file.check_output(path, arguments.overwrite)
         model, _, _ = network.build(arguments)
         data = training_data(arguments, model)
         with Bar(data, tuning) as bar:
-            few = compression.tfmot_cluster(
+            few = tfmot.tfmot_cluster(
                 model, data, arguments.clusters, tuning, bar.progress, bar.tell
             )
         keras_file.to_keras(few, path, overwrite=arguments.overwrite)
-        before, after = (compression.pruning_report(x) for x in (model, few))
+        before, after = (pruning.pruning_report(x) for x in (model, few))
         say(tables.gzip_table(before, after))
         show_accuracy(arguments, model, few)
         say(f"wrote {path}")

@@ -14,7 +14,7 @@ from keras_resnets.export import prepare
 
 # Whose layers a model has -> what registers how it is written. A model that was loaded
 # from a file has the layers alone.
-_MAKERS = {"keras_resnets.compression": "keras_resnets.compression.ptq"}
+_MAKERS = {"keras_resnets.quantization.qat": "keras_resnets.quantization.ptq"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Writes `saved/`: files with layers of this package, as version 0.1 wrote them.
 
 It ran on the last commit whose layers stood in `keras_resnets.networks.layers` and
-`keras_resnets.compression.layers`; `test_saved_files.py` loads the files ever after.
+`keras_resnets.quantization.qat.layers`; `test_saved_files.py` loads the files ever after.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from helpers import outputs
 from helpers import small_model
 
 import keras_resnets
-from keras_resnets import compression
+from keras_resnets import quantization
 from keras_resnets import training
 from keras_resnets.training.compiling import Warmup
 
@@ -50,7 +50,7 @@ def float_model():
 
 def aware_model(images):
     """Quantization-aware; BN that stands alone has layers of its own."""
-    return compression.quantize_aware(tiny("basic_full_preact"), calibration=images)
+    return quantization.quantize_aware(tiny("basic_full_preact"), calibration=images)
 
 
 def labelled(path):

@@ -5,16 +5,16 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import layers as quantized
-from keras_resnets.compression import ranges
-from keras_resnets.compression import recipes
-from keras_resnets.compression.bias import correct_biases
-from keras_resnets.compression.rewrite import PASSING
-from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
+from keras_resnets.quantization import ranges
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.bias_correction import correct_biases
+from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat.rewrite import PASSING
+from keras_resnets.quantization.qat.rewrite import rewrite
 
 # What a model of create_model knows about itself.
 _KNOWN = ("architecture", "preprocessing", "labels", "weights_origin")

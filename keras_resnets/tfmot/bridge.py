@@ -9,10 +9,6 @@ import math
 
 import numpy as np
 
-from keras_resnets.compression import description
-from keras_resnets.compression import legacy_process
-from keras_resnets.compression import pruning
-from keras_resnets.compression.aware import inherit
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -23,6 +19,10 @@ from keras_resnets.export import signature
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration_checks
+from keras_resnets.pruning import magnitude
+from keras_resnets.quantization.qat.aware import inherit
+from keras_resnets.tfmot import description
+from keras_resnets.tfmot import process
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def rebuilt_apart(model):
         TrainingError: they differ by more than 1e-6.
     """
     _check_model(model, "the bridge to tf_keras")
-    said, _, _ = legacy_process.run(model, {"task": "compare", "seed": 0})
+    said, _, _ = process.run(model, {"task": "compare", "seed": 0})
     return said["apart"]
 
 
@@ -194,9 +194,9 @@ def tfmot_prune(model, data, sparsity=0.5, tuning=None, progress=None, tell=None
         InvalidArgument: see `tfmot_quantize_aware`; also no layer to prune.
         TrainingError: see there.
     """
-    pruning.check_sparsity(sparsity)
+    magnitude.check_sparsity(sparsity)
     _check_model(model, "pruning")
-    wanted = {id(layer) for layer in pruning.prunable(model)}
+    wanted = {id(layer) for layer in magnitude.prunable(model)}
     chosen = [n for n, layer in _named(model) if id(layer) in wanted]
     if not chosen:
         raise InvalidArgument(f"{model.name} has no layer to prune")
@@ -253,7 +253,7 @@ def _run(task, model, job, data, tuning, progress, tell):
     _check_images(model, data)
     job = {**job, "task": task, "tuning": _record(tuning, task)}
     job["seed"] = job["tuning"]["seed"]
-    return legacy_process.run(model, job, data, progress, tell)
+    return process.run(model, job, data, progress, tell)
 
 
 def _check_images(model, data):
@@ -273,7 +273,7 @@ def _record(tuning, task):
 
 
 def _with(model, values):
-    copy = legacy_process.copy_of(model, values)
+    copy = process.copy_of(model, values)
     inherit(copy, model)
     return copy
 

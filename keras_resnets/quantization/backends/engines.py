@@ -3,16 +3,16 @@
 import contextlib
 import dataclasses
 
-from keras_resnets.compression import ranges
-from keras_resnets.compression.bias import biases_of
-from keras_resnets.compression.bias import correct_biases
-from keras_resnets.compression.edge_quantizer import edge_quantizer
-from keras_resnets.compression.freezing import freeze
-from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.quantization import ranges
+from keras_resnets.quantization.backends.litert import edge_quantizer
+from keras_resnets.quantization.bias_correction import biases_of
+from keras_resnets.quantization.bias_correction import correct_biases
+from keras_resnets.quantization.qat.freeze import freeze
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.rewrite import rewrite
 
 
 @dataclasses.dataclass(frozen=True)

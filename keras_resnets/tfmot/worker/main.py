@@ -1,4 +1,4 @@
-"""The process behind `compression.tfmot_bridge`: python -m keras_resnets.legacy.worker.
+"""The process behind `compression.tfmot_bridge`: python -m keras_resnets.tfmot.worker.main.
 
 Its one argument is a folder with `job.json`, `weights.npz`, `probe.npz`, `x.npy` and
 `y.npy`. It writes `tuned.npz` and, of quantization, `aware.tflite` there, and says what
@@ -41,8 +41,8 @@ def main(folder):
         arrays = dict(file)
     import tf_keras
 
-    from keras_resnets.legacy import jobs
-    from keras_resnets.legacy import training
+    from keras_resnets.tfmot.worker import jobs
+    from keras_resnets.tfmot.worker import training
 
     # Whatever keras.json says: networks that are exported have their channels last.
     tf_keras.backend.set_image_data_format("channels_last")
@@ -80,7 +80,7 @@ def distance(description, arrays, pictures, logits):
         The largest difference as a share of the largest logit, in float64; that in
         float32 where it is more than rounding.
     """
-    from keras_resnets.legacy import rebuild
+    from keras_resnets.tfmot.worker import rebuild
 
     found = []
     for dtype in ("float64", "float32"):

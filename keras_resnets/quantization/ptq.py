@@ -3,14 +3,6 @@
 import keras
 import numpy as np
 
-from keras_resnets.compression import engines
-from keras_resnets.compression import qdq
-from keras_resnets.compression import recipes
-from keras_resnets.compression.aware import inherit
-from keras_resnets.compression.freezing import check_ranges
-from keras_resnets.compression.freezing import freeze
-from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.layers import is_quantized
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
@@ -22,6 +14,14 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.backends import onnx_qdq
+from keras_resnets.quantization.qat.aware import inherit
+from keras_resnets.quantization.qat.freeze import check_ranges
+from keras_resnets.quantization.qat.freeze import freeze
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.layers import is_quantized
 
 
 def quantize(
@@ -182,7 +182,7 @@ def to_tflite(
 
     Example:
         >>> import keras_resnets, numpy as np, tempfile
-        >>> from keras_resnets.compression import quantize_aware
+        >>> from keras_resnets.quantization import quantize_aware
         >>> x = np.random.default_rng(0).standard_normal((10, 32, 32, 3))
         >>> model = keras_resnets.create_model("resnet8")
         >>> aware = quantize_aware(model, calibration=20 * x + 125)
@@ -223,7 +223,9 @@ def _own_onnx(model, path, asked, pictures=None, input_size=None, **options):
     check_ranges(model)
     if pictures is None:
         pictures = _default_pictures(freeze(model), input_size)
-    return qdq.to_onnx(model, path, pictures=pictures, input_size=input_size, **options)
+    return onnx_qdq.to_onnx(
+        model, path, pictures=pictures, input_size=input_size, **options
+    )
 
 
 def check_asked(model, format_name, asked):

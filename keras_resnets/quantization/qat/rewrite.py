@@ -10,8 +10,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import kinds
-from keras_resnets.compression import layers as quantized
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import bn_folding
 from keras_resnets.graph import operations
@@ -21,6 +19,8 @@ from keras_resnets.graph.nodes import graph_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.nodes import unique_names
 from keras_resnets.networks import layers
+from keras_resnets.quantization.qat import layer_kinds
+from keras_resnets.quantization.qat import layers as quantized
 
 # They move, choose or drop values, which stay on the grid that they are on.
 PASSING = (
@@ -100,7 +100,7 @@ class _Rewriter:
         (image,) = graph.inputs
         name = free_name("image", self._taken)
         new = keras.Input(image.shape[1:], dtype=image.dtype, name=name)
-        policy = kinds.policy(self._steps[0]) if self._steps else "float32"
+        policy = layer_kinds.policy(self._steps[0]) if self._steps else "float32"
         self._image = self._ranged(new, name, [name], False, policy)
         self._made[id(image)] = self._image
         for step in self._steps:
@@ -116,7 +116,10 @@ class _Rewriter:
             self._affine(step)
         elif layer is None:
             raise operations.refused(step)
-        elif isinstance(layer, layers.Discard) or kinds.activation(layer) == "linear":
+        elif (
+            isinstance(layer, layers.Discard)
+            or layer_kinds.activation(layer) == "linear"
+        ):
             self._made[step.output] = self._made[step.inputs[0]]
         else:
             self._way_of(layer)(step)
@@ -132,13 +135,13 @@ class _Rewriter:
         for known, method in by_class:
             if isinstance(layer, known):
                 return method
-        if kinds.is_kernel(layer):
+        if layer_kinds.is_kernel(layer):
             return self._kernel
-        if kinds.is_norm(layer):
+        if layer_kinds.is_norm(layer):
             return self._alone
-        if kinds.activation(layer) in kinds.FUSED:
+        if layer_kinds.activation(layer) in layer_kinds.FUSED:
             return self._make
-        if kinds.activation(layer) in kinds.BOUNDED:
+        if layer_kinds.activation(layer) in layer_kinds.BOUNDED:
             return self._bound
         return self._refuse
 
@@ -151,7 +154,7 @@ class _Rewriter:
         self._made[step.output] = Made(made, True, None)
 
     def _refuse(self, step):
-        raise kinds.unsupported(step)
+        raise layer_kinds.unsupported(step)
 
     def _pass(self, step):
         given = self._read(step.inputs[0])
@@ -175,7 +178,7 @@ class _Rewriter:
 
     def _stays_positive(self, step):
         layer = self._layers[id(step)]
-        if kinds.activation(layer) in kinds.FUSED:
+        if layer_kinds.activation(layer) in layer_kinds.FUSED:
             return True
         if isinstance(layer, (keras.layers.LeakyReLU, keras.layers.Subtract)):
             return False
@@ -190,7 +193,9 @@ class _Rewriter:
         while others:
             first = self._copy(step)([first, others.pop(0)])
             if others:
-                made = self._ranged(first, name, [name], positive, kinds.policy(step))
+                made = self._ranged(
+                    first, name, [name], positive, layer_kinds.policy(step)
+                )
                 first = made.tensor
         self._finish(step, first, [name], positive)
 
@@ -213,13 +218,13 @@ class _Rewriter:
             self._finish(end, made, names)
             return
         # What was inside the layer becomes one of its own, with its name at the end.
-        name = self._own(step) if kinds.has_end(layer) else f"{name}_{activation}"
+        name = self._own(step) if layer_kinds.has_end(layer) else f"{name}_{activation}"
         outside = keras.layers.Activation(
             activation,
-            name=name if kinds.has_end(layer) else free_name(name, self._taken),
+            name=name if layer_kinds.has_end(layer) else free_name(name, self._taken),
             dtype=layer.dtype_policy,
         )
-        positive = activation in kinds.FUSED
+        positive = activation in layer_kinds.FUSED
         if positive:
             made = outside(made)
         made = self._ranged(made, names[0], names, positive, layer.dtype_policy)
@@ -240,7 +245,7 @@ class _Rewriter:
     def _own_norm(self, step):
         linear = step.layer.activation.__name__ == "linear"
         follower = self._only_reader(step) if linear else None
-        if not follower or not kinds.is_norm(follower.layer):
+        if not follower or not layer_kinds.is_norm(follower.layer):
             return None
         _check_norm(follower.layer)
         return follower
@@ -255,7 +260,7 @@ class _Rewriter:
             "weight_bits": recipe.weight_bits,
             "weight_ranges": recipe.weight_ranges,
         }
-        if kinds.has_end(layer):
+        if layer_kinds.has_end(layer):
             config["name"] = free_name(f"{names[0]}_linear", self._taken)
         else:
             config["name"] = self._own(step)
@@ -304,7 +309,7 @@ class _Rewriter:
             trainable=False,
             replaces=names,
             name=self._own(last),
-            dtype=kinds.policy(last),
+            dtype=layer_kinds.policy(last),
         )
         made = new(image)
         kernel = np.diag(scale)[None, None].astype("float32")
@@ -315,7 +320,7 @@ class _Rewriter:
 
     def _by_channel(self, first, last, names, scale, offset, factor):
         """A product and a sum a channel, between the first step's input and the last."""
-        policy, name = kinds.policy(last), names[-1]
+        policy, name = layer_kinds.policy(last), names[-1]
         if id(last.layer) not in self._kept:
             self._kept[id(last.layer)] = [
                 kind(names, name=free_name(f"{name}_{what}", self._taken), dtype=policy)
@@ -334,8 +339,11 @@ class _Rewriter:
 
     def _finish(self, step, made, names, positive=False):
         """Puts the ReLU that alone reads a tensor, and the range, behind it."""
-        follower, policy = self._only_reader(step), kinds.policy(step)
-        if follower and kinds.activation(self._layers[id(follower)]) in kinds.FUSED:
+        follower, policy = self._only_reader(step), layer_kinds.policy(step)
+        if (
+            follower
+            and layer_kinds.activation(self._layers[id(follower)]) in layer_kinds.FUSED
+        ):
             made = self._copy(follower)(made)
             names = [*names, self._name(follower)]
             step, positive = follower, True

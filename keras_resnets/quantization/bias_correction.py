@@ -5,12 +5,12 @@ import contextlib
 import keras
 import numpy as np
 
-from keras_resnets.compression import fake_quant
-from keras_resnets.compression.freezing import radius_of
-from keras_resnets.compression.layers import KERNELS
-from keras_resnets.compression.ranges import float_arithmetic
-from keras_resnets.compression.ranges import inputs_of
-from keras_resnets.compression.ranges import pictures_at_a_time
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat.freeze import radius_of
+from keras_resnets.quantization.qat.layers import KERNELS
+from keras_resnets.quantization.ranges import float_arithmetic
+from keras_resnets.quantization.ranges import inputs_of
+from keras_resnets.quantization.ranges import pictures_at_a_time
 
 # Pictures that a mean needs: means need fewer than ranges do.
 _PICTURES = 100

@@ -5,16 +5,16 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import bias
-from keras_resnets.compression import ranges
-from keras_resnets.compression import recipes
-from keras_resnets.compression.aware import quantize_aware
-from keras_resnets.compression.bias import biases_of
-from keras_resnets.compression.layers import QUANTIZED
-from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.rewrite import rewrite
 from keras_resnets.export import parity
 from keras_resnets.export import signature
+from keras_resnets.quantization import bias_correction
+from keras_resnets.quantization import ranges
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.bias_correction import biases_of
+from keras_resnets.quantization.qat.aware import quantize_aware
+from keras_resnets.quantization.qat.layers import QUANTIZED
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.rewrite import rewrite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +82,13 @@ def layer_costs(made, pictures, biases, progress=None):
         progress: see there.
     """
     measured = measurable(made)
-    with bias.replaced(made, biases):
+    with bias_correction.replaced(made, biases):
         expected = _run(measured, made, pictures, [])
     found = []
     targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
         others = {name: b for name, b in biases.items() if name != layer.name}
-        with bias.replaced(made, others):
+        with bias_correction.replaced(made, others):
             rounded = _run(measured, made, pictures, [layer])
         compared = parity.compare(expected, rounded)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"

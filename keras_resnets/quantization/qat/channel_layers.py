@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_resnets.compression import fake_quant
 from keras_resnets.networks.layers import PACKAGE
+from keras_resnets.quantization.qat import fake_quant
 
 
 class _ByChannel(keras.layers.Layer):

@@ -7,12 +7,12 @@ import gzip
 import keras
 import numpy as np
 
-from keras_resnets.compression.layers import fitted
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.nodes import layers_of
+from keras_resnets.quantization.qat.layers import fitted
 
 # Weights that live or die together: how many lie side by side along the inputs of a
 # kernel, and (of "2:4") how many of them stay.

@@ -5,13 +5,13 @@ import contextlib
 import keras
 import numpy as np
 
-from keras_resnets.compression import fake_quant
-from keras_resnets.compression.layers import QUANTIZED
-from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
 from keras_resnets.graph.analysis import nodes_in_order
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat.layers import QUANTIZED
+from keras_resnets.quantization.qat.layers import FakeQuantize
 
 METHODS = ("mse", "minmax", "percentile")
 # Values of a tensor that a batch adds to the sample of it.

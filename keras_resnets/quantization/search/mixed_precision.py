@@ -2,15 +2,6 @@
 
 import dataclasses
 
-from keras_resnets.compression import engines
-from keras_resnets.compression import mixed_file
-from keras_resnets.compression import operators
-from keras_resnets.compression import recipes
-from keras_resnets.compression.layer_sensitivity import layer_costs
-from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.trials import Judge
-from keras_resnets.compression.trials import Trial
-from keras_resnets.compression.trials import check_data
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -21,6 +12,15 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.backends import mixed_file
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.search import operators
+from keras_resnets.quantization.search.accuracy_gate import Judge
+from keras_resnets.quantization.search.accuracy_gate import Trial
+from keras_resnets.quantization.search.accuracy_gate import check_data
+from keras_resnets.quantization.search.sensitivity import layer_costs
 
 # Pictures that tell the order of the layers.
 _RANKED = 64
@@ -101,7 +101,7 @@ class Mix:
 
         Raises:
             InvalidArgument: a path that cannot be written to.
-            ExportError: see `keras_resnets.compression.quantize`.
+            ExportError: see `keras_resnets.quantization.quantize`.
         """
         path = tflite.check_output(path, overwrite)
         facts = {

@@ -8,13 +8,6 @@ the scale of what it reads, so that a runtime can compute all of it in integers.
 import keras
 import numpy as np
 
-from keras_resnets.compression import engines
-from keras_resnets.compression.aware import inherit
-from keras_resnets.compression.freezing import freeze
-from keras_resnets.compression.layers import KERNELS
-from keras_resnets.compression.layers import ChannelOffset
-from keras_resnets.compression.layers import ChannelScale
-from keras_resnets.compression.layers import FakeQuantize
 from keras_resnets.errors import ExportError
 from keras_resnets.export import memory
 from keras_resnets.export import session
@@ -24,6 +17,13 @@ from keras_resnets.export.onnx.convert import check_output
 from keras_resnets.export.onnx.convert import convert
 from keras_resnets.export.onnx.convert import save
 from keras_resnets.export.onnx.runner import OnnxRunner
+from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.qat.aware import inherit
+from keras_resnets.quantization.qat.freeze import freeze
+from keras_resnets.quantization.qat.layers import KERNELS
+from keras_resnets.quantization.qat.layers import ChannelOffset
+from keras_resnets.quantization.qat.layers import ChannelScale
+from keras_resnets.quantization.qat.layers import FakeQuantize
 
 # They move values, which stay on the grid that they are on.
 _MOVING = ("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose")

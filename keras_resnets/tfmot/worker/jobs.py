@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_resnets.legacy import rebuild
+from keras_resnets.tfmot.worker import rebuild
 
 # Steps from one choice of zeros to the next.
 _PRUNING_STEPS = 100

@@ -5,10 +5,6 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_resnets.compression import kinds
-from keras_resnets.compression.aware import inherit
-from keras_resnets.compression.layers import is_quantized
-from keras_resnets.compression.pruning import check_sparsity
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
 from keras_resnets.graph import bn_folding
@@ -17,6 +13,10 @@ from keras_resnets.graph.nodes import layers_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.nodes import rebuilt
 from keras_resnets.networks import layers
+from keras_resnets.pruning.magnitude import check_sparsity
+from keras_resnets.quantization.qat import layer_kinds
+from keras_resnets.quantization.qat.aware import inherit
+from keras_resnets.quantization.qat.layers import is_quantized
 
 # Between two convolutions of a unit: whatever works on each channel by itself.
 _BY_CHANNEL = (
@@ -84,7 +84,7 @@ def _follow(step, readers, outputs, applied):
 
 
 def _by_channel(layer):
-    if kinds.activation(layer) == "softmax":
+    if layer_kinds.activation(layer) == "softmax":
         return False
     return type(layer) in _BY_CHANNEL and getattr(layer, "axis", -1) in (-1, 3)
 

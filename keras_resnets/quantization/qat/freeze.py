@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 
-from keras_resnets.compression import fake_quant
-from keras_resnets.compression.layers import KERNELS
-from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.layers import is_quantized
-from keras_resnets.compression.layers import largest_radius
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph.nodes import layers_of
 from keras_resnets.graph.nodes import rebuilt
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat.layers import KERNELS
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.layers import is_quantized
+from keras_resnets.quantization.qat.layers import largest_radius
 
 # Half of what an int32 holds: products are added to the bias.
 _BIAS_LIMIT = 2**30

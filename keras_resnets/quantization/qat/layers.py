@@ -9,12 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_resnets.compression import fake_quant
-from keras_resnets.compression.channel_layers import ChannelOffset
-from keras_resnets.compression.channel_layers import ChannelScale
 from keras_resnets.errors import check_choice
 from keras_resnets.networks import layers
 from keras_resnets.networks.layers import PACKAGE
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat.channel_layers import ChannelOffset
+from keras_resnets.quantization.qat.channel_layers import ChannelScale
 
 # Whether a range moves with the batches, by gradient, or not at all.
 RANGES = ("moving_average", "learned", "fixed")

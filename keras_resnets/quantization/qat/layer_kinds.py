@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_resnets.compression import layers as quantized
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks import layers
+from keras_resnets.quantization.qat import layers as quantized
 
 # A file has them in the operator in front.
 FUSED = ("relu", "relu6")

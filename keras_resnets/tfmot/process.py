@@ -7,7 +7,6 @@ import math
 import keras
 import numpy as np
 
-from keras_resnets.compression import description
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
@@ -15,9 +14,10 @@ from keras_resnets.export import session
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.io.files import scratch_folder
 from keras_resnets.system import child_process
+from keras_resnets.tfmot import description
 
 _PACKAGES = ("tensorflow_model_optimization", "tf_keras")
-_WORKER = "keras_resnets.legacy.worker"
+_WORKER = "keras_resnets.tfmot.worker.main"
 LEGACY = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 # Pictures at a time that are copied into the folder.
 _CHUNK = 500
@@ -123,7 +123,7 @@ def _last_words(log, code):
 
 
 def _check(said, model, job):
-    from keras_resnets.legacy.worker import TOLERANCE
+    from keras_resnets.tfmot.worker.main import TOLERANCE
 
     if not said["apart"] <= TOLERANCE:
         raise TrainingError(

@@ -5,10 +5,6 @@ import dataclasses
 
 import keras
 
-from keras_resnets.compression import kinds
-from keras_resnets.compression import layers as quantized
-from keras_resnets.compression.layers import FakeQuantize
-from keras_resnets.compression.rewrite import PASSING
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.graph.analysis import analyze
@@ -16,6 +12,10 @@ from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.graph.nodes import applications
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.operations import as_layer
+from keras_resnets.quantization.qat import layer_kinds
+from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.rewrite import PASSING
 
 # What an operator can be computed in, the coarsest first: int8; int16 activations with
 # int8 weights; float32.
@@ -243,7 +243,7 @@ class _Reader:
             self._grids[made] = layer
         elif isinstance(layer, _STAYING) and id(given[0]) in self._grids:
             self._grids[made] = self._grids[id(given[0])]
-        elif kinds.activation(layer) in kinds.BOUNDED:
+        elif layer_kinds.activation(layer) in layer_kinds.BOUNDED:
             # A file has them in int8 alone, with the tensors on both sides.
             self._kept8.extend(grid for x in given for grid in self._grids_of(x))
         else:

@@ -1,0 +1,38 @@
+"""Networks in 8 bits and fewer: quantization after training and in training.
+
+Everything takes any functional `keras.Model` with one image input.
+"""
+
+import importlib
+
+# Imported when it is asked for, as Keras imports `layers` of this package for every user.
+_IN_MODULE = {
+    "CalibrationSet": "keras_resnets.images.calibration",
+    "FreezeRanges": "keras_resnets.quantization.qat.aware",
+    "Mix": "keras_resnets.quantization.search.mixed_precision",
+    "RECIPES": "keras_resnets.quantization.recipes",
+    "Recipe": "keras_resnets.quantization.recipes",
+    "choose": "keras_resnets.images.calibration",
+    "find_mix": "keras_resnets.quantization.search.mixed_precision",
+    "freeze": "keras_resnets.quantization.qat.freeze",
+    "freeze_ranges": "keras_resnets.quantization.qat.aware",
+    "hold_out": "keras_resnets.images.held_out",
+    "quantize": "keras_resnets.quantization.ptq",
+    "quantize_aware": "keras_resnets.quantization.qat.aware",
+    "report": "keras_resnets.quantization.qat.aware",
+    "sensitivity": "keras_resnets.quantization.search.sensitivity",
+    "to_tflite": "keras_resnets.quantization.ptq",
+}
+
+__all__ = list(_IN_MODULE)
+
+
+def __getattr__(name):
+    if name not in _IN_MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_IN_MODULE[name])
+    return getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""What makes the bytes of a quantized file."""

@@ -1,0 +1,1 @@
+"""Quantization-aware networks: layers, rewriting, training, and at rest."""

@@ -1,0 +1,1 @@
+"""Which layers can have how many bits: measured, proposed, judged."""
