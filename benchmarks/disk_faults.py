@@ -210,7 +210,7 @@ class Room:
 
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (quota, quota))
-            from keras_resnets import cli
+            from keras_resnets.cli import main as cli
 
             return cli.main(words)
 
@@ -315,7 +315,7 @@ def _import():
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
-    from keras_resnets import cli  # noqa: F401
+    from keras_resnets.cli import main as cli  # noqa: F401
 
 
 def _inputs(folder):

@@ -1,5 +1,5 @@
 """`python -m keras_resnets` is the `keras-resnets` command."""
 
-from keras_resnets.cli import entry_point
+from keras_resnets.cli.main import entry_point
 
 entry_point()

@@ -3,7 +3,7 @@
 import argparse
 import random
 
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.networks.architecture import AXES
 from keras_resnets.training import recipes
 

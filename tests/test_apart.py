@@ -10,7 +10,7 @@ from helpers import noise
 from helpers import small_model
 
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite

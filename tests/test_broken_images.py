@@ -15,7 +15,7 @@ from training_helpers import short
 from training_helpers import without_time
 
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.errors import TrainingError
 from keras_resnets.images import calibration
 from keras_resnets.images import evaluation

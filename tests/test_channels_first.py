@@ -13,8 +13,8 @@ from conftest import ROOT
 from helpers import randomize
 
 import keras_resnets
-from keras_resnets import cli
 from keras_resnets import export
+from keras_resnets.cli import main as cli
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 
 import keras_resnets
 import keras_resnets.export.tflite.runner
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import parity
 
 RESNET8 = ["export", "tflite", "--model", "resnet8"]
@@ -415,7 +415,7 @@ def test_batches_of_the_command(folder, capsys):
 def test_formats_of_the_command_are_those_of_the_exporters():
     import keras_resnets.export.onnx.convert
     import keras_resnets.export.tflite.convert
-    from keras_resnets.commands.export import FORMATS
+    from keras_resnets.cli.export import FORMATS
 
     assert FORMATS["tflite"].quantize == keras_resnets.export.tflite.convert.QUANTIZE
     assert FORMATS["onnx"].quantize == keras_resnets.export.onnx.convert.QUANTIZE

@@ -13,7 +13,7 @@ from test_cli import run
 
 import keras_resnets
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import random_weights
 from keras_resnets.export import session

@@ -16,7 +16,7 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import Preprocessing
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import random_weights
 from keras_resnets.export import signature

@@ -16,8 +16,8 @@ from PIL import Image
 
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
 from keras_resnets import export
+from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import random_weights
 from keras_resnets.export import to_onnx

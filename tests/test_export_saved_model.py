@@ -12,7 +12,7 @@ from helpers import small_model
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import Preprocessing
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import parity
 from keras_resnets.export import to_saved_model
 from keras_resnets.export.compare import inspection

@@ -9,7 +9,7 @@ from helpers import noise
 from helpers import small_model
 
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx

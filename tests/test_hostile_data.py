@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from confined import confined
 
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.images import evaluation
@@ -506,10 +506,10 @@ def _pool_threads(most):
 
 
 def test_class_names_that_a_terminal_would_obey():
-    from keras_resnets import console
+    from keras_resnets.cli import reports
 
     names = ["\x1b[2Ja", "b\n", "c\udcff" + "d" * 5000]
-    shown = console.likeliest(np.array([0.5, 0.3, 0.2]), "e\x1b\udcff", names)
+    shown = reports.likeliest(np.array([0.5, 0.3, 0.2]), "e\x1b\udcff", names)
     assert all(line.isprintable() for line in shown.split("\n"))
     assert shown.count("\n") == 3 and len(shown) < 500
 

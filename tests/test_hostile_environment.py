@@ -10,7 +10,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.errors import NotWritten
 from keras_resnets.export.compare import benchmark
 from keras_resnets.io import files
@@ -19,7 +19,11 @@ from keras_resnets.system import keras_settings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="of shells and their pipes")
 # As the installed command begins.
-COMMAND = (sys.executable, "-c", "from keras_resnets.cli import entry_point as e; e()")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "from keras_resnets.cli.main import entry_point as e; e()",
+)
 
 
 def run(*words, shell="", before="", environment=None, unset=()):

@@ -14,7 +14,7 @@ from confined import confined
 from helpers import small_model
 
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
@@ -171,7 +171,7 @@ def test_a_savedmodels_variables_are_those_of_its_files(files, tmp_path):
 
 SCRIPT = """
 import sys
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 code = cli.main(["inspect", sys.argv[1]])
 loaded = {"tensorflow", "keras", "onnx", "onnxruntime"} & set(sys.modules)
 sys.exit(f"loaded {loaded}" if loaded else code)
@@ -347,7 +347,7 @@ def test_what_a_file_says_is_shown_as_text(files, tmp_path, capsys):
 
 
 def test_names_are_aligned_by_what_is_shown():
-    from keras_resnets import tables
+    from keras_resnets.cli import tables
 
     names = ("cat", "\u732b\u732b", "e\u0301", "\x1b[2J", "x" * 500)
     lines = tables.text_table(("a", "b"), [(name, 1) for name in names]).split("\n")

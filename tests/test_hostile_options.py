@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_resnets import InvalidArgument
-from keras_resnets import cli
 from keras_resnets import get_architecture
+from keras_resnets.cli import main as cli
 from keras_resnets.models import registry
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import AXES
@@ -30,13 +30,13 @@ def stubbed(monkeypatch):
     def began(*arguments, **options):
         raise Began
 
-    from keras_resnets.commands import network
+    from keras_resnets.cli import network
 
     for module in ("models.creation.create_model", "models.creation.create_described"):
         monkeypatch.setattr(f"keras_resnets.{module}", began)
     monkeypatch.setattr(network, "build", began)
     for name in list(sys.modules):
-        if name.startswith("keras_resnets.commands.") and hasattr(
+        if name.startswith("keras_resnets.cli.") and hasattr(
             sys.modules[name], "native_logs_hidden"
         ):
             monkeypatch.setattr(sys.modules[name], "native_logs_hidden", began)
@@ -136,7 +136,7 @@ def test_values_of_recipes_in_python(name):
 
 @pytest.mark.parametrize("word", ["false", "False", "no", "NO", "off", "0"])
 def test_no_is_no(word, capsys):
-    from keras_resnets.commands import network
+    from keras_resnets.cli import network
 
     assert network.axes_of([f"stem_bn={word}"]) == {"stem_bn": False}
     found = network.axes_of([f"zero_init_residual={word}", f"residual={word},yes,1,on"])

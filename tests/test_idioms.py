@@ -7,7 +7,7 @@ import pytest
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import WeightsError
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.models import creation
 from keras_resnets.models import registry
 from keras_resnets.networks import idioms

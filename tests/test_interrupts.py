@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 # A command whose work is `work`, which says when it is at it.
 SCRIPT = """
 import hashlib, pathlib, signal, sys, time
-from keras_resnets.system import child_process as child, files, interrupts
+from keras_resnets.io import files
+from keras_resnets.system import child_process as child, interrupts
 # A shell's background jobs ignore it, and under nohup SIGHUP, such as these tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {hangup}signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -189,7 +190,7 @@ def test_what_is_held_is_finished_first(tmp_path):
 def test_temporary_files_of_libraries_go_as_well(waits, tmp_path):
     work = f"""
         import tempfile
-        from keras_resnets import cli
+        from keras_resnets.cli import main as cli
         def main(arguments):
             return interrupts.run(work)
         def work():

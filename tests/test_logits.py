@@ -14,9 +14,9 @@ from quantized import cifar
 import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
-from keras_resnets import console
 from keras_resnets import quantization
-from keras_resnets import tables
+from keras_resnets.cli import reports
+from keras_resnets.cli import tables
 from keras_resnets.export import parity
 from keras_resnets.export import random_weights
 from keras_resnets.export import signature
@@ -183,7 +183,7 @@ def test_what_cannot_be_read_is_not_told(body, images, tmp_path):
     assert report.logits is None and report.outputs.max_error <= 1e-5
     known = json.loads((tmp_path / "a.json").read_text())
     assert known["parity"]["logits"] is None
-    assert "logits     not measured" in console.export_report(report, "noise")
+    assert "logits     not measured" in reports.export_report(report, "noise")
     # Outputs that are logits are measured as such.
     report = to_saved_model(model, tmp_path / "b", logits=True)
     assert report.logits == report.outputs

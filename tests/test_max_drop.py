@@ -24,7 +24,7 @@ from test_ptq import refused
 
 import keras_resnets
 from keras_resnets import quantization
-from keras_resnets.commands import max_drop
+from keras_resnets.cli import max_drop
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity

@@ -219,7 +219,6 @@ ARROWS = {
     "io": {"errors", "io", "system"},
     "networks": {"errors", "fields", "networks", "system"},
     "images": {"errors", "fields", "images", "io", "networks", "system"},
-    "tables": {"errors", "networks"},
     "weights": {"errors", "images", "io", "networks", "system", "weights"},
     "export": {
         "errors",
@@ -244,7 +243,6 @@ ARROWS = {
         "version",
         "weights",
     },
-    "console": {"errors", "export", "images", "tables"},
     "quantization": {
         "errors",
         "export",

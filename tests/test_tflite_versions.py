@@ -7,7 +7,7 @@ import pytest
 from helpers import noise
 from helpers import small_model
 
-from keras_resnets import cli
+from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import inspection

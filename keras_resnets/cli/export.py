@@ -5,9 +5,9 @@ import functools
 import importlib
 import warnings
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.system.quiet import native_logs_hidden
@@ -186,7 +186,7 @@ def _export(arguments):
     network.find(arguments)
     form = FORMATS[arguments.format]
     with native_logs_hidden():
-        from keras_resnets import console
+        from keras_resnets.cli import reports
         from keras_resnets.export import parity
         from keras_resnets.images import loading
 
@@ -213,7 +213,7 @@ def _export(arguments):
             exporter = _with_own_ranges(options, arguments.method, arguments.seed)
         report = exporter(model, arguments.output, pictures=given, **options)
         say(
-            console.export_report(
+            reports.export_report(
                 report, "calibration" if calibration is not None else "synthetic"
             )
         )
@@ -222,7 +222,7 @@ def _export(arguments):
                 model, report, data, arguments.threads, arguments.logits
             )
         if photo is not None:
-            say(console.top_five(model, report, photo, arguments.predict))
+            say(reports.top_five(model, report, photo, arguments.predict))
 
 
 def _options(arguments, form, wanted, calibration):

@@ -5,9 +5,9 @@ import shlex
 import sys
 import warnings
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_choice

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from keras_resnets.commands import network
+from keras_resnets.cli import network
 from keras_resnets.errors import InvalidArgument
 
 # Of a data set, whose images have no names of their own.

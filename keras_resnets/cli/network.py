@@ -3,7 +3,7 @@
 import pathlib
 import warnings
 
-from keras_resnets.commands import options
+from keras_resnets.cli import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable

@@ -2,9 +2,9 @@
 
 import pathlib
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 
 
@@ -59,7 +59,7 @@ def check(arguments):
 def run(arguments, model, chosen, recipe, path):
     """Finds the mix, writes it and explains it; returns the `ExportReport`."""
     from keras_resnets import quantization
-    from keras_resnets import tables
+    from keras_resnets.cli import tables
     from keras_resnets.images import labels
     from keras_resnets.quantization.search import plots
 

@@ -3,11 +3,11 @@
 The network is a variant with weights, or an exported file.
 """
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands import photos
-from keras_resnets.commands import subject
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import photos
+from keras_resnets.cli import subject
+from keras_resnets.cli.network import say
 from keras_resnets.system.quiet import native_logs_hidden
 
 # Images in memory.
@@ -80,12 +80,12 @@ def _predict(arguments):
 
 def _show(model, images):
     """Prints the likeliest classes of images that come with their titles."""
-    from keras_resnets import console
+    from keras_resnets.cli import reports
 
     # A `FileClassifier` may put out logits; a network ends in a softmax here.
     judge = getattr(model, "probabilities", model.predict_on_batch)
     for title, image in images:
-        say(console.likeliest(judge(image[None])[0], title, model.labels))
+        say(reports.likeliest(judge(image[None])[0], title, model.labels))
 
 
 def _evaluate(arguments):

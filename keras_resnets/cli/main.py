@@ -4,15 +4,15 @@ import argparse
 import os
 import sys
 
-from keras_resnets.commands import compare
-from keras_resnets.commands import compress
-from keras_resnets.commands import export
-from keras_resnets.commands import inspect
-from keras_resnets.commands import predict
-from keras_resnets.commands import show
-from keras_resnets.commands import tfmot
-from keras_resnets.commands import train
-from keras_resnets.commands import weights
+from keras_resnets.cli import compare
+from keras_resnets.cli import compress
+from keras_resnets.cli import export
+from keras_resnets.cli import inspect
+from keras_resnets.cli import predict
+from keras_resnets.cli import show
+from keras_resnets.cli import tfmot
+from keras_resnets.cli import train
+from keras_resnets.cli import weights
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError

@@ -4,9 +4,9 @@ import functools
 import json
 import pathlib
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
@@ -47,7 +47,7 @@ def add_to(commands):
 
 def _verify(arguments):
     with native_logs_hidden():
-        from keras_resnets import tables
+        from keras_resnets.cli import tables
         from keras_resnets.export import parity
         from keras_resnets.export import passport
         from keras_resnets.export.compare import isolated
@@ -160,7 +160,7 @@ def _benchmark(arguments):
     with native_logs_hidden():
         import dataclasses
 
-        from keras_resnets import tables
+        from keras_resnets.cli import tables
         from keras_resnets.export.compare import benchmark
         from keras_resnets.io import files
 

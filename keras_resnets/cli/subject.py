@@ -2,8 +2,8 @@
 
 import pathlib
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
+from keras_resnets.cli import network
+from keras_resnets.cli import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.networks import extent

@@ -2,7 +2,7 @@
 
 import json
 
-from keras_resnets.commands.network import say
+from keras_resnets.cli.network import say
 from keras_resnets.errors import printable
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -22,7 +22,7 @@ def add_to(commands):
 
 def _inspect(arguments):
     with native_logs_hidden():
-        from keras_resnets import tables
+        from keras_resnets.cli import tables
         from keras_resnets.export import passport
         from keras_resnets.export.compare import inspection
 

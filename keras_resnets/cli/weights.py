@@ -1,7 +1,7 @@
 """`keras-resnets weights` and `keras-resnets convert`: what there is, and its format."""
 
-from keras_resnets.commands import network
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -26,7 +26,7 @@ def add_to(commands):
 
 
 def _weights(arguments):
-    from keras_resnets import tables
+    from keras_resnets.cli import tables
     from keras_resnets.models import registry
     from keras_resnets.weights import records
     from keras_resnets.weights import store

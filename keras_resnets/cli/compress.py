@@ -2,11 +2,11 @@
 
 import pathlib
 
-from keras_resnets.commands import max_drop
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands import tfmot
-from keras_resnets.commands.network import say
+from keras_resnets.cli import max_drop
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import tfmot
+from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -112,7 +112,7 @@ def _add_common(parser):
 def _quantize(arguments):
     network.find(arguments)
     with native_logs_hidden():
-        from keras_resnets import console
+        from keras_resnets.cli import reports
 
         recipe, path = _checked(arguments)
         model, _, _ = network.build(arguments)
@@ -127,7 +127,7 @@ def _quantize(arguments):
             kind = "synthetic" if chosen is None else "calibration"
             write = _quantize_all if arguments.max_drop is None else max_drop.run
             report = write(arguments, model, chosen, recipe, path)
-        say(console.export_report(report, kind))
+        say(reports.export_report(report, kind))
         if data is not None:
             network.say_figures(
                 model, report, data, arguments.threads, arguments.logits
@@ -241,7 +241,7 @@ def _labelled(arguments, model):
 
 def _show_sensitivity(model, chosen, recipe):
     from keras_resnets import quantization
-    from keras_resnets import tables
+    from keras_resnets.cli import tables
 
     # A hundred tell the order; the ranges come from all.
     with _bar(None, "layers") as bar:
@@ -273,7 +273,7 @@ def _prune(arguments):
         raise InvalidArgument("give one of --sparsity and --shrink")
     with native_logs_hidden():
         from keras_resnets import pruning
-        from keras_resnets import tables
+        from keras_resnets.cli import tables
         from keras_resnets.errors import check_choice
         from keras_resnets.export.keras import convert as keras_file
         from keras_resnets.pruning import magnitude

@@ -1,8 +1,8 @@
 """What tensorflow-model-optimization does for `quantize`, `prune` and `cluster`."""
 
-from keras_resnets.commands import network
-from keras_resnets.commands import options
-from keras_resnets.commands.network import say
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.system.quiet import native_logs_hidden
@@ -185,8 +185,8 @@ def _cluster(arguments):
     network.find(arguments)
     with native_logs_hidden():
         from keras_resnets import pruning
-        from keras_resnets import tables
         from keras_resnets import tfmot
+        from keras_resnets.cli import tables
         from keras_resnets.export.keras import convert as keras_file
         from keras_resnets.tfmot import process
 

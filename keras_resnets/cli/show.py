@@ -1,6 +1,6 @@
 """`keras-resnets list` and `keras-resnets info`: tables of variants and layers."""
 
-from keras_resnets.commands import network
+from keras_resnets.cli import network
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -20,7 +20,7 @@ def add_to(commands):
 
 
 def _list(arguments):
-    from keras_resnets import tables
+    from keras_resnets.cli import tables
     from keras_resnets.models import registry
 
     names = registry.list_models(arguments.pattern, arguments.family)
@@ -31,7 +31,7 @@ def _list(arguments):
 
 
 def _info(arguments):
-    from keras_resnets import tables
+    from keras_resnets.cli import tables
     from keras_resnets.models import creation
     from keras_resnets.models import registry
 

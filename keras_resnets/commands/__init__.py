@@ -1,1 +1,0 @@
-"""The commands behind `keras-resnets`, one module for those that belong together."""
