@@ -165,7 +165,7 @@ class Subject:
         return path
 
     def figures(self, path, model=None):
-        """`figures.Figures` of a file beside a model, on all test pictures.
+        """`accuracy.Figures` of a file beside a model, on all test pictures.
 
         By default beside the float network.
         """

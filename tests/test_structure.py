@@ -1,6 +1,7 @@
 """What counts cannot tell: strides, dilations, projections, endpoints; imports."""
 
 import ast
+import graphlib
 import pathlib
 import re
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 
 import keras_resnets
 import keras_resnets.export
+import keras_resnets.pruning
 import keras_resnets.quantization
+import keras_resnets.tfmot
 from keras_resnets import models
 from keras_resnets.models import registry
 from keras_resnets.networks import variants
@@ -212,7 +215,9 @@ def test_doors_and_table_are_one_to_one():
 # Which modules of the package a module may import; scripts and cli know everybody.
 ARROWS = {
     "errors": set(),
+    "renamed": set(),
     "version": set(),
+    "compression": {"renamed"},
     "fields": {"errors"},
     "graph": {"errors", "graph"},
     "system": {"errors", "system"},
@@ -227,6 +232,7 @@ ARROWS = {
         "images",
         "io",
         "networks",
+        "renamed",
         "system",
         "version",
         "weights",
@@ -271,7 +277,7 @@ ARROWS = {
 def test_arrows_point_one_way():
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if module in ("__init__", "__main__", "cli", "commands"):
+        if module in ("__init__", "__main__", "cli"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or not node.module:
@@ -284,6 +290,46 @@ def test_arrows_point_one_way():
             )
             for target in targets:
                 assert target in ARROWS[module], f"{path.name} imports {target}"
+
+
+# From the ground up: nobody imports what stands above.
+FLOORS = (
+    {"errors", "fields", "renamed", "version"},
+    {"io", "system"},
+    {"images", "networks"},
+    {"graph", "weights"},
+    {"export", "models", "training"},
+    {"pruning", "quantization", "tfmot"},
+    {"compression"},
+)
+
+
+def test_floors():
+    """Upwards never; on one floor not in both directions."""
+    floor = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
+    assert set(floor) == set(ARROWS)
+    graphlib.TopologicalSorter({a: b - {a} for a, b in ARROWS.items()}).prepare()
+    for room, targets in ARROWS.items():
+        assert all(floor[target] <= floor[room] for target in targets), room
+
+
+def imports_of(path):
+    """The files of the package that one imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module.partition(".")[0] != "keras_resnets":
+            continue
+        base = PACKAGE.parent / node.module.replace(".", "/")
+        for name in node.names:
+            tried = (base / f"{name.name}.py", base / name.name / "__init__.py")
+            behind = (base.with_suffix(".py"), base / "__init__.py")
+            yield next(file for file in (*tried, *behind) if file.is_file())
+
+
+def test_no_files_import_each_other():
+    files = {path: set(imports_of(path)) for path in PACKAGE.rglob("*.py")}
+    graphlib.TopologicalSorter(files).prepare()
 
 
 def test_heavy_libraries_are_imported_inside_functions():
@@ -311,7 +357,12 @@ def test_import_is_light_and_changes_no_environment():
 
 def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
     """A module of such a package is there only once somebody else has imported it."""
-    for package in (keras_resnets.quantization, keras_resnets.export):
+    for package in (
+        keras_resnets.export,
+        keras_resnets.pruning,
+        keras_resnets.quantization,
+        keras_resnets.tfmot,
+    ):
         name = package.__name__.rpartition(".")[2]
         for path in PACKAGE.rglob("*.py"):
             text = path.read_text()

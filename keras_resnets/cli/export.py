@@ -249,7 +249,7 @@ def _by_own_ranges(arguments):
 
 
 def _with_own_ranges(options, method, seed):
-    """`compression.quantize` for `options`, which lose what it has no word for."""
+    """`quantization.quantize` for `options`, which lose what it has no word for."""
     from keras_resnets import quantization
 
     recipe = "static_wi8_ai8"

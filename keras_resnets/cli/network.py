@@ -48,7 +48,7 @@ def add_batch(parser, default=1):
 
 
 def add_packing(parser):
-    """Adds the switch of what `tflite_packing` does."""
+    """Adds the switch of what `packing` does."""
     parser.add_argument(
         "--unpacked",
         dest="packed",

@@ -17,7 +17,7 @@ _IMAGES = 8
 
 
 def images(ready):
-    """Inputs of the file of a `pipeline.Ready`: those compared with, and calibration's."""
+    """Inputs of the file of a `session.Ready`: those compared with, and calibration's."""
     found = ready.given[:_IMAGES]
     if ready.calibration is None or len(found) == _IMAGES:
         return found

@@ -40,7 +40,7 @@ def inference_model(model, logits=False, features=None):
 
     Args:
         model: a built functional or Sequential `keras.Model`.
-        logits: see `ends.select`.
+        logits: see `signature.select`.
         features: see there too.
 
     Returns:

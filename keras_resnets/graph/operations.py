@@ -30,7 +30,7 @@ def as_layer(step):
     """The layer of a step; of an operation of `keras.ops` the layer that does the same.
 
     Args:
-        step: a `steps.Step`.
+        step: a `nodes.Step`.
 
     Returns:
         A Keras layer, or None for an operation without such a layer, or with numbers
@@ -95,7 +95,7 @@ def affine_of(step):
     """What a step multiplies every channel by, and adds to it.
 
     Args:
-        step: a `steps.Step`.
+        step: a `nodes.Step`.
 
     Returns:
         (scale, offset), float64 of one value or one a channel: of a `Rescaling`, a

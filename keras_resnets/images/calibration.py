@@ -108,14 +108,14 @@ def check(calibration, shape, preprocessing=None, network=None):
 
     Args:
         calibration: a `CalibrationSet`, or what holds images, see
-            `export.representative.collect`.
+            `calibration_checks.collect`.
         shape: (height, width, channels) of the network; None for an open size.
         preprocessing: what its images go through, or None where that is not known.
         network: the `keras.Model`, whose first BN tells what it was trained on where
             the pre-processing does not; None for no such check.
 
     Raises:
-        InvalidArgument: see `export.representative.check`.
+        InvalidArgument: see `calibration_checks.check`.
     """
     if calibration is None:
         raise InvalidArgument(

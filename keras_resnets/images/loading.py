@@ -55,7 +55,7 @@ def load_pictures(paths, preprocessing):
 
     Raises:
         InvalidArgument: a file that is missing, none that can be read, or more broken
-            ones than `image_files.tolerated`.
+            ones than `images.files.tolerated`.
     """
     pictures, errors = {}, {}
     for path in paths:
@@ -72,7 +72,7 @@ def load_pictures(paths, preprocessing):
 
 
 def list_pictures(folder):
-    """The images in a folder and its sub-folders, sorted; see `image_files.scan`."""
+    """The images in a folder and its sub-folders, sorted; see `images.files.scan`."""
     return scan(folder)[0]
 
 

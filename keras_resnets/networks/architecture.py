@@ -1,6 +1,6 @@
 """What a network of the family is: a frozen record of independent axes.
 
-Nothing here knows Keras. `variants.py` fills the records in, `walk.py` reads them
+Nothing here knows Keras. `variants.py` fills the records in, `blueprint.py` reads them
 out unit by unit, `builder.py` makes layers of them.
 """
 

@@ -1,7 +1,7 @@
 """Stems, shortcuts and residual units: functions of tensors, as in the papers' figures.
 
-Each takes the tensor, what to build (`walk.Unit`, `walk.Shortcut`) and the `Parts`
-of the network, and returns the tensor behind it.
+Each takes the tensor, what to build (`blueprint.Unit`, `blueprint.Shortcut`) and the
+`Parts` of the network, and returns the tensor behind it.
 """
 
 from keras_resnets.networks.blueprint import Conv

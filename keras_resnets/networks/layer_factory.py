@@ -45,7 +45,7 @@ class Parts:
         return {**self.named(name), "data_format": self.data_format}
 
     def conv(self, x, conv, name, followed_by_bn=True, zero=False):
-        """One convolution of `walk.Conv`, padded as the architecture says."""
+        """One convolution of `blueprint.Conv`, padded as the architecture says."""
         padding = "same"
         if conv.stride > 1 and conv.kernel > 1 and self.architecture.padding != "same":
             # TensorFlow's "same" would pad right and bottom alone.

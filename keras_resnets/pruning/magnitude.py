@@ -152,7 +152,7 @@ class Prune(keras.callbacks.Callback):
     Zeros are chosen anew every so many steps, by magnitude in each layer, and put back
     to zero after every step in between, so that they stay through the fine-tuning of a
     float or a quantization-aware model alike (rounding keeps zero). Of a
-    `training.distilling.Distiller` the student is pruned.
+    `training.distillation.Distiller` the student is pruned.
 
     Args:
         schedule: a `PolynomialSchedule`.

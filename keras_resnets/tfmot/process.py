@@ -39,7 +39,7 @@ def run(model, job, data=None, progress=None, tell=None):
 
     Args:
         model: a Keras 3 classifier; it is not changed.
-        job: of `legacy.worker`, but for `description`; also `tuning` where `data` is.
+        job: of `tfmot.worker`, but for `description`; also `tuning` where `data` is.
         data: pre-processed pictures and labels, see `write_pictures`; None only for the
             job that compares both networks.
         progress: called with the number of training steps done.

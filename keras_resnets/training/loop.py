@@ -38,7 +38,7 @@ class Job:
         batch_size: pictures a step, over all devices.
         seed: of order, augmentation and dropout.
         teacher: a trained classifier to distil from, or None.
-        notes: what the files of weights say beside the values; see `weights.notes`.
+        notes: what the files of weights say beside the values; see `weights.metadata`.
         class_weights: what an image of each class counts in the loss; None: 1.
         sampler: `"shuffled"`, or `"balanced"`: as many images of each class.
         workers: threads that read and change pictures.

@@ -49,7 +49,7 @@ class Run:
         history: a dict of figures for each epoch.
         figures: `best_val_accuracy` and `best_epoch` of the weights that are kept, where
             pictures were held out; of a recipe that fine-tunes also `kept` and `stages`,
-            see `keeping.figures`; `test_accuracy` where the data have test pictures,
+            see `best_weights.figures`; `test_accuracy` where the data have test pictures,
             `test_weights` (which weights that is of: `"best"` or `"last"`), `seconds`.
     """
 

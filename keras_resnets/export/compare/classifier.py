@@ -76,7 +76,7 @@ def open_classifier(
             them, or None.
         labels: order of the classes; None: as above.
         threads: of its runtime, >= 1.
-        opener: `runners.open_runner`, or `apart.open_apart` for files of strangers.
+        opener: `export.open_runner`, or `isolated.open_apart` for files of strangers.
 
     Returns:
         A `FileClassifier`.

@@ -40,7 +40,7 @@ def open_apart(path, threads=2, logits=False):
         path: a `.tflite` or `.onnx` file, or the folder of a SavedModel; a `.keras` file
             is run in this process, as Keras reads it without running anything of it.
         threads: of the runtime, >= 1.
-        logits: see `runners`.
+        logits: see `open_runner`.
 
     Raises:
         InvalidArgument: a file that is missing, damaged or cannot be run, or whose
@@ -94,7 +94,7 @@ class _Apart:
         return self._run(images, FIRST + TIMES * self._took * len(images))
 
     def tensors(self, image):
-        """See `tflite_file.tensors`; of one image."""
+        """See `tflite.runner.tensors`; of one image."""
         return self._run(image, FIRST, tensors=True)
 
     def _run(self, images, seconds, tensors=False):

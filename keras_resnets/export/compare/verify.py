@@ -63,7 +63,7 @@ def verify(
         progress: called with the number of pictures done after every batch.
         preprocessing: the `Preprocessing` that the pictures went through, for a file
             that has it inside and takes pixels.
-        opener: `open_runner`, or `apart.open_apart` for files of strangers.
+        opener: `open_runner`, or `isolated.open_apart` for files of strangers.
 
     Returns:
         A `Verification`.

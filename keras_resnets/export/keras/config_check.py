@@ -3,7 +3,7 @@
 Keras builds what a description names. What is named here must be a layer of images that
 computes from numbers alone, an operation, or a class that this process registered:
 nothing that reads files, runs code of the file, or repeats itself by a number. The
-size of what is built is bounded by `keras_loading`.
+size of what is built is bounded by `safe_loading`.
 """
 
 import inspect

@@ -41,7 +41,7 @@ def to_keras(
             projection whose output nobody reads. `.weights.h5` holds the weights, for
             `load_weights` of the same architecture.
         pictures: float32 pictures (count, height, width, channels) to compare with;
-            by default four that `pipeline.default_pictures` makes.
+            by default four that `session.default_pictures` makes.
         input_size: (height, width) to compare at where the model leaves them open;
             the file leaves them open too.
         overwrite: replace an existing file.

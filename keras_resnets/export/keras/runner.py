@@ -97,7 +97,7 @@ class KerasFileRunner(LoadedModelRunner):
 
 
 def load(path):
-    """The model of a `.keras` file from anywhere; see `keras_loading`.
+    """The model of a `.keras` file from anywhere; see `safe_loading`.
 
     Raises:
         InvalidArgument: another file, or a part of one.

@@ -195,9 +195,9 @@ def check_output(path, overwrite=False):
 
 
 def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
-    """The float32 `onnx.ModelProto` of a `pipeline.Ready`, and its large constants.
+    """The float32 `onnx.ModelProto` of a `session.Ready`, and its large constants.
 
-    They are arrays by name, not yet in it; see `onnx_graph.add_constants`. Unless
+    They are arrays by name, not yet in it; see `simplify.add_constants`. Unless
     `apart`, they are in it: tf2onnx computes what becomes of rounded ones. Nothing is
     checked; `to_onnx` does that.
 

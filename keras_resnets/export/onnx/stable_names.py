@@ -19,7 +19,7 @@ def settle(model, constants):
 
     Args:
         model: an `onnx.ModelProto`.
-        constants: arrays by name that are beside it, see `onnx_graph.tidy`; in place.
+        constants: arrays by name that are beside it, see `simplify.tidy`; in place.
     """
     sort(model)
     graph, taken = model.graph, {value.name for value in _ends(model.graph)}

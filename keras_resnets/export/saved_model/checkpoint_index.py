@@ -55,7 +55,7 @@ def size_of(dtype, count):
 
 
 def check_folder(folder):
-    """Raises `wire.Damaged` unless a SavedModel's own files are whole.
+    """Raises `protobuf.Damaged` unless a SavedModel's own files are whole.
 
     Args:
         folder: a `pathlib.Path`.
@@ -119,7 +119,7 @@ def _check_entry(path, name, entry, shards, sizes):
 
 
 def _entries(content):
-    """Yields (key, `wire.Message`) of a table."""
+    """Yields (key, `protobuf.Message`) of a table."""
     if len(content) < _FOOTER or _magic(content) != _MAGIC:
         raise protobuf.Damaged(
             "variables.index is no list of variables, or a part of one"

@@ -51,7 +51,7 @@ def to_saved_model(
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: folder to write.
         pictures: float32 pictures (count, height, width, channels) to compare with;
-            by default four that `pipeline.default_pictures` makes.
+            by default four that `session.default_pictures` makes.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing folder, if it is a SavedModel.
         batch: pictures at a time, or `"dynamic"`.

@@ -80,7 +80,7 @@ def to_tflite(
         per_tensor: one scale a kernel instead of one a channel, for chips that want
             that.
         packed: int8 convolutions of few channels are arranged for kernels that work
-            on many at a time, see `tflite_packing`: the same numbers, sooner, in
+            on many at a time, see `packing`: the same numbers, sooner, in
             LiteRT; later on microcontrollers.
         batch: pictures at a time, fixed in the file; or `"dynamic"`, which an
             application sets by resizing the input.
@@ -162,8 +162,8 @@ def check_output(path, overwrite=False):
 def write_checked(content, file, quantize, packed=True, int4=False):
     """Writes the bytes of a file whose operators may stand in one; returns their counts.
 
-    `packed`: with its int8 convolutions arranged by `tflite_packing`; `int4`: with its
-    kernels stored by `tflite_int4`.
+    `packed`: with its int8 convolutions arranged by `packing`; `int4`: with its
+    kernels stored by `int4`.
 
     Raises:
         ExportError: operators that may not.
@@ -182,7 +182,7 @@ def write_checked(content, file, quantize, packed=True, int4=False):
 
 
 def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
-    """The TFLite file for a `pipeline.Ready`, as bytes or a view of them.
+    """The TFLite file for a `session.Ready`, as bytes or a view of them.
 
     Nothing is checked; `to_tflite` does that. A model that holds fake quantization
     knows its ranges itself: an integer format without `ready.calibration` is such.

@@ -66,7 +66,7 @@ class EncodedPictures:
         """Notes that a picture cannot be decoded.
 
         Raises:
-            TrainingError: it is one too many, see `image_files.tolerated`.
+            TrainingError: it is one too many, see `images.files.tolerated`.
         """
         with self._lock:
             self._broken[index] = first_line(error)
@@ -161,7 +161,7 @@ def examine(kind, root, files, places, names, thorough=False, progress=None):
         (`EncodedPictures`, bool array of those that are whole, names of the others).
 
     Raises:
-        InvalidArgument: more broken ones than `image_files.tolerated`.
+        InvalidArgument: more broken ones than `images.files.tolerated`.
     """
 
     def look(place):

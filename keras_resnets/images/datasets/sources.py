@@ -47,8 +47,8 @@ def open_dataset(source, validation=None, seed=0, classes=None):
     Args:
         source: an .npz file with uint8 `x_train` (count, height, width, 3), integer
             `y_train`, and the same of `val` and `test` where there are such images
-            (see `labelled.npz_parts`); a folder with a sub-folder a class, or with
-            such folders as train, val and test (see `image_folders.parts_of`); a
+            (see `arrays.npz_parts`); a folder with a sub-folder a class, or with
+            such folders as train, val and test (see `images.folders.parts_of`); a
             folder of TFRecord files train-00000-of-01024, validation-..., with the
             features of the official ImageNet files, image/encoded and
             image/class/label (which count from 1 where no picture to train on has

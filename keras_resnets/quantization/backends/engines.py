@@ -22,7 +22,7 @@ class Options:
     Attributes:
         method, percentile: how ranges come from pictures, see `ranges.set_ranges`.
         io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
-        int4: store weights of 4 bits as such, see `export.tflite_int4`.
+        int4: store weights of 4 bits as such, see `export.tflite.int4`.
         seed: of the sample that ranges are sought on.
         progress: called with the number of calibration pictures done.
     """

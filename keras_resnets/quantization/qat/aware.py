@@ -131,7 +131,7 @@ def set_radii(model):
 class FreezeRanges(keras.callbacks.Callback):
     """Stops the moving averages of all ranges late in training.
 
-    Of a `training.distilling.Distiller` those of the student.
+    Of a `training.distillation.Distiller` those of the student.
 
     Args:
         epoch: from its start on the ranges stay; counted from 0.

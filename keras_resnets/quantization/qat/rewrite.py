@@ -61,7 +61,7 @@ class Made:
 
 
 def rewrite(model, recipe):
-    """`model` as a new functional model of the layers of `compression.layers`.
+    """`model` as a new functional model of the layers of `qat.layers`.
 
     Args:
         model: a functional or Sequential `keras.Model` with one image input; models

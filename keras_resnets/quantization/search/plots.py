@@ -11,7 +11,7 @@ def plot(mix, path, name):
     """Draws a `Mix` as a PNG: a row a layer, coloured by its precision.
 
     Args:
-        mix: a `mixing.Mix`.
+        mix: a `mixed_precision.Mix`.
         path: ending in `.png`.
         name: of the network.
 

@@ -21,7 +21,7 @@ def quantize(job, arrays, pictures, fit):
     """Quantization-aware training.
 
     Args:
-        job: of `compression.tfmot_bridge`.
+        job: of `tfmot.bridge`.
         arrays: weights of the network, by name.
         pictures: a `training.Pictures`.
         fit: function of a model and callbacks that trains it.

@@ -1,4 +1,4 @@
-"""The process behind `compression.tfmot_bridge`: python -m keras_resnets.tfmot.worker.main.
+"""The process behind `tfmot.bridge`: python -m keras_resnets.tfmot.worker.main.
 
 Its one argument is a folder with `job.json`, `weights.npz`, `probe.npz`, `x.npy` and
 `y.npy`. It writes `tuned.npz` and, of quantization, `aware.tflite` there, and says what
