@@ -54,10 +54,10 @@ def options_of_train(task, recipe):
 
 def write_run(task, work, runs, data):
     """Writes the folder of one finished training; its row of the results."""
-    from keras_resnets import evaluation
-    from keras_resnets.labels import label_set
+    from keras_resnets.images import evaluation
+    from keras_resnets.images.labels import label_set
     from keras_resnets.training import run_folder
-    from keras_resnets.weights import notes
+    from keras_resnets.weights import metadata
 
     groups, rows, _ = device_training.load_state(work / f"{task['name']}.npz")
     model = model_of(task, groups)
@@ -94,7 +94,7 @@ def write_run(task, work, runs, data):
     folder.open(facts, resume=False)
     names = ("epoch", "accuracy", "loss", "seconds")
     folder.write_history([dict(zip(names, row, strict=True)) for row in rows])
-    folder.write_weights("last", model, notes.of(model))
+    folder.write_weights("last", model, metadata.of(model))
     folder.close()
     return {
         "training": task["name"],

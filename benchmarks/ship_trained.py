@@ -120,14 +120,14 @@ def ship(folder, data, first=None):
 def store_half(model, path, architecture):
     """Writes the weights in float16."""
     from keras_resnets.weights import layouts
-    from keras_resnets.weights import notes
+    from keras_resnets.weights import metadata
     from keras_resnets.weights.readers.safetensors import write_safetensors
     from keras_resnets.weights.values import torch_tensors
 
     tensors = torch_tensors(model, layouts.for_architecture(architecture))
     half = {name: array.astype("float16") for name, array in tensors.items()}
     with path.open("wb") as file:
-        write_safetensors(file, half, notes.metadata(notes.of(model)))
+        write_safetensors(file, half, metadata.metadata(metadata.of(model)))
 
 
 def write_record(name, path, preprocessing, top1):
