@@ -44,6 +44,9 @@ _IN_MODULE = {
     "replace_head": "graph.features",
 }
 
+# Rooms of their own, imported when they are asked for: not one loads Keras by itself.
+_ROOMS = ("export", "images", "pruning", "quantization", "tfmot", "training", "weights")
+
 __all__ = [
     "Architecture",
     "ExportError",
@@ -67,14 +70,16 @@ __all__ = [
 _register()
 
 
-def __getattr__(name):
+def __getattr__(name: str):
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _IN_MODULE:
-        near = nearest(name, __all__, count=1)
+        near = nearest(name, [*__all__, *_ROOMS], count=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
     return getattr(module, name)
 
 
-def __dir__():
-    return sorted({*globals(), *__all__})
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -355,6 +355,33 @@ def test_import_is_light_and_changes_no_environment():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+ROOMS = ("export", "images", "pruning", "quantization", "tfmot", "training", "weights")
+
+
+def test_rooms_are_there_after_the_import_and_load_nothing_heavy():
+    script = (
+        f"import sys, keras_resnets; rooms = {ROOMS};"
+        "late = set(rooms) - {'images'};"  # which the package's own import reads
+        "assert not late & {m.split('.')[1] for m in sys.modules if m.startswith("
+        "'keras_resnets.')};"
+        "shown = dir(keras_resnets);"  # before anything is imported: tab completion
+        "assert not set(rooms) - set(shown), shown;"
+        "found = [getattr(keras_resnets, room) for room in rooms];"
+        "assert [m.__name__ for m in found] == ['keras_resnets.' + r for r in rooms];"
+        "assert 'to_tflite' in dir(keras_resnets.export);"
+        "assert 'train' in dir(keras_resnets.training);"
+        "assert 'quantize' in dir(keras_resnets.quantization);"
+        "heavy = {'keras', 'tensorflow', 'torch', 'jax', 'onnx', 'PIL', 'numpy'};"
+        "heavy &= set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_misspelt_room_names_the_nearest():
+    with pytest.raises(AttributeError, match="did you mean quantization"):
+        _ = keras_resnets.quantisation
+
+
 def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
     """A module of such a package is there only once somebody else has imported it."""
     for package in (

@@ -26,3 +26,7 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
     return getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
