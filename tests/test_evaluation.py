@@ -60,11 +60,13 @@ OURS = [record for record in records.all_records() if record.shipped]
     "count, tolerance",
     [(1000, 2.5), pytest.param(10_000, 0.03, marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("record", OURS, ids=lambda record: record.variant)
+@pytest.mark.parametrize(
+    "record", OURS, ids=lambda record: f"{record.variant}-{record.tag}"
+)
 def test_accuracies_of_our_own_networks(record, count, tolerance, cifar10, monkeypatch):
     """As the record says, from the package alone."""
     monkeypatch.setenv("KERAS_RESNETS_OFFLINE", "1")
-    model = keras_resnets.create_model(record.variant, weights="cifar10")
+    model = keras_resnets.create_model(record.variant, weights=record.tag)
     assert model.labels == "cifar10"
     data = evaluation.open_data(cifar10, model.preprocessing, count=count)
     found = evaluation.evaluate(model, data, 500)
