@@ -133,7 +133,7 @@ def target(value, limit, at_most, unit="x"):
 
 def show(headers, rows):
     """Prints a table."""
-    from keras_resnets.cli.tables import text_table
+    from keras_resnets.system.text_table import text_table
 
     print(text_table(headers, rows), end="\n\n", flush=True)
 

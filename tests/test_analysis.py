@@ -1,3 +1,6 @@
+import csv
+import html.parser
+
 import keras
 import numpy as np
 import pytest
@@ -100,3 +103,74 @@ def test_what_cannot_be_analysed():
     two = [keras.Input((3,)), keras.Input((3,))]
     with pytest.raises(InvalidArgument, match="one input"):
         analyze(keras.Model(two, keras.layers.Add()(two)))
+
+
+def odd_names():
+    """A network of two layers, one of whose names is markup with a quote and a comma."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, padding="same", name='<b>&"a", b')(image)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, keras.layers.Dense(2000, name="dense")(x))
+
+
+class Cells(html.parser.HTMLParser):
+    """The text of every cell of the tables in a page, and the tags of the page."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells, self.tags = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_data(self, data):
+        self.cells[-1] += data
+
+
+def test_a_notebook_shows_tables_with_every_name_as_it_is():
+    page = Cells()
+    page.feed(analyze(odd_names())._repr_html_())
+    assert page.tags == {"table", "thead", "tbody", "tr", "th", "td"}
+    assert page.cells[:2] == ["trainable parameters", "10,112"]
+    start = page.cells.index('<b>&"a", b')
+    conv = ['<b>&"a", b', "Conv2D", "8 x 8 x 4", "112", "6,912", "1", "3"]
+    assert page.cells[start : start + 7] == conv
+    dense = ["dense", "Dense", "2000", "10,000", "8,000", "-", "all"]
+    assert page.cells[-7:] == dense
+
+
+def test_print_shows_the_figures_and_a_row_a_layer():
+    lines = str(analyze(odd_names())).splitlines()
+    assert lines[0].split() == ["trainable", "parameters", "10,112"]
+    assert lines[-1].split() == [
+        "dense",
+        "Dense",
+        "2000",
+        "10,000",
+        "8,000",
+        "-",
+        "all",
+    ]
+    assert any(line.startswith('<b>&"a", b  Conv2D') for line in lines)
+
+
+def test_csv_holds_the_layers_and_replaces_nothing_unasked(tmp_path):
+    found = analyze(odd_names())
+    path = found.to_csv(tmp_path / "layers.csv")
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [layer.name for layer in found.layers]
+    assert rows[-3]["name"] == '<b>&"a", b'
+    assert rows[-3]["output_shape"] == "8 x 8 x 4"
+    assert sum(int(row["macs"]) for row in rows) == found.macs == 6912 + 8000
+    assert rows[-1]["stride"] == "" and float(rows[-1]["receptive_field"]) == np.inf
+    before = path.read_bytes()
+    with pytest.raises(InvalidArgument, match="exists"):
+        analyze(keras_resnets.create_model("resnet8")).to_csv(path)
+    assert path.read_bytes() == before
+    assert found.to_csv(str(path), overwrite=True) == path
+    with pytest.raises(InvalidArgument, match="must end in .csv"):
+        found.to_csv(tmp_path / "layers.txt")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["layers.csv"]

@@ -347,11 +347,12 @@ def test_what_a_file_says_is_shown_as_text(files, tmp_path, capsys):
 
 
 def test_names_are_aligned_by_what_is_shown():
-    from keras_resnets.cli import tables
+    from keras_resnets.system import text_table
 
     names = ("cat", "\u732b\u732b", "e\u0301", "\x1b[2J", "x" * 500)
-    lines = tables.text_table(("a", "b"), [(name, 1) for name in names]).split("\n")
-    assert len({tables.width_of(line) for line in lines}) == 1
+    table = text_table.text_table(("a", "b"), [(name, 1) for name in names])
+    lines = table.split("\n")
+    assert len({text_table.width_of(line) for line in lines}) == 1
     assert lines[0].startswith("a ") and len(lines[0]) < 120
 
 

@@ -219,7 +219,7 @@ ARROWS = {
     "version": set(),
     "compression": {"renamed"},
     "fields": {"errors"},
-    "graph": {"errors", "graph"},
+    "graph": {"errors", "graph", "io", "system"},
     "system": {"errors", "system"},
     "io": {"errors", "io", "system"},
     "networks": {"errors", "fields", "networks", "system"},

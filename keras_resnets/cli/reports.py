@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from keras_resnets.cli.tables import width_of
 from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.images.labels import class_names
+from keras_resnets.system.text_table import width_of
 
 # The longest name in ImageNet's 1,000 has 30.
 _LABEL = 60

@@ -38,6 +38,7 @@ def _info(arguments):
     architecture, size, classes = network.find(arguments)
     with native_logs_hidden():
         from keras_resnets.graph import analysis
+        from keras_resnets.graph import analysis_report
 
         model = creation.create_model(
             arguments.model,
@@ -51,21 +52,7 @@ def _info(arguments):
     print(f"{registry.canonical_name(arguments.model)} ({architecture.family})")
     print(tables.paper_table(architecture, size, classes))
     print()
-    print(_figures(found))
+    print(analysis_report.figures_text(found))
     if arguments.layers:
         print()
-        print(tables.layer_table(found))
-
-
-def _figures(found):
-    facts = (
-        ("trainable parameters", f"{found.trainable_params:,}"),
-        ("with BN statistics", f"{found.total_params:,}"),
-        ("multiply-adds", f"{found.macs / 1e6:,.1f} M"),
-        ("convolutions, dense", f"{found.convs}, {found.dense}"),
-        ("activations", f"{found.activations / 1e6:,.2f} M values"),
-        ("peak activations", f"{found.peak_activations / 1e6:,.2f} M values"),
-        ("output stride", f"{found.output_stride:g}"),
-        ("receptive field", f"{found.receptive_field:g} pixels"),
-    )
-    return "\n".join(f"{name:<22}{value:>16}" for name, value in facts)
+        print(analysis_report.layers_text(found))

@@ -1,70 +1,14 @@
 """What the commands print: tables of text."""
 
 import itertools
-import unicodedata
 
 from keras_resnets.errors import printable
 from keras_resnets.networks.blueprint import Pool
 from keras_resnets.networks.blueprint import walk
+from keras_resnets.system.text_table import text_table
 
-# Of a cell, whose text may be a file's; the longest of our layers' names has 40.
-_WIDEST = 100
 # Of a line of facts: our recipes and versions have 250.
 _LONGEST = 600
-
-
-def text_table(headers, rows):
-    """Columns of text under headers; numbers (and what looks so) to the right.
-
-    Texts are made printable and cut, since names may come from a file.
-    """
-    cells = [[_cell(value) for value in row] for row in rows]
-    headers = [_cell(header) for header in headers]
-    widths = [
-        max(map(width_of, (row[column] for row in [headers, *cells])))
-        for column in range(len(headers))
-    ]
-    right = [
-        all(isinstance(row[column], (int, float, type(None))) for row in rows)
-        for column in range(len(headers))
-    ]
-
-    def line(row):
-        parts = [
-            " " * (width - width_of(cell)) + cell
-            if to_right
-            else cell + " " * (width - width_of(cell))
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        return "  ".join(parts).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([line(headers), rule, *(line(row) for row in cells)])
-
-
-def _cell(value):
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else printable(str(value), _WIDEST)
-
-
-def width_of(text):
-    """Columns that a printable text takes on a terminal.
-
-    Example:
-        >>> width_of("cat"), width_of("\u732b")
-        (3, 2)
-    """
-    if text.isascii():
-        return len(text)
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
 
 
 def model_table(infos):
@@ -186,30 +130,6 @@ def _smaller(size, stride):
 
 def _size(size):
     return f"{size[0]} x {size[1]}"
-
-
-def layer_table(analysis):
-    """One row a layer, from `analysis.analyze`."""
-    rows = [
-        (
-            layer.name,
-            layer.kind,
-            " x ".join(map(str, layer.output_shape)),
-            layer.trainable_params,
-            layer.macs,
-            _short(layer.stride),
-            _short(layer.receptive_field),
-        )
-        for layer in analysis.layers
-    ]
-    headers = ("layer", "kind", "output", "parameters", "MACs", "stride", "field")
-    return text_table(headers, rows)
-
-
-def _short(value):
-    if value is None:
-        return "-"
-    return "all" if value == float("inf") else f"{value:g}"
 
 
 def port_table(inputs, outputs):

@@ -10,6 +10,8 @@ import math
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph.analysis_report import Analysis
+from keras_resnets.graph.analysis_report import LayerReport
 
 POOLS = (
     keras.layers.MaxPooling2D,
@@ -18,73 +20,6 @@ POOLS = (
     keras.layers.AveragePooling1D,
 )
 GLOBAL_POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerReport:
-    """One application of a layer.
-
-    Attributes:
-        name: layer name; `model/layer` inside a nested model.
-        kind: class name.
-        output_shape: without the batch.
-        trainable_params, total_params: values the layer owns; 0 where a shared layer
-            is applied again.
-        macs: multiply-adds for one picture; None for a layer with weights whose MACs
-            this module does not know.
-        activations: output values for one picture.
-        stride: input pixels a step of the output stands for; None where height and
-            width are gone or unknown.
-        receptive_field: input pixels, one axis, that an output value sees; the padding
-            counts. math.inf behind global pooling.
-        macs_counted: False where `macs` is None.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple
-    trainable_params: int
-    total_params: int
-    macs: int | None
-    activations: int
-    stride: float | None
-    receptive_field: float | None
-
-    @property
-    def macs_counted(self):
-        return self.macs is not None
-
-
-@dataclasses.dataclass(frozen=True)
-class Analysis:
-    """Figures of a whole model, and its layers in order.
-
-    Attributes:
-        input_shape: without the batch.
-        layers: a `LayerReport` for every application of a layer.
-        trainable_params: trainable values. total_params: Keras' `count_params()`.
-        macs: multiply-adds of convolutions and dense layers for one picture.
-        activations: values that convolutions and dense layers put out (as in RegNet,
-            arXiv:2003.13678).
-        peak_activations: most values alive at one time when the layers run in order
-            and a tensor is freed after its last use.
-        convs, dense: applications of convolutions and of dense layers.
-        output_stride, receptive_field: of the last feature map.
-        uncounted: layers with weights whose MACs are not known.
-    """
-
-    input_shape: tuple
-    layers: tuple
-    trainable_params: int
-    total_params: int
-    macs: int
-    activations: int
-    peak_activations: int
-    convs: int
-    dense: int
-    output_stride: float | None
-    receptive_field: float | None
-    uncounted: tuple
 
 
 def analyze(model, input_shape=None):

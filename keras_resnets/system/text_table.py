@@ -1,0 +1,65 @@
+"""Columns of text, as a terminal or a log shows them."""
+
+import unicodedata
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+from keras_resnets.errors import printable
+
+# Of a cell, whose text may be a file's; the longest of our layers' names has 40.
+_WIDEST = 100
+
+
+def text_table(headers: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns of text under headers; numbers (and what looks so) to the right.
+
+    Texts are made printable and cut, since names may come from a file.
+    """
+    rows = list(rows)
+    cells = [[_cell(value) for value in row] for row in rows]
+    titles = [_cell(header) for header in headers]
+    widths = [
+        max(map(width_of, (row[column] for row in [titles, *cells])))
+        for column in range(len(titles))
+    ]
+    right = [
+        all(isinstance(row[column], (int, float, type(None))) for row in rows)
+        for column in range(len(titles))
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        parts = [
+            " " * (width - width_of(cell)) + cell
+            if to_right
+            else cell + " " * (width - width_of(cell))
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(titles), rule, *(line(row) for row in cells)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else printable(str(value), _WIDEST)
+
+
+def width_of(text: str) -> int:
+    """Columns that a printable text takes on a terminal.
+
+    Example:
+        >>> width_of("cat"), width_of("\u732b")
+        (3, 2)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
