@@ -207,7 +207,9 @@ def test_a_softmax_inside_an_unknown_layer(body, images, tmp_path):
 
 def test_a_file_that_int8_refuses_is_refused_as_uint8(tmp_path, shared_data):
     """Probabilities of easy images hide what the logits lost: 48 dB for 8."""
-    model = keras_resnets.create_model("resnet20", weights="keras_resnets_cifar10_plain")
+    model = keras_resnets.create_model(
+        "resnet20", weights="keras_resnets_cifar10_plain"
+    )
     harden_by(model, 1)
     x = model.preprocessing.normalize(cifar(shared_data)[0][:40], "channels_last")
     for io_dtype in ("int8", "uint8", "float32"):
