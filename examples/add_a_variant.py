@@ -5,7 +5,6 @@ python examples/add_a_variant.py
 
 import keras_resnets
 from keras_resnets.graph.analysis import analyze
-from keras_resnets.networks import builder
 
 
 def main():
@@ -23,7 +22,7 @@ def main():
     }
     print(f"{'ResNet-50':<36}{'parameters':>12}{'M MACs':>10}{'stride':>8}")
     for label, architecture in variants.items():
-        model = builder.build(architecture, kernel_initializer="zeros")
+        model = keras_resnets.create_model(architecture, kernel_initializer="zeros")
         found = analyze(model)
         print(
             f"{label:<36}{found.trainable_params:>12,}{found.macs / 1e6:>10,.0f}"

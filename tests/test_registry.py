@@ -152,3 +152,58 @@ def test_damaged_notes(notes, tmp_path):
         file.attrs["keras_resnets"] = notes
     with pytest.raises(WeightsError, match="its notes are damaged"):
         keras_resnets.ResNet8(weights=tmp_path / "a.weights.h5")
+
+
+def test_an_architecture_builds_as_its_name_does():
+    architecture = keras_resnets.get_architecture("resnet20", output_stride=2)
+    model = keras_resnets.create_model(architecture, classes=7)
+    named = keras_resnets.create_model("resnet20", classes=7, output_stride=2)
+    assert model.architecture == named.architecture == architecture
+    assert model.axes == named.axes == {"output_stride": 2}
+    assert [w.path for w in model.weights] == [w.path for w in named.weights]
+    assert model.name == "cifar_resnet" and model.output_shape == (None, 7)
+    row = keras_resnets.get_architecture("resnet20")
+    own = keras_resnets.create_model(row, weights="cifar10")
+    assert own.name == "resnet20" and own.axes == {} and own.labels == "cifar10"
+    assert keras_resnets.create_model(row, output_stride=2).axes == {"output_stride": 2}
+
+
+def test_weights_of_an_architecture_tell_its_axes(tmp_path):
+    """They load into it, and into its variant, which then computes as it does."""
+    import numpy as np
+
+    from keras_resnets.weights import metadata
+
+    architecture = keras_resnets.get_architecture("resnet20").replace(padding="same")
+    model = keras_resnets.create_model(architecture)
+    path = tmp_path / "a.weights.h5"
+    metadata.write_weights(model, path, metadata.of(model))
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    for asked in (architecture, "resnet20"):
+        loaded = keras_resnets.create_model(asked, weights=path)
+        assert loaded.architecture.padding == "same"
+        np.testing.assert_array_equal(
+            loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+        )
+
+
+@pytest.mark.parametrize(
+    "model, options, rule",
+    [
+        (5, {}, "must be a string of list_models.* or an Architecture; got 5"),
+        ("wide", {"weights": "cifar10"}, "no public weights for an Architecture that"),
+        ("wide", {"depth": 3}, "'depth' is no axis.*did you mean depths"),
+        (
+            "wide",
+            {"depths": (10**6,) * 3},
+            "depths must be a whole number from 1 to 1,000",
+        ),
+    ],
+)
+def test_architectures_are_refused_as_names_are(model, options, rule):
+    if model == "wide":
+        row = keras_resnets.get_architecture("resnet20")
+        model = row.replace(filters=(32, 64, 128))
+    with pytest.raises(ValueError, match=rule) as caught:
+        keras_resnets.create_model(model, **options)
+    assert isinstance(caught.value, (InvalidArgument, WeightsError))

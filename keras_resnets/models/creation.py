@@ -1,4 +1,4 @@
-"""Names to models: `create_model`."""
+"""Names and architectures to models: `create_model`."""
 
 import dataclasses
 
@@ -8,6 +8,11 @@ from keras_resnets.errors import shown
 from keras_resnets.models.registry import canonical_name
 from keras_resnets.models.registry import get_architecture
 from keras_resnets.networks import extent
+from keras_resnets.networks import variants
+from keras_resnets.networks.architecture import Architecture
+
+# Of an architecture that no variant has, for messages about its weights.
+_UNNAMED = "an Architecture that is no variant's"
 
 
 def create_model(
@@ -26,10 +31,12 @@ def create_model(
     kernel_initializer=None,
     **axes,
 ):
-    """Builds a variant by name.
+    """Builds a variant by name, or the network that an `Architecture` describes.
 
     Args:
-        model_name: see `get_architecture`.
+        model_name: see `get_architecture`; or an `Architecture`. One that a variant
+            has is that variant, with its public weights; another one has no public
+            weights, and its model is called by its family.
         include_top: whether the network ends in its classifier.
         weights: None for random values; `"imagenet"`, `"cifar10"` or `"cifar100"` for
             the weights in this package, else the most accurate public ones whose
@@ -72,6 +79,9 @@ def create_model(
     Example:
         >>> create_model("resnet20", classes=100).output_shape
         (None, 100)
+        >>> wide = get_architecture("resnet20").replace(filters=(32, 64, 128))
+        >>> create_model(wide).count_params()
+        1071610
     """
     model, _, _ = create_described(
         model_name,
@@ -117,9 +127,14 @@ def create_described(
     from keras_resnets.weights import open_source
 
     _check_top(options.get("include_top", True))
-    architecture = get_architecture(model_name, **axes)
-    source = open_source(weights, canonical_name(model_name))
-    options["default_name"] = canonical_name(model_name)
+    variant, relative = _variant_of(model_name)
+    if isinstance(model_name, Architecture):
+        architecture = model_name.replace(**axes)
+        extent.check_extent(architecture)
+    else:
+        architecture = get_architecture(model_name, **axes)
+    source = open_source(weights, variant or _UNNAMED)
+    options["default_name"] = variant or architecture.family
     if source is None:
         options["kernel_initializer"] = kernel_initializer
         model, own_classes = builder.build(architecture, **options), False
@@ -130,8 +145,30 @@ def create_described(
         may_be_new = not head_needed or (new_head and given is not None)
         model, own_classes = _load(architecture, source, options, given, may_be_new)
     _describe(model, architecture, source, own_classes, options.get("data_format"))
-    model.axes = architecture.changes(get_architecture(model_name))
+    model.axes = architecture.changes(relative)
     return model, architecture, source
+
+
+def _variant_of(model_name):
+    """(registry's name or None, the variant's `Architecture`) of what was asked for.
+
+    An `Architecture` that no variant has is compared with the variant that it differs
+    least from: files of its weights tell those axes, and load into both.
+
+    Raises:
+        InvalidArgument: neither a name nor an `Architecture`.
+    """
+    if isinstance(model_name, str):
+        return canonical_name(model_name), get_architecture(model_name)
+    if not isinstance(model_name, Architecture):
+        raise InvalidArgument(
+            "model_name must be a string of list_models() or an Architecture; got "
+            f"{shown(model_name)}"
+        )
+    rows = variants.VARIANTS
+    name = next((name for name, row in rows.items() if row == model_name), None)
+    nearest = min(rows.values(), key=lambda row: len(model_name.changes(row)))
+    return name, rows[name] if name else nearest
 
 
 def _check_top(include_top):
