@@ -225,7 +225,6 @@ def _macs(operation, source, output):
     if isinstance(operation, keras.layers.Dense):
         return output.size * operation.kernel.shape[0]
     if isinstance(operation, keras.layers.SeparableConv2D):
-        *kernel, _, multiplier = operation.depthwise_kernel.shape
         pixels = output.size // operation.filters
         depthwise = math.prod(operation.depthwise_kernel.shape)
         return pixels * (depthwise + math.prod(operation.pointwise_kernel.shape))

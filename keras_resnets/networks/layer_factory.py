@@ -97,11 +97,11 @@ class Parts:
             )(x)
         return keras.layers.Activation(activation, **self.named(name))(x)
 
-    def conv_bn_act(self, x, conv, name, number="", out=None):
+    def conv_bn_act(self, x, conv, name, number=""):
         """Convolution, BN, activation: `name_conv1`, `name_bn1`, `name_act1`."""
         x = self.conv(x, conv, f"{name}_conv{number}")
         x = self.bn(x, f"{name}_bn{number}")
-        return self.act(x, out or f"{name}_act{number}")
+        return self.act(x, f"{name}_act{number}")
 
     def max_pool(self, x, size, stride, name, padding="valid"):
         return keras.layers.MaxPooling2D(size, stride, padding, **self.spatial(name))(x)

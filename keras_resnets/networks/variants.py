@@ -129,7 +129,7 @@ def first_width(width):
     return {"filters": (width, 2 * width, 4 * width), "stem_filters": width}
 
 
-def bag_of_tricks(depth, letter, make=resnet, **axes):
+def bag_of_tricks(depth, letter, **axes):
     """Bag of Tricks C (deep stem) and D (and average-pool shortcuts)."""
     shortcut = {"c": "projection", "d": "avg_projection"}[letter]
     axes = {
@@ -138,7 +138,7 @@ def bag_of_tricks(depth, letter, make=resnet, **axes):
         "shortcut_type": shortcut,
         **axes,
     }
-    return make(depth, **axes)
+    return resnet(depth, **axes)
 
 
 def darknet(depths, **axes):

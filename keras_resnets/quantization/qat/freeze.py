@@ -16,7 +16,7 @@ from keras_resnets.quantization.qat.layers import largest_radius
 _BIAS_LIMIT = 2**30
 
 
-def freeze(model, int4=False):
+def freeze(model):
     """A copy of `model` whose ranges are constants, for inference and export.
 
     Weights of 4 bits become integers from -7 to 7 of 8 bits: the same numbers, which
@@ -24,7 +24,6 @@ def freeze(model, int4=False):
 
     Args:
         model: from `quantize_aware`, trained or calibrated.
-        int4: keep 4 bits as such.
 
     Returns:
         A `keras.Model` of the same function, under float32.
@@ -38,11 +37,11 @@ def freeze(model, int4=False):
             "a quantization-aware model is wanted, such as quantize_aware returns; "
             f"{getattr(model, 'name', type(model).__name__)} is none"
         )
-    clone, copies = rebuilt(model, lambda layer, name: _fixed(layer, name, int4))
+    clone, copies = rebuilt(model, _fixed)
     for old, _ in layers_of(model):
         new = copies.get(id(old))
         if isinstance(new, KERNELS):
-            _fix_kernel(old, new, int4)
+            _fix_kernel(old, new)
         elif new is not None:
             new.set_weights(old.get_weights())
         if isinstance(new, FakeQuantize):
@@ -57,7 +56,7 @@ def check_ranges(model):
             _check_range(layer)
 
 
-def _fixed(layer, name, int4):
+def _fixed(layer, name):
     if not isinstance(layer, keras.layers.Layer):
         # An operation, in front of or behind what is quantized.
         return type(layer).from_config(layer.get_config())
@@ -66,7 +65,7 @@ def _fixed(layer, name, int4):
         config["ranges"] = "fixed"
     if isinstance(layer, KERNELS):
         config["weight_ranges"] = "fixed"
-        config["weight_bits"] = layer.weight_bits if int4 else 8
+        config["weight_bits"] = 8
     if "kernel_initializer" in config:
         config["kernel_initializer"] = "zeros"
     return type(layer).from_config(config)
@@ -116,9 +115,9 @@ def _least_radius(layer):
     return least if layer.per_channel else least.max()
 
 
-def _fix_kernel(old, new, int4):
+def _fix_kernel(old, new):
     kernel, radius = old.folded_kernel(), radius_of(old)
-    if old.weight_bits < 8 and not int4:
+    if old.weight_bits < 8:
         _, few = fake_quant.levels(old.weight_bits, narrow=True)
         _, many = fake_quant.levels(8, narrow=True)
         kernel = fake_quant.fake_quantize_symmetric(

@@ -1,6 +1,5 @@
 """A rounded network as the operators of its file, each of which can have a precision."""
 
-import contextlib
 import dataclasses
 
 import keras
@@ -104,69 +103,6 @@ class Graph:
             for x in self.operators
             if layer is x.weights or layer is x.output or layer in x.inputs
         )
-
-    def share(self, precisions, wanted="int8"):
-        """The share of all multiply-adds that is computed in `wanted`."""
-        total = sum(x.macs for x in self.operators)
-        found = sum(
-            x.macs
-            for x in self.operators
-            if precisions.get(x.name, PRECISIONS[0]) == wanted
-        )
-        return found / total if total else 1.0
-
-    @contextlib.contextmanager
-    def computing(self, precisions):
-        """Lets the network compute in `precisions` whatever runs eagerly inside."""
-        weights = [x for x in self.operators if x.weights is not None]
-        before = [(x.weights, x.weights.enabled) for x in weights]
-        with contextlib.ExitStack() as stack:
-            for grid in (x.output for x in self.operators):
-                kept = self.precision_of(grid, precisions)
-                stack.enter_context(_kept_in(grid, kept, self.largest(grid)))
-            try:
-                for x in weights:
-                    wanted = precisions.get(x.name, PRECISIONS[0])
-                    x.weights.enabled = _rounds(x, wanted)
-                    if not x.weights.enabled and x.weights.name in self.biases:
-                        stack.enter_context(_with_bias(x.weights, self.biases))
-                yield
-            finally:
-                for layer, enabled in before:
-                    layer.enabled = enabled
-
-
-@contextlib.contextmanager
-def _kept_in(grid, precision, largest):
-    """Lets a `FakeQuantize` round as a tensor of `precision` does."""
-    before = grid.enabled, grid.bits, float(grid.low), float(grid.high)
-    try:
-        grid.enabled = precision != "float"
-        if precision == "int16":
-            # Zero is in the middle there.
-            grid.bits = 16
-            grid.set_range(-largest, largest)
-        yield
-    finally:
-        grid.enabled, grid.bits, *ends = before
-        grid.set_range(*ends)
-
-
-@contextlib.contextmanager
-def _with_bias(layer, biases):
-    before = keras.ops.convert_to_numpy(layer.bias)
-    try:
-        layer.bias.assign(biases[layer.name])
-        yield
-    finally:
-        layer.bias.assign(before)
-
-
-def _rounds(operator, precision):
-    if isinstance(operator.weights, quantized.KERNELS):
-        return precision != "float"
-    # A constant beside an int16 tensor is int16 itself: as good as exact.
-    return precision == "int8"
 
 
 def check_precisions(precisions):

@@ -72,8 +72,8 @@ class Mixer:
 
     def __init__(self, augmentation):
         layers = keras.layers
-        erase, self._both = augmentation.erase, False
-        mixup, cutmix = augmentation.mixup, augmentation.cutmix
+        erase, mixup = augmentation.erase, augmentation.mixup
+        cutmix = augmentation.cutmix
         self._erasing = self._mixup = self._cutmix = None
         self._dtype = _SEEDS[keras.backend.backend()]
         # Not on a device of choice: with several machines, a layer's own seed lies on
