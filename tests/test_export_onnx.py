@@ -1,6 +1,9 @@
 """ONNX: what stands in the file, and that it says what the model says."""
 
 import builtins
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -260,6 +263,36 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
         to_onnx(model, tmp_path / "a.onnx", overwrite=True)
     assert (tmp_path / "a.onnx").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+_LOADS_THE_RUNTIME = """
+import os
+from keras_resnets.export.onnx import runner
+runner.require("onnxruntime")
+print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+"""
+
+
+@pytest.mark.parametrize("given, expected", [(None, "1"), ("0", "0")])
+def test_the_runtime_tells_nobody_and_leaves_nothing(given, expected, tmp_path):
+    """Its telemetry writes an identifier into the home folder when it is loaded."""
+    # Under CI it is off by itself.
+    names = set(os.environ) - {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: os.environ[name] for name in names}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    if given is not None:
+        environment["ORT_DISABLE_TELEMETRY"] = given
+    words = [sys.executable, "-c", _LOADS_THE_RUNTIME]
+    options = {
+        "env": environment,
+        "cwd": tmp_path,
+        "capture_output": True,
+        "text": True,
+    }
+    done = subprocess.run(words, **options)
+    assert done.stdout.strip() == expected, done.stderr
+    if given is None:
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_packages(tmp_path, monkeypatch):

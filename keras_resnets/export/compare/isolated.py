@@ -215,7 +215,9 @@ def import_runtime(path):
 
         tflite_runner.litert()
     elif kind == "onnx":
-        import onnxruntime  # noqa: F401
+        from keras_resnets.export.onnx import runner as onnx_runner
+
+        onnx_runner.require("onnxruntime")
     elif kind == "keras":
         import keras  # noqa: F401
     else:

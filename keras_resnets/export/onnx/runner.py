@@ -1,6 +1,7 @@
 """Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
 
 import collections
+import os
 import shutil
 
 import numpy as np
@@ -37,11 +38,17 @@ _TYPES = {
 def require(*packages):
     """Imports packages of the extra `onnx`.
 
+    ONNX Runtime, outside Windows too in recent releases, tells its maker by default about
+    the device and the models that it runs, and leaves files in the home folder. Here it
+    does not, unless `$ORT_DISABLE_TELEMETRY` says otherwise, or it was imported before.
+
     Raises:
         InvalidArgument: one that is not installed; the message names the extra.
     """
     import importlib
 
+    # It reads the variable once, when it is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return [importlib.import_module(name) for name in packages]
     except ImportError as error:
