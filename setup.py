@@ -26,6 +26,7 @@ EXTRAS = {
         "huggingface_hub>=0.30",
         "jax>=0.10.2,<0.11",
         "matplotlib>=3.8",
+        "mypy>=2.4,<2.5",
         "pytest>=8.4,<10",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.17,<0.18",
@@ -44,6 +45,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["keras_resnets", "keras_resnets.*"]),
     package_data={
         "keras_resnets": [
+            "py.typed",
             "images/*.csv",
             "networks/*.csv",
             "weights/records/*.csv",

@@ -3,6 +3,8 @@
 import collections.abc
 import difflib
 import reprlib
+from collections.abc import Collection
+from collections.abc import Iterable
 
 
 class InvalidArgument(ValueError):
@@ -35,7 +37,7 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxtuple = _SHORT.maxlist = 12
 
 
-def nearest(value, allowed, count=3):
+def nearest(value: object, allowed: Iterable[str], count: int = 3) -> list[str]:
     """The allowed names that look most like `value`, best first.
 
     Names whose family and digits agree count for more than plain spelling
@@ -56,7 +58,7 @@ def nearest(value, allowed, count=3):
     ]
 
 
-def shown(value, longest=100):
+def shown(value: object, longest: int = 100) -> str:
     """A value as a message shows it: in Python's spelling, one printable line, cut.
 
     Args:
@@ -75,7 +77,7 @@ def shown(value, longest=100):
     return printable(text, longest)
 
 
-def printable(text, longest=200):
+def printable(text: str | bytes, longest: int = 200) -> str:
     r"""Text of a file as a terminal may show it: one line, escaped, cut.
 
     What a terminal would obey (escape sequences, line ends, marks that turn the
@@ -101,7 +103,7 @@ def printable(text, longest=200):
     return shown[:longest] + ("..." if len(text) > longest else "")
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """The first line of another library's error, printable, cut to a message's length.
 
     A heading (`Graph execution error:`) is none, if more follows.
@@ -112,7 +114,7 @@ def first_line(error):
     return printable(said[0], 300)
 
 
-def check_choice(argument, value, allowed):
+def check_choice(argument: str, value: object, allowed: Collection[object]) -> None:
     """Raises `InvalidArgument` unless `value` is one of `allowed`."""
     if isinstance(value, collections.abc.Hashable) and value in allowed:
         return
@@ -124,18 +126,20 @@ def check_choice(argument, value, allowed):
     )
 
 
-def check_range(argument, value, low, high, inclusive=True):
+def check_range(
+    argument: str, value: object, low: float, high: float, inclusive: bool = True
+) -> None:
     """Raises `InvalidArgument` unless `low <= value <= high` (or `< high`)."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if number and low <= value and (value <= high if inclusive else value < high):
-        return
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if low <= value and (value <= high if inclusive else value < high):
+            return
     end = "]" if inclusive else ")"
     raise InvalidArgument(
         f"{argument} must lie in [{low}, {high}{end}; got {shown(value)}"
     )
 
 
-def check_positive_int(argument, value):
+def check_positive_int(argument: str, value: object) -> None:
     """Raises `InvalidArgument` unless `value` is a whole number of at least 1."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return

@@ -9,6 +9,11 @@ false.
 import dataclasses
 import math
 import re
+import typing
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -27,9 +32,12 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 class Rule:
     """What a value may be; `words` says it after "must"."""
 
-    words: str
+    @property
+    def words(self) -> str:
+        """The rule, as it reads after "must"."""
+        raise NotImplementedError
 
-    def check(self, name, value):
+    def check(self, name: str, value: typing.Any) -> typing.Any:
         """`value` as it is kept: NumPy's scalars as Python's.
 
         Raises:
@@ -40,7 +48,7 @@ class Rule:
             self.refuse(name, value)
         return self.kept(value)
 
-    def read(self, name, text):
+    def read(self, name: str, text: str) -> typing.Any:
         """The value that `text` of a command line says.
 
         Raises:
@@ -51,19 +59,19 @@ class Rule:
             self.refuse(name, text)
         return self.kept(value)
 
-    def refuse(self, name, value):
+    def refuse(self, name: str, value: typing.Any) -> typing.NoReturn:
         """Raises `InvalidArgument` with the rule and what came in."""
         raise InvalidArgument(f"{name} must {self.words}; got {shown(value)}")
 
-    def allows(self, value):
+    def allows(self, value: typing.Any) -> bool:
         """Whether a value of Python is allowed."""
         raise NotImplementedError
 
-    def said(self, text):
+    def said(self, text: str) -> typing.Any:
         """The value that a text stands for; None where it is none."""
         raise NotImplementedError
 
-    def kept(self, value):
+    def kept(self, value: typing.Any) -> typing.Any:
         """An allowed value as it is kept."""
         return value
 
@@ -72,15 +80,17 @@ class Rule:
 class Flag(Rule):
     """True or False in Python; `WORDS` on a command line."""
 
-    words = "be True or False"
+    @property
+    def words(self) -> str:
+        return "be True or False"
 
-    def allows(self, value):
+    def allows(self, value: typing.Any) -> bool:
         return isinstance(value, bool)
 
-    def said(self, text):
+    def said(self, text: str) -> typing.Any:
         return WORDS.get(text.lower())
 
-    def read(self, name, text):
+    def read(self, name: str, text: str) -> typing.Any:
         if text.strip().lower() not in WORDS:
             raise InvalidArgument(
                 f"{name} must be true or false (yes or no, on or off, 1 or 0); got "
@@ -97,14 +107,14 @@ class Whole(Rule):
     most: int
 
     @property
-    def words(self):
+    def words(self) -> str:
         return f"be a whole number from {self.least:,} to {self.most:,}"
 
-    def allows(self, value):
+    def allows(self, value: typing.Any) -> bool:
         number = isinstance(value, int) and not isinstance(value, bool)
         return number and self.least <= value <= self.most
 
-    def said(self, text):
+    def said(self, text: str) -> typing.Any:
         if len(text) > _DIGITS or not re.fullmatch(r"[+-]?[0-9]+", text):
             return None
         return int(text)
@@ -125,11 +135,11 @@ class Number(Rule):
     below: bool = False
 
     @property
-    def words(self):
+    def words(self) -> str:
         low, high = "(" if self.above else "[", ")" if self.below else "]"
         return f"lie in {low}{self.least:,g}, {self.most:,g}{high}"
 
-    def allows(self, value):
+    def allows(self, value: typing.Any) -> bool:
         # Not a number is not larger than anything.
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return (
@@ -138,7 +148,7 @@ class Number(Rule):
             and (value < self.most if self.below else value <= self.most)
         )
 
-    def said(self, text):
+    def said(self, text: str) -> typing.Any:
         if len(text) > _DIGITS or not _NUMBER.fullmatch(text):
             return None
         value = float(text)
@@ -153,16 +163,16 @@ class Choice(Rule):
     aliases: dict = dataclasses.field(default_factory=dict, hash=False)
 
     @property
-    def words(self):
+    def words(self) -> str:
         return f"be one of {', '.join(repr(name) for name in self.allowed)}"
 
-    def check(self, name, value):
+    def check(self, name: str, value: typing.Any) -> typing.Any:
         if isinstance(value, str):
             value = self.aliases.get(value, value)
         check_choice(name, value, self.allowed)
         return value
 
-    def read(self, name, text):
+    def read(self, name: str, text: str) -> typing.Any:
         value = text.strip().strip("'\"")
         if None in self.allowed and value.lower() == "none":
             return None
@@ -176,17 +186,17 @@ class Text(Rule):
     longest: int
 
     @property
-    def words(self):
+    def words(self) -> str:
         return f"be printable text of 1 to {self.longest:,} characters"
 
-    def allows(self, value):
+    def allows(self, value: typing.Any) -> bool:
         return (
             isinstance(value, str)
             and 1 <= len(value) <= self.longest
             and value.isprintable()
         )
 
-    def said(self, text):
+    def said(self, text: str) -> typing.Any:
         return text.strip("'\"")
 
 
@@ -197,18 +207,23 @@ class Maybe(Rule):
     rule: Rule
 
     @property
-    def words(self):
+    def words(self) -> str:
         return f"be None, or {self.rule.words}"
 
-    def check(self, name, value):
+    def check(self, name: str, value: typing.Any) -> typing.Any:
         return None if value is None else self._or_none(self.rule.check, name, value)
 
-    def read(self, name, text):
+    def read(self, name: str, text: str) -> typing.Any:
         if text.strip().lower() == "none":
             return None
         return self._or_none(self.rule.read, name, text)
 
-    def _or_none(self, check, name, value):
+    def _or_none(
+        self,
+        check: Callable[[str, typing.Any], typing.Any],
+        name: str,
+        value: typing.Any,
+    ) -> typing.Any:
         try:
             return check(name, value)
         except InvalidArgument:
@@ -233,14 +248,14 @@ class Several(Rule):
     alone: bool = False
 
     @property
-    def words(self):
+    def words(self) -> str:
         count = f"{self.fewest} to {self.most}"
         alone = f"{self.rule.words}, or " if self.alone else ""
         return (
             f"{alone}be a tuple of {count} values, each of which must {self.rule.words}"
         )
 
-    def check(self, name, value):
+    def check(self, name: str, value: typing.Any) -> typing.Any:
         if not isinstance(value, (tuple, list)):
             if not self.alone:
                 self.refuse(name, value)
@@ -249,7 +264,7 @@ class Several(Rule):
             self.refuse(name, value)
         return tuple(self.rule.check(name, entry) for entry in value)
 
-    def read(self, name, text):
+    def read(self, name: str, text: str) -> typing.Any:
         entries = _entries(text)
         if entries is None:
             if not self.alone:
@@ -273,28 +288,39 @@ class Together(Rule):
     names: tuple = ()
 
     @property
-    def words(self):
+    def words(self) -> str:
         named = f" ({', '.join(self.names)})" if self.names else ""
         return f"be {len(self.rules)} numbers{named}"
 
-    def check(self, name, value):
+    def check(self, name: str, value: typing.Any) -> typing.Any:
         fits = isinstance(value, (tuple, list)) and len(value) == len(self.rules)
         if not fits:
             self.refuse(name, value)
         return self._each(Rule.check, name, value)
 
-    def read(self, name, text):
+    def read(self, name: str, text: str) -> typing.Any:
         entries = _entries(text)
         if entries is None or len(entries) != len(self.rules):
             self.refuse(name, text)
         return self._each(Rule.read, name, entries)
 
-    def _each(self, take, name, entries):
+    def _each(
+        self,
+        take: Callable[[Rule, str, typing.Any], typing.Any],
+        name: str,
+        entries: Sequence[typing.Any],
+    ) -> tuple[typing.Any, ...]:
         places = [f"{name}'s {place}" for place in self.names] or [name] * len(entries)
         return tuple(map(take, self.rules, places, entries))
 
 
-def read_settings(settings, rules, option, form, elsewhere=None):
+def read_settings(
+    settings: Iterable[str],
+    rules: Mapping[str, Rule],
+    option: str,
+    form: str,
+    elsewhere: Mapping[str, str] | None = None,
+) -> dict[str, typing.Any]:
     """The values that an option such as `--set AXIS=VALUE` gives, by name.
 
     Names that have no rule come too: who takes the values knows what was meant.
@@ -328,20 +354,20 @@ def read_settings(settings, rules, option, form, elsewhere=None):
     return values
 
 
-def _guess(text):
+def _guess(text: str) -> typing.Any:
     """What a text says where nothing is known of it: a number, a switch, None, words."""
     number = Whole(-(10**9), 10**9).said(text)
     switch = {"true": True, "false": False, "none": None}
     return switch.get(text.lower(), text) if number is None else number
 
 
-def _plain(value):
+def _plain(value: typing.Any) -> typing.Any:
     """A scalar of NumPy as Python's; everything else as it is."""
     of_numpy = type(value).__module__ == "numpy" and hasattr(value, "item")
     return value.item() if of_numpy and getattr(value, "ndim", 1) == 0 else value
 
 
-def _entries(text):
+def _entries(text: str) -> list[str] | None:
     """The parts of `(1, 2)`, `[1, 2]` or `1,2`; None for what is a single value."""
     text = text.strip()
     bracketed = text[:1] + text[-1:] in ("()", "[]")

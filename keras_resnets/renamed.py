@@ -2,9 +2,11 @@
 
 import importlib
 import warnings
+from collections.abc import Callable
+from collections.abc import Mapping
 
 
-def names_of(old, modules):
+def names_of(old: str, modules: Mapping[str, str]) -> Callable[[str], object]:
     """The `__getattr__` of a module that has been renamed.
 
     Args:
@@ -12,7 +14,7 @@ def names_of(old, modules):
         modules: where its public names are now: name -> module.
     """
 
-    def find(name):
+    def find(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {old!r} has no attribute {name!r}")
         new = modules[name]

@@ -35,7 +35,7 @@ class Kind:
     writers: dict
 
 
-_KINDS = []
+_KINDS: list = []
 
 
 def register(kind):

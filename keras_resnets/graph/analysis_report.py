@@ -108,12 +108,12 @@ class Analysis:
             ...     path.read_text().splitlines()[1]
             'stem_conv,Conv2D,32 x 32 x 16,432,432,442368,16384,1.0,3.0'
         """
-        path = files.check_destination(path, ".csv", overwrite)
-        with files.atomic_file(path) as temporary:
+        place = files.check_destination(path, ".csv", overwrite)
+        with files.atomic_file(place) as temporary:
             # A name may hold what UTF-8 cannot write.
             data = _csv(self).encode("utf-8", "backslashreplace")
             pathlib.Path(temporary).write_bytes(data)
-        return path
+        return place
 
 
 def figures(analysis: Analysis) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,8 @@ import pathlib
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
@@ -18,7 +20,9 @@ from keras_resnets.system import interrupts
 _OWN = "keras_resnets_"
 
 
-def check_destination(path, suffix, overwrite=False):
+def check_destination(
+    path: str | os.PathLike[str], suffix: str, overwrite: bool = False
+) -> pathlib.Path:
     """The path to write to, checked before any work is done.
 
     Raises:
@@ -43,7 +47,9 @@ def check_destination(path, suffix, overwrite=False):
     return path
 
 
-def check_folder(path, own, overwrite=False):
+def check_folder(
+    path: str | os.PathLike[str], own: Sequence[str], overwrite: bool = False
+) -> pathlib.Path:
     """The folder to write, checked before any work is done.
 
     Args:
@@ -67,7 +73,7 @@ def check_folder(path, own, overwrite=False):
     return path
 
 
-def check_replaceable(path, own):
+def check_replaceable(path: pathlib.Path, own: Sequence[str]) -> None:
     """Raises `InvalidArgument` unless a folder holds its own files alone.
 
     What it holds would be gone: a link's, those that somebody works in, and any other
@@ -99,7 +105,9 @@ def check_replaceable(path, own):
         )
 
 
-def _foreign(path, folder, own):
+def _foreign(
+    path: pathlib.Path, folder: str | os.PathLike[str], own: Sequence[str]
+) -> Iterator[str]:
     """Yields what a folder holds that is not its own, by its place in it."""
     folders = {pattern.rpartition("/")[0] for pattern in own}
     with os.scandir(folder) as entries:
@@ -113,7 +121,7 @@ def _foreign(path, folder, own):
                 yield place
 
 
-def _check_name(path):
+def _check_name(path: pathlib.Path) -> None:
     """Raises `InvalidArgument` for a name that libraries in C++ cannot be told."""
     try:
         str(path).encode()
@@ -123,14 +131,14 @@ def _check_name(path):
         ) from None
 
 
-def _is_special(path):
+def _is_special(path: pathlib.Path) -> bool:
     """Whether something is there that is no file: `/dev/stdout` is none either."""
     if path.is_symlink() and os.readlink(path).startswith(("/dev/", "/proc/")):
         return True
     return path.exists() and not path.is_file()
 
 
-def check_free(path, overwrite):
+def check_free(path: pathlib.Path, overwrite: bool) -> None:
     """Raises `InvalidArgument` where something is at `path` that shall stay."""
     if path.exists() and not overwrite:
         raise InvalidArgument(
@@ -138,7 +146,7 @@ def check_free(path, overwrite):
         )
 
 
-def _check_writable(folder):
+def _check_writable(folder: pathlib.Path) -> None:
     if not folder.is_dir():
         raise InvalidArgument(f"there is no folder {str(folder)!r} to write into")
     try:
@@ -151,7 +159,7 @@ def _check_writable(folder):
         ) from None
 
 
-def size(path):
+def size(path: str | os.PathLike[str]) -> int:
     """Bytes of a file, or of all files in a folder."""
     path = pathlib.Path(path)
     files = [path] if path.is_file() else filter(pathlib.Path.is_file, path.rglob("*"))
@@ -159,7 +167,7 @@ def size(path):
 
 
 @contextlib.contextmanager
-def atomic_file(path):
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the same folder; moved to `path` if all went well.
 
     Raises:
@@ -176,7 +184,9 @@ def atomic_file(path):
 
 
 @contextlib.contextmanager
-def atomic_folder(path, own):
+def atomic_folder(
+    path: str | os.PathLike[str], own: Sequence[str]
+) -> Iterator[pathlib.Path]:
     """Yields a temporary folder beside `path`; moved to `path` if all went well.
 
     Args:
@@ -189,7 +199,7 @@ def atomic_folder(path, own):
     """
     path = pathlib.Path(path)
 
-    def unmake(folder):
+    def unmake(folder: pathlib.Path) -> None:
         # What stood there would go with the temporary folder.
         if (folder / "old").exists() and not path.exists():
             os.replace(folder / "old", path)
@@ -215,7 +225,7 @@ def atomic_folder(path, own):
 
 
 @contextlib.contextmanager
-def scratch_folder():
+def scratch_folder() -> Iterator[pathlib.Path]:
     """Yields a temporary folder, a `pathlib.Path`, that goes at the end.
 
     Raises:
@@ -234,7 +244,7 @@ def scratch_folder():
 
 
 @contextlib.contextmanager
-def own_temporaries():
+def own_temporaries() -> Iterator[None]:
     """Gives all temporary files of the process a folder that goes with the block.
 
     TensorFlow and others take theirs away when the process ends, if it ends in its time.
@@ -253,19 +263,19 @@ def own_temporaries():
             tempfile.tempdir = before
 
 
-def _system_place():
+def _system_place() -> str:
     """Where the system has temporary files, or we a folder for ours."""
     folder, name = os.path.split(tempfile.gettempdir())
     return folder if name.startswith(_OWN) else os.path.join(folder, name)
 
 
-def _prefix(path):
+def _prefix(path: pathlib.Path) -> str:
     """How the temporary file or folder of `path` begins."""
     # A name may have 255 bytes, and a character up to four of them.
     return f".{path.name[:48]}."
 
 
-def _new_file(path):
+def _new_file(path: pathlib.Path) -> pathlib.Path:
     """An empty file beside `path`, with the permissions that the system gives."""
     while True:
         temporary = path.with_name(_prefix(path) + secrets.token_hex(4))
@@ -274,21 +284,21 @@ def _new_file(path):
             return temporary
 
 
-def _new_folder(beside, prefix):
+def _new_folder(beside: str | os.PathLike[str] | None, prefix: str) -> pathlib.Path:
     return pathlib.Path(tempfile.mkdtemp(dir=beside, prefix=prefix))
 
 
-def _remove(file):
+def _remove(file: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
         file.unlink(missing_ok=True)
 
 
-def _remove_folder(folder):
+def _remove_folder(folder: pathlib.Path) -> None:
     # Windows keeps a file that is in use.
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _to_disk(path):
+def _to_disk(path: pathlib.Path) -> None:
     """Waits until a file is there: some systems tell only now that there is no room."""
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -298,7 +308,7 @@ def _to_disk(path):
 
 
 @contextlib.contextmanager
-def _failures_told(path):
+def _failures_told(path: pathlib.Path) -> Iterator[None]:
     """Says in a `NotWritten` which file it was that the system refused to write."""
     try:
         yield
@@ -313,7 +323,7 @@ def _failures_told(path):
         ) from error
 
 
-def _concerns(error, start):
+def _concerns(error: OSError, start: pathlib.Path) -> bool:
     """Whether an `OSError` is of a file whose path begins so, or names none.
 
     Another's is that of an image that cannot be read, or of a closed standard output.
@@ -324,12 +334,12 @@ def _concerns(error, start):
     return not isinstance(name, str | bytes) or os.fsdecode(name).startswith(str(start))
 
 
-def _reason(error):
+def _reason(error: OSError) -> str:
     return error.strerror or first_line(error)
 
 
 @contextlib.contextmanager
-def alone(folder):
+def alone(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Makes others wait that land a file in `folder` through this function."""
     try:
         import fcntl
@@ -347,7 +357,7 @@ def alone(folder):
         os.close(descriptor)
 
 
-def lock(path):
+def lock(path: str | os.PathLike[str]) -> "Lock | None":
     """A lock that other processes do not get, and that ends with this one.
 
     Args:
@@ -384,10 +394,10 @@ def lock(path):
 class Lock:
     """What `lock` returns, until it is closed."""
 
-    def __init__(self, path, descriptor):
+    def __init__(self, path: str | os.PathLike[str], descriptor: int | None) -> None:
         self._path, self._descriptor = path, descriptor
 
-    def close(self):
+    def close(self) -> None:
         """Lets others have it."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):

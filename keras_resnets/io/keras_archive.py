@@ -2,26 +2,37 @@
 
 import io
 import json
+import pathlib
 import shutil
+import typing
 import zipfile
+from collections.abc import Mapping
 
 # The first day that a zip archive can name.
 _DATE = (1980, 1, 1, 0, 0, 0)
 _SAVED = "1980-01-01@00:00:00"
 
 
+if typing.TYPE_CHECKING:
+    import keras
+
+
 class _Memory(io.BytesIO):
     """A file in memory with a name, since Keras goes by the suffix of that."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self._name
 
 
-def write_weights(model, path, attributes=None):
+def write_weights(
+    model: "keras.Model",
+    path: pathlib.Path,
+    attributes: Mapping[str, str] | None = None,
+) -> None:
     """Writes a `.weights.h5` file.
 
     The HDF5 library crashes the process where a disk is full: it writes into memory,
@@ -45,7 +56,9 @@ def write_weights(model, path, attributes=None):
     path.write_bytes(memory.getbuffer())
 
 
-def write_model(model, path, entries=None):
+def write_model(
+    model: "keras.Model", path: pathlib.Path, entries: Mapping[str, str] | None = None
+) -> None:
     """Writes a `.keras` file without what changes from one writing to the next.
 
     That is the date in its metadata, those of the archive's entries, and the addresses
@@ -76,20 +89,20 @@ def write_model(model, path, entries=None):
             archive.writestr(_entry(name), text)
 
 
-def _entry(name):
+def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, _DATE)
     # What `ZipFile.writestr` gives a new entry: readable by its owner.
     entry.external_attr = 0o600 << 16
     return entry
 
 
-def _settled(content):
+def _settled(content: dict[str, typing.Any]) -> bytes:
     if "date_saved" in content:
         content["date_saved"] = _SAVED
     return json.dumps(_numbered(content, {})).encode()
 
 
-def _numbered(value, numbers):
+def _numbered(value: object, numbers: dict[int, int]) -> object:
     """`value` with each address that Keras calls `shared_object_id` as a number."""
     if isinstance(value, list):
         return [_numbered(entry, numbers) for entry in value]

@@ -4,7 +4,10 @@ import contextlib
 import io
 import math
 import os
+import typing
 import zipfile
+from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 
@@ -45,16 +48,16 @@ class Npz:
         wanted: what is read, for messages.
     """
 
-    def __init__(self, archive, size, wanted):
+    def __init__(self, archive: zipfile.ZipFile, size: int, wanted: str) -> None:
         self._archive, self._room = archive, max(_ROOM, _TIMES * size)
         self.reading, self.wanted = "", wanted
-        self._members = {}
+        self._members: dict[str, list[zipfile.ZipInfo]] = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             self._members.setdefault(name, []).append(member)
         self.names = list(self._members)
 
-    def read(self, name, kinds=_PLAIN):
+    def read(self, name: str, kinds: str = _PLAIN) -> np.ndarray:
         """One array.
 
         Args:
@@ -81,10 +84,10 @@ class Npz:
                 )
             self._take(size * (2 if order == "F" and len(shape) > 1 else 1), shape)
             array = np.empty(count, dtype)
-            _fill(stream, memoryview(array.view("uint8")))
+            _fill(stream, array.view("uint8").data)
         return array.reshape(shape, order=order)
 
-    def _member(self, name):
+    def _member(self, name: str) -> zipfile.ZipInfo:
         member, *others = self._members[name]
         if others:
             raise InvalidArgument("it is there twice")
@@ -97,7 +100,7 @@ class Npz:
             )
         return member
 
-    def _take(self, size, shape):
+    def _take(self, size: int, shape: tuple[int, ...]) -> None:
         size += _PER_IMAGE * (shape[0] if shape else 0)
         size += _PER_NUMBER * (math.prod(shape) if len(shape) == 2 else 0)
         if size > self._room:
@@ -110,7 +113,7 @@ class Npz:
 
 
 @contextlib.contextmanager
-def opened(path, wanted):
+def opened(path: str | os.PathLike[str], wanted: str) -> Iterator[Npz]:
     """An `Npz`; whatever is wrong with the file is said in one line.
 
     Args:
@@ -142,7 +145,7 @@ def opened(path, wanted):
         ) from None
 
 
-def _check_list(file, size):
+def _check_list(file: IO[bytes], size: int) -> None:
     """Raises `InvalidArgument` where the archive's list of members is too long."""
     start = max(0, size - (1 << 16) - 22)
     file.seek(start)
@@ -162,7 +165,9 @@ def _check_list(file, size):
         )
 
 
-def _header(stream):
+def _header(
+    stream: IO[bytes],
+) -> tuple[tuple[int, ...], typing.Literal["C", "F"], np.dtype]:
     """(shape, "C" or "F", dtype) that an array's file begins with."""
     version = np.lib.format.read_magic(stream)
     if version not in _READERS:
@@ -181,7 +186,7 @@ def _header(stream):
     return shape, "F" if fortran else "C", dtype
 
 
-def _fill(stream, view):
+def _fill(stream: typing.Any, view: memoryview) -> None:
     """Reads as many bytes as there is room for; the checksum is looked at as well."""
     at = 0
     while at < len(view):

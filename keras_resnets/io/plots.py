@@ -1,13 +1,16 @@
 """Plots as PNG files, which appear whole or not at all; matplotlib draws them."""
 
 import io
+import os
+import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.io import files
 
 
-def check_place(path):
+def check_place(path: str | os.PathLike[str]) -> pathlib.Path:
     """The path of a plot, checked before any work is done.
 
     Raises:
@@ -19,7 +22,7 @@ def check_place(path):
     return path
 
 
-def check_library():
+def check_library() -> None:
     """Raises `InvalidArgument` where matplotlib is missing, or refuses its settings."""
     try:
         import matplotlib.figure  # noqa: F401
@@ -34,7 +37,7 @@ def check_library():
         ) from None
 
 
-def save(figure, path, dpi):
+def save(figure: typing.Any, path: str | os.PathLike[str], dpi: int) -> None:
     """Writes a `matplotlib.figure.Figure`; an older file is replaced.
 
     Raises:

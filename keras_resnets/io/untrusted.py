@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import typing
+from typing import BinaryIO
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
@@ -14,7 +16,7 @@ from keras_resnets.errors import printable
 MOST_TEXT = 4 << 20
 
 
-def open_regular(path):
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """A file opened for reading bytes; never a pipe, a socket or a device.
 
     Opening those waits for whoever writes to them, and reading them may never end.
@@ -36,7 +38,7 @@ def open_regular(path):
         raise
 
 
-def read_text(path, what, most=MOST_TEXT):
+def read_text(path: str | os.PathLike[str], what: str, most: int = MOST_TEXT) -> str:
     """The text of a small file in UTF-8, with a byte order mark or without.
 
     Args:
@@ -62,7 +64,7 @@ def read_text(path, what, most=MOST_TEXT):
     )
 
 
-def shown(value, longest=60):
+def shown(value: object, longest: int = 60) -> str:
     """A value that a file says, for a message; of whatever kind and depth."""
     try:
         return printable(repr(value), longest)
@@ -70,7 +72,9 @@ def shown(value, longest=60):
         return f"a nested {type(value).__name__}"
 
 
-def parse_json(text, path, what, **options):
+def parse_json(
+    text: str | bytes, path: str | os.PathLike[str], what: str, **options: typing.Any
+) -> typing.Any:
     """What a JSON text says.
 
     Args:

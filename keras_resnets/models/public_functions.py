@@ -1,6 +1,6 @@
 """What every public model function is made of: one signature, one docstring."""
 
-import inspect
+import sys
 import typing
 
 from keras_resnets.models import creation
@@ -106,12 +106,13 @@ def door(public_name, variant, summary, reference) -> ModelFunction:
             **options,
         )
 
-    caller = inspect.currentframe().f_back
+    caller = sys._getframe(1)
     build.__name__ = build.__qualname__ = public_name
     build.__module__ = caller.f_globals["__name__"]
     build.__doc__ = _docstring(public_name, variant, summary, reference)
-    build.variant = variant
-    return build
+    public = typing.cast(ModelFunction, build)
+    public.variant = variant
+    return public
 
 
 def _docstring(public_name, variant, summary, reference):

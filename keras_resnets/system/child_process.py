@@ -12,12 +12,21 @@ import queue
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import IO
 
 from keras_resnets.system import interrupts
 
 
 @contextlib.contextmanager
-def started(module, *words, environment=None, errors=subprocess.DEVNULL):
+def started(
+    module: str,
+    *words: object,
+    environment: Mapping[str, str] | None = None,
+    errors: int | IO[bytes] = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[str]]:
     """A `Popen` of `python -m module words`, with text pipes; killed behind the block.
 
     Args:
@@ -42,7 +51,7 @@ def started(module, *words, environment=None, errors=subprocess.DEVNULL):
         yield process
 
 
-def variables(given=None):
+def variables(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child: ours, this package as it is here, and those given.
 
     What it leaves behind of temporary files goes with ours.
@@ -53,15 +62,16 @@ def variables(given=None):
     return {**os.environ, **place, **(given or {})}
 
 
-def _end(process):
+def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):
-            pipe.close()
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
-def orders(last=None):
+def orders(last: Callable[[], object] | None = None) -> Callable[[], str]:
     """In the child: the lines of its parent, as they come; the process ends with them.
 
     Args:
@@ -70,12 +80,12 @@ def orders(last=None):
     Returns:
         A function that waits for the next line.
     """
-    lines = queue.SimpleQueue()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     _thread.start_new_thread(_listen, (lines, last))
     return lines.get
 
 
-def _listen(lines, last):
+def _listen(lines: queue.SimpleQueue[str], last: Callable[[], object] | None) -> None:
     for line in sys.stdin:
         lines.put(line)
     # Nobody waits for an answer: not for the end of what is being computed either.

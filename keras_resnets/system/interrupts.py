@@ -18,6 +18,11 @@ import os
 import signal
 import sys
 import time
+import types
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 
 _SIGNALS = tuple(
     getattr(signal, name)
@@ -32,6 +37,11 @@ _TWICE = 0.5
 _PATIENCE = 8.0
 
 
+T = typing.TypeVar("T")
+# What `signal.getsignal` returns.
+Handler = Callable[[int, types.FrameType | None], typing.Any] | int | None
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP, on the road of Ctrl-C."""
 
@@ -39,26 +49,33 @@ class Terminated(KeyboardInterrupt):
 class _State:
     """What is going on in this process: one command, or a program that is none."""
 
-    def __init__(self, prog="keras-resnets", main=None, stderr=2):
+    def __init__(
+        self, prog: str = "keras-resnets", main: int | None = None, stderr: int = 2
+    ) -> None:
         self.prog, self.main, self.stderr = prog, main, stderr
         # Whether `run` is at work; the first signal, when it came, if the end was told.
-        self.inside, self.received, self.since, self.told = False, None, 0.0, False
+        self.inside, self.told = False, False
+        self.received: int | None = None
+        self.since = 0.0
         # Patience of each block, what is to be undone, what is to be said.
-        self.held, self.undo, self.remarks = [], {}, []
+        self.held: list[float] = []
+        self.undo: dict[object, Callable[[], object]] = {}
+        self.remarks: list[str] = []
         self.ending = _thread.allocate_lock()
         # Of a command that has come to its end; what was told of lost exceptions before.
-        self.code, self.hook = None, sys.unraisablehook
+        self.code: int | None = None
+        self.hook = sys.unraisablehook
 
 
 _now = _State()
 
 
-def received():
+def received() -> bool:
     """Whether a signal has come that ends the command."""
     return _now.received is not None
 
 
-def remark(text):
+def remark(text: str | None) -> None:
     """Adds to the line that an interrupted command ends in, such as how to go on.
 
     Args:
@@ -68,7 +85,7 @@ def remark(text):
         _now.remarks.append(text)
 
 
-def check():
+def check() -> None:
     """Raises what a `held` block has held back; called where it is safe to stop.
 
     Raises:
@@ -87,14 +104,14 @@ class held:
         patience: seconds after which a signal is raised in the block after all.
     """
 
-    def __init__(self, patience=math.inf):
+    def __init__(self, patience: float = math.inf) -> None:
         self._patience = patience
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         if _thread.get_ident() == _now.main:
             _now.held.append(self._patience)
 
-    def __exit__(self, kind, *error):
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if _thread.get_ident() == _now.main:
             _now.held.pop()
             if kind is None and not _is_held() and not _unwinds():
@@ -102,7 +119,7 @@ class held:
 
 
 @contextlib.contextmanager
-def at_the_end(undo):
+def at_the_end(undo: Callable[[], object]) -> Iterator[None]:
     """Calls `undo` where the process ends before the block has; it may return a remark.
 
     No exception reaches the block then: this is for the end that no `finally` sees.
@@ -116,7 +133,7 @@ def at_the_end(undo):
 
 
 @contextlib.contextmanager
-def made(make, unmake):
+def made(make: Callable[[], T], unmake: Callable[[T], object]) -> Iterator[T]:
     """What `make` returns, for a block; `unmake` takes it away, however that ends.
 
     No signal comes between making a thing and knowing of it: a temporary file, a process.
@@ -134,7 +151,7 @@ def made(make, unmake):
             _now.undo.pop(key, None)
 
 
-def run(work, prog="keras-resnets"):
+def run(work: Callable[[], object], prog: str = "keras-resnets") -> int:
     """Calls `work` in a command that ends in one line when a signal comes.
 
     Args:
@@ -163,7 +180,7 @@ def run(work, prog="keras-resnets"):
             _deafen(before)
 
 
-def _conclude():
+def _conclude() -> int:
     """Tells the end of an interrupted command; returns its exit code."""
     # Whoever ends the process now must not tell it a second time.
     _now.told = True
@@ -173,10 +190,15 @@ def _conclude():
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(_line(sys.stderr.isatty()))
         sys.stderr.flush()
-    return 128 + _now.received
+    return _code()
 
 
-def leave(code):
+def _code() -> int:
+    """What a process exits with that a signal has ended."""
+    return 128 + (_now.received or 0)
+
+
+def leave(code: int) -> None:
     """Ends the process, past what libraries do at the very end.
 
     There Python does not listen to signals any more, while TensorFlow takes its time. A
@@ -189,7 +211,7 @@ def leave(code):
     sys.exit(code)
 
 
-def _go(code):
+def _go(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         # Either may be closed, or None.
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -197,19 +219,19 @@ def _go(code):
     os._exit(code)
 
 
-def _go_if_done():
+def _go_if_done() -> None:
     if _now.code is not None:
         _go(_now.code)
 
 
-def begin():
+def begin() -> None:
     """Takes the signals over for all of a command's life, before it imports anything."""
     if listen():
         # What is registered first is called last.
         atexit.register(_go_if_done)
 
 
-def is_command():
+def is_command() -> bool:
     """Whether this process is the command, and not a program that imports the package."""
     program = sys.argv[0] if getattr(sys, "argv", None) else ""
     if program == "-m":
@@ -228,7 +250,7 @@ def is_command():
     return False
 
 
-def listen(prog="keras-resnets"):
+def listen(prog: str = "keras-resnets") -> dict[int, Handler]:
     """Takes the signals over from here on; returns the handlers that were there.
 
     What is ignored stays so: nohup and a shell's background jobs want it. Nothing is done
@@ -236,7 +258,9 @@ def listen(prog="keras-resnets"):
     """
     global _now
     found = {number: signal.getsignal(number) for number in _SIGNALS}
-    taken = {n: h for n, h in found.items() if h not in (signal.SIG_IGN, None)}
+    taken: dict[int, Handler] = {
+        n: h for n, h in found.items() if h not in (signal.SIG_IGN, None)
+    }
     state = _State(prog, _thread.get_ident(), _copied(2))
     try:
         for number in taken:
@@ -250,14 +274,14 @@ def listen(prog="keras-resnets"):
     return taken
 
 
-def _copied(descriptor):
+def _copied(descriptor: int) -> int:
     try:
         return os.dup(descriptor)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY)
 
 
-def _deafen(before):
+def _deafen(before: Mapping[int, Handler]) -> None:
     """Puts the handlers of before back."""
     global _now
     if not before:
@@ -277,7 +301,7 @@ def _deafen(before):
         signal.signal(number, handler)
 
 
-def _handle(number, frame):
+def _handle(number: int, frame: types.FrameType | None) -> None:
     """A signal, or the timer that comes again; in the main thread, between two steps."""
     if _now.told:
         return
@@ -299,16 +323,16 @@ def _handle(number, frame):
     raise _exception()
 
 
-def _exception():
+def _exception() -> KeyboardInterrupt:
     return KeyboardInterrupt() if _now.received == signal.SIGINT else Terminated()
 
 
-def _is_held():
+def _is_held() -> bool:
     waited = time.monotonic() - _now.since
     return bool(_now.held) and waited < _now.held[-1]
 
 
-def _unwinds():
+def _unwinds() -> bool:
     """Whether the main thread is in a `finally` or `except` of such an exception."""
     error = sys.exception()
     for _ in range(100):
@@ -318,7 +342,7 @@ def _unwinds():
     return error is not None
 
 
-def _imports(frame):
+def _imports(frame: types.FrameType | None) -> bool:
     """Whether a module is being imported there."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -327,13 +351,13 @@ def _imports(frame):
     return False
 
 
-def _unraisable(unraisable):
+def _unraisable(unraisable: typing.Any) -> None:
     """Keeps quiet where an exception gets lost that is raised again anyway."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         _now.hook(unraisable)
 
 
-def _watch(taken):
+def _watch(taken: Mapping[int, Handler]) -> None:
     """Begins a thread that ends the process where the main thread cannot."""
     if not hasattr(signal, "setitimer") or not taken:
         return
@@ -344,7 +368,7 @@ def _watch(taken):
     _thread.start_new_thread(_watch_over, (reading,))
 
 
-def _watch_over(reading):
+def _watch_over(reading: int) -> None:
     import select
 
     first, began, ends, again = None, 0.0, math.inf, False
@@ -357,10 +381,10 @@ def _watch_over(reading):
             if not numbers:
                 break
             # The timer's signals come as well.
-            numbers = [number for number in numbers if number in _SIGNALS]
-            if numbers and first is None:
-                first, began, ends = numbers[0], now, now + _PATIENCE
-            elif numbers and now - began > _TWICE:
+            known = [number for number in numbers if number in _SIGNALS]
+            if known and first is None:
+                first, began, ends = known[0], now, now + _PATIENCE
+            elif known and now - began > _TWICE:
                 # The main thread has its turn first.
                 again, ends = True, min(ends, now + _AGAIN)
         # Who presses Ctrl-C once has time for what must not be left half done.
@@ -370,11 +394,11 @@ def _watch_over(reading):
             _end()
             # Somebody else was about to, and does not come to it.
             time.sleep(_PATIENCE)
-            os._exit(128 + first)
+            os._exit(128 + (first or 0))
     os.close(reading)
 
 
-def _end():
+def _end() -> None:
     """Ends the process here and now, in one line; returns where another thread does."""
     if not _now.ending.acquire(blocking=False):
         return
@@ -382,10 +406,10 @@ def _end():
     line = _line(os.isatty(_now.stderr))
     with contextlib.suppress(OSError):
         os.write(_now.stderr, line.encode(errors="backslashreplace"))
-    os._exit(128 + _now.received)
+    os._exit(_code())
 
 
-def _undo_all():
+def _undo_all() -> None:
     """Takes away what is left of the work, the latest first."""
     for key in reversed(list(_now.undo)):
         undo = _now.undo.pop(key, None)
@@ -398,7 +422,7 @@ def _undo_all():
             remark(said)
 
 
-def _line(is_terminal):
+def _line(is_terminal: bool) -> str:
     word = "interrupted" if _now.received == signal.SIGINT else "terminated"
     said = list(dict.fromkeys(_now.remarks))
     line = "; ".join([f"{_now.prog}: {word}", *said])

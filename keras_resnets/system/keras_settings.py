@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -22,7 +23,7 @@ _ALLOWED = {
 }
 
 
-def check_backend():
+def check_backend() -> None:
     """Raises `InvalidArgument` where `$KERAS_BACKEND` names what cannot be imported.
 
     So too where `keras.json` holds what Keras refuses. Keras itself says it by a
@@ -48,7 +49,7 @@ def check_backend():
         )
 
 
-def _configuration():
+def _configuration() -> tuple[pathlib.Path, dict[str, typing.Any]]:
     """Where Keras looks for its configuration, and what stands there.
 
     Raises:

@@ -1,6 +1,7 @@
 """A progress bar."""
 
 import contextlib
+import typing
 
 from keras_resnets.system import quiet
 
@@ -15,12 +16,18 @@ class ProgressBar:
         stream: where to draw; None for standard error.
     """
 
-    def __init__(self, total, unit="", stream=None, width=40):
+    def __init__(
+        self,
+        total: float,
+        unit: str = "",
+        stream: typing.TextIO | None = None,
+        width: int = 40,
+    ) -> None:
         self._total, self._unit, self._width = total, unit, width
         self._stream = stream or quiet.terminal()
         self._shown = self._stream.isatty()
 
-    def __call__(self, done, total=None):
+    def __call__(self, done: float, total: float | None = None) -> None:
         self._total = self._total if total is None else total
         if self._shown:
             full = round(self._width * done / max(self._total, 1))
@@ -28,15 +35,15 @@ class ProgressBar:
             shown = f"{self._count(done)} of {self._count(self._total)} {self._unit}"
             self._draw(f"\r{bar} {shown.rstrip()}")
 
-    def _count(self, number):
+    def _count(self, number: float) -> str:
         return f"{number / 1e6:,.1f}" if self._unit == "MB" else f"{number:,}"
 
-    def close(self):
+    def close(self) -> None:
         """Wipes the bar away."""
         if self._shown:
             self._draw("\r" + " " * (self._width + 40) + "\r")
 
-    def _draw(self, text):
+    def _draw(self, text: str) -> None:
         # A terminal that has gone is no reason to end the work.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)

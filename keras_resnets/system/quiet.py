@@ -4,27 +4,30 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import IO
+from typing import TextIO
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import TrainingError
 from keras_resnets.system import interrupts
 
 # Where the terminal is while standard error goes into a file.
-_terminal = None
+_terminal: TextIO | None = None
 
 
-def terminal():
+def terminal() -> TextIO:
     """Standard error as a person sees it, also while logs are hidden."""
     return _terminal or sys.stderr
 
 
 @contextlib.contextmanager
-def native_logs_hidden():
+def native_logs_hidden() -> Iterator[None]:
     """Keeps what C++ libraries write to stderr off the terminal.
 
     Where something unexpected is raised, all of it is shown after all.
     """
-    failed = []
+    failed: list[bool] = []
     with interrupts.made(_hide, lambda hidden: _show(*hidden, bool(failed))):
         try:
             yield
@@ -37,7 +40,7 @@ def native_logs_hidden():
             raise
 
 
-def _hide():
+def _hide() -> tuple[IO[bytes], int, TextIO | None]:
     """Turns descriptor 2 into a file; returns what `_show` needs."""
     global _terminal
     sys.stderr.flush()
@@ -47,12 +50,12 @@ def _hide():
     return log, kept, before
 
 
-def _show(log, kept, before, failed):
+def _show(log: IO[bytes], kept: int, before: TextIO | None, failed: bool) -> None:
     global _terminal
     sys.stderr.flush()
     os.dup2(kept, 2)
     os.close(kept)
-    if before is None:
+    if before is None and _terminal is not None:
         _terminal.close()
     _terminal = before
     with log:

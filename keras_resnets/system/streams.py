@@ -4,13 +4,15 @@ import codecs
 import io
 import os
 import sys
+import typing
+from typing import TextIO
 
 # What a shell says of a process that wrote to a pipe whose reader had gone: 128 and the
 # number of SIGPIPE.
 READER_GONE = 141
 
 
-def read_names_as_utf8():
+def read_names_as_utf8() -> None:
     """Starts the command anew where the locale has ASCII alone (`LC_ALL=C`).
 
     Names of classes would come out of it as halves of characters, and libraries in C++
@@ -25,7 +27,7 @@ def read_names_as_utf8():
     os.execv(sys.executable, words)
 
 
-def occupy():
+def occupy() -> None:
     """Opens what of the three descriptors is closed (`>&-`).
 
     The next file that is opened would get its number, and with it what native libraries
@@ -41,7 +43,7 @@ def occupy():
                 os.close(opened)
 
 
-def prepare():
+def prepare() -> None:
     """Gives every standard stream a place, and a way to show every character.
 
     One that the stream's encoding does not have is shown by its number.
@@ -58,19 +60,19 @@ def prepare():
             setattr(sys, name, _like(stream, _Raw(number)))
 
 
-def complain(line):
+def complain(line: str) -> None:
     """Prints a line on standard error."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
-def broken():
+def broken() -> OSError | None:
     """The `OSError` that a write to standard output ended in; None where all went out."""
     raw = _raw_of(sys.stdout)
     return raw.failure if isinstance(raw, _Raw) else None
 
 
-def ended(code, prog):
+def ended(code: int, prog: str) -> int:
     """The exit code of a command, when all that it printed has gone out.
 
     Args:
@@ -107,11 +109,11 @@ class _Raw(io.FileIO):
         failure: the `OSError` that it ended in.
     """
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)
-        self.failure = None
+        self.failure: OSError | None = None
 
-    def write(self, data):
+    def write(self, data: typing.Any) -> int:
         if self.failure is None:
             try:
                 return super().write(data)
@@ -123,7 +125,7 @@ class _Raw(io.FileIO):
         return memoryview(data).nbytes
 
 
-def _is_plain(stream, number):
+def _is_plain(stream: TextIO, number: int) -> bool:
     """Whether Python made a stream for a descriptor; others catch what is printed."""
     if type(stream) is not io.TextIOWrapper:
         return False
@@ -131,16 +133,17 @@ def _is_plain(stream, number):
     return type(raw) is io.FileIO and raw.fileno() == number
 
 
-def _raw_of(stream):
+def _raw_of(stream: TextIO) -> object:
     # An unbuffered stream has it at once.
     buffer = getattr(stream, "buffer", None)
     return getattr(buffer, "raw", buffer)
 
 
-def _like(stream, raw):
+def _like(stream: io.TextIOWrapper, raw: io.FileIO) -> io.TextIOWrapper:
     """A text stream as another is, over `raw`, that shows every character."""
+    layer: typing.Any = raw if stream.write_through else io.BufferedWriter(raw)
     return io.TextIOWrapper(
-        raw if stream.write_through else io.BufferedWriter(raw),
+        layer,
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

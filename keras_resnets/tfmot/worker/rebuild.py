@@ -129,7 +129,7 @@ def identity_pad():
     return _once("IdentityPad", IdentityPad)
 
 
-_CLASSES = {}
+_CLASSES: dict = {}
 
 
 def _once(name, kind):
