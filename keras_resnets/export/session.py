@@ -13,7 +13,6 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import acceptance
 from keras_resnets.export import float16_range
-from keras_resnets.export import memory
 from keras_resnets.export import model_kinds
 from keras_resnets.export import parity
 from keras_resnets.export import passport
@@ -323,7 +322,6 @@ def prove(ready, path, open_runner, **facts):
     Raises:
         ExportError: it differs by more than its tolerance.
     """
-    memory.release()
     reference = KerasRunner(ready.reference)
     expected, expected_logits = acceptance.run_one_by_one(reference, ready.pictures)
     keras_latency = reference.latency(ready.pictures[:1])
@@ -347,7 +345,6 @@ def prove(ready, path, open_runner, **facts):
     latency = runner.latency(np.resize(ready.given, batch))
     # A runtime holds the weights twice; no more than one is open.
     del runner
-    memory.release()
     logits = None if probable else outputs
     if known and len(known) == len(probable):
         tapped = open_runner(logits=True)

@@ -13,7 +13,6 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import float16_range
-from keras_resnets.export import memory
 from keras_resnets.export import model_kinds
 from keras_resnets.export import prepare
 from keras_resnets.export import session
@@ -149,7 +148,6 @@ def to_onnx(
         counts = save(proto, constants, ready, file)
         # The file has it all, and the checker reads it whole.
         del proto
-        memory.release()
         check(file)
         return counts
 

@@ -114,7 +114,9 @@ def save(model, constants, path):
     """Writes `model`, and the arrays of `constants` as initializers, to a file.
 
     One of them is in memory twice at a time: the bytes around them are written by hand,
-    each field as its key, its length and its content.
+    each field as its key, its length and its content. Where Protobuf has them all, and
+    makes the bytes of all, the export of ResNet-152 takes 1.07 times the memory, 0.5
+    times its weights (`benchmarks/export_cost.py`).
 
     Args:
         model: an `onnx.ModelProto`.

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.export import memory
 from keras_resnets.export import session
 from keras_resnets.export.onnx import simplify
 from keras_resnets.export.onnx.convert import check
@@ -67,7 +66,6 @@ def to_onnx(
         _Pairs(proto, frozen, symmetric).run()
         counts = save(proto, {}, ready, file)
         del proto
-        memory.release()
         check(file)
         return counts
 
