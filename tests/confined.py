@@ -5,6 +5,7 @@ says of every case what came of it: the process is measured while it works, and 
 and started anew where it does not answer. Only Linux tells the memory of one case.
 """
 
+import collections
 import dataclasses
 import multiprocessing
 import os
@@ -71,6 +72,41 @@ def confined(function, cases, expected, warm=None, seconds=SECONDS):
     finally:
         if child is not None:
             child.end()
+
+
+def check(function, cases, expected, record_property, warm=None):
+    """Tries (label, case) one by one; fails with what is wrong of which."""
+    labels, contents = zip(*cases, strict=True)
+    outcomes = confined(function, contents, expected, warm)
+    faults = [
+        f"{label}: {outcome.fault()}"
+        for label, (_, outcome) in zip(labels, outcomes, strict=True)
+        if outcome.fault()
+    ]
+    tried = f"{len(labels)} tried, {len(labels) - len(faults)} handled"
+    record_property("hostile", tried)
+    assert not faults, f"{tried}: {faults[:20]}"
+
+
+def faults_by_name(answer, cases, expected, record_property, warm=None):
+    """What is wrong, by case; how many were tried and handled is printed.
+
+    Args:
+        answer: function of a case, see `confined`.
+        cases: tuples (name of what is done, path).
+        expected: see `confined`.
+        record_property: the fixture.
+        warm: see `confined`.
+    """
+    found, kinds = {}, collections.Counter()
+    for case, outcome in confined(answer, cases, expected, warm):
+        kinds[f"{case[0]}: {outcome.kind}"] += 1
+        if outcome.fault():
+            found[f"{case[0]} {os.path.basename(str(case[1]))}"] = outcome.fault()
+    said = f"tried {len(cases)}, handled {len(cases) - len(found)}"
+    record_property("tried", said)
+    print(said, dict(kinds))  # noqa: T201
+    return {"": said, **found} if found else {}
 
 
 class _Child:

@@ -1,6 +1,5 @@
 """Damaged and lying data: .npz files, TFRecords, files of a run, class weights, names."""
 
-import collections
 import io
 import json
 import math
@@ -14,7 +13,7 @@ import zipfile
 import data_sources as sources
 import numpy as np
 import pytest
-from confined import confined
+from confined import faults_by_name
 
 from keras_resnets.cli import main as cli
 from keras_resnets.errors import InvalidArgument
@@ -70,16 +69,7 @@ def answer(case):
 
 
 def faults(cases, warm, record_property):
-    """What is wrong, by case; how many were tried and handled is printed."""
-    found, kinds = {}, collections.Counter()
-    for case, outcome in confined(answer, cases, EXPECTED, warm):
-        kinds[f"{case[0]}: {outcome.kind}"] += 1
-        if outcome.fault():
-            found[f"{case[0]} {os.path.basename(str(case[1]))}"] = outcome.fault()
-    said = f"tried {len(cases)}, handled {len(cases) - len(found)}"
-    record_property("tried", said)
-    print(said, dict(kinds))  # noqa: T201
-    return {"": said, **found} if found else {}
+    return faults_by_name(answer, cases, EXPECTED, record_property, warm)
 
 
 def mutated(content, chance):

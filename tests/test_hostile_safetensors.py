@@ -1,9 +1,9 @@
 """Hostile safetensors and darknet files: refused in a line, or read as they are."""
 
+import confined
 import hostile_safetensors as hostile
 import numpy as np
 import pytest
-from confined import confined
 
 from keras_resnets import WeightsError
 from keras_resnets.weights.readers import read
@@ -12,18 +12,8 @@ SLOW_CASES, QUICK_CASES = 2_500, 150
 
 
 def check(cases, record_property, function=hostile.read_and_check, warm=None):
-    """Tries (label, bytes of a file) one by one."""
-    labels, contents = zip(*cases, strict=True)
     warm = warm or hostile.packed({"w": hostile.entry()})
-    outcomes = confined(function, contents, (WeightsError,), warm)
-    faults = [
-        f"{label}: {outcome.fault()}"
-        for label, (_, outcome) in zip(labels, outcomes, strict=True)
-        if outcome.fault()
-    ]
-    tried = f"{len(labels)} tried, {len(labels) - len(faults)} handled"
-    record_property("hostile", tried)
-    assert not faults, f"{tried}: {faults[:20]}"
+    confined.check(function, cases, (WeightsError,), record_property, warm)
 
 
 def test_headers_that_lie(record_property):
