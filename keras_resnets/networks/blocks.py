@@ -1,14 +1,27 @@
 """Stems, shortcuts and residual units: functions of tensors, as in the papers' figures.
 
-Each takes the tensor, what to build (`blueprint.Unit`, `blueprint.Shortcut`) and the
-`Parts` of the network, and returns the tensor behind it.
+Each takes the tensor, what to build (`blueprint.Unit`, `blueprint.Conv`) and the `Parts`
+of the network, and returns the tensor behind it. Shapes are given as (N, H, W, C) for
+`channels_last`; with `channels_first` they are (N, C, H, W). H / s is rounded up.
 """
 
 from keras_resnets.networks.blueprint import Conv
 
 
 def stem(x, parts):
-    """First convolutions of the network, up to the pooling: the endpoint `stem`."""
+    """First convolutions of the network, up to the pooling: the endpoint `stem`.
+
+    y = act(BN(conv(x))): one 7x7 of stride 2 (`"conv7"`) or 1 (`"drn"`), one 3x3
+    (`"cifar"`, `"darknet"`), or three 3x3 of strides 2, 1, 1 (`"deep"`, `"deep_tiered"`:
+    Bag of Tricks, arXiv:1812.01187, Fig. 2b). Without `stem_bn`, y = conv(x).
+
+    Args:
+        x: image, (N, H, W, 3), or another number of channels.
+        parts: of the network.
+
+    Returns:
+        (N, H / s, W / s, `stem_filters`), s = 2 for `"conv7"` and the deep stems, else 1.
+    """
     arch = parts.architecture
     width = arch.stem_filters
     if arch.stem_type in ("deep", "deep_tiered"):
@@ -27,7 +40,17 @@ def stem(x, parts):
 
 
 def stem_pool(x, parts):
-    """Second halving of an ImageNet stem, where the architecture has one."""
+    """Second halving of an ImageNet stem, where the architecture has one.
+
+    y = max over 3x3 windows of x at stride 2, or act(BN(conv3x3(x))) for `"conv"`.
+
+    Args:
+        x: (N, H, W, C), C = `stem_filters`.
+        parts: of the network.
+
+    Returns:
+        (N, H / 2, W / 2, C); `x` itself where `stem_pool` is None.
+    """
     arch = parts.architecture
     if arch.stem_pool is None:
         return x
@@ -44,7 +67,20 @@ def stem_pool(x, parts):
 
 
 def transition(x, step, name, parts):
-    """What subsamples before a stage of DarkNet."""
+    """What subsamples before a stage of DarkNet.
+
+    y = act(BN(conv3x3(x))) (DarkNet-53), or the maximum of 2x2 windows (DarkNet-19).
+
+    Args:
+        x: (N, H, W, C).
+        step: a `blueprint.Conv` or a `blueprint.Pool`, with its stride s.
+        name: of the stage.
+        parts: of the network.
+
+    Returns:
+        (N, H / s, W / s, F): F = `step.filters` of a convolution; behind the pooling
+        F = C, and of an odd side floor(H / 2) pixels are left.
+    """
     if isinstance(step, Conv):
         return parts.conv_bn_act(x, step, f"{name}_downsample")
     padding = "valid" if step.stride > 1 else "same"
@@ -52,7 +88,24 @@ def transition(x, step, name, parts):
 
 
 def shortcut(x, unit, parts):
-    """The way around the branch (He 2015, section 3.3; Bag of Tricks, Fig. 2c)."""
+    """The way around the branch (He 2015, section 3.3; Bag of Tricks, Fig. 2c).
+
+    By `unit.shortcut.kind`, with stride s and F filters:
+    `"identity"`: y = x.
+    `"subsample"`: y = x[:, ::s, ::s, :].
+    `"identity_pad"`: the same, with F - C channels of zeros (option A).
+    `"projection"`, `"dead_projection"`: y = BN(W x), W a 1x1 convolution of stride s
+    (B, C); with `pool`, y = BN(W mean2x2(x)), the mean at stride s and W at 1 (D). There
+    is no BN under full pre-activation, nor without `shortcut_bn`.
+
+    Args:
+        x: (N, H, W, C), what the unit takes.
+        unit: a `blueprint.Unit`.
+        parts: of the network.
+
+    Returns:
+        (N, H / s, W / s, F), the shape of the branch's output.
+    """
     kind, name = unit.shortcut, f"{unit.name}_shortcut"
     if kind.kind == "identity":
         return x
@@ -71,14 +124,37 @@ def shortcut(x, unit, parts):
 
 
 def residual_unit(x, unit, parts):
-    """A unit in the architecture's order of BN, activation and addition."""
+    """A unit in the architecture's order of BN, activation and addition.
+
+    With the branch f of `unit.convs` and the shortcut h,
+    y = act(h(x) + f(x)) for `"original"` (He 2015, arXiv:1512.03385) and
+    y = h(x) + f(act(BN(x))) for `"full_preact"` (He 2016, arXiv:1603.05027); see
+    `Architecture.activation_order` for the others. Where the unit has no shortcut
+    (plain networks), y = act(f(x)) and y = f(act(BN(x))).
+
+    Args:
+        x: (N, H, W, C).
+        unit: a `blueprint.Unit`: its convolutions, shortcut and rate of dropping.
+        parts: of the network.
+
+    Returns:
+        (N, H / s, W / s, F): s the product of the strides, F the filters of its last
+        convolution.
+    """
     if parts.architecture.preact:
         return _pre_activation_unit(x, unit, parts)
     return _post_activation_unit(x, unit, parts)
 
 
 def _post_activation_unit(x, unit, parts):
-    """[conv BN act] ... conv BN, add, act: He 2015 and its three re-orderings."""
+    """[conv BN act] ... conv BN, add, act: He 2015 and its three re-orderings.
+
+    With g = conv_n(act(BN(conv_n-1(...)))) and the shortcut h:
+    `"original"`: y = act(h(x) + BN(g)).
+    `"bn_after_add"`: y = act(BN(h(x) + g)).
+    `"relu_before_add"`: y = h(x) + act(BN(g)).
+    `"no_relu_after_add"`: y = h(x) + BN(g).
+    """
     order = parts.architecture.activation_order
     zero = parts.architecture.zero_init_residual
     name, last = unit.name, len(unit.convs)
@@ -110,7 +186,13 @@ def _post_activation_unit(x, unit, parts):
 
 
 def _pre_activation_unit(x, unit, parts):
-    """[BN act conv] ..., add (full); [act conv BN] ..., add (ReLU only): He 2016."""
+    """[BN act conv] ..., add (full); [act conv BN] ..., add (ReLU only): He 2016.
+
+    `"full_preact"`: y = h(x) + conv_n(act(BN(... conv_1(act(BN(x)))))).
+    `"relu_only_preact"`: y = h(x) + BN(conv_n(act(... BN(conv_1(act(x)))))).
+    Where `unit.preact` is `"shared"`, h takes what conv_1 takes instead of x; where
+    it is `"none"`, conv_1 takes x as it is.
+    """
     full = parts.architecture.activation_order == "full_preact"
     zero = parts.architecture.zero_init_residual
     name, last = unit.name, len(unit.convs)
@@ -145,7 +227,17 @@ def _block_dropout(y, name, parts):
 
 
 def post_activation(x, parts):
-    """What closes a pre-activation trunk: the BN and activation of a next unit."""
+    """What closes a pre-activation trunk: the BN and activation of a next unit.
+
+    y = act(BN(x)) for `"full_preact"`, act(x) for `"relu_only_preact"`, else x.
+
+    Args:
+        x: (N, H, W, C), what the last stage puts out.
+        parts: of the network.
+
+    Returns:
+        The same shape.
+    """
     order = parts.architecture.activation_order
     if order == "full_preact":
         x = parts.bn(x, "post_bn")

@@ -35,6 +35,13 @@ def _native():
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with native grouped and dilated convolution.
 
+    y[n, i, j, f] = b[f] + sum over u, v, c of
+    w[u, v, c, f] x[n, s i + d u, s j + d v, g(f) C / G + c], with stride s, dilation d
+    and G groups, x padded first; g(f) = floor(f G / F) is the group of output channel f.
+
+    Shapes: x (N, H, W, C), w (k, k, C / G, F), y (N, H', W', F) with
+    H' = ceil(H / s) for padding `"same"`, ceil((H - d (k - 1)) / s) for `"valid"`.
+
     Arguments, weights and results are those of `keras.layers.Conv2D`. On the
     TensorFlow backend a grouped or dilated convolution calls `tf.nn.conv2d` wherever
     the machine has a kernel for it and its gradient (tried once per process and
@@ -64,6 +71,12 @@ class Conv2D(keras.layers.Conv2D):
 
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` with training kernels of the backend.
+
+    y = gamma (x - mean) / sqrt(variance + epsilon) + beta, for each channel. In training
+    mean and variance are those of the batch over (N, H, W), and the running ones become
+    momentum * running + (1 - momentum) * batch; at inference the running ones are used.
+
+    Shapes: x and y (N, H, W, C), the four weights (C,).
 
     Arguments, weights and results are those of Keras' layer (the running variance
     is the biased one, as there). It saves as Keras' layer, so a model loads without
@@ -117,7 +130,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class IdentityPadShortcut(keras.layers.Layer):
     """Option-A shortcut: every `strides`-th pixel, new channels filled with zeros.
 
-    It has no weights (He 2015, section 3.3, option A).
+    y[n, i, j, c + b] = x[n, s i, s j, c], and 0 in the F - C other channels, with
+    b = 0 for position `"end"` and floor((F - C) / 2) for `"both"`. It has no weights
+    (He 2015, arXiv:1512.03385, section 3.3, option A).
+
+    Shapes: x (N, H, W, C), y (N, ceil(H / s), ceil(W / s), F).
 
     Args:
         filters: channels of the output, at least those of the input.
@@ -187,11 +204,13 @@ class IdentityPadShortcut(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class StochasticDepth(keras.layers.Layer):
-    """Drops the whole branch of a unit, picture by picture, while training.
+    """Drops the whole branch of a unit, image by image, while training.
 
-    What is kept is divided by the probability of keeping, so that the expected value
-    stays; at inference the layer does nothing (Huang et al. 2016,
-    arXiv:1603.09382; timm's `DropPath`).
+    y[n] = m[n] x[n] / (1 - rate), with m[n] = 1 with probability 1 - rate, else 0, drawn
+    once an image. The division keeps the expected value; at inference y = x (as timm's
+    `DropPath`; Huang et al. 2016, arXiv:1603.09382, multiply at inference instead).
+
+    Shapes: x and y (N, ...).
 
     Args:
         rate: probability of dropping, in [0, 1).
@@ -231,6 +250,8 @@ class StochasticDepth(keras.layers.Layer):
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Discard(keras.layers.Layer):
     """Returns the first of two tensors; the second is computed for nothing.
+
+    y = a + 0 b in training, y = a at inference, for the inputs (a, b) of equal shape.
 
     The published DRN-C-58 has such a projection. While training, the second input
     counts zero times, so that its weights have a gradient (zero); at inference it
