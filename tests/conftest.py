@@ -100,3 +100,37 @@ def photos(tmp_path):
             folder / f"{index}.png"
         )
     return folder
+
+
+@pytest.fixture
+def site():
+    """A server on this machine with one file, at `site.url`."""
+    import local_server
+    import store_site
+
+    with local_server.running() as (address, made):
+        made.files["/a.pth"] = store_site.CONTENT
+        made.url = f"{address}/a.pth"
+        made.address = address
+        yield made
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of downloads of the test's own."""
+    monkeypatch.setenv("KERAS_RESNETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KERAS_RESNETS_OFFLINE", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def untraced():
+    """Steps as they come, where they are no part of the claim: tracing takes longer."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

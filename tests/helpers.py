@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import pytest
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks import builder
 from keras_resnets.networks.architecture import ACTIVATION_ORDERS
 from keras_resnets.networks.architecture import Architecture
@@ -278,3 +280,12 @@ def check_onnx_integers(report):
         if tensor.name == node.input[2]
     }
     assert signs == {onnx.TensorProto.UINT8}
+
+
+def refusal(call, *words):
+    with pytest.raises(InvalidArgument) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text, text

@@ -218,3 +218,11 @@ def bombs():
     if features.check("jpg_2000"):
         found["tiles.jp2"] = _jpeg2000_of_tiles
     return found
+
+
+def spoilt(content):
+    """A JPEG with header and end, whose Huffman table makes no sense."""
+    changed = bytearray(content)
+    table = content.rindex(b"\xff\xc4", 0, content.rindex(b"\xff\xda"))
+    changed[table + 5 : table + 21] = b"\xff" * 16
+    return bytes(changed)

@@ -10,13 +10,17 @@ from helpers import outputs
 from helpers import small_model
 
 from keras_resnets import quantization
+from keras_resnets.export import session
 from keras_resnets.export import signature
 from keras_resnets.export.compare.verify import layer_name
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.search import operators
 
 # What a quantization-aware model must agree with its file on.
 KINDS = {
@@ -53,6 +57,15 @@ def cifar(folder, split="train", count=1500):
     pixels = np.asarray(Image.open(folder / "cifar10" / sheet)).reshape(-1, 32, 32, 3)
     labels = json.loads((folder / "cifar10" / f"{split}_labels.json").read_text())
     return pixels[:count], np.array(labels[:count])
+
+
+CHECKPOINTS = {
+    "resnet20": "checkpoints/resnet20-12fca82f.th",
+    "resnet32": "checkpoints/resnet32-d509ac18.th",
+    "resnet56": "checkpoints/resnet56-4bfd9763.th",
+    "resnet8": "mlperf_tiny/pretrainedResnet.h5",
+}
+PER_TENSOR = "static_wi8_ai8_per_tensor"
 
 
 def classifying_model(kind, pictures, labels, **axes):
@@ -153,3 +166,13 @@ def aware_model(model, pictures, recipe="static_wi8_ai8"):
     """(the quantization-aware model, and the one that its file is made of)."""
     aware = quantization.quantize_aware(model, recipe, calibration=pictures)
     return aware, quantization.freeze(aware)
+
+
+def rounded_model(model, x, recipe=PER_TENSOR):
+    """(model, its frozen rounded model, its graph, the bytes of its int8 file)."""
+    ready = session.make_ready(model, "int8", x[:20], None, session.Wanted())
+    options = engines.Options()
+    rounded, *facts = engines.ranged(ready, recipes.find(recipe), options)
+    graph = operators.read(rounded, ready.shape, *facts)
+    content = bytes(engines.from_fake_quantized(rounded, ready, options))
+    return model, rounded, graph, content

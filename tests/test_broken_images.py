@@ -6,12 +6,12 @@ import data_sources as sources
 import keras
 import numpy as np
 import pytest
-from test_image_files import spoilt
-from test_training import Stopped
-from test_training import stop_at
-from test_training_data import without_tensorflow
+from hostile_images import spoilt
+from training_helpers import Stopped
 from training_helpers import classifier
 from training_helpers import short
+from training_helpers import stop_at
+from training_helpers import without_tensorflow
 from training_helpers import without_time
 
 from keras_resnets import InvalidArgument

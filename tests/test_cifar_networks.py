@@ -3,9 +3,9 @@
 import drawn
 import numpy as np
 import pytest
+from commands import run
 from helpers import outputs
 from helpers import randomize
-from test_cli import run
 
 import keras_resnets
 from keras_resnets.images import labels

@@ -7,33 +7,16 @@ import sys
 
 import numpy as np
 import pytest
+from commands import refused
+from commands import run
 from conftest import ROOT
 from PIL import Image
 
 import keras_resnets
 import keras_resnets.export.tflite.runner
-from keras_resnets.cli import main as cli
 from keras_resnets.export import parity
 
 RESNET8 = ["export", "tflite", "--model", "resnet8"]
-
-
-def run(*words, capsys):
-    """(exit code, stdout, stderr) of the command."""
-    try:
-        code = cli.main([str(word) for word in words])
-    except SystemExit as stop:
-        code = stop.code
-    shown = capsys.readouterr()
-    return code, shown.out, shown.err
-
-
-def refused(*words, capsys, code=2):
-    """The one line of stderr that a refused command prints."""
-    found, out, err = run(*words, capsys=capsys)
-    assert found == code, (found, out, err)
-    assert err.count("\n") == 1 and "Traceback" not in err, err
-    return err
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import json
 import keras
 import numpy as np
 import pytest
+from commands import run
 from helpers import noise
 from helpers import small_model
 from PIL import Image
 from quantized import cifar
-from test_cli import run
 
 import keras_resnets
 from keras_resnets import InvalidArgument

@@ -6,12 +6,12 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from commands import refused
+from commands import run
+from commands import run_example
 from PIL import Image
 from quantized import cifar
 from quantized import logits_of
-from test_cli import refused
-from test_cli import run
-from test_docs import example
 
 import keras_resnets
 from keras_resnets.export import parity
@@ -187,7 +187,7 @@ def test_bad_input_of_quantize(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_example(tmp_path):
-    out = example("qat_cifar10.py", "--smoke", cwd=tmp_path)
+    out = run_example("qat_cifar10.py", "--smoke", cwd=tmp_path)
     shares = [float(line.split("%")[0].split()[-1]) for line in out.splitlines()[-3:]]
     assert min(shares) > 95
     assert (tmp_path / "resnet8_aware.tflite").exists()

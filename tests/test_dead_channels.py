@@ -65,7 +65,7 @@ def test_quantization_aware(network, tmp_path):
 
 def test_in_a_mix(network):
     """int16 and float layers next to the dead channels."""
-    from test_max_drop import rounded_model
+    from quantized import rounded_model
 
     model, x, logits = network
     _, _, graph, content = rounded_model(model, x[:50], "static_wi8_ai8")

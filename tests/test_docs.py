@@ -7,8 +7,8 @@ import pkgutil
 import re
 import runpy
 
-import forks
 import pytest
+from commands import run_example
 from conftest import ROOT
 
 import keras_resnets
@@ -109,15 +109,9 @@ def test_ci_runs_the_tests_of_the_readme():
     assert command in ci
 
 
-def example(name, *words, cwd):
-    done = forks.run_script(ROOT / "examples" / name, *words, cwd=cwd)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 def test_example_that_trains_and_exports(tmp_path):
     """A network that has learned something, before and after int8."""
-    out = example("train_and_export.py", cwd=tmp_path)
+    out = run_example("train_and_export.py", cwd=tmp_path)
     keras_accuracy, int8_accuracy = map(float, re.findall(r"([\d.]+)%", out))
     assert keras_accuracy > 90 and abs(keras_accuracy - int8_accuracy) < 2
     assert (tmp_path / "resnet8_int8.tflite").exists()
@@ -134,12 +128,12 @@ def test_example_that_trains_and_exports(tmp_path):
     ],
 )
 def test_smoke_of_examples(name, said, tmp_path):
-    found = example(f"{name}.py", "--smoke", cwd=tmp_path)
+    found = run_example(f"{name}.py", "--smoke", cwd=tmp_path)
     assert re.search(said, found), found
 
 
 def test_example_of_new_variants(tmp_path):
-    out = example("add_a_variant.py", cwd=tmp_path)
+    out = run_example("add_a_variant.py", cwd=tmp_path)
     assert "25,557,032     4,089      32" in out and "19,079       8" in out
 
 

@@ -6,10 +6,10 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from commands import refused
+from commands import run
 from helpers import randomize
 from PIL import Image
-from test_cli import refused
-from test_cli import run
 
 from keras_resnets import export
 from keras_resnets.export import passport

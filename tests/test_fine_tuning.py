@@ -486,7 +486,7 @@ def test_classifier_of_other_classes_starts_anew():
 
 def test_command_tells_all_of_it(tmp_path, capsys, monkeypatch):
     """Which classifier, which epochs, which stage was kept; a failure is code 1."""
-    from test_cli import run as command
+    from commands import run as command
 
     path = write_npz(tmp_path / "d.npz", train=80, test=20, classes=10)
     words = ["train", "resnet20", "--weights", "cifar10", "--data", path, "--labels"]

@@ -10,8 +10,8 @@ import zoo
 from helpers import floats_of_the_runtime
 from helpers import noise
 from helpers import outputs
+from helpers import refusal
 from helpers import small_model
-from test_graphs import refusal
 
 import keras_resnets
 from keras_resnets import quantization

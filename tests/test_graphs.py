@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import zoo
 from helpers import noise
+from helpers import refusal
 
 import keras_resnets
 from keras_resnets import pruning
 from keras_resnets import quantization
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
@@ -36,15 +36,6 @@ def says(model, images=IMAGES):
 
 def sqnr(expected, found):
     return min(parity.compare(a, b).sqnr for a, b in zip(expected, found, strict=True))
-
-
-def refusal(call, *words):
-    with pytest.raises(InvalidArgument) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, text
 
 
 @pytest.mark.parametrize("name", QUANTIZABLE)

@@ -14,10 +14,10 @@ import hostile_keras
 import keras
 import numpy as np
 import pytest
+from commands import refused
 from confined import confined
 from helpers import noise
 from helpers import randomize
-from test_cli import refused
 
 from keras_resnets import WeightsError
 from keras_resnets.errors import InvalidArgument

@@ -9,11 +9,9 @@ import time
 import hostile_server
 import local_server
 import pytest
-from test_store import CONTENT
-from test_store import SHA256
-from test_store import cache  # noqa: F401
-from test_store import names
-from test_store import site  # noqa: F401
+from store_site import CONTENT
+from store_site import SHA256
+from store_site import names
 
 from keras_resnets import WeightsError
 from keras_resnets.weights import pins
@@ -55,7 +53,7 @@ def fault(said, seconds, path):
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", list(hostile_server.ANSWERS))
-def test_answers(name, site, cache):  # noqa: F811
+def test_answers(name, site, cache):
     site.answers["/a.pth"] = hostile_server.ANSWERS[name]
     site.redirects["/b.pth"] = "/d.pth"
     site.redirects["/d.pth"] = "/b.pth"
@@ -66,7 +64,7 @@ def test_answers(name, site, cache):  # noqa: F811
     assert not part.exists() or part.stat().st_size <= MOST
 
 
-def fuzz(count, seed, cache, record_property, capsys):  # noqa: F811
+def fuzz(count, seed, cache, record_property, capsys):
     faults = []
     with local_server.running() as (address, made):
         for number, (name, data) in enumerate(hostile_server.fuzzed(count, seed)):
@@ -85,13 +83,13 @@ def fuzz(count, seed, cache, record_property, capsys):  # noqa: F811
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_sample_of_damaged_answers(cache, record_property, capsys):  # noqa: F811
+def test_a_sample_of_damaged_answers(cache, record_property, capsys):
     fuzz(60, 1, cache, record_property, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
-def test_many_damaged_answers(cache, record_property, capsys):  # noqa: F811
+def test_many_damaged_answers(cache, record_property, capsys):
     fuzz(1500, 2, cache, record_property, capsys)
 
 
@@ -109,13 +107,13 @@ def test_many_damaged_answers(cache, record_property, capsys):  # noqa: F811
         ("http://127.0.0.1/\x1b[2J\n", "was not downloaded"),
     ],
 )
-def test_addresses(url, message, cache):  # noqa: F811
+def test_addresses(url, message, cache):
     with pytest.raises(WeightsError, match=message) as caught:
         store.download(url, cache / "a.pth")
     assert "secret" not in str(caught.value) and str(caught.value).isprintable()
 
 
-def test_an_end_that_nobody_tells(site, cache):  # noqa: F811
+def test_an_end_that_nobody_tells(site, cache):
     """Without a length a connection that broke off looks like the end of the file."""
     site.answers["/a.pth"] = hostile_server.reply(length=False)
     with pytest.raises(WeightsError, match="does not say where the file ends"):
@@ -132,7 +130,7 @@ def test_from_https_to_http():
             transfer.check_address(f"{scheme}://b/", origin="https://a.example/x?key=1")
 
 
-def test_three_redirects_and_no_more(site, cache):  # noqa: F811
+def test_three_redirects_and_no_more(site, cache):
     for number in range(4):
         site.redirects[f"/{number}"] = f"{site.address}/{number + 1}"
     site.files["/4"] = CONTENT
@@ -142,7 +140,7 @@ def test_three_redirects_and_no_more(site, cache):  # noqa: F811
         store.download(f"{site.address}/0", cache / "b.pth", SHA256)
 
 
-def lying(site, *headers):  # noqa: F811
+def lying(site, *headers):
     """A server that breaks off once, and then answers a `Range` by these headers."""
 
     def send(handler):
@@ -163,13 +161,13 @@ def lying(site, *headers):  # noqa: F811
     "told",
     ["bytes 7-2999999/3000000", "bytes 0-1/2", "bytes", "\x1b[2J", "bytes 3-", None],
 )
-def test_another_part_than_was_asked_for(told, site, cache):  # noqa: F811
+def test_another_part_than_was_asked_for(told, site, cache):
     lying(site, *([f"Content-Range: {told}"] if told else []))
     store.download(site.url, cache / "a.pth", SHA256, MOST)
     assert (cache / "a.pth").read_bytes() == CONTENT and names(cache) == ["a.pth"]
 
 
-def test_the_whole_where_a_part_was_asked_for(site, cache):  # noqa: F811
+def test_the_whole_where_a_part_was_asked_for(site, cache):
     cache.mkdir()
     (cache / "a.pth.part").write_bytes(b"abc")
     (cache / "a.pth.part.version").write_text('"of another file"')
@@ -178,7 +176,7 @@ def test_the_whole_where_a_part_was_asked_for(site, cache):  # noqa: F811
 
 
 @pytest.mark.parametrize("digest", ["", SHA256])
-def test_a_part_that_somebody_changed(digest, site, cache):  # noqa: F811
+def test_a_part_that_somebody_changed(digest, site, cache):
     """The hash tells; without one, nothing of an earlier call is used."""
     site.cut["/a.pth"] = [10_000] * store.ATTEMPTS
     with pytest.raises(WeightsError):
@@ -193,7 +191,7 @@ def test_a_part_that_somebody_changed(digest, site, cache):  # noqa: F811
 
 
 @pytest.mark.parametrize("version", [b"\xff\xfe", b"a\r\nEvil: 1", b"x" * 10**6, b""])
-def test_a_version_that_somebody_changed(version, site, cache):  # noqa: F811
+def test_a_version_that_somebody_changed(version, site, cache):
     cache.mkdir()
     (cache / "a.pth.part").write_bytes(b"abc")
     (cache / "a.pth.part.version").write_bytes(version)
@@ -219,7 +217,7 @@ def _folder(part, other):
 
 @pytest.mark.parametrize("make", [_link, _second_name, _pipe, _folder])
 @pytest.mark.parametrize("suffix", ["", ".version"])
-def test_links_and_pipes_in_the_cache(make, suffix, site, cache, tmp_path):  # noqa: F811
+def test_links_and_pipes_in_the_cache(make, suffix, site, cache, tmp_path):
     """What lies where the download would be written is not written through."""
     other = tmp_path / "other"
     other.write_text("mine")
@@ -234,7 +232,7 @@ def test_links_and_pipes_in_the_cache(make, suffix, site, cache, tmp_path):  # n
 
 
 @pytest.fixture
-def record(site, cache, monkeypatch):  # noqa: F811
+def record(site, cache, monkeypatch):
     """A record without a hash, on the local server."""
     import dataclasses
 
@@ -242,7 +240,7 @@ def record(site, cache, monkeypatch):  # noqa: F811
     return dataclasses.replace(real, hash="", location=site.url)
 
 
-def test_the_first_download_is_pinned(record, site, cache):  # noqa: F811
+def test_the_first_download_is_pinned(record, site, cache):
     assert store.proof_of(record) == "at first download"
     with pytest.warns(
         pins.Pinned, match="no hash is known, and its connection was not"
@@ -268,7 +266,7 @@ def test_the_first_download_is_pinned(record, site, cache):  # noqa: F811
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "x" * 9999, '{"sha256": 1, "size": 2}', "[" * 4000, "\x1b"]
 )
-def test_a_pin_that_is_damaged(text, record, cache):  # noqa: F811
+def test_a_pin_that_is_damaged(text, record, cache):
     cache.mkdir()
     store.pin_of(record).write_text(text)
     with pytest.raises(WeightsError, match="is no record of a download") as caught:
@@ -276,7 +274,7 @@ def test_a_pin_that_is_damaged(text, record, cache):  # noqa: F811
     assert str(caught.value).isprintable()
 
 
-def test_a_cached_file_with_another_hash(record, cache):  # noqa: F811
+def test_a_cached_file_with_another_hash(record, cache):
     import dataclasses
 
     known = dataclasses.replace(record, hash="sha256:00000000")

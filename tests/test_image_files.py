@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from hostile_images import spoilt
 from PIL import Image
 
 from keras_resnets import InvalidArgument
@@ -175,14 +176,6 @@ def test_jpegs_that_break_off_are_not(kind, trailer, share, jpeg, tmp_path):
     behind = TRAILERS[trailer] if "motion" not in trailer else b"\0\0\0\x18ftypmp42"
     assert examined(tmp_path, cut + behind) == (0, 0)
     assert examined(tmp_path, content[: scan - 5] + behind) == (0, 0)
-
-
-def spoilt(content):
-    """A JPEG with header and end, whose Huffman table makes no sense."""
-    changed = bytearray(content)
-    table = content.rindex(b"\xff\xc4", 0, content.rindex(b"\xff\xda"))
-    changed[table + 5 : table + 21] = b"\xff" * 16
-    return bytes(changed)
 
 
 def test_what_breaks_only_when_it_is_decoded(jpeg, tmp_path):

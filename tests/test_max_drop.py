@@ -7,21 +7,23 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from commands import refused as refused_command
+from commands import run
 from hardened import harden
 from hardened import makers
 from helpers import noise
 from helpers import randomize
+from helpers import refusal
 from mixed_simulation import computing
+from quantized import CHECKPOINTS
 from quantized import CIFAR
 from quantized import KINDS
+from quantized import PER_TENSOR
 from quantized import TRAINED
 from quantized import cifar
 from quantized import classifying_model
 from quantized import logits_of
-from test_cli import refused as refused_command
-from test_cli import run
-from test_ptq import CHECKPOINTS
-from test_ptq import refused
+from quantized import rounded_model
 
 import keras_resnets
 from keras_resnets import quantization
@@ -29,18 +31,13 @@ from keras_resnets.cli import max_drop
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
-from keras_resnets.export import session
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.pruning import magnitude
-from keras_resnets.quantization import recipes
-from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.search import accuracy_gate
 from keras_resnets.quantization.search import mixed_precision
 from keras_resnets.quantization.search import operators
 from keras_resnets.quantization.search.sensitivity import measurable
-
-PER_TENSOR = "static_wi8_ai8_per_tensor"
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +51,6 @@ def rounded_network(kind, x, labels, recipe=PER_TENSOR, **axes):
     return rounded_model(
         classifying_model(kind, x[:300], labels[:300], **axes), x, recipe
     )
-
-
-def rounded_model(model, x, recipe=PER_TENSOR):
-    """(model, its frozen rounded model, its graph, the bytes of its int8 file)."""
-    ready = session.make_ready(model, "int8", x[:20], None, session.Wanted())
-    options = engines.Options()
-    rounded, *facts = engines.ranged(ready, recipes.find(recipe), options)
-    graph = operators.read(rounded, ready.shape, *facts)
-    content = bytes(engines.from_fake_quantized(rounded, ready, options))
-    return model, rounded, graph, content
 
 
 def simulated(rounded, graph, precisions, x):
@@ -262,12 +249,12 @@ def test_held_out_pictures_are_others(tmp_path, photos):
     assert not used & {one.tobytes() for one in found}
     assert len(quantization.hold_out(path, CIFAR, chosen).labels) == 40
     every = quantization.choose(path, CIFAR, 60)
-    refused(lambda: quantization.hold_out(path, CIFAR, every), "none is left", "60")
+    refusal(lambda: quantization.hold_out(path, CIFAR, every), "none is left", "60")
     array = quantization.CalibrationSet(chosen.pictures)
-    refused(lambda: quantization.hold_out(path, CIFAR, array), "array")
+    refusal(lambda: quantization.hold_out(path, CIFAR, array), "array")
     np.savez(tmp_path / "bare.npz", x_train=pixels)
     bare = quantization.choose(tmp_path / "bare.npz", CIFAR, 20)
-    refused(
+    refusal(
         lambda: quantization.hold_out(tmp_path / "bare.npz", CIFAR, bare), "y_train"
     )
 
@@ -288,7 +275,7 @@ def test_held_out_pictures_of_a_folder(tmp_path):
     found = np.concatenate(list(held.batches(5)))
     assert not used & {one.tobytes() for one in found}
     flat = quantization.choose(tmp_path / "tree" / "cat", CIFAR, 10)
-    refused(
+    refusal(
         lambda: quantization.hold_out(tmp_path / "tree" / "cat", CIFAR, flat), "labels"
     )
 
@@ -303,22 +290,22 @@ def test_what_is_refused():
             model, x[:10], data, drop, recipe, **options
         )
 
-    refused(call(drop=-1), "max_drop", "-1")
-    refused(call(drop=0), "above 0")
-    refused(call(drop="0.2"), "max_drop")
-    refused(call(drop=0.2), "500 labelled pictures", "30")
-    refused(call(data=x), "labels")
-    refused(call(data=(x, None)), "labels")
-    refused(call(data=(x, labels)), "30 for 40")
-    refused(call(data=(x[10:], labels + 0.5)), "integer")
-    refused(call(data=(x[10:], labels + 10)), "0..9", "10")
-    refused(call(data=(x[:30], labels)), "calibration set", "10 of the 30")
-    refused(call(data=(x[10:, :16], labels)), "32, 32, 3")
-    refused(call(recipe="float16"), "int8 recipe", "float16")
-    refused(call(recipe="static_wi4_ai8"), "int8 recipe", "wi4")
-    refused(call(precisions=("int8",)), "finer")
-    refused(call(io_dtype="int7"), "io_dtype", "int8")
-    refused(call(precisions=("int8", "int4")), "int4")
+    refusal(call(drop=-1), "max_drop", "-1")
+    refusal(call(drop=0), "above 0")
+    refusal(call(drop="0.2"), "max_drop")
+    refusal(call(drop=0.2), "500 labelled pictures", "30")
+    refusal(call(data=x), "labels")
+    refusal(call(data=(x, None)), "labels")
+    refusal(call(data=(x, labels)), "30 for 40")
+    refusal(call(data=(x[10:], labels + 0.5)), "integer")
+    refusal(call(data=(x[10:], labels + 10)), "0..9", "10")
+    refusal(call(data=(x[:30], labels)), "calibration set", "10 of the 30")
+    refusal(call(data=(x[10:, :16], labels)), "32, 32, 3")
+    refusal(call(recipe="float16"), "int8 recipe", "float16")
+    refusal(call(recipe="static_wi4_ai8"), "int8 recipe", "wi4")
+    refusal(call(precisions=("int8",)), "finer")
+    refusal(call(io_dtype="int7"), "io_dtype", "int8")
+    refusal(call(precisions=("int8", "int4")), "int4")
 
 
 def test_command(tmp_path, monkeypatch, capsys, shared_data):

@@ -7,9 +7,9 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from commands import run
 from helpers import noise
 from helpers import randomize
-from test_cli import run
 
 import keras_resnets
 from keras_resnets import WeightsError

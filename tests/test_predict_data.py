@@ -9,10 +9,10 @@ import data_sources as sources
 import keras
 import numpy as np
 import pytest
+from commands import refused
+from commands import run
 from helpers import randomize
 from PIL import Image
-from test_cli import refused
-from test_cli import run
 
 from keras_resnets.images.labels import label_set
 from keras_resnets.models.creation import create_model

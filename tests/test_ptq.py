@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import pytest
 from helpers import noise
+from helpers import refusal
 from helpers import small_model
+from quantized import CHECKPOINTS
 from quantized import CIFAR
 from quantized import cifar
 from quantized import classifying_model
@@ -15,7 +17,6 @@ from quantized import logits_of
 
 import keras_resnets
 from keras_resnets import quantization
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration
@@ -57,14 +58,6 @@ def test_choice_of_pictures(tmp_path, photos):
     assert found.pictures.shape == (10, 32, 32, 3) and found.available == 12
 
 
-def refused(call, *words):
-    with pytest.raises(InvalidArgument) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value), str(caught.value)
-
-
 def test_bad_calibration_sets(tmp_path, photos):
     shape = (32, 32, 3)
     good = CIFAR.normalize(
@@ -72,22 +65,22 @@ def test_bad_calibration_sets(tmp_path, photos):
     )
     check = calibration.check
     assert check(good, shape, CIFAR).pictures is good
-    refused(lambda: check(None, shape), "calibration", "got None")
-    refused(lambda: check(good[:, :16], shape), "32, 32, 3", "(12, 16, 32, 3)")
-    refused(lambda: check(good[0], shape), "(32, 32, 3)")
-    refused(lambda: check(good[:9], shape), "at least 10", "9")
-    refused(lambda: check(np.ones((12, *shape)), shape), "one colour")
-    refused(lambda: check(np.where(good > 1, np.nan, good), shape), "NaN")
-    refused(lambda: check(good * 60 + 120, shape, CIFAR), "pre-processed", "cifar")
-    refused(lambda: check(good * 0.01, shape, CIFAR), "pre-processed")
+    refusal(lambda: check(None, shape), "calibration", "got None")
+    refusal(lambda: check(good[:, :16], shape), "32, 32, 3", "(12, 16, 32, 3)")
+    refusal(lambda: check(good[0], shape), "(32, 32, 3)")
+    refusal(lambda: check(good[:9], shape), "at least 10", "9")
+    refusal(lambda: check(np.ones((12, *shape)), shape), "one colour")
+    refusal(lambda: check(np.where(good > 1, np.nan, good), shape), "NaN")
+    refusal(lambda: check(good * 60 + 120, shape, CIFAR), "pre-processed", "cifar")
+    refusal(lambda: check(good * 0.01, shape, CIFAR), "pre-processed")
     choose = quantization.choose
-    refused(lambda: choose(tmp_path / "no.npz", CIFAR), "no.npz")
-    refused(lambda: choose(photos, CIFAR), "at least 10", "6")
-    refused(lambda: choose(photos, CIFAR, count=3), "count=3")
+    refusal(lambda: choose(tmp_path / "no.npz", CIFAR), "no.npz")
+    refusal(lambda: choose(photos, CIFAR), "at least 10", "6")
+    refusal(lambda: choose(photos, CIFAR, count=3), "count=3")
     np.savez(tmp_path / "test.npz", x_test=good)
-    refused(lambda: choose(tmp_path / "test.npz", CIFAR), "x_train")
+    refusal(lambda: choose(tmp_path / "test.npz", CIFAR), "x_train")
     np.savez(tmp_path / "float.npz", x_train=good)
-    refused(lambda: choose(tmp_path / "float.npz", CIFAR), "uint8", "float")
+    refusal(lambda: choose(tmp_path / "float.npz", CIFAR), "uint8", "float")
 
 
 def test_ranges_of_known_values():
@@ -175,30 +168,22 @@ def test_what_engines_refuse(tmp_path):
         options = {"calibration": x, **options}
         return lambda: quantization.quantize(model, path, recipe, **options)
 
-    refused(call(engine="tfmot"), "engine", "converter")
-    refused(call("float16", engine="ranges"), "ranges", "float16")
-    refused(call("static_wi4_ai8", engine="converter"), "8 bits")
-    refused(call("static_wi8_ai8", int4=True), "int4 stores weights of 4 bits")
-    refused(call(engine="converter", method="mse"), "minmax")
-    refused(call(method="best"), "method")
-    refused(call(percentile=20), "percentile")
-    refused(call(calibration=None), "calibration")
-    refused(call(calibration=x[:3]), "at least 10")
+    refusal(call(engine="tfmot"), "engine", "converter")
+    refusal(call("float16", engine="ranges"), "ranges", "float16")
+    refusal(call("static_wi4_ai8", engine="converter"), "8 bits")
+    refusal(call("static_wi8_ai8", int4=True), "int4 stores weights of 4 bits")
+    refusal(call(engine="converter", method="mse"), "minmax")
+    refusal(call(method="best"), "method")
+    refusal(call(percentile=20), "percentile")
+    refusal(call(calibration=None), "calibration")
+    refusal(call(calibration=x[:3]), "at least 10")
     for recipe in ("float16", "static_wi4_ai8"):
-        refused(call(recipe, engine="ai_edge_quantizer"), "leave the engine out")
+        refusal(call(recipe, engine="ai_edge_quantizer"), "leave the engine out")
     aware = quantization.quantize_aware(model, calibration=x)
-    refused(lambda: quantization.quantize(aware, tmp_path / "a.tflite", calibration=x))
-    refused(lambda: quantization.to_tflite(model, tmp_path / "a.tflite"), "aware")
+    refusal(lambda: quantization.quantize(aware, tmp_path / "a.tflite", calibration=x))
+    refusal(lambda: quantization.to_tflite(model, tmp_path / "a.tflite"), "aware")
     assert not list(tmp_path.iterdir())
     assert engines.default_engine(quantization.RECIPES["static_wi8_ai8"]) == "ranges"
-
-
-CHECKPOINTS = {
-    "resnet20": "checkpoints/resnet20-12fca82f.th",
-    "resnet32": "checkpoints/resnet32-d509ac18.th",
-    "resnet56": "checkpoints/resnet56-4bfd9763.th",
-    "resnet8": "mlperf_tiny/pretrainedResnet.h5",
-}
 
 
 def quantized_figures(name, folder, tmp_path, recipe, count, calibrated=200):

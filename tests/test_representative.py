@@ -9,9 +9,9 @@ from helpers import ONE_UNIT
 from helpers import noise
 from helpers import randomize
 from helpers import small_model
+from quantized import CHECKPOINTS
 from quantized import TRAINED
 from quantized import cifar
-from test_ptq import CHECKPOINTS
 
 import keras_resnets
 from keras_resnets import InvalidArgument

@@ -8,10 +8,12 @@ import threading
 
 import forks
 import keras
-import local_server
 import numpy as np
 import pytest
 from conftest import ROOT
+from store_site import CONTENT
+from store_site import SHA256
+from store_site import names
 
 import keras_resnets
 from keras_resnets import WeightsError
@@ -19,29 +21,6 @@ from keras_resnets.networks import variants
 from keras_resnets.weights import records
 from keras_resnets.weights import store
 from keras_resnets.weights import transfer
-
-CONTENT = np.random.default_rng(0).bytes(3_000_000)
-SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def site():
-    with local_server.running() as (address, made):
-        made.files["/a.pth"] = CONTENT
-        made.url = f"{address}/a.pth"
-        made.address = address
-        yield made
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_RESNETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("KERAS_RESNETS_OFFLINE", raising=False)
-    return tmp_path / "cache"
-
-
-def names(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("digest", ["", SHA256, SHA256[:15], "md5"])

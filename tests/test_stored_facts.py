@@ -6,9 +6,9 @@ import warnings
 
 import numpy as np
 import pytest
+from commands import refused
+from commands import run
 from helpers import randomize
-from test_cli import refused
-from test_cli import run
 
 import keras_resnets
 from keras_resnets import WeightsError

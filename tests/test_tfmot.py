@@ -13,11 +13,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from commands import refused
+from commands import run
 from helpers import noise
 from helpers import randomize
 from helpers import small_model
-from test_cli import refused
-from test_cli import run
 
 import keras_resnets
 from keras_resnets import pruning

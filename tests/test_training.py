@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from training_helpers import WANTED
+from training_helpers import Stopped
+from training_helpers import check_equal
 from training_helpers import classifier
 from training_helpers import open_small
+from training_helpers import run
 from training_helpers import short
+from training_helpers import stop_at
 from training_helpers import unlimited
 from training_helpers import without_time
 from training_helpers import write_npz
@@ -25,7 +29,6 @@ from training_helpers import write_npz
 import keras_resnets
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
-from keras_resnets.training import callbacks
 from keras_resnets.training import correctness
 from keras_resnets.training import data
 from keras_resnets.training import devices
@@ -33,68 +36,6 @@ from keras_resnets.training import loop
 from keras_resnets.training import state
 from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.session import train
-
-
-class Stopped(Exception):
-    """Ends a training like a kill, at a step."""
-
-
-def stop_at(monkeypatch, step):
-    """Lets the `Keeper` raise in front of the given step of the whole training."""
-    seen = iter(range(10**6))
-    kept = callbacks.Keeper.on_train_batch_begin
-
-    def stopping(self, batch, logs=None):
-        kept(self, batch, logs)
-        if next(seen) == step:
-            raise Stopped
-
-    monkeypatch.setattr(callbacks.Keeper, "on_train_batch_begin", stopping)
-
-
-def run(folder, name, recipe, resume=False, model=None, **options):
-    keras.utils.set_random_seed(5)
-    return train(
-        model or classifier(dtype=options.pop("dtype", None), **recipe.axes),
-        open_small(folder, validation=0.25, train=40),
-        recipe,
-        folder / name,
-        preprocessing=WANTED,
-        resume=resume,
-        verbose=0,
-        **{"save_seconds": 0, **options},
-    )
-
-
-@pytest.fixture
-def untraced():
-    """Steps as they come, where they are no part of the claim: tracing takes longer."""
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-def arrays(run):
-    progress, found = state.read(run.folder.state)
-    return progress, found
-
-
-def check_equal(first, second):
-    assert without_time(first.history) == without_time(second.history)
-    for left, right in zip(
-        arrays(first)[1].items(), arrays(second)[1].items(), strict=True
-    ):
-        assert left[0] == right[0]
-        np.testing.assert_array_equal(left[1], right[1], err_msg=left[0])
-    assert arrays(first)[0].right == arrays(second)[0].right
-    shared = {"seconds": 0}
-    assert {**first.figures, **shared} == {**second.figures, **shared}
-
 
 RESUMED = {
     # Averages, dropout, mixup: the middle of an epoch.
@@ -281,7 +222,7 @@ def test_frozen_body_then_all_of_it(tmp_path):
 @pytest.mark.torch
 def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
     """The whole command: train, then evaluate with the file it wrote."""
-    from test_cli import run as command
+    from commands import run as command
 
     data, out = write_npz(tmp_path / "d.npz", train=60, test=20), tmp_path / "run"
     words = ["train", "resnet8", "--data", data, "--labels", "a,b,c,d,e", "--recipe"]
@@ -310,7 +251,7 @@ def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
 
 
 def refused(words, capsys, code=2):
-    from test_cli import refused as refuse
+    from commands import refused as refuse
 
     return refuse("train", *words, capsys=capsys, code=code)
 
@@ -391,7 +332,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
 
 
 def test_an_interrupted_command_ends_in_one_line(tmp_path, capsys, monkeypatch):
-    from test_cli import run as command
+    from commands import run as command
 
     from keras_resnets.training import session
 

@@ -23,19 +23,6 @@ from keras_resnets.weights.readers import read
 layers = keras.layers
 
 
-@pytest.fixture
-def untraced():
-    """Steps as they come: tracing takes longer than these networks."""
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def body(channels=3, pooling=None, dtype=None, name="body"):
     """A backbone as users have them, with BN whose statistics are not the first ones."""
     image = keras.Input((SIZE, SIZE, channels))

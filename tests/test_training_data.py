@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from training_helpers import without_tensorflow
 
 from keras_resnets import InvalidArgument
 from keras_resnets.images import evaluation
@@ -31,14 +32,6 @@ from keras_resnets.training.data.sampler import Order
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory):
     return sources.write_all(tmp_path_factory.mktemp("sources"))
-
-
-def without_tensorflow(split, *arguments, **options):
-    """`batches` as the other backends have it."""
-    backend = types.SimpleNamespace(backend=lambda: "jax")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras, "backend", backend)
-        return batches(split, *arguments, **options)
 
 
 def test_order_is_a_function_of_epoch_and_position():

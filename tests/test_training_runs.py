@@ -10,12 +10,11 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from test_training import Stopped
-from test_training import check_equal
-from test_training import run
-from test_training import stop_at
-from test_training import untraced
+from training_helpers import Stopped
+from training_helpers import check_equal
+from training_helpers import run
 from training_helpers import short
+from training_helpers import stop_at
 from training_helpers import unlimited
 
 from keras_resnets.errors import InvalidArgument
@@ -28,7 +27,6 @@ from keras_resnets.training import state
 from keras_resnets.training.run_folder import FIXED
 from keras_resnets.training.run_folder import RunFolder
 
-__all__ = ["untraced"]
 pytestmark = [pytest.mark.usefixtures("untraced"), pytest.mark.torch]
 
 
