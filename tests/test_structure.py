@@ -382,6 +382,44 @@ def test_a_misspelt_room_names_the_nearest():
         _ = keras_resnets.quantisation
 
 
+def python_files():
+    """(path, its syntax tree) of every file of the package."""
+    for path in PACKAGE.rglob("*.py"):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_no_file_is_longer_than_450_lines():
+    lengths = {p: len(p.read_text("utf-8").splitlines()) for p in PACKAGE.rglob("*.py")}
+    assert not {path.name: n for path, n in lengths.items() if n > 450}
+
+
+def test_no_function_is_longer_than_a_screen():
+    """60 lines of statements; arguments and docstrings are reference, read elsewhere."""
+    long = {}
+    for path, tree in python_files():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                said = ast.get_docstring(node) is not None
+                first = node.body[1:2] if said else node.body[:1]
+                length = node.end_lineno - first[0].lineno + 1 if first else 0
+                if length > 60:
+                    long[f"{path.name}: {node.name}"] = length
+    assert not long
+
+
+def test_every_name_of_the_table_is_published():
+    """The rows of `published.csv`: the table's variants and axes of them."""
+    published = {row["variant"] for row in registry.published_rows()}
+    assert published == set(variants.VARIANTS)
+
+
+def test_tests_import_from_helpers_not_from_each_other():
+    tests = pathlib.Path(__file__).parent
+    pattern = re.compile(r"^\s*(?:from|import) test_\w+", re.MULTILINE)
+    found = {p.name: pattern.findall(p.read_text("utf-8")) for p in tests.glob("*.py")}
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
 def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
     """A module of such a package is there only once somebody else has imported it."""
     for package in (

@@ -16,6 +16,11 @@ SHARE = options.number(0, 1, above=True, below=True)
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
+    _add_quantize(commands)
+    _add_prune(commands)
+
+
+def _add_quantize(commands):
     quantize = commands.add_parser(
         "quantize", help="quantize a trained network into a TFLite file"
     )
@@ -67,6 +72,8 @@ def add_to(commands):
     tfmot.add_tuning(quantize, " (--engine tfmot)")
     quantize.set_defaults(run=_quantize)
 
+
+def _add_prune(commands):
     prune = commands.add_parser("prune", help="set small weights to zero, or shrink")
     _add_common(prune)
     prune.add_argument("--sparsity", type=SHARE, help="share of zeros: 0.5")

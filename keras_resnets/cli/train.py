@@ -29,6 +29,33 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("train", help="train or fine-tune a network")
     parser.add_argument("model", metavar="MODEL")
+    _add_training(parser)
+    _add_devices(parser)
+    parser.add_argument("--seed", type=options.SEED, default=0)
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same numbers in every run on the same machine; slower",
+    )
+    parser.add_argument(
+        "--workers", type=options.whole(1, 256), default=2, help="that read pictures"
+    )
+    parser.add_argument(
+        "--save-seconds",
+        type=options.number(0, 1e9),
+        default=300.0,
+        help="between two states",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write its logs too")
+    parser.add_argument(
+        "--quiet", action="store_true", help="one line an epoch, no progress bar"
+    )
+    network.add_options(parser)
+    parser.set_defaults(run=_train)
+
+
+def _add_training(parser):
+    """What is trained on what, and how."""
     parser.add_argument(
         "--data",
         required=True,
@@ -77,6 +104,10 @@ def add_to(commands):
     parser.add_argument("--precision", default="auto", help=", ".join(PRECISIONS))
     parser.add_argument("--teacher", help="network to distil from")
     parser.add_argument("--teacher-weights", help=network.WEIGHTS)
+
+
+def _add_devices(parser):
+    """Several of them, on one machine or more."""
     parser.add_argument("--devices", help="how many, such as 2, or all")
     parser.add_argument(
         "--coordinator",
@@ -95,27 +126,6 @@ def add_to(commands):
         default=0,
         help="which this is, from 0",
     )
-    parser.add_argument("--seed", type=options.SEED, default=0)
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same numbers in every run on the same machine; slower",
-    )
-    parser.add_argument(
-        "--workers", type=options.whole(1, 256), default=2, help="that read pictures"
-    )
-    parser.add_argument(
-        "--save-seconds",
-        type=options.number(0, 1e9),
-        default=300.0,
-        help="between two states",
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write its logs too")
-    parser.add_argument(
-        "--quiet", action="store_true", help="one line an epoch, no progress bar"
-    )
-    network.add_options(parser)
-    parser.set_defaults(run=_train)
 
 
 def _train(arguments):

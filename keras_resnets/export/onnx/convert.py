@@ -119,14 +119,7 @@ def to_onnx(
             features=features,
             symmetric=symmetric,
         )
-    check_choice("quantize", quantize, QUANTIZE)
-    check_choice("layout", layout, LAYOUTS)
-    check_choice("method", method, METHODS)
-    if symmetric and quantize != "int8":
-        raise InvalidArgument(
-            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
-        )
-    check_choice("opset", opset, OPSETS)
+    _check_choices(quantize, layout, method, symmetric, opset)
     check_positive_int("threads", threads)
     session.check_batch(batch)
     path = check_output(path, overwrite)
@@ -138,11 +131,7 @@ def to_onnx(
         if quantize != "none":
             simplify.add_constants(proto, constants)
         if quantize == "float16":
-            given = float16_range.images(ready)
-            float16_range.check(
-                float16_range.of_onnx(proto, given, layout), model.name, len(given)
-            )
-            proto = _half(proto)
+            proto = _checked_half(proto, ready, layout, model.name)
         elif quantize == "int8":
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
         counts = save(proto, constants, ready, file)
@@ -171,6 +160,24 @@ def to_onnx(
         quantize=quantize,
         threads=threads,
     )
+
+
+def _check_choices(quantize, layout, method, symmetric, opset):
+    check_choice("quantize", quantize, QUANTIZE)
+    check_choice("layout", layout, LAYOUTS)
+    check_choice("method", method, METHODS)
+    if symmetric and quantize != "int8":
+        raise InvalidArgument(
+            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
+        )
+    check_choice("opset", opset, OPSETS)
+
+
+def _checked_half(proto, ready, layout, name):
+    """`proto` in float16, if its maps stay within what that holds."""
+    given = float16_range.images(ready)
+    float16_range.check(float16_range.of_onnx(proto, given, layout), name, len(given))
+    return _half(proto)
 
 
 def save(proto, constants, ready, file):
