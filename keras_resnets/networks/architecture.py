@@ -6,6 +6,7 @@ out unit by unit, `builder.py` makes layers of them.
 
 import dataclasses
 import math
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
@@ -14,6 +15,7 @@ from keras_resnets.fields import Choice
 from keras_resnets.fields import Flag
 from keras_resnets.fields import Maybe
 from keras_resnets.fields import Number
+from keras_resnets.fields import Rule
 from keras_resnets.fields import Several
 from keras_resnets.fields import Text
 from keras_resnets.fields import Whole
@@ -60,7 +62,7 @@ _BY_STAGE = "filters strides block residual dilations first_dilations".split()
 _STAGES, _UNITS, _WIDTH = 64, 1000, 65_536
 
 
-def _per_stage(rule):
+def _per_stage(rule: Rule) -> typing.Any:
     return Several(rule, 1, _STAGES, alone=True)
 
 
@@ -201,12 +203,12 @@ class Architecture:
     """
 
     family: str
-    depths: tuple
-    filters: tuple = (64, 128, 256, 512)
-    strides: tuple = (1, 2, 2, 2)
-    block: str | tuple = "bottleneck"
+    depths: tuple[int, ...]
+    filters: tuple[int, ...] = (64, 128, 256, 512)
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    block: str | tuple[str, ...] = "bottleneck"
     activation_order: str = "original"
-    residual: bool | tuple = True
+    residual: bool | tuple[bool, ...] = True
     shortcut_type: str = "projection"
     first_projection: bool = False
     shortcut_bn: bool = True
@@ -222,8 +224,8 @@ class Architecture:
     stem_filters: int = 64
     stem_bn: bool = True
     stem_pool: str | None = "max"
-    dilations: int | tuple = 1
-    first_dilations: int | tuple | None = None
+    dilations: int | tuple[int, ...] = 1
+    first_dilations: int | tuple[int, ...] | None = None
     output_stride: int | None = None
     dilation_policy: str = "torchvision"
     padding: str = "symmetric"
@@ -241,7 +243,7 @@ class Architecture:
     classes: int = 1000
     preprocessing: str = "torch"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, rule in AXES.items():
             object.__setattr__(self, field, rule.check(field, getattr(self, field)))
         if self.first_dilations is None:
@@ -251,7 +253,7 @@ class Architecture:
         self._check_cardinality()
         self._check_output_stride()
 
-    def _per_stage(self, field):
+    def _per_stage(self, field: str) -> typing.Any:
         value = getattr(self, field)
         if not isinstance(value, tuple):
             return (value,) * len(self.depths)
@@ -262,7 +264,7 @@ class Architecture:
             )
         return value
 
-    def _check_cardinality(self):
+    def _check_cardinality(self) -> None:
         if self.cardinality == 1 and self.base_width == 64:
             return
         if "bottleneck" not in self.block:
@@ -279,7 +281,7 @@ class Architecture:
                     f"base_width is {math.ceil(64 / filters / self.widen_factor)}"
                 )
 
-    def _check_output_stride(self):
+    def _check_output_stride(self) -> None:
         allowed = self.output_strides
         if self.output_stride is None or self.output_stride in allowed:
             return
@@ -290,22 +292,22 @@ class Architecture:
         )
 
     @property
-    def preact(self):
+    def preact(self) -> bool:
         """Whether BN and/or ReLU come before the convolutions (a "v2" unit)."""
         return self.activation_order in ("relu_only_preact", "full_preact")
 
     @property
-    def stem_stride(self):
+    def stem_stride(self) -> int:
         """Total stride of stem and stem pooling."""
         return STEM_STRIDES.get(self.stem_type, 1) * (2 if self.stem_pool else 1)
 
     @property
-    def natural_stride(self):
+    def natural_stride(self) -> int:
         """Total stride of the network before `output_stride`."""
         return self.stem_stride * math.prod(self.strides)
 
     @property
-    def output_strides(self):
+    def output_strides(self) -> list[int]:
         """Strides at which the network can stop subsampling, ascending."""
         strides = [self.stem_stride]
         for stride in self.strides:
@@ -313,11 +315,11 @@ class Architecture:
         return sorted(set(strides))
 
     @property
-    def minimum_size(self):
+    def minimum_size(self) -> int:
         """Smallest height and width: one pixel is left before the pooling."""
         return self.output_stride or self.natural_stride
 
-    def replace(self, /, **changes):
+    def replace(self, /, **changes: typing.Any) -> "Architecture":
         """A relative: the same network but for `changes`.
 
         Raises:
@@ -343,7 +345,7 @@ class Architecture:
                     changes.setdefault(name, values.pop())
         return dataclasses.replace(self, **changes)
 
-    def changes(self, base: "Architecture") -> dict:
+    def changes(self, base: "Architecture") -> dict[str, typing.Any]:
         """The axes by which this network computes otherwise than `base`, with its values.
 
         Example:
@@ -359,7 +361,7 @@ class Architecture:
             and getattr(self, field.name) != getattr(base, field.name)
         }
 
-    def _hint(self, name, value, names):
+    def _hint(self, name: str, value: object, names: list[str]) -> str:
         idiom = idioms.for_argument(name, value, self)
         if idiom:
             return f": {idiom}"

@@ -5,10 +5,15 @@ of the network, and returns the tensor behind it. Shapes are given as (N, H, W, 
 `channels_last`; with `channels_first` they are (N, C, H, W). H / s is rounded up.
 """
 
+import keras
+
 from keras_resnets.networks.blueprint import Conv
+from keras_resnets.networks.blueprint import Pool
+from keras_resnets.networks.blueprint import Unit
+from keras_resnets.networks.layer_factory import Parts
 
 
-def stem(x, parts):
+def stem(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
     """First convolutions of the network, up to the pooling: the endpoint `stem`.
 
     y = act(BN(conv(x))): one 7x7 of stride 2 (`"conv7"`) or 1 (`"drn"`), one 3x3
@@ -27,9 +32,9 @@ def stem(x, parts):
     if arch.stem_type in ("deep", "deep_tiered"):
         half = width // 2
         first = 3 * (half // 4) if arch.stem_type == "deep_tiered" else half
-        x = parts.conv_bn_act(x, Conv(first, 3, 2), "stem", 1)
-        x = parts.conv_bn_act(x, Conv(half, 3), "stem", 2)
-        conv, number = Conv(width, 3), 3
+        x = parts.conv_bn_act(x, Conv(first, 3, 2), "stem", "1")
+        x = parts.conv_bn_act(x, Conv(half, 3), "stem", "2")
+        conv, number = Conv(width, 3), "3"
     elif arch.stem_type in ("conv7", "drn"):
         conv, number = Conv(width, 7, 2 if arch.stem_type == "conv7" else 1), ""
     else:
@@ -39,7 +44,7 @@ def stem(x, parts):
     return parts.conv(x, conv, f"stem_conv{number}", followed_by_bn=False)
 
 
-def stem_pool(x, parts):
+def stem_pool(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
     """Second halving of an ImageNet stem, where the architecture has one.
 
     y = max over 3x3 windows of x at stride 2, or act(BN(conv3x3(x))) for `"conv"`.
@@ -66,7 +71,9 @@ def stem_pool(x, parts):
     return parts.max_pool(x, 1, 2, "stem_pool")
 
 
-def transition(x, step, name, parts):
+def transition(
+    x: keras.KerasTensor, step: Conv | Pool, name: str, parts: Parts
+) -> keras.KerasTensor:
     """What subsamples before a stage of DarkNet.
 
     y = act(BN(conv3x3(x))) (DarkNet-53), or the maximum of 2x2 windows (DarkNet-19).
@@ -87,7 +94,7 @@ def transition(x, step, name, parts):
     return parts.max_pool(x, 2, step.stride, f"{name}_downsample_pool", padding)
 
 
-def shortcut(x, unit, parts):
+def shortcut(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.KerasTensor:
     """The way around the branch (He 2015, section 3.3; Bag of Tricks, Fig. 2c).
 
     By `unit.shortcut.kind`, with stride s and F filters:
@@ -123,7 +130,7 @@ def shortcut(x, unit, parts):
     return parts.bn(x, f"{name}_bn") if with_bn else x
 
 
-def residual_unit(x, unit, parts):
+def residual_unit(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.KerasTensor:
     """A unit in the architecture's order of BN, activation and addition.
 
     With the branch f of `unit.convs` and the shortcut h,
@@ -146,7 +153,9 @@ def residual_unit(x, unit, parts):
     return _post_activation_unit(x, unit, parts)
 
 
-def _post_activation_unit(x, unit, parts):
+def _post_activation_unit(
+    x: keras.KerasTensor, unit: Unit, parts: Parts
+) -> keras.KerasTensor:
     """[conv BN act] ... conv BN, add, act: He 2015 and its three re-orderings.
 
     With g = conv_n(act(BN(conv_n-1(...)))) and the shortcut h:
@@ -161,7 +170,7 @@ def _post_activation_unit(x, unit, parts):
     adds = unit.shortcut.kind not in ("none", "dead_projection")
     y = x
     for number, conv in enumerate(unit.convs[:-1], 1):
-        y = parts.conv_bn_act(y, conv, name, number)
+        y = parts.conv_bn_act(y, conv, name, str(number))
         if number == 1:
             y = _block_dropout(y, name, parts)
     if not adds:
@@ -185,7 +194,9 @@ def _post_activation_unit(x, unit, parts):
     return y
 
 
-def _pre_activation_unit(x, unit, parts):
+def _pre_activation_unit(
+    x: keras.KerasTensor, unit: Unit, parts: Parts
+) -> keras.KerasTensor:
     """[BN act conv] ..., add (full); [act conv BN] ..., add (ReLU only): He 2016.
 
     `"full_preact"`: y = h(x) + conv_n(act(BN(... conv_1(act(BN(x)))))).
@@ -221,12 +232,12 @@ def _pre_activation_unit(x, unit, parts):
     return parts.add(shortcut(x, unit, parts), y, f"{name}_add")
 
 
-def _block_dropout(y, name, parts):
+def _block_dropout(y: keras.KerasTensor, name: str, parts: Parts) -> keras.KerasTensor:
     rate = parts.architecture.block_dropout_rate
     return parts.dropout(y, rate, f"{name}_dropout")
 
 
-def post_activation(x, parts):
+def post_activation(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
     """What closes a pre-activation trunk: the BN and activation of a next unit.
 
     y = act(BN(x)) for `"full_preact"`, act(x) for `"relu_only_preact"`, else x.

@@ -6,6 +6,9 @@ builder makes layers of what it yields; whoever maps weights walks the same way.
 
 import dataclasses
 import math
+import typing
+
+from keras_resnets.networks.architecture import Architecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Shortcut:
     pool: bool = False
 
     @property
-    def projects(self):
+    def projects(self) -> bool:
         return self.kind in ("projection", "dead_projection")
 
 
@@ -48,7 +51,7 @@ class Unit:
     """
 
     name: str
-    convs: tuple
+    convs: tuple[Conv, ...]
     shortcut: Shortcut
     in_filters: int
     out_filters: int
@@ -69,10 +72,10 @@ class Stage:
 
     name: str
     transition: Conv | Pool | None
-    units: tuple
+    units: tuple[Unit, ...]
 
 
-def walk(architecture):
+def walk(architecture: Architecture) -> tuple[Stage, ...]:
     """The stages of `architecture`, in order.
 
     Example:
@@ -85,7 +88,7 @@ def walk(architecture):
     return tuple(walker.stage(index) for index in range(len(architecture.depths)))
 
 
-def expansion(block):
+def expansion(block: str) -> int:
     """Output channels of a unit over its `filters`."""
     return 4 if block == "bottleneck" else 1
 
@@ -93,14 +96,15 @@ def expansion(block):
 class _Walker:
     """Carries what one stage hands to the next: channels, stride, dilation so far."""
 
-    def __init__(self, architecture):
-        self.architecture = architecture
+    def __init__(self, architecture: Architecture) -> None:
+        # Every value of a stage is a tuple once an `Architecture` is made.
+        self.architecture: typing.Any = architecture
         self.channels = architecture.stem_filters
         self.stride = architecture.stem_stride
         self.dilation = 1
         self.units_done = 0
 
-    def stage(self, index):
+    def stage(self, index: int) -> Stage:
         arch = self.architecture
         stride = arch.strides[index]
         before = self.dilation
@@ -126,14 +130,16 @@ class _Walker:
         )
         return Stage(name, transition, units)
 
-    def _transition(self, index, geometry):
+    def _transition(self, index: int, geometry: "_Geometry") -> Conv | Pool:
         if self.architecture.transition == "max":
             return Pool(geometry.stride)
         filters = self.architecture.filters[index] * self.architecture.widen_factor
         self.channels = filters
         return Conv(filters, 3, geometry.stride, geometry.before)
 
-    def _unit(self, name, index, position, geometry):
+    def _unit(
+        self, name: str, index: int, position: int, geometry: "_Geometry"
+    ) -> Unit:
         arch = self.architecture
         block = arch.block[index]
         width = arch.filters[index] * arch.widen_factor
@@ -157,7 +163,9 @@ class _Walker:
         self.units_done += 1
         return unit
 
-    def _shortcut(self, index, position, stride, out, geometry):
+    def _shortcut(
+        self, index: int, position: int, stride: int, out: int, geometry: "_Geometry"
+    ) -> Shortcut:
         arch = self.architecture
         changes = out != self.channels or stride > 1
         single = arch.block[index] in ("conv", "alternating")
@@ -180,7 +188,7 @@ class _Walker:
         pool = arch.shortcut_type == "avg_projection" and strided
         return Shortcut("projection", out, stride, pool)
 
-    def _preact(self, shortcut, position):
+    def _preact(self, shortcut: Shortcut, position: int) -> str:
         arch = self.architecture
         if not arch.preact:
             return "none"
@@ -189,7 +197,7 @@ class _Walker:
         first = position == 0 and arch.share_preact == "first"
         return "shared" if first or shortcut.projects else "branch"
 
-    def _drop_path_rate(self):
+    def _drop_path_rate(self) -> float:
         last = sum(self.architecture.depths) - 1
         return self.architecture.drop_path_rate * self.units_done / max(last, 1)
 
@@ -202,7 +210,7 @@ class _Geometry:
     stride (or would, had it not become a dilation), `after` for those behind it.
     """
 
-    arch: object
+    arch: typing.Any
     index: int
     stride: int
     before: int
@@ -210,16 +218,16 @@ class _Geometry:
     lost_stride: bool
 
     @property
-    def strided_position(self):
+    def strided_position(self) -> int:
         last = self.arch.depths[self.index] - 1
         return last if self.arch.downsample_in == "last_block" else 0
 
-    def own(self, position):
+    def own(self, position: int) -> int:
         """The stage's own dilation, apart from `output_stride`."""
         own = self.arch.first_dilations if position == 0 else self.arch.dilations
         return own[self.index]
 
-    def at(self, position, carrier):
+    def at(self, position: int, carrier: int) -> tuple[int, int]:
         """(stride, dilation) of a convolution that is the unit's stride carrier, or not.
 
         `carrier` is -1, 0 or 1: before, at or behind the carrier in its unit.
@@ -232,13 +240,17 @@ class _Geometry:
         return stride, self.before * self.own(position)
 
 
-def _basic(arch, width, position, geometry):
+def _basic(
+    arch: Architecture, width: int, position: int, geometry: "_Geometry"
+) -> tuple[Conv, ...]:
     stride, dilation = geometry.at(position, 0)
     _, behind = geometry.at(position, 1)
     return Conv(width, 3, stride, dilation), Conv(width, 3, 1, behind)
 
 
-def _bottleneck(arch, width, position, geometry):
+def _bottleneck(
+    arch: Architecture, width: int, position: int, geometry: _Geometry
+) -> tuple[Conv, ...]:
     inner = math.floor(width * arch.base_width / 64) * arch.cardinality
     in_first = arch.downsample_in == "1x1"
     first_stride = geometry.at(position, 0)[0] if in_first else 1
@@ -250,17 +262,23 @@ def _bottleneck(arch, width, position, geometry):
     )
 
 
-def _darknet(arch, width, position, geometry):
+def _darknet(
+    arch: Architecture, width: int, position: int, geometry: _Geometry
+) -> tuple[Conv, ...]:
     stride, dilation = geometry.at(position, 0)
     return Conv(max(width // 2, 1), 1), Conv(width, 3, stride, dilation)
 
 
-def _conv(arch, width, position, geometry):
+def _conv(
+    arch: Architecture, width: int, position: int, geometry: _Geometry
+) -> tuple[Conv, ...]:
     stride, dilation = geometry.at(position, 0)
     return (Conv(width, 3, stride, dilation),)
 
 
-def _alternating(arch, width, position, geometry):
+def _alternating(
+    arch: Architecture, width: int, position: int, geometry: _Geometry
+) -> tuple[Conv, ...]:
     if position % 2:
         return (Conv(max(width // 2, 1), 1),)
     return _conv(arch, width, position, geometry)

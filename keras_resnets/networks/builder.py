@@ -1,6 +1,8 @@
 """`Architecture` -> flat functional `keras.Model`."""
 
 import sys
+import typing
+from collections.abc import Sequence
 
 import keras
 
@@ -10,24 +12,25 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.networks import blocks
 from keras_resnets.networks import extent
 from keras_resnets.networks.architecture import AXES
+from keras_resnets.networks.architecture import Architecture
 from keras_resnets.networks.blueprint import walk
 from keras_resnets.networks.layer_factory import Parts
 
 
 def build(
-    architecture,
-    include_top=True,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=None,
-    classifier_activation="softmax",
-    name=None,
-    default_name=None,
-    dtype=None,
-    data_format=None,
-    kernel_initializer=None,
-):
+    architecture: Architecture,
+    include_top: bool = True,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: typing.Any = "softmax",
+    name: str | None = None,
+    default_name: str | None = None,
+    dtype: typing.Any = None,
+    data_format: str | None = None,
+    kernel_initializer: typing.Any = None,
+) -> keras.Model:
     """Builds the network that `architecture` describes, with random weights.
 
     The arguments are those of `keras_resnets.create_model`, which see. `name` also
@@ -77,7 +80,7 @@ def build(
     return keras.Model(inputs, x, name=name or default_name)
 
 
-def _let_keras_recurse(architecture):
+def _let_keras_recurse(architecture: Architecture) -> None:
     """Raises Python's recursion limit for networks of hundreds of units.
 
     Keras walks a graph by recursion, two levels a unit, when a model is made and again
@@ -89,7 +92,7 @@ def _let_keras_recurse(architecture):
         sys.setrecursionlimit(max(needed, sys.getrecursionlimit()))
 
 
-def trunk(x, parts):
+def trunk(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
     """Everything before the global pooling."""
     x = blocks.stem(x, parts)
     x = blocks.stem_pool(x, parts)
@@ -101,7 +104,7 @@ def trunk(x, parts):
     return blocks.post_activation(x, parts)
 
 
-def _global_pool(x, kind, parts):
+def _global_pool(x: keras.KerasTensor, kind: str, parts: Parts) -> keras.KerasTensor:
     make = {
         "avg": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
@@ -109,7 +112,9 @@ def _global_pool(x, kind, parts):
     return make(**parts.spatial(f"{kind}_pool"))(x)
 
 
-def _classifier(x, classes, activation, parts):
+def _classifier(
+    x: keras.KerasTensor, classes: int, activation: typing.Any, parts: Parts
+) -> keras.KerasTensor:
     # Logits and softmax stay in float32 whatever the dtype policy.
     float32 = {"dtype": "float32"}
     rate = parts.architecture.dropout_rate
@@ -131,7 +136,13 @@ def _classifier(x, classes, activation, parts):
     return keras.layers.Dense(classes, activation=activation, name=name, **float32)(x)
 
 
-def _shape(arch, input_tensor, input_shape, include_top, data_format):
+def _shape(
+    arch: Architecture,
+    input_tensor: keras.KerasTensor | None,
+    input_shape: typing.Any,
+    include_top: bool,
+    data_format: str,
+) -> typing.Any:
     """The image's shape without the batch: that of the tensor, the given or the usual."""
     if input_tensor is not None:
         if not keras.backend.is_keras_tensor(input_tensor):
@@ -157,7 +168,9 @@ def _shape(arch, input_tensor, input_shape, include_top, data_format):
     return (size, size, 3) if data_format == "channels_last" else (3, size, size)
 
 
-def _check_image_shape(architecture, shape, data_format):
+def _check_image_shape(
+    architecture: Architecture, shape: typing.Any, data_format: str
+) -> int:
     """How many channels images of `shape` have, which is checked."""
     axes = (
         "(height, width, channels)"
@@ -177,7 +190,7 @@ def _check_image_shape(architecture, shape, data_format):
     return channels
 
 
-def _whole_shape(shape, data_format):
+def _whole_shape(shape: typing.Any, data_format: str) -> str:
     """What a size alone, or a shape with the batch, should have been."""
     if isinstance(shape, int):
         shape = (shape, shape)
@@ -192,7 +205,12 @@ def _whole_shape(shape, data_format):
 _CHANNELS = (1, 3, 4)
 
 
-def _check_order(architecture, shape, axes, data_format):
+def _check_order(
+    architecture: Architecture,
+    shape: tuple[typing.Any, ...],
+    axes: str,
+    data_format: str,
+) -> None:
     """Raises `InvalidArgument` for channels where the height or the width belongs."""
     last = data_format == "channels_last"
     channels, sides = (shape[0], shape[1:]) if last else (shape[2], shape[:2])

@@ -5,11 +5,14 @@ network that no machine holds; it is refused here, in a millisecond.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
+from keras_resnets.networks.architecture import Architecture
 from keras_resnets.networks.blueprint import Conv
+from keras_resnets.networks.blueprint import Unit
 from keras_resnets.networks.blueprint import walk
 
 # ResNet-1202, the deepest that was published, has 600 units.
@@ -35,7 +38,9 @@ class Extent:
     parameters: int
 
 
-def extent(architecture, channels=3, classes=None):
+def extent(
+    architecture: Architecture, channels: int = 3, classes: int | None = None
+) -> Extent:
     """The `Extent` of an `Architecture`, in time that does not grow with its depth.
 
     Args:
@@ -74,7 +79,9 @@ def extent(architecture, channels=3, classes=None):
     return Extent(sum(architecture.depths), total + last * classes)
 
 
-def check_extent(architecture, channels=3, classes=None):
+def check_extent(
+    architecture: Architecture, channels: int = 3, classes: int | None = None
+) -> Extent:
     """Raises `InvalidArgument` for a network that is too large to be built.
 
     The arguments are those of `extent`. Names, options, the builder and whoever reads
@@ -99,7 +106,9 @@ def check_extent(architecture, channels=3, classes=None):
     return found
 
 
-def check_sides(architecture, sides, batch=1):
+def check_sides(
+    architecture: Architecture, sides: Sequence[int | None], batch: int = 1
+) -> None:
     """Raises `InvalidArgument` for a height or width that is too small or too large.
 
     Args:
@@ -121,7 +130,9 @@ def check_sides(architecture, sides, batch=1):
     check_pixels(sides, batch)
 
 
-def check_pixels(size, batch=1, argument="input height and width"):
+def check_pixels(
+    size: Sequence[int | None], batch: int = 1, argument: str = "input height and width"
+) -> None:
     """Raises `InvalidArgument` for more pixels a batch than a machine can take.
 
     Args:
@@ -143,7 +154,7 @@ def check_pixels(size, batch=1, argument="input height and width"):
     )
 
 
-def _largest(architecture):
+def _largest(architecture: Architecture) -> str:
     usual = {"widen_factor": 1, "cardinality": 1, "base_width": 64, "filters": None}
     values = {name: getattr(architecture, name) for name in usual}
     return ", ".join(
@@ -153,7 +164,7 @@ def _largest(architecture):
     )
 
 
-def _check_stem(architecture):
+def _check_stem(architecture: Architecture) -> None:
     """Raises `InvalidArgument` where a stem of three convolutions is too narrow."""
     least = {"deep": 2, "deep_tiered": 8}.get(architecture.stem_type, 1)
     if architecture.stem_filters < least:
@@ -163,7 +174,7 @@ def _check_stem(architecture):
         )
 
 
-def _check_conv(conv, name):
+def _check_conv(conv: Conv, name: str) -> None:
     """Raises `InvalidArgument` for what no backend computes."""
     if conv.stride > 1 and conv.dilation > 1:
         raise InvalidArgument(
@@ -173,7 +184,7 @@ def _check_conv(conv, name):
         )
 
 
-def _unit(unit, architecture):
+def _unit(unit: Unit, architecture: Architecture) -> int:
     total, channels = 0, unit.in_filters
     for number, conv in enumerate(unit.convs, 1):
         _check_conv(conv, f"{unit.name}_conv{number}")
@@ -190,6 +201,6 @@ def _unit(unit, architecture):
     return total
 
 
-def _values(conv, channels):
+def _values(conv: Conv, channels: int) -> int:
     kernel = conv.kernel**2 * channels // conv.groups * conv.filters
     return kernel + 4 * conv.filters

@@ -7,6 +7,8 @@ called here.
 
 import collections.abc
 import re
+import typing
+from collections.abc import Sequence
 
 _NO_AXES = (
     "include_top weights input_tensor input_shape pooling classifier_activation name "
@@ -77,7 +79,7 @@ _DEFAULTS = (
 ).split()
 
 
-def for_argument(name, value, architecture):
+def for_argument(name: str, value: typing.Any, architecture: typing.Any) -> str | None:
     """What to write instead of `name=value`, or None where nobody calls anything so.
 
     Args:
@@ -113,7 +115,7 @@ def for_argument(name, value, architecture):
     return made and made(value, architecture)
 
 
-def _pretrained(value, architecture):
+def _pretrained(value: typing.Any, architecture: typing.Any) -> str:
     if not value:
         return "leave it out: weights=None, random values, is the default"
     if isinstance(value, str):
@@ -122,23 +124,23 @@ def _pretrained(value, architecture):
     return f'write weights="{dataset}", or a tag that list_weights names'
 
 
-def _classes(value, architecture):
+def _classes(value: typing.Any, architecture: typing.Any) -> str:
     if value == 0:
         return 'write include_top=False, pooling="avg"'
     return f"write classes={value!r}"
 
 
-def _channels(value, architecture):
+def _channels(value: typing.Any, architecture: typing.Any) -> str:
     size = architecture.input_size
     return f"write input_shape=({size}, {size}, {value!r})"
 
 
-def _size(value, architecture):
+def _size(value: typing.Any, architecture: typing.Any) -> str:
     sides = value if isinstance(value, (tuple, list)) else (value, value)
     return f"write input_shape={(*sides[-2:], 3)!r}, or --input-size"
 
 
-def _global_pool(value, architecture):
+def _global_pool(value: typing.Any, architecture: typing.Any) -> str:
     if not value:
         return "write include_top=False"
     kind = value if value in ("avg", "max") else "avg"
@@ -148,12 +150,12 @@ def _global_pool(value, architecture):
     )
 
 
-def _output_stride(value, architecture):
+def _output_stride(value: typing.Any, architecture: typing.Any) -> str:
     held = sum(map(bool, value)) if isinstance(value, (tuple, list)) else 0
     return f"write output_stride={architecture.natural_stride >> held}"
 
 
-def readings(name):
+def readings(name: str) -> list[tuple[str, str | None]]:
     """What another library's name of a network may mean here, the plainest first.
 
     Args:
@@ -169,8 +171,8 @@ def readings(name):
         [('resnetv2_50', 'a1h_in1k'), ('resnet50v2', 'a1h_in1k')]
     """
     bare = _HUBS.sub("", name).strip().lower()
-    network, _, tag = bare.partition(".")
-    network, tag = network.replace("-", "_"), tag or None
+    network, _, suffix = bare.partition(".")
+    network, tag = network.replace("-", "_"), suffix or None
     found = [(network, tag)]
     for pattern, ours, weights in _SPELLINGS:
         match = re.fullmatch(pattern, network)
@@ -179,7 +181,7 @@ def readings(name):
     return found
 
 
-def for_weights(value, names):
+def for_weights(value: object, names: Sequence[str]) -> str | None:
     """What to write for weights that there are not, or None where it is not known.
 
     Args:

@@ -5,13 +5,17 @@
 """
 
 import dataclasses
+import typing
 
 import keras
 
 from keras_resnets.networks import layers
+from keras_resnets.networks.architecture import Architecture
+from keras_resnets.networks.blueprint import Conv
+from keras_resnets.networks.blueprint import Shortcut
 
 
-def he_normal_fan_out():
+def he_normal_fan_out() -> keras.initializers.Initializer:
     """He 2015 (arXiv:1502.01852) as fb.resnet.torch has it: N(0, 2 / (k * k * out))."""
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
@@ -28,23 +32,30 @@ class Parts:
         kernel_initializer: for the convolutions; None is `he_normal_fan_out`.
     """
 
-    architecture: object
+    architecture: Architecture
     prefix: str = ""
-    dtype: object = None
+    dtype: typing.Any = None
     data_format: str = "channels_last"
-    kernel_initializer: object = None
+    kernel_initializer: typing.Any = None
 
     @property
-    def channel_axis(self):
+    def channel_axis(self) -> int:
         return -1 if self.data_format == "channels_last" else 1
 
-    def named(self, name):
+    def named(self, name: str) -> dict[str, typing.Any]:
         return {"name": self.prefix + name, "dtype": self.dtype}
 
-    def spatial(self, name):
+    def spatial(self, name: str) -> dict[str, typing.Any]:
         return {**self.named(name), "data_format": self.data_format}
 
-    def conv(self, x, conv, name, followed_by_bn=True, zero=False):
+    def conv(
+        self,
+        x: keras.KerasTensor,
+        conv: Conv,
+        name: str,
+        followed_by_bn: bool = True,
+        zero: bool = False,
+    ) -> keras.KerasTensor:
         """One convolution of `blueprint.Conv`, padded as the architecture says."""
         padding = "same"
         if conv.stride > 1 and conv.kernel > 1 and self.architecture.padding != "same":
@@ -66,7 +77,7 @@ class Parts:
             **self.spatial(name),
         )(x)
 
-    def initializer(self, zero=False):
+    def initializer(self, zero: bool = False) -> typing.Any:
         if zero:
             return "zeros"
         if self.kernel_initializer is None:
@@ -75,10 +86,12 @@ class Parts:
             return self.kernel_initializer.clone()
         return self.kernel_initializer
 
-    def pad(self, x, amount, name):
+    def pad(self, x: keras.KerasTensor, amount: int, name: str) -> keras.KerasTensor:
         return keras.layers.ZeroPadding2D(amount, **self.spatial(name))(x)
 
-    def bn(self, x, name, zero=False):
+    def bn(
+        self, x: keras.KerasTensor, name: str, zero: bool = False
+    ) -> keras.KerasTensor:
         return layers.BatchNormalization(
             axis=self.channel_axis,
             momentum=self.architecture.bn_momentum,
@@ -87,7 +100,7 @@ class Parts:
             **self.named(name),
         )(x)
 
-    def act(self, x, name):
+    def act(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         activation = self.architecture.activation
         if activation == "relu":
             return keras.layers.ReLU(**self.named(name))(x)
@@ -97,22 +110,35 @@ class Parts:
             )(x)
         return keras.layers.Activation(activation, **self.named(name))(x)
 
-    def conv_bn_act(self, x, conv, name, number=""):
+    def conv_bn_act(
+        self, x: keras.KerasTensor, conv: Conv, name: str, number: str = ""
+    ) -> keras.KerasTensor:
         """Convolution, BN, activation: `name_conv1`, `name_bn1`, `name_act1`."""
         x = self.conv(x, conv, f"{name}_conv{number}")
         x = self.bn(x, f"{name}_bn{number}")
         return self.act(x, f"{name}_act{number}")
 
-    def max_pool(self, x, size, stride, name, padding="valid"):
+    def max_pool(
+        self,
+        x: keras.KerasTensor,
+        size: int,
+        stride: int,
+        name: str,
+        padding: str = "valid",
+    ) -> keras.KerasTensor:
         return keras.layers.MaxPooling2D(size, stride, padding, **self.spatial(name))(x)
 
-    def average_pool(self, x, stride, name):
+    def average_pool(
+        self, x: keras.KerasTensor, stride: int, name: str
+    ) -> keras.KerasTensor:
         # Keras leaves the padding out of the mean, as torch's
         # AvgPool2d(2, ceil_mode=True, count_include_pad=False).
         pool = keras.layers.AveragePooling2D(2, stride, "same", **self.spatial(name))
         return pool(x)
 
-    def identity_pad(self, x, shortcut, name):
+    def identity_pad(
+        self, x: keras.KerasTensor, shortcut: Shortcut, name: str
+    ) -> keras.KerasTensor:
         return layers.IdentityPadShortcut(
             shortcut.filters,
             shortcut.stride,
@@ -120,14 +146,22 @@ class Parts:
             **self.spatial(name),
         )(x)
 
-    def add(self, x, y, name):
+    def add(
+        self, x: keras.KerasTensor, y: keras.KerasTensor, name: str
+    ) -> keras.KerasTensor:
         return keras.layers.Add(**self.named(name))([x, y])
 
-    def drop_path(self, x, rate, name):
+    def drop_path(
+        self, x: keras.KerasTensor, rate: float, name: str
+    ) -> keras.KerasTensor:
         return layers.StochasticDepth(rate, **self.named(name))(x) if rate else x
 
-    def dropout(self, x, rate, name):
+    def dropout(
+        self, x: keras.KerasTensor, rate: float, name: str
+    ) -> keras.KerasTensor:
         return keras.layers.Dropout(rate, **self.named(name))(x) if rate else x
 
-    def discard(self, kept, discarded, name):
+    def discard(
+        self, kept: keras.KerasTensor, discarded: keras.KerasTensor, name: str
+    ) -> keras.KerasTensor:
         return layers.Discard(**self.named(name))([kept, discarded])

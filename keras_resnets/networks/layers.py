@@ -11,6 +11,8 @@
 Elsewhere the first two are Keras' own layers unchanged.
 """
 
+import typing
+
 import keras
 from keras import ops
 
@@ -22,7 +24,7 @@ from keras_resnets.errors import check_range
 PACKAGE = "keras_resnets"
 
 
-def _native():
+def _native() -> typing.Any:
     """The TensorFlow helpers, or None on another backend."""
     if keras.backend.backend() != "tensorflow":
         return None
@@ -54,7 +56,7 @@ class Conv2D(keras.layers.Conv2D):
         (1, 8, 8, 64)
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
         native = _native()
         if native is None or self.data_format != "channels_last":
             return super().convolution_op(inputs, kernel)
@@ -90,7 +92,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     __module__ = "keras.layers"
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: typing.Any, training: bool | None = None, mask: typing.Any = None
+    ) -> typing.Any:
         backend = keras.backend.backend()
         plain = self.scale and self.center and not self.renorm and not self.synchronized
         channels_last = len(inputs.shape) == 4 and self.axis in (-1, 3)
@@ -113,7 +117,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
         return ops.cast(outputs, self.compute_dtype)
 
-    def _single_pass(self, inputs):
+    def _single_pass(
+        self, inputs: typing.Any
+    ) -> tuple[typing.Any, typing.Any, typing.Any]:
         """Normalizes a batch by E[x^2] - E[x]^2; with its mean and biased variance."""
         # Shifted by the running mean, or channels far from zero would cancel.
         shift = ops.stop_gradient(ops.convert_to_tensor(self.moving_mean))
@@ -152,7 +158,14 @@ class IdentityPadShortcut(keras.layers.Layer):
         (1, 4, 4, 32)
     """
 
-    def __init__(self, filters, strides=1, position="end", data_format=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        strides: int = 1,
+        position: str = "end",
+        data_format: str | None = None,
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_int("filters", filters)
         check_positive_int("strides", strides)
@@ -163,7 +176,7 @@ class IdentityPadShortcut(keras.layers.Layer):
         self.data_format = data_format or keras.config.image_data_format()
         self.channel_axis = -1 if self.data_format == "channels_last" else 1
 
-    def _new_channels(self, input_shape):
+    def _new_channels(self, input_shape: typing.Any) -> int:
         channels = input_shape[self.channel_axis]
         if channels > self.filters:
             raise InvalidArgument(
@@ -172,7 +185,7 @@ class IdentityPadShortcut(keras.layers.Layer):
             )
         return self.filters - channels
 
-    def call(self, inputs):
+    def call(self, inputs: typing.Any) -> typing.Any:
         step = self.strides
         new = self._new_channels(inputs.shape)
         before = new // 2 if self.position == "both" else 0
@@ -183,7 +196,7 @@ class IdentityPadShortcut(keras.layers.Layer):
         kept = inputs[:, :, ::step, ::step] if step > 1 else inputs
         return ops.pad(kept, ((0, 0), pad, (0, 0), (0, 0))) if new else kept
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> tuple[int | None, ...]:
         self._new_channels(input_shape)
         shape = [
             size if size is None or axis == 0 else -(-size // self.strides)
@@ -192,7 +205,7 @@ class IdentityPadShortcut(keras.layers.Layer):
         shape[self.channel_axis] = self.filters
         return tuple(shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -225,14 +238,16 @@ class StochasticDepth(keras.layers.Layer):
         (4, 2, 2, 8)
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(
+        self, rate: float, seed: int | None = None, **kwargs: typing.Any
+    ) -> None:
         super().__init__(**kwargs)
         check_range("rate", rate, 0, 1, inclusive=False)
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: typing.Any, training: bool | None = False) -> typing.Any:
         if not training or self.rate == 0:
             return inputs
         keep = 1.0 - self.rate
@@ -240,10 +255,10 @@ class StochasticDepth(keras.layers.Layer):
         drawn = keras.random.uniform(shape, seed=self.seed_generator)
         return inputs * ops.cast(drawn < keep, inputs.dtype) / keep
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
@@ -263,9 +278,9 @@ class Discard(keras.layers.Layer):
         1.0
     """
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: typing.Any, training: bool | None = False) -> typing.Any:
         kept, discarded = inputs
         return kept + 0.0 * discarded if training else kept
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> tuple[int | None, ...]:
         return input_shape[0]

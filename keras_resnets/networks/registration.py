@@ -7,8 +7,12 @@ are imported after Keras, whoever imports it first.
 
 import importlib
 import importlib.abc
+import importlib.machinery
 import sys
 import threading
+import types
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.system import keras_settings
 
@@ -34,7 +38,7 @@ def register() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def _import_all():
+def _import_all() -> None:
     for name in _REGISTERED:
         importlib.import_module(name)
 
@@ -46,10 +50,15 @@ class _Finder(importlib.abc.MetaPathFinder):
     layers follow when the outermost module is complete.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock, self._begun = threading.Lock(), 0
 
-    def find_spec(self, name, path, target=None):
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != "keras" and not name.startswith("keras_resnets."):
             return None
         if name == "keras":
@@ -65,11 +74,11 @@ class _Finder(importlib.abc.MetaPathFinder):
                 return spec
         return None
 
-    def begin(self):
+    def begin(self) -> None:
         with self._lock:
             self._begun += 1
 
-    def end(self, is_loaded):
+    def end(self, is_loaded: bool) -> None:
         with self._lock:
             self._begun -= 1
             whole = is_loaded and not self._begun
@@ -81,15 +90,19 @@ class _Finder(importlib.abc.MetaPathFinder):
 class _Loader(importlib.abc.Loader):
     """Another loader, whose beginning and end a `_Finder` notes."""
 
-    def __init__(self, loader, finder):
+    def __init__(self, loader: importlib.abc.Loader, finder: _Finder) -> None:
         self._loader, self._finder = loader, finder
 
-    def create_module(self, spec):
+    def create_module(
+        self, spec: importlib.machinery.ModuleSpec
+    ) -> types.ModuleType | None:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):
+    def exec_module(self, module: types.ModuleType) -> None:
         # The module looks as if nobody had stood in between.
-        module.__spec__.loader = module.__loader__ = self._loader
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
         self._finder.begin()
         is_loaded = False
         try:
@@ -98,7 +111,7 @@ class _Loader(importlib.abc.Loader):
         finally:
             self._finder.end(is_loaded)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> typing.Any:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._loader, name)

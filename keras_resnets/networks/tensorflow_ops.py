@@ -3,6 +3,9 @@
 import contextlib
 import functools
 import types
+import typing
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -10,7 +13,7 @@ _forced = False
 
 
 @contextlib.contextmanager
-def native_convolution():
+def native_convolution() -> Iterator[None]:
     """Uses the native kernels whatever this machine can run: for tracing an export."""
     global _forced
     before, _forced = _forced, True
@@ -20,7 +23,13 @@ def native_convolution():
         _forced = before
 
 
-def conv2d(inputs, kernel, strides, padding, dilations):
+def conv2d(
+    inputs: tf.Tensor,
+    kernel: typing.Any,
+    strides: Sequence[int],
+    padding: str,
+    dilations: Sequence[int],
+) -> tf.Tensor:
     """NHWC convolution in one operator; groups are told by the kernel's depth."""
     return tf.nn.conv2d(
         inputs,
@@ -31,13 +40,13 @@ def conv2d(inputs, kernel, strides, padding, dilations):
     )
 
 
-def has_kernel(grouped, dilated, dtype):
+def has_kernel(grouped: bool, dilated: bool, dtype: str) -> bool:
     """Whether this machine convolves natively, forward, fused and backward."""
     return _forced or _probe(grouped, dilated, dtype)
 
 
 @functools.cache
-def _probe(grouped, dilated, dtype):
+def _probe(grouped: bool, dilated: bool, dtype: str) -> bool:
     # Lifted out of whatever graph is being traced, so that the kernels really run.
     with tf.init_scope():
         try:
@@ -47,7 +56,7 @@ def _probe(grouped, dilated, dtype):
     return True
 
 
-def _run_once(groups, dilation, dtype):
+def _run_once(groups: int, dilation: int, dtype: str) -> None:
     inputs = tf.ones((1, 6, 6, 4), dtype)
     kernel = tf.ones((3, 3, 4 // groups, 4), dtype)
     bias = tf.ones((4,), dtype)
@@ -61,7 +70,9 @@ def _run_once(groups, dilation, dtype):
     # it with bias and ReLU. The gradients are called by name, since init_scope stops
     # every tape.
     @tf.function(autograph=False)
-    def forward_and_backward(inputs, kernel):
+    def forward_and_backward(
+        inputs: tf.Tensor, kernel: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = conv2d(inputs, kernel, (1, 1), "same", (dilation, dilation))
         outputs = tf.nn.relu(tf.nn.bias_add(outputs, bias))
         return (
@@ -82,7 +93,9 @@ def _run_once(groups, dilation, dtype):
     forward_and_backward(inputs, kernel)
 
 
-def fused_batch_norm(inputs, gamma, beta, epsilon):
+def fused_batch_norm(
+    inputs: tf.Tensor, gamma: typing.Any, beta: typing.Any, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalizes an NHWC float32 batch; returns it, its mean and biased variance."""
     # The raw operator, since tf.nn.fused_batch_norm lifts epsilon to 1.001e-5.
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -100,7 +113,13 @@ def fused_batch_norm(inputs, gamma, beta, epsilon):
     return outputs, mean, variance * ((count - 1.0) / count)
 
 
-def _resize(images, size, interpolation, antialias, data_format):
+def _resize(
+    images: tf.Tensor,
+    size: Sequence[int],
+    interpolation: str,
+    antialias: bool,
+    data_format: str,
+) -> tf.Tensor:
     first = data_format == "channels_first"
     images = tf.einsum("...chw->...hwc", images) if first else images
     images = tf.image.resize(images, size, interpolation, antialias=antialias)

@@ -7,6 +7,8 @@ A new variant is a row here, a door in `models/` and its figures in
 He et al. 2019 (1812.01187).
 """
 
+import typing
+
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks.architecture import Architecture
 
@@ -20,7 +22,7 @@ IMAGENET_DEPTHS = {
 }
 
 
-def resnet(depth, **axes):
+def resnet(depth: int, **axes: typing.Any) -> Architecture:
     """ImageNet ResNet of He 2015, Table 1 (200: He 2016), stride in the 3x3."""
     block = "basic" if depth < 50 else "bottleneck"
     depths = IMAGENET_DEPTHS[depth]
@@ -29,12 +31,12 @@ def resnet(depth, **axes):
     )
 
 
-def resnet_v2(depth, **axes):
+def resnet_v2(depth: int, **axes: typing.Any) -> Architecture:
     """Full pre-activation; the stem activates, so the first unit does not."""
     return resnet(depth, family="resnet_v2", activation_order="full_preact", **axes)
 
 
-def resnet_v2_keras(depth):
+def resnet_v2_keras(depth: int) -> Architecture:
     """`keras.applications` V2: bare stem with a bias, stride in a stage's last unit."""
     return resnet_v2(
         depth,
@@ -49,13 +51,15 @@ def resnet_v2_keras(depth):
     )
 
 
-def resnext(depth, cardinality, base_width, **axes):
+def resnext(
+    depth: int, cardinality: int, base_width: int, **axes: typing.Any
+) -> Architecture:
     """ImageNet ResNeXt: ResNet with `cardinality` groups in the 3x3."""
     axes = {"cardinality": cardinality, "base_width": base_width, **axes}
     return resnet(depth, **{"family": "resnext", **axes})
 
 
-def _per_stage_depth(depth, per_block, extra, rule):
+def _per_stage_depth(depth: int, per_block: int, extra: int, rule: str) -> int:
     units, rest = divmod(depth - extra, per_block)
     if rest == 0 and units >= 1:
         return units
@@ -67,7 +71,7 @@ def _per_stage_depth(depth, per_block, extra, rule):
     )
 
 
-def cifar_resnet(depth, block="basic", **axes):
+def cifar_resnet(depth: int, block: str = "basic", **axes: typing.Any) -> Architecture:
     """CIFAR ResNet: three stages of (depth-2)/6 basic or (depth-2)/9 bottleneck units."""
     per_block = 9 if block == "bottleneck" else 6
     units = _per_stage_depth(depth, per_block, 2, f"{per_block}n+2")
@@ -88,7 +92,9 @@ def cifar_resnet(depth, block="basic", **axes):
     return Architecture(**{**row, **axes})
 
 
-def cifar_resnet_v2(depth, block="basic", **axes):
+def cifar_resnet_v2(
+    depth: int, block: str = "basic", **axes: typing.Any
+) -> Architecture:
     """CIFAR pre-activation ResNet: bare stem; bottlenecks have their stride in the 1x1."""
     row = {
         "family": "cifar_resnet_v2",
@@ -99,7 +105,7 @@ def cifar_resnet_v2(depth, block="basic", **axes):
     return cifar_resnet(depth, block, **{**row, **axes})
 
 
-def wrn(depth, widen_factor, **axes):
+def wrn(depth: int, widen_factor: int, **axes: typing.Any) -> Architecture:
     """CIFAR Wide ResNet WRN-depth-widen_factor: basic units, projection shortcuts."""
     units = _per_stage_depth(depth, 6, 4, "6n+4")
     return cifar_resnet_v2(
@@ -112,7 +118,9 @@ def wrn(depth, widen_factor, **axes):
     )
 
 
-def cifar_resnext(depth, cardinality, base_width, width=64):
+def cifar_resnext(
+    depth: int, cardinality: int, base_width: int, width: int = 64
+) -> Architecture:
     """CIFAR ResNeXt: three stages of (depth-2)/9 bottlenecks at 64, 128, 256 filters."""
     return cifar_resnet(
         depth,
@@ -124,12 +132,12 @@ def cifar_resnext(depth, cardinality, base_width, width=64):
     )
 
 
-def first_width(width):
+def first_width(width: int) -> dict[str, typing.Any]:
     """Filters of a CIFAR network's three stages and its stem."""
     return {"filters": (width, 2 * width, 4 * width), "stem_filters": width}
 
 
-def bag_of_tricks(depth, letter, **axes):
+def bag_of_tricks(depth: int, letter: str, **axes: typing.Any) -> Architecture:
     """Bag of Tricks C (deep stem) and D (and average-pool shortcuts)."""
     shortcut = {"c": "projection", "d": "avg_projection"}[letter]
     axes = {
@@ -141,7 +149,7 @@ def bag_of_tricks(depth, letter, **axes):
     return resnet(depth, **axes)
 
 
-def darknet(depths, **axes):
+def darknet(depths: tuple[int, ...], **axes: typing.Any) -> Architecture:
     """DarkNet: 3x3x32 stem, then five stages that begin by halving the picture."""
     row = {
         "family": "darknet",
@@ -159,7 +167,7 @@ def darknet(depths, **axes):
     return Architecture(**{**row, **axes})
 
 
-def drn_a(depth):
+def drn_a(depth: int) -> Architecture:
     """DRN-A: ResNet whose last two stages dilate, but for their first units."""
     return resnet(
         depth,
@@ -170,7 +178,13 @@ def drn_a(depth):
     )
 
 
-def drn(depths, block="basic", ends="basic", residual_ends=False, **axes):
+def drn(
+    depths: tuple[int, ...],
+    block: str = "basic",
+    ends: str = "basic",
+    residual_ends: bool = False,
+    **axes: typing.Any,
+) -> Architecture:
     """DRN-B, C and D: eight levels from a full-resolution stem, no pooling.
 
     `ends` is the block of levels 1, 2, 7 and 8; B keeps the residuals that C leaves
