@@ -109,6 +109,12 @@ def test_ci_runs_the_tests_of_the_readme():
     assert command in ci
 
 
+def test_commits_are_checked_by_the_ruff_of_setup():
+    (pinned,) = re.findall(r'"(ruff[^"]+)"', (ROOT / "setup.py").read_text("utf-8"))
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    assert re.findall(r'"(ruff[^"]+)"', hooks) == [pinned, pinned]
+
+
 def test_example_that_trains_and_exports(tmp_path):
     """A network that has learned something, before and after int8."""
     out = run_example("train_and_export.py", cwd=tmp_path)
