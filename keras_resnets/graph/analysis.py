@@ -6,6 +6,9 @@ computed, and no weight is copied.
 
 import dataclasses
 import math
+import typing
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import keras
 
@@ -22,7 +25,7 @@ POOLS = (
 GLOBAL_POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
-def analyze(model, input_shape=None):
+def analyze(model: keras.Model, input_shape: Sequence[int] | None = None) -> Analysis:
     """Analyses a functional or Sequential model with one input.
 
     Args:
@@ -48,7 +51,7 @@ def analyze(model, input_shape=None):
     return walker.report(model, shape)
 
 
-def _functional(model):
+def _functional(model: typing.Any) -> typing.Any:
     graph = getattr(model, "_functional", None) or model
     if not isinstance(graph, keras.Model) or not getattr(graph, "operations", None):
         raise InvalidArgument(
@@ -62,7 +65,7 @@ def _functional(model):
     return graph
 
 
-def _input_shape(graph, given):
+def _input_shape(graph: typing.Any, given: Sequence[int] | None) -> tuple[int, ...]:
     own = tuple(graph.inputs[0].shape[1:])
     shape = own if given is None else tuple(given)
     fits = len(shape) == len(own) and all(
@@ -82,24 +85,23 @@ def _input_shape(graph, given):
 class _Known:
     """What is known of a tensor: its shape without batch, its stride, what it sees."""
 
-    shape: tuple
+    shape: tuple[int, ...]
     stride: float | None
     field: float | None
 
     @property
-    def size(self):
+    def size(self) -> int:
         return math.prod(self.shape)
 
 
 class _Walker:
-    def __init__(self, graph):
-        self.reports = []
-        self.seen = set()
-        self.live = {}
-        self.steps = []
-        self.last_map = None
+    def __init__(self, graph: typing.Any) -> None:
+        self.reports: list[LayerReport] = []
+        self.seen: set[int] = set()
+        self.steps: list[tuple[list[_Known], list[_Known]]] = []
+        self.last_map: _Known | None = None
 
-    def run(self, graph, inputs, prefix):
+    def run(self, graph: typing.Any, inputs: list[_Known], prefix: str) -> list[_Known]:
         """Walks `graph` on known inputs; returns what is known of its outputs."""
         known = dict(zip(map(id, graph.inputs), inputs, strict=True))
         for node in nodes_in_order(graph):
@@ -113,7 +115,14 @@ class _Walker:
             known.update(zip(map(id, node.output_tensors), outputs, strict=True))
         return [known[id(tensor)] for tensor in graph.outputs]
 
-    def apply(self, operation, node, known, sources, name):
+    def apply(
+        self,
+        operation: typing.Any,
+        node: typing.Any,
+        known: dict[int, _Known],
+        sources: list[_Known],
+        name: str,
+    ) -> list[_Known]:
         shapes = _output_shapes(operation, node, known)
         stride, field = _geometry(operation, sources, shapes[0])
         outputs = [_Known(shape, stride, field) for shape in shapes]
@@ -139,7 +148,7 @@ class _Walker:
             self.last_map = outputs[0]
         return outputs
 
-    def report(self, model, shape):
+    def report(self, model: keras.Model, shape: tuple[int, ...]) -> Analysis:
         counted = [
             r for r in self.reports if _is_conv_kind(r.kind) or r.kind.endswith("Dense")
         ]
@@ -159,7 +168,7 @@ class _Walker:
             uncounted=tuple(r.name for r in self.reports if r.macs is None),
         )
 
-    def _peak(self, shape):
+    def _peak(self, shape: tuple[int, ...]) -> int:
         """Liveness over the layers in order; identity of `_Known` stands for a tensor."""
         last_use = {}
         for step, (sources, outputs) in enumerate(self.steps):
@@ -174,11 +183,11 @@ class _Walker:
         return peak
 
 
-def _is_sequential(operation):
+def _is_sequential(operation: typing.Any) -> bool:
     return getattr(operation, "_functional", None) is not None
 
 
-def nodes_in_order(graph):
+def nodes_in_order(graph: typing.Any) -> list[typing.Any]:
     """The nodes that make `graph`'s outputs, each behind those it needs."""
     order, done = [], {id(tensor) for tensor in graph.inputs}
     pending = list(graph.outputs)
@@ -198,10 +207,12 @@ def nodes_in_order(graph):
     return order
 
 
-def _output_shapes(operation, node, known):
+def _output_shapes(
+    operation: typing.Any, node: typing.Any, known: dict[int, _Known]
+) -> list[tuple[int, ...]]:
     """Shapes without batch, by the operation's own symbolic rule."""
 
-    def concrete(value):
+    def concrete(value: typing.Any) -> typing.Any:
         if isinstance(value, keras.KerasTensor) and id(value) in known:
             return keras.KerasTensor((1, *known[id(value)].shape), dtype=value.dtype)
         return value
@@ -212,15 +223,15 @@ def _output_shapes(operation, node, known):
     return [tuple(spec.shape[1:]) for spec in keras.tree.flatten(specs)]
 
 
-def _values(weights):
+def _values(weights: Iterable[typing.Any]) -> int:
     return sum(math.prod(weight.shape) for weight in weights)
 
 
-def _is_conv_kind(kind):
+def _is_conv_kind(kind: str) -> bool:
     return "Conv" in kind
 
 
-def _macs(operation, source, output):
+def _macs(operation: typing.Any, source: _Known, output: _Known) -> int | None:
     """Multiply-adds, biases not counted; None where it is not known."""
     if isinstance(operation, keras.layers.Dense):
         return output.size * operation.kernel.shape[0]
@@ -248,7 +259,9 @@ def _macs(operation, source, output):
     return 0 if free or not isinstance(operation, keras.layers.Layer) else None
 
 
-def _geometry(operation, sources, shape):
+def _geometry(
+    operation: typing.Any, sources: list[_Known], shape: tuple[int, ...]
+) -> tuple[float | None, float | None]:
     """(stride, receptive field) behind `operation`."""
     strides = [source.stride for source in sources if source.stride is not None]
     fields = [source.field for source in sources if source.field is not None]
@@ -266,7 +279,7 @@ def _geometry(operation, sources, shape):
     return stride * step, field + (kernel - 1) * dilation * stride
 
 
-def _window(operation):
+def _window(operation: typing.Any) -> tuple[typing.Any, typing.Any, typing.Any]:
     """(kernel, stride, dilation) along the first spatial axis; (1, 1, 1) pointwise."""
     if isinstance(operation, POOLS):
         return operation.pool_size[0], operation.strides[0], 1

@@ -4,6 +4,9 @@ All of it is told by the graph, whatever the layers are called and however they 
 nested.
 """
 
+import typing
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -28,7 +31,7 @@ _OF_PIXELS = 1 / 50
 _LOOKED_AT = 8
 
 
-def all_layers(model):
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of a model, with those inside nested models and wrappers; each once.
 
     What holds others stands in front of them.
@@ -36,12 +39,14 @@ def all_layers(model):
     return model._flatten_layers(include_self=False)
 
 
-def holds_others(layer):
+def holds_others(layer: keras.layers.Layer) -> bool:
     """Whether a layer is a model or a wrapper, or has layers of its own otherwise."""
     return bool(layer._layers)
 
 
-def producer(tensor, levels=()):
+def producer(
+    tensor: keras.KerasTensor, levels: tuple[typing.Any, ...] = ()
+) -> tuple[typing.Any, typing.Any]:
     """The layer or operation that makes a tensor, within nested models.
 
     Args:
@@ -64,7 +69,7 @@ def producer(tensor, levels=()):
     return operation, [(given, levels) for given in inputs]
 
 
-def head(model):
+def head(model: keras.Model) -> list[typing.Any]:
     """The layers behind the last feature map, from the output on; those with weights.
 
     The last feature map is what the last global pooling or flattening takes. Where
@@ -85,11 +90,11 @@ def head(model):
     return weighted or [_last_with_weights(model)]
 
 
-def _has_weights(operation):
+def _has_weights(operation: typing.Any) -> bool:
     return isinstance(operation, keras.layers.Layer) and bool(operation.weights)
 
 
-def _last_with_weights(model):
+def _last_with_weights(model: keras.Model) -> typing.Any:
     waiting, passed = [(model.outputs[0], ())], set()
     while waiting:
         operation, inputs = producer(*waiting.pop(0))
@@ -101,11 +106,11 @@ def _last_with_weights(model):
     return None
 
 
-def _pools(operation):
+def _pools(operation: typing.Any) -> bool:
     return type(operation).__name__.startswith("Global")
 
 
-def _is_map(tensor, levels):
+def _is_map(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> bool:
     """Whether a tensor is a feature map, and not what a pooling left of one."""
     if _is_large(tensor):
         return True
@@ -118,11 +123,11 @@ def _is_map(tensor, levels):
     return len(tensor.shape) > 2
 
 
-def _is_large(tensor):
+def _is_large(tensor: keras.KerasTensor) -> bool:
     return sum(side is None or side > 1 for side in tensor.shape[1:]) > 1
 
 
-def kind_of_outputs(model):
+def kind_of_outputs(model: keras.Model) -> str:
     """What a classifier puts out: `"logits"`, `"softmax"` or `"sigmoid"`.
 
     Told by the graph, from the output back: through nested models, through layers that
@@ -132,7 +137,7 @@ def kind_of_outputs(model):
     return _kind(model.outputs[0], ()) or _kind_by_values(model)
 
 
-def _kind(tensor, levels):
+def _kind(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> str | None:
     while True:
         operation, inputs = producer(tensor, levels)
         while isinstance(operation, keras.layers.Wrapper):
@@ -154,7 +159,7 @@ def _kind(tensor, levels):
         return LOGITS if is_known or name == "Activation" else None
 
 
-def _kind_by_values(model):
+def _kind_by_values(model: keras.Model) -> str:
     shape = [side or 32 for side in model.inputs[0].shape[1:]]
     images = np.random.default_rng(0).normal(size=(_LOOKED_AT, *shape))
     outputs = model(keras.ops.cast(images, "float32"), training=False)
@@ -165,7 +170,7 @@ def _kind_by_values(model):
     return SOFTMAX if np.allclose(sums, 1, atol=1e-2) else SIGMOID
 
 
-def scaling_layer(model):
+def scaling_layer(model: keras.Model) -> str | None:
     """The name of a layer inside that scales pixel values, or None.
 
     A `Rescaling` by 1/255 or so, or a `Normalization` by means that only pixel values
@@ -189,13 +194,13 @@ class Flags:
         model: a `keras.Model`.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self._flags = [(layer, layer.trainable) for layer in all_layers(model)]
         self._model, self._whole = model, model.trainable
         self._held = [weight for weight in model.weights if not weight.trainable]
 
     @property
-    def frozen(self):
+    def frozen(self) -> list[int]:
         """Places among `all_layers` of those with weights that the user froze."""
         return [
             index
@@ -203,7 +208,9 @@ class Flags:
             if layer.weights and not flag
         ]
 
-    def allow(self, allowed=lambda layer: True):
+    def allow(
+        self, allowed: Callable[[keras.layers.Layer], bool] = lambda layer: True
+    ) -> None:
         """Lets those layers train that the user lets train and `allowed` says so.
 
         Args:

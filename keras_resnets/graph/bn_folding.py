@@ -1,10 +1,14 @@
 """Batch normalization folded into the layer in front of it, as every converter does."""
 
+import typing
+
 import keras
 import numpy as np
 
 
-def scale_and_offset(norm):
+def scale_and_offset(
+    norm: keras.layers.BatchNormalization,
+) -> tuple[np.ndarray, np.ndarray]:
     """The float64 (scale, offset) a channel that a BN layer applies at inference."""
     scale = inverse_deviation(norm)
     if norm.scale:
@@ -15,12 +19,14 @@ def scale_and_offset(norm):
     return scale, offset
 
 
-def inverse_deviation(norm):
+def inverse_deviation(norm: keras.layers.BatchNormalization) -> np.ndarray:
     """The float64 number a channel that a BN layer multiplies by, but for its gamma."""
     return 1.0 / np.sqrt(_values(norm.moving_variance) + norm.epsilon)
 
 
-def fold(layer, norm=None):
+def fold(
+    layer: keras.layers.Layer, norm: keras.layers.BatchNormalization | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(kernel, bias) as float32 that do what `layer` and then `norm` do.
 
     Args:
@@ -38,5 +44,5 @@ def fold(layer, norm=None):
     return kernel.astype("float32"), bias.astype("float32")
 
 
-def _values(variable):
+def _values(variable: typing.Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable).astype("float64")

@@ -1,6 +1,8 @@
 """Named endpoints, and models that return them."""
 
 import re
+import typing
+from collections.abc import Iterable
 
 import keras
 
@@ -15,7 +17,7 @@ _POST = re.compile(r"(?:^|_)post_(?:bn|act)$")
 _TOP = re.compile(r"(?:^|_)(?:avg_pool|max_pool|dropout|predictions|predictions_conv)$")
 
 
-def endpoints(model):
+def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
     """The feature maps of a model of this package, by name.
 
     Args:
@@ -57,13 +59,15 @@ def endpoints(model):
     return {name: found[name].output for name in order}
 
 
-def _endpoint_rank(name):
+def _endpoint_rank(name: str) -> int:
     if name == "stem":
         return 0
     return int(name[5:]) if name.startswith("stage") else 10**6
 
 
-def feature_extractor(model, names=None):
+def feature_extractor(
+    model: keras.Model, names: Iterable[str] | None = None
+) -> keras.Model:
     """A model from the same input to the named endpoints, sharing all weights.
 
     Args:
@@ -101,7 +105,12 @@ def feature_extractor(model, names=None):
     return keras.Model(model.input, outputs, name=f"{model.name}_features")
 
 
-def replace_head(model, classes, classifier_activation="softmax", dropout_rate=0.0):
+def replace_head(
+    model: keras.Model,
+    classes: int,
+    classifier_activation: typing.Any = "softmax",
+    dropout_rate: float = 0.0,
+) -> keras.Model:
     """The same network and weights with a new classifier, for fine-tuning.
 
     Args:

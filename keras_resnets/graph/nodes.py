@@ -3,6 +3,9 @@
 import collections
 import dataclasses
 import itertools
+import typing
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 
@@ -26,22 +29,22 @@ class Step:
     path: str
     inputs: list
     outputs: list
-    arguments: object
+    arguments: typing.Any
     training: bool | None = None
 
     @property
-    def output(self):
+    def output(self) -> typing.Any:
         """Key of the tensor it makes, the first of several."""
         return self.outputs[0]
 
-    def called_with(self, tensors):
+    def called_with(self, tensors: typing.Any) -> typing.Any:
         """(arguments, keyword arguments) with `tensors` in place of those it reads."""
         given = self.arguments.keras_tensors
         places = {id(old): new for old, new in zip(given, tensors, strict=True)}
         return self.arguments.fill_in(places)
 
 
-def read_steps(model):
+def read_steps(model: keras.Model) -> tuple[list[Step], list[typing.Any]]:
     """(steps in their order, keys of the outputs) of a functional or Sequential model.
 
     Models inside it are unfolded, once for each time that they are called: every call
@@ -52,23 +55,30 @@ def read_steps(model):
     return unfolder.steps, outputs
 
 
-def graph_of(model):
+def graph_of(model: keras.Model) -> typing.Any:
     """The functional model inside a Sequential one, or the model."""
     return getattr(model, "_functional", None) or model
 
 
 class _Unfolder:
-    def __init__(self):
-        self.steps = []
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
         self._calls = itertools.count()
 
-    def read(self, graph, inputs, prefix, training):
+    def read(
+        self,
+        graph: typing.Any,
+        inputs: typing.Any,
+        prefix: str,
+        training: bool | None,
+    ) -> list[typing.Any]:
         """Appends the steps of `graph`; returns the keys of its outputs."""
-        call, keys = next(self._calls), {}
+        call = next(self._calls)
+        keys: dict[int, typing.Any] = {}
         if inputs is not None:
             keys.update(zip(map(id, graph.inputs), inputs, strict=True))
 
-        def key(tensor):
+        def key(tensor: typing.Any) -> typing.Any:
             # Of an inner model the tensors are the same in every call of it.
             return keys.get(id(tensor), (call, id(tensor)) if call else id(tensor))
 
@@ -88,7 +98,7 @@ class _Unfolder:
         return [key(tensor) for tensor in graph.outputs]
 
 
-def layers_of(model):
+def layers_of(model: keras.Model) -> list[tuple[typing.Any, tuple[str, ...]]]:
     """The layers of `model` in the order in which they are first applied, each once.
 
     Also those of models inside it, and those that a layer is composed of.
@@ -99,7 +109,8 @@ def layers_of(model):
     Returns:
         A list of (layer, paths): by which names it is called, as in `Step`.
     """
-    graph, found, paths = graph_of(model), {}, collections.defaultdict(list)
+    graph, found = graph_of(model), {}
+    paths: dict[int, list[str]] = collections.defaultdict(list)
     if not getattr(graph, "operations", None):
         inner = model._flatten_layers(include_self=False)
         return [(layer, (layer.name,)) for layer in inner]
@@ -115,21 +126,22 @@ def layers_of(model):
     return [(layer, tuple(paths[key])) for key, layer in found.items()]
 
 
-def applications(steps):
+def applications(steps: Sequence[Step]) -> dict[int, list[Step]]:
     """The steps of each layer, in order, by the layer's `id`."""
-    found = collections.defaultdict(list)
+    found: dict[int, list[Step]] = collections.defaultdict(list)
     for step in steps:
         found[id(step.layer)].append(step)
     return found
 
 
-def unique_names(steps):
+def unique_names(steps: Sequence[Step]) -> dict[int, str]:
     """A name for the layer of every step, by the layer's `id`.
 
     It is the layer's own, unless a layer before it has that one: then those of the
     models that it is in come first.
     """
-    names, taken = {}, set()
+    names: dict[int, str] = {}
+    taken: set[str] = set()
     for step in steps:
         if id(step.layer) in names:
             continue
@@ -140,7 +152,7 @@ def unique_names(steps):
     return names
 
 
-def free_name(name, taken):
+def free_name(name: str, taken: set[str]) -> str:
     """`name`, numbered if it is in the set `taken`, to which it is added."""
     numbered = (f"{name}_{count}" for count in itertools.count(2))
     found = next(x for x in itertools.chain([name], numbered) if x not in taken)
@@ -148,7 +160,9 @@ def free_name(name, taken):
     return found
 
 
-def rebuilt(model, make):
+def rebuilt(
+    model: keras.Model, make: Callable[..., typing.Any]
+) -> tuple[keras.Model, typing.Any]:
     """A flat functional model of the graph of `model`, made of other layers.
 
     Args:

@@ -1,6 +1,8 @@
 """What stands in user's graphs besides layers, as layers: operations, numbers, noise."""
 
 import math
+import typing
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -21,12 +23,12 @@ IDLE = tuple(
 )
 
 
-def is_operation(layer):
+def is_operation(layer: typing.Any) -> bool:
     """Whether it is an operation of `keras.ops`, which a `+` makes too."""
     return not isinstance(layer, keras.layers.Layer)
 
 
-def as_layer(step):
+def as_layer(step: typing.Any) -> typing.Any:
     """The layer of a step; of an operation of `keras.ops` the layer that does the same.
 
     Args:
@@ -48,12 +50,12 @@ def as_layer(step):
     return kind(**config, name=operation.name, dtype=dtype)
 
 
-def _merging(kind):
+def _merging(kind: typing.Any) -> Callable[[typing.Any, typing.Any], typing.Any]:
     # With a number there is one tensor.
     return lambda operation, step: (kind, {}) if len(step.inputs) == 2 else None
 
 
-def _mean(operation, step):
+def _mean(operation: typing.Any, step: typing.Any) -> typing.Any:
     axes, given = operation.axis, step.arguments.keras_tensors[0]
     axes = (axes,) if isinstance(axes, int) else tuple(axes or ())
     over = {axis % len(given.shape) for axis in axes}
@@ -62,7 +64,7 @@ def _mean(operation, step):
     return keras.layers.GlobalAveragePooling2D, {"keepdims": operation.keepdims}
 
 
-def _reshape(operation, step):
+def _reshape(operation: typing.Any, step: typing.Any) -> typing.Any:
     given = step.arguments.keras_tensors[0].shape[1:]
     batch, *shape = operation.newshape
     # The batch must stay what it is.
@@ -91,7 +93,7 @@ _LAYERS = {
 }
 
 
-def affine_of(step):
+def affine_of(step: typing.Any) -> tuple[typing.Any, ...] | None:
     """What a step multiplies every channel by, and adds to it.
 
     Args:
@@ -103,6 +105,7 @@ def affine_of(step):
         numbers that are not one a channel.
     """
     layer = step.layer
+    found: tuple[typing.Any, typing.Any] | None
     if type(layer) is keras.layers.Rescaling:
         found = layer.scale, layer.offset
     elif type(layer) is keras.layers.Normalization:
@@ -118,7 +121,7 @@ def affine_of(step):
     return tuple(values) if all(v.shape in ((), (channels,)) for v in values) else None
 
 
-def _normalization(layer):
+def _normalization(layer: typing.Any) -> tuple[typing.Any, typing.Any] | None:
     mean, variance = (
         keras.ops.convert_to_numpy(x).astype("float64")
         for x in (layer.mean, layer.variance)
@@ -131,7 +134,9 @@ def _normalization(layer):
     return 1 / deviation, -mean / deviation
 
 
-def _with_number(kind, arguments):
+def _with_number(
+    kind: str, arguments: typing.Any
+) -> tuple[typing.Any, typing.Any] | None:
     if len(arguments.args) != 2 or arguments.kwargs:
         return None
     first, second = arguments.args
@@ -154,7 +159,7 @@ def _with_number(kind, arguments):
     return None
 
 
-def refused(step):
+def refused(step: typing.Any) -> InvalidArgument:
     """The `InvalidArgument` for an operation that stands for no layer."""
     kind = type(step.layer).__name__
     return InvalidArgument(

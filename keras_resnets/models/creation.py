@@ -1,6 +1,10 @@
 """Names and architectures to models: `create_model`."""
 
 import dataclasses
+import os
+import typing
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -11,26 +15,29 @@ from keras_resnets.networks import extent
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import Architecture
 
+if typing.TYPE_CHECKING:
+    import keras
+
 # Of an architecture that no variant has, for messages about its weights.
 _UNNAMED = "an Architecture that is no variant's"
 
 
 def create_model(
-    model_name,
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=None,
-    classifier_activation="softmax",
-    name=None,
+    model_name: str | Architecture,
+    include_top: bool = True,
+    weights: str | os.PathLike[str] | None = None,
+    input_tensor: "keras.KerasTensor | None" = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: typing.Any = "softmax",
+    name: str | None = None,
     *,
-    dtype=None,
-    data_format=None,
-    kernel_initializer=None,
-    **axes,
-):
+    dtype: typing.Any = None,
+    data_format: str | None = None,
+    kernel_initializer: typing.Any = None,
+    **axes: typing.Any,
+) -> "keras.Model":
     """Builds a variant by name, or the network that an `Architecture` describes.
 
     Args:
@@ -102,14 +109,14 @@ def create_model(
 
 
 def create_described(
-    model_name,
-    weights,
-    axes,
-    kernel_initializer=None,
-    new_head=True,
-    head_needed=True,
-    **options,
-):
+    model_name: str | Architecture,
+    weights: str | os.PathLike[str] | None,
+    axes: Mapping[str, typing.Any],
+    kernel_initializer: typing.Any = None,
+    new_head: bool = True,
+    head_needed: bool = True,
+    **options: typing.Any,
+) -> "tuple[keras.Model, Architecture, typing.Any]":
     """(model, its `Architecture`, the opened weights or None); see `create_model`.
 
     Args:
@@ -149,7 +156,7 @@ def create_described(
     return model, architecture, source
 
 
-def _variant_of(model_name):
+def _variant_of(model_name: object) -> tuple[str | None, Architecture]:
     """(registry's name or None, the variant's `Architecture`) of what was asked for.
 
     An `Architecture` that no variant has is compared with the variant that it differs
@@ -171,7 +178,7 @@ def _variant_of(model_name):
     return name, rows[name] if name else nearest
 
 
-def _check_top(include_top):
+def _check_top(include_top: object) -> None:
     """Raises `InvalidArgument` where another argument stands in its place."""
     if isinstance(include_top, bool) or include_top in (0, 1):
         return
@@ -181,7 +188,9 @@ def _check_top(include_top):
     )
 
 
-def _as_stored(options, axes, source):
+def _as_stored(
+    options: dict[str, typing.Any], axes: Mapping[str, typing.Any], source: typing.Any
+) -> dict[str, typing.Any]:
     """`options` with the number of classes and the size that `source` tells.
 
     What was given stays. A network without its top has no size of its own.
@@ -200,7 +209,13 @@ def _as_stored(options, axes, source):
     return options
 
 
-def _load(architecture, source, options, given, may_be_new):
+def _load(
+    architecture: Architecture,
+    source: typing.Any,
+    options: dict[str, typing.Any],
+    given: int | None,
+    may_be_new: bool,
+) -> tuple[typing.Any, bool]:
     """(model, whether its classifier is the checkpoint's), built and set.
 
     Args:
@@ -215,7 +230,7 @@ def _load(architecture, source, options, given, may_be_new):
     from keras_resnets.networks import builder
     from keras_resnets.weights.assign import NewHead
 
-    def build_and_load(options):
+    def build_and_load(options: dict[str, typing.Any]) -> tuple[typing.Any, bool]:
         # The weights follow; drawing random ones would take longer than all the rest.
         model = builder.build(architecture, kernel_initializer="zeros", **options)
         return model, source.load(model)
@@ -233,7 +248,7 @@ def _load(architecture, source, options, given, may_be_new):
         raise WeightsError(_no_head(source, head.classes, given)) from None
 
 
-def _no_head(source, classes, given):
+def _no_head(source: typing.Any, classes: int | None, given: int | None) -> str:
     """Why a network would have a classifier of random values."""
     if classes is not None:
         return (
@@ -248,7 +263,13 @@ def _no_head(source, classes, given):
     )
 
 
-def _describe(model, architecture, source, own_classes, data_format):
+def _describe(
+    model: typing.Any,
+    architecture: Architecture,
+    source: typing.Any,
+    own_classes: bool,
+    data_format: str | None,
+) -> None:
     """Tells `model` what its pictures must look like and what its classes are."""
     from keras_resnets.images import labels
     from keras_resnets.images import preprocessing
@@ -270,13 +291,15 @@ def _describe(model, architecture, source, own_classes, data_format):
     model.labels = known if fits else None
 
 
-def _is_last(data_format):
+def _is_last(data_format: str | None) -> bool:
     import keras
 
     return (data_format or keras.config.image_data_format()) == "channels_last"
 
 
-def _as_trained(architecture, axes, source):
+def _as_trained(
+    architecture: Architecture, axes: Mapping[str, typing.Any], source: typing.Any
+) -> Architecture:
     """`architecture` with the axes that the weights were trained with."""
     try:
         trained = architecture.replace(**source.axes)

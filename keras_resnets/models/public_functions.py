@@ -1,5 +1,6 @@
 """What every public model function is made of: one signature, one docstring."""
 
+import os
 import sys
 import typing
 
@@ -61,18 +62,18 @@ class ModelFunction(typing.Protocol):
     def __call__(
         self,
         include_top: bool = True,
-        weights=None,
-        input_tensor=None,
+        weights: str | os.PathLike[str] | None = None,
+        input_tensor: typing.Any = None,
         input_shape: tuple | None = None,
         pooling: str | None = None,
         classes: int | None = None,
-        classifier_activation="softmax",
+        classifier_activation: typing.Any = "softmax",
         name: str | None = None,
-        **options,
-    ): ...
+        **options: typing.Any,
+    ) -> typing.Any: ...
 
 
-def door(public_name, variant, summary, reference) -> ModelFunction:
+def door(public_name: str, variant: str, summary: str, reference: str) -> ModelFunction:
     """The public function that builds `variant`.
 
     Args:
@@ -83,16 +84,16 @@ def door(public_name, variant, summary, reference) -> ModelFunction:
     """
 
     def build(
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=None,
-        classifier_activation="softmax",
-        name=None,
-        **options,
-    ):
+        include_top: bool = True,
+        weights: str | os.PathLike[str] | None = None,
+        input_tensor: typing.Any = None,
+        input_shape: tuple[int | None, ...] | None = None,
+        pooling: str | None = None,
+        classes: int | None = None,
+        classifier_activation: typing.Any = "softmax",
+        name: str | None = None,
+        **options: typing.Any,
+    ) -> typing.Any:
         return creation.create_model(
             variant,
             include_top,
@@ -115,7 +116,7 @@ def door(public_name, variant, summary, reference) -> ModelFunction:
     return public
 
 
-def _docstring(public_name, variant, summary, reference):
+def _docstring(public_name: str, variant: str, summary: str, reference: str) -> str:
     info = registry.model_info(variant)
     figures = ""
     if info.trainable_params:

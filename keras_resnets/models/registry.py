@@ -5,6 +5,8 @@ import dataclasses
 import fnmatch
 import functools
 import re
+import typing
+from collections.abc import Mapping
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
@@ -13,6 +15,9 @@ from keras_resnets.networks import extent
 from keras_resnets.networks import idioms
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import Architecture
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights import records
 
 ALIASES = {
     "resnext50": "resnext50_32x4d",
@@ -85,7 +90,7 @@ class ModelInfo:
     source: str = ""
 
 
-def get_architecture(name, /, **axes):
+def get_architecture(name: str, /, **axes: typing.Any) -> Architecture:
     """The `Architecture` called `name`, with `axes` replaced.
 
     Args:
@@ -112,7 +117,7 @@ def get_architecture(name, /, **axes):
     return architecture
 
 
-def _find(name):
+def _find(name: str) -> Architecture:
     if not isinstance(name, str):
         raise InvalidArgument(f"a model's name must be a string; got {shown(name)}")
     if len(name) > _LONGEST:
@@ -133,7 +138,7 @@ def _find(name):
     raise InvalidArgument(f"unknown model {shown(name)}{_meant(name)}")
 
 
-def _meant(name):
+def _meant(name: str) -> str:
     """What an unknown name may have meant."""
     for network, tag in idioms.readings(name):
         if network == name.lower().replace("-", "_"):
@@ -148,7 +153,7 @@ def _meant(name):
     return f"{hint} (list_models() names all)"
 
 
-def _said_here(network, tag):
+def _said_here(network: str, tag: str | None) -> str:
     if tag is None:
         return f"write {network!r}"
     tags = list_weights(network)
@@ -166,13 +171,13 @@ def _said_here(network, tag):
     )
 
 
-def canonical_name(name):
+def canonical_name(name: str) -> str:
     """`name` as the registry spells it: lower case, underscores, aliases resolved."""
     key = name.lower().replace("-", "_")
     return ALIASES.get(key, key)
 
 
-def list_models(pattern="*", family=None):
+def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
     """Names of the variants, in the table's order.
 
     Args:
@@ -201,7 +206,7 @@ def list_models(pattern="*", family=None):
     ]
 
 
-def model_info(name):
+def model_info(name: str) -> ModelInfo:
     """What is known of the variant `name`, without building it.
 
     Returns:
@@ -235,7 +240,7 @@ def model_info(name):
     )
 
 
-def is_default(row, key):
+def is_default(row: Mapping[str, str], key: str) -> bool:
     """Whether a row of `published.csv` is that of `key` as it comes."""
     return (
         row["variant"] == key
@@ -245,17 +250,17 @@ def is_default(row, key):
 
 
 @functools.cache
-def published_rows():
+def published_rows() -> tuple[dict[str, str], ...]:
     """The rows of `published.csv`: exact figures of every variant, each with a source."""
     # Not with the package: importing that would take 3 % longer.
     import importlib.resources
 
     text = importlib.resources.files("keras_resnets.networks").joinpath("published.csv")
-    with text.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
+    return tuple(csv.DictReader(lines))
 
 
-def list_weights(model_name):
+def list_weights(model_name: str) -> list[str]:
     """The public weights of a variant, the default first.
 
     Args:
@@ -278,7 +283,7 @@ def list_weights(model_name):
     return [record.tag for record in records.records_of(canonical_name(model_name))]
 
 
-def weights_info(model_name, tag):
+def weights_info(model_name: str, tag: str) -> "records.Record":
     """What is known of public weights, without downloading them.
 
     Args:
