@@ -434,3 +434,10 @@ def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
             if f"from keras_resnets import {name}\n" in text:
                 used = set(re.findall(rf"(?<![\w./]){name}\.(\w+)", text))
                 assert used <= set(package.__all__), path
+
+
+def test_types_are_shipped_and_checked():
+    root = PACKAGE.parent
+    assert (PACKAGE / "py.typed").is_file()
+    assert '"py.typed"' in (root / "setup.py").read_text()
+    assert "mypy" in (root / ".ci" / "run").read_text().splitlines()
