@@ -6,8 +6,6 @@
 25097128
 """
 
-import importlib
-
 from keras_resnets.system import interrupts as _interrupts
 from keras_resnets.system import streams as _streams
 
@@ -16,10 +14,10 @@ if _interrupts.is_command():
     # Importing takes long enough for a Ctrl-C to come.
     _interrupts.begin()
 
+from keras_resnets import lazy as _lazy
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import nearest
 from keras_resnets.images.labels import decode_predictions
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import preprocess_input
@@ -38,10 +36,10 @@ from keras_resnets.version import __version__
 # Keras is imported with the first of these or the first model, so that the command
 # answers at once where it needs no Keras.
 _IN_MODULE = {
-    "analyze": "graph.analysis",
-    "endpoints": "graph.features",
-    "feature_extractor": "graph.features",
-    "replace_head": "graph.features",
+    "analyze": ".graph.analysis",
+    "endpoints": ".graph.features",
+    "feature_extractor": ".graph.features",
+    "replace_head": ".graph.features",
 }
 
 # Rooms of their own, imported when they are asked for: not one loads Keras by itself.
@@ -69,17 +67,4 @@ __all__ = [
 # So that keras.saving finds the layers of saved files.
 _register()
 
-
-def __getattr__(name: str):
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _IN_MODULE:
-        near = nearest(name, [*__all__, *_ROOMS], count=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
-    module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
-    return getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
+__getattr__, __dir__ = _lazy.attributes(__name__, _IN_MODULE, _ROOMS)

@@ -3,7 +3,7 @@
 Everything takes any functional `keras.Model` with one image input.
 """
 
-import importlib
+from keras_resnets import lazy
 
 # Imported when it is asked for, as Keras imports `layers` of this package for every user.
 _IN_MODULE = {
@@ -26,13 +26,4 @@ _IN_MODULE = {
 
 __all__ = list(_IN_MODULE)
 
-
-def __getattr__(name):
-    if name not in _IN_MODULE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_IN_MODULE[name])
-    return getattr(module, name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy.attributes(__name__, _IN_MODULE)

@@ -5,28 +5,19 @@
 (60, 120, 160)
 """
 
-import importlib
+from keras_resnets import lazy
 
 _IN_MODULE = {
-    "Augmentation": "augmentation",
-    "Distiller": "distillation",
-    "RECIPES": "recipes",
-    "Recipe": "recipes",
-    "get_recipe": "recipes",
-    "list_recipes": "recipes",
-    "open_dataset": "data",
-    "train": "session",
+    "Augmentation": ".augmentation",
+    "Distiller": ".distillation",
+    "RECIPES": ".recipes",
+    "Recipe": ".recipes",
+    "get_recipe": ".recipes",
+    "list_recipes": ".recipes",
+    "open_dataset": ".data",
+    "train": ".session",
 }
 
 __all__ = list(_IN_MODULE)
 
-
-def __getattr__(name):
-    if name not in _IN_MODULE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_IN_MODULE[name]}")
-    return getattr(module, name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy.attributes(__name__, _IN_MODULE)

@@ -1,0 +1,39 @@
+"""Names of a package whose modules are imported when they are asked for."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from keras_resnets.errors import nearest
+
+
+def attributes(
+    package: str, modules: Mapping[str, str], rooms: Sequence[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and the `__dir__` of a package (PEP 562).
+
+    Args:
+        package: its `__name__`.
+        modules: where its names are: name -> module, `".session"` for one inside.
+        rooms: modules inside it that are names themselves.
+
+    Returns:
+        Two functions.
+    """
+
+    def find(name: str) -> Any:
+        if name in rooms:
+            return importlib.import_module(f"{package}.{name}")
+        if name in modules:
+            return getattr(importlib.import_module(modules[name], package), name)
+        near = nearest(name, [*sys.modules[package].__all__, *rooms], count=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules, *rooms})
+
+    return find, names
