@@ -35,7 +35,7 @@ from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.pruning import magnitude
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.search import accuracy_gate
-from keras_resnets.quantization.search import mixed_precision
+from keras_resnets.quantization.search import lowering
 from keras_resnets.quantization.search import operators
 from keras_resnets.quantization.search.sensitivity import measurable
 
@@ -69,13 +69,7 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
     """Thirty operators with errors that add up: nearly the best of all mixes, soon."""
     rng = np.random.default_rng(0)
     costs, macs = rng.exponential(size=30), rng.integers(1, 100, 30)
-    alone = {f"t{i}": cost**0.5 for i, cost in enumerate(costs)}
-    every = [
-        SimpleNamespace(
-            name=f"op{i}", macs=m, weights=None, output=SimpleNamespace(name=f"t{i}")
-        )
-        for i, m in enumerate(macs)
-    ]
+    every = [f"op{i}" for i in range(30)]
     limit, files = 0.4 * costs.sum(), []
 
     def tried(precisions):
@@ -84,30 +78,37 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
         parts = [shares[precisions[f"op{i}"]] for i in range(30)]
         return float(parts @ costs)
 
-    search = object.__new__(mixed_precision._Search)
-    search._graph, search._allowed = (
-        SimpleNamespace(operators=every),
+    def attempt(precisions):
+        error = tried(precisions)
+        return error if error <= limit else None
+
+    raised, drop = lowering.lower(
+        dict.fromkeys(every, "float"),
+        0.0,
+        dict(zip(every, costs, strict=True)),
+        dict(zip(every, macs, strict=True)),
         operators.PRECISIONS,
+        attempt,
     )
-    search._judge, search._try = SimpleNamespace(accepts=lambda x: x <= limit), tried
-    raised, drop = search._lower(alone, {x.name: "float" for x in every}, 0.0)
-    assert drop == tried({x.name: raised.get(x.name, "int8") for x in every}) <= limit
+    assert drop == tried({x: raised.get(x, "int8") for x in every}) <= limit
     assert len(files) <= 30
     # What could go back in parts, if operators had any.
     order, left, best = np.argsort(costs / macs), limit, 0
     for i in order:
         best += macs[i] * min(1, left / costs[i])
         left = max(0, left - costs[i])
-    assert sum(x.macs for x in every if x.name not in raised) >= 0.95 * best
+    assert (
+        sum(m for x, m in zip(every, macs, strict=True) if x not in raised)
+        >= 0.95 * best
+    )
 
 
 def test_refusal_says_how_many_pictures_would_tell():
-    judge = object.__new__(accuracy_gate.Judge)
-    judge._max_drop, judge.top1 = 0.2, 0.91
     trial = accuracy_gate.Trial(1500, 0.909, 0.1, 0.2, 0.99, 0.01)
-    text = judge.refusal(trial, 30)
+    text = accuracy_gate.refusal(trial, 30, 0.2, 0.91)
     assert "0.10 points" in text and "91.00%" in text and "6,000 pictures" in text
-    worse = judge.refusal(dataclasses.replace(trial, drop=0.3), 30)
+    worse = dataclasses.replace(trial, drop=0.3)
+    worse = accuracy_gate.refusal(worse, 30, 0.2, 0.91)
     assert "allow more than 0.2; nothing was written" in worse
 
 

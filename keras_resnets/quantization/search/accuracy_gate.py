@@ -156,19 +156,8 @@ class Judge:
         return trial.drop + trial.error <= self._max_drop
 
     def refusal(self, trial, raised):
-        """Why even the finest mix is not accepted, and what may help."""
-        room = self._max_drop - trial.drop
-        advice = f"allow more than {self._max_drop:g}"
-        if room > 0:
-            # The error goes with the root of the number.
-            enough = trial.count * (trial.error / room) ** 2
-            advice += f", or choose by {enough:,.0f} pictures or more"
-        return (
-            f"no mix stays within the drop of {self._max_drop:g} by more than chance: "
-            f"with {raised} layers raised it is {trial.drop:.2f} points (standard error "
-            f"{trial.error:.2f}) on {trial.count:,} pictures, of which the float model "
-            f"gets {self.top1:.2%}; {advice}; nothing was written"
-        )
+        """See `refusal`."""
+        return refusal(trial, raised, self._max_drop, self.top1)
 
     def _trial(self, logits):
         count = len(logits)
@@ -186,3 +175,26 @@ class Judge:
             agreement=float((answers == before).mean()),
             rmse=float(np.sqrt(noise) / max(reference.std(dtype="float64"), 1e-30)),
         )
+
+
+def refusal(trial, raised, max_drop, top1):
+    """Why even the finest mix is not accepted, and what may help.
+
+    Args:
+        trial: the `Trial` of that mix.
+        raised: how many of its layers are not int8.
+        max_drop: points of top-1 that may be lost.
+        top1: the float model's share of right answers.
+    """
+    room = max_drop - trial.drop
+    advice = f"allow more than {max_drop:g}"
+    if room > 0:
+        # The error goes with the root of the number.
+        enough = trial.count * (trial.error / room) ** 2
+        advice += f", or choose by {enough:,.0f} pictures or more"
+    return (
+        f"no mix stays within the drop of {max_drop:g} by more than chance: "
+        f"with {raised} layers raised it is {trial.drop:.2f} points (standard error "
+        f"{trial.error:.2f}) on {trial.count:,} pictures, of which the float model "
+        f"gets {top1:.2%}; {advice}; nothing was written"
+    )

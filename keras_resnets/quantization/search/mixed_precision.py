@@ -16,6 +16,7 @@ from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.search import lowering
 from keras_resnets.quantization.search import operators
 from keras_resnets.quantization.search.accuracy_gate import Judge
 from keras_resnets.quantization.search.accuracy_gate import Trial
@@ -24,8 +25,6 @@ from keras_resnets.quantization.search.sensitivity import layer_costs
 
 # Pictures that tell the order of the layers.
 _RANKED = 64
-# How often layers are sought that can go back, to each precision.
-_ROUNDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +266,11 @@ class _Search:
         first = final = self._try({})
         precisions = {}
         if not self._judge.accepts(first):
-            precisions, final = self._lower(alone, *self._fewest(self._steps(ranked)))
+            raised, final = self._fewest(self._steps(ranked))
+            macs = {x.name: x.macs for x in self._graph.operators}
+            precisions, final = lowering.lower(
+                raised, final, self._costs(alone), macs, self._allowed, self._accepted
+            )
         content = mixed_file.mix(self._base, self._graph, precisions)
         self._check(content, precisions)
         return {
@@ -287,6 +290,11 @@ class _Search:
         runner = TFLiteRunner(content, self._threads, logits=True)
         self._judge.check_logits(runner)
         return self._judge(runner, f"file {self._files}")
+
+    def _accepted(self, precisions):
+        """The `Trial` of a mix; None where it is not accepted."""
+        trial = self._try(precisions)
+        return trial if self._judge.accepts(trial) else None
 
     def _steps(self, ranked):
         """Mixes that grow: with every step the dearest that is left rounds less."""
@@ -321,52 +329,6 @@ class _Search:
             else:
                 low = middle
         return steps[high], trial
-
-    def _lower(self, alone, precisions, trial):
-        """The same mix with the layers back in int8 that are not needed.
-
-        First those that save the most multiply-adds for the error that they bring:
-        errors add up in squares.
-        """
-        costs = self._costs(alone)
-        macs = {x.name: x.macs for x in self._graph.operators}
-        light = tuple(name for name in precisions if not macs[name])
-        # In the order of the operators where they are equal, so that runs are alike.
-        heavy = [name for name in macs if name in precisions and macs[name]]
-        heavy.sort(key=lambda name: costs[name] / macs[name])
-        groups = [*((name,) for name in heavy), *([light] if light else [])]
-        for coarser in self._allowed[:-1]:
-            precisions, trial = self._coarsen(groups, coarser, precisions, trial)
-        return {n: p for n, p in precisions.items() if p != "int8"}, trial
-
-    def _coarsen(self, groups, coarser, precisions, trial):
-        """(precisions, trial) with some groups in `coarser`.
-
-        As many from the first on as are accepted; then behind the one that was refused.
-        """
-        level = self._allowed.index
-
-        def lowered(groups):
-            names = [name for group in groups for name in group]
-            finer = [n for n in names if level(precisions[n]) > level(coarser)]
-            return {**precisions, **dict.fromkeys(finer, coarser)}
-
-        left = [group for group in groups if lowered([group]) != precisions]
-        for _ in range(_ROUNDS):
-            # Nothing but int8 was the beginning.
-            known = set(lowered(left).values()) <= {"int8"}
-            kept, refused = 0, len(left) if known else len(left) + 1
-            while refused - kept > 1:
-                # All of them first.
-                middle = (kept + refused) // 2 if refused <= len(left) else len(left)
-                found = self._try(lowered(left[:middle]))
-                if self._judge.accepts(found):
-                    kept, trial = middle, found
-                else:
-                    refused = middle
-            precisions = lowered(left[:kept])
-            left = left[kept + 1 :]
-        return precisions, trial
 
     def _costs(self, alone):
         """The squared error that an operator brings in int8, by its name."""

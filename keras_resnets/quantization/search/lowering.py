@@ -1,0 +1,63 @@
+"""Which layers of a mix that is accepted go back to a coarser precision."""
+
+# How often layers are sought that can go back, to each precision.
+_ROUNDS = 2
+
+
+def lower(precisions, trial, costs, macs, allowed, attempt):
+    """The same mix with the layers back in int8 that are not needed.
+
+    First those that save the most multiply-adds for the error that they bring: errors
+    add up in squares.
+
+    Args:
+        precisions: of the mix, by name of an operator.
+        trial: what is known of it.
+        costs: the squared error that an operator brings in int8, by its name.
+        macs: its multiply-adds, by its name, in the order of the operators.
+        allowed: precisions, the coarsest first.
+        attempt: function of precisions that returns their trial; None where they are
+            not accepted.
+
+    Returns:
+        (precisions of the operators that are not int8, the trial of that mix).
+    """
+    light = tuple(name for name in precisions if not macs[name])
+    # In the order of the operators where they are equal, so that runs are alike.
+    heavy = [name for name in macs if name in precisions and macs[name]]
+    heavy.sort(key=lambda name: costs[name] / macs[name])
+    groups = [*((name,) for name in heavy), *([light] if light else [])]
+    for coarser in allowed[:-1]:
+        precisions, trial = _coarsen(
+            groups, coarser, precisions, trial, allowed.index, attempt
+        )
+    return {n: p for n, p in precisions.items() if p != "int8"}, trial
+
+
+def _coarsen(groups, coarser, precisions, trial, level, attempt):
+    """(precisions, trial) with some groups in `coarser`.
+
+    As many from the first on as are accepted; then behind the one that was refused.
+    """
+
+    def lowered(groups):
+        names = [name for group in groups for name in group]
+        finer = [n for n in names if level(precisions[n]) > level(coarser)]
+        return {**precisions, **dict.fromkeys(finer, coarser)}
+
+    left = [group for group in groups if lowered([group]) != precisions]
+    for _ in range(_ROUNDS):
+        # Nothing but int8 was the beginning.
+        known = set(lowered(left).values()) <= {"int8"}
+        kept, refused = 0, len(left) if known else len(left) + 1
+        while refused - kept > 1:
+            # All of them first.
+            middle = (kept + refused) // 2 if refused <= len(left) else len(left)
+            found = attempt(lowered(left[:middle]))
+            if found is not None:
+                kept, trial = middle, found
+            else:
+                refused = middle
+        precisions = lowered(left[:kept])
+        left = left[kept + 1 :]
+    return precisions, trial
