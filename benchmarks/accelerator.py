@@ -12,6 +12,9 @@ of ours is one `fit`, with all that it does before and after its steps.
 `--profile FOLDER` writes a trace of our steps for TensorBoard or Perfetto instead, and
 prints which kernels take the time.
 
+`--settings NAME ...` has ours once more under each of these settings of XLA (`SETTINGS`),
+in the same turns, to see what each wins alone.
+
 Target: at least 1.0 times torchvision's pictures per second.
 """
 
@@ -25,6 +28,16 @@ import sys
 import common
 
 MODELS = ("resnet50", "resnext50_32x4d")
+# Values of $XLA_FLAGS; jaxlib 0.10.2 knows all of them, and refuses unknown ones.
+SETTINGS = {
+    "latency_hiding": "--xla_gpu_enable_latency_hiding_scheduler=true",
+    "command_buffers": "--xla_gpu_enable_command_buffer="
+    "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL",
+    "no_triton_gemm": "--xla_gpu_enable_triton_gemm=false",
+    "cudnn_gemm_fusion": "--xla_gpu_cudnn_gemm_fusion_level=2",
+    "exhaustive_tiling": "--xla_gpu_exhaustive_tiling_search=true",
+    "multi_output_fusion": "--xla_gpu_unsupported_enable_triton_multi_output_fusion=true",
+}
 
 
 def keras_turn(name, batch, size):
@@ -143,14 +156,19 @@ def kernels(profile):
 
 
 def measure(name, arguments):
-    """Median pictures a second of ours and torchvision's; None for what cannot run."""
+    """Median images a second of all contestants; None for what cannot run."""
     # JAX would take most of the device's memory at once.
     settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    pythons = {"ours": sys.executable, "torchvision": arguments.torch_python}
+    kinds = ["ours", *arguments.settings, "torchvision"]
     workers = {}
-    for kind, python in pythons.items():
-        key = f"{kind}/{name}/{arguments.batch}/{arguments.size}"
-        workers[kind] = common.Worker(__file__, key, python, errors=None, **settings)
+    for kind in kinds:
+        who = "torchvision" if kind == "torchvision" else "ours"
+        python = arguments.torch_python if who == "torchvision" else sys.executable
+        key = f"{who}/{name}/{arguments.batch}/{arguments.size}"
+        flags = {"XLA_FLAGS": SETTINGS[kind]} if kind in SETTINGS else {}
+        workers[kind] = common.Worker(
+            __file__, key, python, errors=None, **settings, **flags
+        )
         # The first steps trace, compile and choose kernels.
         workers[kind].ask(3)
     taken = {kind: [] for kind in workers}
@@ -173,6 +191,7 @@ def main():
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--size", type=int, default=224, help="pixels")
     parser.add_argument("--steps", type=int, default=20, help="in a turn")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[])
     parser.add_argument("--profile", metavar="FOLDER", help="trace ours, time nothing")
     arguments = parser.parse_args()
     if arguments.worker:
@@ -189,6 +208,10 @@ def main():
         ratio = found["ours"] / found["torchvision"] if both else None
         cells = common.target(ratio, 1.0, at_most=False)
         rows.append((name, found["ours"], found["torchvision"], *cells))
+        for setting in arguments.settings:
+            value = found[setting]
+            won = common.times(value / found["ours"]) if value else "-"
+            rows.append((f"  {setting}", value, "", won, "of ours", ""))
     headers = ("network", "ours, pictures/s", "torchvision's", "ratio", "target", "")
     common.show(headers, rows)
     common.write(arguments.json, figures)

@@ -1,5 +1,6 @@
 """Full disks, small ones and places that take nothing: one line, nothing half-written."""
 
+import json
 import os
 import stat
 import threading
@@ -12,8 +13,10 @@ import pytest
 from helpers import noise
 from helpers import small_model
 
+from keras_resnets.cli.main import main
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import TrainingError
+from keras_resnets.export import to_tflite
 from keras_resnets.io import files
 from keras_resnets.io import keras_archive
 from keras_resnets.training.run_folder import RunFolder
@@ -120,3 +123,18 @@ def test_a_name_as_long_as_a_file_system_takes(tmp_path):
     with files.atomic_file(place) as temporary:
         temporary.write_text("whole")
     assert place.read_text() == "whole"
+
+
+def test_a_second_output_that_fails_says_that_the_first_stands(tmp_path, quota, capsys):
+    to_tflite(small_model("basic_original", input_shape=SHAPE), tmp_path / "a.tflite")
+    words = ["benchmark", str(tmp_path / "a.tflite"), "--runs", "2"]
+    words += ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
+    quota(5_000)
+    code = main(words)
+    quota(-1)
+    told = (
+        f"a.png could not be written: File too large; {tmp_path / 'a.json'} is written"
+    )
+    assert code == 1 and told in capsys.readouterr().err
+    assert json.loads((tmp_path / "a.json").read_text())
+    assert not (tmp_path / "a.png").exists()

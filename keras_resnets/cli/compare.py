@@ -1,5 +1,6 @@
 """`keras-resnets verify` and `keras-resnets benchmark`: exported files side by side."""
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -172,7 +173,9 @@ def _benchmark(arguments):
             with files.atomic_file(arguments.json) as temporary:
                 temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         if arguments.plot:
-            benchmark.plot(found, arguments.plot)
+            first = arguments.json
+            with files.stands_already(first) if first else contextlib.nullcontext():
+                benchmark.plot(found, arguments.plot)
             say(f"drew {arguments.plot}")
 
 

@@ -61,6 +61,7 @@ def run(arguments, model, chosen, recipe, path):
     from keras_resnets import quantization
     from keras_resnets.cli import tables
     from keras_resnets.images import labels
+    from keras_resnets.io import files
     from keras_resnets.quantization.search import plots
 
     _check_room(arguments, chosen, chosen.available - chosen.taken)
@@ -95,7 +96,8 @@ def run(arguments, model, chosen, recipe, path):
     say(tables.mix_table(mix))
     report = mix.write(path, arguments.overwrite, arguments.threads, arguments.packed)
     if arguments.plot:
-        plots.plot(mix, arguments.plot, model.name)
+        with files.stands_already(path):
+            plots.plot(mix, arguments.plot, model.name)
         say(f"plot         {arguments.plot}")
     return report
 

@@ -18,6 +18,7 @@ from keras_resnets.system import interrupts
 
 # How our temporary folders begin.
 _OWN = "keras_resnets_"
+_NOTHING = "; nothing was written"
 
 
 def check_destination(
@@ -239,7 +240,7 @@ def scratch_folder() -> Iterator[pathlib.Path]:
                 raise
             raise NotWritten(
                 f"a temporary file in {printable(_system_place())} (TMPDIR names "
-                f"the folder) could not be written: {_reason(error)}; nothing was written"
+                f"the folder) could not be written: {_reason(error)}{_NOTHING}"
             ) from error
 
 
@@ -308,6 +309,21 @@ def _to_disk(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
+def stands_already(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Says in a `NotWritten` of a second output that the first one was written.
+
+    Example:
+        >>> with stands_already("a.tflite"):
+        ...     pass  # draw its plot
+    """
+    try:
+        yield
+    except NotWritten as error:
+        told = str(error).removesuffix(_NOTHING)
+        raise NotWritten(f"{told}; {printable(str(path))} is written") from error
+
+
+@contextlib.contextmanager
 def _failures_told(path: pathlib.Path) -> Iterator[None]:
     """Says in a `NotWritten` which file it was that the system refused to write."""
     try:
@@ -316,10 +332,10 @@ def _failures_told(path: pathlib.Path) -> Iterator[None]:
         own = _concerns(error, path.with_name(_prefix(path))) or _concerns(error, path)
         if isinstance(error, NotWritten) or not own:
             raise
-        kept = "what stood there before still stands"
+        kept = "; what stood there before still stands"
         raise NotWritten(
-            f"{printable(str(path))} could not be written: {_reason(error)}; "
-            f"{kept if os.path.lexists(path) else 'nothing was written'}"
+            f"{printable(str(path))} could not be written: {_reason(error)}"
+            f"{kept if os.path.lexists(path) else _NOTHING}"
         ) from error
 
 
