@@ -1,4 +1,4 @@
-"""The `keras-resnets` command; what it does stands in `commands/`."""
+"""The `keras-resnets` command; what it does stands in the modules beside."""
 
 import argparse
 import os
