@@ -145,10 +145,11 @@ def lying(site, *headers):
 
     def send(handler):
         if handler.headers.get("Range"):
+            # First, since whoever is lied to may leave before all is sent.
+            site.answers.clear()
             hostile_server.reply(*headers, status="206 Partial", body=CONTENT[7:])(
                 handler
             )
-            site.answers.clear()
             return
         hostile_server.reply(
             'ETag: "1"', f"Content-Length: {len(CONTENT)}", body=b"abc"
