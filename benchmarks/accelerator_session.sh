@@ -12,9 +12,9 @@
 # trainings run at once.
 set -eu
 ready=/tmp/queue
-mkdir -p "$ready/cifar" "$ready/work"
+mkdir -p "$ready/cifar" "$ready/states"
 cp .cifar/* "$ready/cifar/"
-[ -d .queue ] && cp -n .queue/* "$ready/work/"
+[ -d .queue ] && cp -n .queue/* "$ready/states/"
 python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
     --target /tmp/site .whl/*.whl
 export PYTHONPATH=/tmp/site KERAS_BACKEND=jax PYTHONUNBUFFERED=1
@@ -43,7 +43,7 @@ if [ "$1" = first ]; then
     tail -n 1 "$ready"/noise/*.log
     ls "$ready/compiled" | wc -l
 else
-    python3 benchmarks/accelerator_queue.py work --folder "$ready/work" \
+    python3 benchmarks/accelerator_queue.py work --folder "$ready/states" \
         --data "$ready/cifar" --output "$OUT" --beside "${BESIDE:-4}" \
         --seconds "${SECONDS_LEFT:-560}"
 fi

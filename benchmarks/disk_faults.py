@@ -148,7 +148,9 @@ class Outcome:
             odd = set(self.after.items()) ^ set(self.before.items())
             # A first output stands where the second fails, if the line says so.
             told = [
-                n for n, _ in odd if f"{n.removesuffix('.json')} is written" in lines[0]
+                n
+                for n, _ in odd
+                if f"{n.removesuffix('.json')} was written" in lines[0]
             ]
             odd = sorted(pair for pair in odd if pair[0] not in told)
             if not odd:

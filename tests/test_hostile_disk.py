@@ -133,7 +133,7 @@ def test_a_second_output_that_fails_says_that_the_first_stands(tmp_path, quota, 
     code = main(words)
     quota(-1)
     told = (
-        f"a.png could not be written: File too large; {tmp_path / 'a.json'} is written"
+        f"a.png could not be written: File too large; {tmp_path / 'a.json'} was written"
     )
     assert code == 1 and told in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())

@@ -320,7 +320,7 @@ def stands_already(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except NotWritten as error:
         told = str(error).removesuffix(_NOTHING)
-        raise NotWritten(f"{told}; {printable(str(path))} is written") from error
+        raise NotWritten(f"{told}; {printable(str(path))} was written") from error
 
 
 @contextlib.contextmanager

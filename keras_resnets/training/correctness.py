@@ -30,7 +30,7 @@ class Correctness:
         self._judging = self._metric = None
 
     def __call__(self):
-        """`keeping.RIGHT` or `keeping.WRONG` for each held-out image, as a text.
+        """`best_weights.RIGHT` or `best_weights.WRONG` for each held-out image, as a text.
 
         Every process of a joint training has to call it.
         """
