@@ -4,8 +4,8 @@ import contextlib
 
 import keras
 
+from keras_resnets.quantization.choices import PRECISIONS
 from keras_resnets.quantization.qat import layers as quantized
-from keras_resnets.quantization.search.operators import PRECISIONS
 
 
 @contextlib.contextmanager

@@ -33,10 +33,10 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.pruning import magnitude
+from keras_resnets.quantization import choices
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.search import accuracy_gate
 from keras_resnets.quantization.search import lowering
-from keras_resnets.quantization.search import operators
 from keras_resnets.quantization.search.sensitivity import measurable
 
 
@@ -87,7 +87,7 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
         0.0,
         dict(zip(every, costs, strict=True)),
         dict(zip(every, macs, strict=True)),
-        operators.PRECISIONS,
+        choices.PRECISIONS,
         attempt,
     )
     assert drop == tried({x: raised.get(x, "int8") for x in every}) <= limit
@@ -130,7 +130,7 @@ def check_files(model, rounded, graph, content, x):
     rng = np.random.default_rng(0)
     plans = [dict.fromkeys(every, p) for p in ("int8", "int16", "float")]
     plans += [
-        dict(zip(every, rng.choice(operators.PRECISIONS, len(every)), strict=True))
+        dict(zip(every, rng.choice(choices.PRECISIONS, len(every)), strict=True))
         for _ in range(2)
     ]
     shown = x[300:330]
@@ -205,7 +205,7 @@ def test_the_hard_layer_is_found(name, tmp_path, pictures):
     assert mix.raised and set(mix.raised) <= {name, reader}
     assert mix.mix.drop + mix.mix.error <= 8 and mix.mix.count == 600
     assert mix.share() >= 0.6 and mix.conversions == 1 and mix.files <= 12
-    assert sum(mix.share(p) for p in operators.PRECISIONS) == pytest.approx(1)
+    assert sum(mix.share(p) for p in choices.PRECISIONS) == pytest.approx(1)
     dearest = max(mix.layers, key=lambda row: max(row.weights or 0, row.output))
     assert dearest.name in (name, reader)
     # Every stage knows its total and reaches it, unless a mix is given up.
@@ -328,7 +328,7 @@ def test_command(tmp_path, monkeypatch, capsys, shared_data):
     path = tmp_path / f"resnet8_{PER_TENSOR}_mixed.tflite"
     assert path.exists() and (tmp_path / "mix.png").stat().st_size > 10_000
     passport = json.loads((tmp_path / f"{path.name}.json").read_text())["recipe"]
-    assert set(passport["precisions"].values()) <= set(operators.PRECISIONS)
+    assert set(passport["precisions"].values()) <= set(choices.PRECISIONS)
     assert {"stage1_block1_conv1", "predictions"} < set(passport["precisions"])
 
     before = sorted(tmp_path.iterdir())

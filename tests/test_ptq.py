@@ -21,8 +21,8 @@ from keras_resnets.export import parity
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration
 from keras_resnets.quantization import bias_correction
+from keras_resnets.quantization import choices
 from keras_resnets.quantization import ranges
-from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.qat import rewrite
 
 
@@ -183,7 +183,7 @@ def test_what_engines_refuse(tmp_path):
     refusal(lambda: quantization.quantize(aware, tmp_path / "a.tflite", calibration=x))
     refusal(lambda: quantization.to_tflite(model, tmp_path / "a.tflite"), "aware")
     assert not list(tmp_path.iterdir())
-    assert engines.default_engine(quantization.RECIPES["static_wi8_ai8"]) == "ranges"
+    assert choices.default_engine(quantization.RECIPES["static_wi8_ai8"]) == "ranges"
 
 
 def quantized_figures(name, folder, tmp_path, recipe, count, calibrated=200):

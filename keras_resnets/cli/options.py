@@ -1,12 +1,62 @@
-"""The types of the commands' options: each value with its range, checked as it is read."""
+"""What commands read: each value with its range, and all of them as one frozen record."""
 
 import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 from keras_resnets.fields import Number
 from keras_resnets.fields import Whole
 from keras_resnets.networks.architecture import AXES
+
+
+def set_command(
+    parser: argparse.ArgumentParser, record: type, run: Callable[[Any], None]
+) -> None:
+    """Lets a parser's command be `run` with a `record` of what was typed.
+
+    Args:
+        parser: of the command.
+        record: a frozen dataclass whose fields are options by their destination. Its
+            `__post_init__` raises `InvalidArgument` for options that do not go together,
+            before anything heavy is imported.
+        run: the command.
+    """
+
+    def from_namespace(namespace: argparse.Namespace) -> None:
+        values = {
+            field.name: getattr(namespace, field.name)
+            for field in dataclasses.fields(record)
+        }
+        run(record(**{k: _frozen(value) for k, value in values.items()}))
+
+    parser.set_defaults(run=from_namespace)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Moved(argparse.Action):
+    """An option that another command has now: refused with what to type instead."""
+
+    def __init__(
+        self, option_strings: list[str], dest: str, instead: str, nargs: Any = None
+    ) -> None:
+        help_text = argparse.SUPPRESS
+        super().__init__(option_strings, argparse.SUPPRESS, nargs, help=help_text)
+        self._instead = instead
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        parser.error(f"{option_string} is a command of its own: {self._instead}")
 
 
 def typed(rule):

@@ -14,6 +14,7 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
+from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import onnx_qdq
@@ -98,13 +99,12 @@ def quantize(
             f"{model.name} is quantized already: to_tflite writes the file that it "
             "stands for; give the float model that it was made of to quantize anew"
         )
-    name = engines.check_engine(engine, recipe)
+    name = choices.check_engine(engine, recipe)
     recipes.check_int4(int4, recipe)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
     check_range("percentile", percentile, 50.000001, 100)
-    if method is not None:
-        check_choice("method", method, engines.ranges.METHODS)
+    choices.check_method(method, name)
     session.check_batch(batch)
     path = tflite.check_output(path, overwrite)
     wanted = session.Wanted(input_size, preprocessing, logits)

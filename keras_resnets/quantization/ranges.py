@@ -9,11 +9,11 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
 from keras_resnets.graph.analysis import nodes_in_order
+from keras_resnets.quantization.choices import METHODS
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
-METHODS = ("mse", "minmax", "percentile")
 # Values of a tensor that a batch adds to the sample of it.
 _SAMPLE = 40_000
 # Numbers that one batch's activations may have: 4 bytes each.

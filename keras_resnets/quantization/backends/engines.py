@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 
-from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization.backends.litert import edge_quantizer
@@ -93,15 +91,6 @@ def exporting(frozen):
 
 def converter(ready, recipe, options):
     """TensorFlow's own post-training quantization."""
-    if recipe.weight_bits == 4:
-        raise InvalidArgument(
-            f"the engine 'converter' has weights of 8 bits; {recipe.name} has 4"
-        )
-    if options.method not in (None, "minmax"):
-        raise InvalidArgument(
-            "the engine 'converter' takes the least and largest value (minmax); got "
-            f"method={options.method!r}: the engine 'ranges' knows others"
-        )
     return tflite.convert(
         ready,
         recipe.quantize,
@@ -116,25 +105,3 @@ ENGINES = {
     "converter": converter,
     "ai_edge_quantizer": edge_quantizer,
 }
-
-
-def default_engine(recipe):
-    """The engine that measured best: see docs/compression.md."""
-    return "ranges" if recipe.quantize == "int8" else "converter"
-
-
-def check_engine(engine, recipe):
-    """The engine's name for a recipe; None asks for the default.
-
-    Raises:
-        InvalidArgument: an engine that there is not, or that cannot do the recipe.
-    """
-    if engine is None:
-        return default_engine(recipe)
-    check_choice("engine", engine, tuple(ENGINES))
-    if engine == "ranges" and recipe.quantize != "int8":
-        raise InvalidArgument(
-            f"the engine 'ranges' makes int8 files; {recipe.name} is by 'converter' or "
-            "'ai_edge_quantizer'"
-        )
-    return engine

@@ -12,6 +12,7 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images import calibration as sets
 from keras_resnets.images import calibration_checks
+from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
@@ -132,7 +133,7 @@ def find_mix(
     max_drop,
     recipe="static_wi8_ai8",
     *,
-    precisions=operators.PRECISIONS,
+    precisions=choices.PRECISIONS,
     method=None,
     percentile=99.99,
     seed=0,
@@ -188,7 +189,7 @@ def find_mix(
     """
     recipe = recipes.find(recipe)
     _check_recipe(recipe)
-    allowed = operators.check_precisions(precisions)
+    allowed = choices.check_precisions(precisions)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
     data = check_data(data, max_drop)

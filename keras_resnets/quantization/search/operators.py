@@ -5,20 +5,17 @@ import dataclasses
 import keras
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
 from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.graph.nodes import applications
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.operations import as_layer
+from keras_resnets.quantization.choices import PRECISIONS
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import PASSING
 
-# What an operator can be computed in, the coarsest first: int8; int16 activations with
-# int8 weights; float32.
-PRECISIONS = ("int8", "int16", "float")
 _STAYING = (*PASSING, keras.layers.AveragePooling2D)
 
 
@@ -103,21 +100,6 @@ class Graph:
             for x in self.operators
             if layer is x.weights or layer is x.output or layer in x.inputs
         )
-
-
-def check_precisions(precisions):
-    """The precisions in order, int8 among them.
-
-    Raises:
-        InvalidArgument: one that there is not, or nothing but int8.
-    """
-    for name in precisions:
-        check_choice("precisions", name, PRECISIONS)
-    if not set(precisions) - {PRECISIONS[0]}:
-        raise InvalidArgument(
-            f"precisions must have one finer than int8; got {', '.join(precisions)}"
-        )
-    return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
 
 
 def check_model(model):

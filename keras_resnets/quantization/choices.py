@@ -1,0 +1,68 @@
+"""What the options of quantization may be, without importing what carries them out."""
+
+from collections.abc import Sequence
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.quantization.recipes import Recipe
+
+# Who makes the bytes of a file; `backends.engines` has the functions.
+ENGINES = ("ranges", "converter", "ai_edge_quantizer")
+# How a range comes from the values of calibration images.
+METHODS = ("mse", "minmax", "percentile")
+# What an operator can be computed in, the coarsest first: int8; int16 activations with
+# int8 weights; float32.
+PRECISIONS = ("int8", "int16", "float")
+
+
+def default_engine(recipe: Recipe) -> str:
+    """The engine that measured best: see docs/compression.md."""
+    return "ranges" if recipe.quantize == "int8" else "converter"
+
+
+def check_engine(engine: str | None, recipe: Recipe) -> str:
+    """The engine's name for a recipe; None asks for the default.
+
+    Raises:
+        InvalidArgument: an engine that does not exist, or that cannot do the recipe.
+    """
+    if engine is None:
+        return default_engine(recipe)
+    check_choice("engine", engine, ENGINES)
+    if engine == "ranges" and recipe.quantize != "int8":
+        raise InvalidArgument(
+            f"the engine 'ranges' makes int8 files; {recipe.name} is by 'converter' or "
+            "'ai_edge_quantizer'"
+        )
+    if engine == "converter" and recipe.weight_bits == 4:
+        raise InvalidArgument(
+            f"the engine 'converter' has weights of 8 bits; {recipe.name} has 4"
+        )
+    return engine
+
+
+def check_method(method: str | None, engine: str) -> None:
+    """Raises `InvalidArgument` where an engine does not find ranges by `method`."""
+    if method is None:
+        return
+    check_choice("method", method, METHODS)
+    if engine == "converter" and method != "minmax":
+        raise InvalidArgument(
+            "the engine 'converter' takes the least and largest value (minmax); got "
+            f"method={method!r}: the engine 'ranges' knows others"
+        )
+
+
+def check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
+    """The precisions in order, int8 among them.
+
+    Raises:
+        InvalidArgument: one that does not exist, or nothing but int8.
+    """
+    for name in precisions:
+        check_choice("precisions", name, PRECISIONS)
+    if not set(precisions) - {PRECISIONS[0]}:
+        raise InvalidArgument(
+            f"precisions must have one finer than int8; got {', '.join(precisions)}"
+        )
+    return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
