@@ -103,11 +103,11 @@ def measure(name, folder, runs):
 
 def row(form, quantize, report, seconds, median, whole):
     """One line of a table, as text."""
-    from keras_resnets.export import parity
+    from keras_resnets.export import number_formats
 
     counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
     return (
-        label(form, quantize, parity.format_name),
+        label(form, number_formats.find(quantize)),
         f"{report.size / 1e6:,.1f}",
         # A SavedModel cannot be read in front of its softmax.
         f"{report.logits.relative_error:.1e}" if report.logits else "-",
@@ -119,9 +119,9 @@ def row(form, quantize, report, seconds, median, whole):
     )
 
 
-def label(form, quantize, format_name):
+def label(form, numbers):
     """What the first column calls a format."""
-    return f"{form} {format_name(quantize)}"
+    return f"{form} {numbers.title}"
 
 
 def section(name, rows):

@@ -14,7 +14,7 @@ from PIL import Image
 
 import keras_resnets
 import keras_resnets.export.tflite.runner
-from keras_resnets.export import parity
+from keras_resnets.export import number_formats
 
 RESNET8 = ["export", "tflite", "--model", "resnet8"]
 
@@ -182,8 +182,10 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
 
 
 def test_a_file_that_differs_is_a_failure(folder, capsys, monkeypatch):
-    strict = {**parity.TOLERANCES, "none": parity.Tolerance(relative=0.0)}
-    monkeypatch.setattr(parity, "TOLERANCES", strict)
+    strict = number_formats.NumberFormat(
+        "none", "float32", number_formats.Tolerance(relative=0.0)
+    )
+    monkeypatch.setitem(number_formats.NUMBER_FORMATS, "none", strict)
     line = refused(*RESNET8, capsys=capsys, code=1)
     assert "does not say what the model says" in line
     assert names(folder) == []

@@ -12,7 +12,7 @@ from commands import run_example
 from conftest import ROOT
 
 import keras_resnets
-from keras_resnets.export import parity
+from keras_resnets.export import number_formats
 
 MODULES = sorted(
     module.name
@@ -152,7 +152,7 @@ def test_page_of_exports_has_the_structure_of_its_script(monkeypatch):
     sections = page.split("\n## ")[1:]
     assert [text.partition("\n")[0] for text in sections] == list(script["NETWORKS"])
     formats = [
-        script["label"](form, quantize, parity.format_name)
+        script["label"](form, number_formats.find(quantize))
         for form, quantize, _ in script["FORMATS"]
     ]
     for text in sections:

@@ -13,7 +13,7 @@ from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import Preprocessing
 from keras_resnets.cli import main as cli
-from keras_resnets.export import parity
+from keras_resnets.export import number_formats
 from keras_resnets.export import to_saved_model
 from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare.open_runner import open_runner
@@ -126,7 +126,10 @@ def test_what_is_replaced_and_what_is_not(tmp_path, monkeypatch):
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     with pytest.raises(InvalidArgument, match="is not replaced"):
         to_saved_model(model, tmp_path / "mine", overwrite=True)
-    monkeypatch.setitem(parity.TOLERANCES, "none", parity.Tolerance(probability=-1.0))
+    strict = number_formats.NumberFormat(
+        "none", "float32", number_formats.Tolerance(probability=-1.0)
+    )
+    monkeypatch.setitem(number_formats.NUMBER_FORMATS, "none", strict)
     with pytest.raises(ExportError, match="does not say"):
         to_saved_model(model, path, overwrite=True)
     assert open_runner(path).input_shape == (None, *SHAPE)

@@ -49,6 +49,7 @@ def add_to(commands):
 def _verify(arguments):
     with native_logs_hidden():
         from keras_resnets.cli import tables
+        from keras_resnets.export import number_formats
         from keras_resnets.export import parity
         from keras_resnets.export import passport
         from keras_resnets.export.compare import isolated
@@ -79,19 +80,20 @@ def _verify(arguments):
         if quantize is None:
             say("no passport says the format: nothing is judged")
             return
-        form = parity.format_name(quantize)
+        numbers = number_formats.find(quantize)
         if found.logits is None and quantize != "none":
             say(
-                f"the logits of one cannot be read, by which {form} files are judged: "
-                "nothing is judged"
+                f"the logits of one cannot be read, by which {numbers.title} files are "
+                "judged: nothing is judged"
             )
             return
-        failures = parity.excesses(quantize, found.probabilities, found.logits)
+        failures = parity.excesses(numbers, found.probabilities, found.logits)
         if failures:
             raise ExportError(
-                f"the two differ by more than {form} files may: {'; '.join(failures)}"
+                f"the two differ by more than {numbers.title} files may: "
+                f"{'; '.join(failures)}"
             )
-        say(f"within the tolerance of {form}")
+        say(f"within the tolerance of {numbers.title}")
 
 
 def _expected(arguments, passports, opener):

@@ -183,10 +183,10 @@ def _check_ends(arguments):
 
 
 def _needs_pictures(arguments, recipe):
-    from keras_resnets.export import prepare
+    from keras_resnets.export import number_formats
 
     return (
-        recipe.quantize in prepare.CALIBRATED
+        number_formats.find(recipe.quantize).calibrated
         or arguments.sensitivity
         or arguments.max_drop is not None
     )

@@ -187,7 +187,7 @@ def _export(arguments):
     form = FORMATS[arguments.format]
     with native_logs_hidden():
         from keras_resnets.cli import reports
-        from keras_resnets.export import parity
+        from keras_resnets.export import number_formats
         from keras_resnets.images import loading
 
         module = importlib.import_module(f"keras_resnets.export.{form.module}")
@@ -202,7 +202,7 @@ def _export(arguments):
         calibration = _calibration(arguments, wanted)
         photo = arguments.predict and loading.load_picture(arguments.predict, wanted)
         given = _make_ready(model, source, arguments, calibration)
-        kind = parity.format_name(arguments.quantize)
+        kind = number_formats.find(arguments.quantize).title
         say(f"converting to {form.title.split()[0]} ({kind}) ...")
         options = _options(arguments, form, wanted, calibration)
         data = arguments.evaluate and network.open_labelled(
@@ -262,7 +262,7 @@ def _with_own_ranges(options, method, seed):
 
 
 def _check_options(arguments, form, module):
-    from keras_resnets.export import prepare
+    from keras_resnets.export import number_formats
     from keras_resnets.images import loading
 
     check_choice("--quantize", arguments.quantize, form.quantize)
@@ -281,7 +281,7 @@ def _check_options(arguments, form, module):
         )
     if arguments.calibration:
         loading.check_folder(arguments.calibration)
-    elif arguments.quantize in prepare.CALIBRATED:
+    elif number_formats.find(arguments.quantize).calibrated:
         raise InvalidArgument(
             f"--quantize {arguments.quantize} needs --calibration FOLDER_OF_PICTURES"
         )

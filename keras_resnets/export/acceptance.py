@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_resnets.export import number_formats
 from keras_resnets.export import parity
 from keras_resnets.export.keras.runner import KerasRunner
 
@@ -32,15 +33,16 @@ def judge(model, pictures, found):
     expected, _ = run_one_by_one(reference, pictures)
     outputs = parity.compare(expected, found)
     probable = probabilities(reference.tapped, expected)
-    judge_by("none", expected, found, probable, None if probable else outputs)
+    float32 = number_formats.find("none")
+    judge_by(float32, expected, found, probable, None if probable else outputs)
 
 
-def judge_by(quantize, expected, found, probable, logits):
+def judge_by(number_format, expected, found, probable, logits):
     """Raises `ExportError` where a file is further from its model than it may be."""
-    parity.check(quantize, parity.compare_some(expected, found, probable), logits)
+    parity.check(number_format, parity.compare_some(expected, found, probable), logits)
     if logits is None and isinstance(expected, dict):
         rest = [name for name in expected if name not in probable]
-        parity.check(quantize, None, parity.compare_some(expected, found, rest))
+        parity.check(number_format, None, parity.compare_some(expected, found, rest))
 
 
 def run_one_by_one(reference, pictures):

@@ -34,38 +34,6 @@ class Parity:
     top5: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """What a format is allowed; None: not judged.
-
-    `probability` is the largest absolute difference of outputs in [0, 1],
-    `relative` that of logits or features over their largest value, `cosine` and
-    `sqnr` (dB) the least for logits or features.
-    """
-
-    probability: float | None = None
-    relative: float | None = None
-    cosine: float | None = None
-    sqnr: float | None = None
-
-
-# Integer formats are judged by noise, not by the largest error: one value in a
-# thousand may lie at the edge of its range. The bounds hold for the deepest untrained
-# networks too (ResNet-200-V2: 17 dB, cosine 0.968); a wrong graph gives about 0 dB.
-TOLERANCES = {
-    "none": Tolerance(probability=1e-5, relative=1e-4),
-    "float16": Tolerance(relative=1e-2),
-    "dynamic": Tolerance(cosine=0.99, sqnr=15.0),
-    "int8": Tolerance(cosine=0.95, sqnr=10.0),
-    "int16x8": Tolerance(cosine=0.99, sqnr=15.0),
-}
-
-
-def format_name(quantize):
-    """What messages call a format that is not quantized."""
-    return "float32" if quantize == "none" else quantize
-
-
 def compare(reference, candidate):
     """`Parity` of two outputs of shape (inputs, ...), or of two dicts of them.
 
@@ -141,17 +109,17 @@ def is_distribution(values, tolerance=1e-3):
     return bool(values.min() >= -1e-6 and np.abs(sums - 1).max() < tolerance)
 
 
-def excesses(quantize, probabilities, logits):
+def excesses(number_format, probabilities, logits):
     """What of two results differs by more than a format allows, in words.
 
     Args:
-        quantize: key of `TOLERANCES`.
+        number_format: a `NumberFormat`.
         probabilities: `Parity` of the outputs of a softmax or sigmoid; None where
             there are none.
         logits: `Parity` of what those get, and of the other outputs; None where that
             was not measured.
     """
-    allowed = TOLERANCES[quantize]
+    allowed = number_format.tolerance
     failures = []
     if allowed.probability is not None and probabilities is not None:
         if not probabilities.max_error <= allowed.probability:
@@ -172,22 +140,22 @@ def excesses(quantize, probabilities, logits):
     return failures
 
 
-def check(quantize, probabilities, logits):
+def check(number_format, probabilities, logits):
     """Raises `ExportError` where a new file is further from its model than it may be.
 
     Probabilities alone tell nothing of a quantized file: a softmax that is sure of its
     winner hides what the logits lost. For the arguments see `excesses`.
     """
-    if logits is None and quantize != "none":
+    if logits is None and number_format.name != "none":
         raise ExportError(
-            f"a {format_name(quantize)} file is judged by what its softmax or sigmoid "
+            f"a {number_format.title} file is judged by what its softmax or sigmoid "
             "gets, which cannot be read in this one: end the model in "
             "keras.layers.Softmax or Dense(activation='softmax'), or export it with "
             "logits=True; nothing was written"
         )
-    failures = excesses(quantize, probabilities, logits)
+    failures = excesses(number_format, probabilities, logits)
     if failures:
         raise ExportError(
-            f"the {format_name(quantize)} file does not say what "
+            f"the {number_format.title} file does not say what "
             f"the model says: {'; '.join(failures)}; nothing was written"
         )

@@ -6,7 +6,7 @@ import numbers
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.export import parity
+from keras_resnets.export.number_formats import NUMBER_FORMATS
 from keras_resnets.images import labels
 from keras_resnets.images.preprocessing import Preprocessing
 
@@ -134,7 +134,7 @@ def _is_dict(value):
 
 
 def _is_quantize(value):
-    return isinstance(value, str) and value in parity.TOLERANCES
+    return isinstance(value, str) and value in NUMBER_FORMATS
 
 
 def _are_labels(value):
@@ -188,7 +188,7 @@ def _is_parity(value):
 # What readers of a passport go by: what it must be, and whether it is.
 _KINDS = {
     "format": (f"one of {', '.join(_FORMATS)}", lambda value: value in _FORMATS),
-    "quantize": (f"one of {', '.join(parity.TOLERANCES)}", _is_quantize),
+    "quantize": (f"one of {', '.join(NUMBER_FORMATS)}", _is_quantize),
     "recipe": ("an object, include_preprocessing true or false", _is_recipe),
     "preprocessing": (
         f"null or an object: sides of 1 to {_SIDE:,}, mean and std as numbers up to "

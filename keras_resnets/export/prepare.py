@@ -8,9 +8,6 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import signature
 from keras_resnets.networks import layers
 
-# The formats whose ranges come from pictures.
-CALIBRATED = ("int8", "int16x8")
-
 
 def check_functional(model, what):
     """Raises `InvalidArgument` unless `model` is built and has a graph.

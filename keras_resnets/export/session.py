@@ -14,6 +14,7 @@ from keras_resnets.errors import first_line
 from keras_resnets.export import acceptance
 from keras_resnets.export import float16_range
 from keras_resnets.export import model_kinds
+from keras_resnets.export import number_formats
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
@@ -144,6 +145,7 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         InvalidArgument: an argument that is not allowed.
     """
     check_backend()
+    numbers = number_formats.find(quantize)
     wanted = wanted or Wanted()
     reference = prepare.inference_model(model, wanted.logits, wanted.features)
     _check_finite(reference)
@@ -152,7 +154,7 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
     if calibration is not None:
         calibration = calibration_checks.collect(calibration, shape)
     # What takes uint8 itself is refused further down.
-    if quantize in prepare.CALIBRATED and reference.inputs[0].dtype != "uint8":
+    if numbers.calibrated and reference.inputs[0].dtype != "uint8":
         known = calibration_checks.told_by(model) or wanted.preprocessing
         _check_calibration(quantize, calibration, shape, known, reference)
     calibration = check_pictures("calibration", calibration, shape)
@@ -172,13 +174,13 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         given=pictures,
     )
     if reference.inputs[0].dtype != "float32":
-        return _of_pixels(ready, quantize, wanted.preprocessing, explicit)
+        return _of_pixels(ready, numbers, wanted.preprocessing, explicit)
     if wanted.preprocessing is None:
         return ready
-    return _behind_pixels(ready, quantize, wanted.preprocessing)
+    return _behind_pixels(ready, numbers, wanted.preprocessing)
 
 
-def _of_pixels(ready, quantize, preprocessing, explicit):
+def _of_pixels(ready, numbers, preprocessing, explicit):
     """`ready` of a model that takes uint8 itself, and pixels to compare on.
 
     Raises:
@@ -189,8 +191,8 @@ def _of_pixels(ready, quantize, preprocessing, explicit):
         raise InvalidArgument(
             f"export takes a model of float32 or uint8 images; {model.name} takes {dtype}"
         )
-    if quantize in prepare.CALIBRATED or preprocessing is not None:
-        what = "preprocessing" if preprocessing is not None else quantize
+    if numbers.calibrated or preprocessing is not None:
+        what = "preprocessing" if preprocessing is not None else numbers.name
         refuse_pixels(model, what)
     pixels = ready.pictures
     if not explicit:
@@ -224,10 +226,10 @@ def _check_calibration(quantize, calibration, shape, preprocessing, reference):
         warnings.warn(few, calibration_checks.FewImages, stacklevel=4)
 
 
-def _behind_pixels(ready, quantize, preprocessing):
+def _behind_pixels(ready, numbers, preprocessing):
     """`ready` with its pre-processing in the model, and pixels for pictures."""
     # An integer file quantizes its input itself: with a scale of 1 that is the pixel.
-    dtype = "float32" if quantize in prepare.CALIBRATED else "uint8"
+    dtype = "float32" if numbers.integer else "uint8"
     pixels, calibration = preprocessing.pixels(ready.pictures), ready.calibration
     if calibration is not None:
         calibration = preprocessing.pixels(calibration).astype("float32")
@@ -351,7 +353,8 @@ def prove(ready, path, open_runner, **facts):
         if len(tapped.tapped) == len(known):
             made = acceptance.shaped_as(expected_logits, tapped(ready.given))
             logits = parity.compare(expected_logits, made)
-    acceptance.judge_by(facts["quantize"], expected, found, probable, logits)
+    numbers = number_formats.find(facts["quantize"])
+    acceptance.judge_by(numbers, expected, found, probable, logits)
     return ExportReport(
         path=path,
         input_shape=input_shape,

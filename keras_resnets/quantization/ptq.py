@@ -8,6 +8,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.export import model_kinds
+from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.tflite import convert as tflite
@@ -109,7 +110,7 @@ def quantize(
     path = tflite.check_output(path, overwrite)
     wanted = session.Wanted(input_size, preprocessing, logits)
     chosen = None
-    if recipe.quantize in prepare.CALIBRATED:
+    if number_formats.find(recipe.quantize).calibrated:
         reference = prepare.inference_model(model)
         shape = prepare.input_shape(reference, input_size)
         known = calibration_checks.told_by(model)

@@ -55,7 +55,7 @@ def to_keras(
 
     Raises:
         InvalidArgument: an argument that is not allowed; nothing was done.
-        ExportError: it differs from the model by more than `parity.TOLERANCES`
+        ExportError: it differs from the model by more than its `NumberFormat`
             allows. No file is left.
 
     Example:

@@ -14,6 +14,7 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import float16_range
 from keras_resnets.export import model_kinds
+from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
@@ -90,7 +91,7 @@ def to_onnx(
         InvalidArgument: an argument that is not allowed, or packages of the extra
             `onnx` that are missing; nothing was done.
         ExportError: the file is not valid, or differs from the model by more than
-            `parity.TOLERANCES` allows. No file is left.
+            its `NumberFormat` allows. No file is left.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -163,7 +164,7 @@ def to_onnx(
 
 
 def _check_choices(quantize, layout, method, symmetric, opset):
-    check_choice("quantize", quantize, QUANTIZE)
+    number_formats.find(quantize, QUANTIZE)
     check_choice("layout", layout, LAYOUTS)
     check_choice("method", method, METHODS)
     if symmetric and quantize != "int8":

@@ -66,7 +66,7 @@ def to_saved_model(
 
     Raises:
         InvalidArgument: an argument that is not allowed; nothing was done.
-        ExportError: it differs from the model by more than `parity.TOLERANCES`
+        ExportError: it differs from the model by more than its `NumberFormat`
             allows. No folder is left.
 
     Example:

@@ -9,6 +9,7 @@ from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import model_kinds
+from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature
@@ -96,7 +97,7 @@ def to_tflite(
     Raises:
         InvalidArgument: an argument that is not allowed; nothing was done.
         ExportError: the file has operators it should not have, or differs from the
-            model by more than `parity.TOLERANCES` allows. No file is left.
+            model by more than its `NumberFormat` allows. No file is left.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -123,7 +124,7 @@ def to_tflite(
             logits=logits,
             features=features,
         )
-    check_choice("quantize", quantize, QUANTIZE)
+    numbers = number_formats.find(quantize, QUANTIZE)
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     check_positive_int("threads", threads)
     session.check_batch(batch)
@@ -136,7 +137,7 @@ def to_tflite(
         return write_checked(content, file, quantize, packed and quantize == "int8")
 
     recipe = {"batch": batch, **wanted.recipe()}
-    if quantize in prepare.CALIBRATED:
+    if numbers.calibrated:
         recipe |= {"per_tensor": per_tensor}
     if quantize == "int8":
         recipe |= {"io_dtype": io_dtype, "packed": packed}
@@ -174,7 +175,7 @@ def write_checked(content, file, quantize, packed=True, int4=False):
         content = packing.pack(content)
     counts = tflite_runner.operators(content)
     check_operators(counts)
-    if quantize in prepare.CALIBRATED:
+    if number_formats.find(quantize).integer:
         check_integer(content)
     file.write_bytes(content)
     versions.stamp(file)
@@ -204,9 +205,10 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
             _configure(converter, tf, quantize, io_dtype)
             if quantize == "int8" and ready.takes_pixels:
                 converter.inference_input_type = tf.uint8
-            if quantize in prepare.CALIBRATED and ready.calibration is None:
+            calibrated = number_formats.find(quantize).calibrated
+            if calibrated and ready.calibration is None:
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            elif quantize in prepare.CALIBRATED:
+            elif calibrated:
                 converter.representative_dataset = _representative(
                     ready.calibration, size or 1
                 )
