@@ -74,7 +74,7 @@ def open_model(path):
     """Loads a model as the commands do."""
     from keras_resnets.export.keras import runner as keras_runner
 
-    model = keras_runner.load(path)
+    model = keras_runner.load_keras(path)
     if not all(np.isfinite(w).all() for w in model.get_weights()):
         raise RuntimeError("loaded, but values are not finite")
 

@@ -17,6 +17,7 @@ from keras_resnets.cli.main import main
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import TrainingError
 from keras_resnets.export import to_tflite
+from keras_resnets.graph.provenance import Provenance
 from keras_resnets.io import files
 from keras_resnets.io import keras_archive
 from keras_resnets.training.run_folder import RunFolder
@@ -47,7 +48,7 @@ def test_best_weights_on_a_full_disk(size, there, tmp_path, quota):
         folder.weights("best").write_bytes(b"older")
     quota(size)
     with pytest.raises(TrainingError) as told:
-        folder.write_weights("best", model, {"axes": {}})
+        folder.write_weights("best", model, Provenance())
     quota(-1)
     kept = "what stood there before still stands" if there else "nothing was written"
     line = f"{folder.weights('best')} could not be written: File too large; {kept}"

@@ -625,7 +625,7 @@ def test_metadata_has_types_and_ranges(change, message, files, tmp_path):
     tensors = read(files / "a.safetensors")
     path = tmp_path / "a.safetensors"
     with open(path, "wb") as file:
-        write_safetensors(file, dict(tensors), metadata.metadata(told))
+        write_safetensors(file, dict(tensors), {metadata.KEY: json.dumps(told)})
     with pytest.raises(WeightsError, match=message) as error:
         create_model(hostile_keras.NET, weights=path)
     assert str(error.value).isprintable() and len(str(error.value)) < 1000

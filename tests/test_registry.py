@@ -136,7 +136,7 @@ def test_weights_argument_is_checked_before_building(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "notes",
+    "text",
     [
         "no json",
         "[]",
@@ -144,13 +144,13 @@ def test_weights_argument_is_checked_before_building(tmp_path):
         '{"axes": {}, "preprocessing": {}, "labels": "dogs"}',
     ],
 )
-def test_damaged_notes(notes, tmp_path):
+def test_damaged_metadata(text, tmp_path):
     import h5py
 
     keras_resnets.ResNet8().save_weights(tmp_path / "a.weights.h5")
     with h5py.File(tmp_path / "a.weights.h5", "a") as file:
-        file.attrs["keras_resnets"] = notes
-    with pytest.raises(WeightsError, match="its notes are damaged"):
+        file.attrs["keras_resnets"] = text
+    with pytest.raises(WeightsError, match="its metadata are damaged"):
         keras_resnets.ResNet8(weights=tmp_path / "a.weights.h5")
 
 
@@ -172,12 +172,13 @@ def test_weights_of_an_architecture_tell_its_axes(tmp_path):
     """They load into it, and into its variant, which then computes as it does."""
     import numpy as np
 
+    from keras_resnets.graph import provenance
     from keras_resnets.weights import metadata
 
     architecture = keras_resnets.get_architecture("resnet20").replace(padding="same")
     model = keras_resnets.create_model(architecture)
     path = tmp_path / "a.weights.h5"
-    metadata.write_weights(model, path, metadata.of(model))
+    metadata.write_weights(model, path, provenance.of(model))
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     for asked in (architecture, "resnet20"):
         loaded = keras_resnets.create_model(asked, weights=path)

@@ -12,6 +12,7 @@ from helpers import randomize
 
 import keras_resnets
 from keras_resnets import WeightsError
+from keras_resnets.graph.provenance import Provenance
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.models.creation import create_model
 from keras_resnets.weights import layouts
@@ -38,12 +39,11 @@ def checkpoint(path, classes=5, size=None, labels=None, name=NET):
     tensors = torch_tensors(model, layouts.for_architecture(model.architecture))
     if classes is None:
         tensors = {n: v for n, v in tensors.items() if not n.startswith("predictions")}
-    remarks = {}
+    known = Provenance()
     if size is not None:
-        wanted = dataclasses.asdict(Preprocessing("tf", size, 1.0))
-        remarks = {"axes": {}, "preprocessing": wanted, "labels": labels}
+        known = Provenance(preprocessing=Preprocessing("tf", size, 1.0), labels=labels)
     with open(path, "wb") as file:
-        write_safetensors(file, tensors, metadata.metadata(remarks) if remarks else {})
+        write_safetensors(file, tensors, metadata.of_safetensors(known))
     return model
 
 
@@ -255,7 +255,7 @@ def test_what_timm_itself_writes_beside_its_files(foreign_files):
 
 
 def test_the_passport_beside_a_keras_file(work, capsys):
-    """`export keras` writes no notes inside; what it writes beside counts."""
+    """What others wrote into a file says nothing; what is written beside it counts."""
     checkpoint("big.safetensors", size=(64, 64), labels=FIVE, name="resnet8")
     words = [
         "--model",

@@ -220,12 +220,12 @@ ARROWS = {
     "version": set(),
     "compression": {"renamed"},
     "fields": {"errors"},
-    "graph": {"errors", "graph", "io", "system"},
+    "graph": {"errors", "graph", "images", "io", "networks", "system"},
     "system": {"errors", "system"},
     "io": {"errors", "io", "system"},
     "networks": {"errors", "fields", "networks", "system"},
     "images": {"errors", "fields", "images", "io", "networks", "system"},
-    "weights": {"errors", "images", "io", "networks", "system", "weights"},
+    "weights": {"errors", "graph", "images", "io", "networks", "system", "weights"},
     "export": {
         "errors",
         "lazy",
@@ -239,7 +239,7 @@ ARROWS = {
         "version",
         "weights",
     },
-    "models": {"errors", "images", "models", "networks", "weights"},
+    "models": {"errors", "graph", "images", "models", "networks", "weights"},
     "training": {
         "errors",
         "lazy",

@@ -308,7 +308,7 @@ def _pruned(arguments, model, share):
     import keras
 
     from keras_resnets import pruning
-    from keras_resnets.quantization.qat import aware
+    from keras_resnets.graph import provenance
 
     if arguments.engine == "tfmot":
         return tfmot.prune(arguments, model)
@@ -316,6 +316,6 @@ def _pruned(arguments, model, share):
         return pruning.shrink(model, share, arguments.multiple)
     made = keras.models.clone_model(model)
     made.set_weights(model.get_weights())
-    aware.inherit(made, model)
+    provenance.inherit(made, model)
     pruning.prune(made, share, arguments.pattern)
     return made

@@ -6,6 +6,7 @@ from keras_resnets import lazy
 # needs no Keras.
 _IN_MODULE = {
     "ExportReport": ".session",
+    "load_keras": ".keras.runner",
     "open_runner": ".compare.open_runner",
     "to_keras": ".keras.convert",
     "to_onnx": ".onnx.convert",

@@ -11,6 +11,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import versions as tflite_versions
+from keras_resnets.graph import provenance
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
 from keras_resnets.version import __version__
@@ -88,13 +89,13 @@ def write(place, file, report, model, recipe, ports):
         recipe: how it was converted, as names and plain values.
         ports: (inputs, outputs), an `inspection.Port` each in the file's order.
     """
-    preprocessing = getattr(model, "preprocessing", None)
+    known = provenance.of(model)
     content = {
         "model": model.name,
-        "architecture": _plain(getattr(model, "architecture", None)),
-        "weights": getattr(model, "weights_origin", None),
-        "preprocessing": _plain(preprocessing),
-        "labels": getattr(model, "labels", None),
+        "architecture": _plain(known.architecture),
+        "weights": known.weights_origin,
+        "preprocessing": _plain(known.preprocessing),
+        "labels": known.labels,
         "parameters": model.count_params(),
         "format": report.format,
         "quantize": report.quantize,

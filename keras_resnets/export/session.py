@@ -21,6 +21,7 @@ from keras_resnets.export import prepare
 from keras_resnets.export import signature
 from keras_resnets.export.compare import inspection
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
 from keras_resnets.images import synthetic
 from keras_resnets.images.preprocessing import Preprocessing
@@ -155,13 +156,13 @@ def make_ready(model, quantize="none", calibration=None, pictures=None, wanted=N
         calibration = calibration_checks.collect(calibration, shape)
     # What takes uint8 itself is refused further down.
     if numbers.calibrated and reference.inputs[0].dtype != "uint8":
-        known = calibration_checks.told_by(model) or wanted.preprocessing
+        known = provenance.known_preprocessing(model) or wanted.preprocessing
         _check_calibration(quantize, calibration, shape, known, reference)
     calibration = check_pictures("calibration", calibration, shape)
     pictures = check_pictures("pictures", pictures, shape)
     explicit = pictures is not None
     if pictures is None:
-        own = getattr(model, "preprocessing", None)
+        own = provenance.of(model).preprocessing
         pictures = default_pictures(shape, calibration, wanted.preprocessing or own)
     ready = Ready(
         original=model,

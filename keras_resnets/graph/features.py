@@ -8,6 +8,7 @@ import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
+from keras_resnets.graph import provenance
 
 # What of a unit, a stem or a tail is its output is told by the graph's order: the
 # last layer of that name.
@@ -75,7 +76,8 @@ def feature_extractor(
         names: endpoint names such as `["stage2", "stage4"]`; None for all stages.
 
     Returns:
-        A `keras.Model` whose outputs are a dict from name to feature map.
+        A `keras.Model` whose outputs are a dict from name to feature map. It knows
+        what `model` knows, but for `labels`.
 
     Raises:
         InvalidArgument: a name that is no endpoint of `model`, or no names.
@@ -102,7 +104,9 @@ def feature_extractor(
                 f"endpoint must be one of {', '.join(known)}; got {name!r}{hint}"
             )
     outputs = {name: known[name] for name in names}
-    return keras.Model(model.input, outputs, name=f"{model.name}_features")
+    made = keras.Model(model.input, outputs, name=f"{model.name}_features")
+    provenance.inherit(made, model, labels=None)
+    return made
 
 
 def replace_head(
@@ -121,7 +125,8 @@ def replace_head(
 
     Returns:
         A flat functional `keras.Model` that shares the layers of the trunk with
-        `model`; the classifier is new and float32.
+        `model`; the classifier is new and float32. It knows what `model` knows, but for
+        `labels`.
 
     Raises:
         InvalidArgument: a model of something else, or an argument out of its range.
@@ -149,4 +154,6 @@ def replace_head(
         dtype="float32",
         name="new_predictions",
     )(x)
-    return keras.Model(model.input, x, name=model.name)
+    made = keras.Model(model.input, x, name=model.name)
+    provenance.inherit(made, model, labels=None)
+    return made

@@ -139,17 +139,6 @@ def check(
         _check_statistics(images, network)
 
 
-def told_by(model: keras.Model) -> Preprocessing | None:
-    """What the images of `model` go through, where its weights or its user say it.
-
-    A variant of random values knows what it was published with, and not what somebody
-    trains it with.
-    """
-    if getattr(model, "weights_origin", True) is None:
-        return None
-    return getattr(model, "preprocessing", None)
-
-
 def check_count(count, source, fewest=FEWEST):
     """Raises `InvalidArgument` for fewer images than ranges need."""
     if count < fewest:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import shown
+from keras_resnets.graph import provenance
 from keras_resnets.models.registry import canonical_name
 from keras_resnets.models.registry import get_architecture
 from keras_resnets.networks import extent
@@ -151,8 +152,11 @@ def create_described(
         options = _as_stored(options, axes, source)
         may_be_new = not head_needed or (new_head and given is not None)
         model, own_classes = _load(architecture, source, options, given, may_be_new)
-    _describe(model, architecture, source, own_classes, options.get("data_format"))
-    model.axes = architecture.changes(relative)
+    record = _provenance(
+        model, architecture, source, own_classes, options.get("data_format")
+    )
+    axes = architecture.changes(relative)
+    provenance.give(model, dataclasses.replace(record, axes=axes))
     return model, architecture, source
 
 
@@ -263,14 +267,14 @@ def _no_head(source: typing.Any, classes: int | None, given: int | None) -> str:
     )
 
 
-def _describe(
+def _provenance(
     model: typing.Any,
     architecture: Architecture,
     source: typing.Any,
     own_classes: bool,
     data_format: str | None,
-) -> None:
-    """Tells `model` what its pictures must look like and what its classes are."""
+) -> provenance.Provenance:
+    """What `model` is to know, but for its axes."""
     from keras_resnets.images import labels
     from keras_resnets.images import preprocessing
 
@@ -283,12 +287,15 @@ def _describe(
     if len(size) == 2 and None not in size:
         wanted = dataclasses.replace(wanted, size=size)
     channels = model.inputs[0].shape[-1 if last else 1]
-    model.preprocessing = wanted.grey() if channels == 1 else wanted
-    model.architecture = architecture
-    model.weights_origin = source.origin if source else None
-    known = own_classes and source.labels
+    known = source.labels if own_classes else None
     fits = known and labels.count(known) == model.output_shape[-1]
-    model.labels = known if fits else None
+    return provenance.Provenance(
+        architecture=architecture,
+        preprocessing=wanted.grey() if channels == 1 else wanted,
+        labels=known if fits else None,
+        weights_origin=source.origin if source else None,
+        random_weights=source is None,
+    )
 
 
 def _is_last(data_format: str | None) -> bool:

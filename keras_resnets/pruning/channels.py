@@ -8,6 +8,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
 from keras_resnets.graph import bn_folding
+from keras_resnets.graph import provenance
 from keras_resnets.graph.nodes import applications
 from keras_resnets.graph.nodes import layers_of
 from keras_resnets.graph.nodes import read_steps
@@ -15,7 +16,6 @@ from keras_resnets.graph.nodes import rebuilt
 from keras_resnets.networks import layers
 from keras_resnets.pruning.magnitude import check_sparsity
 from keras_resnets.quantization.qat import layer_kinds
-from keras_resnets.quantization.qat.aware import inherit
 from keras_resnets.quantization.qat.layers import is_quantized
 
 # Between two convolutions of a unit: whatever works on each channel by itself.
@@ -147,7 +147,8 @@ def shrink(model, fraction, multiple=1):
         # Of one that is composed of others, all at once.
         if id(layer) in copies:
             copies[id(layer)].set_weights(_left(layer, kept, inputs, norms))
-    inherit(clone, model)
+    # Its widths are no variant's any more.
+    provenance.inherit(clone, model, architecture=None, axes={})
     return clone
 
 

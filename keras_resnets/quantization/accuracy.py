@@ -9,6 +9,7 @@ from keras_resnets.export import parity
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.compare.verify import takes_pixels
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.graph import provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ def compare(model, path, data, threads=2, progress=None, logits=False):
     """
     reference = KerasRunner(model)
     runner = open_runner(path, threads, logits=reference.has_logits and not logits)
-    known, pixels = getattr(model, "preprocessing", None), takes_pixels(path, runner)
+    known = provenance.of(model).preprocessing
+    pixels = takes_pixels(path, runner)
     if pixels and known is None:
         raise InvalidArgument(f"{path} takes pixels: the model must know preprocessing")
     # A file of logits has no softmax to look behind.

@@ -13,13 +13,12 @@ from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.graph import provenance
 from keras_resnets.images import calibration as sets
-from keras_resnets.images import calibration_checks
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import onnx_qdq
-from keras_resnets.quantization.qat.aware import inherit
 from keras_resnets.quantization.qat.freeze import check_ranges
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import FakeQuantize
@@ -113,7 +112,7 @@ def quantize(
     if number_formats.find(recipe.quantize).calibrated:
         reference = prepare.inference_model(model)
         shape = prepare.input_shape(reference, input_size)
-        known = calibration_checks.told_by(model)
+        known = provenance.known_preprocessing(model)
         chosen = sets.check(calibration, shape, known)
     ready = session.make_ready(
         model, recipe.quantize, chosen and chosen.pictures, pictures, wanted
@@ -197,7 +196,7 @@ def to_tflite(
     session.check_batch(batch)
     path = tflite.check_output(path, overwrite)
     frozen = freeze(model)
-    inherit(frozen, model)
+    provenance.inherit(frozen, model)
     wanted = session.Wanted(input_size, None, logits, features)
     if pictures is None:
         pictures = _default_pictures(frozen, input_size)
@@ -271,7 +270,7 @@ def _default_pictures(frozen, input_size, count=4):
     """Images as the pre-processing gives them, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
-    known = calibration_checks.told_by(frozen)
+    known = provenance.known_preprocessing(frozen)
     if known is not None and shape[-1] == 3:
         return session.default_pictures(shape, None, known, count)
     rng = np.random.default_rng(0)

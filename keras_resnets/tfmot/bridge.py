@@ -18,9 +18,9 @@ from keras_resnets.export import session
 from keras_resnets.export import signature
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
 from keras_resnets.pruning import magnitude
-from keras_resnets.quantization.qat.aware import inherit
 from keras_resnets.tfmot import description
 from keras_resnets.tfmot import process
 
@@ -258,7 +258,7 @@ def _run(task, model, job, data, tuning, progress, tell):
 
 def _check_images(model, data):
     """Raises `InvalidArgument` for images of another scale than the network's."""
-    shape, known = model.inputs[0].shape[1:], calibration_checks.told_by(model)
+    shape, known = model.inputs[0].shape[1:], provenance.known_preprocessing(model)
     images = np.asarray(_first(data, 64), "float32")
     if images.ndim == 4:
         calibration_checks.check(images, shape, known, model, "data", fewest=1)
@@ -274,7 +274,7 @@ def _record(tuning, task):
 
 def _with(model, values):
     copy = process.copy_of(model, values)
-    inherit(copy, model)
+    provenance.inherit(copy, model)
     return copy
 
 

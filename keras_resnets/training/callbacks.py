@@ -23,7 +23,7 @@ class Keeper(keras.callbacks.Callback):
         folder: a `RunFolder`.
         progress: the `state.Progress` that it updates.
         model: the network inside what is fitted.
-        notes: what the files of weights say beside the values.
+        provenance: what the files of weights say beside the values.
         rate: function of nothing: the learning rate of the next step.
         check: function of a batch that raises where a loss before it is no number.
         take: function of (epoch from 1, validation accuracy): whether the weights
@@ -31,12 +31,12 @@ class Keeper(keras.callbacks.Callback):
         seconds: between two states within an epoch; every epoch ends with one.
     """
 
-    def __init__(self, folder, progress, model, notes, rate, check, take, seconds):
+    def __init__(self, folder, progress, model, provenance, rate, check, take, seconds):
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Of several processes that train together one writes.
         self._writes = devices.part()[0] == 0
-        self._notes, self._seconds = notes, seconds
+        self._provenance, self._seconds = provenance, seconds
         self._rate, self._check, self._take = rate, check, take
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
@@ -78,7 +78,7 @@ class Keeper(keras.callbacks.Callback):
             taken = self._take(epoch, accuracy)
             with interrupts.held():
                 if taken and self._writes:
-                    self._folder.write_weights("best", self._network, self._notes)
+                    self._folder.write_weights("best", self._network, self._provenance)
 
     def _save(self):
         self._count_time()

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
+from keras_resnets.graph import provenance
 from keras_resnets.images.loading import SMALL
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
@@ -139,7 +140,7 @@ def preprocessing_for(model, given=None):
         InvalidArgument: a model that does not say, or a `Preprocessing` of another size,
             or one that scales in front of a model that scales itself.
     """
-    wanted = given or getattr(model, "preprocessing", None)
+    wanted = given or provenance.of(model).preprocessing
     height, width, channels = model.inputs[0].shape[1:]
     scaling = anatomy.scaling_layer(model)
     if wanted is None:

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_range
+from keras_resnets.graph import provenance
 from keras_resnets.training.compiling import puts_out_logits
 
 
@@ -57,8 +58,8 @@ class Distiller(keras.Model):
         teacher.trainable = False
         self.student, self.teacher = student, teacher
         self.temperature, self.weight = temperature, weight
-        given = preprocessing or getattr(student, "preprocessing", None)
-        wanted = getattr(teacher, "preprocessing", None)
+        given = preprocessing or provenance.of(student).preprocessing
+        wanted = provenance.of(teacher).preprocessing
         differ = given and wanted and _numbers(given) != _numbers(wanted)
         self._translation = (given, wanted) if differ else None
 

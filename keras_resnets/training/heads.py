@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_resnets.graph import anatomy
+from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 
 
@@ -30,7 +31,7 @@ def fit_classifier(model, classes):
         >>> fit_classifier(model, labels.label_set("cifar10")[::-1]).split(":")[0]
         'the classifier that resnet20 came with is kept'
     """
-    known = getattr(model, "labels", None)
+    known = provenance.of(model).labels
     if known is None or labels.count(known) != len(classes):
         return None
     if tuple(classes) == labels.class_names(len(classes)):
@@ -65,7 +66,7 @@ def is_trained(model, classes):
         model: a `keras.Model`; `labels` as this package sets it.
         classes: (id, name) of each class of the data.
     """
-    known = getattr(model, "labels", None)
+    known = provenance.of(model).labels
     if known is None or labels.count(known) != len(classes):
         return False
     unnamed = tuple(classes) == labels.class_names(len(classes))

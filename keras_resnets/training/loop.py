@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
+from keras_resnets.graph.provenance import Provenance
 from keras_resnets.system import interrupts
 from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
@@ -38,7 +39,7 @@ class Job:
         batch_size: pictures a step, over all devices.
         seed: of order, augmentation and dropout.
         teacher: a trained classifier to distil from, or None.
-        notes: what the files of weights say beside the values; see `weights.metadata`.
+        provenance: what the trained model knows; its files say it beside the values.
         class_weights: what an image of each class counts in the loss; None: 1.
         sampler: `"shuffled"`, or `"balanced"`: as many images of each class.
         workers: threads that read and change pictures.
@@ -58,7 +59,7 @@ class Job:
     batch_size: int
     seed: int = 0
     teacher: keras.Model | None = None
-    notes: dict | None = None
+    provenance: Provenance = Provenance()
     class_weights: tuple | None = None
     sampler: str = "shuffled"
     workers: int = 2
@@ -200,7 +201,7 @@ def run(job, folder, resume=False):
     finally:
         job.flags.allow()
     if devices.part()[0] == 0:
-        folder.write_weights("last", job.model, job.notes)
+        folder.write_weights("last", job.model, job.provenance)
     return progress
 
 
@@ -244,7 +245,7 @@ def _judge_start(job, folder, progress, correctness):
     row = {"epoch": 0, "val_accuracy": found["accuracy"], "val_loss": found["loss"]}
     progress.history.append({**row, "seconds": 0.0})
     if devices.part()[0] == 0:
-        folder.write_weights("best", job.model, job.notes)
+        folder.write_weights("best", job.model, job.provenance)
 
 
 def _take_best(job, folder, progress, phase):
@@ -330,7 +331,7 @@ def _fit(job, folder, phase, trainer, progress, last, arrays, correctness):
             folder,
             progress,
             job.model,
-            job.notes,
+            job.provenance,
             lambda: _rate(job, phase, state.array_of(trainer.optimizer.iterations)),
             watch.check,
             take,

@@ -17,7 +17,7 @@ from keras_resnets.io.untrusted import shown
 from keras_resnets.training import state
 from keras_resnets.training.run_files import landing
 from keras_resnets.training.run_files import told
-from keras_resnets.weights import metadata as weight_notes
+from keras_resnets.weights import metadata
 
 # What a run may not change when it goes on, for it would be another run.
 FIXED = (
@@ -177,10 +177,10 @@ class RunFolder:
             plots.check_library()
             draw(rows, self.path / "curves.png")
 
-    def write_weights(self, name, model, notes):
-        """Writes the `"best"` or `"last"` weights with their notes."""
+    def write_weights(self, name, model, provenance):
+        """Writes the `"best"` or `"last"` weights, and what is known of them."""
         with landing(self.weights(name)) as temporary:
-            weight_notes.write_weights(without_optimizer(model), temporary, notes)
+            metadata.write_weights(without_optimizer(model), temporary, provenance)
 
     def _write(self, path, text):
         with landing(path) as temporary:

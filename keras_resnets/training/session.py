@@ -21,6 +21,8 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.graph import anatomy
+from keras_resnets.graph import provenance
+from keras_resnets.images import labels
 from keras_resnets.images.files import replaced_note
 from keras_resnets.system import interrupts
 from keras_resnets.training import balance
@@ -167,7 +169,7 @@ def train(
             batch_size=batch_size,
             seed=seed,
             teacher=teacher,
-            notes=_notes(model, preprocessing, data, axes),
+            provenance=_provenance(model, preprocessing, data, axes, folder.path.name),
             class_weights=weights and tuple(weights.values()),
             sampler=sampler,
             workers=workers,
@@ -184,7 +186,7 @@ def _run(job, folder, facts, resume):
     """The `Run` of a job whose folder is open, and the end of its `run.json`."""
     progress = loop.run(job, folder, resume)
     figures = _figures(job, folder, progress)
-    _describe(job, folder)
+    provenance.give(job.model, job.provenance)
     test = job.data.test
     if test is not None and test.pictures.broken:
         job.tell(replaced_note(test.pictures.broken))
@@ -248,12 +250,12 @@ def _how_to_go_on(folder):
 
 def _class_weights(given, sampler, data):
     """The weight of each class by its name, or None for 1."""
-    labels = data.train.labels
+    targets = data.train.labels
     if sampler == balance.BALANCED:
-        balance.check_counts(data.classes, labels, data.name)
+        balance.check_counts(data.classes, targets, data.name)
     if given is None:
         return None
-    return balance.class_weights(given, data.classes, labels, data.name)
+    return balance.class_weights(given, data.classes, targets, data.name)
 
 
 def _say_what_is_left(folder, facts, tell):
@@ -360,28 +362,19 @@ def _digest(model):
     return hashlib.sha256(json.dumps(outline).encode()).hexdigest()[:16]
 
 
-def _describe(job, folder):
-    """Lets the model say what it was trained on, as one with these weights would."""
-    known = job.notes["labels"]
-    job.model.labels = tuple(known) if isinstance(known, list) else known
-    job.model.preprocessing = job.preprocessing
-    job.model.weights_origin = folder.path.name
-
-
-def _notes(model, preprocessing, data, axes):
-    """What the files of weights say beside the values."""
-    from keras_resnets.images import labels
-
-    if axes is None:
-        axes = getattr(model, "axes", {})
-
-    names = [name for _, name in data.classes]
+def _provenance(model, preprocessing, data, axes, origin):
+    """What the trained model knows, and what its files say beside the values."""
+    names = tuple(name for _, name in data.classes)
     unnamed = tuple(data.classes) == labels.class_names(len(names))
-    return {
-        "axes": axes,
-        "preprocessing": dataclasses.asdict(preprocessing),
-        "labels": labels.name_of(data.classes) or (None if unnamed else names),
-    }
+    before = provenance.of(model)
+    return dataclasses.replace(
+        before,
+        axes=before.axes if axes is None else axes,
+        preprocessing=preprocessing,
+        labels=labels.name_of(data.classes) or (None if unnamed else names),
+        weights_origin=origin,
+        random_weights=False,
+    )
 
 
 def _figures(job, folder, progress):

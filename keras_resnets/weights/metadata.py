@@ -12,64 +12,91 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.graph.provenance import Provenance
 from keras_resnets.io import keras_archive
+from keras_resnets.networks.architecture import Architecture
 
 # Attribute of an HDF5 file, key of the metadata of a safetensors file.
 KEY = "keras_resnets"
-_ENTRY = f"{KEY}.json"
+ENTRY = f"{KEY}.json"
 # A megabyte is what the names of ImageNet-21k take, with all their synonyms.
 LONGEST = 4_000_000
 _LONGEST_LABEL = 1000
 
 
-def of(model):
-    """The notes for a file of the weights of `model`, made by `create_model`."""
-    return {
-        "axes": model.axes,
-        "preprocessing": dataclasses.asdict(model.preprocessing),
-        "labels": model.labels,
-    }
+def write_weights(model, path, known):
+    """Writes the weights of a model as a `.weights.h5` file, with a `Provenance`."""
+    keras_archive.write_weights(model, path, _entries(KEY, known))
 
 
-def write_weights(model, path, notes):
-    """Writes the weights of a model as a `.weights.h5` file with its `notes`."""
-    keras_archive.write_weights(model, path, {KEY: json.dumps(notes)})
+def write_model(model, path, known):
+    """Writes a model as a `.keras` file, with a `Provenance`."""
+    keras_archive.write_model(model, path, _entries(ENTRY, known))
 
 
-def write_model(model, path, notes):
-    """Writes a model as a `.keras` file with its `notes`."""
-    keras_archive.write_model(model, path, {_ENTRY: json.dumps(notes)})
+def of_safetensors(known):
+    """The metadata of a safetensors file with a `Provenance`."""
+    return {"format": "pt", **_entries(KEY, known)}
 
 
-def metadata(notes):
-    """`notes` as the metadata of a safetensors file."""
-    return {"format": "pt", KEY: json.dumps(notes)}
+def _entries(key, known):
+    """What stands in a file: nothing for a model that does not know its images."""
+    if known.preprocessing is None:
+        return {}
+    return {key: json.dumps(dataclasses.asdict(known))}
 
 
 def apply(source, text):
-    """Gives `source` what the notes in a file say; None says nothing.
+    """Gives `source` what the metadata in a file say; None says nothing.
 
     Raises:
-        WeightsError: notes that are damaged.
+        WeightsError: metadata that are damaged.
     """
     if text is None:
         return
+    known = parsed(text, source.path)
+    source.axes, source.preprocessing = dict(known.axes), known.preprocessing
+    source.labels = known.labels
+
+
+def parsed(text, path):
+    """The `Provenance` in the metadata of a file.
+
+    Raises:
+        WeightsError: metadata that are damaged.
+    """
     from keras_resnets.images.preprocessing import Preprocessing
 
     try:
-        notes = checked_json(text)
-        axes, wanted = _dict(notes, "axes"), _dict(notes, "preprocessing")
-        axes = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in axes.items()
-        }
-        preprocessing = Preprocessing(**wanted)
-        labels = checked_labels(notes["labels"])
+        content = checked_json(text)
+        origin = content.get("weights_origin")
+        return Provenance(
+            architecture=_architecture(content.get("architecture")),
+            axes=_with_tuples(_dict(content, "axes")),
+            preprocessing=Preprocessing(**_dict(content, "preprocessing")),
+            labels=checked_labels(content["labels"]),
+            weights_origin=printable(origin, 1000) if isinstance(origin, str) else None,
+            random_weights=content.get("random_weights") is True,
+        )
     except (ValueError, KeyError, TypeError, InvalidArgument) as error:
         raise WeightsError(
-            f"{source.path}: its notes are damaged: {first_line(error)}"
+            f"{path}: its metadata are damaged: {first_line(error)}"
         ) from None
-    source.axes, source.preprocessing, source.labels = axes, preprocessing, labels
+
+
+def _architecture(axes):
+    """The `Architecture` of a file; None where it has axes of a later release."""
+    try:
+        return Architecture(**_with_tuples(axes)) if isinstance(axes, dict) else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _with_tuples(axes):
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in axes.items()
+    }
 
 
 def checked_json(text):
@@ -123,7 +150,7 @@ def _refuse_constant(name):
     raise ValueError(f"it holds the number {name}")
 
 
-def _dict(notes, key):
-    if not isinstance(notes[key], dict):
-        raise TypeError(f"{key} is no JSON object, but a {type(notes[key]).__name__}")
-    return notes[key]
+def _dict(content, key):
+    if not isinstance(content[key], dict):
+        raise TypeError(f"{key} is no JSON object, but a {type(content[key]).__name__}")
+    return content[key]

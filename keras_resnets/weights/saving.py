@@ -1,6 +1,7 @@
 """Writes the weights of a model, and what must be known to use them."""
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import provenance
 from keras_resnets.io.files import atomic_file
 from keras_resnets.io.files import check_destination
 from keras_resnets.weights import layouts
@@ -42,18 +43,18 @@ def save(model, path, source, architecture, overwrite=False):
         The name of the `Layout` of a `.safetensors` file, else None.
     """
     path = check_output(path, overwrite)
-    remarks = metadata.of(model)
+    known = provenance.of(model)
     with atomic_file(path) as temporary:
         if path.suffix == ".safetensors":
             layout = _torch_layout(source, architecture)
             with open(temporary, "wb") as file:
                 tensors = torch_tensors(model, layout)
-                write_safetensors(file, tensors, metadata.metadata(remarks))
+                write_safetensors(file, tensors, metadata.of_safetensors(known))
             return layout.name
         if path.suffix == ".keras":
-            metadata.write_model(model, temporary, remarks)
+            metadata.write_model(model, temporary, known)
         else:
-            metadata.write_weights(model, temporary, remarks)
+            metadata.write_weights(model, temporary, known)
     return None
 
 

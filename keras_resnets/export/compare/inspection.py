@@ -134,7 +134,7 @@ def _saved_model(path):
 def _keras(path):
     from keras_resnets.export.keras import runner as keras_runner
 
-    model = keras_runner.load(path)
+    model = keras_runner.load_keras(path)
     return *_keras_ports(model), keras_runner.operators(model)
 
 

@@ -5,6 +5,7 @@ is not installed.
 """
 
 import contextlib
+import dataclasses
 import os
 
 import keras
@@ -14,9 +15,10 @@ from keras_resnets.export import session
 from keras_resnets.export import signature
 from keras_resnets.export.keras.runner import LoadedModelRunner
 from keras_resnets.export.keras.runner import operators
+from keras_resnets.graph import provenance
 from keras_resnets.io import files
-from keras_resnets.io import keras_archive
 from keras_resnets.networks import layers
+from keras_resnets.weights import metadata
 
 SUFFIXES = (".keras", ".weights.h5")
 
@@ -81,9 +83,10 @@ def to_keras(
         if not bare:
             like = ready.model if features else model
             written = signature.structured(plain(ready.model), like)
-        (keras_archive.write_weights if bare else keras_archive.write_model)(
-            written, file
-        )
+        known = provenance.of(model)
+        if features:
+            known = dataclasses.replace(known, labels=None)
+        (metadata.write_weights if bare else metadata.write_model)(written, file, known)
         return operators(written)
 
     def open_runner(file, logits):

@@ -1,6 +1,7 @@
 """Runs a Keras model."""
 
 import collections
+import dataclasses
 import zipfile
 
 import keras
@@ -14,6 +15,11 @@ from keras_resnets.export.runner import in_batches
 from keras_resnets.export.runner import is_pixel
 from keras_resnets.export.runner import median_seconds
 from keras_resnets.export.runner import single
+from keras_resnets.graph import provenance
+from keras_resnets.images import labels
+from keras_resnets.weights import metadata
+from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.keras_zip import KerasZip
 
 _LOGITS = "in front of the softmax of "
 
@@ -93,19 +99,44 @@ class KerasFileRunner(LoadedModelRunner):
     """
 
     def __init__(self, path, threads=2, logits=False):
-        super().__init__(load(path), logits)
+        super().__init__(load_keras(path), logits)
 
 
-def load(path):
-    """The model of a `.keras` file from anywhere; see `safe_loading`.
+def load_keras(path):
+    """The model of a `.keras` file from anywhere; nothing in the file is executed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A `keras.Model`, not compiled. It knows what the model knew that this package
+        wrote into the file: `preprocessing`, `labels`, ... (see `create_model`).
 
     Raises:
         InvalidArgument: another file, or a part of one.
         WeightsError: what is not to be built, or does not fit together.
+
+    Example:
+        >>> import keras_resnets, tempfile
+        >>> from keras_resnets.export import load_keras, to_keras
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = to_keras(keras_resnets.ResNet8(), f"{folder}/resnet8.keras")
+        ...     model = load_keras(report.path)
+        >>> model.preprocessing.mode
+        'raw'
     """
     if not zipfile.is_zipfile(path):
         raise InvalidArgument(f"{path} is no .keras file, or a part of one")
-    return safe_loading.load_model(path)
+    model = safe_loading.load_model(path)
+    with damage_told(path):
+        text = KerasZip(path).text(metadata.ENTRY)
+    if text is not None:
+        known = metadata.parsed(text, path)
+        outputs = len(model.outputs), labels.count(known.labels or ())
+        if outputs != (1, model.outputs[0].shape[-1]):
+            known = dataclasses.replace(known, labels=None)
+        provenance.give(model, known)
+    return model
 
 
 def operators(model):

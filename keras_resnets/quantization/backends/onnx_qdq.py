@@ -16,8 +16,8 @@ from keras_resnets.export.onnx.convert import check_output
 from keras_resnets.export.onnx.convert import convert
 from keras_resnets.export.onnx.convert import save
 from keras_resnets.export.onnx.runner import OnnxRunner
+from keras_resnets.graph import provenance
 from keras_resnets.quantization.backends import engines
-from keras_resnets.quantization.qat.aware import inherit
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import ChannelOffset
@@ -53,7 +53,7 @@ def to_onnx(
     """
     path = check_output(path, overwrite)
     frozen = freeze(model)
-    inherit(frozen, model)
+    provenance.inherit(frozen, model)
     if symmetric:
         _center(frozen)
     wanted = session.Wanted(input_size, None, logits, features)

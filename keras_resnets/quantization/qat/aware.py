@@ -7,17 +7,14 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.graph import provenance
 from keras_resnets.images import calibration as sets
-from keras_resnets.images import calibration_checks
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.bias_correction import correct_biases
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.rewrite import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
-
-# What a model of create_model knows about itself.
-_KNOWN = ("architecture", "preprocessing", "labels", "weights_origin")
 
 
 def quantize_aware(
@@ -78,10 +75,10 @@ def quantize_aware(
         )
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
-        wanted = calibration_checks.told_by(model)
+        wanted = provenance.known_preprocessing(model)
         calibration = sets.check(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
-    inherit(made, model)
+    provenance.inherit(made, model)
     if recipe.weight_ranges == "learned":
         set_radii(made)
     if calibration is not None:
@@ -90,13 +87,6 @@ def quantize_aware(
         )
         correct_biases(made, calibration.pictures)
     return made
-
-
-def inherit(made, model):
-    """Gives `made` what `model` knows about itself."""
-    for name in _KNOWN:
-        if hasattr(model, name):
-            setattr(made, name, getattr(model, name))
 
 
 def _check_model(model):

@@ -10,8 +10,8 @@ from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.graph import provenance
 from keras_resnets.images import calibration as sets
-from keras_resnets.images import calibration_checks
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
@@ -196,7 +196,7 @@ def find_mix(
     reference = prepare.inference_model(model)
     operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
-    known = calibration_checks.told_by(model)
+    known = provenance.known_preprocessing(model)
     chosen = sets.check(calibration, shape, known)
     ready = session.make_ready(
         model, "int8", chosen.pictures, None, session.Wanted(input_size)
