@@ -47,6 +47,7 @@ setuptools.setup(
         "keras_resnets": [
             "py.typed",
             "images/*.csv",
+            "models/*.pyi",
             "networks/*.csv",
             "weights/records/*.csv",
             "weights/trained/*.safetensors",

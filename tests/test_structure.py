@@ -2,8 +2,12 @@
 
 import ast
 import graphlib
+import importlib
+import inspect
 import pathlib
+import pickle
 import re
+import runpy
 import subprocess
 import sys
 
@@ -198,18 +202,43 @@ def test_the_name_counts_the_weighted_layers(name):
     assert counted == depth
 
 
-def test_doors_and_table_are_one_to_one():
-    doors = {name: getattr(models, name).variant for name in models.__all__}
-    aliases = {"ResNeXt50", "ResNeXt101", "ResNeXt152"}
-    named = {name: row for name, row in doors.items() if name not in aliases}
-    assert sorted(named.values()) == sorted(variants.VARIANTS)
+def test_every_row_of_the_table_has_a_public_function():
+    functions = {name: getattr(models, name) for name in models.__all__}
+    named = {n: f.variant for n, f in functions.items() if n not in variants.ALIASES}
+    assert list(named.values()) == list(variants.VARIANTS)
     for name, row in named.items():
         assert name.lower().replace("_", "") == row.lower().replace("_", ""), name
-        assert getattr(keras_resnets, name) is getattr(models, name)
-        function = getattr(models, name)
-        assert function.__name__ == name
+        function = functions[name]
+        assert getattr(keras_resnets, name) is function
+        assert function.__name__ == function.__qualname__ == name
         assert f"keras_resnets.{name}(" in function.__doc__
     assert keras_resnets.ResNeXt50.variant == "resnext50_32x4d"
+
+
+def test_public_functions_are_those_of_their_modules():
+    """So that they pickle, and `help` and editors name a module that has them."""
+    for name in models.__all__:
+        function = getattr(models, name)
+        module = importlib.import_module(function.__module__)
+        assert getattr(module, function.__name__) is function, name
+        assert function.__name__ in module.__all__, name
+        assert pickle.loads(pickle.dumps(function)) is function
+    from keras_resnets.models.resnet import ResNet50
+
+    assert ResNet50 is keras_resnets.ResNet50
+    assert list(inspect.signature(ResNet50).parameters)[:3] == [
+        "include_top",
+        "weights",
+        "input_tensor",
+    ]
+    assert "ResNet50" in dir(keras_resnets) and "ResNet50" in dir(models)
+
+
+def test_the_stub_of_the_public_functions_is_current():
+    """Else: python tests/data/make_stub.py"""
+    script = runpy.run_path(pathlib.Path(__file__).parent / "data" / "make_stub.py")
+    assert script["STUB"].read_text("utf-8") == script["text"]()
+    assert '"models/*.pyi"' in (PACKAGE.parent / "setup.py").read_text()
 
 
 # Which modules of the package a module may import; scripts and cli know everybody.

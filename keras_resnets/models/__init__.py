@@ -1,106 +1,15 @@
-"""The public model functions, one module a family."""
+"""The public model functions; those of a family are in the module of its name, too.
 
-from keras_resnets.models.cifar_resnet import ResNet8
-from keras_resnets.models.cifar_resnet import ResNet14V2
-from keras_resnets.models.cifar_resnet import ResNet20
-from keras_resnets.models.cifar_resnet import ResNet20V2
-from keras_resnets.models.cifar_resnet import ResNet29_W12
-from keras_resnets.models.cifar_resnet import ResNet32
-from keras_resnets.models.cifar_resnet import ResNet44
-from keras_resnets.models.cifar_resnet import ResNet56
-from keras_resnets.models.cifar_resnet import ResNet56V2
-from keras_resnets.models.cifar_resnet import ResNet110
-from keras_resnets.models.cifar_resnet import ResNet110V2
-from keras_resnets.models.cifar_resnet import ResNet164
-from keras_resnets.models.cifar_resnet import ResNet164V2
-from keras_resnets.models.cifar_resnet import ResNet1001V2
-from keras_resnets.models.cifar_resnet import ResNet1202
-from keras_resnets.models.darknet import DarkNet15
-from keras_resnets.models.darknet import DarkNet19
-from keras_resnets.models.darknet import DarkNet53
-from keras_resnets.models.drn import DRN_A_14
-from keras_resnets.models.drn import DRN_A_18
-from keras_resnets.models.drn import DRN_A_34
-from keras_resnets.models.drn import DRN_A_50
-from keras_resnets.models.drn import DRN_B_26
-from keras_resnets.models.drn import DRN_C_26
-from keras_resnets.models.drn import DRN_C_42
-from keras_resnets.models.drn import DRN_C_58
-from keras_resnets.models.drn import DRN_D_22
-from keras_resnets.models.drn import DRN_D_24
-from keras_resnets.models.drn import DRN_D_38
-from keras_resnets.models.drn import DRN_D_40
-from keras_resnets.models.drn import DRN_D_54
-from keras_resnets.models.drn import DRN_D_56
-from keras_resnets.models.drn import DRN_D_105
-from keras_resnets.models.drn import DRN_D_107
-from keras_resnets.models.resnet import Plain18
-from keras_resnets.models.resnet import Plain34
-from keras_resnets.models.resnet import ResNet18
-from keras_resnets.models.resnet import ResNet34
-from keras_resnets.models.resnet import ResNet50
-from keras_resnets.models.resnet import ResNet50V1
-from keras_resnets.models.resnet import ResNet101
-from keras_resnets.models.resnet import ResNet101V1
-from keras_resnets.models.resnet import ResNet152
-from keras_resnets.models.resnet import ResNet152V1
-from keras_resnets.models.resnet import ResNet200
-from keras_resnets.models.resnet_d import ResNet14D
-from keras_resnets.models.resnet_d import ResNet18_vd
-from keras_resnets.models.resnet_d import ResNet18C
-from keras_resnets.models.resnet_d import ResNet18D
-from keras_resnets.models.resnet_d import ResNet34_vd
-from keras_resnets.models.resnet_d import ResNet34C
-from keras_resnets.models.resnet_d import ResNet34D
-from keras_resnets.models.resnet_d import ResNet50C
-from keras_resnets.models.resnet_d import ResNet50D
-from keras_resnets.models.resnet_d import ResNet101C
-from keras_resnets.models.resnet_d import ResNet101D
-from keras_resnets.models.resnet_d import ResNet152C
-from keras_resnets.models.resnet_d import ResNet152D
-from keras_resnets.models.resnet_d import ResNet200_vd
-from keras_resnets.models.resnet_d import ResNet200D
-from keras_resnets.models.resnet_d import ResNeXt50D_32x4d
-from keras_resnets.models.resnet_v2 import ResNet18V2
-from keras_resnets.models.resnet_v2 import ResNet34V2
-from keras_resnets.models.resnet_v2 import ResNet50V2
-from keras_resnets.models.resnet_v2 import ResNet50V2Keras
-from keras_resnets.models.resnet_v2 import ResNet101V2
-from keras_resnets.models.resnet_v2 import ResNet101V2Keras
-from keras_resnets.models.resnet_v2 import ResNet152V2
-from keras_resnets.models.resnet_v2 import ResNet152V2Keras
-from keras_resnets.models.resnet_v2 import ResNet200V2
-from keras_resnets.models.resnext import ResNet101_1x100d
-from keras_resnets.models.resnext import ResNeXt20_4x16d_W16
-from keras_resnets.models.resnext import ResNeXt29_8x64d
-from keras_resnets.models.resnext import ResNeXt29_16x64d
-from keras_resnets.models.resnext import ResNeXt29_32x4d
-from keras_resnets.models.resnext import ResNeXt50_1x64d
-from keras_resnets.models.resnext import ResNeXt50_2x40d
-from keras_resnets.models.resnext import ResNeXt50_4x24d
-from keras_resnets.models.resnext import ResNeXt50_8x14d
-from keras_resnets.models.resnext import ResNeXt50_32x4d
-from keras_resnets.models.resnext import ResNeXt101_1x64d
-from keras_resnets.models.resnext import ResNeXt101_2x40d
-from keras_resnets.models.resnext import ResNeXt101_2x64d
-from keras_resnets.models.resnext import ResNeXt101_4x24d
-from keras_resnets.models.resnext import ResNeXt101_8x14d
-from keras_resnets.models.resnext import ResNeXt101_32x4d
-from keras_resnets.models.resnext import ResNeXt101_32x8d
-from keras_resnets.models.resnext import ResNeXt101_64x4d
-from keras_resnets.models.resnext import ResNeXt152_32x4d
-from keras_resnets.models.wide_resnet import WRN10_3_W8
-from keras_resnets.models.wide_resnet import WRN16_4
-from keras_resnets.models.wide_resnet import WRN16_8
-from keras_resnets.models.wide_resnet import WRN22_8
-from keras_resnets.models.wide_resnet import WRN28_10
-from keras_resnets.models.wide_resnet import WRN40_4
-from keras_resnets.models.wide_resnet import WRN40_10
-from keras_resnets.models.wide_resnet import WideResNet50_2
-from keras_resnets.models.wide_resnet import WideResNet101_2
+For type checkers and editors their names stand in `__init__.pyi`, which
+`tests/data/make_stub.py` writes.
+"""
 
-ResNeXt50 = ResNeXt50_32x4d
-ResNeXt101 = ResNeXt101_32x4d
-ResNeXt152 = ResNeXt152_32x4d
+from keras_resnets.models import public_functions
+from keras_resnets.networks.variants import ALIASES
 
-__all__ = [name for name in dir() if name[0].isupper()]
+FUNCTIONS = {
+    **public_functions.FUNCTIONS,
+    **{alias: public_functions.FUNCTIONS[name] for alias, name in ALIASES.items()},
+}
+globals().update(FUNCTIONS)
+__all__ = list(FUNCTIONS)

@@ -1,18 +1,21 @@
-"""What every public model function is made of: one signature, one docstring."""
+"""The public model functions: one a row of the table, with one signature."""
 
 import os
-import sys
+import textwrap
 import typing
 
 from keras_resnets.models import creation
 from keras_resnets.models import registry
+from keras_resnets.networks import variants
 
-DOC = """{summary}
+if typing.TYPE_CHECKING:
+    import keras
+
+DOC = """{title}
 
 {reference}
 
-Preprocessing: mode {mode!r} (`keras_resnets.preprocess_input`). Default
-input: {size} x {size} x 3, {classes} classes.{figures}
+{figures}
 
 Args:
     include_top: whether the network ends in its classifier.
@@ -44,13 +47,17 @@ Raises:
 
 Example:
     >>> import keras_resnets
-    >>> model = keras_resnets.{door}(weights=None)
+    >>> model = keras_resnets.{function}(weights=None)
     >>> model.output_shape
     (None, {classes})
 """
 
-# The reference of the small variants that are this project's own.
-OURS = """By the family's rules, sized to be trained on CIFAR-10 by a small machine."""
+# Where the functions of a family are, if not in a module of its name.
+_MODULES = {
+    "cifar_resnet_v2": "cifar_resnet",
+    "cifar_resnext": "resnext",
+    "cifar_wide_resnet": "wide_resnet",
+}
 
 
 class ModelFunction(typing.Protocol):
@@ -64,24 +71,17 @@ class ModelFunction(typing.Protocol):
         include_top: bool = True,
         weights: str | os.PathLike[str] | None = None,
         input_tensor: typing.Any = None,
-        input_shape: tuple | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
         pooling: str | None = None,
         classes: int | None = None,
         classifier_activation: typing.Any = "softmax",
         name: str | None = None,
         **options: typing.Any,
-    ) -> typing.Any: ...
+    ) -> "keras.Model": ...
 
 
-def door(public_name: str, variant: str, summary: str, reference: str) -> ModelFunction:
-    """The public function that builds `variant`.
-
-    Args:
-        public_name: capitalised name that it is exported under.
-        variant: registry name.
-        summary: first line of its docstring.
-        reference: the paper, and which public implementation the variant equals.
-    """
+def function_of(row: variants.Variant) -> ModelFunction:
+    """The public function that builds a variant of the table."""
 
     def build(
         include_top: bool = True,
@@ -95,7 +95,7 @@ def door(public_name: str, variant: str, summary: str, reference: str) -> ModelF
         **options: typing.Any,
     ) -> typing.Any:
         return creation.create_model(
-            variant,
+            row.name,
             include_top,
             weights,
             input_tensor,
@@ -107,32 +107,55 @@ def door(public_name: str, variant: str, summary: str, reference: str) -> ModelF
             **options,
         )
 
-    caller = sys._getframe(1)
-    build.__name__ = build.__qualname__ = public_name
-    build.__module__ = caller.f_globals["__name__"]
-    build.__doc__ = _docstring(public_name, variant, summary, reference)
+    build.__name__ = build.__qualname__ = row.function
+    family = row.architecture.family
+    build.__module__ = f"keras_resnets.models.{_MODULES.get(family, family)}"
+    build.__doc__ = _docstring(row)
     public = typing.cast(ModelFunction, build)
-    public.variant = variant
+    public.variant = row.name
     return public
 
 
-def _docstring(public_name: str, variant: str, summary: str, reference: str) -> str:
-    info = registry.model_info(variant)
-    figures = ""
+def _docstring(row: variants.Variant) -> str:
+    info = registry.model_info(row.name)
+    mode = info.architecture.preprocessing
+    figures = (
+        f"Preprocessing: mode {mode!r} (`keras_resnets.preprocess_input`). Default "
+        f"input: {info.input_size} x {info.input_size} x 3, {info.classes} classes."
+    )
     if info.trainable_params:
-        figures = (
-            f" {info.trainable_params:,} trainable\nparameters, "
-            f"{info.mega_macs:,.0f} million multiply-adds."
+        figures += (
+            f" {info.trainable_params:,} trainable parameters, {info.mega_macs:,.0f} "
+            "million multiply-adds."
         )
     return DOC.format(
-        summary=summary,
-        reference=reference,
-        mode=info.architecture.preprocessing,
+        title=row.title,
+        reference=_filled(row.reference),
+        figures=_filled(figures),
         size=info.input_size,
         classes=info.classes,
         minimum=info.architecture.minimum_size,
         stride=info.architecture.natural_stride,
-        figures=figures,
-        variant=variant,
-        door=public_name,
+        variant=row.name,
+        function=row.function,
     )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 84, break_on_hyphens=False)
+
+
+FUNCTIONS = {row.function: function_of(row) for row in variants.TABLE}
+
+
+def of_module(module: str) -> dict[str, ModelFunction]:
+    """The functions of a module of families, by their names.
+
+    Args:
+        module: its `__name__`.
+    """
+    return {
+        name: function
+        for name, function in FUNCTIONS.items()
+        if function.__module__ == module
+    }

@@ -12,6 +12,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 from keras_resnets.errors import shown
 from keras_resnets.networks import extent
+from keras_resnets.networks import families
 from keras_resnets.networks import idioms
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import Architecture
@@ -20,9 +21,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights import records
 
 ALIASES = {
-    "resnext50": "resnext50_32x4d",
-    "resnext101": "resnext101_32x4d",
-    "resnext152": "resnext152_32x4d",
+    **{alias.lower(): name.lower() for alias, name in variants.ALIASES.items()},
     "resnext50d": "resnext50d_32x4d",
     "resnext29": "resnext29_8x64d",
 }
@@ -34,27 +33,27 @@ PATTERNS = (
     (
         "wrn_D_K",
         r"wrn_([0-9]{1,9})_([0-9]{1,9})",
-        lambda d, k: variants.wrn(int(d), int(k)),
+        lambda d, k: families.wrn(int(d), int(k)),
     ),
     (
         "resnext50_CxWd",
         r"resnext(50|101|152)_([0-9]{1,9})x([0-9]{1,9})d",
-        lambda d, c, w: variants.resnext(int(d), int(c), int(w)),
+        lambda d, c, w: families.resnext(int(d), int(c), int(w)),
     ),
     (
         "resnext29_CxWd",
         r"resnext([0-9]{1,9})_([0-9]{1,9})x([0-9]{1,9})d",
-        lambda d, c, w: variants.cifar_resnext(int(d), int(c), int(w)),
+        lambda d, c, w: families.cifar_resnext(int(d), int(c), int(w)),
     ),
     (
         "cifar_resnetD",
         r"cifar_resnet([0-9]{1,9})",
-        lambda d: variants.cifar_resnet(int(d)),
+        lambda d: families.cifar_resnet(int(d)),
     ),
     (
         "cifar_resnetDv2",
         r"cifar_resnet([0-9]{1,9})v2",
-        lambda d: variants.cifar_resnet_v2(int(d)),
+        lambda d: families.cifar_resnet_v2(int(d)),
     ),
 )
 

@@ -1,344 +1,346 @@
-"""THE TABLE: every named variant, as the relative of another.
+"""THE TABLE: every named variant, a row each.
 
-A new variant is a row here, a door in `models/` and its figures in
-`published.csv`. Sources: He et al. 2015 (arXiv:1512.03385), He et al. 2016
-(1603.05027), Zagoruyko and Komodakis 2016 (1605.07146), Xie et al. 2017
-(1611.05431), Yu et al. 2017 (1705.09914), Redmon and Farhadi 2018 (1804.02767),
-He et al. 2019 (1812.01187).
+A new variant is a row here and its figures in `published.csv`: its public function, its
+place in `list_models` and its documentation follow.
 """
 
-import typing
+import dataclasses
 
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks.architecture import Architecture
+from keras_resnets.networks.families import bag_of_tricks
+from keras_resnets.networks.families import cifar_resnet
+from keras_resnets.networks.families import cifar_resnet_v2
+from keras_resnets.networks.families import cifar_resnext
+from keras_resnets.networks.families import darknet
+from keras_resnets.networks.families import drn
+from keras_resnets.networks.families import drn_a
+from keras_resnets.networks.families import first_width
+from keras_resnets.networks.families import resnet
+from keras_resnets.networks.families import resnet_v2
+from keras_resnets.networks.families import resnet_v2_keras
+from keras_resnets.networks.families import resnext
+from keras_resnets.networks.families import wrn
 
-IMAGENET_DEPTHS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
-
-
-def resnet(depth: int, **axes: typing.Any) -> Architecture:
-    """ImageNet ResNet of He 2015, Table 1 (200: He 2016), stride in the 3x3."""
-    block = "basic" if depth < 50 else "bottleneck"
-    depths = IMAGENET_DEPTHS[depth]
-    return Architecture(
-        **{"family": "resnet", "depths": depths, "block": block, **axes}
-    )
-
-
-def resnet_v2(depth: int, **axes: typing.Any) -> Architecture:
-    """Full pre-activation; the stem activates, so the first unit does not."""
-    return resnet(depth, family="resnet_v2", activation_order="full_preact", **axes)
-
-
-def resnet_v2_keras(depth: int) -> Architecture:
-    """`keras.applications` V2: bare stem with a bias, stride in a stage's last unit."""
-    return resnet_v2(
-        depth,
-        strides=(2, 2, 2, 1),
-        downsample_in="last_block",
-        stem_bn=False,
-        stem_pool="max_zero_pad",
-        conv_bias="unnormalized",
-        bn_momentum=0.99,
-        bn_epsilon=1.001e-5,
-        preprocessing="tf",
-    )
-
-
-def resnext(
-    depth: int, cardinality: int, base_width: int, **axes: typing.Any
-) -> Architecture:
-    """ImageNet ResNeXt: ResNet with `cardinality` groups in the 3x3."""
-    axes = {"cardinality": cardinality, "base_width": base_width, **axes}
-    return resnet(depth, **{"family": "resnext", **axes})
-
-
-def _per_stage_depth(depth: int, per_block: int, extra: int, rule: str) -> int:
-    units, rest = divmod(depth - extra, per_block)
-    if rest == 0 and units >= 1:
-        return units
-    low = max(units, 1) * per_block + extra
-    high = (max(units, 0) + 1) * per_block + extra
-    near = low if abs(low - depth) <= abs(high - depth) else high
-    raise InvalidArgument(
-        f"depth must be {rule} for this family; got {depth}: the nearest is {near}"
-    )
-
-
-def cifar_resnet(depth: int, block: str = "basic", **axes: typing.Any) -> Architecture:
-    """CIFAR ResNet: three stages of (depth-2)/6 basic or (depth-2)/9 bottleneck units."""
-    per_block = 9 if block == "bottleneck" else 6
-    units = _per_stage_depth(depth, per_block, 2, f"{per_block}n+2")
-    row = {
-        "family": "cifar_resnet",
-        "depths": (units,) * 3,
-        "filters": (16, 32, 64),
-        "strides": (1, 2, 2),
-        "block": block,
-        "shortcut_type": "projection" if block == "bottleneck" else "identity_pad",
-        "stem_type": "cifar",
-        "stem_filters": 16,
-        "stem_pool": None,
-        "input_size": 32,
-        "classes": 10,
-        "preprocessing": "cifar",
-    }
-    return Architecture(**{**row, **axes})
+# The papers, and which public implementation a variant equals.
+HE15 = (
+    'He et al. 2015, "Deep Residual Learning for Image Recognition" (arXiv:1512.03385).'
+)
+HE15_TORCHVISION = f"{HE15} Equals torchvision's and timm's of the same name."
+HE15_KERAS = (
+    f"{HE15} Equals `keras.applications` once the biases of its convolutions are folded "
+    "into BN."
+)
+HE15_CIFAR = f"{HE15[:-1]}, section 4.2."
+HE16 = (
+    'He et al. 2016, "Identity Mappings in Deep Residual Networks" (arXiv:1603.05027).'
+)
+HE16_TABLE_5 = f"{HE16[:-1]}, Table 5."
+HE16_TORCH = (
+    f"{HE16} Laid out as fb.resnet.torch: the stem activates before its pooling, the "
+    "first unit of later stages shares its BN-ReLU with the projection."
+)
+HE16_KERAS = (
+    f"{HE16} The stem is a bare convolution with a bias, the stride sits in the last "
+    "unit of a stage, and shortcuts there are subsampled."
+)
+HE19 = (
+    'He et al. 2019, "Bag of Tricks for Image Classification with Convolutional Neural '
+    'Networks" (arXiv:1812.01187)'
+)
+HE19_C = f"{HE19}, Fig. 2b: three 3x3 convolutions for the 7x7."
+HE19_D = f"{HE19}, Fig. 2b and 2c. Equals timm's of the same name."
+PADDLE = (
+    "PaddleClas' networks of these names, which KerasHub has as `resnet_vd_18`, ...; "
+    "those of 50, 101 and 152 layers are `ResNet50D`, `ResNet101D` and `ResNet152D`."
+)
+XIE17 = (
+    'Xie et al. 2017, "Aggregated Residual Transformations for Deep Neural Networks" '
+    "(arXiv:1611.05431), form C: grouped convolution, stride in the 3x3."
+)
+XIE17_TORCHVISION = f"{XIE17} Equals torchvision's of the same name."
+ZAGORUYKO16 = (
+    'Zagoruyko and Komodakis 2016, "Wide Residual Networks" (arXiv:1605.07146).'
+)
+ZAGORUYKO16_TORCHVISION = f"{ZAGORUYKO16} Equals torchvision's of the same name."
+ZAGORUYKO16_CIFAR = (
+    f"{ZAGORUYKO16} Pre-activation basic units; the paper's dropout is "
+    '`block_dropout_rate=0.3`. Any other WRN-d-k: `create_model("wrn_d_k")`.'
+)
+REDMON18 = (
+    'Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement" (arXiv:1804.02767); '
+    "equals darknet's cfg of the same name. BN's epsilon is that of its GPU code, 1e-5."
+)
+YU17 = (
+    'Yu et al. 2017, "Dilated Residual Networks" (arXiv:1705.09914). Output stride 8; '
+    "equals fyu/drn's of the same name where that has it."
+)
+YU17_DEAD = (
+    f"{YU17} The published weights hold a 2048-to-512 projection (1,049,600 parameters) "
+    "in level 7 that the forward pass computes and throws away; "
+    "`dead_projection=False` leaves it out, the function is the same."
+)
+MLPERF_TINY = (
+    "mlcommons/tiny, image classification reference model: biases in all convolutions, "
+    'TensorFlow\'s "same" padding, projections without BN, pixels 0 to 255 as input.'
+)
+OURS = "By the family's rules, sized to be trained on CIFAR-10 by a small machine."
 
 
-def cifar_resnet_v2(
-    depth: int, block: str = "basic", **axes: typing.Any
-) -> Architecture:
-    """CIFAR pre-activation ResNet: bare stem; bottlenecks have their stride in the 1x1."""
-    row = {
-        "family": "cifar_resnet_v2",
-        "activation_order": "full_preact",
-        "stem_bn": False,
-        "downsample_in": "1x1" if block == "bottleneck" else "3x3",
-    }
-    return cifar_resnet(depth, block, **{**row, **axes})
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A row of the table.
 
-
-def wrn(depth: int, widen_factor: int, **axes: typing.Any) -> Architecture:
-    """CIFAR Wide ResNet WRN-depth-widen_factor: basic units, projection shortcuts."""
-    units = _per_stage_depth(depth, 6, 4, "6n+4")
-    return cifar_resnet_v2(
-        6 * units + 2,
-        family="cifar_wide_resnet",
-        widen_factor=widen_factor,
-        shortcut_type="projection",
-        share_preact="projection",
-        **axes,
-    )
-
-
-def cifar_resnext(
-    depth: int, cardinality: int, base_width: int, width: int = 64
-) -> Architecture:
-    """CIFAR ResNeXt: three stages of (depth-2)/9 bottlenecks at 64, 128, 256 filters."""
-    return cifar_resnet(
-        depth,
-        "bottleneck",
-        family="cifar_resnext",
-        cardinality=cardinality,
-        base_width=base_width,
-        **first_width(width),
-    )
-
-
-def first_width(width: int) -> dict[str, typing.Any]:
-    """Filters of a CIFAR network's three stages and its stem."""
-    return {"filters": (width, 2 * width, 4 * width), "stem_filters": width}
-
-
-def bag_of_tricks(depth: int, letter: str, **axes: typing.Any) -> Architecture:
-    """Bag of Tricks C (deep stem) and D (and average-pool shortcuts)."""
-    shortcut = {"c": "projection", "d": "avg_projection"}[letter]
-    axes = {
-        "family": "resnet_d",
-        "stem_type": "deep",
-        "shortcut_type": shortcut,
-        **axes,
-    }
-    return resnet(depth, **axes)
-
-
-def darknet(depths: tuple[int, ...], **axes: typing.Any) -> Architecture:
-    """DarkNet: 3x3x32 stem, then five stages that begin by halving the picture."""
-    row = {
-        "family": "darknet",
-        "depths": depths,
-        "filters": (64, 128, 256, 512, 1024),
-        "strides": (2,) * 5,
-        "stem_type": "darknet",
-        "stem_filters": 32,
-        "stem_pool": None,
-        "activation": "leaky_relu",
-        "bn_momentum": 0.99,
-        "input_size": 256,
-        "preprocessing": "darknet",
-    }
-    return Architecture(**{**row, **axes})
-
-
-def drn_a(depth: int) -> Architecture:
-    """DRN-A: ResNet whose last two stages dilate, but for their first units."""
-    return resnet(
-        depth,
-        family="drn",
-        strides=(1, 2, 1, 1),
-        dilations=(1, 1, 2, 4),
-        first_dilations=(1, 1, 1, 1),
-    )
-
-
-def drn(
-    depths: tuple[int, ...],
-    block: str = "basic",
-    ends: str = "basic",
-    residual_ends: bool = False,
-    **axes: typing.Any,
-) -> Architecture:
-    """DRN-B, C and D: eight levels from a full-resolution stem, no pooling.
-
-    `ends` is the block of levels 1, 2, 7 and 8; B keeps the residuals that C leaves
-    out of levels 7 and 8.
+    Attributes:
+        function: name of the public function that builds it.
+        architecture: its `Architecture`.
+        reference: the paper, and which public implementation it equals.
+        title: first line of the function's documentation.
+        name: the registry's; by default the function's in lower case.
     """
-    return Architecture(
-        family="drn",
-        depths=depths,
-        filters=(16, 32, 64, 128, 256, 512, 512, 512),
-        strides=(1, 2, 2, 2, 1, 1, 1, 1),
-        dilations=(1, 1, 1, 1, 2, 4, 2, 1),
-        block=(ends, ends, block, block, block, block, ends, ends),
-        residual=(True,) * 6 + (residual_ends,) * 2,
-        stem_type="drn",
-        stem_filters=16,
-        stem_pool=None,
-        **axes,
-    )
+
+    function: str
+    architecture: Architecture
+    reference: str
+    title: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.function.lower())
 
 
-VARIANTS = {
-    "resnet18": resnet(18),
-    "resnet34": resnet(34),
-    "resnet50": resnet(50),
-    "resnet101": resnet(101),
-    "resnet152": resnet(152),
-    "resnet200": resnet(200),
-    "resnet50v1": resnet(50, downsample_in="1x1", preprocessing="caffe"),
-    "resnet101v1": resnet(101, downsample_in="1x1", preprocessing="caffe"),
-    "resnet152v1": resnet(152, downsample_in="1x1", preprocessing="caffe"),
-    "plain18": resnet(18, residual=False),
-    "plain34": resnet(34, residual=False),
-    "resnet18v2": resnet_v2(18),
-    "resnet34v2": resnet_v2(34),
-    "resnet50v2": resnet_v2(50),
-    "resnet101v2": resnet_v2(101),
-    "resnet152v2": resnet_v2(152),
-    "resnet200v2": resnet_v2(200),
-    "resnet50v2_keras": resnet_v2_keras(50),
-    "resnet101v2_keras": resnet_v2_keras(101),
-    "resnet152v2_keras": resnet_v2_keras(152),
-    "wide_resnet50_2": resnet(50, family="wide_resnet", base_width=128),
-    "wide_resnet101_2": resnet(101, family="wide_resnet", base_width=128),
-    "resnext50_1x64d": resnext(50, 1, 64),
-    "resnext50_2x40d": resnext(50, 2, 40),
-    "resnext50_4x24d": resnext(50, 4, 24),
-    "resnext50_8x14d": resnext(50, 8, 14),
-    "resnext50_32x4d": resnext(50, 32, 4),
-    "resnext101_1x64d": resnext(101, 1, 64),
-    "resnext101_2x40d": resnext(101, 2, 40),
-    "resnext101_4x24d": resnext(101, 4, 24),
-    "resnext101_8x14d": resnext(101, 8, 14),
-    "resnext101_32x4d": resnext(101, 32, 4),
-    "resnext101_32x8d": resnext(101, 32, 8),
-    "resnext101_64x4d": resnext(101, 64, 4),
-    "resnext101_2x64d": resnext(101, 2, 64),
-    "resnext152_32x4d": resnext(152, 32, 4),
-    "resnet101_1x100d": resnext(101, 1, 100),
-    "resnet18c": bag_of_tricks(18, "c"),
-    "resnet18d": bag_of_tricks(18, "d"),
-    "resnet34c": bag_of_tricks(34, "c"),
-    "resnet34d": bag_of_tricks(34, "d"),
-    "resnet50c": bag_of_tricks(50, "c"),
-    "resnet50d": bag_of_tricks(50, "d"),
-    "resnet101c": bag_of_tricks(101, "c"),
-    "resnet101d": bag_of_tricks(101, "d"),
-    "resnet152c": bag_of_tricks(152, "c"),
-    "resnet152d": bag_of_tricks(152, "d"),
-    "resnet200d": bag_of_tricks(200, "d"),
-    "resnet18_vd": bag_of_tricks(18, "d", first_projection=True),
-    "resnet34_vd": bag_of_tricks(34, "d", first_projection=True),
-    "resnet200_vd": bag_of_tricks(200, "d", depths=(3, 12, 48, 3)),
-    "resnext50d_32x4d": bag_of_tricks(50, "d", cardinality=32, base_width=4),
-    "darknet19": darknet(
-        (1, 3, 3, 5, 5), block="alternating", transition="max", head="conv"
-    ),
-    "darknet53": darknet(
-        (1, 2, 8, 8, 4),
-        block="darknet",
-        transition="conv",
-        activation_order="relu_before_add",
-    ),
-    "drn_a_18": drn_a(18),
-    "drn_a_34": drn_a(34),
-    "drn_a_50": drn_a(50),
-    "drn_b_26": drn((1, 1, 2, 2, 2, 2, 1, 1), residual_ends=True),
-    "drn_c_26": drn((1, 1, 2, 2, 2, 2, 1, 1)),
-    "drn_c_42": drn((1, 1, 3, 4, 6, 3, 1, 1)),
-    "drn_c_58": drn((1, 1, 3, 4, 6, 3, 1, 1), "bottleneck", dead_projection=True),
-    "drn_d_22": drn((1, 1, 2, 2, 2, 2, 1, 1), ends="conv"),
-    "drn_d_24": drn((1, 1, 2, 2, 2, 2, 2, 2), ends="conv"),
-    "drn_d_38": drn((1, 1, 3, 4, 6, 3, 1, 1), ends="conv"),
-    "drn_d_40": drn((1, 1, 3, 4, 6, 3, 2, 2), ends="conv"),
-    "drn_d_54": drn((1, 1, 3, 4, 6, 3, 1, 1), "bottleneck", ends="conv"),
-    "drn_d_56": drn((1, 1, 3, 4, 6, 3, 2, 2), "bottleneck", ends="conv"),
-    "drn_d_105": drn((1, 1, 3, 4, 23, 3, 1, 1), "bottleneck", ends="conv"),
-    "drn_d_107": drn((1, 1, 3, 4, 23, 3, 2, 2), "bottleneck", ends="conv"),
-    "resnet8": cifar_resnet(
-        8,
-        shortcut_type="projection",
-        shortcut_bn=False,
-        padding="same",
-        conv_bias="all",
-        bn_momentum=0.99,
-        bn_epsilon=1e-3,
-        preprocessing="raw",
-    ),
-    "resnet20": cifar_resnet(20),
-    "resnet32": cifar_resnet(32),
-    "resnet44": cifar_resnet(44),
-    "resnet56": cifar_resnet(56),
-    "resnet110": cifar_resnet(110),
-    "resnet1202": cifar_resnet(1202),
-    "resnet164": cifar_resnet(164, "bottleneck"),
-    "resnet20v2": cifar_resnet_v2(20),
-    "resnet56v2": cifar_resnet_v2(56),
-    "resnet110v2": cifar_resnet_v2(110),
-    "resnet164v2": cifar_resnet_v2(164, "bottleneck"),
-    "resnet1001v2": cifar_resnet_v2(1001, "bottleneck"),
-    "wrn_16_4": wrn(16, 4),
-    "wrn_16_8": wrn(16, 8),
-    "wrn_22_8": wrn(22, 8),
-    "wrn_28_10": wrn(28, 10),
-    "wrn_40_4": wrn(40, 4),
-    "wrn_40_10": wrn(40, 10),
-    "resnext29_8x64d": cifar_resnext(29, 8, 64),
-    "resnext29_16x64d": cifar_resnext(29, 16, 64),
-    "resnext29_32x4d": cifar_resnext(29, 32, 4),
-    # This project's small members for CIFAR-10, by the rules of their families: `_wN`
+# fmt: off
+TABLE = (
+    Variant("ResNet18", resnet(18), HE15_TORCHVISION, "ResNet-18."),
+    Variant("ResNet34", resnet(34), HE15_TORCHVISION, "ResNet-34."),
+    Variant("ResNet50", resnet(50), HE15_TORCHVISION,
+            "ResNet-50 with the stride in the 3x3 convolution (v1.5, Bag of Tricks B)."),
+    Variant("ResNet101", resnet(101), HE15_TORCHVISION,
+            "ResNet-101 with the stride in the 3x3 convolution (v1.5, Bag of Tricks B)."),
+    Variant("ResNet152", resnet(152), HE15_TORCHVISION,
+            "ResNet-152 with the stride in the 3x3 convolution (v1.5, Bag of Tricks B)."),
+    Variant("ResNet200", resnet(200), HE16_TABLE_5,
+            "Post-activation ResNet-200 with the stride in the 3x3 convolution."),
+    Variant("ResNet50V1",
+            resnet(50, downsample_in="1x1", preprocessing="caffe"),
+            HE15_KERAS,
+            "ResNet-50 of the 2015 paper: the stride sits in the first 1x1 convolution."),
+    Variant("ResNet101V1",
+            resnet(101, downsample_in="1x1", preprocessing="caffe"),
+            HE15_KERAS,
+            "ResNet-101 of the 2015 paper: the stride sits in the first 1x1 convolution."),
+    Variant("ResNet152V1",
+            resnet(152, downsample_in="1x1", preprocessing="caffe"),
+            HE15_KERAS,
+            "ResNet-152 of the 2015 paper: the stride sits in the first 1x1 convolution."),
+    Variant("Plain18", resnet(18, residual=False), HE15,
+            "The plain 18-layer network that ResNet-18 is compared with: no shortcuts."),
+    Variant("Plain34", resnet(34, residual=False), HE15,
+            "The plain 34-layer network that ResNet-34 is compared with: no shortcuts."),
+    Variant("ResNet18V2", resnet_v2(18), HE16_TORCH, "Pre-activation ResNet-18 (V2)."),
+    Variant("ResNet34V2", resnet_v2(34), HE16_TORCH, "Pre-activation ResNet-34 (V2)."),
+    Variant("ResNet50V2", resnet_v2(50), HE16_TORCH, "Pre-activation ResNet-50 (V2)."),
+    Variant("ResNet101V2", resnet_v2(101), HE16_TORCH,
+            "Pre-activation ResNet-101 (V2)."),
+    Variant("ResNet152V2", resnet_v2(152), HE16_TORCH,
+            "Pre-activation ResNet-152 (V2)."),
+    Variant("ResNet200V2", resnet_v2(200), HE16_TORCH,
+            "Pre-activation ResNet-200 (V2)."),
+    Variant("ResNet50V2Keras", resnet_v2_keras(50), HE16_KERAS,
+            "Pre-activation ResNet-50 in the layout of `keras.applications.ResNet50V2`.",
+            name="resnet50v2_keras"),
+    Variant("ResNet101V2Keras", resnet_v2_keras(101), HE16_KERAS,
+            "Pre-activation ResNet-101 in the layout of `keras.applications.ResNet101V2`.",
+            name="resnet101v2_keras"),
+    Variant("ResNet152V2Keras", resnet_v2_keras(152), HE16_KERAS,
+            "Pre-activation ResNet-152 in the layout of `keras.applications.ResNet152V2`.",
+            name="resnet152v2_keras"),
+    Variant("WideResNet50_2",
+            resnet(50, family="wide_resnet", base_width=128),
+            ZAGORUYKO16_TORCHVISION,
+            "Wide ResNet-50-2: bottlenecks twice as wide inside.",
+            name="wide_resnet50_2"),
+    Variant("WideResNet101_2",
+            resnet(101, family="wide_resnet", base_width=128),
+            ZAGORUYKO16_TORCHVISION,
+            "Wide ResNet-101-2: bottlenecks twice as wide inside.",
+            name="wide_resnet101_2"),
+    Variant("ResNeXt50_1x64d", resnext(50, 1, 64), XIE17,
+            "ResNeXt-50 1x64d: 1 group of 64 channels at 64 filters."),
+    Variant("ResNeXt50_2x40d", resnext(50, 2, 40), XIE17,
+            "ResNeXt-50 2x40d: 2 groups of 40 channels at 64 filters."),
+    Variant("ResNeXt50_4x24d", resnext(50, 4, 24), XIE17,
+            "ResNeXt-50 4x24d: 4 groups of 24 channels at 64 filters."),
+    Variant("ResNeXt50_8x14d", resnext(50, 8, 14), XIE17,
+            "ResNeXt-50 8x14d: 8 groups of 14 channels at 64 filters."),
+    Variant("ResNeXt50_32x4d", resnext(50, 32, 4), XIE17_TORCHVISION,
+            "ResNeXt-50 32x4d: 32 groups of 4 channels at 64 filters."),
+    Variant("ResNeXt101_1x64d", resnext(101, 1, 64), XIE17,
+            "ResNeXt-101 1x64d: 1 group of 64 channels at 64 filters."),
+    Variant("ResNeXt101_2x40d", resnext(101, 2, 40), XIE17,
+            "ResNeXt-101 2x40d: 2 groups of 40 channels at 64 filters."),
+    Variant("ResNeXt101_4x24d", resnext(101, 4, 24), XIE17,
+            "ResNeXt-101 4x24d: 4 groups of 24 channels at 64 filters."),
+    Variant("ResNeXt101_8x14d", resnext(101, 8, 14), XIE17,
+            "ResNeXt-101 8x14d: 8 groups of 14 channels at 64 filters."),
+    Variant("ResNeXt101_32x4d", resnext(101, 32, 4), XIE17,
+            "ResNeXt-101 32x4d: 32 groups of 4 channels at 64 filters."),
+    Variant("ResNeXt101_32x8d", resnext(101, 32, 8), XIE17_TORCHVISION,
+            "ResNeXt-101 32x8d: 32 groups of 8 channels at 64 filters."),
+    Variant("ResNeXt101_64x4d", resnext(101, 64, 4), XIE17_TORCHVISION,
+            "ResNeXt-101 64x4d: 64 groups of 4 channels at 64 filters."),
+    Variant("ResNeXt101_2x64d", resnext(101, 2, 64), XIE17,
+            "ResNeXt-101 2x64d: 2 groups of 64 channels at 64 filters."),
+    Variant("ResNeXt152_32x4d", resnext(152, 32, 4), XIE17,
+            "ResNeXt-152 32x4d: 32 groups of 4 channels at 64 filters."),
+    Variant("ResNet101_1x100d", resnext(101, 1, 100), XIE17,
+            "The wider ResNet-101 that ResNeXt is compared with (base width 100)."),
+    Variant("ResNet18C", bag_of_tricks(18, "c"), HE19_C, "ResNet-18-C: deep stem."),
+    Variant("ResNet18D", bag_of_tricks(18, "d"), HE19_D,
+            "ResNet-18-D: deep stem and average-pool shortcuts."),
+    Variant("ResNet34C", bag_of_tricks(34, "c"), HE19_C, "ResNet-34-C: deep stem."),
+    Variant("ResNet34D", bag_of_tricks(34, "d"), HE19_D,
+            "ResNet-34-D: deep stem and average-pool shortcuts."),
+    Variant("ResNet50C", bag_of_tricks(50, "c"), HE19_C, "ResNet-50-C: deep stem."),
+    Variant("ResNet50D", bag_of_tricks(50, "d"), HE19_D,
+            "ResNet-50-D: deep stem and average-pool shortcuts."),
+    Variant("ResNet101C", bag_of_tricks(101, "c"), HE19_C, "ResNet-101-C: deep stem."),
+    Variant("ResNet101D", bag_of_tricks(101, "d"), HE19_D,
+            "ResNet-101-D: deep stem and average-pool shortcuts."),
+    Variant("ResNet152C", bag_of_tricks(152, "c"), HE19_C, "ResNet-152-C: deep stem."),
+    Variant("ResNet152D", bag_of_tricks(152, "d"), HE19_D,
+            "ResNet-152-D: deep stem and average-pool shortcuts."),
+    Variant("ResNet200D", bag_of_tricks(200, "d"), HE19_D,
+            "ResNet-200-D: deep stem and average-pool shortcuts."),
+    Variant("ResNet18_vd", bag_of_tricks(18, "d", first_projection=True), PADDLE,
+            "ResNet-18-vd of PaddleClas: ResNet-18-D with a projection in stage 1."),
+    Variant("ResNet34_vd", bag_of_tricks(34, "d", first_projection=True), PADDLE,
+            "ResNet-34-vd of PaddleClas: ResNet-34-D with a projection in stage 1."),
+    Variant("ResNet200_vd", bag_of_tricks(200, "d", depths=(3, 12, 48, 3)), PADDLE,
+            "ResNet-200-vd of PaddleClas: D with 3, 12, 48, 3 units, unlike ResNet-200."),
+    Variant("ResNeXt50D_32x4d",
+            bag_of_tricks(50, "d", cardinality=32, base_width=4),
+            HE19_D, "ResNeXt-50-D 32x4d: deep stem and average-pool shortcuts."),
+    Variant("DarkNet19",
+            darknet((1, 3, 3, 5, 5), block="alternating", transition="max", head="conv"),
+            REDMON18,
+            "DarkNet-19: plain 3x3 and 1x1 convolutions in turn, 1x1 classifier."),
+    Variant("DarkNet53",
+            darknet((1, 2, 8, 8, 4), block="darknet", transition="conv",
+                activation_order="relu_before_add"),
+            REDMON18,
+            "DarkNet-53: residual units of a 1x1 and a 3x3 convolution, linear shortcuts."),
+    Variant("DRN_A_18", drn_a(18), YU17,
+            "DRN-A-18: ResNet-18 with dilation for the last two strides."),
+    Variant("DRN_A_34", drn_a(34), YU17,
+            "DRN-A-34: ResNet-34 with dilation for the last two strides."),
+    Variant("DRN_A_50", drn_a(50), YU17,
+            "DRN-A-50: ResNet-50 with dilation for the last two strides."),
+    Variant("DRN_B_26", drn((1, 1, 2, 2, 2, 2, 1, 1), residual_ends=True), YU17,
+            "DRN-B-26: DRN-C-26 with residuals in the last two levels."),
+    Variant("DRN_C_26", drn((1, 1, 2, 2, 2, 2, 1, 1)), YU17,
+            "DRN-C-26: no pooling, two levels without residuals at the end."),
+    Variant("DRN_C_42", drn((1, 1, 3, 4, 6, 3, 1, 1)), YU17,
+            "DRN-C-42: no pooling, two levels without residuals at the end."),
+    Variant("DRN_C_58",
+            drn((1, 1, 3, 4, 6, 3, 1, 1), "bottleneck", dead_projection=True),
+            YU17_DEAD, "DRN-C-58, with the unused projection of its published file."),
+    Variant("DRN_D_22", drn((1, 1, 2, 2, 2, 2, 1, 1), ends="conv"), YU17,
+            "DRN-D-22: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_24", drn((1, 1, 2, 2, 2, 2, 2, 2), ends="conv"), YU17,
+            "DRN-D-24: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_38", drn((1, 1, 3, 4, 6, 3, 1, 1), ends="conv"), YU17,
+            "DRN-D-38: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_40", drn((1, 1, 3, 4, 6, 3, 2, 2), ends="conv"), YU17,
+            "DRN-D-40: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_54", drn((1, 1, 3, 4, 6, 3, 1, 1), "bottleneck", ends="conv"), YU17,
+            "DRN-D-54: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_56", drn((1, 1, 3, 4, 6, 3, 2, 2), "bottleneck", ends="conv"), YU17,
+            "DRN-D-56: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_105",
+            drn((1, 1, 3, 4, 23, 3, 1, 1), "bottleneck", ends="conv"),
+            YU17, "DRN-D-105: plain convolutions in the first and last two levels."),
+    Variant("DRN_D_107",
+            drn((1, 1, 3, 4, 23, 3, 2, 2), "bottleneck", ends="conv"),
+            YU17, "DRN-D-107: plain convolutions in the first and last two levels."),
+    Variant("ResNet8",
+            cifar_resnet(8, shortcut_type="projection", shortcut_bn=False,
+                padding="same", conv_bias="all", bn_momentum=0.99, bn_epsilon=1e-3,
+                preprocessing="raw"),
+            MLPERF_TINY, "ResNet-8 of MLPerf Tiny's image classification."),
+    Variant("ResNet20", cifar_resnet(20), HE15_CIFAR,
+            "ResNet-20 for CIFAR, option-A shortcuts."),
+    Variant("ResNet32", cifar_resnet(32), HE15_CIFAR,
+            "ResNet-32 for CIFAR, option-A shortcuts."),
+    Variant("ResNet44", cifar_resnet(44), HE15_CIFAR,
+            "ResNet-44 for CIFAR, option-A shortcuts."),
+    Variant("ResNet56", cifar_resnet(56), HE15_CIFAR,
+            "ResNet-56 for CIFAR, option-A shortcuts."),
+    Variant("ResNet110", cifar_resnet(110), HE15_CIFAR,
+            "ResNet-110 for CIFAR, option-A shortcuts."),
+    Variant("ResNet1202", cifar_resnet(1202), HE15_CIFAR,
+            "ResNet-1202 for CIFAR, option-A shortcuts."),
+    Variant("ResNet164", cifar_resnet(164, "bottleneck"), HE16,
+            "ResNet-164 for CIFAR: bottlenecks in the original order."),
+    Variant("ResNet20V2", cifar_resnet_v2(20), HE16,
+            "Pre-activation ResNet-20 for CIFAR, option-A shortcuts."),
+    Variant("ResNet56V2", cifar_resnet_v2(56), HE16,
+            "Pre-activation ResNet-56 for CIFAR, option-A shortcuts."),
+    Variant("ResNet110V2", cifar_resnet_v2(110), HE16,
+            "Pre-activation ResNet-110 for CIFAR, option-A shortcuts."),
+    Variant("ResNet164V2", cifar_resnet_v2(164, "bottleneck"), HE16,
+            "Pre-activation ResNet-164 for CIFAR: bottlenecks, stride in the first 1x1."),
+    Variant("ResNet1001V2", cifar_resnet_v2(1001, "bottleneck"), HE16,
+            "Pre-activation ResNet-1001 for CIFAR: bottlenecks, stride in the first 1x1."),
+    Variant("WRN16_4", wrn(16, 4), ZAGORUYKO16_CIFAR,
+            "WRN-16-4 for CIFAR: 16 layers, 4 times as wide.", name="wrn_16_4"),
+    Variant("WRN16_8", wrn(16, 8), ZAGORUYKO16_CIFAR,
+            "WRN-16-8 for CIFAR: 16 layers, 8 times as wide.", name="wrn_16_8"),
+    Variant("WRN22_8", wrn(22, 8), ZAGORUYKO16_CIFAR,
+            "WRN-22-8 for CIFAR: 22 layers, 8 times as wide.", name="wrn_22_8"),
+    Variant("WRN28_10", wrn(28, 10), ZAGORUYKO16_CIFAR,
+            "WRN-28-10 for CIFAR: 28 layers, 10 times as wide.", name="wrn_28_10"),
+    Variant("WRN40_4", wrn(40, 4), ZAGORUYKO16_CIFAR,
+            "WRN-40-4 for CIFAR: 40 layers, 4 times as wide.", name="wrn_40_4"),
+    Variant("WRN40_10", wrn(40, 10), ZAGORUYKO16_CIFAR,
+            "WRN-40-10 for CIFAR: 40 layers, 10 times as wide.", name="wrn_40_10"),
+    Variant("ResNeXt29_8x64d", cifar_resnext(29, 8, 64), XIE17,
+            "ResNeXt-29 8x64d for CIFAR."),
+    Variant("ResNeXt29_16x64d", cifar_resnext(29, 16, 64), XIE17,
+            "ResNeXt-29 16x64d for CIFAR."),
+    Variant("ResNeXt29_32x4d", cifar_resnext(29, 32, 4), XIE17,
+            "ResNeXt-29 32x4d for CIFAR."),
+    # This project's small members for CIFAR-10, by the rules of their families: `_WN`
     # has N filters in the first stage.
-    "resnet29_w12": cifar_resnet(29, "bottleneck", **first_width(12)),
-    "resnet14v2": cifar_resnet_v2(14),
-    "wrn_10_3_w8": wrn(10, 3, **first_width(8)),
-    "resnext20_4x16d_w16": cifar_resnext(20, 4, 16, 16),
-    "resnet14d": cifar_resnet(14, family="resnet_d", shortcut_type="avg_projection"),
-    "darknet15": darknet(
-        (1, 2, 2),
-        filters=(48, 96, 192),
-        strides=(2, 2, 2),
-        stem_filters=24,
-        block="darknet",
-        transition="conv",
-        activation_order="relu_before_add",
-        input_size=32,
-        classes=10,
-        preprocessing="cifar",
-    ),
-    "drn_a_14": cifar_resnet(
-        14,
-        family="drn",
-        shortcut_type="projection",
-        strides=(1, 2, 1),
-        dilations=(1, 1, 2),
-        first_dilations=(1, 1, 1),
-        **first_width(12),
-    ),
+    Variant("ResNet29_W12", cifar_resnet(29, "bottleneck", **first_width(12)), OURS,
+            "ResNet-29 for CIFAR: bottlenecks of 12, 24 and 48 filters, times 4."),
+    Variant("ResNet14V2", cifar_resnet_v2(14), OURS,
+            "Pre-activation ResNet-14 for CIFAR, option-A shortcuts."),
+    Variant("WRN10_3_W8", wrn(10, 3, **first_width(8)), OURS,
+            "WRN-10-3 for CIFAR on 8 filters instead of 16: stages of 24, 48, 96.",
+            name="wrn_10_3_w8"),
+    Variant("ResNeXt20_4x16d_W16", cifar_resnext(20, 4, 16, 16), OURS,
+            "ResNeXt-20 4x16d for CIFAR: stages of 16, 32 and 64 filters, times 4."),
+    Variant("ResNet14D",
+            cifar_resnet(14, family="resnet_d", shortcut_type="avg_projection"),
+            OURS, "ResNet-14-D for CIFAR: average-pool shortcuts, stem of one 3x3."),
+    Variant("DarkNet15",
+            darknet((1, 2, 2), filters=(48, 96, 192), strides=(2, 2, 2),
+                stem_filters=24, block="darknet", transition="conv",
+                activation_order="relu_before_add", input_size=32, classes=10,
+                preprocessing="cifar"),
+            OURS, "DarkNet-15 for CIFAR: three stages of 1, 2 and 2 units."),
+    Variant("DRN_A_14",
+            cifar_resnet(14, family="drn", shortcut_type="projection", strides=(1, 2,
+                1), dilations=(1, 1, 2), first_dilations=(1, 1, 1), **first_width(12)),
+            OURS, "DRN-A-14 for CIFAR: three stages of two units, the last dilated."),
+)
+# fmt: on
+
+VARIANTS = {row.name: row.architecture for row in TABLE}
+
+# Public functions with a second name.
+ALIASES = {
+    "ResNeXt50": "ResNeXt50_32x4d",
+    "ResNeXt101": "ResNeXt101_32x4d",
+    "ResNeXt152": "ResNeXt152_32x4d",
 }
