@@ -1,6 +1,7 @@
 """Folders of images as people have them: names, parts, what systems leave in them."""
 
 import argparse
+import unicodedata
 
 import data_sources as sources
 import numpy as np
@@ -93,6 +94,13 @@ def test_spelling_that_differs_in_capitals_and_blanks(tmp_path):
         seen(both, known)
     # Where that is all they differ in, it counts.
     assert seen(both, labels.class_names(2, ["Cat", "cat"]))[0] == {0.0: 1, 20.0: 0}
+
+
+def test_accents_are_one_character_or_two(tmp_path):
+    """macOS writes names of files in NFD."""
+    names = ["café", "thé"]
+    folder = classes_of(tmp_path, [unicodedata.normalize("NFD", n) for n in names])
+    assert seen(folder, labels.class_names(2, names))[0] == {0.0: 0, 20.0: 1}
 
 
 def test_wordnet_ids_after_a_training_on_some_of_imagenet(tmp_path):
@@ -223,6 +231,28 @@ def test_what_can_be_read_in_two_ways_is_refused(outer, inner, said, tmp_path):
     if len(outer) > 1:
         named = open_dataset(tmp_path, 0, classes=outer)
         assert sorted(set(named.train.labels)) == [0, 1]
+
+
+def test_parts_within_folders_of_their_own_are_no_classes(tmp_path):
+    """As the data set of Intel's scenes has them: seg_train/seg_train/street."""
+    for part in ("seg_train", "seg_test"):
+        classes_of(tmp_path / part / part, ["sea", "street"])
+    grey(tmp_path / "seg_pred" / "seg_pred" / "1.png", 9)
+    for look in (open_dataset, lambda folder: evaluation.open_data(folder, RAW)):
+        said = r"in sea, street of \S+seg_test.seg_test: give \S+seg_test.seg_test,"
+        with pytest.raises(InvalidArgument, match=said):
+            look(tmp_path)
+
+
+def test_classes_of_sub_folders_alone_are_said(tmp_path):
+    """Kinds of kinds: which of both are the classes is for the user to know."""
+    classes_of(tmp_path / "animals", ["cat", "dog"])
+    classes_of(tmp_path / "vehicles", ["bus", "ship"])
+    for data in (open_dataset(tmp_path, 0), seen(tmp_path)[1]):
+        (note,) = [line for line in data.notes if "sub-folders:" in line]
+        assert "images of animals, vehicles lie" in note
+    plain = classes_of(tmp_path / "plain", ["cat", "dog"])
+    assert not open_dataset(plain, 0).notes
 
 
 def test_folders_within_classes_are_of_the_class(tmp_path):

@@ -200,6 +200,9 @@ def test_no_checkpoint_at_all(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", "")
     assert "zip of neither torch" in refused(tmp_path / "a.npz")
+    # torch.jit.save compresses its code.
+    script = zipped(tmp_path / "a.pt", b"}.", [("a/constants.pkl", b").")])
+    assert "program of TorchScript" in refused(script)
     refused(tmp_path)
     refused(tmp_path / "missing.pth")
     (tmp_path / "a.th").write_bytes(pickle.dumps({"a": 1}, 2))

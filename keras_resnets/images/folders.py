@@ -168,6 +168,20 @@ def _check_one_reading(folder, names):
     shared = sorted({name for name in seen if seen.count(name) > 1})
     if below and (shared or len(below) == 1):
         raise InvalidArgument(_two_readings(folder, below, shared))
+    for name, found in below.items():
+        for inner in found:
+            if _holds_classes(folder / name / inner):
+                raise InvalidArgument(_too_deep(folder, name, inner))
+
+
+def _too_deep(folder, name, inner):
+    """What to say of seg_train/seg_train/street: a part within its own wrapping."""
+    place = folder / name / inner
+    return (
+        f"{_said(folder)} must hold a sub-folder a class; the images of {_said(name)} "
+        f"lie further down, in {some(class_folders(place))} of {_said(place)}: give "
+        f"{_said(place)}, if those are the classes"
+    )
 
 
 def _two_readings(folder, below, shared):
@@ -270,18 +284,31 @@ def labelled_files(folder, names=(), where=None):
     classes, note = labels.indices(
         inside, names, where or f"the sub-folders of {_said(folder)}"
     )
-    found, others = [], []
+    found, others, nested = [], [], []
     for name in sorted(classes):
         paths, unopened = scan(folder / name)
         found.extend((path, classes[name]) for path in paths)
         others.extend(unopened)
+        if paths and all(path.parent != folder / name for path in paths):
+            nested.append(name)
     if not found:
         raise InvalidArgument(
             f"{_said(folder)} must hold a sub-folder a class with images "
             f"({', '.join(suffixes())}); found {len(classes)} sub-folders"
             + (f"; {others_note(others)}" if others else "")
         )
-    return found, tuple(filter(None, (note, others_note(others), _loose(folder))))
+    said = (note, others_note(others), _loose(folder), _nested(nested))
+    return found, tuple(filter(None, said))
+
+
+def _nested(names):
+    """A line about classes whose images all lie in sub-folders of theirs, or None."""
+    if not names:
+        return None
+    return (
+        f"the images of {some(names)} lie in sub-folders: all of a folder are of one "
+        "class, whatever its sub-folders are called"
+    )
 
 
 def _loose(folder):

@@ -3,6 +3,7 @@
 import csv
 import functools
 import re
+import unicodedata
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -169,8 +170,9 @@ def indices(words, names, where="the names"):
 
     By the names of the classes; by their ids (of WordNet, or their numbers from 0) only
     where no word is a name; and where the classes have no names, by sorting, as
-    `keras.utils.image_dataset_from_directory` does. Capitals and the difference between
-    blank, hyphen and underscore do not count, unless names differ in nothing else.
+    `keras.utils.image_dataset_from_directory` does. Capitals, how accents are encoded
+    and the difference between blank, hyphen and underscore do not count, unless names
+    differ in nothing else.
 
     Args:
         words: one a class.
@@ -219,7 +221,9 @@ def all_named(words, names):
 
 
 def _plain(word):
-    return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
+    # Some systems write an accent as a character of its own (NFD).
+    word = unicodedata.normalize("NFC", word).casefold()
+    return " ".join(word.replace("_", " ").replace("-", " ").split())
 
 
 def _lookup(pairs):

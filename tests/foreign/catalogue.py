@@ -60,6 +60,7 @@ REFUSED = {
     "int8.safetensors": "conv1.weight holds int8",
     "two.pth": r"2 networks \(a, b\)",
     "whole_model.pth": "which is no tensor",
+    "script.pt": r"a program of TorchScript \(torch.jit.save\); weights are read, as",
 }
 # Folder that KerasHub writes -> its network; `ours` is our name of it.
 PRESET_FILTERS = (64, 8, 12, 16)

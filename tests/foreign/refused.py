@@ -29,6 +29,7 @@ def write(folder):
     pair = {"a": network(), "b": network("other.")}
     torch.save(torch.nn.ModuleDict(pair).state_dict(), folder / "two.pth")
     torch.save(network(), folder / "whole_model.pth")
+    torch.jit.save(torch.jit.script(network()), folder / "script.pt")
 
 
 def quantized(tensor):

@@ -40,6 +40,11 @@ def read_zip(path, entries):
             f"{len(entries)} files"
         )
     root = pickles[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in entries:
+        raise WeightsError(
+            "it is a program of TorchScript (torch.jit.save); weights are read, as "
+            "torch.save(model.state_dict(), FILE) writes them"
+        )
     for name, info in entries.items():
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
             raise WeightsError(
