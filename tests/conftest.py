@@ -13,31 +13,43 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 
+import costs
 import keras
 import numpy as np
+import parts
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_finish(session):
-    """What was imported stays: no collection of garbage need go through it again.
+def pytest_configure(config):
+    if folder := os.environ.get(costs.FOLDER):
+        config.pluginmanager.register(costs.Costs(folder))
+    if minutes := os.environ.get(parts.MINUTES):
+        config.pluginmanager.register(parts.Budget(minutes))
 
-    TensorFlow's converter collects after every conversion, through all that hundreds
-    of tests have left: half a second, hundreds of times. Python does it when it is due,
-    and the whole of it seldom: that takes a test of one second a minute.
-    """
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    unknown = parts.mark_costly(items)
+    # Of a test that is called by its id alone, the other parameters are not here.
+    if unknown and not any("::" in word for word in config.args):
+        raise pytest.UsageError("\n".join(unknown))
+
+
+def pytest_collection_finish(session):
+    """What was imported stays: no collection of garbage need go through it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 200)
-    everything = gc.collect
-    gc.collect = lambda generation=2: everything(min(generation, 1))
 
 
 @pytest.fixture(autouse=True)
 def fresh_session():
-    # Names only: collecting garbage before each of 900 tests takes minutes.
     keras.backend.clear_session(free_memory=False)
+    # TensorFlow's converter collects garbage itself, again and again. What the tests
+    # before have left for good is no garbage: it need not be gone through each time.
+    gc.collect()
+    gc.freeze()
     keras.utils.set_random_seed(7)
     yield
     keras.config.set_dtype_policy("float32")

@@ -93,6 +93,12 @@ KINDS = {
     "mlperf_tiny": SMALL.replace(padding="same", conv_bias="all", shortcut_bn=False),
 }
 
+# Of the kinds those that the default run tries: each block, shortcut and dilation once.
+TELLING_KINDS = (
+    "bottleneck_full_preact shortcut_a shortcut_d grouped dilated darknet drn_conv "
+    "mlperf_tiny"
+).split()
+
 # What test_matrix.py exports to every format.
 # Variant -> (its name, axes to change, its small relative in KINDS).
 NETWORKS = {

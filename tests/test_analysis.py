@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import KINDS
+from helpers import TELLING_KINDS
 from helpers import noise
 from helpers import small_model
 
@@ -37,6 +38,7 @@ def test_size_scales_the_macs_and_is_needed_where_open():
         analyze(keras_resnets.create_model("resnet20"), (64, 64, 3))
 
 
+@pytest.mark.costly_but(*TELLING_KINDS)
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_receptive_field_and_stride_are_what_gradients_see(kind):
     """The input pixels that the centre of the map depends on, by differentiation."""

@@ -53,6 +53,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.costly_but("a.tflite")
 @pytest.mark.parametrize("name", ["a.tflite", "a.onnx", "saved"])
 def test_it_answers_as_here(name, files):
     images = noise(3, *SHAPE)

@@ -45,6 +45,7 @@ def folder(tmp_path):
     return made
 
 
+@pytest.mark.costly_but("None-batches", "changes2-without_tensorflow")
 @pytest.mark.parametrize("make", [batches, without_tensorflow])
 @pytest.mark.parametrize("changes", [None, EXACT, sources.EVERYTHING])
 def test_the_next_image_of_the_class_stands_in(make, changes, folder):
@@ -86,6 +87,7 @@ def run(folder, name, **options):
     return done, told
 
 
+@pytest.mark.costly
 def test_a_training_goes_on_and_says_so(folder, monkeypatch):
     done, told = run(folder, "whole")
     assert len(told) == 1 and "1 images cannot be decoded" in told[0]
@@ -133,6 +135,7 @@ def test_those_that_are_measured_leave_it_out(folder):
             look()
 
 
+@pytest.mark.costly
 def test_the_commands_say_it(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     words = ["train", "resnet8", "--data", "data", "--recipe", "cifar_cosine"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import KINDS
 from helpers import SMALL
+from helpers import TELLING_KINDS
 from helpers import noise
 from helpers import outputs
 from helpers import small_model
@@ -18,8 +19,10 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks import builder
 
 EVERY_KIND = pytest.mark.parametrize("kind", sorted(KINDS))
+TELLING = pytest.mark.costly_but(*TELLING_KINDS)
 
 
+@TELLING
 @EVERY_KIND
 def test_round_trips_through_config_and_file(kind, tmp_path):
     model = small_model(kind)
@@ -37,6 +40,9 @@ def test_round_trips_through_config_and_file(kind, tmp_path):
     np.testing.assert_allclose(outputs(loaded, images), expected, atol=1e-6)
 
 
+@pytest.mark.costly_but(
+    "bottleneck_full_preact", "shortcut_a", "dilated", "darknet", "drn_conv"
+)
 @EVERY_KIND
 def test_one_training_step_reaches_every_weight(kind):
     model = small_model(kind, axes={"block_dropout_rate": 0.1, "drop_path_rate": 0.2})
@@ -73,6 +79,7 @@ def gradients_of(model, images, labels):
     return tape.gradient(loss, [weight.value for weight in model.trainable_weights])
 
 
+@TELLING
 @EVERY_KIND
 def test_mixed_precision_has_a_float32_head(kind):
     # By turns: what layers do with a policy is the same for both.
@@ -107,6 +114,7 @@ def test_global_policy_counts_where_no_dtype_is_given():
     assert model.get_layer("predictions").compute_dtype == "float32"
 
 
+@TELLING
 @EVERY_KIND
 def test_one_and_four_channels_and_odd_free_sizes(kind):
     for channels in (1, 4):
@@ -114,6 +122,7 @@ def test_one_and_four_channels_and_odd_free_sizes(kind):
         assert outputs(model, noise(1, 123, 35, channels)).shape == (1, 10)
 
 
+@TELLING
 @EVERY_KIND
 def test_without_top(kind):
     trunk = builder.build(KINDS[kind], include_top=False)
@@ -177,6 +186,7 @@ def test_channels_first_builds_the_same_network(kind):
         assert moved == theirs.output.shape
 
 
+@pytest.mark.costly_but("8-resnet50", "16-resnet18")
 @pytest.mark.parametrize(
     "name",
     [

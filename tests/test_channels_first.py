@@ -28,6 +28,7 @@ def work(tmp_path, monkeypatch):
     return ["--weights", "net.weights.h5", "--classes", "3"]
 
 
+@pytest.mark.costly_but("words0")
 @pytest.mark.parametrize(
     "words",
     [
@@ -41,6 +42,7 @@ def test_commands_build_networks_with_their_channels_last(words, work, capsys):
     assert cli.main([*words, *work]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_train_and_evaluate(work, capsys):
     words = ["train", "resnet8", "--data", "data", "--recipe", "cifar_cosine"]
     words += ["--epochs", "1", "--batch-size", "9", "--output", "run", "--quiet"]
@@ -50,6 +52,7 @@ def test_train_and_evaluate(work, capsys):
     assert cli.main([*words, "--data", "data"]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_a_process_with_such_a_keras_json(work, tmp_path):
     settings = {"image_data_format": "channels_first", "backend": "tensorflow"}
     (tmp_path / "keras.json").write_text(json.dumps(settings))

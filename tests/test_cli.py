@@ -106,6 +106,7 @@ def test_command_itself(capsys):
     assert code == 0 and "export" in out
 
 
+@pytest.mark.costly
 def test_export_float32(folder, capsys):
     code, out, err = run(*RESNET8, capsys=capsys)
     assert code == 0 and names(folder) == ["resnet8.tflite", "resnet8.tflite.json"], err
@@ -132,6 +133,7 @@ def test_export_int8_of_photos(folder, photos, capsys):
     assert "top five" in out and out.count("class ") == 10
 
 
+@pytest.mark.costly
 def test_export_with_weights_and_options(folder, capsys):
     model = keras_resnets.create_model("resnet8", classes=5)
     model.save_weights("a.weights.h5")
@@ -248,6 +250,7 @@ def test_export_needs_tensorflow(folder):
     assert done.stderr.count("\n") == 1 and names(folder) == []
 
 
+@pytest.mark.costly
 def test_real_photos(folder, shared_data, capsys):
     """A real photo is seen the same by Keras and by the int8 file."""
     code, out, err = run(
@@ -262,26 +265,6 @@ def test_real_photos(folder, shared_data, capsys):
     first = [line.split() for line in table][0]
     assert first[1] == first[4]
     assert abs(float(first[2]) - float(first[5])) < 0.1
-
-
-def test_picture_formats(tmp_path):
-    """Every mode that Pillow opens becomes three channels of the right values."""
-    from keras_resnets.images import loading
-    from keras_resnets.images import preprocessing
-
-    wanted = preprocessing.Preprocessing("raw", (4, 4), 1.0)
-    grey = np.full((4, 4), 100, "uint8")
-    for mode in ("L", "RGB", "RGBA", "P", "CMYK", "1", "LA", "I;16"):
-        if mode == "I;16":
-            picture = Image.fromarray(grey.astype("uint16") * 257)
-        else:
-            picture = Image.fromarray(grey).convert(mode)
-        path = tmp_path / f"a.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
-        picture.save(path)
-        loaded = loading.load_picture(pathlib.Path(path), wanted)
-        assert loaded.shape == (4, 4, 3)
-        if mode != "1":
-            np.testing.assert_allclose(loaded, 100, atol=2)
 
 
 def trained(shared_data):
@@ -376,6 +359,7 @@ def test_evaluate(folder, shared_data, capsys):
     assert "labels must lie in 0..9" in refused(*words, "a.npz", capsys=capsys)
 
 
+@pytest.mark.costly
 def test_export_takes_the_weights_preprocessing(folder, photos, shared_data, capsys):
     """Calibration and photo as the weights were trained, not as the variant's default."""
     words = [*RESNET8[:3], "resnet20", "--weights", trained(shared_data)]

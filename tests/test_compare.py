@@ -76,6 +76,7 @@ def test_accuracies(files):
         verify.verify(folder / "a.tflite", folder / "c.onnx", [])
 
 
+@pytest.mark.costly
 def test_without_data_a_good_file_passes(tmp_path, shared_data, capsys):
     """On images as the passport's pre-processing gives them; on noise it failed."""
     model = keras_resnets.create_model("resnet20", weights="cifar10")
@@ -110,6 +111,7 @@ def test_synthetic_images():
     np.testing.assert_array_equal(wanted.pixels(given), synthetic.images(SHAPE))
 
 
+@pytest.mark.costly
 def test_the_layer_that_loses_most_is_found(tmp_path):
     """The integer file has other weights in one convolution."""
     model = small_model("basic_original", input_shape=SHAPE)
@@ -208,6 +210,7 @@ def test_inspection(files, tmp_path):
             inspection.inspect(tmp_path / name)
 
 
+@pytest.mark.costly
 def test_benchmark(files, tmp_path):
     folder, _ = files
     found = benchmark.benchmark(

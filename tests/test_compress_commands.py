@@ -74,6 +74,7 @@ def test_quantize(trained, capsys):
     assert code == 0 and "stage1_block1_conv1 " in out and "weights" in out
 
 
+@pytest.mark.costly
 def test_what_goes_into_and_out_of_a_quantized_file(trained, capsys):
     """Pixels in, logits out, an open batch: and scored all the same."""
     model, pixels = trained
@@ -102,6 +103,7 @@ def folder_of(pixels, folder):
         Image.fromarray(picture).save(folder / f"{index}.png")
 
 
+@pytest.mark.costly
 def test_export_evaluates_and_has_methods(trained, tmp_path, capsys):
     model, pixels = trained
     folder_of(pixels[:40], tmp_path / "photos")

@@ -25,6 +25,25 @@ def row_id(row):
 DEEP = ("resnet1202-32", "resnet1001v2-downsample_in=3x3-32")
 
 
+@pytest.mark.costly_but(
+    "resnet18-224",
+    "resnet50-224",
+    "resnet50v1-224",
+    "resnet50v2-224",
+    "resnet50d-224",
+    "wide_resnet50_2-224",
+    "resnext50_32x4d-224",
+    "darknet19-224",
+    "darknet53-256",
+    "darknet53-224",
+    "drn_c_26-224",
+    "drn_d_22-224",
+    "drn_a_50-224",
+    "resnet20-32",
+    "resnet20v2-32",
+    "resnet8-32",
+    "wrn_16_4-32",
+)
 @pytest.mark.parametrize(
     "row",
     [
@@ -55,6 +74,7 @@ def test_every_variant_has_figures_and_every_row_a_variant():
         row["variant"] for row in ROWS if registry.is_default(row, row["variant"])
     ]
     assert sorted(default) == sorted(variants.VARIANTS)
+    assert {row["variant"] for row in ROWS} == set(variants.VARIANTS)
 
 
 def test_reference_table_is_carried_over_whole(shared_data):
@@ -74,6 +94,7 @@ def test_reference_table_is_carried_over_whole(shared_data):
             assert ours[key] == (row["convs"], row["dense"]), row["variant"]
 
 
+@pytest.mark.costly_but("50")
 @pytest.mark.parametrize("depth", [50, 101, 152])
 def test_keras_applications_counts(depth):
     v2 = getattr(keras.applications, f"ResNet{depth}V2")(weights=None)

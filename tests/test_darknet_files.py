@@ -73,6 +73,7 @@ def test_yolo_at_full_width():
     assert yolo_numbers(80, 1) == 248_007_028 // 4 - (body - classifier)
 
 
+@pytest.mark.costly
 def test_without_a_head(files, features):
     """`darknet53.conv.74` is no `.weights` by its name."""
     _, body, folder = files
@@ -88,6 +89,7 @@ def test_without_a_head(files, features):
         create_model("darknet53", weights=path, **AXES)
 
 
+@pytest.mark.costly_but("80")
 @pytest.mark.parametrize("classes", [80, 1])
 def test_of_a_detector(files, features, classes):
     _, body, folder = files

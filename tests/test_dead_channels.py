@@ -44,6 +44,7 @@ def largest_bias(path):
     return max(int(np.abs(x.view("int32").astype("int64")).max()) for x in held)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "recipe, least",
     [("static_wi8_ai8", 26), ("static_wi4_ai8", 14.5)],
@@ -63,6 +64,7 @@ def test_quantization_aware(network, tmp_path):
     assert report.logits.sqnr > 26 and sqnr(report.path, x, logits) > 26
 
 
+@pytest.mark.costly
 def test_in_a_mix(network):
     """int16 and float layers next to the dead channels."""
     from quantized import rounded_model

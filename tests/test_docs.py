@@ -35,12 +35,36 @@ FUNCTIONS = [
 ]
 
 
+# Examples that export, quantize or search.
+COSTLY = [
+    f"keras_resnets.{name}"
+    for name in (
+        "export.compare.classifier",
+        "export.compare.inspection",
+        "export.compare.isolated",
+        "export.keras.convert",
+        "export.onnx.contents",
+        "export.saved_model.convert",
+        "export.tflite.contents",
+        "quantization.ptq",
+        "quantization.search.mixed_precision",
+        "quantization.search.sensitivity",
+    )
+]
+
+
+def cost(name):
+    return (pytest.mark.costly,) if name in COSTLY else ()
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "keras_resnets",
         *(
-            pytest.param(name, marks=pytest.mark.slow if name in FUNCTIONS else ())
+            pytest.param(
+                name, marks=pytest.mark.slow if name in FUNCTIONS else cost(name)
+            )
             for name in MODULES
         ),
     ],
@@ -49,6 +73,10 @@ def test_examples_in_docstrings(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.failed == 0
+
+
+def test_costly_examples_are_in_modules():
+    assert set(COSTLY) <= set(MODULES)
 
 
 def test_example_of_a_model_function():
@@ -115,6 +143,7 @@ def test_commits_are_checked_by_the_ruff_of_setup():
     assert re.findall(r'"(ruff[^"]+)"', hooks) == [pinned, pinned]
 
 
+@pytest.mark.costly
 def test_example_that_trains_and_exports(tmp_path):
     """A network that has learned something, before and after int8."""
     out = run_example("train_and_export.py", cwd=tmp_path)
@@ -123,6 +152,7 @@ def test_example_that_trains_and_exports(tmp_path):
     assert (tmp_path / "resnet8_int8.tflite").exists()
 
 
+@pytest.mark.costly_but("train_cifar10")
 @pytest.mark.parametrize(
     "name, said",
     [
@@ -138,6 +168,7 @@ def test_smoke_of_examples(name, said, tmp_path):
     assert re.search(said, found), found
 
 
+@pytest.mark.costly
 def test_example_of_new_variants(tmp_path):
     out = run_example("add_a_variant.py", cwd=tmp_path)
     assert "25,557,032     4,089      32" in out and "19,079       8" in out

@@ -32,6 +32,13 @@ from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
 
 
+@pytest.mark.costly_but(
+    "bottleneck_relu_only_preact",
+    "preact_shortcut_a",
+    "tiered_stem",
+    "darknet_plain",
+    "mlperf_tiny",
+)
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in MATRIX_KINDS])
 def test_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=(33, 33, 3))
@@ -80,6 +87,7 @@ def test_file_alone_in_litert(tmp_path):
     )
 
 
+@pytest.mark.costly_but("float16")
 @pytest.mark.parametrize("quantize, share", [("float16", 0.6), ("dynamic", 0.4)])
 def test_smaller_files(quantize, share, tmp_path):
     # Wide enough for its size to lie in its weights.
@@ -95,6 +103,7 @@ def test_smaller_files(quantize, share, tmp_path):
     assert 0 < report.logits.relative_error < limits[quantize]
 
 
+@pytest.mark.costly_but("uint8")
 @pytest.mark.parametrize("io_dtype", tflite.IO_DTYPES)
 def test_int8(io_dtype, tmp_path):
     model = settled_model("grouped")
@@ -111,6 +120,7 @@ def test_int8(io_dtype, tmp_path):
     assert report.outputs.max_error < 0.05
 
 
+@pytest.mark.costly
 def test_int16x8_per_tensor_and_batch(tmp_path):
     model = settled_model("bottleneck_original")
     pictures = noise(6, 32, 32, 3)
@@ -136,6 +146,7 @@ def settled_model(kind, **axes):
     return model
 
 
+@pytest.mark.costly_but("mixed_float16")
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_models_export_in_float32(policy, tmp_path):
     model = small_model("grouped", input_shape=(32, 32, 3), dtype=policy)
@@ -162,6 +173,7 @@ def test_keras_own_grouped_and_dilated_convolution(tmp_path):
     check_tflite(model, report)
 
 
+@pytest.mark.costly_but("options1", "options3")
 @pytest.mark.parametrize(
     "options, kind",
     [
@@ -333,6 +345,7 @@ def test_logits_are_what_the_softmax_gets(tmp_path):
     np.testing.assert_allclose(logits, tapped(images), atol=1e-4)
 
 
+@pytest.mark.costly
 def test_settled_networks_are_neither_dead_nor_exploding():
     model = keras_resnets.create_model("resnet110", zero_init_residual=True)
     images = noise(4, 32, 32, 3)
@@ -353,6 +366,7 @@ def test_settled_networks_are_neither_dead_nor_exploding():
     assert 1.5 < logits.std(axis=-1).mean() < 2.5
 
 
+@pytest.mark.costly_but("softmax-darknet19", "None-resnet8")
 @pytest.mark.parametrize("name", ["resnet8", "darknet19"])
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_settled_classifiers_choose(name, activation):

@@ -57,6 +57,7 @@ def write_all(folder):
     return digests(folder)
 
 
+@pytest.mark.costly
 def test_of_two_models_with_the_same_weights(tmp_path):
     first = write_all(tmp_path / "a")
     keras.backend.clear_session(free_memory=False)
@@ -140,6 +141,7 @@ def test_of_two_processes(tmp_path):
     assert found[0] == found[1] and len(found[0]) == 10
 
 
+@pytest.mark.costly
 def test_saved_model_is_loaded_as_it_was_settled(tmp_path):
     import tensorflow as tf
 

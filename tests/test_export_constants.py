@@ -49,6 +49,7 @@ def model_behind(front, dtype="float32"):
     return keras.Model(given, keras.layers.Dense(5, activation="softmax")(x))
 
 
+@pytest.mark.costly_but("normalization", "constant", "operations")
 @pytest.mark.parametrize("front", FRONTS)
 def test_fronts(front, tmp_path):
     model = model_behind(FRONTS[front])

@@ -44,6 +44,12 @@ def pixels(count=4, seed=0):
     return (drawn * (1, 0.6, 0.2)).astype("uint8")
 
 
+@pytest.mark.costly_but(
+    "to_tflite-dynamic-torch",
+    "to_tflite-int8-caffe",
+    "to_onnx-nchw-caffe",
+    "to_keras--torch",
+)
 @pytest.mark.parametrize("mode", ["torch", "caffe"])
 @pytest.mark.parametrize(
     "write, options",
@@ -86,6 +92,7 @@ def test_pixels(mode, write, options, tmp_path):
         assert np.abs(found - expected).max() < 0.5 * np.abs(wrong - expected).max()
 
 
+@pytest.mark.costly
 def test_pixels_of_an_integer_file_are_its_integers(tmp_path):
     """No float operator, and no conversion, between the pixels and the network."""
     import onnx
@@ -118,6 +125,7 @@ def test_preprocessing_that_does_not_fit(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.costly_but("to_tflite", "to_saved_model")
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_logits(write, tmp_path):
     model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
@@ -143,6 +151,7 @@ def test_logits_of_any_classifier(classifier, kind):
     np.testing.assert_allclose(found, outputs(bare, noise(2, *SHAPE)), atol=1e-5)
 
 
+@pytest.mark.costly_but("to_tflite", "to_onnx")
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_features(write, tmp_path):
     """Two maps with their names, in the order of the file's own dimensions."""
@@ -178,6 +187,7 @@ def test_features_channels_first(quantize, tmp_path):
     assert open_runner(report.path)(pictures[:1])["stage2"].shape == (1, 16, 16, 16)
 
 
+@pytest.mark.costly
 def test_open_batch(tmp_path):
     model = small_model("grouped", input_shape=SHAPE)
     pictures = noise(6, *SHAPE)
@@ -245,6 +255,7 @@ def nested_twice():
     return randomize(keras.Model(image, x, name="outer"))
 
 
+@pytest.mark.costly_but("sequential_around")
 @pytest.mark.parametrize(
     "make", [fine_tuned, sequential_around, functional_around, nested_twice]
 )
@@ -318,6 +329,7 @@ assert not any(name.startswith("keras_resnets") for name in sys.modules)
 """
 
 
+@pytest.mark.costly
 def test_keras_files_alone(tmp_path):
     """They load, and say the same, where this package is not imported."""
     models = {
@@ -343,6 +355,7 @@ def test_keras_files_alone(tmp_path):
             assert tuple(layer.noise_shape) == (None, 1, 1, 1)
 
 
+@pytest.mark.costly
 def test_weights_file(tmp_path):
     model = small_model("dead_projection", input_shape=SHAPE)
     to_keras(model, tmp_path / "a.weights.h5")
@@ -369,6 +382,7 @@ def three_files(tmp_path):
     return tmp_path, wanted, pictures
 
 
+@pytest.mark.costly
 def test_verify_knows_who_takes_pixels(three_files, capsys):
     folder, wanted, pictures = three_files
     a, b, c = folder / "a.tflite", folder / "b.onnx", folder / "c.tflite"
@@ -391,6 +405,7 @@ def run(*words, capsys):
     return code, shown.out, shown.err
 
 
+@pytest.mark.costly
 def test_options_of_the_command(photos, tmp_path, capsys):
     model = ("--model", "resnet8")
     path = tmp_path / "a.onnx"

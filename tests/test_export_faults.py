@@ -113,6 +113,7 @@ def test_killed_at_any_moment(write, tmp_path):
     assert there[0] and 5 < there.count(False) < 20
 
 
+@pytest.mark.costly_but("to_tflite")
 @pytest.mark.parametrize("write", ENDINGS)
 def test_a_full_disk_and_a_kill(write, tmp_path):
     """No file may grow beyond a quota: one clear error, and nothing is left.
@@ -179,6 +180,7 @@ def test_a_file_that_came_meanwhile_stays(write, tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.costly
 def test_an_old_passport_does_not_outlive_its_file(tmp_path):
     model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     to_tflite(model, tmp_path / "a.tflite")
@@ -221,6 +223,7 @@ def test_calibration_without_a_range(write, tmp_path):
             write(model, path, "int8", np.full((4, *SHAPE), value), overwrite=True)
 
 
+@pytest.mark.costly
 def test_calibration_with_pictures_of_every_mode(tmp_path, capsys):
     """Those that can be read are taken as RGB, turned upright; the others are named."""
     rng = np.random.default_rng(0)
@@ -260,6 +263,7 @@ def test_a_file_that_its_runtime_refuses(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.costly
 def test_models_stay_as_they_were(tmp_path):
     """The exporters change neither the model nor its statistics."""
     model = small_model("grouped", input_shape=SHAPE, axes=ONE_UNIT)

@@ -38,6 +38,9 @@ def load(report):
     return onnx.load(report.path)
 
 
+@pytest.mark.costly_but(
+    "bottleneck_bn_after_add", "tiered_stem", "keras_v2", "dilated", "dead_projection"
+)
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in MATRIX_KINDS])
 def test_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
@@ -46,6 +49,7 @@ def test_every_kind(kind, tmp_path):
     check_onnx(model, report, dead_convolutions=kind == "dead_projection")
 
 
+@pytest.mark.costly_but("shortcut_d")
 @pytest.mark.parametrize("kind", ["grouped", "shortcut_d", "preact_shortcut_a"])
 def test_nchw_has_no_transpose(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
@@ -76,6 +80,7 @@ def test_file_alone_in_onnx_runtime(tmp_path):
     np.testing.assert_allclose(found, outputs(model, image), atol=1e-5)
 
 
+@pytest.mark.costly_but("13", "18")
 @pytest.mark.parametrize("opset", exporter.OPSETS)
 def test_opsets(opset, tmp_path):
     model = small_model("shortcut_d", input_shape=SHAPE, axes=ONE_UNIT)
@@ -84,6 +89,7 @@ def test_opsets(opset, tmp_path):
     assert versions[""] == opset
 
 
+@pytest.mark.costly_but("basic_full_preact")
 @pytest.mark.parametrize(
     "kind", ["bottleneck_original", "basic_full_preact", "darknet"]
 )
@@ -104,6 +110,7 @@ def test_float16(kind, tmp_path):
 INT8_KINDS = "dilated mlperf_tiny keras_v2".split()
 
 
+@pytest.mark.costly_but("keras_v2")
 @pytest.mark.parametrize("kind", INT8_KINDS)
 def test_int8_is_integer_from_end_to_end(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
@@ -130,6 +137,7 @@ def test_int8_has_one_scale_a_channel(tmp_path):
             assert list(sizes[weight.input[1]]) == [sizes[weight.input[0]][0]]
 
 
+@pytest.mark.costly_but("mixed_bfloat16")
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy, tmp_path):
     model = small_model("grouped", input_shape=SHAPE, dtype=policy)
@@ -184,6 +192,7 @@ def test_padding_is_folded_only_where_it_loses(tmp_path):
         assert report.logits.relative_error <= 1e-4
 
 
+@pytest.mark.costly
 def test_wide_layers_are_folded_too(tmp_path):
     """Large kernels go another way than small ones, and BN of 2,048 channels is long."""
     axes = {**ONE_UNIT, "filters": (8, 512)}
@@ -310,6 +319,7 @@ def test_without_the_packages(tmp_path, monkeypatch):
         to_onnx(keras_resnets.ResNet8(), tmp_path / "a.onnx")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "name, weights, count",
     [

@@ -77,6 +77,7 @@ def check(details, values, names, wanted, least):
         assert parity.compare(right, found).sqnr > least
 
 
+@pytest.mark.costly_but("dict")
 @pytest.mark.parametrize("kind", MODELS)
 def test_tflite(kind, tmp_path):
     make, names, options = MODELS[kind]
@@ -101,6 +102,7 @@ def test_tflite(kind, tmp_path):
         assert (port["dtype"], port["shape"]) == ("int8", list(one["shape"]))
 
 
+@pytest.mark.costly
 def test_quantization_aware_models_have_the_names_of_the_float_model(tmp_path):
     for kind in ("list", "dict"):
         make, names, _ = MODELS[kind]
@@ -111,6 +113,7 @@ def test_quantization_aware_models_have_the_names_of_the_float_model(tmp_path):
         check(*by_index(path), names, expected(model, {}), 20)
 
 
+@pytest.mark.costly_but("features")
 @pytest.mark.parametrize("kind", ["list", "dict", "features"])
 def test_onnx(kind, tmp_path):
     import onnxruntime

@@ -25,6 +25,7 @@ KINDS = (
 ).split()
 
 
+@pytest.mark.costly_but("grouped")
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
@@ -73,6 +74,7 @@ print([port.name for port in made.get_spec().description.input])
 """
 
 
+@pytest.mark.costly
 def test_core_ml_takes_the_folder(tmp_path):
     """coremltools takes a SavedModel of one function alone."""
     model = small_model("basic_original", input_shape=SHAPE)
@@ -86,6 +88,7 @@ def test_core_ml_takes_the_folder(tmp_path):
     assert done.returncode == 0 and "['image']" in done.stdout, done.stderr
 
 
+@pytest.mark.costly
 def test_inspect_shows_every_signature(tmp_path, capsys):
     model = small_model("basic_original", input_shape=SHAPE)
     wanted = Preprocessing("caffe", SHAPE[:2])
@@ -114,6 +117,7 @@ def test_inspect_of_a_savedmodel_of_others(tmp_path):
         inspection.inspect(tmp_path / "b")
 
 
+@pytest.mark.costly
 def test_what_is_replaced_and_what_is_not(tmp_path, monkeypatch):
     model = small_model("basic_original", input_shape=SHAPE)
     path = tmp_path / "a"

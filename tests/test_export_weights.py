@@ -43,6 +43,7 @@ def every_case():
     return keras.Model(image, x)
 
 
+@pytest.mark.costly
 def test_the_converter_would_have_made_the_same(tmp_path, monkeypatch):
     model = every_case()
     randomize(model)

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import KINDS
+from helpers import TELLING_KINDS
 from helpers import noise
 from helpers import outputs
 from helpers import small_model
@@ -10,6 +11,7 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 
 
+@pytest.mark.costly_but(*TELLING_KINDS)
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_features_lead_to_the_same_predictions(kind):
     model = small_model(kind)

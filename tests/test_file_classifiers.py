@@ -80,6 +80,9 @@ ALL = (
 )
 
 
+@pytest.mark.costly_but(
+    "float.tflite", "int8.tflite", "pixels.tflite", "nchw.onnx", "stock.keras"
+)
 @pytest.mark.parametrize("name", ALL)
 def test_the_accuracy_is_the_runners(name, files, images, monkeypatch, capsys):
     monkeypatch.chdir(files)
@@ -98,6 +101,7 @@ def test_the_accuracy_is_the_runners(name, files, images, monkeypatch, capsys):
     assert f"{name}: 60 pictures, top-1 {first:.2%}, top-5 {five:.2%}" in out
 
 
+@pytest.mark.costly_but("float.tflite", "int8.tflite", "pixels.onnx")
 @pytest.mark.parametrize("name", ALL)
 def test_predictions_have_the_passports_names(name, files, monkeypatch, capsys):
     monkeypatch.chdir(files)
@@ -141,6 +145,7 @@ def test_a_file_without_a_passport(files, tmp_path, monkeypatch, capsys):
     assert code == 0 and out.partition(":")[2] == told.partition(":")[2], err
 
 
+@pytest.mark.costly
 def test_a_keras_file_of_convert(files, tmp_path, monkeypatch, capsys):
     """Its notes are inside; there is no passport."""
     monkeypatch.chdir(tmp_path)
@@ -154,6 +159,7 @@ def test_a_keras_file_of_convert(files, tmp_path, monkeypatch, capsys):
     assert code == 0 and out == told.replace("resnet20:", "a.keras:"), err
 
 
+@pytest.mark.costly
 def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = network()

@@ -113,6 +113,13 @@ def refused(files, *words, capsys):
     return line
 
 
+@pytest.mark.costly_but(
+    "a.tflite larger.onnx",
+    "larger.onnx a.keras",
+    "fails.tflite a.onnx",
+    "a.tflite maps.tflite",
+    "fails.tflite fails.tflite --layers",
+)
 @pytest.mark.parametrize("words, said", VERIFIED)
 def test_verify(words, said, files, capsys):
     line = refused(files, "verify", *words.split(), "--count", "2", capsys=capsys)
@@ -127,6 +134,7 @@ def test_inspect_and_run(name, said, files, capsys):
         open_runner(files / name)
 
 
+@pytest.mark.costly
 def test_benchmark(files, tmp_path, capsys):
     line = refused(files, "benchmark", "fails.tflite", "--runs", "2", capsys=capsys)
     assert "fails.tflite fails on images of 16 x 16 x 3: gather" in line

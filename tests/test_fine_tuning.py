@@ -298,6 +298,7 @@ KEPT = {
 }
 
 
+@pytest.mark.costly_but("classifier")
 @pytest.mark.parametrize("stage", KEPT)
 def test_best_of_three_stages_is_kept(stage, tmp_path, monkeypatch):
     """And told: in figures, in the record, and by the weights that the model has."""
@@ -355,6 +356,7 @@ def test_what_was_kept_in_words():
     assert second.endswith("(the best; the earlier of two that are equal)")
 
 
+@pytest.mark.costly
 def test_whole_network_goes_on_from_the_best(tmp_path, monkeypatch):
     """A classifier that got worse is not what the body learns behind."""
     accuracies(monkeypatch, [0.8, 0.1, 0.1, 0.1, 0.5])
@@ -372,6 +374,7 @@ def test_whole_network_goes_on_from_the_best(tmp_path, monkeypatch):
     assert first and not second and all(map(np.array_equal, weights, start))
 
 
+@pytest.mark.costly
 def test_nan_ends_with_the_best_and_says_so(tmp_path, monkeypatch):
     unlimited(monkeypatch)
     recipe = short("finetune", 4, frozen_epochs=2, body_rate=1e30, optimizer="sgd")
@@ -398,6 +401,7 @@ def test_network_that_was_never_trained_is_refused(changes, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.costly
 def test_nothing_held_out_is_told(tmp_path):
     with pytest.warns(TrainingNote, match="nothing is held out to tell whether"):
         made = run(tmp_path, short("finetune", 4), held_out=0)
@@ -484,6 +488,7 @@ def test_classifier_of_other_classes_starts_anew():
     assert not after[-1].any() and model.labels == tuple("abcdefghij")
 
 
+@pytest.mark.costly
 def test_command_tells_all_of_it(tmp_path, capsys, monkeypatch):
     """Which classifier, which epochs, which stage was kept; a failure is code 1."""
     from commands import run as command
@@ -516,6 +521,7 @@ def test_notes_are_no_errors_of_other_recipes(tmp_path):
         run(tmp_path, short("cifar_cosine", 1), held_out=0)
 
 
+@pytest.mark.costly
 def test_a_run_that_goes_on_in_the_same_process_trains_all_of_it(tmp_path):
     """What a frozen phase froze is not taken for what the user froze."""
     recipe, folder = short("finetune", 3, frozen_epochs=1), RunFolder(tmp_path / "run")

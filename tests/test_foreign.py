@@ -47,6 +47,15 @@ def relative(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
+@pytest.mark.costly_but(
+    "resnet18",
+    "resnet50",
+    "resnet18v2",
+    "drn_c_26",
+    "drn_d_22",
+    "darknet53",
+    "resnext50_32x4d",
+)
 @pytest.mark.parametrize(
     "name",
     [
@@ -71,6 +80,7 @@ def test_torch_logits(name):
     assert relative(np.asarray(logits), FIXTURE[f"{name}/logits"]) <= 1e-4
 
 
+@pytest.mark.costly_but("50")
 @pytest.mark.parametrize("version", ["", "V2"])
 @pytest.mark.parametrize("depth", [50, 101, pytest.param(152, marks=pytest.mark.slow)])
 def test_keras_applications(depth, version):
@@ -150,6 +160,7 @@ def test_other_heads_and_channels():
     np.testing.assert_allclose(four.get_layer("stem_conv").kernel, expected, rtol=1e-6)
 
 
+@pytest.mark.costly_but("drn_c_26", "drn_d_22")
 @pytest.mark.parametrize(
     "name, arch, layers, bottleneck",
     [

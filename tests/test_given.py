@@ -45,6 +45,7 @@ def inside(aware):
     return keras.Model(image, aware(keras.layers.RandomFlip()(image)), name="around")
 
 
+@pytest.mark.costly_but("inside")
 @pytest.mark.parametrize("how", ["aware", "frozen", "inside"])
 def test_tflite_is_the_int8_file(how, models, tmp_path):
     model, aware = models
@@ -60,6 +61,7 @@ def test_tflite_is_the_int8_file(how, models, tmp_path):
     assert recipe["made_of"] == "a quantization-aware model"
 
 
+@pytest.mark.costly
 def test_one_way_to_the_same_file(models, tmp_path):
     _, aware = models
     to_tflite(aware, tmp_path / "a.tflite")
@@ -100,6 +102,7 @@ def test_what_is_refused(models, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.costly
 def test_saved_models_and_keras_files_round_as_the_model_does(models, tmp_path):
     _, aware = models
     for write, name in ((to_saved_model, "a"), (to_keras, "a.keras")):
@@ -179,6 +182,7 @@ def normalized_between():
     return keras.Model(image, keras.layers.Dense(4)(x))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("make", [rescaled, normalized_between])
 def test_scaling_inside_a_model(make, tmp_path):
     model = make()
@@ -204,6 +208,7 @@ def test_scaling_inside_a_model(make, tmp_path):
     aware.fit(images, expected, batch_size=4, verbose=0)
 
 
+@pytest.mark.costly
 def test_zoo_in_the_formats_of_quantization_aware_models(tmp_path):
     model = zoo.seeded("gated")
     aware = quantization.quantize_aware(model, calibration=IMAGES)

@@ -49,6 +49,18 @@ def test_without_rounding_it_is_the_float_model(name):
     assert keras.tree.map_structure(lambda x: 0, made.output) == structure
 
 
+@pytest.mark.costly_but(
+    "nested_in_nested",
+    "nested_on_two_branches",
+    "shared_convolution_own_norms",
+    "shared_without_weights",
+    "operations",
+    "products",
+    "arithmetic",
+    "gated",
+    "two_outputs",
+    "named_outputs",
+)
 @pytest.mark.parametrize("name", QUANTIZABLE)
 def test_rounded_it_is_near_the_float_model(name):
     """Nothing is compared with itself: the reference is what the user gave."""
@@ -97,6 +109,7 @@ def test_operations_without_an_integer_form_are_named(make, words):
     refusal(lambda: quantization.quantize_aware(make()), *words)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "name",
     [

@@ -353,6 +353,7 @@ def drawn_cases(folder, count, seed):
     return found
 
 
+@pytest.mark.costly
 def test_a_sample(tmp_path, record_property):
     warm = ("evaluate", _write(tmp_path / "warm.npz", stored()))
     cases = made_cases(tmp_path) + drawn_cases(tmp_path, 300, 1)

@@ -96,6 +96,7 @@ def check(kind, count, function, files, folder, seed, record_property):
     assert counts["refused"] > count / 10, said
 
 
+@pytest.mark.costly_but("tflite", "onnx", "passport")
 @pytest.mark.parametrize("kind", LOOKED)
 def test_damaged_files_are_looked_at(kind, files, tmp_path, record_property):
     count, _, function = LOOKED[kind]
@@ -273,6 +274,7 @@ def test_a_graph_of_tensorflow_1_that_writes_is_not_run(tmp_path):
     assert not written.exists()
 
 
+@pytest.mark.costly
 def test_savedmodels_of_others_are_run(tmp_path):
     import tensorflow as tf
 

@@ -110,6 +110,7 @@ def _warm(tmp_path, whole):
     return "train_on", class_folders(tmp_path / "warm", [whole], whole)[0]
 
 
+@pytest.mark.costly
 def test_a_sample(tmp_path, whole, record_property):
     damaged = hostile.cases(tmp_path, 200, 1)
     bombs = _bombs(tmp_path, QUICK)

@@ -137,6 +137,7 @@ def check(files, cases, record):
     assert not faults, f"{len(faults)} of {count} ({said}): {faults[:20]}"
 
 
+@pytest.mark.costly
 def test_damaged_files(files, tmp_path, record_property):
     check(
         files, hostile_keras.cases(tmp_path, kinds(files), 4, "quick"), record_property
@@ -542,6 +543,7 @@ def models():
     yield create_model(hostile_keras.NET, **hostile_keras.AXES, drop_path_rate=0.1)
 
 
+@pytest.mark.costly_but("1", "3", "4")
 @pytest.mark.parametrize("number", range(6))
 def test_what_loads_is_what_keras_loads(number, tmp_path):
     model = randomize(list(models())[number])

@@ -79,6 +79,7 @@ def check(cases, capsys, record_property):
     assert not faults, f"{len(faults)} of {tried}: {faults[:5]}"
 
 
+@pytest.mark.costly
 @pytest.mark.usefixtures("stubbed")
 def test_a_sample_of_bad_options(capsys, record_property):
     check(hostile_options.sample(400), capsys, record_property)

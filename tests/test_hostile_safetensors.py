@@ -16,6 +16,7 @@ def check(cases, record_property, function=hostile.read_and_check, warm=None):
     confined.check(function, cases, (WeightsError,), record_property, warm)
 
 
+@pytest.mark.costly
 def test_headers_that_lie(record_property):
     check(hostile.bombs().items(), record_property)
 
@@ -27,6 +28,7 @@ def test_mutations_give_what_lies_in_the_file(count, record_property):
     check(enumerate(hostile.generated(count)), record_property)
 
 
+@pytest.mark.costly
 def test_names_and_shapes_that_a_network_is_looked_for_in(record_property):
     """Up to the model: time, memory, and files of which most is a hole."""
     darknet = {f"darknet of {classes} classes": classes for classes in (1 << 27, 10)}

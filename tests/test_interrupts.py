@@ -149,6 +149,7 @@ LOST = {
 }
 
 
+@pytest.mark.costly_but("bare except", "__del__")
 @pytest.mark.parametrize("work", LOST.values(), ids=LOST)
 def test_an_interrupt_that_gets_lost_comes_again(work, tmp_path):
     process = started(work, tmp_path)
@@ -157,6 +158,7 @@ def test_an_interrupt_that_gets_lost_comes_again(work, tmp_path):
     assert [name for name in os.listdir(tmp_path) if name.startswith("keras")] == []
 
 
+@pytest.mark.costly_but("held()")
 @pytest.mark.parametrize("held", ["held()", "held(1)", "at_the_end(None)"])
 def test_a_second_ctrl_c_ends_at_once(held, tmp_path):
     work = f"""
@@ -186,6 +188,7 @@ def test_what_is_held_is_finished_first(tmp_path):
     assert os.listdir(tmp_path) == ["whole"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("waits", ["time.sleep(60)", TAKES_LONG])
 def test_temporary_files_of_libraries_go_as_well(waits, tmp_path):
     work = f"""
@@ -205,6 +208,7 @@ def test_temporary_files_of_libraries_go_as_well(waits, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.costly
 def test_what_was_there_stays_where_the_folder_cannot_be_moved(tmp_path):
     """Ended by force between the two moves of a folder."""
     (tmp_path / "b").mkdir()
@@ -238,6 +242,7 @@ def test_nohup_stays_deaf(tmp_path):
     assert ended(process, signal.SIGHUP) == (0, "")
 
 
+@pytest.mark.costly
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     """And takes away the folder that was handed to it."""
     work = """

@@ -51,6 +51,7 @@ def check(model, theirs):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.costly_but("v1-.h5", "v2-.keras")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_logits(version, suffix, tmp_path):
@@ -62,6 +63,7 @@ def test_logits(version, suffix, tmp_path):
     assert model.preprocessing.mode == {"v1": "caffe", "v2": "tf"}[version]
 
 
+@pytest.mark.costly_but("v2-.keras")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_fine_tuned(version, suffix, tmp_path):
@@ -85,6 +87,7 @@ def test_fine_tuned(version, suffix, tmp_path):
         check(tuned, model)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "name",
     [

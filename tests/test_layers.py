@@ -58,6 +58,7 @@ def test_conv2d_is_one_native_operation_in_a_graph():
     )
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_grouped_and_dilated_training_with_and_without_onednn(onednn):
     script = """

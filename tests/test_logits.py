@@ -109,6 +109,9 @@ def write(name, model, folder, images):
     return exporter(model, path, pictures=images, overwrite=True, **options), step
 
 
+@pytest.mark.costly_but(
+    "tflite none", "tflite int8", "ranges uint8", "onnx int8", "keras"
+)
 @pytest.mark.parametrize("name", FILES)
 def test_every_format_is_read_in_front_of_its_softmax(name, body, images, tmp_path):
     model = keras.Model(body.inputs, keras.layers.Softmax()(body.output))
@@ -142,6 +145,7 @@ def inner_softmax(body):
     return keras.Model(body.inputs, keras.layers.Softmax()(body.output))
 
 
+@pytest.mark.costly
 def test_softmaxes_that_are_easily_missed(body, images, tmp_path):
     for index, ends_of in enumerate(heads(body)):
         model = keras.Model(*ends_of)
@@ -151,6 +155,7 @@ def test_softmaxes_that_are_easily_missed(body, images, tmp_path):
         check(report, model, images, step=step)
 
 
+@pytest.mark.costly
 def test_each_of_several_outputs(body, images, tmp_path):
     """Probabilities, logits and a feature map: each by what it is."""
     logits = body.output
@@ -197,6 +202,7 @@ class Certain(keras.layers.Layer):
         return keras.ops.softmax(inputs)
 
 
+@pytest.mark.costly
 def test_a_softmax_inside_an_unknown_layer(body, images, tmp_path):
     model = keras.Model(body.inputs, Certain()(body.output))
     assert to_tflite(model, tmp_path / "a.tflite").logits is None
@@ -205,6 +211,7 @@ def test_a_softmax_inside_an_unknown_layer(body, images, tmp_path):
             write(name, model, tmp_path, images)
 
 
+@pytest.mark.costly
 def test_a_file_that_int8_refuses_is_refused_as_uint8(tmp_path, shared_data):
     """Probabilities of easy images hide what the logits lost: 48 dB for 8."""
     model = keras_resnets.create_model(
@@ -234,6 +241,7 @@ def test_figures_of_a_file_of_logits(body, images, tmp_path):
     assert accuracy.compare(model, tmp_path / "a.tflite", data).rmse < 0.1
 
 
+@pytest.mark.costly
 def test_verify_says_what_it_compares(body, images, tmp_path):
     model = inner_softmax(body)
     for logits in (False, True):

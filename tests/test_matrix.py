@@ -117,6 +117,7 @@ def check_relative(network, forms, folder):
         export(model, form, pictures, folder)
 
 
+@pytest.mark.costly_but("resnet34 shortcut A")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_relatives(network, tmp_path):
     forms = FORMATS if network in ONE_OF_EACH_FAMILY else FIRST

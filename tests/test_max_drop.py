@@ -177,6 +177,7 @@ def hard_network(x, labels, name):
     return model, reader, model.predict(x, verbose=0).argmax(axis=1)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "name",
     [
@@ -309,6 +310,7 @@ def test_what_is_refused():
     refusal(call(precisions=("int8", "int4")), "int4")
 
 
+@pytest.mark.costly
 def test_command(tmp_path, monkeypatch, capsys, shared_data):
     monkeypatch.chdir(tmp_path)
     pixels, _ = cifar(shared_data)

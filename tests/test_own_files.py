@@ -58,6 +58,7 @@ def features(model):
     return keras.Model(model.inputs, model.get_layer("predictions").input)
 
 
+@pytest.mark.costly_but(".keras")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_as_any_other_file(own, suffix):
     theirs, folder = own
@@ -135,6 +136,7 @@ def user_models():
     )
 
 
+@pytest.mark.costly_but(".weights.h5")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_models_that_users_made_of_ours(tmp_path, suffix):
     for name, theirs in user_models():
@@ -186,6 +188,7 @@ def test_nothing_in_a_model_is_executed(tmp_path):
     assert not pathlib.Path(ran).exists()
 
 
+@pytest.mark.costly
 def test_a_trained_network_is_trained_on_for_other_classes(tmp_path, capsys):
     """`train --weights run/best.weights.h5`: transfer learning."""
     rng = np.random.default_rng(0)

@@ -80,6 +80,7 @@ def kernels(content):
     ]
 
 
+@pytest.mark.costly_but("32-7-3", "32-4-2", "32-7-pads6")
 @pytest.mark.parametrize(
     ("size", "kernel", "pads", "packed"),
     [
@@ -170,6 +171,7 @@ def test_merged_groups(groups, channels, expected):
     assert merged_groups(groups, channels) == expected
 
 
+@pytest.mark.costly_but("grouped-dynamic")
 @pytest.mark.parametrize(
     ("kind", "batch"),
     [("grouped", "dynamic"), ("shortcut_d", 3), ("basic_full_preact", 1)],
@@ -184,6 +186,7 @@ def test_networks(kind, batch, tmp_path):
     check_same(plain, made, 2 if batch == "dynamic" else None)
 
 
+@pytest.mark.costly
 def test_files_say_so(tmp_path):
     """Every way to an int8 file arranges it, unless told not to; pixels too."""
     model = small_model(
@@ -225,6 +228,7 @@ def test_files_say_so(tmp_path):
         check_same(found[name, False], found[name, True])
 
 
+@pytest.mark.costly
 def test_int4(tmp_path):
     """Half the kernels' bytes, and the numbers of LiteRT's built-in int8 kernels."""
     model = small_model("bottleneck_original", input_shape=(32, 32, 3), axes=ONE_UNIT)

@@ -130,6 +130,7 @@ def records(folder, pixels, answers, part, keys):
     return path
 
 
+@pytest.mark.costly
 def test_records(work, capsys):
     pixels, answers = work
     labels = np.arange(12) % 10
@@ -152,6 +153,7 @@ def test_records(work, capsys):
     assert "breaks off" in refused(*WORDS, "shards", capsys=capsys)
 
 
+@pytest.mark.costly
 def test_tensorflow_datasets(work, capsys, monkeypatch):
     """Against a stand-in for the library, which the tests do without."""
     pixels, answers = work

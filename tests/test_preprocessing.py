@@ -102,7 +102,9 @@ def test_default_of_a_variant():
     )
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "CMYK", "I;16", "LA", "F"])
+@pytest.mark.parametrize(
+    "mode", ["L", "P", "1", "RGB", "RGBA", "CMYK", "I;16", "LA", "F"]
+)
 def test_pictures_of_every_mode(mode, tmp_path):
     grey = np.linspace(0, 255, 40 * 30).reshape(30, 40).astype("uint8")
     suffix = "tif" if mode in ("CMYK", "F", "I;16") else "png"

@@ -39,6 +39,7 @@ def test_masks_take_the_smallest():
     assert (kept >= np.where(pairs == 0, values, 0).max(axis=1)).all()
 
 
+@pytest.mark.costly
 def test_the_student_of_a_distiller_is_pruned_and_its_teacher_is_not():
     student, teacher = (
         small_model(
@@ -62,6 +63,7 @@ def test_the_student_of_a_distiller_is_pruned_and_its_teacher_is_not():
         np.testing.assert_array_equal(now, then)
 
 
+@pytest.mark.costly_but("2:4-0.5")
 @pytest.mark.parametrize("pattern, share", [("unstructured", 0.7), ("2:4", 0.5)])
 def test_zeros_stay_through_training_and_rounding(pattern, share):
     model = small_model("basic_original", input_shape=(16, 16, 3))
@@ -162,6 +164,7 @@ def test_what_is_refused():
     refused(lambda: pruning.shrink(aware, 0.5), "float model")
 
 
+@pytest.mark.costly
 def test_the_dearest_layer_is_found():
     """One channel of a kernel scaled up by 50: per tensor, its layer costs most."""
     model = small_model("basic_original", input_shape=(16, 16, 3))

@@ -146,6 +146,7 @@ def test_engines_and_passports(tmp_path, shared_data):
         assert passport["calibration"] == chosen.record()
 
 
+@pytest.mark.costly
 def test_pixels_go_in(tmp_path, shared_data):
     """With the pre-processing inside, the file's input is the pixel."""
     pixels, labels = cifar(shared_data)
@@ -200,6 +201,7 @@ def quantized_figures(name, folder, tmp_path, recipe, count, calibrated=200):
     return parity.compare(expected, found), top1, report.size
 
 
+@pytest.mark.costly
 def test_trained_network(tmp_path, shared_data):
     recipe = "static_wi8_ai8_per_tensor"
     found, top1, _ = quantized_figures("resnet20", shared_data, tmp_path, recipe, 1000)

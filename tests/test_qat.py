@@ -180,6 +180,7 @@ def test_folding(kind):
     assert pairs > 5
 
 
+@pytest.mark.costly_but("basic_full_preact", "grouped", "shortcut_d", "darknet")
 @pytest.mark.parametrize("kind", [*KINDS.values(), "shortcut_a", "drn_ends"])
 def test_without_rounding_it_is_the_model(kind):
     model = small_model(kind, input_shape=(32, 32, 3), dtype="float32")
@@ -241,6 +242,7 @@ def test_report_names_every_layer():
     assert "range of its input" in done["stage2_block1_conv1_pad"]
 
 
+@pytest.mark.costly_but("static_wi8_ai8")
 @pytest.mark.parametrize("recipe", ["static_wi8_ai8", "static_wi4_ai8"])
 def test_training_moves_everything_and_is_saved(recipe, tmp_path):
     """In mixed precision: the rounding stays in float32."""
@@ -318,6 +320,7 @@ def test_learned_steps_have_the_gradient_of_their_paper():
     np.testing.assert_allclose(to_radius, slopes / 7 / np.sqrt(2 * 7), rtol=1e-4)
 
 
+@pytest.mark.costly
 def test_ranges_of_a_distillers_student_freeze():
     model = small_model(
         "basic_original", input_shape=(16, 16, 3), classifier_activation=None
@@ -335,6 +338,7 @@ def test_ranges_of_a_distillers_student_freeze():
     assert all(float(one.rate) == 0 for one in moving)
 
 
+@pytest.mark.costly
 def test_on_jax():
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
@@ -389,6 +393,7 @@ def check_file(model, train, others, path):
 SHALLOW = ("pre-activation", "grouped", "resnet-d", "darknet")
 
 
+@pytest.mark.costly_but("darknet")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -424,6 +429,7 @@ def test_file_of_a_trained_network(kind, shared_data, tmp_path):
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.99
 
 
+@pytest.mark.costly
 def test_four_bits_in_a_file_of_eight(pictures, tmp_path):
     train, labels, others = pictures
     model = classifying_model("basic_original", train, labels, depths=(1, 1))

@@ -253,6 +253,9 @@ def damaged(content, rng):
     return content
 
 
+@pytest.mark.costly_but(
+    "torch_zip.pth", "real.safetensors", "keras3.weights.h5", "net.weights"
+)
 @pytest.mark.parametrize("name", small_files())
 def test_damage_is_told_or_harmless(name, tmp_path):
     """500 damaged files of every format: read, or refused, quickly and without bulk."""
@@ -276,6 +279,7 @@ def test_damage_is_told_or_harmless(name, tmp_path):
     assert 50 < told
 
 
+@pytest.mark.costly_but("zip")
 @pytest.mark.parametrize("name", ["checkpoints/resnet20-12fca82f.th", "zip", "h5"])
 def test_truncation_at_every_kilobyte(name, shared_data, tmp_path):
     """All of its 1,100 lengths are refused; whatever is left, the rest is missing."""
@@ -330,6 +334,7 @@ def test_the_zip_made_here_reads_back(shared_data, tmp_path):
         np.testing.assert_array_equal(found[key], value)
 
 
+@pytest.mark.costly
 def test_the_right_format_for_another_variant(shared_data):
     checkpoints = shared_data / "checkpoints"
     for name, path in {

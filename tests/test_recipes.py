@@ -213,6 +213,7 @@ def test_students_and_teachers_that_do_not_fit():
         Distiller(keras_resnets.create_model("resnet8"), classifier())
 
 
+@pytest.mark.costly_but("cifar_cosine")
 @pytest.mark.torch
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_trains(name, tmp_path):

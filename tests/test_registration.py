@@ -85,6 +85,7 @@ def folder(tmp_path_factory):
     return folder, expected | dict.fromkeys(names, outputs(aware, images))
 
 
+@pytest.mark.costly
 def test_files_load_in_a_new_process(folder):
     place, expected = folder
     run(place, f"import keras_resnets, keras\n{LOAD}")
@@ -93,6 +94,7 @@ def test_files_load_in_a_new_process(folder):
         np.testing.assert_allclose(found, values, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.costly_but("by the layers")
 @pytest.mark.parametrize("order", ORDERS)
 def test_layers_are_registered_in_every_order(order, tmp_path):
     """Under the names that files have always had."""
@@ -114,5 +116,6 @@ assert not any(type(f).__module__ == registration.__name__ for f in sys.meta_pat
 """
 
 
+@pytest.mark.costly
 def test_keras_looks_as_if_nobody_stood_in_between(tmp_path):
     run(tmp_path, WATCHED)

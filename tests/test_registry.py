@@ -95,6 +95,7 @@ def test_weights_go_through_both_formats(tmp_path):
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.costly_but(".keras")
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 def test_weights_of_another_network_are_refused(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"

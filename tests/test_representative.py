@@ -58,6 +58,9 @@ def honest(pixels):
     yield "overshooting", x * 1.008 - 1
 
 
+@pytest.mark.costly_but(
+    "post-activation", "pre-activation", "resnet-d", "darknet", "resnet20"
+)
 @pytest.mark.parametrize("name", [*TRAINED, *CHECKPOINTS])
 def test_honest_images_pass(name, shared_data):
     """With the pre-processing known, and by the network's statistics alone."""

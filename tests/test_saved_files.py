@@ -34,6 +34,7 @@ def python(folder, script, *arguments):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.costly_but("float")
 @pytest.mark.parametrize("name", ["float", "aware"])
 def test_models_of_earlier_versions_load_in_a_new_process(name, tmp_path):
     python(tmp_path, LOAD, SAVED / f"{name}.keras", SAVED / "expected.npz")
@@ -42,6 +43,7 @@ def test_models_of_earlier_versions_load_in_a_new_process(name, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.costly
 def test_runs_of_earlier_versions_go_on(tmp_path):
     shutil.copytree(SAVED / "run", tmp_path / "run")
     python(tmp_path, RESUME, TESTS / "data")

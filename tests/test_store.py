@@ -223,6 +223,7 @@ print(model.preprocessing.interpolation, total)
 """
 
 
+@pytest.mark.costly
 def test_the_hub(cache, site, monkeypatch):
     """huggingface_hub asks the local server, then its cache; without it, one line.
 

@@ -140,6 +140,7 @@ def test_commands_take_the_files_classes(work, capsys):
     assert code == 0 and "-> 5 classes" in out, err
 
 
+@pytest.mark.costly
 def test_training_makes_a_new_head(work, capsys):
     checkpoint("five.safetensors")
     rng = np.random.default_rng(0)
@@ -175,6 +176,7 @@ def test_the_size_is_the_files(work, capsys):
     assert first.input_shape == (None, 3, 64, 48)
 
 
+@pytest.mark.costly
 def test_the_commands_take_the_size_and_say_it(work, capsys):
     theirs = checkpoint("big.safetensors", size=(64, 64), labels=FIVE)
     pixels, labels = data("a.npz")
@@ -274,6 +276,7 @@ def test_the_passport_beside_a_keras_file(work, capsys):
         create_model("resnet8", weights="a.keras")
 
 
+@pytest.mark.costly
 def test_axes_that_weights_do_not_show_are_written_on(work, capsys):
     """Where the new channels of option A lie, whoever asked for it, and after training."""
     both = "identity_pad_position=both"

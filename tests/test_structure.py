@@ -51,6 +51,15 @@ def strided(name, **axes):
     ]
 
 
+@pytest.mark.costly_but(
+    "resnet18",
+    "resnet50",
+    "resnet50v1",
+    "resnet50v2",
+    "wrn_16_4",
+    "darknet53",
+    "drn_c_26",
+)
 @pytest.mark.parametrize(
     "name, expected",
     [
@@ -100,6 +109,7 @@ def dilations(name, **axes):
     return list(found.values())
 
 
+@pytest.mark.costly_but("drn_c_26", "drn_d_22")
 @pytest.mark.parametrize(
     "name, expected",
     [
@@ -120,6 +130,7 @@ def test_dilated_residual_networks(name, expected):
     assert dilations(name) == expected
 
 
+@pytest.mark.costly
 def test_output_stride_of_torchvision():
     # torchvision's replace_stride_with_dilation=[False, True, True].
     assert dilations("resnet50", output_stride=8)[2:] == [[1] + [2] * 5, [2, 4, 4]]
@@ -135,6 +146,9 @@ def projections(name, **axes):
     ]
 
 
+@pytest.mark.costly_but(
+    "resnet18", "resnet50", "resnet18v2", "resnet20", "wrn_16_4", "drn_c_26"
+)
 @pytest.mark.parametrize(
     "name, axes, expected",
     [
@@ -155,6 +169,7 @@ def test_which_units_project(name, axes, expected):
     assert projections(name, **axes) == expected
 
 
+@pytest.mark.costly_but("resnet50", "drn_c_26", "wrn_28_10")
 @pytest.mark.parametrize(
     "name, shapes",
     [
@@ -447,12 +462,6 @@ def test_no_function_is_longer_than_a_screen():
                 if length > 60:
                     long[f"{path.name}: {node.name}"] = length
     assert not long
-
-
-def test_every_name_of_the_table_is_published():
-    """The rows of `published.csv`: the table's variants and axes of them."""
-    published = {row["variant"] for row in registry.published_rows()}
-    assert published == set(variants.VARIANTS)
 
 
 def test_tests_import_from_helpers_not_from_each_other():

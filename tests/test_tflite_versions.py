@@ -55,6 +55,7 @@ RELEASES = {
 }
 
 
+@pytest.mark.costly_but("none", "int8")
 @pytest.mark.parametrize("quantize", RELEASES)
 def test_releases(quantize, tmp_path):
     kind, release = RELEASES[quantize]
@@ -68,6 +69,7 @@ def test_releases(quantize, tmp_path):
     assert facts["min_runtime_version"] == release
 
 
+@pytest.mark.costly
 def test_groups_and_4_bits(tmp_path, capsys):
     model = small_model("grouped", input_shape=SHAPE)
     to_tflite(model, tmp_path / "groups.tflite")
@@ -96,6 +98,7 @@ def coarse(content):
     return bytes(content)
 
 
+@pytest.mark.costly
 def test_dynamic_files_run_where_dense_layers_have_one_scale(tmp_path):
     model = small_model("basic_original", input_shape=SHAPE, axes=MANY)
     report = to_tflite(model, tmp_path / "a.tflite", "dynamic")

@@ -221,6 +221,7 @@ def test_a_network_that_is_not_the_same_is_not_trained(monkeypatch, data):
         tfmot.tfmot_prune(tiny(), data)
 
 
+@pytest.mark.costly
 def test_quantize(tmp_path, data):
     model, steps, lines = tiny("shortcut_a_both"), [], []
     path = tmp_path / "aware.tflite"
@@ -245,6 +246,7 @@ def test_quantize(tmp_path, data):
     still_keras_3()
 
 
+@pytest.mark.costly
 def test_what_is_refused_names_the_native_way(tmp_path, data):
     path = tmp_path / "aware.tflite"
     refusal(
@@ -299,6 +301,7 @@ def files(tmp_path, monkeypatch):
 WORDS = ("resnet8", "--weights", "net.weights.h5", "--data", "data.npz")
 
 
+@pytest.mark.costly
 def test_cluster(files, capsys):
     words = ("cluster", *WORDS, "--clusters", 8, "--batch-size", 20)
     code, out, err = run(*words, "--evaluate", "data.npz", capsys=capsys)

@@ -166,6 +166,7 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
+@pytest.mark.costly_but("None-0.0", "linear-0.1")
 @pytest.mark.torch
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("teacher", [None, linear])

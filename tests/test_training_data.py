@@ -110,6 +110,7 @@ def test_validation_pictures_are_drawn_from_every_class():
     assert (chosen != held_out(classes, 0.1, 1)).any()
 
 
+@pytest.mark.costly_but("arrays-batches", "files-without_tensorflow")
 @pytest.mark.parametrize("make", [batches, without_tensorflow])
 @pytest.mark.parametrize("kind", ["arrays", "files", "records"])
 def test_a_run_that_goes_on_sees_what_it_would_have_seen(kind, make, kinds):
@@ -138,6 +139,7 @@ def test_both_paths_make_the_same_batches(kinds):
         assert sources.same(first, second), kind
 
 
+@pytest.mark.costly
 def test_without_tensorflow_in_a_process_of_jax(kinds, tmp_path):
     words = [
         ROOT / "tests" / "data_probe.py",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import warnings
@@ -41,8 +42,9 @@ def test_a_run_that_fails_says_so(tmp_path, monkeypatch):
         run(tmp_path, "run", recipe)
     found = record(tmp_path)
     assert found["status"] == "failed" and found["reason"] == str(caught.value)
-    assert "the loss is nan at step" in found["reason"]
-    assert "the learning rate of 1e+30 is likely too high" in found["reason"]
+    assert re.search(r"the loss is nan at step \d+ of epoch 1\b", found["reason"])
+    said = r"the weights of .* the learning rate of 1e\+30 is likely too high"
+    assert re.search(said, found["reason"])
 
 
 def test_a_run_that_is_interrupted_says_so(tmp_path, monkeypatch):
@@ -132,6 +134,7 @@ def test_a_finished_run_says_so(tmp_path):
     check_equal(first, again)
 
 
+@pytest.mark.costly
 def test_more_epochs_extend_a_run(tmp_path, monkeypatch):
     """By the schedule of so many epochs, exactly, and gone on with when stopped."""
     options = {"ema": 0.75, "mixup": 0.2, "warmup": 0.5}
@@ -161,6 +164,7 @@ def test_more_epochs_extend_a_run(tmp_path, monkeypatch):
     assert record(tmp_path, "copy")["extended"] == [1]
 
 
+@pytest.mark.costly
 def test_what_does_not_extend_a_run(tmp_path):
     recipe = short("he2015_cifar", 2)
     run(tmp_path, "run", recipe)
@@ -195,6 +199,7 @@ def make_older(folder, name, margin):
     np.savez(path, **arrays)
 
 
+@pytest.mark.costly_but("None")
 @pytest.mark.parametrize("margin", [None, 0.0])
 def test_a_run_of_an_earlier_version_goes_on(margin, tmp_path):
     for name in ("older", "newer"):
@@ -219,6 +224,7 @@ def test_a_run_by_a_rule_that_there_is_no_more_is_refused(tmp_path):
     assert "\n" not in str(caught.value) and record(tmp_path) == before
 
 
+@pytest.mark.costly_but("right0")
 @pytest.mark.parametrize(
     "right",
     [["1"], {"start": 1}, {"start": "102"}, {"other": "1"}, {"start": None}, None],
@@ -237,6 +243,7 @@ def test_damaged_correctness(right, tmp_path):
         state.read(path)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_extension_of_a_run_of_two_phases(epochs, tmp_path):
     """The second phase has the schedule of so many epochs, whether it had begun or not."""
@@ -252,6 +259,7 @@ def test_extension_of_a_run_of_two_phases(epochs, tmp_path):
     assert found[2] > 0.02
 
 
+@pytest.mark.costly
 def test_balanced_runs_go_on_where_they_were_stopped(tmp_path, monkeypatch):
     recipe = short("cifar_cosine", 2, mixup=0.2)
     options = {

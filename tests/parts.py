@@ -1,0 +1,62 @@
+"""Which tests the default run leaves to the others, and how many of those an hour takes.
+
+`@pytest.mark.costly` leaves a whole test to `-m costly`. `@pytest.mark.costly_but("a")`
+does for all parameters but those whose ids are one of the names, or begin with one and
+a hyphen. Tests of files that other people's tools write wait for them half a minute.
+"""
+
+import os
+import time
+
+import pytest
+
+WRITTEN_BY_OTHERS = "foreign_files"
+MINUTES = "KERAS_RESNETS_TEST_MINUTES"
+TURN = "KERAS_RESNETS_TEST_TURN"
+# A prime: turn after turn it comes to every place of a list of another length.
+STEP = 97
+
+
+def _kept(identity, names):
+    return [name for name in names if f"{identity}-".startswith(f"{name}-")]
+
+
+def mark_costly(items):
+    """Marks those of `items` that are left to the second part.
+
+    Returns:
+        Lines on names of `costly_but` that no parameter of their test has.
+    """
+    unknown = {}
+    for item in items:
+        costly = WRITTEN_BY_OTHERS in item.fixturenames
+        if (mark := item.get_closest_marker("costly_but")) is not None:
+            test = item.nodeid.partition("[")[0]
+            kept = _kept(item.callspec.id, mark.args)
+            unknown.setdefault(test, set(mark.args)).difference_update(kept)
+            costly = costly or not kept
+        if costly and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.costly)
+    return [
+        f"{test}: costly_but names {sorted(names)}, which no parameter is called"
+        for test, names in unknown.items()
+        if names
+    ]
+
+
+class Budget:
+    """Skips what is left after so many minutes; begins at another place every turn."""
+
+    def __init__(self, minutes):
+        self.end = time.monotonic() + 60 * float(minutes)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        # Every worker must see the same order: by a number that all are given.
+        first = int(os.environ.get(TURN, 0)) * STEP % max(len(items), 1)
+        items[:] = items[first:] + items[:first]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        if time.monotonic() > self.end:
+            pytest.skip(f"the minutes of {MINUTES} are over")

@@ -1,0 +1,63 @@
+"""The suite's own rules: every room has tests in the default run, CI runs the others."""
+
+import ast
+import functools
+import re
+
+import pytest
+from conftest import ROOT
+
+TESTS = ROOT / "tests"
+# What README.md says of the rooms: | `room` | `file.py::test`, ... |
+ROW = re.compile(r"^\| `(\w+)` \| (.*::.*) \|$", re.MULTILINE)
+NAMED = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
+
+
+def rooms():
+    """(room, [(file, test), ...]) of the table of the default run."""
+    text = (TESTS / "README.md").read_text("utf-8")
+    return [(room, NAMED.findall(cell)) for room, cell in ROW.findall(text)]
+
+
+@functools.cache
+def functions(name):
+    """Name -> (words of its decorators, its arguments), of the tests in a file."""
+    tree = ast.parse((TESTS / name).read_text("utf-8"))
+    return {
+        node.name: (
+            [ast.unparse(decorator) for decorator in node.decorator_list],
+            [argument.arg for argument in node.args.args],
+        )
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_every_room_is_in_the_table_of_the_default_run():
+    folders = {path.parent.name for path in ROOT.glob("keras_resnets/*/__init__.py")}
+    assert {room for room, _ in rooms()} == folders
+
+
+@pytest.mark.parametrize("room, tests", rooms())
+def test_a_rooms_tests_run_by_default(room, tests):
+    assert len(tests) >= 3
+    for name, test in tests:
+        marks, arguments = functions(name)[test]
+        assert not {"pytest.mark.costly", "pytest.mark.slow"} & set(marks), test
+        assert "foreign_files" not in arguments, test
+
+
+def test_ci_runs_every_part():
+    ci = (ROOT / ".ci" / "run").read_text("utf-8")
+    parts = re.findall(r"pytest.* -m (\"[^\"]+\"|\w+)", ci)
+    assert {'"costly and not slow"', "slow", "torch"} <= set(parts)
+    default = re.search(r"-m '([^']+)'", (ROOT / "pyproject.toml").read_text("utf-8"))
+    assert default[1] == "not slow and not costly"
+
+
+def test_nothing_is_patched_that_is_everybodys():
+    """No collector of garbage made lazy, no object made past its own door."""
+    pattern = re.compile(r"\bgc\.\w+ = |\bobject\.__new__\(")
+    for path in TESTS.glob("*.py"):
+        if path.name != "test_suite.py":
+            assert not pattern.findall(path.read_text("utf-8")), path.name
