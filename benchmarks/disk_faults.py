@@ -41,9 +41,9 @@ COMMANDS = {
     "export keras": f"export keras --model resnet8 {_NET} --output a.keras",
     "export .weights.h5": f"export keras --model resnet8 {_NET} --output a.weights.h5",
     "quantize": f"quantize resnet8 {_DATA} --count 20",
-    "quantize --max-drop": f"quantize resnet8 {_DATA} --count 20 --evaluate @/data.npz "
+    "search": f"search resnet8 {_DATA} --count 20 --evaluate @/data.npz "
     "--max-drop 90 --plot mix.png",
-    "quantize tfmot": f"quantize resnet8 {_DATA} --engine tfmot",
+    "qat tfmot": f"qat resnet8 {_DATA} --engine tfmot",
     "prune": f"prune resnet8 {_NET} --sparsity 0.5",
     "prune tfmot": f"prune resnet8 {_DATA} --sparsity 0.5 --engine tfmot",
     "cluster": f"cluster resnet8 {_DATA} --clusters 8",

@@ -47,7 +47,7 @@ COMMANDS = {
     "--batch-size 16 --validation 0.2 --deterministic --save-seconds 1 --output out/run",
     "quantize": "quantize resnet20 --weights cifar10 --data data.npz --count 60 "
     "--output out/a.tflite",
-    "search": "quantize resnet20 --weights cifar10 --data data.npz --count 60 "
+    "search": "search resnet20 --weights cifar10 --data data.npz --count 60 "
     "--max-drop 2 --held-out 200 --output out/a.tflite",
     "export": "export tflite --model resnet20 --weights cifar10 --quantize int8 "
     "--calibration photos --output out/a.tflite",

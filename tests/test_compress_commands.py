@@ -1,6 +1,7 @@
-"""`keras-resnets quantize` and `prune`, and the example of compression."""
+"""`keras-resnets quantize`, `sensitivity` and `prune`, and the example of compression."""
 
 import json
+import pathlib
 import shutil
 
 import keras
@@ -70,8 +71,25 @@ def test_quantize(trained, capsys):
     assert compared.rmse < 0.1
     assert "exists" in refused(*words, capsys=capsys)
 
-    code, out, _ = run(*words, "--sensitivity", "--count", 20, capsys=capsys)
+    words[0] = "sensitivity"
+    code, out, _ = run(*words, "--count", 20, "--images", 5, capsys=capsys)
     assert code == 0 and "stage1_block1_conv1 " in out and "weights" in out
+
+
+@pytest.mark.parametrize(
+    "words, command",
+    [
+        (["--sensitivity"], "sensitivity"),
+        (["--max-drop", "0.2"], "search"),
+        (["--held-out", "100"], "search"),
+        (["--precisions", "int8,float"], "search"),
+        (["--plot", "a.png"], "search"),
+        (["--engine", "tfmot"], "qat"),
+    ],
+)
+def test_what_has_a_command_of_its_own_names_it(words, command, capsys):
+    line = refused("quantize", "resnet8", "--weights", "a.h5", *words, capsys=capsys)
+    assert f"keras-resnets {command} MODEL" in line
 
 
 @pytest.mark.costly
@@ -90,15 +108,11 @@ def test_what_goes_into_and_out_of_a_quantized_file(trained, capsys):
     compared = parity.compare(logits_of(model).predict(x, verbose=0), found)
     assert compared.rmse < 0.1
     assert f"agreement {compared.top1:.2%}, logit RMSE {compared.rmse:.4f}" in out
-    for option in ends[:1], ends[1:2], ends[2:]:
-        for other in ["--sensitivity"], ["--max-drop", 1], ["--engine", "tfmot"]:
-            line = refused(*words, "--overwrite", *option, *other, capsys=capsys)
-            assert f"{option[0]} does not go with {other[0]}" in line
     assert "--batch" in refused(*words, "--batch", 0, capsys=capsys)
 
 
 def folder_of(pixels, folder):
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for index, picture in enumerate(pixels):
         Image.fromarray(picture).save(folder / f"{index}.png")
 
@@ -149,6 +163,47 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
         (["tflite", *own, "--method", "mean"], "--method must be one of 'minmax'"),
     ):
         assert message in refused("export", *line, capsys=capsys), line
+
+
+def test_qat(trained, capsys):
+    """Trained with rounding, its file scored; a finished run is not trained again."""
+    words = ["qat", "resnet20", "--weights", "cifar10", "--data", "data.npz"]
+    words += ["--count", 20, "--batch-size", 30, "--epochs", 1, "--validation", 0.3]
+    code, out, err = run(*words, "--evaluate", "data.npz", capsys=capsys)
+    assert code == 0, err
+    assert "wrote        resnet20_static_wi8_ai8_qat.tflite" in out
+    agreement = float(out.split("agreement ")[-1].split("%")[0])
+    assert "measured     200 pictures" in out and agreement > 95
+    with open("resnet20_static_wi8_ai8_qat.tflite.json") as file:
+        assert json.load(file)["recipe"]["engine"] == "quantize_aware"
+    with open("resnet20_static_wi8_ai8_qat/run.json") as file:
+        record = json.load(file)
+    assert record["status"] == "done" and record["recipe"]["temperature"] == 4.0
+    again = [*words, "--overwrite", "--resume"]
+    code, out, err = run(*again, capsys=capsys)
+    assert code == 0 and "there is nothing left" in out, err
+    assert "exists" in refused(*words, capsys=capsys)
+
+
+@pytest.mark.costly
+def test_qat_keeps_the_start_of_a_training_that_harms(trained, capsys):
+    words = ["qat", "resnet20", "--weights", "cifar10", "--data", "data.npz"]
+    words += ["--count", 20, "--batch-size", 10, "--epochs", 1, "--validation", 0.3]
+    words += ["--learning-rate", 0.03, "--evaluate", "data.npz"]
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0, err
+    assert "note: training made resnet20 worse: " in out and "is kept" in out
+    # That of the calibrated network, not of what was trained.
+    assert float(out.split("agreement ")[-1].split("%")[0]) > 90
+
+
+def test_qat_refuses_data_of_other_classes(trained, capsys):
+    _, pixels = trained
+    for index in range(10):
+        folder_of(pixels[index : index + 3], pathlib.Path(f"other/thing {index}"))
+    words = ["qat", "resnet20", "--weights", "cifar10", "--data", "other"]
+    line = refused(*words, "--validation", 0, capsys=capsys)
+    assert "other classes than those of other" in line
 
 
 def test_prune(trained, capsys):

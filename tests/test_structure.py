@@ -305,6 +305,7 @@ ARROWS = {
         "io",
         "networks",
         "quantization",
+        "training",
     },
     "pruning": {
         "errors",

@@ -255,7 +255,7 @@ def test_what_is_refused_names_the_native_way(tmp_path, data):
         ),
         "refuses",
         "quantize_aware",
-        "keras-resnets quantize",
+        "keras-resnets qat",
     )
     assert not list(tmp_path.iterdir())
 
@@ -330,11 +330,10 @@ def test_commands_refuse(files, capsys):
         *("prune", *WORDS, "--engine", "tfmot", "--sparsity", 0.5, "--pattern", "2:4"),
         capsys=capsys,
     )
-    quantize = ("quantize", *WORDS, "--engine", "tfmot")
-    assert "quantize_aware" in refused(
-        *quantize, "--recipe", "static_wi4_ai8", capsys=capsys
-    )
-    assert "--method" in refused(*quantize, "--method", "mse", capsys=capsys)
+    qat = ("qat", *WORDS, "--engine", "tfmot")
+    line = refused(*qat, "--recipe", "static_wi4_ai8", capsys=capsys)
+    assert "leave --engine out" in line
+    assert "--resume does not go" in refused(*qat, "--resume", capsys=capsys)
     left = sorted(path.name for path in files.iterdir())
     assert left == ["data.npz", "net.weights.h5"]
 
@@ -355,11 +354,11 @@ def test_the_other_commands(files, capsys):
     assert "fine-tuned" not in out and "50.0%" in out
     # A random network of raw pixels is soon driven out of its ranges.
     slowly = ("--count", 20, "--learning-rate", 1e-6)
-    code, out, err = run("quantize", *words, *slowly, capsys=capsys)
+    code, out, err = run("qat", *words, *slowly, capsys=capsys)
     assert code == 0, err
     assert "measured     20 pictures: top-1" in out
-    assert (files / "resnet8_static_wi8_ai8.tflite").exists()
-    refused_preact = ("quantize", "resnet20v2", "--weights", "v2.weights.h5")
+    assert (files / "resnet8_static_wi8_ai8_qat.tflite").exists()
+    refused_preact = ("qat", "resnet20v2", "--weights", "v2.weights.h5")
     randomize(keras_resnets.create_model("resnet20v2")).save_weights("v2.weights.h5")
     message = refused(
         *refused_preact, *words[3:], "--output", "v2.tflite", capsys=capsys

@@ -4,19 +4,24 @@ import argparse
 import os
 import sys
 
+from keras_resnets.cli import cluster
 from keras_resnets.cli import compare
-from keras_resnets.cli import compress
 from keras_resnets.cli import export
 from keras_resnets.cli import inspect
 from keras_resnets.cli import predict
+from keras_resnets.cli import prune
+from keras_resnets.cli import qat
+from keras_resnets.cli import quantize
+from keras_resnets.cli import search
+from keras_resnets.cli import sensitivity
 from keras_resnets.cli import show
-from keras_resnets.cli import tfmot
 from keras_resnets.cli import train
 from keras_resnets.cli import weights
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import check_choice
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io import files
@@ -34,6 +39,16 @@ class _Parser(argparse.ArgumentParser):
             if word.startswith("--") and word.endswith("=--"):
                 self.error(f"-- is no value of an option; got {word!r}")
         return super().parse_args(words, namespace)
+
+    def _check_value(self, action, value):
+        # argparse's own sentence names no nearest choice.
+        if action.choices is None or value in action.choices:
+            return
+        name = action.option_strings[-1] if action.option_strings else action.metavar
+        try:
+            check_choice(name, value, tuple(action.choices))
+        except InvalidArgument as error:
+            raise argparse.ArgumentError(None, str(error)) from None
 
     def error(self, message):
         message = printable(message, 1000)
@@ -109,8 +124,12 @@ def _parser(prog):
         compare,
         predict,
         train,
-        compress,
-        tfmot,
+        quantize,
+        sensitivity,
+        search,
+        qat,
+        prune,
+        cluster,
     ):
         module.add_to(commands)
     return parser

@@ -1,5 +1,6 @@
 """What several commands share: the network's options, and saying what goes on."""
 
+import dataclasses
 import pathlib
 import warnings
 
@@ -23,6 +24,66 @@ _ELSEWHERE = {
     "classes": "use --classes N",
     "input_size": "use --input-size PIXELS",
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """A variant and what is changed of it, as a command line names it.
+
+    Attributes:
+        model: name of the variant.
+        weights: see `WEIGHTS`; None for random values.
+        classes: number of classes; None for that of the weights, or the variant's.
+        input_size: as it was typed; see `size_of`.
+        set: axes, each as it was typed; see `axes_of`.
+
+    Raises:
+        InvalidArgument: no variant, or one that cannot be so.
+    """
+
+    model: str
+    weights: str | None
+    classes: int | None
+    input_size: str | None
+    set: tuple[str, ...]
+
+    def __post_init__(self):
+        find(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output:
+    """A file to write, as a command line names it.
+
+    Attributes:
+        output: its path; None for the command's default.
+        overwrite: whether it may stand already.
+    """
+
+    output: str | None
+    overwrite: bool
+
+    def path(self, ending):
+        """Where to write: without `--output` in this folder, by the variant's name."""
+        return self.output or default_output(self, ending)
+
+
+def add_trained(parser):
+    """Adds MODEL with its weights, and what is changed of it."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="variant, see keras-resnets list"
+    )
+    group = parser.add_argument_group("network")
+    group.add_argument("--weights", required=True, help=WEIGHTS)
+    add_options(group)
+
+
+def add_output(parser, what="file to write"):
+    """Adds the group of the file that is written, and returns it."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--output", metavar="FILE", help=what)
+    group.add_argument("--overwrite", action="store_true", help="replace the file")
+    return group
 
 
 def add_options(parser):

@@ -157,13 +157,13 @@ def _train(arguments):
         stack.enter_context(devices.use(arguments.devices, arguments.deterministic))
         model = _build(arguments, recipe, opened, precision)
         _announce(arguments, model, opened, recipe, precision)
-        stack.enter_context(_notes_said())
+        stack.enter_context(notes_said())
         run = _run(arguments, model, opened, recipe)
-    _conclude(run, recipe, opened)
+    conclude(run, recipe, opened)
 
 
 @contextlib.contextmanager
-def _notes_said():
+def notes_said():
     """The notes of a training as lines, when they come."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", TrainingNote)
@@ -291,7 +291,8 @@ def _run(arguments, model, opened, recipe):
     )
 
 
-def _conclude(run, recipe, opened):
+def conclude(run, recipe, opened):
+    """Says what came of a `Run`."""
     from keras_resnets.training import best_weights
 
     figures = run.figures

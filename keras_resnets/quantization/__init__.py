@@ -21,6 +21,7 @@ _IN_MODULE = {
     "quantize_aware": "keras_resnets.quantization.qat.aware",
     "report": "keras_resnets.quantization.qat.aware",
     "sensitivity": "keras_resnets.quantization.search.sensitivity",
+    "train_aware": "keras_resnets.quantization.qat.training",
     "to_tflite": "keras_resnets.quantization.ptq",
 }
 

@@ -38,6 +38,12 @@ class ProgressBar:
     def _count(self, number: float) -> str:
         return f"{number / 1e6:,.1f}" if self._unit == "MB" else f"{number:,}"
 
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Wipes the bar away."""
         if self._shown:

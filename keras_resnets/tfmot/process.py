@@ -150,7 +150,7 @@ def _check_complete(values, sent, described):
 
 
 _NATIVE = {
-    "quantize": "quantize_aware (keras-resnets quantize without --engine tfmot)",
+    "quantize": "quantize_aware (keras-resnets qat without --engine tfmot)",
     "prune": "the callback Prune (keras-resnets prune without --engine tfmot)",
     "cluster": "quantize_aware with 'static_wi4_ai8'",
 }

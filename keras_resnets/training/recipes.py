@@ -377,6 +377,21 @@ RECIPES = {
         significance=0.05,
         augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
     ),
+    "qat": Recipe(
+        source="this project: SGD from the calibrated network, taught by the float one "
+        "(Hinton 2015, arXiv:1503.02531, T = 4); a small rate, since a BN that is folded "
+        "in does not adapt",
+        published="nothing; docs/compression_table.md has what was measured",
+        epochs=3,
+        batch_size=128,
+        learning_rate=0.0002,
+        nesterov=True,
+        weight_decay=0.0,
+        warmup=0.2,
+        temperature=4.0,
+        significance=0.05,
+        augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
+    ),
     "cifar_cosine": Recipe(
         source="this project, for the small networks of docs/training: Zagoruyko 2016's "
         "rate, decay and Nesterov, but one cosine, and no decay of BN and biases",

@@ -1,0 +1,59 @@
+"""`keras-resnets cluster`: few different weights a kernel, by fine-tuning."""
+
+import dataclasses
+
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import tuning
+from keras_resnets.cli.network import say
+from keras_resnets.system.quiet import native_logs_hidden
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output, tuning.Tuning):
+    """What `keras-resnets cluster` is asked for; see its help."""
+
+    clusters: int
+    evaluate: str | None
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "cluster", help="fine-tune to a few different weights a kernel, for gzip"
+    )
+    network.add_trained(parser)
+    parser.add_argument_group("clustering").add_argument(
+        "--clusters",
+        type=options.whole(2, 65_536),
+        default=32,
+        help="different weights in a kernel (32)",
+    )
+    tuning.add_options(parser)
+    network.add_output(parser, ".keras or .weights.h5; default: MODEL_clustered.keras")
+    tuning.add_evaluation(parser)
+    options.set_command(parser, Options, _cluster)
+
+
+def _cluster(asked):
+    with native_logs_hidden():
+        from keras_resnets import pruning
+        from keras_resnets import tfmot
+        from keras_resnets.cli import tables
+        from keras_resnets.export.keras import convert as keras_file
+        from keras_resnets.tfmot import process
+
+        process.check_installed()
+        path = asked.path("_clustered.keras")
+        path = keras_file.check_output(path, asked.overwrite)
+        model, _, _ = network.build(asked)
+        data, how = tuning.training_data(asked, model), asked.for_tfmot()
+        with tuning.Bar(data, how) as bar:
+            few = tfmot.tfmot_cluster(
+                model, data, asked.clusters, how, bar.progress, bar.tell
+            )
+        keras_file.to_keras(few, path, overwrite=asked.overwrite)
+        before, after = (pruning.pruning_report(x) for x in (model, few))
+        say(tables.gzip_table(before, after))
+        tuning.say_accuracy(asked, model, few)
+        say(f"wrote {path}")

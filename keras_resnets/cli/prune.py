@@ -1,0 +1,133 @@
+"""`keras-resnets prune`: weights set to zero, or channels removed."""
+
+import dataclasses
+
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import tuning
+from keras_resnets.cli.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.system.quiet import native_logs_hidden
+
+ENGINES = ("native", "tfmot")
+# Those of `keras_resnets.pruning.magnitude`.
+PATTERNS = ("unstructured", "1x4", "2:4")
+# Something is pruned, and something stays.
+_SHARE = options.number(0, 1, above=True, below=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output, tuning.Tuning):
+    """What `keras-resnets prune` is asked for; see its help."""
+
+    sparsity: float | None
+    shrink: float | None
+    pattern: str
+    multiple: int
+    engine: str
+    evaluate: str | None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.sparsity is None) == (self.shrink is None):
+            raise InvalidArgument("give one of --sparsity and --shrink")
+        if self.output is not None and not self.output.endswith(".keras"):
+            raise InvalidArgument(f"prune writes a .keras file; got {self.output!r}")
+        if self.engine == "native" and self.data:
+            raise InvalidArgument(
+                "--data is for --engine tfmot, which fine-tunes; without, weights are "
+                "set to zero at once"
+            )
+        if self.engine == "tfmot":
+            self._check_tfmot()
+
+    def _check_tfmot(self):
+        if self.shrink is not None or self.pattern != "unstructured":
+            raise InvalidArgument(
+                "--engine tfmot prunes by --sparsity, unstructured; --shrink and "
+                "--pattern are the native way"
+            )
+        if not self.data:
+            raise InvalidArgument(
+                "--engine tfmot trains: give training pictures by --data"
+            )
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser("prune", help="set small weights to zero, or shrink")
+    network.add_trained(parser)
+    group = parser.add_argument_group("pruning")
+    group.add_argument("--sparsity", type=_SHARE, help="share of zeros: 0.5")
+    group.add_argument(
+        "--pattern",
+        default="unstructured",
+        choices=PATTERNS,
+        help="of the zeros (unstructured)",
+    )
+    group.add_argument(
+        "--shrink", type=_SHARE, help="share of the units' inner channels to remove"
+    )
+    group.add_argument(
+        "--multiple",
+        type=options.whole(1, 65_536),
+        default=1,
+        help="channels left: multiples of this (1)",
+    )
+    group.add_argument(
+        "--engine",
+        default="native",
+        choices=ENGINES,
+        help="tfmot: fine-tuned by tensorflow-model-optimization on --data (native)",
+    )
+    tuning.add_options(parser, required=False, note=" (--engine tfmot)")
+    network.add_output(parser, ".keras; default: MODEL_pruned.keras")
+    tuning.add_evaluation(parser)
+    options.set_command(parser, Options, _prune)
+
+
+def _prune(asked):
+    with native_logs_hidden():
+        from keras_resnets import pruning
+        from keras_resnets.cli import tables
+        from keras_resnets.export.keras import convert as keras_file
+
+        path = asked.path("_pruned.keras")
+        keras_file.check_output(path, asked.overwrite)
+        model, _, _ = network.build(asked)
+        before = pruning.pruning_report(model)
+        pruned = _pruned(asked, model)
+        after = pruning.pruning_report(pruned)
+        keras_file.to_keras(pruned, path, overwrite=asked.overwrite)
+        say(tables.pruning_table(before, after))
+        tuning.say_accuracy(asked, model, pruned)
+        tuned = "" if asked.engine == "tfmot" else "; it has not been fine-tuned"
+        say(f"wrote {path}{tuned}")
+
+
+def _pruned(asked, model):
+    import keras
+
+    from keras_resnets import pruning
+    from keras_resnets.graph import provenance
+
+    if asked.engine == "tfmot":
+        return _by_tfmot(asked, model)
+    if asked.shrink is not None:
+        return pruning.shrink(model, asked.shrink, asked.multiple)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    provenance.inherit(copy, model)
+    pruning.prune(copy, asked.sparsity, asked.pattern)
+    return copy
+
+
+def _by_tfmot(asked, model):
+    from keras_resnets import tfmot
+
+    how = asked.for_tfmot()
+    data = tuning.training_data(asked, model)
+    with tuning.Bar(data, how) as bar:
+        return tfmot.tfmot_prune(
+            model, data, asked.sparsity, how, bar.progress, bar.tell
+        )

@@ -1,0 +1,188 @@
+"""`keras-resnets qat`: a TFLite file of a network trained with its rounding."""
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import quantize
+from keras_resnets.cli import tuning
+from keras_resnets.cli.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.quantization import recipes
+from keras_resnets.system.quiet import native_logs_hidden
+
+ENGINES = ("native", "tfmot")
+_RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
+# The one that tensorflow-model-optimization trains.
+_OF_TFMOT = "static_wi8_ai8"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output, tuning.Tuning):
+    """What `keras-resnets qat` is asked for; see its help."""
+
+    recipe: str
+    engine: str
+    count: int
+    run_folder: str | None
+    resume: bool
+    validation: float | None
+    io_dtype: str
+    packed: bool
+    int4: bool
+    threads: int
+    evaluate: str | None
+
+    def __post_init__(self):
+        super().__post_init__()
+        recipes.check_int4(self.int4, recipes.find(self.recipe))
+        if self.engine == "native":
+            return
+        if self.recipe != _OF_TFMOT:
+            raise InvalidArgument(
+                f"tensorflow-model-optimization trains {_OF_TFMOT} alone; for "
+                f"{self.recipe} leave --engine out"
+            )
+        native = {
+            "--run": self.run_folder is not None,
+            "--resume": self.resume,
+            "--validation": self.validation is not None,
+        }
+        for option in (name for name, is_set in native.items() if is_set):
+            raise InvalidArgument(f"{option} does not go with --engine tfmot")
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "qat", help="train with the rounding of an integer file, and write the file"
+    )
+    network.add_trained(parser)
+    group = parser.add_argument_group("quantization")
+    quantize.add_recipe(group, _RECIPES)
+    group.add_argument(
+        "--engine",
+        default="native",
+        choices=ENGINES,
+        help="native: Keras 3, taught by the float network; tfmot: "
+        "tensorflow-model-optimization (native)",
+    )
+    group.add_argument(
+        "--count",
+        type=options.COUNT,
+        default=500,
+        help="training images that the ranges start from (500)",
+    )
+    group.add_argument(
+        "--int4", action="store_true", help="store 4-bit weights as such"
+    )
+    _add_run(tuning.add_options(parser, epochs="native 3, tfmot 1"))
+    quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_qat.tflite"))
+    quantize.add_comparison(parser)
+    options.set_command(parser, Options, _qat)
+
+
+def _add_run(group):
+    """Adds what the native training keeps."""
+    group.add_argument(
+        "--run",
+        dest="run_folder",
+        metavar="FOLDER",
+        help="of the training, to make; default: MODEL_RECIPE_qat",
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on with the training there"
+    )
+    group.add_argument(
+        "--validation",
+        type=options.number(0, 1, below=True),
+        help="share of the training images to hold out",
+    )
+
+
+def _qat(asked):
+    with native_logs_hidden():
+        from keras_resnets.cli import reports
+        from keras_resnets.export.tflite import convert as tflite
+
+        path = asked.path(f"_{asked.recipe}_qat.tflite")
+        tflite.check_output(path, asked.overwrite)
+        model, _, _ = network.build(asked)
+        data = quantize.labelled(asked, model)
+        make = _natively if asked.engine == "native" else _by_tfmot
+        report = make(asked, model, path)
+        say(reports.export_report(report, "training"))
+        quantize.say_accuracy(asked, model, report, data)
+
+
+def _natively(asked, model, path):
+    """Trains in Keras 3; returns the `ExportReport` of the file."""
+    from keras_resnets import quantization
+    from keras_resnets.cli import train
+    from keras_resnets.quantization.qat import training
+    from keras_resnets.training import data as training_data
+    from keras_resnets.training import recipes as training_recipes
+
+    changes = {
+        "epochs": asked.epochs,
+        "learning_rate": asked.learning_rate,
+        "flip": False if asked.no_mirror else None,
+        "crop": "pad" if asked.crop else None,
+        "padding": asked.crop or None,
+    }
+    recipe = training_recipes.get_recipe(
+        "qat", **{name: value for name, value in changes.items() if value is not None}
+    )
+    opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
+    network.say_notes(opened.notes)
+    folder = asked.run_folder or pathlib.Path(path).with_suffix("")
+    with train.notes_said():
+        aware, run = training.train_aware(
+            model,
+            opened,
+            folder,
+            asked.recipe,
+            recipe,
+            calibration=asked.count,
+            seed=asked.seed,
+            batch_size=asked.batch_size,
+            resume=asked.resume,
+            verbose=1 if sys.stdout.isatty() else 2,
+            command=shlex.join(["keras-resnets", *sys.argv[1:]]),
+            tell=lambda line: network.say_notes([line]),
+        )
+    train.conclude(run, recipe, opened)
+    return quantization.to_tflite(
+        aware,
+        path,
+        overwrite=asked.overwrite,
+        threads=asked.threads,
+        io_dtype=asked.io_dtype,
+        packed=asked.packed,
+        int4=asked.int4,
+    )
+
+
+def _by_tfmot(asked, model, path):
+    """Trains by tensorflow-model-optimization; returns the file's `ExportReport`."""
+    from keras_resnets import tfmot
+
+    how = asked.for_tfmot()
+    data = tuning.training_data(asked, model)
+    with tuning.Bar(data, how) as bar:
+        return tfmot.tfmot_quantize_aware(
+            model,
+            path,
+            data,
+            how,
+            calibration=asked.count,
+            overwrite=asked.overwrite,
+            threads=asked.threads,
+            io_dtype=asked.io_dtype,
+            packed=asked.packed,
+            progress=bar.progress,
+            tell=bar.tell,
+        )

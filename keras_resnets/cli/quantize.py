@@ -1,0 +1,205 @@
+"""`keras-resnets quantize`: a TFLite file from a trained network, without training."""
+
+import argparse
+import dataclasses
+
+from keras_resnets.cli import calibration
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import number_formats
+from keras_resnets.quantization import choices
+from keras_resnets.quantization import recipes
+from keras_resnets.system.quiet import native_logs_hidden
+
+# What other commands do since each job has its own: option -> what to type.
+_SEARCH = "keras-resnets search MODEL --weights W --data D --max-drop POINTS"
+_MOVED = {
+    "--sensitivity": "keras-resnets sensitivity MODEL --weights W --data D",
+    "--max-drop": _SEARCH,
+    "--held-out": _SEARCH,
+    "--precisions": _SEARCH,
+    "--plot": _SEARCH,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output, calibration.Calibration):
+    """What `keras-resnets quantize` is asked for; see its help."""
+
+    recipe: str
+    engine: str | None
+    method: str | None
+    percentile: float
+    int4: bool
+    io_dtype: str
+    batch: int | str
+    include_preprocessing: bool
+    logits: bool
+    packed: bool
+    threads: int
+    evaluate: str | None
+
+    def __post_init__(self):
+        super().__post_init__()
+        recipe = recipes.find(self.recipe)
+        recipes.check_int4(self.int4, recipe)
+        choices.check_method(self.method, choices.check_engine(self.engine, recipe))
+        if self.calibrated and self.data is None:
+            raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
+
+    @property
+    def calibrated(self):
+        """Whether the recipe has ranges, which images tell."""
+        recipe = recipes.find(self.recipe)
+        return number_formats.find(recipe.quantize).calibrated
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "quantize", help="quantize a trained network into a TFLite file"
+    )
+    network.add_trained(parser)
+    calibration.add_options(parser, required=False)
+    add_quantization(parser.add_argument_group("quantization"))
+    file = network.add_output(parser, "default: MODEL_RECIPE.tflite")
+    add_file(file)
+    network.add_batch(file)
+    file.add_argument(
+        "--include-preprocessing", action="store_true", help="take RGB pixels"
+    )
+    file.add_argument("--logits", action="store_true", help="leave the softmax out")
+    add_comparison(parser)
+    for option, instead in _MOVED.items():
+        nargs = 0 if option == "--sensitivity" else None
+        parser.add_argument(option, action=options.Moved, instead=instead, nargs=nargs)
+    options.set_command(parser, Options, _quantize)
+
+
+def add_quantization(group):
+    """Adds how numbers are rounded."""
+    add_recipe(group, tuple(recipes.RECIPES))
+    group.add_argument(
+        "--engine",
+        type=_engine,
+        choices=choices.ENGINES,
+        help="who makes the file; default: what measured best (docs/compression.md)",
+    )
+    add_method(group)
+    group.add_argument(
+        "--int4",
+        action="store_true",
+        help="store 4-bit weights as such: half the file, slower in LiteRT",
+    )
+
+
+def add_recipe(group, names):
+    """Adds the choice of a recipe."""
+    group.add_argument(
+        "--recipe",
+        default="static_wi8_ai8",
+        choices=names,
+        metavar="NAME",
+        help=f"bits of weights and activations: {', '.join(names)} (static_wi8_ai8)",
+    )
+
+
+def add_method(group):
+    """Adds how ranges come from the calibration images."""
+    group.add_argument(
+        "--method",
+        choices=choices.METHODS,
+        help="how a range comes from images; default: the engine's own",
+    )
+    group.add_argument(
+        "--percentile",
+        type=options.number(50, 100, above=True),
+        default=99.99,
+        help="of --method percentile (99.99)",
+    )
+
+
+def add_file(group):
+    """Adds what an integer file is like."""
+    group.add_argument(
+        "--io-dtype",
+        default="int8",
+        choices=options.IO_DTYPES,
+        help="input and output of an int8 file (int8)",
+    )
+    network.add_packing(group)
+
+
+def add_comparison(parser):
+    """Adds how the file is compared with the network."""
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--evaluate",
+        metavar="DATA",
+        help="compare on all labelled images of an .npz (x_test) or folder",
+    )
+    group.add_argument(
+        "--threads", type=options.THREADS, default=2, help="of LiteRT (2)"
+    )
+
+
+def _engine(text):
+    if text == "tfmot":
+        raise argparse.ArgumentTypeError(
+            "tfmot trains: keras-resnets qat MODEL --weights W --data D --engine tfmot"
+        )
+    return text
+
+
+def _quantize(asked):
+    with native_logs_hidden():
+        from keras_resnets import quantization
+        from keras_resnets.cli import reports
+        from keras_resnets.export.tflite import convert as tflite
+        from keras_resnets.system.progress import ProgressBar
+
+        path = asked.path(f"_{asked.recipe}.tflite")
+        tflite.check_output(path, asked.overwrite)
+        model, _, _ = network.build(asked)
+        data = labelled(asked, model)
+        chosen = calibration.choose(asked, model) if asked.calibrated else None
+        bar = ProgressBar(len(chosen.pictures) if chosen else 0, "images")
+        with bar:
+            report = quantization.quantize(
+                model,
+                path,
+                asked.recipe,
+                chosen,
+                overwrite=asked.overwrite,
+                threads=asked.threads,
+                engine=asked.engine,
+                method=asked.method,
+                percentile=asked.percentile,
+                seed=asked.seed,
+                io_dtype=asked.io_dtype,
+                packed=asked.packed,
+                int4=asked.int4,
+                batch=asked.batch,
+                preprocessing=model.preprocessing
+                if asked.include_preprocessing
+                else None,
+                logits=asked.logits,
+                progress=bar,
+            )
+        say(reports.export_report(report, "calibration" if chosen else "synthetic"))
+        say_accuracy(asked, model, report, data, asked.logits)
+
+
+def labelled(asked, model):
+    """The labelled images of `--evaluate`, opened before the work; None without."""
+    if asked.evaluate is None:
+        return None
+    return network.open_labelled(asked.evaluate, model, seed=asked.seed)
+
+
+def say_accuracy(asked, model, report, data, logits=False):
+    """Says how a file does on the labelled images, where there are some."""
+    if data is not None:
+        network.say_figures(model, report, data, asked.threads, logits)

@@ -1,0 +1,55 @@
+"""`keras-resnets sensitivity`: what each layer costs when it alone is quantized."""
+
+import dataclasses
+
+from keras_resnets.cli import calibration
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import quantize
+from keras_resnets.cli.network import say
+from keras_resnets.quantization import recipes
+from keras_resnets.system.quiet import native_logs_hidden
+
+# What can be rounded one layer at a time: what can be trained so.
+_RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, calibration.Calibration):
+    """What `keras-resnets sensitivity` is asked for; see its help."""
+
+    recipe: str
+    images: int
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "sensitivity", help="rank the layers by what quantizing each alone costs"
+    )
+    network.add_trained(parser)
+    calibration.add_options(parser)
+    group = parser.add_argument_group("quantization")
+    quantize.add_recipe(group, _RECIPES)
+    group.add_argument(
+        "--images",
+        type=options.COUNT,
+        default=100,
+        help="of the calibration to measure on: a hundred tell the order (100)",
+    )
+    options.set_command(parser, Options, _sensitivity)
+
+
+def _sensitivity(asked):
+    with native_logs_hidden():
+        from keras_resnets import quantization
+        from keras_resnets.cli import tables
+        from keras_resnets.system.progress import ProgressBar
+
+        model, _, _ = network.build(asked)
+        chosen = calibration.choose(asked, model)
+        with ProgressBar(0, "layers") as bar:
+            costs = quantization.sensitivity(
+                model, chosen.pictures[: asked.images], asked.recipe, chosen, bar
+            )
+        say(tables.sensitivity_table(costs))

@@ -1,0 +1,120 @@
+"""What the commands share that fine-tune a network while they compress it."""
+
+import dataclasses
+
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
+
+# What --data takes where a network is trained.
+DATA = ".npz file with x_train and y_train, or folder with a sub-folder a class"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a network is fine-tuned, as a command line says it; see `add_options`."""
+
+    data: str | None
+    epochs: int | None
+    learning_rate: float | None
+    batch_size: int
+    crop: int
+    no_mirror: bool
+    seed: int
+
+    def for_tfmot(self):
+        """The `Tuning` that tensorflow-model-optimization is called with."""
+        from keras_resnets import tfmot
+
+        return tfmot.Tuning(
+            epochs=self.epochs or 1,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            mirror=not self.no_mirror,
+            crop=self.crop,
+            seed=self.seed,
+        )
+
+
+def add_options(parser, required=True, epochs="1", note=""):
+    """Adds the group of the fine-tuning.
+
+    Args:
+        parser: of the command.
+        required: whether there is none without `--data`.
+        epochs: their default, in words.
+        note: when the options count.
+    """
+    group = parser.add_argument_group("fine-tuning" + note)
+    group.add_argument("--data", required=required, help=DATA)
+    group.add_argument(
+        "--epochs", type=options.EPOCHS, help=f"1 to 3 mostly ({epochs})"
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=options.number(0, 10),
+        help="at its start; default: the tool's",
+    )
+    group.add_argument(
+        "--batch-size", type=options.BATCH_SIZE, default=128, help="images a step (128)"
+    )
+    group.add_argument(
+        "--crop",
+        type=options.whole(0, 65_535),
+        default=0,
+        help="pixels to move images by (0)",
+    )
+    group.add_argument("--no-mirror", action="store_true", help="never mirror images")
+    group.add_argument(
+        "--seed", type=options.SEED, default=0, help="of the order of images (0)"
+    )
+    return group
+
+
+def add_evaluation(parser):
+    """Adds what the network is scored on, before and after."""
+    parser.add_argument_group("comparison").add_argument(
+        "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
+    )
+
+
+def training_data(asked, model):
+    """The labelled training images of `--data`."""
+    data = network.open_labelled(asked.data, model, part="train")
+    say(f"training     {len(data.labels):,} pictures of {asked.data}")
+    return data
+
+
+class Bar:
+    """The bar over all training steps, and lines about epochs above it."""
+
+    def __init__(self, data, tuning):
+        from keras_resnets.system.progress import ProgressBar
+
+        steps = -(-len(data.labels) // tuning.batch_size)
+        self.progress = ProgressBar(tuning.epochs * steps, "steps")
+
+    def tell(self, line):
+        """Prints a line about an epoch."""
+        self.progress.close()
+        say(line)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.progress.close()
+
+
+def say_accuracy(asked, before, after):
+    """Says what `--evaluate` finds of two networks."""
+    if not asked.evaluate:
+        return
+    from keras_resnets.images import evaluation
+
+    data = network.open_labelled(asked.evaluate, before)
+    tops = [evaluation.evaluate(model, data, 250).top1 for model in (before, after)]
+    say(
+        f"measured     {len(data.labels):,} pictures: top-1 {tops[1]:.2%} of "
+        f"{tops[0]:.2%}"
+    )
