@@ -19,12 +19,13 @@ def measure(name, count, method):
     import keras_resnets
     from keras_resnets.export import random_weights
     from keras_resnets.export import session
+    from keras_resnets.images import samples
     from keras_resnets.quantization import recipes
     from keras_resnets.quantization.backends import engines
 
     model = keras_resnets.create_model(name)
     shape = model.input_shape[1:]
-    random_weights.settle(model, session.default_pictures(shape))
+    random_weights.settle(model, samples.default_images(shape))
     pictures = np.random.default_rng(0).standard_normal((count, *shape))
     pictures = pictures.astype("float32")
     ready = session.make_ready(model, "int8", pictures, pictures[:4])

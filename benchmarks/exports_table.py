@@ -76,12 +76,12 @@ def measure(name, folder, runs):
     """The table's rows for one network."""
     import keras_resnets
     from keras_resnets.export import random_weights
-    from keras_resnets.export import session
     from keras_resnets.export.compare import benchmark
+    from keras_resnets.images import samples
 
     size = min(keras_resnets.model_info(name).input_size, 128)
     model = keras_resnets.create_model(name, input_shape=(size, size, 3))
-    pictures = session.default_pictures(model.input_shape[1:], count=2)
+    pictures = samples.default_images(model.input_shape[1:], count=2)
     random_weights.settle(model, pictures)
     done = []
     for form, quantize, ending in FORMATS:

@@ -32,11 +32,11 @@ def ours(folder):
     """Runners of our files, by name."""
     import keras_resnets
     from keras_resnets.export import random_weights
-    from keras_resnets.export import session
     from keras_resnets.export import to_onnx
     from keras_resnets.export.compare import open_runner as runners
+    from keras_resnets.images import samples
 
-    pictures, found = session.default_pictures(SHAPE), {}
+    pictures, found = samples.default_images(SHAPE), {}
     for name in MODELS:
         model = keras_resnets.create_model(name)
         random_weights.settle(model, pictures)
@@ -61,10 +61,10 @@ def theirs(folder, python):
 
 
 def measure(arguments):
-    from keras_resnets.export import session
+    from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    picture = session.default_pictures(SHAPE)[:1]
+    picture = samples.default_images(SHAPE)[:1]
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         loaded = {**ours(folder), **theirs(folder, arguments.torch_python)}

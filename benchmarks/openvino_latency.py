@@ -42,11 +42,11 @@ def write_ours(folder):
 
     import keras_resnets
     from keras_resnets.export import random_weights
-    from keras_resnets.export import session
     from keras_resnets.export import to_tflite
+    from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures = session.default_pictures(SHAPE)
+    pictures = samples.default_images(SHAPE)
     np.save(folder / "pictures.npy", pictures)
     with native_logs_hidden():
         for name in MODELS:

@@ -27,8 +27,9 @@ def network_files(name):
     from keras_resnets.export import session
     from keras_resnets.export.tflite import convert as tflite
     from keras_resnets.export.tflite import packing
+    from keras_resnets.images import samples
 
-    pictures = session.default_pictures(tflite_latency.SHAPE)
+    pictures = samples.default_images(tflite_latency.SHAPE)
     model = keras_resnets.create_model(name)
     random_weights.settle(model, pictures)
     content = tflite.convert(session.make_ready(model, "int8", pictures), "int8")

@@ -22,12 +22,12 @@ def measure(rounds):
     """(multiply-adds, seconds of every turn) by name."""
     import keras_resnets
     from keras_resnets.export import random_weights
-    from keras_resnets.export import session
     from keras_resnets.export import to_saved_model
     from keras_resnets.export.compare import open_runner as runners
+    from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures, calls, macs = session.default_pictures(SHAPE), {}, {}
+    pictures, calls, macs = samples.default_images(SHAPE), {}, {}
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             model = keras_resnets.create_model(name)

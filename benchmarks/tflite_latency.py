@@ -67,11 +67,11 @@ def interpreter(content, picture, threads):
 
 
 def measure(arguments):
-    from keras_resnets.export import session
     from keras_resnets.export.tflite import runner as tflite_runner
+    from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures = session.default_pictures(SHAPE, count=arguments.calibration)
+    pictures = samples.default_images(SHAPE, count=arguments.calibration)
     invokes, macs, pads = {}, {}, {}
     with native_logs_hidden():
         for name, make in networks().items():

@@ -17,7 +17,8 @@ def attributes(
 
     Args:
         package: its `__name__`.
-        modules: where its names are: name -> module, `".session"` for one inside.
+        modules: where its names are: name -> module, `".session"` for one inside;
+            `".runner:OnnxRunner"` where it has another name there.
         rooms: modules inside it that are names themselves.
 
     Returns:
@@ -28,7 +29,8 @@ def attributes(
         if name in rooms:
             return importlib.import_module(f"{package}.{name}")
         if name in modules:
-            return getattr(importlib.import_module(modules[name], package), name)
+            module, _, other = modules[name].partition(":")
+            return getattr(importlib.import_module(module, package), other or name)
         near = nearest(name, [*sys.modules[package].__all__, *rooms], count=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")

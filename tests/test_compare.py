@@ -14,6 +14,7 @@ from quantized import cifar
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets.cli import main as cli
+from keras_resnets.export import contents
 from keras_resnets.export import passport
 from keras_resnets.export import random_weights
 from keras_resnets.export import session
@@ -25,6 +26,7 @@ from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare import verify
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.images import samples
 from keras_resnets.images import synthetic
 
 SHAPE = (32, 32, 3)
@@ -107,7 +109,7 @@ def test_synthetic_images():
     assert synthetic.images((1, 1, 3)).shape == (4, 1, 1, 3)
     # Where the pre-processing is known, every format is compared on such.
     wanted = keras_resnets.Preprocessing("torch", SHAPE[:2])
-    given = session.default_pictures(SHAPE, None, wanted)
+    given = samples.default_images(SHAPE, None, wanted)
     np.testing.assert_array_equal(wanted.pixels(given), synthetic.images(SHAPE))
 
 
@@ -186,14 +188,14 @@ def test_inspection(files, tmp_path):
     found = inspection.inspect(folder / "b.tflite")
     assert (found.format, found.inputs[0].name) == ("tflite", "image")
     assert found.inputs[0].dtype == "int8" and found.inputs[0].scale > 0
-    assert found.outputs[0] == inspection.Port(
+    assert found.outputs[0] == contents.Port(
         "predictions", (1, 10), "int8", 1 / 256, -128
     )
     found = inspection.inspect(folder / "c.onnx")
-    assert found.inputs == (inspection.Port("image", (3, 3, 32, 32), "float32"),)
+    assert found.inputs == (contents.Port("image", (3, 3, 32, 32), "float32"),)
     assert found.operators["Conv"] == 9
     found = inspection.inspect(folder / "d")
-    assert found.outputs == (inspection.Port("predictions", (None, 10), "float32"),)
+    assert found.outputs == (contents.Port("predictions", (None, 10), "float32"),)
     for name, content in (("x.tflite", b"TFL3" * 9), ("x.onnx", b"\xff" * 40)):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InvalidArgument, match="cannot be read"):

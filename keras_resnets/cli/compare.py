@@ -125,15 +125,15 @@ def _names(passports):
 
 def _pictures(arguments, wanted, shape, names):
     """(batches, labels or None) that the options ask for, in the network's own way."""
-    from keras_resnets.export import session
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
     from keras_resnets.images import loading
+    from keras_resnets.images import samples
     from keras_resnets.images.preprocessing import MODES
 
     if arguments.data is None:
-        made = session.default_pictures(
+        made = samples.default_images(
             shape, preprocessing=wanted, count=arguments.count
         )
         kind = "noise, since no passport says the pre-processing (--mode)"

@@ -343,10 +343,10 @@ def _make_ready(model, source, arguments, calibration):
         The pictures to compare with.
     """
     from keras_resnets.export import random_weights
-    from keras_resnets.export import session
+    from keras_resnets.images import samples
 
     shape = tuple(model.inputs[0].shape[1:])
-    pictures = session.default_pictures(shape, calibration, model.preprocessing)
+    pictures = samples.default_images(shape, calibration, model.preprocessing)
     origin = f"weights from {arguments.weights}"
     if source is None:
         # A fresh network would make the comparison below an empty one.

@@ -4,23 +4,18 @@ import numpy as np
 
 from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.images.labels import class_names
 from keras_resnets.system.text_table import width_of
 
 # The longest name in ImageNet's 1,000 has 30.
 _LABEL = 60
-RUNTIMES = {
-    "tflite": "LiteRT",
-    "onnx": "ONNX Runtime",
-    "saved_model": "TensorFlow",
-    "keras": "Keras",
-}
 
 
 def export_report(report, pictures):
     """Size, operators, parity and latency of an `ExportReport`."""
-    runtime = RUNTIMES[report.format]
+    runtime = FORMATS[report.format].runtime
     counted = ", ".join(
         f"{printable(name, 60)} {count}" for name, count in report.operators.items()
     )

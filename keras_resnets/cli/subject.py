@@ -6,9 +6,9 @@ from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.export import formats
 from keras_resnets.networks import extent
 
-_EXPORTED = (".tflite", ".onnx", ".keras")
 # Files that do not say which network they are of.
 _NAMELESS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
 
@@ -41,7 +41,7 @@ def check(arguments):
     Nothing is opened for it, and nothing heavy imported.
     """
     try:
-        is_file = _is_file(arguments.model)
+        is_file = formats.looks_exported(arguments.model)
     except (OSError, ValueError):
         # No name of a file, such as one of thousands of characters.
         is_file = False
@@ -51,11 +51,6 @@ def check(arguments):
     else:
         _check_network(arguments)
         network.find(arguments)
-
-
-def _is_file(word):
-    path = pathlib.Path(word)
-    return path.suffix.lower() in _EXPORTED or (path / "saved_model.pb").is_file()
 
 
 def open_subject(arguments):
@@ -68,7 +63,7 @@ def open_subject(arguments):
     Raises:
         InvalidArgument: no classifier. What `check` refuses has been refused.
     """
-    if _is_file(arguments.model):
+    if formats.looks_exported(arguments.model):
         return _file(arguments)
     model, _, _ = network.build(arguments)
     classes = model.output_shape[-1]

@@ -1,6 +1,7 @@
 """Export: prepare, convert, run, compare. Nothing is written that was not run."""
 
 from keras_resnets import lazy
+from keras_resnets.export import formats
 
 # Imported when it is asked for: what reads a file, or runs one in a process of its own,
 # needs no Keras.
@@ -8,10 +9,7 @@ _IN_MODULE = {
     "ExportReport": ".session",
     "load_keras": ".keras.runner",
     "open_runner": ".compare.open_runner",
-    "to_keras": ".keras.convert",
-    "to_onnx": ".onnx.convert",
-    "to_saved_model": ".saved_model.convert",
-    "to_tflite": ".tflite.convert",
+    **{form.exporter: f".{form.name}" for form in formats.FORMATS.values()},
 }
 
 __all__ = list(_IN_MODULE)

@@ -16,8 +16,8 @@ LEAST = 2.0**-24
 _IMAGES = 8
 
 
-def images(ready):
-    """Inputs of the file of a `session.Ready`: those compared with, and calibration's."""
+def inputs_of(ready):
+    """Inputs of the file of a `prepare.Ready`: those compared with, and calibration's."""
     found = ready.given[:_IMAGES]
     if ready.calibration is None or len(found) == _IMAGES:
         return found
@@ -25,7 +25,7 @@ def images(ready):
     return np.concatenate([found, more.astype(found.dtype)])
 
 
-def check(largest, name, count):
+def refuse_above(largest, name, count):
     """Raises `ExportError` where float16 cannot hold a value.
 
     Args:

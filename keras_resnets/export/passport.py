@@ -9,8 +9,6 @@ import pathlib
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
-from keras_resnets.export.tflite import runner as tflite_runner
-from keras_resnets.export.tflite import versions as tflite_versions
 from keras_resnets.graph import provenance
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
@@ -54,7 +52,7 @@ def beside(path, overwrite, landing):
     Args:
         path: of the file or folder.
         overwrite: whether something may be there.
-        landing: `files.atomic_file` or `files.atomic_folder`.
+        landing: of `files.atomic_file` or `files.atomic_folder` for `path`.
 
     Yields:
         The temporary file or folder to write into, and the passport's.
@@ -66,7 +64,7 @@ def beside(path, overwrite, landing):
     with (
         contextlib.ExitStack() as lock,
         files.atomic_file(place) as temporary_passport,
-        landing(path) as temporary,
+        landing as temporary,
     ):
         yield temporary, temporary_passport
         # Until both are moved.
@@ -77,7 +75,7 @@ def beside(path, overwrite, landing):
         place.unlink(missing_ok=True)
 
 
-def write(place, file, report, model, recipe, ports):
+def write(place, file, report, model, recipe, contents):
     """Writes the passport of a file.
 
     Args:
@@ -87,7 +85,7 @@ def write(place, file, report, model, recipe, ports):
         model: the `keras.Model` that was exported; one that `create_model` made knows
             its architecture, weights, pre-processing and classes.
         recipe: how it was converted, as names and plain values.
-        ports: (inputs, outputs), an `inspection.Port` each in the file's order.
+        contents: the file's `contents.Contents`.
     """
     known = provenance.of(model)
     content = {
@@ -101,10 +99,10 @@ def write(place, file, report, model, recipe, ports):
         "quantize": report.quantize,
         "recipe": recipe,
         "input_shape": report.input_shape,
-        "inputs": [_plain(port) for port in ports[0]],
-        "outputs": [_plain(port) for port in ports[1]],
+        "inputs": [_plain(port) for port in contents.inputs],
+        "outputs": [_plain(port) for port in contents.outputs],
         "operators": report.operators,
-        "min_runtime_version": _release(file) if report.format == "tflite" else None,
+        "min_runtime_version": contents.runtime,
         "parity": {
             "compared": report.compared,
             "outputs": _plain(report.outputs),
@@ -146,12 +144,6 @@ def sha256(path):
     for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
         whole.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
     return whole.hexdigest()
-
-
-def _release(file):
-    """The oldest release of TFLite that runs a file."""
-    with tflite_runner.opened(file) as content:
-        return tflite_versions.needed(content) or "unknown"
 
 
 def _plain(record):

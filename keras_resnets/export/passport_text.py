@@ -6,6 +6,7 @@ import numbers
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.number_formats import NUMBER_FORMATS
 from keras_resnets.images import labels
 from keras_resnets.images.preprocessing import Preprocessing
@@ -14,7 +15,6 @@ from keras_resnets.images.preprocessing import Preprocessing
 _LARGEST = 4 << 20
 # Ours have three: parity, its outputs, its figures.
 _DEPTH = 16
-_FORMATS = ("tflite", "onnx", "saved_model", "keras")
 # Pixels of a side, as `preprocessing` has them.
 _SIDE = 16_384
 # A mean or deviation is 0 to 255, or a part of it.
@@ -187,7 +187,7 @@ def _is_parity(value):
 
 # What readers of a passport go by: what it must be, and whether it is.
 _KINDS = {
-    "format": (f"one of {', '.join(_FORMATS)}", lambda value: value in _FORMATS),
+    "format": (f"one of {', '.join(FORMATS)}", lambda value: value in FORMATS),
     "quantize": (f"one of {', '.join(NUMBER_FORMATS)}", _is_quantize),
     "recipe": ("an object, include_preprocessing true or false", _is_recipe),
     "preprocessing": (

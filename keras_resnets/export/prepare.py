@@ -1,15 +1,81 @@
 """The model as it is exported: float32, inference, functional, of a fixed size."""
 
+import dataclasses
 import re
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import signature
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.networks import layers
 
 
-def check_functional(model, what):
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What of a model goes into the file, apart from its format.
+
+    Attributes:
+        input_size: (height, width) where the model leaves them open.
+        preprocessing: a `Preprocessing` to put in front, so that RGB pixels go in.
+        logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, or None.
+    """
+
+    input_size: tuple[int, int] | None = None
+    preprocessing: Preprocessing | None = None
+    logits: bool = False
+    features: Sequence[str] | None = None
+
+    def recipe(self) -> dict[str, Any]:
+        """What a passport says of it."""
+        return {
+            "include_preprocessing": self.preprocessing is not None,
+            "logits": self.logits,
+            "features": self.features,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A model that can be converted, and the images to do it with.
+
+    Attributes:
+        wanted: what of the model goes into the file.
+        original: the model that was given.
+        reference: the same as float32, for inference, putting out what is wanted.
+        model: what is converted: the reference, behind its pre-processing if asked.
+        shape: (height, width, channels).
+        input_dtype: that `model` takes.
+        calibration: float32 inputs of `model`, or None where nothing is quantized.
+        pictures: float32 inputs of `reference` to compare on.
+        given: the same for the file.
+        convert: what makes the file of such a model instead of the exporter, see
+            `model_kinds.Kind`; None for a float network.
+    """
+
+    wanted: Wanted
+    original: keras.Model
+    reference: keras.Model
+    model: keras.Model
+    shape: tuple[int, ...]
+    input_dtype: str
+    calibration: np.ndarray | None
+    pictures: np.ndarray
+    given: np.ndarray
+    convert: Callable[..., Any] | None = None
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the pre-processing is part of `model`."""
+        return self.model is not self.reference
+
+
+def check_functional(model: Any, what: str) -> None:
     """Raises `InvalidArgument` unless `model` is built and has a graph.
 
     Args:
@@ -28,7 +94,9 @@ def check_functional(model, what):
         )
 
 
-def inference_model(model, logits=False, features=None):
+def inference_model(
+    model: keras.Model, logits: bool = False, features: Sequence[str] | None = None
+) -> keras.Model:
     """A float32 model with native convolutions and the weights of `model`.
 
     Converters know neither float16 graphs nor Keras' XLA-compiled grouped
@@ -62,7 +130,9 @@ def inference_model(model, logits=False, features=None):
     return clone
 
 
-def input_shape(model, size=None):
+def input_shape(
+    model: keras.Model, size: tuple[int, int] | None = None
+) -> tuple[int, int, int]:
     """(height, width, channels) to export `model` at.
 
     Args:
@@ -89,16 +159,28 @@ def input_shape(model, size=None):
     return shape
 
 
-def all_layers(model):
+def all_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
     """The layers of `model` and of the models inside it, each once."""
-    found = {}
+    found: dict[int, keras.layers.Layer] = {}
     for layer in model.layers:
         inner = all_layers(layer) if isinstance(layer, keras.Model) else (layer,)
         found.update((id(one), one) for one in inner)
     return tuple(found.values())
 
 
-def at_layer(model, operator, scope):
+def check_finite(model: keras.Model) -> None:
+    """Raises `InvalidArgument` that names the layer where a weight is no number."""
+    for layer in all_layers(model):
+        for variable in layer.weights:
+            values = keras.ops.convert_to_numpy(variable)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise InvalidArgument(
+                    f"weights must be finite; {variable.path} of {model.name} holds NaN "
+                    "or infinity"
+                )
+
+
+def at_layer(model: keras.Model, operator: str, scope: str) -> str:
     """`Lgamma (layer my_layer)`: whose operator a converter complains of.
 
     Args:
@@ -115,17 +197,17 @@ def at_layer(model, operator, scope):
     return f"{operator} (at {scope})"
 
 
-def _must_change(layer):
+def _must_change(layer: keras.layers.Layer) -> bool:
     return _is_stock_special_conv(layer) or layer.dtype_policy.name != "float32"
 
 
-def _is_stock_special_conv(layer):
+def _is_stock_special_conv(layer: keras.layers.Layer) -> bool:
     return type(layer) is keras.layers.Conv2D and (
         layer.groups > 1 or max(layer.dilation_rate) > 1
     )
 
 
-def _float32(layer):
+def _float32(layer: Any) -> Any:
     if isinstance(layer, keras.Model):
         return layer
     if not isinstance(layer, keras.layers.Layer):

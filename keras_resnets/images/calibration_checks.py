@@ -118,25 +118,49 @@ def check(
         source: where they come from, for the messages.
         fewest: images that there must be.
     """
-    fits = images.ndim == 4 and all(
-        want in (None, have) for have, want in zip(images.shape[1:], shape, strict=True)
-    )
-    if not fits:
-        raise InvalidArgument(
-            f"calibration images must have the shape (count, {_words(shape)}); got "
-            f"{images.shape}"
-        )
+    check_shape("calibration images", images, shape)
     check_count(len(images), source, fewest)
-    if not np.isfinite(images).all():
-        raise InvalidArgument(
-            "calibration images must be finite; they hold NaN or infinity"
-        )
+    check_finite("calibration images", images)
     _check_content(images, fewest)
     known = preprocessing if isinstance(preprocessing, Preprocessing) else None
     if images.shape[-1] == 3 and known is not None:
         _check_mode(images, known)
     elif network is not None:
         _check_statistics(images, network)
+
+
+def check_images(what, images, shape):
+    """`images` as a finite float32 array (count, *shape) of one image or more.
+
+    Args:
+        what: what they are called in messages.
+        images: array, or what NumPy makes one of.
+        shape: (height, width, channels); None for an open size.
+
+    Raises:
+        InvalidArgument: another shape, none at all, or values that are not finite.
+    """
+    images = np.asarray(images, "float32")
+    check_shape(what, images, shape, fewest=1)
+    check_finite(what, images)
+    return images
+
+
+def check_shape(what, images, shape, fewest=0):
+    """Raises `InvalidArgument` unless the shape is (count, *shape), None for any size."""
+    fits = images.ndim == 4 and all(
+        want in (None, have) for have, want in zip(images.shape[1:], shape, strict=True)
+    )
+    if not fits or len(images) < fewest:
+        raise InvalidArgument(
+            f"{what} must have the shape (count, {_words(shape)}); got {images.shape}"
+        )
+
+
+def check_finite(what, images):
+    """Raises `InvalidArgument` where a value is NaN or infinite."""
+    if not np.isfinite(images).all():
+        raise InvalidArgument(f"{what} must be finite; some are NaN or infinite")
 
 
 def check_count(count, source, fewest=FEWEST):

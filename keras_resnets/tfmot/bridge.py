@@ -13,11 +13,11 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
+from keras_resnets.export import landing
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature
 from keras_resnets.export.tflite import convert as tflite
-from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
 from keras_resnets.pruning import magnitude
@@ -139,10 +139,8 @@ def tfmot_quantize_aware(
         ExportError: the file differs from the model; no file is left.
     """
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
-    check_positive_int("threads", threads)
     check_range("calibration", calibration, 10, 10**9)
-    session.check_batch(batch)
-    path = tflite.check_output(path, overwrite)
+    place = landing.destination("tflite", path, "int8", overwrite, threads, batch)
     _check_model(model, "quantization")
     prepare.input_shape(model)
     job = {"io_dtype": io_dtype, "batch": batch, "logits": logits}
@@ -155,22 +153,9 @@ def tfmot_quantize_aware(
     facts = {
         "recipe": "quantization-aware",
         "engine": "tfmot",
-        "io_dtype": io_dtype,
-        "batch": batch,
-        "packed": packed,
         "tuning": _record(tuning, "quantize"),
     }
-    return session.land(
-        ready,
-        path,
-        lambda file: tflite.write_checked(content, file, "int8", packed),
-        lambda file, logits: TFLiteRunner(file, threads, logits),
-        overwrite,
-        facts,
-        format="tflite",
-        quantize="int8",
-        threads=threads,
-    )
+    return tflite.land(place, ready, lambda: content, facts, io_dtype, packed)
 
 
 def tfmot_prune(model, data, sparsity=0.5, tuning=None, progress=None, tell=None):

@@ -12,6 +12,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.export import session
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.images.calibration_checks import check_images
 from keras_resnets.io.files import scratch_folder
 from keras_resnets.system import child_process
 from keras_resnets.tfmot import description
@@ -208,7 +209,7 @@ def write_pictures(folder, data, model):
     # Plain writes: through a memory map, a full disk would end the process.
     with open(folder / "x.npy", "wb") as file:
         for pictures in batches(_CHUNK):
-            _check_pictures(pictures, shape or wanted)
+            check_images("pictures", pictures, shape or wanted)
             if shape is None:
                 shape = pictures.shape[1:]
                 whole = (len(labels), *shape)
@@ -243,20 +244,6 @@ def _opened(data):
     return labels[:, 0] if labels.ndim == 2 and labels.shape[
         1
     ] == 1 else labels, batches
-
-
-def _check_pictures(pictures, wanted):
-    fits = pictures.ndim == 4 and all(
-        want in (None, have)
-        for have, want in zip(pictures.shape[1:], wanted, strict=True)
-    )
-    if not fits:
-        words = ", ".join("any" if side is None else str(side) for side in wanted)
-        raise InvalidArgument(
-            f"pictures must have the shape (count, {words}); got {pictures.shape}"
-        )
-    if not np.isfinite(pictures).all():
-        raise InvalidArgument("pictures must be finite; they hold NaN or infinity")
 
 
 def copy_of(model, values=None):

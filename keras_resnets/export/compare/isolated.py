@@ -20,6 +20,7 @@ import numpy as np
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
+from keras_resnets.export import formats
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.io import files
 from keras_resnets.system import child_process
@@ -54,10 +55,10 @@ def open_apart(path, threads=2, logits=False):
         ...     open_apart(report.path).output_names
         ('predictions',)
     """
-    kind = runners.kind_of(path)
-    if kind == "keras":
+    form = formats.format_of(path)
+    if not form.is_program:
         return runners.open_runner(path, threads, logits)
-    runners.check(kind, pathlib.Path(path))
+    form.room.check(pathlib.Path(path))
     return _Apart(path, threads, logits)
 
 
@@ -185,7 +186,8 @@ def main(path, threads, logits):
     opened = []
 
     def load():
-        import_runtime(path)
+        # Before clock and memory start: what importing takes is not the file's.
+        formats.format_of(path).room.load_runtime()
         limit_memory(path)
         opened.append(runners.open_runner(path, int(threads), logits=bool(int(logits))))
         return {name: getattr(opened[0], name) for name in _FACTS}
@@ -205,23 +207,6 @@ def _work(path, runner, order):
 
         return tflite_runner.tensors(path, images)
     return runner(images)
-
-
-def import_runtime(path):
-    """Before clock and memory start: what importing takes is not the file's."""
-    kind = runners.kind_of(path)
-    if kind == "tflite":
-        from keras_resnets.export.tflite import runner as tflite_runner
-
-        tflite_runner.litert()
-    elif kind == "onnx":
-        from keras_resnets.export.onnx import runner as onnx_runner
-
-        onnx_runner.require("onnxruntime")
-    elif kind == "keras":
-        import keras  # noqa: F401
-    else:
-        import tensorflow  # noqa: F401
 
 
 def limit_memory(path):

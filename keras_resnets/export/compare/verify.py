@@ -10,8 +10,8 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import passport
-from keras_resnets.export.compare.open_runner import kind_of
 from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.formats import format_of
 from keras_resnets.export.runner import size_text
 from keras_resnets.export.runner import told
 from keras_resnets.export.tflite.runner import tensors
@@ -77,7 +77,7 @@ def verify(
     _check_sizes((first, second), runners)
     tapped = [
         # A SavedModel puts out what it does.
-        runner if kind_of(path) == "saved_model" else opener(path, threads, True)
+        opener(path, threads, True) if format_of(path).shows_logits else runner
         for path, runner in zip((first, second), runners, strict=True)
     ]
     with_logits = all(runner.has_logits for runner in tapped)
@@ -159,7 +159,7 @@ def _check_outputs(paths, outputs):
 def check_layers(paths):
     """Raises `InvalidArgument` unless both files have layers that can be compared."""
     for path in paths:
-        if kind_of(path) != "tflite":
+        if format_of(path).name != "tflite":
             raise InvalidArgument(
                 f"the layers of two .tflite files can be compared; got {path}"
             )

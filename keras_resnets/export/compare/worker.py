@@ -10,6 +10,7 @@ import sys
 import time
 
 from keras_resnets.errors import first_line
+from keras_resnets.export import formats
 from keras_resnets.export.compare import isolated
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.system import child_process
@@ -27,7 +28,7 @@ def main(path, threads):
         answers.flush()
 
     try:
-        isolated.import_runtime(path)
+        formats.format_of(path).room.load_runtime()
         isolated.limit_memory(path)
         before, start = _peak(), time.perf_counter()
         runner = runners.open_runner(path, threads)

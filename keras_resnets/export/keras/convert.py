@@ -11,10 +11,11 @@ import os
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import landing
 from keras_resnets.export import session
 from keras_resnets.export import signature
+from keras_resnets.export.keras import contents
 from keras_resnets.export.keras.runner import LoadedModelRunner
-from keras_resnets.export.keras.runner import operators
 from keras_resnets.graph import provenance
 from keras_resnets.io import files
 from keras_resnets.networks import layers
@@ -43,7 +44,7 @@ def to_keras(
             projection whose output nobody reads. `.weights.h5` holds the weights, for
             `load_weights` of the same architecture.
         pictures: float32 pictures (count, height, width, channels) to compare with;
-            by default four that `session.default_pictures` makes.
+            by default four that `samples.default_images` makes.
         input_size: (height, width) to compare at where the model leaves them open;
             the file leaves them open too.
         overwrite: replace an existing file.
@@ -68,14 +69,15 @@ def to_keras(
         >>> report.operators["Conv2D"]
         19
     """
-    path = check_output(path, overwrite)
-    bare = path.suffix == ".h5"
+    bare = str(path).endswith(".h5")
     if bare and preprocessing is not None:
         raise InvalidArgument(
             "a file of weights has no pre-processing: write a .keras file for it"
         )
     wanted = session.Wanted(input_size, preprocessing, logits, features)
-    ready = session.make_ready(model, "none", None, pictures, wanted)
+    place, ready = session.begin(
+        "keras", model, path, wanted, pictures=pictures, overwrite=overwrite
+    )
 
     def write(file):
         # Weights are for the architecture as it is.
@@ -87,29 +89,19 @@ def to_keras(
         if features:
             known = dataclasses.replace(known, labels=None)
         (metadata.write_weights if bare else metadata.write_model)(written, file, known)
-        return operators(written)
+        return contents.of_model(written)
 
-    def open_runner(file, logits):
+    def open_runner(file, threads, logits):
         with _named(file, ".weights.h5" if bare else ".keras") as named:
-            if not bare:
+            if bare:
+                loaded = keras.models.clone_model(ready.model)
+                loaded.load_weights(named)
+            else:
                 # Our own file: what must load it is Keras itself.
                 loaded = keras.saving.load_model(named, compile=False, safe_mode=True)
-                return LoadedModelRunner(loaded, logits)
-            loaded = keras.models.clone_model(ready.model)
-            loaded.load_weights(named)
             return LoadedModelRunner(loaded, logits)
 
-    return session.land(
-        ready,
-        path,
-        write,
-        open_runner,
-        overwrite,
-        wanted.recipe(),
-        format="keras",
-        quantize="none",
-        threads=0,
-    )
+    return landing.land(place, ready, write, {}, open_runner)
 
 
 @contextlib.contextmanager

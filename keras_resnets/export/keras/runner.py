@@ -1,15 +1,14 @@
 """Runs a Keras model."""
 
-import collections
 import dataclasses
 import zipfile
 
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
 from keras_resnets.export import signature
 from keras_resnets.export.keras import safe_loading
-from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.runner import check_inputs
 from keras_resnets.export.runner import in_batches
 from keras_resnets.export.runner import is_pixel
@@ -125,6 +124,11 @@ def load_keras(path):
         >>> model.preprocessing.mode
         'raw'
     """
+    if not str(path).endswith(".keras"):
+        raise InvalidArgument(
+            f"{printable(str(path))}: Keras opens files whose names end in .keras, in "
+            "small letters; rename it"
+        )
     if not zipfile.is_zipfile(path):
         raise InvalidArgument(f"{path} is no .keras file, or a part of one")
     model = safe_loading.load_model(path)
@@ -139,8 +143,5 @@ def load_keras(path):
     return model
 
 
-def operators(model):
-    """Counts of the layers of `model`, by kind."""
-    counted = collections.Counter(type(layer).__name__ for layer in all_layers(model))
-    counted.pop("InputLayer", None)
-    return dict(counted.most_common())
+def load_runtime():
+    """Imports Keras: done by then."""

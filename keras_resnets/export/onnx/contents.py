@@ -5,12 +5,13 @@ holds, how deep it goes, which other files it names.
 """
 
 import collections
-import dataclasses
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.export import protobuf
+from keras_resnets.export.contents import Contents
+from keras_resnets.export.contents import Port
 
 # Protobuf holds no more.
 _LARGEST = (1 << 31) - 1
@@ -60,22 +61,6 @@ _GRAPH, _FUNCTIONS = 7, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE, _BODY = 1, 5, 11, 12, 15, 7
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What an ONNX file says of itself.
-
-    Attributes:
-        inputs, outputs: (name, shape, dtype) of each, None for an open side.
-        operators: counts of the main graph's operators, by name.
-        inner: names of the operators of the graphs inside it and of its functions.
-    """
-
-    inputs: tuple
-    outputs: tuple
-    operators: dict
-    inner: frozenset
-
-
 def read(path):
     """The `Contents` of an ONNX file.
 
@@ -91,8 +76,8 @@ def read(path):
         >>> from keras_resnets.export import to_onnx
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     report = to_onnx(keras_resnets.ResNet8(), f"{folder}/a.onnx")
-        ...     read(report.path).inputs
-        (('image', (1, 32, 32, 3), 'float32'),)
+        ...     read(report.path).inputs[0].shape
+        (1, 32, 32, 3)
     """
     path = pathlib.Path(path)
     size = path.stat().st_size
@@ -141,8 +126,12 @@ class _Reader:
             tuple(_port(value) for value in graph.get(kind, ()))
             for kind in (_INPUT, _OUTPUT)
         )
-        operators = dict(counted.most_common())
-        return Contents(inputs, outputs, operators, frozenset(self._inner))
+        return Contents(
+            inputs=inputs,
+            outputs=outputs,
+            operators=dict(counted.most_common()),
+            inner=frozenset(self._inner),
+        )
 
     def _graph(self, graph, depth):
         """(operators, (domain, operator) of each) of a graph's parts, which are checked."""
@@ -287,7 +276,7 @@ def _inside(folder, location):
 
 
 def _port(value):
-    """(name, shape, dtype) of an input or output."""
+    """The `Port` of an input or output."""
     tensor = value.part(2).part(1)
     shape = []
     for dim in tensor.part(2).parts(1):
@@ -296,4 +285,4 @@ def _port(value):
         if len(shape) > 64:
             raise protobuf.Damaged("a shape has more than 64 sides")
     dtype = _TYPES.get(tensor.number(1), ("unknown", 0))[0]
-    return value.text(1), tuple(shape), dtype
+    return Port(value.text(1), tuple(shape), dtype)

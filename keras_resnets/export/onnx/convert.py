@@ -10,21 +10,17 @@ import numpy as np
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import float16_range
-from keras_resnets.export import model_kinds
-from keras_resnets.export import number_formats
+from keras_resnets.export import landing
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
 from keras_resnets.export.onnx import runner as onnx_runner
 from keras_resnets.export.onnx import simplify
 from keras_resnets.export.onnx import stable_names
-from keras_resnets.export.onnx.runner import OnnxRunner
 from keras_resnets.io import files
 
-QUANTIZE = ("none", "float16", "int8")
 # How ranges come from images, and ONNX Runtime's word for it.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
 LAYOUTS = ("nhwc", "nchw")
@@ -101,92 +97,76 @@ def to_onnx(
         >>> report.operators["Conv"]
         9
     """
-    own = model_kinds.writer_of(model, "onnx")
-    if own:
-        return own(
-            model,
-            path,
-            {"quantize": quantize, "calibration": calibration}
-            | {"reduce_range": reduce_range, "preprocessing": preprocessing}
-            | {"method": None if method == "minmax" else method},
-            pictures=pictures,
-            input_size=input_size,
-            overwrite=overwrite,
-            threads=threads,
-            opset=opset,
-            layout=layout,
-            batch=batch,
-            logits=logits,
-            features=features,
-            symmetric=symmetric,
+    _check_choices(layout, method, opset)
+    place, ready = session.begin(
+        "onnx",
+        model,
+        path,
+        session.Wanted(input_size, preprocessing, logits, features),
+        quantize,
+        calibration,
+        pictures,
+        overwrite,
+        threads,
+        batch,
+        reduce_range=reduce_range,
+        method=None if method == "minmax" else method,
+    )
+    numbers = place.numbers
+    if symmetric and numbers.name != "int8":
+        raise InvalidArgument(
+            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
         )
-    _check_choices(quantize, layout, method, symmetric, opset)
-    check_positive_int("threads", threads)
-    session.check_batch(batch)
-    path = check_output(path, overwrite)
-    wanted = session.Wanted(input_size, preprocessing, logits, features)
-    ready = session.make_ready(model, quantize, calibration, pictures, wanted)
 
     def write(file):
-        proto, constants = convert(ready, opset, layout, batch)
-        if quantize != "none":
+        if ready.convert:
+            proto, constants = ready.convert(ready, opset, layout, batch, symmetric), {}
+        else:
+            proto, constants = convert(ready, opset, layout, batch)
+        if numbers.name != "none":
             simplify.add_constants(proto, constants)
-        if quantize == "float16":
+        if numbers.name == "float16":
             proto = _checked_half(proto, ready, layout, model.name)
-        elif quantize == "int8":
+        elif not ready.convert and numbers.name == "int8":
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
-        counts = save(proto, constants, ready, file)
+        save(proto, constants, ready, file)
         # The file has it all, and the checker reads it whole.
         del proto
-        check(file)
-        return counts
+        check_valid(file)
 
     recipe = {
         "opset": opset,
         "layout": layout,
         "batch": batch,
-        "reduce_range": reduce_range,
-        "method": method if quantize == "int8" else None,
         "symmetric": symmetric,
-        **wanted.recipe(),
     }
-    return session.land(
-        ready,
-        path,
-        write,
-        lambda file, logits: OnnxRunner(file, threads, logits),
-        overwrite,
-        recipe,
-        format="onnx",
-        quantize=quantize,
-        threads=threads,
-    )
+    if ready.convert:
+        recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
+    else:
+        used = method if numbers.name == "int8" else None
+        recipe |= {"reduce_range": reduce_range, "method": used}
+    return landing.land(place, ready, write, recipe)
 
 
-def _check_choices(quantize, layout, method, symmetric, opset):
-    number_formats.find(quantize, QUANTIZE)
+def _check_choices(layout, method, opset):
     check_choice("layout", layout, LAYOUTS)
     check_choice("method", method, METHODS)
-    if symmetric and quantize != "int8":
-        raise InvalidArgument(
-            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
-        )
     check_choice("opset", opset, OPSETS)
 
 
 def _checked_half(proto, ready, layout, name):
     """`proto` in float16, if its maps stay within what that holds."""
-    given = float16_range.images(ready)
-    float16_range.check(float16_range.of_onnx(proto, given, layout), name, len(given))
+    given = float16_range.inputs_of(ready)
+    largest = float16_range.of_onnx(proto, given, layout)
+    float16_range.refuse_above(largest, name, len(given))
     return _half(proto)
 
 
 def save(proto, constants, ready, file):
-    """Writes a file, names and outputs in their order; returns its operators."""
+    """Writes a file, names and outputs in their order."""
     stable_names.sort(proto)
     simplify.order_outputs(proto, list(ends.outputs(ready.model)))
     simplify.save(proto, constants, file)
-    return onnx_runner.operators(proto)
 
 
 def check_output(path, overwrite=False):
@@ -383,7 +363,7 @@ def _reader(quantization, proto, calibration, layout):
     return Reader()
 
 
-def check(file):
+def check_valid(file):
     """Raises `ExportError` for a file that is not valid ONNX."""
     import onnx
 

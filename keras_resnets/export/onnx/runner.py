@@ -57,6 +57,11 @@ def require(*packages):
         ) from None
 
 
+def load_runtime():
+    """Imports ONNX Runtime."""
+    require("onnxruntime")
+
+
 class OnnxRunner:
     """An ONNX model in ONNX Runtime on the CPU, float in and float out.
 

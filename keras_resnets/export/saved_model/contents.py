@@ -5,12 +5,13 @@ Its graph and functions are a message in `saved_model.pb`; its variables are lis
 """
 
 import collections
-import dataclasses
 import pathlib
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.export import protobuf
+from keras_resnets.export.contents import Contents
+from keras_resnets.export.contents import Port
 from keras_resnets.export.saved_model import checkpoint_index
 from keras_resnets.export.saved_model import safe_operators
 
@@ -31,22 +32,10 @@ _VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2"))
 _LIST, _TENSOR, _FUNCTION = 1, 8, 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a SavedModel says of itself.
-
-    Attributes:
-        signatures: ((inputs), (outputs)) by name, (name, shape, dtype) each, sorted as
-            TensorFlow sorts them; `serving_default` first.
-        operators: counts of the operators of the first signature, by name.
-    """
-
-    signatures: dict
-    operators: dict
-
-
 def read(folder):
     """The `Contents` of a SavedModel; nothing of it is run.
+
+    Inputs and outputs are sorted as TensorFlow sorts them.
 
     Args:
         folder: of the SavedModel.
@@ -271,7 +260,13 @@ class _SavedModel:
                 tuple(_port(*entry) for entry in sorted(signature.entries(number)))
                 for number in (1, 2)
             )
-        return Contents(found, graph.operators(names[0]))
+        inputs, outputs = found[names[0]]
+        return Contents(
+            inputs=inputs,
+            outputs=outputs,
+            operators=graph.operators(names[0]),
+            signatures=found,
+        )
 
     def check_operators(self):
         for graph in self._graphs:
@@ -289,4 +284,4 @@ def _port(name, info):
     if len(dims) > 64:
         raise protobuf.Damaged("a shape has more than 64 sides")
     sides = tuple(None if side < 0 else side for side in dims)
-    return name, sides, checkpoint_index.name_of(info.number(2))
+    return Port(name, sides, checkpoint_index.name_of(info.number(2)))

@@ -1,30 +1,19 @@
 """Keras model -> SavedModel that has been loaded, run and compared."""
 
-import functools
 import pathlib
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import first_line
 from keras_resnets.export import acceptance
+from keras_resnets.export import landing
 from keras_resnets.export import model_kinds
-from keras_resnets.export import passport
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
-from keras_resnets.export.saved_model import contents as saved_model_contents
+from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.saved_model import stable_bytes
 from keras_resnets.export.saved_model.runner import SavedModelRunner
 from keras_resnets.io import files
 
-# What TensorFlow writes, whichever release: nothing else is replaced. Somebody's assets
-# are not.
-OWN_FILES = (
-    "saved_model.pb",
-    "fingerprint.pb",
-    "keras_metadata.pb",
-    "variables/variables.index",
-    "variables/variables.data-?????-of-?????",
-    "assets/",
-)
 # The signature that takes pixels.
 PIXELS = "serving_uint8"
 
@@ -51,7 +40,7 @@ def to_saved_model(
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: folder to write.
         pictures: float32 pictures (count, height, width, channels) to compare with;
-            by default four that `session.default_pictures` makes.
+            by default four that `samples.default_images` makes.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing folder, if it is a SavedModel.
         batch: pictures at a time, or `"dynamic"`.
@@ -77,42 +66,37 @@ def to_saved_model(
         >>> report.input_shape
         (None, 32, 32, 3)
     """
-    session.check_batch(batch)
-    path = check_output(path, overwrite)
     model_kinds.check(model)
-    wanted = session.Wanted(input_size, None, logits, features)
-    ready = session.make_ready(model, "none", None, pictures, wanted)
+    place, ready = session.begin(
+        "saved_model",
+        model,
+        path,
+        session.Wanted(input_size, None, logits, features),
+        pictures=pictures,
+        overwrite=overwrite,
+        batch=batch,
+    )
     session.check_preprocessing(preprocessing, ready.shape)
     if preprocessing is not None and ready.input_dtype != "float32":
         session.refuse_pixels(model, "preprocessing")
-    recipe = {
-        "batch": batch,
-        **wanted.recipe(),
-        PIXELS: preprocessing is not None,
-    }
-    size = None if batch == "dynamic" else batch
-    landing = functools.partial(files.atomic_folder, own=OWN_FILES)
-    with passport.beside(path, overwrite, landing) as (temporary, place):
-        _write(ready, temporary, size, preprocessing)
-        report = session.prove(
-            ready,
-            path,
-            lambda logits: SavedModelRunner(temporary, logits=logits),
-            format="saved_model",
-            quantize="none",
-            size=files.size(temporary),
-            operators=saved_model_contents.read(temporary).operators,
-            threads=0,
-        )
+    recipe = {"batch": batch, PIXELS: preprocessing is not None}
+
+    def prove_pixels(folder):
         if preprocessing is not None:
-            _prove_pixels(ready, temporary, preprocessing)
-        session.certify(place, temporary, report, ready, recipe)
-    return report
+            _prove_pixels(ready, folder, preprocessing)
+
+    return landing.land(
+        place,
+        ready,
+        lambda folder: _write(ready, folder, place.size, preprocessing),
+        recipe,
+        prove_more=prove_pixels,
+    )
 
 
 def check_output(path, overwrite=False):
     """The folder to write; see `files.check_folder`."""
-    path = files.check_folder(path, OWN_FILES, overwrite)
+    path = files.check_folder(path, FORMATS["saved_model"].folder, overwrite)
     session.check_place(path)
     return path
 

@@ -7,6 +7,11 @@ from keras_resnets.export.runner import is_pixel
 from keras_resnets.export.runner import median_seconds
 
 
+def load_runtime():
+    """Imports TensorFlow."""
+    import tensorflow  # noqa: F401
+
+
 class SavedModelRunner:
     """A signature of a SavedModel.
 

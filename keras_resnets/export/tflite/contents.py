@@ -11,8 +11,11 @@ import pathlib
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.export import protobuf
+from keras_resnets.export.contents import Contents
+from keras_resnets.export.contents import Port
 from keras_resnets.export.tflite import flatbuffer
 from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import versions
 
 # TensorType: name as NumPy has it, bits of a value.
 _TYPES = (
@@ -58,25 +61,8 @@ _CUSTOM = 32
 _ENDLESS = ("WHILE", "STABLEHLO_WHILE")
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a TFLite file says of itself.
-
-    Attributes:
-        inputs, outputs: (name, shape, dtype, scale, zero point) of each, None for an
-            open side, and of floats.
-        operators: counts of the main graph's operators, by name.
-        inner: names of the operators of all graphs.
-    """
-
-    inputs: tuple
-    outputs: tuple
-    operators: dict
-    inner: frozenset
-
-
 def read(path):
-    """The `Contents` of a TFLite file.
+    """The `Contents` of a TFLite file, and the release of TFLite that it needs.
 
     Raises:
         InvalidArgument: a file that is damaged or no TFLite file, or that points
@@ -87,9 +73,16 @@ def read(path):
         >>> from keras_resnets.export import to_tflite
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     report = to_tflite(keras_resnets.ResNet8(), f"{folder}/a.tflite")
-        ...     read(report.path).inputs
-        (('image', (1, 32, 32, 3), 'float32', None, None),)
+        ...     read(report.path).inputs[0].shape
+        (1, 32, 32, 3)
     """
+    found = _read(path)
+    with tflite_runner.opened(path) as content:
+        release = versions.needed(content) or "unknown"
+    return dataclasses.replace(found, runtime=release)
+
+
+def _read(path):
     path = pathlib.Path(path)
     try:
         return _Model(protobuf.opened(path)).contents()
@@ -103,7 +96,7 @@ def check(path):
     Args:
         path: of the file.
     """
-    found = read(path)
+    found = _read(path)
     for name in sorted(found.inner):
         if name in _ENDLESS or name.startswith("Flex"):
             raise InvalidArgument(
@@ -142,10 +135,14 @@ class _Model:
                 for entry in self._signatures[0].tables(field):
                     names[entry.number(1, "I")] = entry.text(0)
         counted = collections.Counter(main.operators)
+        inputs, outputs = (
+            tuple(main.port(i, names) for i in ends) for ends in main.ends
+        )
         return Contents(
-            *(tuple(main.port(i, names) for i in ends) for ends in main.ends),
-            dict(counted.most_common()),
-            frozenset(name for graph in self._graphs for name in graph.operators),
+            inputs=inputs,
+            outputs=outputs,
+            operators=dict(counted.most_common()),
+            inner=frozenset(n for graph in self._graphs for n in graph.operators),
         )
 
     def held(self, index):
@@ -222,9 +219,9 @@ class _Graph:
             )
 
     def port(self, index, names):
-        """(name, shape, dtype, scale, zero point) of a tensor."""
+        """The `Port` that a tensor is."""
         tensor = self._known[index]
-        return (names.get(index, tensor.name), *tensor.facts)
+        return Port(names.get(index, tensor.name), *tensor.facts)
 
     def _operator(self, op, made):
         name = self._model.operator(op.number(0, "I"))

@@ -5,10 +5,11 @@ import re
 import numpy as np
 
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_positive_int
-from keras_resnets.export import model_kinds
+from keras_resnets.export import float16_range
+from keras_resnets.export import landing
 from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
@@ -19,10 +20,8 @@ from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import versions
-from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.io import files
 
-QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
 IO_DTYPES = ("int8", "uint8", "float32")
 # Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
 # convolution or a variable was not converted as it should.
@@ -56,6 +55,7 @@ def to_tflite(
     preprocessing=None,
     logits=False,
     features=None,
+    int4=False,
 ):
     """Writes `model` as a TFLite file, having run it and compared it.
 
@@ -90,6 +90,9 @@ def to_tflite(
             (`"int16x8"`: as float32).
         logits: without the softmax or sigmoid.
         features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+        int4: weights of a quantization-aware model of 4 bits are stored as such, in
+            half the space, not as int8: LiteRT's kernels for them are several times
+            slower than XNNPACK's for int8.
 
     Returns:
         An `ExportReport`.
@@ -107,51 +110,82 @@ def to_tflite(
         >>> report.operators["CONV_2D"]
         9
     """
-    own = model_kinds.writer_of(model, "tflite")
-    if own:
-        return own(
-            model,
-            path,
-            {"quantize": quantize, "calibration": calibration, "per_tensor": per_tensor}
-            | {"preprocessing": preprocessing},
-            pictures=pictures,
-            input_size=input_size,
-            overwrite=overwrite,
-            threads=threads,
-            io_dtype=io_dtype,
-            packed=packed,
-            batch=batch,
-            logits=logits,
-            features=features,
-        )
-    numbers = number_formats.find(quantize, QUANTIZE)
     check_choice("io_dtype", io_dtype, IO_DTYPES)
-    check_positive_int("threads", threads)
-    session.check_batch(batch)
-    path = check_output(path, overwrite)
-    wanted = session.Wanted(input_size, preprocessing, logits, features)
-    ready = session.make_ready(model, quantize, calibration, pictures, wanted)
+    place, ready = session.begin(
+        "tflite",
+        model,
+        path,
+        session.Wanted(input_size, preprocessing, logits, features),
+        quantize,
+        calibration,
+        pictures,
+        overwrite,
+        threads,
+        batch,
+        per_tensor=per_tensor,
+    )
+    check_int4(int4, place.numbers)
+    recipe = {}
+    if ready.convert:
+        recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
+    elif place.numbers.calibrated:
+        recipe |= {"per_tensor": per_tensor}
+
+    def make():
+        if ready.convert:
+            return ready.convert(ready, io_dtype, batch)
+        return convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
+
+    return land(place, ready, make, recipe, io_dtype, packed, int4)
+
+
+def land(
+    place, ready, make, recipe, io_dtype="int8", packed=True, int4=False, integer=None
+):
+    """Writes, proves and lands the bytes of a TFLite file: the tail of whatever makes one.
+
+    Args:
+        place: a `landing.Destination`.
+        ready: the `prepare.Ready` that it is of.
+        make: function that returns the bytes.
+        recipe: options of the conversion, for the passport.
+        io_dtype: input and output of an int8 file.
+        packed: whether its int8 convolutions are arranged by `packing`.
+        int4: whether its weights of 4 bits are stored as such.
+        integer: whether nothing in it may compute in floating point; None: as its
+            numbers say.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        ExportError: operators that it should not have, or other answers than the
+            model's; no file is left.
+    """
+    numbers = place.numbers
+    packed = packed and numbers.name == "int8"
+    integer = numbers.integer if integer is None else integer
 
     def write(file):
-        content = convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
-        return write_checked(content, file, quantize, packed and quantize == "int8")
+        write_checked(make(), file, integer, packed, int4)
+        if numbers.name == "float16":
+            given = float16_range.inputs_of(ready)
+            largest = float16_range.of_tflite(file, given)
+            float16_range.refuse_above(largest, ready.original.name, len(given))
 
-    recipe = {"batch": batch, **wanted.recipe()}
-    if numbers.calibrated:
-        recipe |= {"per_tensor": per_tensor}
-    if quantize == "int8":
-        recipe |= {"io_dtype": io_dtype, "packed": packed}
-    return session.land(
-        ready,
-        path,
-        write,
-        lambda file, logits: TFLiteRunner(file, threads, logits),
-        overwrite,
-        recipe,
-        format="tflite",
-        quantize=quantize,
-        threads=threads,
-    )
+    recipe = {**recipe, "batch": place.batch}
+    if numbers.name == "int8":
+        recipe |= {"io_dtype": io_dtype, "packed": packed, "int4": int4}
+    return landing.land(place, ready, write, recipe)
+
+
+def check_int4(int4, numbers):
+    """Raises `InvalidArgument` where weights of other files are to have 4 bits."""
+    if int4 and numbers.name != "int8":
+        raise InvalidArgument(
+            "int4 is how weights of 4 bits are stored in an int8 file; got "
+            f"quantize={numbers.name!r}"
+        )
 
 
 def check_output(path, overwrite=False):
@@ -160,11 +194,15 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".tflite", overwrite)
 
 
-def write_checked(content, file, quantize, packed=True, int4=False):
-    """Writes the bytes of a file whose operators may stand in one; returns their counts.
+def write_checked(content, file, integer, packed=True, int4=False):
+    """Writes the bytes of a file whose operators may stand in one.
 
-    `packed`: with its int8 convolutions arranged by `packing`; `int4`: with its
-    kernels stored by `int4`.
+    Args:
+        content: the bytes.
+        file: where to write them.
+        integer: whether none of the operators may compute in floating point.
+        packed: whether its int8 convolutions are arranged by `packing`.
+        int4: whether its kernels are stored by `int4`.
 
     Raises:
         ExportError: operators that may not.
@@ -173,13 +211,11 @@ def write_checked(content, file, quantize, packed=True, int4=False):
         content = tflite_int4.store(content)
     if packed:
         content = packing.pack(content)
-    counts = tflite_runner.operators(content)
-    check_operators(counts)
-    if number_formats.find(quantize).integer:
+    check_operators(tflite_runner.operators(content))
+    if integer:
         check_integer(content)
     file.write_bytes(content)
     versions.stamp(file)
-    return counts
 
 
 def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):

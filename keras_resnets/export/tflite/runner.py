@@ -27,6 +27,11 @@ def litert():
     return interpreter
 
 
+def load_runtime():
+    """Imports LiteRT."""
+    litert()
+
+
 class TFLiteRunner:
     """A TFLite model in the LiteRT interpreter, float in and float out.
 

@@ -9,16 +9,9 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.export import session
+from keras_resnets.export.onnx import convert as onnx
 from keras_resnets.export.onnx import simplify
-from keras_resnets.export.onnx.convert import check
-from keras_resnets.export.onnx.convert import check_output
-from keras_resnets.export.onnx.convert import convert
-from keras_resnets.export.onnx.convert import save
-from keras_resnets.export.onnx.runner import OnnxRunner
-from keras_resnets.graph import provenance
 from keras_resnets.quantization.backends import engines
-from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import ChannelOffset
 from keras_resnets.quantization.qat.layers import ChannelScale
@@ -31,57 +24,24 @@ _KERNELS = ("Conv", "Gemm", "MatMul")
 _LARGEST = 127
 
 
-def to_onnx(
-    model,
-    path,
-    *,
-    pictures,
-    input_size=None,
-    overwrite=False,
-    threads=2,
-    opset=17,
-    layout="nhwc",
-    batch=1,
-    logits=False,
-    features=None,
-    symmetric=False,
-):
-    """Writes a quantization-aware model as a QDQ file.
+def convert(ready, opset=17, layout="nhwc", batch=1, symmetric=False):
+    """The `onnx.ModelProto` of a quantization-aware model as QDQ pairs.
 
-    The arguments are those of `export.to_onnx`, and so is what it returns. Symmetric
-    activations are int8 around 0: a ReLU's use a half of that.
+    Args:
+        ready: the `prepare.Ready` of the model at rest. With symmetric activations its
+            ranges are moved: they are int8 around 0, of which a ReLU's use a half.
+        opset: see `export.to_onnx`.
+        layout: see there.
+        batch: see there.
+        symmetric: see there.
     """
-    path = check_output(path, overwrite)
-    frozen = freeze(model)
-    provenance.inherit(frozen, model)
     if symmetric:
-        _center(frozen)
-    wanted = session.Wanted(input_size, None, logits, features)
-    ready = session.make_ready(frozen, "none", None, pictures, wanted)
-
-    def write(file):
-        with engines.exporting(frozen):
-            proto, constants = convert(ready, opset, layout, batch, apart=False)
-        simplify.add_constants(proto, constants)
-        _Pairs(proto, frozen, symmetric).run()
-        counts = save(proto, {}, ready, file)
-        del proto
-        check(file)
-        return counts
-
-    recipe = {"opset": opset, "layout": layout, "batch": batch, "symmetric": symmetric}
-    recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
-    return session.land(
-        ready,
-        path,
-        write,
-        lambda file, logits: OnnxRunner(file, threads, logits),
-        overwrite,
-        {**recipe, **wanted.recipe()},
-        format="onnx",
-        quantize="int8",
-        threads=threads,
-    )
+        _center(ready.model)
+    with engines.exporting(ready.model):
+        proto, constants = onnx.convert(ready, opset, layout, batch, apart=False)
+    simplify.add_constants(proto, constants)
+    _Pairs(proto, ready.model, symmetric).run()
+    return proto
 
 
 def _center(frozen):

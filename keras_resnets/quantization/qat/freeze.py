@@ -32,11 +32,7 @@ def freeze(model):
         InvalidArgument: a model that is not quantization-aware, or one whose ranges are
             not known yet.
     """
-    if not isinstance(model, keras.Model) or not is_quantized(model):
-        raise InvalidArgument(
-            "a quantization-aware model is wanted, such as quantize_aware returns; "
-            f"{getattr(model, 'name', type(model).__name__)} is none"
-        )
+    check_quantized(model)
     clone, copies = rebuilt(model, _fixed)
     for old, _ in layers_of(model):
         new = copies.get(id(old))
@@ -47,6 +43,15 @@ def freeze(model):
         if isinstance(new, FakeQuantize):
             _fix_range(old, new)
     return clone
+
+
+def check_quantized(model):
+    """Raises `InvalidArgument` unless `model` is quantization-aware."""
+    if not isinstance(model, keras.Model) or not is_quantized(model):
+        raise InvalidArgument(
+            "a quantization-aware model is wanted, such as quantize_aware returns; "
+            f"{getattr(model, 'name', type(model).__name__)} is none"
+        )
 
 
 def check_ranges(model):

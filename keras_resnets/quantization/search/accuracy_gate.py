@@ -7,9 +7,9 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.export import session
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.images import evaluation
+from keras_resnets.images.calibration_checks import check_images
 
 # A mix this many standard errors beyond the drop is given up before all pictures.
 _HOPELESS = 4
@@ -108,7 +108,7 @@ class Judge:
         known = {picture.tobytes() for picture in chosen.pictures}
         shared, logits = 0, []
         for pictures in data.batches(50):
-            pictures = session.check_pictures("data", pictures, ready.shape)
+            pictures = check_images("data", pictures, ready.shape)
             shared += sum(picture.tobytes() in known for picture in pictures)
             outputs, scores = runner(pictures)
             logits.append(outputs if scores is None else scores)

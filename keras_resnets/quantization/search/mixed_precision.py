@@ -6,6 +6,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.export import landing
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.tflite import convert as tflite
@@ -77,6 +78,7 @@ class Mix:
     int8_content: bytes
     _ready: session.Ready
     _facts: dict
+    _io_dtype: str
 
     @property
     def raised(self):
@@ -103,26 +105,23 @@ class Mix:
             InvalidArgument: a path that cannot be written to.
             ExportError: see `keras_resnets.quantization.quantize`.
         """
-        path = tflite.check_output(path, overwrite)
+        place = landing.destination("tflite", path, "int8", overwrite, threads)
         facts = {
             **self._facts,
-            "packed": packed,
             "max_drop": self.max_drop,
             "precisions": {x.name: x.precision for x in self.layers},
             "int8_macs": round(self.share(), 4),
             "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
         }
-        return session.land(
+        return tflite.land(
+            place,
             self._ready,
-            path,
-            # Not integer throughout: that is what a mix is for.
-            lambda file: tflite.write_checked(self.content, file, "none", packed),
-            lambda file, logits: TFLiteRunner(file, threads, logits),
-            overwrite,
+            lambda: self.content,
             facts,
-            format="tflite",
-            quantize="int8",
-            threads=threads,
+            self._io_dtype,
+            packed,
+            # That is what a mix is for.
+            integer=False,
         )
 
 
@@ -223,11 +222,15 @@ def find_mix(
         "per_tensor": not recipe.per_channel,
         "weight_bits": recipe.weight_bits,
         "calibration": chosen.record(),
-        "io_dtype": io_dtype,
-        "batch": 1,
-        "include_preprocessing": False,
     }
-    return Mix(**found, max_drop=max_drop, conversions=1, _ready=ready, _facts=facts)
+    return Mix(
+        **found,
+        max_drop=max_drop,
+        conversions=1,
+        _ready=ready,
+        _facts=facts,
+        _io_dtype=io_dtype,
+    )
 
 
 def _check_recipe(recipe):

@@ -1,0 +1,154 @@
+"""The formats of exported files: THE TABLE, and what is looked up in a format's room.
+
+The room of a format is the module or package `keras_resnets.export.<name>`, which is
+imported when it is asked for. It has
+    to_<name>(model, path, ...)        the exporter, which calls `session.begin`, `land`
+    check_output(path, overwrite)      the path to write to, checked
+    Runner(path, threads, logits)      what runs a file, see `compare.open_runner`
+    read(path)                         what stands in a file: `contents.Contents`
+    check(path)                        raises `InvalidArgument` for a file that its
+                                       runtime must not see
+    load_runtime()                     imports what runs the files
+"""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+from typing import Any
+
+from keras_resnets.errors import InvalidArgument
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of exported files.
+
+    Attributes:
+        name: in reports and passports; the sub-command of `export`, and the room.
+        title: what help calls it.
+        runtime: what people call what runs its files.
+        ending: of the name of its files; of a folder's, by default.
+    X
+        numbers: the words of `quantize` that its exporter takes.
+        methods: how the exporting command finds the ranges of an int8 file.
+        options: of the exporting command, that go to the exporter under their names.
+        has_threads: whether its runtime takes a number of threads for each file.
+        is_program: whether a file may do anything to the process that runs it: those of
+            strangers are run in one of their own.
+        shows_logits: whether what the softmax gets can be read in its files.
+    """
+
+    name: str
+    title: str
+    runtime: str
+    ending: str
+    folder: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ("none",)
+    methods: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    has_threads: bool = True
+    is_program: bool = True
+    shows_logits: bool = True
+
+    @property
+    def room(self) -> Any:
+        """Its module or package, imported now."""
+        return importlib.import_module(f"keras_resnets.export.{self.name}")
+
+    @property
+    def exporter(self) -> str:
+        """Name of its function."""
+        return f"to_{self.name}"
+
+
+_ALL = (
+    Format(
+        "tflite",
+        "TFLite for LiteRT",
+        "LiteRT",
+        ".tflite",
+        numbers=("none", "float16", "dynamic", "int8", "int16x8"),
+        methods=("minmax", "mse", "percentile"),
+        options=("batch", "io_dtype", "per_tensor", "packed"),
+    ),
+    Format(
+        "onnx",
+        "ONNX",
+        "ONNX Runtime",
+        ".onnx",
+        numbers=("none", "float16", "int8"),
+        methods=("minmax", "percentile"),
+        options=("batch", "opset", "layout", "method", "reduce_range", "symmetric"),
+    ),
+    Format(
+        "saved_model",
+        "SavedModel for TensorFlow Serving",
+        "TensorFlow",
+        "_saved_model",
+        # What TensorFlow writes, whichever release: nothing else is replaced. Somebody's
+        # assets are not.
+        folder=(
+            "saved_model.pb",
+            "fingerprint.pb",
+            "keras_metadata.pb",
+            "variables/variables.index",
+            "variables/variables.data-?????-of-?????",
+            "assets/",
+        ),
+        options=("batch",),
+        has_threads=False,
+        shows_logits=False,
+    ),
+    Format(
+        "keras",
+        "Keras file that loads without this package",
+        "Keras",
+        ".keras",
+        has_threads=False,
+        is_program=False,
+    ),
+)
+FORMATS = {form.name: form for form in _ALL}
+# What a file may end in, in the order that messages have.
+ENDINGS = tuple(form.ending for form in _ALL if not form.folder)
+
+
+def looks_exported(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of an exported file by its name, or by what a folder holds."""
+    path = pathlib.Path(path)
+    return path.suffix.lower() in ENDINGS or _folder_format(path) is not None
+
+
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """The `Format` of an exported file or folder.
+
+    Raises:
+        InvalidArgument: nothing is there, or something else.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise InvalidArgument(f"there is no file or folder {str(path)!r}")
+    if path.is_dir():
+        form = _folder_format(path)
+        if form is None:
+            marks = " or a ".join(form.folder[0] for form in _ALL if form.folder)
+            raise InvalidArgument(f"{path} is a folder without a {marks} in it")
+        return form
+    suffix = path.suffix.lower()
+    form = next((form for form in _ALL if form.ending == suffix), None)
+    if form is None or form.folder:
+        words = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        folders = [form.title.split()[0] for form in _ALL if form.folder]
+        raise InvalidArgument(
+            f"{path} must be a {words} file, or the folder of a {' or '.join(folders)}"
+        )
+    if not path.is_file():
+        # A pipe or a device has no end.
+        raise InvalidArgument(f"{path} is no plain file")
+    return form
+
+
+def _folder_format(path: pathlib.Path) -> Format | None:
+    folders = (form for form in _ALL if form.folder)
+    return next((form for form in folders if (path / form.folder[0]).is_file()), None)

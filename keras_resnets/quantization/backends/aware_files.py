@@ -1,0 +1,79 @@
+"""What the exporters do with a quantization-aware model: the int8 file that it is."""
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import model_kinds
+from keras_resnets.export import prepare
+from keras_resnets.graph import provenance
+from keras_resnets.images import samples
+from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.backends import onnx_qdq
+from keras_resnets.quantization.qat.freeze import check_ranges
+from keras_resnets.quantization.qat.freeze import freeze
+from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.layers import is_quantized
+
+
+def check_asked(model, form, quantize, asked):
+    """Raises `InvalidArgument` where more is asked for than a model has in it.
+
+    Args:
+        model: quantization-aware.
+        form: the `formats.Format` of its file.
+        quantize: what is asked for: `"none"` and `"int8"` both mean its int8 file.
+        asked: the options of an exporter that such a model has answered already, by
+            name; all must be as they are by default.
+    """
+    if quantize not in ("none", "int8"):
+        raise InvalidArgument(
+            f"{model.name} is quantization-aware: its {form.title.split()[0]} file is "
+            f"int8; got quantize={quantize!r}: give the float model that it was made of"
+        )
+    given_too = [
+        name
+        for name, value in asked.items()
+        if value is not None and value is not False
+    ]
+    if given_too:
+        raise InvalidArgument(
+            f"{model.name} is quantization-aware and has its ranges in it: leave "
+            f"{', '.join(given_too)} out, or give the float model that it was made of"
+        )
+
+
+def at_rest(model, images, input_size):
+    """(`model` with constant ranges, images to compare it on); see `model_kinds.Kind`."""
+    frozen = freeze(model)
+    provenance.inherit(frozen, model)
+    return frozen, _default_images(frozen, input_size) if images is None else images
+
+
+def _default_images(frozen, input_size, count=4):
+    """Images as the pre-processing gives them, or noise that fills the input's range."""
+    first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
+    shape = prepare.input_shape(frozen, input_size)
+    known = provenance.known_preprocessing(frozen)
+    if known is not None and shape[-1] == 3:
+        return samples.default_images(shape, None, known, count)
+    rng = np.random.default_rng(0)
+    return rng.uniform(float(first.low), float(first.high), (count, *shape))
+
+
+def _to_tflite(ready, io_dtype, batch):
+    """Bytes of its file."""
+    options = engines.Options(io_dtype=io_dtype, batch=batch)
+    return engines.from_fake_quantized(ready.model, ready, options)
+
+
+model_kinds.register(
+    model_kinds.Kind(
+        recognizes=is_quantized,
+        name="a quantization-aware model",
+        numbers="int8",
+        check=check_ranges,
+        check_asked=check_asked,
+        at_rest=at_rest,
+        converters={"tflite": _to_tflite, "onnx": onnx_qdq.convert},
+    )
+)
