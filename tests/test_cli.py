@@ -381,15 +381,6 @@ def test_batches_of_the_command(folder, capsys):
     assert names(folder) == []
 
 
-def test_formats_of_the_command_are_those_of_the_exporters():
-    import keras_resnets.export.onnx.convert
-    import keras_resnets.export.tflite.convert
-    from keras_resnets.cli.export import FORMATS
-
-    assert FORMATS["tflite"].quantize == keras_resnets.export.tflite.convert.QUANTIZE
-    assert FORMATS["onnx"].quantize == keras_resnets.export.onnx.convert.QUANTIZE
-
-
 def test_progress_is_seen_while_logs_are_hidden():
     pytest.importorskip("pty", reason="Windows has no terminals to make")
     script = (

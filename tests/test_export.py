@@ -20,6 +20,9 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
+from keras_resnets import export
+from keras_resnets.export import formats
+from keras_resnets.export import number_formats
 from keras_resnets.export import parity
 from keras_resnets.export import prepare
 from keras_resnets.export import random_weights
@@ -30,6 +33,15 @@ from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
+
+
+@pytest.mark.parametrize("form", formats.FORMATS.values(), ids=lambda form: form.name)
+def test_a_row_of_the_table_has_its_room(form):
+    """Whoever reads, runs or writes files finds what it needs by the row alone."""
+    for name in ("Runner", "check", "check_output", "load_runtime", "read"):
+        assert callable(getattr(form.room, name))
+    assert getattr(form.room, form.exporter) is getattr(export, form.exporter)
+    assert set(form.numbers) <= set(number_formats.NUMBER_FORMATS)
 
 
 @pytest.mark.costly_but(

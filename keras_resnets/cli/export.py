@@ -1,8 +1,6 @@
 """`keras-resnets export`: files that have been run and compared."""
 
-import dataclasses
 import functools
-import importlib
 import warnings
 
 from keras_resnets.cli import network
@@ -10,65 +8,8 @@ from keras_resnets.cli import options
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.export.formats import FORMATS
 from keras_resnets.system.quiet import native_logs_hidden
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """A sub-command of `export`.
-
-    Attributes:
-        title: what help calls it.
-        ending: of its file's name.
-        quantize: values of `--quantize`.
-        module: of `keras_resnets.export`, with `check_output` and the exporter.
-        exporter: name of the function.
-        own: options that go to the exporter under their own names.
-    """
-
-    title: str
-    ending: str
-    quantize: tuple
-    module: str
-    exporter: str
-    own: tuple = ()
-
-
-# How int8 ranges come from images: the converter's own is minmax, ONNX Runtime has two.
-METHODS = {"tflite": ("minmax", "mse", "percentile"), "onnx": ("minmax", "percentile")}
-FORMATS = {
-    "tflite": Format(
-        "TFLite for LiteRT",
-        ".tflite",
-        ("none", "float16", "dynamic", "int8", "int16x8"),
-        "tflite.convert",
-        "to_tflite",
-        ("batch", "io_dtype", "per_tensor", "packed"),
-    ),
-    "onnx": Format(
-        "ONNX",
-        ".onnx",
-        ("none", "float16", "int8"),
-        "onnx.convert",
-        "to_onnx",
-        ("batch", "opset", "layout", "reduce_range", "symmetric"),
-    ),
-    "saved_model": Format(
-        "SavedModel for TensorFlow Serving",
-        "_saved_model",
-        ("none",),
-        "saved_model.convert",
-        "to_saved_model",
-        ("batch",),
-    ),
-    "keras": Format(
-        "Keras file that loads without this package",
-        ".keras",
-        ("none",),
-        "keras.convert",
-        "to_keras",
-    ),
-}
 
 
 def add_to(commands):
@@ -83,12 +24,12 @@ def add_to(commands):
     for name, form in FORMATS.items():
         parser = formats.add_parser(name, help=form.title)
         _add_options(parser, form.ending)
-        if len(form.quantize) > 1:
-            _add_quantization(parser, form.quantize, METHODS[name])
+        if form.methods:
+            _add_quantization(parser, form.numbers, form.methods)
         if name in own_options:
             own_options[name](parser)
         parser.set_defaults(run=_export, format=name)
-        if len(form.quantize) == 1:
+        if not form.methods:
             parser.set_defaults(quantize="none", calibration=None)
 
 
@@ -190,13 +131,12 @@ def _export(arguments):
         from keras_resnets.export import number_formats
         from keras_resnets.images import loading
 
-        module = importlib.import_module(f"keras_resnets.export.{form.module}")
-        _check_options(arguments, form, module)
+        _check_options(arguments, form)
         kind = "" if arguments.quantize == "none" else f"_{arguments.quantize}"
         arguments.output = arguments.output or network.default_output(
             arguments, f"{kind}{form.ending}"
         )
-        module.check_output(arguments.output, arguments.overwrite)
+        form.room.check_output(arguments.output, arguments.overwrite)
         model, _, source = network.build(arguments, head_needed=not arguments.features)
         wanted = model.preprocessing
         calibration = _calibration(arguments, wanted)
@@ -208,7 +148,7 @@ def _export(arguments):
         data = arguments.evaluate and network.open_labelled(
             arguments.evaluate, model, seed=arguments.seed
         )
-        exporter = getattr(module, form.exporter)
+        exporter = getattr(form.room, form.exporter)
         if _by_own_ranges(arguments):
             exporter = _with_own_ranges(options, arguments.method, arguments.seed)
         report = exporter(model, arguments.output, pictures=given, **options)
@@ -227,18 +167,18 @@ def _export(arguments):
 
 def _options(arguments, form, wanted, calibration):
     """What the format's exporter is called with."""
-    options = {name: getattr(arguments, name) for name in form.own}
+    options = {name: getattr(arguments, name) for name in form.options}
     options |= {"overwrite": arguments.overwrite, "logits": arguments.logits}
     options["features"] = arguments.features and arguments.features.split(",")
     options["preprocessing"] = wanted if arguments.include_preprocessing else None
-    if len(form.quantize) > 1:
+    if form.methods:
         options |= {
             "quantize": arguments.quantize,
             "calibration": calibration,
             "threads": arguments.threads,
         }
-    if arguments.format == "onnx" and arguments.method is not None:
-        options["method"] = arguments.method
+    if options.get("method", "") is None:
+        del options["method"]
     return options
 
 
@@ -261,15 +201,17 @@ def _with_own_ranges(options, method, seed):
     )
 
 
-def _check_options(arguments, form, module):
+def _check_options(arguments, form):
     from keras_resnets.export import number_formats
     from keras_resnets.images import loading
 
-    check_choice("--quantize", arguments.quantize, form.quantize)
+    check_choice("--quantize", arguments.quantize, form.numbers)
     _check_method(arguments)
     _check_evaluate(arguments)
     if arguments.format == "tflite":
-        check_choice("--io-dtype", arguments.io_dtype, module.IO_DTYPES)
+        from keras_resnets.export.tflite import convert
+
+        check_choice("--io-dtype", arguments.io_dtype, convert.IO_DTYPES)
     if arguments.features and (arguments.logits or arguments.predict):
         raise InvalidArgument(
             "--features puts out maps: it goes with neither --logits nor --predict"
@@ -291,7 +233,7 @@ def _check_method(arguments):
     method = getattr(arguments, "method", None)
     if method is None:
         return
-    known = METHODS[arguments.format]
+    known = FORMATS[arguments.format].methods
     check_choice("--method", method, known)
     if arguments.quantize != "int8":
         raise InvalidArgument(
