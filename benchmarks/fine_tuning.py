@@ -55,7 +55,7 @@ class Subject:
         self.train_split = train.part(np.isin(np.arange(train.count), drawn))
         self.chosen = quantization.choose(data, expected, 500, seed=0)
         self.test = evaluation.open_data(data, expected)
-        self.pictures = np.asarray(self.chosen.pictures[:8])
+        self.pictures = np.asarray(self.chosen.images[:8])
 
     @property
     def steps(self):

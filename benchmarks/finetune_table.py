@@ -130,7 +130,7 @@ def split(task, count, seed):
     """A `Dataset` of `count` images, a tenth of them held out, and `JUDGES` others."""
     import numpy as np
 
-    from keras_resnets.images.datasets.split import ArrayPictures
+    from keras_resnets.images.datasets.split import ArrayImages
     from keras_resnets.training.data import Dataset
     from keras_resnets.training.data import Split
 
@@ -139,7 +139,7 @@ def split(task, count, seed):
     held = count // 10
 
     def part(indices):
-        return Split(labels[indices], ArrayPictures(images), indices)
+        return Split(labels[indices], ArrayImages(images), indices)
 
     return Dataset(
         name="few",

@@ -88,7 +88,7 @@ def ours(folder):
 def cifar(_):
     import numpy as np
 
-    from keras_resnets.images.datasets.split import ArrayPictures
+    from keras_resnets.images.datasets.split import ArrayImages
     from keras_resnets.images.preprocessing import Preprocessing
     from keras_resnets.training.augmentation import Augmentation
     from keras_resnets.training.data import Split
@@ -98,7 +98,7 @@ def cifar(_):
     pixels = rng.integers(0, 256, (CIFAR, 32, 32, 3), "uint8")
     labels = rng.integers(0, 10, CIFAR)
     made = batches(
-        Split(labels, ArrayPictures(pixels), np.arange(CIFAR)),
+        Split(labels, ArrayImages(pixels), np.arange(CIFAR)),
         Preprocessing("cifar", (32, 32), 1.0),
         128,
         augmentation=Augmentation(crop="pad", flip=True),

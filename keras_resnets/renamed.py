@@ -1,9 +1,14 @@
-"""Modules that have other names now: the old ones work, and say what to write."""
+"""Modules, and names in them, that are called otherwise now: the old ones still work."""
 
+import functools
 import importlib
+import typing
 import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
+
+_P = typing.ParamSpec("_P")
+_R = typing.TypeVar("_R")
 
 
 def names_of(old: str, modules: Mapping[str, str]) -> Callable[[str], object]:
@@ -24,3 +29,46 @@ def names_of(old: str, modules: Mapping[str, str]) -> Callable[[str], object]:
         return getattr(importlib.import_module(new), name)
 
     return find
+
+
+def attributes_of(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
+    """The `__getattr__` of a module in which names have changed.
+
+    Args:
+        module: its `__name__`.
+        names: old name -> name now.
+    """
+
+    def find(name: str) -> object:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{module}.{name} is {names[name]} now", DeprecationWarning, stacklevel=2
+        )
+        return getattr(importlib.import_module(module), names[name])
+
+    return find
+
+
+def arguments(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """A decorator for a function some of whose arguments were called otherwise.
+
+    Args:
+        **names: old name -> name now.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def call(*values: _P.args, **options: _P.kwargs) -> _R:
+            for old in names.keys() & options.keys():
+                warnings.warn(
+                    f"{function.__qualname__}({old}=) is {names[old]}= now",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                options[names[old]] = options.pop(old)
+            return function(*values, **options)
+
+        return call
+
+    return decorate

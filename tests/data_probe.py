@@ -51,7 +51,7 @@ def correctness_of_each(folder):
     model, made = classifier(), open_small(folder, 0.25, train=104)
     job = loop.Job(model, made, short("finetune"), WANTED, 8, verbose=0)
     split, find = made.validation, correctness.Correctness(job)
-    pixels = np.stack([WANTED(split.pictures.open(i)) for i in split.indices])
+    pixels = np.stack([WANTED(split.images.open(i)) for i in split.indices])
     for _ in range(2):
         said = np.asarray(model(pixels, training=False)).argmax(-1)
         wanted = "".join("01"[right] for right in (said == split.labels).tolist())

@@ -50,7 +50,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("changes", [None, EXACT, sources.EVERYTHING])
 def test_the_next_image_of_the_class_stands_in(make, changes, folder):
     split = open_dataset(folder, 0).train
-    place = [split.pictures.name(index) for index in split.indices].index("b/016.jpg")
+    place = [split.images.name(index) for index in split.indices].index("b/016.jpg")
     assert list(split.stand_ins(place))[:3] == [place, place + 1, place + 2]
     assert sorted(split.stand_ins(place)) == list(range(45))
     assert set(split.labels[list(split.stand_ins(place))[:9]]) == {1}
@@ -61,7 +61,7 @@ def test_the_next_image_of_the_class_stands_in(make, changes, folder):
         [np.asarray(x) for x, _ in make(split, WANTED, 9, **options)] for _ in range(2)
     )
     assert all((one == two).all() for one, two in zip(first, again, strict=True))
-    assert split.pictures.broken == ("b/016.jpg",)
+    assert split.images.broken == ("b/016.jpg",)
     if changes is None:
         assert (first[place // 9][place % 9] == np.concatenate(first)[place + 1]).all()
         labelled = [
@@ -125,7 +125,7 @@ def test_those_that_are_measured_leave_it_out(folder):
     assert np.bincount(data.labels).tolist() == [9, 8, 9, 9, 9]
     assert data.notes == ("1 images cannot be read and are left out: b/016.jpg",)
     chosen = calibration.choose(folder, WANTED, 45)
-    assert chosen.skipped == ("016.jpg",) and len(chosen.pictures) == 44
+    assert chosen.skipped == ("016.jpg",) and len(chosen.images) == 44
     spoil(folder, "c/017.jpg", "c/022.jpg")
     for look in (
         lambda: evaluation.open_data(folder, WANTED, names=names),
@@ -155,4 +155,4 @@ def test_the_commands_say_it(folder, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "note: 1 images cannot be read" in out and "a/005.jpg" in out
     assert cli.main(["predict", *words, "data/b/016.jpg"]) == 2
-    assert "no readable picture" in capsys.readouterr().err
+    assert "no readable image" in capsys.readouterr().err

@@ -159,9 +159,9 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
     calibrated = ["--quantize", "int8", "--calibration"]
     for words, options in {
         "needs --calibration": ["--quantize", "int8"],
-        "no folder of pictures": [*calibrated, tmp_path / "missing"],
-        "holds no pictures": [*calibrated, empty],
-        "none of the 1 pictures": [*calibrated, broken],
+        "no folder of images": [*calibrated, tmp_path / "missing"],
+        "holds no images": [*calibrated, empty],
+        "none of the 1 images": [*calibrated, broken],
         "--quantize must be one of": ["--quantize", "int4"],
         "--io-dtype must be one of": ["--io-dtype", "int16"],
         "--threads": ["--threads", "0"],
@@ -173,8 +173,8 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
         "at least": ["--input-size", "2"],
         "there is no file": ["--weights", "missing.keras"],
         "give a file": ["--weights", "resnet8.xyz"],
-        "there is no picture": ["--predict", "missing.jpg"],
-        "no readable picture": ["--predict", broken / "a.jpg"],
+        "there is no image": ["--predict", "missing.jpg"],
+        "no readable image": ["--predict", broken / "a.jpg"],
         "classes": ["--classes", "-3"],
     }.items():
         (tmp_path / "dir.tflite").mkdir(exist_ok=True)
@@ -340,7 +340,7 @@ def test_predict(folder, shared_data, capsys):
     )
     shares = [float(line.split()[1].rstrip("%")) for line in lines[1:6]]
     assert shares == sorted(shares, reverse=True) and "#" in lines[1]
-    assert "no picture" in refused(
+    assert "no image" in refused(
         "predict", "resnet20", "c.png", *weights, capsys=capsys
     )
     assert "required" in refused("predict", "resnet20", "a.png", capsys=capsys)

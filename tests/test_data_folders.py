@@ -160,7 +160,7 @@ def test_calibration_takes_the_part_to_train_on(tmp_path):
     classes_of(tmp_path / "Test", names, 10, first=100)
     chosen = calibration.choose(tmp_path, RAW, 12)
     assert (chosen.available, chosen.taken) == (20, 12)
-    assert set(np.unique(chosen.pictures)) == {0.0, 20.0}
+    assert set(np.unique(chosen.images)) == {0.0, 20.0}
     loaded, _ = loading.load_folder(tmp_path, RAW, 30)
     assert len(loaded) == 20
     known = labels.class_names(2, names)
@@ -282,7 +282,7 @@ def test_what_systems_leave_behind_is_no_image_and_no_class(entry, tmp_path):
     assert found == {0.0: 0, 20.0: 1}
     data = open_dataset(folder, 0)
     assert data.train.count == 10 and len(data.classes) == 2 and not data.skipped
-    assert len(loading.list_pictures(folder)) == 10
+    assert len(loading.list_images(folder)) == 10
     assert calibration.choose(folder, RAW, 10).available == 10
 
 
@@ -350,8 +350,8 @@ def test_a_program_named_as_an_image_is_not_run(tmp_path):
     """Pillow hands PostScript to Ghostscript, which runs it."""
     path = tmp_path / "a.jpg"
     Image.new("RGB", (8, 8)).save(path, "EPS")
-    with pytest.raises(InvalidArgument, match="no readable picture"):
-        loading.load_picture(path, RAW)
+    with pytest.raises(InvalidArgument, match="no readable image"):
+        loading.load_image(path, RAW)
 
 
 def test_what_is_said_of_images_without_labels(tmp_path):
@@ -446,8 +446,8 @@ def test_validation_arrays_of_an_npz(words, tmp_path):
     [
         ([0, 1, 3, 3], "0..3 without gaps; no image has 2.*name all 4"),
         ([1, 2, 3, 1], "must count from 0; they are 1..3: subtract 1"),
-        ([0.0, 1.0, 1.0, 0.0], "one integer a picture; got float64"),
-        (["a", "b", "a", "b"], "one integer a picture; got <U1"),
+        ([0.0, 1.0, 1.0, 0.0], "one integer an image; got float64"),
+        (["a", "b", "a", "b"], "one integer an image; got <U1"),
         ([[1, 1], [0, 1], [1, 0], [0, 1]], "one-hot rows"),
     ],
 )

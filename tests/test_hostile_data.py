@@ -20,7 +20,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.images import evaluation
 from keras_resnets.images import labels
-from keras_resnets.images.datasets.split import ArrayPictures
+from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import npz
@@ -380,7 +380,7 @@ def test_many(tmp_path, record_property):
         ("twice", "x_train: it is there twice"),
         ("many", "it has 0, 1, 2"),
         ("long_list", "list of members may have 16 MB; it has 2,048 MB"),
-        ("huge_labels", "must hold pictures of two classes"),
+        ("huge_labels", "must hold images of two classes"),
         ("large_labels", "no image has 1, 2, 3, ...:"),
         ("negative_labels", "got -1000000000..-999999961"),
         ("unsigned_labels", r"below 2\*\*63; got 18446744073709551615"),
@@ -472,7 +472,7 @@ def test_names_that_are_too_long_for_a_file(capsys):
 def test_threads_end_with_an_epoch():
     """And those of epochs that are left in the middle are shared."""
     split = Split(
-        np.arange(40) % 4, ArrayPictures(np.zeros((40, 8, 8, 3), "u1")), np.arange(40)
+        np.arange(40) % 4, ArrayImages(np.zeros((40, 8, 8, 3), "u1")), np.arange(40)
     )
 
     def open_batches():

@@ -29,7 +29,7 @@ EXPECTED = (InvalidArgument, TrainingError)
 
 
 def look_at(path):
-    loading.load_picture(path, WANTED)
+    loading.load_image(path, WANTED)
 
 
 def _read_folder(folder, changes):
@@ -163,7 +163,7 @@ def test_a_limit_is_said(content, said, tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(InvalidArgument, match=said):
-        loading.load_picture(path, WANTED)
+        loading.load_image(path, WANTED)
 
 
 @pytest.mark.parametrize("size", [(16_320, 12_240), (11_648, 8_736)])
@@ -218,7 +218,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
         server.bind(str(tmp_path / "socket.jpg"))
         for name in ("pipe.jpg", "socket.jpg", "/dev/zero", ".", "x" * 5000):
             with pytest.raises(InvalidArgument) as caught:
-                loading.load_picture(tmp_path / name, WANTED)
+                loading.load_image(tmp_path / name, WANTED)
             assert str(caught.value).isprintable()
         assert image_files.scan(tmp_path) == ([], [])
 
@@ -234,7 +234,7 @@ def test_sparse_files_are_not_read(tmp_path):
         path.write_bytes(begin)
         os.truncate(path, 100 << 30)
         with pytest.raises(InvalidArgument, match="may have"):
-            loading.load_picture(path, WANTED)
+            loading.load_image(path, WANTED)
 
 
 def test_names_of_any_bytes(tmp_path, capsys):

@@ -21,7 +21,7 @@ GREY = np.linspace(0, 1, 30 * 40).reshape(30, 40)
 
 def loaded(path):
     """The first channel of an image, 0 to 255."""
-    return loading.load_picture(path, RAW)[..., 0]
+    return loading.load_image(path, RAW)[..., 0]
 
 
 def png(values, colours):

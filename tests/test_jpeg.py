@@ -106,7 +106,7 @@ def crops(split, preprocessing, epoch):
     changes = Augmentation(crop="inception")
     indices = split.indices[order.indices(epoch, 0)]
     numbers = order.numbers(epoch, 0, NUMBERS)
-    plan = changes.plan(numbers, split.pictures.sizes(indices))
+    plan = changes.plan(numbers, split.images.sizes(indices))
     loader = Loader(split, preprocessing, changes, order, 2, "float32", True)
     portions, finish = loader.start(epoch, 0)
     for portion in portions:
@@ -152,7 +152,7 @@ def test_a_picture_of_fewer_rows_is_opened_where_that_saves(tmp_path, kind):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.jpg").write_bytes(jpeg((320, 240), **options))
-    pictures = open_dataset(tmp_path, validation=0).train.pictures
+    pictures = open_dataset(tmp_path, validation=0).train.images
     high, wide = pictures.sizes([0])[0].tolist()
     opened = pictures.open(0, rows=33)
     assert opened.size == (wide, 40 if shorter else high)

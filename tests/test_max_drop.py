@@ -247,12 +247,12 @@ def test_held_out_pictures_are_others(tmp_path, photos):
     # A label is the index of its picture here.
     wanted = CIFAR.normalize(pixels[held.labels], "channels_last")
     np.testing.assert_array_equal(found, wanted)
-    used = {one.tobytes() for one in chosen.pictures}
+    used = {one.tobytes() for one in chosen.images}
     assert not used & {one.tobytes() for one in found}
     assert len(quantization.hold_out(path, CIFAR, chosen).labels) == 40
     every = quantization.choose(path, CIFAR, 60)
     refusal(lambda: quantization.hold_out(path, CIFAR, every), "none is left", "60")
-    array = quantization.CalibrationSet(chosen.pictures)
+    array = quantization.CalibrationSet(chosen.images)
     refusal(lambda: quantization.hold_out(path, CIFAR, array), "array")
     np.savez(tmp_path / "bare.npz", x_train=pixels)
     bare = quantization.choose(tmp_path / "bare.npz", CIFAR, 20)
@@ -273,7 +273,7 @@ def test_held_out_pictures_of_a_folder(tmp_path):
     chosen = quantization.choose(tmp_path / "tree", CIFAR, 10)
     held = quantization.hold_out(tmp_path / "tree", CIFAR, chosen)
     assert len(held.labels) == 14 and set(held.labels) == {0, 1}
-    used = {one.tobytes() for one in chosen.pictures}
+    used = {one.tobytes() for one in chosen.images}
     found = np.concatenate(list(held.batches(5)))
     assert not used & {one.tobytes() for one in found}
     flat = quantization.choose(tmp_path / "tree" / "cat", CIFAR, 10)

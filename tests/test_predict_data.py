@@ -78,7 +78,7 @@ def test_folders(work, capsys):
     titles = [title for title, _ in best(out.partition("taken\n")[2])]
     assert titles == ["parts/test/cat/0.png", "parts/test/dog/0.png"]
     pathlib.Path("empty").mkdir()
-    assert "holds no pictures" in refused(*WORDS, "empty", capsys=capsys)
+    assert "holds no images" in refused(*WORDS, "empty", capsys=capsys)
 
 
 def test_data_sets(work, capsys):

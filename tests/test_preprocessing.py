@@ -116,7 +116,7 @@ def test_pictures_of_every_mode(mode, tmp_path):
         picture = picture.convert(mode)
     picture.save(path)
     wanted = preprocessing.Preprocessing("raw", (30, 40), 1.0)
-    loaded = loading.load_picture(path, wanted)
+    loaded = loading.load_image(path, wanted)
     assert loaded.shape == (30, 40, 3)
     if mode != "1":
         np.testing.assert_allclose(loaded[..., 0], grey, atol=2)
@@ -129,7 +129,7 @@ def test_exif_rotation_is_applied(tmp_path):
     picture.save(tmp_path / "rotated.jpg", exif=exif)
     wanted = preprocessing.Preprocessing("raw", (40, 20), 1.0, letterbox=True)
     # Turned upright it fills the whole of a portrait box.
-    assert loading.load_picture(tmp_path / "rotated.jpg", wanted).max() < 5
+    assert loading.load_image(tmp_path / "rotated.jpg", wanted).max() < 5
 
 
 def test_folders(photos):
@@ -153,13 +153,13 @@ def test_folders_that_cannot_be_used(tmp_path):
     wanted = preprocessing.Preprocessing()
     with pytest.raises(InvalidArgument, match="there is no folder"):
         loading.load_folder(tmp_path / "missing", wanted)
-    with pytest.raises(InvalidArgument, match="holds no pictures"):
+    with pytest.raises(InvalidArgument, match="holds no images"):
         loading.load_folder(tmp_path, wanted)
     (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(InvalidArgument, match="none of the 1 pictures"):
+    with pytest.raises(InvalidArgument, match="none of the 1 images"):
         loading.load_folder(tmp_path, wanted)
-    with pytest.raises(InvalidArgument, match="there is no picture"):
-        loading.load_picture(tmp_path / "b.png", wanted)
+    with pytest.raises(InvalidArgument, match="there is no image"):
+        loading.load_image(tmp_path / "b.png", wanted)
 
 
 CROPS = sorted(key for key in FIXTURE.files if key.startswith("torchvision"))
@@ -177,7 +177,7 @@ def test_agrees_with_torchvision(key, shared_data):
     )
     path = shared_data / "photos" / name
     if kind == "file":
-        found = loading.load_picture(path, wanted)
+        found = loading.load_image(path, wanted)
     else:
         found = wanted.batch(np.asarray(Image.open(path).convert("RGB"))[None])[0]
     step = int(size) // FIXTURE[key].shape[0]

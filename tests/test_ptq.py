@@ -48,14 +48,14 @@ def test_choice_of_pictures(tmp_path, photos):
     assert first.record() == again.record() != other.record()
     assert first.record()["source"] == "data.npz" and first.record()["of"] == 40
     known = {x.tobytes() for x in CIFAR.normalize(pixels, "channels_last")}
-    assert {x.tobytes() for x in first.pictures} < known
-    assert len(quantization.choose(tmp_path / "data.npz", CIFAR).pictures) == 40
+    assert {x.tobytes() for x in first.images} < known
+    assert len(quantization.choose(tmp_path / "data.npz", CIFAR).images) == 40
     for index in range(6):
         (photos / f"more{index}.png").write_bytes(
             (photos / f"{index}.png").read_bytes()
         )
     found = quantization.choose(photos, CIFAR, 10)
-    assert found.pictures.shape == (10, 32, 32, 3) and found.available == 12
+    assert found.images.shape == (10, 32, 32, 3) and found.available == 12
 
 
 def test_bad_calibration_sets(tmp_path, photos):
@@ -64,7 +64,7 @@ def test_bad_calibration_sets(tmp_path, photos):
         np.random.default_rng(0).integers(0, 256, (12, *shape)), "channels_last"
     )
     check = calibration.check
-    assert check(good, shape, CIFAR).pictures is good
+    assert check(good, shape, CIFAR).images is good
     refusal(lambda: check(None, shape), "calibration", "got None")
     refusal(lambda: check(good[:, :16], shape), "32, 32, 3", "(12, 16, 32, 3)")
     refusal(lambda: check(good[0], shape), "(32, 32, 3)")

@@ -1,7 +1,9 @@
 """Old names of modules still work, and say what to write."""
 
 import importlib
+import inspect
 
+import numpy as np
 import pytest
 
 OLD = ("keras_resnets.compression", "keras_resnets.export.runners")
@@ -17,3 +19,36 @@ def test_old_names_work_and_name_the_new(old):
             found = getattr(module, name)
         assert found.__name__ == name if callable(found) else name == "RECIPES"
     assert not hasattr(module, "nothing")
+
+
+@pytest.mark.parametrize(
+    "module, old, new",
+    [
+        ("keras_resnets.images.loading", "load_pictures", "load_images"),
+        ("keras_resnets.images.loading", "load_picture", "load_image"),
+        ("keras_resnets.images.datasets.split", "ArrayPictures", "ArrayImages"),
+    ],
+)
+def test_old_names_in_a_module(module, old, new):
+    found = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match=f"{old} is {new} now"):
+        assert getattr(found, old) is getattr(found, new)
+    assert not hasattr(found, "nothing")
+
+
+def test_old_names_of_arguments_and_attributes():
+    from keras_resnets.images import evaluation
+    from keras_resnets.images.calibration import CalibrationSet
+    from keras_resnets.images.preprocessing import Preprocessing
+
+    pixels, wanted = np.zeros((2, 8, 8, 3), "uint8"), Preprocessing("raw", (8, 8))
+    with pytest.warns(DeprecationWarning, match=r"of_arrays\(pictures=\) is images="):
+        data = evaluation.of_arrays(
+            pictures=pixels, labels=np.arange(2), preprocessing=wanted
+        )
+    assert next(iter(data.batches(2))).shape == pixels.shape
+    assert list(inspect.signature(evaluation.of_arrays).parameters)[0] == "images"
+    with pytest.raises(TypeError, match="images"):
+        evaluation.of_arrays(pixels, np.arange(2), wanted, images=pixels)
+    with pytest.warns(DeprecationWarning, match="pictures is images now"):
+        assert CalibrationSet(pixels).pictures is pixels

@@ -268,7 +268,15 @@ ARROWS = {
     "system": {"errors", "system"},
     "io": {"errors", "io", "system"},
     "networks": {"errors", "fields", "networks", "system"},
-    "images": {"errors", "fields", "images", "io", "networks", "system"},
+    "images": {
+        "errors",
+        "fields",
+        "images",
+        "io",
+        "networks",
+        "renamed",
+        "system",
+    },
     "weights": {"errors", "graph", "images", "io", "networks", "system", "weights"},
     "export": {
         "errors",

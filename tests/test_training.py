@@ -66,7 +66,7 @@ def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
 
 def truth(model, split):
     """Which images of a split a network has right, in the order of the split."""
-    pixels = np.stack([WANTED(split.pictures.open(i)) for i in split.indices])
+    pixels = np.stack([WANTED(split.images.open(i)) for i in split.indices])
     said = keras.ops.convert_to_numpy(model(pixels, training=False)).argmax(-1)
     return "".join(np.where(said == split.labels, "1", "0").tolist())
 
@@ -274,7 +274,7 @@ def refused(words, capsys, code=2):
         (["--batch-size", "-1"], "--batch-size: must be a whole number from 1"),
         (
             ["--batch-size", "999"],
-            "batch_size must be at most the 55 training pictures",
+            "batch_size must be at most the 55 training images",
         ),
         (["--precision", "int8"], "--precision must be one of 'auto', 'float32'"),
         (["--data", "nothing.npz"], "data must be an .npz file"),
@@ -366,7 +366,7 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
     # What the class itself refuses.
     object.__setattr__(broken, "std", (0.2, np.nan, 0.2))
     for wanted, dtype, expected in (
-        (broken, None, "the pictures of that step are not finite"),
+        (broken, None, "the images of that step are not finite"),
         (WANTED, "mixed_float16", "overflow float16: mixed_bfloat16 has float32's"),
         (WANTED, None, "activations overflow: the learning rate of 0.1"),
     ):

@@ -173,7 +173,7 @@ def log_softmax(x):
 def test_the_loss_of_a_training_is_weighted(smoothing, teacher, tmp_path):
     """mean(w_i CE_i) of the labels, smoothed or not; a teacher's part and validation: 1."""
     data, model = data_of(tmp_path), linear()
-    pixels, labels = data.train.pictures.pixels, data.train.labels
+    pixels, labels = data.train.images.pixels, data.train.labels
     logits = model.predict(WANTED.normalize(pixels), verbose=0)
     targets = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
     losses = -(targets * log_softmax(logits)).sum(-1)

@@ -171,11 +171,11 @@ def test_sources_of_the_same_pictures_agree(kinds):
     order = np.argsort(np.concatenate([np.arange(0, 22, 2), np.arange(1, 22, 2)]))
     assert records.train.labels[order].tolist() == files.train.labels.tolist()
     assert (
-        records.train.pictures.sizes(order) == files.train.pictures.sizes(np.arange(22))
+        records.train.images.sizes(order) == files.train.images.sizes(np.arange(22))
     ).all()
     for index in range(22):
-        one = files.train.pictures.open(index)
-        two = records.train.pictures.open(order[index])
+        one = files.train.images.open(index)
+        two = records.train.images.open(order[index])
         assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
 
 
@@ -221,7 +221,7 @@ def labels_of(split, epochs, **options):
 def test_fit_goes_through_one_epoch_after_the_other(kinds):
     split = open_dataset(kinds["arrays"], validation=0).train
     # Each picture a class of its own, to tell them apart.
-    split = type(split)(np.arange(22), split.pictures, split.indices)
+    split = type(split)(np.arange(22), split.images, split.indices)
     expected = labels_of(split, 3)
     data = batches(split, sources.INPUT, 4, classes=22, one_hot=False)
     model = Recorder()
@@ -347,9 +347,9 @@ def test_pictures_of_every_mode_and_turned_by_exif(tmp_path):
             folder / "16.png"
         )
     split = open_dataset(tmp_path, validation=0).train
-    assert split.pictures.sizes([6]).tolist() == [[24, 40]]
+    assert split.images.sizes([6]).tolist() == [[24, 40]]
     upright = np.rot90(pixels, -1).astype(int)
-    assert np.abs(np.asarray(split.pictures.open(6), int) - upright).mean() < 6
+    assert np.abs(np.asarray(split.images.open(6), int) - upright).mean() < 6
     for changes in (sources.EVERYTHING, sources.CIFAR_LIKE, None):
         data = batches(split, sources.INPUT, 14, classes=2, augmentation=changes)
         ((pictures, _),) = data
@@ -372,7 +372,7 @@ def test_large_photos_are_decoded_small(tmp_path, orientation):
     order = Order(2, 2, 0, True, True)
     for change in (whole, changes):
         ((found, _),) = batches(split, sources.INPUT, 2, classes=2, augmentation=change)
-        sizes = split.pictures.sizes([0, 0])
+        sizes = split.images.sizes([0, 0])
         boxes = change.plan(order.numbers(0, 0, 36), sizes).boxes
         for row, (top, left, rows, columns) in enumerate(boxes):
             part = (left, top, left + columns, top + rows)
@@ -381,7 +381,7 @@ def test_large_photos_are_decoded_small(tmp_path, orientation):
                 exact, int
             )
             assert np.abs(difference).mean() < 3
-    drafted = split.pictures.open(0, (20, 20))
+    drafted = split.images.open(0, (20, 20))
     assert max(drafted.size) == 75
 
 
@@ -413,9 +413,9 @@ def test_a_picture_that_goes_away_is_replaced_and_named(kinds, tmp_path):
     (folder / "bee" / "004.jpg").unlink()
     data = without_tensorflow(split, sources.INPUT, 4, classes=3)
     assert len(list(data)) == 5
-    assert split.pictures.broken == ("bee/004.jpg",)
+    assert split.images.broken == ("bee/004.jpg",)
     with pytest.raises(InvalidArgument, match="bee/004.jpg changed since"):
-        split.pictures.open(9)
+        split.images.open(9)
 
 
 def test_folders_that_cannot_be_used(kinds, tmp_path):
@@ -430,7 +430,7 @@ def test_folders_that_cannot_be_used(kinds, tmp_path):
     with pytest.raises(InvalidArgument, match="found 0 sub-folders"):
         open_dataset(tmp_path / "none")
     pairs = sources.write_folder(tmp_path / "pairs", 2, ("a", "b"))
-    with pytest.raises(InvalidArgument, match="no class has a picture to spare"):
+    with pytest.raises(InvalidArgument, match="no class has an image to spare"):
         open_dataset(pairs)
 
 
@@ -439,8 +439,8 @@ def test_folders_that_cannot_be_used(kinds, tmp_path):
     [
         ({"x_test": np.ones(3)}, "arrays x_train and y_train"),
         ({"x_train": np.ones((4, 8, 8, 3)), "y_train": [0, 1] * 2}, "x_train.* uint8"),
-        ({"y_train": [0, 1, 1]}, "one integer a picture; got int64 of 3 for 4"),
-        ({"y_train": [0.0, 1, 1, 0]}, "one integer a picture; got float64"),
+        ({"y_train": [0, 1, 1]}, "one integer an image; got int64 of 3 for 4"),
+        ({"y_train": [0.0, 1, 1, 0]}, "one integer an image; got float64"),
         ({"y_train": [1, 1, 1, 1]}, "two classes or more; all 4 are of class 1"),
         ({"y_train": [0, -1, 1, 1]}, r"labels must lie in 0..1.*got -1..1"),
         (
@@ -477,7 +477,7 @@ def test_arguments_of_batches_that_are_refused(kinds):
     for options, message in (
         ({"classes": 2}, r"labels must lie in 0..1, the 2 classes; got 0..2"),
         ({"batch_size": 0}, "batch_size must be"),
-        ({"batch_size": 23}, "a batch of 23 needs as many pictures; there are 22"),
+        ({"batch_size": 23}, "a batch of 23 needs as many images; there are 22"),
         ({"first_step": 5}, r"first_step must lie in 0..4"),
         ({"workers": 0}, "workers must be"),
         ({"seed": -1}, "seed must be a whole number >= 0; got -1"),
@@ -529,7 +529,7 @@ def test_records_as_tensorflow_writes_and_reads_them(kinds, tmp_path):
     data = open_dataset(folder)
     assert data.train.labels.tolist() == [index % 3 for index in range(12)]
     assert data.validation.labels.tolist() == [index % 3 for index in range(12, 19)]
-    found = np.asarray(data.validation.pictures.open(2))
+    found = np.asarray(data.validation.images.open(2))
     expected = np.asarray(Image.open(io.BytesIO(contents[14])))
     assert found.tobytes() == expected.tobytes()
 
@@ -562,7 +562,7 @@ def test_records_that_cannot_be_used(kinds, tmp_path):
     assert "must hold image/encoded and image/class/label, or image and label" in said
     other = sources.example({"image": 3, "label": 1})
     content = len(other).to_bytes(8, "little") + b"sums" + other + b"sums"
-    assert "one picture in image and one integer" in spoilt("e", lambda all: content)
+    assert "one image in image and one integer" in spoilt("e", lambda all: content)
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "validation-00000-of-00001").write_bytes(content)
     with pytest.raises(InvalidArgument, match="must hold train-00000-of"):
@@ -609,7 +609,7 @@ def test_tensorflow_datasets(kinds, tmp_path, monkeypatch):
         open_dataset("tfds:beetles")
     assert "long story" not in str(e.value)
     monkeypatch.setattr(Info, "supervised_keys", None)
-    with pytest.raises(InvalidArgument, match="one picture and one class an example"):
+    with pytest.raises(InvalidArgument, match="one image and one class an example"):
         open_dataset("tfds:bugs")
 
 
@@ -622,5 +622,5 @@ def test_keras_own_loaders(shape, monkeypatch):
     data = open_dataset("cifar10", validation=0)
     assert data.classes[3] == ("cat", "cat") and data.test.count == 2
     side = shape[-1] if shape[1] == 3 or len(shape) == 3 else 32
-    assert data.train.pictures.pixels.shape == (6, side, side, 3)
+    assert data.train.images.pixels.shape == (6, side, side, 3)
     assert data.train.labels.tolist() == [0, 1] * 3

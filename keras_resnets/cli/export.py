@@ -140,7 +140,7 @@ def _export(arguments):
         model, _, source = network.build(arguments, head_needed=not arguments.features)
         wanted = model.preprocessing
         calibration = _calibration(arguments, wanted)
-        photo = arguments.predict and loading.load_picture(arguments.predict, wanted)
+        photo = arguments.predict and loading.load_image(arguments.predict, wanted)
         given = _make_ready(model, source, arguments, calibration)
         kind = number_formats.find(arguments.quantize).title
         say(f"converting to {form.title.split()[0]} ({kind}) ...")

@@ -70,7 +70,7 @@ def _predict(arguments):
         ]
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
-            loaded, skipped = loading.load_pictures(chosen, model.preprocessing)
+            loaded, skipped = loading.load_images(chosen, model.preprocessing)
             if skipped:
                 network.say_notes([image_files.skipped_note(skipped)])
             _show(model, loaded.items())

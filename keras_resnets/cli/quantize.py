@@ -165,7 +165,7 @@ def _quantize(asked):
         model, _, _ = network.build(asked)
         data = labelled(asked, model)
         chosen = calibration.choose(asked, model) if asked.calibrated else None
-        bar = ProgressBar(len(chosen.pictures) if chosen else 0, "images")
+        bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
         with bar:
             report = quantization.quantize(
                 model,

@@ -50,6 +50,6 @@ def _sensitivity(asked):
         chosen = calibration.choose(asked, model)
         with ProgressBar(0, "layers") as bar:
             costs = quantization.sensitivity(
-                model, chosen.pictures[: asked.images], asked.recipe, chosen, bar
+                model, chosen.images[: asked.images], asked.recipe, chosen, bar
             )
         say(tables.sensitivity_table(costs))

@@ -1,9 +1,10 @@
-"""Pictures that activation ranges are taken from: chosen by a seed, and recorded."""
+"""Images that activation ranges are taken from: chosen by a seed, and recorded."""
 
 import dataclasses
 import hashlib
 import os
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -20,46 +21,54 @@ from keras_resnets.images.files import check_broken
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CalibrationSet:
-    """Pre-processed pictures, and where they came from.
+    """Pre-processed images, and where they came from.
 
     Attributes:
-        pictures: float32 array (count, height, width, channels).
+        images: float32 array (count, height, width, channels).
         source: name of the file or folder, or `"array"`.
         seed: of the choice; None where there was none.
-        available: number of pictures that they were chosen from.
+        available: number of images that they were chosen from.
         taken: how many of those, in the order of the seed, are used up; the rest is
             what `held_out.hold_out` takes from.
         skipped: names of files that were to be taken and cannot be read.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     source: str = "array"
     seed: int | None = None
     available: int | None = None
     taken: int | None = None
     skipped: tuple = ()
 
+    @property
+    def pictures(self) -> np.ndarray:
+        """The old name of `images`."""
+        warnings.warn(
+            "CalibrationSet.pictures is images now", DeprecationWarning, stacklevel=2
+        )
+        return self.images
+
     def record(self):
         """What a passport says of it: enough to know the same set again."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.pictures)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()
         return {
             "source": self.source,
-            "pictures": len(self.pictures),
-            "of": self.available or len(self.pictures),
+            "pictures": len(self.images),
+            "of": self.available or len(self.images),
             "seed": self.seed,
             "sha256": digest,
         }
 
 
 def choose(data, preprocessing, count=500, seed=0):
-    """A `CalibrationSet` of training pictures.
+    """A `CalibrationSet` of training images.
 
     Args:
-        data: an .npz file with uint8 pictures `x_train` (count, height, width, 3), or a
-            folder of picture files, searched with its sub-folders. Of a folder with
+        data: an .npz file with uint8 images `x_train` (count, height, width, 3), or a
+            folder of image files, searched with its sub-folders. Of a folder with
             parts, such as train and test, those to train on are taken.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
-        count: most pictures to take, at least 10.
+        count: most images to take, at least 10.
         seed: of the choice.
 
     Returns:
@@ -67,18 +76,18 @@ def choose(data, preprocessing, count=500, seed=0):
 
     Raises:
         InvalidArgument: data that are missing, are not as above, hold fewer than ten
-            pictures, or more broken ones than one in a hundred (of less than 300, two).
+            images, or more broken ones than one in a hundred (of less than 300, two).
     """
     check_positive_int("count", count)
     if count < FEWEST:
         raise InvalidArgument(
-            f"a calibration set has at least {FEWEST} pictures; got count={count}"
+            f"a calibration set has at least {FEWEST} images; got count={count}"
         )
     path = pathlib.Path(data)
     if os.path.isdir(path):
         loaded, skipped = files.load_folder(path, preprocessing, count, seed)
         check_broken(skipped, len(loaded) + len(skipped), path)
-        available = len(files.list_pictures(image_folders.to_train_on(path)))
+        available = len(files.list_images(image_folders.to_train_on(path)))
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = ()
@@ -91,7 +100,7 @@ def _of_arrays(path, preprocessing, count, seed):
     if path.suffix != ".npz" or not os.path.isfile(path):
         raise InvalidArgument(
             "calibration data must be an .npz file with x_train, or a folder of "
-            f"pictures; got {printable(str(path))}"
+            f"images; got {printable(str(path))}"
         )
     x = arrays.read_images(path, "train")
     order = np.random.default_rng(seed).permutation(len(x))[:count]
@@ -128,6 +137,6 @@ def check(calibration, shape, preprocessing=None, network=None):
         images = calibration_checks.collect(calibration, shape)
         calibration = CalibrationSet(images, source)
     calibration_checks.check(
-        calibration.pictures, shape, preprocessing, network, calibration.source
+        calibration.images, shape, preprocessing, network, calibration.source
     )
     return calibration

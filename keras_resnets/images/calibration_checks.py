@@ -60,7 +60,7 @@ def collect(calibration, shape, most=MOST):
         InvalidArgument: something else, or images that do not fit together.
     """
     # A CalibrationSet of `compression` holds an array.
-    calibration = getattr(calibration, "pictures", calibration)
+    calibration = getattr(calibration, "images", calibration)
     if callable(calibration) and not hasattr(calibration, "__iter__"):
         calibration = calibration()
     try:

@@ -1,17 +1,18 @@
-"""Accuracy of a model on labelled pictures."""
+"""Accuracy of a model on labelled images."""
 
 import collections.abc
 import dataclasses
 
 import numpy as np
 
+from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.files import skipped_note
 
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """Shares of `count` pictures whose class was the likeliest, or among five."""
+    """Shares of `count` images whose class was the likeliest, or among five."""
 
     count: int
     top1: float
@@ -77,9 +78,9 @@ def of_split(split, preprocessing, notes=()):
         for start in range(0, split.count, size):
             indices = split.indices[start : start + size]
             if split.kind == "arrays":
-                yield _prepared(split.pictures.pixels[indices], preprocessing)
+                yield _prepared(split.images.pixels[indices], preprocessing)
             else:
-                opened = map(split.pictures.open, indices)
+                opened = map(split.images.open, indices)
                 yield np.stack([preprocessing(image) for image in opened])
 
     if split.skipped:
@@ -87,23 +88,24 @@ def of_split(split, preprocessing, notes=()):
     return Labelled(split.labels, batches, notes)
 
 
-def of_arrays(pictures, labels, preprocessing):
-    """`Labelled` of uint8 pictures (count, height, width, 3) and labels (count,)."""
+@renamed.arguments(pictures="images")
+def of_arrays(images, labels, preprocessing):
+    """`Labelled` of uint8 images (count, height, width, 3) and labels (count,)."""
 
     def batches(size):
-        for start in range(0, len(pictures), size):
-            yield _prepared(pictures[start : start + size], preprocessing)
+        for start in range(0, len(images), size):
+            yield _prepared(images[start : start + size], preprocessing)
 
     return Labelled(labels, batches)
 
 
-def _prepared(pictures, preprocessing):
-    """Pictures of one size as a network takes them; resized where needed."""
-    if pictures.shape[1:3] == tuple(preprocessing.size):
-        return preprocessing.normalize(pictures, "channels_last")
+def _prepared(images, preprocessing):
+    """Images of one size as a network takes them; resized where needed."""
+    if images.shape[1:3] == tuple(preprocessing.size):
+        return preprocessing.normalize(images, "channels_last")
     from PIL import Image
 
-    return np.stack([preprocessing(Image.fromarray(picture)) for picture in pictures])
+    return np.stack([preprocessing(Image.fromarray(image)) for image in images])
 
 
 def evaluate(model, data, batch_size=64, progress=None):
@@ -112,8 +114,8 @@ def evaluate(model, data, batch_size=64, progress=None):
     Args:
         model: a `keras.Model` with outputs (batch, classes).
         data: a `Labelled`.
-        batch_size: pictures at a time, >= 1.
-        progress: called with the number of pictures done after every batch.
+        batch_size: images at a time, >= 1.
+        progress: called with the number of images done after every batch.
 
     Raises:
         InvalidArgument: a label that the model has no class for.
@@ -125,12 +127,12 @@ def evaluate(model, data, batch_size=64, progress=None):
             f"{data.labels.min()}..{data.labels.max()}"
         )
     first, five, done = 0, 0, 0
-    for pictures in data.batches(batch_size):
-        wanted = data.labels[done : done + len(pictures), None]
-        order = np.argsort(-model.predict_on_batch(pictures), axis=-1, kind="stable")
+    for images in data.batches(batch_size):
+        wanted = data.labels[done : done + len(images), None]
+        order = np.argsort(-model.predict_on_batch(images), axis=-1, kind="stable")
         first += int((order[:, :1] == wanted).sum())
         five += int((order[:, :5] == wanted).any(axis=-1).sum())
-        done += len(pictures)
+        done += len(images)
         if progress:
             progress(done)
     return Accuracy(done, first / done, five / done)

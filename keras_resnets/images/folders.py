@@ -259,7 +259,7 @@ def to_evaluate(folder, part, names=()):
 def no_images(folder, others=()):
     """What to say of a folder without images that can be read."""
     note = others_note(others)
-    return f"{_said(folder)} holds no pictures ({', '.join(suffixes())})" + (
+    return f"{_said(folder)} holds no images ({', '.join(suffixes())})" + (
         f"; {note}" if note else ""
     )
 

@@ -1,4 +1,4 @@
-"""Labelled training pictures that a calibration set has not: to choose by."""
+"""Labelled training images that a calibration set has not: to choose by."""
 
 import pathlib
 
@@ -17,14 +17,14 @@ COUNT = 5000
 
 
 def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
-    """`evaluation.Labelled` pictures of the training data, none of the calibration's.
+    """`evaluation.Labelled` images of the training data, none of the calibration's.
 
     Args:
-        data: what `calibration.choose` took its pictures from: an .npz file with
+        data: what `calibration.choose` took its images from: an .npz file with
             `x_train` and `y_train`, or a folder with a sub-folder a class.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
         calibration: the `CalibrationSet` of `choose`.
-        count: most pictures to take; the seed of the calibration chooses.
+        count: most images to take; the seed of the calibration chooses.
         names: (id, name) of each class of the model, see `evaluation.open_data`.
 
     Raises:
@@ -34,7 +34,7 @@ def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
     path = pathlib.Path(data)
     if calibration.taken is None:
         raise InvalidArgument(
-            "pictures are held out of what calibration.choose took the calibration set "
+            "images are held out of what calibration.choose took the calibration set "
             "from; this one is of an array"
         )
     if path.is_dir():
@@ -50,7 +50,7 @@ def _rest(calibration, available, count, path):
     rest = order[calibration.taken :][:count]
     if not len(rest):
         raise InvalidArgument(
-            f"all {available} pictures of {path.name} are in the calibration set: none "
+            f"all {available} images of {path.name} are in the calibration set: none "
             "is left to choose by; calibrate with fewer"
         )
     return rest
@@ -62,7 +62,7 @@ def _of_folder(folder, preprocessing, calibration, count, names):
         listing = class_folders.list_folder(folder, names)
     except InvalidArgument as error:
         raise InvalidArgument(f"labels are needed to choose by: {error}") from None
-    paths = files.list_pictures(folder)
+    paths = files.list_images(folder)
     rest = _rest(calibration, len(paths), len(paths), folder)
     # What lies outside the sub-folders has no label.
     place = {folder / name: index for index, name in enumerate(listing.names)}

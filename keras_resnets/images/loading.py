@@ -2,6 +2,7 @@
 
 import os
 
+from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.images import folders as image_folders
@@ -15,15 +16,15 @@ from keras_resnets.images.files import upright
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 # Below so many pixels, as CIFAR's, they are shown whole: there is no margin to crop.
 SMALL = 100
-# Pixels of a resized picture over those of the crop: that of a strip 80 times as long as
+# Pixels of a resized image over those of the crop: that of a strip 80 times as long as
 # it is wide.
 _STRETCHED = 100
 # Darknet fills up with 0.5.
 _GREY = 127.5
 
 
-def load_picture(path, preprocessing):
-    """Reads one picture file.
+def load_image(path, preprocessing):
+    """Reads one image file.
 
     Args:
         path: any format and mode that Pillow reads; EXIF rotation is applied.
@@ -33,66 +34,66 @@ def load_picture(path, preprocessing):
         float32 array of shape (height, width, 3).
 
     Raises:
-        InvalidArgument: a file that is missing or is no whole picture.
+        InvalidArgument: a file that is missing or is no whole image.
     """
     if not os.path.lexists(path):
-        raise InvalidArgument(f"there is no picture {printable(str(path))!r}")
-    with decoding(f"{printable(str(path))} is no readable picture"):
-        with opened(path) as stream, open_image(stream) as picture:
-            return preprocessing(upright(picture))
+        raise InvalidArgument(f"there is no image {printable(str(path))!r}")
+    with decoding(f"{printable(str(path))} is no readable image"):
+        with opened(path) as stream, open_image(stream) as image:
+            return preprocessing(upright(image))
 
 
-def load_pictures(paths, preprocessing):
-    """Reads the picture files that somebody names.
+def load_images(paths, preprocessing):
+    """Reads the image files that somebody names.
 
     Args:
         paths: of the files.
         preprocessing: a `Preprocessing`.
 
     Returns:
-        (pictures, skipped): float32 arrays of shape (height, width, 3) by path, and the
+        (images, skipped): float32 arrays of shape (height, width, 3) by path, and the
         paths of the files that cannot be read.
 
     Raises:
         InvalidArgument: a file that is missing, none that can be read, or more broken
             ones than `images.files.tolerated`.
     """
-    pictures, errors = {}, {}
+    images, errors = {}, {}
     for path in paths:
         try:
-            pictures[path] = load_picture(path, preprocessing)
+            images[path] = load_image(path, preprocessing)
         except InvalidArgument as error:
             if not os.path.isfile(path):
                 raise
             errors[path] = error
-    if errors and not pictures:
+    if errors and not images:
         raise next(iter(errors.values()))
     check_broken(tuple(map(str, errors)), len(paths), "those that were named")
-    return pictures, list(errors)
+    return images, list(errors)
 
 
-def list_pictures(folder):
+def list_images(folder):
     """The images in a folder and its sub-folders, sorted; see `images.files.scan`."""
     return scan(folder)[0]
 
 
 def load_folder(folder, preprocessing, limit=500, seed=0):
-    """Reads up to `limit` pictures of a folder and its sub-folders, chosen by `seed`.
+    """Reads up to `limit` images of a folder and its sub-folders, chosen by `seed`.
 
     Args:
         folder: searched for files ending as images do. Of a folder with parts, such as
             train and test, those to train on are taken.
         preprocessing: a `Preprocessing`.
-        limit: most pictures to take, >= 1.
+        limit: most images to take, >= 1.
         seed: of the choice, where there are more.
 
     Returns:
-        (pictures, skipped): float32 array (count, height, width, 3), and the names of
+        (images, skipped): float32 array (count, height, width, 3), and the names of
         the files that could not be read.
 
     Raises:
         InvalidArgument: a folder that is missing or empty, or holds no readable
-            picture.
+            image.
     """
     import numpy as np
 
@@ -102,37 +103,37 @@ def load_folder(folder, preprocessing, limit=500, seed=0):
     if not paths:
         raise InvalidArgument(image_folders.no_images(folder, others))
     order = np.random.default_rng(seed).permutation(len(paths))
-    pictures, skipped = [], []
+    images, skipped = [], []
     for index in order:
-        if len(pictures) == limit:
+        if len(images) == limit:
             break
         try:
-            pictures.append(load_picture(paths[index], preprocessing))
+            images.append(load_image(paths[index], preprocessing))
         except InvalidArgument:
             skipped.append(paths[index].name)
-    if not pictures:
+    if not images:
         raise InvalidArgument(
-            f"none of the {len(skipped)} pictures in {printable(str(folder))} can be read"
+            f"none of the {len(skipped)} images in {printable(str(folder))} can be read"
         )
-    return np.stack(pictures), sorted(skipped)
+    return np.stack(images), sorted(skipped)
 
 
 def check_folder(folder):
     """Raises `InvalidArgument` where there is no such folder."""
     if not os.path.isdir(folder):
         raise InvalidArgument(
-            f"there is no folder of pictures {printable(str(folder))!r}"
+            f"there is no folder of images {printable(str(folder))!r}"
         )
 
 
 def resized_size(size, target, crop_fraction):
-    """The size that a picture is resized to before its centre is cropped.
+    """The size that an image is resized to before its centre is cropped.
 
-    The crop is `crop_fraction` of the picture's shorter side; fractions of a pixel are
+    The crop is `crop_fraction` of the image's shorter side; fractions of a pixel are
     cut off, as torchvision and timm do.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         target: (height, width) of the crop.
         crop_fraction: in (0, 1].
     """
@@ -146,18 +147,18 @@ def resized_size(size, target, crop_fraction):
 
 
 def centre(size, target):
-    """(top, left) of a crop of size `target` from the centre of a picture."""
+    """(top, left) of a crop of size `target` from the centre of an image."""
     return tuple(
         round((have - want) / 2) for have, want in zip(size, target, strict=True)
     )
 
 
-def resize_and_crop(picture, target, crop_fraction, interpolation):
-    """The centre of an RGB picture as uint8 array (height, width, 3)."""
+def resize_and_crop(image, target, crop_fraction, interpolation):
+    """The centre of an RGB image as uint8 array (height, width, 3)."""
     import numpy as np
     from PIL import Image
 
-    have = (picture.height, picture.width)
+    have = (image.height, image.width)
     height, width = resized_size(have, target, crop_fraction)
     top, left = centre((height, width), target)
     resampling = getattr(Image.Resampling, interpolation.upper())
@@ -166,73 +167,83 @@ def resize_and_crop(picture, target, crop_fraction, interpolation):
         down, across = have[0] / height, have[1] / width
         box = (left * across, top * down)
         box += ((left + target[1]) * across, (top + target[0]) * down)
-        return np.asarray(picture.resize(target[::-1], resampling, box))
+        return np.asarray(image.resize(target[::-1], resampling, box))
     if (height, width) != have:
-        picture = picture.resize((width, height), resampling)
-    return np.asarray(picture)[top : top + target[0], left : left + target[1]]
+        image = image.resize((width, height), resampling)
+    return np.asarray(image)[top : top + target[0], left : left + target[1]]
 
 
 def resize_and_crop_batch(
-    pictures, target, crop_fraction, interpolation, data_format, ops
+    images, target, crop_fraction, interpolation, data_format, ops
 ):
     """The same of a float32 batch, by `ops`: `keras.ops`, or what has its names."""
     first = data_format == "channels_first"
     axes = slice(-2, None) if first else slice(-3, -1)
-    have = tuple(pictures.shape[axes])
+    have = tuple(images.shape[axes])
     size = resized_size(have, target, crop_fraction)
     if size != have:
-        pictures = ops.image.resize(
-            pictures,
+        images = ops.image.resize(
+            images,
             size,
             interpolation="lanczos3" if interpolation == "lanczos" else interpolation,
             antialias=True,
             data_format=data_format,
         )
         # Curved interpolations overshoot; files are cut off at 0 and 255 as well.
-        pictures = ops.clip(pictures, 0.0, 255.0)
+        images = ops.clip(images, 0.0, 255.0)
     top, left = centre(size, target)
     rows, columns = slice(top, top + target[0]), slice(left, left + target[1])
     if first:
-        return pictures[..., rows, columns]
-    return pictures[..., rows, columns, :]
+        return images[..., rows, columns]
+    return images[..., rows, columns, :]
 
 
-def letterbox(pictures, target, ops):
-    """The whole picture, as darknet resizes it, in a box filled up with grey.
+def letterbox(images, target, ops):
+    """The whole image, as darknet resizes it, in a box filled up with grey.
 
-    Darknet interpolates between the four nearest pixels, the corners of the picture on
+    Darknet interpolates between the four nearest pixels, the corners of the image on
     those of the result, and does not smooth before it shrinks.
 
     Args:
-        pictures: float32 or uint8 (..., height, width, 3).
+        images: float32 or uint8 (..., height, width, 3).
         target: (height, width) of the box.
         ops: NumPy, or `keras.ops`.
     """
-    size = tuple(pictures.shape[-3:-1])
+    size = tuple(images.shape[-3:-1])
     # Compared, not divided: darknet counts in integers.
     if target[1] * size[0] < target[0] * size[1]:
         fitted = (max(1, size[0] * target[1] // size[1]), target[1])
     else:
         fitted = (target[0], max(1, size[1] * target[0] // size[0]))
-    result = _between(_between(pictures, -3, fitted[0], ops), -2, fitted[1], ops)
+    result = _between(_between(images, -3, fitted[0], ops), -2, fitted[1], ops)
     before = [(want - have) // 2 for want, have in zip(target, fitted, strict=True)]
     margins = [
         (start, want - have - start)
         for start, want, have in zip(before, target, fitted, strict=True)
     ]
-    leading = [(0, 0)] * (len(pictures.shape) - 3)
+    leading = [(0, 0)] * (len(images.shape) - 3)
     return ops.pad(result, [*leading, *margins, (0, 0)], constant_values=_GREY)
 
 
-def _between(pictures, axis, want, ops):
+def _between(images, axis, want, ops):
     """Linear interpolation along an axis, with the ends on one another."""
     import numpy as np
 
-    have = pictures.shape[axis]
+    have = images.shape[axis]
     position = np.arange(want) * ((have - 1) / max(want - 1, 1))
     first = np.minimum(position.astype(int), have - 1)
     second = np.minimum(first + 1, have - 1)
     share = (position - first).astype("float32").reshape((-1,) + (1,) * (-axis - 1))
-    one = ops.take(pictures, first, axis=axis)
-    other = ops.take(pictures, second, axis=axis)
+    one = ops.take(images, first, axis=axis)
+    other = ops.take(images, second, axis=axis)
     return one * (1 - share) + other * share
+
+
+__getattr__ = renamed.attributes_of(
+    __name__,
+    {
+        "list_pictures": "list_images",
+        "load_picture": "load_image",
+        "load_pictures": "load_images",
+    },
+)

@@ -1,4 +1,4 @@
-"""What a network expects of its pictures; pure functions of arrays, tensors, pictures."""
+"""What a network expects of its images; pure functions of arrays, tensors, images."""
 
 import dataclasses
 import functools
@@ -46,15 +46,15 @@ _FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a network's input.
+    """How an image becomes a network's input.
 
     Attributes:
         mode: see `preprocess_input`; it gives `scale`, `channel_order`, and `mean` and
             `std` where they are not given.
         size: (height, width) of the input in pixels.
-        crop_fraction: part of the resized picture's shorter side that the centre crop
+        crop_fraction: part of the resized image's shorter side that the centre crop
             keeps, in (0, 1].
-        letterbox: fit the whole picture in and fill up with grey, as darknet does,
+        letterbox: fit the whole image in and fill up with grey, as darknet does,
             instead of resizing the shorter side and cropping the centre.
         interpolation: `"bilinear"`, `"bicubic"`, `"lanczos"` or `"nearest"`, smoothed
             where it shrinks; a letterbox has darknet's own.
@@ -123,11 +123,11 @@ class Preprocessing:
         """`"rgb"` or `"bgr"`."""
         return MODES[self.mode][3]
 
-    def __call__(self, picture):
-        """float32 array (height, width, channels) from a Pillow picture of any mode."""
+    def __call__(self, image):
+        """float32 array (height, width, channels) from a Pillow image of any mode."""
         import numpy as np
 
-        rgb = as_rgb(picture)
+        rgb = as_rgb(image)
         if self.letterbox:
             pixels = loading.letterbox(np.asarray(rgb), self.size, np)
         else:
@@ -137,7 +137,7 @@ class Preprocessing:
         return self.normalize(pixels, "channels_last")
 
     def batch(self, x, data_format=None):
-        """float32 input from a batch of pictures of any one size.
+        """float32 input from a batch of images of any one size.
 
         Args:
             x: array or tensor of RGB pixel values in [0, 255], of shape (batch,
@@ -377,6 +377,6 @@ def _check_channels(x, data_format, channels):
     axis = -1 if data_format == "channels_last" else -3
     if len(shape) < 3 or shape[axis] not in (3, channels):
         raise InvalidArgument(
-            f"pictures have 3 channels, {data_format.replace('_', ' ')}; got shape "
+            f"images have 3 channels, {data_format.replace('_', ' ')}; got shape "
             f"{tuple(shape)}"
         )

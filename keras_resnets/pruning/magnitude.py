@@ -275,7 +275,7 @@ class PruningReport:
         sparsity: share of zeros among the kernels that have some.
         zeros: share of zeros among all kernels.
         parameters: of the model.
-        macs: multiply-adds for one picture, zeros counted as the rest.
+        macs: multiply-adds for one image, zeros counted as the rest.
         live_macs: the same without those that meet a zero weight.
         size: bytes of all weights as float32.
         gzip_size: of the same, compressed.

@@ -110,7 +110,7 @@ def quantize(
         path,
         wanted,
         recipe.quantize,
-        chosen and chosen.pictures,
+        chosen and chosen.images,
         pictures,
         overwrite,
         threads,

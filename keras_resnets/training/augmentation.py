@@ -1,4 +1,4 @@
-"""What training does to its pictures, as data; the random numbers that decide it."""
+"""What training does to its images, as data; the random numbers that decide it."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ FIELDS = {
     "cutmix": Number(0, 1),
     "erase": Number(0, 1),
 }
-# Which of a picture's random numbers in [0, 1) decides what. Appended to, never
+# Which of an image's random numbers in [0, 1) decides what. Appended to, never
 # rearranged: a run that goes on must draw what it would have drawn.
 _AREA, _ASPECT, _CORNER = slice(0, 10), slice(10, 20), slice(20, 22)
 _FLIP, _JITTER, _ORDER = 22, slice(23, 27), slice(27, 31)
@@ -55,7 +55,7 @@ _DIRECTIONS = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training changes its pictures, each time anew.
+    """How training changes its images, each time anew.
 
     Attributes:
         crop: `"centre"` takes the part that evaluation sees; `"pad"` adds `padding`
@@ -66,10 +66,10 @@ class Augmentation:
             tries, then the largest centre whose aspect is allowed). `"fit"` is the one
             that networks of the input's size are trained with, see `at`.
         padding: pixels that `"pad"` adds on each side, >= 0; 4 in He 2015.
-        area: (least, most) share of the picture that `"inception"` keeps, in (0, 1];
+        area: (least, most) share of the image that `"inception"` keeps, in (0, 1];
             the published 8 % to 100 %.
         aspect: (least, most) width over height of that part; the published 3/4 to 4/3.
-        flip: mirror every other picture, by chance (Krizhevsky 2012, section 4.1).
+        flip: mirror every other image, by chance (Krizhevsky 2012, section 4.1).
         jitter: ranges of brightness, contrast, saturation (>= 0) and hue (0 to 0.5),
             applied in random order (Howard 2013; fb.resnet.torch). As in torchvision's
             ColorJitter, 0.4 multiplies by 0.6 to 1.4, and hue turns by so large a
@@ -78,7 +78,7 @@ class Augmentation:
             of ImageNet's colours (Krizhevsky 2012, section 4.1, who uses 0.1).
         rand_augment: (operations, magnitude from 0 to 10) of RandAugment (Cubuk 2020),
             or None.
-        mixup: alpha of mixup (Zhang 2018): pictures and targets are mixed in pairs by
+        mixup: alpha of mixup (Zhang 2018): images and targets are mixed in pairs by
             lambda ~ Beta(alpha, alpha); 0 for none.
         cutmix: alpha of CutMix (Yun 2019), at most 1; 0 for none. With both, each batch
             takes one or the other, by a fair coin, as timm does.
@@ -142,7 +142,7 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
     def plan(self, numbers, sizes):
-        """What happens to each picture of a batch.
+        """What happens to each image of a batch.
 
         Args:
             numbers: float64 array (batch, `NUMBERS`) of uniform numbers in [0, 1).
@@ -191,7 +191,7 @@ class Augmentation:
         )
 
     def _shifts(self, numbers):
-        """(down, right) by which the picture is moved, within the padding."""
+        """(down, right) by which the image is moved, within the padding."""
         steps = 2 * self.padding + 1
         return np.floor(numbers[:, _CORNER] * steps).astype("int64") - self.padding
 
@@ -205,7 +205,7 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What happens to each picture of a batch; arrays with one row a picture.
+    """What happens to each image of a batch; arrays with one row an image.
 
     Attributes:
         boxes: int (batch, 4) top, left, height, width to cut out and resize, or None.
@@ -237,22 +237,22 @@ def _light(numbers, deviation):
     return (255 * colours).astype("float32")
 
 
-def shift(pictures, shifts, fill):
-    """Pictures moved within a margin of one colour: the crop of padded pictures.
+def shift(images, shifts, fill):
+    """Images moved within a margin of one colour: the crop of padded images.
 
     Args:
-        pictures: uint8 array (batch, height, width, 3).
+        images: uint8 array (batch, height, width, 3).
         shifts: int array (batch, 2), down and right.
         fill: uint8 colour (3,) of the margin.
     """
-    moved = np.empty_like(pictures)
+    moved = np.empty_like(images)
     moved[:] = fill
-    height, width = pictures.shape[1:3]
+    height, width = images.shape[1:3]
     for index, (down, right) in enumerate(shifts.tolist()):
         top, left = max(down, 0), max(right, 0)
         bottom, end = height + min(down, 0), width + min(right, 0)
         if top < bottom and left < end:
-            moved[index, top:bottom, left:end] = pictures[
+            moved[index, top:bottom, left:end] = images[
                 index, top - down : bottom - down, left - right : end - right
             ]
     return moved

@@ -42,7 +42,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def peak_rate(recipe, batch_size):
-    """The highest learning rate for `batch_size` pictures a step."""
+    """The highest learning rate for `batch_size` images a step."""
     share = batch_size / recipe.batch_size if recipe.linear_scaling else 1.0
     return recipe.learning_rate * share
 
@@ -53,7 +53,7 @@ def learning_rate(recipe, steps_per_epoch, batch_size, depth=None):
     Args:
         recipe: a `Recipe`.
         steps_per_epoch: >= 1.
-        batch_size: pictures a step, over all devices.
+        batch_size: images a step, over all devices.
         depth: layers with weights of the network, for `warmup_depth`; None: deep.
 
     Returns:
@@ -171,7 +171,7 @@ def options(recipe, model, steps_per_epoch, batch_size=None):
         recipe: a `Recipe`.
         model: a classifier with outputs (batch, classes), probabilities or logits.
         steps_per_epoch: optimizer steps an epoch, >= 1.
-        batch_size: pictures a step, over all devices; None: the recipe's.
+        batch_size: images a step, over all devices; None: the recipe's.
 
     Returns:
         A dict with `optimizer`, `loss` and `metrics`.

@@ -157,7 +157,7 @@ def use(devices=None, deterministic=False):
             yield
     elif backend == "jax":
         before = keras.distribution.distribution()
-        # Each process feeds its own share of the pictures.
+        # Each process feeds its own share of the images.
         keras.distribution.set_distribution(
             keras.distribution.DataParallel(
                 devices=found[:count], auto_shard_dataset=False

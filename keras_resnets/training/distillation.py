@@ -14,7 +14,7 @@ class Distiller(keras.Model):
     """A student to `compile` and `fit` whose loss includes a teacher's answers.
 
     To the loss of the labels comes weight * T**2 times the cross-entropy between
-    softmax(teacher / T) and softmax(student / T) of the same pictures (Hinton 2015,
+    softmax(teacher / T) and softmax(student / T) of the same images (Hinton 2015,
     arXiv:1503.02531; He 2019, arXiv:1812.01187, section 5.3, with T = 20, weight 1).
     Validation counts the labels alone. The layers are the student's own: once it is
     fitted, `student` is trained.
@@ -24,7 +24,7 @@ class Distiller(keras.Model):
         teacher: one with as many classes, of logits or probabilities; it stays as it is.
         temperature: T, above 0.
         weight: of the teacher's part, >= 0.
-        preprocessing: the `Preprocessing` that the pictures went through; None for
+        preprocessing: the `Preprocessing` that the images went through; None for
             `student.preprocessing`. A teacher that was trained with another mean,
             deviation, scale or order of channels gets them as it knows them.
 
@@ -86,7 +86,7 @@ class Distiller(keras.Model):
         """
         answers, logits = ops.cast(answers, "float32"), ops.cast(logits, "float32")
         if not self.teacher_puts_out_logits:
-            # Logits but for a number a picture, which a softmax does not see.
+            # Logits but for a number an image, which a softmax does not see.
             answers = ops.log(ops.maximum(answers, 1e-30))
         targets = ops.softmax(answers / self.temperature)
         said = ops.log_softmax(logits / self.temperature)
@@ -102,15 +102,15 @@ def _numbers(preprocessing):
     )
 
 
-def translated(pictures, given, wanted):
-    """Pictures that are normalized in one way as another `Preprocessing` has them.
+def translated(images, given, wanted):
+    """Images that are normalized in one way as another `Preprocessing` has them.
 
     Args:
-        pictures: tensor (batch, height, width, 3).
+        images: tensor (batch, height, width, 3).
         given: the `Preprocessing` that they went through.
         wanted: that of the result. Sizes and crops stay as they are.
     """
-    pixels = ops.cast(pictures, "float32") * np.asarray(given.std, "float32")
+    pixels = ops.cast(images, "float32") * np.asarray(given.std, "float32")
     pixels = (pixels + np.asarray(given.mean, "float32")) / given.scale
     if given.channel_order == "bgr":
         pixels = ops.flip(pixels, axis=-1)

@@ -36,13 +36,13 @@ class Job:
         data: a `data.Dataset`.
         recipe: a `Recipe`.
         preprocessing: a `Preprocessing` of the size that it trains at.
-        batch_size: pictures a step, over all devices.
+        batch_size: images a step, over all devices.
         seed: of order, augmentation and dropout.
         teacher: a trained classifier to distil from, or None.
         provenance: what the trained model knows; its files say it beside the values.
         class_weights: what an image of each class counts in the loss; None: 1.
         sampler: `"shuffled"`, or `"balanced"`: as many images of each class.
-        workers: threads that read and change pictures.
+        workers: threads that read and change images.
         save_seconds: between two states within an epoch.
         tensorboard: whether to write logs for it.
         verbose: of `fit`.
@@ -103,7 +103,7 @@ class Job:
     def held_out(self):
         """The `Split` to validate with, or None where nothing was held out.
 
-        As many pictures as can be spread evenly over the devices.
+        As many images as can be spread evenly over the devices.
         """
         found = self.data.validation
         return found and (_spread(found) if found.count >= devices.replicas() else None)
@@ -184,13 +184,13 @@ def run(job, folder, resume=False):
         the recipe says so, and trains again what its user lets train.
 
     Raises:
-        InvalidArgument: fewer pictures than a batch has.
+        InvalidArgument: fewer images than a batch has.
         TrainingError: a loss that is no number, a state that cannot be read, or a
             folder that cannot be written to.
     """
     if not job.steps_per_epoch:
         raise InvalidArgument(
-            f"batch_size must be at most the {job.data.train.count} training pictures; "
+            f"batch_size must be at most the {job.data.train.count} training images; "
             f"got {job.batch_size}"
         )
     progress, arrays = state.Progress(), None
@@ -278,8 +278,8 @@ def _prepare(job, phase):
     height, width = job.preprocessing.size
     count = devices.replicas() // devices.part()[1]
     shape = (count, height, width, job.preprocessing.channels)
-    pictures = np.zeros(shape, "float32")
-    trainer.test_on_batch(pictures, np.eye(count, job.classes, dtype="float32"))
+    images = np.zeros(shape, "float32")
+    trainer.test_on_batch(images, np.eye(count, job.classes, dtype="float32"))
     trainer.reset_metrics()
     return trainer
 
@@ -383,8 +383,8 @@ def _rate(job, phase, step):
 
 def _cause(job, rate, epoch, step):
     """Why the loss of a step is no number, as far as one can tell afterwards."""
-    pictures, targets, *_ = next(iter(job.training_batches(epoch, step)))
-    for name, values in (("pictures", pictures), ("targets", targets)):
+    images, targets, *_ = next(iter(job.training_batches(epoch, step)))
+    for name, values in (("images", images), ("targets", targets)):
         if not np.isfinite(np.asarray(values)).all():
             return f"the {name} of that step are not finite: look at the data"
     for layer in anatomy.all_layers(job.model):
@@ -413,7 +413,7 @@ def _what_stays(folder, progress):
 def judge(job, split):
     """`loss` and `accuracy` of the network on a `Split`, as a dict.
 
-    Of as many pictures as can be spread evenly over the devices.
+    Of as many images as can be spread evenly over the devices.
     """
     judging = without_optimizer(job.model)
     loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))

@@ -75,8 +75,8 @@ class Recipe:
         source: the paper, and the code where that decides.
         published: the accuracy that was published with it.
         epochs: length of the training, >= 1.
-        batch_size: pictures a step, over all devices.
-        learning_rate: the highest, for `batch_size` pictures.
+        batch_size: images a step, over all devices.
+        learning_rate: the highest, for `batch_size` images.
         optimizer: `"sgd"`, `"lamb"` or `"adamw"`.
         momentum: of SGD, in [0, 1). nesterov: whether it looks ahead.
         weight_decay: as the papers count it: for SGD the factor of L2 inside the

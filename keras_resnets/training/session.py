@@ -1,4 +1,4 @@
-"""`train`: a whole training, from a model and pictures to a folder of results."""
+"""`train`: a whole training, from a model and images to a folder of results."""
 
 import collections
 import contextlib
@@ -50,8 +50,8 @@ class Run:
         folder: its `RunFolder`.
         history: a dict of figures for each epoch.
         figures: `best_val_accuracy` and `best_epoch` of the weights that are kept, where
-            pictures were held out; of a recipe that fine-tunes also `kept` and `stages`,
-            see `best_weights.figures`; `test_accuracy` where the data have test pictures,
+            images were held out; of a recipe that fine-tunes also `kept` and `stages`,
+            see `best_weights.figures`; `test_accuracy` where the data have test images,
             `test_weights` (which weights that is of: `"best"` or `"last"`), `seconds`.
     """
 
@@ -98,8 +98,8 @@ def train(
             `last.state.npz`.
         preprocessing: a `Preprocessing`; None for `model.preprocessing`, or pixel
             values as they are where a layer of the model scales them.
-        batch_size: pictures a step, over all devices; None for the recipe's.
-        validation: share of the training pictures to hold out, see `open_dataset`.
+        batch_size: images a step, over all devices; None for the recipe's.
+        validation: share of the training images to hold out, see `open_dataset`.
         seed: of order, augmentation and what is held out. Dropout and the weights
             that the model came with have their own (`keras.utils.set_random_seed`).
         teacher: a trained classifier to distil from.
@@ -110,12 +110,12 @@ def train(
         sampler: `"shuffled"`: every epoch has each image once; `"balanced"`: as many
             images of each class, those of small classes several times.
         resume: go on with the run in `output` exactly where it was stopped: epoch,
-            step, optimizer, averages, loss scale, metrics, order of the pictures. With
+            step, optimizer, averages, loss scale, metrics, order of the images. With
             a recipe of more epochs the run is extended: from where it stands the rate
             follows the schedule of so many epochs, as timm's does.
         axes: changed axes of the architecture, which the files of weights shall tell;
             None for those of a model that `create_model` made.
-        workers: threads that read and change pictures.
+        workers: threads that read and change images.
         save_seconds: between two states within an epoch.
         tensorboard: write logs for TensorBoard too.
         verbose: as `fit` takes it.
@@ -125,7 +125,7 @@ def train(
             left to train.
 
     Returns:
-        A `Run`. The model has the best weights where pictures were held out, else
+        A `Run`. The model has the best weights where images were held out, else
         the last; its `labels` and `preprocessing` are those of the data.
 
     Raises:
@@ -188,8 +188,8 @@ def _run(job, folder, facts, resume):
     figures = _figures(job, folder, progress)
     provenance.give(job.model, job.provenance)
     test = job.data.test
-    if test is not None and test.pictures.broken:
-        job.tell(replaced_note(test.pictures.broken))
+    if test is not None and test.images.broken:
+        job.tell(replaced_note(test.images.broken))
     if job.data.replaced:
         facts = {**facts, "replaced": list(job.data.replaced)}
     if devices.part()[0] == 0:
@@ -378,7 +378,7 @@ def _provenance(model, preprocessing, data, axes, origin):
 
 
 def _figures(job, folder, progress):
-    """The best of the history, and the accuracy on the test pictures: read once."""
+    """The best of the history, and the accuracy on the test images: read once."""
     figures = {"seconds": round(progress.seconds, 1)}
     which = "last"
     if progress.best is not None:

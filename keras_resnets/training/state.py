@@ -3,7 +3,7 @@
 Keras' `BackupAndRestore` keeps weights and the number of the epoch. To go on in the
 middle of one as if nothing had happened takes more: the optimizer with its iterations,
 averages and loss scale, the seeds of dropout, the metrics of the epoch so far, and the
-step, from which `data.batches` knows every picture and every random number.
+step, from which `data.batches` knows every image and every random number.
 """
 
 import dataclasses

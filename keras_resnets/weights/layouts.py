@@ -122,7 +122,7 @@ def torchvision(pooled_shortcut=False, **names):
 
 
 # akamaster's CIFAR nets: the new channels of option A lie on both sides, and the
-# pictures were normalized with ImageNet's statistics.
+# images were normalized with ImageNet's statistics.
 AKAMASTER = dataclasses.replace(
     torchvision(predictions="linear"),
     name="akamaster",

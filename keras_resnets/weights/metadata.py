@@ -2,7 +2,7 @@
 
 Keras' own files keep values alone. A network that needs another axis than its variant
 has (`identity_pad_position="both"`) would load without a word and compute something
-else, and nobody would know what its pictures must look like.
+else, and nobody would know what its images must look like.
 """
 
 import dataclasses

@@ -125,22 +125,22 @@ def check_images(images, x="x"):
         )
 
 
-def check_arrays(pictures, labels, x="x", y="y"):
+def check_arrays(images, labels, x="x", y="y"):
     """Raises `InvalidArgument` unless these are labelled RGB images."""
-    check_images(pictures, x)
+    check_images(images, x)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InvalidArgument(
-            f"{y} must be one integer a picture; got {labels.dtype} {labels.shape} "
+            f"{y} must be one integer an image; got {labels.dtype} {labels.shape} "
             "(one-hot rows of 0 and 1 are taken too)"
         )
-    if len(labels) != len(pictures) or not len(labels):
+    if len(labels) != len(images) or not len(labels):
         raise InvalidArgument(
-            f"{y} must be one integer a picture; got {labels.dtype} of "
-            f"{len(labels)} for {len(pictures)} pictures"
+            f"{y} must be one integer an image; got {labels.dtype} of "
+            f"{len(labels)} for {len(images)} images"
         )
     if int(labels.max()) >= 2**63:
         raise InvalidArgument(
-            f"{y} must be one integer a picture, below 2**63; got {labels.max()}"
+            f"{y} must be one integer an image, below 2**63; got {labels.max()}"
         )
 
 

@@ -43,12 +43,10 @@ def list_folder(folder, names, part=None):
 
 def check_no_class_is_empty(folder, split):
     """Raises `InvalidArgument` where a sub-folder has no image in the `Split` of it."""
-    left = {
-        pathlib.Path(split.pictures.name(index)).parts[0] for index in split.indices
-    }
+    left = {pathlib.Path(split.images.name(index)).parts[0] for index in split.indices}
     empty = sorted(set(class_folders(folder)) - left)
     if empty:
         raise InvalidArgument(
             f"every sub-folder of {printable(folder)} is a class and must hold a readable "
-            f"picture; {len(empty)} hold none: {some(empty)}"
+            f"image; {len(empty)} hold none: {some(empty)}"
         )

@@ -1,4 +1,4 @@
-"""Pictures in files: whole files, or stretches of files that hold many."""
+"""Images in files: whole files, or stretches of files that hold many."""
 
 import concurrent.futures
 import io
@@ -33,8 +33,8 @@ _TURNS = image_limits.Turns()
 REDUCED = (1, 2, 4, 8)
 
 
-class EncodedPictures:
-    """Pictures in files.
+class EncodedImages:
+    """Images in files.
 
     Args:
         kind: `"files"`, or `"records"` with many in a file.
@@ -49,7 +49,7 @@ class EncodedPictures:
         self._places, self._sizes = places, sizes
         self._broken, self._lock = {}, threading.Lock()
 
-    # Pictures in memory have one size; these have each their own.
+    # Images in memory have one size; these have each their own.
     size = None
 
     def sizes(self, indices):
@@ -63,7 +63,7 @@ class EncodedPictures:
             return tuple(self.name(index) for index in sorted(self._broken))
 
     def found_broken(self, index, error):
-        """Notes that a picture cannot be decoded.
+        """Notes that an image cannot be decoded.
 
         Raises:
             TrainingError: it is one too many, see `images.files.tolerated`.
@@ -77,17 +77,17 @@ class EncodedPictures:
             raise TrainingError(str(found)) from None
 
     def name(self, index):
-        """What messages call a picture: its file, relative to the folder."""
+        """What messages call an image: its file, relative to the folder."""
         file, start, _ = self._places[index].tolist()
         if self.kind == "files":
             return self._files[file]
         return f"{self._files[file]} at byte {start}"
 
     def open(self, index, draft=None, rows=None):
-        """One picture, upright.
+        """One image, upright.
 
         Args:
-            index: of the picture.
+            index: of the image.
             draft: (width, height) that a JPEG may be reduced to while it is decoded,
                 by 2, 4 or 8, as long as it stays as large; None for its own size.
             rows: how many of its upper rows are needed, before it is reduced; a JPEG
@@ -101,49 +101,47 @@ class EncodedPictures:
                 opened_file.seek(start)
                 # Nobody else may know what was read: else writing copies it.
                 stream = io.BytesIO(opened_file.read(length))
-            picture, turned = _header(stream, rows)
+            image, turned = _header(stream, rows)
             if draft:
                 width, height = draft
                 if turned:
                     width, height = height, width
                 else:
-                    height *= picture.height / self._sizes[index, 0]
-                picture.draft(None, (width, height))
-            picture = as_rgb(upright(picture))
-            self._check_size(index, picture, draft, rows)
-        return picture
+                    height *= image.height / self._sizes[index, 0]
+                image.draft(None, (width, height))
+            image = as_rgb(upright(image))
+            self._check_size(index, image, draft, rows)
+        return image
 
-    def _check_size(self, index, picture, draft, rows):
-        """Raises `InvalidArgument` where a picture has not the size that it had."""
+    def _check_size(self, index, image, draft, rows):
+        """Raises `InvalidArgument` where an image has not the size that it had."""
         height, width = self._sizes[index].tolist()
         sizes = [
             (-(-width // n), -(-height // n)) for n in (REDUCED if draft else (1,))
         ]
         if not any(
-            picture.width == wide and (picture.height == high or rows)
+            image.width == wide and (image.height == high or rows)
             for wide, high in sizes
         ):
-            raise InvalidArgument(
-                f"it has {picture.width} x {picture.height} pixels now"
-            )
+            raise InvalidArgument(f"it has {image.width} x {image.height} pixels now")
 
 
 def _header(stream, rows):
-    """A Pillow picture not yet decoded, and whether it lies on its side."""
+    """A Pillow image not yet decoded, and whether it lies on its side."""
     # By eights: what is left is a whole number of rows however it is reduced.
     content = stream.getbuffer()
     restore = cut_short(content, -(-rows // 8) * 8) if rows else None
-    picture = open_image(stream)
-    orientation = picture.getexif().get(_ORIENTATION, 1)
+    image = open_image(stream)
+    orientation = image.getexif().get(_ORIENTATION, 1)
     if orientation != 1 and restore:
         restore()
         stream.seek(0)
-        picture = open_image(stream)
-    return picture, orientation in _TURNED
+        image = open_image(stream)
+    return image, orientation in _TURNED
 
 
 def examine(kind, root, files, places, names, thorough=False, progress=None):
-    """`EncodedPictures` of those that are whole, and the names of those that are not.
+    """`EncodedImages` of those that are whole, and the names of those that are not.
 
     Of a JPEG the header and the end are read, other formats are decoded: quick, and
     what is left out depends on the files alone.
@@ -152,13 +150,13 @@ def examine(kind, root, files, places, names, thorough=False, progress=None):
         kind: `"files"` or `"records"`.
         root: folder of the files.
         files: names of the files, relative to it.
-        places: int64 array (count, 3), as `EncodedPictures` takes it.
-        names: of the pictures, for messages.
+        places: int64 array (count, 3), as `EncodedImages` takes it.
+        names: of the images, for messages.
         thorough: decode every JPEG too, where each image is looked at once.
-        progress: called with the number of pictures done, or None.
+        progress: called with the number of images done, or None.
 
     Returns:
-        (`EncodedPictures`, bool array of those that are whole, names of the others).
+        (`EncodedImages`, bool array of those that are whole, names of the others).
 
     Raises:
         InvalidArgument: more broken ones than `images.files.tolerated`.
@@ -179,11 +177,11 @@ def examine(kind, root, files, places, names, thorough=False, progress=None):
     whole = found[:, 0] > 0
     broken = tuple(names[index] for index in np.flatnonzero(~whole))
     check_broken(broken, len(places), root, next(iter(reasons.values()), ""))
-    return EncodedPictures(kind, root, files, places, found), whole, broken
+    return EncodedImages(kind, root, files, places, found), whole, broken
 
 
 def _size(path, start, length, thorough):
-    """((height, width) of an upright picture, ""); ((0, 0), why) of one not whole."""
+    """((height, width) of an upright image, ""); ((0, 0), why) of one not whole."""
     try:
         with decoding("it"), opened(path, start, length) as stream:
             with open_image(stream) as it:
@@ -204,7 +202,7 @@ def _length(path):
     try:
         return os.stat(path).st_size
     except OSError:
-        # It went away: no whole picture either.
+        # It went away: no whole image either.
         return 0
 
 

@@ -6,7 +6,7 @@ from keras_resnets.images.limits import END
 from keras_resnets.images.limits import markers
 
 _HEADERS, _SCAN = (0xC0, 0xC1), 0xDA
-# Huffman tables and arithmetic coding's settings have numbers like frames of pictures.
+# Huffman tables and arithmetic coding's settings have numbers like frames of images.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 # Most files end with the marker of their end.
@@ -35,20 +35,20 @@ def ends(file, start, length):
 
 
 def cut_short(content, rows):
-    """Makes a JPEG file's header say that the picture ends earlier.
+    """Makes a JPEG file's header say that the image ends earlier.
 
     Decoders then stop there: what lies below costs nothing. The pixels above are the
     same, but for the last two rows, whose colours are interpolated with the rows below
-    where these are stored in halves. Files that hold the picture in several passes
+    where these are stored in halves. Files that hold the image in several passes
     (progressive ones) or without Huffman's code stay as they are: every pass goes
-    through the whole picture.
+    through the whole image.
 
     Args:
         content: writable memoryview of the file, of any format.
         rows: the new height, >= 1.
 
     Returns:
-        Function of no arguments that makes the picture whole again; None where nothing
+        Function of no arguments that makes the image whole again; None where nothing
         was changed.
     """
     frame = _only_frame(content)
@@ -56,7 +56,7 @@ def cut_short(content, rows):
         return None
     place = slice(frame + 1, frame + 3)
     height = bytes(content[place])
-    # A height of 0 is stated behind the picture.
+    # A height of 0 is stated behind the image.
     if not 0 < rows < int.from_bytes(height):
         return None
     content[place] = rows.to_bytes(2)

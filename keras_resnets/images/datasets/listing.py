@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_resnets.images.datasets.encoded import examine
-from keras_resnets.images.datasets.split import ArrayPictures
+from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.system.progress import ProgressBar
 
@@ -18,7 +18,7 @@ class FileListing:
         kind: `"files"`, or `"records"` with many in a file.
         root: folder of the files.
         files: names of the files, relative to it.
-        places: int64 array (count, 3), as `EncodedPictures` takes it.
+        places: int64 array (count, 3), as `EncodedImages` takes it.
         names: of the images, for messages.
         labels: int64 array (count,).
         notes: lines about what was left out or taken for granted.
@@ -45,8 +45,8 @@ class FileListing:
         if chosen is None:
             chosen = np.arange(len(self.labels))
         names = [self.names[index] for index in chosen]
-        bar = ProgressBar(len(chosen), "pictures looked at")
-        pictures, whole, broken = examine(
+        bar = ProgressBar(len(chosen), "images looked at")
+        images, whole, broken = examine(
             self.kind,
             self.root,
             self.files,
@@ -57,7 +57,7 @@ class FileListing:
         )
         bar.close()
         indices = np.arange(len(chosen))
-        return Split(self.labels[chosen], pictures, indices, broken).part(whole)
+        return Split(self.labels[chosen], images, indices, broken).part(whole)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,4 +77,4 @@ class ArrayListing:
     def split(self, chosen=None, thorough=False):
         """The `Split` of all, or of the chosen ones."""
         indices = np.arange(len(self.labels)) if chosen is None else chosen
-        return Split(self.labels[indices], ArrayPictures(self.pixels), indices)
+        return Split(self.labels[indices], ArrayImages(self.pixels), indices)

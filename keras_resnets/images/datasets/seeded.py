@@ -5,7 +5,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 
 # Streams of random numbers that must not meet.
-SHUFFLE, PICTURES, BATCH, NETWORK, CLASSES = range(5)
+SHUFFLE, IMAGES, BATCH, NETWORK, CLASSES = range(5)
 
 
 def permuted(count, *words):
@@ -26,11 +26,11 @@ def check_seed(seed):
 
 
 def held_out(labels, share, seed):
-    """Which pictures are held out for validation: the same share of every class.
+    """Which images are held out for validation: the same share of every class.
 
     Args:
         labels: int array (count,).
-        share: of each class, in [0, 1); rounded, but at least one picture of a class
+        share: of each class, in [0, 1); rounded, but at least one image of a class
             of two or more.
         seed: of the choice.
 

@@ -29,7 +29,7 @@ from keras_resnets.images.datasets.split import check_classes
 from keras_resnets.images.datasets.split import check_labels
 from keras_resnets.images.labels import class_names
 
-# Held out where the source has no validation pictures of its own.
+# Held out where the source has no validation images of its own.
 SHARE = 0.1
 LOADERS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 _TFDS = "tfds:"
@@ -38,11 +38,11 @@ _ORDER = ("train", "validation", "test")
 
 
 def open_dataset(source, validation=None, seed=0, classes=None):
-    """Opens labelled pictures for training.
+    """Opens labelled images for training.
 
-    Pictures of folders and TFRecords that are not whole are left out and named in the
+    Images of folders and TFRecords that are not whole are left out and named in the
     part's `skipped`; which they are is settled here, by reading every header, so that
-    every run on these files sees the same pictures.
+    every run on these files sees the same images.
 
     Args:
         source: an .npz file with uint8 `x_train` (count, height, width, 3), integer
@@ -51,13 +51,13 @@ def open_dataset(source, validation=None, seed=0, classes=None):
             such folders as train, val and test (see `images.folders.parts_of`); a
             folder of TFRecord files train-00000-of-01024, validation-..., with the
             features of the official ImageNet files, image/encoded and
-            image/class/label (which count from 1 where no picture to train on has
+            image/class/label (which count from 1 where no image to train on has
             label 0), or image and label (from 0); `"tfds:NAME"` for TensorFlow
             Datasets; or `"cifar10"`, `"cifar100"`, `"fashion_mnist"` or `"mnist"` by
-            Keras' own loaders, grey pictures as RGB.
-        validation: share of the training pictures to hold out, of every class, in
-            [0, 1); 0 for none. None takes the source's own validation pictures, or
-            holds out a tenth where it has none. Test pictures never serve for that.
+            Keras' own loaders, grey images as RGB.
+        validation: share of the training images to hold out, of every class, in
+            [0, 1); 0 for none. None takes the source's own validation images, or
+            holds out a tenth where it has none. Test images never serve for that.
         seed: of the choice of what is held out.
         classes: how many classes there are, or their names or (id, name) in the order
             of the network's outputs; None for what the source says.
@@ -66,7 +66,7 @@ def open_dataset(source, validation=None, seed=0, classes=None):
         A `Dataset`.
 
     Raises:
-        InvalidArgument: a source that is missing or unknown, or whose pictures or
+        InvalidArgument: a source that is missing or unknown, or whose images or
             labels cannot be used: sub-folders that may be classes or parts, labels
             with gaps whose classes nobody names, too many broken images.
 
@@ -326,7 +326,7 @@ def _finish(found, names, validation, seed):
         train, held = train.part(~chosen), train.part(chosen)
     if held is not None and not held.count:
         raise InvalidArgument(
-            f"{found.name}: no class has a picture to spare for validation; give "
+            f"{found.name}: no class has an image to spare for validation; give "
             "validation=0"
         )
     notes = [line for listing in listings.values() for line in listing.notes]

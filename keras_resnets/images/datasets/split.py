@@ -1,9 +1,10 @@
-"""A data set: labelled pictures in parts, and what identifies them."""
+"""A data set: labelled images in parts, and what identifies them."""
 
 import dataclasses
 
 import numpy as np
 
+from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 
 
@@ -12,29 +13,29 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        labels: int64 array (count,), the class of each picture.
-        pictures: where they are: `ArrayPictures` or `EncodedPictures`.
+        labels: int64 array (count,), the class of each image.
+        images: where they are: `ArrayImages` or `EncodedImages`.
         indices: int array (count,), which of those are the part's.
-        skipped: names of files that were left out because they are no whole pictures.
+        skipped: names of files that were left out because they are no whole images.
     """
 
     labels: np.ndarray
-    pictures: object
+    images: object
     indices: np.ndarray
     skipped: tuple = ()
 
     @property
     def count(self):
-        """How many pictures."""
+        """How many images."""
         return len(self.labels)
 
     @property
     def kind(self):
         """`"arrays"`, `"files"` or `"records"`."""
-        return self.pictures.kind
+        return self.images.kind
 
     def stand_ins(self, place):
-        """The places of the pictures that may stand at `place`, one after the other.
+        """The places of the images that may stand at `place`, one after the other.
 
         Itself, and where that cannot be decoded the next of its class, and then any:
         a function of the labels alone, so that every run takes the same.
@@ -46,7 +47,7 @@ class Split:
             yield from others[others != place].tolist()
 
     def part(self, chosen):
-        """The `Split` of the pictures where the bool array `chosen` says so."""
+        """The `Split` of the images where the bool array `chosen` says so."""
         return dataclasses.replace(
             self, labels=self.labels[chosen], indices=self.indices[chosen]
         )
@@ -54,7 +55,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures in parts.
+    """Labelled images in parts.
 
     Attributes:
         name: of the source.
@@ -62,7 +63,7 @@ class Dataset:
         train: the `Split` to train on.
         validation: the `Split` that picks epochs and hyper-parameters, or None.
         test: the `Split` to be read once, at the end, or None.
-        fingerprint: sha256 of what determines the pictures, labels and parts.
+        fingerprint: sha256 of what determines the images, labels and parts.
         notes: lines about what was left out or taken for granted.
     """
 
@@ -85,15 +86,15 @@ class Dataset:
 
         They looked whole when the data were opened, and could not be decoded.
         """
-        return self._names(lambda part: part.pictures.broken)
+        return self._names(lambda part: part.images.broken)
 
     def _names(self, of):
         parts = [part for part in (self.train, self.validation, self.test) if part]
         return tuple(dict.fromkeys(name for part in parts for name in of(part)))
 
 
-class ArrayPictures:
-    """Pictures in memory.
+class ArrayImages:
+    """Images in memory.
 
     Args:
         pixels: uint8 array (count, height, width, 3).
@@ -116,7 +117,7 @@ class ArrayPictures:
         return np.tile(self.size, (len(indices), 1))
 
     def open(self, index, draft=None, rows=None):
-        """One picture, as a Pillow picture; always the whole."""
+        """One image, as a Pillow image; always the whole."""
         from PIL import Image
 
         return Image.fromarray(self.pixels[index])
@@ -137,6 +138,9 @@ def check_classes(labels, name):
     found = np.unique(labels)
     if len(found) < 2:
         raise InvalidArgument(
-            f"{name} must hold pictures of two classes or more; all {len(labels)} are "
+            f"{name} must hold images of two classes or more; all {len(labels)} are "
             f"of class {found[0]}"
         )
+
+
+__getattr__ = renamed.attributes_of(__name__, {"ArrayPictures": "ArrayImages"})

@@ -21,12 +21,12 @@ def prepared(name):
         name: as TensorFlow Datasets calls it, such as `"imagenette/160px"`.
 
     Returns:
-        (files by part, names of the features that hold picture and class, names of
+        (files by part, names of the features that hold image and class, names of
         the classes).
 
     Raises:
         InvalidArgument: TensorFlow Datasets is not installed or has no such data set,
-            or its examples are not one picture and one class each.
+            or its examples are not one image and one class each.
     """
     if not _NAME.fullmatch(name) or ".." in name or len(name) > 200:
         raise InvalidArgument(
@@ -51,7 +51,7 @@ def prepared(name):
     keys = info.supervised_keys
     if not keys or not hasattr(info.features[keys[1]], "names"):
         raise InvalidArgument(
-            f"tfds:{name} must have one picture and one class an example; it has "
+            f"tfds:{name} must have one image and one class an example; it has "
             f"{some(sorted(info.features), 12)}"
         )
     files = {part: _files(info.splits[part], name) for part in _parts(info)}

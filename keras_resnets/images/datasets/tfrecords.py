@@ -1,8 +1,8 @@
-"""TFRecord files of labelled pictures, found and read without TensorFlow.
+"""TFRecord files of labelled images, found and read without TensorFlow.
 
-A file is read through once, to know where each picture lies; from then on any picture
+A file is read through once, to know where each image lies; from then on any image
 can be read by itself, so that an epoch is shuffled as a whole and a run can go on at
-any step. The pictures' own bytes are skipped over in that pass.
+any step. The images' own bytes are skipped over in that pass.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ def list_records(paths, keys=None):
 
     Args:
         paths: of the files, all in one folder.
-        keys: the features that hold the encoded picture and the class; None for
+        keys: the features that hold the encoded image and the class; None for
             whichever of `IMAGENET` and `PLAIN` the first record has.
 
     Returns:
@@ -76,7 +76,7 @@ def list_records(paths, keys=None):
     for index, path in enumerate(paths):
         for features, content in _examples(path):
             keys = keys or _keys(features, path)
-            start, length, label = _picture(content, features, keys, path)
+            start, length, label = _image(content, features, keys, path)
             places.append((index, start, length))
             labels.append(label)
             names.append(f"{path.name} at byte {start}")
@@ -95,7 +95,7 @@ def from_zero(listings, keys):
     """Labels counted from 0.
 
     The official files of ImageNet count from 1 and keep 0 for a background that no
-    picture shows. So `image/class/label` counts from 1 where no picture to train on
+    image shows. So `image/class/label` counts from 1 where no image to train on
     (of any, where there are none to train on) has label 0; other features count from 0.
 
     Args:
@@ -158,7 +158,7 @@ def _keys(features, path):
     )
 
 
-def _picture(content, features, keys, path):
+def _image(content, features, keys, path):
     """(start, length, label) from the places of a record's features."""
     try:
         image, label = (features[key] for key in keys)
@@ -167,7 +167,7 @@ def _picture(content, features, keys, path):
         return start, end - start, _integer(content, label_start, label_end)
     except (KeyError, IndexError, ValueError):
         raise InvalidArgument(
-            f"each record must hold one picture in {keys[0]} and one integer in "
+            f"each record must hold one image in {keys[0]} and one integer in "
             f"{keys[1]}; one of {printable(str(path))} does not"
         ) from None
 

@@ -82,10 +82,8 @@ def quantize_aware(
     if recipe.weight_ranges == "learned":
         set_radii(made)
     if calibration is not None:
-        ranges.set_ranges(
-            made, calibration.pictures, method, percentile, seed, progress
-        )
-        correct_biases(made, calibration.pictures)
+        ranges.set_ranges(made, calibration.images, method, percentile, seed, progress)
+        correct_biases(made, calibration.images)
     return made
 
 

@@ -105,7 +105,7 @@ class Judge:
         self._data, self._max_drop, self._progress = data, max_drop, progress
         runner = KerasRunner(ready.reference)
         self._has_logits = runner.has_logits
-        known = {picture.tobytes() for picture in chosen.pictures}
+        known = {picture.tobytes() for picture in chosen.images}
         shared, logits = 0, []
         for pictures in data.batches(50):
             pictures = check_images("data", pictures, ready.shape)

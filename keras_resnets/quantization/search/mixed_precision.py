@@ -198,7 +198,7 @@ def find_mix(
     known = provenance.known_preprocessing(model)
     chosen = sets.check(calibration, shape, known)
     ready = session.make_ready(
-        model, "int8", chosen.pictures, None, session.Wanted(input_size)
+        model, "int8", chosen.images, None, session.Wanted(input_size)
     )
     progress = progress or (lambda *words: None)
     options = engines.Options(
@@ -206,7 +206,7 @@ def find_mix(
         percentile,
         io_dtype,
         seed=seed,
-        progress=lambda done: progress("ranges", done, len(chosen.pictures)),
+        progress=lambda done: progress("ranges", done, len(chosen.images)),
     )
     # First, since it may have something to say against the pictures.
     judge = Judge(ready, data, max_drop, chosen, progress)

@@ -1,4 +1,4 @@
-"""Labelled pictures for training: where they are, in which order, and how they change.
+"""Labelled images for training: where they are, in which order, and how they change.
 
 `open_dataset` finds them, `batches` makes of one of their parts what `fit` takes.
 """

@@ -21,7 +21,7 @@ from keras_resnets.training.data import image_operations
 from keras_resnets.training.data.buffers import Buffers
 from keras_resnets.training.data.mixup import Mixer
 
-# Pictures that a thread takes on at a time.
+# Images that a thread takes on at a time.
 _PORTION = 8
 # Rows of the result that reach below it: 3 of Lanczos, 3 of the JPEG's colours that are
 # stored in halves, 1 of rounding.
@@ -34,12 +34,12 @@ class Loader:
     Args:
         split: a `Split`.
         preprocessing: a `Preprocessing`.
-        augmentation: an `Augmentation`, or None to see pictures as evaluation does.
+        augmentation: an `Augmentation`, or None to see images as evaluation does.
         order: an `Order`.
         classes: how many the network has.
-        dtype: of the pictures.
+        dtype: of the images.
         one_hot: whether targets are (batch, classes).
-        weights: float array (classes,), what a picture of each class counts in the
+        weights: float array (classes,), what an image of each class counts in the
             loss, or None.
     """
 
@@ -65,7 +65,7 @@ class Loader:
         )
 
     def signature(self):
-        """The `tf.TensorSpec` of pictures, targets and, where there are, weights."""
+        """The `tf.TensorSpec` of images, targets and, where there are, weights."""
         import tensorflow as tf
 
         shape = (None, *self._preprocessing.size, self._preprocessing.channels)
@@ -81,7 +81,7 @@ class Loader:
     def start(self, epoch, step):
         """The work of a step: (functions to call in any order, one to call then).
 
-        The last one returns (pictures, targets), or (pictures, targets, weights).
+        The last one returns (images, targets), or (images, targets, weights).
         """
         places = self._order.indices(epoch, step).copy()
         indices = self._split.indices[places]
@@ -96,7 +96,7 @@ class Loader:
             found = changed.astype(self._dtype, copy=False), targets
             if self._weights is None:
                 return found
-            # Of a picture that was mixed of two classes, their weights are mixed.
+            # Of an image that was mixed of two classes, their weights are mixed.
             weights = (
                 targets @ self._weights if self._one_hot else self._weights[targets]
             )
@@ -113,7 +113,7 @@ class Loader:
         if self._augmentation is None:
             return None
         numbers = self._order.numbers(epoch, step, augmenting.NUMBERS)
-        sizes = self._split.pictures.sizes(indices)
+        sizes = self._split.images.sizes(indices)
         return self._augmentation.plan(numbers, sizes)
 
     def _targets(self, places):
@@ -125,16 +125,16 @@ class Loader:
         return targets
 
     def _is_ready_made(self):
-        """Whether pictures need no resizing and no Pillow."""
+        """Whether images need no resizing and no Pillow."""
         wanted, changes = self._preprocessing, self._augmentation
         simple = changes is None or not (
             changes.crop == "inception" or any(changes.jitter) or changes.rand_augment
         )
-        # A letterbox of the picture's own size changes nothing.
-        return simple and self._split.pictures.size == tuple(wanted.size)
+        # A letterbox of the image's own size changes nothing.
+        return simple and self._split.images.size == tuple(wanted.size)
 
     def _fill_at_once(self, x, indices, plan):
-        pixels = self._split.pictures.pixels[indices]
+        pixels = self._split.images.pixels[indices]
         if plan is not None:
             if plan.shifts is not None:
                 pixels = augmenting.shift(pixels, plan.shifts, self._fill)
@@ -161,54 +161,54 @@ class Loader:
                     self._fill_row(x, index, plan, row)
                     break
                 except InvalidArgument as error:
-                    self._split.pictures.found_broken(index, error)
+                    self._split.images.found_broken(index, error)
 
     def _fill_row(self, x, index, plan, row):
         if plan is None:
-            x[row] = self._preprocessing(self._split.pictures.open(index))
+            x[row] = self._preprocessing(self._split.images.open(index))
             return
         pixels = self._changed(index, plan, row)
         self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
 
     def _changed(self, index, plan, row):
-        """One picture of the input's size after all that is done to it as pixels."""
+        """One image of the input's size after all that is done to it as pixels."""
         from PIL import Image
 
-        picture = self._cut_out(index, None if plan.boxes is None else plan.boxes[row])
+        image = self._cut_out(index, None if plan.boxes is None else plan.boxes[row])
         if plan.shifts is not None:
-            pixels = np.asarray(picture)[None]
+            pixels = np.asarray(image)[None]
             pixels = augmenting.shift(pixels, plan.shifts[row : row + 1], self._fill)
-            picture = Image.fromarray(pixels[0])
+            image = Image.fromarray(pixels[0])
         changes = self._augmentation
         if changes.rand_augment:
-            picture = image_operations.rand_augment(
-                picture,
+            image = image_operations.rand_augment(
+                image,
                 *changes.rand_augment,
                 int(plan.seeds[row]),
                 tuple(self._fill.tolist()),
             )
         if plan.factors is not None:
-            picture = image_operations.jitter(
-                picture, plan.factors[row].tolist(), plan.order[row].tolist()
+            image = image_operations.jitter(
+                image, plan.factors[row].tolist(), plan.order[row].tolist()
             )
         if plan.flips[row]:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return np.asarray(picture)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(image)
 
     def _cut_out(self, index, box):
-        """An RGB Pillow picture of the input's size."""
+        """An RGB Pillow image of the input's size."""
         from PIL import Image
 
-        wanted, source = self._preprocessing, self._split.pictures
+        wanted, source = self._preprocessing, self._split.images
         height, width = wanted.size
         if box is None:
-            picture = source.open(index)
+            image = source.open(index)
             if wanted.letterbox:
-                boxed = loading.letterbox(np.asarray(picture), wanted.size, np)
+                boxed = loading.letterbox(np.asarray(image), wanted.size, np)
                 return Image.fromarray(np.rint(boxed).astype("uint8"))
             return Image.fromarray(
                 loading.resize_and_crop(
-                    picture, wanted.size, wanted.crop_fraction, wanted.interpolation
+                    image, wanted.size, wanted.crop_fraction, wanted.interpolation
                 )
             )
         return self._resized_part(index, *box.tolist())
@@ -216,16 +216,16 @@ class Loader:
     def _resized_part(self, index, top, left, rows, columns):
         from PIL import Image
 
-        wanted, source = self._preprocessing, self._split.pictures
+        wanted, source = self._preprocessing, self._split.images
         height, width = wanted.size
         full = source.sizes([index])[0].tolist()
         draft = (full[1] * width / columns, full[0] * height / rows)
         end = _rows_needed(full, (height, width), top, rows, columns)
-        picture = source.open(index, draft, end)
+        image = source.open(index, draft, end)
         # Rows may be missing below the part; columns are all there.
-        reduced = next((n for n in REDUCED if -(-full[1] // n) == picture.width), 1)
+        reduced = next((n for n in REDUCED if -(-full[1] // n) == image.width), 1)
         down, right = (-(-side // reduced) / side for side in full)
-        return picture.resize(
+        return image.resize(
             (width, height),
             getattr(Image.Resampling, wanted.interpolation.upper()),
             (left * right, top * down, (left + columns) * right, (top + rows) * down),
@@ -233,11 +233,11 @@ class Loader:
 
 
 def _rows_needed(full, size, top, rows, columns):
-    """How many of a picture's upper rows a part of it depends on; None for all."""
+    """How many of an image's upper rows a part of it depends on; None for all."""
     ratio = min(rows / size[0], columns / size[1])
     reduced = max(n for n in REDUCED if n <= max(1, ratio))
     high, wide = (side / reduced - want for side, want in zip(full, size, strict=True))
-    # Pillow 13 begins with the columns then; a lower picture would be rounded otherwise.
+    # Pillow 13 begins with the columns then; a lower image would be rounded otherwise.
     if high > 2 * wide:
         return None
     return top + rows + math.ceil(_MARGIN * max(1, rows / size[0]))

@@ -1,9 +1,9 @@
-"""What is done to one Pillow picture: RandAugment's operations, colour jitter.
+"""What is done to one Pillow image: RandAugment's operations, colour jitter.
 
 RandAugment is not `keras.layers.RandAugment` (3.15): that one takes the same
-operations for all pictures of a batch, turns by up to magnitude/10 of the whole circle
+operations for all images of a batch, turns by up to magnitude/10 of the whole circle
 where the paper has 30 degrees at most, and computes all eleven operations to keep one
-of them, at 50 to 170 ms of processor time a picture of 224 pixels (TensorFlow, JAX)
+of them, at 50 to 170 ms of processor time an image of 224 pixels (TensorFlow, JAX)
 against 1 ms here.
 """
 
@@ -11,11 +11,11 @@ import functools
 import random
 
 
-def jitter(picture, factors, order):
-    """Brightness, contrast, saturation and hue of an RGB picture changed.
+def jitter(image, factors, order):
+    """Brightness, contrast, saturation and hue of an RGB image changed.
 
     Args:
-        picture: a Pillow picture.
+        image: a Pillow image.
         factors: multiplies brightness, contrast and saturation; adds to hue, a part of
             the circle.
         order: of the four.
@@ -26,24 +26,24 @@ def jitter(picture, factors, order):
     for index in order:
         factor = factors[index]
         if index == 3:
-            picture = _turn_hue(picture, factor)
+            image = _turn_hue(image, factor)
         elif factor != 1:
-            picture = enhancers[index](picture).enhance(factor)
-    return picture
+            image = enhancers[index](image).enhance(factor)
+    return image
 
 
-def _turn_hue(picture, part):
+def _turn_hue(image, part):
     from PIL import Image
 
     steps = round(part * 255) % 256
     if not steps:
-        return picture
-    hue, *others = picture.convert("HSV").split()
+        return image
+    hue, *others = image.convert("HSV").split()
     hue = hue.point([(value + steps) % 256 for value in range(256)])
     return Image.merge("HSV", (hue, *others)).convert("RGB")
 
 
-def rand_augment(picture, operations, magnitude, seed, fill):
+def rand_augment(image, operations, magnitude, seed, fill):
     """Some of fourteen operations, each chosen by chance, in a row (Cubuk 2020).
 
     The operations and their ranges are those of AutoAugment (Cubuk 2019, table 6) as
@@ -51,7 +51,7 @@ def rand_augment(picture, operations, magnitude, seed, fill):
     translations, rotations and the four enhancements go either way by chance.
 
     Args:
-        picture: an RGB Pillow picture.
+        image: an RGB Pillow image.
         operations: how many.
         magnitude: 0 to 10.
         seed: whole number that decides which.
@@ -63,22 +63,22 @@ def rand_augment(picture, operations, magnitude, seed, fill):
     for _ in range(operations):
         name = names[int(chance.random() * len(names))]
         sign = 1 if chance.random() < 0.5 else -1
-        picture = OPERATIONS[name](picture, magnitude / 10, sign, tuple(fill))
-    return picture
+        image = OPERATIONS[name](image, magnitude / 10, sign, tuple(fill))
+    return image
 
 
-def _identity(picture, strength, sign, fill):
-    return picture
+def _identity(image, strength, sign, fill):
+    return image
 
 
-def _affine(picture, strength, sign, fill, matrix):
+def _affine(image, strength, sign, fill, matrix):
     from PIL import Image
 
     amount = sign * strength
-    return picture.transform(
-        picture.size,
+    return image.transform(
+        image.size,
         Image.Transform.AFFINE,
-        matrix(amount, *picture.size),
+        matrix(amount, *image.size),
         Image.Resampling.BILINEAR,
         fillcolor=fill,
     )
@@ -102,39 +102,37 @@ def _translate_y(amount, width, height):
     return (1, 0, 0, 0, 1, round(150 / 331 * amount * height))
 
 
-def _rotate(picture, strength, sign, fill):
+def _rotate(image, strength, sign, fill):
     from PIL import Image
 
-    return picture.rotate(
-        30 * strength * sign, Image.Resampling.BILINEAR, fillcolor=fill
-    )
+    return image.rotate(30 * strength * sign, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
-def _enhance(picture, strength, sign, fill, name):
+def _enhance(image, strength, sign, fill, name):
     from PIL import ImageEnhance
 
-    return getattr(ImageEnhance, name)(picture).enhance(1 + 0.9 * strength * sign)
+    return getattr(ImageEnhance, name)(image).enhance(1 + 0.9 * strength * sign)
 
 
-def _posterize(picture, strength, sign, fill):
+def _posterize(image, strength, sign, fill):
     from PIL import ImageOps
 
-    return ImageOps.posterize(picture, 8 - round(4 * strength))
+    return ImageOps.posterize(image, 8 - round(4 * strength))
 
 
-def _solarize(picture, strength, sign, fill):
+def _solarize(image, strength, sign, fill):
     from PIL import ImageOps
 
-    return ImageOps.solarize(picture, round(255 * (1 - strength)))
+    return ImageOps.solarize(image, round(255 * (1 - strength)))
 
 
-def _whole(picture, strength, sign, fill, name):
+def _whole(image, strength, sign, fill, name):
     from PIL import ImageOps
 
-    return getattr(ImageOps, name)(picture)
+    return getattr(ImageOps, name)(image)
 
 
-# Name -> function of (picture, strength in [0, 1], sign, fill).
+# Name -> function of (image, strength in [0, 1], sign, fill).
 OPERATIONS = {
     "identity": _identity,
     "shear_x": functools.partial(_affine, matrix=_shear_x),

@@ -52,18 +52,18 @@ class _BetaByNumPy:
 
 
 class Mixer:
-    """Erases and mixes the pictures of a batch, and mixes its targets.
+    """Erases and mixes the images of a batch, and mixes its targets.
 
     - Erasing is `keras.layers.RandomErasing`, which fills with 0, the mean colour. It
-      takes height and width as shares of the picture's whose squares are uniform in
+      takes height and width as shares of the image's whose squares are uniform in
       [0.02, 0.33], where Zhong 2020 draws area and aspect.
-    - Mixup is `keras.layers.MixUp`: one lambda ~ Beta(alpha, alpha) a picture, y =
+    - Mixup is `keras.layers.MixUp`: one lambda ~ Beta(alpha, alpha) an image, y =
       lambda y1 + (1 - lambda) y2 (Zhang 2018, equation 2).
     - CutMix is `keras.layers.CutMix`, with `factor=(alpha, alpha)`, since a single
       number would have Keras draw an alpha below it for every batch. Its box lies
-      whole in the picture (and never reaches the first row and column), where Yun 2019
+      whole in the image (and never reaches the first row and column), where Yun 2019
       cuts off what hangs over; and its lambda is the area before the box is rounded to
-      pixels, so that lambda is taken from the mask here: the share of the picture that
+      pixels, so that lambda is taken from the mask here: the share of the image that
       stays, exactly.
 
     Args:
@@ -102,17 +102,17 @@ class Mixer:
         """Whether there is anything to do."""
         return any((self._erasing, self._mixup, self._cutmix))
 
-    def __call__(self, pictures, targets, seed):
-        """The pictures and targets of a batch, erased and mixed.
+    def __call__(self, images, targets, seed):
+        """The images and targets of a batch, erased and mixed.
 
         Args:
-            pictures: float32 array (batch, height, width, 3), normalized.
+            images: float32 array (batch, height, width, 3), normalized.
             targets: array (batch, classes), or (batch,) where nothing is mixed.
             seed: whole number in [0, 2**31) that decides all of it.
         """
         with keras.device("cpu"):
             seeds = StepSeed(seed, self._dtype)
-            x = keras.ops.convert_to_tensor(pictures)
+            x = keras.ops.convert_to_tensor(images)
             if self._erasing:
                 change = self._erasing.get_random_transformation(x, seed=seeds)
                 x = self._erasing.transform_images(x, change)
@@ -135,5 +135,5 @@ class Mixer:
 
 
 def _kept(masks):
-    """The share of each picture that is outside of its mask."""
+    """The share of each image that is outside of its mask."""
     return 1 - keras.ops.mean(keras.ops.cast(masks[..., 0], "float32"), axis=(1, 2))

@@ -35,7 +35,7 @@ def batches(
 ):
     """Batches of a `Split`, for `model.fit` and `model.evaluate`.
 
-    The pictures of a step, their order and every random number of their augmentation
+    The images of a step, their order and every random number of their augmentation
     are functions of the seed, the epoch, the step and the position in it: a run that
     goes on at `epoch_of_first` and `first_step` sees what it would have seen.
 
@@ -49,30 +49,30 @@ def batches(
     Args:
         split: a `Split`.
         preprocessing: the network's `Preprocessing`.
-        batch_size: pictures of a step, >= 1.
+        batch_size: images of a step, >= 1.
         augmentation: an `Augmentation`, applied in training only; None for none.
         classes: how many the network has.
         seed: of order and augmentation, a whole number >= 0.
         epoch_of_first: the epoch to start in, counted from 0.
         first_step: the step of that epoch to start at.
-        training: shuffle and augment; else the pictures come in their order, the
+        training: shuffle and augment; else the images come in their order, the
             last and smaller batch as well.
-        dtype: of the pictures, `"float32"`, `"bfloat16"` or `"float16"`.
-        drop_remainder: leave out the last pictures of an epoch of training that fill
+        dtype: of the images, `"float32"`, `"bfloat16"` or `"float16"`.
+        drop_remainder: leave out the last images of an epoch of training that fill
             no batch.
         one_hot: targets as float32 (batch, classes); else int64 (batch,), which mixup
             and CutMix do not allow.
-        workers: threads that read and change pictures.
+        workers: threads that read and change images.
         part: (index, number): only that share of every batch, where `number` machines
             each feed their own; mixup and CutMix then mix within a share.
-        class_weights: what a picture of each class counts in the loss, (classes,), in
-            training only; None for 1. That of a mixed picture is mixed as its targets.
-        balanced: as many pictures of each class in every epoch of training, which is as
+        class_weights: what an image of each class counts in the loss, (classes,), in
+            training only; None for 1. That of a mixed image is mixed as its targets.
+        balanced: as many images of each class in every epoch of training, which is as
             long as without: those of small classes come several times.
 
     Returns:
         With the TensorFlow backend a `tf.data.Dataset`, else a `keras.utils.PyDataset`
-        (pass `shuffle=False` to `fit`), of (pictures (batch, height, width, channels),
+        (pass `shuffle=False` to `fit`), of (images (batch, height, width, channels),
         targets), with `class_weights` also weights (batch,).
 
     Raises:
@@ -82,9 +82,9 @@ def batches(
     Example:
         >>> import numpy as np
         >>> from keras_resnets.images.preprocessing import Preprocessing
-        >>> from keras_resnets.images.datasets.split import ArrayPictures, Split
-        >>> pictures = ArrayPictures(np.zeros((4, 8, 8, 3), "uint8"))
-        >>> split = Split(np.arange(4), pictures, np.arange(4))
+        >>> from keras_resnets.images.datasets.split import ArrayImages, Split
+        >>> images = ArrayImages(np.zeros((4, 8, 8, 3), "uint8"))
+        >>> split = Split(np.arange(4), images, np.arange(4))
         >>> found = batches(split, Preprocessing("tf", (8, 8)), 2, classes=4)
         >>> [tuple(x.shape) for x, y in found]
         [(2, 8, 8, 3), (2, 8, 8, 3)]
@@ -96,7 +96,7 @@ def batches(
     order = Order(split.count, batch_size, seed, training, whole, part, balance)
     if not order.steps:
         raise InvalidArgument(
-            f"a batch of {batch_size} needs as many pictures; there are {split.count}"
+            f"a batch of {batch_size} needs as many images; there are {split.count}"
         )
     if not 0 <= first_step < order.steps:
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""Which pictures a step sees and which random numbers it gets: pure functions."""
+"""Which images a step sees and which random numbers it gets: pure functions."""
 
 import functools
 
@@ -6,30 +6,30 @@ import numpy as np
 
 from keras_resnets.images.datasets.seeded import BATCH
 from keras_resnets.images.datasets.seeded import CLASSES
+from keras_resnets.images.datasets.seeded import IMAGES
 from keras_resnets.images.datasets.seeded import NETWORK
-from keras_resnets.images.datasets.seeded import PICTURES
 from keras_resnets.images.datasets.seeded import SHUFFLE
 from keras_resnets.images.datasets.seeded import generator
 from keras_resnets.images.datasets.seeded import permuted
 
 
 class Order:
-    """The pictures and random numbers of every step of every epoch.
+    """The images and random numbers of every step of every epoch.
 
     All of it is a function of the seed, the epoch and the position within it: nothing
     depends on what was drawn before, on threads or on a global seed, so that a run may
     start anywhere.
 
     Args:
-        count: pictures of an epoch.
-        batch_size: pictures of a step.
+        count: images of an epoch.
+        batch_size: images of a step.
         seed: whole number >= 0.
-        shuffled: each epoch in a new order, or always as the pictures stand.
+        shuffled: each epoch in a new order, or always as the images stand.
         whole: leave out the last step where it would be smaller.
         part: (index, number) of the machine's share of every step, where several
             machines train together.
-        balance: labels, int array (count,), to take as many pictures of each class in
-            every epoch, or None to take each picture once; only where it is shuffled.
+        balance: labels, int array (count,), to take as many images of each class in
+            every epoch, or None to take each image once; only where it is shuffled.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Order:
         self._permutation = functools.lru_cache(2)(self._permutation_of)
 
     def indices(self, epoch, step):
-        """Index of each picture of a step."""
+        """Index of each image of a step."""
         start, end = self._rows(step)
         if not self._shuffled:
             return np.arange(start, end)
@@ -62,10 +62,10 @@ class Order:
         return self._balanced(epoch)[order] if self._members else order
 
     def _balanced(self, epoch):
-        """As many pictures of each class, but for one, in an epoch of the same length.
+        """As many images of each class, but for one, in an epoch of the same length.
 
         A class is gone through from beginning to end, in a new order each time, until
-        it has given its share: its pictures appear equally often, but for one.
+        it has given its share: its images appear equally often, but for one.
         """
         classes = len(self._members)
         # The classes that give one more change with the epoch.
@@ -82,15 +82,15 @@ class Order:
         return np.concatenate(chosen)
 
     def numbers(self, epoch, step, columns):
-        """float64 array (pictures of the step, columns), uniform in [0, 1).
+        """float64 array (images of the step, columns), uniform in [0, 1).
 
-        A picture's row follows from its position in the epoch alone, whatever the
+        An image's row follows from its position in the epoch alone, whatever the
         size of a batch.
         """
         start, end = self._rows(step)
         # One step of Philox' counter makes four numbers.
         padded = -(-columns // 4) * 4
-        numbers = generator(self._seed, epoch, PICTURES)
+        numbers = generator(self._seed, epoch, IMAGES)
         numbers.advance(start * padded // 4)
         drawn = np.random.Generator(numbers).random((end - start, padded))
         return drawn[:, :columns]
@@ -110,5 +110,5 @@ def network_seed(seed, epoch, step):
 
 
 def _members(labels):
-    """The places of the pictures of each class that has any."""
+    """The places of the images of each class that has any."""
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]

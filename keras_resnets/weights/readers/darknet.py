@@ -22,7 +22,7 @@ def read_darknet(path):
     major, minor, _ = struct.unpack("<3i", file.bytes(0, 12))
     if not 0 <= major < 10 or not 0 <= minor < 100:
         raise WeightsError(f"it claims darknet's version {major}.{minor}")
-    # `seen`, the pictures trained on, has grown from 4 to 8 bytes.
+    # `seen`, the images trained on, has grown from 4 to 8 bytes.
     start = 20 if major * 10 + minor >= 2 else 16
     count, rest = divmod(len(file) - start, 4)
     if count < 1 or rest:
