@@ -21,6 +21,7 @@ from keras_resnets.training import best_weights
 from keras_resnets.training import data as training_data
 from keras_resnets.training import heads
 from keras_resnets.training import session
+from keras_resnets.training.compatibility import preprocessing_for
 from keras_resnets.training.recipes import get_recipe
 
 # Images read at a time.
@@ -74,12 +75,12 @@ def train_aware(
     check_range("calibration", calibration, 10, 10**9)
     if not isinstance(data, training_data.Dataset):
         data = training_data.open_dataset(data, validation, seed)
-    if getattr(model, "labels", None) and not heads.is_trained(model, data.classes):
+    if provenance.of(model).labels and not heads.is_trained(model, data.classes):
         raise InvalidArgument(
             f"{model.name} was trained on other classes than those of {data.name}: train "
             "it on them first (keras-resnets train)"
         )
-    preprocessing = getattr(model, "preprocessing", None)
+    preprocessing = preprocessing_for(model)
     images = calibration_images(
         data.train, preprocessing, calibration, seed, len(data.classes)
     )
