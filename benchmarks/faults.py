@@ -3,7 +3,7 @@
     python benchmarks/faults.py --moments 20
 
 Each command is run on a small network, whole once, to learn how long it takes and what it
-says. Then it gets a signal at a moment between its first instruction and its end, drawn by
+says. Then it gets a signal at a moment between the end of Python's start and its own, drawn by
 a seed; every other time over a file of before. A try is well if the process ends in time
 (10 s; on a busy machine, 10 s of its own work within a minute), by the exit code of the
 signal, with one line more than it says anyway and no traceback; if what it writes is
@@ -120,7 +120,7 @@ class Tried:
         self.mark = f"KERAS_RESNETS_TRIED={uuid.uuid4()}"
 
     def run(self, words, name=None, after=None):
-        """`Ended`; the signal `name` comes `after` seconds."""
+        """`Ended`; the signal `name` comes `after` seconds of listening to signals."""
         key, value = self.mark.split("=")
         environment = {**os.environ, key: value, "TMPDIR": str(self.temporary)}
         environment["PYTHONPATH"] = str(common.ROOT)
@@ -140,6 +140,7 @@ class Tried:
             sent, before, spent = time.monotonic(), reaped(), 0.0
             try:
                 if name:
+                    wait_until_listening(process)
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(after)
                     sent, spent = time.monotonic(), worked(process.pid)
@@ -170,6 +171,18 @@ class Tried:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
         return found
+
+
+def wait_until_listening(process):
+    """Waits for the end of Python's own start, which answers Ctrl-C by a traceback."""
+    bit, ends = 1 << (signal.SIGTERM - 1), time.monotonic() + BUSY
+    while process.poll() is None and time.monotonic() < ends:
+        with contextlib.suppress(OSError):
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            caught = next(x for x in status.splitlines() if x.startswith("SigCgt:"))
+            if int(caught.split()[1], 16) & bit:
+                return
+        time.sleep(0.002)
 
 
 def send(process, name):
