@@ -3,8 +3,8 @@
     python benchmarks/faults.py --moments 20
 
 Each command is run on a small network, whole once, to learn how long it takes and what it
-says. Then it gets a signal at a moment between the end of Python's start and its own, drawn by
-a seed; every other time over a file of before. A try is well if the process ends in time
+says. Then it gets a signal at a moment after Python's own start, drawn by a seed; every
+other time over a file of before. A try is well if the process ends in time
 (10 s; on a busy machine, 10 s of its own work within a minute), by the exit code of the
 signal, with one line more than it says anyway and no traceback; if what it writes is
 whole, the file of before, or not there; and if no temporary file and no process is left

@@ -20,7 +20,9 @@ class Options(network.Network, network.Output, tuning.Tuning):
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
-        "cluster", help="fine-tune to a few different weights a kernel, for gzip"
+        "cluster",
+        help="fine-tune to a few different weights a kernel, for gzip",
+        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
     parser.add_argument_group("clustering").add_argument(

@@ -1,6 +1,7 @@
 """`keras-resnets verify` and `keras-resnets benchmark`: exported files side by side."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
@@ -11,6 +12,31 @@ from keras_resnets.cli.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What `keras-resnets verify` is asked for; see its help."""
+
+    first: str
+    second: str
+    data: str | None
+    count: int
+    seed: int
+    mode: str | None
+    layers: bool
+    threads: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What `keras-resnets benchmark` is asked for; see its help."""
+
+    files: tuple[str, ...]
+    threads: int
+    runs: int
+    json: str | None
+    plot: str | None
 
 
 def add_to(commands):
@@ -33,7 +59,7 @@ def add_to(commands):
         "--layers", action="store_true", help="where an integer TFLite file loses most"
     )
     verify.add_argument("--threads", type=options.THREADS, default=2)
-    verify.set_defaults(run=_verify)
+    options.set_command(verify, Verification, _verify)
 
     benchmark = commands.add_parser("benchmark", help="time exported files in turns")
     benchmark.add_argument("files", nargs="+", metavar="FILE")
@@ -43,10 +69,10 @@ def add_to(commands):
     )
     benchmark.add_argument("--json", metavar="FILE", help="write the figures here too")
     benchmark.add_argument("--plot", metavar="PNG", help="draw a bar chart")
-    benchmark.set_defaults(run=_benchmark)
+    options.set_command(benchmark, Timing, _benchmark)
 
 
-def _verify(arguments):
+def _verify(asked):
     with native_logs_hidden():
         from keras_resnets.cli import tables
         from keras_resnets.export import number_formats
@@ -55,25 +81,25 @@ def _verify(arguments):
         from keras_resnets.export.compare import isolated
         from keras_resnets.export.compare import verify
 
-        paths = (arguments.first, arguments.second)
-        if arguments.layers:
+        paths = (asked.first, asked.second)
+        if asked.layers:
             verify.check_layers(paths)
         passports = [passport.read(path) for path in paths]
         # Each file in one process of its own, whoever asks for it.
         opener = functools.cache(isolated.open_apart)
-        wanted, shape = _expected(arguments, passports, opener)
+        wanted, shape = _expected(asked, passports, opener)
         names = _names(passports)
-        batches, labels = _pictures(arguments, wanted, shape, names)
+        batches, labels = _pictures(asked, wanted, shape, names)
         found = verify.verify(
             *paths,
             batches,
             labels,
-            arguments.threads,
+            asked.threads,
             preprocessing=wanted,
             opener=opener,
         )
         say(tables.verification_table(*paths, found))
-        if arguments.layers:
+        if asked.layers:
             losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
             say(tables.loss_table(losses))
         quantize = next((known["quantize"] for known in passports[::-1] if known), None)
@@ -96,13 +122,13 @@ def _verify(arguments):
         say(f"within the tolerance of {numbers.title}")
 
 
-def _expected(arguments, passports, opener):
+def _expected(asked, passports, opener):
     """(`Preprocessing` or None, (height, width, channels)) of the two files."""
     from keras_resnets.images.preprocessing import Preprocessing
 
     shapes = [
-        opener(path, arguments.threads).input_shape[1:]
-        for path in (arguments.first, arguments.second)
+        opener(path, asked.threads).input_shape[1:]
+        for path in (asked.first, asked.second)
     ]
     shape = next((shape for shape in shapes if None not in shape), None)
     if shape is None:
@@ -110,8 +136,8 @@ def _expected(arguments, passports, opener):
     known = next(
         (p["preprocessing"] for p in passports if p and p["preprocessing"]), None
     )
-    if arguments.mode:
-        known = {"mode": arguments.mode}
+    if asked.mode:
+        known = {"mode": asked.mode}
     return known and Preprocessing(**{**known, "size": shape[:2]}), shape
 
 
@@ -123,7 +149,7 @@ def _names(passports):
     return labels.class_names(labels.count(known), known) if known else ()
 
 
-def _pictures(arguments, wanted, shape, names):
+def _pictures(asked, wanted, shape, names):
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
@@ -132,10 +158,8 @@ def _pictures(arguments, wanted, shape, names):
     from keras_resnets.images import samples
     from keras_resnets.images.preprocessing import MODES
 
-    if arguments.data is None:
-        made = samples.default_images(
-            shape, preprocessing=wanted, count=arguments.count
-        )
+    if asked.data is None:
+        made = samples.default_images(shape, preprocessing=wanted, count=asked.count)
         kind = "noise, since no passport says the pre-processing (--mode)"
         if wanted is not None:
             kind = f"synthetic images as mode {wanted.mode!r} gives them"
@@ -146,49 +170,45 @@ def _pictures(arguments, wanted, shape, names):
             "no passport says what the pictures must look like: give --mode "
             f"{', '.join(MODES)}"
         )
-    folder, seed = pathlib.Path(arguments.data), arguments.seed
+    folder, seed = pathlib.Path(asked.data), asked.seed
     if folder.is_dir() and not image_folders.class_folders(folder):
-        loaded, skipped = loading.load_folder(folder, wanted, arguments.count, seed)
+        loaded, skipped = loading.load_folder(folder, wanted, asked.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
         network.say_notes(image_folders.notes_of(folder, skipped))
         return [loaded], None
-    data = evaluation.open_data(
-        arguments.data, wanted, arguments.count, names, seed=seed
-    )
+    data = evaluation.open_data(asked.data, wanted, asked.count, names, seed=seed)
     network.say_notes(data.notes)
     return list(data.batches(100)), data.labels
 
 
-def _benchmark(arguments):
+def _benchmark(asked):
     with native_logs_hidden():
-        import dataclasses
-
         from keras_resnets.cli import tables
         from keras_resnets.export.compare import benchmark
         from keras_resnets.io import files
 
-        _check_places(arguments)
-        found = benchmark.benchmark(arguments.files, arguments.threads, arguments.runs)
+        _check_places(asked)
+        found = benchmark.benchmark(asked.files, asked.threads, asked.runs)
         say(tables.timing_table(found))
-        if arguments.json:
+        if asked.json:
             figures = [dataclasses.asdict(timing) for timing in found]
-            with files.atomic_file(arguments.json) as temporary:
+            with files.atomic_file(asked.json) as temporary:
                 temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-        if arguments.plot:
-            first = arguments.json
+        if asked.plot:
+            first = asked.json
             with files.stands_already(first) if first else contextlib.nullcontext():
-                benchmark.plot(found, arguments.plot)
-            say(f"drew {arguments.plot}")
+                benchmark.plot(found, asked.plot)
+            say(f"drew {asked.plot}")
 
 
-def _check_places(arguments):
+def _check_places(asked):
     """Raises `InvalidArgument` where the figures cannot be written, before the work."""
     from keras_resnets.io import files
     from keras_resnets.io import plots
 
-    taken = {pathlib.Path(file).resolve(): "a file to time" for file in arguments.files}
+    taken = {pathlib.Path(file).resolve(): "a file to time" for file in asked.files}
     for option in ("json", "plot"):
-        place = getattr(arguments, option)
+        place = getattr(asked, option)
         if place is None:
             continue
         if option == "plot":

@@ -1,13 +1,23 @@
 """`keras-resnets inspect`: what an exported file is."""
 
+import dataclasses
 import json
 
+from keras_resnets.cli import options
 from keras_resnets.cli.network import say
 from keras_resnets.errors import printable
 from keras_resnets.system.quiet import native_logs_hidden
 
 # Networks have some twenty kinds of operators, inputs, outputs and signatures.
 _SHOWN = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `keras-resnets inspect` is asked for; see its help."""
+
+    file: str
+    json: bool
 
 
 def add_to(commands):
@@ -17,21 +27,21 @@ def add_to(commands):
         "file", metavar="FILE", help=".tflite, .onnx, .keras or SavedModel"
     )
     parser.add_argument("--json", action="store_true", help="the passport as it is")
-    parser.set_defaults(run=_inspect)
+    options.set_command(parser, Options, _inspect)
 
 
-def _inspect(arguments):
+def _inspect(asked):
     with native_logs_hidden():
         from keras_resnets.cli import tables
         from keras_resnets.export import passport
         from keras_resnets.export.compare import inspection
 
-        found = inspection.inspect(arguments.file)
-        known = passport.read(arguments.file)
-        if arguments.json:
+        found = inspection.inspect(asked.file)
+        known = passport.read(asked.file)
+        if asked.json:
             say(json.dumps(known, indent=1))
             return
-        say(f"{printable(arguments.file)}  {found.format}, {found.size / 1e6:,.2f} MB")
+        say(f"{printable(asked.file)}  {found.format}, {found.size / 1e6:,.2f} MB")
         signatures = list((found.signatures or {"": None}).items())
         for name, ports in signatures[:_SHOWN]:
             if name:

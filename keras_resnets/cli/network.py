@@ -118,38 +118,36 @@ def add_packing(parser):
     )
 
 
-def default_output(arguments, ending):
+def default_output(asked, ending):
     """Where to write without `--output`: the variant's name, here."""
     from keras_resnets.models import registry
 
-    return pathlib.Path(f"{registry.canonical_name(arguments.model)}{ending}")
+    return pathlib.Path(f"{registry.canonical_name(asked.model)}{ending}")
 
 
-def find(arguments):
+def find(asked):
     """(architecture, (height, width), classes) that the options ask for."""
     from keras_resnets.models import registry
     from keras_resnets.networks import extent
 
-    architecture = registry.get_architecture(arguments.model, **axes_of(arguments.set))
+    architecture = registry.get_architecture(asked.model, **axes_of(asked.set))
     size = (architecture.input_size,) * 2
-    if arguments.input_size is not None:
-        size = size_of(arguments.input_size)
-    classes = architecture.classes if arguments.classes is None else arguments.classes
+    if asked.input_size is not None:
+        size = size_of(asked.input_size)
+    classes = architecture.classes if asked.classes is None else asked.classes
     extent.check_extent(architecture, classes=classes)
-    batch = getattr(arguments, "batch", 1)
+    batch = getattr(asked, "batch", 1)
     extent.check_sides(architecture, size, 1 if batch == "dynamic" else batch)
     return architecture, size, classes
 
 
-def build(
-    arguments, strict=False, new_head=False, head_needed=True, axes=None, **options
-):
+def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **options):
     """(model, its architecture, the opened weights) that the options ask for.
 
     Classes and size that no option gives are those of the weights.
 
     Args:
-        arguments: with `model`, `weights` and what `add_options` adds.
+        asked: with `model`, `weights` and what `add_options` adds.
         strict: whether fitted channels are an error, not a note.
         new_head: whether a classifier may have random values because it is trained.
         head_needed: whether the classifier is a part of what is made.
@@ -162,19 +160,19 @@ def build(
     from keras_resnets.weights.assign import NewChannels
     from keras_resnets.weights.assign import NewHead
 
-    architecture, size, _ = find(arguments)
+    architecture, size, _ = find(asked)
     # Whatever keras.json says: images and exported files have their channels last.
     keras.config.set_image_data_format("channels_last")
-    if arguments.input_size is not None:
+    if asked.input_size is not None:
         options["input_shape"] = (*size, 3)
-    keras.utils.set_random_seed(getattr(arguments, "seed", 0))
+    keras.utils.set_random_seed(getattr(asked, "seed", 0))
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         found = creation.create_described(
-            arguments.model,
-            arguments.weights,
-            {**(axes or {}), **axes_of(arguments.set)},
-            classes=arguments.classes,
+            asked.model,
+            asked.weights,
+            {**(axes or {}), **axes_of(asked.set)},
+            classes=asked.classes,
             new_head=new_head,
             head_needed=head_needed,
             **options,
@@ -187,7 +185,7 @@ def build(
         if strict and note.category in (NewHead, NewChannels):
             raise WeightsError(str(note.message))
         say(f"note: {note.message}")
-    if arguments.input_size is None:
+    if asked.input_size is None:
         _note_size(found[0], architecture, found[2])
     return found
 

@@ -3,6 +3,8 @@
 The network is a variant with weights, or an exported file.
 """
 
+import dataclasses
+
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import photos
@@ -12,6 +14,24 @@ from keras_resnets.system.quiet import native_logs_hidden
 
 # Images in memory.
 _AT_A_TIME = 300
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prediction(subject.Subject):
+    """What `keras-resnets predict` is asked for; see its help."""
+
+    photos: tuple[str, ...]
+    count: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation(subject.Subject):
+    """What `keras-resnets evaluate` is asked for; see its help."""
+
+    data: str
+    batch_size: int
+    count: int | None
+    seed: int
 
 
 def add_to(commands):
@@ -32,7 +52,7 @@ def add_to(commands):
         help="images to take of each folder or data set; default: all of a folder, "
         f"{photos.COUNT} of a data set",
     )
-    predict.set_defaults(run=_predict)
+    options.set_command(predict, Prediction, _predict)
 
     evaluate = commands.add_parser("evaluate", help="measure accuracy on labelled data")
     subject.add_options(evaluate)
@@ -51,22 +71,21 @@ def add_to(commands):
     evaluate.add_argument(
         "--seed", type=options.SEED, default=0, help="of their choice"
     )
-    evaluate.set_defaults(run=_evaluate)
+    options.set_command(evaluate, Evaluation, _evaluate)
 
 
-def _predict(arguments):
-    subject.check(arguments)
+def _predict(asked):
     with native_logs_hidden():
         from keras_resnets.images import files as image_files
         from keras_resnets.images import loading
 
-        model = subject.open_subject(arguments)
-        sets = [word for word in arguments.photos if photos.is_data_set(word)]
+        model = subject.open_subject(asked)
+        sets = [word for word in asked.photos if photos.is_data_set(word)]
         paths = [
             path
-            for word in arguments.photos
+            for word in asked.photos
             if word not in sets
-            for path in photos.paths_of(word, arguments.count)
+            for path in photos.paths_of(word, asked.count)
         ]
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
@@ -75,7 +94,7 @@ def _predict(arguments):
                 network.say_notes([image_files.skipped_note(skipped)])
             _show(model, loaded.items())
         for word in sets:
-            _show(model, photos.of_data_set(word, model, arguments.count))
+            _show(model, photos.of_data_set(word, model, asked.count))
 
 
 def _show(model, images):
@@ -88,18 +107,15 @@ def _show(model, images):
         say(reports.likeliest(judge(image[None])[0], title, model.labels))
 
 
-def _evaluate(arguments):
-    subject.check(arguments)
+def _evaluate(asked):
     with native_logs_hidden():
         from keras_resnets.images import evaluation
         from keras_resnets.system.progress import ProgressBar
 
-        model = subject.open_subject(arguments)
-        data = network.open_labelled(
-            arguments.data, model, arguments.count, arguments.seed
-        )
+        model = subject.open_subject(asked)
+        data = network.open_labelled(asked.data, model, asked.count, asked.seed)
         bar = ProgressBar(len(data.labels), "pictures")
-        found = evaluation.evaluate(model, data, arguments.batch_size, bar)
+        found = evaluation.evaluate(model, data, asked.batch_size, bar)
         bar.close()
         say(
             f"{model.name}: {found.count:,} pictures, top-1 {found.top1:.2%}, "

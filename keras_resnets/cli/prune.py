@@ -55,7 +55,11 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
-    parser = commands.add_parser("prune", help="set small weights to zero, or shrink")
+    parser = commands.add_parser(
+        "prune",
+        help="set small weights to zero, or shrink",
+        usage="%(prog)s MODEL --weights WEIGHTS (--sparsity S | --shrink S) [options]",
+    )
     network.add_trained(parser)
     group = parser.add_argument_group("pruning")
     group.add_argument("--sparsity", type=_SHARE, help="share of zeros: 0.5")

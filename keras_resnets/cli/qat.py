@@ -58,7 +58,9 @@ class Options(network.Network, network.Output, tuning.Tuning):
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
-        "qat", help="train with the rounding of an integer file, and write the file"
+        "qat",
+        help="train with the rounding of an integer file, and write the file",
+        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
     group = parser.add_argument_group("quantization")

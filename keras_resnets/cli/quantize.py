@@ -59,7 +59,9 @@ class Options(network.Network, network.Output, calibration.Calibration):
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
-        "quantize", help="quantize a trained network into a TFLite file"
+        "quantize",
+        help="quantize a trained network into a TFLite file",
+        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
     calibration.add_options(parser, required=False)

@@ -53,7 +53,9 @@ class Options(network.Network, network.Output, calibration.Calibration):
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
-        "search", help="find the smallest file that loses no more top-1 than allowed"
+        "search",
+        help="find the smallest file that loses no more top-1 than allowed",
+        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
     calibration.add_options(parser)

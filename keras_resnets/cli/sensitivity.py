@@ -25,7 +25,9 @@ class Options(network.Network, calibration.Calibration):
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
-        "sensitivity", help="rank the layers by what quantizing each alone costs"
+        "sensitivity",
+        help="rank the layers by what quantizing each alone costs",
+        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
     calibration.add_options(parser)

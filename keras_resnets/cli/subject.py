@@ -1,5 +1,6 @@
 """What `predict` and `evaluate` judge: a variant with weights, or an exported file."""
 
+import dataclasses
 import pathlib
 
 from keras_resnets.cli import network
@@ -11,6 +12,23 @@ from keras_resnets.networks import extent
 
 # Files that do not say which network they are of.
 _NAMELESS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A variant with weights, or an exported file, as a command line names it."""
+
+    model: str
+    weights: str | None
+    classes: int | None
+    input_size: str | None
+    set: tuple[str, ...]
+    labels: str | None
+    mode: str | None
+    threads: int | None
+
+    def __post_init__(self):
+        check(self)
 
 
 def add_options(parser):
@@ -35,26 +53,26 @@ def add_options(parser):
     network.add_options(parser)
 
 
-def check(arguments):
+def check(asked):
     """Raises `InvalidArgument` for options that do not go together.
 
     Nothing is opened for it, and nothing heavy imported.
     """
     try:
-        is_file = formats.looks_exported(arguments.model)
+        is_file = formats.looks_exported(asked.model)
     except (OSError, ValueError):
         # No name of a file, such as one of thousands of characters.
         is_file = False
-        network.find(arguments)
+        network.find(asked)
     if is_file:
-        _check_file(arguments)
+        _check_file(asked)
     else:
-        _check_network(arguments)
-        network.find(arguments)
+        _check_network(asked)
+        network.find(asked)
 
 
-def open_subject(arguments):
-    """The classifier that the arguments name, ready to judge images.
+def open_subject(asked):
+    """The classifier that the asked name, ready to judge images.
 
     Returns:
         A `keras.Model` that knows its `preprocessing` and `labels`, or a
@@ -63,20 +81,20 @@ def open_subject(arguments):
     Raises:
         InvalidArgument: no classifier. What `check` refuses has been refused.
     """
-    if formats.looks_exported(arguments.model):
-        return _file(arguments)
-    model, _, _ = network.build(arguments)
+    if formats.looks_exported(asked.model):
+        return _file(asked)
+    model, _, _ = network.build(asked)
     classes = model.output_shape[-1]
     if classes < 2:
         raise InvalidArgument(f"there must be at least 2 classes; got {classes}")
-    if arguments.labels is not None:
-        model.labels = _labels(arguments.labels, classes)
+    if asked.labels is not None:
+        model.labels = _labels(asked.labels, classes)
     return model
 
 
-def _check_network(arguments):
+def _check_network(asked):
     """Raises `InvalidArgument` for what is no variant, or options of files."""
-    path = pathlib.Path(arguments.model)
+    path = pathlib.Path(asked.model)
     if path.suffix.lower() in _NAMELESS or (path / "run.json").is_file():
         file = path / "best.weights.h5" if path.is_dir() else path
         raise InvalidArgument(
@@ -86,47 +104,47 @@ def _check_network(arguments):
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder without a SavedModel in it")
     for name in ("mode", "threads"):
-        if getattr(arguments, name) is not None:
+        if getattr(asked, name) is not None:
             raise InvalidArgument(
-                f"--{name} is for exported files; {arguments.model} is a variant"
+                f"--{name} is for exported files; {asked.model} is a variant"
             )
-    if arguments.weights is None:
+    if asked.weights is None:
         raise InvalidArgument(
-            f"--weights is required for a variant such as {arguments.model}"
+            f"--weights is required for a variant such as {asked.model}"
         )
 
 
-def _check_file(arguments):
+def _check_file(asked):
     """Raises `InvalidArgument` for options of variants."""
     for name in ("weights", "classes"):
-        if getattr(arguments, name) is not None:
+        if getattr(asked, name) is not None:
             raise InvalidArgument(
                 f"an exported file has its {name} inside: leave out --{name}"
             )
-    if arguments.set:
+    if asked.set:
         raise InvalidArgument("an exported file has its axes inside: leave out --set")
-    if arguments.input_size is not None:
-        extent.check_pixels(network.size_of(arguments.input_size))
+    if asked.input_size is not None:
+        extent.check_pixels(network.size_of(asked.input_size))
 
 
-def _file(arguments):
+def _file(asked):
     from keras_resnets.export.compare import classifier
     from keras_resnets.export.compare import isolated
 
-    threads = 2 if arguments.threads is None else arguments.threads
+    threads = 2 if asked.threads is None else asked.threads
     size = None
-    if arguments.input_size is not None:
-        size = network.size_of(arguments.input_size)
+    if asked.input_size is not None:
+        size = network.size_of(asked.input_size)
     opened = classifier.open_classifier(
-        arguments.model,
-        arguments.mode,
+        asked.model,
+        asked.mode,
         size,
-        _notes(arguments.model),
+        _notes(asked.model),
         threads=threads,
         opener=isolated.open_apart,
     )
-    if arguments.labels is not None:
-        opened.labels = _labels(arguments.labels, opened.output_shape[-1])
+    if asked.labels is not None:
+        opened.labels = _labels(asked.labels, opened.output_shape[-1])
     return opened
 
 

@@ -1,6 +1,7 @@
 """`keras-resnets train`: pictures and a recipe to a trained network in a folder."""
 
 import contextlib
+import dataclasses
 import shlex
 import sys
 import warnings
@@ -10,7 +11,6 @@ from keras_resnets.cli import options
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingNote
-from keras_resnets.errors import check_choice
 from keras_resnets.fields import read_settings
 from keras_resnets.images.files import skipped_note
 from keras_resnets.system.quiet import native_logs_hidden
@@ -25,102 +25,172 @@ _ELSEWHERE = {
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network):
+    """What `keras-resnets train` is asked for; see its help."""
+
+    data: str
+    recipe: str
+    output: str
+    resume: bool
+    epochs: int | None
+    batch_size: int | None
+    validation: float | None
+    labels: str | None
+    change: tuple[str, ...]
+    class_weight: str | None
+    sampler: str
+    precision: str
+    teacher: str | None
+    teacher_weights: str | None
+    devices: str | None
+    coordinator: str | None
+    processes: int
+    process: int
+    seed: int
+    deterministic: bool
+    workers: int
+    save_seconds: float
+    tensorboard: bool
+    quiet: bool
+
+    def __post_init__(self):
+        from keras_resnets.training import recipes
+
+        if self.recipe == "list":
+            raise InvalidArgument(f"recipes are {', '.join(recipes.list_recipes())}")
+        self.training_recipe()
+        if self.teacher and not self.teacher_weights:
+            raise InvalidArgument("a teacher must be trained: give --teacher-weights")
+        super().__post_init__()
+
+    def training_recipe(self):
+        """The `Recipe` with what is changed of it."""
+        from keras_resnets.training import recipes
+
+        fields = {**recipes.FIELDS, **recipes.AUGMENTATION_FIELDS}
+        changes = read_settings(
+            self.change, fields, "--change", "FIELD=VALUE", _ELSEWHERE
+        )
+        if self.epochs is not None:
+            changes["epochs"] = self.epochs
+        return recipes.get_recipe(self.recipe, **changes)
+
+
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
-    parser = commands.add_parser("train", help="train or fine-tune a network")
+    parser = commands.add_parser(
+        "train",
+        help="train or fine-tune a network",
+        usage="%(prog)s MODEL --data DATA --recipe RECIPE --output RUN [options]",
+    )
     parser.add_argument("model", metavar="MODEL")
-    _add_training(parser)
-    _add_devices(parser)
-    parser.add_argument("--seed", type=options.SEED, default=0)
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same numbers in every run on the same machine; slower",
-    )
-    parser.add_argument(
-        "--workers", type=options.whole(1, 256), default=2, help="that read pictures"
-    )
-    parser.add_argument(
-        "--save-seconds",
-        type=options.number(0, 1e9),
-        default=300.0,
-        help="between two states",
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write its logs too")
-    parser.add_argument(
-        "--quiet", action="store_true", help="one line an epoch, no progress bar"
-    )
-    network.add_options(parser)
-    parser.set_defaults(run=_train)
+    _add_network(parser.add_argument_group("network"))
+    _add_data(parser.add_argument_group("data"))
+    _add_recipe(parser.add_argument_group("recipe"))
+    _add_run(parser.add_argument_group("run"))
+    _add_devices(parser.add_argument_group("devices (docs/distributed.md)"))
+    options.set_command(parser, Options, _train)
 
 
-def _add_training(parser):
-    """What is trained on what, and how."""
-    parser.add_argument(
+def _add_network(group):
+    group.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
+    network.add_options(group)
+    group.add_argument("--teacher", help="network to distil from")
+    group.add_argument("--teacher-weights", help=network.WEIGHTS)
+
+
+def _add_data(group):
+    group.add_argument(
         "--data",
         required=True,
         help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
         "or cifar10, cifar100, mnist, fashion_mnist",
     )
-    parser.add_argument("--recipe", required=True, help="a name; --recipe list tells")
-    parser.add_argument("--output", required=True, metavar="RUN", help="folder to make")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run there; with more --epochs it is extended",
-    )
-    parser.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
-    parser.add_argument("--epochs", type=options.EPOCHS, help="default: the recipe's")
-    parser.add_argument(
-        "--batch-size", type=options.BATCH_SIZE, help="pictures a step, on all devices"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--validation",
         type=options.number(0, 1, below=True),
         help="share of the training pictures to hold out",
     )
-    parser.add_argument(
+    group.add_argument(
         "--labels",
         help="names of the classes in their order: cifar10, imagenet, or cat,dog,...",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--sampler",
+        default="shuffled",
+        choices=("shuffled", "balanced"),
+        help="balanced: as many images of each class an epoch (shuffled)",
+    )
+    group.add_argument(
+        "--class-weight",
+        metavar="balanced|FILE",
+        help="what an image of each class counts in the loss: all classes alike, or as "
+        "a JSON or CSV file of class and weight says",
+    )
+    group.add_argument(
+        "--workers", type=options.whole(1, 256), default=2, help="that read images (2)"
+    )
+
+
+def _add_recipe(group):
+    group.add_argument("--recipe", required=True, help="a name; --recipe list tells")
+    group.add_argument("--epochs", type=options.EPOCHS, help="default: the recipe's")
+    group.add_argument(
+        "--batch-size", type=options.BATCH_SIZE, help="pictures a step, on all devices"
+    )
+    group.add_argument(
         "--change",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         help="change the recipe: --change mixup=0.2 --change learning_rate=0.05",
     )
-    parser.add_argument(
-        "--class-weight",
-        metavar="balanced|FILE",
-        help="what an image of each class counts in the loss: all classes alike, or as "
-        "a JSON or CSV file of class and weight says",
+    group.add_argument(
+        "--precision", default="auto", choices=PRECISIONS, help="of the layers (auto)"
     )
-    parser.add_argument(
-        "--sampler",
-        default="shuffled",
-        help="shuffled (default), or balanced: as many images of each class an epoch",
-    )
-    parser.add_argument("--precision", default="auto", help=", ".join(PRECISIONS))
-    parser.add_argument("--teacher", help="network to distil from")
-    parser.add_argument("--teacher-weights", help=network.WEIGHTS)
 
 
-def _add_devices(parser):
+def _add_run(group):
+    group.add_argument("--output", required=True, metavar="RUN", help="folder to make")
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run there; with more --epochs it is extended",
+    )
+    group.add_argument(
+        "--save-seconds",
+        type=options.number(0, 1e9),
+        default=300.0,
+        help="between two states (300)",
+    )
+    group.add_argument("--tensorboard", action="store_true", help="write its logs too")
+    group.add_argument(
+        "--quiet", action="store_true", help="one line an epoch, no progress bar"
+    )
+    group.add_argument("--seed", type=options.SEED, default=0, help="of chance (0)")
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same numbers in every run on the same machine; slower",
+    )
+
+
+def _add_devices(group):
     """Several of them, on one machine or more."""
-    parser.add_argument("--devices", help="how many, such as 2, or all")
-    parser.add_argument(
+    group.add_argument("--devices", help="how many, such as 2, or all")
+    group.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="of process 0, where several machines train together (docs/distributed.md)",
+        help="of process 0, where several machines train together",
     )
-    parser.add_argument(
+    group.add_argument(
         "--processes",
         type=options.whole(1, 65_536),
         default=1,
-        help="how many there are",
+        help="how many there are (1)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--process",
         type=options.whole(0, 65_535),
         default=0,
@@ -128,37 +198,29 @@ def _add_devices(parser):
     )
 
 
-def _train(arguments):
-    from keras_resnets.training import recipes
-
-    if arguments.recipe == "list":
-        raise InvalidArgument(f"recipes are {', '.join(recipes.list_recipes())}")
-    recipe = _recipe(arguments)
-    check_choice("--precision", arguments.precision, PRECISIONS)
-    network.find(arguments)
+def _train(asked):
+    recipe = asked.training_recipe()
     with contextlib.ExitStack() as stack:
         stack.enter_context(native_logs_hidden())
         from keras_resnets.training import data
         from keras_resnets.training import devices
 
-        if arguments.coordinator:
-            devices.connect(
-                arguments.coordinator, arguments.processes, arguments.process
-            )
+        if asked.coordinator:
+            devices.connect(asked.coordinator, asked.processes, asked.process)
         opened = data.open_dataset(
-            arguments.data,
-            arguments.validation,
-            arguments.seed,
-            _names(arguments) or arguments.classes,
+            asked.data,
+            asked.validation,
+            asked.seed,
+            _names(asked) or asked.classes,
         )
-        precision = arguments.precision
+        precision = asked.precision
         if precision == "auto":
             precision = devices.safe_precision()
-        stack.enter_context(devices.use(arguments.devices, arguments.deterministic))
-        model = _build(arguments, recipe, opened, precision)
-        _announce(arguments, model, opened, recipe, precision)
+        stack.enter_context(devices.use(asked.devices, asked.deterministic))
+        model = _build(asked, recipe, opened, precision)
+        _announce(asked, model, opened, recipe, precision)
         stack.enter_context(notes_said())
-        run = _run(arguments, model, opened, recipe)
+        run = _run(asked, model, opened, recipe)
     conclude(run, recipe, opened)
 
 
@@ -179,41 +241,26 @@ def notes_said():
         yield
 
 
-def _names(arguments):
+def _names(asked):
     """(id, name) of each class, or None for what the data say."""
     from keras_resnets.images import labels
 
-    return None if arguments.labels is None else labels.typed(arguments.labels)
+    return None if asked.labels is None else labels.typed(asked.labels)
 
 
-def _recipe(arguments):
-    from keras_resnets.training import recipes
-
-    changes = read_settings(
-        arguments.change,
-        {**recipes.FIELDS, **recipes.AUGMENTATION_FIELDS},
-        "--change",
-        "FIELD=VALUE",
-        _ELSEWHERE,
-    )
-    if arguments.epochs is not None:
-        changes["epochs"] = arguments.epochs
-    return recipes.get_recipe(arguments.recipe, **changes)
-
-
-def _build(arguments, recipe, opened, precision):
+def _build(asked, recipe, opened, precision):
     """The network that is trained, with a class for each of the data's."""
     classes = len(opened.classes)
-    if arguments.classes not in (None, classes):
+    if asked.classes not in (None, classes):
         raise InvalidArgument(
             f"--classes must be the {classes} of {opened.name}, or be left out; got "
-            f"{arguments.classes}"
+            f"{asked.classes}"
         )
-    arguments.classes = classes
-    if arguments.input_size is None and recipe.input_size:
-        arguments.input_size = str(recipe.input_size)
+    size = asked.input_size
+    if size is None and recipe.input_size:
+        size = str(recipe.input_size)
     model, _, _ = network.build(
-        arguments,
+        dataclasses.replace(asked, classes=classes, input_size=size),
         new_head=True,
         axes=recipe.axes,
         classifier_activation=None,
@@ -222,16 +269,14 @@ def _build(arguments, recipe, opened, precision):
     return model
 
 
-def _teacher(arguments, classes):
-    if not arguments.teacher:
+def _teacher(asked, classes):
+    if not asked.teacher:
         return None
     from keras_resnets.models import creation
 
-    if not arguments.teacher_weights:
-        raise InvalidArgument("a teacher must be trained: give --teacher-weights")
     teacher = creation.create_model(
-        arguments.teacher,
-        weights=arguments.teacher_weights,
+        asked.teacher,
+        weights=asked.teacher_weights,
         classifier_activation=None,
         # The student's size is not always the one that the teacher was trained at.
         input_shape=(None, None, 3),
@@ -241,20 +286,20 @@ def _teacher(arguments, classes):
     if found != classes:
         raise InvalidArgument(
             f"a teacher must have the {classes} classes of the data; "
-            f"{arguments.teacher_weights} has {found} classes"
+            f"{asked.teacher_weights} has {found} classes"
         )
     return teacher
 
 
-def _announce(arguments, model, opened, recipe, precision):
+def _announce(asked, model, opened, recipe, precision):
     held_out = opened.validation.count if opened.validation else 0
-    batch_size = arguments.batch_size or recipe.batch_size
+    batch_size = asked.batch_size or recipe.batch_size
     say(
         f"{model.name}: {model.count_params():,} parameters, {len(opened.classes)} "
         f"classes, {precision}\n"
         f"{opened.name}: {opened.train.count:,} pictures to train on, {held_out:,} held "
         f"out\n"
-        f"{arguments.recipe}: {_length(recipe)} of "
+        f"{asked.recipe}: {_length(recipe)} of "
         f"{opened.train.count // batch_size} steps of {batch_size}"
     )
     skipped = opened.skipped
@@ -267,24 +312,24 @@ def _length(recipe):
     return f"{words} (the first {frozen} the classifier alone)" if frozen else words
 
 
-def _run(arguments, model, opened, recipe):
+def _run(asked, model, opened, recipe):
     from keras_resnets.training.session import train
 
-    verbose = 2 if arguments.quiet or not sys.stdout.isatty() else 1
+    verbose = 2 if asked.quiet or not sys.stdout.isatty() else 1
     return train(
         model,
         opened,
         recipe,
-        arguments.output,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
-        teacher=_teacher(arguments, len(opened.classes)),
-        class_weight=arguments.class_weight,
-        sampler=arguments.sampler,
-        resume=arguments.resume,
-        workers=arguments.workers,
-        save_seconds=arguments.save_seconds,
-        tensorboard=arguments.tensorboard,
+        asked.output,
+        batch_size=asked.batch_size,
+        seed=asked.seed,
+        teacher=_teacher(asked, len(opened.classes)),
+        class_weight=asked.class_weight,
+        sampler=asked.sampler,
+        resume=asked.resume,
+        workers=asked.workers,
+        save_seconds=asked.save_seconds,
+        tensorboard=asked.tensorboard,
         verbose=verbose,
         command=shlex.join(["keras-resnets", *sys.argv[1:]]),
         tell=lambda line: network.say_notes([line]),
