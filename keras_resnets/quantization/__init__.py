@@ -9,7 +9,9 @@ from keras_resnets import lazy
 _IN_MODULE = {
     "CalibrationSet": "keras_resnets.images.calibration",
     "FreezeRanges": "keras_resnets.quantization.qat.aware",
+    "LayerBits": "keras_resnets.quantization.plan",
     "Mix": "keras_resnets.quantization.search.mixed_precision",
+    "PrecisionPlan": "keras_resnets.quantization.plan",
     "RECIPES": "keras_resnets.quantization.recipes",
     "Recipe": "keras_resnets.quantization.recipes",
     "choose": "keras_resnets.images.calibration",

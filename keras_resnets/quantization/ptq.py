@@ -12,7 +12,9 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration as sets
 from keras_resnets.quantization import choices
-from keras_resnets.quantization import recipes
+from keras_resnets.quantization import operators
+from keras_resnets.quantization import plan as plans
+from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.qat.freeze import check_quantized
 from keras_resnets.quantization.qat.layers import is_quantized
@@ -45,7 +47,8 @@ def quantize(
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: file to write, ending in `.tflite`.
-        recipe: name in `recipes.RECIPES`, or a `Recipe`.
+        recipe: name in `recipes.RECIPES`, a `Recipe`, or a `PrecisionPlan`, which says
+            of single layers how many bits they have.
         calibration: training pictures for the ranges of a static recipe: a
             `CalibrationSet` (`calibration.choose`), or what `export.to_tflite` takes.
         pictures: the same, to compare with; by default four of the calibration's.
@@ -86,30 +89,35 @@ def quantize(
         >>> report.quantize
         'float16'
     """
-    recipe = recipes.find(recipe)
+    plan = plans.find(recipe)
+    quantize = plan.recipe.quantize
     if isinstance(model, keras.Model) and is_quantized(model):
         raise InvalidArgument(
             f"{model.name} is quantized already: to_tflite writes the file that it "
             "stands for; give the float model that it was made of to quantize anew"
         )
-    name = choices.check_engine(engine, recipe)
-    recipes.check_int4(int4, recipe)
+    name = plan.check_engine(engine)
+    plan.check_int4(int4)
+    plan_files.check_place(path, plan, overwrite)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_range("percentile", percentile, 50.000001, 100)
     choices.check_method(method, name)
     wanted = session.Wanted(input_size, preprocessing, logits)
     chosen = None
-    if number_formats.find(recipe.quantize).calibrated:
+    if number_formats.find(quantize).calibrated:
         reference = prepare.inference_model(model)
         shape = prepare.input_shape(reference, input_size)
         known = provenance.known_preprocessing(model)
         chosen = sets.check(calibration, shape, known)
+        if plan.layers:
+            plan.check_network(model.name, prepare.all_layers(reference))
+            operators.check_model(reference)
     place, ready = session.begin(
         "tflite",
         model,
         path,
         wanted,
-        recipe.quantize,
+        quantize,
         chosen and chosen.images,
         pictures,
         overwrite,
@@ -121,17 +129,10 @@ def quantize(
     )
 
     def make():
-        return engines.ENGINES[name](ready, recipe, options)
+        return engines.ENGINES[name](ready, plan, options)
 
-    facts = {
-        "recipe": recipe.name,
-        "engine": name,
-        "method": method,
-        "per_tensor": not recipe.per_channel,
-        "weight_bits": recipe.weight_bits,
-        "calibration": chosen and chosen.record(),
-    }
-    return tflite.land(place, ready, make, facts, io_dtype, packed, int4)
+    facts = plan_files.facts(plan, name, method, chosen)
+    return plan_files.land(place, ready, make, plan, facts, options)
 
 
 def to_tflite(

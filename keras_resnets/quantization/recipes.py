@@ -1,15 +1,23 @@
 """What quantization means, as data: names that decode into bits and ranges."""
 
 import dataclasses
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import shown
 
 # How activation ranges move while a quantization-aware model is trained.
 ACTIVATION_RANGES = ("moving_average", "learned")
 # Where those of the weights come from.
 WEIGHT_RANGES = ("max", "learned")
-BITS = (4, 8, None)
+# Bits that weights and activations may have, by the word of `quantize`.
+_BITS = {
+    "int8": ((8, 4), 8),
+    "int16x8": ((8,), 16),
+    "dynamic": ((8,), None),
+    "float16": ((None,), None),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,18 +57,27 @@ class Recipe:
     weight_ranges: str = "max"
     trainable: bool = True
 
-    def __post_init__(self):
-        check_choice("weight_bits", self.weight_bits, BITS)
-        check_choice("activation_bits", self.activation_bits, (8, 16, None))
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            raise InvalidArgument(
+                f"the name of a recipe must be printable text; got {shown(self.name)}"
+            )
+        check_choice("quantize", self.quantize, tuple(_BITS))
+        weights, activations = _BITS[self.quantize]
+        under = f"under quantize={self.quantize!r}"
+        check_choice(f"weight_bits {under}", self.weight_bits, weights)
+        check_choice(f"activation_bits {under}", self.activation_bits, (activations,))
+        check_choice("per_channel", self.per_channel, (True, False))
         check_choice("activation_ranges", self.activation_ranges, ACTIVATION_RANGES)
         check_choice("weight_ranges", self.weight_ranges, WEIGHT_RANGES)
+        check_choice("trainable", self.trainable, (True, False))
         if self.trainable and self.activation_bits != 8:
             raise InvalidArgument(
                 "quantization-aware training is of activations with 8 bits; got "
                 f"activation_bits={self.activation_bits}: trainable must be False"
             )
 
-    def replace(self, **changes):
+    def replace(self, **changes: typing.Any) -> "Recipe":
         """The same recipe but for `changes`."""
         return dataclasses.replace(self, **changes)
 
@@ -92,11 +109,11 @@ _ALL = (
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
-def find(recipe):
+def find(recipe: str | Recipe) -> Recipe:
     """The `Recipe` of a name, or the one that was given.
 
     Raises:
-        InvalidArgument: a name that there is not.
+        InvalidArgument: a name that is no recipe's.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -104,7 +121,7 @@ def find(recipe):
     return RECIPES[recipe]
 
 
-def check_int4(int4, recipe):
+def check_int4(int4: bool, recipe: Recipe) -> None:
     """Raises `InvalidArgument` where weights are to be stored in too few bits."""
     if int4 and recipe.weight_bits != 4:
         raise InvalidArgument(

@@ -3,12 +3,17 @@
 import contextlib
 import dataclasses
 
+import keras
+
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.quantization import operators
 from keras_resnets.quantization import ranges
+from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.backends.litert import edge_quantizer
 from keras_resnets.quantization.bias_correction import biases_of
 from keras_resnets.quantization.bias_correction import correct_biases
 from keras_resnets.quantization.qat.freeze import freeze
+from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
 
@@ -35,20 +40,68 @@ class Options:
     progress: object = None
 
 
-def own_ranges(ready, recipe, options):
-    """Ranges sought here, biases corrected, written into the graph that is converted."""
-    made, _, _ = ranged(ready, recipe, options)
-    return from_fake_quantized(made, ready, options)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Base:
+    """What the files of all plans with the same recipe and weights are made of.
+
+    Attributes:
+        rounded: the network with fake quantization, frozen.
+        graph: its operators, an `operators.Graph`.
+        content: bytes of the file in which all of them are int8.
+    """
+
+    rounded: keras.Model
+    graph: operators.Graph
+    content: bytes
+
+    def file(self, precisions):
+        """Bytes of the file with some operators in other precisions.
+
+        Args:
+            precisions: `"int8"`, `"int16"` or `"float"` by name of an operator.
+        """
+        return mixed_file.mix(self.content, self.graph, precisions)
 
 
-def ranged(ready, recipe, options):
+def base(ready, plan, options):
+    """The `Base` of a `PrecisionPlan`: what it says of weights is done."""
+    rounded, *facts = ranged(ready, plan, options)
+    content = bytes(from_fake_quantized(rounded, ready, options))
+    return Base(rounded, operators.read(rounded, ready.shape, *facts), content)
+
+
+def own_ranges(ready, plan, options):
+    """Ranges sought here, biases corrected, written into the graph that is converted.
+
+    The one engine that knows bits of single layers.
+    """
+    if not plan.precisions:
+        return from_fake_quantized(ranged(ready, plan, options)[0], ready, options)
+    made = base(ready, plan, options)
+    names = made.graph.names
+    precisions = plan.fitted(names).precisions
+    return made.file({names[label]: x for label, x in precisions.items()})
+
+
+def ranged(ready, plan, options):
     """The model of `ready` as one that rounds, its ranges and biases set, frozen.
+
+    Args:
+        ready: a `session.Ready` with a calibration.
+        plan: a `PrecisionPlan`, of which the bits of weights count.
+        options: `Options`.
 
     Returns:
         (that model, what `ranges.set_ranges` saw, the biases that go with kernels that
         are not rounded, by name of the layer).
     """
-    made = rewrite(ready.model, recipe)
+    made = rewrite(ready.model, plan.recipe)
+    if plan.layers:
+        plan = plan.fitted(operators.read(made, ready.shape).names)
+        for layer in made.layers:
+            if isinstance(layer, KERNELS) and layer.replaces[0] in plan.layers:
+                # A kernel that stays float is not rounded to fewer bits first.
+                layer.weight_bits = plan.layers[layer.replaces[0]].weight_bits or 8
     biases = biases_of(made)
     seen = ranges.set_ranges(
         made,
@@ -89,13 +142,13 @@ def exporting(frozen):
             layer.exporting = False
 
 
-def converter(ready, recipe, options):
+def converter(ready, plan, options):
     """TensorFlow's own post-training quantization."""
     return tflite.convert(
         ready,
-        recipe.quantize,
+        plan.recipe.quantize,
         options.io_dtype,
-        per_tensor=not recipe.per_channel,
+        per_tensor=not plan.recipe.per_channel,
         batch=options.batch,
     )
 

@@ -20,12 +20,13 @@ _RECIPES = {
 }
 
 
-def edge_quantizer(ready, recipe, options):
+def edge_quantizer(ready, plan, options):
     """Bytes of the file, calibrated by least and largest value.
 
     Its default, a moving average over single pictures, cuts so much off that the
     error is six times as large.
     """
+    recipe = plan.recipe
     _check(ready, recipe, options)
     package, found = _load()
     content = tflite.convert(ready, "none", batch=options.batch)

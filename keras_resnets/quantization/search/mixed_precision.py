@@ -14,12 +14,16 @@ from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration as sets
 from keras_resnets.quantization import choices
+from keras_resnets.quantization import operators
+from keras_resnets.quantization import plan as plans
+from keras_resnets.quantization import plan_files
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
+from keras_resnets.quantization.plan import LayerBits
+from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.search import lowering
-from keras_resnets.quantization.search import operators
 from keras_resnets.quantization.search.accuracy_gate import Judge
 from keras_resnets.quantization.search.accuracy_gate import Trial
 from keras_resnets.quantization.search.accuracy_gate import check_data
@@ -65,6 +69,8 @@ class Mix:
         files: files that were made of what it gave, and run.
         content: bytes of the file.
         int8_content: bytes of the file with every layer in int8.
+        plan: the precision of every layer as data, to write down, to edit, and for
+            `quantize` to make a file of another training of the network by.
     """
 
     layers: tuple
@@ -76,9 +82,10 @@ class Mix:
     files: int
     content: bytes
     int8_content: bytes
+    plan: PrecisionPlan
     _ready: session.Ready
-    _facts: dict
-    _io_dtype: str
+    _options: engines.Options
+    _chosen: sets.CalibrationSet
 
     @property
     def raised(self):
@@ -90,7 +97,9 @@ class Mix:
         return sum(x.share for x in self.layers if x.precision == precision)
 
     def write(self, path, overwrite=False, threads=2, packed=True):
-        """Writes the file and its passport, run and compared.
+        """Writes the file, run and compared, its passport and its plan.
+
+        The plan is `<path>.plan.json`.
 
         Args:
             path: file to write, ending in `.tflite`.
@@ -105,23 +114,18 @@ class Mix:
             InvalidArgument: a path that cannot be written to.
             ExportError: see `keras_resnets.quantization.quantize`.
         """
+        plan_files.check_place(path, self.plan, overwrite)
         place = landing.destination("tflite", path, "int8", overwrite, threads)
+        method = self._options.method
         facts = {
-            **self._facts,
+            **plan_files.facts(self.plan, "ranges", method, self._chosen),
             "max_drop": self.max_drop,
-            "precisions": {x.name: x.precision for x in self.layers},
             "int8_macs": round(self.share(), 4),
             "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
         }
-        return tflite.land(
-            place,
-            self._ready,
-            lambda: self.content,
-            facts,
-            self._io_dtype,
-            packed,
-            # That is what a mix is for.
-            integer=False,
+        options = dataclasses.replace(self._options, packed=packed)
+        return plan_files.land(
+            place, self._ready, lambda: self.content, self.plan, facts, options
         )
 
 
@@ -210,26 +214,24 @@ def find_mix(
     )
     # First, since it may have something to say against the pictures.
     judge = Judge(ready, data, max_drop, chosen, progress)
-    rounded, *facts = engines.ranged(ready, recipe, options)
-    base = bytes(engines.from_fake_quantized(rounded, ready, options))
-    graph = operators.read(rounded, ready.shape, *facts)
-    search = _Search(rounded, graph, base, judge, allowed, threads)
-    found = search.run(ready.calibration[:_RANKED], progress)
-    facts = {
-        "recipe": recipe.name,
-        "engine": "ranges",
-        "method": method,
-        "per_tensor": not recipe.per_channel,
-        "weight_bits": recipe.weight_bits,
-        "calibration": chosen.record(),
-    }
+    base = engines.base(ready, plans.find(recipe), options)
+    found = _Search(base, judge, allowed, threads).run(
+        ready.calibration[:_RANKED], progress
+    )
+    plan = PrecisionPlan(
+        recipe,
+        {x.name: LayerBits.of(x.precision) for x in found["layers"]},
+        model.name,
+        plans.fingerprint(prepare.all_layers(reference)),
+    )
     return Mix(
         **found,
         max_drop=max_drop,
         conversions=1,
+        plan=plan,
         _ready=ready,
-        _facts=facts,
-        _io_dtype=io_dtype,
+        _options=dataclasses.replace(options, progress=None),
+        _chosen=chosen,
     )
 
 
@@ -252,10 +254,10 @@ class _Search:
     that simulates them, and it is an edit of the one that was converted.
     """
 
-    def __init__(self, rounded, graph, base, judge, allowed, threads):
-        self._rounded, self._graph, self._base = rounded, graph, base
+    def __init__(self, base, judge, allowed, threads):
+        self._base, self._rounded, self._graph = base, base.rounded, base.graph
         self._judge, self._allowed, self._threads = judge, allowed, threads
-        self._names = mixed_file.names(base, self._graph)
+        self._names = mixed_file.names(base.content, self._graph)
         self._files = 0
 
     def run(self, pictures, progress):
@@ -275,7 +277,7 @@ class _Search:
             precisions, final = lowering.lower(
                 raised, final, self._costs(alone), macs, self._allowed, self._accepted
             )
-        content = mixed_file.mix(self._base, self._graph, precisions)
+        content = self._base.file(precisions)
         self._check(content, precisions)
         return {
             "layers": self._rows(alone, precisions),
@@ -284,12 +286,12 @@ class _Search:
             "mix": final,
             "files": self._files,
             "content": content,
-            "int8_content": self._base,
+            "int8_content": self._base.content,
         }
 
     def _try(self, precisions):
         """The `Trial` of a mix."""
-        content = mixed_file.mix(self._base, self._graph, precisions)
+        content = self._base.file(precisions)
         self._files += 1
         runner = TFLiteRunner(content, self._threads, logits=True)
         self._judge.check_logits(runner)
@@ -354,9 +356,10 @@ class _Search:
 
     def _rows(self, alone, precisions):
         total = max(sum(x.macs for x in self._graph.operators), 1)
+        labels = {name: label for label, name in self._graph.names.items()}
         return tuple(
             LayerChoice(
-                name=x.label,
+                name=labels[x.name],
                 kind=x.kind,
                 precision=precisions.get(x.name, "int8"),
                 share=x.macs / total,

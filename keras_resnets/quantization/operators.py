@@ -1,6 +1,8 @@
 """A rounded network as the operators of its file, each of which can have a precision."""
 
+import collections
 import dataclasses
+import functools
 
 import keras
 
@@ -68,6 +70,17 @@ class Graph:
     fixed: tuple
     seen: dict
     biases: dict
+
+    @functools.cached_property
+    def names(self):
+        """The name of the operator of each layer that can have bits of its own.
+
+        By the label of the operator; where several have the same, by its own name.
+        """
+        count = collections.Counter(x.label for x in self.operators)
+        return {
+            x.label if count[x.label] == 1 else x.name: x.name for x in self.operators
+        }
 
     def largest(self, grid):
         """The largest value that an int16 tensor holds, and minus the least.

@@ -1,0 +1,366 @@
+"""How many bits each layer of a network has: data that a person can read and edit.
+
+A recipe is a plan of one rule. A search proposes a plan with rules for layers, which
+`quantize` carries out, also for another training of the same network.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import types
+import typing
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import nearest
+from keras_resnets.errors import printable
+from keras_resnets.errors import shown
+from keras_resnets.io import untrusted
+from keras_resnets.quantization import choices
+from keras_resnets.quantization import recipes
+from keras_resnets.quantization.recipes import Recipe
+
+SCHEMA = "keras_resnets.precision_plan"
+VERSION = 1
+_WHAT = f"a precision plan (JSON with schema {SCHEMA!r}, version {VERSION})"
+_REQUIRED = ("schema", "version", "recipe", "layers")
+_OPTIONAL = ("network", "fingerprint")
+# ResNet-1001 has about 1,500 operators, each a line of 100 bytes.
+_LARGEST = 4 << 20
+# What an operator is computed in, by the bits of weights and activations.
+_PRECISIONS = {
+    (8, 8): "int8",
+    (4, 8): "int8",
+    (8, 16): "int16",
+    (4, 16): "int16",
+    (None, None): "float",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerBits:
+    """The bits of one layer.
+
+    Attributes:
+        weight_bits: 8, 4, or None for float32. Of a layer without weights it says
+            nothing: there it is 8 or None, as its activations.
+        activation_bits: 8, 16, or None for float32.
+
+    Raises:
+        InvalidArgument: a pair that no operator of TFLite computes in.
+
+    Example:
+        >>> LayerBits(8, 16).precision
+        'int16'
+    """
+
+    weight_bits: int | None = 8
+    activation_bits: int | None = 8
+
+    def __post_init__(self) -> None:
+        pair = (self.weight_bits, self.activation_bits)
+        # True and 8.0 are equal to whole numbers, but are none.
+        plain = all(bits is None or type(bits) is int for bits in pair)
+        if not plain or pair not in _PRECISIONS:
+            allowed = ", ".join(f"{w}/{a}" for w, a in _PRECISIONS)
+            raise InvalidArgument(
+                "weight_bits/activation_bits of a layer must be one of "
+                f"{allowed}; got {shown(pair[0])}/{shown(pair[1])}"
+            )
+
+    @property
+    def precision(self) -> str:
+        """What its operator is computed in: `"int8"`, `"int16"` or `"float"`."""
+        return _PRECISIONS[self.weight_bits, self.activation_bits]
+
+    @classmethod
+    def of(cls, precision: str) -> "LayerBits":
+        """The bits of a precision, with weights of 8 bits where they are integers."""
+        check_choice("precision", precision, tuple(_PRECISIONS.values()))
+        return next(cls(*pair) for pair, x in _PRECISIONS.items() if x == precision)
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionPlan:
+    """A recipe, and the layers that have other bits than it says.
+
+    Attributes:
+        recipe: for all layers that are not named, and for how ranges and scales are
+            chosen; a name of `recipes.RECIPES` does as well.
+        layers: the `LayerBits` of layers by name, as in the float network (half of a BN
+            that stands alone: its name and `_scale` or `_offset`).
+        network: name of the network that the plan is of, for messages; or None.
+        fingerprint: of that network, see `fingerprint`: the plan is refused for others.
+            None: the names of the layers alone must fit.
+
+    Raises:
+        InvalidArgument: a value that is not allowed, or layers under a recipe that is
+            not int8.
+
+    Example:
+        >>> plan = PrecisionPlan("static_wi8_ai8", {"predictions": LayerBits(None, None)})
+        >>> PrecisionPlan.from_json(plan.to_json()) == plan
+        True
+    """
+
+    recipe: Recipe
+    layers: Mapping[str, LayerBits] = dataclasses.field(default_factory=dict)
+    network: str | None = None
+    fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", recipes.find(self.recipe))
+        object.__setattr__(self, "layers", types.MappingProxyType(dict(self.layers)))
+        for name, bits in self.layers.items():
+            if not isinstance(name, str) or not isinstance(bits, LayerBits):
+                raise InvalidArgument(
+                    "layers of a plan must be LayerBits by name; got "
+                    f"{shown(bits)} for {shown(name)}"
+                )
+        for field in ("network", "fingerprint"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                raise InvalidArgument(
+                    f"{field} of a plan must be text or None; got {shown(value)}"
+                )
+        if self.layers and self.recipe.quantize != "int8":
+            raise InvalidArgument(
+                f"a plan with rules for layers goes with an int8 recipe; "
+                f"{self.recipe.name} is {self.recipe.quantize}"
+            )
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        values = (self.recipe, dict(self.layers), self.network, self.fingerprint)
+        return PrecisionPlan, values
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """What the layers that are not int8 are computed in, by name."""
+        named = {name: bits.precision for name, bits in self.layers.items()}
+        return {name: x for name, x in named.items() if x != "int8"}
+
+    def check_engine(self, engine: str | None) -> str:
+        """The name of the engine that carries the plan out, see `choices.check_engine`."""
+        name = choices.check_engine(engine, self.recipe)
+        if self.layers and name != "ranges":
+            raise InvalidArgument(
+                f"a plan with rules for layers goes with the engine 'ranges'; got {name!r}"
+            )
+        return name
+
+    def check_int4(self, int4: bool) -> None:
+        """Raises `InvalidArgument` where no weights have 4 bits to be stored in."""
+        if int4 and not any(x.weight_bits == 4 for x in self.layers.values()):
+            recipes.check_int4(int4, self.recipe)
+
+    def to_json(self) -> str:
+        """The plan as text, a layer a line; see `from_json`."""
+        own = self.recipe == recipes.RECIPES.get(self.recipe.name)
+        head = {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "network": self.network,
+            "fingerprint": self.fingerprint,
+            "recipe": self.recipe.name if own else dataclasses.asdict(self.recipe),
+        }
+        lines = [f" {json.dumps(key)}: {json.dumps(x)}," for key, x in head.items()]
+        rows = [
+            f"  {json.dumps(name)}: {json.dumps(dataclasses.asdict(bits))}"
+            for name, bits in self.layers.items()
+        ]
+        body = "{\n" + ",\n".join(rows) + "\n }" if rows else "{}"
+        return "\n".join(["{", *lines, f' "layers": {body}', "}"]) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "the text") -> "PrecisionPlan":
+        """The plan that a text says.
+
+        Args:
+            text: JSON: an object with `schema` (`"keras_resnets.precision_plan"`),
+                `version` (1), `recipe` (a name, or an object of a `Recipe`'s fields) and
+                `layers`: an object from the name of a layer to one of `weight_bits` and
+                `activation_bits`; and, as one likes, `network` and `fingerprint`.
+            source: what the text is called in messages.
+
+        Raises:
+            InvalidArgument: anything else: larger than 4 MB, nested deeply, a key that
+                is unknown or stands twice, NaN, other types.
+        """
+        if len(text) > _LARGEST:
+            raise InvalidArgument(
+                f"{printable(source)} is no precision plan: one has {_LARGEST:,} bytes "
+                f"at most; this has {len(text):,}"
+            )
+        content = untrusted.parse_json(
+            text,
+            source,
+            _WHAT,
+            object_pairs_hook=_only_once,
+            parse_constant=_no_number,
+        )
+        try:
+            return _decoded(content)
+        except InvalidArgument as error:
+            raise InvalidArgument(
+                f"{printable(source)} is no precision plan: {error}"
+            ) from None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "PrecisionPlan":
+        """The plan in a file, see `from_json`."""
+        text = untrusted.read_text(path, _WHAT, _LARGEST)
+        return cls.from_json(text, str(path))
+
+    def check_network(self, name: str, layers: typing.Any) -> None:
+        """Raises `InvalidArgument` where the plan is of another network.
+
+        Args:
+            name: of the network.
+            layers: its layers, see `fingerprint`.
+        """
+        found = fingerprint(layers)
+        if self.fingerprint not in (None, found):
+            raise InvalidArgument(
+                f"the plan is of {shown(self.network or 'another network')} "
+                f"(fingerprint {shown(self.fingerprint)}), whose layers are not those of "
+                f"{name} ({found}): search a plan of {name}, or take the fingerprint out "
+                "to go by the names of layers alone"
+            )
+
+    def fitted(self, names: Iterable[str]) -> "PrecisionPlan":
+        """The plan for the layers that a network has.
+
+        A classifier whose softmax was taken away (`logits=True`) is found by the name
+        that it had with it.
+
+        Args:
+            names: of the layers that can have bits of their own.
+
+        Raises:
+            InvalidArgument: a layer of the plan is not among them.
+        """
+        allowed = tuple(names)
+        layers = {}
+        for name, bits in self.layers.items():
+            own = f"{name}_linear"
+            own = own if name not in allowed and own in allowed else name
+            if own not in allowed:
+                near = nearest(name, allowed, count=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InvalidArgument(
+                    f"a plan names layers that are quantized by themselves, such as "
+                    f"{_some(allowed)}; got {shown(name)}{hint}"
+                )
+            layers[own] = bits
+        return dataclasses.replace(self, layers=layers)
+
+
+def find(plan: str | Recipe | PrecisionPlan) -> PrecisionPlan:
+    """The plan that was given, or that of one rule which a recipe is.
+
+    Raises:
+        InvalidArgument: a name that is no recipe's.
+
+    Example:
+        >>> find("static_wi4_ai8").recipe.weight_bits
+        4
+    """
+    return (
+        plan if isinstance(plan, PrecisionPlan) else PrecisionPlan(recipes.find(plan))
+    )
+
+
+def fingerprint(layers: Iterable[typing.Any]) -> str:
+    """What tells a network from others, however it is trained: 16 hex digits.
+
+    Args:
+        layers: Keras layers in order; name and shapes of those with weights count.
+    """
+    told = [
+        [layer.name, [list(variable.shape) for variable in layer.weights]]
+        for layer in layers
+        if layer.weights
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Where the plan of the file at `path` lies: `net.tflite.plan.json`."""
+    path = pathlib.Path(path)
+    return path.with_name(path.name + ".plan.json")
+
+
+def _decoded(content: typing.Any) -> PrecisionPlan:
+    """The plan of what JSON says."""
+    _check_keys("the plan", content, _REQUIRED, _OPTIONAL)
+    said = (content["schema"], content["version"])
+    # True is equal to 1.
+    if said != (SCHEMA, VERSION) or type(said[1]) is not int:
+        raise InvalidArgument(
+            f"schema and version must be {SCHEMA!r} and {VERSION}; got "
+            f"{shown(said[0])} and {shown(said[1])}"
+        )
+    layers = content["layers"]
+    if not isinstance(layers, dict):
+        raise InvalidArgument(f"layers must be an object; got {shown(layers)}")
+    return PrecisionPlan(
+        _recipe(content["recipe"]),
+        {name: _bits(name, value) for name, value in layers.items()},
+        content.get("network"),
+        content.get("fingerprint"),
+    )
+
+
+def _recipe(value: typing.Any) -> Recipe:
+    """A recipe by its name, or of all its fields."""
+    if not isinstance(value, dict):
+        return recipes.find(value)
+    fields = tuple(field.name for field in dataclasses.fields(Recipe))
+    _check_keys("recipe", value, ("name",), fields)
+    return Recipe(**value)
+
+
+def _bits(name: str, value: typing.Any) -> LayerBits:
+    try:
+        _check_keys("it", value, ("weight_bits", "activation_bits"))
+        return LayerBits(**value)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"layer {shown(name)}: {error}") from None
+
+
+def _check_keys(
+    what: str,
+    value: typing.Any,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+) -> None:
+    """Raises `InvalidArgument` unless a value is an object of such keys."""
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{what} must be an object; got {shown(value)}")
+    missing = [key for key in required if key not in value]
+    if missing:
+        raise InvalidArgument(f"{what} lacks {', '.join(missing)}")
+    for key in value:
+        if key not in (*required, *optional):
+            check_choice(f"a key of {what}", key, (*required, *optional))
+
+
+def _only_once(pairs: list[tuple[str, typing.Any]]) -> dict[str, typing.Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key stands in it twice")
+    return content
+
+
+def _no_number(text: str) -> typing.NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _some(names: tuple[str, ...], most: int = 4) -> str:
+    """The first few of many names."""
+    more = f", ... ({len(names)})" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,106 @@
+"""A quantized file on its way to its place, the plan that it was made by beside it."""
+
+import contextlib
+import os
+import pathlib
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.landing import Destination
+from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.prepare import Ready
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.images.calibration import CalibrationSet
+from keras_resnets.io import files
+from keras_resnets.quantization import plan as plans
+from keras_resnets.quantization.backends.engines import Options
+from keras_resnets.quantization.plan import PrecisionPlan
+
+
+def facts(
+    plan: PrecisionPlan, engine: str, method: str | None, chosen: CalibrationSet | None
+) -> dict[str, typing.Any]:
+    """What a passport says of how a float model was quantized."""
+    told = {
+        "recipe": plan.recipe.name,
+        "engine": engine,
+        "method": method,
+        "per_tensor": not plan.recipe.per_channel,
+        "weight_bits": plan.recipe.weight_bits,
+        "calibration": chosen and chosen.record(),
+    }
+    if plan.layers:
+        told["precisions"] = {name: x.precision for name, x in plan.layers.items()}
+    return told
+
+
+def land(
+    place: Destination,
+    ready: Ready,
+    make: Callable[[], bytes | memoryview],
+    plan: PrecisionPlan,
+    facts: dict[str, typing.Any],
+    options: Options,
+) -> ExportReport:
+    """Writes, proves and lands a file; a plan with rules for layers goes beside it.
+
+    Args:
+        place: where to.
+        ready: what was converted.
+        make: function that returns the bytes.
+        plan: that they were made by; it becomes `<file>.plan.json`.
+        facts: for the passport.
+        options: that they were made with.
+
+    Returns:
+        An `ExportReport`.
+    """
+    # With int16 and float layers a file is not int8 throughout.
+    integer = False if plan.precisions else None
+    with _beside(place, plan):
+        return tflite.land(
+            place,
+            ready,
+            make,
+            facts,
+            options.io_dtype,
+            options.packed,
+            options.int4,
+            integer,
+        )
+
+
+@contextlib.contextmanager
+def _beside(place: Destination, plan: PrecisionPlan) -> Iterator[None]:
+    """Lands the plan of a file after it; a plan of what it replaces goes."""
+    path = plans.path_of(place.path)
+    if not plan.layers:
+        yield
+        if place.overwrite and _is_plan(path):
+            path.unlink()
+        return
+    with files.atomic_file(path) as temporary:
+        temporary.write_text(plan.to_json(), "utf-8")
+        yield
+
+
+def check_place(
+    path: str | os.PathLike[str], plan: PrecisionPlan, overwrite: bool
+) -> None:
+    """Raises `InvalidArgument` where the plan of a file would replace something else."""
+    place = plans.path_of(path)
+    if plan.layers and place.exists() and not (overwrite and _is_plan(place)):
+        more = "" if overwrite else ", or replace a plan with --overwrite"
+        raise InvalidArgument(
+            f"{place} exists, where the plan of the file is written: move it away{more}"
+        )
+
+
+def _is_plan(place: pathlib.Path) -> bool:
+    try:
+        PrecisionPlan.read(place)
+    except InvalidArgument:
+        return False
+    return True
