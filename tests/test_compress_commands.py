@@ -161,6 +161,15 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
         (["tflite", *own, "--method", "mse"], "of --quantize int8"),
         (["onnx", *own, "--method", "mse"], "--method must be one of 'minmax', 'perc"),
         (["tflite", *own, "--method", "mean"], "--method must be one of 'minmax'"),
+        (
+            ["tflite", *own, "--io-dtype", "int8"],
+            "of --quantize int8; got --quantize n",
+        ),
+        (["tflite", *own, "--unpacked"], "of --quantize int8 are arranged"),
+        (["tflite", *own, "--per-tensor", "--quantize", "float16"], "--per-tensor is"),
+        (["onnx", *own, "--reduce-range"], "of --quantize int8 are rounded"),
+        (["tflite", *own, "--calibration-count", 9], "of --calibration are taken"),
+        (["keras", *own, "--threads", 2], "unrecognized arguments: --threads 2"),
     ):
         assert message in refused("export", *line, capsys=capsys), line
 

@@ -1,6 +1,6 @@
 """ONNX: what stands in the file, and that it says what the model says."""
 
-import builtins
+import importlib
 import os
 import subprocess
 import sys
@@ -305,14 +305,14 @@ def test_the_runtime_tells_nobody_and_leaves_nothing(given, expected, tmp_path):
 
 
 def test_without_the_packages(tmp_path, monkeypatch):
-    real = builtins.__import__
+    real = importlib.import_module
 
-    def missing(name, *words, **options):
+    def missing(name, *words):
         if name.partition(".")[0] == "tf2onnx":
             raise ModuleNotFoundError("No module named 'tf2onnx'", name="tf2onnx")
-        return real(name, *words, **options)
+        return real(name, *words)
 
-    monkeypatch.setattr("importlib.import_module", lambda name: missing(name))
+    monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(
         InvalidArgument, match=r"tf2onnx: pip install 'keras-resnets\[o"
     ):

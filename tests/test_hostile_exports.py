@@ -454,13 +454,13 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
 
 
 def test_a_file_that_came_meanwhile_is_kept(files, tmp_path):
-    from keras_resnets.export.saved_model.convert import OWN_FILES
+    from keras_resnets.export.formats import FORMATS
     from keras_resnets.io import files as atomic
 
     folder = shutil.copytree(files / "saved", tmp_path / "a")
     with (
         pytest.raises(InvalidArgument, match="holds 'new.txt'"),
-        atomic.atomic_folder(folder, OWN_FILES) as temporary,
+        atomic.atomic_folder(folder, FORMATS["saved_model"].folder) as temporary,
     ):
         (temporary / "saved_model.pb").write_text("other")
         (folder / "new.txt").write_text("mine")

@@ -1,272 +1,322 @@
 """`keras-resnets export`: files that have been run and compared."""
 
+import dataclasses
 import functools
+import typing
 import warnings
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
+from keras_resnets.export import number_formats
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.system.quiet import native_logs_hidden
+
+# Images for ranges, at the most.
+_COUNT = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class _Own:
+    """An option that not every format and not every number format has.
+
+    Attributes:
+        flag: what is typed.
+        how: what the parser is told of it.
+        numbers: words of `--quantize` that it belongs to; empty for all.
+        what: what it is of those, for messages.
+    """
+
+    flag: str
+    how: dict[str, typing.Any]
+    numbers: tuple[str, ...] = ()
+    what: str = ""
+
+
+def _switch(text, value=True):
+    return {"action": "store_const", "const": value, "help": text}
+
+
+# By the name that the exporters have for it; `formats.FORMATS` says who has which.
+_OPTIONS = {
+    "batch": _Own(
+        "--batch",
+        {"type": options.batch, "help": "images at a time: number, or dynamic"},
+    ),
+    "opset": _Own("--opset", {"type": options.whole(13, 18), "help": "13 to 18 (17)"}),
+    "layout": _Own(
+        "--layout",
+        {"choices": ("nhwc", "nchw"), "help": "of the file's input (nhwc)"},
+    ),
+    "io_dtype": _Own(
+        "--io-dtype",
+        {
+            "choices": number_formats.IO_DTYPES,
+            "help": "input and output of an int8 file (int8)",
+        },
+        ("int8",),
+        "the type of the input and output of --quantize int8",
+    ),
+    "per_tensor": _Own(
+        "--per-tensor",
+        _switch("one scale a kernel, not a channel"),
+        ("int8", "int16x8"),
+        "how the weights of --quantize int8 and int16x8 are rounded",
+    ),
+    "packed": _Own(
+        "--unpacked",
+        _switch("int8 convolutions as the network has them: microcontrollers", False),
+        ("int8",),
+        "how the convolutions of --quantize int8 are arranged",
+    ),
+    "reduce_range": _Own(
+        "--reduce-range",
+        _switch("7-bit weights, for x86 without VNNI"),
+        ("int8",),
+        "how the weights of --quantize int8 are rounded",
+    ),
+    "symmetric": _Own(
+        "--symmetric",
+        _switch("int8 activations around 0, as TensorRT wants them"),
+        ("int8",),
+        "how the activations of --quantize int8 are stored",
+    ),
+}
+_METHOD = _Own("--method", {}, ("int8",), "how the ranges of --quantize int8 are found")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output):
+    """What `keras-resnets export FORMAT` is asked for; see its help.
+
+    None for what was not typed, and for what the format has not.
+    """
+
+    format: str
+    quantize: str
+    method: str | None
+    calibration: str | None
+    calibration_count: int | None
+    seed: int
+    batch: int | str | None
+    opset: int | None
+    layout: str | None
+    io_dtype: str | None
+    per_tensor: bool | None
+    packed: bool | None
+    reduce_range: bool | None
+    symmetric: bool | None
+    include_preprocessing: bool
+    logits: bool
+    features: str | None
+    threads: int | None
+    predict: str | None
+    evaluate: str | None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, option in {**_OPTIONS, "method": _METHOD}.items():
+            given = getattr(self, name) is not None
+            if given and option.numbers and self.quantize not in option.numbers:
+                raise InvalidArgument(
+                    f"{option.flag} is {option.what}; got --quantize {self.quantize}"
+                )
+        if self.features and (self.logits or self.predict):
+            raise InvalidArgument(
+                "--features puts out maps: it goes with neither --logits nor --predict"
+            )
+        if self.features and self.has_own_ranges:
+            raise InvalidArgument(f"--method {self.method} goes without --features")
+        if self.evaluate is not None and self.weights is None:
+            raise InvalidArgument(
+                "--evaluate needs --weights: random ones know no classes"
+            )
+        if self.evaluate is not None and self.features:
+            raise InvalidArgument(
+                "--evaluate counts classes: it goes without --features"
+            )
+        if self.calibration is None and number_formats.find(self.quantize).calibrated:
+            raise InvalidArgument(
+                f"--quantize {self.quantize} needs --calibration FOLDER_OF_PICTURES"
+            )
+        if self.calibration is None and self.calibration_count is not None:
+            raise InvalidArgument(
+                "--calibration-count is how many images of --calibration are taken: "
+                "give that too"
+            )
+
+    @property
+    def form(self):
+        """The `Format`."""
+        return FORMATS[self.format]
+
+    @property
+    def has_own_ranges(self):
+        """Whether ranges are sought by this package: the exporter has no such way."""
+        own = self.method not in (None, "minmax")
+        return own and "method" not in self.form.options
+
+    def for_exporter(self, preprocessing, calibration):
+        """What the format's exporter is called with, besides model, path and images."""
+        given = {name: getattr(self, name) for name in self.form.options}
+        if self.form.methods:
+            given |= {"quantize": self.quantize, "calibration": calibration}
+        given["threads"] = self.threads
+        given["features"] = self.features and self.features.split(",")
+        given["preprocessing"] = preprocessing if self.include_preprocessing else None
+        given = {name: value for name, value in given.items() if value is not None}
+        return {**given, "overwrite": self.overwrite, "logits": self.logits}
 
 
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     export = commands.add_parser("export", help="export, run and compare")
     formats = export.add_subparsers(title="formats", required=True, metavar="FORMAT")
-    own_options = {
-        "tflite": _add_tflite,
-        "onnx": _add_onnx,
-        "saved_model": _add_saved_model,
-    }
-    for name, form in FORMATS.items():
-        parser = formats.add_parser(name, help=form.title)
-        _add_options(parser, form.ending)
+    for form in FORMATS.values():
+        parser = formats.add_parser(form.name, help=form.title)
+        # What this format has not.
+        unknown = {"method", "calibration", "calibration_count", "threads", *_OPTIONS}
+        parser.set_defaults(**dict.fromkeys(unknown), quantize="none", format=form.name)
+        _add_network(parser)
+        _add_file(parser, form)
         if form.methods:
-            _add_quantization(parser, form.numbers, form.methods)
-        if name in own_options:
-            own_options[name](parser)
-        parser.set_defaults(run=_export, format=name)
-        if not form.methods:
-            parser.set_defaults(quantize="none", calibration=None)
+            _add_quantization(parser, form)
+        _add_comparison(parser, form)
+        options.set_command(parser, Options, _export)
 
 
-def _add_options(parser, ending):
-    parser.add_argument(
-        "--model", required=True, help="variant, see keras-resnets list"
+def _add_network(parser):
+    group = parser.add_argument_group("network")
+    group.add_argument("--model", required=True, help="variant, see keras-resnets list")
+    group.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
+    network.add_options(group)
+    group.add_argument(
+        "--seed", type=options.SEED, default=0, help="of random weights and choice (0)"
     )
-    parser.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
-    parser.add_argument(
-        "--output", help=f"what to write; default MODEL[_QUANTIZE]{ending}"
+
+
+def _add_file(parser, form):
+    group = network.add_output(parser, f"default: MODEL[_QUANTIZE]{form.ending}")
+    pixels = "take RGB pixels as uint8"
+    if form.folder:
+        pixels += ", by a second signature"
+    group.add_argument("--include-preprocessing", action="store_true", help=pixels)
+    group.add_argument("--logits", action="store_true", help="leave the softmax out")
+    group.add_argument(
+        "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output")
-    parser.add_argument(
-        "--threads", type=options.THREADS, default=2, help="of the runtime"
+    _add_own(group, form, of_numbers=False)
+
+
+def _add_own(group, form, of_numbers):
+    """Adds the options that a format has: those of some number formats, or the others."""
+    for name in form.options:
+        option = _OPTIONS.get(name)
+        if option is not None and bool(option.numbers) == of_numbers:
+            group.add_argument(option.flag, dest=name, **option.how)
+
+
+def _add_quantization(parser, form):
+    group = parser.add_argument_group("quantization")
+    group.add_argument(
+        "--quantize",
+        default="none",
+        choices=form.numbers,
+        help="none: float32; integers need --calibration",
     )
-    parser.add_argument(
-        "--seed", type=options.SEED, default=0, help="of random weights and choice"
+    group.add_argument("--calibration", metavar="FOLDER", help="folder of images")
+    group.add_argument(
+        "--calibration-count",
+        type=options.COUNT,
+        metavar="COUNT",
+        help=f"most images to take ({_COUNT})",
     )
-    parser.add_argument("--predict", metavar="PHOTO", help="show both top fives for it")
-    parser.add_argument(
-        "--include-preprocessing",
-        action="store_true",
-        help="take RGB pixels as uint8 (a SavedModel: by a second signature)",
-    )
-    parser.add_argument("--logits", action="store_true", help="leave the softmax out")
-    parser.add_argument(
+    group.add_argument("--method", choices=form.methods, help="of int8 ranges (minmax)")
+    _add_own(group, form, of_numbers=True)
+
+
+def _add_comparison(parser, form):
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
         "--evaluate",
         metavar="DATA",
         help="compare the answers on labelled images: .npz (x_test) or folder",
     )
-    parser.add_argument(
-        "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
-    )
-    network.add_options(parser)
+    group.add_argument("--predict", metavar="PHOTO", help="show both top fives for it")
+    if form.has_threads:
+        group.add_argument(
+            "--threads", type=options.THREADS, help=f"of {form.runtime} (2)"
+        )
 
 
-def _add_quantization(parser, quantize, methods):
-    parser.add_argument(
-        "--quantize",
-        default="none",
-        metavar="|".join(quantize),
-        help="none: float32; integers need --calibration",
-    )
-    parser.add_argument(
-        "--method", metavar="|".join(methods), help="of int8 ranges; default minmax"
-    )
-    parser.add_argument("--calibration", metavar="FOLDER", help="folder of pictures")
-    parser.add_argument(
-        "--calibration-count",
-        type=options.COUNT,
-        default=500,
-        help="most pictures to take",
-    )
-
-
-def _add_tflite(parser):
-    parser.add_argument(
-        "--io-dtype",
-        default="int8",
-        metavar="int8|uint8|float32",
-        help="input and output of an int8 file",
-    )
-    network.add_batch(parser)
-    parser.add_argument(
-        "--per-tensor", action="store_true", help="one scale a kernel, not a channel"
-    )
-    network.add_packing(parser)
-
-
-def _add_onnx(parser):
-    parser.add_argument(
-        "--opset", type=options.whole(13, 18), default=17, help="13 to 18"
-    )
-    parser.add_argument(
-        "--layout", default="nhwc", metavar="nhwc|nchw", help="of the file's input"
-    )
-    network.add_batch(parser)
-    parser.add_argument(
-        "--reduce-range",
-        action="store_true",
-        help="7-bit weights, for x86 without VNNI",
-    )
-    parser.add_argument(
-        "--symmetric",
-        action="store_true",
-        help="int8 activations around 0, as TensorRT wants them",
-    )
-
-
-def _add_saved_model(parser):
-    network.add_batch(parser, "dynamic")
-
-
-def _export(arguments):
-    network.find(arguments)
-    form = FORMATS[arguments.format]
+def _export(asked):
+    form, numbers = asked.form, number_formats.find(asked.quantize)
     with native_logs_hidden():
         from keras_resnets.cli import reports
-        from keras_resnets.export import number_formats
         from keras_resnets.images import loading
 
-        _check_options(arguments, form)
-        kind = "" if arguments.quantize == "none" else f"_{arguments.quantize}"
-        arguments.output = arguments.output or network.default_output(
-            arguments, f"{kind}{form.ending}"
-        )
-        form.room.check_output(arguments.output, arguments.overwrite)
-        model, _, source = network.build(arguments, head_needed=not arguments.features)
+        if asked.calibration is not None:
+            loading.check_folder(asked.calibration)
+        kind = "" if asked.quantize == "none" else f"_{asked.quantize}"
+        path = asked.path(f"{kind}{form.ending}")
+        form.room.check_output(path, asked.overwrite)
+        model, _, source = network.build(asked, head_needed=not asked.features)
         wanted = model.preprocessing
-        calibration = _calibration(arguments, wanted)
-        photo = arguments.predict and loading.load_image(arguments.predict, wanted)
-        given = _make_ready(model, source, arguments, calibration)
-        kind = number_formats.find(arguments.quantize).title
-        say(f"converting to {form.title.split()[0]} ({kind}) ...")
-        options = _options(arguments, form, wanted, calibration)
-        data = arguments.evaluate and network.open_labelled(
-            arguments.evaluate, model, seed=arguments.seed
+        calibration = _calibration(asked, wanted)
+        photo = asked.predict and loading.load_image(asked.predict, wanted)
+        images = _images(model, source, asked, calibration)
+        say(f"converting to {form.title.split()[0]} ({numbers.title}) ...")
+        data = asked.evaluate and network.open_labelled(
+            asked.evaluate, model, seed=asked.seed
         )
-        exporter = getattr(form.room, form.exporter)
-        if _by_own_ranges(arguments):
-            exporter = _with_own_ranges(options, arguments.method, arguments.seed)
-        report = exporter(model, arguments.output, pictures=given, **options)
-        say(
-            reports.export_report(
-                report, "calibration" if calibration is not None else "synthetic"
-            )
-        )
+        report = _exporter(asked, wanted, calibration)(model, path, pictures=images)
+        kind = "calibration" if calibration is not None else "synthetic"
+        say(reports.export_report(report, kind))
         if data:
-            network.say_figures(
-                model, report, data, arguments.threads, arguments.logits
-            )
+            threads = asked.threads or 2
+            network.say_figures(model, report, data, threads, asked.logits)
         if photo is not None:
-            say(reports.top_five(model, report, photo, arguments.predict))
+            say(reports.top_five(model, report, photo, asked.predict))
 
 
-def _options(arguments, form, wanted, calibration):
-    """What the format's exporter is called with."""
-    options = {name: getattr(arguments, name) for name in form.options}
-    options |= {"overwrite": arguments.overwrite, "logits": arguments.logits}
-    options["features"] = arguments.features and arguments.features.split(",")
-    options["preprocessing"] = wanted if arguments.include_preprocessing else None
-    if form.methods:
-        options |= {
-            "quantize": arguments.quantize,
-            "calibration": calibration,
-            "threads": arguments.threads,
-        }
-    if options.get("method", "") is None:
-        del options["method"]
-    return options
-
-
-def _by_own_ranges(arguments):
-    """Whether the ranges are sought by this package, not by the converter."""
-    method = getattr(arguments, "method", None)
-    return arguments.format == "tflite" and method not in (None, "minmax")
-
-
-def _with_own_ranges(options, method, seed):
-    """`quantization.quantize` for `options`, which lose what it has no word for."""
+def _exporter(asked, preprocessing, calibration):
+    """A function of the model, the path and `pictures` that writes the file."""
+    given = asked.for_exporter(preprocessing, calibration)
+    if not asked.has_own_ranges:
+        return functools.partial(getattr(asked.form.room, asked.form.exporter), **given)
     from keras_resnets import quantization
 
-    recipe = "static_wi8_ai8"
-    del options["quantize"], options["features"]
-    if options.pop("per_tensor"):
-        recipe += "_per_tensor"
+    del given["quantize"]
+    per_tensor = "_per_tensor" if given.pop("per_tensor", False) else ""
     return functools.partial(
-        quantization.quantize, recipe=recipe, engine="ranges", method=method, seed=seed
+        quantization.quantize,
+        recipe=f"static_wi8_ai8{per_tensor}",
+        engine="ranges",
+        method=asked.method,
+        seed=asked.seed,
+        **given,
     )
 
 
-def _check_options(arguments, form):
-    from keras_resnets.export import number_formats
-    from keras_resnets.images import loading
-
-    check_choice("--quantize", arguments.quantize, form.numbers)
-    _check_method(arguments)
-    _check_evaluate(arguments)
-    if arguments.format == "tflite":
-        from keras_resnets.export.tflite import convert
-
-        check_choice("--io-dtype", arguments.io_dtype, convert.IO_DTYPES)
-    if arguments.features and (arguments.logits or arguments.predict):
-        raise InvalidArgument(
-            "--features puts out maps: it goes with neither --logits nor --predict"
-        )
-    if getattr(arguments, "symmetric", False) and arguments.quantize != "int8":
-        raise InvalidArgument(
-            "--symmetric is how the activations of --quantize int8 are stored; got "
-            f"--quantize {arguments.quantize}"
-        )
-    if arguments.calibration:
-        loading.check_folder(arguments.calibration)
-    elif number_formats.find(arguments.quantize).calibrated:
-        raise InvalidArgument(
-            f"--quantize {arguments.quantize} needs --calibration FOLDER_OF_PICTURES"
-        )
-
-
-def _check_method(arguments):
-    method = getattr(arguments, "method", None)
-    if method is None:
-        return
-    known = FORMATS[arguments.format].methods
-    check_choice("--method", method, known)
-    if arguments.quantize != "int8":
-        raise InvalidArgument(
-            "--method is how the ranges of --quantize int8 are found; got --quantize "
-            f"{arguments.quantize}"
-        )
-    if method != "minmax" and arguments.format == "tflite" and arguments.features:
-        raise InvalidArgument(f"--method {method} goes without --features")
-
-
-def _check_evaluate(arguments):
-    if arguments.evaluate is None:
-        return
-    if arguments.weights is None:
-        raise InvalidArgument("--evaluate needs --weights: random ones know no classes")
-    if arguments.features:
-        raise InvalidArgument("--evaluate counts classes: it goes without --features")
-
-
-def _calibration(arguments, wanted):
+def _calibration(asked, wanted):
+    """The images of `--calibration`, which it prints lines about; None without."""
     from keras_resnets.images import calibration_checks
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
     from keras_resnets.images import loading
 
-    if not arguments.calibration:
+    if asked.calibration is None:
         return None
     loaded, skipped = loading.load_folder(
-        arguments.calibration, wanted, arguments.calibration_count, arguments.seed
+        asked.calibration,
+        wanted,
+        _COUNT if asked.calibration_count is None else asked.calibration_count,
+        asked.seed,
     )
     count = len(loaded) + len(skipped)
-    image_files.check_broken(skipped, count, arguments.calibration)
-    say(f"calibration  {len(loaded)} pictures from {arguments.calibration}")
+    image_files.check_broken(skipped, count, asked.calibration)
+    say(f"calibration  {len(loaded)} pictures from {asked.calibration}")
     few = calibration_checks.words_for_few(len(loaded))
     if few:
         warnings.simplefilter("ignore", calibration_checks.FewImages)
@@ -274,29 +324,29 @@ def _calibration(arguments, wanted):
     if skipped:
         names = image_files.some(skipped)
         say(f"             {len(skipped)} skipped, not readable: {names}")
-    network.say_notes(image_folders.notes_of(arguments.calibration))
+    network.say_notes(image_folders.notes_of(asked.calibration))
     return loaded
 
 
-def _make_ready(model, source, arguments, calibration):
+def _images(model, source, asked, calibration):
     """Says what `model` is, and gives one without weights values that prove something.
 
     Returns:
-        The pictures to compare with.
+        The images to compare on.
     """
     from keras_resnets.export import random_weights
     from keras_resnets.images import samples
 
     shape = tuple(model.inputs[0].shape[1:])
-    pictures = samples.default_images(shape, calibration, model.preprocessing)
-    origin = f"weights from {arguments.weights}"
+    images = samples.default_images(shape, calibration, model.preprocessing)
+    origin = f"weights from {asked.weights}"
     if source is None:
         # A fresh network would make the comparison below an empty one.
-        random_weights.settle(model, pictures, arguments.seed)
-        origin = f"random weights and BN statistics (seed {arguments.seed})"
+        random_weights.settle(model, images, asked.seed)
+        origin = f"random weights and BN statistics (seed {asked.seed})"
     say(
         f"{model.name}  {model.count_params():,} parameters, "
         f"{shape[0]} x {shape[1]} x {shape[2]} -> {model.output_shape[-1]} classes, "
         f"{origin}"
     )
-    return pictures
+    return images

@@ -136,8 +136,8 @@ def find(asked):
         size = size_of(asked.input_size)
     classes = architecture.classes if asked.classes is None else asked.classes
     extent.check_extent(architecture, classes=classes)
-    batch = getattr(asked, "batch", 1)
-    extent.check_sides(architecture, size, 1 if batch == "dynamic" else batch)
+    batch = getattr(asked, "batch", None)
+    extent.check_sides(architecture, size, batch if isinstance(batch, int) else 1)
     return architecture, size, classes
 
 

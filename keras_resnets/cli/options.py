@@ -91,8 +91,6 @@ def batch(text):
         ) from None
 
 
-# Of an int8 TFLite file, see `keras_resnets.export.to_tflite`.
-IO_DTYPES = ("int8", "uint8", "float32")
 # Of one signature of a file; what fits a machine, `extent.check_pixels` tells.
 _BATCH = Whole(1, 65_536)
 BATCH_SIZE = whole(1, 2**20)

@@ -128,7 +128,7 @@ def add_file(group):
     group.add_argument(
         "--io-dtype",
         default="int8",
-        choices=options.IO_DTYPES,
+        choices=number_formats.IO_DTYPES,
         help="input and output of an int8 file (int8)",
     )
     network.add_packing(group)

@@ -50,6 +50,8 @@ _ALL = (
     NumberFormat("int8", "int8", Tolerance(cosine=0.95, sqnr=10.0), True, True),
     NumberFormat("int16x8", "int16x8", Tolerance(cosine=0.99, sqnr=15.0), True, True),
 )
+# What may go into an int8 file and come out.
+IO_DTYPES = ("int8", "uint8", "float32")
 NUMBER_FORMATS = {number_format.name: number_format for number_format in _ALL}
 
 

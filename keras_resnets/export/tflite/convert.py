@@ -22,7 +22,7 @@ from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import versions
 from keras_resnets.io import files
 
-IO_DTYPES = ("int8", "uint8", "float32")
+IO_DTYPES = number_formats.IO_DTYPES
 # Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
 # convolution or a variable was not converted as it should.
 FORBIDDEN = (
