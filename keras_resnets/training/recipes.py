@@ -378,14 +378,15 @@ RECIPES = {
         augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
     ),
     "qat": Recipe(
-        source="this project: SGD from the calibrated network, taught by the float one "
-        "(Hinton 2015, arXiv:1503.02531, T = 4); a small rate, since a BN that is folded "
-        "in does not adapt",
-        published="nothing; docs/compression_table.md has what was measured",
+        source="this project, for networks with rounding in them: taught by the float "
+        "network (Hinton 2015, arXiv:1503.02531, T = 4); steps of LAMB (You 2020, "
+        "arXiv:1904.00962), a share of each kernel's norm, since a BN that is folded in "
+        "scales the channels of a kernel far apart and does not adapt",
+        published="nothing; docs/compression.md has what was measured",
         epochs=3,
         batch_size=128,
-        learning_rate=0.0002,
-        nesterov=True,
+        learning_rate=0.001,
+        optimizer="lamb",
         weight_decay=0.0,
         warmup=0.2,
         temperature=4.0,
