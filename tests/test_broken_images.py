@@ -147,7 +147,7 @@ def test_the_commands_say_it(folder, monkeypatch, capsys):
     words += ["--input-size", "16"]
     assert cli.main(["evaluate", *words, "--data", "data"]) == 0
     out = capsys.readouterr().out
-    assert "note: 1 images cannot be read" in out and "44 pictures" in out
+    assert "note: 1 images cannot be read" in out and "44 images" in out
     assert cli.main(["quantize", *words, "--data", "data", "--evaluate", "data"]) == 0
     out = capsys.readouterr().out
     assert out.count("note: 1 images cannot be read") == 2

@@ -65,7 +65,7 @@ def test_a_process_with_such_a_keras_json(work, tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert "resnet8: 30 pictures, top-1" in done.stdout
+    assert "resnet8: 30 images, top-1" in done.stdout
 
 
 def test_exports_of_a_network_with_its_channels_last(tmp_path):

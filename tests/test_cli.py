@@ -298,7 +298,7 @@ def test_convert_round_trip(folder, shared_data, capsys):
         value = before[f"state_dict.module.{name}"]
         assert value.tobytes() == after[name].tobytes(), name
     for path in names(folder):
-        # Also what the pictures must look like, and where the channels are padded.
+        # Also what the images must look like, and where the channels are padded.
         model = keras_resnets.create_model("resnet20", weights=path)
         assert model.preprocessing.mode == "torch" and model.labels == "cifar10"
         pads = [layer for layer in model.layers if hasattr(layer, "position")]
@@ -352,7 +352,7 @@ def test_evaluate(folder, shared_data, capsys):
     np.savez("a.npz", x_test=pixels, y_test=np.arange(6))
     words = ["evaluate", "resnet20", "--weights", trained(shared_data), "--data"]
     code, out, _ = run(*words, "a.npz", "--count", 5, capsys=capsys)
-    assert code == 0 and "resnet20: 5 pictures, top-1 " in out
+    assert code == 0 and "resnet20: 5 images, top-1 " in out
     assert "--batch-size" in refused(*words, "a.npz", "--batch-size", 0, capsys=capsys)
     assert "npz file, a folder" in refused(*words, "b.npz", capsys=capsys)
     np.savez("a.npz", x_test=pixels, y_test=np.arange(5, 11))

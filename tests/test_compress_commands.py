@@ -56,8 +56,8 @@ def test_quantize(trained, capsys):
     words = ["quantize", "resnet8", "--weights", "net.weights.h5", "--data", "data.npz"]
     code, out, err = run(*words, "--count", 50, "--evaluate", "data.npz", capsys=capsys)
     assert code == 0, err
-    assert "calibration  50 pictures of data.npz" in out
-    assert "measured     200 pictures: top-1" in out
+    assert "calibration  50 images of data.npz" in out
+    assert "measured     200 images: top-1" in out
     path = "resnet8_static_wi8_ai8.tflite"
     with open(f"{path}.json") as file:
         passport = json.load(file)["recipe"]
@@ -182,7 +182,7 @@ def test_qat(trained, capsys):
     assert code == 0, err
     assert "wrote        resnet20_static_wi8_ai8_qat.tflite" in out
     agreement = float(out.split("agreement ")[-1].split("%")[0])
-    assert "measured     200 pictures" in out and agreement > 95
+    assert "measured     200 images" in out and agreement > 95
     with open("resnet20_static_wi8_ai8_qat.tflite.json") as file:
         assert json.load(file)["recipe"]["engine"] == "quantize_aware"
     with open("resnet20_static_wi8_ai8_qat/run.json") as file:

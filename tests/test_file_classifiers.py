@@ -98,7 +98,7 @@ def test_the_accuracy_is_the_runners(name, files, images, monkeypatch, capsys):
     assert 0.3 < first < 0.7
     code, out, err = run("evaluate", name, "--data", "a.npz", capsys=capsys)
     assert code == 0, err
-    assert f"{name}: 60 pictures, top-1 {first:.2%}, top-5 {five:.2%}" in out
+    assert f"{name}: 60 images, top-1 {first:.2%}, top-5 {five:.2%}" in out
 
 
 @pytest.mark.costly_but("float.tflite", "int8.tflite", "pixels.onnx")
@@ -253,9 +253,9 @@ def test_files_of_others_with_the_channels_first(tmp_path, monkeypatch, capsys):
     np.savez("a.npz", x_test=images, y_test=labels)
     words = ["--data", "a.npz", "--mode", "darknet"]
     code, out, err = run("evaluate", "first.tflite", *words, capsys=capsys)
-    assert code == 0 and "30 pictures, top-1 90.00%" in out, err
+    assert code == 0 and "30 images, top-1 90.00%" in out, err
     line = refused("evaluate", "open.onnx", *words, capsys=capsys)
     assert "leaves the size of its images open" in line and "--input-size" in line
     words += ["--input-size", "16x12"]
     code, out, err = run("evaluate", "open.onnx", *words, capsys=capsys)
-    assert code == 0 and "30 pictures, top-1 90.00%" in out, err
+    assert code == 0 and "30 images, top-1 90.00%" in out, err

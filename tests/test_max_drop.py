@@ -324,7 +324,7 @@ def test_command(tmp_path, monkeypatch, capsys, shared_data):
     words += ["--recipe", PER_TENSOR, "--count", 20, "--max-drop", 30]
     code, out, err = run(*words, "--plot", "mix.png", capsys=capsys)
     assert code == 0, err
-    assert "240 other labelled training pictures of data.npz" in out
+    assert "240 other labelled training images of data.npz" in out
     assert "stage2_block1_conv1 " in out and "not in int8" in out
     assert "1 conversion" in out and "standard error" in out
     path = tmp_path / f"resnet8_{PER_TENSOR}_mixed.tflite"

@@ -109,7 +109,7 @@ def test_data_sets_of_keras(work, capsys, monkeypatch):
     assert [answer for _, answer in best(out)] == answers
     right = np.mean([NAMES[i % 10] == answer for i, answer in enumerate(answers)])
     code, out, err = run("evaluate", *WORDS[1:], "--data", "cifar10", capsys=capsys)
-    assert code == 0 and f"12 pictures, top-1 {right:.2%}" in out, err
+    assert code == 0 and f"12 images, top-1 {right:.2%}" in out, err
     from keras_resnets.training.data import open_dataset
 
     hundred = open_dataset("cifar100", validation=0)
@@ -184,7 +184,7 @@ def test_tensorflow_datasets(work, capsys, monkeypatch):
     right = np.mean([NAMES[labels[i]] == answer for i, answer in enumerate(answers)])
     words = ["evaluate", *WORDS[1:], "--data", "tfds:things"]
     code, out, err = run(*words, capsys=capsys)
-    assert code == 0 and f"12 pictures, top-1 {right:.2%}" in out, err
+    assert code == 0 and f"12 images, top-1 {right:.2%}" in out, err
     for name in ("nothing", "../kept", "https://here.example/things"):
         line = refused(*WORDS, f"tfds:{name}", capsys=capsys)
         assert "tfds" in line or "TensorFlow Datasets" in line

@@ -132,7 +132,7 @@ def test_commands_take_the_files_classes(work, capsys):
     data("a.npz", side=32)
     words = [NET, "--weights", "five.safetensors"]
     code, out, err = run("evaluate", *words, "--data", "a.npz", capsys=capsys)
-    assert code == 0 and "40 pictures, top-1" in out and "random" not in out, err
+    assert code == 0 and "40 images, top-1" in out and "random" not in out, err
     code, out, err = run(
         *["export", "tflite", "--model", *words, "--output", "five.tflite"],
         capsys=capsys,

@@ -306,8 +306,8 @@ def test_cluster(files, capsys):
     words = ("cluster", *WORDS, "--clusters", 8, "--batch-size", 20)
     code, out, err = run(*words, "--evaluate", "data.npz", capsys=capsys)
     assert code == 0, err
-    assert "training     60 pictures of data.npz" in out
-    assert "epoch 1: loss" in out and "measured     20 pictures: top-1" in out
+    assert "training     60 images of data.npz" in out
+    assert "epoch 1: loss" in out and "measured     20 images: top-1" in out
     few = keras.saving.load_model("resnet8_clustered.keras")
     kernels = [x.kernel.numpy() for x in few.layers if hasattr(x, "kernel")]
     assert len(kernels) == 10
@@ -356,7 +356,7 @@ def test_the_other_commands(files, capsys):
     slowly = ("--count", 20, "--learning-rate", 1e-6)
     code, out, err = run("qat", *words, *slowly, capsys=capsys)
     assert code == 0, err
-    assert "measured     20 pictures: top-1" in out
+    assert "measured     20 images: top-1" in out
     assert (files / "resnet8_static_wi8_ai8_qat.tflite").exists()
     refused_preact = ("qat", "resnet20v2", "--weights", "v2.weights.h5")
     randomize(keras_resnets.create_model("resnet20v2")).save_weights("v2.weights.h5")

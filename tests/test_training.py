@@ -231,7 +231,7 @@ def test_trained_weights_load_and_know_their_pictures(tmp_path, capsys):
     words += ["--input-size", "16", "--change", "nesterov=False"]
     code, shown, err = command(*words, capsys=capsys)
     assert code == 0, err
-    assert "55 pictures to train on, 5 held out" in shown and "test accuracy" in shown
+    assert "55 images to train on, 5 held out" in shown and "test accuracy" in shown
     facts = json.loads((out / "run.json").read_text())
     words = [
         "evaluate",

@@ -52,7 +52,7 @@ def choose(asked, model):
     chosen = quantization.choose(
         asked.data, model.preprocessing, asked.count, asked.seed
     )
-    say(f"calibration  {len(chosen.images)} pictures of {chosen.source}")
+    say(f"calibration  {len(chosen.images)} images of {chosen.source}")
     if pathlib.Path(asked.data).is_dir():
         network.say_notes(image_folders.notes_of(asked.data, chosen.skipped))
     return chosen

@@ -89,7 +89,7 @@ def _verify(asked):
         opener = functools.cache(isolated.open_apart)
         wanted, shape = _expected(asked, passports, opener)
         names = _names(passports)
-        batches, labels = _pictures(asked, wanted, shape, names)
+        batches, labels = _images(asked, wanted, shape, names)
         found = verify.verify(
             *paths,
             batches,
@@ -132,7 +132,7 @@ def _expected(asked, passports, opener):
     ]
     shape = next((shape for shape in shapes if None not in shape), None)
     if shape is None:
-        raise InvalidArgument("both files leave the size of their pictures open")
+        raise InvalidArgument("both files leave the size of their images open")
     known = next(
         (p["preprocessing"] for p in passports if p and p["preprocessing"]), None
     )
@@ -149,7 +149,7 @@ def _names(passports):
     return labels.class_names(labels.count(known), known) if known else ()
 
 
-def _pictures(asked, wanted, shape, names):
+def _images(asked, wanted, shape, names):
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
@@ -167,7 +167,7 @@ def _pictures(asked, wanted, shape, names):
         return [made], None
     if wanted is None:
         raise InvalidArgument(
-            "no passport says what the pictures must look like: give --mode "
+            "no passport says what the images must look like: give --mode "
             f"{', '.join(MODES)}"
         )
     folder, seed = pathlib.Path(asked.data), asked.seed

@@ -234,12 +234,12 @@ def say_figures(model, report, data, threads, logits=False):
     from keras_resnets.quantization import accuracy
     from keras_resnets.system.progress import ProgressBar
 
-    bar = ProgressBar(len(data.labels), "pictures")
+    bar = ProgressBar(len(data.labels), "images")
     found = accuracy.compare(model, report.path, data, threads, bar, logits)
     bar.close()
     rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
     say(
-        f"measured     {found.count:,} pictures: top-1 {found.file_top1:.2%} of "
+        f"measured     {found.count:,} images: top-1 {found.file_top1:.2%} of "
         f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE {rmse}"
     )
 

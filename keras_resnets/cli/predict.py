@@ -114,10 +114,10 @@ def _evaluate(asked):
 
         model = subject.open_subject(asked)
         data = network.open_labelled(asked.data, model, asked.count, asked.seed)
-        bar = ProgressBar(len(data.labels), "pictures")
+        bar = ProgressBar(len(data.labels), "images")
         found = evaluation.evaluate(model, data, asked.batch_size, bar)
         bar.close()
         say(
-            f"{model.name}: {found.count:,} pictures, top-1 {found.top1:.2%}, "
+            f"{model.name}: {found.count:,} images, top-1 {found.top1:.2%}, "
             f"top-5 {found.top5:.2%}"
         )

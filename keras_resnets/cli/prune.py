@@ -49,7 +49,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
             )
         if not self.data:
             raise InvalidArgument(
-                "--engine tfmot trains: give training pictures by --data"
+                "--engine tfmot trains: give training images by --data"
             )
 
 

@@ -126,7 +126,7 @@ def _hold_out(asked, model, chosen):
     )
     _check_room(asked, chosen, len(held.labels))
     say(
-        f"held out     {len(held.labels):,} other labelled training pictures of "
+        f"held out     {len(held.labels):,} other labelled training images of "
         f"{pathlib.Path(asked.data).name} to choose the mix by"
     )
     network.say_notes(held.notes)

@@ -159,7 +159,7 @@ def passport_text(passport):
         "weights": passport["weights"] or "random",
         "quantize": passport["quantize"],
         "recipe": ", ".join(f"{k} {v}" for k, v in passport["recipe"].items()),
-        "pictures": f"mode {wanted.get('mode', 'not known')}",
+        "images": f"mode {wanted.get('mode', 'not known')}",
         "labels": known if isinstance(known, str) else ", ".join(known),
         "parity": _parity_words(parity, passport.get("outputs")),
         "sha256": passport["sha256"],
@@ -174,7 +174,7 @@ def _parity_words(parity, ports):
     outputs, logits = parity["outputs"], parity["logits"]
     # What is infinite stands as a text.
     error = float(outputs["max_error"])
-    words = f"{parity['compared']} pictures: outputs differ by {error:.2g}"
+    words = f"{parity['compared']} images: outputs differ by {error:.2g}"
     if logits is None:
         return f"{words}; logits not measured"
     error = float(logits["relative_error"])
@@ -196,7 +196,7 @@ def verification_table(first, second, found):
     measured = [("outputs", found.outputs)]
     if found.logits is not None:
         measured.append(("logits", found.logits))
-    headers = (f"{found.count} pictures", *(name for name, _ in measured))
+    headers = (f"{found.count} images", *(name for name, _ in measured))
     figures = (
         ("largest difference", "max_error", ".3g"),
         ("of the largest value", "relative_error", ".3g"),
@@ -237,7 +237,7 @@ def timing_table(timings):
         "memory MB",
         "median ms",
         "p95 ms",
-        "pictures/s",
+        "images/s",
         "speed",
     )
     rows = [
@@ -300,7 +300,7 @@ def mix_table(mix):
 
 def _trial(trial):
     return (
-        f"top-1 {trial.top1:.2%} on {trial.count:,} held-out pictures: drop "
+        f"top-1 {trial.top1:.2%} on {trial.count:,} held-out images: drop "
         f"{trial.drop:.2f} points (standard error {trial.error:.2f}), agreement "
         f"{trial.agreement:.2%}, logit RMSE {trial.rmse:.4f}"
     )

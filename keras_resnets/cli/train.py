@@ -1,4 +1,4 @@
-"""`keras-resnets train`: pictures and a recipe to a trained network in a folder."""
+"""`keras-resnets train`: images and a recipe to a trained network in a folder."""
 
 import contextlib
 import dataclasses
@@ -110,7 +110,7 @@ def _add_data(group):
     group.add_argument(
         "--validation",
         type=options.number(0, 1, below=True),
-        help="share of the training pictures to hold out",
+        help="share of the training images to hold out",
     )
     group.add_argument(
         "--labels",
@@ -137,7 +137,7 @@ def _add_recipe(group):
     group.add_argument("--recipe", required=True, help="a name; --recipe list tells")
     group.add_argument("--epochs", type=options.EPOCHS, help="default: the recipe's")
     group.add_argument(
-        "--batch-size", type=options.BATCH_SIZE, help="pictures a step, on all devices"
+        "--batch-size", type=options.BATCH_SIZE, help="images a step, on all devices"
     )
     group.add_argument(
         "--change",
@@ -297,7 +297,7 @@ def _announce(asked, model, opened, recipe, precision):
     say(
         f"{model.name}: {model.count_params():,} parameters, {len(opened.classes)} "
         f"classes, {precision}\n"
-        f"{opened.name}: {opened.train.count:,} pictures to train on, {held_out:,} held "
+        f"{opened.name}: {opened.train.count:,} images to train on, {held_out:,} held "
         f"out\n"
         f"{asked.recipe}: {_length(recipe)} of "
         f"{opened.train.count // batch_size} steps of {batch_size}"

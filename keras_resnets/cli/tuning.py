@@ -81,7 +81,7 @@ def add_evaluation(parser):
 def training_data(asked, model):
     """The labelled training images of `--data`."""
     data = network.open_labelled(asked.data, model, part="train")
-    say(f"training     {len(data.labels):,} pictures of {asked.data}")
+    say(f"training     {len(data.labels):,} images of {asked.data}")
     return data
 
 
@@ -115,6 +115,6 @@ def say_accuracy(asked, before, after):
     data = network.open_labelled(asked.evaluate, before)
     tops = [evaluation.evaluate(model, data, 250).top1 for model in (before, after)]
     say(
-        f"measured     {len(data.labels):,} pictures: top-1 {tops[1]:.2%} of "
+        f"measured     {len(data.labels):,} images: top-1 {tops[1]:.2%} of "
         f"{tops[0]:.2%}"
     )
