@@ -68,6 +68,7 @@ def test_a_process_with_such_a_keras_json(work, tmp_path):
     assert "resnet8: 30 images, top-1" in done.stdout
 
 
+@pytest.mark.costly
 def test_exports_of_a_network_with_its_channels_last(tmp_path):
     """Their own layers (option A, pre-processing) take no default for granted."""
     model = randomize(

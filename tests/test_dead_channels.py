@@ -57,6 +57,7 @@ def test_after_training(recipe, least, network, tmp_path):
     assert 2**28 < largest_bias(report.path) < 2**30 * 1.001
 
 
+@pytest.mark.costly
 def test_quantization_aware(network, tmp_path):
     model, x, logits = network
     aware = quantization.quantize_aware(model, "static_wi8_ai8", x[:50])

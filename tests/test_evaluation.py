@@ -57,7 +57,7 @@ OURS = [record for record in records.all_records() if record.shipped]
 
 
 # Two and a half standard errors of an accuracy of nine in ten; a flipped rounding or two.
-@pytest.mark.costly_but("resnet20")
+@pytest.mark.costly_but("resnet20-keras_resnets_cifar10-1000")
 @pytest.mark.parametrize(
     "count, tolerance",
     [(1000, 2.5), pytest.param(10_000, 0.03, marks=pytest.mark.slow)],

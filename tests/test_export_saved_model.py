@@ -25,7 +25,7 @@ KINDS = (
 ).split()
 
 
-@pytest.mark.costly_but("grouped")
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)

@@ -121,6 +121,7 @@ def test_predictions_have_the_passports_names(name, files, monkeypatch, capsys):
         assert first[1] == f"{answers.max():.2%}"
 
 
+@pytest.mark.costly
 def test_a_file_without_a_passport(files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     content = (files / "float.tflite").read_bytes()

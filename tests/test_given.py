@@ -125,6 +125,7 @@ def scales_and_zero_points(path):
     return {str(x.dtype) for x in zeros}, {int(x) for x in zeros}, constants
 
 
+@pytest.mark.costly_but("nchw")
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_onnx_is_the_qdq_file(layout, models, tmp_path):
     model, aware = models
@@ -137,6 +138,7 @@ def test_onnx_is_the_qdq_file(layout, models, tmp_path):
     assert floats_of_the_runtime(report.path, tmp_path) == []
 
 
+@pytest.mark.costly
 def test_symmetric_activations(models, tmp_path):
     model, aware = models
     report = to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES, symmetric=True)

@@ -25,7 +25,7 @@ def scaled(factor):
     return model
 
 
-@pytest.mark.costly_but("a.tflite")
+@pytest.mark.costly
 @pytest.mark.parametrize("name", WRITERS)
 def test_activations(name, tmp_path):
     """The weights fit, and on a processor the file says what the model says."""

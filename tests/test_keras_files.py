@@ -51,7 +51,7 @@ def check(model, theirs):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.costly_but("v1-.h5", "v2-.keras")
+@pytest.mark.costly_but("v1-.h5")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_logits(version, suffix, tmp_path):

@@ -226,6 +226,7 @@ def test_the_hard_layer_is_found(name, tmp_path, pictures):
     assert drop == pytest.approx(mix.mix.drop)
 
 
+@pytest.mark.costly
 def test_an_easy_network_stays_int8(pictures):
     x, labels = pictures
     model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))

@@ -81,6 +81,7 @@ def test_folders(work, capsys):
     assert "holds no images" in refused(*WORDS, "empty", capsys=capsys)
 
 
+@pytest.mark.costly
 def test_data_sets(work, capsys):
     pixels, answers = work
     labels = np.arange(12) % 10

@@ -242,7 +242,7 @@ def test_report_names_every_layer():
     assert "range of its input" in done["stage2_block1_conv1_pad"]
 
 
-@pytest.mark.costly_but("static_wi8_ai8")
+@pytest.mark.costly
 @pytest.mark.parametrize("recipe", ["static_wi8_ai8", "static_wi4_ai8"])
 def test_training_moves_everything_and_is_saved(recipe, tmp_path):
     """In mixed precision: the rounding stays in float32."""

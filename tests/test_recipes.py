@@ -186,6 +186,7 @@ def test_a_teacher_sees_pictures_as_it_was_trained(mode):
     assert float(found) == pytest.approx(hard + soft, rel=1e-4)
 
 
+@pytest.mark.costly
 @pytest.mark.torch
 def test_distillation_trains_the_student_alone(tmp_path):
     student, teacher = classifier(), classifier("bottleneck_original")

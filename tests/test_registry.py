@@ -169,6 +169,7 @@ def test_an_architecture_builds_as_its_name_does():
     assert keras_resnets.create_model(row, output_stride=2).axes == {"output_stride": 2}
 
 
+@pytest.mark.costly
 def test_weights_of_an_architecture_tell_its_axes(tmp_path):
     """They load into it, and into its variant, which then computes as it does."""
     import numpy as np

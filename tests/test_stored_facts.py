@@ -256,6 +256,7 @@ def test_what_timm_itself_writes_beside_its_files(foreign_files):
     assert wanted.interpolation == "bicubic" and model.output_shape[-1] == 6
 
 
+@pytest.mark.costly
 def test_the_passport_beside_a_keras_file(work, capsys):
     """What others wrote into a file says nothing; what is written beside it counts."""
     checkpoint("big.safetensors", size=(64, 64), labels=FIVE, name="resnet8")

@@ -183,6 +183,7 @@ def test_best_weights_are_the_averages(tmp_path):
             np.testing.assert_allclose(np.array(found), wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.costly
 @pytest.mark.torch
 @pytest.mark.usefixtures("untraced")
 def test_frozen_body_then_all_of_it(tmp_path):
@@ -348,6 +349,7 @@ def test_an_interrupted_command_ends_in_one_line(tmp_path, capsys, monkeypatch):
     assert (code, err) == (130, "keras-resnets: interrupted\n")
 
 
+@pytest.mark.costly
 @pytest.mark.usefixtures("untraced")
 def test_damaged_state(tmp_path):
     recipe = short("cifar_cosine", 1)

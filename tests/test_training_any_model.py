@@ -214,6 +214,7 @@ def test_phases_train_their_part_alone(make, tmp_path, monkeypatch):
     assert all(layer.trainable for layer in anatomy.all_layers(model))
 
 
+@pytest.mark.costly
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.torch
 def test_what_the_user_froze_stays_so(tmp_path):

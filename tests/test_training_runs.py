@@ -199,7 +199,7 @@ def make_older(folder, name, margin):
     np.savez(path, **arrays)
 
 
-@pytest.mark.costly_but("None")
+@pytest.mark.costly
 @pytest.mark.parametrize("margin", [None, 0.0])
 def test_a_run_of_an_earlier_version_goes_on(margin, tmp_path):
     for name in ("older", "newer"):
