@@ -3,7 +3,9 @@
 import ast
 import functools
 import re
+import types
 
+import parts
 import pytest
 from conftest import ROOT
 
@@ -61,3 +63,47 @@ def test_nothing_is_patched_that_is_everybodys():
     for path in TESTS.glob("*.py"):
         if path.name != "test_suite.py":
             assert not pattern.findall(path.read_text("utf-8")), path.name
+
+
+class Item:
+    """What `parts` asks of a test with one parameter."""
+
+    def __init__(self, name, identity, *marks, fixtures=()):
+        self.nodeid = f"{name}[{identity}]"
+        self.callspec = types.SimpleNamespace(id=identity)
+        self.fixturenames = fixtures
+        self.marks = {mark.name: mark for mark in marks}
+        self.costly = False
+
+    def get_closest_marker(self, name):
+        return self.marks.get(name)
+
+    def add_marker(self, mark):
+        self.costly = mark.name == "costly"
+
+
+def test_costly_but_keeps_the_named_parameters():
+    mark = pytest.mark.costly_but("50", "a b").mark
+    identities = ("50", "50-V2", "501", "a b", "a")
+    items = [Item("test_x", identity, mark) for identity in identities]
+    assert parts.mark_costly(items) == []
+    assert [item.costly for item in items] == [False, False, True, False, True]
+    slow = Item("test_x", "c", mark, pytest.mark.slow.mark)
+    others = Item("test_y", "c", fixtures=["foreign_files"])
+    (line,) = parts.mark_costly([items[0], slow, others])
+    assert (slow.costly, others.costly) == (False, True)
+    assert line.startswith("test_x: costly_but names ['a b']")
+
+
+def test_an_hour_begins_at_another_place_every_turn(monkeypatch):
+    found = []
+    for turn in range(10):
+        monkeypatch.setenv(parts.TURN, str(turn))
+        items = list(range(10))
+        parts.Budget(1).pytest_collection_modifyitems(items)
+        assert sorted(items) == list(range(10))
+        found.append(items[0])
+    assert sorted(found) == list(range(10))
+    parts.Budget(1).pytest_runtest_setup(None)
+    with pytest.raises(pytest.skip.Exception, match="minutes"):
+        parts.Budget(-1).pytest_runtest_setup(None)
