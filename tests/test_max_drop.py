@@ -334,6 +334,14 @@ def test_command(tmp_path, monkeypatch, capsys, shared_data):
     assert set(passport["precisions"].values()) <= set(choices.PRECISIONS)
     assert {"stage1_block1_conv1", "predictions"} < set(passport["precisions"])
 
+    plan = [*words[:6], "--count", 20, "--plan", f"{path.name}.plan.json"]
+    plan[0] = "quantize"
+    code, out, err = run(*plan, "--output", "again.tflite", capsys=capsys)
+    assert code == 0, err
+    assert (tmp_path / "again.tflite").read_bytes() == path.read_bytes()
+    both = refused_command(*plan, "--recipe", "static_wi8_ai8", capsys=capsys)
+    assert "leave out --recipe" in both
+
     before = sorted(tmp_path.iterdir())
     again = [*words, "--overwrite"]
     assert "--max-drop" in refused_command(*again, "--max-drop", -1, capsys=capsys)

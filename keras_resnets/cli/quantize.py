@@ -10,9 +10,11 @@ from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
 from keras_resnets.quantization import choices
+from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
+DEFAULT = "static_wi8_ai8"
 # What other commands do since each job has its own: option -> what to type.
 _SEARCH = "keras-resnets search MODEL --weights W --data D --max-drop POINTS"
 _MOVED = {
@@ -28,7 +30,8 @@ _MOVED = {
 class Options(network.Network, network.Output, calibration.Calibration):
     """What `keras-resnets quantize` is asked for; see its help."""
 
-    recipe: str
+    recipe: str | None
+    plan: str | None
     engine: str | None
     method: str | None
     percentile: float
@@ -43,17 +46,24 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
     def __post_init__(self):
         super().__post_init__()
-        recipe = recipes.find(self.recipe)
-        recipes.check_int4(self.int4, recipe)
-        choices.check_method(self.method, choices.check_engine(self.engine, recipe))
-        if self.calibrated and self.data is None:
-            raise InvalidArgument(f"{recipe.name} takes its ranges from --data")
+        if self.recipe is not None and self.plan is not None:
+            raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
+        plan = self.precision_plan()
+        plan.check_int4(self.int4)
+        choices.check_method(self.method, plan.check_engine(self.engine))
+        if is_calibrated(plan) and self.data is None:
+            raise InvalidArgument(f"{plan.recipe.name} takes its ranges from --data")
 
-    @property
-    def calibrated(self):
-        """Whether the recipe has ranges, which images tell."""
-        recipe = recipes.find(self.recipe)
-        return number_formats.find(recipe.quantize).calibrated
+    def precision_plan(self):
+        """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
+        if self.plan is not None:
+            return plans.PrecisionPlan.read(self.plan)
+        return plans.find(self.recipe or DEFAULT)
+
+
+def is_calibrated(plan):
+    """Whether a plan has ranges, which images tell."""
+    return number_formats.find(plan.recipe.quantize).calibrated
 
 
 def add_to(commands):
@@ -82,7 +92,10 @@ def add_to(commands):
 
 def add_quantization(group):
     """Adds how numbers are rounded."""
-    add_recipe(group, tuple(recipes.RECIPES))
+    add_recipe(group, tuple(recipes.RECIPES), default=None)
+    group.add_argument(
+        "--plan", metavar="FILE", help="of search, or edited: FILE.tflite.plan.json"
+    )
     group.add_argument(
         "--engine",
         type=_engine,
@@ -97,14 +110,14 @@ def add_quantization(group):
     )
 
 
-def add_recipe(group, names):
+def add_recipe(group, names, default=DEFAULT):
     """Adds the choice of a recipe."""
     group.add_argument(
         "--recipe",
-        default="static_wi8_ai8",
+        default=default,
         choices=names,
         metavar="NAME",
-        help=f"bits of weights and activations: {', '.join(names)} (static_wi8_ai8)",
+        help=f"bits of weights and activations: {', '.join(names)} ({DEFAULT})",
     )
 
 
@@ -162,17 +175,19 @@ def _quantize(asked):
         from keras_resnets.export.tflite import convert as tflite
         from keras_resnets.system.progress import ProgressBar
 
-        path = asked.path(f"_{asked.recipe}.tflite")
+        plan = asked.precision_plan()
+        mixed = "_mixed" if plan.layers else ""
+        path = asked.path(f"_{plan.recipe.name}{mixed}.tflite")
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data = labelled(asked, model)
-        chosen = calibration.choose(asked, model) if asked.calibrated else None
+        chosen = calibration.choose(asked, model) if is_calibrated(plan) else None
         bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
         with bar:
             report = quantization.quantize(
                 model,
                 path,
-                asked.recipe,
+                plan,
                 chosen,
                 overwrite=asked.overwrite,
                 threads=asked.threads,
