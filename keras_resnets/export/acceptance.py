@@ -5,6 +5,7 @@ import numpy as np
 from keras_resnets.export import number_formats
 from keras_resnets.export import parity
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.export.runner import joined
 
 
 def probabilities(known, outputs):
@@ -49,10 +50,4 @@ def run_one_by_one(reference, pictures):
     """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
     found = [reference(picture[None]) for picture in pictures]
     outputs, logits = zip(*found, strict=True)
-    return _joined(outputs), _joined(logits) if reference.has_logits else None
-
-
-def _joined(parts):
-    if not isinstance(parts[0], dict):
-        return np.concatenate(parts)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined(outputs), joined(logits) if reference.has_logits else None

@@ -15,9 +15,31 @@ import dataclasses
 import importlib
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
+from keras_resnets import lazy
 from keras_resnets.errors import InvalidArgument
+
+
+def room(
+    package: str, runner: str
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """`__all__`, `__getattr__` and `__dir__` of a room that is a package.
+
+    Args:
+        package: its `__name__`; it has `convert`, `runner` and `contents`.
+        runner: what its `Runner` is called in `runner`.
+    """
+    modules = {
+        "Runner": f".runner:{runner}",
+        "check": ".contents",
+        "check_output": ".convert",
+        "load_runtime": ".runner",
+        "read": ".contents",
+        f"to_{package.rpartition('.')[2]}": ".convert",
+    }
+    return list(modules), *lazy.attributes(package, modules)
 
 
 @dataclasses.dataclass(frozen=True)

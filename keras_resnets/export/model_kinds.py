@@ -13,6 +13,7 @@ import keras
 
 from keras_resnets.export import prepare
 from keras_resnets.export.formats import Format
+from keras_resnets.export.number_formats import NumberFormat
 
 # Whose layers a model has -> what registers how it is converted. A model that was loaded
 # from a file has the layers alone.
@@ -28,7 +29,7 @@ class Kind:
     Attributes:
         recognizes: function of a `keras.Model`: whether it is of this kind.
         name: what it is called.
-        numbers: the word of `quantize` that its files have.
+        numbers: what its files compute in.
         check: function of a model of this kind that raises `InvalidArgument` where it
             cannot be written yet.
         check_asked: function of the model, the `Format`, `quantize` and other options
@@ -41,7 +42,7 @@ class Kind:
 
     recognizes: Callable[[keras.Model], bool]
     name: str
-    numbers: str
+    numbers: NumberFormat
     check: Callable[[keras.Model], None]
     check_asked: Callable[[keras.Model, Format, str, dict[str, Any]], None]
     at_rest: Callable[[keras.Model, Any, Any], tuple[keras.Model, Any]]

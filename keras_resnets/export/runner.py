@@ -123,12 +123,15 @@ def in_batches(run, images, size):
     if missing:
         images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
     found = [run(images[start : start + size]) for start in range(0, count, size)]
-    return single(
-        {
-            name: np.concatenate([out[name] for out in found])[:count].astype("float32")
-            for name in found[0]
-        }
-    )
+    whole = joined(found)
+    return single({name: x[:count].astype("float32") for name, x in whole.items()})
+
+
+def joined(parts):
+    """Outputs of one batch after the other as one: arrays, or several by name."""
+    if not isinstance(parts[0], dict):
+        return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def single(outputs):

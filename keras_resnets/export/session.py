@@ -78,7 +78,7 @@ def begin(
     asked = {"calibration": calibration, "preprocessing": wanted.preprocessing}
     kind.check_asked(model, place.format, quantize, {**asked, **ranged})
     model, pictures = kind.at_rest(model, pictures, wanted.input_size)
-    place = dataclasses.replace(place, numbers=number_formats.find(kind.numbers))
+    place = dataclasses.replace(place, numbers=kind.numbers)
     ready = make_ready(model, "none", None, pictures, wanted)
     return place, dataclasses.replace(ready, convert=kind.converters[format_name])
 
@@ -106,14 +106,16 @@ def make_ready(
     # What takes uint8 itself is refused further down.
     ranges = numbers.name if numbers.calibrated and dtype != "uint8" else None
     explicit = pictures is not None
+    known = provenance.of(model).preprocessing
+    trained_on = provenance.known_preprocessing(model) or wanted.preprocessing
     calibration, pictures = samples.gather(
         shape,
         calibration,
         pictures,
         ranges,
-        provenance.known_preprocessing(model) or wanted.preprocessing,
+        trained_on,
         reference,
-        wanted.preprocessing or provenance.of(model).preprocessing,
+        wanted.preprocessing or known,
     )
     ready = Ready(
         wanted=wanted,
@@ -185,11 +187,11 @@ def _behind_pixels(
         calibration[0, 0, 0, :2] = (0, 255)
     return dataclasses.replace(
         ready,
-        model=signature.with_pixels(ready.reference, preprocessing, ready.shape, dtype),
-        input_dtype=dtype,
-        calibration=calibration,
         pictures=preprocessing.normalize(pixels, "channels_last"),
         given=pixels,
+        calibration=calibration,
+        model=signature.with_pixels(ready.reference, preprocessing, ready.shape, dtype),
+        input_dtype=dtype,
     )
 
 

@@ -151,11 +151,11 @@ def with_pixels(model, preprocessing, shape, dtype):
     """
     image = keras.Input(shape, dtype=dtype, name=INPUT_NAME)
     x = image if dtype == "float32" else keras.ops.cast(image, "float32")
-    normalize = keras.layers.Conv2D(
+    scaling = keras.layers.Conv2D(
         3, 1, data_format="channels_last", dtype="float32", name="normalize"
     )
-    found = model(normalize(x))
-    normalize.set_weights(_as_convolution(preprocessing))
+    found = model(scaling(x))
+    scaling.set_weights(_as_convolution(preprocessing))
     return keras.Model(image, found, name=model.name)
 
 

@@ -6,6 +6,7 @@ will or because the parent was killed, so does the child.
 
 import _thread
 import contextlib
+import json
 import os
 import pathlib
 import queue
@@ -83,6 +84,21 @@ def orders(last: Callable[[], object] | None = None) -> Callable[[], str]:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     _thread.start_new_thread(_listen, (lines, last))
     return lines.get
+
+
+def answers() -> Callable[[Mapping[str, object]], None]:
+    """In the child: a function that sends its parent a record as a line of JSON.
+
+    Whatever else is printed does not get between the answers.
+    """
+    lines = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(facts: Mapping[str, object]) -> None:
+        lines.write(json.dumps(facts) + "\n")
+        lines.flush()
+
+    return answer
 
 
 def _listen(lines: queue.SimpleQueue[str], last: Callable[[], object] | None) -> None:

@@ -171,17 +171,14 @@ def _unpacked(found):
 def main(path, threads, logits):
     """The process: loads a file, then runs it on the images of each line."""
     order = child_process.orders()
-    # What a runtime prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    send = child_process.answers()
 
     def answer(make):
         try:
             facts = make()
         except Exception as error:
             facts = {"error": first_line(error), "kind": type(error).__name__}
-        answers.write(json.dumps(facts) + "\n")
-        answers.flush()
+        send(facts)
 
     opened = []
 

@@ -12,6 +12,7 @@ from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.formats import format_of
+from keras_resnets.export.runner import joined
 from keras_resnets.export.runner import size_text
 from keras_resnets.export.runner import told
 from keras_resnets.export.tflite.runner import tensors
@@ -104,7 +105,7 @@ def verify(
             progress(done)
     if not done:
         raise InvalidArgument("there must be at least one picture to compare on")
-    found = [_join(side) for side in outputs]
+    found = [joined(side) for side in outputs]
     probable = [_probabilities(*side) for side in zip(tapped, found, strict=True)]
     _check_alike((first, second), probable)
     accuracies = None
@@ -115,7 +116,7 @@ def verify(
     # All of them, or some probabilities would pass for logits.
     counts = [len(runner.tapped) for runner in tapped]
     if with_logits and counts == [len(names) for names in probable]:
-        compared = parity.compare(*map(_join, logits))
+        compared = parity.compare(*map(joined, logits))
     return Verification(
         count=done,
         outputs=outputs,
@@ -203,12 +204,6 @@ def takes_pixels(path, runner):
     known = passport.read(path)
     recipe = known["recipe"] if known else {}
     return runner.takes_pixels or recipe.get("include_preprocessing", False)
-
-
-def _join(parts):
-    if not isinstance(parts[0], dict):
-        return np.concatenate(parts)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclasses.dataclass(frozen=True)

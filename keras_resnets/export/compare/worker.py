@@ -4,8 +4,6 @@ Answers with lines of JSON: once when the file has run for the first time, then 
 number on its input with the seconds of so many runs.
 """
 
-import json
-import os
 import sys
 import time
 
@@ -19,14 +17,7 @@ from keras_resnets.system import child_process
 def main(path, threads):
     """Loads a file, then runs it as often as the input says."""
     order = child_process.orders()
-    # What a runtime prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(**facts):
-        answers.write(json.dumps(facts) + "\n")
-        answers.flush()
-
+    answer = child_process.answers()
     try:
         formats.format_of(path).room.load_runtime()
         isolated.limit_memory(path)
@@ -37,17 +28,17 @@ def main(path, threads):
         runner(picture)
         isolated.limit_memory(None)
     except Exception as error:
-        answer(error=first_line(error))
+        answer({"error": first_line(error)})
         return
-    answer(load=time.perf_counter() - start, batch=shape[0])
+    answer({"load": time.perf_counter() - start, "batch": shape[0]})
     while True:
         try:
             runs = range(int(order()))
             seconds = [runner.latency(picture, runs=1, warmup=0) for _ in runs]
         except Exception as error:
-            answer(error=first_line(error))
+            answer({"error": first_line(error)})
             return
-        answer(seconds=seconds, memory=_peak() - before)
+        answer({"seconds": seconds, "memory": _peak() - before})
 
 
 def _noise(shape):

@@ -1,16 +1,5 @@
 """ONNX files: made, read without ONNX, run by ONNX Runtime."""
 
-from keras_resnets import lazy
+from keras_resnets.export import formats
 
-_IN_MODULE = {
-    "Runner": ".runner:OnnxRunner",
-    "check": ".contents",
-    "check_output": ".convert",
-    "load_runtime": ".runner",
-    "read": ".contents",
-    "to_onnx": ".convert",
-}
-
-__all__ = list(_IN_MODULE)
-
-__getattr__, __dir__ = lazy.attributes(__name__, _IN_MODULE)
+__all__, __getattr__, __dir__ = formats.room(__name__, "OnnxRunner")

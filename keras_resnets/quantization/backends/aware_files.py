@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import model_kinds
+from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.graph import provenance
 from keras_resnets.images import samples
@@ -70,7 +71,7 @@ model_kinds.register(
     model_kinds.Kind(
         recognizes=is_quantized,
         name="a quantization-aware model",
-        numbers="int8",
+        numbers=number_formats.find("int8"),
         check=check_ranges,
         check_asked=check_asked,
         at_rest=at_rest,
