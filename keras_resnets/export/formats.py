@@ -51,7 +51,8 @@ class Format:
         title: what help calls it.
         runtime: what people call what runs its files.
         ending: of the name of its files; of a folder's, by default.
-    X
+        folder: of a format that is a folder: what its writer makes in it, the mark by
+            which it is known first; nothing else is ever replaced.
         numbers: the words of `quantize` that its exporter takes.
         methods: how the exporting command finds the ranges of an int8 file.
         options: of the exporting command, that go to the exporter under their names.
