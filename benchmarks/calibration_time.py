@@ -20,7 +20,7 @@ def measure(name, count, method):
     from keras_resnets.export import random_weights
     from keras_resnets.export import session
     from keras_resnets.images import samples
-    from keras_resnets.quantization import plan
+    from keras_resnets.quantization import PrecisionPlan
     from keras_resnets.quantization.backends import engines
 
     model = keras_resnets.create_model(name)
@@ -29,7 +29,7 @@ def measure(name, count, method):
     pictures = np.random.default_rng(0).standard_normal((count, *shape))
     pictures = pictures.astype("float32")
     ready = session.make_ready(model, "int8", pictures, pictures[:4])
-    recipe = plan.find("static_wi8_ai8")
+    recipe = PrecisionPlan.of("static_wi8_ai8")
     options = engines.Options(method=method)
     return common.seconds(lambda: engines.ranged(ready, recipe, options))
 

@@ -127,7 +127,7 @@ class Subject:
             path,
             recipe,
             self.chosen,
-            pictures=self.pictures,
+            images=self.pictures,
             overwrite=True,
         )
         return path
@@ -153,7 +153,7 @@ class Subject:
         from keras_resnets import quantization
 
         path = self.folder / f"{kind}.tflite"
-        quantization.to_tflite(aware, path, pictures=self.pictures, overwrite=True)
+        quantization.to_tflite(aware, path, images=self.pictures, overwrite=True)
         return path
 
     def exported(self, kind, model):

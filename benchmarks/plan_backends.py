@@ -83,13 +83,13 @@ class Subject:
         if self.recipe and self.recipe.name == recipe:
             return
         from keras_resnets.export import session
+        from keras_resnets.quantization import PrecisionPlan
         from keras_resnets.quantization import operators
-        from keras_resnets.quantization import plan
         from keras_resnets.quantization.backends import engines
 
         self.ready = session.make_ready(self.model, "int8", self.chosen.images)
         self.options = engines.Options()
-        made = plan.find(recipe)
+        made = PrecisionPlan.of(recipe)
         self.recipe = made.recipe
         self.network, *facts = engines.ranged(self.ready, made, self.options)
         self.graph = operators.read(self.network, self.ready.shape, *facts)

@@ -46,7 +46,7 @@ def main():
     inside = quantization.to_tflite(
         aware,
         options.output / f"{model.name}_aware.tflite",
-        pictures=x[:8],
+        images=x[:8],
         overwrite=True,
     )
     scores["quantized in training"] = file_accuracy(inside, x_test, y_test)

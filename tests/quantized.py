@@ -17,7 +17,6 @@ from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
@@ -170,5 +169,5 @@ def aware_model(model, pictures, recipe="static_wi8_ai8"):
 def rounded_model(model, x, recipe=PER_TENSOR):
     """(model, its frozen rounded model, its graph, the bytes of its int8 file)."""
     ready = session.make_ready(model, "int8", x[:20], None, session.Wanted())
-    base = engines.base(ready, plans.find(recipe), engines.Options())
+    base = engines.base(ready, quantization.PrecisionPlan.of(recipe), engines.Options())
     return model, base.rounded, base.graph, base.content

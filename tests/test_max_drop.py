@@ -106,7 +106,7 @@ def test_layers_go_back_by_multiply_adds_for_their_error():
 def test_refusal_says_how_many_pictures_would_tell():
     trial = accuracy_gate.Trial(1500, 0.909, 0.1, 0.2, 0.99, 0.01)
     text = accuracy_gate.refusal(trial, 30, 0.2, 0.91)
-    assert "0.10 points" in text and "91.00%" in text and "6,000 pictures" in text
+    assert "0.10 points" in text and "91.00%" in text and "6,000 images" in text
     worse = dataclasses.replace(trial, drop=0.3)
     worse = accuracy_gate.refusal(worse, 30, 0.2, 0.91)
     assert "allow more than 0.2; nothing was written" in worse
@@ -207,8 +207,8 @@ def test_the_hard_layer_is_found(name, tmp_path, pictures):
     assert mix.mix.drop + mix.mix.error <= 8 and mix.mix.count == 600
     assert mix.share() >= 0.6 and mix.conversions == 1 and mix.files <= 12
     assert sum(mix.share(p) for p in choices.PRECISIONS) == pytest.approx(1)
-    dearest = max(mix.layers, key=lambda row: max(row.weights or 0, row.output))
-    assert dearest.name in (name, reader)
+    costliest = max(mix.layers, key=lambda row: max(row.weights or 0, row.output))
+    assert costliest.name in (name, reader)
     # Every stage knows its total and reaches it, unless a mix is given up.
     last = {stage: (done, total) for stage, done, total in stages}
     assert last["layers"][0] == last["layers"][1] > 20
@@ -296,7 +296,7 @@ def test_what_is_refused():
     refusal(call(drop=-1), "max_drop", "-1")
     refusal(call(drop=0), "above 0")
     refusal(call(drop="0.2"), "max_drop")
-    refusal(call(drop=0.2), "500 labelled pictures", "30")
+    refusal(call(drop=0.2), "500 labelled images", "30")
     refusal(call(data=x), "labels")
     refusal(call(data=(x, None)), "labels")
     refusal(call(data=(x, labels)), "30 for 40")

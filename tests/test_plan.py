@@ -18,7 +18,7 @@ from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.quantization import operators
-from keras_resnets.quantization import plan as plans
+from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
@@ -45,10 +45,10 @@ def test_text_says_the_whole_plan(recipe):
 
 
 def test_a_recipe_is_a_plan_of_one_rule():
-    plan = plans.find("static_wi4_ai8")
+    plan = PrecisionPlan.of("static_wi4_ai8")
     assert plan.recipe == RECIPES["static_wi4_ai8"] and not plan.layers
     assert plan.precisions == {}
-    assert plans.find(plan) is plan
+    assert PrecisionPlan.of(plan) is plan
     with pytest.raises(AttributeError):
         plan.network = "other"
     with pytest.raises(TypeError):
@@ -146,7 +146,7 @@ def test_a_found_plan_gives_the_same_bytes_again(hard, tmp_path):
     quantization.quantize(model, again, plan, x[:50], packed=False)
     assert again.read_bytes() == (tmp_path / "found.tflite").read_bytes()
     written = (tmp_path / "found.tflite.plan.json").read_text()
-    assert plans.path_of(again).read_text() == written
+    assert plan_files.path_of(again).read_text() == written
     passports = [
         json.loads((tmp_path / f"{name}.tflite.json").read_text())["recipe"]
         for name in ("found", "again")
@@ -154,7 +154,7 @@ def test_a_found_plan_gives_the_same_bytes_again(hard, tmp_path):
     assert passports[0]["precisions"] == passports[1]["precisions"]
     # Plain files have no plan, also where one had been.
     quantization.quantize(model, again, "float16", overwrite=True)
-    assert again.exists() and not plans.path_of(again).exists()
+    assert again.exists() and not plan_files.path_of(again).exists()
 
 
 def test_a_plan_is_carried_out_on_another_training(hard, tmp_path):

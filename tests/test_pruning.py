@@ -181,8 +181,8 @@ def test_the_dearest_layer_is_found():
     assert [cost.rmse for cost in found] == sorted(
         (c.rmse for c in found), reverse=True
     )
-    dearest = {name for cost in found[:3] for name in cost.of}
-    assert hard.name in dearest
+    costliest = {name for cost in found[:3] for name in cost.of}
+    assert hard.name in costliest
     by_name = {cost.name: cost for cost in found}
     assert by_name[hard.name].part == "weights"
     assert by_name[hard.name].rmse > 5 * by_name["stage2_block1_conv1"].rmse

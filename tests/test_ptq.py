@@ -63,7 +63,7 @@ def test_bad_calibration_sets(tmp_path, photos):
     good = CIFAR.normalize(
         np.random.default_rng(0).integers(0, 256, (12, *shape)), "channels_last"
     )
-    check = calibration.check
+    check = calibration.checked_set
     assert check(good, shape, CIFAR).images is good
     refusal(lambda: check(None, shape), "calibration", "got None")
     refusal(lambda: check(good[:, :16], shape), "32, 32, 3", "(12, 16, 32, 3)")

@@ -372,7 +372,7 @@ def check_file(model, train, others, path):
     Returns (its logits in steps, the file's logits, steps between what kernels make).
     """
     aware, frozen = aware_model(model, train)
-    report = quantization.to_tflite(aware, path, pictures=train[:4])
+    report = quantization.to_tflite(aware, path, images=train[:4])
     assert report.logits.sqnr > 20
     assert not {"QUANTIZE", "DEQUANTIZE", "TRANSPOSE"} & set(report.operators)
     inside = []
@@ -440,7 +440,7 @@ def test_four_bits_in_a_file_of_eight(pictures, tmp_path):
     kernel = np.array(frozen.get_layer("stage1_block1_conv1").rounded_kernel())
     assert max(len(np.unique(kernel[..., c])) for c in range(8)) <= 15
     path = tmp_path / "four.tflite"
-    quantization.to_tflite(aware, path, pictures=train[:4])
+    quantization.to_tflite(aware, path, images=train[:4])
     ours, theirs, apart = steps_apart(frozen, path.read_bytes(), others[:200])
     assert apart.max() <= 6 and (apart <= 1).mean() >= 0.88
 

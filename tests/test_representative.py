@@ -252,7 +252,7 @@ def test_a_dataset_gives_the_ranges(tmp_path):
     np.testing.assert_array_equal(ready.calibration, x)
     aware = quantization.quantize_aware(model, calibration=data)
     assert float(aware.get_layer("image_range").known) == 1
-    record = calibration.check(iter(x), SHAPE).record()
+    record = calibration.checked_set(iter(x), SHAPE).record()
     assert record["source"] == "iterator" and record["pictures"] == 12
     with pytest.warns(calibration_checks.FewImages, match="come from 3 images"):
         session.make_ready(model, "int8", iter(x[:3]))

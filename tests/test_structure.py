@@ -313,6 +313,7 @@ ARROWS = {
         "io",
         "networks",
         "quantization",
+        "renamed",
         "training",
     },
     "pruning": {

@@ -58,7 +58,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
         """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
         if self.plan is not None:
             return plans.PrecisionPlan.read(self.plan)
-        return plans.find(self.recipe or DEFAULT)
+        return plans.PrecisionPlan.of(self.recipe or DEFAULT)
 
 
 def is_calibrated(plan):

@@ -112,7 +112,7 @@ def _of_arrays(path, preprocessing, count, seed):
     return np.stack(found) if found else x[order], len(x)
 
 
-def check(calibration, shape, preprocessing=None, network=None):
+def checked_set(calibration, shape, preprocessing=None, network=None):
     """A `CalibrationSet` of images that fit a network.
 
     Args:

@@ -1,7 +1,10 @@
-"""What quantization costs: a file against its float model, on labelled pictures."""
+"""What quantization costs: a file against its float model, on labelled images."""
 
 import dataclasses
+import os
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
@@ -10,6 +13,7 @@ from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.compare.verify import takes_pixels
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.graph import provenance
+from keras_resnets.images import evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Figures:
     """How a file compares with its model.
 
     Attributes:
-        count: pictures that both were run on.
+        count: images that both were run on.
         model_top1, file_top1: shares of right answers.
         agreement: share of equal answers.
         rmse: root mean square difference of the logits over the standard deviation of
@@ -31,16 +35,23 @@ class Figures:
     rmse: float | None
 
 
-def compare(model, path, data, threads=2, progress=None, logits=False):
+def compare(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    data: evaluation.Labelled,
+    threads: int = 2,
+    progress: Callable[..., object] | None = None,
+    logits: bool = False,
+) -> Figures:
     """`Figures` of the exported file at `path`.
 
     Args:
         model: the float `keras.Model` that it was made of.
         path: of the file.
         data: an `evaluation.Labelled`: `labels`, and `batches` of pre-processed
-            pictures.
+            images.
         threads: of the file's runtime.
-        progress: called with the number of pictures done after every batch.
+        progress: called with the number of images done after every batch.
         logits: whether the file puts out logits.
 
     Raises:
@@ -49,22 +60,34 @@ def compare(model, path, data, threads=2, progress=None, logits=False):
     """
     reference = KerasRunner(model)
     runner = open_runner(path, threads, logits=reference.has_logits and not logits)
-    known = provenance.of(model).preprocessing
-    pixels = takes_pixels(path, runner)
-    if pixels and known is None:
-        raise InvalidArgument(f"{path} takes pixels: the model must know preprocessing")
+    taken = _inputs_of(path, takes_pixels(path, runner), model)
     # A file of logits has no softmax to look behind.
     logits = logits or runner.has_logits or runner.output_names == ("logits",)
     measured = logits or not reference.has_logits
-    expected, found = [], []
-    for pictures in data.batches(100):
-        outputs, scores = reference(pictures)
+    expected: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    for images in data.batches(100):
+        outputs, scores = reference(images)
         expected.append(outputs if scores is None or not logits else scores)
-        found.append(runner(known.pixels(pictures) if pixels else pictures))
+        found.append(runner(taken(images)))
         if progress:
             progress(sum(map(len, found)))
-    expected, found = np.concatenate(expected), np.concatenate(found)
-    compared = parity.compare(expected, found)
-    tops = [float((x.argmax(1) == data.labels).mean()) for x in (expected, found)]
+    ours, theirs = np.concatenate(expected), np.concatenate(found)
+    compared = parity.compare(ours, theirs)
+    ours_top1, theirs_top1 = (
+        float((x.argmax(axis=1) == data.labels).mean()) for x in (ours, theirs)
+    )
     rmse = compared.rmse if measured else None
-    return Figures(len(found), *tops, compared.top1, rmse)
+    return Figures(len(theirs), ours_top1, theirs_top1, compared.top1, rmse)
+
+
+def _inputs_of(
+    path: str | os.PathLike[str], pixels: bool, model: keras.Model
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Function that makes what a file takes of pre-processed images."""
+    if not pixels:
+        return lambda images: images
+    preprocessing = provenance.of(model).preprocessing
+    if preprocessing is None:
+        raise InvalidArgument(f"{path} takes pixels: the model must know preprocessing")
+    return preprocessing.pixels

@@ -1,42 +1,44 @@
 """Biases that make up for what rounding the weights adds on average."""
 
 import contextlib
+import typing
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 from keras_resnets.quantization.qat import fake_quant
-from keras_resnets.quantization.qat.freeze import radius_of
+from keras_resnets.quantization.qat.freeze import amax_of
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.ranges import float_arithmetic
+from keras_resnets.quantization.ranges import images_at_a_time
 from keras_resnets.quantization.ranges import inputs_of
-from keras_resnets.quantization.ranges import pictures_at_a_time
 
-# Pictures that a mean needs: means need fewer than ranges do.
-_PICTURES = 100
+# Images that a mean needs: means need fewer than ranges do.
+_IMAGES = 100
 
 
-def correct_biases(model, pictures):
+def correct_biases(model: keras.Model, images: np.ndarray) -> None:
     """Moves every bias by the mean error that the rounded kernel in front of it makes.
 
     Rounded weights are off by a little each; over inputs that are mostly positive those
     errors add up to a constant (Nagel 2019, arXiv:1906.04721, section 4.2, with means
-    from pictures). Borders, where padding takes part, count as the inside does.
+    from images). Borders, where padding takes part, count as the inside does.
 
     Args:
         model: from `rewrite`, with the ranges of its kernels set.
-        pictures: float32 array (count, height, width, channels); the first hundred are
+        images: float32 array (count, height, width, channels); the first hundred are
             used.
     """
     targets = [layer for layer in model.layers if isinstance(layer, KERNELS)]
-    means = _input_means(model, targets, pictures[:_PICTURES])
+    means = _input_means(model, targets, images[:_IMAGES])
     for layer, mean in zip(targets, means, strict=True):
         shift = _mean_error(layer, mean)
         bias = keras.ops.convert_to_numpy(layer.bias)
         layer.bias.assign((bias - shift).astype("float32"))
 
 
-def biases_of(model):
+def biases_of(model: keras.Model) -> dict[str, np.ndarray]:
     """The bias of every layer with a kernel, by its name."""
     return {
         layer.name: keras.ops.convert_to_numpy(layer.bias)
@@ -46,7 +48,7 @@ def biases_of(model):
 
 
 @contextlib.contextmanager
-def replaced(model, biases):
+def replaced(model: keras.Model, biases: dict[str, np.ndarray]) -> Iterator[None]:
     """Lets `model` have other biases, of some layers by name, inside."""
     before = {name: bias for name, bias in biases_of(model).items() if name in biases}
     try:
@@ -58,32 +60,35 @@ def replaced(model, biases):
             model.get_layer(name).bias.assign(bias)
 
 
-def _input_means(model, targets, pictures):
+def _input_means(
+    model: keras.Model, targets: list[keras.layers.Layer], images: np.ndarray
+) -> list[np.ndarray]:
     """The float64 mean of each input channel of each layer, over all that it reads."""
     read = inputs_of(model)
     owners = [index for index, layer in enumerate(targets) for _ in read[id(layer)]]
     given = [tensor for layer in targets for tensor in read[id(layer)]]
     probe = keras.Model(model.inputs, given)
-    batch = pictures_at_a_time(given, pictures.shape[1:])
-    sums, count = [0.0] * len(targets), 0
+    batch = images_at_a_time(given, images.shape[1:])
+    sums: list[typing.Any] = [0.0] * len(targets)
+    count = 0
     with float_arithmetic(model):
-        for start in range(0, len(pictures), batch):
-            chunk = pictures[start : start + batch]
+        for start in range(0, len(images), batch):
+            chunk = images[start : start + batch]
             found = probe.predict_on_batch(
-                np.resize(chunk, (min(batch, len(pictures)), *chunk.shape[1:]))
+                np.resize(chunk, (min(batch, len(images)), *chunk.shape[1:]))
             )
             for index, values in zip(owners, keras.tree.flatten(found), strict=True):
                 axes = tuple(range(1, values.ndim - 1))
-                by_picture = np.asarray(values, "float64")[: len(chunk)].mean(axis=axes)
-                sums[index] = sums[index] + by_picture.sum(axis=0)
+                by_image = np.asarray(values, "float64")[: len(chunk)].mean(axis=axes)
+                sums[index] = sums[index] + by_image.sum(axis=0)
             count += len(chunk)
     return [total / (count * owners.count(index)) for index, total in enumerate(sums)]
 
 
-def _mean_error(layer, mean):
+def _mean_error(layer: keras.layers.Layer, mean: np.ndarray) -> np.ndarray:
     """What the rounding of a kernel adds to each output channel on average."""
     kernel = layer.folded_kernel()
-    radius = keras.ops.convert_to_tensor(radius_of(layer))
+    radius = keras.ops.convert_to_tensor(amax_of(layer))
     rounded = fake_quant.fake_quantize_symmetric(kernel, radius, layer.weight_bits)
     error = keras.ops.convert_to_numpy(rounded).astype("float64")
     error -= keras.ops.convert_to_numpy(kernel)

@@ -1,5 +1,7 @@
 """What the options of quantization may be, without importing what carries them out."""
 
+import dataclasses
+from collections.abc import Callable
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
@@ -13,6 +15,28 @@ METHODS = ("mse", "minmax", "percentile")
 # What an operator can be computed in, the coarsest first: int8; int16 activations with
 # int8 weights; float32.
 PRECISIONS = ("int8", "int16", "float")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What an engine is told besides the recipe.
+
+    Attributes:
+        method, percentile: how ranges come from images, see `ranges.set_ranges`.
+        io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
+        int4: store weights of 4 bits as such, see `export.tflite.int4`.
+        seed: of the sample that ranges are sought on.
+        progress: called with the number of calibration images done.
+    """
+
+    method: str | None = None
+    percentile: float = 99.99
+    io_dtype: str = "int8"
+    batch: int | str = 1
+    packed: bool = True
+    int4: bool = False
+    seed: int = 0
+    progress: Callable[..., object] | None = None
 
 
 def default_engine(recipe: Recipe) -> str:

@@ -3,8 +3,11 @@
 import collections
 import dataclasses
 import functools
+import typing
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph.analysis import analyze
@@ -15,8 +18,8 @@ from keras_resnets.graph.operations import as_layer
 from keras_resnets.quantization.choices import PRECISIONS
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.layers import FakeQuantize
-from keras_resnets.quantization.qat.rewrite import PASSING
 
 _STAYING = (*PASSING, keras.layers.AveragePooling2D)
 
@@ -32,19 +35,19 @@ class Operator:
         weights: the layer with rounded numbers in it, or None.
         inputs: the `FakeQuantize` layers of the tensors that it reads.
         output: that of the tensor it makes.
-        macs: multiply-adds for one picture.
+        macs: multiply-adds for one image.
     """
 
     name: str
     kind: str
-    of: tuple
-    weights: keras.layers.Layer | None
-    inputs: tuple
+    of: tuple[str, ...]
+    weights: typing.Any
+    inputs: tuple[FakeQuantize, ...]
     output: FakeQuantize
     macs: int
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The layer of the float model that computes, for reports."""
         if self.weights is None or isinstance(self.weights, quantized.KERNELS):
             return self.of[0]
@@ -66,13 +69,13 @@ class Graph:
             up for the rounding.
     """
 
-    operators: tuple
-    fixed: tuple
-    seen: dict
-    biases: dict
+    operators: tuple[Operator, ...]
+    fixed: tuple[FakeQuantize, ...]
+    seen: dict[str, tuple[float, float]]
+    biases: dict[str, np.ndarray]
 
     @functools.cached_property
-    def names(self):
+    def names(self) -> dict[str, str]:
         """The name of the operator of each layer that can have bits of its own.
 
         By the label of the operator; where several have the same, by its own name.
@@ -82,7 +85,7 @@ class Graph:
             x.label if count[x.label] == 1 else x.name: x.name for x in self.operators
         }
 
-    def largest(self, grid):
+    def largest(self, grid: FakeQuantize) -> float:
         """The largest value that an int16 tensor holds, and minus the least.
 
         A range of 8 bits leaves out what is rare. Of 16 bits one is to spare, for
@@ -91,7 +94,7 @@ class Graph:
         low, high = self.seen.get(grid.name, (float(grid.low), float(grid.high)))
         return 2 * max(-low, high)
 
-    def precision_of(self, grid, precisions):
+    def precision_of(self, grid: FakeQuantize, precisions: dict[str, str]) -> str:
         """What a tensor is kept in: the coarsest of what makes and reads it.
 
         Args:
@@ -106,7 +109,7 @@ class Graph:
             key=PRECISIONS.index,
         )
 
-    def touching(self, layer):
+    def touching(self, layer: keras.layers.Layer) -> tuple[str, ...]:
         """Names of the operators that must be raised for `layer` to round less."""
         return tuple(
             x.name
@@ -115,7 +118,7 @@ class Graph:
         )
 
 
-def check_model(model):
+def check_model(model: keras.Model) -> None:
     """Raises `InvalidArgument` that names what of a float `model` no mix can have."""
     steps, outputs = read_steps(model)
     if len(outputs) != 1:
@@ -125,7 +128,7 @@ def check_model(model):
         )
     for found in applications(steps).values():
         layer, path = as_layer(found[0]), found[0].path
-        if len(found) > 1 and getattr(layer, "weights", ()):
+        if len(found) > 1 and getattr(layer, "weights", None):
             raise InvalidArgument(
                 f"a mix is of layers that are applied once; {path} is applied "
                 f"{len(found)} times: quantize the network as a whole"
@@ -137,12 +140,17 @@ def check_model(model):
             )
 
 
-def read(model, shape, seen=None, biases=None):
+def read(
+    model: keras.Model,
+    shape: Sequence[int],
+    seen: dict[str, tuple[float, float]] | None = None,
+    biases: dict[str, np.ndarray] | None = None,
+) -> Graph:
     """The `Graph` of a model of `rewrite`.
 
     Args:
         model: a `keras.Model`.
-        shape: (height, width, channels) of a picture.
+        shape: (height, width, channels) of an image.
         seen: what `ranges.set_ranges` returned.
         biases: see `Graph`.
     """
@@ -151,22 +159,25 @@ def read(model, shape, seen=None, biases=None):
 
 
 class _Reader:
-    def __init__(self, model, shape):
+    def __init__(self, model: keras.Model, shape: Sequence[int]) -> None:
         self._model = model
         found = analyze(model, shape).layers
         self._macs = {layer.name: layer.macs or 0 for layer in found}
         # By tensor: the grid that it lies on, or what is computed since the last.
-        self._grids, self._chains = {}, {}
-        self._operators, self._seen, self._kept8 = [], set(), []
+        self._grids: dict[int, FakeQuantize] = {}
+        self._chains: dict[int, tuple[tuple[typing.Any, ...], ...]] = {}
+        self._operators: list[Operator] = []
+        self._seen: set[FakeQuantize] = set()
+        self._kept8: list[FakeQuantize] = []
 
-    def run(self):
+    def run(self) -> tuple[tuple[Operator, ...], tuple[FakeQuantize, ...]]:
         for node in nodes_in_order(self._model):
             self._visit(node)
         ends = [self._grids_of(tensor) for tensor in self._model.outputs]
         fixed = [*self._kept8, *(grid for grids in ends for grid in grids)]
         return tuple(self._operators), tuple(dict.fromkeys(fixed))
 
-    def _visit(self, node):
+    def _visit(self, node: typing.Any) -> None:
         layer, given = node.operation, node.input_tensors
         made = id(node.output_tensors[0])
         if isinstance(layer, FakeQuantize):
@@ -183,13 +194,13 @@ class _Reader:
             layers = [one for _, chain in before for one in chain]
             self._chains[made] = (tuple(dict.fromkeys(grids)), (*layers, layer))
 
-    def _grids_of(self, tensor):
+    def _grids_of(self, tensor: typing.Any) -> tuple[FakeQuantize, ...]:
         grid = self._grids.get(id(tensor))
         if grid is not None:
             return (grid,)
         return self._chains.get(id(tensor), ((), ()))[0]
 
-    def _settle(self, grid, tensor):
+    def _settle(self, grid: FakeQuantize, tensor: typing.Any) -> None:
         """Ends an operator, unless a mean is rounded to the grid of what it reads."""
         if grid in self._seen:
             return

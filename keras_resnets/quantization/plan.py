@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
 import types
 import typing
 from collections.abc import Iterable
@@ -176,6 +175,19 @@ class PrecisionPlan:
         return "\n".join(["{", *lines, f' "layers": {body}', "}"]) + "\n"
 
     @classmethod
+    def of(cls, plan: "str | Recipe | PrecisionPlan") -> "PrecisionPlan":
+        """The plan that was given, or that of one rule which a recipe is.
+
+        Raises:
+            InvalidArgument: a name that is no recipe's.
+
+        Example:
+            >>> PrecisionPlan.of("static_wi4_ai8").recipe.weight_bits
+            4
+        """
+        return plan if isinstance(plan, PrecisionPlan) else cls(recipes.find(plan))
+
+    @classmethod
     def from_json(cls, text: str | bytes, source: str = "the text") -> "PrecisionPlan":
         """The plan that a text says.
 
@@ -259,21 +271,6 @@ class PrecisionPlan:
         return dataclasses.replace(self, layers=layers)
 
 
-def find(plan: str | Recipe | PrecisionPlan) -> PrecisionPlan:
-    """The plan that was given, or that of one rule which a recipe is.
-
-    Raises:
-        InvalidArgument: a name that is no recipe's.
-
-    Example:
-        >>> find("static_wi4_ai8").recipe.weight_bits
-        4
-    """
-    return (
-        plan if isinstance(plan, PrecisionPlan) else PrecisionPlan(recipes.find(plan))
-    )
-
-
 def fingerprint(layers: Iterable[typing.Any]) -> str:
     """What tells a network from others, however it is trained: 16 hex digits.
 
@@ -286,12 +283,6 @@ def fingerprint(layers: Iterable[typing.Any]) -> str:
         if layer.weights
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Where the plan of the file at `path` lies: `net.tflite.plan.json`."""
-    path = pathlib.Path(path)
-    return path.with_name(path.name + ".plan.json")
 
 
 def _decoded(content: typing.Any) -> PrecisionPlan:

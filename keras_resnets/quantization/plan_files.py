@@ -14,9 +14,14 @@ from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.io import files
-from keras_resnets.quantization import plan as plans
-from keras_resnets.quantization.backends.engines import Options
+from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
+
+
+def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Where the plan of the file at `path` lies: `net.tflite.plan.json`."""
+    path = pathlib.Path(path)
+    return path.with_name(path.name + ".plan.json")
 
 
 def facts(
@@ -75,7 +80,7 @@ def land(
 @contextlib.contextmanager
 def _beside(place: Destination, plan: PrecisionPlan) -> Iterator[None]:
     """Lands the plan of a file after it; a plan of what it replaces goes."""
-    path = plans.path_of(place.path)
+    path = path_of(place.path)
     if not plan.layers:
         yield
         if place.overwrite and _is_plan(path):
@@ -90,7 +95,7 @@ def check_place(
     path: str | os.PathLike[str], plan: PrecisionPlan, overwrite: bool
 ) -> None:
     """Raises `InvalidArgument` where the plan of a file would replace something else."""
-    place = plans.path_of(path)
+    place = path_of(path)
     if plan.layers and place.exists() and not (overwrite and _is_plan(place)):
         more = "" if overwrite else ", or replace a plan with --overwrite"
         raise InvalidArgument(

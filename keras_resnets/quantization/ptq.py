@@ -1,47 +1,57 @@
 """Files from float models, and from quantization-aware ones."""
 
-import keras
+import os
+import typing
+from collections.abc import Callable
 
+import keras
+import numpy as np
+
+from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
 from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
+from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.graph import provenance
-from keras_resnets.images import calibration as sets
+from keras_resnets.images.calibration import checked_set
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
-from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import check_quantized
 from keras_resnets.quantization.qat.layers import is_quantized
+from keras_resnets.quantization.recipes import Recipe
 
 
+@renamed.arguments(pictures="images")
 def quantize(
-    model,
-    path,
-    recipe="static_wi8_ai8",
-    calibration=None,
-    pictures=None,
-    input_size=None,
-    overwrite=False,
-    threads=2,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    recipe: str | Recipe | PrecisionPlan = "static_wi8_ai8",
+    calibration: typing.Any = None,
+    images: np.ndarray | None = None,
+    input_size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    threads: int = 2,
     *,
-    engine=None,
-    method=None,
-    percentile=99.99,
-    seed=0,
-    io_dtype="int8",
-    batch=1,
-    packed=True,
-    int4=False,
-    preprocessing=None,
-    logits=False,
-    progress=None,
-):
+    engine: str | None = None,
+    method: str | None = None,
+    percentile: float = 99.99,
+    seed: int = 0,
+    io_dtype: str = "int8",
+    batch: int | str = 1,
+    packed: bool = True,
+    int4: bool = False,
+    preprocessing: Preprocessing | None = None,
+    logits: bool = False,
+    progress: Callable[..., object] | None = None,
+) -> ExportReport:
     """Quantizes a trained float model into a TFLite file, run and compared.
 
     Args:
@@ -49,27 +59,27 @@ def quantize(
         path: file to write, ending in `.tflite`.
         recipe: name in `recipes.RECIPES`, a `Recipe`, or a `PrecisionPlan`, which says
             of single layers how many bits they have.
-        calibration: training pictures for the ranges of a static recipe: a
+        calibration: training images for the ranges of a static recipe: a
             `CalibrationSet` (`calibration.choose`), or what `export.to_tflite` takes.
-        pictures: the same, to compare with; by default four of the calibration's.
+        images: the same, to compare with; by default four of the calibration's.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter for the comparison and the latency.
         engine: `"ranges"` (own ranges and corrected biases, in the graph), `"converter"`
             (TensorFlow's) or `"ai_edge_quantizer"` (LiteRT's); None for the one that
             measured best.
-        method: how a range comes from pictures: `"mse"`, `"minmax"` or `"percentile"`;
+        method: how a range comes from images: `"mse"`, `"minmax"` or `"percentile"`;
             None for the engine's own.
         percentile: see `ranges.set_ranges`.
         seed: of the sample that `"mse"` works on.
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
-        batch: pictures at a time, or `"dynamic"`.
+        batch: images at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
         int4: weights of 4 bits are stored as such, in half the space, not as int8:
             LiteRT's kernels for them are several times slower than XNNPACK's for int8.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
-        progress: called with the number of calibration pictures done.
+        progress: called with the number of calibration images done.
 
     Returns:
         An `ExportReport`. The passport beside the file has recipe, engine and
@@ -89,7 +99,7 @@ def quantize(
         >>> report.quantize
         'float16'
     """
-    plan = plans.find(recipe)
+    plan = PrecisionPlan.of(recipe)
     quantize = plan.recipe.quantize
     if isinstance(model, keras.Model) and is_quantized(model):
         raise InvalidArgument(
@@ -108,7 +118,7 @@ def quantize(
         reference = prepare.inference_model(model)
         shape = prepare.input_shape(reference, input_size)
         known = provenance.known_preprocessing(model)
-        chosen = sets.check(calibration, shape, known)
+        chosen = checked_set(calibration, shape, known)
         if plan.layers:
             plan.check_network(model.name, prepare.all_layers(reference))
             operators.check_model(reference)
@@ -119,7 +129,7 @@ def quantize(
         wanted,
         quantize,
         chosen and chosen.images,
-        pictures,
+        images,
         overwrite,
         threads,
         batch,
@@ -128,28 +138,29 @@ def quantize(
         method, percentile, io_dtype, batch, packed, int4, seed, progress
     )
 
-    def make():
+    def make() -> bytes | memoryview:
         return engines.ENGINES[name](ready, plan, options)
 
     facts = plan_files.facts(plan, name, method, chosen)
     return plan_files.land(place, ready, make, plan, facts, options)
 
 
+@renamed.arguments(pictures="images")
 def to_tflite(
-    model,
-    path,
-    pictures=None,
-    input_size=None,
-    overwrite=False,
-    threads=2,
-    **options,
-):
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    images: np.ndarray | None = None,
+    input_size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    threads: int = 2,
+    **options: typing.Any,
+) -> ExportReport:
     """`keras_resnets.export.to_tflite` of a quantization-aware model, and of no other.
 
     Args:
         model: from `quantize_aware`, trained or calibrated.
         path: file to write, ending in `.tflite`.
-        pictures: see there.
+        images: see there.
         input_size: see there.
         overwrite: see there.
         threads: see there.
@@ -178,7 +189,7 @@ def to_tflite(
     return tflite.to_tflite(
         model,
         path,
-        pictures=pictures,
+        pictures=images,
         input_size=input_size,
         overwrite=overwrite,
         threads=threads,

@@ -1,6 +1,11 @@
-"""Activation ranges from pictures: least and largest, percentile, least squared error."""
+"""Activation ranges from images: least and largest, percentile, least squared error."""
 
 import contextlib
+import math
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -28,12 +33,12 @@ _FINE = np.linspace(0.95, 1.05, 21)
 class Observed:
     """The least and largest value of one tensor, and a random sample of all."""
 
-    def __init__(self, rng):
+    def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self.low, self.high = np.inf, -np.inf
-        self._samples = []
+        self._samples: list[np.ndarray] = []
 
-    def see(self, values):
+    def see(self, values: np.ndarray) -> None:
         """Takes in one batch."""
         values = np.asarray(values, "float32").ravel()
         self.low = min(self.low, float(values.min()))
@@ -43,23 +48,30 @@ class Observed:
         self._samples.append(values)
 
     @property
-    def sample(self):
+    def sample(self) -> np.ndarray:
         """float32 values of the tensor."""
         return np.concatenate(self._samples)
 
 
-def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress=None):
-    """Sets the range of every `FakeQuantize` of `model` from pictures.
+def set_ranges(
+    model: keras.Model,
+    images: np.ndarray,
+    method: str = "mse",
+    percentile: float = 99.99,
+    seed: int = 0,
+    progress: Callable[..., object] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Sets the range of every `FakeQuantize` of `model` from images.
 
     Args:
         model: from `rewrite`.
-        pictures: float32 array (count, height, width, channels), pre-processed.
+        images: float32 array (count, height, width, channels), pre-processed.
         method: `"mse"` (the range of least squared error on a sample of the values),
             `"minmax"` (all values) or `"percentile"`.
         percentile: share in per cent of the values above 0 that `"percentile"` keeps,
             and of those below, in (50, 100].
         seed: of the sample.
-        progress: called with the number of pictures done after every batch.
+        progress: called with the number of images done after every batch.
 
     Returns:
         The least and largest value that was seen, by name of the `FakeQuantize`.
@@ -76,26 +88,32 @@ def set_ranges(model, pictures, method="mse", percentile=99.99, seed=0, progress
         # A fixed range, as that of a sigmoid, does not come from images.
         if isinstance(layer, FakeQuantize) and layer.ranges != "fixed"
     ]
-    found = observe(model, targets, pictures, seed, progress)
+    found = observe(model, targets, images, seed, progress)
     for layer, seen in zip(targets, found, strict=True):
         _check(layer, seen)
         layer.set_range(*choose(seen, layer.bits, method, percentile))
     return {x.name: (s.low, s.high) for x, s in zip(targets, found, strict=True)}
 
 
-def observe(model, targets, pictures, seed=0, progress=None):
+def observe(
+    model: keras.Model,
+    targets: list[FakeQuantize],
+    images: np.ndarray,
+    seed: int = 0,
+    progress: Callable[..., object] | None = None,
+) -> list[Observed]:
     """What goes into each of the layers `targets`, as a list of `Observed`."""
     rng = np.random.default_rng(seed)
     tensors = [input_of(layer) for layer in targets]
     probe = keras.Model(model.inputs, tensors)
     found = [Observed(rng) for _ in targets]
-    shape = pictures.shape[1:]
-    batch = pictures_at_a_time(tensors, shape)
+    shape = images.shape[1:]
+    batch = images_at_a_time(tensors, shape)
     with float_arithmetic(model):
-        for start in range(0, len(pictures), batch):
+        for start in range(0, len(images), batch):
             # One size of a batch, so that there is one graph.
-            chunk = pictures[start : start + batch]
-            given = np.resize(chunk, (min(batch, len(pictures)), *shape))
+            chunk = images[start : start + batch]
+            given = np.resize(chunk, (min(batch, len(images)), *shape))
             made = keras.tree.flatten(probe.predict_on_batch(given))
             for seen, values in zip(found, made, strict=True):
                 seen.see(values[: len(chunk)])
@@ -104,36 +122,38 @@ def observe(model, targets, pictures, seed=0, progress=None):
     return found
 
 
-def input_of(layer):
+def input_of(layer: keras.layers.Layer) -> typing.Any:
     """What a layer reads where it is applied first."""
     return layer._inbound_nodes[0].input_tensors[0]
 
 
-def inputs_of(model):
+def inputs_of(model: keras.Model) -> dict[int, list[typing.Any]]:
     """The tensors that each layer of a flat `model` reads, a list by the layer's `id`."""
-    found = {}
+    found: dict[int, list[typing.Any]] = {}
     for node in nodes_in_order(model):
         found.setdefault(id(node.operation), []).append(node.input_tensors[0])
     return found
 
 
-def pictures_at_a_time(tensors, shape):
-    """How many pictures' activations fit into memory together.
+def images_at_a_time(tensors: Sequence[typing.Any], shape: Sequence[int]) -> int:
+    """How many images' activations fit into memory together.
 
     Args:
         tensors: symbolic tensors that are put out.
-        shape: (height, width, channels) of a picture.
+        shape: (height, width, channels) of an image.
     """
     numbers = 0
     for tensor in tensors:
-        # Open sizes count as those of the pictures: too much rather than too little.
+        # Open sizes count as those of the images: too much rather than too little.
         sizes = zip(tensor.shape[1:], shape, strict=False)
-        numbers += int(np.prod([own or full for own, full in sizes]))
+        numbers += math.prod(own or full for own, full in sizes)
     return int(np.clip(_ALIVE // max(numbers, 1), 1, 100))
 
 
 @contextlib.contextmanager
-def float_arithmetic(model, but=()):
+def float_arithmetic(
+    model: keras.Model, but: Sequence[keras.layers.Layer] = ()
+) -> Iterator[None]:
     """Takes the rounding out of `model` for what runs eagerly or is traced inside.
 
     Args:
@@ -151,19 +171,21 @@ def float_arithmetic(model, but=()):
             layer.enabled = enabled
 
 
-def _check(layer, seen):
+def _check(layer: keras.layers.Layer, seen: Observed) -> None:
     if not np.isfinite([seen.low, seen.high]).all():
         raise InvalidArgument(
-            f"the calibration pictures give NaN or infinity at {layer.name}"
+            f"the calibration images give NaN or infinity at {layer.name}"
         )
     if seen.low == seen.high == 0:
         raise InvalidArgument(
-            f"the calibration pictures give nothing but 0 at {layer.name}: there is no "
+            f"the calibration images give nothing but 0 at {layer.name}: there is no "
             "range to take (are they constant, or not pre-processed?)"
         )
 
 
-def choose(seen, bits=8, method="mse", percentile=99.99):
+def choose(
+    seen: Observed, bits: int = 8, method: str = "mse", percentile: float = 99.99
+) -> tuple[float, float]:
     """(low, high) for an `Observed`, by one of `METHODS`."""
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     if method == "minmax":
@@ -176,7 +198,9 @@ def choose(seen, bits=8, method="mse", percentile=99.99):
     return least_squares(sample, low, high, bits)
 
 
-def least_squares(sample, low, high, bits=8):
+def least_squares(
+    sample: np.ndarray, low: float, high: float, bits: int = 8
+) -> tuple[float, float]:
     """The range inside [low, high] whose grid is nearest to `sample`.
 
     Both ends are cut together first, then each in turn, and at last finely.
@@ -185,8 +209,8 @@ def least_squares(sample, low, high, bits=8):
     values = ((edges[1:] + edges[:-1]) / 2)[counts > 0]
     counts = counts[counts > 0]
 
-    def best(ends):
-        return min(ends, key=lambda end: _error(values, counts, *end, bits))
+    def best(ends: list[tuple[float, float]]) -> tuple[float, float]:
+        return min(ends, key=lambda end: _error(values, counts, end[0], end[1], bits))
 
     ends = (low, high)
     low, high = best([(c * low, c * high) for c in _CUTS])
@@ -198,7 +222,9 @@ def least_squares(sample, low, high, bits=8):
     return float(low), float(high)
 
 
-def _error(values, counts, low, high, bits):
+def _error(
+    values: np.ndarray, counts: np.ndarray, low: float, high: float, bits: int
+) -> float:
     """Squared error of `values`, so many of each, on the grid of [low, high]."""
     least, largest = fake_quant.levels(bits)
     scale = (high - low) / (largest - least)
@@ -209,7 +235,7 @@ def _error(values, counts, low, high, bits):
     return float(np.dot(np.square((integers - zero) * scale - values), counts))
 
 
-def least_squares_radius(kernel, bits, per_channel):
+def least_squares_amax(kernel: np.ndarray, bits: int, per_channel: bool) -> np.ndarray:
     """float32 half range, in all or by channel, whose grid is nearest to a kernel."""
     _, largest = fake_quant.levels(bits, narrow=True)
     rows = kernel.reshape(-1, kernel.shape[-1]).astype("float64")

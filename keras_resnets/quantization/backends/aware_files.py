@@ -1,11 +1,15 @@
 """What the exporters do with a quantization-aware model: the int8 file that it is."""
 
+import typing
+
+import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import model_kinds
 from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
+from keras_resnets.export.prepare import Ready
 from keras_resnets.graph import provenance
 from keras_resnets.images import samples
 from keras_resnets.quantization.backends import engines
@@ -16,7 +20,9 @@ from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import is_quantized
 
 
-def check_asked(model, form, quantize, asked):
+def check_asked(
+    model: keras.Model, form: typing.Any, quantize: typing.Any, asked: typing.Any
+) -> None:
     """Raises `InvalidArgument` where more is asked for than a model has in it.
 
     Args:
@@ -43,14 +49,18 @@ def check_asked(model, form, quantize, asked):
         )
 
 
-def at_rest(model, images, input_size):
+def at_rest(
+    model: keras.Model, images: np.ndarray | None, input_size: tuple[int, int] | None
+) -> tuple[keras.Model, np.ndarray]:
     """(`model` with constant ranges, images to compare it on); see `model_kinds.Kind`."""
     frozen = freeze(model)
     provenance.inherit(frozen, model)
     return frozen, _default_images(frozen, input_size) if images is None else images
 
 
-def _default_images(frozen, input_size, count=4):
+def _default_images(
+    frozen: keras.Model, input_size: tuple[int, int] | None, count: typing.Any = 4
+) -> typing.Any:
     """Images as the pre-processing gives them, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
@@ -61,7 +71,7 @@ def _default_images(frozen, input_size, count=4):
     return rng.uniform(float(first.low), float(first.high), (count, *shape))
 
 
-def _to_tflite(ready, io_dtype, batch):
+def _to_tflite(ready: Ready, io_dtype: str, batch: int | str) -> typing.Any:
     """Bytes of its file."""
     options = engines.Options(io_dtype=io_dtype, batch=batch)
     return engines.from_fake_quantized(ready.model, ready, options)

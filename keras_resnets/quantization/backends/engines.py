@@ -2,9 +2,13 @@
 
 import contextlib
 import dataclasses
+import typing
+from collections.abc import Iterator
 
 import keras
+import numpy as np
 
+from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import ranges
@@ -12,32 +16,12 @@ from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.backends.litert import edge_quantizer
 from keras_resnets.quantization.bias_correction import biases_of
 from keras_resnets.quantization.bias_correction import correct_biases
+from keras_resnets.quantization.choices import Options
+from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What an engine is told besides the recipe.
-
-    Attributes:
-        method, percentile: how ranges come from pictures, see `ranges.set_ranges`.
-        io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
-        int4: store weights of 4 bits as such, see `export.tflite.int4`.
-        seed: of the sample that ranges are sought on.
-        progress: called with the number of calibration pictures done.
-    """
-
-    method: str | None = None
-    percentile: float = 99.99
-    io_dtype: str = "int8"
-    batch: int | str = 1
-    packed: bool = True
-    int4: bool = False
-    seed: int = 0
-    progress: object = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +38,7 @@ class Base:
     graph: operators.Graph
     content: bytes
 
-    def file(self, precisions):
+    def file(self, precisions: dict[str, str]) -> bytes:
         """Bytes of the file with some operators in other precisions.
 
         Args:
@@ -63,14 +47,15 @@ class Base:
         return mixed_file.mix(self.content, self.graph, precisions)
 
 
-def base(ready, plan, options):
+def base(ready: Ready, plan: PrecisionPlan, options: Options) -> Base:
     """The `Base` of a `PrecisionPlan`: what it says of weights is done."""
-    rounded, *facts = ranged(ready, plan, options)
+    rounded, seen, biases = ranged(ready, plan, options)
     content = bytes(from_fake_quantized(rounded, ready, options))
-    return Base(rounded, operators.read(rounded, ready.shape, *facts), content)
+    graph = operators.read(rounded, ready.shape, seen, biases)
+    return Base(rounded, graph, content)
 
 
-def own_ranges(ready, plan, options):
+def own_ranges(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
     """Ranges sought here, biases corrected, written into the graph that is converted.
 
     The one engine that knows bits of single layers.
@@ -83,7 +68,9 @@ def own_ranges(ready, plan, options):
     return made.file({names[label]: x for label, x in precisions.items()})
 
 
-def ranged(ready, plan, options):
+def ranged(
+    ready: Ready, plan: PrecisionPlan, options: Options
+) -> tuple[keras.Model, dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """The model of `ready` as one that rounds, its ranges and biases set, frozen.
 
     Args:
@@ -103,9 +90,10 @@ def ranged(ready, plan, options):
                 # A kernel that stays float is not rounded to fewer bits first.
                 layer.weight_bits = plan.layers[layer.replaces[0]].weight_bits or 8
     biases = biases_of(made)
+    images: typing.Any = ready.calibration
     seen = ranges.set_ranges(
         made,
-        ready.calibration,
+        images,
         options.method or "mse",
         options.percentile,
         options.seed,
@@ -114,11 +102,11 @@ def ranged(ready, plan, options):
     if ready.takes_pixels:
         # A scale of 1: the integers are the pixels.
         next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
-    correct_biases(made, ready.calibration)
+    correct_biases(made, images)
     return freeze(made), seen, biases
 
 
-def from_fake_quantized(frozen, ready, options):
+def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> bytes:
     """Bytes of the int8 file of a model that knows its ranges."""
     # Its own reference, unless the pre-processing is part of it.
     reference = ready.reference if ready.takes_pixels else frozen
@@ -130,7 +118,7 @@ def from_fake_quantized(frozen, ready, options):
 
 
 @contextlib.contextmanager
-def exporting(frozen):
+def exporting(frozen: keras.Model) -> Iterator[None]:
     """Leaves nothing in the ranges of `frozen` but what converters know, inside."""
     ranged = [x for x in frozen.layers if isinstance(x, FakeQuantize)]
     for layer in ranged:
@@ -142,7 +130,7 @@ def exporting(frozen):
             layer.exporting = False
 
 
-def converter(ready, plan, options):
+def converter(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
     """TensorFlow's own post-training quantization."""
     return tflite.convert(
         ready,

@@ -3,13 +3,21 @@
 import contextlib
 import importlib
 import io
+import typing
 import warnings
+from collections.abc import Iterator
+
+import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export import signature
+from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.quantization.choices import Options
+from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.recipes import Recipe
 
 # It has been renamed.
 _PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
@@ -20,10 +28,10 @@ _RECIPES = {
 }
 
 
-def edge_quantizer(ready, plan, options):
+def edge_quantizer(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
     """Bytes of the file, calibrated by least and largest value.
 
-    Its default, a moving average over single pictures, cuts so much off that the
+    Its default, a moving average over single images, cuts so much off that the
     error is six times as large.
     """
     recipe = plan.recipe
@@ -52,7 +60,7 @@ def edge_quantizer(ready, plan, options):
         ) from error
 
 
-def _check(ready, recipe, options):
+def _check(ready: Ready, recipe: Recipe, options: Options) -> None:
     if recipe.quantize not in _RECIPES or recipe.weight_bits != 8:
         raise InvalidArgument(
             f"the engine 'ai_edge_quantizer' does {', '.join(_RECIPES)} with weights of "
@@ -75,7 +83,7 @@ def _check(ready, recipe, options):
         )
 
 
-def _load():
+def _load() -> tuple[str, dict[str, typing.Any]]:
     """(name, its modules) of the package that is installed."""
     for name in _PACKAGES:
         try:
@@ -93,7 +101,13 @@ def _load():
     )
 
 
-def _calibrate(found, content, quantizer, ready, options):
+def _calibrate(
+    found: dict[str, typing.Any],
+    content: bytes,
+    quantizer: typing.Any,
+    ready: Ready,
+    options: Options,
+) -> dict[str, typing.Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         calibrator = found["calibrator"].Calibrator(
@@ -103,13 +117,13 @@ def _calibrate(found, content, quantizer, ready, options):
         )
     manager = found["manager"].RecipeManager()
     manager.load_quantization_recipe(quantizer.get_quantization_recipe())
-    count = len(ready.calibration)
+    images: typing.Any = ready.calibration
 
-    def samples():
-        for index in range(count):
+    def samples() -> Iterator[dict[str, np.ndarray]]:
+        for index in range(len(images)):
             if options.progress:
                 options.progress(index + 1)
-            yield {signature.INPUT_NAME: ready.calibration[index : index + 1]}
+            yield {signature.INPUT_NAME: images[index : index + 1]}
 
     # It draws a bar of its own, and warns of memory.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

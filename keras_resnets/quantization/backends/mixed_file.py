@@ -8,6 +8,7 @@ and QUANTIZE and DEQUANTIZE around them where the precision of their tensors dif
 """
 
 import copy
+import typing
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from keras_resnets.errors import ExportError
 from keras_resnets.export.compare.verify import layer_name
 from keras_resnets.export.tflite import file_editor
+from keras_resnets.quantization import operators
 
 _LARGEST = 32767
 # From a Keras kernel (height, width, inputs, outputs) to that of the operator.
@@ -30,7 +32,9 @@ _OUTSIDE = ("SOFTMAX", "LOGISTIC", "QUANTIZE", "DEQUANTIZE")
 _VERSION = 2
 
 
-def mix(content, graph, precisions):
+def mix(
+    content: bytes | memoryview, graph: operators.Graph, precisions: dict[str, str]
+) -> bytes:
     """The bytes of a file whose operators have the wanted precisions.
 
     Args:
@@ -47,12 +51,12 @@ def mix(content, graph, precisions):
     return _Mixer(content, graph, precisions).run()
 
 
-def names(content, graph):
+def names(content: bytes | memoryview, graph: operators.Graph) -> set[str]:
     """Names of the operators of `graph` that the int8 file has, as one operator each."""
     return set(_Mixer(bytes(content), graph, {}).found)
 
 
-def kinds(content, graph):
+def kinds(content: bytes | memoryview, graph: operators.Graph) -> dict[str, str]:
     """What each operator of a mixed file computes in, by name, as the file says it."""
     editor = _Mixer(bytes(content), graph, {})
     return {name: editor.precision(op) for name, op in editor.found.items()}
@@ -61,7 +65,9 @@ def kinds(content, graph):
 class _Mixer(file_editor.Editor):
     """One file; `found` are its operators by the names that the graph has for them."""
 
-    def __init__(self, content, graph, precisions):
+    def __init__(
+        self, content: bytes, graph: operators.Graph, precisions: dict[str, str]
+    ) -> None:
         super().__init__(content)
         self._network, self._precisions = graph, precisions
         self._known = {operator.name: operator for operator in graph.operators}
@@ -73,11 +79,14 @@ class _Mixer(file_editor.Editor):
         self.found = self._find()
         self._names = {id(op): name for name, op in self.found.items()}
         # By tensor: what it is kept in, on which grid, and its scale as int16.
-        self._kept, self._grids, self._scales = {}, {}, {}
-        self._casts, self._done = {}, []
+        self._kept: dict[int, str] = {}
+        self._grids: dict[int, typing.Any] = {}
+        self._scales: dict[int, float] = {}
+        self._casts: dict[tuple[int, str], int] = {}
+        self._done: list[typing.Any] = []
 
-    def _find(self):
-        every = {}
+    def _find(self) -> dict[str, typing.Any]:
+        every: dict[str, list[typing.Any]] = {}
         for op in self.graph.operators:
             if self.code(op) not in _OUTSIDE:
                 every.setdefault(self._name(op), []).append(op)
@@ -87,7 +96,7 @@ class _Mixer(file_editor.Editor):
             if name in self._known and len(ops) == 1
         }
 
-    def _name(self, op):
+    def _name(self, op: typing.Any) -> str:
         """Of the layer whose output an operator makes, as the graph knows it."""
         name = self.graph.tensors[op.outputs[0]].name.decode()
         name = name.removesuffix("_int16").removesuffix("_float")
@@ -96,12 +105,12 @@ class _Mixer(file_editor.Editor):
             return scopes[-2]
         return layer_name(name)
 
-    def precision(self, op):
+    def precision(self, op: typing.Any) -> str:
         """What an operator computes in."""
         types = {self.graph.tensors[index].type for index in op.outputs}
         return next(name for name, number in self._types.items() if number in types)
 
-    def run(self):
+    def run(self) -> bytes:
         """Makes the changes; returns the bytes of the file."""
         missing = [name for name in self._precisions if name not in self.found]
         if missing:
@@ -118,20 +127,18 @@ class _Mixer(file_editor.Editor):
         self.graph.operators = self._done
         return self.finished()
 
-    def _keep(self, op):
+    def _keep(self, op: typing.Any) -> None:
         """Decides what the output of an operator is kept in."""
         if self.code(op) in _OUTSIDE:
             return
-        operator = self._known.get(self._names.get(id(op)))
-        if operator is not None:
-            grid = operator.output
+        grid = self._grids.get(op.inputs[0])
+        kept = self._kept.get(op.inputs[0], "int8")
+        if id(op) in self._names:
+            grid = self._known[self._names[id(op)]].output
             kept = self._network.precision_of(grid, self._precisions)
-        else:
-            grid = self._grids.get(op.inputs[0])
-            kept = self._kept.get(op.inputs[0], "int8")
         self._kept[op.outputs[0]], self._grids[op.outputs[0]] = kept, grid
 
-    def _range16(self, index):
+    def _range16(self, index: int) -> float:
         """The scale of a tensor as int16: with its range as int8, if it is kept so."""
         grid = self._grids.get(index)
         if self._kept.get(index) == "int16" and grid is not None:
@@ -140,28 +147,29 @@ class _Mixer(file_editor.Editor):
         scale, zero = float(how.scale[0]), int(how.zeroPoint[0])
         return scale * max(127 - zero, 128 + zero) / _LARGEST
 
-    def _set_type(self, tensor, precision, scale=None):
+    def _set_type(
+        self, tensor: typing.Any, precision: str, scale: float | None = None
+    ) -> None:
         tensor.type = self._types[precision]
         if precision == "float":
             tensor.quantization = None
         elif precision == "int16":
             tensor.quantization = self._quantization([scale])
 
-    def _quantization(self, scale, axis=0):
+    def _quantization(self, scale: typing.Any, axis: int = 0) -> typing.Any:
         how = self.schema.QuantizationParametersT()
         how.scale = np.asarray(scale, "float32")
         how.zeroPoint = np.zeros(len(how.scale), "int64")
         how.quantizedDimension = axis
         return how
 
-    def _place(self, op):
-        name = self._names.get(id(op))
-        wanted = self._precisions.get(name, "int8")
-        code = self.code(op)
+    def _place(self, op: typing.Any) -> None:
+        name, code = self._names.get(id(op)), self.code(op)
         if name is None:
             # It moves values, in whatever they are kept in.
             self._done.append(op)
             return
+        wanted = self._precisions.get(name, "int8")
         if wanted != "int8":
             self._compute_in(op, code, self._known[name], wanted)
         given = [self._as(index, wanted) for index in op.inputs]
@@ -175,7 +183,7 @@ class _Mixer(file_editor.Editor):
             op.outputs = [own]
             self._cast(own, made, self._kept[made])
 
-    def _as(self, index, wanted):
+    def _as(self, index: int, wanted: str) -> int:
         """The tensor `index` in another precision; itself where it is no activation."""
         is_input = index in set(self.graph.inputs)
         if index not in self._kept and not is_input and not self._is_quantized(index):
@@ -191,14 +199,14 @@ class _Mixer(file_editor.Editor):
             self._casts[index, wanted] = own
         return self._casts[index, wanted]
 
-    def _is_quantized(self, index):
-        """Whether it is an int8 activation, such as the picture behind a QUANTIZE."""
+    def _is_quantized(self, index: int) -> bool:
+        """Whether it is an int8 activation, such as the image behind a QUANTIZE."""
         if index < 0:
             return False
         is_int8 = self.graph.tensors[index].type == self._types["int8"]
         return is_int8 and self.data(index) is None
 
-    def _tensor_like(self, index, precision):
+    def _tensor_like(self, index: int, precision: str) -> int:
         tensor = copy.copy(self.graph.tensors[index])
         tensor.name = tensor.name + f"_{precision}".encode()
         tensor.buffer = 0
@@ -207,14 +215,16 @@ class _Mixer(file_editor.Editor):
         self._set_type(tensor, precision, self._scales[index])
         return self.add_tensor(tensor)
 
-    def _cast(self, source, made, after):
+    def _cast(self, source: int, made: int, after: str) -> None:
         op = self.schema.OperatorT()
         op.inputs, op.outputs = [source], [made]
         code = "DEQUANTIZE" if after == "float" else "QUANTIZE"
         op.opcodeIndex = self.operator_code(code, _VERSION)
         self._done.append(op)
 
-    def _compute_in(self, op, code, operator, wanted):
+    def _compute_in(
+        self, op: typing.Any, code: str, operator: operators.Operator, wanted: str
+    ) -> None:
         """Gives an operator the constants and options of a precision."""
         if wanted == "int16" and code == "ADD":
             # Any scale, not powers of two alone.
@@ -227,7 +237,7 @@ class _Mixer(file_editor.Editor):
             values = keras.ops.convert_to_numpy(operator.weights.folded_values())
             op.inputs[place] = self._constant(op.inputs[place], values, wanted)
 
-    def _constant(self, like, values, precision):
+    def _constant(self, like: int, values: np.ndarray, precision: str) -> int:
         tensor = copy.copy(self.graph.tensors[like])
         scale = max(float(np.abs(values).max()), 1e-12) / _LARGEST
         self._set_type(tensor, precision, scale)
@@ -236,7 +246,9 @@ class _Mixer(file_editor.Editor):
         tensor.buffer = self.add_buffer(values)
         return self.add_tensor(tensor)
 
-    def _make_float(self, op, code, operator):
+    def _make_float(
+        self, op: typing.Any, code: str, operator: operators.Operator
+    ) -> None:
         kernel = keras.ops.convert_to_numpy(operator.weights.folded_kernel())
         kernel = kernel.astype("float32").transpose(_TURNS[code])
         self._check(op, kernel, operator)
@@ -249,7 +261,9 @@ class _Mixer(file_editor.Editor):
             tensor.buffer = self.add_buffer(values)
             op.inputs[place] = self.add_tensor(tensor)
 
-    def _check(self, op, kernel, operator):
+    def _check(
+        self, op: typing.Any, kernel: np.ndarray, operator: operators.Operator
+    ) -> None:
         """Raises `ExportError` unless the file's integers are of this kernel."""
         tensor = self.graph.tensors[op.inputs[1]]
         same = tuple(tensor.shape) == kernel.shape
@@ -267,8 +281,10 @@ class _Mixer(file_editor.Editor):
                 "nothing was written"
             )
 
-    def _wide_bias(self, op, given, operator):
-        """An int64 bias, in steps of the product of the scales of picture and kernel."""
+    def _wide_bias(
+        self, op: typing.Any, given: list[int], operator: operators.Operator
+    ) -> int:
+        """An int64 bias, in steps of the product of the scales of image and kernel."""
         scale = self.graph.tensors[given[0]].quantization.scale[0]
         how = self.graph.tensors[given[1]].quantization
         steps = how.scale.astype("float64") * float(scale)

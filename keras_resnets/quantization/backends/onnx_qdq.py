@@ -5,12 +5,15 @@ and constants become integers behind DequantizeLinear, and what only moves value
 the scale of what it reads, so that a runtime can compute all of it in integers.
 """
 
+import typing
+
 import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.export.onnx import convert as onnx
 from keras_resnets.export.onnx import simplify
+from keras_resnets.export.prepare import Ready
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import ChannelOffset
@@ -24,7 +27,13 @@ _KERNELS = ("Conv", "Gemm", "MatMul")
 _LARGEST = 127
 
 
-def convert(ready, opset=17, layout="nhwc", batch=1, symmetric=False):
+def convert(
+    ready: Ready,
+    opset: int = 17,
+    layout: str = "nhwc",
+    batch: int | str = 1,
+    symmetric: bool = False,
+) -> typing.Any:
     """The `onnx.ModelProto` of a quantization-aware model as QDQ pairs.
 
     Args:
@@ -44,7 +53,7 @@ def convert(ready, opset=17, layout="nhwc", batch=1, symmetric=False):
     return proto
 
 
-def _center(frozen):
+def _center(frozen: keras.Model) -> None:
     """Moves every range so that 0 is its middle integer."""
     for layer in frozen.layers:
         if isinstance(layer, FakeQuantize):
@@ -55,16 +64,17 @@ def _center(frozen):
 class _Pairs:
     """One graph whose activations have their pairs, and the model that it came of."""
 
-    def __init__(self, proto, frozen, symmetric):
+    def __init__(self, proto: typing.Any, frozen: keras.Model, symmetric: bool) -> None:
         self._proto, self._graph, self._symmetric = proto, proto.graph, symmetric
         self._arrays = _arrays(proto.graph)
         self._makers = {name: x for x in proto.graph.node for name in x.output}
         self._kernels = [_kernel(x) for x in frozen.layers if isinstance(x, KERNELS)]
         kinds = (ChannelScale, ChannelOffset)
         self._vectors = [_vector(x) for x in frozen.layers if isinstance(x, kinds)]
-        self._new, self._count = [], 0
+        self._new: list[typing.Any] = []
+        self._count = 0
 
-    def run(self):
+    def run(self) -> None:
         """Makes the changes."""
         self._place_pairs()
         for node in list(self._graph.node):
@@ -78,14 +88,15 @@ class _Pairs:
             self._center_zero_points()
         simplify.pad_integers(self._proto)
 
-    def _place_pairs(self):
+    def _place_pairs(self) -> None:
         """Gives what moves values the grid that they are on, behind it."""
         outputs, nodes = {value.name for value in self._graph.output}, []
         for node in self._graph.node:
             nodes.append(node)
             source = self._makers.get(node.input[0]) if node.input else None
-            pair = source is not None and source.op_type == "DequantizeLinear"
-            if node.op_type not in _MOVING or not pair or node.output[0] in outputs:
+            if source is None or source.op_type != "DequantizeLinear":
+                continue
+            if node.op_type not in _MOVING or node.output[0] in outputs:
                 continue
             made, parameters = node.output[0], list(source.input[1:])
             node.output[0] = f"{made}_moved"
@@ -101,7 +112,7 @@ class _Pairs:
         self._graph.node.extend(nodes)
         self._makers = {name: x for x in self._graph.node for name in x.output}
 
-    def _give_kernel(self, node):
+    def _give_kernel(self, node: typing.Any) -> None:
         array = self._arrays.get(node.input[1])
         if array is None:
             return
@@ -131,7 +142,7 @@ class _Pairs:
             bias = np.clip(bias, limits.min, limits.max).astype("int32")
             node.input[2] = self._integers(bias, step, 0)
 
-    def _give_vector(self, node):
+    def _give_vector(self, node: typing.Any) -> None:
         """The constant of a product or a sum, on the grid that the model has for it."""
         for place, name in enumerate(node.input):
             array = self._arrays.get(name)
@@ -144,7 +155,9 @@ class _Pairs:
                     node.input[place] = self._integers(integers, scale, 0, zero)
                     break
 
-    def _integers(self, integers, scale, axis, zero=0):
+    def _integers(
+        self, integers: np.ndarray, scale: typing.Any, axis: int, zero: int = 0
+    ) -> str:
         """Adds a constant behind a DequantizeLinear; returns what that puts out."""
         scale = np.asarray(scale, "float32")
         zeros = np.full(scale.shape, zero, integers.dtype)
@@ -159,20 +172,22 @@ class _Pairs:
         )
         return f"{base}_real"
 
-    def _constant(self, name, array):
+    def _constant(self, name: str, array: np.ndarray) -> str:
         from onnx import numpy_helper
 
         self._graph.initializer.append(numpy_helper.from_array(array, name))
         self._arrays[name] = array
         return name
 
-    def _node(self, kind, inputs, output, **options):
+    def _node(
+        self, kind: str, inputs: list[str], output: str, **options: typing.Any
+    ) -> typing.Any:
         from onnx import helper
 
         name = f"{output}_{kind}"
         return helper.make_node(kind, inputs, [output], name=name, **options)
 
-    def _center_zero_points(self):
+    def _center_zero_points(self) -> None:
         """The middle of uint8, 128, is the 0 of int8: the same real numbers."""
         zero = self._constant("zero_point_of_all", np.zeros((), "int8"))
         for node in self._graph.node:
@@ -184,13 +199,13 @@ class _Pairs:
                 node.input[2] = zero
 
 
-def _arrays(graph):
+def _arrays(graph: typing.Any) -> dict[str, np.ndarray]:
     from onnx import numpy_helper
 
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def _kernel(layer):
+def _kernel(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     """(rounded values as ONNX has them, scale: one, or one an output channel)."""
     kernel = keras.ops.convert_to_numpy(layer.rounded_kernel()).astype("float32")
     radius = keras.ops.convert_to_numpy(layer.kernel_radius).astype("float64")
@@ -198,7 +213,7 @@ def _kernel(layer):
     return (kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel), scale
 
 
-def _vector(layer):
+def _vector(layer: keras.layers.Layer) -> tuple[np.ndarray, float, int]:
     """(rounded values, scale, zero point) of one number a channel."""
     exact = keras.ops.convert_to_numpy(layer.folded_values()).astype("float32")
     low, high = min(float(exact.min()), 0.0), max(float(exact.max()), 1e-8)
@@ -207,7 +222,7 @@ def _vector(layer):
     return values, scale, int(np.floor(-low / scale + 0.5))
 
 
-def _along(scale, rank, axis):
+def _along(scale: typing.Any, rank: int, axis: int) -> typing.Any:
     """The scale of an output channel along that axis; a single one as it is."""
     if not np.ndim(scale):
         return scale
@@ -216,6 +231,6 @@ def _along(scale, rank, axis):
     return np.reshape(scale, sizes)
 
 
-def _near(ours, theirs, scale):
+def _near(ours: np.ndarray, theirs: np.ndarray, scale: typing.Any) -> bool:
     axis = 0 if ours.ndim == 4 else ours.ndim - 1
     return bool((np.abs(ours - theirs) <= 1e-3 * _along(scale, ours.ndim, axis)).all())

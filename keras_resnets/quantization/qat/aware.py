@@ -1,6 +1,8 @@
 """Quantization-aware training: a Keras model that computes as its int8 file will."""
 
 import dataclasses
+import typing
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -8,24 +10,25 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
 from keras_resnets.graph import provenance
-from keras_resnets.images import calibration as sets
+from keras_resnets.images.calibration import checked_set
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.bias_correction import correct_biases
 from keras_resnets.quantization.qat import layers as quantized
-from keras_resnets.quantization.qat.rewrite import PASSING
+from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
+from keras_resnets.quantization.recipes import Recipe
 
 
 def quantize_aware(
-    model,
-    recipe="static_wi8_ai8",
-    calibration=None,
-    method="mse",
-    percentile=99.99,
-    seed=0,
-    progress=None,
-):
+    model: keras.Model,
+    recipe: str | Recipe = "static_wi8_ai8",
+    calibration: typing.Any = None,
+    method: str = "mse",
+    percentile: float = 99.99,
+    seed: int = 0,
+    progress: Callable[..., object] | None = None,
+) -> keras.Model:
     """`model` as a Keras model that trains with the rounding of an int8 file.
 
     BN is folded into the convolution in front of it, with the statistics that it has:
@@ -44,7 +47,7 @@ def quantize_aware(
         method: see `ranges.set_ranges`.
         percentile: see there.
         seed: of the sample that `method="mse"` works on.
-        progress: called with the number of calibration pictures done.
+        progress: called with the number of calibration images done.
 
     Returns:
         A functional `keras.Model` of the same inputs and outputs, to compile and fit.
@@ -53,7 +56,7 @@ def quantize_aware(
     Raises:
         InvalidArgument: a model that is quantized already or has a layer without an
             integer form (it is named), a recipe that is not for training, learned
-            ranges without `calibration`, or pictures that do not fit.
+            ranges without `calibration`, or images that do not fit.
 
     Example:
         >>> import keras_resnets
@@ -71,23 +74,23 @@ def quantize_aware(
     _check_model(model)
     if calibration is None and recipe.activation_ranges == "learned":
         raise InvalidArgument(
-            "learned ranges start from pictures: give quantize_aware a calibration set"
+            "learned ranges start from images: give quantize_aware a calibration set"
         )
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
         wanted = provenance.known_preprocessing(model)
-        calibration = sets.check(calibration, shape, wanted, model)
+        calibration = checked_set(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
     provenance.inherit(made, model)
     if recipe.weight_ranges == "learned":
-        set_radii(made)
+        set_amax(made)
     if calibration is not None:
         ranges.set_ranges(made, calibration.images, method, percentile, seed, progress)
         correct_biases(made, calibration.images)
     return made
 
 
-def _check_model(model):
+def _check_model(model: keras.Model) -> None:
     prepare.check_functional(model, "quantization")
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise InvalidArgument(
@@ -105,12 +108,12 @@ def _check_model(model):
             )
 
 
-def set_radii(model):
+def set_amax(model: keras.Model) -> None:
     """Starts every kernel's range where its rounding has the least squared error."""
     for layer in model.layers:
         if isinstance(layer, quantized.KERNELS):
             kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
-            radius = ranges.least_squares_radius(
+            radius = ranges.least_squares_amax(
                 kernel, layer.weight_bits, layer.per_channel
             )
             layer.kernel_radius.assign(radius)
@@ -129,18 +132,18 @@ class FreezeRanges(keras.callbacks.Callback):
         2
     """
 
-    def __init__(self, epoch):
+    def __init__(self, epoch: int) -> None:
         super().__init__()
         if not isinstance(epoch, int) or epoch < 0:
             raise InvalidArgument(f"epoch must be a whole number >= 0; got {epoch!r}")
         self.epoch = epoch
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: typing.Any = None) -> None:
         if epoch == self.epoch:
             freeze_ranges(quantized.fitted(self.model))
 
 
-def freeze_ranges(model):
+def freeze_ranges(model: keras.Model) -> None:
     """Stops the moving average of every range of `model`."""
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, quantized.FakeQuantize):
@@ -164,7 +167,7 @@ class LayerReport:
     done: str
 
 
-def report(model):
+def report(model: keras.Model) -> list[LayerReport]:
     """What every layer of a quantization-aware model does.
 
     Args:
@@ -195,7 +198,7 @@ def report(model):
     ]
 
 
-def _done(layer):
+def _done(layer: keras.layers.Layer) -> str:
     if isinstance(layer, quantized.KERNELS):
         scales = "by channel" if layer.per_channel else "with one scale"
         folded = ", BN folded in" if len(layer.replaces) > 1 else ""
@@ -218,7 +221,7 @@ def _done(layer):
     return "nothing by itself: its output is rounded"
 
 
-def _range_words(layer):
+def _range_words(layer: quantized.FakeQuantize) -> str:
     if not float(keras.ops.convert_to_numpy(layer.known)):
         return "not known yet"
     low, high = (keras.ops.convert_to_numpy(v) for v in (layer.low, layer.high))

@@ -1,6 +1,10 @@
 """A BN that stands alone as an int8 file has it: a product and a sum, both rounded."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_resnets.networks.layers import PACKAGE
@@ -10,15 +14,15 @@ from keras_resnets.quantization.qat import fake_quant
 class _ByChannel(keras.layers.Layer):
     """One number a channel, which an integer file holds as int8 of one scale."""
 
-    def __init__(self, replaces=(), **kwargs):
+    def __init__(self, replaces: Sequence[str] = (), **kwargs: typing.Any) -> None:
         super().__init__(**kwargs)
         self.replaces = tuple(replaces)
         self.enabled = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: typing.Any) -> None:
         self.values = self._by_channel(input_shape[-1], "values", True)
 
-    def _by_channel(self, channels, name, trainable):
+    def _by_channel(self, channels: int, name: str, trainable: bool) -> typing.Any:
         # Under mixed precision bfloat16 would come before the rounding.
         return self.add_weight(
             shape=(channels,),
@@ -28,11 +32,11 @@ class _ByChannel(keras.layers.Layer):
             name=name,
         )
 
-    def folded_values(self):
+    def folded_values(self) -> typing.Any:
         """The float32 numbers that are rounded."""
         return ops.convert_to_tensor(self.values)
 
-    def rounded_values(self):
+    def rounded_values(self) -> typing.Any:
         """The numbers as the file holds them."""
         values = self.folded_values()
         if not self.enabled:
@@ -43,10 +47,10 @@ class _ByChannel(keras.layers.Layer):
         values = fake_quant.fake_quantize(values, low, high)
         return ops.cast(values, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return {**super().get_config(), "replaces": list(self.replaces)}
 
 
@@ -66,20 +70,20 @@ class ChannelScale(_ByChannel):
         (1, 2, 2, 3)
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: typing.Any) -> None:
         super().build(input_shape)
         self.factor = self._by_channel(input_shape[-1], "factor", False)
 
-    def set_values(self, values, factor):
+    def set_values(self, values: np.ndarray, factor: typing.Any) -> None:
         """Sets the numbers to `values`, with about `factor` in them for good."""
         factor = fake_quant.nearest_power_of_two(factor)
         self.factor.assign(factor)
         self.values.assign(values.astype("float32") / factor)
 
-    def folded_values(self):
+    def folded_values(self) -> typing.Any:
         return super().folded_values() * ops.convert_to_tensor(self.factor)
 
-    def call(self, inputs):
+    def call(self, inputs: typing.Any) -> typing.Any:
         return ops.multiply(inputs, self.rounded_values())
 
 
@@ -96,5 +100,5 @@ class ChannelOffset(_ByChannel):
         (1, 2, 2, 3)
     """
 
-    def call(self, inputs):
+    def call(self, inputs: typing.Any) -> typing.Any:
         return ops.add(inputs, self.rounded_values())

@@ -4,6 +4,8 @@ Everything here is called with real tensors inside a layer, never with symbolic 
 those Keras' operation drops its arguments.
 """
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
@@ -12,7 +14,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 
 
-def checked_bits(bits):
+def checked_bits(bits: object) -> int:
     """`bits` of an integer, also where a file tells them.
 
     Raises:
@@ -25,13 +27,15 @@ def checked_bits(bits):
     )
 
 
-def levels(bits, narrow=False):
+def levels(bits: int, narrow: bool = False) -> tuple[int, int]:
     """(least, largest) integer: -128 and 127 for 8 bits, -127 and 127 if narrow."""
     half = 2 ** (bits - 1)
     return (-half + 1 if narrow else -half), half - 1
 
 
-def fake_quantize(x, low, high, bits=8):
+def fake_quantize(
+    x: typing.Any, low: typing.Any, high: typing.Any, bits: int = 8
+) -> typing.Any:
     """`x` on the grid of `bits` that spans [low, high], moved so that 0 lies on it.
 
     Args:
@@ -47,7 +51,9 @@ def fake_quantize(x, low, high, bits=8):
     return keras.quantizers.fake_quant_with_min_max_vars(x, low, high, num_bits=bits)
 
 
-def fake_quantize_symmetric(x, radius, bits=8):
+def fake_quantize_symmetric(
+    x: typing.Any, radius: typing.Any, bits: int = 8
+) -> typing.Any:
     """`x` on the grid of whole multiples of radius / (2 ** (bits - 1) - 1).
 
     Args:
@@ -61,7 +67,9 @@ def fake_quantize_symmetric(x, radius, bits=8):
     )
 
 
-def fake_quantize_learned(x, radius, bits=8):
+def fake_quantize_learned(
+    x: typing.Any, radius: typing.Any, bits: int = 8
+) -> typing.Any:
     """`fake_quantize_symmetric` with a gradient for `radius` from every value.
 
     The numbers are the same to float32's last bits, but for exact halves of a step.
@@ -78,17 +86,17 @@ def fake_quantize_learned(x, radius, bits=8):
     return with_gradient_of(ops.round(integers), integers) * step
 
 
-def with_gradient_of(value, other):
+def with_gradient_of(value: typing.Any, other: typing.Any) -> typing.Any:
     """The numbers of `value`, exactly, with the gradient of `other`."""
     return ops.stop_gradient(value) + (other - ops.stop_gradient(other))
 
 
-def scale_gradient(x, factor):
+def scale_gradient(x: typing.Any, factor: typing.Any) -> typing.Any:
     """The numbers of `x`, exactly, with its gradient multiplied by `factor`."""
     return with_gradient_of(x, x * factor)
 
 
-def nearest_power_of_two(numbers):
+def nearest_power_of_two(numbers: np.ndarray) -> np.ndarray:
     """float32 powers of two near the absolute values; 1 for 0 and beyond 2**40."""
     exponent = np.rint(np.log2(np.maximum(np.abs(numbers), 1e-30)))
     return np.where(np.abs(exponent) > 40, 1.0, np.exp2(exponent)).astype("float32")

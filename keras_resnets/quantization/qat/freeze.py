@@ -1,5 +1,7 @@
 """A quantization-aware network at rest: float32, inference, every range a constant."""
 
+import typing
+
 import keras
 import numpy as np
 
@@ -10,13 +12,13 @@ from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import is_quantized
-from keras_resnets.quantization.qat.layers import largest_radius
+from keras_resnets.quantization.qat.layers import largest_amax
 
 # Half of what an int32 holds: products are added to the bias.
 _BIAS_LIMIT = 2**30
 
 
-def freeze(model):
+def freeze(model: keras.Model) -> keras.Model:
     """A copy of `model` whose ranges are constants, for inference and export.
 
     Weights of 4 bits become integers from -7 to 7 of 8 bits: the same numbers, which
@@ -45,7 +47,7 @@ def freeze(model):
     return clone
 
 
-def check_quantized(model):
+def check_quantized(model: object) -> None:
     """Raises `InvalidArgument` unless `model` is quantization-aware."""
     if not isinstance(model, keras.Model) or not is_quantized(model):
         raise InvalidArgument(
@@ -54,14 +56,14 @@ def check_quantized(model):
         )
 
 
-def check_ranges(model):
+def check_ranges(model: keras.Model) -> None:
     """Raises `InvalidArgument` that names a range of `model` that is not known yet."""
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, FakeQuantize):
             _check_range(layer)
 
 
-def _fixed(layer, name):
+def _fixed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     if not isinstance(layer, keras.layers.Layer):
         # An operation, in front of or behind what is quantized.
         return type(layer).from_config(layer.get_config())
@@ -76,7 +78,7 @@ def _fixed(layer, name):
     return type(layer).from_config(config)
 
 
-def _check_range(layer):
+def _check_range(layer: keras.layers.Layer) -> None:
     if not float(layer.known):
         raise InvalidArgument(
             f"the range of {layer.name} is not known: give quantize_aware a calibration "
@@ -84,22 +86,22 @@ def _check_range(layer):
         )
 
 
-def _fix_range(old, new):
+def _fix_range(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
     _check_range(old)
     new.set_range(float(old.low), float(old.high))
 
 
-def radius_of(layer):
+def amax_of(layer: keras.layers.Layer) -> np.ndarray:
     """float32 half range of a layer's kernel, as its file rounds it."""
     if layer.weight_ranges == "max":
         kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
-        radius = largest_radius(kernel, layer.per_channel)
+        radius = largest_amax(kernel, layer.per_channel)
     else:
         radius = np.abs(keras.ops.convert_to_numpy(layer.kernel_radius))
-    return np.maximum(radius, _least_radius(layer)).astype("float32")
+    return np.maximum(radius, _least_amax(layer)).astype("float32")
 
 
-def _least_radius(layer):
+def _least_amax(layer: keras.layers.Layer) -> typing.Any:
     """The half range from which on the bias of a file is an int32.
 
     Its step is that of the input times that of the kernel: where the kernel is next to
@@ -120,8 +122,8 @@ def _least_radius(layer):
     return least if layer.per_channel else least.max()
 
 
-def _fix_kernel(old, new):
-    kernel, radius = old.folded_kernel(), radius_of(old)
+def _fix_kernel(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
+    kernel, radius = old.folded_kernel(), amax_of(old)
     if old.weight_bits < 8:
         _, few = fake_quant.levels(old.weight_bits, narrow=True)
         _, many = fake_quant.levels(8, narrow=True)

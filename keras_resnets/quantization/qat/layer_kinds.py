@@ -1,45 +1,65 @@
 """What a layer is to a rewriter: kernel, BN, activation, or nothing that it knows."""
 
+import typing
+
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import operations
+from keras_resnets.graph.nodes import Step
 from keras_resnets.networks import layers
 from keras_resnets.quantization.qat import layers as quantized
 
+# They move, choose or drop values, which stay on the grid that they are on.
+PASSING = (
+    keras.layers.ZeroPadding2D,
+    keras.layers.MaxPooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    layers.IdentityPadShortcut,
+    layers.StochasticDepth,
+    *operations.IDLE,
+)
+# They make new values of one tensor or of several, which get a range of their own.
+MAKING = (keras.layers.GlobalAveragePooling2D, keras.layers.LeakyReLU)
+MERGING = (
+    keras.layers.Add,
+    keras.layers.Concatenate,
+    keras.layers.Multiply,
+    keras.layers.Subtract,
+)
 # A file has them in the operator in front.
 FUSED = ("relu", "relu6")
 # Their output has one range in every file, whatever the images.
 BOUNDED = ("softmax", "sigmoid")
 
 
-def policy(step):
+def policy(step: Step) -> typing.Any:
     """The dtype policy of a step, or the dtype of an operation."""
     policy = getattr(step.layer, "dtype_policy", None)
     return policy or step.arguments.keras_tensors[0].dtype
 
 
-def is_norm(layer):
+def is_norm(layer: typing.Any) -> bool:
     """Whether it is a BN."""
     known = (keras.layers.BatchNormalization, layers.BatchNormalization)
     return type(layer) in known
 
 
-def is_kernel(layer):
+def is_kernel(layer: typing.Any) -> bool:
     """Whether it is a convolution or dense layer, with an activation that is known."""
-    if isinstance(layer, keras.layers.Dense):
-        known = (keras.layers.Dense,)
-    else:
-        known = (keras.layers.Conv2D, layers.Conv2D)
+    known = (keras.layers.Dense, keras.layers.Conv2D, layers.Conv2D)
     inside = ("linear", *FUSED, *BOUNDED)
     return type(layer) in known and layer.activation.__name__ in inside
 
 
-def has_end(layer):
+def has_end(layer: typing.Any) -> bool:
     """Whether a kernel ends in a function that no operator has in it."""
     return layer.activation.__name__ in BOUNDED
 
 
-def activation(layer):
+def activation(layer: typing.Any) -> str | None:
     """The name of the function that an activation layer applies; None for others."""
     if type(layer) is keras.layers.ReLU:
         plain = not layer.negative_slope and not layer.threshold
@@ -52,7 +72,7 @@ def activation(layer):
     return None
 
 
-def unsupported(step):
+def unsupported(step: Step) -> InvalidArgument:
     """The `InvalidArgument` for a step whose layer has no integer form."""
     layer = step.layer
     if isinstance(layer, quantized.QUANTIZED):

@@ -5,6 +5,10 @@
 such a network are Keras' own. Whatever the dtype policy, the rounding is in float32.
 """
 
+import typing
+from collections.abc import Iterator
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -52,8 +56,13 @@ class FakeQuantize(keras.layers.Layer):
     """
 
     def __init__(
-        self, bits=8, ranges="moving_average", positive=False, replaces=(), **kwargs
-    ):
+        self,
+        bits: int = 8,
+        ranges: str = "moving_average",
+        positive: bool = False,
+        replaces: Sequence[str] = (),
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("ranges", ranges, RANGES)
         self.bits = fake_quant.checked_bits(bits)
@@ -63,7 +72,7 @@ class FakeQuantize(keras.layers.Layer):
         self.enabled = True
         self.exporting = False
 
-    def build(self, input_shape):
+    def build(self, input_shape: typing.Any) -> None:
         learned = self.ranges == "learned"
         self.low = self._scalar("low", learned and not self.positive)
         self.high = self._scalar("high", learned)
@@ -71,7 +80,7 @@ class FakeQuantize(keras.layers.Layer):
         self.rate = self._scalar("rate", False)
         self.rate.assign(RATE if self.ranges == "moving_average" else 0.0)
 
-    def _scalar(self, name, trainable):
+    def _scalar(self, name: str, trainable: bool) -> typing.Any:
         # A range is no weight: whoever clips or decays those must not touch it.
         return self.add_weight(
             shape=(),
@@ -82,13 +91,18 @@ class FakeQuantize(keras.layers.Layer):
             name=name,
         )
 
-    def set_range(self, low, high):
+    def set_range(self, low: float, high: float) -> None:
         """Sets the range, widened to hold 0."""
         self.low.assign(min(float(low), 0.0))
         self.high.assign(max(float(high), 0.0))
         self.known.assign(1.0)
 
-    def call(self, inputs, training=None, halves_to_even=False):
+    def call(
+        self,
+        inputs: typing.Any,
+        training: bool | None = None,
+        halves_to_even: bool = False,
+    ) -> typing.Any:
         if not self.enabled:
             return inputs
         x = ops.cast(inputs, "float32")
@@ -104,13 +118,13 @@ class FakeQuantize(keras.layers.Layer):
             rounded = ops.where(known > 0, rounded, x)
         return ops.cast(rounded, self.compute_dtype)
 
-    def _halves_to_even(self, x):
+    def _halves_to_even(self, x: typing.Any) -> typing.Any:
         """The nearest multiple of the step; of two the even one, as a file's mean."""
         low, high = self._bounds(x, training=False)
         step = ops.maximum(high - low, 1e-8) / (2**self.bits - 1)
         return ops.round(x / step) * step
 
-    def _follow(self, x):
+    def _follow(self, x: typing.Any) -> tuple[typing.Any, typing.Any]:
         x = ops.stop_gradient(x)
         low = ops.zeros(()) if self.positive else ops.minimum(ops.min(x), 0.0)
         high = ops.maximum(ops.max(x), 0.0)
@@ -125,7 +139,9 @@ class FakeQuantize(keras.layers.Layer):
         self.known.assign(ops.ones_like(known))
         return low, high
 
-    def _bounds(self, x, training):
+    def _bounds(
+        self, x: typing.Any, training: bool | None
+    ) -> tuple[typing.Any, typing.Any]:
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
         if self.ranges != "learned":
             return low, high
@@ -136,10 +152,10 @@ class FakeQuantize(keras.layers.Layer):
             high = fake_quant.scale_gradient(high, factor)
         return ops.minimum(low, 0.0), ops.maximum(high, 1e-6)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return {
             **super().get_config(),
             "bits": self.bits,
@@ -163,7 +179,19 @@ class _RoundsKernel:
         kernel_radius: half of the range of what is rounded: a scalar, or one a channel.
     """
 
-    def _configure(self, weight_bits, per_channel, weight_ranges, replaces):
+    # Of the Keras layer that a class is as well.
+    kernel: typing.Any
+    bias: typing.Any
+    use_bias: bool
+    compute_dtype: str
+
+    def _configure(
+        self,
+        weight_bits: int,
+        per_channel: bool,
+        weight_ranges: str,
+        replaces: Sequence[str],
+    ) -> None:
         check_choice("weight_ranges", weight_ranges, ("max", "learned", "fixed"))
         self.weight_bits = fake_quant.checked_bits(weight_bits)
         self.per_channel = per_channel
@@ -171,13 +199,15 @@ class _RoundsKernel:
         self.replaces = tuple(replaces)
         self.enabled = True
 
-    def add_weight(self, *arguments, name=None, **options):
+    def add_weight(
+        self, *arguments: typing.Any, name: str | None = None, **options: typing.Any
+    ) -> typing.Any:
         # Under mixed precision a kernel would come as bfloat16, before it is rounded.
         options.setdefault("autocast", name != "kernel")
-        return super().add_weight(*arguments, name=name, **options)
+        return super().add_weight(*arguments, name=name, **options)  # type: ignore[misc]
 
-    def build(self, input_shape):
-        super().build(input_shape)
+    def build(self, input_shape: typing.Any) -> None:
+        super().build(input_shape)  # type: ignore[misc]
         self.kernel_radius = self.add_weight(
             shape=(self.kernel.shape[-1],) if self.per_channel else (),
             initializer="ones",
@@ -195,7 +225,7 @@ class _RoundsKernel:
             name="kernel_factor",
         )
 
-    def set_kernel(self, kernel, factor=None):
+    def set_kernel(self, kernel: np.ndarray, factor: np.ndarray | None = None) -> None:
         """Sets what is rounded.
 
         Args:
@@ -208,27 +238,27 @@ class _RoundsKernel:
         self.kernel_factor.assign(factor)
         self.kernel.assign(kernel / factor)
 
-    def folded_kernel(self):
+    def folded_kernel(self) -> typing.Any:
         """The float32 kernel that is rounded, the factor in it."""
         factor = ops.convert_to_tensor(self.kernel_factor)
         return ops.convert_to_tensor(self.kernel) * factor
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: typing.Any) -> None:
         for name, variable in self._named_variables():
             store[name] = variable
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: typing.Any) -> None:
         for name, variable in self._named_variables():
             variable.assign(store[name])
 
-    def _named_variables(self):
+    def _named_variables(self) -> Iterator[tuple[str, typing.Any]]:
         yield "kernel", self.kernel
         yield "kernel_radius", self.kernel_radius
         yield "kernel_factor", self.kernel_factor
         if self.use_bias:
             yield "bias", self.bias
 
-    def rounded_kernel(self):
+    def rounded_kernel(self) -> typing.Any:
         """The kernel on its grid, in the layer's compute dtype."""
         kernel = self.folded_kernel()
         if not self.enabled:
@@ -250,15 +280,15 @@ class _RoundsKernel:
             kernel = fake_quant.with_gradient_of(rounded, kernel)
         return ops.cast(kernel, self.compute_dtype)
 
-    def _radius(self, kernel):
+    def _radius(self, kernel: typing.Any) -> typing.Any:
         if self.weight_ranges == "fixed":
             return ops.convert_to_tensor(self.kernel_radius)
         axes = tuple(range(len(kernel.shape) - 1)) if self.per_channel else None
         return ops.maximum(ops.max(ops.abs(ops.stop_gradient(kernel)), axes), 1e-8)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return {
-            **super().get_config(),
+            **super().get_config(),  # type: ignore[misc]
             "weight_bits": self.weight_bits,
             "per_channel": self.per_channel,
             "weight_ranges": self.weight_ranges,
@@ -287,18 +317,18 @@ class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        weight_bits=8,
-        per_channel=True,
-        weight_ranges="max",
-        replaces=(),
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: typing.Any,
+        weight_bits: int = 8,
+        per_channel: bool = True,
+        weight_ranges: str = "max",
+        replaces: Sequence[str] = (),
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self._configure(weight_bits, per_channel, weight_ranges, replaces)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
         return super().convolution_op(inputs, self.rounded_kernel())
 
 
@@ -320,17 +350,17 @@ class QuantizedDense(_RoundsKernel, keras.layers.Dense):
 
     def __init__(
         self,
-        units,
-        weight_bits=8,
-        per_channel=False,
-        weight_ranges="max",
-        replaces=(),
-        **kwargs,
-    ):
+        units: int,
+        weight_bits: int = 8,
+        per_channel: bool = False,
+        weight_ranges: str = "max",
+        replaces: Sequence[str] = (),
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(units, **kwargs)
         self._configure(weight_bits, per_channel, weight_ranges, replaces)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: typing.Any, training: bool | None = None) -> typing.Any:
         outputs = ops.matmul(inputs, self.rounded_kernel())
         if self.use_bias:
             outputs = ops.add(outputs, ops.cast(self.bias, outputs.dtype))
@@ -341,18 +371,18 @@ KERNELS = (QuantizedConv2D, QuantizedDense)
 QUANTIZED = (FakeQuantize, *KERNELS, ChannelScale, ChannelOffset)
 
 
-def fitted(model):
+def fitted(model: keras.Model) -> keras.Model:
     """The network that a `fit` of `model` trains: of a `Distiller` its student."""
     return getattr(model, "student", model)
 
 
-def is_quantized(model):
+def is_quantized(model: keras.Model) -> bool:
     """Whether `model` has a layer of this module, also in a model inside it."""
     inner = model._flatten_layers(include_self=False)
     return any(isinstance(layer, QUANTIZED) for layer in inner)
 
 
-def largest_radius(kernel, per_channel):
+def largest_amax(kernel: np.ndarray, per_channel: bool) -> np.ndarray:
     """The largest absolute value of a NumPy kernel, in all or by output channel."""
     axes = tuple(range(kernel.ndim - 1)) if per_channel else None
     return np.maximum(np.abs(kernel).max(axis=axes), 1e-8).astype("float32")

@@ -6,6 +6,8 @@ a `FakeQuantize`.
 """
 
 import dataclasses
+import typing
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import bn_folding
 from keras_resnets.graph import operations
+from keras_resnets.graph.nodes import Step
 from keras_resnets.graph.nodes import applications
 from keras_resnets.graph.nodes import free_name
 from keras_resnets.graph.nodes import graph_of
@@ -21,26 +24,8 @@ from keras_resnets.graph.nodes import unique_names
 from keras_resnets.networks import layers
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.recipes import Recipe
 
-# They move, choose or drop values, which stay on the grid that they are on.
-PASSING = (
-    keras.layers.ZeroPadding2D,
-    keras.layers.MaxPooling2D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    layers.IdentityPadShortcut,
-    layers.StochasticDepth,
-    *operations.IDLE,
-)
-# They make new values of one tensor or of several, which get a range of their own.
-MAKING = (keras.layers.GlobalAveragePooling2D, keras.layers.LeakyReLU)
-MERGING = (
-    keras.layers.Add,
-    keras.layers.Concatenate,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
-)
 # Up to so many channels, what scales an image is one convolution.
 _COLORS = 4
 
@@ -57,10 +42,10 @@ class Made:
 
     tensor: keras.KerasTensor
     positive: bool
-    grid: keras.layers.Layer | None
+    grid: typing.Any
 
 
-def rewrite(model, recipe):
+def rewrite(model: keras.Model, recipe: Recipe) -> keras.Model:
     """`model` as a new functional model of the layers of `qat.layers`.
 
     Args:
@@ -79,22 +64,26 @@ def rewrite(model, recipe):
 
 
 class _Rewriter:
-    def __init__(self, model, recipe):
+    def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         self._model, self._recipe = model, recipe
+        self._bits: int = recipe.activation_bits or 8
         self._steps, self._outputs = read_steps(model)
         self._applied = applications(self._steps)
         self._layers = {id(step): operations.as_layer(step) for step in self._steps}
         self._names = unique_names(self._steps)
-        self._taken, self._used = set(self._names.values()), set()
+        self._taken = set(self._names.values())
+        self._used: set[str] = set()
         # Keys of what joined the layer in front of it; new layers with weights, by
         # those that they stand for, which may be applied more than once.
-        self._made, self._joined, self._kept = {}, set(), {}
-        self._readers = {}
+        self._made: dict[typing.Any, Made] = {}
+        self._joined: set[typing.Any] = set()
+        self._kept: dict[int, typing.Any] = {}
+        self._readers: dict[typing.Any, list[Step]] = {}
         for step in self._steps:
             for key in step.inputs:
                 self._readers.setdefault(key, []).append(step)
 
-    def run(self):
+    def run(self) -> keras.Model:
         """The new model."""
         graph = graph_of(self._model)
         (image,) = graph.inputs
@@ -110,7 +99,7 @@ class _Rewriter:
         outputs = keras.tree.pack_sequence_as(graph.output, outputs)
         return keras.Model(new, outputs, name=self._model.name)
 
-    def _emit(self, step):
+    def _emit(self, step: Step) -> None:
         layer = self._layers[id(step)]
         if operations.affine_of(step):
             self._affine(step)
@@ -124,13 +113,13 @@ class _Rewriter:
         else:
             self._way_of(layer)(step)
 
-    def _way_of(self, layer):
+    def _way_of(self, layer: typing.Any) -> Callable[[Step], None]:
         """The method for a layer; that of a layer without an integer form refuses."""
         by_class = (
-            (PASSING, self._pass),
+            (layer_kinds.PASSING, self._pass),
             (keras.layers.AveragePooling2D, self._average),
-            (MERGING, self._merge),
-            (MAKING, self._make),
+            (layer_kinds.MERGING, self._merge),
+            (layer_kinds.MAKING, self._make),
         )
         for known, method in by_class:
             if isinstance(layer, known):
@@ -145,18 +134,18 @@ class _Rewriter:
             return self._bound
         return self._refuse
 
-    def _make(self, step):
+    def _make(self, step: Step) -> None:
         made = self._apply(self._copy(step), step)
         self._finish(step, made, [self._name(step)], self._stays_positive(step))
 
-    def _bound(self, step):
+    def _bound(self, step: Step) -> None:
         made = self._apply(self._copy(step), step)
         self._made[step.output] = Made(made, True, None)
 
-    def _refuse(self, step):
+    def _refuse(self, step: Step) -> None:
         raise layer_kinds.unsupported(step)
 
-    def _pass(self, step):
+    def _pass(self, step: Step) -> None:
         given = self._read(step.inputs[0])
         if step.training is False and isinstance(step.layer, operations.IDLE):
             # Inside a model that is at rest it does nothing in training either.
@@ -165,7 +154,7 @@ class _Rewriter:
         made = self._apply(self._copy(step), step)
         self._made[step.output] = dataclasses.replace(given, tensor=made)
 
-    def _average(self, step):
+    def _average(self, step: Step) -> None:
         """TFLite's AVERAGE_POOL_2D rounds to the grid of its input.
 
         A mean of four whole numbers is half of one often: how that is rounded matters.
@@ -176,7 +165,7 @@ class _Rewriter:
         made = given.grid(made, training=False, halves_to_even=True)
         self._made[step.output] = dataclasses.replace(given, tensor=made)
 
-    def _stays_positive(self, step):
+    def _stays_positive(self, step: Step) -> bool:
         layer = self._layers[id(step)]
         if layer_kinds.activation(layer) in layer_kinds.FUSED:
             return True
@@ -184,7 +173,7 @@ class _Rewriter:
             return False
         return all(self._read(key).positive for key in step.inputs)
 
-    def _merge(self, step):
+    def _merge(self, step: Step) -> None:
         """Of more than two there are several operators in a file, each with a range."""
         first, *others = [self._read(key).tensor for key in step.inputs]
         positive, name = self._stays_positive(step), self._name(step)
@@ -199,7 +188,7 @@ class _Rewriter:
                 first = made.tensor
         self._finish(step, first, [name], positive)
 
-    def _kernel(self, step):
+    def _kernel(self, step: Step) -> None:
         """A convolution or dense layer, with the BN and the ReLU behind it."""
         layer, name = step.layer, self._name(step)
         behind = self._norm_behind(step)
@@ -232,7 +221,7 @@ class _Rewriter:
             made = Made(outside(made.tensor), True, None)
         self._made[end.output] = made
 
-    def _norm_behind(self, step):
+    def _norm_behind(self, step: Step) -> Step | None:
         """The step of the BN that a kernel takes in.
 
         It must be the same wherever the layer is applied, or each would need a kernel.
@@ -242,7 +231,7 @@ class _Rewriter:
             return None
         return self._own_norm(step)
 
-    def _own_norm(self, step):
+    def _own_norm(self, step: Step) -> Step | None:
         linear = step.layer.activation.__name__ == "linear"
         follower = self._only_reader(step) if linear else None
         if not follower or not layer_kinds.is_norm(follower.layer):
@@ -250,7 +239,7 @@ class _Rewriter:
         _check_norm(follower.layer)
         return follower
 
-    def _rounding(self, step, names):
+    def _rounding(self, step: Step, names: list[str]) -> keras.layers.Layer:
         layer, recipe = step.layer, self._recipe
         config = {**layer.get_config(), "activation": None, "use_bias": True}
         config.pop("lora_rank", None), config.pop("quantization_config", None)
@@ -271,7 +260,7 @@ class _Rewriter:
         config["per_channel"] = recipe.per_channel
         return quantized.QuantizedConv2D.from_config(config)
 
-    def _alone(self, step):
+    def _alone(self, step: Step) -> None:
         """BN that no layer in front takes in: a product and a sum, both rounded."""
         layer = step.layer
         _check_norm(layer)
@@ -279,10 +268,10 @@ class _Rewriter:
         factor = bn_folding.inverse_deviation(layer)
         self._by_channel(step, step, [self._name(step)], scale, offset, factor)
 
-    def _affine(self, step):
+    def _affine(self, step: Step) -> None:
         """What scales and shifts, and all of that kind that follows it."""
         first, names = step, [self._name(step)]
-        scale, offset = operations.affine_of(step)
+        scale, offset = operations.affine_of(step) or ()
         while follower := self._only_reader(step):
             more = operations.affine_of(follower)
             if not more:
@@ -299,7 +288,14 @@ class _Rewriter:
         else:
             self._by_channel(first, step, names, scale, offset, scale)
 
-    def _scale_image(self, image, last, names, scale, offset):
+    def _scale_image(
+        self,
+        image: typing.Any,
+        last: Step,
+        names: list[str],
+        scale: np.ndarray,
+        offset: np.ndarray,
+    ) -> None:
         """One convolution of 1x1 for what an image is scaled by: exact but for its sum."""
         new = quantized.QuantizedConv2D(
             len(scale),
@@ -315,10 +311,18 @@ class _Rewriter:
         kernel = np.diag(scale)[None, None].astype("float32")
         new.set_kernel(kernel, scale)
         new.bias.assign(offset.astype("float32"))
-        new.kernel_radius.assign(quantized.largest_radius(kernel, new.per_channel))
+        new.kernel_radius.assign(quantized.largest_amax(kernel, new.per_channel))
         self._finish(last, made, names)
 
-    def _by_channel(self, first, last, names, scale, offset, factor):
+    def _by_channel(
+        self,
+        first: Step,
+        last: Step,
+        names: list[str],
+        scale: np.ndarray,
+        offset: np.ndarray,
+        factor: np.ndarray,
+    ) -> None:
         """A product and a sum a channel, between the first step's input and the last."""
         policy, name = layer_kinds.policy(last), names[-1]
         if id(last.layer) not in self._kept:
@@ -337,7 +341,9 @@ class _Rewriter:
         summand.values.assign(offset.astype("float32"))
         self._finish(last, made, names)
 
-    def _finish(self, step, made, names, positive=False):
+    def _finish(
+        self, step: Step, made: typing.Any, names: list[str], positive: bool = False
+    ) -> None:
         """Puts the ReLU that alone reads a tensor, and the range, behind it."""
         follower, policy = self._only_reader(step), layer_kinds.policy(step)
         if (
@@ -351,10 +357,17 @@ class _Rewriter:
         made = self._ranged(made, names[-1], names, positive, policy)
         self._made[step.output] = made
 
-    def _ranged(self, tensor, name, names, positive, policy):
+    def _ranged(
+        self,
+        tensor: typing.Any,
+        name: str,
+        names: list[str],
+        positive: bool,
+        policy: typing.Any,
+    ) -> Made:
         """A tensor behind the layer `name`, rounded on a grid of its own."""
         grid = quantized.FakeQuantize(
-            bits=self._recipe.activation_bits,
+            bits=self._bits,
             ranges=self._recipe.activation_ranges,
             positive=positive,
             replaces=names,
@@ -363,13 +376,13 @@ class _Rewriter:
         )
         return Made(grid(tensor), positive, grid)
 
-    def _read(self, key):
+    def _read(self, key: typing.Any) -> Made:
         """What a step reads, rounded: the output of a sigmoid is, where it is read."""
         made = self._made[key]
         if made.grid is None:
             layer = made.tensor._keras_history.operation
             grid = quantized.FakeQuantize(
-                bits=self._recipe.activation_bits,
+                bits=self._bits,
                 ranges="fixed",
                 positive=True,
                 replaces=[layer.name],
@@ -378,18 +391,18 @@ class _Rewriter:
             )
             made = self._made[key] = Made(grid(made.tensor), True, grid)
             # LOGISTIC and SOFTMAX have steps of 1/256.
-            count = 2**self._recipe.activation_bits
+            count = 2**self._bits
             grid.set_range(0.0, (count - 1) / count)
         return made
 
-    def _only_reader(self, step):
+    def _only_reader(self, step: Step) -> Step | None:
         """The step that alone reads what `step` makes, if nobody else does."""
         readers = self._readers.get(step.output, [])
         if len(readers) == 1 and step.output not in self._outputs:
             return readers[0]
         return None
 
-    def _apply(self, layer, step):
+    def _apply(self, layer: keras.layers.Layer, step: Step) -> typing.Any:
         """The new `layer` on what a step reads, called as the step calls its own."""
         tensors = [self._read(key).tensor for key in step.inputs]
         if operations.is_operation(step.layer):
@@ -397,16 +410,16 @@ class _Rewriter:
         arguments, options = step.called_with(tensors)
         return layer(*arguments, **options)
 
-    def _copy(self, step):
+    def _copy(self, step: Step) -> keras.layers.Layer:
         """A layer of its own for each application: it has no weights."""
         layer = self._layers[id(step)]
         config = {**layer.get_config(), "name": self._own(step)}
         return type(layer).from_config(config)
 
-    def _name(self, step):
+    def _name(self, step: Step) -> str:
         return self._names[id(step.layer)]
 
-    def _own(self, step):
+    def _own(self, step: Step) -> str:
         """The name of the layer of a step, numbered where it is applied again."""
         name = self._name(step)
         if name in self._used:
@@ -415,17 +428,17 @@ class _Rewriter:
         return name
 
 
-def _check_norm(layer):
+def _check_norm(layer: typing.Any) -> None:
     if layer.axis not in (-1, 3):
         raise InvalidArgument(
             f"quantization takes BN over the last axis; {layer.name} has {layer.axis}"
         )
 
 
-def _fill(new, layer, norm):
+def _fill(new: typing.Any, layer: typing.Any, norm: keras.layers.Layer | None) -> None:
     kernel, bias = bn_folding.fold(layer, norm)
     new.set_kernel(
         kernel, None if norm is None else bn_folding.scale_and_offset(norm)[0]
     )
     new.bias.assign(bias)
-    new.kernel_radius.assign(quantized.largest_radius(kernel, new.per_channel))
+    new.kernel_radius.assign(quantized.largest_amax(kernel, new.per_channel))

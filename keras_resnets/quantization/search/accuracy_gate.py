@@ -1,32 +1,37 @@
-"""What a file says of labelled pictures, beside its float model."""
+"""What a file says of labelled images, beside its float model."""
 
 import dataclasses
 import math
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.export.prepare import Ready
 from keras_resnets.images import evaluation
+from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration_checks import check_images
 
-# A mix this many standard errors beyond the drop is given up before all pictures.
+# A mix this many standard errors beyond the drop is given up before all images.
 _HOPELESS = 4
-# Pictures of the one set that may be in the other by chance: sets repeat some.
+# Images of the one set that may be in the other by chance: sets repeat some.
 _SHARED = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """How a mix does on labelled pictures, beside the float model.
+    """How a mix does on labelled images, beside the float model.
 
     Attributes:
-        count: pictures that it was run on.
+        count: images that it was run on.
         top1: share of right answers.
         drop: what that is below the float model's, in points (per cent of the
-            pictures); negative where it is above.
-        error: standard error of `drop`: of pictures chosen by chance, one in six sets
+            images); negative where it is above.
+        error: standard error of `drop`: of images chosen by chance, one in six sets
             gives a drop larger by more.
         agreement: share of equal answers.
         rmse: root mean square difference of the logits over the standard deviation of
@@ -41,7 +46,7 @@ class Trial:
     rmse: float
 
 
-def check_drop(max_drop):
+def check_drop(max_drop: typing.Any) -> None:
     """Raises `InvalidArgument` unless it is a number of points above 0."""
     number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
     if not number or not 0 < max_drop < 100:
@@ -51,12 +56,12 @@ def check_drop(max_drop):
         )
 
 
-def fewest_for(max_drop):
-    """Labelled pictures on which a drop shows: one of them is no more than the drop."""
+def fewest_for(max_drop: float) -> int:
+    """Labelled images on which a drop shows: one of them is no more than the drop."""
     return math.ceil(100 / max_drop - 1e-9)
 
 
-def check_data(data, max_drop):
+def check_data(data: typing.Any, max_drop: float) -> evaluation.Labelled:
     """An `evaluation.Labelled` that is large enough to see a drop.
 
     Raises:
@@ -68,54 +73,61 @@ def check_data(data, max_drop):
     fewest = fewest_for(max_drop)
     if len(data.labels) < fewest:
         raise InvalidArgument(
-            f"a drop of {max_drop:g} points shows on {fewest:,} labelled pictures or "
+            f"a drop of {max_drop:g} points shows on {fewest:,} labelled images or "
             f"more, beside those of the calibration; got {len(data.labels):,}"
         )
     return data
 
 
-def _labelled(data):
+def _labelled(data: typing.Any) -> evaluation.Labelled:
     if not isinstance(data, (tuple, list)) or len(data) != 2 or data[1] is None:
         raise InvalidArgument(
-            "a drop of top-1 needs labels: data must be (pictures, labels) or an "
+            "a drop of top-1 needs labels: data must be (images, labels) or an "
             f"evaluation.Labelled; got {type(data).__name__}"
         )
-    pictures, labels = np.asarray(data[0], "float32"), np.ravel(data[1])
-    if len(pictures) != len(labels) or labels.dtype.kind not in "iu":
+    images, labels = np.asarray(data[0], "float32"), np.ravel(data[1])
+    if len(images) != len(labels) or labels.dtype.kind not in "iu":
         raise InvalidArgument(
-            f"labels must be one integer a picture; got {labels.dtype} of "
-            f"{len(labels):,} for {len(pictures):,} pictures"
+            f"labels must be one integer an image; got {labels.dtype} of "
+            f"{len(labels):,} for {len(images):,} images"
         )
 
-    def batches(size):
-        for start in range(0, len(pictures), size):
-            yield pictures[start : start + size]
+    def batches(size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(images), size):
+            yield images[start : start + size]
 
     return evaluation.Labelled(labels, batches)
 
 
 class Judge:
-    """The labelled pictures, and what the float model says of them.
+    """The labelled images, and what the float model says of them.
 
     Attributes:
         top1: its share of right answers.
     """
 
-    def __init__(self, ready, data, max_drop, chosen, progress):
+    def __init__(
+        self,
+        ready: Ready,
+        data: evaluation.Labelled,
+        max_drop: float,
+        chosen: CalibrationSet,
+        progress: Callable[..., object],
+    ) -> None:
         self._data, self._max_drop, self._progress = data, max_drop, progress
         runner = KerasRunner(ready.reference)
         self._has_logits = runner.has_logits
-        known = {picture.tobytes() for picture in chosen.images}
+        known = {image.tobytes() for image in chosen.images}
         shared, logits = 0, []
-        for pictures in data.batches(50):
-            pictures = check_images("data", pictures, ready.shape)
-            shared += sum(picture.tobytes() in known for picture in pictures)
-            outputs, scores = runner(pictures)
+        for images in data.batches(50):
+            images = check_images("data", images, ready.shape)
+            shared += sum(image.tobytes() in known for image in images)
+            outputs, scores = runner(images)
             logits.append(outputs if scores is None else scores)
             progress("float model", sum(map(len, logits)), len(data.labels))
         if shared > max(1, _SHARED * len(data.labels)):
             raise InvalidArgument(
-                f"{shared:,} of the {len(data.labels):,} pictures to choose by are in "
+                f"{shared:,} of the {len(data.labels):,} images to choose by are in "
                 "the calibration set: give others"
             )
         self._logits = np.concatenate(logits)
@@ -128,22 +140,22 @@ class Judge:
         self._answers = self._logits.argmax(axis=1)
         self.top1 = float((self._answers == data.labels).mean())
 
-    def __call__(self, run, stage):
-        """`Trial` of what `run` says of a batch of pictures.
+    def __call__(self, run: Callable[[np.ndarray], typing.Any], stage: str) -> Trial:
+        """`Trial` of what `run` says of a batch of images.
 
-        Pictures that come after a hopeless beginning are left out.
+        Images that come after a hopeless beginning are left out.
         """
         found, done = [], 0
-        for pictures in self._data.batches(100):
-            found.append(run(pictures))
-            done += len(pictures)
+        for images in self._data.batches(100):
+            found.append(run(images))
+            done += len(images)
             self._progress(stage, done, len(self._data.labels))
             trial = self._trial(np.concatenate(found)) if done >= 500 else None
             if trial and trial.drop - _HOPELESS * trial.error > self._max_drop:
                 break
         return self._trial(np.concatenate(found))
 
-    def check_logits(self, runner):
+    def check_logits(self, runner: typing.Any) -> None:
         """Raises `ExportError` where a file's probabilities would pass for logits."""
         if self._has_logits and not runner.has_logits:
             raise ExportError(
@@ -151,15 +163,15 @@ class Judge:
                 "end the model in keras.layers.Softmax; nothing was written"
             )
 
-    def accepts(self, trial):
+    def accepts(self, trial: Trial) -> bool:
         """Whether a mix stays within the drop, by more than chance."""
         return trial.drop + trial.error <= self._max_drop
 
-    def refusal(self, trial, raised):
+    def refusal(self, trial: Trial, raised: int) -> str:
         """See `refusal`."""
         return refusal(trial, raised, self._max_drop, self.top1)
 
-    def _trial(self, logits):
+    def _trial(self, logits: np.ndarray) -> Trial:
         count = len(logits)
         wanted, reference = self._data.labels[:count], self._logits[:count]
         answers, before = logits.argmax(axis=1), self._answers[:count]
@@ -177,7 +189,7 @@ class Judge:
         )
 
 
-def refusal(trial, raised, max_drop, top1):
+def refusal(trial: Trial, raised: int, max_drop: float, top1: float) -> str:
     """Why even the finest mix is not accepted, and what may help.
 
     Args:
@@ -191,10 +203,10 @@ def refusal(trial, raised, max_drop, top1):
     if room > 0:
         # The error goes with the root of the number.
         enough = trial.count * (trial.error / room) ** 2
-        advice += f", or choose by {enough:,.0f} pictures or more"
+        advice += f", or choose by {enough:,.0f} images or more"
     return (
         f"no mix stays within the drop of {max_drop:g} by more than chance: "
         f"with {raised} layers raised it is {trial.drop:.2f} points (standard error "
-        f"{trial.error:.2f}) on {trial.count:,} pictures, of which the float model "
+        f"{trial.error:.2f}) on {trial.count:,} images, of which the float model "
         f"gets {top1:.2%}; {advice}; nothing was written"
     )

@@ -1,10 +1,22 @@
 """Which layers of a mix that is accepted go back to a coarser precision."""
 
+import typing
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
 # How often layers are sought that can go back, to each precision.
 _ROUNDS = 2
 
 
-def lower(precisions, trial, costs, macs, allowed, attempt):
+def lower(
+    precisions: dict[str, str],
+    trial: typing.Any,
+    costs: Mapping[str, float],
+    macs: Mapping[str, float],
+    allowed: Sequence[str],
+    attempt: Callable[[dict[str, str]], typing.Any],
+) -> tuple[dict[str, str], typing.Any]:
     """The same mix with the layers back in int8 that are not needed.
 
     First those that save the most multiply-adds for the error that they bring: errors
@@ -34,13 +46,20 @@ def lower(precisions, trial, costs, macs, allowed, attempt):
     return {n: p for n, p in precisions.items() if p != "int8"}, trial
 
 
-def _coarsen(groups, coarser, precisions, trial, level, attempt):
+def _coarsen(
+    groups: Sequence[tuple[str, ...]],
+    coarser: str,
+    precisions: dict[str, str],
+    trial: typing.Any,
+    level: Callable[[str], int],
+    attempt: Callable[[dict[str, str]], typing.Any],
+) -> tuple[dict[str, str], typing.Any]:
     """(precisions, trial) with some groups in `coarser`.
 
     As many from the first on as are accepted; then behind the one that was refused.
     """
 
-    def lowered(groups):
+    def lowered(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
         names = [name for group in groups for name in group]
         finer = [n for n in names if level(precisions[n]) > level(coarser)]
         return {**precisions, **dict.fromkeys(finer, coarser)}

@@ -1,6 +1,13 @@
 """The smallest mix of int8, int16 and float layers within a drop of accuracy."""
 
 import dataclasses
+import os
+import typing
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import keras
+import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -9,27 +16,31 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.export import landing
 from keras_resnets.export import prepare
 from keras_resnets.export import session
+from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph import provenance
-from keras_resnets.images import calibration as sets
+from keras_resnets.images.calibration import CalibrationSet
+from keras_resnets.images.calibration import checked_set
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
-from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import plan_files
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.plan import fingerprint
 from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.recipes import Recipe
 from keras_resnets.quantization.search import lowering
 from keras_resnets.quantization.search.accuracy_gate import Judge
 from keras_resnets.quantization.search.accuracy_gate import Trial
 from keras_resnets.quantization.search.accuracy_gate import check_data
+from keras_resnets.quantization.search.sensitivity import LayerCost
 from keras_resnets.quantization.search.sensitivity import layer_costs
 
-# Pictures that tell the order of the layers.
+# Images that tell the order of the layers.
 _RANKED = 64
 
 
@@ -85,18 +96,24 @@ class Mix:
     plan: PrecisionPlan
     _ready: session.Ready
     _options: engines.Options
-    _chosen: sets.CalibrationSet
+    _chosen: CalibrationSet
 
     @property
-    def raised(self):
+    def raised(self) -> dict[str, str]:
         """Names of the layers that are not int8, with their precision."""
         return {x.name: x.precision for x in self.layers if x.precision != "int8"}
 
-    def share(self, precision="int8"):
+    def share(self, precision: str = "int8") -> float:
         """The share of the multiply-adds that is computed in `precision`."""
         return sum(x.share for x in self.layers if x.precision == precision)
 
-    def write(self, path, overwrite=False, threads=2, packed=True):
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        threads: int = 2,
+        packed: bool = True,
+    ) -> ExportReport:
         """Writes the file, run and compared, its passport and its plan.
 
         The plan is `<path>.plan.json`.
@@ -130,26 +147,26 @@ class Mix:
 
 
 def find_mix(
-    model,
-    calibration,
-    data,
-    max_drop,
-    recipe="static_wi8_ai8",
+    model: keras.Model,
+    calibration: typing.Any,
+    data: typing.Any,
+    max_drop: float,
+    recipe: str | Recipe = "static_wi8_ai8",
     *,
-    precisions=choices.PRECISIONS,
-    method=None,
-    percentile=99.99,
-    seed=0,
-    input_size=None,
-    io_dtype="int8",
-    threads=2,
-    progress=None,
-):
+    precisions: Sequence[str] = choices.PRECISIONS,
+    method: str | None = None,
+    percentile: float = 99.99,
+    seed: int = 0,
+    input_size: tuple[int, int] | None = None,
+    io_dtype: str = "int8",
+    threads: int = 2,
+    progress: Callable[..., object] | None = None,
+) -> Mix:
     """The smallest mix of int8, int16 and float layers within a drop of top-1.
 
     Layers are ranked by what each costs when quantized alone (RMSE of the logits). As
-    many of the dearest as are needed get a finer precision: int16 activations where
-    the tensor is dear, float where the weights are. Then those go back to int8, most
+    many of the costliest as are needed get a finer precision: int16 activations where
+    the tensor is costly, float where the weights are. Then those go back to int8, most
     multiply-adds for their error first, that stay within the drop. A mix is accepted if
     its drop and one standard error of it stay within `max_drop`. One file is converted;
     every mix is an edit of it, and run. That is about ten runs over `data`, up to
@@ -157,14 +174,14 @@ def find_mix(
 
     Args:
         model: a built float `keras.Model` with one image input.
-        calibration: training pictures for the ranges, see `quantize`.
-        data: other labelled training pictures to choose by: an `evaluation.Labelled`,
-            such as `hold_out` gives, or (pictures, labels): float32 (count, height,
+        calibration: training images for the ranges, see `quantize`.
+        data: other labelled training images to choose by: an `evaluation.Labelled`,
+            such as `hold_out` gives, or (images, labels): float32 (count, height,
             width, channels), pre-processed, and integers.
         max_drop: points of top-1 that may be lost, above 0.
         recipe: `"static_wi8_ai8"`, or another of 8 bits.
         precisions: what a layer may be: `("int8", "float")` leaves int16 out.
-        method: how a range comes from pictures, see `quantize`.
+        method: how a range comes from images, see `quantize`.
         percentile: see there.
         seed: see there.
         input_size: (height, width) where the model leaves them open.
@@ -177,8 +194,8 @@ def find_mix(
         A `Mix`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed: also too few pictures to see
-            such a drop, or pictures that the calibration has; a model of several
+        InvalidArgument: an argument that is not allowed: also too few images to see
+            such a drop, or images that the calibration has; a model of several
             outputs, with a layer of weights that is applied twice, or a Concatenate.
         ExportError: no mix stays within the drop.
 
@@ -200,7 +217,7 @@ def find_mix(
     operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
     known = provenance.known_preprocessing(model)
-    chosen = sets.check(calibration, shape, known)
+    chosen = checked_set(calibration, shape, known)
     ready = session.make_ready(
         model, "int8", chosen.images, None, session.Wanted(input_size)
     )
@@ -212,17 +229,17 @@ def find_mix(
         seed=seed,
         progress=lambda done: progress("ranges", done, len(chosen.images)),
     )
-    # First, since it may have something to say against the pictures.
+    # First, since it may have something to say against the images.
     judge = Judge(ready, data, max_drop, chosen, progress)
-    base = engines.base(ready, plans.find(recipe), options)
+    base = engines.base(ready, PrecisionPlan.of(recipe), options)
     found = _Search(base, judge, allowed, threads).run(
-        ready.calibration[:_RANKED], progress
+        chosen.images[:_RANKED], progress
     )
     plan = PrecisionPlan(
         recipe,
         {x.name: LayerBits.of(x.precision) for x in found["layers"]},
         model.name,
-        plans.fingerprint(prepare.all_layers(reference)),
+        fingerprint(prepare.all_layers(reference)),
     )
     return Mix(
         **found,
@@ -235,7 +252,7 @@ def find_mix(
     )
 
 
-def _check_recipe(recipe):
+def _check_recipe(recipe: Recipe) -> None:
     if not _is_int8(recipe):
         names = [name for name, one in recipes.RECIPES.items() if _is_int8(one)]
         raise InvalidArgument(
@@ -243,7 +260,7 @@ def _check_recipe(recipe):
         )
 
 
-def _is_int8(recipe):
+def _is_int8(recipe: Recipe) -> bool:
     return (recipe.weight_bits, recipe.activation_bits) == (8, 8)
 
 
@@ -254,23 +271,27 @@ class _Search:
     that simulates them, and it is an edit of the one that was converted.
     """
 
-    def __init__(self, base, judge, allowed, threads):
+    def __init__(
+        self, base: engines.Base, judge: Judge, allowed: tuple[str, ...], threads: int
+    ) -> None:
         self._base, self._rounded, self._graph = base, base.rounded, base.graph
         self._judge, self._allowed, self._threads = judge, allowed, threads
         self._names = mixed_file.names(base.content, self._graph)
         self._files = 0
 
-    def run(self, pictures, progress):
+    def run(
+        self, images: np.ndarray, progress: Callable[..., object]
+    ) -> dict[str, typing.Any]:
         """Arguments for `Mix`."""
         ranked = layer_costs(
             self._rounded,
-            pictures,
+            images,
             self._graph.biases,
             lambda done, total: progress("layers", done, total),
         )
         alone = {cost.name: cost.rmse for cost in ranked}
         first = final = self._try({})
-        precisions = {}
+        precisions: dict[str, str] = {}
         if not self._judge.accepts(first):
             raised, final = self._fewest(self._steps(ranked))
             macs = {x.name: x.macs for x in self._graph.operators}
@@ -289,7 +310,7 @@ class _Search:
             "int8_content": self._base.content,
         }
 
-    def _try(self, precisions):
+    def _try(self, precisions: dict[str, str]) -> Trial:
         """The `Trial` of a mix."""
         content = self._base.file(precisions)
         self._files += 1
@@ -297,15 +318,16 @@ class _Search:
         self._judge.check_logits(runner)
         return self._judge(runner, f"file {self._files}")
 
-    def _accepted(self, precisions):
+    def _accepted(self, precisions: dict[str, str]) -> Trial | None:
         """The `Trial` of a mix; None where it is not accepted."""
         trial = self._try(precisions)
         return trial if self._judge.accepts(trial) else None
 
-    def _steps(self, ranked):
-        """Mixes that grow: with every step the dearest that is left rounds less."""
+    def _steps(self, ranked: list[LayerCost]) -> list[dict[str, str]]:
+        """Mixes that grow: with every step the costliest that is left rounds less."""
         layers = {layer.name: layer for layer in self._rounded.layers}
-        steps, now = [], {}
+        steps: list[dict[str, str]] = []
+        now: dict[str, str] = {}
         for cost in sorted(ranked, key=lambda cost: -cost.rmse):
             layer = layers[cost.name]
             is_tensor = isinstance(layer, FakeQuantize)
@@ -320,7 +342,7 @@ class _Search:
                 steps.append(now)
         return steps
 
-    def _fewest(self, steps):
+    def _fewest(self, steps: list[dict[str, str]]) -> tuple[dict[str, str], Trial]:
         """(the least step that is accepted, its trial): doubling, then bisection."""
         low, high, last = -1, 0, len(steps) - 1
         while not self._judge.accepts(trial := self._try(steps[high])):
@@ -336,7 +358,7 @@ class _Search:
                 low = middle
         return steps[high], trial
 
-    def _costs(self, alone):
+    def _costs(self, alone: dict[str, float]) -> dict[str, float]:
         """The squared error that an operator brings in int8, by its name."""
         return {
             x.name: alone[x.output.name] ** 2
@@ -344,7 +366,7 @@ class _Search:
             for x in self._graph.operators
         }
 
-    def _check(self, content, precisions):
+    def _check(self, content: bytes, precisions: dict[str, str]) -> None:
         """Raises `ExportError` unless the file is what the mix says."""
         held = mixed_file.kinds(content, self._graph)
         wrong = [n for n, kind in held.items() if kind != precisions.get(n, "int8")]
@@ -354,7 +376,9 @@ class _Search:
                 "nothing was written"
             )
 
-    def _rows(self, alone, precisions):
+    def _rows(
+        self, alone: dict[str, float], precisions: dict[str, str]
+    ) -> tuple[LayerChoice, ...]:
         total = max(sum(x.macs for x in self._graph.operators), 1)
         labels = {name: label for label, name in self._graph.names.items()}
         return tuple(

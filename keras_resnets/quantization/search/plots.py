@@ -1,13 +1,21 @@
-"""The picture of a mix: what each layer costs alone, and what it became."""
+"""The plot of a mix: what each layer costs alone, and what it became."""
+
+import os
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.io import plots
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.quantization.search.mixed_precision import LayerChoice
+    from keras_resnets.quantization.search.mixed_precision import Mix
 
 _COLOURS = {"int8": "#4477aa", "int16": "#ccbb44", "float": "#cc4455"}
 # Below that a layer costs nothing that could be seen.
 _LEAST = 1e-4
 
 
-def plot(mix, path, name):
+def plot(mix: "Mix", path: str | os.PathLike[str], name: str) -> None:
     """Draws a `Mix` as a PNG: a row a layer, coloured by its precision.
 
     Args:
@@ -50,7 +58,14 @@ def plot(mix, path, name):
     plots.save(figure, path, dpi=130)
 
 
-def _costs(axes, rows, colours, shift, part, marker):
+def _costs(
+    axes: typing.Any,
+    rows: Sequence["LayerChoice"],
+    colours: list[str],
+    shift: float,
+    part: str,
+    marker: str,
+) -> None:
     """Lollipops of one part of every layer."""
     for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
         cost = getattr(row, part)
@@ -61,16 +76,16 @@ def _costs(axes, rows, colours, shift, part, marker):
         axes.plot(cost, place + shift, marker, color=colour, markersize=4)
 
 
-def _title(mix, name):
+def _title(mix: "Mix", name: str) -> str:
     return (
         f"{name}: top-1 {mix.float_top1:.2%} as float, {mix.int8.top1:.2%} as int8, "
-        f"{mix.mix.top1:.2%} as a mix ({mix.mix.count:,} held-out pictures)\n"
+        f"{mix.mix.top1:.2%} as a mix ({mix.mix.count:,} held-out images)\n"
         f"{mix.share():.1%} of the multiply-adds in int8; allowed drop "
         f"{mix.max_drop:g} points"
     )
 
 
-def _handles(rows):
+def _handles(rows: Sequence["LayerChoice"]) -> list[typing.Any]:
     from matplotlib.patches import Patch
 
     found = {row.precision for row in rows}

@@ -1,10 +1,14 @@
 """What each layer costs when it alone is quantized."""
 
 import dataclasses
+import typing
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
+from keras_resnets import renamed
 from keras_resnets.export import parity
 from keras_resnets.export import signature
 from keras_resnets.quantization import bias_correction
@@ -15,6 +19,7 @@ from keras_resnets.quantization.qat.aware import quantize_aware
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
+from keras_resnets.quantization.recipes import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,7 @@ class LayerCost:
         part: `"weights"` or `"activations"`.
         of: layers of the float model that it stands for.
         rmse: root mean square difference over the standard deviation of the logits.
-        agreement: share of pictures with the same winner.
+        agreement: share of images with the same winner.
     """
 
     name: str
@@ -36,21 +41,26 @@ class LayerCost:
     agreement: float
 
 
+@renamed.arguments(pictures="images")
 def sensitivity(
-    model, pictures, recipe="static_wi8_ai8", calibration=None, progress=None
-):
+    model: keras.Model,
+    images: np.ndarray,
+    recipe: str | Recipe = "static_wi8_ai8",
+    calibration: typing.Any = None,
+    progress: Callable[..., object] | None = None,
+) -> list[LayerCost]:
     """Ranks the layers of a float model by what each costs when quantized alone.
 
     Args:
         model: see `quantize_aware`.
-        pictures: float32 array (count, height, width, channels), pre-processed training
-            pictures to measure on; a hundred tell the order.
+        images: float32 array (count, height, width, channels), pre-processed training
+            images to measure on; a hundred tell the order.
         recipe: how each layer is quantized.
-        calibration: pictures for the ranges; `pictures` by default.
+        calibration: images for the ranges; `images` by default.
         progress: called with the number of layers done, and of all.
 
     Returns:
-        A list of `LayerCost`, the dearest first. Their squares add up to about that of
+        A list of `LayerCost`, the costliest first. Their squares add up to about that of
         the whole network's error.
 
     Raises:
@@ -63,33 +73,36 @@ def sensitivity(
         >>> len(sensitivity(model, x))
         25
     """
-    pictures = np.asarray(pictures, "float32")
-    made = quantize_aware(
-        model, recipe, pictures if calibration is None else calibration
-    )
+    images = np.asarray(images, "float32")
+    made = quantize_aware(model, recipe, images if calibration is None else calibration)
     biases = biases_of(rewrite(model, recipes.find(recipe)))
-    found = layer_costs(made, pictures, biases, progress)
+    found = layer_costs(made, images, biases, progress)
     return sorted(found, key=lambda cost: -cost.rmse)
 
 
-def layer_costs(made, pictures, biases, progress=None):
+def layer_costs(
+    made: keras.Model,
+    images: np.ndarray,
+    biases: dict[str, np.ndarray],
+    progress: Callable[..., object] | None = None,
+) -> list[LayerCost]:
     """A `LayerCost` of every layer that rounds, in order.
 
     Args:
         made: a model of `rewrite` that knows its ranges.
-        pictures: see `sensitivity`.
+        images: see `sensitivity`.
         biases: of kernels that are not rounded, by name of the layer.
         progress: see there.
     """
     measured = measurable(made)
     with bias_correction.replaced(made, biases):
-        expected = _run(measured, made, pictures, [])
+        expected = _run(measured, made, images, [])
     found = []
     targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
         others = {name: b for name, b in biases.items() if name != layer.name}
         with bias_correction.replaced(made, others):
-            rounded = _run(measured, made, pictures, [layer])
+            rounded = _run(measured, made, images, [layer])
         compared = parity.compare(expected, rounded)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"
         found.append(
@@ -100,7 +113,7 @@ def layer_costs(made, pictures, biases, progress=None):
     return found
 
 
-def measurable(made):
+def measurable(made: keras.Model) -> keras.Model:
     """The model that puts out the logits of `made`, or what it has without softmax."""
     logits = signature.logits_of(made)
     if logits is None:
@@ -109,29 +122,34 @@ def measurable(made):
     return keras.Model(made.inputs[0], logits)
 
 
-def batch_size(made, shape):
-    """How many pictures' activations fit into memory together.
+def batch_size(made: keras.Model, shape: Sequence[int]) -> int:
+    """How many images' activations fit into memory together.
 
     Args:
         made: a model of `rewrite`.
-        shape: (height, width, channels) of a picture.
+        shape: (height, width, channels) of an image.
     """
     tensors = [ranges.input_of(x) for x in made.layers if isinstance(x, FakeQuantize)]
-    return ranges.pictures_at_a_time(tensors, shape)
+    return ranges.images_at_a_time(tensors, shape)
 
 
-def _run(measured, made, pictures, rounding):
+def _run(
+    measured: keras.Model,
+    made: keras.Model,
+    images: np.ndarray,
+    rounding: list[keras.layers.Layer],
+) -> typing.Any:
     """What the network puts out with the rounding of some layers alone."""
     found = []
-    batch = batch_size(made, pictures.shape[1:])
-    # Eagerly: a graph for each layer would take longer than its pictures.
+    batch = batch_size(made, images.shape[1:])
+    # Eagerly: a graph for each layer would take longer than its images.
     with ranges.float_arithmetic(made, but=rounding):
-        for start in range(0, len(pictures), batch):
-            outputs = measured(pictures[start : start + batch], training=False)
+        for start in range(0, len(images), batch):
+            outputs = measured(images[start : start + batch], training=False)
             outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
             found.append(outputs)
 
-    def joined(*parts):
+    def joined(*parts: np.ndarray) -> np.ndarray:
         return np.concatenate(parts).astype("float32")
 
     return keras.tree.map_structure(joined, *found)
