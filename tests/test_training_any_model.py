@@ -350,7 +350,7 @@ REFUSED = [
     (lambda: layers.Dense(5), {}, "model must be a keras.Model; got Dense"),
     (two_inputs, {}, "m has 2 inputs: a, b"),
     (two_outputs, {}, "of one input and one output; m has 2 outputs"),
-    (body, {}, "with outputs (batch, classes); body puts out (None, 5, 5, 8)"),
+    (body, {}, "with outputs (batch, classes); body outputs (None, 5, 5, 8)"),
     (lambda: of((3, SIZE, SIZE)), {}, 'build it with data_format="channels_last"'),
     (lambda: of((SIZE, SIZE, 4)), {}, "or 1 for grey; m takes (None, 16, 16, 4)"),
     (lambda: of((8, 8, 3)), {}, "takes images of 8 x 8, preprocessing makes 16 x 16"),

@@ -54,7 +54,7 @@ class Analysis:
         layers: a `LayerReport` for every application of a layer.
         trainable_params: trainable values. total_params: Keras' `count_params()`.
         macs: multiply-adds of convolutions and dense layers for one image.
-        activations: values that convolutions and dense layers put out (as in RegNet,
+        activations: values that convolutions and dense layers output (as in RegNet,
             arXiv:2003.13678).
         peak_activations: most values alive at one time when the layers run in order
             and a tensor is freed after its last use.

@@ -128,7 +128,7 @@ def _is_large(tensor: keras.KerasTensor) -> bool:
 
 
 def kind_of_outputs(model: keras.Model) -> str:
-    """What a classifier puts out: `"logits"`, `"softmax"` or `"sigmoid"`.
+    """What a classifier outputs: `"logits"`, `"softmax"` or `"sigmoid"`.
 
     Told by the graph, from the output back: through nested models, through layers that
     change no values, into averages. Where a layer of somebody's own decides, outputs

@@ -12,8 +12,8 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import printable
 from keras_resnets.images import calibration_checks
-from keras_resnets.images import folders as image_folders
-from keras_resnets.images import loading as files
+from keras_resnets.images import folders
+from keras_resnets.images import loading
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.files import check_broken
@@ -85,9 +85,9 @@ def choose(data, preprocessing, count=500, seed=0):
         )
     path = pathlib.Path(data)
     if os.path.isdir(path):
-        loaded, skipped = files.load_folder(path, preprocessing, count, seed)
+        loaded, skipped = loading.load_folder(path, preprocessing, count, seed)
         check_broken(skipped, len(loaded) + len(skipped), path)
-        available = len(files.list_images(image_folders.to_train_on(path)))
+        available = len(loading.list_images(folders.to_train_on(path)))
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = ()

@@ -308,7 +308,7 @@ def _check_fit(images, probe, norm, distance):
 
 
 def _first_norm(network):
-    """(model that puts out what the first BN gets, that BN) of a trained network.
+    """(model that outputs what the first BN gets, that BN) of a trained network.
 
     None where there is none, or where it has never been trained.
     """
@@ -328,7 +328,7 @@ def _first_norm(network):
 
 
 def _up_to(network, layer):
-    """The model that puts out what a layer of a network gets."""
+    """The model that outputs what a layer of a network gets."""
     for node in layer._inbound_nodes:
         try:
             return keras.Model(network.inputs[0], node.input_tensors[0])

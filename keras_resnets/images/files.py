@@ -10,7 +10,7 @@ import warnings
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.images import limits as image_limits
+from keras_resnets.images import limits
 from keras_resnets.io.untrusted import open_regular
 
 # Format of Pillow -> suffixes of its files. Only these are opened, whatever a file is
@@ -199,7 +199,7 @@ def open_image(stream):
     Raises:
         InvalidArgument: another format, or what would take too much to decode.
     """
-    return image_limits.open_within(stream, formats())
+    return limits.open_within(stream, formats())
 
 
 @contextlib.contextmanager
@@ -214,7 +214,7 @@ def opened(path, start=0, length=None):
     with open_regular(path) as file:
         if length is None:
             length = os.fstat(file.fileno()).st_size - start
-        stretch = image_limits.Stretch(file, start, length)
+        stretch = limits.Stretch(file, start, length)
         with io.BufferedReader(stretch) as stream:
             yield stream
 

@@ -7,8 +7,8 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.images import evaluation
-from keras_resnets.images import folders as image_folders
-from keras_resnets.images import loading as files
+from keras_resnets.images import folders
+from keras_resnets.images import loading
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.datasets import class_folders
 
@@ -57,12 +57,12 @@ def _rest(calibration, available, count, path):
 
 
 def _of_folder(folder, preprocessing, calibration, count, names):
-    folder = image_folders.to_train_on(folder)
+    folder = folders.to_train_on(folder)
     try:
         listing = class_folders.list_folder(folder, names)
     except InvalidArgument as error:
         raise InvalidArgument(f"labels are needed to choose by: {error}") from None
-    paths = files.list_images(folder)
+    paths = loading.list_images(folder)
     rest = _rest(calibration, len(paths), len(paths), folder)
     # What lies outside the sub-folders has no label.
     place = {folder / name: index for index, name in enumerate(listing.names)}

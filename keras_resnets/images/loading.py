@@ -5,7 +5,7 @@ import os
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.images import folders as image_folders
+from keras_resnets.images import folders
 from keras_resnets.images.files import check_broken
 from keras_resnets.images.files import decoding
 from keras_resnets.images.files import open_image
@@ -98,10 +98,10 @@ def load_folder(folder, preprocessing, limit=500, seed=0):
     import numpy as np
 
     check_folder(folder)
-    folder = image_folders.to_train_on(folder)
+    folder = folders.to_train_on(folder)
     paths, others = scan(folder)
     if not paths:
-        raise InvalidArgument(image_folders.no_images(folder, others))
+        raise InvalidArgument(folders.no_images(folder, others))
     order = np.random.default_rng(seed).permutation(len(paths))
     images, skipped = [], []
     for index in order:

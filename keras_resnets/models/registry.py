@@ -187,7 +187,7 @@ def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
         A list of names; empty where nothing matches.
 
     Raises:
-        InvalidArgument: a family that there is not.
+        InvalidArgument: an unknown family.
 
     Example:
         >>> list_models("drn_c_*")

@@ -243,7 +243,7 @@ def post_activation(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
     y = act(BN(x)) for `"full_preact"`, act(x) for `"relu_only_preact"`, else x.
 
     Args:
-        x: (N, H, W, C), what the last stage puts out.
+        x: (N, H, W, C), what the last stage outputs.
         parts: of the network.
 
     Returns:

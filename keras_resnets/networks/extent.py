@@ -20,7 +20,7 @@ MOST_UNITS = 1000
 # 8.6 GB in float32: the largest of the family that was published, BiT-M R152x4, has
 # 0.94e9, and HDF5, TFLite and ONNX files of one piece hold no more than 2 GB.
 MOST_PARAMETERS = 2**31
-# Of a batch: 0.8 GB of RGB in float32, and 4.3 GB where the stem puts out 64 channels
+# Of a batch: 0.8 GB of RGB in float32, and 4.3 GB where the stem outputs 64 channels
 # at half of the height and width.
 MOST_PIXELS = 2**26
 

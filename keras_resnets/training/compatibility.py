@@ -10,7 +10,7 @@ from keras_resnets.images.loading import SMALL
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 
-# Recipe.loss -> what a network may put out besides logits.
+# Recipe.loss -> what a network may output besides logits.
 _FITTING = {"cross_entropy": anatomy.SOFTMAX, "binary": anatomy.SIGMOID}
 
 
@@ -41,7 +41,7 @@ def check_model(model):
     ):
         raise InvalidArgument(
             "training needs a classifier with outputs (batch, classes); "
-            f"{model.name} puts out {model.output_shape}"
+            f"{model.name} outputs {model.output_shape}"
         )
     _check_image(model)
 
@@ -90,7 +90,7 @@ def check_recipe(model, recipe):
         raise InvalidArgument(
             f"the recipe's loss, {recipe.loss!r}, is of logits or of a "
             f"{_FITTING[recipe.loss]}; {model.name} ends in a {kind}: change the recipe "
-            f"(loss={other!r}), or let the model put out logits"
+            f"(loss={other!r}), or let the model output logits"
         )
     if not model.trainable_weights:
         raise InvalidArgument(

@@ -124,7 +124,7 @@ def optimizer(recipe, rate, variables, half=False):
 
 
 def loss(recipe, logits):
-    """The recipe's loss of one-hot targets; `logits`: whether the model puts out those."""
+    """The recipe's loss of one-hot targets; `logits`: whether the model outputs those."""
     options = {"from_logits": logits, "label_smoothing": recipe.label_smoothing}
     if recipe.loss == "binary":
         return keras.losses.BinaryCrossentropy(**options)

@@ -20,7 +20,7 @@ class Distiller(keras.Model):
     fitted, `student` is trained.
 
     Args:
-        student: a classifier that puts out logits (batch, classes).
+        student: a classifier that outputs logits (batch, classes).
         teacher: one with as many classes, of logits or probabilities; it stays as it is.
         temperature: T, above 0.
         weight: of the teacher's part, >= 0.
@@ -47,7 +47,7 @@ class Distiller(keras.Model):
         check_range("weight", weight, 0, float("inf"))
         if not puts_out_logits(student):
             raise InvalidArgument(
-                "a student puts out logits: build it with classifier_activation=None"
+                "a student outputs logits: build it with classifier_activation=None"
             )
         if student.output_shape != teacher.output_shape:
             raise InvalidArgument(

@@ -100,7 +100,7 @@ class Recipe:
         block_dropout_rate: in every unit (Wide ResNet).
         drop_path_rate: of stochastic depth, at the last unit.
         ema: momentum of the moving average of the weights that is validated and saved
-            in their stead; None for none.
+            instead; None for none.
         temperature: T of the distillation from a teacher (Hinton 2015,
             arXiv:1503.02531); counts only where there is a teacher.
         distillation: weight of that part of the loss, times T squared.

@@ -22,7 +22,7 @@ from keras_resnets.io.untrusted import shown
 from keras_resnets.training import best_weights
 from keras_resnets.training.run_files import landing
 
-_NOTES = "notes"
+_PROGRESS = "notes"
 _CONTENT = "of a training's state"
 _DIGITS = best_weights.RIGHT + best_weights.WRONG
 
@@ -87,7 +87,7 @@ def save(path, model, trainer, progress):
         for group, variables in _variables(model, trainer).items()
         for index, variable in enumerate(variables)
     }
-    arrays[_NOTES] = np.array(json.dumps(dataclasses.asdict(progress)))
+    arrays[_PROGRESS] = np.array(json.dumps(dataclasses.asdict(progress)))
     with landing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
@@ -112,7 +112,7 @@ def read(path):
         raise TrainingError(f"there is no state {path} to go on from")
     try:
         with npz.opened(path, _CONTENT) as file:
-            names = [name for name in file.names if name != _NOTES]
+            names = [name for name in file.names if name != _PROGRESS]
             return _progress(file), {name: file.read(name, "biuf") for name in names}
     except InvalidArgument as error:
         reason = first_line(error).partition(f"{_CONTENT}: ")[2]
@@ -120,16 +120,16 @@ def read(path):
 
 
 def _progress(file):
-    """The `Progress` that a state's notes say.
+    """The `Progress` in a state.
 
     Raises:
         TypeError: something else.
         ValueError: a value that none has.
     """
-    notes = json.loads(str(file.read(_NOTES, "U")))
+    fields = json.loads(str(file.read(_PROGRESS, "U")))
     # Of earlier versions, which had another rule of what is kept.
-    notes.pop("untouched", None)
-    progress = Progress(**notes)
+    fields.pop("untouched", None)
+    progress = Progress(**fields)
     for name in ("epoch", "step", "phase", "kept"):
         value = getattr(progress, name)
         if type(value) is not int or not 0 <= value < 2**53:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
-from keras_resnets.images import limits as image_limits
+from keras_resnets.images import limits
 from keras_resnets.images.datasets.jpeg import cut_short
 from keras_resnets.images.datasets.jpeg import ends
 from keras_resnets.images.files import as_rgb
@@ -28,7 +28,7 @@ _TURNED = (5, 6, 7, 8)
 # Opening waits for the disk more than it computes.
 _READERS = 16
 # Decoding takes memory, and no longer on few cores where it is done in turns.
-_TURNS = image_limits.Turns()
+_TURNS = limits.Turns()
 # What a JPEG's sides may be divided by while it is decoded.
 REDUCED = (1, 2, 4, 8)
 
@@ -191,7 +191,7 @@ def _size(path, start, length, thorough):
                 if jpeg and not ends(stream.raw.file, start, length):
                     return (0, 0), "it breaks off"
                 if thorough or not jpeg:
-                    with _TURNS.take(image_limits.cost(it)):
+                    with _TURNS.take(limits.cost(it)):
                         as_rgb(upright(it))
             return ((width, height) if turned else (height, width)), ""
     except InvalidArgument as error:

@@ -12,7 +12,7 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
-from keras_resnets.images import folders as image_folders
+from keras_resnets.images import folders
 from keras_resnets.images.datasets import class_folders
 from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
@@ -239,13 +239,13 @@ def _arrays(name, parts, names=None):
 
 def _folder(path, given, part):
     if part is None:
-        parts, notes = image_folders.parts_of(path, given or ())
+        parts, notes = folders.parts_of(path, given or ())
         parts = parts or {"train": path}
         if "train" not in parts:
-            image_folders.to_evaluate(path, "train", given or ())
+            folders.to_evaluate(path, "train", given or ())
         names = given or class_folders.names_of(parts["train"])
     else:
-        only, notes = image_folders.to_evaluate(path, part, given)
+        only, notes = folders.to_evaluate(path, part, given)
         parts, names = {part: only}, given
     found = _Found(path.name, names, notes)
     for name in (name for name in _ORDER if name in parts):

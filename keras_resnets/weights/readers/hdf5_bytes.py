@@ -4,7 +4,7 @@ import struct
 
 from keras_resnets.errors import WeightsError
 
-# An address that there is not.
+# The address of nothing.
 UNDEFINED = 0xFFFFFFFFFFFFFFFF
 # ResNet-1202 takes 0.2 million steps; a million take 2 s.
 _MOST_STEPS = 1_000_000

@@ -20,8 +20,8 @@ from keras_resnets.weights.readers.keras_zip import KerasZip
 from keras_resnets.weights.readers.keras_zip import parsed
 
 # What our own files say beside the values.
-NOTES = "keras_resnets"
-_NOTES_ENTRY = f"{NOTES}.json"
+METADATA = "keras_resnets"
+_ENTRY = f"{METADATA}.json"
 # A nested model's weights lie some groups down.
 _DEEPEST = 8
 # ResNet-1202 has 5,000.
@@ -50,7 +50,7 @@ def read_archive(path):
         raise WeightsError(f"it has a {CONFIG}, but no {WEIGHTS}")
     texts = {
         key: archive.text(name)
-        for key, name in (("config", CONFIG), (NOTES, _NOTES_ENTRY))
+        for key, name in (("config", CONFIG), (METADATA, _ENTRY))
     }
     names = None
     if texts["config"] is not None:
@@ -69,8 +69,8 @@ def _checkpoint(path, data, texts=None, names=None, size=None):
         _read_keras_2(root, tensors)
         return Checkpoint(path, "keras", tensors.makers)
     _read_keras_3(root, "", names or _Names(None), tensors)
-    notes = root.text(NOTES)
-    metadata = {**({NOTES: notes} if notes else {}), **(texts or {})}
+    text = root.text(METADATA)
+    metadata = {**({METADATA: text} if text else {}), **(texts or {})}
     if not tensors.makers:
         raise WeightsError("it holds no layers with weights")
     return Checkpoint(path, "keras3", tensors.makers, metadata, kinds=tensors.kinds)
