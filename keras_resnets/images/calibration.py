@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import typing
 import warnings
 
 import numpy as np
@@ -17,6 +18,11 @@ from keras_resnets.images import loading
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.files import check_broken
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.images.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,9 +54,9 @@ class CalibrationSet:
         )
         return self.images
 
-    def record(self):
+    def record(self) -> typing.Any:
         """What a passport says of it: enough to know the same set again."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
         return {
             "source": self.source,
             "pictures": len(self.images),
@@ -60,7 +66,9 @@ class CalibrationSet:
         }
 
 
-def choose(data, preprocessing, count=500, seed=0):
+def choose(
+    data: pathlib.Path, preprocessing: "Preprocessing", count: int = 500, seed: int = 0
+) -> CalibrationSet:
     """A `CalibrationSet` of training images.
 
     Args:
@@ -90,13 +98,15 @@ def choose(data, preprocessing, count=500, seed=0):
         available = len(loading.list_images(folders.to_train_on(path)))
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
-        skipped = ()
+        skipped = []
     calibration_checks.check_count(len(loaded), path)
     taken = len(loaded) + len(skipped)
     return CalibrationSet(loaded, path.name, seed, available, taken, tuple(skipped))
 
 
-def _of_arrays(path, preprocessing, count, seed):
+def _of_arrays(
+    path: pathlib.Path, preprocessing: typing.Any, count: int, seed: int
+) -> typing.Any:
     if path.suffix != ".npz" or not os.path.isfile(path):
         raise InvalidArgument(
             "calibration data must be an .npz file with x_train, or a folder of "
@@ -112,7 +122,12 @@ def _of_arrays(path, preprocessing, count, seed):
     return np.stack(found) if found else x[order], len(x)
 
 
-def checked_set(calibration, shape, preprocessing=None, network=None):
+def checked_set(
+    calibration: typing.Any,
+    shape: tuple[int, int, int],
+    preprocessing: typing.Any = None,
+    network: "keras.Model | None" = None,
+) -> CalibrationSet:
     """A `CalibrationSet` of images that fit a network.
 
     Args:

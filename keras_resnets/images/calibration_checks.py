@@ -5,6 +5,9 @@ others, and that agrees with its model on these.
 """
 
 import functools
+import os
+import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -36,7 +39,7 @@ class FewImages(UserWarning):
     """Ranges come from fewer images than tell them."""
 
 
-def words_for_few(count):
+def words_for_few(count: int) -> str | None:
     """The line for a set of less than `FEWEST` images; None for others."""
     if count >= FEWEST:
         return None
@@ -46,7 +49,9 @@ def words_for_few(count):
     )
 
 
-def collect(calibration, shape, most=MOST):
+def collect(
+    calibration: np.ndarray, shape: Sequence[int | None], most: int = MOST
+) -> np.ndarray:
     """float32 images (count, height, width, channels) out of what holds them.
 
     Args:
@@ -74,13 +79,13 @@ def collect(calibration, shape, most=MOST):
         ) from None
 
 
-def _is_stream(calibration):
+def _is_stream(calibration: np.ndarray) -> bool:
     if hasattr(calibration, "__array__") or isinstance(calibration, (list, tuple)):
         return False
     return hasattr(calibration, "__iter__") or hasattr(calibration, "__getitem__")
 
 
-def _of_stream(calibration, most):
+def _of_stream(calibration: typing.Any, most: int) -> np.ndarray:
     if not hasattr(calibration, "__iter__"):
         # A keras.utils.PyDataset.
         calibration = (calibration[index] for index in range(len(calibration)))
@@ -104,8 +109,13 @@ def _of_stream(calibration, most):
 
 
 def check(
-    images, shape, preprocessing=None, network=None, source="array", fewest=FEWEST
-):
+    images: np.ndarray,
+    shape: Sequence[int | None],
+    preprocessing: typing.Any = None,
+    network: keras.Model | None = None,
+    source: str = "array",
+    fewest: int = FEWEST,
+) -> None:
     """Raises `InvalidArgument` for images that ranges should not be taken from.
 
     Args:
@@ -129,7 +139,7 @@ def check(
         _check_statistics(images, network)
 
 
-def check_images(what, images, shape):
+def check_images(what: typing.Any, images: np.ndarray, shape: typing.Any) -> typing.Any:
     """`images` as a finite float32 array (count, *shape) of one image or more.
 
     Args:
@@ -146,7 +156,9 @@ def check_images(what, images, shape):
     return images
 
 
-def check_shape(what, images, shape, fewest=0):
+def check_shape(
+    what: typing.Any, images: np.ndarray, shape: typing.Any, fewest: int = 0
+) -> None:
     """Raises `InvalidArgument` unless the shape is (count, *shape), None for any size."""
     fits = images.ndim == 4 and all(
         want in (None, have) for have, want in zip(images.shape[1:], shape, strict=True)
@@ -157,13 +169,15 @@ def check_shape(what, images, shape, fewest=0):
         )
 
 
-def check_finite(what, images):
+def check_finite(what: typing.Any, images: np.ndarray) -> None:
     """Raises `InvalidArgument` where a value is NaN or infinite."""
     if not np.isfinite(images).all():
         raise InvalidArgument(f"{what} must be finite; some are NaN or infinite")
 
 
-def check_count(count, source, fewest=FEWEST):
+def check_count(
+    count: int, source: str | os.PathLike[str], fewest: int = FEWEST
+) -> None:
     """Raises `InvalidArgument` for fewer images than ranges need."""
     if count < fewest:
         raise InvalidArgument(
@@ -171,7 +185,7 @@ def check_count(count, source, fewest=FEWEST):
         )
 
 
-def _check_content(images, fewest):
+def _check_content(images: np.ndarray, fewest: int) -> None:
     shown = images[np.ptp(images, axis=(1, 2)).max(axis=-1) > 0]
     if not len(shown):
         raise InvalidArgument(
@@ -186,7 +200,7 @@ def _check_content(images, fewest):
         )
 
 
-def _check_mode(images, preprocessing):
+def _check_mode(images: np.ndarray, preprocessing: typing.Any) -> None:
     """Raises `InvalidArgument` for images that were pre-processed otherwise."""
     low, high = _ends(preprocessing)
     span = high - low
@@ -204,13 +218,13 @@ def _check_mode(images, preprocessing):
     )
 
 
-def _ends(preprocessing):
+def _ends(preprocessing: typing.Any) -> typing.Any:
     """What black and white become, by channel."""
     pixels = np.array([[0.0] * 3, [255.0] * 3]).reshape(2, 1, 1, 3)
     return preprocessing.normalize(pixels, "channels_last").reshape(2, 3)
 
 
-def _other_mode(images, own):
+def _other_mode(images: np.ndarray, own: typing.Any) -> typing.Any:
     """In words the mode that images show who are not of `own`; None without such signs.
 
     Pixels are whole numbers in the mode that they went through, and a set reaches from
@@ -235,13 +249,13 @@ def _other_mode(images, own):
     return None
 
 
-def _pixels(images, preprocessing):
+def _pixels(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """What was normalized, in the order of the input's channels."""
     mean, std = np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
     return (images.astype("float64") * std + mean) / preprocessing.scale
 
 
-def _whole(images, preprocessing):
+def _whole(images: np.ndarray, preprocessing: Preprocessing) -> bool:
     """Whether images are whole pixels from 0 to 255 of a mode."""
     values = _pixels(_some(images), preprocessing)
     if values.min() < -0.5 or values.max() > 255.5:
@@ -249,7 +263,7 @@ def _whole(images, preprocessing):
     return bool((np.abs(values - np.rint(values)) < 0.02).mean() > 0.99)
 
 
-def _reaches_ends(images, preprocessing):
+def _reaches_ends(images: np.ndarray, preprocessing: typing.Any) -> bool:
     """Whether every channel goes from black to white of a mode, and no further."""
     low, high = _ends(preprocessing)
     least, most = images.min((0, 1, 2)), images.max((0, 1, 2))
@@ -257,13 +271,13 @@ def _reaches_ends(images, preprocessing):
     return bool((apart < _NEAR * (high - low)).all())
 
 
-def _some(images):
+def _some(images: np.ndarray) -> np.ndarray:
     """Images from the whole of a set, few enough to be measured soon."""
     places = np.linspace(0, len(images) - 1, min(len(images), _MEASURED))
     return images[places.astype(int)]
 
 
-def _check_statistics(images, network):
+def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
     """Raises `InvalidArgument` for images that the network was not trained on."""
     found = _first_norm(network)
     if found is None:
@@ -282,7 +296,9 @@ def _check_statistics(images, network):
         _check_fit(images, probe, norm, distance)
 
 
-def _check_fit(images, probe, norm, distance):
+def _check_fit(
+    images: np.ndarray, probe: keras.Model, norm: keras.layers.Layer, distance: float
+) -> None:
     """Raises `InvalidArgument` where the network fits the images in another mode."""
     given = next((m for m in MODES if _whole(images, Preprocessing(m))), None)
     if given is None or distance <= _FAR:
@@ -307,7 +323,7 @@ def _check_fit(images, probe, norm, distance):
         )
 
 
-def _first_norm(network):
+def _first_norm(network: keras.Model) -> tuple[keras.Model, keras.layers.Layer] | None:
     """(model that outputs what the first BN gets, that BN) of a trained network.
 
     None where there is none, or where it has never been trained.
@@ -327,7 +343,7 @@ def _first_norm(network):
     return None
 
 
-def _up_to(network, layer):
+def _up_to(network: keras.Model, layer: keras.layers.Layer) -> keras.Model:
     """The model that outputs what a layer of a network gets."""
     for node in layer._inbound_nodes:
         try:
@@ -341,24 +357,26 @@ def _up_to(network, layer):
 class _Chain:
     """One model behind the other."""
 
-    def __init__(self, *models):
+    def __init__(self, *models: typing.Any) -> None:
         self._models = models
 
-    def __call__(self, x, training):
+    def __call__(self, x: typing.Any, training: typing.Any) -> typing.Any:
         return functools.reduce(lambda x, m: m(x, training=training), self._models, x)
 
 
-def _is_trained(norm):
+def _is_trained(norm: keras.layers.Layer) -> bool:
     mean, variance = _statistics(norm)
     return bool((mean != 0).any() or (variance != 1).any())
 
 
-def _statistics(norm):
+def _statistics(norm: keras.layers.Layer) -> list[np.ndarray]:
     values = (norm.moving_mean, norm.moving_variance)
     return [keras.ops.convert_to_numpy(v).astype("float64") for v in values]
 
 
-def _measure(probe, norm, images):
+def _measure(
+    probe: keras.Model, norm: keras.layers.Layer, images: np.ndarray
+) -> tuple[float, float]:
     """(variance over the trained one, distance of the statistics): medians of channels.
 
     The distance is that of two normal distributions (Kullback and Leibler's).
@@ -380,5 +398,5 @@ def _measure(probe, norm, images):
     return float(np.median(ratio[live])), float(np.median(distance[live]))
 
 
-def _words(shape):
+def _words(shape: typing.Any) -> str:
     return ", ".join("any" if size is None else str(size) for size in shape)

@@ -2,12 +2,21 @@
 
 import collections.abc
 import dataclasses
+import pathlib
+import typing
+from collections.abc import Iterator
 
 import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.files import skipped_note
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.images.datasets.split import Split
+    from keras_resnets.images.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +44,14 @@ class Labelled:
     notes: tuple = ()
 
 
-def open_data(source, preprocessing, count=None, names=(), part="test", seed=0):
+def open_data(
+    source: pathlib.Path,
+    preprocessing: "Preprocessing",
+    count: int | None = None,
+    names: tuple[typing.Any, ...] = (),
+    part: str = "test",
+    seed: int = 0,
+) -> Labelled:
     """Labelled images to measure a network by.
 
     Args:
@@ -71,10 +87,12 @@ def open_data(source, preprocessing, count=None, names=(), part="test", seed=0):
     return of_split(split, preprocessing, notes)
 
 
-def of_split(split, preprocessing, notes=()):
+def of_split(
+    split: "Split", preprocessing: "Preprocessing", notes: tuple[str, ...] = ()
+) -> Labelled:
     """`Labelled` of a `training.data.Split`, in its order."""
 
-    def batches(size):
+    def batches(size: int) -> Iterator[np.ndarray]:
         for start in range(0, split.count, size):
             indices = split.indices[start : start + size]
             if split.kind == "arrays":
@@ -89,17 +107,19 @@ def of_split(split, preprocessing, notes=()):
 
 
 @renamed.arguments(pictures="images")
-def of_arrays(images, labels, preprocessing):
+def of_arrays(
+    images: np.ndarray, labels: typing.Any, preprocessing: typing.Any
+) -> typing.Any:
     """`Labelled` of uint8 images (count, height, width, 3) and labels (count,)."""
 
-    def batches(size):
+    def batches(size: int) -> Iterator[typing.Any]:
         for start in range(0, len(images), size):
             yield _prepared(images[start : start + size], preprocessing)
 
     return Labelled(labels, batches)
 
 
-def _prepared(images, preprocessing):
+def _prepared(images: np.ndarray, preprocessing: "Preprocessing") -> np.ndarray:
     """Images of one size as a network takes them; resized where needed."""
     if images.shape[1:3] == tuple(preprocessing.size):
         return preprocessing.normalize(images, "channels_last")
@@ -108,7 +128,12 @@ def _prepared(images, preprocessing):
     return np.stack([preprocessing(Image.fromarray(image)) for image in images])
 
 
-def evaluate(model, data, batch_size=64, progress=None):
+def evaluate(
+    model: "keras.Model",
+    data: Labelled,
+    batch_size: int = 64,
+    progress: typing.Any = None,
+) -> Accuracy:
     """`Accuracy` of `model` on `data`.
 
     Args:

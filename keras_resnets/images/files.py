@@ -5,13 +5,21 @@ import functools
 import io
 import os
 import pathlib
+import typing
 import warnings
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.images import limits
 from keras_resnets.io.untrusted import open_regular
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
 
 # Format of Pillow -> suffixes of its files. Only these are opened, whatever a file is
 # called: Pillow hands an EPS file named .jpg to Ghostscript, which runs it.
@@ -57,13 +65,13 @@ _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE = 281, 258
 _TOLERATED = 2
 
 
-def is_hidden(name):
+def is_hidden(name: str) -> bool:
     """Whether a file or folder is the system's and not the user's, by its name."""
     return name.startswith(".") or name.casefold() in _SYSTEM
 
 
 @functools.cache
-def formats():
+def formats() -> tuple[str, ...]:
     """The formats that may be opened here, as Pillow calls them."""
     from PIL import Image
     from PIL import features
@@ -86,12 +94,12 @@ def formats():
 
 
 @functools.cache
-def suffixes():
+def suffixes() -> tuple[str, ...]:
     """The suffixes of images that can be opened here, in lower case."""
     return tuple(suffix for name in formats() for suffix in _SUFFIXES[name])
 
 
-def scan(folder):
+def scan(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[typing.Any]]:
     """The images in a folder and its sub-folders.
 
     Files are images by their suffix, those without any by how they begin. Hidden files
@@ -101,7 +109,9 @@ def scan(folder):
         (paths, others): sorted paths of the images that can be opened here, and of
         those that end as images do and cannot.
     """
-    known, found, others = suffixes(), [], []
+    known = suffixes()
+    found: list[pathlib.Path] = []
+    others: list[pathlib.Path] = []
     unknown = {*_OTHERS, *(s for group in _SUFFIXES.values() for s in group)}
     for root, folders, names in os.walk(folder, onerror=refuse_unreadable):
         folders[:] = [name for name in folders if not is_hidden(name)]
@@ -114,7 +124,7 @@ def scan(folder):
     return sorted(found), sorted(others)
 
 
-def refuse_unreadable(error):
+def refuse_unreadable(error: typing.Any) -> None:
     """Raises `InvalidArgument` for a folder that cannot be listed, and is still there."""
     if not isinstance(error, FileNotFoundError):
         raise InvalidArgument(
@@ -122,7 +132,7 @@ def refuse_unreadable(error):
         ) from None
 
 
-def _begins_as_image(path):
+def _begins_as_image(path: pathlib.Path) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read(4).startswith(_BEGINNINGS)
@@ -130,7 +140,7 @@ def _begins_as_image(path):
         return False
 
 
-def others_note(others):
+def others_note(others: Sequence[pathlib.Path]) -> str | None:
     """A line about images that cannot be opened here, or None where there are none.
 
     Args:
@@ -148,12 +158,14 @@ def others_note(others):
     )
 
 
-def tolerated(count):
+def tolerated(count: int) -> int:
     """How many of `count` images may be unreadable: one in a hundred, but always two."""
     return max(_TOLERATED, count // 100)
 
 
-def check_broken(broken, count, where, reason=""):
+def check_broken(
+    broken: Sequence[str], count: int, where: str | pathlib.Path, reason: str = ""
+) -> None:
     """Raises `InvalidArgument` where more images are unreadable than are tolerated.
 
     Args:
@@ -171,12 +183,12 @@ def check_broken(broken, count, where, reason=""):
         )
 
 
-def skipped_note(names):
+def skipped_note(names: tuple[str, ...]) -> str:
     """A line about images that cannot be read and were left out."""
     return f"{len(names)} images cannot be read and are left out: {some(names)}"
 
 
-def replaced_note(names):
+def replaced_note(names: typing.Any) -> str:
     """A line about images that could not be decoded while a network was trained."""
     return (
         f"{len(names)} images cannot be decoded, and others of their classes stand in "
@@ -184,13 +196,13 @@ def replaced_note(names):
     )
 
 
-def some(names, most=3):
+def some(names: Sequence[str], most: int = 3) -> str:
     """The first few of some names, for a message."""
     shown = [printable(str(name), 100) for name in names[:most]]
     return ", ".join(shown) + (", ..." if names[most:] else "")
 
 
-def open_image(stream):
+def open_image(stream: typing.Any) -> "PIL.Image.Image":
     """A Pillow image, not decoded yet, of the formats above and within the limits.
 
     Args:
@@ -203,7 +215,9 @@ def open_image(stream):
 
 
 @contextlib.contextmanager
-def opened(path, start=0, length=None):
+def opened(
+    path: str | pathlib.Path, start: int = 0, length: int | None = None
+) -> Iterator[typing.Any]:
     """An image in a file, or in a part of one, as a stream for `open_image`.
 
     Args:
@@ -220,7 +234,7 @@ def opened(path, start=0, length=None):
 
 
 @contextlib.contextmanager
-def decoding(words):
+def decoding(words: str) -> Iterator[None]:
     """Makes one error of whatever Pillow raises at files that are no whole images.
 
     Args:
@@ -237,7 +251,7 @@ def decoding(words):
         raise InvalidArgument(f"{printable(words, 400)}: {reason}") from None
 
 
-def upright(image):
+def upright(image: "PIL.Image.Image") -> "PIL.Image.Image":
     """A Pillow image, decoded and turned as its EXIF data say."""
     from PIL import ImageOps
 
@@ -246,12 +260,12 @@ def upright(image):
     if deep and image.mode in ("L", "LA", "RGB", "RGBA", "RGBX"):
         # Pillow keeps the upper 8 bits of colours.
         colours = image.split()[: 1 if image.mode in ("L", "LA") else 3]
-        most = max(colour.getextrema()[1] for colour in colours)
+        most: typing.Any = max(colour.getextrema()[1] for colour in colours)
         _check_bright(most / 255 * 65535, 65535.0, "16 bits")
     return image
 
 
-def _holds_16_bits(image):
+def _holds_16_bits(image: "PIL.Image.Image") -> bool:
     """Whether the samples of an image that is not decoded yet have 16 bits."""
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
     modes = [str(tile[3]) for tile in getattr(image, "tile", ())]
@@ -260,7 +274,7 @@ def _holds_16_bits(image):
     )
 
 
-def as_rgb(image):
+def as_rgb(image: "PIL.Image.Image") -> "PIL.Image.Image":
     """A Pillow image of any mode as one of mode RGB; that itself where it is one.
 
     Grey of more than 8 bits is scaled by its range: 16 bits by 65,535, unless the file
@@ -280,7 +294,7 @@ def as_rgb(image):
     return image.convert("RGB")
 
 
-def _stated_range(image):
+def _stated_range(image: "PIL.Image.Image") -> tuple[float | None, str, bool]:
     """(what is white, what the samples are called, whether the file says so)."""
     if image.mode == "F":
         return None, "floats", False
@@ -296,7 +310,9 @@ def _stated_range(image):
     return 65535.0, f"{bits} bits", False
 
 
-def _scaled(values, stated):
+def _scaled(
+    values: "np.ndarray", stated: tuple[float | None, str, bool]
+) -> "np.ndarray":
     """Grey values as 0 to 255."""
     import numpy as np
 
@@ -317,7 +333,7 @@ def _scaled(values, stated):
     return values * (255 / white)
 
 
-def _check_bright(most, white, kind):
+def _check_bright(most: float, white: float, kind: str) -> None:
     if 0 < most < _BRIGHT * white:
         raise InvalidArgument(
             f"values of {kind} are taken as 0..{white:g}, and these end at {most:g}, "

@@ -7,6 +7,8 @@ the comparison of files.
 import os
 import pathlib
 import re
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -34,7 +36,7 @@ _ANSWERS = re.compile(
 _IMAGES = re.compile(r"(?:image|img|photo|picture|input)s?(?:[-_ ].*)?")
 
 
-def part_called(name):
+def part_called(name: str) -> typing.Any:
     """The part that a folder's name says, or None: `"train"` of `"Training_Set"`.
 
     Args:
@@ -48,7 +50,7 @@ def part_called(name):
     return None
 
 
-def class_folders(folder):
+def class_folders(folder: str | os.PathLike[str]) -> list[str]:
     """The names of the sub-folders of a folder, sorted, but the system's."""
     try:
         with os.scandir(folder) as entries:
@@ -60,11 +62,13 @@ def class_folders(folder):
     return sorted(name for name in names if os.path.isdir(os.path.join(folder, name)))
 
 
-def _said(name):
+def _said(name: pathlib.Path | str) -> str:
     return printable(str(name))
 
 
-def parts_of(folder, names=()):
+def parts_of(
+    folder: pathlib.Path, names: Sequence[typing.Any] | None = ()
+) -> tuple[typing.Any, ...]:
     """The parts of a folder of images, by what its sub-folders are called.
 
     Args:
@@ -84,7 +88,7 @@ def parts_of(folder, names=()):
     inside = class_folders(folder)
     if inside and names and labels.all_named(inside, names):
         return {}, ()
-    called = {}
+    called: dict[str | None, list[str]] = {}
     for name in inside:
         called.setdefault(part_called(name), []).append(name)
     rest = called.pop(None, [])
@@ -110,7 +114,7 @@ def parts_of(folder, names=()):
     return {}, ()
 
 
-def _only(folder, part, found):
+def _only(folder: pathlib.Path, part: str | None, found: list[str]) -> pathlib.Path:
     if len(found) > 1:
         raise InvalidArgument(
             f"one folder may hold the {part} part; {_said(folder)} has {some(found)}: "
@@ -119,7 +123,7 @@ def _only(folder, part, found):
     return folder / found[0]
 
 
-def _left_out(folder, names):
+def _left_out(folder: pathlib.Path, names: list[typing.Any]) -> tuple[typing.Any, ...]:
     holding = [name for name in names if _holds_images(folder / name, deep=True)]
     if not holding:
         return ()
@@ -129,11 +133,11 @@ def _left_out(folder, names):
     )
 
 
-def _holds_classes(folder):
+def _holds_classes(folder: pathlib.Path) -> bool:
     return any(_holds_images(folder / name, True) for name in class_folders(folder))
 
 
-def _holds_images(folder, deep=False):
+def _holds_images(folder: pathlib.Path, deep: bool = False) -> bool:
     """Whether there is an image right in a folder, or, where `deep`, anywhere below."""
     known = suffixes()
     for _, folders, files in os.walk(folder, onerror=refuse_unreadable):
@@ -147,7 +151,9 @@ def _holds_images(folder, deep=False):
     return False
 
 
-def _check_one_reading(folder, names):
+def _check_one_reading(
+    folder: pathlib.Path, names: Sequence[typing.Any] | None
+) -> None:
     """Raises `InvalidArgument` where sub-folders need not be classes."""
     inside = class_folders(folder)
     if names and labels.all_named(inside, names):
@@ -174,7 +180,7 @@ def _check_one_reading(folder, names):
                 raise InvalidArgument(_too_deep(folder, name, inner))
 
 
-def _too_deep(folder, name, inner):
+def _too_deep(folder: pathlib.Path, name: str, inner: str) -> str:
     """What to say of seg_train/seg_train/street: a part within its own wrapping."""
     place = folder / name / inner
     return (
@@ -184,7 +190,9 @@ def _too_deep(folder, name, inner):
     )
 
 
-def _two_readings(folder, below, shared):
+def _two_readings(
+    folder: pathlib.Path, below: dict[str, list[str]], shared: list[str]
+) -> str:
     outer = list(below)
     inner = shared or below[outer[0]]
     if len(outer) == 1:
@@ -202,7 +210,7 @@ def _two_readings(folder, below, shared):
     )
 
 
-def to_train_on(folder):
+def to_train_on(folder: pathlib.Path) -> pathlib.Path:
     """The folder of the images to train on: the part called so, or all of it."""
     try:
         parts, _ = parts_of(folder)
@@ -212,7 +220,7 @@ def to_train_on(folder):
     return parts.get("train", pathlib.Path(folder))
 
 
-def notes_of(folder, skipped=()):
+def notes_of(folder: pathlib.Path, skipped: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Lines about a folder of images that are taken without labels.
 
     Args:
@@ -227,7 +235,9 @@ def notes_of(folder, skipped=()):
     return tuple(filter(None, (part, others_note(scan(taken)[1]), broken)))
 
 
-def to_evaluate(folder, part, names=()):
+def to_evaluate(
+    folder: pathlib.Path, part: str, names: Sequence[typing.Any] | None = ()
+) -> tuple[pathlib.Path, tuple[str, ...]]:
     """The folder of a part of the data, for those who look at one alone.
 
     Args:
@@ -256,7 +266,7 @@ def to_evaluate(folder, part, names=()):
     return parts[found], (note, *notes)
 
 
-def no_images(folder, others=()):
+def no_images(folder: pathlib.Path, others: Sequence[pathlib.Path] = ()) -> str:
     """What to say of a folder without images that can be read."""
     note = others_note(others)
     return f"{_said(folder)} holds no images ({', '.join(suffixes())})" + (
@@ -264,7 +274,9 @@ def no_images(folder, others=()):
     )
 
 
-def labelled_files(folder, names=(), where=None):
+def labelled_files(
+    folder: pathlib.Path, names: typing.Any = (), where: str | None = None
+) -> tuple[typing.Any, ...]:
     """The images of a folder with one sub-folder a class.
 
     Args:
@@ -284,7 +296,9 @@ def labelled_files(folder, names=(), where=None):
     classes, note = labels.indices(
         inside, names, where or f"the sub-folders of {_said(folder)}"
     )
-    found, others, nested = [], [], []
+    found: list[tuple[pathlib.Path, int]] = []
+    others: list[pathlib.Path] = []
+    nested: list[typing.Any] = []
     for name in sorted(classes):
         paths, unopened = scan(folder / name)
         found.extend((path, classes[name]) for path in paths)
@@ -301,7 +315,7 @@ def labelled_files(folder, names=(), where=None):
     return found, tuple(filter(None, said))
 
 
-def _nested(names):
+def _nested(names: list[typing.Any]) -> str | None:
     """A line about classes whose images all lie in sub-folders of theirs, or None."""
     if not names:
         return None
@@ -311,7 +325,7 @@ def _nested(names):
     )
 
 
-def _loose(folder):
+def _loose(folder: pathlib.Path) -> str | None:
     """A line about images beside the sub-folders, which are of no class, or None."""
     count = sum(
         os.path.splitext(entry.name)[1].lower() in suffixes()

@@ -1,6 +1,8 @@
 """Labelled training images that a calibration set has not: to choose by."""
 
 import pathlib
+import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,11 +14,23 @@ from keras_resnets.images import loading
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.datasets import class_folders
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.calibration import CalibrationSet
+    from keras_resnets.images.evaluation import Labelled
+    from keras_resnets.images.preprocessing import Preprocessing
+
+
 # The standard error of a difference of 0.2 points is a third of it.
 COUNT = 5000
 
 
-def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
+def hold_out(
+    data: pathlib.Path,
+    preprocessing: "Preprocessing",
+    calibration: "CalibrationSet",
+    count: int = COUNT,
+    names: Sequence[tuple[str, str]] = (),
+) -> "Labelled":
     """`evaluation.Labelled` images of the training data, none of the calibration's.
 
     Args:
@@ -44,7 +58,9 @@ def hold_out(data, preprocessing, calibration, count=COUNT, names=()):
     return evaluation.of_arrays(x[rest], y[rest], preprocessing)
 
 
-def _rest(calibration, available, count, path):
+def _rest(
+    calibration: "CalibrationSet", available: int, count: int, path: pathlib.Path
+) -> np.ndarray:
     """Indices that the calibration has not, in the order of its seed."""
     order = np.random.default_rng(calibration.seed).permutation(available)
     rest = order[calibration.taken :][:count]
@@ -56,7 +72,13 @@ def _rest(calibration, available, count, path):
     return rest
 
 
-def _of_folder(folder, preprocessing, calibration, count, names):
+def _of_folder(
+    folder: pathlib.Path,
+    preprocessing: "Preprocessing",
+    calibration: "CalibrationSet",
+    count: int,
+    names: Sequence[tuple[str, str]],
+) -> "Labelled":
     folder = folders.to_train_on(folder)
     try:
         listing = class_folders.list_folder(folder, names)

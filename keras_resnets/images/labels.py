@@ -3,7 +3,10 @@
 import csv
 import functools
 import re
+import typing
 import unicodedata
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -32,7 +35,7 @@ BY_COUNT = {1000: "imagenet", 10: "cifar10"}
 
 
 @functools.cache
-def label_set(name):
+def label_set(name: str) -> tuple[tuple[str, str], ...]:
     """The classes of a label set, in the order of the network's outputs.
 
     Args:
@@ -57,19 +60,19 @@ def label_set(name):
     import importlib.resources
 
     text = importlib.resources.files("keras_resnets.images").joinpath("imagenet.csv")
-    with text.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = list(csv.DictReader(lines))
     if name == "imagenet_darknet":
         rows.sort(key=lambda row: int(row["darknet_index"]))
     return tuple((row["wnid"], row["name"]) for row in rows)
 
 
-def count(labels):
+def count(labels: str | tuple[str, ...]) -> int:
     """How many classes a label set has, by its name or as a sequence of names."""
     return len(label_set(labels) if isinstance(labels, str) else labels)
 
 
-def name_of(classes):
+def name_of(classes: tuple[tuple[str, ...], ...]) -> typing.Any:
     """The name of the label set whose classes are `classes` in their order, or None.
 
     Args:
@@ -82,7 +85,9 @@ def name_of(classes):
     return None
 
 
-def decode_predictions(preds, top=5, labels=None):
+def decode_predictions(
+    preds: typing.Any, top: int = 5, labels: typing.Any = None
+) -> list[typing.Any]:
     """The likeliest classes of each prediction, by name.
 
     Args:
@@ -118,7 +123,9 @@ def decode_predictions(preds, top=5, labels=None):
     ]
 
 
-def class_names(classes, labels=None):
+def class_names(
+    classes: int, labels: list[str] | str | None = None
+) -> tuple[tuple[str, ...], ...]:
     """(id, name) of each of `classes` classes.
 
     Args:
@@ -141,7 +148,7 @@ def class_names(classes, labels=None):
     return names
 
 
-def typed(text):
+def typed(text: str) -> tuple[tuple[str, ...], ...]:
     """(id, name) of each class that `--labels` names.
 
     Args:
@@ -165,7 +172,9 @@ def typed(text):
     return class_names(len(names), names)
 
 
-def indices(words, names, where="the names"):
+def indices(
+    words: list[str], names: tuple[typing.Any, ...], where: str = "the names"
+) -> tuple[typing.Any, ...]:
     """The class of each of some words, such as the names of folders.
 
     By the names of the classes; by their ids (of WordNet, or their numbers from 0) only
@@ -192,12 +201,13 @@ def indices(words, names, where="the names"):
         ({'10': 0, '2': 1}, None)
     """
     words, names = sorted(words), tuple(names)
+    found: dict[str, typing.Any]
     if names == class_names(len(names)):
         return _by_sorting(words, len(names), where)
     by_name = _lookup((name, index) for index, (_, name) in enumerate(names))
     found = {word: _only(by_name, word) for word in words}
     if not any(index is not None for index in found.values()):
-        ids = {word: _by_id(word, names) for word in words}
+        ids: dict[str, typing.Any] = {word: _by_id(word, names) for word in words}
         if None not in ids.values():
             return ids, _numbered(ids, names, where)
     found = {
@@ -211,7 +221,7 @@ def indices(words, names, where="the names"):
     return found, None
 
 
-def all_named(words, names):
+def all_named(words: list[str], names: Sequence[typing.Any]) -> bool:
     """Whether every word is the name of a class, see `indices`; numbers are none."""
     names = tuple(names)
     if names == class_names(len(names)):
@@ -220,22 +230,22 @@ def all_named(words, names):
     return all(_only(by_name, word) is not None for word in words)
 
 
-def _plain(word):
+def _plain(word: str) -> str:
     # Some systems write an accent as a character of its own (NFD).
     word = unicodedata.normalize("NFC", word).casefold()
     return " ".join(word.replace("_", " ").replace("-", " ").split())
 
 
-def _lookup(pairs):
+def _lookup(pairs: Iterator[typing.Any]) -> dict[str | tuple[str, ...], set[int]]:
     """Classes by name: as it stands, and without what does not count."""
-    found = {}
+    found: dict[typing.Any, set[int]] = {}
     for name, index in pairs:
         for spelling in {name, ("plain", _plain(name))}:
             found.setdefault(spelling, set()).add(index)
     return found
 
 
-def _only(lookup, word):
+def _only(lookup: dict[str | tuple[str, ...], set[int]], word: str) -> int | None:
     """The one class that a word names, or None."""
     for spelling in (word, ("plain", _plain(word))):
         classes = lookup.get(spelling, ())
@@ -244,7 +254,7 @@ def _only(lookup, word):
     return None
 
 
-def _by_id(word, names):
+def _by_id(word: str, names: tuple[tuple[str, ...], ...]) -> int | None:
     """The class of an id, or of a number from 0."""
     for index, (identity, _) in enumerate(names):
         if word == identity:
@@ -254,7 +264,9 @@ def _by_id(word, names):
     return None
 
 
-def _by_wordnet(word, by_name):
+def _by_wordnet(
+    word: str, by_name: dict[str | tuple[str, ...], set[int]]
+) -> typing.Any:
     """The class with the name that ImageNet gives a WordNet id."""
     if not re.fullmatch(r"n\d{8}", word):
         return None
@@ -262,7 +274,9 @@ def _by_wordnet(word, by_name):
     return None if name is None else _only(by_name, name)
 
 
-def _numbered(ids, names, where):
+def _numbered(
+    ids: dict[str, typing.Any], names: tuple[typing.Any, ...], where: str
+) -> str | None:
     word, index = next(iter(ids.items()))
     if not word.isdecimal():
         return None
@@ -272,7 +286,7 @@ def _numbered(ids, names, where):
     )
 
 
-def _by_sorting(words, count, where):
+def _by_sorting(words: list[str], count: int, where: str) -> tuple[dict[str, int], str]:
     if count and len(words) != count:
         raise InvalidArgument(
             f"{where} must be one a class: the network has {count} classes, whose names "
@@ -285,7 +299,7 @@ def _by_sorting(words, count, where):
     return {word: index for index, word in enumerate(words)}, note
 
 
-def _not_among(unknown, names, where):
+def _not_among(unknown: list[str], names: tuple[typing.Any, ...], where: str) -> str:
     shown = _few([name for _, name in names])
     near = nearest(unknown[0][:100], [name[:100] for _, name in names], count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -297,13 +311,13 @@ def _not_among(unknown, names, where):
     )
 
 
-def _few(names):
+def _few(names: list[str]) -> str:
     shown = [printable(name, 60) for name in names[:3]]
     return ", ".join(shown) + (", ..." if names[3:] else "")
 
 
-def _check_distinct(found, where):
-    classes = {}
+def _check_distinct(found: dict[str, typing.Any], where: str) -> None:
+    classes: dict[typing.Any, str] = {}
     for word, index in found.items():
         if classes.setdefault(index, word) != word:
             raise InvalidArgument(

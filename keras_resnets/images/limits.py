@@ -11,8 +11,14 @@ import os
 import re
 import struct
 import threading
+import typing
+from collections.abc import Iterator
 
 from keras_resnets.errors import InvalidArgument
+
+if typing.TYPE_CHECKING:
+    import PIL.Image
+
 
 # Cameras of 200 megapixels have 16,320 x 12,240.
 MOST_PIXELS = 250_000_000
@@ -67,29 +73,29 @@ class Stretch(io.RawIOBase):
         length: how many bytes.
     """
 
-    def __init__(self, file, start, length):
+    def __init__(self, file: typing.Any, start: int, length: int) -> None:
         self.file, self._start, self.length, self._at = file, start, length, 0
         self._left = math.inf
 
-    def allow(self, most):
+    def allow(self, most: float) -> None:
         """Lets at most so many bytes be read from now on."""
         self._left = most
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def seekable(self):
+    def seekable(self) -> bool:
         return True
 
-    def seek(self, offset, whence=io.SEEK_SET):
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}
         self._at = max(0, base[whence] + offset)
         return self._at
 
-    def tell(self):
+    def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: typing.Any) -> int:
         most = min(len(buffer), max(0, self.length - self._at))
         self._left -= most
         if self._left < 0:
@@ -101,7 +107,7 @@ class Stretch(io.RawIOBase):
         return len(content)
 
 
-def open_within(stream, formats):
+def open_within(stream: typing.Any, formats: tuple[str, ...]) -> "PIL.Image.Image":
     """A Pillow image that is not decoded yet, and may be.
 
     Args:
@@ -113,7 +119,7 @@ def open_within(stream, formats):
     """
     from PIL import Image
 
-    raw = getattr(stream, "raw", None)
+    raw: typing.Any = getattr(stream, "raw", None)
     length = raw.length if raw else len(stream.getbuffer())
     stream.seek(0)
     beginning = stream.read(16)
@@ -133,9 +139,11 @@ def open_within(stream, formats):
     raise InvalidArgument("it is an image of none of the formats that are opened here")
 
 
-def _begun(factory, name, stream, length):
+def _begun(
+    factory: typing.Any, name: str, stream: typing.Any, length: int
+) -> "PIL.Image.Image":
     """The image, after no more of the file was read than a header may have."""
-    raw = getattr(stream, "raw", None)
+    raw: typing.Any = getattr(stream, "raw", None)
     try:
         if raw:
             raw.allow(_header_of(name, stream, length))
@@ -153,7 +161,7 @@ def _begun(factory, name, stream, length):
             raw.allow(math.inf)
 
 
-def _header_of(name, stream, length):
+def _header_of(name: str, stream: typing.Any, length: int) -> float:
     """How many bytes may be read to open a format."""
     if name in _WHOLE:
         if length > _LONGEST_WHOLE:
@@ -169,7 +177,7 @@ def _header_of(name, stream, length):
     return _LONG_HEADER if name in _LONG else _HEADER
 
 
-def _check(image, stream, length):
+def _check(image: "PIL.Image.Image", stream: typing.Any, length: int) -> None:
     """Raises `InvalidArgument` for an image beyond the limits."""
     width, height = image.size
     pixels = width * height
@@ -196,18 +204,18 @@ def _check(image, stream, length):
         )
 
 
-def cost(image):
+def cost(image: "PIL.Image.Image") -> int:
     """Bytes that decoding a Pillow image, turning it upright and making it RGB takes."""
     width, height = image.size
     decoded = _DECODED.get(image.mode, 4)
     more = max(decoded, 0 if image.mode == "RGB" else _CONVERTED)
     if image.mode.startswith(("I", "F")):
         more = _SCALED
-    each = decoded + more + _DECODERS.get(image.format, 0)
+    each = decoded + more + _DECODERS.get(image.format or "", 0)
     return width * height * each + height * _PER_ROW
 
 
-def _cost(image, stream):
+def _cost(image: typing.Any, stream: typing.Any) -> int:
     """The same with what the stream says besides."""
     pixels, found = image.width * image.height, cost(image)
     if image.format in ("JPEG", "MPO"):
@@ -231,12 +239,12 @@ class Turns:
             of two cores, and more on larger ones.
     """
 
-    def __init__(self, room=None):
+    def __init__(self, room: typing.Any = None) -> None:
         self._room = room or _ROOM // 2 * (os.cpu_count() or 1)
         self._taken, self._change = 0, threading.Condition()
 
     @contextlib.contextmanager
-    def take(self, size):
+    def take(self, size: int) -> Iterator[None]:
         """Waits until so many bytes are free, and holds them."""
         with self._change:
             self._change.wait_for(
@@ -251,12 +259,12 @@ class Turns:
                 self._change.notify_all()
 
 
-def _whole_number(value):
+def _whole_number(value: typing.Any) -> int:
     value = value[0] if isinstance(value, tuple) and value else value
     return value if isinstance(value, int) else 0
 
 
-def _is_one_scan(image, stream):
+def _is_one_scan(image: typing.Any, stream: typing.Any) -> bool:
     """Whether the scan at which the header ends has all channels."""
     at, size = stream.tell(), 8 + 2 * image.layers
     stream.seek(max(0, at - size))
@@ -265,14 +273,14 @@ def _is_one_scan(image, stream):
     return begins == bytes([0xFF, _SCAN, 0, size - 2, image.layers])
 
 
-def _coefficients(image):
+def _coefficients(image: typing.Any) -> typing.Any:
     """Bytes a pixel of what is kept between scans: two for each sample."""
     sampled = [(across, down) for _, down, across, _ in image.layer]
     across, down = (max(1, *sides) for sides in zip((1, 1), *sampled, strict=True))
     return 2 * sum(a * d for a, d in sampled) / (across * down)
 
 
-def _check_scans(stream, pixels):
+def _check_scans(stream: typing.Any, pixels: typing.Any) -> None:
     at = stream.tell()
     length = stream.seek(0, io.SEEK_END)
     stream.seek(0)
@@ -293,7 +301,9 @@ def _check_scans(stream, pixels):
         )
 
 
-def markers(content, at, stop):
+def markers(
+    content: typing.Any, at: typing.Any, stop: typing.Any
+) -> Iterator[typing.Any]:
     """(marker, place behind it) of each marker of a JPEG, up to that of its end.
 
     Segments are stepped over, so that a thumbnail's are not taken for the image's; what
@@ -316,7 +326,7 @@ def markers(content, at, stop):
         at += int.from_bytes(content[at : at + 2])
 
 
-def _has_few_segments(stream):
+def _has_few_segments(stream: typing.Any) -> bool:
     """Whether a JPEG's header is a chain of segments, and of not too many."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
@@ -330,7 +340,7 @@ def _has_few_segments(stream):
     return False
 
 
-def _check_chunks(stream, length):
+def _check_chunks(stream: typing.Any, length: int) -> None:
     at, most = 8, _CHUNKS + length // _CHUNK
     for _ in range(most):
         stream.seek(at)
@@ -341,7 +351,7 @@ def _check_chunks(stream, length):
     raise InvalidArgument(f"a PNG of {length:,} bytes may have {most:,} chunks")
 
 
-def _tiles(stream):
+def _tiles(stream: typing.Any) -> int:
     """Bytes that the tiles of a JPEG 2000 take, by the first segment of its codestream."""
     at = stream.tell()
     stream.seek(0)

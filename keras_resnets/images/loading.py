@@ -1,6 +1,8 @@
 """Images from files and folders, brought to a network's size; pixels stay 0 to 255."""
 
 import os
+import pathlib
+import typing
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
@@ -13,6 +15,11 @@ from keras_resnets.images.files import opened
 from keras_resnets.images.files import scan
 from keras_resnets.images.files import upright
 
+if typing.TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")
 # Below so many pixels, as CIFAR's, they are shown whole: there is no margin to crop.
 SMALL = 100
@@ -23,7 +30,7 @@ _STRETCHED = 100
 _GREY = 127.5
 
 
-def load_image(path, preprocessing):
+def load_image(path: pathlib.Path, preprocessing: typing.Any) -> "np.ndarray":
     """Reads one image file.
 
     Args:
@@ -43,7 +50,7 @@ def load_image(path, preprocessing):
             return preprocessing(upright(image))
 
 
-def load_images(paths, preprocessing):
+def load_images(paths: typing.Any, preprocessing: typing.Any) -> typing.Any:
     """Reads the image files that somebody names.
 
     Args:
@@ -72,12 +79,14 @@ def load_images(paths, preprocessing):
     return images, list(errors)
 
 
-def list_images(folder):
+def list_images(folder: pathlib.Path) -> list[pathlib.Path]:
     """The images in a folder and its sub-folders, sorted; see `images.files.scan`."""
     return scan(folder)[0]
 
 
-def load_folder(folder, preprocessing, limit=500, seed=0):
+def load_folder(
+    folder: pathlib.Path, preprocessing: typing.Any, limit: int = 500, seed: int = 0
+) -> "tuple[np.ndarray, list[typing.Any]]":
     """Reads up to `limit` images of a folder and its sub-folders, chosen by `seed`.
 
     Args:
@@ -103,7 +112,8 @@ def load_folder(folder, preprocessing, limit=500, seed=0):
     if not paths:
         raise InvalidArgument(folders.no_images(folder, others))
     order = np.random.default_rng(seed).permutation(len(paths))
-    images, skipped = [], []
+    images: list[np.ndarray] = []
+    skipped: list[str] = []
     for index in order:
         if len(images) == limit:
             break
@@ -118,7 +128,7 @@ def load_folder(folder, preprocessing, limit=500, seed=0):
     return np.stack(images), sorted(skipped)
 
 
-def check_folder(folder):
+def check_folder(folder: pathlib.Path) -> None:
     """Raises `InvalidArgument` where there is no such folder."""
     if not os.path.isdir(folder):
         raise InvalidArgument(
@@ -126,7 +136,9 @@ def check_folder(folder):
         )
 
 
-def resized_size(size, target, crop_fraction):
+def resized_size(
+    size: tuple[int, int], target: tuple[int, int], crop_fraction: float
+) -> tuple[int, int]:
     """The size that an image is resized to before its centre is cropped.
 
     The crop is `crop_fraction` of the image's shorter side; fractions of a pixel are
@@ -140,20 +152,27 @@ def resized_size(size, target, crop_fraction):
     # 224 / 0.875 is 256, which floating point may miss by a hair.
     sides = [int(side / crop_fraction + 1e-6) for side in target]
     scale = max(side / have for side, have in zip(sides, size, strict=True))
-    return tuple(
+    height, width = (
         max(want, int(have * scale + 1e-6))
         for want, have in zip(target, size, strict=True)
     )
+    return height, width
 
 
-def centre(size, target):
+def centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     """(top, left) of a crop of size `target` from the centre of an image."""
-    return tuple(
+    top, left = (
         round((have - want) / 2) for have, want in zip(size, target, strict=True)
     )
+    return top, left
 
 
-def resize_and_crop(image, target, crop_fraction, interpolation):
+def resize_and_crop(
+    image: "PIL.Image.Image",
+    target: tuple[int, int],
+    crop_fraction: float,
+    interpolation: str,
+) -> "np.ndarray":
     """The centre of an RGB image as uint8 array (height, width, 3)."""
     import numpy as np
     from PIL import Image
@@ -165,8 +184,8 @@ def resize_and_crop(image, target, crop_fraction, interpolation):
     if height * width > _STRETCHED * target[0] * target[1]:
         # Of a strip far longer than wide the part that is kept is resized alone.
         down, across = have[0] / height, have[1] / width
-        box = (left * across, top * down)
-        box += ((left + target[1]) * across, (top + target[0]) * down)
+        corner = left * across, top * down
+        box = (*corner, (left + target[1]) * across, (top + target[0]) * down)
         return np.asarray(image.resize(target[::-1], resampling, box))
     if (height, width) != have:
         image = image.resize((width, height), resampling)
@@ -174,8 +193,13 @@ def resize_and_crop(image, target, crop_fraction, interpolation):
 
 
 def resize_and_crop_batch(
-    images, target, crop_fraction, interpolation, data_format, ops
-):
+    images: "np.ndarray",
+    target: typing.Any,
+    crop_fraction: typing.Any,
+    interpolation: typing.Any,
+    data_format: typing.Any,
+    ops: typing.Any,
+) -> typing.Any:
     """The same of a float32 batch, by `ops`: `keras.ops`, or what has its names."""
     first = data_format == "channels_first"
     axes = slice(-2, None) if first else slice(-3, -1)
@@ -198,7 +222,7 @@ def resize_and_crop_batch(
     return images[..., rows, columns, :]
 
 
-def letterbox(images, target, ops):
+def letterbox(images: "np.ndarray", target: typing.Any, ops: typing.Any) -> typing.Any:
     """The whole image, as darknet resizes it, in a box filled up with grey.
 
     Darknet interpolates between the four nearest pixels, the corners of the image on
@@ -225,7 +249,9 @@ def letterbox(images, target, ops):
     return ops.pad(result, [*leading, *margins, (0, 0)], constant_values=_GREY)
 
 
-def _between(images, axis, want, ops):
+def _between(
+    images: "np.ndarray", axis: typing.Any, want: typing.Any, ops: typing.Any
+) -> typing.Any:
     """Linear interpolation along an axis, with the ends on one another."""
     import numpy as np
 

@@ -3,12 +3,20 @@
 import dataclasses
 import functools
 import sys
+import typing
 
 from keras_resnets import fields
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import loading
 from keras_resnets.images.files import as_rgb
 from keras_resnets.networks import extent
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+    from keras_resnets.networks.architecture import Architecture
+
 
 # mode -> (scale, mean, std, channel order): (x * scale - mean) / std.
 MODES = {
@@ -75,10 +83,10 @@ class Preprocessing:
     crop_fraction: float = 0.875
     letterbox: bool = False
     interpolation: str = "bilinear"
-    mean: tuple | None = None
-    std: tuple | None = None
+    mean: typing.Any = None
+    std: typing.Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, rule in _FIELDS.items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name)))
         _, mean, std, _ = MODES[self.mode]
@@ -93,11 +101,11 @@ class Preprocessing:
         extent.check_pixels(self.size, argument="size")
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Of the network's input: 3, or 1."""
         return len(self.mean)
 
-    def grey(self):
+    def grey(self) -> "Preprocessing":
         """The same for a network of one channel.
 
         The mean of grey images follows from those of the channels; of the standard
@@ -114,16 +122,16 @@ class Preprocessing:
         return dataclasses.replace(self, mean=(mean,), std=(sum(self.std) / 3,))
 
     @property
-    def scale(self):
+    def scale(self) -> float:
         """What pixel values in [0, 255] are multiplied by first."""
         return MODES[self.mode][0]
 
     @property
-    def channel_order(self):
+    def channel_order(self) -> str:
         """`"rgb"` or `"bgr"`."""
         return MODES[self.mode][3]
 
-    def __call__(self, image):
+    def __call__(self, image: "PIL.Image.Image") -> "np.ndarray":
         """float32 array (height, width, channels) from a Pillow image of any mode."""
         import numpy as np
 
@@ -136,7 +144,7 @@ class Preprocessing:
             )
         return self.normalize(pixels, "channels_last")
 
-    def batch(self, x, data_format=None):
+    def batch(self, x: typing.Any, data_format: typing.Any = None) -> typing.Any:
         """float32 input from a batch of images of any one size.
 
         Args:
@@ -168,7 +176,9 @@ class Preprocessing:
             x = keras.ops.convert_to_numpy(x)
         return self.normalize(x, data_format)
 
-    def normalize(self, x, data_format=None):
+    def normalize(
+        self, x: "np.ndarray", data_format: str | None = None
+    ) -> "np.ndarray":
         """Pixel values in [0, 255] of the right size as the network's input.
 
         Args:
@@ -198,7 +208,7 @@ class Preprocessing:
         std = np.reshape(np.asarray(self.std, "float32"), shape)
         return (x * np.float32(self.scale) - mean) / std
 
-    def _normalize_array(self, x, last):
+    def _normalize_array(self, x: "np.ndarray", last: bool) -> "np.ndarray":
         import numpy as np
 
         axis = -1 if last else -3
@@ -210,7 +220,7 @@ class Preprocessing:
         self._scale_in_place(x, last)
         return x
 
-    def normalize_into(self, out, x):
+    def normalize_into(self, out: "np.ndarray", x: "np.ndarray") -> None:
         """`normalize` of an array, channels last, written to where it belongs.
 
         Args:
@@ -223,7 +233,7 @@ class Preprocessing:
             out[...] = x[..., ::-1] if self.channel_order == "bgr" else x
         self._scale_in_place(out, True)
 
-    def _scale_in_place(self, x, last):
+    def _scale_in_place(self, x: "np.ndarray", last: bool) -> None:
         import numpy as np
 
         # Whole rows of constants and one array throughout: many times faster than
@@ -233,7 +243,7 @@ class Preprocessing:
         x -= _row(self.mean, width, last)
         x /= _row(self.std, width, last)
 
-    def pixels(self, x):
+    def pixels(self, x: "np.ndarray") -> "np.ndarray":
         """What `normalize` was given: uint8 RGB from network inputs, channels last.
 
         Args:
@@ -250,7 +260,7 @@ class Preprocessing:
         return np.clip(np.rint(values), 0, 255).astype("uint8")
 
 
-def _grey(x, axis):
+def _grey(x: typing.Any, axis: typing.Any) -> typing.Any:
     """float32 grey values of RGB ones, the channels on an axis that stays."""
     import numpy as np
 
@@ -261,7 +271,7 @@ def _grey(x, axis):
 
 
 @functools.lru_cache(64)
-def _row(values, width, last):
+def _row(values: tuple[float, float, float], width: int, last: bool) -> "np.ndarray":
     """A row of pixels that all have the same float32 values."""
     import numpy as np
 
@@ -271,7 +281,9 @@ def _row(values, width, last):
     return row
 
 
-def preprocess_input(x, mode="torch", data_format=None):
+def preprocess_input(
+    x: typing.Any, mode: str = "torch", data_format: typing.Any = None
+) -> typing.Any:
     """Turns RGB pixel values into what a network was published with.
 
     Args:
@@ -303,7 +315,11 @@ def preprocess_input(x, mode="torch", data_format=None):
     return wanted.normalize(x, data_format)
 
 
-def for_architecture(architecture, size=None, mode=None):
+def for_architecture(
+    architecture: "Architecture",
+    size: tuple[int, int] | None = None,
+    mode: str | None = None,
+) -> Preprocessing:
     """The `Preprocessing` that a variant was published with.
 
     Args:
@@ -312,12 +328,12 @@ def for_architecture(architecture, size=None, mode=None):
         mode: see `preprocess_input`; None for the variant's own.
     """
     own = architecture.input_size
-    size = tuple(size) if size else (own, own)
-    found = default_for(mode or architecture.preprocessing, size)
+    height, width = size or (own, own)
+    found = default_for(mode or architecture.preprocessing, (height, width))
     return dataclasses.replace(found, crop_fraction=_crop_fraction(found.mode, own))
 
 
-def default_for(mode, size):
+def default_for(mode: str, size: tuple[int, int]) -> Preprocessing:
     """The `Preprocessing` of a mode where nothing but the size is known.
 
     Args:
@@ -332,11 +348,11 @@ def default_for(mode, size):
     )
 
 
-def _crop_fraction(mode, side):
+def _crop_fraction(mode: str, side: int) -> float:
     return 1.0 if side < loading.SMALL or mode == "darknet" else 0.875
 
 
-def _is_array(x):
+def _is_array(x: "np.ndarray") -> bool:
     import keras
 
     if _is_tensorflow(x):
@@ -344,13 +360,13 @@ def _is_array(x):
     return not keras.ops.is_tensor(x) and not isinstance(x, keras.KerasTensor)
 
 
-def _is_tensorflow(x):
+def _is_tensorflow(x: "np.ndarray") -> bool:
     """Whether `x` is a tensor of TensorFlow, told without importing it."""
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and tensorflow.is_tensor(x)
 
 
-def _ops_of(x):
+def _ops_of(x: typing.Any) -> typing.Any:
     """What computes with `x`: `keras.ops`, or the same of TensorFlow for its tensors.
 
     A `tf.data` pipeline hands over the latter, whatever the backend is.
@@ -364,7 +380,7 @@ def _ops_of(x):
     return IMAGE_OPS
 
 
-def _check_known_size(x, data_format):
+def _check_known_size(x: typing.Any, data_format: typing.Any) -> None:
     axes = slice(-3, -1) if data_format == "channels_last" else slice(-2, None)
     if None in tuple(x.shape)[axes]:
         raise InvalidArgument(
@@ -372,7 +388,7 @@ def _check_known_size(x, data_format):
         )
 
 
-def _check_channels(x, data_format, channels):
+def _check_channels(x: "np.ndarray", data_format: str, channels: int) -> None:
     shape = getattr(x, "shape", ())
     axis = -1 if data_format == "channels_last" else -3
     if len(shape) < 3 or shape[axis] not in (3, channels):

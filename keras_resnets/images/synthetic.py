@@ -1,9 +1,11 @@
 """Images out of nothing that a network takes as it takes photos."""
 
+import typing
+
 import numpy as np
 
 
-def images(shape, count=4, seed=0):
+def images(shape: typing.Any, count: int = 4, seed: int = 0) -> np.ndarray:
     """uint8 RGB images (count, height, width, 3) with the statistics of photos.
 
     Clouds: amplitudes that fall as one over the spatial frequency (Field 1987,
@@ -25,13 +27,13 @@ def images(shape, count=4, seed=0):
     return np.stack([_image(tuple(shape[:2]), rng) for _ in range(count)])
 
 
-def _image(size, rng):
+def _image(size: tuple[int, int], rng: np.random.Generator) -> typing.Any:
     light = rng.normal(120, 35) + rng.uniform(25, 60) * _clouds(size, rng)
     tint = np.stack([_clouds(size, rng) for _ in range(3)], axis=-1)
     return np.clip(np.rint(light[..., None] + 15 * tint), 0, 255).astype("uint8")
 
 
-def _clouds(size, rng):
+def _clouds(size: tuple[int, int], rng: np.random.Generator) -> typing.Any:
     """Numbers of mean 0 and deviation 1, by their spectrum."""
     rows, columns = (np.fft.fftfreq(side) for side in size)
     frequency = np.hypot(rows[:, None], columns[None])

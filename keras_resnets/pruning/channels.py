@@ -1,6 +1,7 @@
 """Structured pruning: fewer channels inside the units, in a dense and smaller network."""
 
 import dataclasses
+import typing
 
 import keras
 import numpy as np
@@ -17,6 +18,10 @@ from keras_resnets.networks import layers
 from keras_resnets.pruning.magnitude import check_sparsity
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat.layers import is_quantized
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.graph.nodes import Step
+
 
 # Between two convolutions of a unit: whatever works on each channel by itself.
 _BY_CHANNEL = (
@@ -47,7 +52,7 @@ class Link:
     between: tuple
 
 
-def links(model):
+def links(model: keras.Model) -> list[Link]:
     """The `Link`s of `model`: the inner channels of its units, in order.
 
     A convolution whose output is also added somewhere, or is read twice, makes none:
@@ -55,7 +60,8 @@ def links(model):
     cannot go one by one, nor one with a layer that is applied more than once.
     """
     steps, outputs = read_steps(model)
-    readers, applied = {}, applications(steps)
+    applied = applications(steps)
+    readers: dict[int, typing.Any] = {}
     for step in steps:
         for key in step.inputs:
             readers.setdefault(key, []).append(step)
@@ -64,8 +70,14 @@ def links(model):
     return [link for link in found if link]
 
 
-def _follow(step, readers, outputs, applied):
-    maker, between = step.layer, []
+def _follow(
+    step: "Step",
+    readers: "dict[int, list[Step]]",
+    outputs: set[int],
+    applied: "dict[int, list[Step]]",
+) -> Link | None:
+    maker = step.layer
+    between: list[typing.Any] = []
     while True:
         following = readers.get(step.output, [])
         if len(following) != 1 or step.output in outputs:
@@ -83,18 +95,18 @@ def _follow(step, readers, outputs, applied):
         between.append(layer)
 
 
-def _by_channel(layer):
+def _by_channel(layer: keras.layers.Layer) -> bool:
     if layer_kinds.activation(layer) == "softmax":
         return False
     return type(layer) in _BY_CHANNEL and getattr(layer, "axis", -1) in (-1, 3)
 
 
-def _is_plain(layer):
+def _is_plain(layer: keras.layers.Layer) -> bool:
     known = (keras.layers.Conv2D, layers.Conv2D)
     return type(layer) in known and layer.groups == 1
 
 
-def shrink(model, fraction, multiple=1):
+def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Model:
     """A smaller network: `model` without the weakest inner channels of its units.
 
     Inner are the channels that one convolution of a unit makes for the next: the first
@@ -152,7 +164,7 @@ def shrink(model, fraction, multiple=1):
     return clone
 
 
-def _stronger(link, fraction, multiple):
+def _stronger(link: Link, fraction: float, multiple: int) -> np.ndarray:
     """Sorted indices of the channels that stay."""
     kernel = keras.ops.convert_to_numpy(link.maker.kernel).astype("float64")
     strength = np.sqrt(np.square(kernel).sum(axis=(0, 1, 2)))
@@ -167,7 +179,12 @@ def _stronger(link, fraction, multiple):
     return np.sort(np.argsort(-strength, kind="stable")[:count])
 
 
-def _left(layer, kept, inputs, norms):
+def _left(
+    layer: keras.layers.Layer,
+    kept: dict[int, np.ndarray],
+    inputs: dict[int, np.ndarray],
+    norms: dict[int, np.ndarray],
+) -> list[np.ndarray]:
     """The weights of a layer without those of channels that go."""
     values = [keras.ops.convert_to_numpy(weight) for weight in layer.weights]
     if id(layer) in norms:
@@ -179,7 +196,9 @@ def _left(layer, kept, inputs, norms):
     return values
 
 
-def _narrowed(layer, name, kept):
+def _narrowed(
+    layer: keras.layers.Layer, name: str, kept: dict[int, np.ndarray]
+) -> keras.layers.Layer:
     if not isinstance(layer, keras.layers.Layer):
         # An operation, which has no weights.
         return type(layer).from_config(layer.get_config())

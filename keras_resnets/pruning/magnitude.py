@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import gzip
+import typing
 
 import keras
 import numpy as np
@@ -13,6 +14,10 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.nodes import layers_of
 from keras_resnets.quantization.qat.layers import fitted
+
+if typing.TYPE_CHECKING:
+    pass
+
 
 # Weights that live or die together: how many lie side by side along the inputs of a
 # kernel, and (of "2:4") how many of them stay.
@@ -45,7 +50,7 @@ class PolynomialSchedule:
     power: float = 3.0
     every: int = 50
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
         if not 0 <= self.start <= self.sparsity:
             raise InvalidArgument(
@@ -57,14 +62,14 @@ class PolynomialSchedule:
                 f"0 <= begin < end must hold; got {self.begin!r}, {self.end!r}"
             )
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """The share of zeros at a step."""
         done = np.clip((step - self.begin) / (self.end - self.begin), 0, 1)
         left = (1 - done) ** self.power
         return float(self.sparsity + (self.start - self.sparsity) * left)
 
 
-def check_sparsity(sparsity):
+def check_sparsity(sparsity: float) -> None:
     """Raises `InvalidArgument` unless something is pruned and something stays."""
     number = isinstance(sparsity, (int, float)) and not isinstance(sparsity, bool)
     if not number or not 0 < sparsity < 1:
@@ -74,7 +79,9 @@ def check_sparsity(sparsity):
         )
 
 
-def mask_of(kernel, sparsity, pattern="unstructured"):
+def mask_of(
+    kernel: np.ndarray, sparsity: float, pattern: str = "unstructured"
+) -> np.ndarray:
     """Which weights of a kernel stay.
 
     Args:
@@ -108,7 +115,7 @@ def mask_of(kernel, sparsity, pattern="unstructured"):
     return np.moveaxis(kept.reshape(rows.shape), 0, -1).astype("float32")
 
 
-def _largest(values, sparsity):
+def _largest(values: np.ndarray, sparsity: float) -> np.ndarray:
     """Ones at the largest values, as many as stay; at least one."""
     count = max(len(values) - int(round(sparsity * len(values))), 1)
     mask = np.zeros(len(values), "float32")
@@ -116,7 +123,7 @@ def _largest(values, sparsity):
     return mask
 
 
-def prunable(model, pattern="unstructured"):
+def prunable(model: keras.Model, pattern: str = "unstructured") -> list[typing.Any]:
     """The layers of `model` that are pruned, in order, those of models inside it too.
 
     Convolutions but the first, and none of fewer than 8 weights an output (a 1x1 on a
@@ -138,7 +145,7 @@ def prunable(model, pattern="unstructured"):
     ]
 
 
-def _check_backend():
+def _check_backend() -> None:
     if keras.backend.backend() == "jax":
         raise InvalidArgument(
             "pruning while fitting changes weights between batches, which Keras on JAX "
@@ -168,28 +175,34 @@ class Prune(keras.callbacks.Callback):
         'unstructured'
     """
 
-    def __init__(self, schedule, pattern="unstructured"):
+    def __init__(
+        self, schedule: PolynomialSchedule | None, pattern: str = "unstructured"
+    ) -> None:
         super().__init__()
         check_choice("pattern", pattern, PATTERNS)
-        self.schedule, self.pattern = schedule, pattern
-        self._step, self._masks = 0, {}
+        self.schedule: typing.Any = schedule
+        self.pattern = pattern
+        self._step = 0
+        self._masks: dict[int, typing.Any] = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[typing.Any, typing.Any] | None = None) -> None:
         _check_backend()
         self._layers = prunable(fitted(self.model), self.pattern)
         if not self._layers:
             raise InvalidArgument(f"{self.model.name} has no layer to prune")
         self._apply()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
         self._step += 1
         self._apply()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self._choose()
         self._apply()
 
-    def _apply(self):
+    def _apply(self) -> None:
         schedule = self.schedule
         last = self._step == schedule.end
         if self._step >= schedule.begin and self._step <= schedule.end:
@@ -200,7 +213,7 @@ class Prune(keras.callbacks.Callback):
             if mask is not None:
                 layer.kernel.assign(layer.kernel * mask)
 
-    def _choose(self):
+    def _choose(self) -> None:
         share = self.schedule(self._step)
         for layer in self._layers:
             kernel = keras.ops.convert_to_numpy(layer.kernel)
@@ -217,7 +230,7 @@ class KeepZeros(keras.callbacks.Callback):
         >>> KeepZeros().on_train_end()
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[typing.Any, typing.Any] | None = None) -> None:
         _check_backend()
         self._masks = []
         for layer in prunable(fitted(self.model)):
@@ -226,12 +239,19 @@ class KeepZeros(keras.callbacks.Callback):
                 mask = keras.ops.convert_to_tensor((kernel != 0).astype("float32"))
                 self._masks.append((layer, mask))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
         for layer, mask in self._masks:
             layer.kernel.assign(layer.kernel * mask)
 
 
-def prune(model, sparsity, pattern="unstructured", input_shape=None):
+def prune(
+    model: keras.Model,
+    sparsity: float,
+    pattern: str = "unstructured",
+    input_shape: typing.Any = None,
+) -> typing.Any:
     """Sets the smallest weights of `model` to zero at once, in place.
 
     Args:
@@ -290,7 +310,7 @@ class PruningReport:
     size: int
     gzip_size: int
 
-    def vanished(self, before):
+    def vanished(self, before: typing.Any) -> typing.Any:
         """Kernels of an earlier report that do nothing any more, in order.
 
         Args:
@@ -305,7 +325,7 @@ class PruningReport:
         return tuple(name for name in alive if name not in left)
 
 
-def pruning_report(model, input_shape=None):
+def pruning_report(model: keras.Model, input_shape: typing.Any = None) -> PruningReport:
     """A `PruningReport` of `model`.
 
     Args:
@@ -319,10 +339,10 @@ def pruning_report(model, input_shape=None):
         (78666, True)
     """
     found = analyze(model, input_shape)
-    macs = collections.Counter()
+    macs: collections.Counter[str] = collections.Counter()
     for layer in found.layers:
         macs[layer.name] += layer.macs or 0
-    rows, live, kernels = [], found.macs, _kernels(model)
+    rows, live, kernels = [], float(found.macs), _kernels(model)
     for name, kernel, paths in kernels:
         share = float((kernel == 0).mean())
         rows.append((name, kernel.size, share))
@@ -344,7 +364,7 @@ def pruning_report(model, input_shape=None):
     )
 
 
-def _kernels(model):
+def _kernels(model: keras.Model) -> list[tuple[str, np.ndarray, tuple[str, ...]]]:
     """(name, values, paths of its layer) of every kernel of `model`, in order."""
     found = []
     for layer, paths in layers_of(model):
@@ -359,6 +379,6 @@ def _kernels(model):
     return found
 
 
-def _share_of_zeros(kernels):
+def _share_of_zeros(kernels: list[np.ndarray]) -> float:
     total = sum(kernel.size for kernel in kernels)
     return sum(int((kernel == 0).sum()) for kernel in kernels) / total if total else 0.0

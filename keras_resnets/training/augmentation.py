@@ -104,7 +104,7 @@ class Augmentation:
     cutmix: float = 0.0
     erase: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, rule in FIELDS.items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name)))
         for name in ("area", "aspect"):
@@ -114,7 +114,7 @@ class Augmentation:
                     f"{name} must be (least, most); got {getattr(self, name)!r}"
                 )
 
-    def at(self, size):
+    def at(self, size: tuple[int, int]) -> "Augmentation":
         """The same for inputs of a size: `crop="fit"` becomes another one.
 
         Below 100 pixels images are shown whole and not resized: `"pad"` by an eighth of
@@ -137,11 +137,11 @@ class Augmentation:
         return dataclasses.replace(self, crop="pad", padding=side // 8)
 
     @property
-    def mixes(self):
+    def mixes(self) -> bool:
         """Whether targets are mixed as well."""
         return self.mixup > 0 or self.cutmix > 0
 
-    def plan(self, numbers, sizes):
+    def plan(self, numbers: np.ndarray, sizes: np.ndarray) -> "Plan":
         """What happens to each image of a batch.
 
         Args:
@@ -162,7 +162,7 @@ class Augmentation:
             seeds=(numbers[:, _OPERATIONS] * 2**31).astype("int32"),
         )
 
-    def _boxes(self, numbers, sizes):
+    def _boxes(self, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """(top, left, height, width) of random parts, as torchvision draws them."""
         height, width = (np.asarray(sizes, "int64")[:, side, None] for side in (0, 1))
         low, high = self.area
@@ -173,14 +173,14 @@ class Augmentation:
         rows = np.rint(np.sqrt(area / aspect)).astype("int64")
         fits = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
         first = np.argmax(fits, axis=1)[:, None]
-        size = [np.take_along_axis(side, first, axis=1) for side in (rows, columns)]
-        size = np.concatenate(size, axis=1)
+        sides = [np.take_along_axis(side, first, axis=1) for side in (rows, columns)]
+        size = np.concatenate(sides, axis=1)
         space = np.asarray(sizes) - size
         corner = np.floor(numbers[:, _CORNER] * (space + 1)).astype("int64")
         found = np.concatenate([corner, size], axis=1)
         return np.where(fits.any(axis=1, keepdims=True), found, self._centres(sizes))
 
-    def _centres(self, sizes):
+    def _centres(self, sizes: np.ndarray) -> np.ndarray:
         """(top, left, height, width) of the largest centre with an allowed aspect."""
         height, width = np.asarray(sizes, "int64").T
         least, most = self.aspect
@@ -190,12 +190,12 @@ class Augmentation:
             [(height - rows) // 2, (width - columns) // 2, rows, columns], axis=1
         )
 
-    def _shifts(self, numbers):
+    def _shifts(self, numbers: np.ndarray) -> np.ndarray:
         """(down, right) by which the image is moved, within the padding."""
         steps = 2 * self.padding + 1
         return np.floor(numbers[:, _CORNER] * steps).astype("int64") - self.padding
 
-    def _factors(self, numbers):
+    def _factors(self, numbers: np.ndarray) -> np.ndarray:
         ranges = np.array(self.jitter)
         low = np.maximum(0.0, 1 - ranges)
         low[3], high = -ranges[3], 1 + ranges
@@ -226,7 +226,7 @@ class Plan:
     seeds: np.ndarray
 
 
-def _light(numbers, deviation):
+def _light(numbers: np.ndarray, deviation: float) -> np.ndarray:
     """AlexNet's noise: along each component by a normal number times its deviation."""
     first, second, third, fourth = numbers[:, _LIGHTING].T
     radius = np.sqrt(-2 * np.log(1 - np.stack([first, first, third])))
@@ -237,7 +237,7 @@ def _light(numbers, deviation):
     return (255 * colours).astype("float32")
 
 
-def shift(images, shifts, fill):
+def shift(images: np.ndarray, shifts: np.ndarray, fill: np.ndarray) -> np.ndarray:
     """Images moved within a margin of one colour: the crop of padded images.
 
     Args:

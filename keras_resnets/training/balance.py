@@ -4,6 +4,7 @@ import collections
 import csv
 import math
 import pathlib
+import typing
 
 import numpy as np
 
@@ -22,7 +23,9 @@ SAMPLERS = ("shuffled", BALANCED)
 _FORM = '"balanced", or a JSON or CSV file of class and weight'
 
 
-def class_weights(given, classes, labels, name):
+def class_weights(
+    given: typing.Any, classes: typing.Any, labels: typing.Any, name: str
+) -> typing.Any:
     """The weight of each class in the loss.
 
     Args:
@@ -63,7 +66,7 @@ def class_weights(given, classes, labels, name):
     return _in_order(list(given.items()), classes, names, where)
 
 
-def check_counts(classes, labels, name):
+def check_counts(classes: typing.Any, labels: typing.Any, name: str) -> typing.Any:
     """How many images each class has.
 
     Raises:
@@ -79,7 +82,7 @@ def check_counts(classes, labels, name):
     return counts
 
 
-def check_sampler(sampler, class_weight):
+def check_sampler(sampler: str, class_weight: typing.Any) -> None:
     """Raises `InvalidArgument` unless `sampler` is one, and classes are balanced once."""
     check_choice("sampler", sampler, SAMPLERS)
     is_twice = isinstance(class_weight, str) and class_weight == sampler == BALANCED
@@ -90,7 +93,7 @@ def check_sampler(sampler, class_weight):
         )
 
 
-def _distinct(classes):
+def _distinct(classes: typing.Any) -> list[typing.Any]:
     """A name for each class; the id where several share one, as ImageNet's two cranes."""
     names = [name for _, name in classes]
     return [
@@ -99,7 +102,9 @@ def _distinct(classes):
     ]
 
 
-def _in_order(pairs, classes, names, where):
+def _in_order(
+    pairs: typing.Any, classes: typing.Any, names: typing.Any, where: typing.Any
+) -> dict[typing.Any, typing.Any]:
     """The weights in the order of the classes, from (word, weight) pairs."""
     words = [str(word) for word, _ in pairs]
     # Ids only where no name is known: they are numbers, and so may be names.
@@ -128,7 +133,7 @@ def _in_order(pairs, classes, names, where):
     return {name: given[index] for index, name in enumerate(names)}
 
 
-def _number(word, value, where):
+def _number(word: str, value: typing.Any, where: typing.Any) -> typing.Any:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -141,7 +146,7 @@ def _number(word, value, where):
     return number
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> typing.Any:
     """What a JSON or CSV file says, as something with (class, weight) `items`."""
     text = read_text(path, _FORM)
     if text.lstrip().startswith(("{", "[")):
@@ -152,14 +157,14 @@ def _read(path):
 class _Pairs:
     """Pairs that a dict would make one of where a class stands twice."""
 
-    def __init__(self, pairs):
+    def __init__(self, pairs: typing.Any) -> None:
         self._pairs = pairs
 
-    def items(self):
+    def items(self) -> typing.Any:
         return self._pairs
 
 
-def _of_json(text, path):
+def _of_json(text: str, path: pathlib.Path) -> typing.Any:
     found = parse_json(text, path, _FORM, object_pairs_hook=list)
     if not isinstance(found, list):
         found = ()
@@ -171,7 +176,7 @@ def _of_json(text, path):
     return found
 
 
-def _of_csv(text, path):
+def _of_csv(text: str, path: pathlib.Path) -> list[typing.Any]:
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = next((mark for mark in ",;\t" if mark in "".join(lines[:1])), ",")
     try:
@@ -193,5 +198,5 @@ def _of_csv(text, path):
     return [tuple(row) for row in (rows[1:] if head.startswith("weight") else rows)]
 
 
-def _few(names):
+def _few(names: typing.Any) -> typing.Any:
     return some([printable(str(name), 60) for name in names])

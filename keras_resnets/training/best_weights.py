@@ -12,6 +12,14 @@ A network as it came takes part where it knows the classes: a classifier that st
 has nothing to lose, and the best epoch of it is kept as within every stage.
 """
 
+import typing
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.training.recipes import Recipe
+
+
 START, CLASSIFIER, ALL = "start", "classifier", "all"
 STAGES = (START, CLASSIFIER, ALL)
 # What the stages are called in sentences.
@@ -24,14 +32,14 @@ WORDS = {
 RIGHT, WRONG = "1", "0"
 
 
-def stage(recipe, epoch):
+def stage(recipe: "Recipe", epoch: int) -> str:
     """The stage that ended with an epoch, counted from 1; 0 is before the first."""
     if not epoch:
         return START
     return CLASSIFIER if epoch <= recipe.frozen_epochs else ALL
 
 
-def discordant(earlier, later):
+def discordant(earlier: str, later: str) -> tuple[int, int]:
     """(images that only the later one has right, images that only the earlier one has).
 
     Args:
@@ -47,7 +55,7 @@ def discordant(earlier, later):
     return pairs.count((WRONG, RIGHT)), pairs.count((RIGHT, WRONG))
 
 
-def p_value(wins, losses):
+def p_value(wins: int, losses: int) -> float:
     """The probability of so many wins or more if neither network were better.
 
     Args:
@@ -67,17 +75,17 @@ def p_value(wins, losses):
     return total / 2**count
 
 
-def wins(recipe, earlier, later):
+def wins(recipe: "Recipe", earlier: str, later: str) -> bool:
     """Whether a later network is better than an earlier one by `p_value`."""
     return p_value(*discordant(earlier, later)) <= recipe.significance
 
 
-def is_tested(recipe):
+def is_tested(recipe: "Recipe") -> bool:
     """Whether stages are told apart by more than their accuracies."""
     return recipe.fine_tunes and recipe.significance < 1
 
 
-def knows(recipe, right, labels):
+def knows(recipe: "Recipe", right: str, labels: "np.ndarray") -> bool:
     """Whether a network does better than one that always says the commonest class.
 
     Args:
@@ -91,12 +99,18 @@ def knows(recipe, right, labels):
     return wins(recipe, guess, right)
 
 
-def is_higher(progress, accuracy):
+def is_higher(progress: typing.Any, accuracy: float) -> bool:
     """Whether an accuracy is higher than that of what a `state.Progress` keeps."""
     return progress.best is None or accuracy > progress.best
 
 
-def take(recipe, progress, epoch, accuracy, correctness):
+def take(
+    recipe: "Recipe",
+    progress: typing.Any,
+    epoch: int,
+    accuracy: float,
+    correctness: typing.Any,
+) -> bool:
     """Takes the weights after an epoch for those that are kept, if they are better.
 
     Args:
@@ -132,13 +146,13 @@ def take(recipe, progress, epoch, accuracy, correctness):
     return True
 
 
-def _rivals(progress, name):
+def _rivals(progress: typing.Any, name: str) -> dict[typing.Any, typing.Any]:
     """The correctness of what was kept of each stage before one, by its name."""
     earlier = STAGES[: STAGES.index(name)]
     return {each: progress.right[each] for each in earlier if each in progress.right}
 
 
-def figures(recipe, progress):
+def figures(recipe: "Recipe", progress: typing.Any) -> dict[str, typing.Any]:
     """What `run.json` says of it: the best of every stage, and which was kept.
 
     Args:
@@ -155,7 +169,7 @@ def figures(recipe, progress):
         return {}
     found = {"best_epoch": progress.kept, "best_val_accuracy": progress.best}
     if recipe.fine_tunes:
-        best = {}
+        best: dict[str, float] = {}
         for row in progress.history:
             name = stage(recipe, row["epoch"])
             best[name] = max(best.get(name, 0.0), row["val_accuracy"])
@@ -170,7 +184,7 @@ def figures(recipe, progress):
     return found
 
 
-def sentence(recipe, found, count):
+def sentence(recipe: typing.Any, found: typing.Any, count: int) -> str:
     """The figures of `figures` in words.
 
     Args:

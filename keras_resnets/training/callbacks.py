@@ -4,6 +4,9 @@ import contextlib
 import math
 import threading
 import time
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
 
 import keras
 
@@ -14,6 +17,14 @@ from keras_resnets.training import best_weights
 from keras_resnets.training import devices
 from keras_resnets.training import state
 from keras_resnets.training.data.sampler import network_seed
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.graph.provenance import Provenance
+    from keras_resnets.images.datasets.split import Dataset
+    from keras_resnets.training.run_folder import RunFolder
+    from keras_resnets.training.state import Progress
 
 
 class Keeper(keras.callbacks.Callback):
@@ -31,7 +42,17 @@ class Keeper(keras.callbacks.Callback):
         seconds: between two states within an epoch; every epoch ends with one.
     """
 
-    def __init__(self, folder, progress, model, provenance, rate, check, take, seconds):
+    def __init__(
+        self,
+        folder: "RunFolder",
+        progress: "Progress",
+        model: keras.Model,
+        provenance: "Provenance",
+        rate: Callable[..., typing.Any],
+        check: Callable[..., typing.Any],
+        take: Callable[..., typing.Any],
+        seconds: float,
+    ) -> None:
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Of several processes that train together one writes.
@@ -42,7 +63,9 @@ class Keeper(keras.callbacks.Callback):
         self._saved = self._counted = time.monotonic()
 
     # Not where a batch ends: for that Keras waits until the device is done with it.
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[typing.Any, typing.Any] | None = None
+    ) -> None:
         self._progress.step = self._first + batch
         due = time.monotonic() - self._saved >= self._seconds
         if batch and (due or interrupts.received()):
@@ -50,17 +73,19 @@ class Keeper(keras.callbacks.Callback):
             self._save()
         interrupts.check()
 
-    def on_test_batch_begin(self, batch, logs=None):
+    def on_test_batch_begin(
+        self, batch: int, logs: dict[typing.Any, typing.Any] | None = None
+    ) -> None:
         interrupts.check()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
         self._keep_best(epoch + 1, figures.get("val_accuracy"))
         with interrupts.held():
             self._keep_epoch(epoch, figures)
         interrupts.check()
 
-    def _keep_epoch(self, epoch, figures):
+    def _keep_epoch(self, epoch: int, figures: dict[str, float]) -> None:
         self._count_time()
         row = {"epoch": epoch + 1, **figures, "learning_rate": self._rate()}
         row["seconds"] = round(self._progress.seconds, 1)
@@ -70,7 +95,7 @@ class Keeper(keras.callbacks.Callback):
         if self._writes:
             self._folder.write_history(self._progress.history)
 
-    def _keep_best(self, epoch, accuracy):
+    def _keep_best(self, epoch: int, accuracy: float | None) -> None:
         if accuracy is None or not best_weights.is_higher(self._progress, accuracy):
             return
         with averaged(self.model):
@@ -80,7 +105,7 @@ class Keeper(keras.callbacks.Callback):
                 if taken and self._writes:
                     self._folder.write_weights("best", self._network, self._provenance)
 
-    def _save(self):
+    def _save(self) -> None:
         self._count_time()
         if self._writes:
             with interrupts.held():
@@ -89,7 +114,7 @@ class Keeper(keras.callbacks.Callback):
                 )
         self._saved = time.monotonic()
 
-    def _count_time(self):
+    def _count_time(self) -> None:
         now = time.monotonic()
         self._progress.seconds += now - self._counted
         self._counted = now
@@ -101,11 +126,16 @@ class GoOn(keras.callbacks.Callback):
     Keras resets them where an epoch begins, just before it calls this.
     """
 
-    def __init__(self, arrays, model):
+    def __init__(
+        self, arrays: "dict[str, np.ndarray] | None", model: keras.Model
+    ) -> None:
         super().__init__()
-        self._arrays, self._network = arrays, model
+        self._network = model
+        self._arrays: typing.Any = arrays
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[typing.Any, typing.Any] | None = None
+    ) -> None:
         if self._arrays is not None:
             state.restore(self._arrays, self._network, self.model, ("metrics",))
             self._arrays = None
@@ -122,19 +152,25 @@ class SeedSteps(keras.callbacks.Callback):
         first_step: of the epoch that `fit` begins with.
     """
 
-    def __init__(self, seed, first_step=0):
+    def __init__(self, seed: int, first_step: int = 0) -> None:
         super().__init__()
         self._seed, self._epoch, self._first = seed, 0, first_step
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, typing.Any] | None = None
+    ) -> None:
         self._epoch = epoch
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: typing.Any, logs: dict[str, typing.Any] | None = None
+    ) -> None:
         import torch
 
         torch.manual_seed(network_seed(self._seed, self._epoch, self._first + batch))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, typing.Any] | None = None
+    ) -> None:
         self._first = 0
 
 
@@ -152,21 +188,30 @@ class StopAtNaN(keras.callbacks.Callback):
     # Keras then calls `on_train_batch_end` from threads, if the backend allows it.
     async_safe = True
 
-    def __init__(self, progress, explain):
+    def __init__(
+        self, progress: "Progress", explain: Callable[..., typing.Any]
+    ) -> None:
         super().__init__()
         self._progress, self._explain = progress, explain
         self._first = progress.step
-        self._read, self._bad = 0, {}
+        self._read = 0
+        self._bad: dict[typing.Any, typing.Any] = {}
         self._news = threading.Condition()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[typing.Any, typing.Any] | None = None
+    ) -> None:
         self._read = 0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[typing.Any, typing.Any] | None = None
+    ) -> None:
         if self._bad:
             self.check(batch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         with self._news:
             self._read += 1
@@ -174,11 +219,11 @@ class StopAtNaN(keras.callbacks.Callback):
                 self._bad[batch] = loss
             self._news.notify_all()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.check(self._read)
         self._first = 0
 
-    def check(self, batch):
+    def check(self, batch: int) -> None:
         """Raises if the loss of a batch before this one of the epoch is no number.
 
         Args:
@@ -210,11 +255,11 @@ class TellReplaced(keras.callbacks.Callback):
         tell: function of a line.
     """
 
-    def __init__(self, data, tell):
+    def __init__(self, data: "Dataset", tell: Callable[..., typing.Any]) -> None:
         super().__init__()
         self._data, self._tell, self._told = data, tell, 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         names = self._data.replaced
         if len(names) > self._told:
             self._told = len(names)
@@ -222,7 +267,7 @@ class TellReplaced(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def averaged(trainer):
+def averaged(trainer: keras.Model) -> Iterator[None]:
     """The moving average of the weights in their place, where there is one."""
     inner = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)
     if not inner.use_ema:

@@ -1,5 +1,7 @@
 """Whether a model and a recipe go together, said before anything is written."""
 
+import typing
+
 import keras
 import numpy as np
 
@@ -10,11 +12,16 @@ from keras_resnets.images.loading import SMALL
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.datasets.split import Dataset
+    from keras_resnets.training.recipes import Recipe
+
+
 # Recipe.loss -> what a network may output besides logits.
 _FITTING = {"cross_entropy": anatomy.SOFTMAX, "binary": anatomy.SIGMOID}
 
 
-def check_model(model):
+def check_model(model: keras.Model) -> None:
     """Raises `InvalidArgument` unless `model` is one image to one output a class."""
     if not isinstance(model, keras.Model):
         raise InvalidArgument(
@@ -46,13 +53,13 @@ def check_model(model):
     _check_image(model)
 
 
-def _class_of(model):
+def _class_of(model: keras.Model) -> str:
     if isinstance(model, keras.Sequential):
         return "a Sequential without keras.Input"
     return f"of the class {type(model).__name__}, with a call of its own"
 
 
-def _check_image(model):
+def _check_image(model: keras.Model) -> None:
     shape = tuple(model.inputs[0].shape)
     if len(shape) == 4 and shape[-1] in (1, 3):
         return
@@ -65,7 +72,7 @@ def _check_image(model):
     )
 
 
-def check_classes(model, data):
+def check_classes(model: keras.Model, data: "Dataset") -> None:
     """Raises `InvalidArgument` unless `model` has an output for each class of `data`."""
     classes, wanted = model.output_shape[-1], len(data.classes)
     if classes == wanted:
@@ -79,7 +86,7 @@ def check_classes(model, data):
     )
 
 
-def check_recipe(model, recipe):
+def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
     """Raises `InvalidArgument` where the recipe cannot train what the user lets train.
 
     Also where the loss is for another kind of outputs than the model has.
@@ -115,7 +122,7 @@ def check_recipe(model, recipe):
             )
 
 
-def _is_untrained(model):
+def _is_untrained(model: keras.Model) -> bool:
     """Whether every BN of the body has the statistics that it was made with."""
     head = set(map(id, anatomy.head(model)))
     norms = [
@@ -130,7 +137,9 @@ def _is_untrained(model):
     )
 
 
-def preprocessing_for(model, given=None):
+def preprocessing_for(
+    model: keras.Model, given: Preprocessing | None = None
+) -> Preprocessing:
     """The `Preprocessing` of a training: the one given, else what the model says.
 
     A model with a layer that scales pixel values takes them as they are. A model of one
@@ -163,7 +172,7 @@ def preprocessing_for(model, given=None):
     return wanted.grey() if channels == 1 else wanted
 
 
-def _unsaid(model, height, width):
+def _unsaid(model: keras.Model, height: int, width: int) -> str:
     size = f"({height or 224}, {width or 224})"
     return (
         f"{model.name} does not say what its images must look like: give preprocessing, "

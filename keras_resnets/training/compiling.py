@@ -1,9 +1,14 @@
 """A `Recipe` as what `compile` takes: schedule, optimizer, loss and metrics of Keras."""
 
+import typing
+
 import keras
 
 from keras_resnets.graph import anatomy
 from keras_resnets.training import compatibility
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.training.recipes import Recipe
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -23,31 +28,35 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         0.05
     """
 
-    def __init__(self, schedule, steps, power=1.0):
+    def __init__(
+        self, schedule: typing.Any, steps: typing.Any, power: float = 1.0
+    ) -> None:
         super().__init__()
         self.schedule, self.steps, self.power = schedule, steps, power
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> typing.Any:
         done = keras.ops.cast(step, "float32") / self.steps
         return self.schedule(step) * keras.ops.minimum(done, 1.0) ** self.power
 
-    def get_config(self):
+    def get_config(self) -> typing.Any:
         schedule = keras.saving.serialize_keras_object(self.schedule)
         return {"schedule": schedule, "steps": self.steps, "power": self.power}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: typing.Any) -> typing.Any:
         schedule = keras.saving.deserialize_keras_object(config.pop("schedule"))
         return cls(schedule, **config)
 
 
-def peak_rate(recipe, batch_size):
+def peak_rate(recipe: "Recipe", batch_size: int) -> float:
     """The highest learning rate for `batch_size` images a step."""
     share = batch_size / recipe.batch_size if recipe.linear_scaling else 1.0
     return recipe.learning_rate * share
 
 
-def learning_rate(recipe, steps_per_epoch, batch_size, depth=None):
+def learning_rate(
+    recipe: "Recipe", steps_per_epoch: int, batch_size: int, depth: int | None = None
+) -> keras.src.optimizers.schedules.learning_rate_schedule.CosineDecay:
     """The schedule of a recipe over steps.
 
     Args:
@@ -86,7 +95,15 @@ def learning_rate(recipe, steps_per_epoch, batch_size, depth=None):
     return made
 
 
-def optimizer(recipe, rate, variables, half=False):
+def optimizer(
+    recipe: "Recipe",
+    rate: keras.src.optimizers.schedules.learning_rate_schedule.CosineDecay,
+    variables: list[keras.Variable],
+    half: bool = False,
+) -> (
+    keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer
+    | keras.src.optimizers.sgd.SGD
+):
     """The recipe's optimizer.
 
     The papers add L2 to the gradient, so that its decay passes through the momentum and
@@ -123,7 +140,9 @@ def optimizer(recipe, rate, variables, half=False):
     return keras.optimizers.LossScaleOptimizer(made) if half else made
 
 
-def loss(recipe, logits):
+def loss(
+    recipe: "Recipe", logits: bool
+) -> keras.src.losses.losses.CategoricalCrossentropy:
     """The recipe's loss of one-hot targets; `logits`: whether the model outputs those."""
     options = {"from_logits": logits, "label_smoothing": recipe.label_smoothing}
     if recipe.loss == "binary":
@@ -131,7 +150,7 @@ def loss(recipe, logits):
     return keras.losses.CategoricalCrossentropy(**options)
 
 
-def metrics(classes):
+def metrics(classes: int) -> list[typing.Any]:
     """Accuracy, and among five where there are more than ten classes."""
     found = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     if classes > 10:
@@ -139,7 +158,7 @@ def metrics(classes):
     return found
 
 
-def puts_out_logits(model):
+def puts_out_logits(model: keras.Model) -> bool:
     """Whether a classifier ends in no softmax or sigmoid, told by its graph.
 
     Raises:
@@ -149,13 +168,13 @@ def puts_out_logits(model):
     return anatomy.kind_of_outputs(model) == anatomy.LOGITS
 
 
-def is_half(model):
+def is_half(model: keras.Model) -> bool:
     """Whether a layer of `model` computes in float16, at whatever depth."""
     layers = anatomy.all_layers(model)
     return any(layer.compute_dtype == "float16" for layer in layers)
 
 
-def depth_of(model):
+def depth_of(model: keras.Model) -> int:
     """Layers with kernels but for projections, as the papers count."""
     return sum(
         isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
@@ -164,7 +183,12 @@ def depth_of(model):
     )
 
 
-def options(recipe, model, steps_per_epoch, batch_size=None):
+def options(
+    recipe: "Recipe",
+    model: keras.Model,
+    steps_per_epoch: int,
+    batch_size: int | None = None,
+) -> dict[str, typing.Any]:
     """What `model.compile` takes to train by `recipe`.
 
     Args:

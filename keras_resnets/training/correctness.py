@@ -6,6 +6,7 @@ decides which image a result belongs to.
 """
 
 import dataclasses
+import typing
 
 import keras
 import numpy as np
@@ -25,11 +26,12 @@ class Correctness:
         job: a `loop.Job` with held-out images.
     """
 
-    def __init__(self, job):
+    def __init__(self, job: typing.Any) -> None:
         self._job, self._split = job, job.held_out
-        self._judging = self._metric = None
+        self._judging: typing.Any = None
+        self._metric: typing.Any = None
 
-    def __call__(self):
+    def __call__(self) -> str:
         """`best_weights.RIGHT` or `best_weights.WRONG` for each held-out image, as a text.
 
         Every process of a joint training has to call it.
@@ -46,7 +48,7 @@ class Correctness:
         found = self._metric.found()
         return "".join(np.where(found, best_weights.RIGHT, best_weights.WRONG).tolist())
 
-    def _compile(self):
+    def _compile(self) -> None:
         self._judging = without_optimizer(self._job.model)
         self._metric = _Found(self._split.labels)
         self._judging.compile(
@@ -54,7 +56,7 @@ class Correctness:
         )
 
 
-def _none(places, outputs):
+def _none(places: typing.Any, outputs: typing.Any) -> typing.Any:
     """A loss, which Keras wants one of."""
     return ops.zeros_like(outputs[:, 0])
 
@@ -66,12 +68,14 @@ class _Found(keras.metrics.Metric):
         labels: int array (count,), the label of each.
     """
 
-    def __init__(self, labels):
+    def __init__(self, labels: np.ndarray) -> None:
         super().__init__(name="right")
         self._labels = np.asarray(labels, "int32")
         self._right = self.add_variable((len(labels),), "zeros", name="right")
 
-    def update_state(self, places, outputs, sample_weight=None):
+    def update_state(
+        self, places: typing.Any, outputs: typing.Any, sample_weight: typing.Any = None
+    ) -> None:
         places = ops.cast(ops.reshape(places, (-1,)), "int32")
         wanted = ops.take(ops.convert_to_tensor(self._labels), places)
         right = ops.equal(wanted, ops.cast(ops.argmax(outputs, axis=-1), "int32"))
@@ -80,9 +84,9 @@ class _Found(keras.metrics.Metric):
         rows = rows * ops.cast(right, rows.dtype)[:, None]
         self._right.assign(ops.maximum(self._right, ops.max(rows, axis=0)))
 
-    def result(self):
+    def result(self) -> typing.Any:
         return ops.mean(self._right)
 
-    def found(self):
+    def found(self) -> np.ndarray:
         """Bool array (count,)."""
         return state.array_of(self._right) > 0

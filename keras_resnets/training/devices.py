@@ -3,6 +3,8 @@
 import contextlib
 import os
 import pathlib
+import typing
+from collections.abc import Iterator
 
 import keras
 
@@ -12,7 +14,7 @@ from keras_resnets.errors import InvalidArgument
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 
 
-def listed():
+def listed() -> list[str]:
     """The names of the devices that this process sees, such as `["cpu:0"]`.
 
     On PyTorch these are the processors of the kind that Keras computes on:
@@ -28,12 +30,12 @@ def listed():
     return [f"{kind}:{index}" for index in range(count)]
 
 
-def accelerated():
+def accelerated() -> bool:
     """Whether there is a device besides the CPU."""
     return any(not name.startswith("cpu") for name in listed())
 
 
-def safe_precision():
+def safe_precision() -> str:
     """The dtype policy that is fastest where it is safe.
 
     bfloat16 has float32's range and needs no loss scale: it is chosen on accelerators,
@@ -45,12 +47,12 @@ def safe_precision():
     return "mixed_bfloat16" if fast else "float32"
 
 
-def jit_compile():
+def jit_compile() -> bool | str:
     """What `compile` takes: XLA makes TensorFlow on a CPU slower, and fuses elsewhere."""
     return "auto" if accelerated() else keras.backend.backend() == "jax"
 
 
-def multiplies_bfloat16(description="/proc/cpuinfo"):
+def multiplies_bfloat16(description: str = "/proc/cpuinfo") -> bool:
     """Whether the processor has instructions for products of bfloat16.
 
     Args:
@@ -64,7 +66,7 @@ def multiplies_bfloat16(description="/proc/cpuinfo"):
     return not _BFLOAT16.isdisjoint(text.split())
 
 
-def part():
+def part() -> tuple[int, int]:
     """(index, number): which of how many processes this one is, of a joint training."""
     if keras.backend.backend() != "jax":
         return 0, 1
@@ -73,7 +75,7 @@ def part():
     return jax.process_index(), jax.process_count()
 
 
-def wait_for_all():
+def wait_for_all() -> None:
     """Waits until every process of a joint training has come so far."""
     if part()[1] > 1:
         from jax.experimental import multihost_utils
@@ -81,7 +83,7 @@ def wait_for_all():
         multihost_utils.sync_global_devices("keras_resnets")
 
 
-def replicas():
+def replicas() -> int:
     """On how many devices a batch is spread, of all processes."""
     backend = keras.backend.backend()
     if backend == "jax":
@@ -94,7 +96,9 @@ def replicas():
     return 1
 
 
-def connect(coordinator, processes, process):
+def connect(
+    coordinator: typing.Any, processes: typing.Any, process: typing.Any
+) -> None:
     """Joins the processes of a training on several machines; before anything is built.
 
     Args:
@@ -119,7 +123,7 @@ def connect(coordinator, processes, process):
 
 
 @contextlib.contextmanager
-def use(devices=None, deterministic=False):
+def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[None]:
     """Builds and trains on several devices within this context.
 
     Args:
@@ -173,7 +177,7 @@ def use(devices=None, deterministic=False):
         )
 
 
-def _count(devices, found):
+def _count(devices: typing.Any, found: typing.Any) -> int:
     if devices == "all":
         return len(found)
     text = str(devices)

@@ -1,5 +1,7 @@
 """Distillation: a student that also learns what a teacher answers."""
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
@@ -40,8 +42,13 @@ class Distiller(keras.Model):
     """
 
     def __init__(
-        self, student, teacher, temperature=20.0, weight=1.0, preprocessing=None
-    ):
+        self,
+        student: keras.Model,
+        teacher: keras.Model,
+        temperature: float = 20.0,
+        weight: float = 1.0,
+        preprocessing: typing.Any = None,
+    ) -> None:
         super().__init__(name=student.name)
         check_range("temperature", temperature, 1e-6, float("inf"))
         check_range("weight", weight, 0, float("inf"))
@@ -63,12 +70,17 @@ class Distiller(keras.Model):
         differ = given and wanted and _numbers(given) != _numbers(wanted)
         self._translation = (given, wanted) if differ else None
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: typing.Any, training: bool | None = None) -> typing.Any:
         return self.student(inputs, training=training)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: typing.Any = None,
+        y: typing.Any = None,
+        y_pred: typing.Any = None,
+        sample_weight: typing.Any = None,
+        training: bool = True,
+    ) -> typing.Any:
         found = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training or not self.weight:
             return found
@@ -77,7 +89,7 @@ class Distiller(keras.Model):
         answers = self.teacher(x, training=False)
         return found + self.weight * self.soft_loss(answers, y_pred)
 
-    def soft_loss(self, answers, logits):
+    def soft_loss(self, answers: typing.Any, logits: typing.Any) -> typing.Any:
         """T**2 times the mean cross-entropy of what both say at temperature T.
 
         Args:
@@ -93,7 +105,7 @@ class Distiller(keras.Model):
         return -(self.temperature**2) * ops.mean(ops.sum(targets * said, axis=-1))
 
 
-def _numbers(preprocessing):
+def _numbers(preprocessing: typing.Any) -> typing.Any:
     return (
         preprocessing.scale,
         preprocessing.mean,
@@ -102,7 +114,7 @@ def _numbers(preprocessing):
     )
 
 
-def translated(images, given, wanted):
+def translated(images: np.ndarray, given: typing.Any, wanted: typing.Any) -> typing.Any:
     """Images that are normalized in one way as another `Preprocessing` has them.
 
     Args:

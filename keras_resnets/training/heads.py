@@ -1,5 +1,7 @@
 """What becomes of a trained classifier when other data are trained on."""
 
+import typing
+
 import keras
 import numpy as np
 
@@ -8,7 +10,9 @@ from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 
 
-def fit_classifier(model, classes):
+def fit_classifier(
+    model: keras.Model, classes: tuple[tuple[str, ...], ...]
+) -> str | None:
     """Makes the last layer of a trained network that of the data's classes.
 
     The same classes in the same order: it stays. In another order: its columns are put
@@ -59,7 +63,7 @@ def fit_classifier(model, classes):
     )
 
 
-def is_trained(model, classes):
+def is_trained(model: keras.Model, classes: tuple[tuple[str, ...], ...]) -> bool:
     """Whether `fit_classifier` keeps the classifier; to be asked before.
 
     Args:
@@ -73,7 +77,7 @@ def is_trained(model, classes):
     return unnamed or _order(known, classes) is not None
 
 
-def _order(known, wanted):
+def _order(known: typing.Any, wanted: typing.Any) -> typing.Any:
     """The place among `known` of each of `wanted`, or None where they are not the same."""
     pairs = labels.class_names(len(wanted), known)
     # Of named label sets by identity first: two of ImageNet's classes are called crane.
@@ -89,19 +93,19 @@ def _order(known, wanted):
     return None
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return str(name).casefold().replace("_", " ").replace("-", " ").strip()
 
 
-def _names(known):
+def _names(known: typing.Any) -> list[typing.Any]:
     return [name for _, name in labels.class_names(labels.count(known), known)]
 
 
-def _few(names):
+def _few(names: typing.Any) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _classifier(model):
+def _classifier(model: keras.Model) -> typing.Any:
     """The last layer with weights, if it has an output a class; else None."""
     classes = model.output_shape[-1]
     for layer in anatomy.head(model):
@@ -110,7 +114,7 @@ def _classifier(model):
     return None
 
 
-def _renew(layer):
+def _renew(layer: keras.layers.Layer) -> None:
     values = [
         keras.initializers.GlorotUniform()(weight.shape)
         if len(weight.shape) > 1

@@ -2,7 +2,9 @@
 
 import collections.abc
 import dataclasses
+import typing
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -10,6 +12,9 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.graph.provenance import Provenance
+from keras_resnets.images.datasets.split import Dataset
+from keras_resnets.images.datasets.split import Split
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.system import interrupts
 from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
@@ -21,7 +26,10 @@ from keras_resnets.training.correctness import Correctness
 from keras_resnets.training.data import batches
 from keras_resnets.training.data.pipeline import own_errors
 from keras_resnets.training.distillation import Distiller
+from keras_resnets.training.recipes import Recipe
+from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.run_folder import without_optimizer
+from keras_resnets.training.state import Progress
 
 # Seconds that an interrupt waits for the end of a step, so that its state can be saved.
 _PATIENCE = 5.0
@@ -53,9 +61,9 @@ class Job:
     """
 
     model: keras.Model
-    data: object
-    recipe: object
-    preprocessing: object
+    data: Dataset
+    recipe: Recipe
+    preprocessing: Preprocessing
     batch_size: int
     seed: int = 0
     teacher: keras.Model | None = None
@@ -70,7 +78,7 @@ class Job:
     trained_head: bool = False
     flags: anatomy.Flags = dataclasses.field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "flags", anatomy.Flags(self.model))
         count = devices.replicas()
         if self.batch_size % count:
@@ -80,14 +88,14 @@ class Job:
             )
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         return self.model.output_shape[-1]
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         return self.data.train.count // self.batch_size
 
-    def training_batches(self, epoch, step=0):
+    def training_batches(self, epoch: int, step: int = 0) -> typing.Any:
         """What `fit` takes from a step of an epoch on."""
         return self.batches(
             self.data.train,
@@ -100,7 +108,7 @@ class Job:
         )
 
     @property
-    def held_out(self):
+    def held_out(self) -> Split | None:
         """The `Split` to validate with, or None where nothing was held out.
 
         As many images as can be spread evenly over the devices.
@@ -108,12 +116,12 @@ class Job:
         found = self.data.validation
         return found and (_spread(found) if found.count >= devices.replicas() else None)
 
-    def validation_batches(self):
+    def validation_batches(self) -> typing.Any:
         """What `fit` validates with; None where nothing was held out."""
         split = self.held_out
         return None if split is None else self.batches(split, training=False)
 
-    def batches(self, split, **options):
+    def batches(self, split: Split, **options: typing.Any) -> typing.Any:
         return batches(
             split,
             self.preprocessing,
@@ -124,7 +132,7 @@ class Job:
         )
 
 
-def _spread(split):
+def _spread(split: Split) -> Split:
     """The part of a split that the devices can share evenly."""
     count = devices.replicas()
     return split.part(np.arange(split.count) < split.count // count * count)
@@ -137,11 +145,11 @@ class Phase:
     index: int
     first: int
     last: int
-    recipe: object
+    recipe: Recipe
     frozen: bool
 
 
-def phases(recipe, trained_head=False):
+def phases(recipe: Recipe, trained_head: bool = False) -> list[Phase]:
     """The `Phase`s of a recipe: the classifier alone, then all of the network.
 
     One of them where no epoch is frozen, or all of them are. The body only ever learns
@@ -159,7 +167,7 @@ def phases(recipe, trained_head=False):
     return found
 
 
-def _part(recipe, epochs, rate):
+def _part(recipe: Recipe, epochs: int, rate: float) -> Recipe:
     """A recipe for some of its epochs, which warm up too."""
     if epochs == recipe.epochs and not recipe.frozen_epochs:
         return recipe.replace(learning_rate=rate)
@@ -171,7 +179,7 @@ def _part(recipe, epochs, rate):
     )
 
 
-def run(job, folder, resume=False):
+def run(job: Job, folder: RunFolder, resume: bool = False) -> Progress:
     """Trains, keeping everything in the folder.
 
     Args:
@@ -205,7 +213,12 @@ def run(job, folder, resume=False):
     return progress
 
 
-def _run_phases(job, folder, progress, arrays):
+def _run_phases(
+    job: Job,
+    folder: RunFolder,
+    progress: Progress,
+    arrays: dict[str, np.ndarray] | None,
+) -> None:
     """Trains from where `progress` and the `arrays` of its state stand to the end."""
     correctness = None if job.held_out is None else Correctness(job)
     _judge_start(job, folder, progress, correctness)
@@ -231,7 +244,9 @@ def _run_phases(job, folder, progress, arrays):
                 _, arrays = state.read(folder.state)
 
 
-def _judge_start(job, folder, progress, correctness):
+def _judge_start(
+    job: Job, folder: RunFolder, progress: Progress, correctness: typing.Any
+) -> None:
     """Makes a network that is fine-tuned, as it came, the first that is kept."""
     begun = progress.step or progress.history
     if begun or not job.recipe.fine_tunes or job.held_out is None:
@@ -248,7 +263,7 @@ def _judge_start(job, folder, progress, correctness):
         folder.write_weights("best", job.model, job.provenance)
 
 
-def _take_best(job, folder, progress, phase):
+def _take_best(job: Job, folder: RunFolder, progress: Progress, phase: Phase) -> None:
     """Begins a later phase with the weights that are kept, where those are not the last."""
     begins = phase.index and (progress.epoch, progress.step) == (phase.first, 0)
     if begins and progress.best is not None and progress.kept != progress.epoch:
@@ -256,7 +271,7 @@ def _take_best(job, folder, progress, phase):
         without_optimizer(job.model).load_weights(folder.weights("best"))
 
 
-def _prepare(job, phase):
+def _prepare(job: Job, phase: Phase) -> keras.Model:
     """The compiled model of a phase, with all its variables made."""
     _set_trainable(job, phase)
     trainer = job.model
@@ -284,17 +299,17 @@ def _prepare(job, phase):
     return trainer
 
 
-def _set_trainable(job, phase):
+def _set_trainable(job: Job, phase: Phase) -> None:
     """Freezes what a phase does not train; what the user froze stays so throughout.
 
     BN that is not trainable normalizes by the statistics it has, as at inference. That
     of the head is new, and no statistics of the body's.
     """
-    head = set()
+    head: set[int] = set()
     for layer in anatomy.head(job.model):
         head.update(map(id, [layer, *anatomy.all_layers(layer)]))
 
-    def allowed(layer):
+    def allowed(layer: keras.layers.Layer) -> bool:
         if id(layer) in head:
             return True
         norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -303,18 +318,27 @@ def _set_trainable(job, phase):
     job.flags.allow(allowed)
 
 
-def _fit(job, folder, phase, trainer, progress, last, arrays, correctness):
+def _fit(
+    job: Job,
+    folder: RunFolder,
+    phase: Phase,
+    trainer: keras.Model,
+    progress: Progress,
+    last: int,
+    arrays: dict[str, np.ndarray] | None,
+    correctness: Correctness | None,
+) -> None:
     """Fits from where `progress` stands up to the epoch `last`."""
     epoch, step = progress.epoch, progress.step
     data = job.training_batches(epoch, step)
 
-    def explain(epoch, step):
+    def explain(epoch: int, step: int) -> typing.Any:
         # The weights are those of the step before.
         past = (epoch - phase.first) * job.steps_per_epoch + step - 1
         cause = _cause(job, _rate(job, phase, max(past, 0)), epoch, step)
         return cause + _what_stays(folder, progress)
 
-    def take(epoch, accuracy):
+    def take(epoch: int, accuracy: float) -> bool:
         return best_weights.take(job.recipe, progress, epoch, accuracy, correctness)
 
     watch = callbacks.StopAtNaN(progress, explain)
@@ -355,18 +379,18 @@ def _fit(job, folder, phase, trainer, progress, last, arrays, correctness):
         )
 
 
-def _telling(data):
+def _telling(data: typing.Any) -> Callable[..., typing.Any]:
     return lambda epoch, logs=None: data.set_epoch(epoch)
 
 
-def _finish_again(job, arrays):
+def _finish_again(job: Job, arrays: dict[str, np.ndarray] | None) -> None:
     """The end of a run that was stopped behind its last epoch."""
     trainer = _prepare(job, phases(job.recipe, job.trained_head)[-1])
     state.restore(arrays, job.model, trainer, ("model", "optimizer"))
     trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
 
 
-def _rate(job, phase, step):
+def _rate(job: Job, phase: Phase, step: typing.Any) -> float:
     """The learning rate of a step of a phase, counted from 0.
 
     Not asked of the optimizer: JAX does not compute with a number of one process and
@@ -381,7 +405,7 @@ def _rate(job, phase, step):
     return float(schedule(int(step)))
 
 
-def _cause(job, rate, epoch, step):
+def _cause(job: typing.Any, rate: typing.Any, epoch: int, step: int) -> str:
     """Why the loss of a step is no number, as far as one can tell afterwards."""
     images, targets, *_ = next(iter(job.training_batches(epoch, step)))
     for name, values in (("images", images), ("targets", targets)):
@@ -399,7 +423,7 @@ def _cause(job, rate, epoch, step):
     return f"activations overflow: the learning rate of {rate:.3g} is likely too high"
 
 
-def _what_stays(folder, progress):
+def _what_stays(folder: RunFolder, progress: typing.Any) -> str:
     """What a run that fails leaves behind, for the end of a message."""
     if progress.best is None:
         return ""
@@ -410,7 +434,7 @@ def _what_stays(folder, progress):
     )
 
 
-def judge(job, split):
+def judge(job: Job, split: Split) -> dict[str, float]:
     """`loss` and `accuracy` of the network on a `Split`, as a dict.
 
     Of as many images as can be spread evenly over the devices.

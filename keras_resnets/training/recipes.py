@@ -6,6 +6,7 @@ something open, its authors' code decides, and `source` says so.
 """
 
 import dataclasses
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -149,13 +150,13 @@ class Recipe:
     freeze_bn: bool = False
     significance: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, rule in FIELDS.items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name)))
         check_range("warmup", self.warmup, 0, self.epochs, inclusive=False)
         _check_augmentation(self.augmentation)
 
-    def replace(self, /, **changes):
+    def replace(self, /, **changes: typing.Any) -> "Recipe":
         """The same recipe but for `changes`.
 
         Another number of `epochs` stretches milestones and warm-up, unless they are
@@ -188,12 +189,12 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     @property
-    def fine_tunes(self):
+    def fine_tunes(self) -> bool:
         """Whether it goes out from a trained network, which it may not make worse."""
         return self.frozen_epochs > 0 or self.body_rate != 1 or self.freeze_bn
 
     @property
-    def axes(self):
+    def axes(self) -> dict[str, float]:
         """The axes of an `Architecture` that the recipe asks for, by name."""
         wanted = {
             name: getattr(self, name)
@@ -202,7 +203,7 @@ class Recipe:
         return {name: value for name, value in wanted.items() if value}
 
 
-def _check_augmentation(value):
+def _check_augmentation(value: Augmentation) -> None:
     if not isinstance(value, Augmentation):
         raise InvalidArgument(
             f"augmentation must be an Augmentation; got {type(value).__name__}: its "
@@ -408,12 +409,12 @@ RECIPES = {
 }
 
 
-def list_recipes():
+def list_recipes() -> typing.Any:
     """The names that `get_recipe` takes."""
     return list(RECIPES)
 
 
-def get_recipe(recipe, /, **changes):
+def get_recipe(recipe: Recipe | str, /, **changes: typing.Any) -> Recipe:
     """The `Recipe` of a name, or the one given, with `changes`.
 
     Raises:

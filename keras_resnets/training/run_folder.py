@@ -4,8 +4,10 @@ import contextlib
 import csv
 import io
 import json
+import os
 import pathlib
 import tempfile
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -18,6 +20,12 @@ from keras_resnets.training import state
 from keras_resnets.training.run_files import landing
 from keras_resnets.training.run_files import told
 from keras_resnets.weights import metadata
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.graph.provenance import Provenance
+
 
 # What a run may not change when it goes on, for it would be another run.
 FIXED = (
@@ -48,17 +56,17 @@ class RunFolder:
     `curves.png`, `best.weights.h5`, `last.weights.h5` and `last.state.npz`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = pathlib.Path(path)
         self.state = self.path / "last.state.npz"
         self.record = self.path / "run.json"
-        self._lock = None
+        self._lock: typing.Any = None
 
-    def weights(self, name):
+    def weights(self, name: str) -> pathlib.Path:
         """The file of the `"best"` or `"last"` weights."""
         return self.path / f"{name}.weights.h5"
 
-    def open(self, facts, resume):
+    def open(self, facts: dict[str, typing.Any], resume: bool) -> dict[str, typing.Any]:
         """Makes the folder of a new run, or checks that it is this run's.
 
         It is this process's until `close`, where the file system has locks.
@@ -81,7 +89,9 @@ class RunFolder:
             self.close()
             raise
 
-    def _open(self, facts, resume):
+    def _open(
+        self, facts: dict[str, typing.Any], resume: bool
+    ) -> dict[str, typing.Any]:
         if not resume:
             self._make()
             self.write_record(facts)
@@ -114,13 +124,13 @@ class RunFolder:
         self.write_record(known)
         return known
 
-    def close(self):
+    def close(self) -> None:
         """Lets other processes have the folder."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
-    def _take(self):
+    def _take(self) -> None:
         """Raises `InvalidArgument` where another process trains here; else none will."""
         if self._lock is None:
             self._lock = files.lock(self.path / _LOCK)
@@ -130,7 +140,7 @@ class RunFolder:
                 "another --output"
             )
 
-    def _check_empty(self):
+    def _check_empty(self) -> None:
         if not self.path.exists():
             return
         is_folder = self.path.is_dir()
@@ -142,7 +152,7 @@ class RunFolder:
                 f"{self.path} is not empty; name another --output, or --resume the run"
             )
 
-    def _make(self):
+    def _make(self) -> None:
         self._check_empty()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -156,11 +166,11 @@ class RunFolder:
         # Another may have been faster.
         self._check_empty()
 
-    def write_record(self, facts):
+    def write_record(self, facts: dict[str, typing.Any]) -> None:
         """Writes `run.json`."""
         self._write(self.record, json.dumps(facts, indent=1) + "\n")
 
-    def write_history(self, rows):
+    def write_history(self, rows: list[dict[str, float]]) -> None:
         """Writes `history.csv`, one row an epoch, and draws `curves.png`.
 
         Without matplotlib (extra `train`), or where it cannot be imported, there is no
@@ -177,17 +187,19 @@ class RunFolder:
             plots.check_library()
             draw(rows, self.path / "curves.png")
 
-    def write_weights(self, name, model, provenance):
+    def write_weights(
+        self, name: str, model: "keras.Model", provenance: "Provenance"
+    ) -> None:
         """Writes the `"best"` or `"last"` weights, and what is known of them."""
         with landing(self.weights(name)) as temporary:
             metadata.write_weights(without_optimizer(model), temporary, provenance)
 
-    def _write(self, path, text):
+    def _write(self, path: pathlib.Path, text: str) -> None:
         with landing(path) as temporary:
             temporary.write_text(text, "utf-8")
 
 
-def _read(path, like):
+def _read(path: pathlib.Path, like: dict[str, typing.Any]) -> dict[str, typing.Any]:
     """What `run.json` says.
 
     Args:
@@ -217,7 +229,7 @@ def _read(path, like):
     return known
 
 
-def _renew(recipe, path):
+def _renew(recipe: dict[str, typing.Any], path: pathlib.Path) -> None:
     """Gives the recipe of an earlier version's run, a dict, the field that is new.
 
     Raises:
@@ -237,21 +249,23 @@ def _renew(recipe, path):
     recipe["significance"] = 1.0
 
 
-def _is_like(value, other):
+def _is_like(value: typing.Any, other: typing.Any) -> bool:
     """Whether a value is as another: a number, or a list of numbers."""
     if isinstance(other, list):
         return isinstance(value, list) and all(_is_like(each, 0) for each in value)
     return isinstance(value, (int, float)) and -_MOST < value < _MOST
 
 
-def without_optimizer(model):
+def without_optimizer(model: "keras.Model") -> "keras.Model":
     """The same network as a model that was not compiled: its files hold no optimizer."""
     import keras
 
     return keras.Model(model.inputs, model.outputs, name=model.name)
 
 
-def _extended(known, given):
+def _extended(
+    known: dict[str, typing.Any] | None, given: dict[str, typing.Any]
+) -> bool:
     """Whether a recipe, as a dict, is another one of more epochs and no more than that.
 
     What the epochs stretch may differ by that alone.
@@ -260,7 +274,7 @@ def _extended(known, given):
         return False
     share = given["epochs"] / known["epochs"]
 
-    def plain(recipe, factor):
+    def plain(recipe: typing.Any, factor: typing.Any) -> typing.Any:
         rest = {name: value for name, value in recipe.items() if name != "epochs"}
         for name in _STRETCHED:
             values = [rest[name]] if name == "warmup" else rest[name]
@@ -270,7 +284,7 @@ def _extended(known, given):
     return plain(known, share) == plain(given, 1.0)
 
 
-def _difference(known, given):
+def _difference(known: typing.Any, given: typing.Any) -> str:
     if isinstance(known, dict) and isinstance(given, dict):
         for name in sorted({*known, *given}):
             if known.get(name) != given.get(name):
@@ -279,11 +293,11 @@ def _difference(known, given):
     return f"it was {_short(known)}, now {_short(given)}"
 
 
-def _short(value):
+def _short(value: typing.Any) -> str:
     return shown(value)
 
 
-def draw(rows, path):
+def draw(rows: list[dict[str, float]], path: pathlib.Path) -> None:
     """Draws loss and accuracy over the epochs as a PNG.
 
     Args:

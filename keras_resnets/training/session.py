@@ -7,10 +7,14 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import re
 import sys
+import typing
 import warnings
+from collections.abc import Callable
+from collections.abc import Iterator
 
 import keras
 
@@ -39,6 +43,14 @@ from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.run_folder import without_optimizer
 from keras_resnets.version import __version__
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.graph.provenance import Provenance
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.training.loop import Job
+    from keras_resnets.training.recipes import Recipe
+    from keras_resnets.training.state import Progress
+
+
 _LIBRARIES = ("keras", "numpy", "tensorflow", "jax", "torch")
 
 
@@ -61,27 +73,27 @@ class Run:
 
 
 def train(
-    model,
-    data,
-    recipe,
-    output,
+    model: keras.Model,
+    data: Dataset,
+    recipe: "Recipe",
+    output: str | os.PathLike[str],
     *,
-    preprocessing=None,
-    batch_size=None,
-    validation=None,
-    seed=0,
-    teacher=None,
-    class_weight=None,
-    sampler="shuffled",
-    resume=False,
-    axes=None,
-    workers=2,
-    save_seconds=300.0,
-    tensorboard=False,
-    verbose="auto",
-    command=None,
-    tell=warnings.warn,
-):
+    preprocessing: "Preprocessing | None" = None,
+    batch_size: int | None = None,
+    validation: typing.Any = None,
+    seed: int = 0,
+    teacher: keras.Model | None = None,
+    class_weight: typing.Any = None,
+    sampler: str = "shuffled",
+    resume: bool = False,
+    axes: typing.Any = None,
+    workers: int = 2,
+    save_seconds: float = 300.0,
+    tensorboard: bool = False,
+    verbose: int | str = "auto",
+    command: str | None = None,
+    tell: Callable[..., typing.Any] = warnings.warn,
+) -> Run:
     """Trains a classifier by a recipe and keeps everything in a folder.
 
     Args:
@@ -182,7 +194,9 @@ def train(
         return _run(job, folder, facts, resume)
 
 
-def _run(job, folder, facts, resume):
+def _run(
+    job: "Job", folder: RunFolder, facts: dict[str, typing.Any], resume: bool
+) -> Run:
     """The `Run` of a job whose folder is open, and the end of its `run.json`."""
     progress = loop.run(job, folder, resume)
     figures = _figures(job, folder, progress)
@@ -198,7 +212,12 @@ def _run(job, folder, facts, resume):
 
 
 @contextlib.contextmanager
-def _opened(folder, facts, resume, first):
+def _opened(
+    folder: RunFolder,
+    facts: dict[str, typing.Any],
+    resume: bool,
+    first: bool,
+) -> Iterator[dict[str, typing.Any]]:
     """Opens the folder of a run; lets `run.json` say why a run does not come to its end.
 
     Args:
@@ -210,9 +229,9 @@ def _opened(folder, facts, resume, first):
     Yields:
         The facts, of an earlier start where there was one.
     """
-    opened = []
+    opened: list[typing.Any] = []
 
-    def end(status, reason):
+    def end(status: str, reason: str) -> typing.Any:
         if opened:
             # Whatever ends a run may keep this from being written as well.
             with contextlib.suppress(OSError, TrainingError):
@@ -237,7 +256,7 @@ def _opened(folder, facts, resume, first):
     folder.close()
 
 
-def _how_to_go_on(folder):
+def _how_to_go_on(folder: RunFolder) -> str:
     """What is kept of a run that was interrupted."""
     path, found = printable(str(folder.path)), state.position(folder.state)
     if found is None:
@@ -248,7 +267,7 @@ def _how_to_go_on(folder):
     )
 
 
-def _class_weights(given, sampler, data):
+def _class_weights(given: typing.Any, sampler: str, data: Dataset) -> typing.Any:
     """The weight of each class by its name, or None for 1."""
     targets = data.train.labels
     if sampler == balance.BALANCED:
@@ -258,7 +277,11 @@ def _class_weights(given, sampler, data):
     return balance.class_weights(given, data.classes, targets, data.name)
 
 
-def _say_what_is_left(folder, facts, tell):
+def _say_what_is_left(
+    folder: RunFolder,
+    facts: dict[str, typing.Any],
+    tell: Callable[..., typing.Any],
+) -> None:
     """Says where a run goes on, that it has come to its end, or is extended."""
     epochs, before = facts["recipe"]["epochs"], facts.get("extended", ())
     done, steps = state.position(folder.state) or (0, 0)
@@ -281,18 +304,18 @@ def _say_what_is_left(folder, facts, tell):
     tell(note)
 
 
-def _counted(epochs):
+def _counted(epochs: int) -> str:
     return f"{epochs} epoch{'s' * (epochs != 1)}"
 
 
-def _check_tensorboard(wanted):
+def _check_tensorboard(wanted: bool) -> None:
     if wanted and importlib.util.find_spec("tensorflow") is None:
         raise InvalidArgument(
             "tensorboard needs TensorFlow, which writes its logs; it is not installed"
         )
 
 
-def _notes_of(model, data, recipe):
+def _notes_of(model: keras.Model, data: Dataset, recipe: "Recipe") -> list[typing.Any]:
     """What there is to say before a training; the classifier is made the data's."""
     notes = [heads.fit_classifier(model, data.classes)]
     if recipe.frozen_epochs >= recipe.epochs:
@@ -308,7 +331,14 @@ def _notes_of(model, data, recipe):
     return [note for note in notes if note]
 
 
-def _facts(model, data, recipe, batch_size, seed, command):
+def _facts(
+    model: keras.Model,
+    data: Dataset,
+    recipe: "Recipe",
+    batch_size: int,
+    seed: int,
+    command: str | None,
+) -> dict[str, typing.Any]:
     """What `run.json` says of a run."""
     policies = collections.Counter(
         layer.dtype_policy.name for layer in anatomy.all_layers(model)
@@ -343,16 +373,16 @@ def _facts(model, data, recipe, batch_size, seed, command):
     }
 
 
-def _version(name):
+def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _digest(model):
+def _digest(model: keras.Model) -> str:
     """What tells one network from another, whatever its layers are called."""
-    outline = [
+    outline: list[typing.Any] = [
         (type(layer).__name__, [list(weight.shape) for weight in layer.weights])
         for layer in model.layers
     ]
@@ -362,7 +392,13 @@ def _digest(model):
     return hashlib.sha256(json.dumps(outline).encode()).hexdigest()[:16]
 
 
-def _provenance(model, preprocessing, data, axes, origin):
+def _provenance(
+    model: keras.Model,
+    preprocessing: "Preprocessing",
+    data: Dataset,
+    axes: typing.Any,
+    origin: str,
+) -> "Provenance":
     """What the trained model knows, and what its files say beside the values."""
     names = tuple(name for _, name in data.classes)
     unnamed = tuple(data.classes) == labels.class_names(len(names))
@@ -377,9 +413,11 @@ def _provenance(model, preprocessing, data, axes, origin):
     )
 
 
-def _figures(job, folder, progress):
+def _figures(
+    job: "Job", folder: RunFolder, progress: "Progress"
+) -> dict[str, typing.Any]:
     """The best of the history, and the accuracy on the test images: read once."""
-    figures = {"seconds": round(progress.seconds, 1)}
+    figures: dict[str, typing.Any] = {"seconds": round(progress.seconds, 1)}
     which = "last"
     if progress.best is not None:
         figures.update(best_weights.figures(job.recipe, progress))

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import math
 import os
+import pathlib
+import typing
 
 import numpy as np
 
@@ -21,6 +23,12 @@ from keras_resnets.io import npz
 from keras_resnets.io.untrusted import shown
 from keras_resnets.training import best_weights
 from keras_resnets.training.run_files import landing
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.io.npz import Npz
+
 
 _PROGRESS = "notes"
 _CONTENT = "of a training's state"
@@ -58,7 +66,9 @@ class Progress:
     seconds: float = 0.0
 
 
-def _variables(model, trainer):
+def _variables(
+    model: "keras.Model", trainer: "keras.Model"
+) -> "dict[str, list[keras.Variable]]":
     """Of the network with its seeds, and of its compiled trainer, in three lists."""
     return {
         "model": list(model.variables),
@@ -67,7 +77,9 @@ def _variables(model, trainer):
     }
 
 
-def save(path, model, trainer, progress):
+def save(
+    path: pathlib.Path, model: "keras.Model", trainer: "keras.Model", progress: Progress
+) -> None:
     """Writes the state of a training.
 
     Args:
@@ -82,7 +94,7 @@ def save(path, model, trainer, progress):
     if hasattr(trainer, "jax_state_sync"):
         # Within an epoch the JAX trainer keeps the values to itself.
         trainer.jax_state_sync()
-    arrays = {
+    arrays: dict[str, typing.Any] = {
         f"{group}/{index}": array_of(variable)
         for group, variables in _variables(model, trainer).items()
         for index, variable in enumerate(variables)
@@ -92,7 +104,7 @@ def save(path, model, trainer, progress):
         np.savez(file, **arrays)
 
 
-def array_of(variable):
+def array_of(variable: "keras.Variable") -> np.ndarray:
     """The values of a variable as a NumPy array."""
     from keras import ops
 
@@ -102,7 +114,7 @@ def array_of(variable):
     return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
 
-def read(path):
+def read(path: pathlib.Path) -> tuple[Progress, dict[str, np.ndarray]]:
     """(progress, arrays by name) of a state file.
 
     Raises:
@@ -119,7 +131,7 @@ def read(path):
         raise DamagedState(f"{printable(str(path))} is damaged: {reason}") from None
 
 
-def _progress(file):
+def _progress(file: "Npz") -> Progress:
     """The `Progress` in a state.
 
     Raises:
@@ -152,17 +164,17 @@ def _progress(file):
     return progress
 
 
-def _is_row(row):
+def _is_row(row: dict[str, float]) -> bool:
     return (
         isinstance(row, dict) and "epoch" in row and all(map(_is_number, row.values()))
     )
 
 
-def _is_number(value):
+def _is_number(value: float) -> bool:
     return isinstance(value, float) or (type(value) is int and abs(value) < 2**53)
 
 
-def position(path):
+def position(path: pathlib.Path) -> tuple[int, int] | None:
     """(epoch from 0, steps of it that are done) of a state file; None without one."""
     try:
         with npz.opened(path, _CONTENT) as file:
@@ -172,7 +184,12 @@ def position(path):
     return progress.epoch, progress.step
 
 
-def restore(arrays, model, trainer, groups=("model", "optimizer", "metrics")):
+def restore(
+    arrays: typing.Any,
+    model: "keras.Model",
+    trainer: "keras.Model",
+    groups: tuple[str, ...] = ("model", "optimizer", "metrics"),
+) -> None:
     """Sets the variables of a training from what `read` returned.
 
     Args:

@@ -12,12 +12,17 @@ are joined, and that is compared.
 
 import os
 import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.networks import idioms
 from keras_resnets.weights import records
 from keras_resnets.weights import sidecars
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.file_source import FileSource
+
 
 # Of files, for messages: the content alone tells what a file is.
 SUFFIXES = (
@@ -34,7 +39,9 @@ SUFFIXES = (
 )
 
 
-def open_source(weights, variant):
+def open_source(
+    weights: str | os.PathLike[str] | None, variant: str
+) -> "FileSource | None":
     """The opened `weights` argument, or None for None, before anything is built.
 
     Args:
@@ -64,17 +71,17 @@ def open_source(weights, variant):
         raise WeightsError(
             f"weights: there is no file {str(weights)!r}{f': {idiom}' if idiom else ''}"
         )
-    return _open_record(weights, variant)
+    return _open_record(str(weights), variant)
 
 
-def _short(value):
+def _short(value: typing.Any) -> typing.Any:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _open_record(name, variant):
+def _open_record(name: str, variant: str) -> typing.Any:
     try:
-        record = records.find(variant, str(name))
+        record = records.find(variant, name)
     except InvalidArgument as error:
         _refuse_folder(pathlib.Path(name))
         raise WeightsError(f"{error} (or give a file: {', '.join(SUFFIXES)})") from None
@@ -86,7 +93,7 @@ def _open_record(name, variant):
     return source
 
 
-def _refuse_folder(path):
+def _refuse_folder(path: pathlib.Path) -> None:
     if path.is_dir():
         inside = sorted(entry.name for entry in path.iterdir() if entry.is_file())
         more = ", ..." if len(inside) > 3 else ""
@@ -96,13 +103,13 @@ def _refuse_folder(path):
         )
 
 
-def _is_preset(path):
+def _is_preset(path: pathlib.Path) -> bool:
     from keras_resnets.weights import readers
 
     return readers.is_preset(path)
 
 
-def _open_file(path):
+def _open_file(path: pathlib.Path) -> "FileSource":
     from keras_resnets.weights.file_source import FileSource
 
     return FileSource(path)

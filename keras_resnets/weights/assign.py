@@ -1,6 +1,9 @@
 """Sets the variables of a model, all of them or none."""
 
+import pathlib
+import typing
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -22,7 +25,7 @@ class NewHead(UserWarning):
         classes: how many classes the checkpoint's has; None where there is none.
     """
 
-    def __init__(self, message, classes=None):
+    def __init__(self, message: str, classes: int | None = None) -> None:
         super().__init__(message)
         self.classes = classes
 
@@ -35,7 +38,13 @@ class NewChannels(UserWarning):
     """The first convolution was fitted to another number of input channels."""
 
 
-def assign(model, values, unused, source, check=None):
+def assign(
+    model: keras.Model,
+    values: dict[str, dict[str, np.ndarray]],
+    unused: list[str],
+    source: pathlib.Path,
+    check: Callable[..., typing.Any] | None = None,
+) -> bool:
     """Sets every variable of `model`, or raises and sets none.
 
     A classifier that the checkpoint has not, or has in another size, starts anew, with
@@ -78,7 +87,9 @@ def assign(model, values, unused, source, check=None):
     return bool(heads) and not new_heads
 
 
-def _pairs(layers, values):
+def _pairs(
+    layers: list[keras.layers.Layer], values: dict[str, dict[str, np.ndarray]]
+) -> tuple[typing.Any, ...]:
     """(variable, its value) of all `layers`; what is missing, and what misshapen."""
     pairs, missing, misshapen = [], [], []
     for layer in layers:
@@ -95,7 +106,7 @@ def _pairs(layers, values):
     return pairs, missing, misshapen
 
 
-def _set(variable, value):
+def _set(variable: keras.Variable, value: np.ndarray) -> None:
     """Assigns an array, which the backend transposes: it has all cores, NumPy one."""
     stored_order = sorted(range(value.ndim), key=lambda axis: -value.strides[axis])
     stored = np.ascontiguousarray(value.transpose(stored_order), "float32")
@@ -105,7 +116,9 @@ def _set(variable, value):
     variable.assign(stored)
 
 
-def _is_other_head(layer, values):
+def _is_other_head(
+    layer: keras.layers.Layer, values: dict[str, dict[str, np.ndarray]]
+) -> bool:
     kernel = values[layer.name].get("kernel")
     if not values[layer.name]:
         return True
@@ -115,7 +128,11 @@ def _is_other_head(layer, values):
     return ours[:-1] == theirs[:-1] and ours[-1] != theirs[-1]
 
 
-def _renew(layer, values, source):
+def _renew(
+    layer: keras.layers.Layer,
+    values: dict[str, dict[str, np.ndarray]],
+    source: pathlib.Path,
+) -> None:
     """Random values for a classifier: the model was built without any."""
     make = keras.initializers.GlorotUniform()
     layer.kernel.assign(make(layer.kernel.shape))
@@ -131,7 +148,9 @@ def _renew(layer, values, source):
     warnings.warn(NewHead(note, theirs), stacklevel=3)
 
 
-def _fit_channels(layer, values):
+def _fit_channels(
+    layer: keras.layers.Layer, values: dict[str, dict[str, np.ndarray]]
+) -> str | None:
     """Fits the first kernel to the model's input channels, in timm's way; a note."""
     kernel = values[layer.name].get("kernel")
     wanted = tuple(layer.kernel.shape)
@@ -154,7 +173,13 @@ def _fit_channels(layer, values):
     return f"the {theirs} input {what} of its first convolution were {how}"
 
 
-def _refuse(model, source, missing, unused, misshapen):
+def _refuse(
+    model: keras.Model,
+    source: pathlib.Path,
+    missing: list[typing.Any],
+    unused: list[str],
+    misshapen: list[typing.Any],
+) -> None:
     wrong = []
     for what, names in (
         ("missing", missing),

@@ -8,12 +8,21 @@ of Keras. Of several networks in a file one is taken, and said.
 
 import dataclasses
 import re
+import typing
+from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
 from keras_resnets.weights import layer_numbers
 from keras_resnets.weights import layouts
 from keras_resnets.weights.layouts import shortened
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.weights.layouts import Layout
+    from keras_resnets.weights.readers.checkpoint import Checkpoint
+
 
 # Averages of the weights are what was evaluated; a teacher is an average in DINO.
 _FIRST = re.compile(r"(^|[._])(ema|averaged?|teacher)([._]|$)")
@@ -56,14 +65,14 @@ class Network:
     remarks: tuple
 
 
-def find(checkpoint):
+def find(checkpoint: "Checkpoint") -> Network:
     """The `Network` in a `readers.Checkpoint` whose tensors have names.
 
     Raises:
         WeightsError: names of no layout, several networks that nothing tells apart, or
             a tensor that cannot be read.
     """
-    groups = {}
+    groups: dict[str, typing.Any] = {}
     for name in checkpoint:
         container, inner = checkpoint.containers[name]
         if not inner.endswith("num_batches_tracked"):
@@ -74,7 +83,7 @@ def find(checkpoint):
         for prefix, layout in _layouts(names)
     ]
     if not places:
-        names = max(groups.values(), key=len, default={})
+        names: typing.Any = max(groups.values(), key=len, default={})
         raise layouts.unknown({module for module, _ in names})
     place = _chosen(places)
     names = groups[place.container]
@@ -98,18 +107,18 @@ class _Place:
     prefix: str
     layout: layouts.Layout
 
-    def __str__(self):
+    def __str__(self) -> str:
         words = (self.container, self.prefix.rstrip("._"))
         name = ".".join(word for word in words if word)
         return printable(name, 100) or "the file's own names"
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         path = f"{self.container}.{self.prefix}"
         return 2 * bool(_LAST.search(path)) - bool(_FIRST.search(path))
 
 
-def module_and_field(name):
+def module_and_field(name: str) -> tuple[str, str]:
     """("layer1.0.bn1", "weight"), ("conv1_conv", "kernel"): whose tensor, and which."""
     if "/" in name:
         module, _, field = name.rpartition("/")
@@ -118,7 +127,7 @@ def module_and_field(name):
     return module, field
 
 
-def _layouts(names):
+def _layouts(names: dict[tuple[str, str], str]) -> "Iterator[tuple[str, Layout]]":
     modules = {module: None for module, _ in names}
     prefixes = layouts.prefixes(modules)
     if len(prefixes) > _MOST_NETWORKS:
@@ -130,14 +139,14 @@ def _layouts(names):
             yield prefix, layout
 
 
-def _listed(places):
+def _listed(places: typing.Any) -> str:
     return f"{len(places)} networks ({shortened(places, 4)})"
 
 
-def _chosen(places):
+def _chosen(places: list[_Place]) -> _Place:
     """The network that is meant: by its name's words, then by that of its dict."""
 
-    def order(place):
+    def order(place: _Place) -> tuple[int, int]:
         first = place.container.partition(".")[0]
         known = first in _CONTAINERS
         return place.rank, _CONTAINERS.index(first) if known else len(_CONTAINERS)
@@ -151,7 +160,12 @@ def _chosen(places):
     return best
 
 
-def _network(place, inside, outside, places):
+def _network(
+    place: _Place,
+    inside: "dict[tuple[str, str], np.ndarray]",
+    outside: "dict[tuple[str, str], np.ndarray]",
+    places: list[_Place],
+) -> Network:
     layout, remarks = place.layout, []
     if layout is layouts.NUMBERED:
         inside, layout = layer_numbers.named(inside)
@@ -181,7 +195,13 @@ def _network(place, inside, outside, places):
     return Network(tensors, layout.fitted(tensors), classes, (*remarks,))
 
 
-def _classifier(place, inside, outside, layout, torch):
+def _classifier(
+    place: _Place,
+    inside: "dict[tuple[str, str], np.ndarray]",
+    outside: "dict[tuple[str, str], np.ndarray]",
+    layout: "Layout",
+    torch: bool,
+) -> tuple[list[str], str | None]:
     """(modules of the head, the one of them that is a linear classifier or None).
 
     A classifier beside the network is moved from `outside` to `inside`.
@@ -196,10 +216,12 @@ def _classifier(place, inside, outside, layout, torch):
     return heads, heads[0] if linear else None
 
 
-def _heads(tensors, layout, torch):
+def _heads(
+    tensors: "dict[tuple[str, str], np.ndarray]", layout: "Layout", torch: bool
+) -> list[str]:
     """The modules behind the last feature map, in the file's order."""
     ours = layout.head(tensors)
-    found = {}
+    found: dict[str, typing.Any] = {}
     for (module, field), array in tensors.items():
         # In a model of Keras that others made, the last layer may have any name.
         dense = not torch and field == "kernel" and array.ndim == 2
@@ -209,7 +231,9 @@ def _heads(tensors, layout, torch):
     return list(found)
 
 
-def _heads_outside(tensors, torch):
+def _heads_outside(
+    tensors: "dict[tuple[str, str], np.ndarray]", torch: bool
+) -> list[str]:
     """A classifier beside its network, where nothing else is there."""
     modules = list(dict.fromkeys(module for module, _ in tensors))
     if len(modules) != 1 or not _is_linear(tensors, modules[0], torch):
@@ -218,7 +242,9 @@ def _heads_outside(tensors, torch):
     return modules if not torch or any(map(_HEADS.fullmatch, words)) else []
 
 
-def _is_linear(tensors, module, torch):
+def _is_linear(
+    tensors: "dict[tuple[str, str], np.ndarray]", module: str, torch: bool
+) -> bool:
     weight = tensors.get((module, "weight" if torch else "kernel"))
     if weight is None:
         return False

@@ -6,6 +6,7 @@ of a detector that was built on it, which is told by its exact count of numbers.
 """
 
 import dataclasses
+import typing
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ class _Detector:
     anchors: int
 
 
-def _five(inputs, width):
+def _five(inputs: int, width: int) -> tuple[tuple[int, int, int], ...]:
     """1x1 and 3x3 in turns, six of them: what YOLOv3 has at each of its three sizes."""
     narrow, wide = (width, 2 * width, 3), (2 * width, width, 1)
     return ((inputs, width, 1), narrow, wide, narrow, wide, narrow)
@@ -63,7 +64,7 @@ class _Rest:
     detector: str | None = None
 
 
-def _rest(count, features):
+def _rest(count: int, features: int) -> _Rest | None:
     """The `_Rest` of `count` numbers behind a network of `features`, or None."""
     if count == 0:
         return _Rest()
@@ -76,7 +77,7 @@ def _rest(count, features):
     return None if count < 0 or more or classes > _MOST_CLASSES else _Rest(classes)
 
 
-def _boxes(count, features, detector):
+def _boxes(count: int, features: int, detector: _Detector) -> typing.Any:
     if features % 16:
         return None
     scale = features / 1024
@@ -89,7 +90,7 @@ def _boxes(count, features, detector):
     return values - 5 if values > 5 and not more else None
 
 
-def stream_values(model, floats):
+def stream_values(model: keras.Model, floats: np.ndarray) -> tuple[typing.Any, ...]:
     """Values by layer for darknet's stream.
 
     Args:
@@ -145,7 +146,7 @@ def stream_values(model, floats):
     return values, [f"the head of {dropped} is not taken"] if dropped else []
 
 
-def _channels(shapes, count):
+def _channels(shapes: list[typing.Any], count: int) -> tuple[int, _Rest | None]:
     """(input channels of the file, its `_Rest` or None): the model's own, else RGB."""
     for channels in dict.fromkeys((int(shapes[0][-2]), 3)):
         body = 0
@@ -161,10 +162,10 @@ def _channels(shapes, count):
 class _Stream:
     """Numbers that are taken from the front."""
 
-    def __init__(self, floats):
+    def __init__(self, floats: np.ndarray) -> None:
         self._floats, self._position = floats, 0
 
-    def take(self, name, *shape):
+    def take(self, name: str, *shape: typing.Any) -> np.ndarray:
         """The next numbers, in `shape`; `name` is for the error."""
         count = int(np.prod(shape))
         self._position += count

@@ -1,6 +1,8 @@
 """Files of weights: opened, recognized, and set into a model."""
 
 import functools
+import pathlib
+import typing
 import warnings
 
 from keras_resnets.errors import WeightsError
@@ -20,6 +22,10 @@ from keras_resnets.weights.source import Source
 from keras_resnets.weights.values import named_values
 from keras_resnets.weights.values import numbered_values
 
+if typing.TYPE_CHECKING:
+    import keras
+
+
 # Layers that others put in front of a network, as Keras 3 stores them.
 _SCALINGS = ("rescaling", "normalization", "lambda", "resizing")
 
@@ -27,10 +33,11 @@ _SCALINGS = ("rescaling", "normalization", "lambda", "resizing")
 class FileSource(Source):
     """A checkpoint of this package or of another library; see `Source`."""
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         super().__init__(path)
         checkpoint = read(path)
-        self._floats = self._network = None
+        self._floats: typing.Any = None
+        self._network: typing.Any = None
         if checkpoint.format == "darknet":
             self._floats = checkpoint["floats"]
             self.labels = "imagenet_darknet"
@@ -48,7 +55,7 @@ class FileSource(Source):
         metadata.apply(self, checkpoint.metadata.get(metadata.KEY))
         self._say(self._network.remarks)
 
-    def load(self, model):
+    def load(self, model: "keras.Model") -> bool:
         """Sets every variable of `model`; see `assign`."""
         try:
             values, unused = self._values(model)
@@ -58,12 +65,12 @@ class FileSource(Source):
         check = functools.partial(self._check_topology, model) if own else None
         return assign(model, values, unused, self.path, check)
 
-    def _check_topology(self, model):
+    def _check_topology(self, model: "keras.Model") -> None:
         with damage_told(self.path):
             config = parsed(self._config, CONFIG) if self._config else None
             topology.check(model, self._kinds, config)
 
-    def _values(self, model):
+    def _values(self, model: "keras.Model") -> tuple[typing.Any, ...]:
         if self._floats is not None:
             values, remarks = darknet_stream.stream_values(model, self._floats)
             self._say(remarks)
@@ -71,11 +78,11 @@ class FileSource(Source):
         network = self._network
         if self.layout is None:
             return numbered_values(model, network.tensors)
-        self._check_padding(model)
+        self._check_padding(model, self.layout)
         self._say(self._scalings(model))
         return named_values(model, network.tensors, self.layout)
 
-    def _scalings(self, model):
+    def _scalings(self, model: "keras.Model") -> list[typing.Any]:
         """What the file's network does to its images, and the model does not."""
         names = {layer.name for layer in model.layers}
         return [
@@ -84,12 +91,12 @@ class FileSource(Source):
             if kind in _SCALINGS and name.rpartition(".")[2] not in names
         ]
 
-    def _say(self, remarks):
+    def _say(self, remarks: list[typing.Any] | tuple[typing.Any, ...]) -> None:
         for remark in remarks:
             warnings.warn(f"{self.path}: {remark}", Chosen, stacklevel=4)
 
-    def _check_padding(self, model):
-        wanted = self.layout.axes.get("identity_pad_position")
+    def _check_padding(self, model: "keras.Model", layout: "layouts.Layout") -> None:
+        wanted = layout.axes.get("identity_pad_position")
         for layer in model.layers:
             if wanted and isinstance(layer, IdentityPadShortcut):
                 if layer.position != wanted:

@@ -6,8 +6,12 @@ projection stands in front of a unit's last part.
 """
 
 import dataclasses
+import typing
 
 from keras_resnets.weights import layouts
+
+if typing.TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +23,7 @@ class _Network:
     unit: int = 3
 
     @property
-    def projections(self):
+    def projections(self) -> typing.Any:
         """Stages whose first unit projects: stage 1 of 18 and 34 layers does not."""
         return range(len(self.depths))[self.unit == 2 and self.stem == 1 :]
 
@@ -44,7 +48,7 @@ _KERAS_HUB = {
 }
 
 
-def named(tensors):
+def named(tensors: typing.Any) -> typing.Any:
     """(tensors, layout) where numbers of Keras are those of a network that is known.
 
     Args:
@@ -75,7 +79,7 @@ def named(tensors):
     return renamed, layout
 
 
-def _ordered(network, second):
+def _ordered(network: "keras.Model", second: typing.Any) -> typing.Any:
     """Our names of a network's layers, by their class, in the order of the layers.
 
     Args:
@@ -103,5 +107,5 @@ def _ordered(network, second):
     }
 
 
-def _part(unit, part, kind):
+def _part(unit: typing.Any, part: str, kind: typing.Any) -> str:
     return f"{unit}_shortcut_{kind}" if part == "shortcut" else f"{unit}_{kind}{part}"

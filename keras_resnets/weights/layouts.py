@@ -8,9 +8,16 @@ of a variant's tensors is kept. `match` tells a checkpoint's layout by its names
 
 import dataclasses
 import re
+import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.networks.architecture import Architecture
+
 
 _NAME = re.compile(
     r"(?:(?P<stage>stage\d+)_)?(?:block(?P<block>\d+)_)?"
@@ -49,7 +56,7 @@ class Layout:
     conv_head: bool = False
     by_classes: dict = dataclasses.field(default_factory=dict)
 
-    def fitted(self, tensors):
+    def fitted(self, tensors: "dict[tuple[str, str], np.ndarray]") -> "Layout":
         """This layout with what `tensors`, a dict by (module, field), tell of it."""
         torch = not any(field in ("kernel", "gamma") for _, field in tensors)
         head = tensors.get((self.head(tensors), "weight"))
@@ -57,7 +64,7 @@ class Layout:
         conv_head = head is not None and head.ndim == 4
         return dataclasses.replace(self, torch=torch, conv_head=conv_head, **told)
 
-    def head(self, tensors):
+    def head(self, tensors: "dict[tuple[str, str], np.ndarray]") -> str:
         """The module of the classifier in `tensors`, a dict by (module, field)."""
         if self.names:
             return self.names["predictions"]
@@ -66,7 +73,7 @@ class Layout:
         ours = any(module == "predictions_conv" for module, _ in tensors)
         return "predictions_conv" if ours else "predictions"
 
-    def module(self, layer_name):
+    def module(self, layer_name: str) -> str | None:
         """The foreign module of our layer, or None where the layout has none."""
         found = _NAME.search(layer_name)
         if not found:
@@ -93,7 +100,7 @@ class Layout:
         )
 
 
-def torchvision(pooled_shortcut=False, **names):
+def torchvision(pooled_shortcut: bool = False, **names: typing.Any) -> Layout:
     """The names of torchvision, and of timm for the same networks, ResNet-C and -D.
 
     Args:
@@ -255,7 +262,7 @@ _STEMS = (
 _TORCH_STEMS = ("conv1", "conv1.0")
 
 
-def prefixes(modules):
+def prefixes(modules: dict[str, None]) -> list[str]:
     """What stands before the names of a network, for each that `modules` may hold.
 
     Args:
@@ -265,7 +272,7 @@ def prefixes(modules):
         A list of prefixes with their dot (`module.encoder_q.`), in the file's order;
         `""` for names without. Names of ours may have an underscore (`teacher_`).
     """
-    found = {}
+    found: dict[str, typing.Any] = {}
     for module in modules:
         for stem in _STEMS:
             before = module.removesuffix(stem)
@@ -291,7 +298,7 @@ _TELLING = (
 )
 
 
-def match(modules):
+def match(modules: set[str]) -> Layout | None:
     """The `Layout` of a checkpoint whose tensors belong to `modules`, or None."""
     modules = set(modules)
     if "conv1_conv" in modules:
@@ -310,7 +317,7 @@ def match(modules):
     return None
 
 
-def _like_torchvision(modules):
+def _like_torchvision(modules: typing.Any) -> typing.Any:
     heads = {module.partition(".")[0] for module in modules} & {"fc", "linear"}
     projections = {
         module.rpartition(".")[2] for module in modules if ".downsample." in module
@@ -331,7 +338,7 @@ def _like_torchvision(modules):
     return None
 
 
-def unknown(modules):
+def unknown(modules: typing.Any) -> typing.Any:
     """The `WeightsError` for names of no layout."""
     return WeightsError(
         "its tensors are named in no known way (torchvision, timm, transformers, "
@@ -339,7 +346,7 @@ def unknown(modules):
     )
 
 
-def shortened(names, most=3):
+def shortened(names: list[str], most: int = 3) -> str:
     """The first of many names, for a message: printable, and each cut to a length."""
     shown = [printable(str(name), 100) for name in list(names)[:most]]
     return ", ".join(shown) + (", ..." if len(names) > most else "")
@@ -364,13 +371,14 @@ _DARKNET = {
 }
 
 
-def for_architecture(architecture):
+def for_architecture(architecture: "Architecture") -> Layout:
     """The `Layout` under whose names others compute what `architecture` computes.
 
     `NATIVE` where nobody does: a file with torchvision's names that torchvision would
     load, and then run otherwise, would be a trap.
     """
-    family, residual = architecture.family, all(architecture.residual)
+    stages = typing.cast(tuple[bool, ...], architecture.residual)
+    family, residual = architecture.family, all(stages)
     layout, computed = NATIVE, {}
     if family in ("resnet", "resnext", "wide_resnet", "resnet_d") and residual:
         pooled = architecture.shortcut_type == "avg_projection"
@@ -391,9 +399,9 @@ def for_architecture(architecture):
     return layout if same else NATIVE
 
 
-def _drn(architecture):
+def _drn(architecture: "Architecture") -> typing.Any:
     """A as torchvision has it, C and D with a 1x1 convolution for a classifier."""
-    if all(architecture.residual):
+    if all(typing.cast(tuple[bool, ...], architecture.residual)):
         # B is in the paper alone.
         return torchvision() if architecture.stem_type == "conv7" else NATIVE
     plain = [n for n, block in enumerate(architecture.block, 1) if block == "conv"]
@@ -401,13 +409,13 @@ def _drn(architecture):
     return dataclasses.replace(layout, conv_head=True)
 
 
-def _drn_d(plain):
+def _drn_d(plain: typing.Any) -> typing.Any:
     """fyu/drn's D: stages of plain convolutions are Sequentials of conv, BN, ReLU.
 
     Args:
         plain: the numbers of those stages.
     """
-    names = {"stem_conv": "layer0.0", "stem_bn": "layer0.1"}
+    names: dict[str, typing.Any] = {"stem_conv": "layer0.0", "stem_bn": "layer0.1"}
     for stage in plain:
         names[f"stage{stage}_conv"] = "layer{stage}.{conv3}"
         names[f"stage{stage}_bn"] = "layer{stage}.{bn3}"

@@ -7,6 +7,8 @@ else, and nobody would know what its images must look like.
 
 import dataclasses
 import json
+import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -16,6 +18,10 @@ from keras_resnets.graph.provenance import Provenance
 from keras_resnets.io import keras_archive
 from keras_resnets.networks.architecture import Architecture
 
+if typing.TYPE_CHECKING:
+    import keras
+
+
 # Attribute of an HDF5 file, key of the metadata of a safetensors file.
 KEY = "keras_resnets"
 ENTRY = f"{KEY}.json"
@@ -24,29 +30,29 @@ LONGEST = 4_000_000
 _LONGEST_LABEL = 1000
 
 
-def write_weights(model, path, known):
+def write_weights(model: "keras.Model", path: pathlib.Path, known: Provenance) -> None:
     """Writes the weights of a model as a `.weights.h5` file, with a `Provenance`."""
     keras_archive.write_weights(model, path, _entries(KEY, known))
 
 
-def write_model(model, path, known):
+def write_model(model: "keras.Model", path: pathlib.Path, known: typing.Any) -> None:
     """Writes a model as a `.keras` file, with a `Provenance`."""
     keras_archive.write_model(model, path, _entries(ENTRY, known))
 
 
-def of_safetensors(known):
+def of_safetensors(known: typing.Any) -> typing.Any:
     """The metadata of a safetensors file with a `Provenance`."""
     return {"format": "pt", **_entries(KEY, known)}
 
 
-def _entries(key, known):
+def _entries(key: str, known: Provenance) -> dict[str, str]:
     """What stands in a file: nothing for a model that does not know its images."""
     if known.preprocessing is None:
         return {}
     return {key: json.dumps(dataclasses.asdict(known))}
 
 
-def apply(source, text):
+def apply(source: typing.Any, text: str | None) -> None:
     """Gives `source` what the metadata in a file say; None says nothing.
 
     Raises:
@@ -59,7 +65,7 @@ def apply(source, text):
     source.labels = known.labels
 
 
-def parsed(text, path):
+def parsed(text: str, path: pathlib.Path) -> Provenance:
     """The `Provenance` in the metadata of a file.
 
     Raises:
@@ -84,7 +90,7 @@ def parsed(text, path):
         ) from None
 
 
-def _architecture(axes):
+def _architecture(axes: object) -> Architecture | None:
     """The `Architecture` of a file; None where it has axes of a later release."""
     try:
         return Architecture(**_with_tuples(axes)) if isinstance(axes, dict) else None
@@ -92,14 +98,14 @@ def _architecture(axes):
         return None
 
 
-def _with_tuples(axes):
+def _with_tuples(axes: dict[str, typing.Any]) -> dict[str, typing.Any]:
     return {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in axes.items()
     }
 
 
-def checked_json(text):
+def checked_json(text: str) -> dict[str, typing.Any]:
     """The JSON in a text that stands in or beside a file of weights.
 
     Args:
@@ -120,7 +126,7 @@ def checked_json(text):
     return content
 
 
-def checked_labels(known):
+def checked_labels(known: typing.Any) -> str | tuple[str, ...] | None:
     """The name of a label set, or a printable name for each class.
 
     Labels are shown wherever classes are: what a terminal would obey is escaped here,
@@ -146,11 +152,11 @@ def checked_labels(known):
     return known
 
 
-def _refuse_constant(name):
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"it holds the number {name}")
 
 
-def _dict(content, key):
+def _dict(content: dict[str, typing.Any], key: str) -> dict[str, typing.Any]:
     if not isinstance(content[key], dict):
         raise TypeError(f"{key} is no JSON object, but a {type(content[key]).__name__}")
     return content[key]

@@ -9,7 +9,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import pathlib
 import re
+import typing
 import warnings
 
 from keras_resnets.errors import WeightsError
@@ -37,14 +39,14 @@ class Pin:
     size: int
 
 
-def of(path):
+def of(path: pathlib.Path) -> typing.Any:
     """The `Pin` of a file as it is now."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Pin(digest, file.tell())
 
 
-def read(place):
+def read(place: pathlib.Path) -> typing.Any:
     """The `Pin` that stands in a file; None where there is none.
 
     Raises:
@@ -66,7 +68,7 @@ def read(place):
     )
 
 
-def check(path, place, note=""):
+def check(path: pathlib.Path, place: pathlib.Path, note: str = "") -> None:
     """Compares a file with its pin, or pins it.
 
     Args:

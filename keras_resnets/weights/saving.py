@@ -1,5 +1,8 @@
 """Writes the weights of a model, and what must be known to use them."""
 
+import pathlib
+import typing
+
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import provenance
 from keras_resnets.io.files import atomic_file
@@ -9,10 +12,16 @@ from keras_resnets.weights import metadata
 from keras_resnets.weights.readers.safetensors import write_safetensors
 from keras_resnets.weights.values import torch_tensors
 
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.networks.architecture import Architecture
+
+
 SUFFIXES = (".weights.h5", ".safetensors", ".keras")
 
 
-def check_output(path, overwrite=False):
+def check_output(path: pathlib.Path, overwrite: bool = False) -> typing.Any:
     """The path to write to; see `files.check_destination`.
 
     Raises:
@@ -27,7 +36,13 @@ def check_output(path, overwrite=False):
     return check_destination(path, suffix, overwrite)
 
 
-def save(model, path, source, architecture, overwrite=False):
+def save(
+    model: "keras.Model",
+    path: pathlib.Path,
+    source: typing.Any,
+    architecture: "Architecture",
+    overwrite: bool = False,
+) -> typing.Any:
     """Writes the weights of `model`; the file appears whole or not at all.
 
     Args:
@@ -58,7 +73,7 @@ def save(model, path, source, architecture, overwrite=False):
     return None
 
 
-def _torch_layout(source, architecture):
+def _torch_layout(source: typing.Any, architecture: "Architecture") -> typing.Any:
     """The layout that the weights came with, else that of the architecture."""
     if source.layout is not None and source.layout.torch:
         return source.layout

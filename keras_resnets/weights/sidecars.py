@@ -5,15 +5,21 @@
 """
 
 import hashlib
+import pathlib
+import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.weights import metadata
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.file_source import FileSource
+
+
 _TIMM = ("model.safetensors", "pytorch_model.bin")
 
 
-def apply(source):
+def apply(source: "FileSource") -> None:
     """Gives `source` what is not in its file itself: pre-processing and labels.
 
     Raises:
@@ -44,7 +50,7 @@ def apply(source):
         source.labels = labels
 
 
-def _read(place):
+def _read(place: pathlib.Path) -> typing.Any:
     """The dict in a JSON file; None where there is none."""
     try:
         with open(place, encoding="utf-8") as file:
@@ -53,7 +59,7 @@ def _read(place):
         return None
 
 
-def _passport(path, place):
+def _passport(path: pathlib.Path, place: pathlib.Path) -> typing.Any:
     """(arguments of `Preprocessing`, labels) that a passport tells, or None."""
     content = _read(place)
     if content is None or not content.get("preprocessing") or "sha256" not in content:
@@ -66,7 +72,7 @@ def _passport(path, place):
     return content["preprocessing"], content.get("labels")
 
 
-def _timm(place):
+def _timm(place: pathlib.Path) -> typing.Any:
     """The same of timm's configuration."""
     content = _read(place) or {}
     known = content.get("pretrained_cfg")

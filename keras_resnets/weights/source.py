@@ -1,5 +1,15 @@
 """What every opened `weights` argument has."""
 
+import pathlib
+import typing
+
+from keras_resnets.images.preprocessing import Preprocessing
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.weights.layouts import Layout
+
 
 class Source:
     """Weights that were opened, and are not set yet.
@@ -17,18 +27,18 @@ class Source:
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self.origin = path.name
-        self.axes = {}
-        self.mode = None
-        self.preprocessing = None
-        self.classes = None
-        self.count = None
-        self.labels = None
-        self.layout = None
+        self.axes: dict[str, typing.Any] = {}
+        self.mode: str | None = None
+        self.preprocessing: Preprocessing | None = None
+        self.classes: int | None = None
+        self.count: int | None = None
+        self.labels: str | tuple[str, ...] | None = None
+        self.layout: Layout | None = None
 
-    def load(self, model):
+    def load(self, model: "keras.Model") -> bool:
         """Sets every variable of `model`.
 
         Returns:

@@ -6,7 +6,9 @@ import os
 import pathlib
 import re
 import stat
+import typing
 import urllib.parse
+from collections.abc import Iterator
 
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import WeightsError
@@ -18,6 +20,10 @@ from keras_resnets.weights import pins
 from keras_resnets.weights import transfer
 from keras_resnets.weights.readers.preset import PRESET
 from keras_resnets.weights.records import SHIPPED
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.records import Record
+
 
 TRAINED = pathlib.Path(__file__).parent / "trained"
 HUB = "hf://"
@@ -36,7 +42,7 @@ _CAREFUL = sum(
 )
 
 
-def cache_folder():
+def cache_folder() -> typing.Any:
     """Where downloads lie: `$KERAS_RESNETS_CACHE`, else the user's cache folder."""
     chosen = os.environ.get("KERAS_RESNETS_CACHE")
     if chosen:
@@ -45,24 +51,24 @@ def cache_folder():
     return pathlib.Path(caches) / "keras_resnets"
 
 
-def is_offline():
+def is_offline() -> bool:
     """Whether `KERAS_RESNETS_OFFLINE` forbids downloads."""
     return os.environ.get("KERAS_RESNETS_OFFLINE", "0") not in ("", "0")
 
 
-def most_bytes(record):
+def most_bytes(record: "Record") -> typing.Any:
     """Bytes that the file of a record may have, by the size of its network."""
     values = extent.extent(variants.VARIANTS[record.variant]).parameters
     return min(MOST, _BYTES_EACH * values + _BYTES_MORE)
 
 
-def pin_of(record, part=""):
+def pin_of(record: "Record", part: str = "") -> typing.Any:
     """Where the pin of a record's file is, or of a part of a preset; see `pins`."""
     part = part and f".{part}"
     return cache_folder() / f"{record.variant}.{record.tag}{part}{pins.SUFFIX}"
 
 
-def proof_of(record):
+def proof_of(record: "Record") -> str:
     """By what the file of a record is told from another: `"sha256, pinned"`."""
     kind, _, digits = record.hash.partition(":")
     known = (
@@ -70,10 +76,13 @@ def proof_of(record):
     )
     pins_of = [pin_of(record, part) for part in _parts(record)]
     pinned = not record.shipped and all(pin.is_file() for pin in pins_of)
-    return ", ".join(filter(None, (known, pinned and "pinned"))) or "at first download"
+    return (
+        ", ".join(filter(None, (known, "pinned" if pinned else "")))
+        or "at first download"
+    )
 
 
-def fetch(record):
+def fetch(record: "Record") -> typing.Any:
     """Path of a record's file, which is downloaded where the cache has it not.
 
     Args:
@@ -99,12 +108,12 @@ def fetch(record):
     return found[0].parent if record.location.endswith("/") else found[0]
 
 
-def _parts(record):
+def _parts(record: "Record") -> typing.Any:
     """The files of a record by name: a preset of KerasHub has two; else one, unnamed."""
     return PRESET if record.location.endswith("/") else ("",)
 
 
-def _unproven(record):
+def _unproven(record: "Record") -> str:
     """What is to be said of a file that no whole hash is known of; else empty."""
     _, _, digits = record.hash.partition(":")
     if len(digits) >= 32:
@@ -117,7 +126,7 @@ def _unproven(record):
     return f"{record.variant} {record.tag}: {why}"
 
 
-def _fetch_from_web(record):
+def _fetch_from_web(record: "Record") -> typing.Any:
     suffix = pathlib.PurePosixPath(urllib.parse.urlparse(record.location).path).suffix
     path = cache_folder() / f"{record.variant}.{record.tag}{suffix}"
     if not path.is_file():
@@ -130,7 +139,7 @@ def _fetch_from_web(record):
     return path
 
 
-def _fetch_from_hub(record):
+def _fetch_from_hub(record: "Record") -> typing.Any:
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -166,7 +175,9 @@ def _fetch_from_hub(record):
     return paths
 
 
-def _one_of_hub(hub, record, repository, name):
+def _one_of_hub(
+    hub: typing.Any, record: "Record", repository: typing.Any, name: str
+) -> typing.Any:
     """Path of a file of a repository, from the cache or downloaded."""
     folder = cache_folder() / "hub"
     path = hub.try_to_load_from_cache(repository, name, folder)
@@ -179,7 +190,9 @@ def _one_of_hub(hub, record, repository, name):
     return pathlib.Path(path)
 
 
-def _check_size_on_hub(hub, repository, name, record):
+def _check_size_on_hub(
+    hub: typing.Any, repository: typing.Any, name: str, record: "Record"
+) -> None:
     """Raises `WeightsError` where the hub has a larger file than the record can be."""
     facts = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name))
     size, most = facts.size, most_bytes(record)
@@ -187,7 +200,7 @@ def _check_size_on_hub(hub, repository, name, record):
         raise WeightsError(transfer.too_large(record.location, size, most))
 
 
-def download(url, path, digest="", most=MOST):
+def download(url: str, path: pathlib.Path, digest: str = "", most: int = MOST) -> None:
     """Brings `url` to `path`, which appears whole or not at all.
 
     What was received before a break stays beside it as `<name>.part`, and is gone on
@@ -227,7 +240,7 @@ def download(url, path, digest="", most=MOST):
         ) from None
 
 
-def _opened(part):
+def _opened(part: pathlib.Path) -> typing.Any:
     """The file to download into: no link, no pipe, no other file's second name."""
     options = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CAREFUL
     with contextlib.suppress(FileNotFoundError):
@@ -241,7 +254,7 @@ def _opened(part):
     return file
 
 
-def _check_own(part, facts):
+def _check_own(part: pathlib.Path, facts: typing.Any) -> None:
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
         raise WeightsError(
             f"{part} is no file of a download's own, but a link, a pipe or a folder; "
@@ -249,17 +262,19 @@ def _check_own(part, facts):
         )
 
 
-def _begin_anew(part, file):
+def _begin_anew(part: pathlib.Path, file: typing.Any) -> None:
     file.truncate(0)
     _version(part).unlink(missing_ok=True)
 
 
-def _version(part):
+def _version(part: pathlib.Path) -> typing.Any:
     """Where the version stands that a broken download is of."""
     return part.with_name(part.name + _TAG_SUFFIX)
 
 
-def _receive(url, part, file, digest, most):
+def _receive(
+    url: str, part: pathlib.Path, file: typing.Any, digest: str, most: int
+) -> typing.Any:
     for attempt in range(ATTEMPTS):
         try:
             return _receive_rest(url, part, file, digest, most)
@@ -272,7 +287,9 @@ def _receive(url, part, file, digest, most):
             raise WeightsError(f"{place} was not downloaded: {lost}{kept}") from None
 
 
-def _receive_rest(url, part, file, digest, most):
+def _receive_rest(
+    url: str, part: pathlib.Path, file: typing.Any, digest: str, most: int
+) -> None:
     """Appends to `file` what it lacks of `url`."""
     have, tag = file.seek(0, os.SEEK_END), _read_tag(part)
     if not tag or have > most:
@@ -300,7 +317,9 @@ def _receive_rest(url, part, file, digest, most):
     _version(part).unlink(missing_ok=True)
 
 
-def _copy(answer, part, file, most, place):
+def _copy(
+    answer: typing.Any, part: pathlib.Path, file: typing.Any, most: int, place: str
+) -> None:
     bar, have = ProgressBar(answer.total or 0, "MB"), answer.start
     try:
         for chunk in answer.chunks():
@@ -319,7 +338,7 @@ def _copy(answer, part, file, most, place):
         )
 
 
-def _read_tag(part):
+def _read_tag(part: pathlib.Path) -> typing.Any:
     """The version that what is there is of; empty where it cannot be told."""
     try:
         file = os.fdopen(os.open(_version(part), os.O_RDONLY | _CAREFUL), "rb")
@@ -330,14 +349,14 @@ def _read_tag(part):
     return text if transfer.is_tag(text) else ""
 
 
-def _write_tag(part, tag):
+def _write_tag(part: pathlib.Path, tag: str) -> None:
     place = _version(part)
     place.unlink(missing_ok=True)
     with open(place, "x", encoding="ascii") as file:
         file.write(tag)
 
 
-def _check_hash(path, digest, place):
+def _check_hash(path: pathlib.Path, digest: str, place: str) -> None:
     """Raises `WeightsError` unless a file's hash begins with the known digits."""
     kind, _, wanted = digest.partition(":")
     if not wanted:
@@ -352,7 +371,7 @@ def _check_hash(path, digest, place):
 
 
 @contextlib.contextmanager
-def _locked(file):
+def _locked(file: typing.Any) -> Iterator[None]:
     """One process at a time; others wait, where the system can lock files."""
     try:
         import fcntl

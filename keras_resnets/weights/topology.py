@@ -5,15 +5,25 @@ A file of Keras 3 tells the class of every layer, a .keras file its inputs too. 
 only there in training is passed over, and so is all that one of the two lacks.
 """
 
+import typing
+
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
 from keras_resnets.weights.readers.keras_file import snake_case
 from keras_resnets.weights.values import STEM
 
+if typing.TYPE_CHECKING:
+    import keras
+
+
 _PASSED_OVER = ("Dropout", "SpatialDropout2D", "StochasticDepth")
 
 
-def check(model, kinds, config):
+def check(
+    model: "keras.Model",
+    kinds: dict[str, str],
+    config: typing.Any,
+) -> None:
     """Compares the layers that a file and a model both have.
 
     Args:
@@ -52,7 +62,9 @@ def check(model, kinds, config):
     )
 
 
-def _compare(model, how, ours, theirs):
+def _compare(
+    model: "keras.Model", how: str, ours: dict[str, str], theirs: dict[str, str]
+) -> None:
     for name, what in ours.items():
         if theirs.get(name, what) != what:
             other = printable(theirs[name]) or "no layer"
@@ -62,16 +74,16 @@ def _compare(model, how, ours, theirs):
             )
 
 
-def _kind(layer):
+def _kind(layer: "keras.layers.Layer") -> str:
     return snake_case(type(layer).__name__)
 
 
-def _unprefixed(by_layer):
+def _unprefixed(by_layer: dict[str, typing.Any]) -> dict[str, typing.Any]:
     """A dict by layer's name, and the names in its values, without a model's prefix."""
-    stems = [STEM.search(name) for name in by_layer if STEM.search(name)]
+    stems = [stem for stem in map(STEM.search, by_layer) if stem]
     prefix = stems[-1].string[: stems[-1].end(1)] if stems else ""
 
-    def bare(value):
+    def bare(value: typing.Any) -> typing.Any:
         if isinstance(value, str):
             return value
         return {name.removeprefix(prefix) for name in value}
@@ -79,7 +91,9 @@ def _unprefixed(by_layer):
     return {name.removeprefix(prefix): bare(value) for name, value in by_layer.items()}
 
 
-def _layers(config):
+def _layers(
+    config: typing.Any,
+) -> list[dict[str, typing.Any]] | None:
     """The descriptions of the layers beside the stem, in a model or in one inside it."""
     layers = ((config or {}).get("config") or {}).get("layers") or []
     if any(STEM.search(layer["config"].get("name") or "") for layer in layers):
@@ -88,7 +102,12 @@ def _layers(config):
     return next((found for found in inner if found), None)
 
 
-def _histories(item):
+def _histories(
+    item: list[dict[str, dict[str, typing.Any] | str]]
+    | str
+    | dict[str, typing.Any]
+    | None,
+) -> set[str]:
     """The names of the layers whose outputs a layer's description has as inputs."""
     if isinstance(item, dict):
         if "keras_history" in item:
@@ -99,19 +118,20 @@ def _histories(item):
     return set()
 
 
-def _parents(layer):
+def _parents(layer: "keras.layers.Layer") -> set[str]:
     nodes = [parent for node in layer._inbound_nodes for parent in node.parent_nodes]
     return {node.operation.name for node in nodes}
 
 
-def _without(inputs, kept):
+def _without(inputs: dict[str, set[str]], kept: list[str]) -> dict[str, set[str]]:
     """The inputs of each layer in `kept`, through those that are not."""
-    kept, known = set(kept), {}
+    among = set(kept)
+    known: dict[typing.Any, typing.Any] = {}
 
-    def through(names):
+    def through(names: set[str]) -> set[str]:
         found = set()
         for name in names:
-            if name in kept or name not in inputs:
+            if name in among or name not in inputs:
                 found.add(name)
                 continue
             if name not in known:
@@ -121,4 +141,4 @@ def _without(inputs, kept):
             found |= known[name]
         return found
 
-    return {name: through(inputs[name]) for name in inputs if name in kept}
+    return {name: through(inputs[name]) for name in inputs if name in among}

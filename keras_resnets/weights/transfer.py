@@ -6,9 +6,11 @@ import re
 import string
 import threading
 import time
+import typing
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
@@ -48,12 +50,20 @@ class Answer:
             breaks off is not taken for its end.
     """
 
-    def __init__(self, response, guard, place, start, total, tag):
+    def __init__(
+        self,
+        response: typing.Any,
+        guard: "_Guard",
+        place: str,
+        start: int,
+        total: typing.Any,
+        tag: str,
+    ) -> None:
         self._response, self._guard, self._place = response, guard, place
         self.start, self.total, self.tag = start, total, tag
         self.is_told = total is not None or response.chunked
 
-    def chunks(self):
+    def chunks(self) -> Iterator[typing.Any]:
         """Yields bytes as they come.
 
         Raises:
@@ -72,7 +82,7 @@ class Answer:
             self._guard.bytes += len(chunk)
             yield chunk
 
-    def _check_speed(self):
+    def _check_speed(self) -> None:
         """Raises `WeightsError` where the guard ended it: it would be so again."""
         if self._guard.is_over:
             raise WeightsError(
@@ -81,7 +91,7 @@ class Answer:
 
 
 @contextlib.contextmanager
-def ask(url, have, tag, most):
+def ask(url: str, have: typing.Any, tag: str, most: int) -> Iterator[None]:
     """Asks for a file, or for what follows the bytes that are there.
 
     Args:
@@ -126,7 +136,7 @@ def ask(url, have, tag, most):
             yield _checked(response, guard, shown_address(url), have, most)
 
 
-def check_address(url, origin=None):
+def check_address(url: str, origin: typing.Any = None) -> None:
     """Raises `WeightsError` for an address that nothing is asked of.
 
     Args:
@@ -159,13 +169,19 @@ def check_address(url, origin=None):
         )
 
 
-def shown_address(url):
+def shown_address(url: str) -> str:
     """An address as messages show it: printable, without password or signed query."""
     bare = re.sub(r"//[^/?#]*@", "//", url.partition("?")[0].partition("#")[0])
     return printable(bare, 200)
 
 
-def _checked(response, guard, place, have, most):
+def _checked(
+    response: typing.Any,
+    guard: "_Guard",
+    place: str,
+    have: typing.Any,
+    most: int,
+) -> typing.Any:
     """The `Answer` in a response whose headers make sense."""
     headers = response.headers
     encoding = headers.get("Content-Encoding", "identity").strip().lower()
@@ -194,13 +210,13 @@ def _checked(response, guard, place, have, most):
     return Answer(response, guard, place, start, total, tag if usable else "")
 
 
-def too_large(place, size, most):
+def too_large(place: str, size: int | None, most: int) -> str:
     """Why a file of `size` bytes is not taken; None for one without an end."""
     got = "more" if size is None else f"{size:,}"
     return f"{place} is not taken: the file may have at most {most:,} bytes; got {got}"
 
 
-def is_tag(text):
+def is_tag(text: str) -> bool:
     """Whether a text may be sent as the tag of a version."""
     return bool(_TAG.fullmatch(text))
 
@@ -216,37 +232,38 @@ class _Guard:
         is_over: whether the connection was ended.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bytes, self.is_over = 0, False
-        self._sockets, self._done = [], threading.Event()
+        self._sockets: list[typing.Any] = []
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> typing.Any:
         self._thread.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: typing.Any) -> None:
         self._done.set()
         self._thread.join()
         for socket in self._sockets:
             socket.close()
 
-    def note(self, socket):
+    def note(self, socket: typing.Any) -> None:
         """A connection was made; its double stays ours when TLS wraps it."""
         self._sockets.append(socket.dup())
 
-    def why(self, error):
+    def why(self, error: BaseException | None) -> str:
         """In words, why a connection ended."""
         if self.is_over:
             return f"fewer than {LEAST:,} bytes came in {TIMEOUT:g} seconds"
-        reason = getattr(error, "reason", error)
+        reason: typing.Any = getattr(error, "reason", error)
         if isinstance(
             error, (TimeoutError, ConnectionError, http.client.IncompleteRead)
         ):
             return f"the connection broke off ({type(error).__name__})"
         return first_line(reason)
 
-    def _watch(self):
+    def _watch(self) -> None:
         began, had = time.monotonic(), 0
         while not self._done.wait(min(0.2, TIMEOUT / 4)):
             if self.bytes - had >= LEAST:
@@ -262,7 +279,14 @@ class _Guard:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """A few redirects, never from https to http or out of both; bodies are not read."""
 
-    def http_error_302(self, request, response, code, message, headers):
+    def http_error_302(
+        self,
+        request: typing.Any,
+        response: typing.Any,
+        code: typing.Any,
+        message: str,
+        headers: typing.Any,
+    ) -> typing.Any:
         response.close()
         location = headers.get("Location")
         done = getattr(request, "redirects", 0) + 1
@@ -275,18 +299,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         except ValueError:
             url = quoted
         check_address(url, origin=request.full_url)
-        following = urllib.request.Request(url, headers=request.headers)
+        following: typing.Any = urllib.request.Request(url, headers=request.headers)
         following.redirects = done
         return self.parent.open(following, timeout=request.timeout)
 
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+    http_error_301 = http_error_302  # type: ignore[assignment]
+    http_error_303 = http_error_302  # type: ignore[assignment]
+    http_error_307 = http_error_302  # type: ignore[assignment]
+    http_error_308 = http_error_302  # type: ignore[assignment]
 
 
-def _opener(guard):
+def _opener(guard: "_Guard") -> typing.Any:
     """An opener for http and https alone, whose connections the guard knows."""
 
     class Noted(http.client.HTTPConnection):
-        def connect(self):
+        def connect(self) -> None:
             super().connect()
             guard.note(self.sock)
 
@@ -294,11 +321,11 @@ def _opener(guard):
         """Connects by `Noted`, then wraps."""
 
     class Http(urllib.request.HTTPHandler):
-        def http_open(self, request):
+        def http_open(self, request: typing.Any) -> typing.Any:
             return self.do_open(Noted, request)
 
     class Https(urllib.request.HTTPSHandler):
-        def https_open(self, request):
+        def https_open(self, request: typing.Any) -> typing.Any:
             return self.do_open(NotedTls, request)
 
     opener = urllib.request.OpenerDirector()

@@ -6,12 +6,17 @@ Values are in Keras' order of axes, in the number type that was stored. The way 
 
 import math
 import re
+import typing
 
 import keras
 import numpy as np
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers.arrays import checked
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.layouts import Layout
+
 
 STEM = re.compile(r"(^|_)stem_conv1?$")
 HEADS = ("predictions", "predictions_conv")
@@ -29,7 +34,7 @@ _TORCH = {
 }
 
 
-def weighted(model):
+def weighted(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of the network that have weights, in the graph's order.
 
     Without those in front of it, which came with an `input_tensor`.
@@ -40,7 +45,7 @@ def weighted(model):
     ]
 
 
-def in_front(model):
+def in_front(model: keras.Model) -> list[typing.Any]:
     """The layers with weights that stand before the network's first convolution."""
     stems = [layer for layer in model.layers if STEM.search(layer.name)]
     found, ahead = {}, [stems[-1]] if stems else []
@@ -53,12 +58,14 @@ def in_front(model):
     return [layer for layer in model.layers if layer.weights and id(layer) in found]
 
 
-def variable_name(variable):
+def variable_name(variable: keras.Variable) -> str:
     """`kernel` of `stem_conv/kernel`."""
     return variable.path.split("/")[-1]
 
 
-def named_values(model, tensors, layout):
+def named_values(
+    model: keras.Model, tensors: dict[tuple[str, str], np.ndarray], layout: "Layout"
+) -> tuple[typing.Any, ...]:
     """Values by layer for a checkpoint whose tensors have names.
 
     Args:
@@ -90,7 +97,12 @@ def named_values(model, tensors, layout):
     return values, [".".join(key) for key in tensors if key not in used]
 
 
-def _take_in_front(model, tensors, values, used):
+def _take_in_front(
+    model: keras.Model,
+    tensors: dict[tuple[str, str], np.ndarray],
+    values: dict[str, dict[str, np.ndarray]],
+    used: set[tuple[str, str]],
+) -> None:
     """What an own file has of the layers in front; others keep what they have."""
     for layer in in_front(model):
         found = {}
@@ -104,11 +116,13 @@ def _take_in_front(model, tensors, values, used):
             values[layer.name] = {name: tensors[key] for name, key in found.items()}
 
 
-def _keys(layer, name, number):
+def _keys(
+    layer: keras.layers.Layer, name: str, number: int
+) -> tuple[tuple[str, str], tuple[str, str]]:
     return (layer.name, name), (layer.name, str(number))
 
 
-def _taken(layer):
+def _taken(layer: keras.layers.Layer) -> list[str]:
     fields = _fields(layer)
     # A convolution's bias is taken even where ours has none: the BN behind takes it up.
     if isinstance(layer, keras.layers.Conv2D) and "bias" not in fields:
@@ -116,7 +130,9 @@ def _taken(layer):
     return fields
 
 
-def _checked(name, array, layer, variable):
+def _checked(
+    name: str, array: np.ndarray, layer: keras.layers.Layer, variable: str
+) -> np.ndarray:
     shapes = {variable_name(one): one.shape for one in layer.weights}
     # The one that is taken where ours has none is a convolution's bias.
     shape = shapes.get(variable, layer.weights[0].shape[-1:])
@@ -125,11 +141,11 @@ def _checked(name, array, layer, variable):
     return checked(name, array, variable == "moving_variance")
 
 
-def _fields(layer):
+def _fields(layer: keras.layers.Layer) -> list[str]:
     return [variable_name(variable) for variable in layer.weights]
 
 
-def numbered_values(model, tensors):
+def numbered_values(model: keras.Model, tensors: typing.Any) -> typing.Any:
     """Values by layer for Keras 2's automatic names: `conv2d`, `conv2d_1`, ...
 
     The order of creation is ours, block by block, projections last.
@@ -139,7 +155,8 @@ def numbered_values(model, tensors):
         keras.layers.BatchNormalization: "batch_normalization",
         keras.layers.Dense: "dense",
     }
-    counts, values, used = dict.fromkeys(names.values(), 0), {}, set()
+    counts, values = dict.fromkeys(names.values(), 0), {}
+    used: set[tuple[str, str]] = set()
     for layer in weighted(model):
         stem = next(name for kind, name in names.items() if isinstance(layer, kind))
         module = f"{stem}_{counts[stem]}" if counts[stem] else stem
@@ -154,7 +171,7 @@ def numbered_values(model, tensors):
     return values, [".".join(key) for key in tensors if key not in used]
 
 
-def torch_tensors(model, layout):
+def torch_tensors(model: keras.Model, layout: typing.Any) -> typing.Any:
     """The variables of `model` under the names of `layout`, in torch's order of axes.
 
     Args:
@@ -181,13 +198,18 @@ def torch_tensors(model, layout):
     return tensors
 
 
-def _torch_axes(kernel, layout):
+def _torch_axes(kernel: typing.Any, layout: typing.Any) -> typing.Any:
     if kernel.ndim == 4:
         return kernel.transpose(3, 2, 0, 1)
     return kernel.T[:, :, None, None] if layout.conv_head else kernel.T
 
 
-def keras_axes(layer, variable, array, layout=None):
+def keras_axes(
+    layer: keras.layers.Layer,
+    variable: str,
+    array: np.ndarray,
+    layout: "Layout | None" = None,
+) -> np.ndarray:
     """`array` in the order of axes of our variable; torch's without a layout."""
     if variable != "kernel" or (layout and not layout.torch):
         return array
@@ -198,7 +220,9 @@ def keras_axes(layer, variable, array, layout=None):
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
-def _fold(model, values, epsilon):
+def _fold(
+    model: keras.Model, values: dict[str, dict[str, np.ndarray]], epsilon: typing.Any
+) -> None:
     """Moves biases of convolutions and another epsilon into the BN behind them."""
     for layer in weighted(model):
         found = values[layer.name]
@@ -224,15 +248,15 @@ def _fold(model, values, epsilon):
                 behind["moving_mean"] = _float32(behind["moving_mean"]) - _float32(bias)
 
 
-def _fits(array, norm):
+def _fits(array: typing.Any, norm: typing.Any) -> bool:
     return array is not None and array.shape == tuple(norm.moving_mean.shape)
 
 
-def _float32(array):
+def _float32(array: typing.Any) -> np.ndarray:
     return np.asarray(array, "float32")
 
 
-def _norm_behind(layer):
+def _norm_behind(layer: keras.layers.Layer) -> typing.Any:
     consumers = [node.operation for node in layer._outbound_nodes]
     norms = [c for c in consumers if isinstance(c, keras.layers.BatchNormalization)]
     return norms[0] if len(norms) == 1 else None

@@ -1,5 +1,9 @@
 """Labelled images in arrays: .npz files, and how some of many are chosen."""
 
+import pathlib
+import typing
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
@@ -12,7 +16,7 @@ _ARRAYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 _USUAL = "x_test and y_test"
 
 
-def npz_parts(path):
+def npz_parts(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
     """The names of the arrays of each part of an .npz file.
 
     Args:
@@ -31,10 +35,10 @@ def npz_parts(path):
         return _parts_of(file.names)
 
 
-def _parts_of(names):
+def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
     """See `npz_parts`."""
     known = {name.casefold(): name for name in names}
-    parts = {}
+    parts: dict[str, typing.Any] = {}
     for part, words in PARTS.items():
         for images, answers in _ARRAYS:
             for word in words:
@@ -49,7 +53,7 @@ def _parts_of(names):
     return parts
 
 
-def read_npz(path, part):
+def read_npz(path: pathlib.Path, part: str) -> typing.Any:
     """Images and labels of one part of an .npz file.
 
     Args:
@@ -66,7 +70,9 @@ def read_npz(path, part):
     return read_parts(path, (part,))[part]
 
 
-def read_parts(path, parts):
+def read_parts(
+    path: pathlib.Path, parts: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """`read_npz` of several parts, by part."""
     found = {}
     for part, (names, (images, labels)) in _read(path, parts, 2).items():
@@ -76,18 +82,20 @@ def read_parts(path, parts):
     return found
 
 
-def read_images(path, part):
+def read_images(path: pathlib.Path, part: str) -> typing.Any:
     """The images alone of one part of an .npz file; see `read_npz`."""
     names, (images,) = _read(path, (part,), 1)[part]
     check_images(images, *names)
     return images
 
 
-def _usual(part):
+def _usual(part: str) -> tuple[str, ...]:
     return tuple(form.format(PARTS[part][0]) for form in _ARRAYS[0])
 
 
-def _read(path, parts, count):
+def _read(
+    path: pathlib.Path, parts: Sequence[str], count: int
+) -> dict[str, typing.Any]:
     """(names, arrays) by part: the images, and of a `count` of two the labels."""
     said = " and ".join(name for part in parts for name in _usual(part)[:count])
     with npz.opened(path, said) as file:
@@ -101,7 +109,7 @@ def _read(path, parts, count):
         return found
 
 
-def integers_of(labels):
+def integers_of(labels: np.ndarray) -> np.ndarray:
     """Labels of shape (count,): one-hot rows and columns of one as integers."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
@@ -112,7 +120,7 @@ def integers_of(labels):
     return labels.reshape(-1) if labels.ndim == 2 else labels
 
 
-def check_images(images, x="x"):
+def check_images(images: np.ndarray, x: str = "x") -> None:
     """Raises `InvalidArgument` unless these are RGB images of 0 to 255."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise InvalidArgument(
@@ -125,7 +133,9 @@ def check_images(images, x="x"):
         )
 
 
-def check_arrays(images, labels, x="x", y="y"):
+def check_arrays(
+    images: np.ndarray, labels: np.ndarray, x: str = "x", y: str = "y"
+) -> None:
     """Raises `InvalidArgument` unless these are labelled RGB images."""
     check_images(images, x)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -144,7 +154,7 @@ def check_arrays(images, labels, x="x", y="y"):
         )
 
 
-def check_no_gaps(labels, name):
+def check_no_gaps(labels: np.ndarray, name: str) -> None:
     """Raises `InvalidArgument` unless the labels are 0 to the highest, all of them.
 
     For labels whose classes nobody has named: one that no image has may be a class, or
@@ -174,7 +184,7 @@ def check_no_gaps(labels, name):
     )
 
 
-def spread(labels, count, seed=0):
+def spread(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Which images to take where not all are wanted: of every class the same share.
 
     Args:

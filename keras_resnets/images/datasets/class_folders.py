@@ -1,6 +1,8 @@
 """Folders of images with one sub-folder a class, as listings."""
 
 import pathlib
+import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,14 +15,19 @@ from keras_resnets.images.folders import class_folders
 from keras_resnets.images.folders import labelled_files
 from keras_resnets.images.labels import label_set
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.datasets.split import Split
 
-def names_of(folder):
+
+def names_of(folder: pathlib.Path) -> tuple[typing.Any, ...]:
     """(id, name) of each sub-folder, in sorted order; WordNet ids have their names."""
     known = dict(label_set("imagenet"))
     return tuple((name, known.get(name, name)) for name in class_folders(folder))
 
 
-def list_folder(folder, names, part=None):
+def list_folder(
+    folder: pathlib.Path, names: Sequence[typing.Any] | None, part: str | None = None
+) -> FileListing:
     """A `FileListing` of one folder.
 
     Args:
@@ -41,7 +48,7 @@ def list_folder(folder, names, part=None):
     return FileListing("files", str(folder), relative, places, relative, labels, notes)
 
 
-def check_no_class_is_empty(folder, split):
+def check_no_class_is_empty(folder: str, split: "Split") -> None:
     """Raises `InvalidArgument` where a sub-folder has no image in the `Split` of it."""
     left = {pathlib.Path(split.images.name(index)).parts[0] for index in split.indices}
     empty = sorted(set(class_folders(folder)) - left)

@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import threading
+import typing
 
 import numpy as np
 
@@ -21,6 +22,12 @@ from keras_resnets.images.files import open_image
 from keras_resnets.images.files import opened
 from keras_resnets.images.files import upright
 from keras_resnets.io.untrusted import open_regular
+
+if typing.TYPE_CHECKING:
+    import PIL.Image
+
+    from keras_resnets.system.progress import ProgressBar
+
 
 _ORIENTATION = 0x0112
 # Sides are swapped by these values of EXIF's orientation.
@@ -44,25 +51,33 @@ class EncodedImages:
         sizes: int32 array (count, 2) of heights and widths, once turned upright.
     """
 
-    def __init__(self, kind, root, files, places, sizes):
+    def __init__(
+        self,
+        kind: str,
+        root: str,
+        files: list[str],
+        places: np.ndarray,
+        sizes: np.ndarray,
+    ) -> None:
         self.kind, self._root, self._files = kind, root, files
         self._places, self._sizes = places, sizes
-        self._broken, self._lock = {}, threading.Lock()
+        self._broken: dict[int, str] = {}
+        self._lock = threading.Lock()
 
     # Images in memory have one size; these have each their own.
     size = None
 
-    def sizes(self, indices):
+    def sizes(self, indices: list[int]) -> np.ndarray:
         """Int array (len(indices), 2) of heights and widths."""
         return self._sizes[indices]
 
     @property
-    def broken(self):
+    def broken(self) -> tuple[str, ...]:
         """Names of those that turned out to be broken when they were decoded."""
         with self._lock:
             return tuple(self.name(index) for index in sorted(self._broken))
 
-    def found_broken(self, index, error):
+    def found_broken(self, index: int, error: InvalidArgument) -> None:
         """Notes that an image cannot be decoded.
 
         Raises:
@@ -76,14 +91,16 @@ class EncodedImages:
         except InvalidArgument as found:
             raise TrainingError(str(found)) from None
 
-    def name(self, index):
+    def name(self, index: int) -> str:
         """What messages call an image: its file, relative to the folder."""
         file, start, _ = self._places[index].tolist()
         if self.kind == "files":
             return self._files[file]
         return f"{self._files[file]} at byte {start}"
 
-    def open(self, index, draft=None, rows=None):
+    def open(
+        self, index: int, draft: typing.Any = None, rows: typing.Any = None
+    ) -> "PIL.Image.Image":
         """One image, upright.
 
         Args:
@@ -113,7 +130,9 @@ class EncodedImages:
             self._check_size(index, image, draft, rows)
         return image
 
-    def _check_size(self, index, image, draft, rows):
+    def _check_size(
+        self, index: int, image: "PIL.Image.Image", draft: typing.Any, rows: typing.Any
+    ) -> None:
         """Raises `InvalidArgument` where an image has not the size that it had."""
         height, width = self._sizes[index].tolist()
         sizes = [
@@ -126,7 +145,7 @@ class EncodedImages:
             raise InvalidArgument(f"it has {image.width} x {image.height} pixels now")
 
 
-def _header(stream, rows):
+def _header(stream: typing.Any, rows: typing.Any) -> "tuple[PIL.Image.Image, bool]":
     """A Pillow image not yet decoded, and whether it lies on its side."""
     # By eights: what is left is a whole number of rows however it is reduced.
     content = stream.getbuffer()
@@ -140,7 +159,15 @@ def _header(stream, rows):
     return image, orientation in _TURNED
 
 
-def examine(kind, root, files, places, names, thorough=False, progress=None):
+def examine(
+    kind: str,
+    root: str,
+    files: list[str],
+    places: np.ndarray,
+    names: list[str],
+    thorough: bool = False,
+    progress: "ProgressBar | None" = None,
+) -> tuple[typing.Any, ...]:
     """`EncodedImages` of those that are whole, and the names of those that are not.
 
     Of a JPEG the header and the end are read, other formats are decoded: quick, and
@@ -162,7 +189,7 @@ def examine(kind, root, files, places, names, thorough=False, progress=None):
         InvalidArgument: more broken ones than `images.files.tolerated`.
     """
 
-    def look(place):
+    def look(place: list[int]) -> tuple[tuple[int, int], str]:
         file, start, length = place
         return _size(os.path.join(root, files[file]), start, length, thorough)
 
@@ -180,7 +207,9 @@ def examine(kind, root, files, places, names, thorough=False, progress=None):
     return EncodedImages(kind, root, files, places, found), whole, broken
 
 
-def _size(path, start, length, thorough):
+def _size(
+    path: str, start: int, length: int, thorough: bool
+) -> tuple[tuple[int, int], str]:
     """((height, width) of an upright image, ""); ((0, 0), why) of one not whole."""
     try:
         with decoding("it"), opened(path, start, length) as stream:
@@ -198,7 +227,7 @@ def _size(path, start, length, thorough):
         return (0, 0), str(error).removeprefix("it: ")
 
 
-def _length(path):
+def _length(path: pathlib.Path) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
@@ -206,7 +235,9 @@ def _length(path):
         return 0
 
 
-def stretches_of(root, paths):
+def stretches_of(
+    root: pathlib.Path, paths: list[pathlib.Path]
+) -> tuple[list[str], np.ndarray]:
     """(names relative to `root`, places) of whole files."""
     names = [str(pathlib.Path(path).relative_to(root)) for path in paths]
     lengths = list(map(_length, paths))

@@ -1,6 +1,9 @@
 """JPEG files: whether they are whole, and decoded no further down than needed."""
 
 import mmap
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
 
 from keras_resnets.images.limits import END
 from keras_resnets.images.limits import markers
@@ -13,7 +16,7 @@ _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TAIL = 32
 
 
-def ends(file, start, length):
+def ends(file: typing.Any, start: int, length: int) -> bool:
     """Whether a JPEG has its end: bytes behind it, as phones write them, may be any.
 
     Only the last bytes are read where the end stands there, else all of the file: a
@@ -34,7 +37,7 @@ def ends(file, start, length):
         return any(marker == END for marker, _ in found)
 
 
-def cut_short(content, rows):
+def cut_short(content: memoryview, rows: int) -> Callable[..., typing.Any] | None:
     """Makes a JPEG file's header say that the image ends earlier.
 
     Decoders then stop there: what lies below costs nothing. The pixels above are the
@@ -63,7 +66,7 @@ def cut_short(content, rows):
     return lambda: content.__setitem__(place, height)
 
 
-def _only_frame(content):
+def _only_frame(content: memoryview) -> int | None:
     """Where the frame's header is (at its precision), if one scan holds all of it."""
     frame = None
     for marker, start in _segments(content):
@@ -77,7 +80,7 @@ def _only_frame(content):
     return None
 
 
-def _segments(content):
+def _segments(content: memoryview) -> Iterator[tuple[int, int]]:
     """(marker, first byte behind the length) of each segment, up to the first scan."""
     at, end = 2, len(content) - 16
     while at < end and content[at] == 0xFF:

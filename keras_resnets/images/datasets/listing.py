@@ -1,6 +1,7 @@
 """Labelled images that have been found, and not been looked at yet."""
 
 import dataclasses
+import typing
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class FileListing:
     labels: np.ndarray
     notes: tuple = ()
 
-    def split(self, chosen=None, thorough=False):
+    def split(self, chosen: typing.Any = None, thorough: bool = False) -> Split:
         """The `Split` of those that are whole.
 
         Args:
@@ -74,7 +75,7 @@ class ArrayListing:
     labels: np.ndarray
     notes: tuple = ()
 
-    def split(self, chosen=None, thorough=False):
+    def split(self, chosen: np.ndarray | None = None, thorough: bool = False) -> Split:
         """The `Split` of all, or of the chosen ones."""
         indices = np.arange(len(self.labels)) if chosen is None else chosen
         return Split(self.labels[indices], ArrayImages(self.pixels), indices)

@@ -1,5 +1,7 @@
 """Random numbers that follow from a seed alone, and who is held out by them."""
 
+import typing
+
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
@@ -8,24 +10,24 @@ from keras_resnets.errors import InvalidArgument
 SHUFFLE, IMAGES, BATCH, NETWORK, CLASSES = range(5)
 
 
-def permuted(count, *words):
+def permuted(count: int, *words: typing.Any) -> np.ndarray:
     """The whole numbers below `count` in an order that follows from `words`."""
     return np.argsort(generator(*words).random_raw(count), kind="stable")
 
 
-def generator(*words):
+def generator(*words: typing.Any) -> typing.Any:
     """The random numbers that `words`, whole numbers, stand for."""
     key = np.random.SeedSequence(words).generate_state(2, np.uint64)
     return np.random.Philox(key=key)
 
 
-def check_seed(seed):
+def check_seed(seed: int) -> None:
     """Raises `InvalidArgument` unless `seed` is a whole number of at least 0."""
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise InvalidArgument(f"seed must be a whole number >= 0; got {seed!r}")
 
 
-def held_out(labels, share, seed):
+def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Which images are held out for validation: the same share of every class.
 
     Args:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import typing
 
 import numpy as np
 
@@ -29,6 +30,11 @@ from keras_resnets.images.datasets.split import check_classes
 from keras_resnets.images.datasets.split import check_labels
 from keras_resnets.images.labels import class_names
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.datasets.listing import FileListing
+    from keras_resnets.images.datasets.split import Split
+
+
 # Held out where the source has no validation images of its own.
 SHARE = 0.1
 LOADERS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
@@ -37,7 +43,12 @@ _TFDS = "tfds:"
 _ORDER = ("train", "validation", "test")
 
 
-def open_dataset(source, validation=None, seed=0, classes=None):
+def open_dataset(
+    source: str | os.PathLike[str],
+    validation: float | None = None,
+    seed: int = 0,
+    classes: list[str] | tuple[tuple[str, ...], ...] | None = None,
+) -> Dataset:
     """Opens labelled images for training.
 
     Images of folders and TFRecords that are not whole are left out and named in the
@@ -89,7 +100,13 @@ def open_dataset(source, validation=None, seed=0, classes=None):
     return _finish(opened, names, validation, seed)
 
 
-def open_part(source, part="test", classes=(), count=None, seed=0):
+def open_part(
+    source: str | os.PathLike[str],
+    part: str = "test",
+    classes: tuple[typing.Any, ...] = (),
+    count: int | None = None,
+    seed: int = 0,
+) -> "tuple[Split, tuple[str, ...]]":
     """Opens one part of a data set: for evaluation, or to train without validation.
 
     Each image is decoded once before it counts: those that are not whole are left out,
@@ -127,7 +144,11 @@ def open_part(source, part="test", classes=(), count=None, seed=0):
     return split, tuple(notes)
 
 
-def _find(source, given, part):
+def _find(
+    source: str | os.PathLike[str],
+    given: tuple[typing.Any, ...] | None,
+    part: str | None,
+) -> "_Found":
     """The `_Found` of a source.
 
     Args:
@@ -149,7 +170,9 @@ def _find(source, given, part):
     raise InvalidArgument(_unknown(name))
 
 
-def _given(classes):
+def _given(
+    classes: list[str] | tuple[tuple[str, ...], ...] | None,
+) -> tuple[typing.Any, ...] | None:
     """(id, name) of each class where the caller names them."""
     if classes is None:
         return None
@@ -160,7 +183,7 @@ def _given(classes):
     return tuple((str(identity), str(name)) for identity, name in pairs)
 
 
-def _unknown(source):
+def _unknown(source: str) -> str:
     near = nearest(source[:100], LOADERS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
@@ -180,12 +203,19 @@ class _Found:
         notes: lines about what was left out.
     """
 
-    def __init__(self, name, names=None, notes=()):
+    def __init__(
+        self,
+        name: str,
+        names: tuple[typing.Any, ...] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.name, self.names, self.notes = name, names, tuple(notes)
-        self.listings = {}
+        self.listings: dict[str, typing.Any] = {}
         self._digest = hashlib.sha256()
 
-    def add(self, part, listing, *content):
+    def add(
+        self, part: str, listing: "ArrayListing | FileListing", *content: typing.Any
+    ) -> None:
         """Adds a part; text and arrays that determine it go into the fingerprint."""
         self.listings[part] = listing
         for piece in (part, *content):
@@ -194,13 +224,13 @@ class _Found:
             words = piece.encode("utf-8", "surrogateescape") if is_text else piece.data
             self._digest.update(words)
 
-    def fingerprint(self, *values):
+    def fingerprint(self, *values: typing.Any) -> str:
         self._digest.update(json.dumps(values).encode())
         return self._digest.hexdigest()
 
 
-def _npz(path, part):
-    there = npz_parts(path)
+def _npz(path: pathlib.Path, part: str | None) -> _Found:
+    there = set(npz_parts(path))
     if part is not None:
         only = part if part in there or part == "train" else "validation"
         there = {only if only in there else part}
@@ -210,7 +240,7 @@ def _npz(path, part):
     return _arrays(path.name, read_parts(path, wanted))
 
 
-def _loaded(name):
+def _loaded(name: str) -> _Found:
     import keras
 
     loaded = getattr(keras.datasets, name).load_data()
@@ -227,7 +257,9 @@ def _loaded(name):
     return _arrays(name, parts, names)
 
 
-def _arrays(name, parts, names=None):
+def _arrays(
+    name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], names: typing.Any = None
+) -> _Found:
     found = _Found(name, names)
     for part, (pixels, labels) in parts.items():
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}")
@@ -237,7 +269,10 @@ def _arrays(name, parts, names=None):
     return found
 
 
-def _folder(path, given, part):
+def _folder(
+    path: pathlib.Path, given: tuple[typing.Any, ...] | None, part: str | None
+) -> _Found:
+    names: typing.Any
     if part is None:
         parts, notes = folders.parts_of(path, given or ())
         parts = parts or {"train": path}
@@ -260,15 +295,22 @@ def _folder(path, given, part):
     return found
 
 
-def _records(path, part):
+def _records(path: pathlib.Path, part: str | None) -> _Found:
     return _sharded(path.name, tfrecords.shards(path), None, None, part)
 
 
-def _tfds(name, part):
-    return _sharded(_TFDS + name, *tfds.prepared(name), part)
+def _tfds(name: str, part: str | None) -> _Found:
+    files, keys, names = tfds.prepared(name)
+    return _sharded(_TFDS + name, files, keys, names, part)
 
 
-def _sharded(name, parts, keys, names, part):
+def _sharded(
+    name: str,
+    parts: dict[str, list[pathlib.Path]],
+    keys: typing.Any,
+    names: typing.Any,
+    part: str | None,
+) -> _Found:
     if part is None and "train" not in parts:
         raise InvalidArgument(
             f"a folder of TFRecord files must hold train-00000-of-...; {name} has "
@@ -288,7 +330,7 @@ def _sharded(name, parts, keys, names, part):
     return found
 
 
-def _names(found, count):
+def _names(found: _Found, count: typing.Any) -> tuple[typing.Any, ...]:
     """(id, name) of each class of a source; `count` is None or how many there are."""
     labels = found.listings["train"].labels
     names, most = found.names, int(labels.max()) + 1
@@ -306,7 +348,9 @@ def _names(found, count):
     return names
 
 
-def _finish(found, names, validation, seed):
+def _finish(
+    found: _Found, names: tuple[typing.Any, ...], validation: float | None, seed: int
+) -> Dataset:
     """Checks the labels, looks at the images, holds out those for validation."""
     listings = found.listings
     check_classes(listings["train"].labels, found.name)

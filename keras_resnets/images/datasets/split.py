@@ -1,11 +1,17 @@
 """A data set: labelled images in parts, and what identifies them."""
 
 import dataclasses
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+
+if typing.TYPE_CHECKING:
+    import PIL.Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,21 +26,21 @@ class Split:
     """
 
     labels: np.ndarray
-    images: object
+    images: typing.Any
     indices: np.ndarray
     skipped: tuple = ()
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many images."""
         return len(self.labels)
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """`"arrays"`, `"files"` or `"records"`."""
         return self.images.kind
 
-    def stand_ins(self, place):
+    def stand_ins(self, place: int) -> Iterator[int]:
         """The places of the images that may stand at `place`, one after the other.
 
         Itself, and where that cannot be decoded the next of its class, and then any:
@@ -46,7 +52,7 @@ class Split:
             others = np.roll(others, -np.searchsorted(others, place))
             yield from others[others != place].tolist()
 
-    def part(self, chosen):
+    def part(self, chosen: np.ndarray) -> "Split":
         """The `Split` of the images where the bool array `chosen` says so."""
         return dataclasses.replace(
             self, labels=self.labels[chosen], indices=self.indices[chosen]
@@ -76,19 +82,19 @@ class Dataset:
     notes: tuple = ()
 
     @property
-    def skipped(self):
+    def skipped(self) -> tuple[typing.Any, ...]:
         """Names of files of any part that were left out because they are not whole."""
         return self._names(lambda part: part.skipped)
 
     @property
-    def replaced(self):
+    def replaced(self) -> tuple[typing.Any, ...]:
         """Names of files of any part that others stand in for, found so far.
 
         They looked whole when the data were opened, and could not be decoded.
         """
         return self._names(lambda part: part.images.broken)
 
-    def _names(self, of):
+    def _names(self, of: Callable[..., typing.Any]) -> tuple[typing.Any, ...]:
         parts = [part for part in (self.train, self.validation, self.test) if part]
         return tuple(dict.fromkeys(name for part in parts for name in of(part)))
 
@@ -104,26 +110,31 @@ class ArrayImages:
     # Nothing has to be decoded.
     broken = ()
 
-    def __init__(self, pixels):
+    def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(height, width) of all."""
         return self.pixels.shape[1:3]
 
-    def sizes(self, indices):
+    def sizes(self, indices: list[int]) -> np.ndarray:
         """Int array (len(indices), 2) of heights and widths."""
         return np.tile(self.size, (len(indices), 1))
 
-    def open(self, index, draft=None, rows=None):
+    def open(
+        self,
+        index: int,
+        draft: tuple[float, float] | None = None,
+        rows: int | None = None,
+    ) -> "PIL.Image.Image":
         """One image, as a Pillow image; always the whole."""
         from PIL import Image
 
         return Image.fromarray(self.pixels[index])
 
 
-def check_labels(labels, classes, name):
+def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
     """Raises `InvalidArgument` unless all labels lie in 0..classes - 1."""
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= classes:
@@ -133,7 +144,7 @@ def check_labels(labels, classes, name):
         )
 
 
-def check_classes(labels, name):
+def check_classes(labels: np.ndarray, name: str) -> None:
     """Raises `InvalidArgument` where there is nothing to tell apart."""
     found = np.unique(labels)
     if len(found) < 2:

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
@@ -14,7 +15,7 @@ _PARTS = ("train", "validation", "test")
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w+.-]*\w)?(:(\d+|\*)(\.(\d+|\*)){2})?")
 
 
-def prepared(name):
+def prepared(name: str) -> tuple[typing.Any, ...]:
     """The files of a data set, downloaded and prepared where they are not yet.
 
     Args:
@@ -58,7 +59,7 @@ def prepared(name):
     return files, tuple(keys[:2]), tuple(info.features[keys[1]].names)
 
 
-def _parts(info):
+def _parts(info: typing.Any) -> list[str]:
     found = [part for part in _PARTS if part in info.splits]
     if "train" not in found:
         raise InvalidArgument(
@@ -68,7 +69,7 @@ def _parts(info):
     return found
 
 
-def _files(split, name):
+def _files(split: typing.Any, name: str) -> list[pathlib.Path]:
     paths = [pathlib.Path(path) for path in split.filepaths]
     if not paths or any("tfrecord" not in path.name for path in paths):
         raise InvalidArgument(

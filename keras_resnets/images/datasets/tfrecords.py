@@ -10,6 +10,8 @@ import mmap
 import os
 import pathlib
 import re
+import typing
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -38,9 +40,9 @@ _MOST_FIELDS, _LONGEST_NAME = 1000, 200
 _BEFORE, _AFTER = 12, 4
 
 
-def shards(folder):
+def shards(folder: pathlib.Path) -> dict[typing.Any, typing.Any]:
     """The TFRecord files of each part of a folder, sorted; {} where there are none."""
-    found = {}
+    found: dict[str, list[pathlib.Path]] = {}
     try:
         paths = sorted(pathlib.Path(folder).iterdir())
     except OSError as error:
@@ -56,7 +58,9 @@ def shards(folder):
     return found
 
 
-def list_records(paths, keys=None):
+def list_records(
+    paths: list[pathlib.Path], keys: typing.Any = None
+) -> tuple[FileListing, tuple[str, ...]]:
     """A `FileListing` of TFRecord files.
 
     Args:
@@ -87,11 +91,20 @@ def list_records(paths, keys=None):
             f"the TFRecord files in {printable(root)} hold no records"
         )
     files = [path.name for path in paths]
-    places, labels = np.array(places, "int64"), np.array(labels, "int64")
-    return FileListing("records", root, files, places, names, labels), keys
+    listing = FileListing(
+        "records",
+        root,
+        files,
+        np.array(places, "int64"),
+        names,
+        np.array(labels, "int64"),
+    )
+    return listing, keys
 
 
-def from_zero(listings, keys):
+def from_zero(
+    listings: dict[str, FileListing], keys: tuple[str, ...]
+) -> dict[str, FileListing]:
     """Labels counted from 0.
 
     The official files of ImageNet count from 1 and keep 0 for a background that no
@@ -110,7 +123,7 @@ def from_zero(listings, keys):
     }
 
 
-def _examples(path):
+def _examples(path: pathlib.Path) -> Iterator[tuple[dict[str, list[int]], typing.Any]]:
     """(places of the features by name, content of the file) of each record."""
     try:
         opened = open_regular(path)
@@ -133,7 +146,7 @@ def _examples(path):
                 yield features, content
 
 
-def _records(content, path):
+def _records(content: typing.Any, path: pathlib.Path) -> Iterator[tuple[int, int]]:
     """(start, end) of each record."""
     at = 0
     while at < len(content):
@@ -148,7 +161,7 @@ def _records(content, path):
         at = end + _AFTER
 
 
-def _keys(features, path):
+def _keys(features: dict[str, list[int]], path: pathlib.Path) -> tuple[str, ...]:
     for keys in (IMAGENET, PLAIN):
         if all(key in features for key in keys):
             return keys
@@ -158,12 +171,17 @@ def _keys(features, path):
     )
 
 
-def _image(content, features, keys, path):
+def _image(
+    content: typing.Any,
+    features: dict[str, list[int]],
+    keys: tuple[str, ...],
+    path: pathlib.Path,
+) -> tuple[int, int, int]:
     """(start, length, label) from the places of a record's features."""
     try:
         image, label = (features[key] for key in keys)
-        start, end = _only(content, *image, number=1)
-        label_start, label_end = _only(content, *label, number=3)
+        start, end = _only(content, image[0], image[1], number=1)
+        label_start, label_end = _only(content, label[0], label[1], number=3)
         return start, end - start, _integer(content, label_start, label_end)
     except (KeyError, IndexError, ValueError):
         raise InvalidArgument(
@@ -172,7 +190,9 @@ def _image(content, features, keys, path):
         ) from None
 
 
-def _features(content, start, end):
+def _features(
+    content: typing.Any, start: int, end: int
+) -> Iterator[tuple[str, list[int]]]:
     """(name, (start, end) of its `Feature`) of a serialized tf.train.Example."""
     for number, *features in _fields(content, start, end):
         if number == 1:
@@ -184,12 +204,14 @@ def _features(content, start, end):
                 yield content[start:end].decode(), place
 
 
-def _map_entry(content, start, end):
+def _map_entry(
+    content: typing.Any, start: int, end: int
+) -> tuple[list[int], list[int]]:
     found = {number: place for number, *place in _fields(content, start, end)}
     return found[1], found[2]
 
 
-def _only(content, start, end, number):
+def _only(content: typing.Any, start: int, end: int, number: int) -> list[int]:
     """(start, end) of the one value in a `Feature` of lists of one kind."""
     ((kind, *values),) = _fields(content, start, end)
     ((_, *value),) = _fields(content, *values)
@@ -198,7 +220,7 @@ def _only(content, start, end, number):
     return value
 
 
-def _integer(content, start, end):
+def _integer(content: typing.Any, start: int, end: int) -> int:
     """The one integer in a field, packed or not."""
     value, after = _varint(content, start)
     if after != end:
@@ -206,7 +228,7 @@ def _integer(content, start, end):
     return value if value < 2**63 else value - 2**64
 
 
-def _fields(content, at, end):
+def _fields(content: typing.Any, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(number, start, end) of each field of a protocol buffer message."""
     for _ in range(_MOST_FIELDS):
         if at >= end:
@@ -227,7 +249,7 @@ def _fields(content, at, end):
     raise ValueError(at)
 
 
-def _varint(content, at):
+def _varint(content: typing.Any, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = content[at]

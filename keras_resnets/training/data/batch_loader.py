@@ -10,6 +10,8 @@ be read, though, and is not: see `jpeg.py`.
 
 import functools
 import math
+import typing
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,6 +22,16 @@ from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.data import image_operations
 from keras_resnets.training.data.buffers import Buffers
 from keras_resnets.training.data.mixup import Mixer
+
+if typing.TYPE_CHECKING:
+    import PIL.Image
+
+    from keras_resnets.images.datasets.split import Split
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.training.augmentation import Augmentation
+    from keras_resnets.training.augmentation import Plan
+    from keras_resnets.training.data.sampler import Order
+
 
 # Images that a thread takes on at a time.
 _PORTION = 8
@@ -45,18 +57,18 @@ class Loader:
 
     def __init__(
         self,
-        split,
-        preprocessing,
-        augmentation,
-        order,
-        classes,
-        dtype,
-        one_hot,
-        weights=None,
-    ):
+        split: "Split",
+        preprocessing: "Preprocessing",
+        augmentation: "Augmentation | None",
+        order: "Order",
+        classes: int,
+        dtype: str,
+        one_hot: bool,
+        weights: typing.Any = None,
+    ) -> None:
         self._weights = None if weights is None else np.asarray(weights, "float32")
         self._split, self._preprocessing, self._order = split, preprocessing, order
-        self._augmentation = augmentation
+        self._augmentation: typing.Any = augmentation
         self._classes, self._dtype, self._one_hot = classes, dtype, one_hot
         self._fill = preprocessing.pixels(np.zeros(preprocessing.channels))
         self._mixer = Mixer(augmentation) if augmentation else None
@@ -64,7 +76,7 @@ class Loader:
             (order.batch_size, *preprocessing.size, preprocessing.channels)
         )
 
-    def signature(self):
+    def signature(self) -> tuple[typing.Any, ...]:
         """The `tf.TensorSpec` of images, targets and, where there are, weights."""
         import tensorflow as tf
 
@@ -78,7 +90,7 @@ class Loader:
             return found
         return (*found, tf.TensorSpec((None,), "float32"))
 
-    def start(self, epoch, step):
+    def start(self, epoch: int, step: int) -> tuple[typing.Any, ...]:
         """The work of a step: (functions to call in any order, one to call then).
 
         The last one returns (images, targets), or (images, targets, weights).
@@ -88,7 +100,7 @@ class Loader:
         x = self._buffers.take(len(indices))
         plan = functools.partial(self._plan, epoch, step)
 
-        def finish():
+        def finish() -> tuple[np.ndarray, ...]:
             targets, changed = self._targets(places), x
             if self._mixer and self._mixer.works:
                 seed = self._order.batch_seed(epoch, step)
@@ -109,14 +121,14 @@ class Loader:
         fill = functools.partial(self._fill_rows, x, places, plan, plan(indices))
         return [functools.partial(fill, portion) for portion in rows], finish
 
-    def _plan(self, epoch, step, indices):
+    def _plan(self, epoch: int, step: int, indices: np.ndarray) -> "Plan | None":
         if self._augmentation is None:
             return None
         numbers = self._order.numbers(epoch, step, augmenting.NUMBERS)
         sizes = self._split.images.sizes(indices)
         return self._augmentation.plan(numbers, sizes)
 
-    def _targets(self, places):
+    def _targets(self, places: np.ndarray) -> np.ndarray:
         labels = self._split.labels[places]
         if not self._one_hot:
             return labels
@@ -124,7 +136,7 @@ class Loader:
         targets[np.arange(len(labels)), labels] = 1
         return targets
 
-    def _is_ready_made(self):
+    def _is_ready_made(self) -> bool:
         """Whether images need no resizing and no Pillow."""
         wanted, changes = self._preprocessing, self._augmentation
         simple = changes is None or not (
@@ -133,7 +145,9 @@ class Loader:
         # A letterbox of the image's own size changes nothing.
         return simple and self._split.images.size == tuple(wanted.size)
 
-    def _fill_at_once(self, x, indices, plan):
+    def _fill_at_once(
+        self, x: np.ndarray, indices: np.ndarray, plan: "Plan | None"
+    ) -> None:
         pixels = self._split.images.pixels[indices]
         if plan is not None:
             if plan.shifts is not None:
@@ -142,13 +156,22 @@ class Loader:
                 pixels[plan.flips] = pixels[plan.flips, :, ::-1]
         self._preprocessing.normalize_into(x, self._lit(pixels, plan))
 
-    def _lit(self, pixels, plan, rows=slice(None)):
+    def _lit(
+        self, pixels: np.ndarray, plan: "Plan | None", rows: typing.Any = slice(None)
+    ) -> np.ndarray:
         if plan is None or plan.light is None:
             return pixels
         light = plan.light[rows]
         return pixels + (light[:, None, None] if light.ndim == 2 else light)
 
-    def _fill_rows(self, x, places, planned, plan, rows):
+    def _fill_rows(
+        self,
+        x: np.ndarray,
+        places: np.ndarray,
+        planned: Callable[..., typing.Any],
+        plan: typing.Any,
+        rows: np.ndarray,
+    ) -> None:
         for row in rows:
             first = places[row]
             for place in self._split.stand_ins(first):
@@ -163,14 +186,14 @@ class Loader:
                 except InvalidArgument as error:
                     self._split.images.found_broken(index, error)
 
-    def _fill_row(self, x, index, plan, row):
+    def _fill_row(self, x: np.ndarray, index: int, plan: "Plan", row: int) -> None:
         if plan is None:
             x[row] = self._preprocessing(self._split.images.open(index))
             return
         pixels = self._changed(index, plan, row)
         self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
 
-    def _changed(self, index, plan, row):
+    def _changed(self, index: int, plan: "Plan", row: int) -> np.ndarray:
         """One image of the input's size after all that is done to it as pixels."""
         from PIL import Image
 
@@ -183,7 +206,8 @@ class Loader:
         if changes.rand_augment:
             image = image_operations.rand_augment(
                 image,
-                *changes.rand_augment,
+                changes.rand_augment[0],
+                changes.rand_augment[1],
                 int(plan.seeds[row]),
                 tuple(self._fill.tolist()),
             )
@@ -195,7 +219,7 @@ class Loader:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(image)
 
-    def _cut_out(self, index, box):
+    def _cut_out(self, index: int, box: np.ndarray | None) -> "PIL.Image.Image":
         """An RGB Pillow image of the input's size."""
         from PIL import Image
 
@@ -213,7 +237,9 @@ class Loader:
             )
         return self._resized_part(index, *box.tolist())
 
-    def _resized_part(self, index, top, left, rows, columns):
+    def _resized_part(
+        self, index: int, top: int, left: int, rows: int, columns: int
+    ) -> "PIL.Image.Image":
         from PIL import Image
 
         wanted, source = self._preprocessing, self._split.images
@@ -232,7 +258,9 @@ class Loader:
         )
 
 
-def _rows_needed(full, size, top, rows, columns):
+def _rows_needed(
+    full: list[int], size: tuple[int, int], top: int, rows: int, columns: int
+) -> int | None:
     """How many of an image's upper rows a part of it depends on; None for all."""
     ratio = min(rows / size[0], columns / size[1])
     reduced = max(n for n in REDUCED if n <= max(1, ratio))

@@ -1,6 +1,7 @@
 """Memory for batches that is used again."""
 
 import collections
+import typing
 import weakref
 
 import numpy as np
@@ -21,12 +22,12 @@ class Buffers:
         shape: of the arrays.
     """
 
-    def __init__(self, shape):
+    def __init__(self, shape: tuple[typing.Any, ...]) -> None:
         self._shape, self._size = tuple(shape), 4 * int(np.prod(shape))
         # Both ends of a deque are safe to use from any thread.
-        self._free = collections.deque(maxlen=_MOST_KEPT)
+        self._free: collections.deque = collections.deque(maxlen=_MOST_KEPT)
 
-    def take(self, count):
+    def take(self, count: int) -> np.ndarray:
         """An empty array of the first `count` rows of the shape."""
         try:
             memory = self._free.pop()
@@ -43,6 +44,6 @@ class Buffers:
 class _Holder:
     """Lives as long as an array that NumPy made of it, or a view of one."""
 
-    def __init__(self, memory):
+    def __init__(self, memory: np.ndarray) -> None:
         self.memory = memory
         self.__array_interface__ = memory.__array_interface__

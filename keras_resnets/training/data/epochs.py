@@ -2,6 +2,11 @@
 
 import concurrent.futures
 import threading
+import typing
+from collections.abc import Callable
+
+if typing.TYPE_CHECKING:
+    import numpy as np
 
 
 class Epochs:
@@ -18,30 +23,30 @@ class Epochs:
         steps: of a whole epoch.
     """
 
-    def __init__(self, first, first_step, steps):
+    def __init__(self, first: int, first_step: int, steps: int) -> None:
         self._epoch, self._first, self._first_step = first, first, first_step
         self._steps, self._finished = steps, False
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration go through `epoch`."""
         self._epoch, self._finished = epoch, False
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """The epoch that an iteration would go through if it began now."""
         return self._epoch + self._finished
 
-    def steps(self):
+    def steps(self) -> typing.Any:
         """The steps of `epoch`, a range."""
         start = self._first_step if self.epoch == self._first else 0
         return range(start, self._steps)
 
-    def begin(self):
+    def begin(self) -> tuple[int, typing.Any]:
         """Begins an iteration: (epoch, range of its steps)."""
         self.set_epoch(self.epoch)
         return self._epoch, self.steps()
 
-    def hand_over(self, epoch, step):
+    def hand_over(self, epoch: int, step: int) -> None:
         """Notes that the batch of a step has been taken."""
         if epoch == self._epoch and step == self._steps - 1:
             self._finished = True
@@ -54,10 +59,11 @@ class _Pools:
     epoch that somebody left in the middle there are no others than these.
     """
 
-    def __init__(self):
-        self._pools, self._lock = {}, threading.Lock()
+    def __init__(self) -> None:
+        self._pools: dict[int, typing.Any] = {}
+        self._lock = threading.Lock()
 
-    def begin(self, workers):
+    def begin(self, workers: int) -> typing.Any:
         """A pool of so many threads."""
         with self._lock:
             pool, users = self._pools.get(workers, (None, 0))
@@ -65,7 +71,7 @@ class _Pools:
             self._pools[workers] = pool, users + 1
         return pool
 
-    def end(self, workers):
+    def end(self, workers: int) -> None:
         """Ends the threads where nobody else uses them."""
         with self._lock:
             pool, users = self._pools.pop(workers)
@@ -89,11 +95,14 @@ class Ahead:
         depth: how many batches are being made or wait.
     """
 
-    def __init__(self, start, workers, depth=3):
+    def __init__(
+        self, start: Callable[..., typing.Any], workers: int, depth: int = 3
+    ) -> None:
         self._start, self._depth, self._workers = start, depth, workers
-        self._pool, self._batches = None, {}
+        self._pool: typing.Any = None
+        self._batches: dict[typing.Any, typing.Any] = {}
 
-    def get(self, epoch, step, end):
+    def get(self, epoch: int, step: int, end: int) -> "tuple[np.ndarray, np.ndarray]":
         """The batch of a step; those after it are begun, up to step `end`."""
         wanted = [(epoch, s) for s in range(step, min(step + self._depth, end))]
         for key in [key for key in self._batches if key not in wanted]:
@@ -107,12 +116,12 @@ class Ahead:
             if not self._batches:
                 self.close()
 
-    def _threads(self):
+    def _threads(self) -> typing.Any:
         if self._pool is None:
             self._pool = _POOLS.begin(self._workers)
         return self._pool
 
-    def close(self):
+    def close(self) -> None:
         """Gives the threads back; new ones begin where a batch is asked for."""
         if self._pool is not None:
             self._pool = None
@@ -122,12 +131,18 @@ class Ahead:
 class _Work:
     """One batch: several threads share it, and the one that ends last finishes it."""
 
-    def __init__(self, pool, portions, finish):
+    def __init__(
+        self,
+        pool: typing.Any,
+        portions: list[Callable[..., typing.Any]],
+        finish: Callable[..., typing.Any],
+    ) -> None:
         self._left, self._finish = len(portions), finish
-        self._lock, self._batch = threading.Lock(), concurrent.futures.Future()
+        self._lock = threading.Lock()
+        self._batch: concurrent.futures.Future = concurrent.futures.Future()
         self._portions = [pool.submit(self._do, portion) for portion in portions]
 
-    def _do(self, portion):
+    def _do(self, portion: Callable[..., typing.Any]) -> None:
         try:
             portion()
             with self._lock:
@@ -141,9 +156,9 @@ class _Work:
                 if not self._batch.done():
                     self._batch.set_exception(error)
 
-    def cancel(self):
+    def cancel(self) -> None:
         for portion in self._portions:
             portion.cancel()
 
-    def result(self):
+    def result(self) -> "tuple[np.ndarray, np.ndarray]":
         return self._batch.result()

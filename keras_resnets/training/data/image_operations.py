@@ -9,9 +9,16 @@ against 1 ms here.
 
 import functools
 import random
+import typing
+from collections.abc import Callable
+
+if typing.TYPE_CHECKING:
+    import PIL.Image
 
 
-def jitter(image, factors, order):
+def jitter(
+    image: "PIL.Image.Image", factors: list[float], order: typing.Any
+) -> "PIL.Image.Image":
     """Brightness, contrast, saturation and hue of an RGB image changed.
 
     Args:
@@ -32,7 +39,7 @@ def jitter(image, factors, order):
     return image
 
 
-def _turn_hue(image, part):
+def _turn_hue(image: "PIL.Image.Image", part: float) -> "PIL.Image.Image":
     from PIL import Image
 
     steps = round(part * 255) % 256
@@ -43,7 +50,13 @@ def _turn_hue(image, part):
     return Image.merge("HSV", (hue, *others)).convert("RGB")
 
 
-def rand_augment(image, operations, magnitude, seed, fill):
+def rand_augment(
+    image: "PIL.Image.Image",
+    operations: int,
+    magnitude: int,
+    seed: int,
+    fill: tuple[int, int, int],
+) -> "PIL.Image.Image":
     """Some of fourteen operations, each chosen by chance, in a row (Cubuk 2020).
 
     The operations and their ranges are those of AutoAugment (Cubuk 2019, table 6) as
@@ -67,11 +80,19 @@ def rand_augment(image, operations, magnitude, seed, fill):
     return image
 
 
-def _identity(image, strength, sign, fill):
+def _identity(
+    image: "PIL.Image.Image", strength: float, sign: int, fill: tuple[int, int, int]
+) -> "PIL.Image.Image":
     return image
 
 
-def _affine(image, strength, sign, fill, matrix):
+def _affine(
+    image: "PIL.Image.Image",
+    strength: float,
+    sign: int,
+    fill: tuple[int, int, int],
+    matrix: Callable[..., typing.Any],
+) -> "PIL.Image.Image":
     from PIL import Image
 
     amount = sign * strength
@@ -84,56 +105,78 @@ def _affine(image, strength, sign, fill, matrix):
     )
 
 
-def _shear_x(amount, width, height):
+def _shear_x(
+    amount: float, width: int, height: int
+) -> tuple[int, float, float, int, int, int]:
     slope = 0.3 * amount
     return (1, slope, -slope * height / 2, 0, 1, 0)
 
 
-def _shear_y(amount, width, height):
+def _shear_y(
+    amount: float, width: int, height: int
+) -> tuple[int, int, int, float, int, float]:
     slope = 0.3 * amount
     return (1, 0, 0, slope, 1, -slope * width / 2)
 
 
-def _translate_x(amount, width, height):
+def _translate_x(amount: float, width: int, height: int) -> tuple[int, ...]:
     return (1, 0, round(150 / 331 * amount * width), 0, 1, 0)
 
 
-def _translate_y(amount, width, height):
+def _translate_y(amount: float, width: int, height: int) -> tuple[int, ...]:
     return (1, 0, 0, 0, 1, round(150 / 331 * amount * height))
 
 
-def _rotate(image, strength, sign, fill):
+def _rotate(
+    image: "PIL.Image.Image", strength: float, sign: int, fill: tuple[int, int, int]
+) -> "PIL.Image.Image":
     from PIL import Image
 
     return image.rotate(30 * strength * sign, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
-def _enhance(image, strength, sign, fill, name):
+def _enhance(
+    image: "PIL.Image.Image",
+    strength: float,
+    sign: int,
+    fill: tuple[int, int, int],
+    name: str,
+) -> "PIL.Image.Image":
     from PIL import ImageEnhance
 
     return getattr(ImageEnhance, name)(image).enhance(1 + 0.9 * strength * sign)
 
 
-def _posterize(image, strength, sign, fill):
+def _posterize(
+    image: "PIL.Image.Image", strength: float, sign: int, fill: tuple[int, int, int]
+) -> "PIL.Image.Image":
     from PIL import ImageOps
 
     return ImageOps.posterize(image, 8 - round(4 * strength))
 
 
-def _solarize(image, strength, sign, fill):
+def _solarize(
+    image: "PIL.Image.Image", strength: float, sign: int, fill: tuple[int, int, int]
+) -> "PIL.Image.Image":
     from PIL import ImageOps
 
     return ImageOps.solarize(image, round(255 * (1 - strength)))
 
 
-def _whole(image, strength, sign, fill, name):
+def _whole(
+    image: "PIL.Image.Image",
+    strength: float,
+    sign: int,
+    fill: tuple[int, int, int],
+    name: str,
+) -> "PIL.Image.Image":
     from PIL import ImageOps
 
     return getattr(ImageOps, name)(image)
 
 
 # Name -> function of (image, strength in [0, 1], sign, fill).
-OPERATIONS = {
+OPERATIONS: dict[str, typing.Callable[..., typing.Any]] = {
     "identity": _identity,
     "shear_x": functools.partial(_affine, matrix=_shear_x),
     "shear_y": functools.partial(_affine, matrix=_shear_y),

@@ -1,8 +1,16 @@
 """Batches for `fit` on any backend: a `keras.utils.PyDataset`."""
 
+import typing
+
 import keras
 
 from keras_resnets.errors import InvalidArgument
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.training.data.epochs import Ahead
+    from keras_resnets.training.data.epochs import Epochs
 
 
 class KerasBatches(keras.utils.PyDataset):
@@ -13,30 +21,30 @@ class KerasBatches(keras.utils.PyDataset):
         epochs: an `Epochs`.
     """
 
-    def __init__(self, ahead, epochs):
+    def __init__(self, ahead: "Ahead", epochs: "Epochs") -> None:
         super().__init__(workers=1)
         self._ahead, self._epochs = ahead, epochs
         self._last, self._inside = -1, False
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration go through `epoch`."""
         self._epochs.set_epoch(epoch)
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         """Steps of the epoch that an iteration would go through now."""
         return len(self._epochs.steps())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_batches
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._inside, self._last = True, -1
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self._inside = False
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> "tuple[np.ndarray, np.ndarray]":
         if index == 0:
             self._epochs.begin()
         elif self._inside and index != self._last + 1:

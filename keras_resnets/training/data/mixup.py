@@ -1,7 +1,13 @@
 """Keras' MixUp, CutMix and RandomErasing, with random numbers that a step decides."""
 
+import typing
+
 import keras
 import numpy as np
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.training.augmentation import Augmentation
+
 
 # What a backend's random operations take as seeds.
 _SEEDS = {"tensorflow": "int64", "jax": "uint32", "torch": "int32"}
@@ -18,14 +24,14 @@ class StepSeed(keras.random.SeedGenerator):
         dtype: of the backend's seeds.
     """
 
-    def __init__(self, seed, dtype):
+    def __init__(self, seed: int, dtype: str) -> None:
         # Deliberately without the parent's: it would make that variable.
         self._seed, self._drawn, self._dtype = seed, 0, dtype
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> typing.Any:
         return keras.ops.convert_to_tensor(self.next_array())
 
-    def next_array(self):
+    def next_array(self) -> np.ndarray:
         """The next seed as a NumPy array (2,)."""
         self._drawn += 1
         return np.array([self._seed, self._drawn], self._dtype)
@@ -39,14 +45,21 @@ class _BetaByNumPy:
     thread that trains: no run would be like another.
     """
 
-    def __init__(self, inner):
+    def __init__(self, inner: typing.Any) -> None:
         self._inner = inner
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> typing.Any:
         found = getattr(self._inner, name)
         return _BetaByNumPy(found) if name == "random" else found
 
-    def beta(self, shape, alpha, beta, dtype=None, seed=None):
+    def beta(
+        self,
+        shape: typing.Any,
+        alpha: typing.Any,
+        beta: typing.Any,
+        dtype: typing.Any = None,
+        seed: typing.Any = None,
+    ) -> typing.Any:
         drawn = np.random.default_rng(seed.next_array()).beta(alpha, beta, shape)
         return keras.ops.convert_to_tensor(drawn.astype("float32"))
 
@@ -70,7 +83,7 @@ class Mixer:
         augmentation: an `Augmentation`.
     """
 
-    def __init__(self, augmentation):
+    def __init__(self, augmentation: "Augmentation") -> None:
         layers = keras.layers
         erase, mixup = augmentation.erase, augmentation.mixup
         cutmix = augmentation.cutmix
@@ -98,11 +111,13 @@ class Mixer:
                 layer.backend = _BetaByNumPy(layer.backend)
 
     @property
-    def works(self):
+    def works(self) -> bool:
         """Whether there is anything to do."""
         return any((self._erasing, self._mixup, self._cutmix))
 
-    def __call__(self, images, targets, seed):
+    def __call__(
+        self, images: np.ndarray, targets: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The images and targets of a batch, erased and mixed.
 
         Args:
@@ -126,7 +141,7 @@ class Mixer:
                 targets = keras.ops.convert_to_numpy(layer.transform_labels(y, change))
             return keras.ops.convert_to_numpy(x), targets
 
-    def _layer(self, seed):
+    def _layer(self, seed: int) -> keras.layers.Layer:
         if self._mixup and self._cutmix:
             # Another bit than those that Keras' generators start from would be no
             # fairer: they hash the seed.
@@ -134,6 +149,6 @@ class Mixer:
         return self._mixup or self._cutmix
 
 
-def _kept(masks):
+def _kept(masks: typing.Any) -> typing.Any:
     """The share of each image that is outside of its mask."""
     return 1 - keras.ops.mean(keras.ops.cast(masks[..., 0], "float32"), axis=(1, 2))

@@ -1,6 +1,8 @@
 """What `fit` and `evaluate` take: batches that are a pure function of the step."""
 
 import contextlib
+import typing
+from collections.abc import Iterator
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -13,26 +15,30 @@ from keras_resnets.training.data.epochs import Ahead
 from keras_resnets.training.data.epochs import Epochs
 from keras_resnets.training.data.sampler import Order
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.datasets.split import Split
+    from keras_resnets.images.preprocessing import Preprocessing
+
 
 def batches(
-    split,
-    preprocessing,
-    batch_size,
+    split: "Split",
+    preprocessing: "Preprocessing",
+    batch_size: int,
     *,
-    augmentation=None,
-    classes,
-    seed=0,
-    epoch_of_first=0,
-    first_step=0,
-    training=True,
-    dtype="float32",
-    drop_remainder=True,
-    one_hot=True,
-    workers=2,
-    part=(0, 1),
-    class_weights=None,
-    balanced=False,
-):
+    augmentation: Augmentation | None = None,
+    classes: int,
+    seed: int = 0,
+    epoch_of_first: int = 0,
+    first_step: int = 0,
+    training: bool = True,
+    dtype: str = "float32",
+    drop_remainder: bool = True,
+    one_hot: bool = True,
+    workers: int = 2,
+    part: tuple[int, int] = (0, 1),
+    class_weights: typing.Any = None,
+    balanced: bool = False,
+) -> typing.Any:
     """Batches of a `Split`, for `model.fit` and `model.evaluate`.
 
     The images of a step, their order and every random number of their augmentation
@@ -122,7 +128,7 @@ def batches(
 
 
 @contextlib.contextmanager
-def own_errors(*found):
+def own_errors(*found: typing.Any) -> Iterator[None]:
     """Raises what went wrong while batches were made, not what a backend makes of it.
 
     Args:
@@ -137,7 +143,16 @@ def own_errors(*found):
         raise
 
 
-def _check(split, augmentation, batch_size, classes, seed, dtype, one_hot, workers):
+def _check(
+    split: "Split",
+    augmentation: Augmentation | None,
+    batch_size: int,
+    classes: int,
+    seed: int,
+    dtype: str,
+    one_hot: bool,
+    workers: int,
+) -> None:
     check_positive_int("batch_size", batch_size)
     check_positive_int("classes", classes)
     check_positive_int("workers", workers)

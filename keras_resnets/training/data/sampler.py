@@ -1,6 +1,7 @@
 """Which images a step sees and which random numbers it gets: pure functions."""
 
 import functools
+import typing
 
 import numpy as np
 
@@ -33,35 +34,44 @@ class Order:
     """
 
     def __init__(
-        self, count, batch_size, seed, shuffled, whole, part=(0, 1), balance=None
-    ):
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        shuffled: bool,
+        whole: bool,
+        part: tuple[int, int] = (0, 1),
+        balance: typing.Any = None,
+    ) -> None:
         self.count, self.batch_size = count, batch_size
-        self._members = balance is not None and _members(balance)
+        self._members = [] if balance is None else _members(balance)
         self._seed, self._shuffled, self._part = seed, shuffled, part
         self.steps = count // batch_size if whole else -(-count // batch_size)
         # Kept: a step asks for the same permutation as the one before.
         self._permutation = functools.lru_cache(2)(self._permutation_of)
 
-    def indices(self, epoch, step):
+    def indices(self, epoch: int, step: int) -> np.ndarray:
         """Index of each image of a step."""
         start, end = self._rows(step)
         if not self._shuffled:
             return np.arange(start, end)
         return self._permutation(epoch)[start:end]
 
-    def _rows(self, step):
+    def _rows(self, step: int) -> tuple[int, int]:
         """First position of a step's share in the epoch, and the one behind it."""
         start = step * self.batch_size
         end = min(start + self.batch_size, self.count)
         index, number = self._part
-        shares = [start + (end - start) * cut // number for cut in (index, index + 1)]
-        return tuple(shares)
+        first, last = (
+            start + (end - start) * cut // number for cut in (index, index + 1)
+        )
+        return first, last
 
-    def _permutation_of(self, epoch):
+    def _permutation_of(self, epoch: int) -> np.ndarray:
         order = permuted(self.count, self._seed, epoch, SHUFFLE)
         return self._balanced(epoch)[order] if self._members else order
 
-    def _balanced(self, epoch):
+    def _balanced(self, epoch: int) -> np.ndarray:
         """As many images of each class, but for one, in an epoch of the same length.
 
         A class is gone through from beginning to end, in a new order each time, until
@@ -81,7 +91,7 @@ class Order:
             chosen.append(np.concatenate(rounds)[:share] if rounds else members[:0])
         return np.concatenate(chosen)
 
-    def numbers(self, epoch, step, columns):
+    def numbers(self, epoch: int, step: int, columns: int) -> np.ndarray:
         """float64 array (images of the step, columns), uniform in [0, 1).
 
         An image's row follows from its position in the epoch alone, whatever the
@@ -95,20 +105,20 @@ class Order:
         drawn = np.random.Generator(numbers).random((end - start, padded))
         return drawn[:, :columns]
 
-    def batch_seed(self, epoch, step):
+    def batch_seed(self, epoch: int, step: int) -> int:
         """Int in [0, 2**31) for what is drawn for a step as a whole."""
         numbers = generator(self._seed, epoch, BATCH)
         numbers.advance(step)
         return int(numbers.random_raw() >> 33)
 
 
-def network_seed(seed, epoch, step):
+def network_seed(seed: int, epoch: int, step: int) -> int:
     """Int in [0, 2**63) for what the network itself draws in a step, as dropout."""
     numbers = generator(seed, epoch, NETWORK)
     numbers.advance(step)
     return int(numbers.random_raw() >> 1)
 
 
-def _members(labels):
+def _members(labels: typing.Any) -> list[typing.Any]:
     """The places of the images of each class that has any."""
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]

@@ -1,11 +1,17 @@
 """Batches for `fit` on the TensorFlow backend: a `tf.data.Dataset`."""
 
+import typing
+
 import numpy as np
 
 from keras_resnets.training.data.epochs import Ahead
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.training.data.batch_loader import Loader
+    from keras_resnets.training.data.epochs import Epochs
 
-def dataset_of(loader, epochs, workers):
+
+def dataset_of(loader: "Loader", epochs: "Epochs", workers: int) -> typing.Any:
     """A `tf.data.Dataset` of batches that NumPy and Pillow make.
 
     It is not made by `from_generator`: with Python 3.11 the mere use of that tells the
@@ -25,16 +31,16 @@ def dataset_of(loader, epochs, workers):
     ahead, specs = Ahead(loader.start, workers), loader.signature()
     whole, failures = epochs.steps().stop, []
 
-    def begin():
+    def begin() -> typing.Any:
         epoch, steps = epochs.begin()
         # The steps of all epochs are numbered in a row: one number says both.
         return np.array([steps.start, steps.stop], "int64") + epoch * whole
 
-    def one_epoch(_):
+    def one_epoch(_: typing.Any) -> typing.Any:
         bounds = tf.ensure_shape(tf.numpy_function(begin, [], "int64"), [2])
         return tf.data.Dataset.range(bounds[0], bounds[1])
 
-    def take(number):
+    def take(number: typing.Any) -> typing.Any:
         epoch, step = divmod(int(number), whole)
         try:
             taken = ahead.get(epoch, step, whole)
@@ -45,7 +51,7 @@ def dataset_of(loader, epochs, workers):
         epochs.hand_over(epoch, step)
         return taken
 
-    def batch(number):
+    def batch(number: typing.Any) -> typing.Any:
         found = tf.numpy_function(take, [number], [spec.dtype for spec in specs])
         for tensor, spec in zip(found, specs, strict=True):
             tensor.set_shape(spec.shape)

@@ -1,6 +1,8 @@
 """Readers of files of weights: tensors by name, and nothing executed."""
 
 import pathlib
+import typing
+from collections.abc import Callable
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers import archive
@@ -19,7 +21,7 @@ from keras_resnets.weights.readers.torch_checkpoint import read_zip
 __all__ = ["Checkpoint", "is_preset", "read"]
 
 
-def read(path):
+def read(path: pathlib.Path) -> Checkpoint:
     """Opens a checkpoint; its content, not its name, tells the format.
 
     Args:
@@ -38,7 +40,7 @@ def read(path):
         return _reader(path)(path)
 
 
-def _reader(path):
+def _reader(path: pathlib.Path) -> Callable[..., typing.Any]:
     if is_preset(path):
         return read_preset
     with open(path, "rb") as file:
@@ -59,7 +61,7 @@ def _reader(path):
     )
 
 
-def _read_archive(path):
+def _read_archive(path: pathlib.Path) -> Checkpoint:
     entries = archive.entries(path)
     if "config.json" in entries:
         return read_archive(path)

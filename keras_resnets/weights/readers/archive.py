@@ -1,6 +1,7 @@
 """What a zip holds, before anything of it is read."""
 
 import io
+import pathlib
 import zipfile
 
 from keras_resnets.errors import WeightsError
@@ -13,7 +14,7 @@ _LONGEST_DIRECTORY = 6_000_000
 class _Directory(io.FileIO):
     """A file of which the directory of a zip is read, in a bounded piece."""
 
-    def read(self, size=-1):
+    def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
             # What may stand at the end of a zip.
             size = 1 << 17
@@ -24,7 +25,7 @@ class _Directory(io.FileIO):
         return super().read(size)
 
 
-def entries(path):
+def entries(path: pathlib.Path) -> dict[str, zipfile.ZipInfo]:
     """The files in a zip: a dict from name to `zipfile.ZipInfo`.
 
     Raises:

@@ -2,6 +2,8 @@
 
 import math
 import mmap
+import pathlib
+import typing
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +17,7 @@ _MOST_AXES = 32
 _LARGEST = 1 << 48
 
 
-def refuse_numbers(name, kind):
+def refuse_numbers(name: str, kind: typing.Any) -> None:
     """Raises: numbers of `kind` are no weights.
 
     Raises:
@@ -27,7 +29,7 @@ def refuse_numbers(name, kind):
     )
 
 
-def checked(name, array, variance=False):
+def checked(name: str, array: np.ndarray, variance: bool = False) -> np.ndarray:
     """`array`, where its numbers can be weights in float32.
 
     Args:
@@ -56,7 +58,7 @@ def checked(name, array, variance=False):
     return array
 
 
-def check_shape(name, shape):
+def check_shape(name: str, shape: tuple[typing.Any, ...]) -> None:
     """Raises: what a file has for a tensor's shape, and is none.
 
     Raises:
@@ -67,7 +69,7 @@ def check_shape(name, shape):
         raise WeightsError(f"{name} of shape {shape} has too many numbers")
 
 
-def _check_whole(name, numbers):
+def _check_whole(name: str, numbers: tuple[typing.Any, ...]) -> None:
     if type(numbers) is not tuple or len(numbers) > _MOST_AXES:
         raise WeightsError(f"{name} has no whole shape of up to {_MOST_AXES} axes")
     if not all(type(n) is int and 0 <= n <= _LARGEST for n in numbers):
@@ -79,14 +81,14 @@ def _check_whole(name, numbers):
 class MappedFile:
     """A file of which arrays are views; `content` is its map."""
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         with open(path, "rb") as file:
             self.content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.content)
 
-    def bytes(self, start, count):
+    def bytes(self, start: int, count: int) -> bytes:
         """`count` bytes from `start`.
 
         Raises:
@@ -95,7 +97,9 @@ class MappedFile:
         self._check(start, count)
         return self.content[start : start + count]
 
-    def array(self, start, dtype, shape):
+    def array(
+        self, start: int, dtype: np.dtype | str, shape: tuple[typing.Any, ...]
+    ) -> np.ndarray:
         """A view of the file.
 
         Args:
@@ -108,10 +112,20 @@ class MappedFile:
         """
         dtype, count = np.dtype(dtype), math.prod(shape)
         self._check(start, count * dtype.itemsize)
-        flat = np.frombuffer(self.content, dtype, count, start) if count else []
+        flat: typing.Any = []
+        if count:
+            flat = np.frombuffer(self.content, dtype, count, start)
         return np.asarray(flat, dtype).reshape(shape)
 
-    def view(self, name, place, dtype, shape, strides, offset=0):
+    def view(
+        self,
+        name: str,
+        place: tuple[int, int],
+        dtype: np.dtype,
+        shape: tuple[typing.Any, ...],
+        strides: tuple[typing.Any, ...],
+        offset: int = 0,
+    ) -> np.ndarray:
         """A view of a part of the file; all that a file claims of it is checked here.
 
         Args:
@@ -149,7 +163,7 @@ class MappedFile:
             shape, dtype, self.content, start + offset * dtype.itemsize, steps
         )
 
-    def _check(self, start, count):
+    def _check(self, start: int, count: int) -> None:
         if start < 0 or count < 0 or start + count > len(self.content):
             raise WeightsError(
                 f"a tensor of {count:,} bytes at {start:,} lies outside the file's "

@@ -2,13 +2,21 @@
 
 import collections.abc
 import contextlib
+import pathlib
 import struct
+import typing
 import zipfile
 import zlib
+from collections.abc import Callable
+from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
 
 # In one file. A ResNet-1202 has 7,212; averages and teachers double that, and nobody's
 # names have a hundred characters.
@@ -33,7 +41,7 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def damage_told(path):
+def damage_told(path: pathlib.Path) -> Iterator[None]:
     """Turns what a damaged file makes libraries raise into one `WeightsError`."""
     shown = printable(str(path), 1000)
     try:
@@ -49,7 +57,7 @@ def damage_told(path):
         ) from None
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """Raises: what stands in a file for a tensor's name, and is none.
 
     Names are printed, and compared with those of layers: what is neither short nor
@@ -65,7 +73,7 @@ def check_name(name):
         )
 
 
-def too_many():
+def too_many() -> typing.Any:
     """The `WeightsError` for more tensors than any network has."""
     return WeightsError(f"it holds more than {MOST_TENSORS:,} tensors")
 
@@ -89,8 +97,14 @@ class Checkpoint(collections.abc.Mapping):
     """
 
     def __init__(
-        self, path, format, makers, metadata=None, containers=None, kinds=None
-    ):
+        self,
+        path: pathlib.Path,
+        format: str,
+        makers: dict[str, Callable[..., typing.Any]],
+        metadata: dict[str, str] | None = None,
+        containers: typing.Any = None,
+        kinds: dict[str, str] | None = None,
+    ) -> None:
         if len(makers) > MOST_TENSORS:
             raise too_many()
         for name in makers:
@@ -102,13 +116,13 @@ class Checkpoint(collections.abc.Mapping):
         self.kinds = kinds or {}
         self._makers = dict(makers)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> "np.ndarray":
         maker = self._makers[name]
         with damage_told(self.path):
             return maker()
 
-    def __iter__(self):
+    def __iter__(self) -> typing.Any:
         return iter(self._makers)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._makers)

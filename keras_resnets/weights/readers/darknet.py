@@ -1,6 +1,7 @@
 """Darknet's .weights: a short header, then one stream of float32."""
 
 import functools
+import pathlib
 import struct
 
 from keras_resnets.errors import WeightsError
@@ -8,7 +9,7 @@ from keras_resnets.weights.readers.arrays import MappedFile
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 
 
-def is_darknet(head):
+def is_darknet(head: bytes) -> bool:
     """Whether a file that begins with `head` begins as darknet's: version 0.1 to 0.9."""
     if len(head) < 16:
         return False
@@ -16,7 +17,7 @@ def is_darknet(head):
     return major == 0 and 0 < minor < 10 and 0 <= revision < 100
 
 
-def read_darknet(path):
+def read_darknet(path: pathlib.Path) -> Checkpoint:
     """A `Checkpoint` with the one entry `"floats"`; the network tells whose they are."""
     file = MappedFile(path)
     major, minor, _ = struct.unpack("<3i", file.bytes(0, 12))

@@ -10,6 +10,8 @@ file's size.
 """
 
 import struct
+import typing
+from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
@@ -25,7 +27,7 @@ _LAYOUT, _GROUP_INFO, _FILTERS, _ATTRIBUTE = 8, 10, 11, 12
 _CONTINUATION, _SYMBOL_TABLE = 16, 17
 
 
-def open_root(data):
+def open_root(data: typing.Any) -> "Group":
     """The root `Group` of an HDF5 file.
 
     Args:
@@ -37,7 +39,7 @@ def open_root(data):
     content = Content(data)
     version, *sizes = content.unpack("8xB4xBB", 0)
     if version in (2, 3):
-        sizes = content.unpack("BB", 9)
+        sizes = list(content.unpack("BB", 9))
         base, _, end, root = content.unpack("4Q", 12)
     elif version in (0, 1):
         after = 24 if version == 0 else 28
@@ -56,21 +58,25 @@ def open_root(data):
 class _Objects:
     """What the groups of one file share: its content, and what was opened already."""
 
-    def __init__(self, content):
-        self.content, self._heaps, self._opened = content, {}, set()
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        self._heaps: dict[int, typing.Any] = {}
+        self._opened: set[int] = set()
 
-    def messages(self, address, name):
+    def messages(self, address: int, name: str) -> dict[int, list[tuple[int, bytes]]]:
         """{type: [(flags, bytes)]} of an object, which is opened once."""
         if address in self._opened:
             raise WeightsError(f"{name} is a link to what the file holds elsewhere")
         self._opened.add(address)
-        found = {}
+        found: dict[int, typing.Any] = {}
         read = _new_messages if self.content.take(address, 1) == b"O" else _old_messages
         for kind, flags, data in read(self.content, address):
             found.setdefault(kind, []).append((flags, data))
         return found
 
-    def text(self, messages, name):
+    def text(
+        self, messages: dict[int, list[tuple[int, bytes]]], name: str
+    ) -> str | None:
         """The string that is the attribute `name` of an object; see `Group.text`."""
         for flags, data in messages.get(_ATTRIBUTE, []):
             is_it, value = _attribute(data, name) if not flags & 2 else (False, None)
@@ -80,7 +86,7 @@ class _Objects:
                 return self._string(*value)
         return None
 
-    def _string(self, is_fixed, data):
+    def _string(self, is_fixed: bool, data: bytes) -> str:
         if not is_fixed:
             length, heap, index = struct.unpack("<IQI", data)
             data = self._heap_object(heap, index)[:length]
@@ -89,7 +95,7 @@ class _Objects:
         except UnicodeDecodeError:
             raise WeightsError("a text in it is no UTF-8") from None
 
-    def _heap_object(self, address, index):
+    def _heap_object(self, address: int, index: int) -> bytes:
         if address not in self._heaps:
             self._heaps[address] = _global_heap(self.content, address)
         if index not in self._heaps[address]:
@@ -110,19 +116,25 @@ class Group:
             a link to another place.
     """
 
-    def __init__(self, objects, address, name, messages=None):
+    def __init__(
+        self,
+        objects: _Objects,
+        address: int,
+        name: str,
+        messages: dict[int, list[tuple[int, bytes]]] | None = None,
+    ) -> None:
         self._objects, self.name = objects, name
         self._messages = messages or objects.messages(address, name or "its root")
-        self.links = {}
-        for name, address in self._found_links():
-            if name in self.links:
-                raise WeightsError(f"{self._path(name)} is there twice")
-            self.links[name] = address
+        self.links: dict[str, typing.Any] = {}
+        for link, target in self._found_links():
+            if link in self.links:
+                raise WeightsError(f"{self._path(link)} is there twice")
+            self.links[link] = target
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self.links
 
-    def open(self, name):
+    def open(self, name: str) -> "Group | Dataset":
         """The `Group` or `Dataset` called `name`; each can be opened once.
 
         Raises:
@@ -148,15 +160,14 @@ class Group:
                 path,
                 self._objects.content,
                 self._objects.text(messages, "dtype") == "bfloat16",
-                *(
-                    _own(path, messages[kind])
-                    for kind in (_DATASPACE, _DATATYPE, _LAYOUT)
-                ),
+                _own(path, messages[_DATASPACE]),
+                _own(path, messages[_DATATYPE]),
+                _own(path, messages[_LAYOUT]),
                 _own(path, filters) if filters else None,
             )
         raise WeightsError(f"{path} is no group and no dataset")
 
-    def text(self, name):
+    def text(self, name: str) -> str | None:
         """The string that is the attribute `name`; None where there is none.
 
         Raises:
@@ -164,11 +175,11 @@ class Group:
         """
         return self._objects.text(self._messages, name)
 
-    def _path(self, name):
+    def _path(self, name: str) -> str:
         path = f"{self.name}/{name}" if self.name else name
         return printable(path)
 
-    def _found_links(self):
+    def _found_links(self) -> Iterator[tuple[str, int | None]]:
         content = self._objects.content
         for _, data in self._messages.get(_SYMBOL_TABLE, []):
             yield from _symbols(content, *struct.unpack_from("<QQ", data))
@@ -183,7 +194,7 @@ class Group:
             yield _link(content, data)
 
 
-def _own(path, messages):
+def _own(path: str, messages: list[tuple[int, bytes]]) -> bytes:
     """The bytes of the one message of its kind."""
     flags, data = messages[0]
     if flags & 2 or len(messages) > 1:
@@ -191,7 +202,7 @@ def _own(path, messages):
     return data
 
 
-def _old_messages(content, address):
+def _old_messages(content: Content, address: int) -> Iterator[tuple[int, int, bytes]]:
     """(type, flags, bytes) of an object header of version 1."""
     version, count, _, size = content.unpack("BxHII", address)
     if version != 1:
@@ -211,7 +222,7 @@ def _old_messages(content, address):
             place, count = place + 8 + length, count - 1
 
 
-def _new_messages(content, address):
+def _new_messages(content: Content, address: int) -> Iterator[typing.Any]:
     """(type, flags, bytes) of an object header of version 2."""
     signature, version, flags = content.unpack("4sBB", address)
     if signature != b"OHDR" or version != 2:
@@ -238,12 +249,14 @@ def _new_messages(content, address):
             place += head + len(data)
 
 
-def _whole(data, length):
+def _whole(data: bytes, length: int) -> None:
     if len(data) != length:
         raise WeightsError("a part of its structure ends too early")
 
 
-def _symbols(content, tree, heap):
+def _symbols(
+    content: Content, tree: int, heap: int
+) -> Iterator[tuple[str, int | None]]:
     """(name, address or None) of the links in a symbol table."""
     signature, size, _, start = content.unpack("4s4xQQQ", heap)
     if signature != b"HEAP":
@@ -263,7 +276,7 @@ def _symbols(content, tree, heap):
             yield _name(names[offset:end]), address if kind in (0, 1) else None
 
 
-def _link(content, data):
+def _link(content: typing.Any, data: typing.Any) -> typing.Any:
     """(name, address or None) of a link message."""
     version, flags = struct.unpack_from("<BB", data)
     if version != 1:
@@ -283,7 +296,7 @@ def _link(content, data):
     return name, struct.unpack_from("<Q", data, place + length)[0] if not kind else None
 
 
-def _name(data):
+def _name(data: bytes) -> str:
     try:
         name = bytes(data).decode()
     except UnicodeDecodeError:
@@ -293,7 +306,7 @@ def _name(data):
     return name
 
 
-def _attribute(data, wanted):
+def _attribute(data: bytes, wanted: str) -> tuple[bool, typing.Any]:
     """(whether a message is of the attribute `wanted`, (is of fixed length, bytes)).
 
     The second is None for an attribute that is no single string.
@@ -319,7 +332,7 @@ def _attribute(data, wanted):
     return True, (form == 3, data[value : value + size])
 
 
-def _global_heap(content, address):
+def _global_heap(content: Content, address: int) -> dict[int, bytes]:
     """{index: bytes} of a global heap's collection."""
     signature, version, size = content.unpack("4sB3xQ", address)
     if signature != b"GCOL" or version != 1:

@@ -1,6 +1,8 @@
 """The bytes of an HDF5 file, and its trees, read within bounds."""
 
 import struct
+import typing
+from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
 
@@ -19,13 +21,13 @@ class Content:
         data: a `bytes` or `mmap.mmap`.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: typing.Any) -> None:
         self._data, self._left, self._steps = data, 2 * len(data), 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._data)
 
-    def take(self, start, count):
+    def take(self, start: int, count: int) -> bytes:
         """`count` bytes of structure from `start`.
 
         Raises:
@@ -35,13 +37,13 @@ class Content:
         self.spend(count)
         return self._data[start : start + count]
 
-    def unpack(self, layout, start):
+    def unpack(self, layout: str, start: int) -> tuple[typing.Any, ...]:
         """Numbers in a `struct` layout (little-endian) from `start`."""
         return struct.unpack(
             f"<{layout}", self.take(start, struct.calcsize("<" + layout))
         )
 
-    def spend(self, count):
+    def spend(self, count: int) -> None:
         """Counts `count` bytes of structure, in one step."""
         self._left -= count
         self._steps += 1
@@ -51,7 +53,7 @@ class Content:
                 f"{len(self):,} bytes has less"
             )
 
-    def check(self, start, count):
+    def check(self, start: int, count: int) -> None:
         """Raises `WeightsError` for a range outside the file."""
         if start + count > len(self._data):
             raise WeightsError(
@@ -59,12 +61,14 @@ class Content:
                 f"{len(self):,}"
             )
 
-    def raw(self):
+    def raw(self) -> typing.Any:
         """The `bytes` or `mmap.mmap` itself, for values."""
         return self._data
 
 
-def leaves(content, address, kind, key, level=None):
+def leaves(
+    content: Content, address: int, kind: int, key: str, level: typing.Any = None
+) -> Iterator[tuple[int, ...]]:
     """The entries of the leaves of a version-1 B-tree: its key's numbers, the address.
 
     Args:

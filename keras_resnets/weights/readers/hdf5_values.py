@@ -3,6 +3,7 @@
 import itertools
 import math
 import struct
+import typing
 import zlib
 
 import numpy as np
@@ -12,6 +13,10 @@ from keras_resnets.weights.readers.arrays import BFLOAT16
 from keras_resnets.weights.readers.arrays import refuse_numbers
 from keras_resnets.weights.readers.hdf5_bytes import UNDEFINED
 from keras_resnets.weights.readers.hdf5_bytes import leaves
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.readers.hdf5_bytes import Content
+
 
 # By size, places and widths of exponent and fraction, bias: IEEE's, and bfloat16.
 _FLOATS = {
@@ -58,17 +63,26 @@ class Dataset:
         cost: bytes that reading it takes: its values, or the chunks that hold them.
     """
 
-    def __init__(self, path, content, is_bfloat16, space, kind, layout, filters):
+    def __init__(
+        self,
+        path: str,
+        content: "Content",
+        is_bfloat16: bool,
+        space: bytes,
+        kind: bytes,
+        layout: bytes,
+        filters: typing.Any,
+    ) -> None:
         self.path, self._content = path, content
         self.shape = _shape(path, space)
         self.kind = _CLASSES[kind[0] & 15] if kind[0] & 15 < len(_CLASSES) else "other"
-        self.dtype = _dtype(kind, is_bfloat16)
+        self.dtype: typing.Any = _dtype(kind, is_bfloat16)
         size = self.dtype.itemsize if self.dtype is not None else 1
         self.cost = self._bytes = math.prod(self.shape) * size
         self._filters = _filter_ids(path, filters)
         self._find(layout)
 
-    def values(self):
+    def values(self) -> np.ndarray:
         """The array: a view of the file, or what its chunks hold.
 
         Raises:
@@ -88,9 +102,11 @@ class Dataset:
         count = math.prod(self.shape)
         return np.frombuffer(data, self.dtype, count, start).reshape(self.shape)
 
-    def _find(self, layout):
+    def _find(self, layout: bytes) -> None:
         """Where the values lie: an address, bytes, or chunks of a shape."""
-        version, self._chunk, self._place = layout[0], None, None
+        version = layout[0]
+        self._chunk: typing.Any = None
+        self._place: typing.Any = None
         if version in (1, 2):
             form, place = layout[2], 8
         elif version in (3, 4):
@@ -109,7 +125,10 @@ class Dataset:
         elif form == 2 and version == 3:
             self._find_chunks(layout)
         else:
-            how = {2: "chunks of libver='latest'", 3: "another file (virtual)"}
+            how: dict[int | None, str] = {
+                2: "chunks of libver='latest'",
+                3: "another file (virtual)",
+            }
             self._refuse(
                 f"has its values in {how.get(form, 'an unknown place')}: a file of weights "
                 "has them in itself, as h5py writes them by default"
@@ -117,13 +136,13 @@ class Dataset:
         if self._filters and form != 2:
             self._refuse("has filters, but no chunks")
 
-    def _check_written(self, address):
+    def _check_written(self, address: int) -> None:
         if address == UNDEFINED:
             if self._bytes:
                 self._refuse(f"of shape {self.shape} is not in the file: never written")
             self._place = 0
 
-    def _find_chunks(self, layout):
+    def _find_chunks(self, layout: typing.Any) -> None:
         axes, self._tree = struct.unpack_from("<BQ", layout, 2)
         self._check_written(self._tree)
         if axes != len(self.shape) + 1:
@@ -144,10 +163,10 @@ class Dataset:
             self._refuse(f"has chunks of {self._chunk}, values of {self.shape}")
         self.cost = max(self._bytes, count * size)
 
-    def _refuse(self, what):
+    def _refuse(self, what: typing.Any) -> None:
         raise WeightsError(f"{self.path} {what}")
 
-    def _from_chunks(self):
+    def _from_chunks(self) -> typing.Any:
         found = self._chunk_places()
         values = np.empty(self.shape, self.dtype)
         for place in itertools.product(*map(range, self._counts)):
@@ -157,17 +176,18 @@ class Dataset:
                 slice(at, at + side)
                 for at, side in zip(start, self._chunk, strict=True)
             )
-            target = values[target]
-            target[...] = chunk[tuple(map(slice, target.shape))]
+            part = values[target]
+            part[...] = chunk[tuple(map(slice, part.shape))]
         return values
 
-    def _chunk_places(self):
+    def _chunk_places(self) -> dict[tuple[int, ...], tuple[int, int, int]]:
         """{first index: (bytes, filters left out, address)} of every chunk."""
-        found, axes = {}, len(self.shape)
-        for size, mask, *start, address in leaves(
-            self._content, self._tree, 1, f"II{axes + 1}Q"
-        ):
-            start = tuple(start[:-1])
+        found: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        axes = len(self.shape)
+        leaf: tuple[int, ...]
+        for leaf in leaves(self._content, self._tree, 1, f"II{axes + 1}Q"):
+            size, mask, *begin, _, address = leaf
+            start = tuple(begin)
             if start in found:
                 self._refuse(f"has a chunk twice, at {start}")
             found[start] = size, mask, address
@@ -182,7 +202,7 @@ class Dataset:
                 self._refuse(f"has no chunk at {start}")
         return found
 
-    def _read_chunk(self, size, mask, address):
+    def _read_chunk(self, size: int, mask: int, address: int) -> np.ndarray:
         self._content.check(address, size)
         data = self._content.raw()[address : address + size]
         wanted = math.prod(self._chunk) * self.dtype.itemsize
@@ -193,7 +213,9 @@ class Dataset:
             self._refuse(f"has a chunk of {len(data):,} bytes instead of {wanted:,}")
         return np.frombuffer(data, self.dtype).reshape(self._chunk)
 
-    def _unfiltered(self, which, data, wanted):
+    def _unfiltered(
+        self, which: typing.Any, data: typing.Any, wanted: typing.Any
+    ) -> typing.Any:
         if which == _GZIP:
             # A checksum of 4 bytes may be inside; what is longer is refused.
             stream = zlib.decompressobj()
@@ -212,7 +234,7 @@ class Dataset:
         return data
 
 
-def _shape(path, space):
+def _shape(path: str, space: bytes) -> tuple[int]:
     version, axes = space[0], space[1]
     if version not in (1, 2) or axes > _MOST_AXES:
         raise WeightsError(f"{path} has {axes} axes: weights have up to {_MOST_AXES}")
@@ -221,7 +243,7 @@ def _shape(path, space):
     return struct.unpack_from(f"<{axes}Q", space, 8 if version == 1 else 4)
 
 
-def _dtype(kind, is_bfloat16):
+def _dtype(kind: bytes, is_bfloat16: bool) -> np.dtype | None:
     """NumPy's type of numbers of the datatype message `kind`; None for others."""
     form, bits, _, _, size = struct.unpack_from("<4BI", kind)
     order = "<>"[bits & 1]
@@ -241,7 +263,7 @@ def _dtype(kind, is_bfloat16):
     return np.dtype(found).newbyteorder(order)
 
 
-def _filter_ids(path, data):
+def _filter_ids(path: str, data: typing.Any) -> tuple[typing.Any, ...]:
     if data is None:
         return ()
     version, count = data[0], data[1]
@@ -263,14 +285,14 @@ def _filter_ids(path, data):
     return tuple(found)
 
 
-def _fletcher32(data):
+def _fletcher32(data: typing.Any) -> typing.Any:
     """The two sums of HDF5's checksum, of 16-bit words, the first byte the higher."""
     words = np.frombuffer(bytes(data) + b"\0" * (len(data) % 2), ">u2").astype("int64")
     back = np.arange(len(words), 0, -1)
     return int(words.sum() % 65535), int((words * back % 65535).sum() % 65535)
 
 
-def _words(stored):
+def _words(stored: typing.Any) -> typing.Any:
     """The same of the four bytes that are stored."""
     first, second = struct.unpack("<HH", stored)
     return first % 65535, second % 65535

@@ -7,7 +7,9 @@ can stop it. The description of a model in a .keras file is text here, never bui
 
 import functools
 import mmap
+import pathlib
 import re
+import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
@@ -18,6 +20,10 @@ from keras_resnets.weights.readers.keras_zip import MOST_COMPRESSION
 from keras_resnets.weights.readers.keras_zip import WEIGHTS
 from keras_resnets.weights.readers.keras_zip import KerasZip
 from keras_resnets.weights.readers.keras_zip import parsed
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.readers.hdf5 import Group
+
 
 # What our own files say beside the values.
 METADATA = "keras_resnets"
@@ -36,33 +42,39 @@ _VARIABLES = {
 }
 
 
-def read_keras(path):
+def read_keras(path: pathlib.Path) -> Checkpoint:
     """The `Checkpoint` of an HDF5 file: of weights, or of a whole model of Keras 2."""
     with open(path, "rb") as file:
         # A map, so that tensors are views of the file.
         return _checkpoint(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def read_archive(path):
+def read_archive(path: pathlib.Path) -> Checkpoint:
     """The `Checkpoint` of a .keras file; its metadata has the model's description."""
     archive = KerasZip(path)
     if WEIGHTS not in archive:
         raise WeightsError(f"it has a {CONFIG}, but no {WEIGHTS}")
-    texts = {
+    found = {
         key: archive.text(name)
         for key, name in (("config", CONFIG), (METADATA, _ENTRY))
     }
     names = None
-    if texts["config"] is not None:
+    texts = {key: text for key, text in found.items() if text is not None}
+    if "config" in texts:
         names = _Names(parsed(texts["config"], CONFIG))
-    texts = {key: text for key, text in texts.items() if text is not None}
     content = archive.read(WEIGHTS)
     if not content.startswith(hdf5.SIGNATURE):
         raise WeightsError(f"its {WEIGHTS} is no HDF5")
     return _checkpoint(path, content, texts, names, archive.size)
 
 
-def _checkpoint(path, data, texts=None, names=None, size=None):
+def _checkpoint(
+    path: pathlib.Path,
+    data: typing.Any,
+    texts: dict[str, str] | None = None,
+    names: "_Names | None" = None,
+    size: int | None = None,
+) -> Checkpoint:
     root = hdf5.open_root(data)
     tensors = _Tensors(size or len(data))
     if "vars" not in root:
@@ -87,11 +99,12 @@ class _Tensors:
         kinds: layer's name -> its class in snake case.
     """
 
-    def __init__(self, size):
-        self.makers, self.kinds = {}, {}
+    def __init__(self, size: int) -> None:
+        self.makers: dict[str, typing.Any] = {}
+        self.kinds: dict[str, str] = {}
         self._size, self._left = size, MOST_COMPRESSION * size
 
-    def add(self, name, data):
+    def add(self, name: str, data: typing.Any) -> None:
         """Takes a dataset in.
 
         Raises:
@@ -110,7 +123,7 @@ class _Tensors:
         self.makers[name] = data.values
 
 
-def _read_keras_2(root, tensors):
+def _read_keras_2(root: "Group", tensors: _Tensors) -> None:
     """Collects the arrays of the layers' groups of a file of Keras 2.
 
     By the groups alone: the attributes that list them are where damage asks for most.
@@ -126,7 +139,7 @@ def _read_keras_2(root, tensors):
         raise WeightsError("it is HDF5, but holds no layers of Keras 2")
 
 
-def _read_layer(group, place, tensors):
+def _read_layer(group: "Group", place: tuple[str, ...], tensors: _Tensors) -> None:
     """The datasets in a layer's group: `model/layer/kernel:0`."""
     if len(place) > _DEEPEST:
         raise WeightsError(f"its groups are more than {_DEEPEST} deep")
@@ -140,7 +153,7 @@ def _read_layer(group, place, tensors):
             tensors.add("/".join((*place, name)), item)
 
 
-def _group(parent, name):
+def _group(parent: "Group", name: str) -> "Group":
     item = parent.open(name)
     if not isinstance(item, hdf5.Group):
         raise WeightsError(f"{item.path} is no group")
@@ -160,11 +173,11 @@ class _Names:
         WeightsError: a description of no model.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: typing.Any) -> None:
         self._inner = {}
         inner = (config or {}).get("config") or {}
         layers = inner.get("layers") if isinstance(inner, dict) else None
-        counts = {}
+        counts: dict[str, int] = {}
         if isinstance(layers, list) and len(layers) > _MOST_LAYERS:
             raise WeightsError(
                 f"its {CONFIG} has {len(layers):,} layers: at most {_MOST_LAYERS:,}"
@@ -178,13 +191,13 @@ class _Names:
             name = layer["config"].get("name")
             self._inner[stored] = (name if isinstance(name, str) else None, layer)
 
-    def of(self, stored):
+    def of(self, stored: str) -> "tuple[str | None, _Names]":
         """(the user's name or None, `_Names` of what is inside)."""
         name, layer = self._inner.get(stored, (None, None))
         return name, _Names(layer)
 
 
-def is_layer(item):
+def is_layer(item: dict[str, str | dict[str, list[int | None]]]) -> bool:
     """Whether a part of a model's description is that of a layer, as Keras writes it."""
     return (
         isinstance(item, dict)
@@ -194,14 +207,16 @@ def is_layer(item):
 
 
 @functools.lru_cache(1000)
-def snake_case(name):
+def snake_case(name: str) -> str:
     """As `keras.src.utils.naming.tosnake_case`: GlobalMaxPooling2D, BatchNormalization."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _read_keras_3(group, place, names, tensors, depth=0):
+def _read_keras_3(
+    group: "Group", place: str, names: _Names, tensors: _Tensors, depth: int = 0
+) -> None:
     """Collects the layers under `group`, which `place` is the name of."""
     if depth > 2 * _DEEPEST:
         raise WeightsError(f"its groups are more than {2 * _DEEPEST} deep")
@@ -224,7 +239,9 @@ def _read_keras_3(group, place, names, tensors, depth=0):
         _read_keras_3(item, name, inside, tensors, depth + 1)
 
 
-def _read_variables(name, kind, variables, tensors):
+def _read_variables(
+    name: str, kind: str, variables: "Group", tensors: _Tensors
+) -> None:
     tensors.kinds[name.replace("/", ".")] = kind
     fields = _VARIABLES.get((kind, len(variables.links)))
     for number in variables.links:
@@ -239,6 +256,6 @@ def _read_variables(name, kind, variables, tensors):
         tensors.add(f"{name}/{field}", variables.open(number))
 
 
-def _told_name(variables):
+def _told_name(variables: "Group") -> str | None:
     name = variables.text("name")
     return name if name and "/" not in name else None

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import typing
 import zipfile
 
 from keras_resnets.errors import WeightsError
@@ -30,7 +31,7 @@ class KerasZip:
             in another, out of the archive, or far longer than the file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         self.path, self.size = path, pathlib.Path(path).stat().st_size
         self._entries = archive.entries(path)
         entries = list(self._entries.values())
@@ -44,10 +45,10 @@ class KerasZip:
                 f"{MOST_COMPRESSION} times as many are unpacked"
             )
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def read(self, name):
+    def read(self, name: str) -> bytes:
         """The bytes of an entry, whose checksum fits."""
         entry = self._entries[name]
         with zipfile.ZipFile(self.path) as content, content.open(entry) as file:
@@ -57,7 +58,7 @@ class KerasZip:
             raise WeightsError(f"its {printable(name)} has another length than it says")
         return found
 
-    def text(self, name):
+    def text(self, name: str) -> str | None:
         """The text of an entry; None where there is none.
 
         Raises:
@@ -76,7 +77,7 @@ class KerasZip:
             raise WeightsError(f"its {name} is no UTF-8") from None
 
 
-def parsed(text, name):
+def parsed(text: str, name: str) -> dict[str, typing.Any]:
     """The dict in a JSON text.
 
     Args:
@@ -97,7 +98,7 @@ def parsed(text, name):
     return content
 
 
-def _check(entry):
+def _check(entry: typing.Any) -> None:
     name = printable(entry.filename)
     parts = entry.filename.replace("\\", "/").split("/")
     if ".." in parts or not parts[0] or ":" in parts[0]:
@@ -111,7 +112,7 @@ def _check(entry):
         )
 
 
-def _check_places(entries, size):
+def _check_places(entries: list[typing.Any], size: int) -> None:
     """Raises `WeightsError` where entries share bytes, or lie outside the file."""
     ends = [entry.header_offset for entry in sorted(entries, key=_place)][1:] + [size]
     for entry, end in zip(sorted(entries, key=_place), ends, strict=True):
@@ -122,5 +123,5 @@ def _check_places(entries, size):
             )
 
 
-def _place(entry):
+def _place(entry: typing.Any) -> int:
     return entry.header_offset

@@ -9,6 +9,8 @@ can nest more than any program could go through.
 
 import pickletools
 import struct
+import typing
+from collections.abc import Callable
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers.pickle_machine import INERT
@@ -27,7 +29,13 @@ MOST_ARGUMENTS = 100
 _FOUR = struct.Struct("<I").unpack_from
 
 
-def read_pickle(content, start, stop, names, refer):
+def read_pickle(
+    content: typing.Any,
+    start: int,
+    stop: int,
+    names: dict[tuple[str, str], Name],
+    refer: Callable[..., typing.Any],
+) -> tuple[typing.Any, ...]:
     """Reads one pickle.
 
     Args:
@@ -54,7 +62,7 @@ def read_pickle(content, start, stop, names, refer):
         raise WeightsError(f"its pickle is damaged at byte {reader.at:,}") from None
 
 
-def _run(reader):
+def _run(reader: Machine) -> int | list[str] | dict[str, dict[str, int] | int]:
     """Reads up to STOP."""
     content = reader.content
     try:
@@ -71,13 +79,13 @@ class _Stop(Exception):
     """The pickle is at its end."""
 
 
-def _stop(reader):
+def _stop(reader: Machine) -> None:
     raise _Stop
 
 
-def _refuse(reader):
+def _refuse(reader: typing.Any) -> None:
     opcode = reader.content[reader.at - 1]
-    known = pickletools.code2op.get(chr(opcode))
+    known = {code.code: code for code in pickletools.opcodes}.get(chr(opcode))
     if known is None:
         raise WeightsError(f"its pickle has the byte {opcode} for an opcode")
     raise WeightsError(f"its pickle uses the opcode {known.name}: refused")
@@ -86,22 +94,22 @@ def _refuse(reader):
 # The most frequent: without a call inside.
 
 
-def _one_byte(reader):
+def _one_byte(reader: Machine) -> None:
     reader.stack.append(reader.content[reader.at])
     reader.at += 1
 
 
-def _get(reader):
+def _get(reader: Machine) -> None:
     reader.stack.append(reader.memo[reader.content[reader.at]])
     reader.at += 1
 
 
-def _get_four(reader):
+def _get_four(reader: typing.Any) -> None:
     reader.stack.append(reader.memo[_FOUR(reader.content, reader.at)[0]])
     reader.at += 4
 
 
-def _put_four(reader):
+def _put_four(reader: Machine) -> None:
     (number,) = _FOUR(reader.content, reader.at)
     reader.at += 4
     if number == len(reader.memo):
@@ -110,76 +118,81 @@ def _put_four(reader):
         reader.put(number)
 
 
-def _memoize(reader):
+def _memoize(reader: typing.Any) -> None:
     reader.memo.append(reader.stack[-1])
 
 
-def _text_four(reader):
+def _text_four(reader: Machine) -> None:
     (count,) = _FOUR(reader.content, reader.at)
     reader.at += 4
     reader.text(count)
 
 
-def _global(reader):
+def _global(reader: Machine) -> None:
     reader.name(reader.line(), reader.line())
 
 
-def _stack_global(reader):
+def _stack_global(reader: typing.Any) -> None:
     name, module = reader.stack.pop(), reader.stack.pop()
     reader.name(module, name)
 
 
-def _int(reader):
+def _int(reader: typing.Any) -> None:
     line = reader.line()
     known = {"00": False, "01": True}.get(line, INERT)
     # Of protocol 1 but for the two: 64 bits have at most 20 characters.
     reader.stack.append(int(line) if known is INERT and len(line) <= 20 else known)
 
 
-def _tuple(reader):
+def _tuple(reader: Machine) -> None:
     values = reader.above_mark()
     reader.push(tuple(values), TUPLE + ITEM * len(values))
 
 
-def _dict(reader):
+def _dict(reader: typing.Any) -> None:
     values = reader.above_mark()
     reader.push({}, OBJECT)
     reader.entries(values[::2], values[1::2])
 
 
-def _mark(reader):
+def _mark(reader: Machine) -> None:
     reader.marks.append(len(reader.stack))
     if len(reader.marks) > _MOST_MARKS:
         raise WeightsError(f"its pickle nests more than {_MOST_MARKS:,} values")
 
 
-def _set_item(reader):
+def _set_item(reader: typing.Any) -> None:
     value, key = reader.stack.pop(), reader.stack.pop()
     reader.entries((key,), (value,))
 
 
-def _set_items(reader):
+def _set_items(reader: Machine) -> None:
     values = reader.above_mark()
     reader.entries(values[::2], values[1::2])
 
 
-def _append(reader):
+def _append(reader: typing.Any) -> None:
     value = reader.stack.pop()
     reader.items([value])
 
 
-def _add_items(reader):
+def _add_items(reader: typing.Any) -> None:
     reader.above_mark()
     if reader.stack[-1] is not INERT:
         raise WeightsError("its pickle adds items to what is no set: refused")
 
 
-def _frozen_set(reader):
+def _frozen_set(reader: typing.Any) -> None:
     reader.above_mark()
     reader.stack.append(INERT)
 
 
-def _call(reader, name, arguments, may):
+def _call(
+    reader: Machine,
+    name: Name,
+    arguments: tuple[typing.Any, ...],
+    may: Callable[..., typing.Any],
+) -> None:
     if type(name) is not Name or name.call is None or not may(name):
         raise WeightsError("its pickle calls what is no tensor: refused")
     if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
@@ -187,22 +200,22 @@ def _call(reader, name, arguments, may):
     reader.stack.append(name.call(reader, *arguments))
 
 
-def _reduce(reader):
+def _reduce(reader: Machine) -> None:
     arguments, name = reader.stack.pop(), reader.stack.pop()
     _call(reader, name, arguments, lambda name: True)
 
 
-def _new(reader):
+def _new(reader: typing.Any) -> None:
     arguments, name = reader.stack.pop(), reader.stack.pop()
     _call(reader, name, arguments, lambda name: name.is_class)
 
 
-def _new_by_words(reader):
+def _new_by_words(reader: typing.Any) -> None:
     reader.stack.pop()
     _new(reader)
 
 
-def _build(reader):
+def _build(reader: typing.Any) -> None:
     """Attributes of dicts (`_metadata`) and of options: read by no one here."""
     reader.stack.pop()
     target = reader.stack[-1]

@@ -7,6 +7,7 @@ Lists of small tuples and of empty dicts, the costliest that programs write, tak
 
 import dataclasses
 import struct
+import typing
 from collections.abc import Callable
 
 from keras_resnets.errors import WeightsError
@@ -29,7 +30,7 @@ class _Inert:
 
     __slots__ = ()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "INERT"
 
 
@@ -68,12 +69,22 @@ class Machine:
         "stop",
     )
 
-    def __init__(self, content, start, stop, names, refer):
+    def __init__(
+        self,
+        content: typing.Any,
+        start: int,
+        stop: int,
+        names: dict[tuple[str, str], Name],
+        refer: Callable[..., typing.Any],
+    ) -> None:
         self.content, self.start, self.at, self.stop = content, start, start, stop
         self.names, self.refer = names, refer
-        self.stack, self.marks, self.memo, self.spent = [], [], [], 0
+        self.stack: list[typing.Any] = []
+        self.marks: list[typing.Any] = []
+        self.memo: list[typing.Any] = []
+        self.spent = 0
 
-    def spend(self, memory):
+    def spend(self, memory: int) -> None:
         """Counts `memory` bytes that a value takes."""
         self.spent += memory
         if self.spent > _MEMORY * (self.at - self.start) + _LEAST:
@@ -81,26 +92,26 @@ class Machine:
                 f"its pickle makes more than {_MEMORY} bytes of data of each of its own"
             )
 
-    def bytes(self, count):
+    def bytes(self, count: int) -> bytes:
         """The next `count` bytes."""
         start, self.at = self.at, self.at + count
         if count < 0 or self.at > self.stop:
             raise WeightsError(f"its pickle has {count:,} bytes where it ends")
         return self.content[start : self.at]
 
-    def skip(self, count):
+    def skip(self, count: int) -> None:
         """Passes over `count` bytes."""
         if not 0 <= count <= self.stop - self.at:
             raise WeightsError(f"its pickle has {count:,} bytes where it ends")
         self.at += count
 
-    def number(self, layout):
+    def number(self, layout: str) -> int:
         """The next whole number, packed as `layout` says."""
         (number,) = struct.unpack_from(layout, self.content, self.at)
         self.at += _SIZES[layout]
         return number
 
-    def line(self):
+    def line(self) -> str:
         """The text up to the next end of a line."""
         end = self.content.find(
             b"\n", self.at, min(self.stop, self.at + _LONGEST_LINE + 1)
@@ -113,25 +124,29 @@ class Machine:
         self.at = end + 1
         return text
 
-    def push(self, value, memory):
+    def push(
+        self,
+        value: object,
+        memory: int,
+    ) -> None:
         """Puts a value that takes `memory` bytes onto the stack."""
         self.spend(memory)
         self.stack.append(value)
 
-    def text(self, count):
+    def text(self, count: int) -> None:
         """Pushes the next `count` bytes as a text."""
         # As Python's: names of files may have bytes that are no UTF-8.
         text = self.bytes(count).decode("utf-8", "surrogatepass")
         self.spend(_TEXT + len(text) * (1 if text.isascii() else 4))
         self.stack.append(text)
 
-    def ascii(self, count):
+    def ascii(self, count: int) -> None:
         """Pushes a `str` of Python 2, which may be any bytes."""
         content = self.bytes(count)
         text = content.decode("ascii") if content.isascii() else INERT
         self.push(text, _TEXT + count)
 
-    def whole(self, count):
+    def whole(self, count: int) -> None:
         """Pushes the next `count` bytes as a whole number."""
         if count > _LONGEST_NUMBER:
             self.skip(count)
@@ -140,19 +155,19 @@ class Machine:
             content = self.bytes(count)
             self.stack.append(int.from_bytes(content, "little", signed=True))
 
-    def inert(self, count):
+    def inert(self, count: int) -> None:
         """Pushes what the next `count` bytes say, which no tensor needs."""
         self.skip(count)
         self.stack.append(INERT)
 
-    def above_mark(self):
+    def above_mark(self) -> list[typing.Any]:
         """Takes what lies above the last mark."""
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
         return values
 
-    def above(self, count):
+    def above(self, count: int) -> None:
         """Takes the last `count` values, as a tuple."""
         values = tuple(self.stack[-count:])
         if len(values) != count:
@@ -161,7 +176,7 @@ class Machine:
         del self.stack[-count:]
         self.stack.append(values)
 
-    def put(self, number):
+    def put(self, number: int) -> None:
         """Remembers the last value."""
         value, memo = self.stack[-1], self.memo
         if number > self.at - self.start:
@@ -171,7 +186,7 @@ class Machine:
             memo.extend([INERT] * (number + 1 - len(memo)))
         memo[number] = value
 
-    def name(self, module, name):
+    def name(self, module: str, name: str) -> None:
         """Pushes what the table has for a name."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError
@@ -183,7 +198,7 @@ class Machine:
                 f"its pickle asks for {asked}, which is no tensor: refused"
             ) from None
 
-    def entries(self, keys, values):
+    def entries(self, keys: list[str], values: list[typing.Any]) -> None:
         """Adds entries to the dict on the stack; only texts are names."""
         entries = self.stack[-1]
         if type(entries) is not dict:
@@ -193,7 +208,7 @@ class Machine:
             if type(key) is str:
                 entries[key] = value
 
-    def items(self, values):
+    def items(self, values: list[str]) -> None:
         """Adds values to the list on the stack."""
         items = self.stack[-1]
         if type(items) is not list:

@@ -3,7 +3,9 @@
 import functools
 import json
 import math
+import pathlib
 import re
+import typing
 
 import numpy as np
 
@@ -39,7 +41,7 @@ _ENTRY = {"dtype": str, "shape": list, "data_offsets": list}
 _LARGEST_HEADER = 8_000_000
 
 
-def read_safetensors(path):
+def read_safetensors(path: pathlib.Path) -> Checkpoint:
     """The `Checkpoint` of a .safetensors file; its tensors are views of the file."""
     file = MappedFile(path)
     length = int.from_bytes(file.bytes(0, 8), "little")
@@ -55,7 +57,8 @@ def read_safetensors(path):
     metadata = _metadata(header.pop("__metadata__", None))
     if len(header) > MOST_TENSORS:
         raise too_many()
-    makers, ranges = {}, []
+    makers: dict[str, typing.Any] = {}
+    ranges = []
     for name, entry in header.items():
         check_name(name)
         kind, shape, (start, stop) = _claims(name, entry)
@@ -74,7 +77,7 @@ def read_safetensors(path):
     return Checkpoint(path, "safetensors", makers, metadata)
 
 
-def _claims(name, entry):
+def _claims(name: str, entry: dict[str, typing.Any]) -> tuple[typing.Any, ...]:
     """(number type, shape, range of bytes) of a tensor in the header."""
     if type(entry) is not dict or {k: type(v) for k, v in entry.items()} != _ENTRY:
         raise WeightsError(f"{name} has no dtype, shape and data_offsets, or others")
@@ -88,7 +91,7 @@ def _claims(name, entry):
     return kind, shape, offsets
 
 
-def _metadata(found):
+def _metadata(found: dict[str, str]) -> dict[str, str]:
     if found is None:
         return {}
     if type(found) is not dict or not all(type(v) is str for v in found.values()):
@@ -96,14 +99,14 @@ def _metadata(found):
     return found
 
 
-def _unique(pairs):
+def _unique(pairs: list[typing.Any]) -> dict[str, typing.Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise WeightsError("its header names a tensor twice")
     return found
 
 
-def _check_without_holes(ranges, size):
+def _check_without_holes(ranges: list[tuple[int, int]], size: int) -> None:
     position = 0
     for start, stop in sorted(ranges):
         if start != position or stop < start or stop > size:
@@ -118,7 +121,11 @@ def _check_without_holes(ranges, size):
         )
 
 
-def write_safetensors(file, tensors, metadata=None):
+def write_safetensors(
+    file: typing.BinaryIO,
+    tensors: dict[str, np.ndarray],
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Writes arrays in the order given.
 
     Args:
@@ -126,7 +133,8 @@ def write_safetensors(file, tensors, metadata=None):
         tensors: mapping from name to NumPy array.
         metadata: mapping of strings for the header, or None.
     """
-    header, position = {}, 0
+    header: dict[str, typing.Any] = {}
+    position = 0
     if metadata:
         header["__metadata__"] = dict(metadata)
     for name, array in tensors.items():

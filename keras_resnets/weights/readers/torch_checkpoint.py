@@ -1,7 +1,9 @@
 """Both formats of torch.save: the zip archive, and the stream that came before it."""
 
 import functools
+import pathlib
 import struct
+import typing
 import zipfile
 import zlib
 
@@ -11,6 +13,13 @@ from keras_resnets.weights.readers import torch_pickle
 from keras_resnets.weights.readers.arrays import MappedFile
 from keras_resnets.weights.readers.arrays import refuse_numbers
 from keras_resnets.weights.readers.checkpoint import Checkpoint
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.weights.readers.torch_pickle import Storage
+    from keras_resnets.weights.readers.torch_pickle import Tensor
+
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -22,7 +31,7 @@ _ENCRYPTED = 0x41
 _MOST_VIEWS, _LEAST_VIEWS = 16, 1 << 20
 
 
-def read_zip(path, entries):
+def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
     """The `Checkpoint` of a file that torch has written since 1.6.
 
     Args:
@@ -62,7 +71,7 @@ def read_zip(path, entries):
     tensors = torch_pickle.tensors(torch_pickle.load(content, 0, size)[0])
 
     @functools.cache
-    def place(key):
+    def place(key: str) -> tuple[int, int]:
         info = entries.get(f"{root}data/{key}")
         if info is None:
             raise WeightsError(f"it has no file data/{printable(key, 50)}")
@@ -71,7 +80,9 @@ def read_zip(path, entries):
     return _checkpoint(path, mapped, tensors, place)
 
 
-def _place(mapped, info, largest=None):
+def _place(
+    mapped: MappedFile, info: typing.Any, largest: int | None = None
+) -> tuple[int, int]:
     """(first byte, count of bytes) of a file in the zip."""
     shown, size = printable(info.filename, 100), info.file_size
     if largest is not None and size > largest:
@@ -88,9 +99,10 @@ def _place(mapped, info, largest=None):
     return start, size
 
 
-def read_stream(path):
+def read_stream(path: pathlib.Path) -> Checkpoint:
     """The `Checkpoint` of a file that torch wrote before 1.6."""
-    mapped, position, storages, parts = MappedFile(path), 0, {}, []
+    mapped, position, parts = MappedFile(path), 0, []
+    storages: dict[str, typing.Any] = {}
     for _ in range(5):
         part, position = torch_pickle.load(
             mapped.content, position, len(mapped), storages
@@ -106,7 +118,7 @@ def read_stream(path):
     tensors = torch_pickle.tensors(loaded)
     places = _stream_places(mapped, position, keys, storages)
 
-    def place(key):
+    def place(key: str) -> tuple[int, int]:
         if key not in places:
             raise WeightsError(f"storage {printable(key, 50)} is not in it")
         return places[key]
@@ -114,7 +126,9 @@ def read_stream(path):
     return _checkpoint(path, mapped, tensors, place)
 
 
-def _stream_places(mapped, position, keys, storages):
+def _stream_places(
+    mapped: MappedFile, position: int, keys: list[str], storages: "dict[str, Storage]"
+) -> dict[str, tuple[int, int]]:
     """Key -> (first byte, count of bytes) of the storages, which lie in a row."""
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise WeightsError("its list of storages is none")
@@ -132,8 +146,14 @@ def _stream_places(mapped, position, keys, storages):
     return places
 
 
-def _checkpoint(path, mapped, tensors, place):
-    makers, containers, total = {}, {}, 0
+def _checkpoint(
+    path: pathlib.Path,
+    mapped: MappedFile,
+    tensors: "dict[tuple[str, str], Tensor]",
+    place: typing.Any,
+) -> Checkpoint:
+    makers: dict[str, typing.Any] = {}
+    containers, total = {}, 0
     for (container, inner), tensor in tensors.items():
         name = f"{container}.{inner}" if container else inner
         if name in makers:
@@ -153,7 +173,9 @@ def _checkpoint(path, mapped, tensors, place):
     return Checkpoint(path, "torch", makers, containers=containers)
 
 
-def _view(mapped, name, tensor, place):
+def _view(
+    mapped: MappedFile, name: str, tensor: "Tensor", place: tuple[int, int]
+) -> "np.ndarray":
     storage, (start, size) = tensor.storage, place
     if storage.size > size:
         raise WeightsError(f"{name} needs {storage.numel:,} numbers; fewer are stored")
@@ -167,5 +189,5 @@ def _view(mapped, name, tensor, place):
     )
 
 
-def _itself(array):
+def _itself(array: "np.ndarray") -> "np.ndarray":
     return array

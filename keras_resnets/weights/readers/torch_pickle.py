@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import typing
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from keras_resnets.weights.readers.opcodes import MOST_ARGUMENTS
 from keras_resnets.weights.readers.opcodes import read_pickle
 from keras_resnets.weights.readers.pickle_machine import INERT
 from keras_resnets.weights.readers.pickle_machine import Name
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.weights.readers.pickle_machine import Machine
+
 
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -78,7 +83,7 @@ class Storage:
     numel: int
 
     @property
-    def size(self):
+    def size(self) -> int:
         """In bytes."""
         return self.numel * self.dtype.itemsize
 
@@ -97,7 +102,15 @@ class Tensor:
     other: str = ""
 
 
-def _rebuild_tensor(reader, storage, offset, shape, strides, *rest, other=""):
+def _rebuild_tensor(
+    reader: "Machine",
+    storage: Storage,
+    offset: int,
+    shape: tuple[typing.Any, ...],
+    strides: tuple[typing.Any, ...],
+    *rest: typing.Any,
+    other: str = "",
+) -> Tensor:
     reader.spend(_RECORD)
     if type(storage) is not Storage:
         raise WeightsError("a tensor of its pickle has no storage")
@@ -107,22 +120,45 @@ def _rebuild_tensor(reader, storage, offset, shape, strides, *rest, other=""):
     return Tensor(storage, offset, shape, strides, other)
 
 
-def _rebuild_quantized(reader, storage, offset, shape, strides, *rest):
+def _rebuild_quantized(
+    reader: typing.Any,
+    storage: typing.Any,
+    offset: int,
+    shape: typing.Any,
+    strides: typing.Any,
+    *rest: typing.Any,
+) -> typing.Any:
     return _rebuild_tensor(reader, storage, offset, shape, strides, other="quantized")
 
 
-def _rebuild_by_name(reader, storage, offset, shape, strides, _, __, dtype, *rest):
+def _rebuild_by_name(
+    reader: typing.Any,
+    storage: typing.Any,
+    offset: int,
+    shape: typing.Any,
+    strides: typing.Any,
+    _: typing.Any,
+    __: typing.Any,
+    dtype: typing.Any,
+    *rest: typing.Any,
+) -> typing.Any:
     """A tensor of a type that has no storage of its own: float8, uint16, ..."""
     known = type(dtype) is Name and type(dtype.value) is str
     kind = dtype.value if known else "unknown"
     return _rebuild_tensor(reader, storage, offset, (), (), other=kind)
 
 
-def _parameter(_, tensor, *rest):
+def _parameter(_: "Machine", tensor: Tensor, *rest: typing.Any) -> Tensor:
     return tensor
 
 
-def _rebuild_from_type(reader, function, _, arguments, *rest):
+def _rebuild_from_type(
+    reader: typing.Any,
+    function: typing.Any,
+    _: typing.Any,
+    arguments: typing.Any,
+    *rest: typing.Any,
+) -> typing.Any:
     """A tensor that has attributes of its own."""
     if type(function) is not Name or function.call not in _REBUILDERS:
         raise WeightsError(
@@ -136,7 +172,7 @@ def _rebuild_from_type(reader, function, _, arguments, *rest):
 _REBUILDERS = (_rebuild_tensor, _rebuild_by_name, _rebuild_quantized, _parameter)
 
 
-def _size(reader, shape=()):
+def _size(reader: typing.Any, shape: typing.Any = ()) -> typing.Any:
     if type(shape) not in (tuple, list):
         raise WeightsError("a torch.Size of its pickle is made of no tuple")
     if type(shape) is list:
@@ -144,7 +180,9 @@ def _size(reader, shape=()):
     return tuple(shape)
 
 
-def _dict(reader, pairs=()):
+def _dict(
+    reader: "Machine", pairs: tuple[typing.Any, ...] = ()
+) -> dict[typing.Any, typing.Any]:
     """An OrderedDict; older ones are made of a list of pairs."""
     if type(pairs) not in (tuple, list):
         pairs = ()
@@ -155,11 +193,11 @@ def _dict(reader, pairs=()):
     return reader.stack.pop()
 
 
-def _default_dict(_, *rest):
+def _default_dict(_: typing.Any, *rest: typing.Any) -> typing.Any:
     return {}
 
 
-def _inert(_, *rest):
+def _inert(_: typing.Any, *rest: typing.Any) -> typing.Any:
     return INERT
 
 
@@ -192,7 +230,9 @@ _NAMES = {
 }
 
 
-def _refer(storages, reader, reference):
+def _refer(
+    storages: dict[str, Storage], reader: "Machine", reference: tuple[typing.Any, ...]
+) -> Storage:
     """The `Storage` of a persistent reference; one that is known is that one."""
     if type(reference) is not tuple or len(reference) not in (5, 6):
         raise WeightsError("its pickle refers to what is no storage: refused")
@@ -210,7 +250,12 @@ def _refer(storages, reader, reference):
     return storage
 
 
-def load(content, start, stop, storages=None):
+def load(
+    content: typing.Any,
+    start: int,
+    stop: int,
+    storages: dict[str, Storage] | None = None,
+) -> tuple[typing.Any, ...]:
     """The object of one pickle.
 
     Args:
@@ -232,7 +277,9 @@ def load(content, start, stop, storages=None):
     )
 
 
-def tensors(loaded):
+def tensors(
+    loaded: dict[str, dict[str, Tensor] | int | Tensor],
+) -> dict[tuple[str, str], Tensor]:
     """(name of the dict, name in it) -> `Tensor` of what torch.save was given.
 
     Dicts inside dicts are gone through, each once; their names are joined by dots.
@@ -240,14 +287,20 @@ def tensors(loaded):
     if type(loaded) is not dict:
         kind = "single tensor" if type(loaded) is Tensor else type(loaded).__name__
         raise WeightsError(f"it holds a {kind}; a dict of tensors is needed")
-    found = {}
+    found: dict[tuple[str, str], Tensor] = {}
     _collect(loaded, "", 0, found, set())
     if not found:
         raise WeightsError("it holds no tensors by name")
     return found
 
 
-def _collect(node, place, depth, found, seen):
+def _collect(
+    node: dict[str, typing.Any],
+    place: str,
+    depth: int,
+    found: dict[typing.Any, typing.Any],
+    seen: set[int],
+) -> None:
     # Each once: dicts that hold one another have no end.
     if id(node) in seen or depth > _DEEPEST:
         return

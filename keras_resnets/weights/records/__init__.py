@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
@@ -59,16 +60,16 @@ class Record:
     source: str
 
     @property
-    def free(self):
+    def free(self) -> bool:
         """Whether the licence lets anybody use the weights."""
         return self.licence in FREE
 
     @property
-    def shipped(self):
+    def shipped(self) -> bool:
         """Whether the file is a part of this package."""
         return self.location.startswith(SHIPPED)
 
-    def preprocessing(self):
+    def preprocessing(self) -> typing.Any:
         """The `Preprocessing` of the published accuracy."""
         from keras_resnets.images.preprocessing import Preprocessing
 
@@ -83,20 +84,21 @@ class Record:
 
 
 @functools.cache
-def all_records():
+def all_records() -> tuple[Record, ...]:
     """Every `Record`, in the file's order."""
     text = importlib.resources.files(__name__).joinpath("records.csv")
-    with text.open(encoding="utf-8", newline="") as file:
-        return tuple(_record(row) for row in csv.DictReader(file))
+    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
+    return tuple(_record(row) for row in csv.DictReader(lines))
 
 
-def _record(row):
-    numbers = {name: float(row[name]) for name in ("top1", "crop_fraction")}
-    top5 = float(row["top5"]) if row["top5"] else None
-    return Record(**{**row, **numbers, "top5": top5, "size": int(row["size"])})
+def _record(row: dict[str, str]) -> Record:
+    fields: dict[str, typing.Any] = dict(row)
+    fields |= {name: float(row[name]) for name in ("top1", "crop_fraction")}
+    fields["top5"] = float(row["top5"]) if row["top5"] else None
+    return Record(**{**fields, "size": int(row["size"])})
 
 
-def records_of(variant):
+def records_of(variant: str) -> typing.Any:
     """The records of a variant: by dataset the default first, then by accuracy."""
     found = [record for record in all_records() if record.variant == variant]
     return sorted(
@@ -105,14 +107,14 @@ def records_of(variant):
     )
 
 
-def names_of(variant):
+def names_of(variant: str) -> typing.Any:
     """What `weights=` takes for a variant: its datasets, then its tags."""
     found = records_of(variant)
     datasets = dict.fromkeys(record.dataset for record in found if record.free)
     return [*datasets, *(record.tag for record in found)]
 
 
-def find(variant, name):
+def find(variant: str, name: str) -> typing.Any:
     """The record of `variant` that `weights=name` means.
 
     Args:
