@@ -158,9 +158,7 @@ def test_best_weights_are_the_averages(tmp_path):
 
     recipe = short("cifar_cosine", 1, ema=0.75)
     model = classifier()
-    job = loop.Job(
-        model, open_small(tmp_path, 0.25, train=40), recipe, WANTED, 8, notes={}
-    )
+    job = loop.Job(model, open_small(tmp_path, 0.25, train=40), recipe, WANTED, 8)
     folder = RunFolder(tmp_path / "run")
     folder.open({"status": "running"}, resume=False)
     fit = keras.Model.fit
@@ -199,7 +197,7 @@ def test_frozen_body_then_all_of_it(tmp_path):
         body.input, keras.layers.Dense(5, name="mine")(body.layers[-2].output)
     )
     before = {v.path: np.array(v) for v in model.weights}
-    job = loop.Job(model, open_small(tmp_path), recipe, WANTED, 8, notes={}, verbose=0)
+    job = loop.Job(model, open_small(tmp_path), recipe, WANTED, 8, verbose=0)
     folder = RunFolder(tmp_path / "run")
     folder.open({"status": "running"}, resume=False)
     moved = []
