@@ -120,7 +120,6 @@ class Network:
             preprocessing=self.model.preprocessing,
             batch_size=recipe.batch_size,
             seed=seed,
-            notes={},
             verbose=0,
             trained_head=self.trained,
         )

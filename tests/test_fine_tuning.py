@@ -529,7 +529,7 @@ def test_a_run_that_goes_on_in_the_same_process_trains_all_of_it(tmp_path):
     before = None
     folder.open({"status": "running"}, resume=False)
     for changed in (recipe.replace(epochs=1), recipe):
-        job = loop.Job(model, data, changed, WANTED, 8, notes={}, verbose=0)
+        job = loop.Job(model, data, changed, WANTED, 8, verbose=0)
         loop.run(job, folder, resume=True)
         assert all(layer.trainable for layer in model.layers)
         kernel = np.array(model.get_layer("small_stem_conv").kernel)
