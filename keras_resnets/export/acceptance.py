@@ -1,14 +1,19 @@
 """Whether a new file puts out what its model does, each output as what it is."""
 
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_resnets.export import number_formats
 from keras_resnets.export import parity
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.export.number_formats import NumberFormat
+from keras_resnets.export.runner import Outputs
 from keras_resnets.export.runner import joined
 
 
-def probabilities(known, outputs):
+def probabilities(known: tuple[str, ...], outputs: Outputs) -> tuple[str, ...]:
     """Names of the outputs that are probabilities; one output has no name.
 
     Also of those that a layer makes which is not `known` to be a softmax or sigmoid.
@@ -20,7 +25,7 @@ def probabilities(known, outputs):
     )
 
 
-def shaped_as(expected, found):
+def shaped_as(expected: Any, found: Any) -> Any:
     """`found` in the shapes of `expected`: a file may flatten behind its softmax."""
     if isinstance(found, dict):
         return {n: shaped_as(expected.get(n, x), x) for n, x in found.items()}
@@ -28,7 +33,7 @@ def shaped_as(expected, found):
     return found.reshape(expected.shape) if fits else found
 
 
-def judge(model, pictures, found):
+def judge(model: keras.Model, pictures: np.ndarray, found: Outputs) -> None:
     """Raises `ExportError` where a float32 file's outputs are not those of `model`."""
     reference = KerasRunner(model)
     expected, _ = run_one_by_one(reference, pictures)
@@ -38,7 +43,13 @@ def judge(model, pictures, found):
     judge_by(float32, expected, found, probable, None if probable else outputs)
 
 
-def judge_by(number_format, expected, found, probable, logits):
+def judge_by(
+    number_format: NumberFormat,
+    expected: Outputs,
+    found: Outputs,
+    probable: tuple[str, ...],
+    logits: parity.Parity | None,
+) -> None:
     """Raises `ExportError` where a file is further from its model than it may be."""
     parity.check(number_format, parity.compare_some(expected, found, probable), logits)
     if logits is None and isinstance(expected, dict):
@@ -46,7 +57,7 @@ def judge_by(number_format, expected, found, probable, logits):
         parity.check(number_format, None, parity.compare_some(expected, found, rest))
 
 
-def run_one_by_one(reference, pictures):
+def run_one_by_one(reference: KerasRunner, pictures: np.ndarray) -> tuple[Any, Any]:
     """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
     found = [reference(picture[None]) for picture in pictures]
     outputs, logits = zip(*found, strict=True)

@@ -4,10 +4,16 @@ Processors compute float16 files in float32, so that a comparison on them does n
 what happens on a GPU or an NPU: a value beyond 65,504 is infinite there.
 """
 
+import os
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.export.onnx.runner import require
+from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import runner as tflite_runner
 
 LARGEST = 65504.0
@@ -16,7 +22,7 @@ LEAST = 2.0**-24
 _IMAGES = 8
 
 
-def inputs_of(ready):
+def inputs_of(ready: Ready) -> np.ndarray:
     """Inputs of the file of a `prepare.Ready`: those compared with, and calibration's."""
     found = ready.given[:_IMAGES]
     if ready.calibration is None or len(found) == _IMAGES:
@@ -25,7 +31,7 @@ def inputs_of(ready):
     return np.concatenate([found, more.astype(found.dtype)])
 
 
-def refuse_above(largest, name, count):
+def refuse_above(largest: Mapping[str, float], name: str, count: int) -> None:
     """Raises `ExportError` where float16 cannot hold a value.
 
     Args:
@@ -42,7 +48,7 @@ def refuse_above(largest, name, count):
             )
 
 
-def of_tflite(path, given):
+def of_tflite(path: str | os.PathLike[str], given: np.ndarray) -> dict[str, float]:
     """The largest absolute value of each tensor that a file computes, by its layer.
 
     Args:
@@ -51,7 +57,7 @@ def of_tflite(path, given):
     """
     from keras_resnets.export.compare.verify import layer_name
 
-    largest = {}
+    largest: dict[str, float] = {}
     size = tflite_runner.TFLiteRunner(path).input_shape[0] or 1
     for chunk in _chunks(given, size):
         for name, values in tflite_runner.tensors(path, chunk).items():
@@ -59,7 +65,7 @@ def of_tflite(path, given):
     return largest
 
 
-def of_onnx(proto, given, layout):
+def of_onnx(proto: Any, given: np.ndarray, layout: str) -> dict[str, float]:
     """The same of a float32 `onnx.ModelProto`, its constants among them.
 
     Args:
@@ -97,16 +103,16 @@ def of_onnx(proto, given, layout):
     return largest
 
 
-def _chunks(given, size):
+def _chunks(given: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Batches of `size`; the last is filled up with its own images."""
     for start in range(0, len(given), size):
         yield np.resize(given[start : start + size], (size, *given.shape[1:]))
 
 
-def _add(largest, place, values):
+def _add(largest: dict[str, float], place: str, values: np.ndarray) -> None:
     largest[place] = max(largest.get(place, 0.0), _largest(values))
 
 
-def _largest(values):
+def _largest(values: np.ndarray) -> float:
     # One that is no number is beyond every limit.
     return float(np.nan_to_num(np.abs(values), nan=np.inf).max(initial=0))

@@ -2,10 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_resnets.errors import ExportError
+from keras_resnets.export.number_formats import NumberFormat
+from keras_resnets.export.runner import Outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Parity:
     top5: float
 
 
-def compare(reference, candidate):
+def compare(reference: Outputs, candidate: Outputs) -> Parity:
     """`Parity` of two outputs of shape (inputs, ...), or of two dicts of them.
 
     Of several outputs each figure is that of the worst.
@@ -71,7 +75,7 @@ def compare(reference, candidate):
     )
 
 
-def _worst(reference, candidate):
+def _worst(reference: Any, candidate: Any) -> Parity:
     names = [
         sorted(found) if isinstance(found, dict) else ["one output"]
         for found in (reference, candidate)
@@ -92,7 +96,9 @@ def _worst(reference, candidate):
     )
 
 
-def compare_some(reference, candidate, names):
+def compare_some(
+    reference: Outputs, candidate: Outputs, names: Sequence[str]
+) -> Parity | None:
     """`compare` of the outputs called so; None without any. One output has no name."""
     if not names:
         return None
@@ -101,7 +107,7 @@ def compare_some(reference, candidate, names):
     return compare(*({n: x[n] for n in names} for x in (reference, candidate)))
 
 
-def is_distribution(values, tolerance=1e-3):
+def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:
     """Whether the rows of an array look as a softmax's: none negative, each adds to 1."""
     if values.ndim != 2 or values.shape[1] < 2:
         return False
@@ -109,7 +115,9 @@ def is_distribution(values, tolerance=1e-3):
     return bool(values.min() >= -1e-6 and np.abs(sums - 1).max() < tolerance)
 
 
-def excesses(number_format, probabilities, logits):
+def excesses(
+    number_format: NumberFormat, probabilities: Parity | None, logits: Parity | None
+) -> list[str]:
     """What of two results differs by more than a format allows, in words.
 
     Args:
@@ -140,7 +148,9 @@ def excesses(number_format, probabilities, logits):
     return failures
 
 
-def check(number_format, probabilities, logits):
+def check(
+    number_format: NumberFormat, probabilities: Parity | None, logits: Parity | None
+) -> None:
     """Raises `ExportError` where a new file is further from its model than it may be.
 
     Probabilities alone tell nothing of a quantized file: a softmax that is sure of its

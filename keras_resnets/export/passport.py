@@ -5,10 +5,14 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
+from keras_resnets.export.contents import Contents
 from keras_resnets.graph import provenance
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
@@ -26,13 +30,13 @@ _PACKAGES = (
 )
 
 
-def path_of(path):
+def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
     """Where the passport of the file or folder at `path` lies."""
     path = pathlib.Path(path)
     return path.with_name(path.name + ".json")
 
 
-def check_place(path):
+def check_place(path: str | os.PathLike[str]) -> None:
     """Raises `InvalidArgument` where a file that is no passport has its name."""
     place = path_of(path)
     if not place.exists():
@@ -46,7 +50,11 @@ def check_place(path):
 
 
 @contextlib.contextmanager
-def beside(path, overwrite, landing):
+def beside(
+    path: pathlib.Path,
+    overwrite: bool,
+    landing: contextlib.AbstractContextManager[pathlib.Path],
+) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
     """Lands a file together with its passport: both are whole before one is moved.
 
     Args:
@@ -75,7 +83,14 @@ def beside(path, overwrite, landing):
         place.unlink(missing_ok=True)
 
 
-def write(place, file, report, model, recipe, contents):
+def write(
+    place: pathlib.Path,
+    file: pathlib.Path,
+    report: Any,
+    model: Any,
+    recipe: dict[str, Any],
+    contents: Contents,
+) -> None:
     """Writes the passport of a file.
 
     Args:
@@ -117,7 +132,7 @@ def write(place, file, report, model, recipe, contents):
     place.write_text(text + "\n", "utf-8")
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The passport of the file at `path`, or None where it has none of its own.
 
     Raises:
@@ -134,23 +149,23 @@ def read(path):
     return content
 
 
-def sha256(path):
+def sha256(path: str | os.PathLike[str]) -> str:
     """Of a file; of a folder, over its files' names and contents in order."""
     path = pathlib.Path(path)
     if path.is_file():
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open(path, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     whole = hashlib.sha256()
     for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
         whole.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
     return whole.hexdigest()
 
 
-def _plain(record):
+def _plain(record: Any) -> dict[str, Any] | None:
     return None if record is None else dataclasses.asdict(record)
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -159,7 +174,7 @@ def _finite(value):
     return str(value) if unbounded else value
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Of the packages that an export goes through, by name."""
     found = {}
     for name in _PACKAGES:

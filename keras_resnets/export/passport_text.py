@@ -3,6 +3,9 @@
 import json
 import math
 import numbers
+import pathlib
+from typing import Any
+from typing import NoReturn
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -21,7 +24,7 @@ _SIDE = 16_384
 _VALUE = 1_000_000
 
 
-def parse(place):
+def parse(place: pathlib.Path) -> dict[str, Any]:
     """What the passport at `place` says, with all that its readers go by.
 
     Args:
@@ -53,7 +56,7 @@ def parse(place):
     return content
 
 
-def loaded(place):
+def loaded(place: pathlib.Path) -> Any:
     """What stands in a file of JSON, whatever it is.
 
     Args:
@@ -79,7 +82,7 @@ def loaded(place):
         ) from None
 
 
-def _depth(text):
+def _depth(text: str) -> int:
     """How deep lists and objects are nested, at most: brackets in texts count too."""
     deepest = depth = 0
     for character in text:
@@ -91,37 +94,37 @@ def _depth(text):
     return deepest
 
 
-def _only_once(pairs):
+def _only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands in it twice")
     return found
 
 
-def _no_number(text):
+def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
-def _is_text(value):
+def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_text_or_none(value):
+def _is_text_or_none(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-def _is_count(value):
+def _is_count(value: Any) -> bool:
     return (
         isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
     )
 
 
-def _is_figure(value):
+def _is_figure(value: Any) -> bool:
     """A number; JSON has no infinity, which stands as a text."""
     return value in ("inf", "-inf", "nan") or _is_number(value)
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return (
         isinstance(value, numbers.Real)
         and not isinstance(value, bool)
@@ -129,27 +132,27 @@ def _is_number(value):
     )
 
 
-def _is_dict(value):
+def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_quantize(value):
+def _is_quantize(value: Any) -> bool:
     return isinstance(value, str) and value in NUMBER_FORMATS
 
 
-def _are_labels(value):
+def _are_labels(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_text, value))
     return value is None or (isinstance(value, str) and value in labels.NAMES)
 
 
-def _is_recipe(value):
+def _is_recipe(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(
         value.get("include_preprocessing", False), bool
     )
 
 
-def _is_preprocessing(value):
+def _is_preprocessing(value: Any) -> bool:
     if value is None:
         return True
     if not isinstance(value, dict) or not isinstance(
@@ -165,7 +168,7 @@ def _is_preprocessing(value):
     )
 
 
-def _are_numbers(value, low, high):
+def _are_numbers(value: Any, low: float, high: float) -> bool:
     if value is None:
         return True
     return isinstance(value, list) and all(
@@ -173,7 +176,7 @@ def _are_numbers(value, low, high):
     )
 
 
-def _is_parity(value):
+def _is_parity(value: Any) -> bool:
     """With the figures that a person is shown; text where one is infinite."""
     if not isinstance(value, dict) or not _is_count(value.get("compared")):
         return False

@@ -8,6 +8,9 @@ for, and no more fields are looked at than a file may have.
 import math
 import mmap
 import pathlib
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
 
 # ResNet-152 has 5,000 as ONNX, and 360,000 of 13 bytes as Keras' SavedModel; so many are
 # looked at in three seconds.
@@ -23,7 +26,7 @@ class Damaged(ValueError):
     """What is no message, or not of the kind that it should be."""
 
 
-def product(sides):
+def product(sides: Iterable[int]) -> int:
     """How many values a shape has; 2**62 for that many and more."""
     return min(math.prod(sides), 1 << 62)
 
@@ -39,19 +42,22 @@ class Message:
 
     __slots__ = ("content", "end", "left", "start")
 
-    def __init__(self, content, start=0, end=None, left=None):
+    def __init__(
+        self, content: Any, start: int = 0, end: int | None = None, left: Any = None
+    ) -> None:
         self.content, self.start = content, start
         self.end = len(content) if end is None else end
         self.left = left
         if left is None:
             self.left = [min(_FIELDS, _FREE + len(content) // _BYTES_A_FIELD)]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.end - self.start
 
-    def fields(self):
+    def fields(self) -> Iterator[tuple[int, Any]]:
         """Yields (number, value): an int, of fixed width its bytes, or a `Message`."""
         content, place, end, left = self.content, self.start, self.end, self.left
+        value: Any
         while place < end:
             left[0] -= 1
             if left[0] < 0:
@@ -81,7 +87,7 @@ class Message:
                 raise Damaged(f"field {number} ends {place - end:,} bytes too late")
             yield number, value
 
-    def _varint(self, place):
+    def _varint(self, place: int) -> tuple[int, int]:
         content, end, value, shift = self.content, self.end, 0, 0
         while place < end and shift < 70:
             byte = content[place]
@@ -92,9 +98,10 @@ class Message:
             shift += 7
         raise Damaged("a number in it has no end")
 
-    def grouped(self):
+    def grouped(self) -> dict[int, list[Any]]:
         """The `Message`s of all fields by their numbers, in one pass."""
-        groups, count = {}, 0
+        groups: dict[int, list[Any]] = {}
+        count = 0
         for number, value in self.fields():
             if not isinstance(value, int):
                 groups.setdefault(number, []).append(value)
@@ -103,16 +110,16 @@ class Message:
                     raise Damaged(f"a message in it has more than {_PARTS:,} parts")
         return groups
 
-    def parts(self, number):
+    def parts(self, number: int) -> list[Any]:
         """The `Message`s of a field, in their order."""
         return self.grouped().get(number, [])
 
-    def part(self, number):
+    def part(self, number: int) -> Any:
         """All of a field that stands once, or is joined from several; may be empty."""
         found = self.parts(number)
         return Joined(found, self.left) if len(found) != 1 else found[0]
 
-    def number(self, number, default=0):
+    def number(self, number: int, default: int = 0) -> int:
         """The last integer of a field, signed."""
         value = default
         for found, given in self.fields():
@@ -120,9 +127,9 @@ class Message:
                 value = given - (1 << 64) if given >> 63 else given
         return value
 
-    def numbers(self, number):
+    def numbers(self, number: int) -> list[int]:
         """The integers of a repeated field, packed or not, signed; 64 at most."""
-        values = []
+        values: list[int] = []
         for found, given in self.fields():
             if found == number:
                 values += [given] if isinstance(given, int) else given.packed(65)
@@ -130,25 +137,26 @@ class Message:
                 raise Damaged("a shape has more than 64 sides")
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
-    def packed(self, most):
+    def packed(self, most: int) -> list[int]:
         """Varints that stand one behind the other, no more than `most`."""
-        place, values = self.start, []
+        values: list[int] = []
+        place = self.start
         while place < self.end and len(values) < most:
             value, place = self._varint(place)
             values.append(value)
         return values
 
-    def bytes(self, longest=1 << 16):
+    def bytes(self, longest: int = 1 << 16) -> Any:
         """The content, cut at `longest`."""
         return bytes(self.content[self.start : min(self.end, self.start + longest)])
 
-    def text(self, number, longest=1 << 16):
+    def text(self, number: int, longest: int = 1 << 16) -> str:
         """The last text of a field, cut; what is no UTF-8 is escaped."""
         found = self.parts(number)
         whole = found[-1].bytes(longest) if found else b""
         return whole.decode("utf-8", "backslashreplace")
 
-    def entries(self, number):
+    def entries(self, number: int) -> Any:
         """Yields (key, `Message`) of a map from texts to messages."""
         for entry in self.parts(number):
             yield entry.text(1), entry.part(2)
@@ -159,20 +167,20 @@ class Joined(Message):
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, pieces, left):
+    def __init__(self, pieces: Any, left: Any) -> None:
         super().__init__(b"", left=left)
         self._pieces = pieces
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(map(len, self._pieces))
 
-    def fields(self):
+    def fields(self) -> Iterator[tuple[int, Any]]:
         """See `Message.fields`."""
         for piece in self._pieces:
             yield from piece.fields()
 
 
-def opened(path):
+def opened(path: Any) -> Any:
     """The bytes of a file as they lie, which are read when they are looked at.
 
     Args:

@@ -6,6 +6,9 @@ classes equally likely. After `settle`, every BN does something, and activations
 logits have the scale of a trained network's.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -19,7 +22,7 @@ LOGIT_SPREAD = 2.0
 _POSITIONS = 60_000
 
 
-def settle(model, images, seed=0):
+def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
     """Gives every BN of `model` random gammas and betas, and statistics to match.
 
     Args:
@@ -59,7 +62,7 @@ def settle(model, images, seed=0):
             del layer.call
 
 
-def _run(model, images):
+def _run(model: keras.Model, images: np.ndarray) -> None:
     """Calls `model`, and forgets every map once it was read; Keras would keep them all."""
     by_depth = getattr(model, "_nodes_by_depth", None)
     if by_depth is None:
@@ -80,10 +83,10 @@ def _run(model, images):
                 values.pop(id(x), None)
 
 
-def _measuring(layer, jitter):
+def _measuring(layer: Any, jitter: np.ndarray) -> Callable[..., Any]:
     """A `call` that sets the layer's statistics from what it sees, then applies them."""
 
-    def call(inputs, training=None, mask=None):
+    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         x = ops.cast(inputs, "float32")
         axes = [
             axis for axis in range(len(x.shape)) if axis != layer.axis % len(x.shape)
@@ -99,10 +102,10 @@ def _measuring(layer, jitter):
     return call
 
 
-def _sharpening(layer):
+def _sharpening(layer: Any) -> Callable[..., Any]:
     """A `call` that scales the classifier by the logits that it makes, then applies it."""
 
-    def call(inputs, training=None):
+    def call(inputs: Any, training: Any = None) -> Any:
         features = ops.cast(inputs, "float32")
         if len(features.shape) == 4:
             first = layer.data_format == "channels_first"
@@ -115,7 +118,7 @@ def _sharpening(layer):
     return call
 
 
-def _ends_branch(layer):
+def _ends_branch(layer: Any) -> bool:
     """Whether the layer's output is a branch that meets its shortcut next."""
     if "shortcut" in layer.name:
         return False
@@ -127,5 +130,5 @@ def _ends_branch(layer):
     return any(isinstance(consumer, keras.layers.Add) for consumer in consumers)
 
 
-def _consumers(layer):
+def _consumers(layer: Any) -> list[Any]:
     return [node.operation for node in layer._outbound_nodes]

@@ -3,6 +3,11 @@
 import contextlib
 import statistics
 import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -11,9 +16,26 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 
+# Of one output, or of several by name.
+Outputs = np.ndarray | dict[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """What runs a file, see `compare.open_runner`."""
+
+    input_shape: tuple[int | None, ...]
+    output_names: tuple[str, ...]
+    tapped: tuple[str, ...]
+    has_logits: bool
+    takes_pixels: bool
+
+    def __call__(self, images: np.ndarray) -> Outputs: ...
+
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float: ...
+
 
 @contextlib.contextmanager
-def told(path, what):
+def told(path: object, what: str) -> Iterator[None]:
     """Turns whatever a runtime raises into an `InvalidArgument` of one line.
 
     Every runtime has errors of its own for what it cannot load or run.
@@ -33,7 +55,7 @@ def told(path, what):
         raise InvalidArgument(f"{path} {what}: {text}") from None
 
 
-def check_inputs(shapes):
+def check_inputs(shapes: Sequence[Sequence[int | None]]) -> None:
     """Raises `InvalidArgument` unless the one input of a file is an image.
 
     Args:
@@ -55,13 +77,13 @@ class Told:
         path: of its file.
     """
 
-    def __init__(self, runner, path):
+    def __init__(self, runner: Runner, path: object) -> None:
         self._runner, self._path = runner, path
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Outputs:
         """float32 outputs for `images`.
 
         Raises:
@@ -81,20 +103,23 @@ class Told:
         with told(self._path, f"fails on images of {size_text(images.shape[1:])}"):
             return self._runner(images)
 
-    def latency(self, image, runs=10, warmup=2):
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference; raises as a call does."""
         with told(self._path, f"fails on images of {size_text(image.shape[1:])}"):
             return self._runner.latency(image, runs, warmup)
 
 
-def size_text(shape):
+def size_text(shape: Sequence[int | None]) -> str:
     """`32 x 32 x 3`; an open side is `any`."""
     return " x ".join("any" if side is None else str(side) for side in shape)
 
 
-def median_seconds(call, runs=10, warmup=2, limit=5.0):
+def median_seconds(
+    call: Callable[[], object], runs: int = 10, warmup: int = 2, limit: float = 5.0
+) -> float:
     """Median wall time of `call()`: of as many runs as `limit` seconds allow."""
-    seconds, begin = [], time.perf_counter()
+    seconds: list[float] = []
+    begin = time.perf_counter()
     for run in range(warmup + runs):
         start = time.perf_counter()
         call()
@@ -107,7 +132,11 @@ def median_seconds(call, runs=10, warmup=2, limit=5.0):
     return statistics.median(seconds)
 
 
-def in_batches(run, images, size):
+def in_batches(
+    run: Callable[[np.ndarray], dict[str, np.ndarray]],
+    images: np.ndarray,
+    size: int | None,
+) -> Outputs:
     """Runs `images` a batch at a time; the last is filled up with the first picture.
 
     Args:
@@ -127,18 +156,18 @@ def in_batches(run, images, size):
     return single({name: x[:count].astype("float32") for name, x in whole.items()})
 
 
-def joined(parts):
+def joined(parts: Sequence[Any]) -> Any:
     """Outputs of one batch after the other as one: arrays, or several by name."""
     if not isinstance(parts[0], dict):
         return np.concatenate(parts)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def single(outputs):
+def single(outputs: dict[str, Any]) -> Any:
     """The one output itself, several as the dict that they are."""
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
-def is_pixel(dtype, scale=0.0, zero_point=0):
+def is_pixel(dtype: Any, scale: float = 0.0, zero_point: int = 0) -> bool:
     """Whether an input of that type and quantization takes pixel values as they are."""
     return np.dtype(dtype) == np.uint8 and scale in (0.0, 1.0) and not zero_point

@@ -1,12 +1,18 @@
 """What an exported model takes and puts out: the names, logits, features, pixels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph.features import feature_extractor
+from keras_resnets.images.preprocessing import Preprocessing
 
 INPUT_NAME = "image"
+# Symbolic tensors by the name of the output.
+Tensors = dict[str, keras.KerasTensor]
 _KERNELS = (keras.layers.Dense, keras.layers.Conv2D)
 _MOVING = (
     keras.layers.Flatten,
@@ -17,7 +23,7 @@ _MOVING = (
 _POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
-def outputs(model):
+def outputs(model: keras.Model) -> Tensors:
     """The symbolic outputs of `model` by name.
 
     A single one is `predictions` behind a softmax or sigmoid, `logits` of a bare
@@ -26,10 +32,9 @@ def outputs(model):
     """
     # A Sequential that was never called has no `output`.
     structure = None if isinstance(model, keras.Sequential) else model.output
-    flat = isinstance(structure, dict) and all(
+    if isinstance(structure, dict) and all(
         isinstance(tensor, keras.KerasTensor) for tensor in structure.values()
-    )
-    if flat:
+    ):
         return dict(structure)
     if len(model.outputs) == 1:
         return {_kind(model): model.outputs[0]}
@@ -39,7 +44,9 @@ def outputs(model):
     return dict(zip(names, model.outputs, strict=True))
 
 
-def select(model, logits=False, features=None):
+def select(
+    model: keras.Model, logits: bool = False, features: Sequence[str] | None = None
+) -> keras.Model:
     """The part of `model` that is wanted, as a functional model that shares its layers.
 
     Args:
@@ -63,7 +70,7 @@ def select(model, logits=False, features=None):
     return keras.Model(model.inputs, wanted, name=model.name)
 
 
-def _logits(model):
+def _logits(model: keras.Model) -> Tensors:
     wanted = outputs(model)
     if list(wanted) == ["logits"]:
         return wanted
@@ -76,7 +83,7 @@ def _logits(model):
     return {"logits": found}
 
 
-def logits_of(model):
+def logits_of(model: keras.Model) -> keras.KerasTensor | None:
     """What the softmax or sigmoid at the end of `model` gets; None where there is none.
 
     It is symbolic and belongs to the model's own graph, also where the classifier is
@@ -87,7 +94,7 @@ def logits_of(model):
     return _in_front(model.outputs[0])
 
 
-def logits_by_output(model):
+def logits_by_output(model: keras.Model) -> Tensors:
     """What the softmax or sigmoid behind each output gets, by the output's name.
 
     Outputs that are no probabilities are left out. See `logits_of`.
@@ -99,7 +106,7 @@ def logits_by_output(model):
     }
 
 
-def _in_front(tensor):
+def _in_front(tensor: Any) -> Any:
     """What the softmax or sigmoid gets that makes a symbolic tensor."""
     operation, given = _maker(tensor)
     if isinstance(operation, keras.Model):
@@ -115,13 +122,13 @@ def _in_front(tensor):
     return made
 
 
-def _renamed(layer, ending, **changes):
+def _renamed(layer: Any, ending: str, **changes: Any) -> Any:
     """A new layer like `layer`; the old one, called twice, would have two inputs."""
     config = {**layer.get_config(), **changes, "name": f"{layer.name}_{ending}"}
     return type(layer).from_config(config)
 
 
-def structured(model, like):
+def structured(model: keras.Model, like: keras.Model) -> keras.Model:
     """`model`, which puts out a dict, with its outputs in the structure of `like`.
 
     A single one is itself, a list a list. `like` puts out the same tensors.
@@ -137,7 +144,9 @@ def structured(model, like):
     return keras.Model(given, made, name=model.name)
 
 
-def with_pixels(model, preprocessing, shape, dtype):
+def with_pixels(
+    model: keras.Model, preprocessing: Preprocessing, shape: Sequence[int], dtype: str
+) -> keras.Model:
     """`model` behind its pre-processing: RGB pixel values go in.
 
     Scale, mean, deviation and channel order are one convolution of 1x1, which every
@@ -159,7 +168,7 @@ def with_pixels(model, preprocessing, shape, dtype):
     return keras.Model(image, found, name=model.name)
 
 
-def _as_convolution(preprocessing):
+def _as_convolution(preprocessing: Preprocessing) -> list[np.ndarray]:
     """Kernel and bias that do to a pixel what `Preprocessing.normalize` does."""
     std = np.asarray(preprocessing.std, "float64")
     order = np.arange(3)[:: -1 if preprocessing.channel_order == "bgr" else 1]
@@ -168,7 +177,7 @@ def _as_convolution(preprocessing):
     return [kernel, -np.asarray(preprocessing.mean, "float64") / std]
 
 
-def _kind(model):
+def _kind(model: Any) -> str:
     """What the one output of `model` is called."""
     operation, _ = _maker(model.outputs[0])
     if isinstance(operation, keras.Model) and len(operation.outputs) == 1:
@@ -178,7 +187,7 @@ def _kind(model):
     return "predictions" if _ends_in_probability(model.outputs[0]) else "logits"
 
 
-def _ends_in_probability(tensor):
+def _ends_in_probability(tensor: Any) -> bool:
     """Whether a softmax or sigmoid makes a symbolic tensor, here or in a model inside."""
     operation, given = _maker(tensor)
     if isinstance(operation, keras.Model):
@@ -189,7 +198,7 @@ def _ends_in_probability(tensor):
     return _is_probability(operation)
 
 
-def _is_probability(operation):
+def _is_probability(operation: Any) -> bool:
     """Whether it is a softmax or sigmoid, or a layer with a kernel that ends in one."""
     if isinstance(operation, (*_KERNELS, keras.layers.Activation)):
         return _function(operation) in ("softmax", "softmax_v2", "sigmoid")
@@ -197,25 +206,25 @@ def _is_probability(operation):
     return type(operation).__name__ in ("Softmax", "Sigmoid")
 
 
-def _function(layer):
+def _function(layer: Any) -> str:
     """The name of a layer's activation, which may be a function or a layer."""
     made = layer.activation
     return getattr(made, "__name__", type(made).__name__.lower())
 
 
-def _moves(operation):
+def _moves(operation: Any) -> bool:
     """Whether a layer changes no value of a finished network, only where it stands."""
     if isinstance(operation, keras.layers.Activation):
         return _function(operation) == "linear"
     return isinstance(operation, _MOVING)
 
 
-def _name(operation):
+def _name(operation: Any) -> str:
     """Of the layer, or of that which one of a quantization-aware model stands for."""
     return (getattr(operation, "replaces", None) or [operation.name])[-1]
 
 
-def _maker(tensor):
+def _maker(tensor: Any) -> tuple[Any, Any]:
     """The layer or operation that puts out a symbolic tensor, and what it gets."""
     operation, index, _ = tensor._keras_history
     given = operation._inbound_nodes[index].input_tensors

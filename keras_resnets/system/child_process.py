@@ -72,6 +72,16 @@ def _end(process: subprocess.Popen[str]) -> None:
                 pipe.close()
 
 
+def tell(process: subprocess.Popen[str], line: str) -> None:
+    """Sends a child a line; one that died answers with the end of its output."""
+    pipe = process.stdin
+    # Closed where the child has been ended here.
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        if pipe is not None:
+            pipe.write(line + "\n")
+            pipe.flush()
+
+
 def orders(last: Callable[[], object] | None = None) -> Callable[[], str]:
     """In the child: the lines of its parent, as they come; the process ends with them.
 

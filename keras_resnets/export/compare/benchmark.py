@@ -7,8 +7,12 @@ drifts favours none.
 import contextlib
 import dataclasses
 import math
+import os
 import pathlib
 import statistics
+import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.compare import isolated
@@ -39,12 +43,17 @@ class Timing:
     size: int
 
     @property
-    def throughput(self):
+    def throughput(self) -> float:
         """Pictures a second."""
         return self.batch / self.median
 
 
-def benchmark(paths, threads=2, runs=50, rounds=10):
+def benchmark(
+    paths: Sequence[str | os.PathLike[str]],
+    threads: int = 2,
+    runs: int = 50,
+    rounds: int = 10,
+) -> list[Timing]:
     """A `Timing` for each exported file.
 
     Args:
@@ -62,7 +71,7 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
     with contextlib.ExitStack() as stack:
         workers = [_Worker(path, _process(stack, path, threads)) for path in paths]
         started = [worker.start() for worker in workers]
-        seconds = [[] for _ in workers]
+        seconds: list[list[float]] = [[] for _ in workers]
         for _ in range(min(rounds, runs)):
             for worker, found in zip(workers, seconds, strict=True):
                 found += worker.run(-(-runs // min(rounds, runs)))["seconds"]
@@ -83,7 +92,9 @@ def benchmark(paths, threads=2, runs=50, rounds=10):
     ]
 
 
-def _process(stack, path, threads):
+def _process(
+    stack: contextlib.ExitStack, path: str | os.PathLike[str], threads: int
+) -> subprocess.Popen[str]:
     return stack.enter_context(
         child_process.started("keras_resnets.export.compare.worker", path, threads)
     )
@@ -92,31 +103,30 @@ def _process(stack, path, threads):
 class _Worker:
     """A process that has one file loaded and runs it when it is told to."""
 
-    def __init__(self, path, process):
+    def __init__(
+        self, path: str | os.PathLike[str], process: subprocess.Popen[str]
+    ) -> None:
         self._path, self._process, self._took = path, process, 0.0
 
-    def start(self):
+    def start(self) -> dict[str, Any]:
         """What the file took to be loaded and run once."""
         found = self._answer(isolated.LOAD + isolated.FIRST)
         self._took = found["load"]
         return found
 
-    def _answer(self, seconds):
+    def _answer(self, seconds: float) -> dict[str, Any]:
         """The next line; how long it takes is the worker's to say, within bounds."""
         answer = isolated.answered(self._path, self._process, seconds)
         if "error" in answer:
             raise InvalidArgument(answer["error"])
         return answer
 
-    def run(self, count):
-        # A process that died answers with the end of its output.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{count}\n")
-            self._process.stdin.flush()
+    def run(self, count: int) -> dict[str, Any]:
+        child_process.tell(self._process, str(count))
         return self._answer(isolated.FIRST + isolated.TIMES * count * self._took)
 
 
-def plot(timings, path):
+def plot(timings: Sequence[Timing], path: str | os.PathLike[str]) -> None:
     """Draws a bar chart of the latencies as a PNG.
 
     Raises:
@@ -141,7 +151,11 @@ def plot(timings, path):
         timing.p95 * 1e3 - m for timing, m in zip(timings, medians, strict=True)
     ]
     axes.errorbar(
-        medians, places, xerr=[[0] * len(names), whiskers], fmt="none", ecolor="#333333"
+        medians,
+        places,
+        xerr=[[0.0] * len(names), whiskers],
+        fmt="none",
+        ecolor="#333333",
     )
     axes.invert_yaxis()
     # A run that something disturbed shall not make the bars small.

@@ -1,7 +1,10 @@
 """An exported classifier in its own runtime, judged as the network itself is."""
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.export import passport
 from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.runner import Runner
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import default_for
@@ -27,7 +31,15 @@ class FileClassifier:
         puts_out_logits: whether the outputs are no probabilities.
     """
 
-    def __init__(self, path, runner, preprocessing, labels, output, first):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        runner: Runner,
+        preprocessing: Preprocessing,
+        labels: Any,
+        output: str,
+        first: bool,
+    ) -> None:
         self.name = pathlib.Path(path).name
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
         self.puts_out_logits, self._first = output == "logits", first
@@ -35,7 +47,7 @@ class FileClassifier:
         found = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
         self.output_shape = (None, _classes(path, found))
 
-    def predict_on_batch(self, images):
+    def predict_on_batch(self, images: np.ndarray) -> Any:
         """float32 outputs (count, classes).
 
         Args:
@@ -47,7 +59,7 @@ class FileClassifier:
             images = np.ascontiguousarray(np.transpose(images, (0, 3, 1, 2)))
         return self._runner(images)
 
-    def probabilities(self, images):
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
         """The same as probabilities: behind a softmax where the file leaves it out."""
         found = self.predict_on_batch(images)
         if not self.puts_out_logits and found.min() >= 0 and found.max() <= 1:
@@ -57,14 +69,14 @@ class FileClassifier:
 
 
 def open_classifier(
-    path,
-    mode=None,
-    size=None,
-    known=None,
-    labels=None,
-    threads=2,
-    opener=runners.open_runner,
-):
+    path: str | os.PathLike[str],
+    mode: str | None = None,
+    size: tuple[int, int] | None = None,
+    known: tuple[Preprocessing, Any] | None = None,
+    labels: Any = None,
+    threads: int = 2,
+    opener: Callable[..., Any] = runners.open_runner,
+) -> FileClassifier:
     """Opens an exported classifier with what is known of it.
 
     Args:
@@ -109,7 +121,9 @@ def open_classifier(
     return FileClassifier(path, runner, wanted, labels, output, first)
 
 
-def _open(path, threads, opener):
+def _open(
+    path: str | os.PathLike[str], threads: int, opener: Callable[..., Any]
+) -> tuple[Any, str]:
     """(runner, name of the output) of a file with one input and one output."""
     found = inspection.inspect(path)
     for what, ports in (("input", found.inputs), ("output", found.outputs)):
@@ -126,7 +140,9 @@ def _open(path, threads, opener):
     return opener(path, threads), output
 
 
-def _sides(path, shape):
+def _sides(
+    path: str | os.PathLike[str], shape: tuple[int | None, ...]
+) -> tuple[Any, bool]:
     """((height, width) with None for open ones, whether the channels come first)."""
     if len(shape) == 3 and shape[2] in (3, None):
         return shape[:2], False
@@ -138,7 +154,12 @@ def _sides(path, shape):
     )
 
 
-def _size(path, sides, given, wanted):
+def _size(
+    path: str | os.PathLike[str],
+    sides: Any,
+    given: tuple[int, int] | None,
+    wanted: Preprocessing | None,
+) -> tuple[int, int]:
     """(height, width) of the images that a file gets."""
     if None not in sides:
         if given not in (None, sides):
@@ -147,15 +168,21 @@ def _size(path, sides, given, wanted):
                 f"{given[0]} x {given[1]}"
             )
         return sides
-    if given is None and wanted is None:
+    size = wanted.size if given is None and wanted is not None else given
+    if size is None:
         raise InvalidArgument(
             f"{path} leaves the size of its images open, and no passport tells it: "
             "give --input-size"
         )
-    return given or wanted.size
+    return size
 
 
-def _preprocessing(path, mode, size, wanted):
+def _preprocessing(
+    path: str | os.PathLike[str],
+    mode: str | None,
+    size: tuple[int, int],
+    wanted: Preprocessing | None,
+) -> Preprocessing:
     if mode is not None:
         check_choice("mode", mode, tuple(MODES))
     elif wanted is None:
@@ -171,7 +198,7 @@ def _preprocessing(path, mode, size, wanted):
     return dataclasses.replace(wanted, size=size, mode=mode, mean=None, std=None)
 
 
-def _classes(path, found):
+def _classes(path: str | os.PathLike[str], found: Any) -> int:
     """How many classes there are in outputs for one image."""
     if found.ndim != 2 or found.shape[1] < 2:
         raise InvalidArgument(

@@ -6,14 +6,18 @@ takes all memory) ends that process, and not this one. The two speak in lines of
 
 import base64
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import queue
+import subprocess
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +26,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export import formats
 from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.runner import Runner
 from keras_resnets.io import files
 from keras_resnets.system import child_process
 
@@ -34,7 +39,9 @@ _ROOM, _COPIES, _STACKS = 1 << 30, 16, 64 << 20
 _FACTS = ("input_shape", "output_names", "tapped", "has_logits", "takes_pixels")
 
 
-def open_apart(path, threads=2, logits=False):
+def open_apart(
+    path: str | os.PathLike[str], threads: int = 2, logits: bool = False
+) -> Any:
     """The runner of an exported file, whose runtime is in a process of its own.
 
     Args:
@@ -65,8 +72,11 @@ def open_apart(path, threads=2, logits=False):
 class _Apart:
     """See `open_apart`; attributes and calls as those of all runners."""
 
-    def __init__(self, path, threads, logits):
-        self._path, self._took = path, None
+    def __init__(
+        self, path: str | os.PathLike[str], threads: int, logits: bool
+    ) -> None:
+        self._path = path
+        self._took: float | None = None
         stack = contextlib.ExitStack()
         self._process = stack.enter_context(
             child_process.started(
@@ -81,7 +91,7 @@ class _Apart:
         )
         self.has_logits, self.takes_pixels = (facts[name] for name in _FACTS[3:])
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Any:
         """float32 outputs for `images`.
 
         Raises:
@@ -94,19 +104,16 @@ class _Apart:
             self._took = time.perf_counter() - start
         return self._run(images, FIRST + TIMES * self._took * len(images))
 
-    def tensors(self, image):
+    def tensors(self, image: np.ndarray) -> Any:
         """See `tflite.runner.tensors`; of one image."""
         return self._run(image, FIRST, tensors=True)
 
-    def _run(self, images, seconds, tensors=False):
+    def _run(self, images: np.ndarray, seconds: float, tensors: bool = False) -> Any:
         order = {"images": _packed(images), "tensors": tensors}
-        # A process that died, or was ended, answers with the end of its output.
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
+        child_process.tell(self._process, json.dumps(order))
         return _unpacked(self._answer(seconds)["outputs"])
 
-    def _answer(self, seconds):
+    def _answer(self, seconds: float) -> dict[str, Any]:
         if not self.close.alive:
             raise died(self._path, self._process)
         answer = answered(self._path, self._process, seconds)
@@ -116,7 +123,9 @@ class _Apart:
         return answer
 
 
-def answered(path, process, seconds):
+def answered(
+    path: str | os.PathLike[str], process: subprocess.Popen[str], seconds: float
+) -> dict[str, Any]:
     """The next line of a process that runs a file, as JSON.
 
     Args:
@@ -127,10 +136,9 @@ def answered(path, process, seconds):
     Raises:
         InvalidArgument: it took longer, or crashed.
     """
-    lines = queue.SimpleQueue()
-    threading.Thread(
-        target=lambda: lines.put(process.stdout.readline()), daemon=True
-    ).start()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    pipe: Any = process.stdout
+    threading.Thread(target=lambda: lines.put(pipe.readline()), daemon=True).start()
     try:
         line = lines.get(timeout=seconds)
     except queue.Empty:
@@ -143,7 +151,9 @@ def answered(path, process, seconds):
     return json.loads(line)
 
 
-def died(path, process):
+def died(
+    path: str | os.PathLike[str], process: subprocess.Popen[str]
+) -> InvalidArgument:
     """The error of a process that ended, and should not have."""
     code = process.wait()
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -152,15 +162,15 @@ def died(path, process):
     )
 
 
-def _packed(found):
+def _packed(found: Any) -> dict[str, Any]:
     """An array, or several by name, as JSON."""
     if isinstance(found, dict):
         return {"names": [[name, _packed(array)] for name, array in found.items()]}
     array = np.ascontiguousarray(found, "float32")
-    return {"shape": array.shape, "bytes": base64.b64encode(array).decode("ascii")}
+    return {"shape": array.shape, "bytes": base64.b64encode(array.data).decode("ascii")}
 
 
-def _unpacked(found):
+def _unpacked(found: Any) -> Any:
     if "names" in found:
         return {name: _unpacked(array) for name, array in found["names"]}
     array = np.frombuffer(base64.b64decode(found["bytes"]), "float32")
@@ -168,21 +178,21 @@ def _unpacked(found):
     return array.reshape(found["shape"]).copy()
 
 
-def main(path, threads, logits):
+def main(path: str, threads: str, logits: str) -> None:
     """The process: loads a file, then runs it on the images of each line."""
     order = child_process.orders()
     send = child_process.answers()
 
-    def answer(make):
+    def answer(make: Callable[[], dict[str, Any]]) -> None:
         try:
             facts = make()
         except Exception as error:
             facts = {"error": first_line(error), "kind": type(error).__name__}
         send(facts)
 
-    opened = []
+    opened: list[Any] = []
 
-    def load():
+    def load() -> dict[str, Any]:
         # Before clock and memory start: what importing takes is not the file's.
         formats.format_of(path).room.load_runtime()
         limit_memory(path)
@@ -191,22 +201,22 @@ def main(path, threads, logits):
 
     answer(load)
     while True:
-        images = json.loads(order())
-        answer(lambda given=images: {"outputs": _packed(_work(path, opened[0], given))})
+        work = functools.partial(_work, path, opened[0], json.loads(order()))
+        answer(work)
         # What more images take is for who gives them to say.
         limit_memory(None)
 
 
-def _work(path, runner, order):
+def _work(path: str, runner: Runner, order: dict[str, Any]) -> dict[str, Any]:
     images = _unpacked(order["images"])
     if order["tensors"]:
         from keras_resnets.export.tflite import runner as tflite_runner
 
-        return tflite_runner.tensors(path, images)
-    return runner(images)
+        return {"outputs": _packed(tflite_runner.tensors(path, images))}
+    return {"outputs": _packed(runner(images))}
 
 
-def limit_memory(path):
+def limit_memory(path: str | os.PathLike[str] | None) -> None:
     """Lets this process take what a file may, beyond what it has; None: anything.
 
     Args:

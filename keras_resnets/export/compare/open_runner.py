@@ -9,6 +9,7 @@ it puts out what the final softmax or sigmoid gets, asked for by `logits=True`),
 values) and `latency`.
 """
 
+import os
 import pathlib
 
 from keras_resnets.export import formats
@@ -16,7 +17,9 @@ from keras_resnets.export.runner import Told
 from keras_resnets.export.runner import told
 
 
-def open_runner(path, threads=2, logits=False):
+def open_runner(
+    path: str | os.PathLike[str], threads: int = 2, logits: bool = False
+) -> Told:
     """The runner of an exported file, in this process.
 
     What a file says of itself is checked before its runtime sees it. A runtime may

@@ -3,7 +3,12 @@
 import collections
 import dataclasses
 import functools
+import os
 import re
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +17,14 @@ from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.formats import format_of
+from keras_resnets.export.runner import Runner
 from keras_resnets.export.runner import joined
 from keras_resnets.export.runner import size_text
 from keras_resnets.export.runner import told
 from keras_resnets.export.tflite.runner import tensors
+from keras_resnets.images.preprocessing import Preprocessing
 
+Paths = Sequence[str | os.PathLike[str]]
 _OUTPUT, _CONVERTERS = "output", "StatefulPartitionedCall"
 
 
@@ -42,15 +50,15 @@ class Verification:
 
 
 def verify(
-    first,
-    second,
-    batches,
-    labels=None,
-    threads=2,
-    progress=None,
-    preprocessing=None,
-    opener=open_runner,
-):
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    batches: Iterable[np.ndarray],
+    labels: np.ndarray | None = None,
+    threads: int = 2,
+    progress: Callable[[int], object] | None = None,
+    preprocessing: Preprocessing | None = None,
+    opener: Callable[..., Any] = open_runner,
+) -> Verification:
     """Runs two artefacts of any formats on the same pictures.
 
     Args:
@@ -91,42 +99,53 @@ def verify(
             f"{(first, second)[pixels.index(True)]} takes pixels: which pre-processing "
             "turns pictures for the other file into them must be given"
         )
-    outputs, logits, done = ([], []), ([], []), 0
+    made: tuple[list[Any], list[Any]] = ([], [])
+    logits: tuple[list[Any], list[Any]] = ([], [])
+    done = 0
     for pictures in batches:
         for side in (0, 1):
-            given = preprocessing.pixels(pictures) if pixels[side] else pictures
-            outputs[side].append(runners[side](given))
+            given = _as_taken(pictures, pixels[side], preprocessing)
+            made[side].append(runners[side](given))
             if with_logits:
                 logits[side].append(tapped[side](given))
         if not done:
-            _check_outputs((first, second), [outputs[0][0], outputs[1][0]])
+            _check_outputs((first, second), [made[0][0], made[1][0]])
         done += len(pictures)
         if progress:
             progress(done)
     if not done:
         raise InvalidArgument("there must be at least one picture to compare on")
-    found = [joined(side) for side in outputs]
+    found = [joined(side) for side in made]
     probable = [_probabilities(*side) for side in zip(tapped, found, strict=True)]
     _check_alike((first, second), probable)
     accuracies = None
     if labels is not None and not isinstance(found[0], dict):
         accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in found)
-    outputs = parity.compare(*found)
+    outputs = parity.compare(found[0], found[1])
     compared = None if any(probable) else outputs
     # All of them, or some probabilities would pass for logits.
     counts = [len(runner.tapped) for runner in tapped]
     if with_logits and counts == [len(names) for names in probable]:
-        compared = parity.compare(*map(joined, logits))
+        compared = parity.compare(joined(logits[0]), joined(logits[1]))
     return Verification(
         count=done,
         outputs=outputs,
-        probabilities=parity.compare_some(*found, sorted(probable[0])),
+        probabilities=parity.compare_some(found[0], found[1], sorted(probable[0])),
         logits=compared,
         accuracies=accuracies,
     )
 
 
-def _check_sizes(paths, runners):
+def _as_taken(
+    pictures: np.ndarray, as_pixels: bool, preprocessing: Preprocessing | None
+) -> np.ndarray:
+    """Images as a file takes them."""
+    if preprocessing is None or not as_pixels:
+        return pictures
+    return preprocessing.pixels(pictures)
+
+
+def _check_sizes(paths: Paths, runners: Sequence[Runner]) -> None:
     """Raises `InvalidArgument` where no image fits both files."""
     sizes = [runner.input_shape[1:] for runner in runners]
     if any(len({*sides} - {None}) > 1 for sides in zip(*sizes, strict=True)):
@@ -139,7 +158,7 @@ def _check_sizes(paths, runners):
         )
 
 
-def _check_outputs(paths, outputs):
+def _check_outputs(paths: Paths, outputs: Sequence[Any]) -> None:
     """Raises `InvalidArgument` where two files put out different things."""
     shapes = [
         {name: array.shape[1:] for name, array in found.items()}
@@ -157,7 +176,7 @@ def _check_outputs(paths, outputs):
         )
 
 
-def check_layers(paths):
+def check_layers(paths: Paths) -> None:
     """Raises `InvalidArgument` unless both files have layers that can be compared."""
     for path in paths:
         if format_of(path).name != "tflite":
@@ -166,7 +185,7 @@ def check_layers(paths):
             )
 
 
-def _probabilities(tapped, found):
+def _probabilities(tapped: Runner, found: Any) -> set[str]:
     """Names of a file's outputs that a softmax or sigmoid makes; one has no name."""
     if not isinstance(found, dict):
         (name,) = tapped.output_names
@@ -175,14 +194,14 @@ def _probabilities(tapped, found):
     return {n for n, x in found.items() if n in tapped.tapped or _looks_probable(n, x)}
 
 
-def _looks_probable(name, values):
+def _looks_probable(name: str, values: np.ndarray) -> bool:
     """Also where no softmax is found: in a SavedModel, or one that was taken apart."""
     named = name == "predictions" and values.min() >= 0 and values.max() <= 1
     # Integers of 8 bits are off by half a step each.
     return named or parity.is_distribution(values, 0.05)
 
 
-def _check_alike(paths, probable):
+def _check_alike(paths: Paths, probable: Sequence[set[str]]) -> None:
     """Raises `InvalidArgument` for probabilities that meet logits."""
     if probable[0] == probable[1]:
         return
@@ -196,7 +215,7 @@ def _check_alike(paths, probable):
     )
 
 
-def takes_pixels(path, runner):
+def takes_pixels(path: str | os.PathLike[str], runner: Runner) -> bool:
     """Whether the file at `path` has its pre-processing inside.
 
     An int16x8 file with it takes pixels as float32: its passport tells.
@@ -222,8 +241,12 @@ class LayerLoss:
 
 
 def layer_losses(
-    float_path, integer_path, pictures, preprocessing=None, opener=open_runner
-):
+    float_path: str | os.PathLike[str],
+    integer_path: str | os.PathLike[str],
+    pictures: np.ndarray,
+    preprocessing: Preprocessing | None = None,
+    opener: Callable[..., Any] = open_runner,
+) -> list[LayerLoss]:
     """Which layers of an integer TFLite file lose most against the float file.
 
     Args:
@@ -250,7 +273,9 @@ def layer_losses(
     return losses
 
 
-def _powers(paths, pictures, preprocessing, opener):
+def _powers(
+    paths: Paths, pictures: np.ndarray, preprocessing: Any, opener: Callable[..., Any]
+) -> tuple[dict[str, float], dict[str, float]]:
     """(signal, noise): sums of squares by layer of the first file and of the rest."""
     runners = [opener(path, 2) for path in paths]
     pixels = [
@@ -261,11 +286,12 @@ def _powers(paths, pictures, preprocessing, opener):
         getattr(runner, "tensors", functools.partial(tensors, path))
         for path, runner in zip(paths, runners, strict=True)
     ]
-    signal, noise = collections.Counter(), collections.Counter()
+    signal: dict[str, float] = collections.defaultdict(float)
+    noise: dict[str, float] = collections.defaultdict(float)
     for picture in pictures:
         picture = picture[None]
         theirs, ours = (
-            _tensors(path, compute, preprocessing.pixels(picture) if raw else picture)
+            _tensors(path, compute, _as_taken(picture, raw, preprocessing))
             for path, compute, raw in zip(paths, computed, pixels, strict=True)
         )
         shared = [name for name in theirs if name in ours]
@@ -283,12 +309,14 @@ def _powers(paths, pictures, preprocessing, opener):
     return signal, noise
 
 
-def _tensors(path, compute, image):
+def _tensors(
+    path: str | os.PathLike[str], compute: Callable[..., Any], image: np.ndarray
+) -> dict[str, np.ndarray]:
     with told(path, f"fails on images of {size_text(image.shape[1:])}"):
         return _by_layer(compute(image))
 
 
-def _by_layer(found):
+def _by_layer(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tensors by layer; where a layer makes several, by their whole names.
 
     Outputs have names of their own, which may be those of layers as well; one is called
@@ -308,7 +336,7 @@ def _by_layer(found):
     return named
 
 
-def layer_name(name):
+def layer_name(name: str) -> str:
     """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
     parts = name.partition(";")[0].split("/")
     return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else _OUTPUT

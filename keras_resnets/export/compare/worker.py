@@ -6,6 +6,7 @@ number on its input with the seconds of so many runs.
 
 import sys
 import time
+from typing import Any
 
 from keras_resnets.errors import first_line
 from keras_resnets.export import formats
@@ -14,7 +15,7 @@ from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.system import child_process
 
 
-def main(path, threads):
+def main(path: str, threads: int) -> None:
     """Loads a file, then runs it as often as the input says."""
     order = child_process.orders()
     answer = child_process.answers()
@@ -41,13 +42,13 @@ def main(path, threads):
         answer({"seconds": seconds, "memory": _peak() - before})
 
 
-def _noise(shape):
+def _noise(shape: list[int]) -> Any:
     import numpy as np
 
     return np.random.default_rng(0).standard_normal(shape).astype("float32")
 
 
-def _peak():
+def _peak() -> int:
     """Peak resident memory of this process in bytes; 0 where it cannot be told."""
     try:
         import resource
