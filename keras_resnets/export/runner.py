@@ -83,7 +83,7 @@ class Told:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def __call__(self, images: np.ndarray) -> Outputs:
+    def __call__(self, images: np.ndarray) -> Any:
         """float32 outputs for `images`.
 
         Raises:

@@ -185,13 +185,13 @@ def _preprocessing(
 ) -> Preprocessing:
     if mode is not None:
         check_choice("mode", mode, tuple(MODES))
-    elif wanted is None:
+    if wanted is None and mode is None:
         raise InvalidArgument(
             f"nothing beside {path} says what its images must look like: give --mode "
             f"{', '.join(MODES)} (its own passport is {passport.path_of(path).name})"
         )
     if wanted is None:
-        return default_for(mode, size)
+        return default_for(str(mode), size)
     if mode in (None, wanted.mode):
         return dataclasses.replace(wanted, size=size)
     # Resized and cropped as before, with the numbers of the other mode.
