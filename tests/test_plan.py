@@ -178,6 +178,14 @@ def test_a_plan_is_carried_out_on_another_training(hard, tmp_path):
     wanted = {graph.names[label]: bits.precision for label, bits in plan.layers.items()}
     assert held == wanted and set(held.values()) == {"int8", "int16", "float"}
     assert sorted(largest_weights(content))[0] == 7
+    # That one kernel can be stored in half the space.
+    quantization.quantize(
+        trained, path, plan, x[:50], packed=False, int4=True, overwrite=True
+    )
+    editor = file_editor.Editor(path.read_bytes())
+    types = [tensor.type for tensor in editor.graph.tensors]
+    assert types.count(editor.schema.TensorType.INT4) == 1
+    assert path.stat().st_size < len(content)
 
 
 def largest_weights(content):

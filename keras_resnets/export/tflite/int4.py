@@ -20,8 +20,10 @@ _LARGEST = 7
 def store(content):
     """The bytes of an int8 file with kernels from -7 to 7 stored in half the space.
 
+    Kernels with larger values, and those of int16 activations, stay as they are.
+
     Raises:
-        ExportError: a kernel with larger values.
+        ExportError: no kernel that fits.
     """
     return _Editor(content).run()
 
@@ -39,25 +41,35 @@ def nibbles(values):
 
 class _Editor(file_editor.Editor):
     def run(self):
+        stored = 0
         for op in self.graph.operators:
             name = self.code(op)
             # An engine may have stored them so already.
-            if name in _VERSIONS and self._is_int8(op.inputs[1]):
-                self._store(op, op.inputs[1])
-                op.opcodeIndex = self.operator_code(name, _VERSIONS[name])
+            if name in _VERSIONS and all(map(self._is_int8, op.inputs[:2])):
+                stored += self._store(op, name)
+        if not stored and not self._has_int4():
+            raise ExportError(
+                "no kernel of the file has weights of 4 bits: int4 stores those of a "
+                "4-bit recipe; nothing was written"
+            )
         return self.finished()
 
     def _is_int8(self, index):
         return self.graph.tensors[index].type == self.schema.TensorType.INT8
 
-    def _store(self, op, index):
+    def _has_int4(self):
+        int4 = self.schema.TensorType.INT4
+        return any(tensor.type == int4 for tensor in self.graph.tensors)
+
+    def _store(self, op, name):
+        """Whether the kernel of an operator fits, and is stored."""
+        index = op.inputs[1]
         tensor = copy.copy(self.graph.tensors[index])
         values = self.data(index).view("int8")
         if np.abs(values).max() > _LARGEST:
-            raise ExportError(
-                f"{tensor.name.decode()} has weights of more than 4 bits: int4 stores "
-                "those of a 4-bit recipe alone; nothing was written"
-            )
+            return False
         tensor.type = self.schema.TensorType.INT4
         tensor.buffer = self.add_buffer(nibbles(values))
         op.inputs[1] = self.add_tensor(tensor)
+        op.opcodeIndex = self.operator_code(name, _VERSIONS[name])
+        return True

@@ -215,8 +215,7 @@ def _kernel(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
 
 def _vector(layer: keras.layers.Layer) -> tuple[np.ndarray, float, int]:
     """(rounded values, scale, zero point) of one number a channel."""
-    exact = keras.ops.convert_to_numpy(layer.folded_values()).astype("float32")
-    low, high = min(float(exact.min()), 0.0), max(float(exact.max()), 1e-8)
+    low, high = map(float, layer.bounds())
     scale = (high - low) / 255
     values = keras.ops.convert_to_numpy(layer.rounded_values()).astype("float32")
     return values, scale, int(np.floor(-low / scale + 0.5))

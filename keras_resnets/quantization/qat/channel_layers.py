@@ -36,15 +36,17 @@ class _ByChannel(keras.layers.Layer):
         """The float32 numbers that are rounded."""
         return ops.convert_to_tensor(self.values)
 
+    def bounds(self) -> tuple[typing.Any, typing.Any]:
+        """(low, high) of the grid that the numbers are rounded to: float32 scalars."""
+        fixed = ops.stop_gradient(self.folded_values())
+        return ops.minimum(ops.min(fixed), 0.0), ops.maximum(ops.max(fixed), 1e-8)
+
     def rounded_values(self) -> typing.Any:
         """The numbers as the file holds them."""
         values = self.folded_values()
         if not self.enabled:
             return ops.cast(values, self.compute_dtype)
-        fixed = ops.stop_gradient(values)
-        low = ops.minimum(ops.min(fixed), 0.0)
-        high = ops.maximum(ops.max(fixed), 1e-8)
-        values = fake_quant.fake_quantize(values, low, high)
+        values = fake_quant.fake_quantize(values, *self.bounds())
         return ops.cast(values, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:

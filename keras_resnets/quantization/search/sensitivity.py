@@ -3,7 +3,6 @@
 import dataclasses
 import typing
 from collections.abc import Callable
-from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -122,17 +121,6 @@ def measurable(made: keras.Model) -> keras.Model:
     return keras.Model(made.inputs[0], logits)
 
 
-def batch_size(made: keras.Model, shape: Sequence[int]) -> int:
-    """How many images' activations fit into memory together.
-
-    Args:
-        made: a model of `rewrite`.
-        shape: (height, width, channels) of an image.
-    """
-    tensors = [ranges.input_of(x) for x in made.layers if isinstance(x, FakeQuantize)]
-    return ranges.images_at_a_time(tensors, shape)
-
-
 def _run(
     measured: keras.Model,
     made: keras.Model,
@@ -141,7 +129,8 @@ def _run(
 ) -> typing.Any:
     """What the network puts out with the rounding of some layers alone."""
     found = []
-    batch = batch_size(made, images.shape[1:])
+    tensors = [ranges.input_of(x) for x in made.layers if isinstance(x, FakeQuantize)]
+    batch = ranges.images_at_a_time(tensors, images.shape[1:])
     # Eagerly: a graph for each layer would take longer than its images.
     with ranges.float_arithmetic(made, but=rounding):
         for start in range(0, len(images), batch):
