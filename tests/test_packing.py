@@ -244,7 +244,9 @@ def test_int4(tmp_path):
     assert len(np.unique(expected[0])) > 5
     np.testing.assert_array_equal(stored[0], expected[0])
     aware = quantization.quantize_aware(model, calibration=pictures)
-    with pytest.raises(ExportError, match="no kernel of the file has weights of 4 bits"):
+    with pytest.raises(
+        ExportError, match="no kernel of the file has weights of 4 bits"
+    ):
         quantization.to_tflite(aware, tmp_path / "a.tflite", int4=True)
     assert not (tmp_path / "a.tflite").exists()
 
