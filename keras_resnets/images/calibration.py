@@ -67,7 +67,10 @@ class CalibrationSet:
 
 
 def choose(
-    data: pathlib.Path, preprocessing: "Preprocessing", count: int = 500, seed: int = 0
+    data: str | os.PathLike[str],
+    preprocessing: "Preprocessing",
+    count: int = 500,
+    seed: int = 0,
 ) -> CalibrationSet:
     """A `CalibrationSet` of training images.
 
@@ -125,7 +128,7 @@ def _of_arrays(
 def checked_set(
     calibration: typing.Any,
     shape: tuple[int, int, int],
-    preprocessing: typing.Any = None,
+    preprocessing: "Preprocessing | None" = None,
     network: "keras.Model | None" = None,
 ) -> CalibrationSet:
     """A `CalibrationSet` of images that fit a network.

@@ -2,14 +2,16 @@
 
 import collections.abc
 import dataclasses
-import pathlib
+import os
 import typing
+from collections.abc import Callable
 from collections.abc import Iterator
 
 import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.images.files import skipped_note
 
 if typing.TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Labelled:
 
 
 def open_data(
-    source: pathlib.Path,
+    source: str | os.PathLike[str],
     preprocessing: "Preprocessing",
     count: int | None = None,
     names: tuple[typing.Any, ...] = (),
@@ -95,7 +97,7 @@ def of_split(
     def batches(size: int) -> Iterator[np.ndarray]:
         for start in range(0, split.count, size):
             indices = split.indices[start : start + size]
-            if split.kind == "arrays":
+            if isinstance(split.images, ArrayImages):
                 yield _prepared(split.images.pixels[indices], preprocessing)
             else:
                 opened = map(split.images.open, indices)
@@ -108,7 +110,7 @@ def of_split(
 
 @renamed.arguments(pictures="images")
 def of_arrays(
-    images: np.ndarray, labels: typing.Any, preprocessing: typing.Any
+    images: np.ndarray, labels: np.ndarray, preprocessing: "Preprocessing"
 ) -> typing.Any:
     """`Labelled` of uint8 images (count, height, width, 3) and labels (count,)."""
 
@@ -132,7 +134,7 @@ def evaluate(
     model: "keras.Model",
     data: Labelled,
     batch_size: int = 64,
-    progress: typing.Any = None,
+    progress: Callable[[int], typing.Any] | None = None,
 ) -> Accuracy:
     """`Accuracy` of `model` on `data`.
 

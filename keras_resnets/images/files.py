@@ -99,7 +99,7 @@ def suffixes() -> tuple[str, ...]:
     return tuple(suffix for name in formats() for suffix in _SUFFIXES[name])
 
 
-def scan(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[typing.Any]]:
+def scan(folder: str | os.PathLike[str]) -> tuple[list[pathlib.Path], list[typing.Any]]:
     """The images in a folder and its sub-folders.
 
     Files are images by their suffix, those without any by how they begin. Hidden files
@@ -216,7 +216,7 @@ def open_image(stream: typing.Any) -> "PIL.Image.Image":
 
 @contextlib.contextmanager
 def opened(
-    path: str | pathlib.Path, start: int = 0, length: int | None = None
+    path: str | os.PathLike[str], start: int = 0, length: int | None = None
 ) -> Iterator[typing.Any]:
     """An image in a file, or in a part of one, as a stream for `open_image`.
 

@@ -67,7 +67,7 @@ def _said(name: pathlib.Path | str) -> str:
 
 
 def parts_of(
-    folder: pathlib.Path, names: Sequence[typing.Any] | None = ()
+    folder: str | os.PathLike[str], names: Sequence[typing.Any] | None = ()
 ) -> tuple[typing.Any, ...]:
     """The parts of a folder of images, by what its sub-folders are called.
 
@@ -210,7 +210,7 @@ def _two_readings(
     )
 
 
-def to_train_on(folder: pathlib.Path) -> pathlib.Path:
+def to_train_on(folder: str | os.PathLike[str]) -> pathlib.Path:
     """The folder of the images to train on: the part called so, or all of it."""
     try:
         parts, _ = parts_of(folder)

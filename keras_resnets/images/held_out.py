@@ -1,5 +1,6 @@
 """Labelled training images that a calibration set has not: to choose by."""
 
+import os
 import pathlib
 import typing
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ COUNT = 5000
 
 
 def hold_out(
-    data: pathlib.Path,
+    data: str | os.PathLike[str],
     preprocessing: "Preprocessing",
     calibration: "CalibrationSet",
     count: int = COUNT,

@@ -86,7 +86,7 @@ def name_of(classes: tuple[tuple[str, ...], ...]) -> typing.Any:
 
 
 def decode_predictions(
-    preds: typing.Any, top: int = 5, labels: typing.Any = None
+    preds: typing.Any, top: int = 5, labels: str | Sequence[str] | None = None
 ) -> list[typing.Any]:
     """The likeliest classes of each prediction, by name.
 
@@ -124,7 +124,7 @@ def decode_predictions(
 
 
 def class_names(
-    classes: int, labels: list[str] | str | None = None
+    classes: int, labels: Sequence[str] | str | None = None
 ) -> tuple[tuple[str, ...], ...]:
     """(id, name) of each of `classes` classes.
 

@@ -30,7 +30,7 @@ _STRETCHED = 100
 _GREY = 127.5
 
 
-def load_image(path: pathlib.Path, preprocessing: typing.Any) -> "np.ndarray":
+def load_image(path: str | os.PathLike[str], preprocessing: typing.Any) -> "np.ndarray":
     """Reads one image file.
 
     Args:
@@ -79,13 +79,16 @@ def load_images(paths: typing.Any, preprocessing: typing.Any) -> typing.Any:
     return images, list(errors)
 
 
-def list_images(folder: pathlib.Path) -> list[pathlib.Path]:
+def list_images(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """The images in a folder and its sub-folders, sorted; see `images.files.scan`."""
     return scan(folder)[0]
 
 
 def load_folder(
-    folder: pathlib.Path, preprocessing: typing.Any, limit: int = 500, seed: int = 0
+    folder: str | os.PathLike[str],
+    preprocessing: typing.Any,
+    limit: int = 500,
+    seed: int = 0,
 ) -> "tuple[np.ndarray, list[typing.Any]]":
     """Reads up to `limit` images of a folder and its sub-folders, chosen by `seed`.
 
@@ -128,7 +131,7 @@ def load_folder(
     return np.stack(images), sorted(skipped)
 
 
-def check_folder(folder: pathlib.Path) -> None:
+def check_folder(folder: str | os.PathLike[str]) -> None:
     """Raises `InvalidArgument` where there is no such folder."""
     if not os.path.isdir(folder):
         raise InvalidArgument(

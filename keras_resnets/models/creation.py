@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import shown
-from keras_resnets.graph import provenance
 from keras_resnets.models.registry import canonical_name
 from keras_resnets.models.registry import get_architecture
 from keras_resnets.networks import extent
@@ -18,6 +17,8 @@ from keras_resnets.networks.architecture import Architecture
 
 if typing.TYPE_CHECKING:
     import keras
+
+    from keras_resnets.graph.provenance import Provenance
 
 # Of an architecture that no variant has, for messages about its weights.
 _UNNAMED = "an Architecture that is no variant's"
@@ -131,6 +132,7 @@ def create_described(
             one do too, and it has random values.
         **options: the other arguments of `create_model`.
     """
+    from keras_resnets.graph import provenance
     from keras_resnets.networks import builder
     from keras_resnets.weights import open_source
 
@@ -273,8 +275,9 @@ def _provenance(
     source: typing.Any,
     own_classes: bool,
     data_format: str | None,
-) -> provenance.Provenance:
+) -> "Provenance":
     """What `model` is to know, but for its axes."""
+    from keras_resnets.graph.provenance import Provenance
     from keras_resnets.images import labels
     from keras_resnets.images import preprocessing
 
@@ -289,7 +292,7 @@ def _provenance(
     channels = model.inputs[0].shape[-1 if last else 1]
     known = source.labels if own_classes else None
     fits = known and labels.count(known) == model.output_shape[-1]
-    return provenance.Provenance(
+    return Provenance(
         architecture=architecture,
         preprocessing=wanted.grey() if channels == 1 else wanted,
         labels=known if fits else None,

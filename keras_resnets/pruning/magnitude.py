@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import gzip
 import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -250,7 +251,7 @@ def prune(
     model: keras.Model,
     sparsity: float,
     pattern: str = "unstructured",
-    input_shape: typing.Any = None,
+    input_shape: Sequence[int] | None = None,
 ) -> typing.Any:
     """Sets the smallest weights of `model` to zero at once, in place.
 
@@ -325,7 +326,9 @@ class PruningReport:
         return tuple(name for name in alive if name not in left)
 
 
-def pruning_report(model: keras.Model, input_shape: typing.Any = None) -> PruningReport:
+def pruning_report(
+    model: keras.Model, input_shape: Sequence[int] | None = None
+) -> PruningReport:
     """A `PruningReport` of `model`.
 
     Args:

@@ -5,6 +5,7 @@ import csv
 import math
 import pathlib
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _FORM = '"balanced", or a JSON or CSV file of class and weight'
 
 
 def class_weights(
-    given: typing.Any, classes: typing.Any, labels: typing.Any, name: str
+    given: typing.Any, classes: Sequence[tuple[str, str]], labels: np.ndarray, name: str
 ) -> typing.Any:
     """The weight of each class in the loss.
 
@@ -66,14 +67,16 @@ def class_weights(
     return _in_order(list(given.items()), classes, names, where)
 
 
-def check_counts(classes: typing.Any, labels: typing.Any, name: str) -> typing.Any:
+def check_counts(
+    classes: Sequence[tuple[str, str]], labels: np.ndarray, name: str
+) -> typing.Any:
     """How many images each class has.
 
     Raises:
         InvalidArgument: a class that has none.
     """
     counts = np.bincount(labels, minlength=len(classes))
-    empty = [classes[index][1] for index in np.flatnonzero(counts == 0)]
+    empty = [classes[index][1] for index in np.flatnonzero(counts == 0).tolist()]
     if empty:
         raise InvalidArgument(
             f"balancing needs images of every class to train on; {name} has none of "

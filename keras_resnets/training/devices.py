@@ -96,9 +96,7 @@ def replicas() -> int:
     return 1
 
 
-def connect(
-    coordinator: typing.Any, processes: typing.Any, process: typing.Any
-) -> None:
+def connect(coordinator: str, processes: int, process: int) -> None:
     """Joins the processes of a training on several machines; before anything is built.
 
     Args:

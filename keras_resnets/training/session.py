@@ -15,6 +15,7 @@ import typing
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 import keras
 
@@ -80,13 +81,13 @@ def train(
     *,
     preprocessing: "Preprocessing | None" = None,
     batch_size: int | None = None,
-    validation: typing.Any = None,
+    validation: float | None = None,
     seed: int = 0,
     teacher: keras.Model | None = None,
-    class_weight: typing.Any = None,
+    class_weight: str | Mapping[str, float] | None = None,
     sampler: str = "shuffled",
     resume: bool = False,
-    axes: typing.Any = None,
+    axes: Mapping[str, typing.Any] | None = None,
     workers: int = 2,
     save_seconds: float = 300.0,
     tensorboard: bool = False,

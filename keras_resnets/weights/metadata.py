@@ -17,6 +17,7 @@ from keras_resnets.errors import printable
 from keras_resnets.graph.provenance import Provenance
 from keras_resnets.io import keras_archive
 from keras_resnets.networks.architecture import Architecture
+from keras_resnets.weights.source import Source
 
 if typing.TYPE_CHECKING:
     import keras
@@ -35,12 +36,12 @@ def write_weights(model: "keras.Model", path: pathlib.Path, known: Provenance) -
     keras_archive.write_weights(model, path, _entries(KEY, known))
 
 
-def write_model(model: "keras.Model", path: pathlib.Path, known: typing.Any) -> None:
+def write_model(model: "keras.Model", path: pathlib.Path, known: Provenance) -> None:
     """Writes a model as a `.keras` file, with a `Provenance`."""
     keras_archive.write_model(model, path, _entries(ENTRY, known))
 
 
-def of_safetensors(known: typing.Any) -> typing.Any:
+def of_safetensors(known: Provenance) -> typing.Any:
     """The metadata of a safetensors file with a `Provenance`."""
     return {"format": "pt", **_entries(KEY, known)}
 
@@ -52,7 +53,7 @@ def _entries(key: str, known: Provenance) -> dict[str, str]:
     return {key: json.dumps(dataclasses.asdict(known))}
 
 
-def apply(source: typing.Any, text: str | None) -> None:
+def apply(source: Source, text: str | None) -> None:
     """Gives `source` what the metadata in a file say; None says nothing.
 
     Raises:

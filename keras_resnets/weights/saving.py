@@ -1,6 +1,6 @@
 """Writes the weights of a model, and what must be known to use them."""
 
-import pathlib
+import os
 import typing
 
 from keras_resnets.errors import InvalidArgument
@@ -10,6 +10,7 @@ from keras_resnets.io.files import check_destination
 from keras_resnets.weights import layouts
 from keras_resnets.weights import metadata
 from keras_resnets.weights.readers.safetensors import write_safetensors
+from keras_resnets.weights.source import Source
 from keras_resnets.weights.values import torch_tensors
 
 if typing.TYPE_CHECKING:
@@ -21,7 +22,7 @@ if typing.TYPE_CHECKING:
 SUFFIXES = (".weights.h5", ".safetensors", ".keras")
 
 
-def check_output(path: pathlib.Path, overwrite: bool = False) -> typing.Any:
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> typing.Any:
     """The path to write to; see `files.check_destination`.
 
     Raises:
@@ -38,11 +39,11 @@ def check_output(path: pathlib.Path, overwrite: bool = False) -> typing.Any:
 
 def save(
     model: "keras.Model",
-    path: pathlib.Path,
-    source: typing.Any,
+    path: str | os.PathLike[str],
+    source: Source,
     architecture: "Architecture",
     overwrite: bool = False,
-) -> typing.Any:
+) -> str | None:
     """Writes the weights of `model`; the file appears whole or not at all.
 
     Args:
@@ -57,16 +58,16 @@ def save(
     Returns:
         The name of the `Layout` of a `.safetensors` file, else None.
     """
-    path = check_output(path, overwrite)
+    place = check_output(path, overwrite)
     known = provenance.of(model)
-    with atomic_file(path) as temporary:
-        if path.suffix == ".safetensors":
+    with atomic_file(place) as temporary:
+        if place.suffix == ".safetensors":
             layout = _torch_layout(source, architecture)
             with open(temporary, "wb") as file:
                 tensors = torch_tensors(model, layout)
                 write_safetensors(file, tensors, metadata.of_safetensors(known))
             return layout.name
-        if path.suffix == ".keras":
+        if place.suffix == ".keras":
             metadata.write_model(model, temporary, known)
         else:
             metadata.write_weights(model, temporary, known)

@@ -67,7 +67,7 @@ class EncodedImages:
     # Images in memory have one size; these have each their own.
     size = None
 
-    def sizes(self, indices: list[int]) -> np.ndarray:
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Int array (len(indices), 2) of heights and widths."""
         return self._sizes[indices]
 

@@ -14,6 +14,48 @@ if typing.TYPE_CHECKING:
     import PIL.Image
 
 
+class ImageSource(typing.Protocol):
+    """What holds images: `ArrayImages` in memory, or `EncodedImages` in files.
+
+    Attributes:
+        kind: `"arrays"`, `"files"` or `"records"`.
+        size: (height, width) of all; None where each has its own.
+        broken: names of images that could not be decoded, found so far.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def size(self) -> tuple[int, int] | None: ...
+
+    @property
+    def broken(self) -> tuple[str, ...]: ...
+
+    def name(self, index: int) -> str:
+        """What messages call an image."""
+
+    def found_broken(self, index: int, error: InvalidArgument) -> None:
+        """Notes that an image cannot be decoded."""
+
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
+        """Int array (len(indices), 2) of heights and widths."""
+
+    def open(
+        self,
+        index: int,
+        draft: tuple[float, float] | None = None,
+        rows: int | None = None,
+    ) -> "PIL.Image.Image":
+        """One image, upright, as RGB.
+
+        Args:
+            index: of the image.
+            draft: (height, width) that a decoder may reduce it to.
+            rows: how many of its upper rows are needed; None for all.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """One part of a data set.
@@ -26,7 +68,7 @@ class Split:
     """
 
     labels: np.ndarray
-    images: typing.Any
+    images: ImageSource
     indices: np.ndarray
     skipped: tuple = ()
 
@@ -108,17 +150,25 @@ class ArrayImages:
 
     kind = "arrays"
     # Nothing has to be decoded.
-    broken = ()
+    broken: tuple[str, ...] = ()
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
+
+    def name(self, index: int) -> str:
+        """What messages call an image: its place."""
+        return str(index)
+
+    def found_broken(self, index: int, error: InvalidArgument) -> None:
+        """There is nothing to decode: whatever is wrong is wrong with all."""
+        raise error
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of all."""
         return self.pixels.shape[1:3]
 
-    def sizes(self, indices: list[int]) -> np.ndarray:
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Int array (len(indices), 2) of heights and widths."""
         return np.tile(self.size, (len(indices), 1))
 

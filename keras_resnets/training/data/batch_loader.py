@@ -18,6 +18,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import loading
 from keras_resnets.images.datasets.encoded import REDUCED
+from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.training import augmentation as augmenting
 from keras_resnets.training.data import image_operations
 from keras_resnets.training.data.buffers import Buffers
@@ -148,7 +149,8 @@ class Loader:
     def _fill_at_once(
         self, x: np.ndarray, indices: np.ndarray, plan: "Plan | None"
     ) -> None:
-        pixels = self._split.images.pixels[indices]
+        images = typing.cast(ArrayImages, self._split.images)
+        pixels = images.pixels[indices]
         if plan is not None:
             if plan.shifts is not None:
                 pixels = augmenting.shift(pixels, plan.shifts, self._fill)
@@ -244,7 +246,7 @@ class Loader:
 
         wanted, source = self._preprocessing, self._split.images
         height, width = wanted.size
-        full = source.sizes([index])[0].tolist()
+        full = source.sizes(np.array([index]))[0].tolist()
         draft = (full[1] * width / columns, full[0] * height / rows)
         end = _rows_needed(full, (height, width), top, rows, columns)
         image = source.open(index, draft, end)
