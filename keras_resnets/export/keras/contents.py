@@ -1,6 +1,9 @@
 """What stands in a `.keras` file, which is built for it."""
 
 import collections
+import os
+
+import keras
 
 from keras_resnets.export import signature
 from keras_resnets.export.contents import Contents
@@ -9,7 +12,7 @@ from keras_resnets.export.keras import runner
 from keras_resnets.export.prepare import all_layers
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> Contents:
     """The `Contents` of a `.keras` file.
 
     Args:
@@ -22,11 +25,11 @@ def read(path):
     return of_model(runner.load_keras(path))
 
 
-def check(path):
+def check(path: str | os.PathLike[str]) -> None:
     """Nothing: `runner.load_keras` looks at a file before anything of it is built."""
 
 
-def of_model(model):
+def of_model(model: keras.Model) -> Contents:
     """The `Contents` of a file that a model was written to."""
     counted = collections.Counter(type(layer).__name__ for layer in all_layers(model))
     counted.pop("InputLayer", None)

@@ -7,6 +7,10 @@ is not installed.
 import contextlib
 import dataclasses
 import os
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,9 +18,12 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import landing
 from keras_resnets.export import session
 from keras_resnets.export import signature
+from keras_resnets.export.contents import Contents
 from keras_resnets.export.keras import contents
 from keras_resnets.export.keras.runner import LoadedModelRunner
+from keras_resnets.export.landing import ExportReport
 from keras_resnets.graph import provenance
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 from keras_resnets.networks import layers
 from keras_resnets.weights import metadata
@@ -25,16 +32,16 @@ SUFFIXES = (".keras", ".weights.h5")
 
 
 def to_keras(
-    model,
-    path,
-    pictures=None,
-    input_size=None,
-    overwrite=False,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    pictures: Any = None,
+    input_size: tuple[int, int] | None = None,
+    overwrite: bool = False,
     *,
-    preprocessing=None,
-    logits=False,
-    features=None,
-):
+    preprocessing: Preprocessing | None = None,
+    logits: bool = False,
+    features: Sequence[str] | None = None,
+) -> ExportReport:
     """Writes `model` as a file of Keras, having loaded and compared it.
 
     Args:
@@ -79,7 +86,7 @@ def to_keras(
         "keras", model, path, wanted, pictures=pictures, overwrite=overwrite
     )
 
-    def write(file):
+    def write(file: pathlib.Path) -> Contents:
         # Weights are for the architecture as it is.
         written = ready.model
         if not bare:
@@ -91,7 +98,9 @@ def to_keras(
         (metadata.write_weights if bare else metadata.write_model)(written, file, known)
         return contents.of_model(written)
 
-    def open_runner(file, threads, logits):
+    def open_runner(
+        file: pathlib.Path, threads: int, logits: bool
+    ) -> LoadedModelRunner:
         with _named(file, ".weights.h5" if bare else ".keras") as named:
             if bare:
                 loaded = keras.models.clone_model(ready.model)
@@ -105,7 +114,7 @@ def to_keras(
 
 
 @contextlib.contextmanager
-def _named(file, suffix):
+def _named(file: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
     """`file` under a name with a suffix, since Keras goes by that."""
     named = file.with_name(f"{file.name}{suffix}")
     os.replace(file, named)
@@ -116,7 +125,7 @@ def _named(file, suffix):
             os.replace(named, file)
 
 
-def check_output(path, overwrite=False):
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
     """The path to write to; see `files.check_destination`.
 
     Raises:
@@ -131,7 +140,7 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, suffix, overwrite)
 
 
-def plain(model):
+def plain(model: keras.Model) -> keras.Model:
     """A copy of a functional `model` out of `keras.layers` alone.
 
     A layer that is not of this package stays what it is.
@@ -150,14 +159,14 @@ def plain(model):
     return copy
 
 
-def _same_seed(copy, layer):
+def _same_seed(copy: Any, layer: Any) -> None:
     """Where a copy of a layer that draws random numbers goes on from; it is saved too."""
     ours, theirs = (getattr(x, "seed_generator", None) for x in (copy, layer))
     if ours is not None and theirs is not None:
         ours.state.assign(theirs.state)
 
 
-def _plain_layer(layer):
+def _plain_layer(layer: Any) -> Any:
     if isinstance(layer, keras.Model):
         return plain(layer)
     config = layer.get_config()
@@ -170,7 +179,7 @@ def _plain_layer(layer):
     return type(layer).from_config(config)
 
 
-def _plain_call(layer, *args, **options):
+def _plain_call(layer: Any, *args: Any, **options: Any) -> Any:
     if isinstance(layer, layers.Discard):
         return args[0][0]
     if isinstance(layer, layers.IdentityPadShortcut):
@@ -178,7 +187,7 @@ def _plain_call(layer, *args, **options):
     return layer(*args, **options)
 
 
-def _identity_pad(layer, x):
+def _identity_pad(layer: Any, x: Any) -> Any:
     """The option-A shortcut: pooling of 1x1 subsamples, and channels are padded."""
     if layer.strides > 1:
         x = keras.layers.MaxPooling2D(

@@ -1,9 +1,13 @@
 """Runs a Keras model."""
 
 import dataclasses
+import os
+import pathlib
 import zipfile
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -34,7 +38,7 @@ class KerasRunner:
         has_logits: whether there are any.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         wanted = signature.outputs(model)
         logits = signature.logits_by_output(model)
         self.tapped = tuple(logits)
@@ -42,7 +46,7 @@ class KerasRunner:
         wanted |= {_LOGITS + name: tensor for name, tensor in logits.items()}
         self._model = keras.Model(model.inputs, wanted)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Any:
         """(outputs, logits) for a float32 batch.
 
         `logits` are the same outputs, but for those of a softmax or sigmoid what that
@@ -52,7 +56,7 @@ class KerasRunner:
         logits = {name: found.pop(_LOGITS + name) for name in self.tapped}
         return single(found), single({**found, **logits}) if logits else None
 
-    def latency(self, image, runs=10, warmup=2):
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference."""
         return median_seconds(lambda: self._model.predict_on_batch(image), runs, warmup)
 
@@ -65,7 +69,7 @@ class LoadedModelRunner:
         logits: return what the final softmax gets instead of what it puts out.
     """
 
-    def __init__(self, model, logits=False):
+    def __init__(self, model: keras.Model, logits: bool = False) -> None:
         check_inputs([tensor.shape for tensor in model.inputs])
         self._runner = KerasRunner(model)
         self.output_names = tuple(signature.outputs(model))
@@ -74,16 +78,16 @@ class LoadedModelRunner:
         self.input_shape = tuple(model.inputs[0].shape)
         self.takes_pixels = is_pixel(model.inputs[0].dtype)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Any:
         """float32 outputs for `images`."""
         return in_batches(self._run, images, self.input_shape[0])
 
-    def _run(self, images):
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         outputs, logits = self._runner(images)
         found = logits if self.has_logits else outputs
         return found if isinstance(found, dict) else {"": found}
 
-    def latency(self, image, runs=10, warmup=2):
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference."""
         return self._runner.latency(image, runs, warmup)
 
@@ -97,11 +101,13 @@ class KerasFileRunner(LoadedModelRunner):
         logits: see `LoadedModelRunner`.
     """
 
-    def __init__(self, path, threads=2, logits=False):
+    def __init__(
+        self, path: str | os.PathLike[str], threads: int = 2, logits: bool = False
+    ) -> None:
         super().__init__(load_keras(path), logits)
 
 
-def load_keras(path):
+def load_keras(path: str | os.PathLike[str]) -> keras.Model:
     """The model of a `.keras` file from anywhere; nothing in the file is executed.
 
     Args:
@@ -124,7 +130,8 @@ def load_keras(path):
         >>> model.preprocessing.mode
         'raw'
     """
-    if not str(path).endswith(".keras"):
+    path = pathlib.Path(path)
+    if not path.name.endswith(".keras"):
         raise InvalidArgument(
             f"{printable(str(path))}: Keras opens files whose names end in .keras, in "
             "small letters; rename it"
@@ -143,5 +150,5 @@ def load_keras(path):
     return model
 
 
-def load_runtime():
+def load_runtime() -> None:
     """Imports Keras: done by then."""

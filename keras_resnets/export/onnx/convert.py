@@ -3,6 +3,11 @@
 import contextlib
 import logging
 import math
+import os
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,9 +21,12 @@ from keras_resnets.export import landing
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
+from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.onnx import runner as onnx_runner
 from keras_resnets.export.onnx import simplify
 from keras_resnets.export.onnx import stable_names
+from keras_resnets.export.prepare import Ready
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 
 # How ranges come from images, and ONNX Runtime's word for it.
@@ -30,25 +38,25 @@ PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
 def to_onnx(
-    model,
-    path,
-    quantize="none",
-    calibration=None,
-    pictures=None,
-    input_size=None,
-    overwrite=False,
-    threads=2,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    quantize: str = "none",
+    calibration: Any = None,
+    pictures: Any = None,
+    input_size: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    threads: int = 2,
     *,
-    opset=17,
-    layout="nhwc",
-    batch=1,
-    reduce_range=False,
-    method="minmax",
-    preprocessing=None,
-    logits=False,
-    features=None,
-    symmetric=False,
-):
+    opset: int = 17,
+    layout: str = "nhwc",
+    batch: int | str = 1,
+    reduce_range: bool = False,
+    method: str = "minmax",
+    preprocessing: Preprocessing | None = None,
+    logits: bool = False,
+    features: Sequence[str] | None = None,
+    symmetric: bool = False,
+) -> ExportReport:
     """Writes `model` as an ONNX file, having run it and compared it.
 
     Args:
@@ -118,9 +126,10 @@ def to_onnx(
             f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
         )
 
-    def write(file):
+    def write(file: pathlib.Path) -> None:
+        constants: dict[str, np.ndarray] = {}
         if ready.convert:
-            proto, constants = ready.convert(ready, opset, layout, batch, symmetric), {}
+            proto = ready.convert(ready, opset, layout, batch, symmetric)
         else:
             proto, constants = convert(ready, opset, layout, batch)
         if numbers.name != "none":
@@ -148,13 +157,13 @@ def to_onnx(
     return landing.land(place, ready, write, recipe)
 
 
-def _check_choices(layout, method, opset):
+def _check_choices(layout: str, method: str, opset: int) -> None:
     check_choice("layout", layout, LAYOUTS)
     check_choice("method", method, METHODS)
     check_choice("opset", opset, OPSETS)
 
 
-def _checked_half(proto, ready, layout, name):
+def _checked_half(proto: Any, ready: Ready, layout: str, name: str) -> Any:
     """`proto` in float16, if its maps stay within what that holds."""
     given = float16_range.inputs_of(ready)
     largest = float16_range.of_onnx(proto, given, layout)
@@ -162,14 +171,16 @@ def _checked_half(proto, ready, layout, name):
     return _half(proto)
 
 
-def save(proto, constants, ready, file):
+def save(
+    proto: Any, constants: dict[str, np.ndarray], ready: Ready, file: pathlib.Path
+) -> None:
     """Writes a file, names and outputs in their order."""
     stable_names.sort(proto)
     simplify.order_outputs(proto, list(ends.outputs(ready.model)))
     simplify.save(proto, constants, file)
 
 
-def check_output(path, overwrite=False):
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
     """The path to write to, once the extra `onnx` is known to be installed.
 
     Raises:
@@ -180,7 +191,13 @@ def check_output(path, overwrite=False):
     return files.check_destination(path, ".onnx", overwrite)
 
 
-def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
+def convert(
+    ready: Ready,
+    opset: int = 17,
+    layout: str = "nhwc",
+    batch: int | str = 1,
+    apart: bool = True,
+) -> tuple[Any, dict[str, np.ndarray]]:
     """The float32 `onnx.ModelProto` of a `session.Ready`, and its large constants.
 
     They are arrays by name, not yet in it; see `simplify.add_constants`. Unless
@@ -196,7 +213,7 @@ def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
     from keras_resnets.networks.tensorflow_ops import native_convolution
 
     model, name = ready.model, ends.INPUT_NAME
-    size = None if batch == "dynamic" else batch
+    size = None if isinstance(batch, str) else batch
     maps = [n for n, x in ends.outputs(model).items() if len(x.shape) == 4]
     first = layout == "nchw"
     weights = _large_weights(model) if apart else {}
@@ -206,7 +223,7 @@ def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
         for key, variable in weights.items()
     ]
 
-    def serve(image, *given):
+    def serve(image: Any, *given: Any) -> Any:
         with keras.StatelessScope(list(zip(weights.values(), given, strict=True))):
             return model(image, training=False)
 
@@ -242,7 +259,7 @@ def convert(ready, opset=17, layout="nhwc", batch=1, apart=True):
     return proto, constants
 
 
-def _captured(concrete):
+def _captured(concrete: Any) -> dict[str, Any]:
     """The tensors that a function has from outside, but for variables, by its names."""
     return {
         inner.name: outer
@@ -251,7 +268,7 @@ def _captured(concrete):
     }
 
 
-def _large_weights(model):
+def _large_weights(model: keras.Model) -> dict[str, Any]:
     """The kernels of `model`, by the names they get.
 
     tf2onnx would hold up to 60 copies of them; as inputs of the graph they cost nothing,
@@ -268,7 +285,7 @@ def _large_weights(model):
 
 
 @contextlib.contextmanager
-def _quiet(*names):
+def _quiet(*names: str | None) -> Iterator[None]:
     """Without what libraries say of their progress."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -282,7 +299,7 @@ def _quiet(*names):
             logger.setLevel(level)
 
 
-def _name_batch(proto, batch):
+def _name_batch(proto: Any, batch: int | str) -> None:
     """tf2onnx calls an open dimension `unk__7`, and another number every time."""
     for value in (*proto.graph.input, *proto.graph.output):
         first = value.type.tensor_type.shape.dim[0]
@@ -292,7 +309,7 @@ def _name_batch(proto, batch):
             first.dim_value = batch
 
 
-def _half(proto):
+def _half(proto: Any) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -309,7 +326,14 @@ def _half(proto):
     return made.model
 
 
-def _integer(proto, ready, layout, reduce_range, method, symmetric):
+def _integer(
+    proto: Any,
+    ready: Ready,
+    layout: str,
+    reduce_range: bool,
+    method: str,
+    symmetric: bool,
+) -> Any:
     import onnx
     from onnxruntime import quantization
 
@@ -338,19 +362,19 @@ def _integer(proto, ready, layout, reduce_range, method, symmetric):
     return made
 
 
-def _quantized_types(proto):
+def _quantized_types(proto: Any) -> list[str]:
     return sorted({node.op_type for node in proto.graph.node} - {"Softmax", "Sigmoid"})
 
 
-def _reader(quantization, proto, calibration, layout):
+def _reader(quantization: Any, proto: Any, calibration: Any, layout: str) -> Any:
     class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             size = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
             starts = range(0, len(calibration), size)
             self._batches = (calibration[start : start + size] for start in starts)
             self._size = size
 
-        def get_next(self):
+        def get_next(self) -> dict[str, np.ndarray] | None:
             chunk = next(self._batches, None)
             if chunk is None:
                 return None
@@ -363,7 +387,7 @@ def _reader(quantization, proto, calibration, layout):
     return Reader()
 
 
-def check_valid(file):
+def check_valid(file: pathlib.Path) -> None:
     """Raises `ExportError` for a file that is not valid ONNX."""
     import onnx
 

@@ -2,7 +2,10 @@
 
 import collections
 import os
+import pathlib
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +38,7 @@ _TYPES = {
 }
 
 
-def require(*packages):
+def require(*packages: str) -> list[Any]:
     """Imports packages of the extra `onnx`.
 
     ONNX Runtime, outside Windows too in recent releases, tells its maker by default about
@@ -57,7 +60,7 @@ def require(*packages):
         ) from None
 
 
-def load_runtime():
+def load_runtime() -> None:
     """Imports ONNX Runtime."""
     require("onnxruntime")
 
@@ -72,12 +75,17 @@ class OnnxRunner:
             out; `tapped` names the outputs that have one.
     """
 
-    def __init__(self, file, threads=2, logits=False):
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | bytes,
+        threads: int = 2,
+        logits: bool = False,
+    ) -> None:
         (runtime,) = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        taps = {}
+        taps: dict[str, str] = {}
         with scratch_folder() as folder:
             if logits:
                 # By a file, since the runtime holds on to bytes that it gets.
@@ -114,11 +122,11 @@ class OnnxRunner:
         self.input_shape = tuple(shape)
         self.takes_pixels = is_pixel(self._dtype)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Any:
         """float32 outputs for `images`, a batch of the file's size at a time."""
         return in_batches(self._run, images, self.input_shape[0])
 
-    def _run(self, images):
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         sources = list(self._outputs.values())
         found = self._session.run(sources, {self._input: self._given(images)})
         return {
@@ -128,29 +136,29 @@ class OnnxRunner:
             for name, array in zip(self._outputs, found, strict=True)
         }
 
-    def _given(self, images):
+    def _given(self, images: np.ndarray) -> np.ndarray:
         if self._first:
             images = np.transpose(images, (0, 3, 1, 2))
         return np.ascontiguousarray(images, self._dtype)
 
-    def latency(self, image, runs=10, warmup=2):
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference, `image` already in place."""
         given = {self._input: self._given(image)}
         return median_seconds(lambda: self._session.run(None, given), runs, warmup)
 
 
-def _looks_first(shape):
+def _looks_first(shape: Sequence[int | None]) -> bool:
     """Whether the channels come first in a file that does not say it."""
     return shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
 
 
-def operators(model):
+def operators(model: Any) -> dict[str, int]:
     """Counts of the operators in an ONNX model, by name."""
     counted = collections.Counter(node.op_type for node in model.graph.node)
     return dict(counted.most_common())
 
 
-def _tap_logits(file, tapped):
+def _tap_logits(file: Any, tapped: pathlib.Path) -> dict[str, str]:
     """Writes a copy that also puts out what every final softmax or sigmoid gets.
 
     Returns:

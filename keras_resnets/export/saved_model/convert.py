@@ -1,6 +1,11 @@
 """Keras model -> SavedModel that has been loaded, run and compared."""
 
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import first_line
@@ -10,8 +15,11 @@ from keras_resnets.export import model_kinds
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
 from keras_resnets.export.formats import FORMATS
+from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.prepare import Ready
 from keras_resnets.export.saved_model import stable_bytes
 from keras_resnets.export.saved_model.runner import SavedModelRunner
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 
 # The signature that takes pixels.
@@ -19,17 +27,17 @@ PIXELS = "serving_uint8"
 
 
 def to_saved_model(
-    model,
-    path,
-    pictures=None,
-    input_size=None,
-    overwrite=False,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    pictures: Any = None,
+    input_size: tuple[int, int] | None = None,
+    overwrite: bool = False,
     *,
-    batch="dynamic",
-    preprocessing=None,
-    logits=False,
-    features=None,
-):
+    batch: int | str = "dynamic",
+    preprocessing: Preprocessing | None = None,
+    logits: bool = False,
+    features: Sequence[str] | None = None,
+) -> ExportReport:
     """Writes `model` as a SavedModel, having loaded, run and compared it.
 
     It loads with `tf.saved_model.load` where this package and Keras are not installed,
@@ -81,7 +89,7 @@ def to_saved_model(
         session.refuse_pixels(model, "preprocessing")
     recipe = {"batch": batch, PIXELS: preprocessing is not None}
 
-    def prove_pixels(folder):
+    def prove_pixels(folder: pathlib.Path) -> None:
         if preprocessing is not None:
             _prove_pixels(ready, folder, preprocessing)
 
@@ -94,14 +102,19 @@ def to_saved_model(
     )
 
 
-def check_output(path, overwrite=False):
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
     """The folder to write; see `files.check_folder`."""
     path = files.check_folder(path, FORMATS["saved_model"].folder, overwrite)
     session.check_place(path)
     return path
 
 
-def _write(ready, folder, size, preprocessing):
+def _write(
+    ready: Ready,
+    folder: pathlib.Path,
+    size: int | None,
+    preprocessing: Preprocessing | None,
+) -> None:
     import tensorflow as tf
 
     try:
@@ -115,16 +128,22 @@ def _write(ready, folder, size, preprocessing):
         ) from error
 
 
-def write(model, folder, shape, dtype="float32", preprocessing=None):
+def write(
+    model: keras.Model,
+    folder: pathlib.Path,
+    shape: Sequence[int | None],
+    dtype: str = "float32",
+    preprocessing: Any = None,
+) -> None:
     """Writes a model that puts out a dict into `folder`; nothing is checked."""
     import tensorflow as tf
 
     from keras_resnets.networks.tensorflow_ops import native_convolution
 
-    def serve(image):
+    def serve(image: Any) -> Any:
         return model(image, training=False)
 
-    def serve_pixels(image):
+    def serve_pixels(image: Any) -> Any:
         return serve(preprocessing.normalize(image, "channels_last"))
 
     kinds = [("serving_default", serve, dtype)]
@@ -142,7 +161,9 @@ def write(model, folder, shape, dtype="float32", preprocessing=None):
     stable_bytes.settle(pathlib.Path(folder))
 
 
-def _prove_pixels(ready, folder, preprocessing):
+def _prove_pixels(
+    ready: Ready, folder: pathlib.Path, preprocessing: Preprocessing
+) -> None:
     """Raises `ExportError` where pixels get other answers than from the model."""
     pixels = preprocessing.pixels(ready.pictures)
     pictures = preprocessing.normalize(pixels, "channels_last")

@@ -1,5 +1,10 @@
 """Runs a SavedModel in TensorFlow."""
 
+import os
+from typing import Any
+
+import numpy as np
+
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.runner import check_inputs
 from keras_resnets.export.runner import in_batches
@@ -7,7 +12,7 @@ from keras_resnets.export.runner import is_pixel
 from keras_resnets.export.runner import median_seconds
 
 
-def load_runtime():
+def load_runtime() -> None:
     """Imports TensorFlow."""
     import tensorflow  # noqa: F401
 
@@ -23,9 +28,16 @@ class SavedModelRunner:
         signature: which one.
     """
 
-    tapped, has_logits = (), False
+    tapped: tuple[str, ...] = ()
+    has_logits = False
 
-    def __init__(self, path, threads=2, logits=False, signature="serving_default"):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int = 2,
+        logits: bool = False,
+        signature: str = "serving_default",
+    ) -> None:
         import tensorflow as tf
 
         # Kept, since the signature does not hold on to its variables.
@@ -43,17 +55,17 @@ class SavedModelRunner:
         self.input_shape = tuple(self._input.shape)
         self.takes_pixels = is_pixel(self._input.dtype.as_numpy_dtype)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Any:
         """float32 outputs for `images`."""
         return in_batches(self._run, images, self.input_shape[0])
 
-    def _run(self, images):
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
         given = tf.constant(images, self._input.dtype)
         found = self._serve(**{self._input.name: given})
         return {name: tensor.numpy() for name, tensor in found.items()}
 
-    def latency(self, image, runs=10, warmup=2):
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference."""
         return median_seconds(lambda: self._run(image), runs, warmup)

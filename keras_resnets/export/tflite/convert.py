@@ -1,7 +1,15 @@
 """Keras model -> TFLite file that has been run and compared."""
 
+import os
+import pathlib
 import re
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
@@ -14,12 +22,16 @@ from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature
+from keras_resnets.export.landing import Destination
+from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import int4 as tflite_int4
 from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import versions
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 
 IO_DTYPES = number_formats.IO_DTYPES
@@ -39,24 +51,24 @@ _REFUSED = re.compile(
 
 
 def to_tflite(
-    model,
-    path,
-    quantize="none",
-    calibration=None,
-    pictures=None,
-    input_size=None,
-    io_dtype="int8",
-    overwrite=False,
-    threads=2,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    quantize: str = "none",
+    calibration: Any = None,
+    pictures: Any = None,
+    input_size: tuple[int, int] | None = None,
+    io_dtype: str = "int8",
+    overwrite: bool = False,
+    threads: int = 2,
     *,
-    per_tensor=False,
-    packed=True,
-    batch=1,
-    preprocessing=None,
-    logits=False,
-    features=None,
-    int4=False,
-):
+    per_tensor: bool = False,
+    packed: bool = True,
+    batch: int | str = 1,
+    preprocessing: Preprocessing | None = None,
+    logits: bool = False,
+    features: Sequence[str] | None = None,
+    int4: bool = False,
+) -> ExportReport:
     """Writes `model` as a TFLite file, having run it and compared it.
 
     Args:
@@ -125,13 +137,13 @@ def to_tflite(
         per_tensor=per_tensor,
     )
     check_int4(int4, place.numbers)
-    recipe = {}
+    recipe: dict[str, Any] = {}
     if ready.convert:
         recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
     elif place.numbers.calibrated:
         recipe |= {"per_tensor": per_tensor}
 
-    def make():
+    def make() -> Any:
         if ready.convert:
             return ready.convert(ready, io_dtype, batch)
         return convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
@@ -140,8 +152,15 @@ def to_tflite(
 
 
 def land(
-    place, ready, make, recipe, io_dtype="int8", packed=True, int4=False, integer=None
-):
+    place: Destination,
+    ready: Ready,
+    make: Callable[[], Any],
+    recipe: dict[str, Any],
+    io_dtype: str = "int8",
+    packed: bool = True,
+    int4: bool = False,
+    integer: bool | None = None,
+) -> ExportReport:
     """Writes, proves and lands the bytes of a TFLite file: the tail of whatever makes one.
 
     Args:
@@ -166,7 +185,7 @@ def land(
     packed = packed and numbers.name == "int8"
     integer = numbers.integer if integer is None else integer
 
-    def write(file):
+    def write(file: pathlib.Path) -> None:
         write_checked(make(), file, integer, packed, int4)
         if numbers.name == "float16":
             given = float16_range.inputs_of(ready)
@@ -179,7 +198,7 @@ def land(
     return landing.land(place, ready, write, recipe)
 
 
-def check_int4(int4, numbers):
+def check_int4(int4: bool, numbers: number_formats.NumberFormat) -> None:
     """Raises `InvalidArgument` where weights of other files are to have 4 bits."""
     if int4 and numbers.name != "int8":
         raise InvalidArgument(
@@ -188,13 +207,19 @@ def check_int4(int4, numbers):
         )
 
 
-def check_output(path, overwrite=False):
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
     """The path to write to; see `files.check_destination`."""
     session.check_place(path)
     return files.check_destination(path, ".tflite", overwrite)
 
 
-def write_checked(content, file, integer, packed=True, int4=False):
+def write_checked(
+    content: Any,
+    file: pathlib.Path,
+    integer: bool,
+    packed: bool = True,
+    int4: bool = False,
+) -> None:
     """Writes the bytes of a file whose operators may stand in one.
 
     Args:
@@ -218,7 +243,13 @@ def write_checked(content, file, integer, packed=True, int4=False):
     versions.stamp(file)
 
 
-def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
+def convert(
+    ready: Ready,
+    quantize: str = "none",
+    io_dtype: str = "int8",
+    per_tensor: bool = False,
+    batch: int | str = 1,
+) -> Any:
     """The TFLite file for a `session.Ready`, as bytes or a view of them.
 
     Nothing is checked; `to_tflite` does that. A model that holds fake quantization
@@ -229,7 +260,7 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
     """
     import tensorflow as tf
 
-    size = None if batch == "dynamic" else batch
+    size = None if isinstance(batch, str) else batch
     # What is quantized is computed with by the converter, which needs it there.
     kernels = large_weights.kernels_of(ready.model) if quantize == "none" else {}
     try:
@@ -267,7 +298,7 @@ def convert(ready, quantize="none", io_dtype="int8", per_tensor=False, batch=1):
     return file_editor.with_named_ends(content, names)
 
 
-def _reason(error, model):
+def _reason(error: Exception, model: keras.Model) -> str:
     """What of the converter's pages says what is wrong, on one line."""
     refused = _REFUSED.findall(str(error))
     if refused:
@@ -277,7 +308,7 @@ def _reason(error, model):
     return (lines or [repr(error)])[0][:300]
 
 
-def _configure(converter, tf, quantize, io_dtype):
+def _configure(converter: Any, tf: Any, quantize: str, io_dtype: str) -> None:
     # Without TensorFlow's own operators: a network that needs them is an error.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     # What it would add to the finished file costs two more copies of it.
@@ -297,8 +328,8 @@ def _configure(converter, tf, quantize, io_dtype):
         converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
 
 
-def _representative(calibration, batch):
-    def pictures():
+def _representative(calibration: Any, batch: int) -> Callable[[], Any]:
+    def pictures() -> Iterator[list[np.ndarray]]:
         for start in range(0, len(calibration), batch):
             # The last batch is filled up with its own pictures.
             chunk = calibration[start : start + batch]
@@ -307,7 +338,7 @@ def _representative(calibration, batch):
     return pictures
 
 
-def check_integer(content):
+def check_integer(content: Any) -> None:
     """Raises `ExportError` where an integer file computes in floating point."""
     floats = tflite_runner.float_operators(content)
     if floats:
@@ -317,7 +348,7 @@ def check_integer(content):
         )
 
 
-def check_operators(counts):
+def check_operators(counts: Iterable[str]) -> None:
     """Raises `ExportError` where a file has operators that it should not have."""
     wrong = [
         name

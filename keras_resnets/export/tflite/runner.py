@@ -3,6 +3,10 @@
 import collections
 import contextlib
 import mmap
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +22,7 @@ _SQUASHING = ("SOFTMAX", "LOGISTIC")
 _PASSED = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
 
 
-def litert():
+def litert() -> Any:
     """The LiteRT interpreter: its own package, or the one inside TensorFlow."""
     try:
         from ai_edge_litert import interpreter
@@ -27,7 +31,7 @@ def litert():
     return interpreter
 
 
-def load_runtime():
+def load_runtime() -> None:
     """Imports LiteRT."""
     litert()
 
@@ -48,7 +52,7 @@ class TFLiteRunner:
         takes_pixels: whether its input is pixel values.
     """
 
-    def __init__(self, file, threads=2, logits=False):
+    def __init__(self, file: Any, threads: int = 2, logits: bool = False) -> None:
         taps = None
         file = bytes(file) if isinstance(file, memoryview) else file
         with scratch_folder() as folder:
@@ -87,11 +91,11 @@ class TFLiteRunner:
         dtype, quantization = self._input["dtype"], self._input["quantization"]
         self.takes_pixels = is_pixel(dtype, *quantization)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Any:
         """float32 outputs for `images`, a batch of the file's size at a time."""
         return in_batches(self._run, images, self.input_shape[0])
 
-    def _run(self, images):
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         index = self._input["index"]
         if self._batch != len(images):
             self._interpreter.resize_tensor_input(index, images.shape)
@@ -104,13 +108,13 @@ class TFLiteRunner:
             for name, details in self._outputs.items()
         }
 
-    def latency(self, image, runs=10, warmup=2):
+    def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference, `image` already in place."""
         self._run(image)
         return median_seconds(self._interpreter.invoke, runs, warmup)
 
 
-def quantize(values, details):
+def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     """`values` in the type and scale of a tensor of the file."""
     dtype = np.dtype(details["dtype"])
     if dtype.kind == "f":
@@ -122,7 +126,7 @@ def quantize(values, details):
     return np.clip(integers, limits.min, limits.max).astype(dtype)
 
 
-def dequantize(values, details):
+def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     """Real values of an integer tensor of the file."""
     if np.dtype(details["dtype"]).kind == "f":
         return np.array(values, "float32")
@@ -130,7 +134,7 @@ def dequantize(values, details):
     return (values.astype("float32") - zero_point) * np.float32(scale)
 
 
-def signature_names(content):
+def signature_names(content: Any) -> dict[int, str]:
     """What the signature calls inputs and outputs, by the index of their tensors."""
     _, model = parse(content)
     if not model.SignatureDefsLength():
@@ -141,7 +145,7 @@ def signature_names(content):
     return {entry.TensorIndex(): entry.Name().decode() for entry in entries}
 
 
-def signature_outputs(content):
+def signature_outputs(content: Any) -> list[tuple[str, int]]:
     """(name, index of its tensor) of every output of the signature, in its order."""
     _, model = parse(content)
     if not model.SignatureDefsLength():
@@ -151,14 +155,14 @@ def signature_outputs(content):
     return [(entry.Name().decode(), entry.TensorIndex()) for entry in entries]
 
 
-def operators(content):
+def operators(content: Any) -> dict[str, int]:
     """Counts of the operators in a TFLite file's main graph, by name."""
     return dict(
         collections.Counter(name for name, _, _ in _graph(content)).most_common()
     )
 
 
-def float_operators(content):
+def float_operators(content: Any) -> list[str]:
     """Names of the operators that put out floating point, DEQUANTIZE left out."""
     schema, model = parse(content)
     graph = model.Subgraphs(0)
@@ -172,7 +176,7 @@ def float_operators(content):
     )
 
 
-def _graph(content):
+def _graph(content: Any) -> Iterator[tuple[str, Any, Any]]:
     """(name, inputs, outputs) of each operator of the main graph; tensors by index."""
     schema, model = parse(content)
     names = operator_names(schema)
@@ -187,7 +191,7 @@ def _graph(content):
         yield name, operator.InputsAsNumpy(), operator.OutputsAsNumpy()
 
 
-def operator_names(schema):
+def operator_names(schema: Any) -> dict[int, str]:
     """What each number of an operator means, for the module that `parse` returns."""
     return {
         number: name
@@ -196,7 +200,7 @@ def operator_names(schema):
     }
 
 
-def schema():
+def schema() -> Any:
     """The module that the format's schema was compiled to."""
     try:
         from ai_edge_litert import schema_py_generated
@@ -205,14 +209,14 @@ def schema():
     return schema_py_generated
 
 
-def parse(content):
+def parse(content: Any) -> tuple[Any, Any]:
     """The schema's module, and the file's root in it."""
     module = schema()
     return module, module.Model.GetRootAs(content, 0)
 
 
 @contextlib.contextmanager
-def opened(file, access=mmap.ACCESS_READ):
+def opened(file: Any, access: int = mmap.ACCESS_READ) -> Iterator[Any]:
     """The bytes of a file that is given by its path or by them.
 
     With `mmap.ACCESS_COPY` they may be changed in memory; those of the file stay.
@@ -227,7 +231,7 @@ def opened(file, access=mmap.ACCESS_READ):
         yield content
 
 
-def _tap_logits(file, tapped):
+def _tap_logits(file: Any, tapped: pathlib.Path) -> list[tuple[int, int]]:
     """Writes a copy that puts out what every final softmax or sigmoid gets.
 
     Returns:
@@ -241,7 +245,7 @@ def _tap_logits(file, tapped):
     return taps
 
 
-def _rewire(content):
+def _rewire(content: Any) -> list[tuple[int, int]]:
     _, model = parse(content)
     # A view: writing to it changes the content.
     outputs = model.Subgraphs(0).OutputsAsNumpy()
@@ -258,7 +262,7 @@ def _rewire(content):
     return taps
 
 
-def tensors(path, images):
+def tensors(path: str | os.PathLike[str], images: np.ndarray) -> dict[str, np.ndarray]:
     """Real values of every tensor that the file computes, by name, in its order.
 
     Args:
