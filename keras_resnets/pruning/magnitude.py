@@ -186,7 +186,7 @@ class Prune(keras.callbacks.Callback):
         self._step = 0
         self._masks: dict[int, typing.Any] = {}
 
-    def on_train_begin(self, logs: dict[typing.Any, typing.Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         _check_backend()
         self._layers = prunable(fitted(self.model), self.pattern)
         if not self._layers:
@@ -231,7 +231,7 @@ class KeepZeros(keras.callbacks.Callback):
         >>> KeepZeros().on_train_end()
     """
 
-    def on_train_begin(self, logs: dict[typing.Any, typing.Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         _check_backend()
         self._masks = []
         for layer in prunable(fitted(self.model)):

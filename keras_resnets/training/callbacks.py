@@ -64,7 +64,7 @@ class Keeper(keras.callbacks.Callback):
 
     # Not where a batch ends: for that Keras waits until the device is done with it.
     def on_train_batch_begin(
-        self, batch: int, logs: dict[typing.Any, typing.Any] | None = None
+        self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
         self._progress.step = self._first + batch
         due = time.monotonic() - self._saved >= self._seconds
@@ -74,7 +74,7 @@ class Keeper(keras.callbacks.Callback):
         interrupts.check()
 
     def on_test_batch_begin(
-        self, batch: int, logs: dict[typing.Any, typing.Any] | None = None
+        self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
         interrupts.check()
 
@@ -133,9 +133,7 @@ class GoOn(keras.callbacks.Callback):
         self._network = model
         self._arrays: typing.Any = arrays
 
-    def on_epoch_begin(
-        self, epoch: int, logs: dict[typing.Any, typing.Any] | None = None
-    ) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if self._arrays is not None:
             state.restore(self._arrays, self._network, self.model, ("metrics",))
             self._arrays = None
@@ -198,13 +196,11 @@ class StopAtNaN(keras.callbacks.Callback):
         self._bad: dict[typing.Any, typing.Any] = {}
         self._news = threading.Condition()
 
-    def on_epoch_begin(
-        self, epoch: int, logs: dict[typing.Any, typing.Any] | None = None
-    ) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._read = 0
 
     def on_train_batch_begin(
-        self, batch: int, logs: dict[typing.Any, typing.Any] | None = None
+        self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
         if self._bad:
             self.check(batch)

@@ -56,7 +56,7 @@ def peak_rate(recipe: "Recipe", batch_size: int) -> float:
 
 def learning_rate(
     recipe: "Recipe", steps_per_epoch: int, batch_size: int, depth: int | None = None
-) -> keras.src.optimizers.schedules.learning_rate_schedule.CosineDecay:
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """The schedule of a recipe over steps.
 
     Args:
@@ -97,13 +97,10 @@ def learning_rate(
 
 def optimizer(
     recipe: "Recipe",
-    rate: keras.src.optimizers.schedules.learning_rate_schedule.CosineDecay,
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
     variables: list[keras.Variable],
     half: bool = False,
-) -> (
-    keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer
-    | keras.src.optimizers.sgd.SGD
-):
+) -> keras.optimizers.Optimizer:
     """The recipe's optimizer.
 
     The papers add L2 to the gradient, so that its decay passes through the momentum and
@@ -140,9 +137,7 @@ def optimizer(
     return keras.optimizers.LossScaleOptimizer(made) if half else made
 
 
-def loss(
-    recipe: "Recipe", logits: bool
-) -> keras.src.losses.losses.CategoricalCrossentropy:
+def loss(recipe: "Recipe", logits: bool) -> keras.losses.Loss:
     """The recipe's loss of one-hot targets; `logits`: whether the model outputs those."""
     options = {"from_logits": logits, "label_smoothing": recipe.label_smoothing}
     if recipe.loss == "binary":

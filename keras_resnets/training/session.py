@@ -75,8 +75,8 @@ class Run:
 
 def train(
     model: keras.Model,
-    data: Dataset,
-    recipe: "Recipe",
+    data: Dataset | str | os.PathLike[str],
+    recipe: "str | Recipe",
     output: str | os.PathLike[str],
     *,
     preprocessing: "Preprocessing | None" = None,

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def open_dataset(
     source: str | os.PathLike[str],
     validation: float | None = None,
     seed: int = 0,
-    classes: list[str] | tuple[tuple[str, ...], ...] | None = None,
+    classes: int | Sequence[typing.Any] | None = None,
 ) -> Dataset:
     """Opens labelled images for training.
 
@@ -171,7 +172,7 @@ def _find(
 
 
 def _given(
-    classes: list[str] | tuple[tuple[str, ...], ...] | None,
+    classes: typing.Any,
 ) -> tuple[typing.Any, ...] | None:
     """(id, name) of each class where the caller names them."""
     if classes is None:
