@@ -54,7 +54,7 @@ class CalibrationSet:
         )
         return self.images
 
-    def record(self) -> typing.Any:
+    def record(self) -> dict[str, typing.Any]:
         """What a passport says of it: enough to know the same set again."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
         return {

@@ -139,7 +139,7 @@ def check(
         _check_statistics(images, network)
 
 
-def check_images(what: typing.Any, images: np.ndarray, shape: typing.Any) -> typing.Any:
+def check_images(what: typing.Any, images: np.ndarray, shape: typing.Any) -> np.ndarray:
     """`images` as a finite float32 array (count, *shape) of one image or more.
 
     Args:

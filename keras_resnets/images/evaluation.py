@@ -111,7 +111,7 @@ def of_split(
 @renamed.arguments(pictures="images")
 def of_arrays(
     images: np.ndarray, labels: np.ndarray, preprocessing: "Preprocessing"
-) -> typing.Any:
+) -> Labelled:
     """`Labelled` of uint8 images (count, height, width, 3) and labels (count,)."""
 
     def batches(size: int) -> Iterator[typing.Any]:

@@ -36,7 +36,7 @@ _ANSWERS = re.compile(
 _IMAGES = re.compile(r"(?:image|img|photo|picture|input)s?(?:[-_ ].*)?")
 
 
-def part_called(name: str) -> typing.Any:
+def part_called(name: str) -> str | None:
     """The part that a folder's name says, or None: `"train"` of `"Training_Set"`.
 
     Args:

@@ -72,7 +72,7 @@ def count(labels: str | tuple[str, ...]) -> int:
     return len(label_set(labels) if isinstance(labels, str) else labels)
 
 
-def name_of(classes: tuple[tuple[str, ...], ...]) -> typing.Any:
+def name_of(classes: tuple[tuple[str, ...], ...]) -> str | None:
     """The name of the label set whose classes are `classes` in their order, or None.
 
     Args:

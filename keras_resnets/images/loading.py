@@ -50,7 +50,9 @@ def load_image(path: str | os.PathLike[str], preprocessing: typing.Any) -> "np.n
             return preprocessing(upright(image))
 
 
-def load_images(paths: typing.Any, preprocessing: typing.Any) -> typing.Any:
+def load_images(
+    paths: typing.Any, preprocessing: typing.Any
+) -> "tuple[dict[typing.Any, np.ndarray], list[typing.Any]]":
     """Reads the image files that somebody names.
 
     Args:

@@ -311,7 +311,7 @@ class PruningReport:
     size: int
     gzip_size: int
 
-    def vanished(self, before: typing.Any) -> typing.Any:
+    def vanished(self, before: typing.Any) -> tuple[str, ...]:
         """Kernels of an earlier report that do nothing any more, in order.
 
         Args:

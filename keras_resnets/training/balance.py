@@ -26,7 +26,7 @@ _FORM = '"balanced", or a JSON or CSV file of class and weight'
 
 def class_weights(
     given: typing.Any, classes: Sequence[tuple[str, str]], labels: np.ndarray, name: str
-) -> typing.Any:
+) -> dict[str, float]:
     """The weight of each class in the loss.
 
     Args:
@@ -69,7 +69,7 @@ def class_weights(
 
 def check_counts(
     classes: Sequence[tuple[str, str]], labels: np.ndarray, name: str
-) -> typing.Any:
+) -> np.ndarray:
     """How many images each class has.
 
     Raises:

@@ -409,7 +409,7 @@ RECIPES = {
 }
 
 
-def list_recipes() -> typing.Any:
+def list_recipes() -> list[str]:
     """The names that `get_recipe` takes."""
     return list(RECIPES)
 

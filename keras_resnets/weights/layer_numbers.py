@@ -48,7 +48,7 @@ _KERAS_HUB = {
 }
 
 
-def named(tensors: typing.Any) -> typing.Any:
+def named(tensors: typing.Any) -> tuple[typing.Any, typing.Any]:
     """(tensors, layout) where numbers of Keras are those of a network that is known.
 
     Args:

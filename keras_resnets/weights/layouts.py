@@ -338,7 +338,7 @@ def _like_torchvision(modules: typing.Any) -> typing.Any:
     return None
 
 
-def unknown(modules: typing.Any) -> typing.Any:
+def unknown(modules: typing.Any) -> WeightsError:
     """The `WeightsError` for names of no layout."""
     return WeightsError(
         "its tensors are named in no known way (torchvision, timm, transformers, "

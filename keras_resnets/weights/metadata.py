@@ -41,7 +41,7 @@ def write_model(model: "keras.Model", path: pathlib.Path, known: Provenance) -> 
     keras_archive.write_model(model, path, _entries(ENTRY, known))
 
 
-def of_safetensors(known: Provenance) -> typing.Any:
+def of_safetensors(known: Provenance) -> dict[str, str]:
     """The metadata of a safetensors file with a `Provenance`."""
     return {"format": "pt", **_entries(KEY, known)}
 

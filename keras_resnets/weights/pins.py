@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import re
-import typing
 import warnings
 
 from keras_resnets.errors import WeightsError
@@ -39,14 +38,14 @@ class Pin:
     size: int
 
 
-def of(path: pathlib.Path) -> typing.Any:
+def of(path: pathlib.Path) -> Pin:
     """The `Pin` of a file as it is now."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Pin(digest, file.tell())
 
 
-def read(place: pathlib.Path) -> typing.Any:
+def read(place: pathlib.Path) -> Pin | None:
     """The `Pin` that stands in a file; None where there is none.
 
     Raises:

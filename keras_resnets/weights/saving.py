@@ -1,6 +1,7 @@
 """Writes the weights of a model, and what must be known to use them."""
 
 import os
+import pathlib
 import typing
 
 from keras_resnets.errors import InvalidArgument
@@ -22,7 +23,7 @@ if typing.TYPE_CHECKING:
 SUFFIXES = (".weights.h5", ".safetensors", ".keras")
 
 
-def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> typing.Any:
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
     """The path to write to; see `files.check_destination`.
 
     Raises:

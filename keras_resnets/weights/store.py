@@ -42,7 +42,7 @@ _CAREFUL = sum(
 )
 
 
-def cache_folder() -> typing.Any:
+def cache_folder() -> pathlib.Path:
     """Where downloads lie: `$KERAS_RESNETS_CACHE`, else the user's cache folder."""
     chosen = os.environ.get("KERAS_RESNETS_CACHE")
     if chosen:
@@ -56,13 +56,13 @@ def is_offline() -> bool:
     return os.environ.get("KERAS_RESNETS_OFFLINE", "0") not in ("", "0")
 
 
-def most_bytes(record: "Record") -> typing.Any:
+def most_bytes(record: "Record") -> int:
     """Bytes that the file of a record may have, by the size of its network."""
     values = extent.extent(variants.VARIANTS[record.variant]).parameters
     return min(MOST, _BYTES_EACH * values + _BYTES_MORE)
 
 
-def pin_of(record: "Record", part: str = "") -> typing.Any:
+def pin_of(record: "Record", part: str = "") -> pathlib.Path:
     """Where the pin of a record's file is, or of a part of a preset; see `pins`."""
     part = part and f".{part}"
     return cache_folder() / f"{record.variant}.{record.tag}{part}{pins.SUFFIX}"
@@ -82,7 +82,7 @@ def proof_of(record: "Record") -> str:
     )
 
 
-def fetch(record: "Record") -> typing.Any:
+def fetch(record: "Record") -> pathlib.Path:
     """Path of a record's file, which is downloaded where the cache has it not.
 
     Args:

@@ -145,7 +145,9 @@ def _fields(layer: keras.layers.Layer) -> list[str]:
     return [variable_name(variable) for variable in layer.weights]
 
 
-def numbered_values(model: keras.Model, tensors: typing.Any) -> typing.Any:
+def numbered_values(
+    model: keras.Model, tensors: typing.Any
+) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """Values by layer for Keras 2's automatic names: `conv2d`, `conv2d_1`, ...
 
     The order of creation is ours, block by block, projections last.
@@ -171,7 +173,7 @@ def numbered_values(model: keras.Model, tensors: typing.Any) -> typing.Any:
     return values, [".".join(key) for key in tensors if key not in used]
 
 
-def torch_tensors(model: keras.Model, layout: typing.Any) -> typing.Any:
+def torch_tensors(model: keras.Model, layout: typing.Any) -> dict[str, np.ndarray]:
     """The variables of `model` under the names of `layout`, in torch's order of axes.
 
     Args:

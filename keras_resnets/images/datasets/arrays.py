@@ -53,7 +53,7 @@ def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
     return parts
 
 
-def read_npz(path: pathlib.Path, part: str) -> typing.Any:
+def read_npz(path: pathlib.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one part of an .npz file.
 
     Args:
@@ -82,7 +82,7 @@ def read_parts(
     return found
 
 
-def read_images(path: pathlib.Path, part: str) -> typing.Any:
+def read_images(path: pathlib.Path, part: str) -> np.ndarray:
     """The images alone of one part of an .npz file; see `read_npz`."""
     names, (images,) = _read(path, (part,), 1)[part]
     check_images(images, *names)

@@ -15,7 +15,7 @@ def permuted(count: int, *words: typing.Any) -> np.ndarray:
     return np.argsort(generator(*words).random_raw(count), kind="stable")
 
 
-def generator(*words: typing.Any) -> typing.Any:
+def generator(*words: typing.Any) -> np.random.Philox:
     """The random numbers that `words`, whole numbers, stand for."""
     key = np.random.SeedSequence(words).generate_state(2, np.uint64)
     return np.random.Philox(key=key)

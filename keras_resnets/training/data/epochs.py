@@ -36,7 +36,7 @@ class Epochs:
         """The epoch that an iteration would go through if it began now."""
         return self._epoch + self._finished
 
-    def steps(self) -> typing.Any:
+    def steps(self) -> range:
         """The steps of `epoch`, a range."""
         start = self._first_step if self.epoch == self._first else 0
         return range(start, self._steps)

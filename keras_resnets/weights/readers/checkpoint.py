@@ -73,7 +73,7 @@ def check_name(name: str) -> None:
         )
 
 
-def too_many() -> typing.Any:
+def too_many() -> WeightsError:
     """The `WeightsError` for more tensors than any network has."""
     return WeightsError(f"it holds more than {MOST_TENSORS:,} tensors")
 

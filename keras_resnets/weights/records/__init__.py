@@ -15,6 +15,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 from keras_resnets.networks import idioms
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.preprocessing import Preprocessing
+
 # Licences under which anybody may use the weights, in a product too.
 FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")
 DATASETS = ("imagenet", "cifar10", "cifar100")
@@ -69,7 +72,7 @@ class Record:
         """Whether the file is a part of this package."""
         return self.location.startswith(SHIPPED)
 
-    def preprocessing(self) -> typing.Any:
+    def preprocessing(self) -> "Preprocessing":
         """The `Preprocessing` of the published accuracy."""
         from keras_resnets.images.preprocessing import Preprocessing
 
@@ -98,7 +101,7 @@ def _record(row: dict[str, str]) -> Record:
     return Record(**{**fields, "size": int(row["size"])})
 
 
-def records_of(variant: str) -> typing.Any:
+def records_of(variant: str) -> list[Record]:
     """The records of a variant: by dataset the default first, then by accuracy."""
     found = [record for record in all_records() if record.variant == variant]
     return sorted(
@@ -107,14 +110,14 @@ def records_of(variant: str) -> typing.Any:
     )
 
 
-def names_of(variant: str) -> typing.Any:
+def names_of(variant: str) -> list[str]:
     """What `weights=` takes for a variant: its datasets, then its tags."""
     found = records_of(variant)
     datasets = dict.fromkeys(record.dataset for record in found if record.free)
     return [*datasets, *(record.tag for record in found)]
 
 
-def find(variant: str, name: str) -> typing.Any:
+def find(variant: str, name: str) -> Record:
     """The record of `variant` that `weights=name` means.
 
     Args:
