@@ -27,6 +27,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.system import child_process
 from keras_resnets.tfmot import description
 from keras_resnets.tfmot import process
+from keras_resnets.tfmot.worker import jobs
 
 # Importing it would turn this process to legacy Keras.
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
@@ -219,6 +220,70 @@ def test_a_network_that_is_not_the_same_is_not_trained(monkeypatch, data):
     said["apart"] = float("nan")
     with pytest.raises(TrainingError, match="nothing was trained"):
         tfmot.tfmot_prune(tiny(), data)
+
+
+def stiff(scale=300):
+    """`tiny`, the same function, with steep gradients.
+
+    One channel of the stem is made small and BN makes up for it, as channels that
+    hardly vary have it in trained networks.
+    """
+    model = tiny()
+    conv, norm = model.get_layer("stem_conv"), model.get_layer("stem_bn")
+    kernel, mean = conv.kernel.numpy(), norm.moving_mean.numpy()
+    variance = norm.moving_variance.numpy()
+    kernel[..., 0] /= scale
+    mean[0] /= scale
+    variance[0] = (variance[0] + norm.epsilon) / scale**2 - norm.epsilon
+    conv.kernel.assign(kernel)
+    norm.moving_mean.assign(mean)
+    norm.moving_variance.assign(variance)
+    return model
+
+
+@pytest.mark.costly
+def test_steps_follow_the_norm_of_each_kernel(data):
+    # The steepest gradient is many times its kernel here.
+    lines = []
+    tuning = tfmot.Tuning(epochs=4, batch_size=10, learning_rate=1.0)
+    few = tfmot.tfmot_cluster(stiff(), data, tuning=tuning, tell=lines.append)
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+    assert losses[-1] < losses[0], lines
+    for weight in few.weights:
+        assert np.isfinite(weight.numpy()).all(), weight.path
+
+
+def test_centroids_are_settled_by_k_means():
+    rng = np.random.default_rng(0)
+    weights = np.concatenate([rng.normal(m, 0.01, 50) for m in (-1, 0, 2)])
+    weights = weights.reshape(10, 15).astype("float32")
+    drawn = np.array([2.0, -1.0, -0.9, 1e6], "float32")
+    found = jobs.settled(weights, drawn)
+    assert found.dtype == np.float32 and np.all(np.diff(found) > 0)
+    # One that no weight is next to stays; the others are means of what is next to them.
+    assert found[-1] == 1e6
+    nearest = np.abs(weights[..., None] - found).argmin(-1)
+    for index in range(3):
+        assert found[index] == pytest.approx(weights[nearest == index].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("tool", ["cluster"])
+def test_a_training_that_diverges_ends_at_once(data, tool):
+    images, labels = (np.concatenate([part, part]) for part in data)
+    # What is computed of this one overflows; the first 64 are looked at beforehand.
+    images[100] = 3e38
+    lines = []
+    with pytest.raises(TrainingError) as caught:
+        getattr(tfmot, f"tfmot_{tool}")(
+            *(tiny(), (images, labels)),
+            tuning=tfmot.Tuning(epochs=50, batch_size=10, learning_rate=0.01),
+            tell=lines.append,
+        )
+    text = str(caught.value)
+    assert "\n" not in text and "nothing was written" in text, text
+    for words in ("diverged: ", " of epoch 1,", " began at 0.01", "such as 0.001"):
+        assert words in text, text
+    assert not lines
 
 
 @pytest.mark.costly

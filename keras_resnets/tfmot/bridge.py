@@ -29,6 +29,8 @@ from keras_resnets.tfmot import process
 class Tuning:
     """How a network is fine-tuned: SGD, momentum 0.9, a rate that falls as a cosine.
 
+    Gradients are clipped to a share of the norm of each variable.
+
     Attributes:
         epochs: >= 1.
         learning_rate: at the start; None for the tool's own.
@@ -135,7 +137,8 @@ def tfmot_quantize_aware(
         InvalidArgument: an argument that is not allowed, packages that are missing, or
             a network that tensorflow-model-optimization refuses (pre-activation);
             the message names the way that takes it.
-        TrainingError: the process ended early, or its network is not the same.
+        TrainingError: the process ended early, its network is not the same, or the
+            training diverged.
         ExportError: the file differs from the model; no file is left.
     """
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)

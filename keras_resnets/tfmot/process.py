@@ -53,8 +53,8 @@ def run(model, job, data=None, progress=None, tell=None):
     Raises:
         InvalidArgument: packages that are missing, a layer without a counterpart, or
             a network that tensorflow-model-optimization refuses.
-        TrainingError: the process ended early, or the network that it built is not
-            the same.
+        TrainingError: the process ended early, the network that it built is not the
+            same, or the training diverged.
     """
     check_installed()
     session.check_backend()
@@ -136,6 +136,19 @@ def _check(said, model, job):
             f"tensorflow-model-optimization refuses {model.name}: {said['refused']}; "
             f"{_NATIVE[job['task']]} in Keras 3 itself takes it"
         )
+    if "diverged" in said:
+        raise TrainingError(_divergence(said["diverged"], model, job["tuning"]))
+
+
+def _divergence(facts, model, tuning):
+    """The message about a training that came to nothing."""
+    rate = tuning["learning_rate"]
+    return (
+        f"the training of {model.name} diverged: {facts['what']} at step "
+        f"{facts['step']} of epoch {facts['epoch']}, with a learning rate that began at "
+        f"{rate:.3g}; nothing was written: give a lower --learning-rate, such as "
+        f"{rate / 10:.2g}"
+    )
 
 
 def _check_complete(values, sent, described):

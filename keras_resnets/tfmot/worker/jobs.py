@@ -9,6 +9,11 @@ _PRUNING_STEPS = 100
 # Summed, which is the default there, the gradients of a thousand weights would move their
 # centroid a thousand times as far as any of them.
 _AVERAGE = "GradientAggregation.AVG"
+# Gradients are clipped to so much of a variable's norm: by 0.1, ResNet-14-V2 lost 3 points
+# in an epoch of 1,920 images and by 0.02 0.3. Zeros that are new take more to make up for.
+_CLIP, _PRUNING_CLIP = 0.02, 0.1
+# Of Lloyd's algorithm, at most; most kernels are settled after fewer.
+_LLOYD_STEPS = 100
 # tensorflow-model-optimization refuses a network with errors of these kinds.
 _REFUSALS = (ValueError, RuntimeError, TypeError, AttributeError, NotImplementedError)
 
@@ -24,15 +29,15 @@ def quantize(job, arrays, pictures, fit):
         job: of `tfmot.bridge`.
         arrays: weights of the network, by name.
         pictures: a `training.Pictures`.
-        fit: function of a model and callbacks that trains it.
+        fit: function of a model, callbacks and a clip that trains it.
 
     Returns:
         (weights by name, bytes of the int8 TFLite file).
     """
     aware = _refusing(_quantized, job["description"], arrays)
     _keep_statistics(aware)
-    _calibrate(aware, pictures.sample(job["calibration"], job["seed"]))
-    fit(aware, [])
+    _calibrate(aware, pictures.sample(job["calibration"], job["seed"])[0])
+    fit(aware, [], _CLIP)
     values = {name: v.numpy() for name, v in rebuild.variables(aware).items()}
     return values, _convert(aware, job)
 
@@ -171,7 +176,7 @@ def prune(job, arrays, pictures, fit):
 
     model = rebuild.build(job["description"], arrays)
     sparse = _refusing(tf_keras.models.clone_model, model, clone_function=wrap)
-    fit(sparse, [tool.UpdatePruningStep()])
+    fit(sparse, [tool.UpdatePruningStep()], _PRUNING_CLIP)
     return _values(tool.strip_pruning(sparse)), None
 
 
@@ -195,9 +200,48 @@ def cluster(job, arrays, pictures, fit):
     # The layers have their weights, among which the centroids are sought.
     model = rebuild.build(job["description"], arrays)
     few = _refusing(tf_keras.models.clone_model, model, clone_function=wrap)
+    _settle_centroids(few)
     _keep_statistics(few)
-    fit(few, [])
+    fit(few, [], _CLIP)
     return _values(tool.strip_clustering(few)), None
+
+
+def _settle_centroids(model):
+    """Moves the centroids to where k-means has them.
+
+    By itself tensorflow-model-optimization begins with weights drawn by k-means++, which
+    alone costs ResNet-20 19 points.
+    """
+    for layer in model.layers:
+        for name, centroids in getattr(layer, "cluster_centroids", {}).items():
+            weights = layer.original_clusterable_weights[name].numpy()
+            centroids.assign(settled(weights, centroids.numpy()))
+
+
+def settled(weights, centroids):
+    """Centroids moved by Lloyd's algorithm, each to the mean of the weights next to it.
+
+    Args:
+        weights: array of any shape.
+        centroids: float (count,). One that no weight is next to stays where it is.
+
+    Returns:
+        float32 (count,), ascending.
+    """
+    weights = np.sort(weights, axis=None).astype("float64")
+    sums = np.concatenate([[0.0], np.cumsum(weights)])
+    centroids = np.sort(centroids).astype("float64")
+    for _ in range(_LLOYD_STEPS):
+        between = (centroids[1:] + centroids[:-1]) / 2
+        ends = np.searchsorted(weights, between)
+        ends = np.concatenate([[0], ends, [len(weights)]])
+        counts = np.diff(ends)
+        means = np.diff(sums[ends]) / np.maximum(counts, 1)
+        moved = np.where(counts > 0, means, centroids)
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    return centroids.astype("float32")
 
 
 def _values(model):

@@ -61,6 +61,9 @@ def main(folder):
     except jobs.Refused as error:
         tell(refused=first_line(error))
         return
+    except training.Diverged as error:
+        tell(diverged=error.facts)
+        return
     np.savez(folder / "tuned.npz", **values)
     if content is not None:
         (folder / "aware.tflite").write_bytes(content)

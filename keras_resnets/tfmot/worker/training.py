@@ -1,9 +1,32 @@
 """Fine-tuning with `tf_keras`: pictures from a file, one loop for all three tools."""
 
+import math
 import pathlib
 import time
 
 import numpy as np
+
+# Pictures on which is seen what a training made of a network, and of them at a time.
+_SAMPLE, _AT_ONCE = 250, 50
+# A network that had this much more right than the commonest class alone would have, and
+# keeps less than this share of it, has collapsed.
+_LEAD, _KEPT = 0.2, 0.1
+# What a training loses for a while, over what its network could lose at worst before.
+_SLACK = 10
+# Norms below count as this, as there: a bias of zeros may move.
+_LEAST_NORM = 1e-3
+
+
+class Diverged(Exception):
+    """A training that cannot come to anything any more.
+
+    Args:
+        facts: `what` shows it, and the `epoch` and its `step`, both from 1.
+    """
+
+    def __init__(self, **facts):
+        super().__init__(str(facts))
+        self.facts = facts
 
 
 class Pictures:
@@ -20,9 +43,10 @@ class Pictures:
         self._tuning = tuning
 
     def sample(self, count, seed):
-        """So many pictures, or all."""
+        """So many pictures with their labels, or all."""
         chosen = np.random.default_rng(seed).permutation(len(self.x))[:count]
-        return np.array(self.x[np.sort(chosen)])
+        chosen = np.sort(chosen)
+        return np.array(self.x[chosen]), self.y[chosen]
 
     def sequence(self):
         """A `tf_keras.utils.Sequence` in an order of its own every epoch."""
@@ -71,15 +95,21 @@ def augmented(pictures, tuning, rng):
     return pictures
 
 
-def fit(model, callbacks, pictures, tuning, tell):
+def fit(model, callbacks, clip, pictures, tuning, tell):
     """Trains `model`, which puts out logits.
 
     Args:
         model: a `tf_keras.Model`.
         callbacks: of the tool.
+        clip: the most that the norm of a gradient may be, as a share of its variable's
+            (Brock 2021, arXiv:2102.06171).
         pictures: a `Pictures`.
         tuning: also `epochs` and `learning_rate`, which falls as a cosine.
         tell: called with what goes on, by keyword.
+
+    Raises:
+        Diverged: a loss beyond all that the network could have lost before, weights that
+            are not finite in the end, or answers that are the same for all pictures.
     """
     import tf_keras
 
@@ -87,27 +117,95 @@ def fit(model, callbacks, pictures, tuning, tell):
     steps = len(batches) * tuning["epochs"]
     rate = tf_keras.optimizers.schedules.CosineDecay(tuning["learning_rate"], steps)
     model.compile(
-        tf_keras.optimizers.SGD(rate, momentum=0.9),
+        _clipped_sgd(clip)(rate, momentum=0.9),
         tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
+    images, labels = pictures.sample(_SAMPLE, tuning["seed"])
+    logits = _logits(model, images)
+    before = _right(logits, labels)
+    watch = _watch(tell, _highest_loss(logits))
     model.fit(
         batches,
         epochs=tuning["epochs"],
         shuffle=False,
         verbose=0,
-        callbacks=[*callbacks, _teller(tell)],
+        callbacks=[*callbacks, watch],
     )
+    # The last step's loss is that of the weights before it.
+    for variable in model.weights:
+        if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
+            raise watch.diverged(f"{variable.name.split(':')[0]} holds NaN or infinity")
+    after = _right(_logits(model, images), labels)
+    if _collapsed(before, after, labels):
+        raise watch.diverged(
+            f"{after} of {len(labels)} training images are right, {before} were before"
+        )
 
 
-def _teller(tell):
+def _logits(model, images):
+    parts = range(0, len(images), _AT_ONCE)
+    found = [model(images[i : i + _AT_ONCE], training=False).numpy() for i in parts]
+    return np.concatenate(found)
+
+
+def _right(logits, labels):
+    return int(np.sum(np.argmax(logits, axis=-1) == labels))
+
+
+def _highest_loss(logits):
+    """A loss far beyond that of all classes being those that are held least likely."""
+    worst = math.log(logits.shape[-1]) + 2 * float(np.abs(logits).max())
+    return _SLACK * worst
+
+
+def _collapsed(before, after, labels):
+    """Whether what a network knew beyond the commonest class is gone."""
+    commonest = np.bincount(labels).max()
+    lead = before - commonest
+    return lead > _LEAD * len(labels) and after - commonest < _KEPT * lead
+
+
+def _clipped_sgd(clip):
+    """The class of SGD whose gradients are clipped to a share of each variable's norm.
+
+    BN that keeps its statistics multiplies the gradient of the kernel in front of it by
+    gamma over the deviation, 50 in a channel that hardly varies. The gradient is then
+    many times the kernel's norm (14 times, in the stem of ResNet-20), and a rate that is
+    right for other networks ends in NaN.
+    """
+    import tensorflow as tf
     import tf_keras
 
-    class Teller(tf_keras.callbacks.Callback):
-        done, told = 0, 0.0
+    def clipped(gradient, variable):
+        if gradient is None:
+            return None
+        most = clip * tf.maximum(tf.norm(variable), _LEAST_NORM)
+        return tf.clip_by_norm(gradient, most)
+
+    class ClippedSGD(tf_keras.optimizers.SGD):
+        def apply_gradients(self, grads_and_vars, *arguments, **options):
+            pairs = [(clipped(g, variable), variable) for g, variable in grads_and_vars]
+            return super().apply_gradients(pairs, *arguments, **options)
+
+    return ClippedSGD
+
+
+def _watch(tell, highest):
+    """The callback that says how it goes, and ends a training that loses more."""
+    import tf_keras
+
+    class Watch(tf_keras.callbacks.Callback):
+        done, told, epoch, step = 0, 0.0, 0, 0
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch + 1
 
         def on_train_batch_end(self, batch, logs=None):
-            self.done += 1
+            self.done, self.step = self.done + 1, batch + 1
+            # A mean over the epoch so far, which stays NaN once it is.
+            if not logs["loss"] <= highest:
+                raise self.diverged(f"the loss is {logs['loss']:.3g}")
             if time.monotonic() - self.told > 0.2:
                 self.told = time.monotonic()
                 tell(progress=self.done)
@@ -119,4 +217,8 @@ def _teller(tell):
                 accuracy=float(logs["accuracy"]),
             )
 
-    return Teller()
+        def diverged(self, what):
+            """The error about where the training stands."""
+            return Diverged(what=what, epoch=self.epoch, step=self.step)
+
+    return Watch()
