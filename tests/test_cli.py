@@ -101,7 +101,7 @@ def test_info_refuses(words, message, capsys):
 
 def test_command_itself(capsys):
     assert "required" in refused(capsys=capsys)
-    assert "invalid choice" in refused("exprot", capsys=capsys)
+    assert "did you mean 'export'" in refused("exprot", capsys=capsys)
     code, out, _ = run("--help", capsys=capsys)
     assert code == 0 and "export" in out
 
