@@ -1,6 +1,7 @@
 """The `keras-resnets` command; what it does stands in the modules beside."""
 
 import argparse
+import contextlib
 import os
 import sys
 
@@ -49,6 +50,11 @@ class _Parser(argparse.ArgumentParser):
             check_choice(name, value, tuple(action.choices))
         except InvalidArgument as error:
             raise argparse.ArgumentError(None, str(error)) from None
+
+    def _print_message(self, message, file=None):
+        # Newer releases of Python do this themselves; `streams.ended` tells it.
+        with contextlib.suppress(OSError):
+            super()._print_message(message, file)
 
     def error(self, message):
         message = printable(message, 1000)
