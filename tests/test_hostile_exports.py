@@ -16,6 +16,7 @@ from helpers import small_model
 from keras_resnets import InvalidArgument
 from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
+from keras_resnets.export import passport_text
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
@@ -384,6 +385,13 @@ def test_a_passport_of_other_types(key, value, said, files, tmp_path, capsys):
         assert cli.main([*words, str(tmp_path / "a.tflite")]) == 2
         line = capsys.readouterr().err
         assert said in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 0.5, "x", [], [[]], {}, {"a": []}])
+def test_every_field_of_a_passport_takes_any_json(value):
+    """Taken or refused: no value of JSON makes a check itself fail."""
+    for key, (_, check) in passport_text._KINDS.items():
+        assert check(value) in (True, False), key
 
 
 TEXTS = (

@@ -136,6 +136,10 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_format(value: Any) -> bool:
+    return isinstance(value, str) and value in FORMATS
+
+
 def _is_quantize(value: Any) -> bool:
     return isinstance(value, str) and value in NUMBER_FORMATS
 
@@ -190,7 +194,7 @@ def _is_parity(value: Any) -> bool:
 
 # What readers of a passport go by: what it must be, and whether it is.
 _KINDS = {
-    "format": (f"one of {', '.join(FORMATS)}", lambda value: value in FORMATS),
+    "format": (f"one of {', '.join(FORMATS)}", _is_format),
     "quantize": (f"one of {', '.join(NUMBER_FORMATS)}", _is_quantize),
     "recipe": ("an object, include_preprocessing true or false", _is_recipe),
     "preprocessing": (
