@@ -129,7 +129,7 @@ def test_export_int8_of_photos(folder, photos, capsys):
     )
     assert code == 0, err
     assert names(folder) == ["resnet8_int8.tflite", "resnet8_int8.tflite.json"]
-    assert "6 pictures" in out and "2 skipped" in out and "broken.jpg" in out
+    assert "6 images" in out and "2 skipped" in out and "broken.jpg" in out
     assert "top five" in out and out.count("class ") == 10
 
 

@@ -316,7 +316,7 @@ def _calibration(asked, wanted):
     )
     count = len(loaded) + len(skipped)
     image_files.check_broken(skipped, count, asked.calibration)
-    say(f"calibration  {len(loaded)} pictures from {asked.calibration}")
+    say(f"calibration  {len(loaded)} images from {asked.calibration}")
     few = calibration_checks.words_for_few(len(loaded))
     if few:
         warnings.simplefilter("ignore", calibration_checks.FewImages)

@@ -13,7 +13,7 @@ from keras_resnets.system.text_table import width_of
 _LABEL = 60
 
 
-def export_report(report, pictures):
+def export_report(report, images):
     """Size, operators, parity and latency of an `ExportReport`."""
     runtime = FORMATS[report.format].runtime
     counted = ", ".join(
@@ -24,7 +24,7 @@ def export_report(report, pictures):
     lines = [
         f"wrote        {report.path}  {report.size / 1e6:,.2f} MB",
         f"operators    {counted}",
-        f"compared     {report.compared} pictures ({pictures}) in {runtime} and Keras:",
+        f"compared     {report.compared} images ({images}) in {runtime} and Keras:",
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
         f"top-1 agreement {report.outputs.top1:.0%}",
         _logits_line(report),
@@ -49,7 +49,7 @@ def _logits_line(report):
 
 
 def top_five(model, report, photo, name):
-    """The five likeliest classes of one picture, by the model and by the file."""
+    """The five likeliest classes of one image, by the model and by the file."""
     keras_outputs, logits = keras_runner.KerasRunner(model)(photo[None])
     if report.output == "logits" and logits is not None:
         keras_outputs = logits
@@ -71,11 +71,11 @@ def top_five(model, report, photo, name):
 
 
 def likeliest(outputs, name, labels=None, count=5, width=30):
-    """The `count` likeliest classes of one picture, with a bar each.
+    """The `count` likeliest classes of one image, with a bar each.
 
     Args:
         outputs: probabilities (classes,).
-        name: of the picture.
+        name: of the image.
         labels: see `keras_resnets.images.labels.class_names`.
         count: how many.
         width: characters of a bar for certainty.
