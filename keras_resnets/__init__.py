@@ -43,7 +43,16 @@ _IN_MODULE = {
 }
 
 # Rooms of their own, imported when they are asked for: not one loads Keras by itself.
-_ROOMS = ("export", "images", "pruning", "quantization", "tfmot", "training", "weights")
+_ROOMS = (
+    "deploy",
+    "export",
+    "images",
+    "pruning",
+    "quantization",
+    "tfmot",
+    "training",
+    "weights",
+)
 
 __all__ = [
     "Architecture",

@@ -15,6 +15,7 @@ import keras
 import pytest
 
 import keras_resnets
+import keras_resnets.deploy
 import keras_resnets.export
 import keras_resnets.pruning
 import keras_resnets.quantization
@@ -325,6 +326,17 @@ ARROWS = {
         "pruning",
         "quantization",
     },
+    "deploy": {
+        "errors",
+        "lazy",
+        "deploy",
+        "export",
+        "graph",
+        "images",
+        "io",
+        "quantization",
+        "system",
+    },
     "tfmot": {
         "errors",
         "lazy",
@@ -367,7 +379,7 @@ FLOORS = (
     {"graph", "weights"},
     {"export", "models", "training"},
     {"pruning", "quantization", "tfmot"},
-    {"compression"},
+    {"compression", "deploy"},
 )
 
 
@@ -422,7 +434,16 @@ def test_import_is_light_and_changes_no_environment():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-ROOMS = ("export", "images", "pruning", "quantization", "tfmot", "training", "weights")
+ROOMS = (
+    "deploy",
+    "export",
+    "images",
+    "pruning",
+    "quantization",
+    "tfmot",
+    "training",
+    "weights",
+)
 
 
 def test_rooms_are_there_after_the_import_and_load_nothing_heavy():
@@ -484,6 +505,7 @@ def test_tests_import_from_helpers_not_from_each_other():
 def test_what_is_imported_when_it_is_asked_for_is_asked_for_by_its_names():
     """A module of such a package is there only once somebody else has imported it."""
     for package in (
+        keras_resnets.deploy,
         keras_resnets.export,
         keras_resnets.pruning,
         keras_resnets.quantization,

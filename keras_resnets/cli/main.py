@@ -7,6 +7,7 @@ import sys
 
 from keras_resnets.cli import cluster
 from keras_resnets.cli import compare
+from keras_resnets.cli import deploy
 from keras_resnets.cli import export
 from keras_resnets.cli import inspect
 from keras_resnets.cli import predict
@@ -136,6 +137,7 @@ def _parser(prog):
         qat,
         prune,
         cluster,
+        deploy,
     ):
         module.add_to(commands)
     return parser

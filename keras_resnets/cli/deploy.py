@@ -1,0 +1,233 @@
+"""`keras-resnets deploy` and `keras-resnets targets`: a folder that works on a device."""
+
+import argparse
+import dataclasses
+import json
+import re
+
+from keras_resnets.cli import calibration
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli.network import say
+from keras_resnets.deploy import asked as asking
+from keras_resnets.deploy import targets
+from keras_resnets.export import number_formats
+from keras_resnets.quantization import recipes
+from keras_resnets.system.quiet import native_logs_hidden
+
+# As data sheets write them: kB of 1000 bytes is the careful reading, KiB has 1024.
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "m": 1000**2,
+    "g": 1000**3,
+    "ki": 1024,
+    "mi": 1024**2,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, calibration.Calibration):
+    """What `keras-resnets deploy` is asked for; see its help."""
+
+    target: tuple[str, ...]
+    output: str
+    overwrite: bool
+    unproven: bool
+    recipe: str | None
+    io_dtype: str | None
+    include_preprocessing: bool
+    ram: int | None
+    flash: int | None
+    compare: int | None
+    min_agreement: float
+    threads: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        asking.Asked(
+            self.recipe,
+            self.io_dtype,
+            self.include_preprocessing,
+            self.ram,
+            self.flash,
+            self.unproven,
+        ).check(asking.find_all(self.target))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What `keras-resnets targets` is asked for; see its help."""
+
+    json: bool
+
+
+def add_to(commands):
+    """Adds both commands to the parser's sub-commands."""
+    parser = commands.add_parser(
+        "deploy",
+        help="write a folder that works on a device, proven in its own runtime",
+        usage="%(prog)s MODEL --weights W --target T[,T] --data IMAGES --output FOLDER ...",
+    )
+    network.add_trained(parser)
+    group = parser.add_argument_group("target")
+    group.add_argument(
+        "--target",
+        required=True,
+        type=_names,
+        metavar="T[,T]",
+        help="rows of keras-resnets targets",
+    )
+    for kind, what in (("ram", "RAM"), ("flash", "flash")):
+        group.add_argument(
+            f"--{kind}",
+            type=_bytes,
+            metavar="SIZE",
+            help=f"{what} of the device, as 256kB or 256KiB: what needs more is refused",
+        )
+    group.add_argument(
+        "--unproven",
+        action="store_true",
+        help="write also where the toolchain is missing, and mark it",
+    )
+    calibration.add_options(parser)
+    _add_file(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output", required=True, metavar="FOLDER", help="FOLDER/TARGET is written"
+    )
+    output.add_argument(
+        "--overwrite", action="store_true", help="replace FOLDER/TARGET"
+    )
+    options.set_command(parser, Options, _deploy)
+
+    listing = commands.add_parser("targets", help="list the targets of deploy")
+    listing.add_argument("--json", action="store_true", help="the table as JSON")
+    options.set_command(listing, Listing, _list)
+
+
+def _add_file(parser):
+    """Adds what overrides the target's own wishes, and the comparison."""
+    group = parser.add_argument_group("file")
+    group.add_argument(
+        "--recipe",
+        choices=(*recipes.RECIPES, targets.FLOAT32),
+        metavar="NAME",
+        help="bits of weights and activations, or float32; default: the target's",
+    )
+    group.add_argument(
+        "--io-dtype",
+        choices=number_formats.IO_DTYPES,
+        help="input and output of an int8 file; default: the target's",
+    )
+    group.add_argument(
+        "--include-preprocessing", action="store_true", help="take RGB pixels"
+    )
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--compare",
+        type=options.COUNT,
+        metavar="COUNT",
+        help="images of --data to compare on (100, of large images fewer)",
+    )
+    group.add_argument(
+        "--min-agreement",
+        type=options.number(0, 1),
+        default=0.9,
+        metavar="SHARE",
+        help="of images whose likeliest class must be that of predict (0.9)",
+    )
+    group.add_argument(
+        "--threads", type=options.THREADS, default=2, help="of the runtimes (2)"
+    )
+
+
+def _names(text):
+    return tuple(word for word in text.split(",") if word)
+
+
+def _bytes(text):
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)[bB]?", text)
+    if not found or float(found[1]) <= 0 or found[2].lower() not in _UNITS:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {text!r}"
+        )
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def _deploy(asked):
+    with native_logs_hidden():
+        from keras_resnets import deploy
+
+        model, _, _ = network.build(asked)
+        chosen = calibration.choose(asked, model)
+        made = deploy.deploy(
+            model,
+            asked.target,
+            asked.output,
+            chosen,
+            recipe=asked.recipe,
+            io_dtype=asked.io_dtype,
+            include_preprocessing=asked.include_preprocessing,
+            ram=asked.ram,
+            flash=asked.flash,
+            compare=asked.compare,
+            min_agreement=asked.min_agreement,
+            threads=asked.threads,
+            unproven=asked.unproven,
+            overwrite=asked.overwrite,
+            progress=say,
+        )
+        for one in made:
+            say(_line(one))
+
+
+def _line(made):
+    """One line about a folder."""
+    report = made.report
+    if not report["proven"]:
+        return f"{made.folder}  NOT PROVEN: {report['reason']}"
+    text = f"{made.folder}  proven by {report['proof']}: "
+    text += f"{report['agreement']:.1%} of {report['compared']} images as predict"
+    if report["outputs"]:
+        found = report["outputs"]
+        text += (
+            f", {found['equal']} equal to {found['against']}, {found['one_step']} within "
+            "a step"
+        )
+    figures = [
+        f"{name} {value:,}"
+        for name, value in report.items()
+        if name.endswith(_SHOWN) and isinstance(value, (int, float))
+    ]
+    return f"{text}\n  {', '.join(figures)}"
+
+
+# What figures end in that a line has room for.
+_SHOWN = ("_bytes", "_ms", "_percent", "cycles")
+
+
+def _list(asked):
+    from keras_resnets.system.text_table import text_table
+
+    rows = list(targets.TARGETS.values())
+    if asked.json:
+        print(json.dumps([targets.record(row) for row in rows], indent=1))
+        return
+    print(
+        text_table(
+            ("target", "what it is", "file", "default", "proven by", "here"),
+            [
+                (
+                    row.name,
+                    row.title,
+                    row.format,
+                    row.recipes[0],
+                    row.proof if row.toolchain else "-",
+                    "no" if row.missing() else "yes",
+                )
+                for row in rows
+            ],
+        )
+    )

@@ -1,0 +1,120 @@
+"""Whether a target answers as Python does: a step of rounding is no other answer."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.errors import ExportError
+
+# A float's rounding, in the probabilities that a file puts out; `export.parity` allows
+# as much between a float32 file and its network.
+FLOAT_STEP = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How the answers of a target compare.
+
+    Attributes:
+        compared: number of images.
+        top1: share of them whose likeliest class is that of `predict`.
+        against: what the outputs themselves were compared with.
+        equal: number of images whose outputs are the same, bit for bit.
+        step: of those that differ by one step of rounding at most.
+        other: of those that differ by more.
+        largest: the largest difference, in steps.
+    """
+
+    compared: int
+    top1: float
+    against: str
+    equal: int
+    step: int
+    other: int
+    largest: float
+
+    def record(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {
+            "compared": self.compared,
+            "agreement": self.top1,
+            "outputs": {
+                "against": self.against,
+                "equal": self.equal,
+                "one_step": self.step,
+                "other": self.other,
+                "largest_steps": self.largest,
+            },
+        }
+
+
+def compare(
+    predicted: np.ndarray,
+    expected: np.ndarray,
+    found: np.ndarray,
+    step: float,
+    against: str,
+) -> Agreement:
+    """`Agreement` of outputs (images, classes).
+
+    Args:
+        predicted: probabilities of the network itself, as `predict` shows them.
+        expected: outputs of the same file, or of the network, that `found` must equal.
+        found: outputs of the target's own runtime.
+        step: what one step of rounding is worth in the outputs.
+        against: what `expected` comes from, in words.
+
+    Raises:
+        ExportError: outputs of another shape, or that are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> a = np.array([[0.25, 0.75], [0.5, 0.5]])
+        >>> compare(a, a, a + [[0, 0.25], [0, 0]], 0.25, "itself").step
+        1
+    """
+    if found.shape != expected.shape:
+        raise ExportError(
+            f"the target puts out an array of {found.shape}; {against} of "
+            f"{expected.shape}; nothing was written"
+        )
+    if not np.isfinite(found).all():
+        raise ExportError("the target puts out NaN or infinity; nothing was written")
+    difference = np.abs(found.astype("float64") - expected).max(axis=1) / step
+    equal = (found == expected).all(axis=1)
+    # Scales are float32: a step is not a whole number to the last bit.
+    one = difference < 1.5
+    return Agreement(
+        compared=len(found),
+        top1=float((predicted.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        against=against,
+        equal=int(equal.sum()),
+        step=int((one & ~equal).sum()),
+        other=int((~one).sum()),
+        largest=round(float(difference.max()), 3),
+    )
+
+
+def judge(name: str, found: Agreement, least: float) -> None:
+    """Raises `ExportError` where a target answers otherwise than Python.
+
+    Args:
+        name: of the target.
+        found: how its answers compare.
+        least: share of images whose likeliest class must be that of `predict`.
+    """
+    if found.other:
+        raise ExportError(
+            f"{name} answers otherwise than {found.against}: {found.other} of "
+            f"{found.compared} images differ by more than a step of rounding, by "
+            f"{found.largest:g} steps at most; nothing was written"
+        )
+    if found.top1 < least:
+        wrong = round((1 - found.top1) * found.compared)
+        raise ExportError(
+            f"the file for {name} has another likeliest class than predict on {wrong} of "
+            f"{found.compared} images, {found.top1:.1%} agree (at least {least:.0%}, see "
+            "--min-agreement): take a recipe of more bits, or train with quantization "
+            "(keras-resnets qat); nothing was written"
+        )

@@ -1,0 +1,82 @@
+"""The folder of a target: the file, its passport, the labels, a README and the report."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.targets import Target
+from keras_resnets.export import passport
+from keras_resnets.io import files
+
+# The first is the mark by which such a folder is known to be one of ours.
+OWN = ("report.json", "README.md", "labels.txt", "model.*", "saved_model.json")
+
+
+def own(target: Target) -> tuple[str, ...]:
+    """Patterns of all that the folder of a target may hold."""
+    return (*OWN, *target.files)
+
+
+def fill(job: Job, made: Made, report: Mapping[str, Any]) -> None:
+    """Writes what every target's folder has.
+
+    Args:
+        job: of the target.
+        made: its exported file.
+        report: what was found.
+    """
+    copy(made, job.folder)
+    (job.folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
+    text = json.dumps(report, indent=1, allow_nan=False)
+    (job.folder / "report.json").write_text(text + "\n", "utf-8")
+    (job.folder / "README.md").write_text(readme(job, made, report), "utf-8")
+
+
+def copy(made: Made, folder: pathlib.Path) -> None:
+    """Copies an exported file and its passport into a folder."""
+    for source in (made.path, passport.path_of(made.path)):
+        into = folder / source.name
+        if source.is_dir():
+            shutil.copytree(source, into)
+        else:
+            shutil.copyfile(source, into)
+
+
+def readme(job: Job, made: Made, report: Mapping[str, Any]) -> str:
+    """What the folder is, how it was proven, and what runs it."""
+    target, room = job.target, job.target.room
+    lines = [
+        f"# {job.model.name} for {target.title}",
+        "",
+        f"`{report['file']}` ({files.size(made.path):,} bytes as exported, "
+        f"{made.spec.recipe}) was made by `keras-resnets deploy`; `{made.path.name}.json` "
+        "is its passport, `labels.txt` has the name of each class in the order of the "
+        "outputs, `report.json` every figure.",
+        "",
+        _proof(report),
+        "",
+    ]
+    if room is not None:
+        lines += ["## Run it", "", room.snippet(job, made)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _proof(report: Mapping[str, Any]) -> str:
+    if not report["proven"]:
+        return f"**Not proven**: {report['reason']}"
+    outputs = report["outputs"]
+    said = (
+        f"Proven by {report['proof']} on {report['compared']} images: "
+        f"{report['agreement']:.1%} have the likeliest class of `predict`"
+    )
+    if outputs is None:
+        return f"{said}. It was compiled for the target, and run as it was before that."
+    return (
+        f"{said}; of the outputs "
+        f"{outputs['equal']} are equal to those of {outputs['against']} bit for bit, "
+        f"{outputs['one_step']} within one step of rounding, {outputs['other']} other."
+    )

@@ -1,0 +1,140 @@
+"""What a toolchain is handed, what it hands back, and the files that both speak of."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnets import export
+from keras_resnets import quantization
+from keras_resnets.deploy.asked import Spec
+from keras_resnets.deploy.targets import FLOAT32
+from keras_resnets.deploy.targets import Target
+from keras_resnets.export.formats import FORMATS
+from keras_resnets.export.landing import ExportReport
+from keras_resnets.images.calibration import CalibrationSet
+from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.quantization.qat.layers import is_quantized
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """An exported file, and what the exporter found."""
+
+    spec: Spec
+    path: pathlib.Path
+    report: ExportReport
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What a toolchain found.
+
+    Attributes:
+        made: the exported file that was run or compiled: of several the chosen one.
+        outputs: float32 (images, classes), as the target's runtime put them out for
+            `job.given(made)`; None where it compiles and does not run: the answers are
+            those of LiteRT then, and the report says so.
+        figures: of the target, for its report, as plain values.
+        ran: what ran it, with its release, as `"tflite-micro 0.dev20261023"`.
+    """
+
+    made: Made
+    outputs: np.ndarray | None
+    figures: dict[str, Any]
+    ran: str
+
+
+class Workshop:
+    """Exports a network, each file once.
+
+    Args:
+        model: the network.
+        calibration: its images, for ranges.
+        folder: to write into.
+        threads: of the runtimes.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        calibration: CalibrationSet,
+        folder: pathlib.Path,
+        threads: int = 2,
+    ) -> None:
+        self.model, self.threads = model, threads
+        self._calibration, self._folder = calibration, folder
+        self._made: dict[Spec, Made] = {}
+
+    def export(self, spec: Spec) -> Made:
+        """The file of a `Spec`, run and compared with the network."""
+        if spec not in self._made:
+            place = self._folder / str(len(self._made))
+            place.mkdir()
+            path = place / spec.file_name
+            self._made[spec] = Made(spec, path, self._export(spec, path))
+        return self._made[spec]
+
+    def _export(self, spec: Spec, path: pathlib.Path) -> ExportReport:
+        inside: Preprocessing | None = self.model.preprocessing if spec.pixels else None
+        given: dict[str, Any] = {"preprocessing": inside, "batch": spec.batch}
+        if spec.format != "saved_model":
+            given["threads"] = self.threads
+        if spec.format == "tflite":
+            given["packed"] = spec.packed
+            if spec.quantize == "int8":
+                given["io_dtype"] = spec.io_dtype
+        calibrated = spec.integer and not is_quantized(self.model)
+        if spec.format == "tflite" and spec.recipe != FLOAT32:
+            if not is_quantized(self.model):
+                images = self._calibration if calibrated else None
+                return quantization.quantize(
+                    self.model, path, spec.recipe, images, **given
+                )
+        elif spec.recipe != FLOAT32:
+            given["quantize"] = spec.quantize
+            given["calibration"] = self._calibration.images if calibrated else None
+        exporter = getattr(export, FORMATS[spec.format].exporter)
+        some = self._calibration.images[:4]
+        return exporter(self.model, path, pictures=some, **given)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One target's file, as its toolchain is handed it.
+
+    Attributes:
+        target: the row.
+        spec: what the exported file is to be.
+        workshop: what exports it.
+        folder: of the target, to write into.
+        images: pre-processed float32 images to compare on.
+        labels: name of each class.
+        ram, flash: bytes that the device has; None for any number.
+    """
+
+    target: Target
+    spec: Spec
+    workshop: Workshop
+    folder: pathlib.Path
+    images: np.ndarray
+    labels: tuple[str, ...]
+    ram: int | None = None
+    flash: int | None = None
+
+    @property
+    def model(self) -> keras.Model:
+        """The network."""
+        return self.workshop.model
+
+    def export(self, **changes: Any) -> Made:
+        """The file, run and compared; with `changes` of its `Spec`: `packed=False`."""
+        return self.workshop.export(dataclasses.replace(self.spec, **changes))
+
+    def given(self, made: Made) -> np.ndarray:
+        """What a file gets for the images: themselves, or their RGB pixels."""
+        if made.report.takes_pixels:
+            return self.model.preprocessing.pixels(self.images)
+        return self.images

@@ -1,0 +1,59 @@
+"""Targets whose runtime this package has itself: LiteRT, ONNX Runtime, TensorFlow."""
+
+import importlib.metadata
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.deploy import snippets
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
+from keras_resnets.export.compare.isolated import open_apart
+from keras_resnets.export.compare.open_runner import open_runner
+
+_PACKAGES = {
+    "tflite": "ai-edge-litert",
+    "onnx": "onnxruntime",
+    "saved_model": "tensorflow",
+}
+
+
+def prove(job: Job) -> Proof:
+    """Runs the file on all images, in a process of its own that has nothing else loaded.
+
+    One with an open batch is run on single images too.
+
+    Raises:
+        ExportError: it answers otherwise in another batch.
+    """
+    made, threads = job.export(), job.workshop.threads
+    given = job.given(made)
+    runner = open_apart(made.path, threads)
+    outputs = runner(given)
+    figures: dict[str, Any] = {"threads": threads}
+    if job.spec.batch == "dynamic":
+        single = np.concatenate([runner(image[None]) for image in given[:4]])
+        # A runtime may sum in another order for another batch.
+        difference = float(np.abs(single - outputs[:4]).max())
+        if difference > 1e-5:
+            raise ExportError(
+                f"the file for {job.target.name} puts out other values for one image "
+                f"than for {len(given)}: they differ by {difference:.2g}; nothing was "
+                "written"
+            )
+        figures["batches"] = [1, len(given)]
+    runner.close()
+    here = open_runner(made.path, threads)
+    figures["latency_ms"] = round(1e3 * here.latency(given[:1]), 3)
+    package = _PACKAGES[job.spec.format]
+    return Proof(
+        made, outputs, figures, f"{package} {importlib.metadata.version(package)}"
+    )
+
+
+def snippet(job: Job, made: Made) -> str:
+    """Python that runs the file, with the numbers of its pre-processing."""
+    pip = f"pip install {_PACKAGES[made.spec.format]} numpy pillow"
+    return snippets.python(job, made, pip)

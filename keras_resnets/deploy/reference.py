@@ -1,0 +1,99 @@
+"""What a file must put out, by which a target's runtime is judged."""
+
+import numpy as np
+
+from keras_resnets.deploy import agreement
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.targets import FLOAT32
+from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.formats import FORMATS
+from keras_resnets.export.runner import in_batches
+from keras_resnets.export.tflite import runner as tflite_runner
+
+REFERENCE = "LiteRT's reference kernels"
+
+
+def expected(
+    made: Made, given: np.ndarray, predicted: np.ndarray, exact: bool
+) -> tuple[np.ndarray, float, str]:
+    """The outputs of a file by the most exact way that runs it here.
+
+    Args:
+        made: the exported file.
+        given: images for it.
+        predicted: probabilities of the network.
+        exact: whether an integer file must be computed as the reference kernels do.
+
+    Returns:
+        (outputs, what a step of rounding is worth in them, what made them): a float32
+        file must put out what its network does, others what their runtime does here.
+    """
+    # Logits are larger than probabilities, and so is their rounding.
+    small = agreement.FLOAT_STEP * max(1.0, float(np.abs(predicted).max()))
+    if made.spec.recipe == FLOAT32:
+        return predicted, small, "predict"
+    runtime = FORMATS[made.spec.format].runtime
+    if made.spec.format != "tflite" or not made.spec.integer:
+        return open_runner(made.path, 1)(given), small, f"{runtime} here"
+    runner = ReferenceKernels(made)
+    if exact:
+        return runner(given), runner.step, REFERENCE
+    return open_runner(made.path, 1)(given), runner.step, f"{runtime} here"
+
+
+class ReferenceKernels:
+    """A TFLite file in LiteRT's reference kernels: plain loops, exact by definition.
+
+    Args:
+        made: the exported file.
+
+    Attributes:
+        step: what one step of the last integer is worth in the outputs.
+    """
+
+    def __init__(self, made: Made) -> None:
+        module = tflite_runner.litert()
+        self._interpreter = module.Interpreter(
+            str(made.path),
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+        )
+        shape = made.report.input_shape
+        self._size = shape[0]
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self.step = output_step(self._interpreter)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """float32 outputs for `images`."""
+        found = in_batches(self._run, images, self._size or 1)
+        return np.asarray(found)
+
+    def integers(self, images: np.ndarray) -> np.ndarray:
+        """The outputs in the file's own type."""
+        return np.concatenate([self._raw(image[None]) for image in images])
+
+    def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": tflite_runner.dequantize(self._raw(images), self._output)}
+
+    def _raw(self, images: np.ndarray) -> np.ndarray:
+        given = tflite_runner.quantize(images, self._input)
+        self._interpreter.set_tensor(self._input["index"], given)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output["index"])
+
+
+def output_step(interpreter: object) -> float:
+    """What one step of an integer file's output is worth.
+
+    Of float32 ends the scale is that of the tensor in front of their DEQUANTIZE, the
+    last but one.
+    """
+    details = interpreter.get_output_details()[0]  # type: ignore[attr-defined]
+    scale = details["quantization"][0]
+    if scale:
+        return float(scale)
+    behind = interpreter._get_ops_details()[-1]["inputs"][0]  # type: ignore[attr-defined]
+    tensors = interpreter.get_tensor_details()  # type: ignore[attr-defined]
+    known = {one["index"]: one for one in tensors}
+    return float(known[behind]["quantization"][0]) or agreement.FLOAT_STEP

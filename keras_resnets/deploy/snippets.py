@@ -1,0 +1,106 @@
+"""Code of a README: what runs a file, and prepares its images as `predict` does."""
+
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.images.preprocessing import Preprocessing
+
+_HEAD = """```python
+# {pip}
+import sys
+
+import numpy as np
+{runtime}
+from PIL import Image
+from PIL import ImageOps
+
+image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
+"""
+_TAIL = """labels = open("labels.txt", encoding="utf-8").read().splitlines()
+for index in np.argsort(-y[0])[:5]:
+    print(f"{y[0][index]:.4f} {labels[index]}")
+```
+"""
+_RUNTIMES = {
+    "tflite": "from ai_edge_litert.interpreter import Interpreter",
+    "onnx": "import onnxruntime",
+    "saved_model": "import tensorflow as tf",
+}
+_RUN = {
+    "tflite": """interpreter = Interpreter("{file}", num_threads=2)
+interpreter.allocate_tensors()
+given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+scale, zero = given["quantization"]
+if scale:
+    limits = np.iinfo(given["dtype"])
+    x = np.clip(np.rint(x / np.float32(scale)) + zero, limits.min, limits.max)
+interpreter.set_tensor(given["index"], x.astype(given["dtype"]))
+interpreter.invoke()
+y = interpreter.get_tensor(made["index"]).astype("float32")
+scale, zero = made["quantization"]
+y = (y - zero) * scale if scale else y
+""",
+    "onnx": """session = onnxruntime.InferenceSession("{file}")
+y = session.run(None, {{session.get_inputs()[0].name: x}})[0]
+""",
+    "saved_model": """serve = tf.saved_model.load("{file}").signatures["serving_default"]
+(name,) = serve.structured_input_signature[1]
+y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
+""",
+}
+
+
+def python(job: Job, made: Made, pip: str) -> str:
+    """A Python program that prints the five likeliest classes of a photo.
+
+    Args:
+        job: of the target.
+        made: the file that it runs.
+        pip: the line that installs what it imports.
+    """
+    head = _HEAD.format(pip=pip, runtime=_RUNTIMES[made.spec.format])
+    run = _RUN[made.spec.format].format(file=made.path.name)
+    return head + preparing(job.model.preprocessing, made) + run + _TAIL
+
+
+def preparing(known: Preprocessing, made: Made) -> str:
+    """Lines of Python that make a file's input `x` of a Pillow `image`, as `predict` does.
+
+    Pillow's resize, which antialiases, a centre crop, and the normalization, unless that
+    is in the file. A letterbox, or grey images, are left to this package.
+
+    Args:
+        known: the network's pre-processing.
+        made: the file.
+    """
+    if known.letterbox or known.channels == 1:
+        return (
+            "from keras_resnets import Preprocessing  # its letterbox or grey images\n"
+            f"prepare = {known!r}\nx = prepare(image)[None]\n"
+            + ("x = prepare.pixels(x)\n" if made.report.takes_pixels else "")
+        )
+    height, width = known.size
+    # See `loading.resized_size`.
+    tall, wide = (int(side / known.crop_fraction + 1e-6) for side in known.size)
+    lines = [
+        f"scale = max({tall} / image.height, {wide} / image.width)",
+        f"height = max({height}, int(image.height * scale + 1e-6))",
+        f"width = max({width}, int(image.width * scale + 1e-6))",
+        "if image.size != (width, height):",
+        "    image = image.resize((width, height), Image.Resampling."
+        f"{known.interpolation.upper()})",
+        f"top, left = round((height - {height}) / 2), round((width - {width}) / 2)",
+        f"x = np.asarray(image)[None, top : top + {height}, left : left + {width}]",
+    ]
+    if not made.report.takes_pixels:
+        lines += normalizing(known)
+    return "\n".join(lines) + "\n"
+
+
+def normalizing(known: Preprocessing) -> list[str]:
+    """Lines of Python that normalize an array `x` of RGB pixels."""
+    lines = ["x = x[..., ::-1]"] if known.channel_order == "bgr" else []
+    return [
+        *lines,
+        f"x = x * np.float32({known.scale!r})",
+        f"x = (x - np.float32({list(known.mean)})) / np.float32({list(known.std)})",
+    ]

@@ -1,0 +1,200 @@
+"""The targets of `deploy`: THE TABLE, a row each.
+
+A new target is a row here, and at most one module beside it, its toolchain, which
+`Target.toolchain` names and which is imported when it is used. Such a module has
+    prove(job) -> job.Proof     runs the file of `job.export()` in the target's own runtime
+                                on `job.given(made)`; raises `ExportError`, with the
+                                operators' names and what to change, for what the target
+                                cannot do
+    snippet(job, made) -> str   Markdown for the folder's README: what runs the file there
+and may have
+    write(job, proof)           writes more files into `job.folder`
+A row without one is honest: `--unproven` alone writes it. Nothing heavy is imported here.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+
+# The word of a file in 32-bit floats, beside the recipes of quantization.
+FLOAT32 = "float32"
+INT8 = "static_wi8_ai8"
+_INT8_KINDS = (INT8, "static_wi8_ai8_per_tensor")
+_FLOATS = (FLOAT32, "float16", "dynamic_wi8")
+_RECIPES = (*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *_FLOATS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """A device or runtime, and what a file must be for it.
+
+    Attributes:
+        name: on the command line; the name of its folder.
+        title: what people call it.
+        format: key of `export.formats.FORMATS`.
+        recipes: what its file may compute in: names of `quantization.RECIPES`, or
+            `"float32"`; the first is the default.
+        refused: why another recipe is not allowed, by its name.
+        io_dtypes: input and output of its int8 file; the first is the default.
+        layouts: whether its int8 convolutions are packed (`export.tflite.packing`); of
+            several the toolchain takes the one that its own figures call faster.
+        batch: images at a time, or `"dynamic"`.
+        float_pixels: whether a file that computes in floats may take uint8 pixels.
+        operators: the names of all that it runs; empty where the toolchain tells.
+        toolchain: module of `keras_resnets.deploy` that proves a file; None: none does.
+        proof: what proves a file, for people; or why nothing does.
+        module: what must be importable for that.
+        install: what to type where it is not.
+        files: patterns of the files that its folder has besides those of all targets.
+        settings: of its toolchain.
+        exact: whether its integer kernels are those that LiteRT calls the reference, and
+            not XNNPACK's, which round otherwise: in a deep network a step of a softmax
+            becomes twenty where two classes are about as likely.
+        memory: figures of its report that `--ram` and `--flash` are held against.
+    """
+
+    name: str
+    title: str
+    format: str = "tflite"
+    recipes: tuple[str, ...] = (INT8,)
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    io_dtypes: tuple[str, ...] = ("int8", "uint8", "float32")
+    layouts: tuple[bool, ...] = (True,)
+    batch: int | str = 1
+    float_pixels: bool = True
+    operators: frozenset[str] = frozenset()
+    toolchain: str | None = None
+    proof: str = ""
+    module: str | None = None
+    install: str = ""
+    files: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    exact: bool = False
+    memory: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def room(self) -> Any:
+        """Its toolchain, imported now; None without one."""
+        if self.toolchain is None:
+            return None
+        return importlib.import_module(f"keras_resnets.deploy.{self.toolchain}")
+
+    def missing(self) -> str | None:
+        """Why nothing can prove a file here, and what to do; None where it can."""
+        if self.toolchain is None:
+            return f"{self.name}: {self.proof}"
+        if self.module is None or importlib.util.find_spec(self.module) is not None:
+            return None
+        return (
+            f"{self.name} is proven by {self.proof}, which is missing: {self.install}"
+        )
+
+
+_ALL = (
+    Target(
+        name="linux-x86",
+        title="Linux on x86-64, LiteRT",
+        recipes=_RECIPES,
+        toolchain="own_runtime",
+        proof="LiteRT with XNNPACK, here",
+    ),
+    Target(
+        name="server-onnx",
+        title="server, ONNX Runtime, any batch",
+        format="onnx",
+        recipes=(FLOAT32, "float16", INT8),
+        batch="dynamic",
+        toolchain="own_runtime",
+        proof="ONNX Runtime, here",
+        module="onnxruntime",
+        install='pip install "keras-resnets[onnx]"',
+    ),
+    Target(
+        name="server-savedmodel",
+        title="server, TensorFlow Serving, any batch",
+        format="saved_model",
+        recipes=(FLOAT32,),
+        batch="dynamic",
+        toolchain="own_runtime",
+        proof="TensorFlow, here",
+        files=("saved_model/*", "saved_model/variables/*", "saved_model/assets/*"),
+    ),
+)
+TARGETS = {target.name: target for target in _ALL}
+
+
+def find(name: str) -> Target:
+    """The row of a name.
+
+    Raises:
+        InvalidArgument: a name that no row has.
+
+    Example:
+        >>> find("linux-x86").format
+        'tflite'
+    """
+    check_choice("target", name, tuple(TARGETS))
+    return TARGETS[name]
+
+
+def check_recipe(target: Target, recipe: str | None) -> str:
+    """The recipe of a target's file; None asks for the default.
+
+    Raises:
+        InvalidArgument: a recipe that the target does not run.
+    """
+    if recipe is None:
+        return target.recipes[0]
+    if recipe in target.refused:
+        raise InvalidArgument(
+            f"{target.name} takes {', '.join(target.recipes)}; got {recipe}: "
+            f"{target.refused[recipe]}"
+        )
+    check_choice(f"recipe of {target.name}", recipe, target.recipes)
+    return recipe
+
+
+def check_io(target: Target, recipe: str, io_dtype: str | None) -> str:
+    """The type of the input and output of a target's file; None asks for the default.
+
+    Raises:
+        InvalidArgument: a type that the target does not take, or one of a file that has
+            float32 ends whatever is asked.
+    """
+    integer = recipe in (*_INT8_KINDS, "static_wi4_ai8") and target.format == "tflite"
+    if io_dtype is None:
+        return target.io_dtypes[0] if integer else "float32"
+    if not integer:
+        check_choice(f"io_dtype of a {recipe} file", io_dtype, ("float32",))
+        return "float32"
+    check_choice(f"io_dtype of {target.name}", io_dtype, target.io_dtypes)
+    return io_dtype
+
+
+def check_pixels(target: Target, recipe: str) -> None:
+    """Raises `InvalidArgument` where a target's file cannot take RGB pixels."""
+    if recipe in _FLOATS and not target.float_pixels:
+        raise InvalidArgument(
+            f"{target.name} has no CAST from uint8 to float32, which the pre-processing "
+            f"of a {recipe} file begins with: leave it out, or take the recipe {INT8}"
+        )
+
+
+def record(target: Target) -> dict[str, Any]:
+    """A row as plain values, for JSON."""
+    return {
+        "name": target.name,
+        "title": target.title,
+        "format": target.format,
+        "recipes": list(target.recipes),
+        "io_dtypes": list(target.io_dtypes) if target.format == "tflite" else [],
+        "batch": target.batch,
+        "proof": target.proof if target.toolchain else None,
+        "install": target.install or None,
+        "missing": target.missing(),
+    }

@@ -1,0 +1,321 @@
+"""`deploy`: the table of targets, what they refuse, and folders that were proven."""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from commands import refused
+from commands import run
+from helpers import small_model
+from PIL import Image
+
+from keras_resnets import deploy
+from keras_resnets.deploy import agreement
+from keras_resnets.deploy import asked as asking
+from keras_resnets.deploy import own_runtime
+from keras_resnets.deploy import targets
+from keras_resnets.deploy.asked import Asked
+from keras_resnets.deploy.targets import TARGETS
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.images.labels import class_names
+from keras_resnets.images.preprocessing import Preprocessing
+
+LABELS = tuple(f"kind {index}" for index in range(10))
+
+
+def network(kind="basic_original"):
+    """A small network of random values, that knows its images and classes."""
+    model = small_model(kind, input_shape=(32, 32, 3))
+    model.preprocessing = Preprocessing("tf", (32, 32))
+    model.labels = LABELS
+    return model
+
+
+def images(count=12):
+    pixels = np.random.default_rng(3).integers(0, 256, (count, 32, 32, 3))
+    return Preprocessing("tf", (32, 32)).normalize(pixels, "channels_last")
+
+
+def report_of(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_a_row_is_whole(target):
+    assert re.fullmatch(r"[a-z0-9-]+", target.name) and target.title and target.proof
+    assert (target.module is None) or target.install
+    for recipe in target.recipes:
+        assert targets.check_recipe(target, recipe) == recipe
+        assert recipe not in target.refused
+    for recipe in target.refused:
+        with pytest.raises(InvalidArgument, match=re.escape(target.refused[recipe])):
+            targets.check_recipe(target, recipe)
+    spec = Asked().spec(target)
+    assert spec.recipe == target.recipes[0] and spec.format == target.format
+    if target.toolchain is None:
+        assert target.missing() == f"{target.name}: {target.proof}"
+        return
+    assert callable(target.room.prove) and callable(target.room.snippet)
+
+
+def test_targets_lists_the_table(capsys):
+    code, out, _ = run("targets", capsys=capsys)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[2:]] == list(TARGETS)
+    code, out, _ = run("targets", "--json", capsys=capsys)
+    assert [row["name"] for row in json.loads(out)] == list(TARGETS)
+
+
+REFUSED = {
+    "a target that is none": (
+        {"names": "linux"},
+        "target must be one of .*; got 'linux'; did you mean 'linux-x86'?",
+    ),
+    "no target": ({"names": ()}, "at least one row of the table"),
+    "a recipe of another format": (
+        {"names": "server-onnx", "recipe": "static_wi8_ai16"},
+        "recipe of server-onnx must be one of 'float32', ",
+    ),
+    "ends of a float file": (
+        {"names": "linux-x86", "recipe": "float32", "io_dtype": "uint8"},
+        "io_dtype of a float32 file must be one of 'float32'; got 'uint8'",
+    ),
+    "memory of a server": (
+        {"names": "server-onnx", "ram": 1000},
+        "--ram is what a device has, of .*; got server-onnx",
+    ),
+}
+
+
+@pytest.mark.parametrize("words, message", REFUSED.values(), ids=REFUSED)
+def test_refused_at_the_door(words, message):
+    words = dict(words)
+    with pytest.raises(InvalidArgument, match=message):
+        Asked(**{k: v for k, v in words.items() if k != "names"}).check(
+            asking.find_all(words["names"])
+        )
+
+
+def test_a_target_twice_is_one():
+    names = ["linux-x86", "server-onnx", "linux-x86"]
+    assert [row.name for row in asking.find_all(names)] == names[:2]
+
+
+@pytest.mark.parametrize(
+    "text, size",
+    [("262144", 262144), ("256kB", 256000), ("256KiB", 262144), ("1.5MB", 1500000)],
+)
+def test_sizes(text, size):
+    from keras_resnets.cli.deploy import _bytes
+
+    assert _bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "256 parsecs", "1e9", "nan"])
+def test_no_sizes(text, capsys):
+    words = ["deploy", "resnet8", "--weights", "a.h5", "--target", "linux-x86"]
+    words += ["--data", "a.npz", "--output", "out", f"--ram={text}"]
+    assert "must be a number of bytes" in refused(*words, capsys=capsys)
+
+
+def test_a_step_of_rounding_is_no_other_answer():
+    scale = np.float32(1 / 256)
+    expected = np.float32([[10, 200], [100, 90], [128, 128], [0, 255]]) * scale
+    found = expected + np.float32([[0, 0], [1, -1], [0, 2], [0, 0]]) * scale
+    result = agreement.compare(expected, expected, found, float(scale), "itself")
+    assert (result.equal, result.step, result.other) == (2, 1, 1)
+    assert result.largest == 2 and result.top1 == 0.75
+    assert result.record()["outputs"]["one_step"] == 1
+    with pytest.raises(ExportError, match="1 of 4 images differ by more than a step"):
+        agreement.judge("chip", result, 0.5)
+    expected, found = expected[:2], found[:2]
+    near = agreement.compare(expected, expected, found, float(scale), "itself")
+    agreement.judge("chip", near, 0.9)
+    wrong = agreement.compare(1 - expected, expected, found, float(scale), "x")
+    with pytest.raises(ExportError, match="another likeliest class .* on 2 of 2"):
+        agreement.judge("chip", wrong, 0.9)
+    with pytest.raises(ExportError, match="NaN"):
+        agreement.compare(expected, expected, expected * np.nan, 1.0, "x")
+    with pytest.raises(ExportError, match="shape|array of"):
+        agreement.compare(expected, expected, expected[:, :1], 1.0, "x")
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory):
+    """(a network, the folder of its float32 file for linux-x86, what `deploy` returned)."""
+    model, folder = network(), tmp_path_factory.mktemp("deployed") / "out"
+    made = deploy.deploy(
+        model, "linux-x86", folder, images(), recipe="float32", min_agreement=1
+    )
+    return model, folder / "linux-x86", made
+
+
+def test_a_folder_for_linux(deployed):
+    model, folder, (made,) = deployed
+    assert {path.name for path in folder.iterdir()} == {
+        "model.tflite",
+        "model.tflite.json",
+        "labels.txt",
+        "README.md",
+        "report.json",
+    }
+    report = report_of(folder)
+    assert report == made.report and made.folder == folder
+    assert report["proven"] is True and report["target"] == "linux-x86"
+    assert report["agreement"] == 1 and report["compared"] == 12
+    assert report["outputs"]["other"] == 0 and report["outputs"]["against"] == "predict"
+    assert report["file"] == "model.tflite" and report["latency_ms"] > 0
+    assert report["size_bytes"] == (folder / "model.tflite").stat().st_size
+    from keras_resnets.export import passport
+
+    assert passport.read(folder / "model.tflite")["model"] == model.name
+    assert (folder / "labels.txt").read_text().splitlines() == list(LABELS)
+    assert "Proven by ai-edge-litert" in (folder / "README.md").read_text()
+
+
+def test_the_readmes_program_says_what_predict_says(deployed, tmp_path):
+    model, folder, _ = deployed
+    rng = np.random.default_rng(5)
+    photo = Image.fromarray(rng.integers(0, 256, (61, 45, 3)).astype("uint8"))
+    # As a telephone lays it on its side.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "photo.png", exif=exif)
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S
+    )
+    (tmp_path / "run.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "run.py", tmp_path / "photo.png"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    from keras_resnets.images import loading
+
+    x = loading.load_image(tmp_path / "photo.png", model.preprocessing)
+    expected = model.predict(x[None], verbose=0)[0]
+    best = np.argsort(-expected)[:5]
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert [name for _, name in lines] == [LABELS[index] for index in best], done.stderr
+    found = [float(value) for value, _ in lines]
+    np.testing.assert_allclose(found, expected[best], atol=1e-4)
+
+
+def test_a_folder_that_stands_is_not_replaced_unasked(deployed):
+    model, folder, _ = deployed
+    before = (folder / "report.json").read_bytes()
+    with pytest.raises(InvalidArgument, match="exists"):
+        deploy.deploy(model, "linux-x86", folder.parent, images())
+    assert (folder / "report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_nothing_is_written_for_a_target_that_answers_otherwise(
+    tmp_path, monkeypatch, existed
+):
+    real = own_runtime.prove
+
+    def other(job):
+        proof = real(job)
+        proof.outputs[0] = proof.outputs[0][::-1]
+        return proof
+
+    monkeypatch.setattr(own_runtime, "prove", other)
+    folder = tmp_path / "out"
+    if existed:
+        folder.mkdir()
+    with pytest.raises(
+        ExportError, match="linux-x86 answers otherwise than predict: 1 of"
+    ):
+        deploy.deploy(network(), "linux-x86", folder, images(), recipe="float32")
+    assert list(tmp_path.iterdir()) == ([folder] if existed else [])
+    assert not existed or not list(folder.iterdir())
+
+
+def test_a_missing_toolchain_is_named_and_unproven_is_marked(
+    tmp_path, monkeypatch, capsys
+):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        targets.importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "onnxruntime" else real(name, *rest),
+    )
+    words = ["deploy", "resnet8", "--weights", "a.h5", "--target", "server-onnx"]
+    words += ["--data", "a.npz", "--output", tmp_path / "out"]
+    line = refused(*words, capsys=capsys)
+    assert 'missing: pip install "keras-resnets[onnx]"' in line and "--unproven" in line
+    assert not (tmp_path / "out").exists()
+    row = TARGETS["linux-x86"]
+    lacking = dataclasses.replace(
+        row, module="no_such_module", install="pip install it"
+    )
+    monkeypatch.setitem(TARGETS, "linux-x86", lacking)
+    (made,) = deploy.deploy(
+        network(),
+        "linux-x86",
+        tmp_path / "out",
+        images(),
+        recipe="float32",
+        unproven=True,
+    )
+    report = report_of(made.folder)
+    assert report["proven"] is False and report["agreement"] is None
+    assert "missing" in report["reason"]
+    assert "**Not proven**" in (made.folder / "README.md").read_text()
+
+
+def test_models_that_cannot_be_deployed(tmp_path):
+    model = network()
+    del model.preprocessing
+    with pytest.raises(InvalidArgument, match="knows its images"):
+        deploy.deploy(model, "linux-x86", tmp_path, images())
+    with pytest.raises(InvalidArgument, match="at least 10"):
+        deploy.deploy(network(), "linux-x86", tmp_path, images(9))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("pixels", [False, True])
+def test_servers_and_int8(tmp_path, pixels):
+    made = deploy.deploy(
+        network(),
+        ["linux-x86", "server-onnx", "server-savedmodel"],
+        tmp_path / "out",
+        images(),
+        include_preprocessing=pixels,
+        min_agreement=0.7,
+    )
+    assert [one.target for one in made] == list(TARGETS)[:3]
+    for one in made:
+        report = report_of(one.folder)
+        assert report["proven"] and report["outputs"]["other"] == 0, report
+        assert (one.folder / report["file"]).exists()
+    assert made[0].report["recipe"] == "static_wi8_ai8"
+    assert made[1].report["batches"] == [1, 12]
+
+
+@pytest.mark.costly
+def test_the_command(tmp_path, capsys, shared_data):
+    from quantized import cifar
+
+    pixels, _ = cifar(shared_data)
+    np.savez(tmp_path / "data.npz", x_train=pixels[:60], y_train=np.zeros(60, int))
+    words = ["deploy", "resnet20", "--weights", "cifar10", "--target", "linux-x86"]
+    words += ["--data", tmp_path / "data.npz", "--output", tmp_path / "out"]
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0, err
+    assert "proven by ai-edge-litert" in out and "latency_ms" in out
+    report = report_of(tmp_path / "out" / "linux-x86")
+    assert report["agreement"] >= 0.95 and report["compared"] == 60
+    named = (tmp_path / "out" / "linux-x86" / "labels.txt").read_text().split()
+    assert named == [name for _, name in class_names(10, "cifar10")]
+    assert pathlib.Path(tmp_path / "out" / "linux-x86" / "model.tflite.json").is_file()
