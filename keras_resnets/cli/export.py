@@ -70,6 +70,12 @@ _OPTIONS = {
         ("int8",),
         "how the convolutions of --quantize int8 are arranged",
     ),
+    "pooled_strides": _Own(
+        "--pooled-strides",
+        _switch("strided 1x1 convolutions as LiteRT's GPU accelerator computes them"),
+        ("int8", "dynamic"),
+        "how strided 1x1 convolutions of int8 weights are written",
+    ),
     "reduce_range": _Own(
         "--reduce-range",
         _switch("7-bit weights, for x86 without VNNI"),
@@ -105,6 +111,7 @@ class Options(network.Network, network.Output):
     io_dtype: str | None
     per_tensor: bool | None
     packed: bool | None
+    pooled_strides: bool | None
     reduce_range: bool | None
     symmetric: bool | None
     include_preprocessing: bool

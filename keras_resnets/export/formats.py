@@ -93,7 +93,7 @@ _ALL = (
         ".tflite",
         numbers=("none", "float16", "dynamic", "int8", "int16x8"),
         methods=("minmax", "mse", "percentile"),
-        options=("batch", "io_dtype", "per_tensor", "packed"),
+        options=("batch", "io_dtype", "per_tensor", "packed", "pooled_strides"),
     ),
     Format(
         "onnx",

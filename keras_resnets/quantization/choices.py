@@ -27,6 +27,7 @@ class Options:
         int4: store weights of 4 bits as such, see `export.tflite.int4`.
         seed: of the sample that ranges are sought on.
         progress: called with the number of calibration images done.
+        pooled_strides: see `keras_resnets.export.to_tflite`.
     """
 
     method: str | None = None
@@ -37,6 +38,7 @@ class Options:
     int4: bool = False
     seed: int = 0
     progress: Callable[..., object] | None = None
+    pooled_strides: bool = False
 
 
 def default_engine(recipe: Recipe) -> str:

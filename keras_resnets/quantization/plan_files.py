@@ -74,6 +74,7 @@ def land(
             options.packed,
             options.int4,
             integer,
+            options.pooled_strides,
         )
 
 

@@ -48,6 +48,7 @@ def quantize(
     batch: int | str = 1,
     packed: bool = True,
     int4: bool = False,
+    pooled_strides: bool = False,
     preprocessing: Preprocessing | None = None,
     logits: bool = False,
     progress: Callable[..., object] | None = None,
@@ -77,6 +78,7 @@ def quantize(
         packed: see `keras_resnets.export.to_tflite`.
         int4: weights of 4 bits are stored as such, in half the space, not as int8:
             LiteRT's kernels for them are several times slower than XNNPACK's for int8.
+        pooled_strides: see `keras_resnets.export.to_tflite`.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
         progress: called with the number of calibration images done.
@@ -135,7 +137,15 @@ def quantize(
         batch,
     )
     options = engines.Options(
-        method, percentile, io_dtype, batch, packed, int4, seed, progress
+        method,
+        percentile,
+        io_dtype,
+        batch,
+        packed,
+        int4,
+        seed,
+        progress,
+        pooled_strides,
     )
 
     def make() -> bytes | memoryview:
@@ -164,8 +174,8 @@ def to_tflite(
         input_size: see there.
         overwrite: see there.
         threads: see there.
-        **options: `io_dtype`, `batch`, `packed`, `int4`, `logits` and `features`, see
-            there.
+        **options: `io_dtype`, `batch`, `packed`, `int4`, `pooled_strides`, `logits` and
+            `features`, see there.
 
     Returns:
         An `ExportReport`.

@@ -30,6 +30,7 @@ from keras_resnets.export.tflite import int4 as tflite_int4
 from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
 from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import strided
 from keras_resnets.export.tflite import versions
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
@@ -68,6 +69,7 @@ def to_tflite(
     logits: bool = False,
     features: Sequence[str] | None = None,
     int4: bool = False,
+    pooled_strides: bool = False,
 ) -> ExportReport:
     """Writes `model` as a TFLite file, having run it and compared it.
 
@@ -105,6 +107,10 @@ def to_tflite(
         int4: weights of a quantization-aware model of 4 bits are stored as such, in
             half the space, not as int8: LiteRT's kernels for them are several times
             slower than XNNPACK's for int8.
+
+        pooled_strides: 1x1 convolutions of int8 weights that stride are written as a
+            max pool and a stride of 1, without which LiteRT's GPU accelerator answers
+            wrongly; see `strided`.
 
     Returns:
         An `ExportReport`.
@@ -148,7 +154,16 @@ def to_tflite(
             return ready.convert(ready, io_dtype, batch)
         return convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
 
-    return land(place, ready, make, recipe, io_dtype, packed, int4)
+    return land(
+        place,
+        ready,
+        make,
+        recipe,
+        io_dtype,
+        packed,
+        int4,
+        pooled_strides=pooled_strides,
+    )
 
 
 def land(
@@ -160,6 +175,7 @@ def land(
     packed: bool = True,
     int4: bool = False,
     integer: bool | None = None,
+    pooled_strides: bool = False,
 ) -> ExportReport:
     """Writes, proves and lands the bytes of a TFLite file: the tail of whatever makes one.
 
@@ -173,6 +189,7 @@ def land(
         int4: whether its weights of 4 bits are stored as such.
         integer: whether nothing in it may compute in floating point; None: as its
             numbers say.
+        pooled_strides: see `to_tflite`.
 
     Returns:
         An `ExportReport`.
@@ -186,13 +203,18 @@ def land(
     integer = numbers.integer if integer is None else integer
 
     def write(file: pathlib.Path) -> None:
-        write_checked(make(), file, integer, packed, int4)
+        content = make()
+        if pooled_strides:
+            content = strided.rewrite(content)
+        write_checked(content, file, integer, packed, int4)
         if numbers.name == "float16":
             given = float16_range.inputs_of(ready)
             largest = float16_range.of_tflite(file, given)
             float16_range.refuse_above(largest, ready.original.name, len(given))
 
     recipe = {**recipe, "batch": place.batch}
+    if pooled_strides:
+        recipe["pooled_strides"] = True
     if numbers.name == "int8":
         recipe |= {"io_dtype": io_dtype, "packed": packed, "int4": int4}
     return landing.land(place, ready, write, recipe)
