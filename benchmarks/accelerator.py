@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python benchmarks/accelerator.py
 
 A training step (forward, loss, backward, SGD with momentum 0.9) in bfloat16 on synthetic
-pictures that lie on the device: ours on the JAX backend, mixed_bfloat16, as
+images that lie on the device: ours on the JAX backend, mixed_bfloat16, as
 `keras-resnets train` compiles it; torchvision's in channels_last under autocast and
 torch.compile. Each contestant has a process of its own; they take turns of `--steps`
 steps, each turn ends when the device has finished, and the median turn counts. A turn
@@ -15,7 +15,7 @@ prints which kernels take the time.
 `--settings NAME ...` has ours once more under each of these settings of XLA (`SETTINGS`),
 in the same turns, to see what each wins alone.
 
-Target: at least 1.0 times torchvision's pictures per second.
+Target: at least 1.0 times torchvision's images per second.
 """
 
 import collections
@@ -212,7 +212,7 @@ def main():
             value = found[setting]
             won = common.times(value / found["ours"]) if value else "-"
             rows.append((f"  {setting}", value, "", won, "of ours", ""))
-    headers = ("network", "ours, pictures/s", "torchvision's", "ratio", "target", "")
+    headers = ("network", "ours, images/s", "torchvision's", "ratio", "target", "")
     common.show(headers, rows)
     common.write(arguments.json, figures)
 

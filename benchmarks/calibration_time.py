@@ -2,18 +2,18 @@
 
     python benchmarks/calibration_time.py [--model resnet50] [--count 500]
 
-What `keras_resnets.quantization.quantize` does with calibration pictures before anything
-is converted: the network rewritten, ranges sought, biases corrected. Pictures of noise in
+What `keras_resnets.quantization.quantize` does with calibration images before anything
+is converted: the network rewritten, ranges sought, biases corrected. Images of noise in
 the network's size, in memory; random weights, settled BN statistics; all cores.
 
-Target: 500 pictures of ResNet-50 in at most 60 s on two cores.
+Target: 500 images of ResNet-50 in at most 60 s on two cores.
 """
 
 import common
 
 
 def measure(name, count, method):
-    """Seconds for so many pictures."""
+    """Seconds for so many images."""
     import numpy as np
 
     import keras_resnets
@@ -26,9 +26,9 @@ def measure(name, count, method):
     model = keras_resnets.create_model(name)
     shape = model.input_shape[1:]
     random_weights.settle(model, samples.default_images(shape))
-    pictures = np.random.default_rng(0).standard_normal((count, *shape))
-    pictures = pictures.astype("float32")
-    ready = session.make_ready(model, "int8", pictures, pictures[:4])
+    images = np.random.default_rng(0).standard_normal((count, *shape))
+    images = images.astype("float32")
+    ready = session.make_ready(model, "int8", images, images[:4])
     recipe = PrecisionPlan.of("static_wi8_ai8")
     options = engines.Options(method=method)
     return common.seconds(lambda: engines.ranged(ready, recipe, options))
@@ -44,7 +44,7 @@ def main():
     for method in ("mse", "minmax"):
         taken = measure(arguments.model, arguments.count, method)
         rows.append((method, *common.target(taken, 60, at_most=True, unit="s")))
-    headers = (f"{arguments.count} pictures, {arguments.model}", "taken", "target", "")
+    headers = (f"{arguments.count} images, {arguments.model}", "taken", "target", "")
     common.show(headers, rows)
 
 

@@ -6,7 +6,7 @@ Each network (by default those in this package) as a float file, quantized after
 training (int8 per channel and per tensor, 4-bit weights), fine-tuned in float as a
 control, and trained with int8 and with 4-bit weights: here, or (`--trained FOLDER`) by
 `fine_tuning.py` on another machine. Ranges and training see training
-pictures alone, the figures are those of all test pictures. Results are kept in
+images alone, the figures are those of all test images. Results are kept in
 `--results` (JSON), files in `--files`, and neither is made again; without new ones the
 page is written from them. The files of one network take turns for the latency, each in a
 process of its own.
@@ -39,12 +39,12 @@ RECIPES = {
 HEADERS = ("", "top-1, %", "agreement, %", "RMSE", "kB", "latency")
 HEAD = """Written by `python benchmarks/compression_table.py {command}`: TFLite files of
 networks that [this project trained](training/README.md), run in LiteRT on all 10,000 test
-pictures of CIFAR-10. 500 training pictures for the ranges; epochs of training and of its
-control: {epochs}, of {pictures:,} pictures{machine} (SGD with Nesterov momentum 0.9, batch
+images of CIFAR-10. 500 training images for the ranges; epochs of training and of its
+control: {epochs}, of {images:,} images{machine} (SGD with Nesterov momentum 0.9, batch
 128, cosine from {rate}, crops and mirroring, the float network as a teacher besides the
-labels). *Agreement* is the share of pictures with the float network's answer, *RMSE* that
+labels). *Agreement* is the share of images with the float network's answer, *RMSE* that
 of the logits over their standard deviation; both grow apart where a network was trained
-further. *Latency* is that of one picture over the float file's, two threads. 4-bit weights
+further. *Latency* is that of one image over the float file's, two threads. 4-bit weights
 stand in the file as int8. *Refused*: the file's answers are too far from the network's to
 be written. Chance moves top-1 by 0.1 to 0.2."""
 
@@ -52,8 +52,8 @@ be written. Chance moves top-1 by 0.1 to 0.2."""
 def head(settings):
     """What stands on top of the page."""
     command, machine = "--data cifar10.npz", ""
-    if settings["pictures"] != 50_000:
-        command += f" --pictures {settings['pictures']}"
+    if settings["images"] != 50_000:
+        command += f" --images {settings['images']}"
     if "machine" in settings:
         command += " --trained FOLDER"
         machine = f", trained on {settings['machine']} by `fine_tuning.py`"
@@ -141,7 +141,7 @@ def trained_and_files(networks):
     """The table of files beside the Keras models that they were made of."""
     lines = ["## Files beside the Keras models that they were made of", ""]
     lines += [
-        "The same answer for so many of the 10,000 test pictures, in %.",
+        "The same answer for so many of the 10,000 test images, in %.",
         "",
         "| network | int8 in training | 4-bit weights in training |",
         "|---|---|---|",
@@ -186,7 +186,7 @@ def main():
             found = kept["networks"].setdefault(name, {})
             if found.keys() != KINDS.keys():
                 subject = fine_tuning.Subject(
-                    name, arguments.data, folder, arguments.pictures
+                    name, arguments.data, folder, arguments.images
                 )
                 measure(subject, arguments, found, keep)
             if "seconds" not in found["float32"]:

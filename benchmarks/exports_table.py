@@ -51,22 +51,22 @@ HEADERS = (
 HEAD = """# Every family in every format
 
 Written by `python benchmarks/exports_table.py --write docs/exports.md`. Random weights
-with settled BN statistics, 128 x 128 pixels (CIFAR's: 32 x 32), two pictures of noise
+with settled BN statistics, 128 x 128 pixels (CIFAR's: 32 x 32), two images of noise
 for calibration and comparison: sizes, operators and latencies are those of any weights,
 errors are not (trained networks: [export.md](export.md)). *Relative error* and *SQNR*
-are the logits' against Keras; *ms* is the median of one picture, 2 threads, *of its
+are the logits' against Keras; *ms* is the median of one image, 2 threads, *of its
 float32* the ratio to the float32 file of the same runtime; *export s* includes running
 and comparing.
 """
 
 
-def export(model, pictures, form, quantize, path):
+def export(model, images, form, quantize, path):
     """(report, seconds) of one file."""
     import keras_resnets.export
 
-    options = {"pictures": pictures}
+    options = {"images": images}
     if form in ("tflite", "onnx"):
-        options |= {"quantize": quantize, "calibration": pictures}
+        options |= {"quantize": quantize, "calibration": images}
     start = time.perf_counter()
     report = getattr(keras_resnets.export, f"to_{form}")(model, path, **options)
     return report, time.perf_counter() - start
@@ -81,12 +81,12 @@ def measure(name, folder, runs):
 
     size = min(keras_resnets.model_info(name).input_size, 128)
     model = keras_resnets.create_model(name, input_shape=(size, size, 3))
-    pictures = samples.default_images(model.input_shape[1:], count=2)
-    random_weights.settle(model, pictures)
+    images = samples.default_images(model.input_shape[1:], count=2)
+    random_weights.settle(model, images)
     done = []
     for form, quantize, ending in FORMATS:
         path = pathlib.Path(folder, f"{form}_{quantize}{ending}")
-        done.append((form, quantize, *export(model, pictures, form, quantize, path)))
+        done.append((form, quantize, *export(model, images, form, quantize, path)))
         print(f"{name} {form} {quantize}: {done[-1][3]:.0f} s", flush=True)
     paths = [report.path for _, _, report, _ in done]
     timings = benchmark.benchmark(paths, threads=2, runs=runs, rounds=runs)

@@ -1,4 +1,4 @@
-"""A trained network, its pictures, and a short training of it; shared by benchmarks.
+"""A trained network, its images, and a short training of it; shared by benchmarks.
 
     KERAS_BACKEND=jax python benchmarks/fine_tuning.py --data cifar10.npz --output FOLDER
 
@@ -21,22 +21,22 @@ SETTINGS = "settings.json"
 
 
 def add_arguments(parser, epochs=None):
-    """`--data`; and where there are epochs their number, pictures and rate."""
+    """`--data`; and where there are epochs their number, images and rate."""
     parser.add_argument("--data", metavar="NPZ", required=True)
     if epochs:
         parser.add_argument("--epochs", type=int, default=epochs)
-        parser.add_argument("--pictures", type=int, help="of an epoch; default: all")
+        parser.add_argument("--images", type=int, help="of an epoch; default: all")
         parser.add_argument("--rate", type=float, default=RATE)
 
 
 class Subject:
-    """A trained network with its pictures.
+    """A trained network with its images.
 
     Args:
         name: of the variant, or `NAME=WEIGHTS`; without weights, this project's.
         data: path of the .npz.
         folder: where files go.
-        count: training pictures to fine-tune on, drawn by chance; None for all.
+        count: training images to fine-tune on, drawn by chance; None for all.
     """
 
     def __init__(self, name, data, folder, count=None):
@@ -55,7 +55,7 @@ class Subject:
         self.train_split = train.part(np.isin(np.arange(train.count), drawn))
         self.chosen = quantization.choose(data, expected, 500, seed=0)
         self.test = evaluation.open_data(data, expected)
-        self.pictures = np.asarray(self.chosen.images[:8])
+        self.images = np.asarray(self.chosen.images[:8])
 
     @property
     def steps(self):
@@ -91,7 +91,7 @@ class Subject:
         return model
 
     def train(self, model, epochs, rate, callbacks=(), teacher=None):
-        """Fits a network, from where it stands, on the training pictures.
+        """Fits a network, from where it stands, on the training images.
 
         The teacher, by default the float network as it is, is learnt from too.
         """
@@ -127,7 +127,7 @@ class Subject:
             path,
             recipe,
             self.chosen,
-            images=self.pictures,
+            images=self.images,
             overwrite=True,
         )
         return path
@@ -153,7 +153,7 @@ class Subject:
         from keras_resnets import quantization
 
         path = self.folder / f"{kind}.tflite"
-        quantization.to_tflite(aware, path, images=self.pictures, overwrite=True)
+        quantization.to_tflite(aware, path, images=self.images, overwrite=True)
         return path
 
     def exported(self, kind, model):
@@ -161,11 +161,11 @@ class Subject:
         from keras_resnets.export import to_tflite
 
         path = self.folder / f"{kind}.tflite"
-        to_tflite(model, path, pictures=self.pictures, overwrite=True)
+        to_tflite(model, path, images=self.images, overwrite=True)
         return path
 
     def figures(self, path, model=None):
-        """`accuracy.Figures` of a file beside a model, on all test pictures.
+        """`accuracy.Figures` of a file beside a model, on all test images.
 
         By default beside the float network.
         """
@@ -195,7 +195,7 @@ def settings_of(arguments):
     return {
         "epochs": arguments.epochs,
         "rate": arguments.rate,
-        "pictures": arguments.pictures or 50_000,
+        "images": arguments.images or 50_000,
     }
 
 
@@ -224,7 +224,7 @@ def main():
             sys.exit(f"{folder} has trainings with other settings")
     (folder / SETTINGS).write_text(words, "utf-8")
     for name in arguments.networks or shipped():
-        subject = Subject(name, arguments.data, folder, arguments.pictures)
+        subject = Subject(name, arguments.data, folder, arguments.images)
         for kind in arguments.kinds:
             path = weights_file(folder, name, kind)
             if not path.is_file():

@@ -7,7 +7,7 @@ shown. The JPEG files, of 500x375 pixels and quality 90, are made from the photo
 FOLDER (or of the tests' real data, see CONTRIBUTING.md). Each contestant makes one
 epoch of batches of 64 at 224x224, by a random resized crop, a flip and normalization,
 with two workers on two cores, in turns and each in a process of its own:
-torchvision's transforms on Pillow pictures in a DataLoader, against `batches` with the
+torchvision's transforms on Pillow images in a DataLoader, against `batches` with the
 TensorFlow and with the JAX backend. A ratio is the median of those of the rounds: the
 machine is not as fast in one as in the next. An epoch of a few batches alone would
 measure how it begins.
@@ -157,10 +157,10 @@ def report(seconds, count):
         if name.startswith("ours"):
             row = target(ratio(seconds["torchvision"], took), LIMIT, False)
         elif name.startswith("cifar"):
-            row = target(rates[name], CIFAR_LIMIT, False, "pictures/s")
+            row = target(rates[name], CIFAR_LIMIT, False, "images/s")
         rate = f"{rates[name]:,.0f}" if rates[name] else "-"
         rows.append((name, rate, *row))
-    show(("contestant", "pictures/s", "ratio", "target", ""), rows)
+    show(("contestant", "images/s", "ratio", "target", ""), rows)
     return rates
 
 

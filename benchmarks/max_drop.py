@@ -4,7 +4,7 @@
 
 Channels of one layer of a trained network are scaled up by 50 and down again in the
 next, by seeds: in float the function is the same, but one scale a tensor is too few.
-The mix is chosen by training pictures, and final files are run on all test pictures.
+The mix is chosen by training images, and final files are run on all test images.
 """
 
 import sys
@@ -14,7 +14,7 @@ import common
 sys.path.insert(0, str(common.ROOT / "tests"))
 
 
-def one(arguments, recipe, seed, pictures):
+def one(arguments, recipe, seed, images):
     """A row of the table, and its figures."""
     import hardened
     import keras
@@ -25,7 +25,7 @@ def one(arguments, recipe, seed, pictures):
     from keras_resnets.export.tflite.runner import TFLiteRunner
 
     model = keras_resnets.create_model(arguments.network, weights=arguments.weights)
-    x, labels = pictures(model)
+    x, labels = images(model)
     name, channels = "-", ()
     if seed is not None:
         name, channels = hardened.harden_by(model, seed)
@@ -111,14 +111,14 @@ def main():
     with np.load(arguments.data) as file:
         pixels, labels = file["x_test"], np.ravel(file["y_test"])
 
-    def pictures(model):
+    def images(model):
         return model.preprocessing.normalize(pixels, "channels_last"), labels
 
     figures = []
     seeds = [None if s == "-" else int(s) for s in arguments.seeds.split(",")]
     for recipe in arguments.recipe or ["static_wi8_ai8_per_tensor"]:
         for seed in seeds:
-            figures.append(one(arguments, recipe, seed, pictures))
+            figures.append(one(arguments, recipe, seed, images))
             common.show(HEADERS, [row(figures[-1])])
     common.show(HEADERS, [row(found) for found in figures])
     common.write(arguments.json, figures)

@@ -2,7 +2,7 @@
 
     python benchmarks/onnx_latency.py [--torch-python PYTHON]
 
-One picture of 224 x 224 through our float32 and int8 files of resnet50 and
+One image of 224 x 224 through our float32 and int8 files of resnet50 and
 resnext50_32x4d, and through torchvision's own export of them, where PYTHON is an
 interpreter with torch, torchvision, onnx and onnxscript. Two threads; the files take
 turns, one inference each. The weights are random, the BN statistics settled.
@@ -36,14 +36,14 @@ def ours(folder):
     from keras_resnets.export.compare import open_runner as runners
     from keras_resnets.images import samples
 
-    pictures, found = samples.default_images(SHAPE), {}
+    images, found = samples.default_images(SHAPE), {}
     for name in MODELS:
         model = keras_resnets.create_model(name)
-        random_weights.settle(model, pictures)
+        random_weights.settle(model, images)
         for quantize in ("none", "int8"):
             path = folder / f"{name}_{quantize}.onnx"
             # NCHW as torchvision's; the softmax that it has not is too little to tell.
-            to_onnx(model, path, quantize, calibration=pictures, layout="nchw")
+            to_onnx(model, path, quantize, calibration=images, layout="nchw")
             found[f"ours/{name}/{quantize}"] = runners.open_runner(path)
     return found
 
@@ -64,11 +64,11 @@ def measure(arguments):
     from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    picture = samples.default_images(SHAPE)[:1]
+    image = samples.default_images(SHAPE)[:1]
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         loaded = {**ours(folder), **theirs(folder, arguments.torch_python)}
-        calls = {name: lambda r=runner: r(picture) for name, runner in loaded.items()}
+        calls = {name: lambda r=runner: r(image) for name, runner in loaded.items()}
         common.interleave(calls, rounds=3)
         return common.interleave(calls, arguments.rounds)
 

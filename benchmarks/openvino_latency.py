@@ -2,9 +2,9 @@
 
     python benchmarks/openvino_latency.py --torch-python PYTHON
 
-One picture of 224 x 224 through our TFLite files of resnet50 and resnext50_32x4d in
+One image of 224 x 224 through our TFLite files of resnet50 and resnext50_32x4d in
 LiteRT, and through torchvision's models in OpenVINO: exported to ONNX, converted, and
-quantized by NNCF. Two threads each, random weights, the same calibration pictures. Every
+quantized by NNCF. Two threads each, random weights, the same calibration images. Every
 file has a process of its own, and they take turns. PYTHON is an interpreter with torch,
 torchvision, onnxscript, openvino and nncf.
 
@@ -37,7 +37,7 @@ FOLDER = "KERAS_RESNETS_BENCHMARK_FOLDER"
 
 
 def write_ours(folder):
-    """TFLite files of ours, and the calibration pictures beside them."""
+    """TFLite files of ours, and the calibration images beside them."""
     import numpy as np
 
     import keras_resnets
@@ -46,15 +46,15 @@ def write_ours(folder):
     from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures = samples.default_images(SHAPE)
-    np.save(folder / "pictures.npy", pictures)
+    images = samples.default_images(SHAPE)
+    np.save(folder / "images.npy", images)
     with native_logs_hidden():
         for name in MODELS:
             model = keras_resnets.create_model(name)
-            random_weights.settle(model, pictures)
+            random_weights.settle(model, images)
             for form, quantize in FORMS.items():
                 path = folder / f"{name}_{form}.tflite"
-                to_tflite(model, path, quantize, calibration=pictures)
+                to_tflite(model, path, quantize, calibration=images)
 
 
 def write_theirs(folder):
@@ -65,8 +65,8 @@ def write_theirs(folder):
     import torch
     import torchvision
 
-    pictures = np.load(folder / "pictures.npy").transpose(0, 3, 1, 2)
-    pictures = np.ascontiguousarray(pictures)
+    images = np.load(folder / "images.npy").transpose(0, 3, 1, 2)
+    images = np.ascontiguousarray(images)
     for name in MODELS:
         model = torchvision.models.get_model(name, weights=None).eval()
         path = str(folder / f"{name}.onnx")
@@ -76,7 +76,7 @@ def write_theirs(folder):
         openvino.save_model(
             converted, folder / f"{name}_float32.xml", compress_to_fp16=False
         )
-        data = nncf.Dataset([picture[None] for picture in pictures])
+        data = nncf.Dataset([image[None] for image in images])
         quantized = nncf.quantize(converted, data)
         openvino.save_model(quantized, folder / f"{name}_int8.xml")
 
@@ -90,8 +90,8 @@ def our_step(path):
     made = tflite_runner.litert().Interpreter(str(path), num_threads=THREADS)
     made.allocate_tensors()
     details = made.get_input_details()[0]
-    picture = np.load(path.with_name("pictures.npy"))[:1]
-    made.set_tensor(details["index"], tflite_runner.quantize(picture, details))
+    image = np.load(path.with_name("images.npy"))[:1]
+    made.set_tensor(details["index"], tflite_runner.quantize(image, details))
     return made.invoke
 
 
@@ -102,8 +102,8 @@ def their_step(path):
 
     compiled = openvino.Core().compile_model(str(path), "CPU", OPTIONS)
     request = compiled.create_infer_request()
-    picture = np.load(path.with_name("pictures.npy"))[:1].transpose(0, 3, 1, 2)
-    request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(picture)))
+    image = np.load(path.with_name("images.npy"))[:1].transpose(0, 3, 1, 2)
+    request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(image)))
     return request.infer
 
 

@@ -130,8 +130,8 @@ def their_times(path, runs):
             groups = shape[0] if len(shape) == 5 else 1
             kinds[node.get_friendly_name()] = conv_kind(shape[-1], groups)
     request = core.compile_model(str(path), "CPU", options).create_infer_request()
-    picture = np.load(path.with_name("pictures.npy"))[:1].transpose(0, 3, 1, 2)
-    request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(picture)))
+    image = np.load(path.with_name("images.npy"))[:1].transpose(0, 3, 1, 2)
+    request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(image)))
     layers, whole = collections.defaultdict(list), []
     for _ in range(runs):
         whole.append(common.seconds(request.infer))

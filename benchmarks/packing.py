@@ -29,10 +29,10 @@ def network_files(name):
     from keras_resnets.export.tflite import packing
     from keras_resnets.images import samples
 
-    pictures = samples.default_images(tflite_latency.SHAPE)
+    images = samples.default_images(tflite_latency.SHAPE)
     model = keras_resnets.create_model(name)
-    random_weights.settle(model, pictures)
-    content = tflite.convert(session.make_ready(model, "int8", pictures), "int8")
+    random_weights.settle(model, images)
+    content = tflite.convert(session.make_ready(model, "int8", images), "int8")
     return content, packing.pack(content)
 
 
@@ -52,10 +52,10 @@ def convolution_file(form, size, channels, groups, count):
     kernel = rng.normal(size=(channels, 3, 3, channels // groups)).astype("float32")
     merged = packing.block_diagonal(kernel, groups, count)
     layer.kernel.assign(merged.transpose(1, 2, 3, 0))
-    pictures = rng.normal(size=(4, size, size, channels)).astype("float32")
+    images = rng.normal(size=(4, size, size, channels)).astype("float32")
     quantize = "int8" if form == "int8" else "none"
-    calibration = pictures if form == "int8" else None
-    ready = session.make_ready(model, quantize, calibration, pictures)
+    calibration = images if form == "int8" else None
+    ready = session.make_ready(model, quantize, calibration, images)
     return tflite.convert(ready, quantize)
 
 
@@ -68,8 +68,8 @@ def best_times(contents, rounds):
     calls = {}
     for name, content in contents.items():
         shape = tflite_runner.TFLiteRunner(content).input_shape
-        picture = np.random.default_rng(1).normal(size=(1, *shape[1:]))
-        calls[name] = tflite_latency.interpreter(bytes(content), picture, 2)
+        image = np.random.default_rng(1).normal(size=(1, *shape[1:]))
+        calls[name] = tflite_latency.interpreter(bytes(content), image, 2)
     common.interleave(calls, rounds=5)
     times = common.interleave(calls, rounds)
     return {name: 1e3 * min(found) for name, found in times.items()}

@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py [--models resnet20 resnet50] [--steps 100]
 
-Pictures a second of training steps on synthetic data (forward, loss, backward, SGD with
+Images a second of training steps on synthetic data (forward, loss, backward, SGD with
 Nesterov momentum), as `keras-resnets train` compiles them: ResNet-20 in batches of 128 at
 32 x 32, ResNet-50 in batches of 8 at 96 x 96 on a CPU and of 128 at 224 x 224 on an
 accelerator. Every contestant has a process of its own; they take turns of ten steps until
@@ -69,7 +69,7 @@ def work(contestant):
 
 
 def measure(name, steps):
-    """Mean pictures a second of each precision, without and with XLA."""
+    """Mean images a second of each precision, without and with XLA."""
     workers = [
         common.Worker(__file__, f"{name}/{precision}/{xla}")
         for precision in PRECISIONS
@@ -109,7 +109,7 @@ def main():
             ]
             ratios = [common.times(cell / base) if cell else "-" for cell in cells]
             rows.append((precision, cells[0], ratios[0], cells[1], ratios[1]))
-        headers = (name, "pictures/s", "over float32", "with XLA", "over float32")
+        headers = (name, "images/s", "over float32", "with XLA", "over float32")
         common.show(headers, rows)
     common.write(arguments.json, figures)
 

@@ -4,8 +4,8 @@
 
 The smallest half, and then three quarters, of the weights become zero while the network
 is fine-tuned; and it is shrunk to fewer inner channels and fine-tuned. The whole network
-teaches them (`Distiller`). Fine-tuning sees training pictures alone, the figures are those
-of all test pictures. The files of the whole and of the shrunk network take turns for the
+teaches them (`Distiller`). Fine-tuning sees training images alone, the figures are those
+of all test images. The files of the whole and of the shrunk network take turns for the
 latency.
 
 Limits, of ResNet-20 after at most 10 epochs: 50 % within 0.2 points of float, 75 %

@@ -6,7 +6,7 @@ r"""What training with quantization wins over quantizing afterwards, for one net
     python benchmarks/qat_accuracy.py --data cifar10.npz \
         --network resnet20=resnet20-12fca82f.th
 
-Top-1 on all test pictures of the float network, of its file quantized after training, of
+Top-1 on all test images of the float network, of its file quantized after training, of
 a float network fine-tuned in the same way (the control), and of the network trained with
 quantization, in Keras and as a file. The float network teaches both (`Distiller`).
 
@@ -60,7 +60,7 @@ def main():
 
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         subject = fine_tuning.Subject(
-            arguments.network, arguments.data, folder, arguments.pictures
+            arguments.network, arguments.data, folder, arguments.images
         )
         if arguments.harden is not None:
             name, channels = hardened.harden_by(subject.model, arguments.harden)

@@ -2,7 +2,7 @@
 
     python benchmarks/saved_model_latency.py
 
-One picture of 224 x 224 through the SavedModels of resnet50 and resnext50_32x4d in
+One image of 224 x 224 through the SavedModels of resnet50 and resnext50_32x4d in
 TensorFlow, in turns, with random weights.
 
 Target: a multiply-add of resnext50_32x4d costs at most 1.2 times one of resnet50.
@@ -27,15 +27,15 @@ def measure(rounds):
     from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures, calls, macs = samples.default_images(SHAPE), {}, {}
+    images, calls, macs = samples.default_images(SHAPE), {}, {}
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             model = keras_resnets.create_model(name)
-            random_weights.settle(model, pictures)
+            random_weights.settle(model, images)
             path = pathlib.Path(folder, name)
             to_saved_model(model, path)
             runner = runners.open_runner(path)
-            calls[name] = lambda run=runner: run(pictures[:1])
+            calls[name] = lambda run=runner: run(images[:1])
             macs[name] = keras_resnets.analyze(model, SHAPE).macs
         common.interleave(calls, rounds=5)
         return macs, common.interleave(calls, rounds)

@@ -7,7 +7,7 @@ Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weig
 `docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
 lie there. A run that began with the weights of another, finished or not, needs that one
 as `--first`.
-The accuracy is that in float32 on all test pictures, and must be within 0.1
+The accuracy is that in float32 on all test images, and must be within 0.1
 points of what the run found in its own precision.
 """
 
@@ -44,7 +44,7 @@ HEADERS = (
 )
 HEAD = """# Networks that this project trained
 
-CIFAR-10: the 50,000 training pictures alone; the 10,000 test pictures were read when
+CIFAR-10: the 50,000 training images alone; the 10,000 test images were read when
 each training was over. Written by `python benchmarks/ship_trained.py` from the folders
 of the trainings, whose `run.json` has everything, seed and versions too. Those on a GPU ran
 beside each other on an NVIDIA H100 or H200, under JAX. To try one, and to train it again:
@@ -232,14 +232,14 @@ def second_cycles(runs):
         if first["status"] == "done":
             seen = first["figures"]["test_accuracy"]
             words = (
-                f"the weights of the first, which had {seen:.2%} of the test pictures: "
+                f"the weights of the first, which had {seen:.2%} of the test images: "
                 "they had been read once when it began."
             )
         else:
             words = (
                 f"the weights of the first, whose machine was gone after "
                 f"{first['epochs_done']} of {first['recipe']['epochs']} epochs; no test "
-                "picture had been read."
+                "image had been read."
             )
         lines += [
             "",

@@ -2,7 +2,7 @@
 
     python benchmarks/tflite_latency.py
 
-One picture of 224 x 224 through int8 (int8 in, int8 out) and float32 files of our
+One image of 224 x 224 through int8 (int8 in, int8 out) and float32 files of our
 resnet50 and resnet50v1 and of keras.applications.ResNet50, two threads, all written
 by `keras_resnets.export.tflite.convert.convert`. The weights are random, the BN statistics
 settled. The files take turns, one inference each.
@@ -32,7 +32,7 @@ def networks():
     }
 
 
-def convert(make, pictures):
+def convert(make, images):
     """The multiply-adds of a network, and its files by format."""
     import keras
 
@@ -43,16 +43,16 @@ def convert(make, pictures):
 
     keras.utils.set_random_seed(0)
     model = make()
-    random_weights.settle(model, pictures)
+    random_weights.settle(model, images)
     macs = keras_resnets.analyze(model, SHAPE).macs
     return macs, {
-        "int8": tflite.convert(session.make_ready(model, "int8", pictures), "int8"),
+        "int8": tflite.convert(session.make_ready(model, "int8", images), "int8"),
         "float32": tflite.convert(session.make_ready(model)),
     }
 
 
-def interpreter(content, picture, threads):
-    """The file's `invoke`, with a picture in place."""
+def interpreter(content, image, threads):
+    """The file's `invoke`, with an image in place."""
     try:
         from ai_edge_litert import interpreter
     except ImportError:
@@ -62,7 +62,7 @@ def interpreter(content, picture, threads):
     made = interpreter.Interpreter(model_content=content, num_threads=threads)
     made.allocate_tensors()
     details = made.get_input_details()[0]
-    made.set_tensor(details["index"], tflite_runner.quantize(picture, details))
+    made.set_tensor(details["index"], tflite_runner.quantize(image, details))
     return made.invoke
 
 
@@ -71,14 +71,14 @@ def measure(arguments):
     from keras_resnets.images import samples
     from keras_resnets.system.quiet import native_logs_hidden
 
-    pictures = samples.default_images(SHAPE, count=arguments.calibration)
+    images = samples.default_images(SHAPE, count=arguments.calibration)
     invokes, macs, pads = {}, {}, {}
     with native_logs_hidden():
         for name, make in networks().items():
-            count, contents = convert(make, pictures)
+            count, contents = convert(make, images)
             for form, content in contents.items():
                 key = f"{name}/{form}"
-                invokes[key] = interpreter(content, pictures[:1], arguments.threads)
+                invokes[key] = interpreter(content, images[:1], arguments.threads)
                 macs[key] = count
                 pads[key] = tflite_runner.operators(content).get("PAD", 0)
         common.interleave(invokes, rounds=3)
@@ -108,7 +108,7 @@ def compare(found, label, over, under, **limit):
 def main():
     parser = common.parser(__doc__, rounds=60)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--calibration", type=int, default=4, help="pictures")
+    parser.add_argument("--calibration", type=int, default=4, help="images")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     found = measure(arguments)

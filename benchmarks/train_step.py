@@ -9,7 +9,7 @@ grouped Conv2D. Each lives in its own process; they take turns, and the best ste
 counts. torchvision runs in the interpreter that `--torch-python` names, or in this
 one where it has torch.
 
-Targets: at least 0.9 times torchvision's pictures per second, and 20 times those of
+Targets: at least 0.9 times torchvision's images per second, and 20 times those of
 Keras' own grouped convolution.
 """
 
@@ -141,7 +141,7 @@ def main():
             ratios[key] = ratio
     if not any(key.startswith("torchvision/") and best[key] for key in best):
         print("torchvision skipped: name an interpreter that has it: --torch-python\n")
-    headers = ("network", "ours", "against", "pictures/s", "ratio", "target", "")
+    headers = ("network", "ours", "against", "images/s", "ratio", "target", "")
     common.show(headers, rows)
     common.write(arguments.json, {"best_seconds": best, "ratios": ratios})
 

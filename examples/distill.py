@@ -3,7 +3,7 @@
     python examples/distill.py --data cifar10.npz --teacher-weights resnet56.th --output run
 
 ResNet-20 from ResNet-56 takes about five minutes an epoch on two CPU cores. `--smoke`
-trains a teacher of its own on made-up pictures, in seconds. The same from a shell:
+trains a teacher of its own on made-up images, in seconds. The same from a shell:
 
     keras-resnets train resnet20 --data cifar10.npz --recipe cifar_cosine \
         --teacher resnet56 --teacher-weights cifar10 --change temperature=4 --output run
@@ -40,7 +40,7 @@ def main():
         data,
         recipe,
         options.output / "student",
-        # A teacher sees the pictures as the student does.
+        # A teacher sees the images as the student does.
         preprocessing=teacher.preprocessing,
         teacher=teacher,
         batch_size=options.batch_size,
@@ -66,9 +66,7 @@ def parse():
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--output", type=pathlib.Path)
-    parser.add_argument(
-        "--smoke", action="store_true", help="seconds, made-up pictures"
-    )
+    parser.add_argument("--smoke", action="store_true", help="seconds, made-up images")
     options = parser.parse_args()
     if options.smoke:
         folder = pathlib.Path(tempfile.mkdtemp())

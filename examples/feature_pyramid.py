@@ -5,7 +5,7 @@
 
 `feature_extractor` gives the maps of stages by name; a top-down pyramid (Lin 2017,
 arXiv:1612.03144) joins them, and a head on its finest level says where the shape is.
-The picture's own size is free: everything is convolution.
+The image's own size is free: everything is convolution.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from keras import layers
 
 import keras_resnets
 
-SIZE, STRIDE = 64, 8  # of a picture and of stage2's cells, in pixels
+SIZE, STRIDE = 64, 8  # of an image and of stage2's cells, in pixels
 
 
 def pyramid(maps, width=32):
@@ -40,21 +40,21 @@ def build():
 
 
 def scenes(count, seed):
-    """Pictures with one shape somewhere, and the cell of its centre."""
+    """Images with one shape somewhere, and the cell of its centre."""
     rng = np.random.default_rng(seed)
     small, _ = shapes.drawn_shapes(count, seed, size=32)
-    pictures = rng.integers(0, 120, (count, SIZE, SIZE, 3), dtype="uint8")
+    images = rng.integers(0, 120, (count, SIZE, SIZE, 3), dtype="uint8")
     corners = rng.integers(0, SIZE - 32, (count, 2))
-    for picture, shape, (top, left) in zip(pictures, small, corners, strict=True):
-        picture[top : top + 32, left : left + 32] = shape
+    for image, shape, (top, left) in zip(images, small, corners, strict=True):
+        image[top : top + 32, left : left + 32] = shape
     # The shape is what is brighter than the noise; dark ones leave a trace of noise.
-    bright = (pictures.max(axis=-1) > 119).astype("float32") + 1e-6
+    bright = (images.max(axis=-1) > 119).astype("float32") + 1e-6
     rows, columns = np.arange(SIZE)[:, None], np.arange(SIZE)
     total = bright.sum(axis=(1, 2))
     y = (bright * rows).sum(axis=(1, 2)) / total
     x = (bright * columns).sum(axis=(1, 2)) / total
     cells = (y // STRIDE) * (SIZE // STRIDE) + x // STRIDE
-    return keras_resnets.preprocess_input(pictures, "torch"), cells.astype("int64")
+    return keras_resnets.preprocess_input(images, "torch"), cells.astype("int64")
 
 
 def main():
@@ -62,7 +62,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--smoke", action="store_true", help="one epoch of 64 pictures")
+    parser.add_argument("--smoke", action="store_true", help="one epoch of 64 images")
     options = parser.parse_args()
     count, epochs = (64, 1) if options.smoke else (2000, options.epochs)
     keras.utils.set_random_seed(0)

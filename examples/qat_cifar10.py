@@ -1,10 +1,10 @@
 """Quantizes a trained network, after training and in training, and scores the files.
 
     python examples/qat_cifar10.py --data cifar10.npz --weights FILE --epochs 2
-    python examples/qat_cifar10.py --smoke      # made-up pictures, to see that it runs
+    python examples/qat_cifar10.py --smoke      # made-up images, to see that it runs
 
-The .npz file has uint8 pictures x_train and x_test (count, 32, 32, 3) and integer labels
-y_train and y_test. Everything is calibrated and trained on training pictures alone.
+The .npz file has uint8 images x_train and x_test (count, 32, 32, 3) and integer labels
+y_train and y_test. Everything is calibrated and trained on training images alone.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main():
     )
     scores["quantized in training"] = file_accuracy(inside, x_test, y_test)
     for name, score in scores.items():
-        print(f"{name:<26}{score:7.2%} of {len(y_test):,} unseen pictures")
+        print(f"{name:<26}{score:7.2%} of {len(y_test):,} unseen images")
 
 
 def parse():
@@ -76,7 +76,7 @@ def parse():
 
 
 def load(options, preprocessing):
-    """(x_train, y_train, x_test, y_test), pictures pre-processed."""
+    """(x_train, y_train, x_test, y_test), images pre-processed."""
     if options.smoke:
         arrays = [*stripes(600, 1), *stripes(200, 2)]
     else:
@@ -93,12 +93,12 @@ def stripes(count, seed):
     labels = rng.integers(0, 4, count)
     rows, columns = np.mgrid[:32, :32]
     waves = np.stack([rows, columns, rows + columns, rows - columns]) % 8 < 4
-    pictures = rng.integers(0, 160, (count, 32, 32, 3)) + 95 * waves[labels][..., None]
-    return pictures.astype("uint8"), labels
+    images = rng.integers(0, 160, (count, 32, 32, 3)) + 95 * waves[labels][..., None]
+    return images.astype("uint8"), labels
 
 
 def train(model, x, y, epochs, rate, callbacks=()):
-    """SGD with a cosine schedule; pictures are mirrored by chance."""
+    """SGD with a cosine schedule; images are mirrored by chance."""
     mirrored = np.random.default_rng(0).random(len(x)) < 0.5
     x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
     batch = min(128, max(len(x) // 40, 1))

@@ -1,4 +1,4 @@
-"""Made-up pictures for the examples: three shapes that a network can tell apart."""
+"""Made-up images for the examples: three shapes that a network can tell apart."""
 
 import pathlib
 
@@ -12,11 +12,11 @@ NAMES = ("disc", "square", "triangle")
 def drawn_shapes(count, seed, size=32):
     """Discs, squares and triangles of random colour, place and size on noise."""
     rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 120, (count, size, size, 3), dtype="uint8")
+    images = rng.integers(0, 120, (count, size, size, 3), dtype="uint8")
     labels = rng.integers(0, 3, count)
     for index, label in enumerate(labels):
-        picture = Image.fromarray(pictures[index])
-        draw = ImageDraw.Draw(picture)
+        image = Image.fromarray(images[index])
+        draw = ImageDraw.Draw(image)
         radius = rng.integers(5, 12)
         x, y = rng.integers(radius, size - radius, 2)
         colour = tuple(int(value) for value in rng.integers(90, 256, 3))
@@ -30,8 +30,8 @@ def drawn_shapes(count, seed, size=32):
                 [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)],
                 fill=colour,
             )
-        pictures[index] = np.asarray(picture)
-    return pictures, labels
+        images[index] = np.asarray(image)
+    return images, labels
 
 
 def write_npz(path, train=256, test=64):
@@ -43,8 +43,8 @@ def write_npz(path, train=256, test=64):
 
 def write_photos(folder, count=24):
     """A folder with a sub-folder a class of JPEG files."""
-    for index, (picture, label) in enumerate(zip(*drawn_shapes(count, 3), strict=True)):
+    for index, (image, label) in enumerate(zip(*drawn_shapes(count, 3), strict=True)):
         path = pathlib.Path(folder) / NAMES[label] / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).resize((96, 80)).save(path)
+        Image.fromarray(image).resize((96, 80)).save(path)
     return folder

@@ -1,9 +1,9 @@
-"""Trains a small ResNet, exports it as int8 TFLite, and scores both on unseen pictures.
+"""Trains a small ResNet, exports it as int8 TFLite, and scores both on unseen images.
 
     python examples/train_and_export.py                        # drawn shapes, a minute
     python examples/train_and_export.py --data cifar10.npz --model resnet20 --epochs 10
 
-An .npz file has uint8 pictures x_train and x_test (count, height, width, 3) and integer
+An .npz file has uint8 images x_train and x_test (count, height, width, 3) and integer
 labels y_train and y_test.
 """
 
@@ -39,13 +39,13 @@ def main():
         options.output / f"{model.name}_int8.tflite",
         quantize="int8",
         calibration=x_train[:200],
-        pictures=x_test[:50],
+        images=x_test[:50],
         overwrite=True,
     )
     file_outputs = TFLiteRunner(report.path.read_bytes())(x_test)
     keras_outputs = model.predict(x_test, verbose=0)
     print(f"wrote {report.path} ({report.size / 1e3:,.0f} kB)")
-    print(f"accuracy on {len(x_test)} pictures that neither has seen")
+    print(f"accuracy on {len(x_test)} images that neither has seen")
     print(f"  Keras {options.dtype:<15} {accuracy(keras_outputs, y_test):7.2%}")
     print(f"  TFLite int8           {accuracy(file_outputs, y_test):7.2%}")
 
@@ -65,7 +65,7 @@ def parse():
 
 
 def load(options):
-    """(x_train, y_train, x_test, y_test), pictures pre-processed."""
+    """(x_train, y_train, x_test, y_test), images pre-processed."""
     if options.data is None:
         train, test = drawn_shapes(2000, seed=1), drawn_shapes(500, seed=2)
         arrays = (*train, *test)

@@ -4,8 +4,8 @@
     python examples/train_cifar10.py --data cifar10.npz --output run --resume
 
 ResNet-20 takes about two minutes an epoch on two CPU cores, seconds on a GPU. Keras'
-own loader downloads the pictures with `--data cifar10`. `--smoke` trains for seconds on
-made-up pictures. The same from a shell:
+own loader downloads the images with `--data cifar10`. `--smoke` trains for seconds on
+made-up images. The same from a shell:
 
     keras-resnets train resnet20 --data cifar10.npz --recipe he2015_cifar --output run
 """
@@ -62,9 +62,7 @@ def parse():
     parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--smoke", action="store_true", help="seconds, made-up pictures"
-    )
+    parser.add_argument("--smoke", action="store_true", help="seconds, made-up images")
     options = parser.parse_args()
     if options.smoke:
         folder = pathlib.Path(tempfile.mkdtemp())

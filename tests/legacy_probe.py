@@ -19,7 +19,7 @@ def main(root):
             np.load(folder / "probe.npz") as probe,
         ):
             found[folder.name] = worker.distance(
-                job["description"], dict(weights), probe["pictures"], probe["logits"]
+                job["description"], dict(weights), probe["images"], probe["logits"]
             )
     said = {"apart": found, "keras 3": "keras" in sys.modules}
     sys.stdout.write(json.dumps(said) + "\n")

@@ -74,7 +74,7 @@ def test_accuracies(files):
     labels = np.where(np.arange(12) < 9, best, (best + 1) % 10)
     found = verify.verify(folder / "a.tflite", folder / "e.keras", [pictures], labels)
     assert found.accuracies == (0.75, 0.75)
-    with pytest.raises(InvalidArgument, match="at least one picture"):
+    with pytest.raises(InvalidArgument, match="at least one image"):
         verify.verify(folder / "a.tflite", folder / "c.onnx", [])
 
 
@@ -141,7 +141,7 @@ def test_passports(files):
     folder, _ = files
     known = passport.read(folder / "b.tflite")
     assert known["model"] == "resnet8" and known["quantize"] == "int8"
-    assert known["recipe"]["calibration_pictures"] == 12
+    assert known["recipe"]["calibration_images"] == 12
     assert known["architecture"]["depths"] == [1, 1, 1]
     assert known["preprocessing"]["mode"] == "raw"
     assert known["size"] == (folder / "b.tflite").stat().st_size

@@ -54,7 +54,7 @@ def test_a_row_of_the_table_has_its_room(form):
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in MATRIX_KINDS])
 def test_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=(33, 33, 3))
-    report = to_tflite(model, tmp_path / "a.tflite", pictures=noise(3, 33, 33, 3))
+    report = to_tflite(model, tmp_path / "a.tflite", images=noise(3, 33, 33, 3))
     # The dead projection of DRN-C-58 is computed for nothing: a file leaves it out.
     check_tflite(model, report, dead_convolutions=kind == "dead_projection")
     assert report.outputs.max_error > 0 or report.logits.max_error > 0
@@ -66,7 +66,7 @@ def check_variant(name, folder):
     model = keras_resnets.create_model(name, input_shape=(size, size, 3))
     pictures = noise(2, size, size, 3)
     random_weights.settle(model, pictures)
-    report = to_tflite(model, folder / "a.tflite", pictures=pictures)
+    report = to_tflite(model, folder / "a.tflite", images=pictures)
     check_tflite(model, report, dead_convolutions=architecture.dead_projection)
     assert report.size < 4.1 * model.count_params() + 1000 * len(model.layers)
 
@@ -107,8 +107,8 @@ def test_smaller_files(quantize, share, tmp_path):
         "bottleneck_full_preact", filters=(48, 96), stem_filters=48, depths=(2, 2)
     )
     pictures = noise(4, 32, 32, 3)
-    whole = to_tflite(model, tmp_path / "a.tflite", pictures=pictures)
-    report = to_tflite(model, tmp_path / "b.tflite", quantize, pictures=pictures)
+    whole = to_tflite(model, tmp_path / "a.tflite", images=pictures)
+    report = to_tflite(model, tmp_path / "b.tflite", quantize, images=pictures)
     assert report.size < share * whole.size
     assert set(report.operators) <= ALLOWED
     limits = {"float16": 1e-2, "dynamic": 0.2}
@@ -282,8 +282,8 @@ def test_arguments(tmp_path):
             "calibration": noise(2, 31, 32, 3),
             "quantize": "int8",
         },
-        "pictures must have the shape": {"pictures": pictures[0]},
-        "pictures must be finite": {"pictures": np.full_like(pictures, np.inf)},
+        "images must have the shape": {"images": pictures[0]},
+        "images must be finite": {"images": np.full_like(pictures, np.inf)},
         "fixed input size": {"input_size": (64, 64)},
     }.items():
         with pytest.raises(InvalidArgument, match=words) as caught:

@@ -83,7 +83,7 @@ def test_pixels(tmp_path):
             {"quantize": "int8", "calibration": images},
             "int8 goes with a model of float",
         ),
-        ({"pictures": images - 0.5}, "whole numbers from 0 to 255"),
+        ({"images": images - 0.5}, "whole numbers from 0 to 255"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             to_tflite(model, tmp_path / "b.tflite", **options)

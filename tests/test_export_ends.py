@@ -264,7 +264,7 @@ def test_models_of_users(make, tmp_path):
     model = make()
     pictures = noise(6, *SHAPE)
     for write, ending in ENDINGS.items():
-        report = write(model, tmp_path / f"a{ending}", pictures=pictures)
+        report = write(model, tmp_path / f"a{ending}", images=pictures)
         assert report.outputs.max_error <= 1e-4
         # Nobody can look in front of the softmax of a SavedModel.
         assert report.logits is not None or write is to_saved_model

@@ -44,7 +44,7 @@ def load(report):
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in MATRIX_KINDS])
 def test_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
-    report = to_onnx(model, tmp_path / "a.onnx", pictures=noise(3, *SHAPE))
+    report = to_onnx(model, tmp_path / "a.onnx", images=noise(3, *SHAPE))
     # The dead projection of DRN-C-58 is computed for nothing: a file leaves it out.
     check_onnx(model, report, dead_convolutions=kind == "dead_projection")
 
@@ -244,7 +244,7 @@ def test_tapped_logits():
         ({"layout": "nhcw"}, "layout must be one of"),
         ({"batch": 0}, "batch must be"),
         ({"batch": "any"}, "batch must be"),
-        ({"pictures": np.zeros((1, 8, 8, 3))}, "pictures must have the shape"),
+        ({"images": np.zeros((1, 8, 8, 3))}, "images must have the shape"),
     ],
 )
 def test_bad_arguments(options, message, tmp_path):

@@ -29,7 +29,7 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE)
-    report = to_saved_model(model, tmp_path / "a b ü", pictures=noise(3, *SHAPE))
+    report = to_saved_model(model, tmp_path / "a b ü", images=noise(3, *SHAPE))
     assert report.outputs.max_error <= 1e-5
     assert report.input_shape == (None, *SHAPE)
     assert not any("SpaceToBatch" in name for name in report.operators)

@@ -47,11 +47,11 @@ def every_case():
 def test_the_converter_would_have_made_the_same(tmp_path, monkeypatch):
     model = every_case()
     randomize(model)
-    ready = session.make_ready(model, pictures=noise(2, 12, 12, 3))
+    ready = session.make_ready(model, images=noise(2, 12, 12, 3))
     kernels = large_weights.kernels_of(ready.model)
     folded = {kernel.layer.name: kernel.norm is not None for kernel in kernels.values()}
     assert folded == {"biased": True, "no_scale": True, "bare": False, "last": False}
-    report = to_tflite(model, tmp_path / "a.tflite", pictures=noise(2, 12, 12, 3))
+    report = to_tflite(model, tmp_path / "a.tflite", images=noise(2, 12, 12, 3))
     assert report.logits.relative_error < 1e-5
     monkeypatch.setattr(large_weights, "kernels_of", lambda model: {})
     whole = tflite.convert(ready)

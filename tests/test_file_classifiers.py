@@ -43,7 +43,7 @@ def files(images, tmp_path_factory):
     ready = WANTED.normalize(images, "channels_last")
     calibration = {"quantize": "int8", "calibration": ready[:20]}
     pixels = {"preprocessing": WANTED}
-    export.to_tflite(model, folder / "float.tflite", pictures=ready[:4])
+    export.to_tflite(model, folder / "float.tflite", images=ready[:4])
     export.to_tflite(model, folder / "int8.tflite", **calibration)
     export.to_tflite(
         model, folder / "pixels.tflite", io_dtype="uint8", **calibration, **pixels

@@ -51,7 +51,7 @@ def test_tflite_is_the_int8_file(how, models, tmp_path):
     model, aware = models
     made = {"aware": aware, "frozen": quantization.freeze(aware)}.get(how)
     made = made or inside(aware)
-    path = to_tflite(made, tmp_path / "a.tflite", "int8", pictures=IMAGES).path
+    path = to_tflite(made, tmp_path / "a.tflite", "int8", images=IMAGES).path
     counts = tflite_runner.operators(path.read_bytes())
     # A pre-activation network: BN that stands alone is a product and a sum.
     assert counts["CONV_2D"] == 6 and "QUANTIZE" not in counts
@@ -129,7 +129,7 @@ def scales_and_zero_points(path):
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_onnx_is_the_qdq_file(layout, models, tmp_path):
     model, aware = models
-    report = to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES, layout=layout)
+    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES, layout=layout)
     assert report.quantize == "int8" and report.logits.sqnr > 35
     assert sqnr(model, report.path) > 20
     kinds, _, constants = scales_and_zero_points(report.path)
@@ -141,7 +141,7 @@ def test_onnx_is_the_qdq_file(layout, models, tmp_path):
 @pytest.mark.costly
 def test_symmetric_activations(models, tmp_path):
     model, aware = models
-    report = to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES, symmetric=True)
+    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES, symmetric=True)
     kinds, zeros, _ = scales_and_zero_points(report.path)
     assert kinds == {"int8"} and zeros == {0}
     assert sqnr(model, report.path) > 20
@@ -159,7 +159,7 @@ def test_symmetric_activations(models, tmp_path):
 def test_onnx_of_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE, axes=ONE_UNIT)
     aware = quantization.quantize_aware(model, calibration=IMAGES)
-    report = to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES)
+    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES)
     assert report.logits.sqnr > 35 and sqnr(model, report.path) > 20
     assert floats_of_the_runtime(report.path, tmp_path) == []
 
@@ -194,7 +194,7 @@ def test_scaling_inside_a_model(make, tmp_path):
     aware = quantization.quantize_aware(model, calibration=images)
     expected = outputs(model, images)
     assert parity.compare(expected, outputs(aware, images)).sqnr > 25
-    to_tflite(aware, tmp_path / "a.tflite", pictures=images)
+    to_tflite(aware, tmp_path / "a.tflite", images=images)
     quantization.quantize(model, tmp_path / "b.tflite", calibration=images)
     for name in ("a.tflite", "b.tflite"):
         found = open_runner(tmp_path / name)(images)
@@ -214,7 +214,7 @@ def test_scaling_inside_a_model(make, tmp_path):
 def test_zoo_in_the_formats_of_quantization_aware_models(tmp_path):
     model = zoo.seeded("gated")
     aware = quantization.quantize_aware(model, calibration=IMAGES)
-    assert sqnr(model, to_onnx(aware, tmp_path / "a.onnx", pictures=IMAGES).path) > 20
+    assert sqnr(model, to_onnx(aware, tmp_path / "a.onnx", images=IMAGES).path) > 20
     loaded = to_keras(aware, tmp_path / "a.keras").path
     np.testing.assert_allclose(
         open_runner(loaded)(IMAGES), outputs(aware, IMAGES), atol=1e-5

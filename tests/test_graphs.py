@@ -146,7 +146,7 @@ def test_float_files_put_out_what_lies_between(tmp_path):
     """A convolution that is an output is not folded into the BN behind it."""
     model = zoo.seeded("output_between")
     expected = model(IMAGES, training=False)
-    report = to_tflite(model, tmp_path / "a.tflite", pictures=IMAGES)
+    report = to_tflite(model, tmp_path / "a.tflite", images=IMAGES)
     found = open_runner(report.path)(IMAGES)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-4)

@@ -106,7 +106,7 @@ def write(name, model, folder, images):
     if calibrated or exporter is quantization.quantize:
         options = {**options, "calibration": images}
     path = folder / f"a.{name.split()[0].replace('ranges', 'tflite')}"
-    return exporter(model, path, pictures=images, overwrite=True, **options), step
+    return exporter(model, path, images=images, overwrite=True, **options), step
 
 
 @pytest.mark.costly_but(

@@ -96,7 +96,7 @@ ONE_OF_EACH_FAMILY = (
 def export(model, form, pictures, folder):
     """Writes one format, and looks at the file."""
     write, ending, quantize = FORMATS[form]
-    options = {"pictures": pictures[:2]}
+    options = {"images": pictures[:2]}
     if quantize is not None:
         options |= {"quantize": quantize, "calibration": pictures}
     report = write(model, folder / f"{form}{ending}", **options)

@@ -220,7 +220,7 @@ def test_the_hard_layer_is_found(name, tmp_path, pictures):
     passport = json.loads((tmp_path / "mixed.tflite.json").read_text())["recipe"]
     kept = {k: v for k, v in passport["precisions"].items() if v != "int8"}
     assert kept == mix.raised and passport["max_drop"] == 8.0
-    assert passport["calibration"]["pictures"] == 50
+    assert passport["calibration"]["images"] == 50
     found = TFLiteRunner(report.path.read_bytes(), 1)(x[100:700]).argmax(axis=1)
     drop = 100 * (found != answers[100:700]).mean()
     assert drop == pytest.approx(mix.mix.drop)

@@ -52,3 +52,17 @@ def test_old_names_of_arguments_and_attributes():
         evaluation.of_arrays(pixels, np.arange(2), wanted, images=pixels)
     with pytest.warns(DeprecationWarning, match="pictures is images now"):
         assert CalibrationSet(pixels).pictures is pixels
+
+
+def test_exporters_say_images(tmp_path):
+    import keras_resnets
+    from keras_resnets import export
+
+    for name in ("to_tflite", "to_onnx", "to_saved_model", "to_keras"):
+        found = inspect.signature(getattr(export, name)).parameters
+        assert "images" in found and "pictures" not in found
+    model = keras_resnets.ResNet8(input_shape=(16, 16, 3))
+    images = np.zeros((1, 16, 16, 3), "float32")
+    with pytest.warns(DeprecationWarning, match=r"to_keras\(pictures=\) is images= now"):
+        report = export.to_keras(model, tmp_path / "a.keras", pictures=images)
+    assert report.compared == 1

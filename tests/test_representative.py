@@ -253,7 +253,7 @@ def test_a_dataset_gives_the_ranges(tmp_path):
     aware = quantization.quantize_aware(model, calibration=data)
     assert float(aware.get_layer("image_range").known) == 1
     record = calibration.checked_set(iter(x), SHAPE).record()
-    assert record["source"] == "iterator" and record["pictures"] == 12
+    assert record["source"] == "iterator" and record["images"] == 12
     with pytest.warns(calibration_checks.FewImages, match="come from 3 images"):
         session.make_ready(model, "int8", iter(x[:3]))
 

@@ -165,7 +165,7 @@ def test_bad_input(tmp_path, data):
     refusal(lambda: prune(model, (x, y / 2)), "whole number")
     refusal(lambda: prune(model, (x, np.eye(10, dtype=int)[y])), "one whole number")
     refusal(lambda: prune(model, (x, y[:9])), "9 for 60")
-    refusal(lambda: prune(model, x), "(pictures, labels)")
+    refusal(lambda: prune(model, x), "(images, labels)")
     refusal(lambda: prune(model, (x * np.nan, y)), "NaN")
     refusal(lambda: prune(model, data, 1), "below 1")
     refusal(lambda: cluster(model, data, 1), "clusters", "2")

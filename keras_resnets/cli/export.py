@@ -145,7 +145,7 @@ class Options(network.Network, network.Output):
             )
         if self.calibration is None and number_formats.find(self.quantize).calibrated:
             raise InvalidArgument(
-                f"--quantize {self.quantize} needs --calibration FOLDER_OF_PICTURES"
+                f"--quantize {self.quantize} needs --calibration FOLDER_OF_IMAGES"
             )
         if self.calibration is None and self.calibration_count is not None:
             raise InvalidArgument(
@@ -277,7 +277,7 @@ def _export(asked):
         data = asked.evaluate and network.open_labelled(
             asked.evaluate, model, seed=asked.seed
         )
-        report = _exporter(asked, wanted, calibration)(model, path, pictures=images)
+        report = _exporter(asked, wanted, calibration)(model, path, images=images)
         kind = "calibration" if calibration is not None else "synthetic"
         say(reports.export_report(report, kind))
         if data:
@@ -288,7 +288,7 @@ def _export(asked):
 
 
 def _exporter(asked, preprocessing, calibration):
-    """A function of the model, the path and `pictures` that writes the file."""
+    """A function of the model, the path and `images` that writes the file."""
     given = asked.for_exporter(preprocessing, calibration)
     if not asked.has_own_ranges:
         return functools.partial(getattr(asked.form.room, asked.form.exporter), **given)

@@ -33,10 +33,10 @@ def shaped_as(expected: Any, found: Any) -> Any:
     return found.reshape(expected.shape) if fits else found
 
 
-def judge(model: keras.Model, pictures: np.ndarray, found: Outputs) -> None:
+def judge(model: keras.Model, images: np.ndarray, found: Outputs) -> None:
     """Raises `ExportError` where a float32 file's outputs are not those of `model`."""
     reference = KerasRunner(model)
-    expected, _ = run_one_by_one(reference, pictures)
+    expected, _ = run_one_by_one(reference, images)
     outputs = parity.compare(expected, found)
     probable = probabilities(reference.tapped, expected)
     float32 = number_formats.find("none")
@@ -57,8 +57,8 @@ def judge_by(
         parity.check(number_format, None, parity.compare_some(expected, found, rest))
 
 
-def run_one_by_one(reference: KerasRunner, pictures: np.ndarray) -> tuple[Any, Any]:
-    """(outputs, logits) of a `KerasRunner`, whose memory one picture bounds."""
-    found = [reference(picture[None]) for picture in pictures]
+def run_one_by_one(reference: KerasRunner, images: np.ndarray) -> tuple[Any, Any]:
+    """(outputs, logits) of a `KerasRunner`, whose memory one image bounds."""
+    found = [reference(image[None]) for image in images]
     outputs, logits = zip(*found, strict=True)
     return joined(outputs), joined(logits) if reference.has_logits else None

@@ -191,8 +191,8 @@ def _prove(
         **facts: `size` and `operators` of the report.
     """
     reference = KerasRunner(ready.reference)
-    expected, expected_logits = acceptance.run_one_by_one(reference, ready.pictures)
-    keras_latency = reference.latency(ready.pictures[:1])
+    expected, expected_logits = acceptance.run_one_by_one(reference, ready.images)
+    keras_latency = reference.latency(ready.images[:1])
     known = reference.tapped
     probable = acceptance.probabilities(known, expected)
     del reference
@@ -227,7 +227,7 @@ def _prove(
         output=next(iter(signature.outputs(ready.reference))),
         outputs=outputs,
         logits=logits,
-        compared=len(ready.pictures),
+        compared=len(ready.images),
         keras_latency=keras_latency,
         latency=latency / batch[0],
         threads=place.threads,
@@ -245,7 +245,7 @@ def _certify(
 ) -> None:
     """Writes the passport; what was wanted and the calibration join the recipe."""
     count = None if ready.calibration is None else len(ready.calibration)
-    recipe = {**recipe, **ready.wanted.recipe(), "calibration_pictures": count}
+    recipe = {**recipe, **ready.wanted.recipe(), "calibration_images": count}
     kind = model_kinds.kind_of(ready.original)
     if kind:
         recipe["made_of"] = kind.name

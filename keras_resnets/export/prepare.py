@@ -52,7 +52,7 @@ class Ready:
         shape: (height, width, channels).
         input_dtype: that `model` takes.
         calibration: float32 inputs of `model`, or None where nothing is quantized.
-        pictures: float32 inputs of `reference` to compare on.
+        images: float32 inputs of `reference` to compare on.
         given: the same for the file.
         convert: what makes the file of such a model instead of the exporter, see
             `model_kinds.Kind`; None for a float network.
@@ -65,7 +65,7 @@ class Ready:
     shape: tuple[int, ...]
     input_dtype: str
     calibration: np.ndarray | None
-    pictures: np.ndarray
+    images: np.ndarray
     given: np.ndarray
     convert: Callable[..., Any] | None = None
 

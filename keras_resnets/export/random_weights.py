@@ -33,7 +33,7 @@ def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
         seed: of the random values.
     """
     rng = np.random.default_rng(seed)
-    # A large picture has positions enough.
+    # A large image has positions enough.
     images = images[: max(_POSITIONS // (images.shape[1] * images.shape[2]), 1)]
     norms = [
         layer

@@ -137,7 +137,7 @@ def in_batches(
     images: np.ndarray,
     size: int | None,
 ) -> Outputs:
-    """Runs `images` a batch at a time; the last is filled up with the first picture.
+    """Runs `images` a batch at a time; the last is filled up with the first image.
 
     Args:
         run: function of a batch that returns its outputs by name.

@@ -43,7 +43,7 @@ def begin(
     wanted: Wanted,
     quantize: str = "none",
     calibration: Any = None,
-    pictures: Any = None,
+    images: Any = None,
     overwrite: bool = False,
     threads: int = 2,
     batch: int | str = 1,
@@ -58,7 +58,7 @@ def begin(
         wanted: what of the model goes into the file.
         quantize: word of `number_formats.NUMBER_FORMATS`.
         calibration: images for ranges, or None.
-        pictures: images to compare on, or None.
+        images: images to compare on, or None.
         overwrite: replace what is there.
         threads: of the runtime.
         batch: images at a time, or `"dynamic"`.
@@ -74,12 +74,12 @@ def begin(
     place = landing.destination(format_name, path, quantize, overwrite, threads, batch)
     kind = model_kinds.kind_of(model)
     if kind is None or format_name not in kind.converters:
-        return place, make_ready(model, quantize, calibration, pictures, wanted)
+        return place, make_ready(model, quantize, calibration, images, wanted)
     asked = {"calibration": calibration, "preprocessing": wanted.preprocessing}
     kind.check_asked(model, place.format, quantize, {**asked, **ranged})
-    model, pictures = kind.at_rest(model, pictures, wanted.input_size)
+    model, images = kind.at_rest(model, images, wanted.input_size)
     place = dataclasses.replace(place, numbers=kind.numbers)
-    ready = make_ready(model, "none", None, pictures, wanted)
+    ready = make_ready(model, "none", None, images, wanted)
     return place, dataclasses.replace(ready, convert=kind.converters[format_name])
 
 
@@ -87,7 +87,7 @@ def make_ready(
     model: keras.Model,
     quantize: str = "none",
     calibration: Any = None,
-    pictures: Any = None,
+    images: Any = None,
     wanted: Wanted | None = None,
 ) -> Ready:
     """The model as it is converted, and images for it; see `begin` for the arguments.
@@ -105,13 +105,13 @@ def make_ready(
     dtype = reference.inputs[0].dtype
     # What takes uint8 itself is refused further down.
     ranges = numbers.name if numbers.calibrated and dtype != "uint8" else None
-    explicit = pictures is not None
+    explicit = images is not None
     known = provenance.of(model).preprocessing
     trained_on = provenance.known_preprocessing(model) or wanted.preprocessing
-    calibration, pictures = samples.gather(
+    calibration, images = samples.gather(
         shape,
         calibration,
-        pictures,
+        images,
         ranges,
         trained_on,
         reference,
@@ -125,8 +125,8 @@ def make_ready(
         shape=shape,
         input_dtype="float32",
         calibration=calibration,
-        pictures=pictures,
-        given=pictures,
+        images=images,
+        given=images,
     )
     if dtype != "float32":
         return _of_pixels(ready, numbers, wanted.preprocessing, explicit)
@@ -154,16 +154,16 @@ def _of_pixels(
     if numbers.calibrated or preprocessing is not None:
         what = "preprocessing" if preprocessing is not None else numbers.name
         refuse_pixels(model, what)
-    pixels = ready.pictures
+    pixels = ready.images
     if not explicit:
         pixels = samples.default_pixels(ready.shape, len(pixels))
     elif (pixels != np.clip(np.rint(pixels), 0, 255)).any():
         raise InvalidArgument(
-            f"{model.name} takes uint8: pictures must be whole numbers from 0 to 255; "
+            f"{model.name} takes uint8: images must be whole numbers from 0 to 255; "
             f"got {pixels.min():.3g} to {pixels.max():.3g}"
         )
     pixels = pixels.astype("uint8")
-    return dataclasses.replace(ready, input_dtype=dtype, pictures=pixels, given=pixels)
+    return dataclasses.replace(ready, input_dtype=dtype, images=pixels, given=pixels)
 
 
 def refuse_pixels(model: keras.Model, what: str) -> None:
@@ -180,14 +180,14 @@ def _behind_pixels(
     """`ready` with its pre-processing in the model, and pixels for images."""
     # An integer file quantizes its input itself: with a scale of 1 that is the pixel.
     dtype = "float32" if numbers.integer else "uint8"
-    pixels, calibration = preprocessing.pixels(ready.pictures), ready.calibration
+    pixels, calibration = preprocessing.pixels(ready.images), ready.calibration
     if calibration is not None:
         calibration = preprocessing.pixels(calibration).astype("float32")
         # The scale is 1 where the calibration reaches from black to white.
         calibration[0, 0, 0, :2] = (0, 255)
     return dataclasses.replace(
         ready,
-        pictures=preprocessing.normalize(pixels, "channels_last"),
+        images=preprocessing.normalize(pixels, "channels_last"),
         given=pixels,
         calibration=calibration,
         model=signature.with_pixels(ready.reference, preprocessing, ready.shape, dtype),

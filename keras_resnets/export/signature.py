@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import anatomy
 from keras_resnets.graph.features import feature_extractor
 from keras_resnets.images.preprocessing import Preprocessing
 
@@ -153,9 +154,9 @@ def with_pixels(
     format has, and which an integer file computes without loss.
 
     Args:
-        model: what `select` returns, of RGB pictures.
+        model: what `select` returns, of RGB images.
         preprocessing: a `Preprocessing`.
-        shape: (height, width, channels) of the pictures.
+        shape: (height, width, channels) of the images.
         dtype: of the input: `"uint8"` or `"float32"`.
     """
     image = keras.Input(shape, dtype=dtype, name=INPUT_NAME)
@@ -200,22 +201,16 @@ def _ends_in_probability(tensor: Any) -> bool:
 
 def _is_probability(operation: Any) -> bool:
     """Whether it is a softmax or sigmoid, or a layer with a kernel that ends in one."""
-    if isinstance(operation, (*_KERNELS, keras.layers.Activation)):
-        return _function(operation) in ("softmax", "softmax_v2", "sigmoid")
-    # A layer of Keras, or an operation of keras.ops.
-    return type(operation).__name__ in ("Softmax", "Sigmoid")
-
-
-def _function(layer: Any) -> str:
-    """The name of a layer's activation, which may be a function or a layer."""
-    made = layer.activation
-    return getattr(made, "__name__", type(made).__name__.lower())
+    known = (*_KERNELS, keras.layers.Activation)
+    is_known = isinstance(operation, known) or not hasattr(operation, "activation")
+    function = anatomy.function_of(operation)
+    return is_known and function in (anatomy.SOFTMAX, anatomy.SIGMOID)
 
 
 def _moves(operation: Any) -> bool:
     """Whether a layer changes no value of a finished network, only where it stands."""
     if isinstance(operation, keras.layers.Activation):
-        return _function(operation) == "linear"
+        return anatomy.function_of(operation) == "linear"
     return isinstance(operation, _MOVING)
 
 

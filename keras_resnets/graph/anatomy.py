@@ -11,14 +11,7 @@ import keras
 import numpy as np
 
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
-_PROBABILITIES = {
-    "Softmax": SOFTMAX,
-    "softmax": SOFTMAX,
-    "Sigmoid": SIGMOID,
-    "sigmoid": SIGMOID,
-    "HardSigmoid": SIGMOID,
-    "hard_sigmoid": SIGMOID,
-}
+_PROBABILITIES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "hardsigmoid": SIGMOID}
 # Layers and operations whose outputs are probabilities where their inputs are.
 _PASSED = frozenset(
     "Activation ActivityRegularization Cast Dropout ExpandDims Flatten GaussianDropout "
@@ -127,6 +120,27 @@ def _is_large(tensor: keras.KerasTensor) -> bool:
     return sum(side is None or side > 1 for side in tensor.shape[1:]) > 1
 
 
+def function_of(operation: typing.Any) -> str:
+    """The function that a layer or an operation of `keras.ops` ends in.
+
+    Returns:
+        Its name in small letters without underscores: `"softmax"` of
+        `keras.layers.Softmax`, of `Dense(activation="softmax")` and of `tf.nn.softmax`
+        alike; `"linear"` of a layer that could have one and has none; of others the
+        name of their class.
+
+    Example:
+        >>> function_of(keras.layers.Dense(10)), function_of(keras.layers.Softmax())
+        ('linear', 'softmax')
+    """
+    function = operation
+    if hasattr(operation, "activation"):
+        function = operation.activation or keras.activations.linear
+    name = getattr(function, "__name__", None) or type(function).__name__
+    # TensorFlow's own softmax is called softmax_v2.
+    return name.lower().replace("_", "").removesuffix("v2")
+
+
 def kind_of_outputs(model: keras.Model) -> str:
     """What a classifier outputs: `"logits"`, `"softmax"` or `"sigmoid"`.
 
@@ -142,16 +156,13 @@ def _kind(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> str | No
         operation, inputs = producer(tensor, levels)
         while isinstance(operation, keras.layers.Wrapper):
             operation = operation.layer
-        name = type(operation).__name__
-        activation = getattr(operation, "activation", None)
-        activation = getattr(activation, "__name__", None) or type(activation).__name__
-        for word in (name, activation):
-            if word in _PROBABILITIES:
-                return _PROBABILITIES[word]
+        name, function = type(operation).__name__, function_of(operation)
+        if function in _PROBABILITIES:
+            return _PROBABILITIES[function]
         if name == "Average":
             kinds = {_kind(*given) for given in inputs}
             return kinds.pop() if len(kinds) == 1 else None
-        if name in _PASSED and activation in ("linear", "NoneType") and inputs:
+        if name in _PASSED and function in ("linear", name.lower()) and inputs:
             tensor, levels = inputs[0]
             continue
         # Whatever has weights and no activation of those above is a sum of products.

@@ -59,7 +59,7 @@ class CalibrationSet:
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
         return {
             "source": self.source,
-            "pictures": len(self.images),
+            "images": len(self.images),
             "of": self.available or len(self.images),
             "seed": self.seed,
             "sha256": digest,

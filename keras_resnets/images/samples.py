@@ -57,11 +57,11 @@ def gather(
         few = calibration_checks.words_for_few(len(calibration))
         if few:
             # Whoever called the exporter.
-            warnings.warn(few, calibration_checks.FewImages, stacklevel=5)
+            warnings.warn(few, calibration_checks.FewImages, stacklevel=6)
     if calibration is not None:
         calibration = check_images("calibration", calibration, shape)
     if images is not None:
-        return calibration, check_images("pictures", images, shape)
+        return calibration, check_images("images", images, shape)
     return calibration, default_images(shape, calibration, preprocessing)
 
 

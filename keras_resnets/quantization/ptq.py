@@ -199,7 +199,7 @@ def to_tflite(
     return tflite.to_tflite(
         model,
         path,
-        pictures=images,
+        images=images,
         input_size=input_size,
         overwrite=overwrite,
         threads=threads,

@@ -34,9 +34,9 @@ class Tuning:
     Attributes:
         epochs: >= 1.
         learning_rate: at the start; None for the tool's own.
-        batch_size: pictures a step.
-        mirror: whether pictures are mirrored by chance.
-        crop: most pixels that a picture is moved by, over zeros; 0 for not at all.
+        batch_size: images a step.
+        mirror: whether images are mirrored by chance.
+        crop: most pixels that an image is moved by, over zeros; 0 for not at all.
         seed: of the order, the augmentation and the choice of centroids.
 
     Raises:
@@ -80,7 +80,7 @@ def rebuilt_apart(model):
         model: a built functional or Sequential `keras.Model` with one image input.
 
     Returns:
-        The largest difference on random pictures, as a share of the largest logit.
+        The largest difference on random images, as a share of the largest logit.
 
     Raises:
         InvalidArgument: a layer without a counterpart in `tf_keras`.
@@ -117,14 +117,14 @@ def tfmot_quantize_aware(
         model: a trained classifier, a built functional or Sequential `keras.Model` with
             one image input; it is not changed.
         path: file to write, ending in `.tflite`.
-        data: pre-processed training pictures float32 (count, height, width, channels)
+        data: pre-processed training images float32 (count, height, width, channels)
             and labels (count,) as a pair, or an `evaluation.Labelled`.
         tuning: a `Tuning`; None for one epoch.
-        calibration: pictures that the activation ranges begin with, >= 10.
+        calibration: images that the activation ranges begin with, >= 10.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter.
         io_dtype: `"int8"`, `"uint8"` or `"float32"`.
-        batch: pictures at a time, or `"dynamic"`.
+        batch: images at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
         logits: without the softmax.
         progress: called with the number of training steps done.
@@ -267,7 +267,7 @@ def _with(model, values):
 
 
 def _first(data, count):
-    """The first pictures, to compare with."""
+    """The first images, to compare with."""
     if hasattr(data, "batches"):
         return next(iter(data.batches(count)))
     return data[0][:count]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import anatomy
 from keras_resnets.graph.nodes import graph_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.networks import layers
@@ -84,7 +85,7 @@ def describe(model):
             names[step.output] = names[step.inputs[0]]
             continue
         kind, config = _kind_of(step)
-        if step.output == output and config.get("activation") == "softmax":
+        if step.output == output and config.get("activation") == anatomy.SOFTMAX:
             config, softmax = {**config, "activation": "linear"}, True
         described.append(
             {
@@ -206,10 +207,8 @@ def _identity_pad(layer):
 def _is_softmax_layer(layer):
     if type(layer) is keras.layers.Softmax:
         return layer.axis == -1
-    return (
-        type(layer) is keras.layers.Activation
-        and layer.activation.__name__ == "softmax"
-    )
+    is_activation = type(layer) is keras.layers.Activation
+    return is_activation and anatomy.function_of(layer) == anatomy.SOFTMAX
 
 
 def _unknown(layer, kind):

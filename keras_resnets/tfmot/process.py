@@ -1,4 +1,4 @@
-"""Hands a network and pictures to a process with Keras 2, and takes back what it made."""
+"""Hands a network and images to a process with Keras 2, and takes back what it made."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ from keras_resnets.tfmot import description
 _PACKAGES = ("tensorflow_model_optimization", "tf_keras")
 _WORKER = "keras_resnets.tfmot.worker.main"
 LEGACY = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-# Pictures at a time that are copied into the folder.
+# Images at a time that are copied into the folder.
 _CHUNK = 500
 
 
@@ -41,7 +41,7 @@ def run(model, job, data=None, progress=None, tell=None):
     Args:
         model: a Keras 3 classifier; it is not changed.
         job: of `tfmot.worker`, but for `description`; also `tuning` where `data` is.
-        data: pre-processed pictures and labels, see `write_pictures`; None only for the
+        data: pre-processed images and labels, see `write_images`; None only for the
             job that compares both networks.
         progress: called with the number of training steps done.
         tell: called with a line of text after every epoch.
@@ -61,7 +61,7 @@ def run(model, job, data=None, progress=None, tell=None):
     job = {**job, "description": description.describe(model)}
     with scratch_folder() as folder:
         if data is not None:
-            count = write_pictures(folder, data, model)
+            count = write_images(folder, data, model)
             job["steps"] = job["tuning"]["epochs"] * math.ceil(
                 count / job["tuning"]["batch_size"]
             )
@@ -171,18 +171,18 @@ _NATIVE = {
 
 
 def _write_probe(folder, model, count=4, size=64):
-    """Random pictures, and what the Keras 3 model makes of them in float64.
+    """Random images, and what the Keras 3 model makes of them in float64.
 
     In float32 the rounding alone comes to 1e-6 in a network of fifty layers.
     """
     shape = [side or size for side in model.inputs[0].shape[1:]]
-    pictures = np.random.default_rng(0).standard_normal((count, *shape))
-    pictures = pictures.astype("float32")
+    images = np.random.default_rng(0).standard_normal((count, *shape))
+    images = images.astype("float32")
     double = keras.models.clone_model(model, clone_function=_double, recursive=True)
     double.set_weights(model.get_weights())
-    outputs, logits = KerasRunner(double)(pictures)
+    outputs, logits = KerasRunner(double)(images)
     logits = outputs if logits is None else logits
-    np.savez(folder / "probe.npz", pictures=pictures, logits=np.asarray(logits))
+    np.savez(folder / "probe.npz", images=images, logits=np.asarray(logits))
 
 
 def _double(layer):
@@ -195,8 +195,8 @@ def _double(layer):
     return type(layer).from_config(config)
 
 
-def write_pictures(folder, data, model):
-    """Copies labelled pictures into `x.npy` and `y.npy`; returns their number.
+def write_images(folder, data, model):
+    """Copies labelled images into `x.npy` and `y.npy`; returns their number.
 
     Args:
         folder: the folder.
@@ -204,13 +204,13 @@ def write_pictures(folder, data, model):
         model: that they are for.
 
     Raises:
-        InvalidArgument: pictures or labels that do not fit the model.
+        InvalidArgument: images or labels that do not fit the model.
     """
     labels, batches = _opened(data)
     classes = model.output_shape[-1]
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels):
         raise InvalidArgument(
-            f"labels must be one whole number a picture; got {labels.dtype} of shape "
+            f"labels must be one whole number an image; got {labels.dtype} of shape "
             f"{labels.shape}"
         )
     if labels.min() < 0 or labels.max() >= classes:
@@ -221,15 +221,15 @@ def write_pictures(folder, data, model):
     wanted, shape, done = model.inputs[0].shape[1:], None, 0
     # Plain writes: through a memory map, a full disk would end the process.
     with open(folder / "x.npy", "wb") as file:
-        for pictures in batches(_CHUNK):
-            check_images("pictures", pictures, shape or wanted)
+        for images in batches(_CHUNK):
+            check_images("images", images, shape or wanted)
             if shape is None:
-                shape = pictures.shape[1:]
+                shape = images.shape[1:]
                 whole = (len(labels), *shape)
                 facts = {"descr": "<f4", "fortran_order": False, "shape": whole}
                 np.lib.format.write_array_header_1_0(file, facts)
-            file.write(np.ascontiguousarray(pictures, "<f4"))
-            done += len(pictures)
+            file.write(np.ascontiguousarray(images, "<f4"))
+            done += len(images)
     np.save(folder / "y.npy", labels.astype("int64"))
     return len(labels)
 
@@ -241,12 +241,12 @@ def _opened(data):
         x, y = data
     except (TypeError, ValueError):
         raise InvalidArgument(
-            f"data must be (pictures, labels); got {type(data).__name__}"
+            f"data must be (images, labels); got {type(data).__name__}"
         ) from None
     labels = np.asarray(y)
     if len(x) != len(labels):
         raise InvalidArgument(
-            f"there must be one label a picture; got {len(labels)} for {len(x)} pictures"
+            f"there must be one label an image; got {len(labels)} for {len(x)} images"
         )
 
     def batches(size):

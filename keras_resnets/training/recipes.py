@@ -219,7 +219,7 @@ TORCH7 = Augmentation(
 
 _HE2015_CIFAR = Recipe(
     source="He 2015 (arXiv:1512.03385) section 4.2: rate 0.1, divided by 10 at 32k and "
-    "48k of 64k steps of 128 (164 epochs of 50,000 pictures); 110 layers and more begin "
+    "48k of 64k steps of 128 (164 epochs of 50,000 images); 110 layers and more begin "
     "with 0.01, for about 400 steps",
     published="CIFAR-10 ResNet-20 91.25 %, -32 92.49, -44 92.83, -56 93.03, -110 93.57",
     epochs=164,

@@ -28,7 +28,7 @@ class Timing:
     Attributes:
         path: the file.
         median, p95: seconds of one inference of a batch.
-        batch: pictures in it.
+        batch: images in it.
         load: seconds from the file to the first answer.
         memory: peak resident memory in bytes that loading and running took.
         size: of the file in bytes.
@@ -44,7 +44,7 @@ class Timing:
 
     @property
     def throughput(self) -> float:
-        """Pictures a second."""
+        """Images a second."""
         return self.batch / self.median
 
 

@@ -1,11 +1,11 @@
 """Runs exported files in their own runtimes.
 
-Every runner takes any number of float32 pictures (count, height, width, channels),
+Every runner takes any number of float32 images (count, height, width, channels),
 whatever type and batch its file takes, and returns float32 outputs: an array, or a dict
 where there are several. It has `input_shape` as (batch, height, width, channels), None
 for a batch that is open, `output_names`, `tapped` (the names of the outputs for which
 it puts out what the final softmax or sigmoid gets, asked for by `logits=True`),
-`has_logits` (whether there are any), `takes_pixels` (whether the pictures are uint8 pixel
+`has_logits` (whether there are any), `takes_pixels` (whether the images are uint8 pixel
 values) and `latency`.
 """
 

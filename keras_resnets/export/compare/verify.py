@@ -30,10 +30,10 @@ _OUTPUT, _CONVERTERS = "output", "StatefulPartitionedCall"
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """How two files differ on the same pictures.
+    """How two files differ on the same images.
 
     Attributes:
-        count: of the pictures.
+        count: of the images.
         outputs: `parity.Parity` of the second's outputs with the first's.
         probabilities: the same of those outputs that a softmax or sigmoid makes; None
             without.
@@ -59,18 +59,18 @@ def verify(
     preprocessing: Preprocessing | None = None,
     opener: Callable[..., Any] = open_runner,
 ) -> Verification:
-    """Runs two artefacts of any formats on the same pictures.
+    """Runs two artefacts of any formats on the same images.
 
     Args:
         first: path of a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder:
             the reference.
         second: the same: the candidate.
-        batches: iterable of float32 pictures (count, height, width, channels),
+        batches: iterable of float32 images (count, height, width, channels),
             pre-processed.
-        labels: int array with one class a picture, or None.
+        labels: int array with one class an image, or None.
         threads: of each runtime.
-        progress: called with the number of pictures done after every batch.
-        preprocessing: the `Preprocessing` that the pictures went through, for a file
+        progress: called with the number of images done after every batch.
+        preprocessing: the `Preprocessing` that the images went through, for a file
             that has it inside and takes pixels.
         opener: `open_runner`, or `isolated.open_apart` for files of strangers.
 
@@ -78,7 +78,7 @@ def verify(
         A `Verification`.
 
     Raises:
-        InvalidArgument: a file that cannot be run, no picture at all, one of pixels
+        InvalidArgument: a file that cannot be run, no image at all, one of pixels
             without a `preprocessing`, or probabilities against logits.
         ExportError: outputs of different shapes, or that are not finite.
     """
@@ -97,24 +97,24 @@ def verify(
     if any(pixels) and preprocessing is None:
         raise InvalidArgument(
             f"{(first, second)[pixels.index(True)]} takes pixels: which pre-processing "
-            "turns pictures for the other file into them must be given"
+            "turns images for the other file into them must be given"
         )
     made: tuple[list[Any], list[Any]] = ([], [])
     logits: tuple[list[Any], list[Any]] = ([], [])
     done = 0
-    for pictures in batches:
+    for images in batches:
         for side in (0, 1):
-            given = _as_taken(pictures, pixels[side], preprocessing)
+            given = _as_taken(images, pixels[side], preprocessing)
             made[side].append(runners[side](given))
             if with_logits:
                 logits[side].append(tapped[side](given))
         if not done:
             _check_outputs((first, second), [made[0][0], made[1][0]])
-        done += len(pictures)
+        done += len(images)
         if progress:
             progress(done)
     if not done:
-        raise InvalidArgument("there must be at least one picture to compare on")
+        raise InvalidArgument("there must be at least one image to compare on")
     found = [joined(side) for side in made]
     probable = [_probabilities(*side) for side in zip(tapped, found, strict=True)]
     _check_alike((first, second), probable)
@@ -137,12 +137,12 @@ def verify(
 
 
 def _as_taken(
-    pictures: np.ndarray, as_pixels: bool, preprocessing: Preprocessing | None
+    images: np.ndarray, as_pixels: bool, preprocessing: Preprocessing | None
 ) -> np.ndarray:
     """Images as a file takes them."""
     if preprocessing is None or not as_pixels:
-        return pictures
-    return preprocessing.pixels(pictures)
+        return images
+    return preprocessing.pixels(images)
 
 
 def _check_sizes(paths: Paths, runners: Sequence[Runner]) -> None:
@@ -243,7 +243,7 @@ class LayerLoss:
 def layer_losses(
     float_path: str | os.PathLike[str],
     integer_path: str | os.PathLike[str],
-    pictures: np.ndarray,
+    images: np.ndarray,
     preprocessing: Preprocessing | None = None,
     opener: Callable[..., Any] = open_runner,
 ) -> list[LayerLoss]:
@@ -252,7 +252,7 @@ def layer_losses(
     Args:
         float_path: TFLite file of a network in floating point.
         integer_path: TFLite file of the same network in integers.
-        pictures: float32 (count, height, width, channels), pre-processed.
+        images: float32 (count, height, width, channels), pre-processed.
         preprocessing: see `verify`.
         opener: see `verify`.
 
@@ -263,7 +263,7 @@ def layer_losses(
         InvalidArgument: files of two networks.
     """
     check_layers((float_path, integer_path))
-    signal, noise = _powers((float_path, integer_path), pictures, preprocessing, opener)
+    signal, noise = _powers((float_path, integer_path), images, preprocessing, opener)
     losses, worst = [], None
     for name in signal:
         ratio = 10 * np.log10(max(signal[name], 1e-30) / max(noise[name], 1e-30))
@@ -274,7 +274,7 @@ def layer_losses(
 
 
 def _powers(
-    paths: Paths, pictures: np.ndarray, preprocessing: Any, opener: Callable[..., Any]
+    paths: Paths, images: np.ndarray, preprocessing: Any, opener: Callable[..., Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """(signal, noise): sums of squares by layer of the first file and of the rest."""
     runners = [opener(path, 2) for path in paths]
@@ -288,10 +288,10 @@ def _powers(
     ]
     signal: dict[str, float] = collections.defaultdict(float)
     noise: dict[str, float] = collections.defaultdict(float)
-    for picture in pictures:
-        picture = picture[None]
+    for image in images:
+        image = image[None]
         theirs, ours = (
-            _tensors(path, compute, _as_taken(picture, raw, preprocessing))
+            _tensors(path, compute, _as_taken(image, raw, preprocessing))
             for path, compute, raw in zip(paths, computed, pixels, strict=True)
         )
         shared = [name for name in theirs if name in ours]

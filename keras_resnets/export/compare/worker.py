@@ -25,8 +25,8 @@ def main(path: str, threads: int) -> None:
         before, start = _peak(), time.perf_counter()
         runner = runners.open_runner(path, threads)
         shape = [1 if size is None else size for size in runner.input_shape]
-        picture = _noise(shape)
-        runner(picture)
+        image = _noise(shape)
+        runner(image)
         isolated.limit_memory(None)
     except Exception as error:
         answer({"error": first_line(error)})
@@ -35,7 +35,7 @@ def main(path: str, threads: int) -> None:
     while True:
         try:
             runs = range(int(order()))
-            seconds = [runner.latency(picture, runs=1, warmup=0) for _ in runs]
+            seconds = [runner.latency(image, runs=1, warmup=0) for _ in runs]
         except Exception as error:
             answer({"error": first_line(error)})
             return

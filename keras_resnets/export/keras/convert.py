@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import landing
 from keras_resnets.export import session
@@ -31,10 +32,11 @@ from keras_resnets.weights import metadata
 SUFFIXES = (".keras", ".weights.h5")
 
 
+@renamed.arguments(pictures="images")
 def to_keras(
     model: keras.Model,
     path: str | os.PathLike[str],
-    pictures: Any = None,
+    images: Any = None,
     input_size: tuple[int, int] | None = None,
     overwrite: bool = False,
     *,
@@ -50,7 +52,7 @@ def to_keras(
             alone: option-A shortcuts and stochastic depth in Keras' own words, and no
             projection whose output nobody reads. `.weights.h5` holds the weights, for
             `load_weights` of the same architecture.
-        pictures: float32 pictures (count, height, width, channels) to compare with;
+        images: float32 images (count, height, width, channels) to compare with;
             by default four that `samples.default_images` makes.
         input_size: (height, width) to compare at where the model leaves them open;
             the file leaves them open too.
@@ -83,7 +85,7 @@ def to_keras(
         )
     wanted = session.Wanted(input_size, preprocessing, logits, features)
     place, ready = session.begin(
-        "keras", model, path, wanted, pictures=pictures, overwrite=overwrite
+        "keras", model, path, wanted, images=images, overwrite=overwrite
     )
 
     def write(file: pathlib.Path) -> Contents:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_resnets import renamed
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -37,12 +38,13 @@ OPSETS = tuple(range(13, 19))
 PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
+@renamed.arguments(pictures="images")
 def to_onnx(
     model: keras.Model,
     path: str | os.PathLike[str],
     quantize: str = "none",
     calibration: Any = None,
-    pictures: Any = None,
+    images: Any = None,
     input_size: tuple[int, int] | None = None,
     overwrite: bool = False,
     threads: int = 2,
@@ -68,7 +70,7 @@ def to_onnx(
         calibration: float32 images (count, height, width, channels), at least ten,
             pre-processed as for training; or a `tf.data.Dataset` or generator, of which
             the first 500 are taken. `"int8"` takes its activation ranges from them.
-        pictures: the same, to compare with; by default four of `calibration`, or
+        images: the same, to compare with; by default four of `calibration`, or
             four synthetic images as the network's pre-processing gives them.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing file.
@@ -76,7 +78,7 @@ def to_onnx(
         opset: 13 to 18.
         layout: of the file's input and of feature maps that it puts out: `"nhwc"`,
             which costs one Transpose each, or `"nchw"`.
-        batch: pictures at a time, or `"dynamic"`.
+        batch: images at a time, or `"dynamic"`.
         reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
             kernels overflow on sums of two full products.
         method: how `"int8"` ranges come from the images: `"minmax"`, or
@@ -113,7 +115,7 @@ def to_onnx(
         session.Wanted(input_size, preprocessing, logits, features),
         quantize,
         calibration,
-        pictures,
+        images,
         overwrite,
         threads,
         batch,
@@ -378,7 +380,7 @@ def _reader(quantization: Any, proto: Any, calibration: Any, layout: str) -> Any
             chunk = next(self._batches, None)
             if chunk is None:
                 return None
-            # The last batch is filled up with its own pictures.
+            # The last batch is filled up with its own images.
             chunk = np.resize(chunk, (self._size, *chunk.shape[1:]))
             if layout == "nchw":
                 chunk = np.ascontiguousarray(chunk.transpose(0, 3, 1, 2))

@@ -195,7 +195,7 @@ def take_pixels(model):
         reader.input[0] = name
     graph.node.remove(node)
     graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-    # What shape inference said of the transposed pictures.
+    # What shape inference said of the transposed images.
     del graph.value_info[:]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_resnets import renamed
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import first_line
 from keras_resnets.export import acceptance
@@ -26,10 +27,11 @@ from keras_resnets.io import files
 PIXELS = "serving_uint8"
 
 
+@renamed.arguments(pictures="images")
 def to_saved_model(
     model: keras.Model,
     path: str | os.PathLike[str],
-    pictures: Any = None,
+    images: Any = None,
     input_size: tuple[int, int] | None = None,
     overwrite: bool = False,
     *,
@@ -47,11 +49,11 @@ def to_saved_model(
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: folder to write.
-        pictures: float32 pictures (count, height, width, channels) to compare with;
+        images: float32 images (count, height, width, channels) to compare with;
             by default four that `samples.default_images` makes.
         input_size: (height, width) where the model leaves them open.
         overwrite: replace an existing folder, if it is a SavedModel.
-        batch: pictures at a time, or `"dynamic"`.
+        batch: images at a time, or `"dynamic"`.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`; with it a
             second signature, `serving_uint8`, takes RGB pixels as they come, of the
             network's size.
@@ -80,7 +82,7 @@ def to_saved_model(
         model,
         path,
         session.Wanted(input_size, None, logits, features),
-        pictures=pictures,
+        images=images,
         overwrite=overwrite,
         batch=batch,
     )
@@ -165,7 +167,7 @@ def _prove_pixels(
     ready: Ready, folder: pathlib.Path, preprocessing: Preprocessing
 ) -> None:
     """Raises `ExportError` where pixels get other answers than from the model."""
-    pixels = preprocessing.pixels(ready.pictures)
-    pictures = preprocessing.normalize(pixels, "channels_last")
+    pixels = preprocessing.pixels(ready.images)
+    images = preprocessing.normalize(pixels, "channels_last")
     runner = SavedModelRunner(folder, signature=PIXELS)
-    acceptance.judge(ready.reference, pictures, runner(pixels))
+    acceptance.judge(ready.reference, images, runner(pixels))

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_resnets import renamed
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
@@ -51,12 +52,13 @@ _REFUSED = re.compile(
 )
 
 
+@renamed.arguments(pictures="images")
 def to_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
     quantize: str = "none",
     calibration: Any = None,
-    pictures: Any = None,
+    images: Any = None,
     input_size: tuple[int, int] | None = None,
     io_dtype: str = "int8",
     overwrite: bool = False,
@@ -85,7 +87,7 @@ def to_tflite(
             pre-processed as for training; or a `tf.data.Dataset` or generator, of which
             the first 500 are taken. The integer formats take their activation ranges
             from them.
-        pictures: the same, to compare with; by default four of `calibration`, or
+        images: the same, to compare with; by default four of `calibration`, or
             four synthetic images as the network's pre-processing gives them.
         input_size: (height, width) where the model leaves them open.
         io_dtype: input and output of an `"int8"` file: `"int8"`, `"uint8"` or
@@ -97,7 +99,7 @@ def to_tflite(
         packed: int8 convolutions of few channels are arranged for kernels that work
             on many at a time, see `packing`: the same numbers, sooner, in
             LiteRT; later on microcontrollers.
-        batch: pictures at a time, fixed in the file; or `"dynamic"`, which an
+        batch: images at a time, fixed in the file; or `"dynamic"`, which an
             application sets by resizing the input.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
             front: the file takes RGB pixels of the network's size as uint8
@@ -136,7 +138,7 @@ def to_tflite(
         session.Wanted(input_size, preprocessing, logits, features),
         quantize,
         calibration,
-        pictures,
+        images,
         overwrite,
         threads,
         batch,
@@ -351,13 +353,13 @@ def _configure(converter: Any, tf: Any, quantize: str, io_dtype: str) -> None:
 
 
 def _representative(calibration: Any, batch: int) -> Callable[[], Any]:
-    def pictures() -> Iterator[list[np.ndarray]]:
+    def images() -> Iterator[list[np.ndarray]]:
         for start in range(0, len(calibration), batch):
-            # The last batch is filled up with its own pictures.
+            # The last batch is filled up with its own images.
             chunk = calibration[start : start + batch]
             yield [np.resize(chunk, (batch, *chunk.shape[1:]))]
 
-    return pictures
+    return images
 
 
 def check_integer(content: Any) -> None:

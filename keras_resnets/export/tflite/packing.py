@@ -2,7 +2,7 @@
 
 XNNPACK's int8 kernels, which LiteRT runs on phones, Raspberry Pis and PCs, work on 8
 input and up to 16 output channels at a time. A convolution with 4 channels a group, or
-one of a picture's 3, leaves most of that idle. The same convolution, to the last bit:
+one of an image's 3, leaves most of that idle. The same convolution, to the last bit:
 
 * of narrow groups, several make one, with zeros between them;
 * in front of a stem of stride 2, two pixels beside each other are one of twice the
@@ -213,7 +213,7 @@ def paired_columns(kernel, width, pads):
 
     Args:
         kernel: int8 (outputs, height, width, depth).
-        width: of the picture, even.
+        width: of the image, even.
         pads: (before, after), columns of zeros.
 
     Returns:

@@ -22,13 +22,13 @@ class Refused(Exception):
     """tensorflow-model-optimization does not take the network."""
 
 
-def quantize(job, arrays, pictures, fit):
+def quantize(job, arrays, data, fit):
     """Quantization-aware training.
 
     Args:
         job: of `tfmot.bridge`.
         arrays: weights of the network, by name.
-        pictures: a `training.Pictures`.
+        data: the `training.LabelledImages`.
         fit: function of a model, callbacks and a clip that trains it.
 
     Returns:
@@ -36,7 +36,7 @@ def quantize(job, arrays, pictures, fit):
     """
     aware = _refusing(_quantized, job["description"], arrays)
     _keep_statistics(aware)
-    _calibrate(aware, pictures.sample(job["calibration"], job["seed"])[0])
+    _calibrate(aware, data.sample(job["calibration"], job["seed"])[0])
     fit(aware, [], _CLIP)
     values = {name: v.numpy() for name, v in rebuild.variables(aware).items()}
     return values, _convert(aware, job)
@@ -100,7 +100,7 @@ def _nothing():
     return Nothing
 
 
-def _calibrate(aware, pictures, batch=50):
+def _calibrate(aware, images, batch=50):
     """Sets the activation ranges: of the float network, the average of the batches'.
 
     Left alone they begin at -6 to 6 and move by a thousandth a step.
@@ -120,8 +120,8 @@ def _calibrate(aware, pictures, batch=50):
 
     quantizer.__call__ = watch
     try:
-        for start in range(0, len(pictures), batch):
-            aware(tf.constant(pictures[start : start + batch]), training=True)
+        for start in range(0, len(images), batch):
+            aware(tf.constant(images[start : start + batch]), training=True)
     finally:
         quantizer.__call__ = stock
     for low, high, found in seen.values():
@@ -154,7 +154,7 @@ def _convert(aware, job):
     return converter.convert()
 
 
-def prune(job, arrays, pictures, fit):
+def prune(job, arrays, data, fit):
     """Magnitude pruning; see `quantize`, but for the file, which is None."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -180,7 +180,7 @@ def prune(job, arrays, pictures, fit):
     return _values(tool.strip_pruning(sparse)), None
 
 
-def cluster(job, arrays, pictures, fit):
+def cluster(job, arrays, data, fit):
     """Weight clustering; see `prune`."""
     import tensorflow_model_optimization as tfmot
     import tf_keras

@@ -48,16 +48,14 @@ def main(folder):
     tf_keras.backend.set_image_data_format("channels_last")
     tf_keras.utils.set_random_seed(job["seed"])
     with np.load(folder / "probe.npz") as file:
-        apart = distance(job["description"], arrays, file["pictures"], file["logits"])
+        apart = distance(job["description"], arrays, file["images"], file["logits"])
     tell(apart=apart)
     if not apart <= TOLERANCE or job["task"] == "compare":
         return
-    pictures = training.Pictures(folder, job["tuning"])
-    fit = functools.partial(
-        training.fit, pictures=pictures, tuning=job["tuning"], tell=tell
-    )
+    data = training.LabelledImages(folder, job["tuning"])
+    fit = functools.partial(training.fit, data=data, tuning=job["tuning"], tell=tell)
     try:
-        values, content = jobs.JOBS[job["task"]](job, arrays, pictures, fit)
+        values, content = jobs.JOBS[job["task"]](job, arrays, data, fit)
     except jobs.Refused as error:
         tell(refused=first_line(error))
         return
@@ -70,13 +68,13 @@ def main(folder):
     tell(done=True)
 
 
-def distance(description, arrays, pictures, logits):
+def distance(description, arrays, images, logits):
     """How far the rebuilt network's logits are from those in Keras 3.
 
     Args:
         description: see `rebuild.build`.
         arrays: see there.
-        pictures: float32 (count, height, width, channels).
+        images: float32 (count, height, width, channels).
         logits: what Keras 3 makes of them in float64.
 
     Returns:
@@ -88,7 +86,7 @@ def distance(description, arrays, pictures, logits):
     found = []
     for dtype in ("float64", "float32"):
         rebuilt = rebuild.build(description, arrays, dtype=dtype)
-        outputs = np.asarray(rebuilt(pictures.astype(dtype), training=False))
+        outputs = np.asarray(rebuilt(images.astype(dtype), training=False))
         if outputs.shape != logits.shape:
             return float("inf")
         error = np.abs(outputs.astype("float64") - logits).max()

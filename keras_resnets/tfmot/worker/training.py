@@ -1,4 +1,4 @@
-"""Fine-tuning with `tf_keras`: pictures from a file, one loop for all three tools."""
+"""Fine-tuning with `tf_keras`: images from a file, one loop for all three tools."""
 
 import math
 import pathlib
@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-# Pictures on which is seen what a training made of a network, and of them at a time.
+# Images on which is seen what a training made of a network, and of them at a time.
 _SAMPLE, _AT_ONCE = 250, 50
 # A network that had this much more right than the commonest class alone would have, and
 # keeps less than this share of it, has collapsed.
@@ -29,8 +29,8 @@ class Diverged(Exception):
         self.facts = facts
 
 
-class Pictures:
-    """Labelled pictures in `x.npy` and `y.npy`, of which a batch at a time is read.
+class LabelledImages:
+    """Labelled images in `x.npy` and `y.npy`, of which a batch at a time is read.
 
     Args:
         folder: where they are.
@@ -43,7 +43,7 @@ class Pictures:
         self._tuning = tuning
 
     def sample(self, count, seed):
-        """So many pictures with their labels, or all."""
+        """So many images with their labels, or all."""
         chosen = np.random.default_rng(seed).permutation(len(self.x))[:count]
         chosen = np.sort(chosen)
         return np.array(self.x[chosen]), self.y[chosen]
@@ -73,29 +73,29 @@ class Pictures:
 
             def __getitem__(self, index):
                 chosen = np.sort(self._order[index * size : (index + 1) * size])
-                pictures = augmented(np.array(x[chosen]), tuning, self._rng)
-                return pictures, y[chosen]
+                images = augmented(np.array(x[chosen]), tuning, self._rng)
+                return images, y[chosen]
 
         return Batches()
 
 
-def augmented(pictures, tuning, rng):
+def augmented(images, tuning, rng):
     """A batch mirrored by chance and moved by up to `crop` pixels, over zeros."""
     if tuning["mirror"]:
-        turned = rng.random(len(pictures)) < 0.5
-        pictures[turned] = pictures[turned, :, ::-1]
+        turned = rng.random(len(images)) < 0.5
+        images[turned] = images[turned, :, ::-1]
     reach = tuning["crop"]
     if not reach:
-        return pictures
-    height, width = pictures.shape[1:3]
-    padded = np.pad(pictures, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    corners = rng.integers(0, 2 * reach + 1, (len(pictures), 2))
+        return images
+    height, width = images.shape[1:3]
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    corners = rng.integers(0, 2 * reach + 1, (len(images), 2))
     for index, (top, left) in enumerate(corners):
-        pictures[index] = padded[index, top : top + height, left : left + width]
-    return pictures
+        images[index] = padded[index, top : top + height, left : left + width]
+    return images
 
 
-def fit(model, callbacks, clip, pictures, tuning, tell):
+def fit(model, callbacks, clip, data, tuning, tell):
     """Trains `model`, which puts out logits.
 
     Args:
@@ -103,17 +103,17 @@ def fit(model, callbacks, clip, pictures, tuning, tell):
         callbacks: of the tool.
         clip: the most that the norm of a gradient may be, as a share of its variable's
             (Brock 2021, arXiv:2102.06171).
-        pictures: a `Pictures`.
+        data: the `LabelledImages`.
         tuning: also `epochs` and `learning_rate`, which falls as a cosine.
         tell: called with what goes on, by keyword.
 
     Raises:
         Diverged: a loss beyond all that the network could have lost before, weights that
-            are not finite in the end, or answers that are the same for all pictures.
+            are not finite in the end, or answers that are the same for all images.
     """
     import tf_keras
 
-    batches = pictures.sequence()
+    batches = data.sequence()
     steps = len(batches) * tuning["epochs"]
     rate = tf_keras.optimizers.schedules.CosineDecay(tuning["learning_rate"], steps)
     model.compile(
@@ -121,7 +121,7 @@ def fit(model, callbacks, clip, pictures, tuning, tell):
         tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    images, labels = pictures.sample(_SAMPLE, tuning["seed"])
+    images, labels = data.sample(_SAMPLE, tuning["seed"])
     logits = _logits(model, images)
     before = _right(logits, labels)
     watch = _watch(tell, _highest_loss(logits))
