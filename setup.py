@@ -17,6 +17,7 @@ COMPRESS = [
 EXTRAS = {
     "onnx": ONNX,
     "compress": COMPRESS,
+    "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
     "hub": ["huggingface_hub>=0.30"],
     "report": ["matplotlib>=3.8"],
     "train": ["matplotlib>=3.8", "tensorboard>=2.19"],

@@ -103,7 +103,7 @@ def printable(text: str | bytes, longest: int = 200) -> str:
     return shown[:longest] + ("..." if len(text) > longest else "")
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | str) -> str:
     """The first line of another library's error, printable, cut to a message's length.
 
     A heading (`Graph execution error:`) is none, if more follows.

@@ -63,6 +63,8 @@ def test_exporters_say_images(tmp_path):
         assert "images" in found and "pictures" not in found
     model = keras_resnets.ResNet8(input_shape=(16, 16, 3))
     images = np.zeros((1, 16, 16, 3), "float32")
-    with pytest.warns(DeprecationWarning, match=r"to_keras\(pictures=\) is images= now"):
+    with pytest.warns(
+        DeprecationWarning, match=r"to_keras\(pictures=\) is images= now"
+    ):
         report = export.to_keras(model, tmp_path / "a.keras", pictures=images)
     assert report.compared == 1

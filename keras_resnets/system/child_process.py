@@ -17,6 +17,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import IO
+from typing import Any
 
 from keras_resnets.system import interrupts
 
@@ -26,7 +27,7 @@ def started(
     module: str,
     *words: object,
     environment: Mapping[str, str] | None = None,
-    errors: int | IO[bytes] = subprocess.DEVNULL,
+    errors: int | IO[Any] = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[str]]:
     """A `Popen` of `python -m module words`, with text pipes; killed behind the block.
 

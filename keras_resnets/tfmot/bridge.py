@@ -6,7 +6,12 @@ out the same, trained there in a process of its own, and what was learned comes 
 
 import dataclasses
 import math
+import os
+import typing
+from collections.abc import Callable
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
@@ -54,7 +59,7 @@ class Tuning:
     crop: int = 0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive_int("epochs", self.epochs)
         check_positive_int("batch_size", self.batch_size)
         if self.learning_rate is not None:
@@ -73,7 +78,7 @@ class Tuning:
 _RATES = {"quantize": 1e-3, "prune": 1e-2, "cluster": 3e-3}
 
 
-def rebuilt_apart(model):
+def rebuilt_apart(model: keras.Model) -> float:
     """How far the logits of `model` rebuilt in `tf_keras` are from its own.
 
     Args:
@@ -92,21 +97,21 @@ def rebuilt_apart(model):
 
 
 def tfmot_quantize_aware(
-    model,
-    path,
-    data,
-    tuning=None,
-    calibration=500,
-    overwrite=False,
-    threads=2,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    data: typing.Any,
+    tuning: "Tuning | None" = None,
+    calibration: int = 500,
+    overwrite: bool = False,
+    threads: int = 2,
     *,
-    io_dtype="int8",
-    batch=1,
-    packed=True,
-    logits=False,
-    progress=None,
-    tell=None,
-):
+    io_dtype: str = "int8",
+    batch: int | str = 1,
+    packed: bool = True,
+    logits: bool = False,
+    progress: Callable[[int], object] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> landing.ExportReport:
     """Quantization-aware training by tensorflow-model-optimization, into a TFLite file.
 
     Its activation ranges, which begin at -6 to 6 there and hardly move, begin where a
@@ -161,7 +166,14 @@ def tfmot_quantize_aware(
     return tflite.land(place, ready, lambda: content, facts, io_dtype, packed)
 
 
-def tfmot_prune(model, data, sparsity=0.5, tuning=None, progress=None, tell=None):
+def tfmot_prune(
+    model: keras.Model,
+    data: typing.Any,
+    sparsity: float = 0.5,
+    tuning: "Tuning | None" = None,
+    progress: Callable[[int], object] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> keras.Model:
     """Magnitude pruning while fine-tuning, by tensorflow-model-optimization.
 
     The layers are those of `Prune`: no first convolution, no classifier. The share of
@@ -193,7 +205,14 @@ def tfmot_prune(model, data, sparsity=0.5, tuning=None, progress=None, tell=None
     return _with(model, values)
 
 
-def tfmot_cluster(model, data, clusters=32, tuning=None, progress=None, tell=None):
+def tfmot_cluster(
+    model: keras.Model,
+    data: typing.Any,
+    clusters: int = 32,
+    tuning: "Tuning | None" = None,
+    progress: Callable[[int], object] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> keras.Model:
     """Weight clustering while fine-tuning, by tensorflow-model-optimization.
 
     Every kernel gets so many different values; the file of weights then compresses. BN
@@ -232,19 +251,27 @@ def tfmot_cluster(model, data, clusters=32, tuning=None, progress=None, tell=Non
     return _with(model, values)
 
 
-def _named(model):
+def _named(model: keras.Model) -> typing.Any:
     """(name, layer) of what has weights, by the name that the process knows it by."""
     return description.named_layers(model).items()
 
 
-def _run(task, model, job, data, tuning, progress, tell):
+def _run(
+    task: str,
+    model: keras.Model,
+    job: dict[str, typing.Any],
+    data: typing.Any,
+    tuning: "Tuning | None",
+    progress: Callable[[int], object] | None,
+    tell: Callable[[str], object] | None,
+) -> process.Result:
     _check_images(model, data)
     job = {**job, "task": task, "tuning": _record(tuning, task)}
     job["seed"] = job["tuning"]["seed"]
     return process.run(model, job, data, progress, tell)
 
 
-def _check_images(model, data):
+def _check_images(model: keras.Model, data: typing.Any) -> None:
     """Raises `InvalidArgument` for images of another scale than the network's."""
     shape, known = model.inputs[0].shape[1:], provenance.known_preprocessing(model)
     images = np.asarray(_first(data, 64), "float32")
@@ -252,7 +279,7 @@ def _check_images(model, data):
         calibration_checks.check(images, shape, known, model, "data", fewest=1)
 
 
-def _record(tuning, task):
+def _record(tuning: "Tuning | None", task: str) -> dict[str, typing.Any]:
     tuning = tuning or Tuning()
     found = dataclasses.asdict(tuning)
     if found["learning_rate"] is None:
@@ -260,20 +287,20 @@ def _record(tuning, task):
     return found
 
 
-def _with(model, values):
+def _with(model: keras.Model, values: Mapping[str, np.ndarray] | None) -> keras.Model:
     copy = process.copy_of(model, values)
     provenance.inherit(copy, model)
     return copy
 
 
-def _first(data, count):
+def _first(data: typing.Any, count: int) -> typing.Any:
     """The first images, to compare with."""
     if hasattr(data, "batches"):
         return next(iter(data.batches(count)))
     return data[0][:count]
 
 
-def _check_model(model, what):
+def _check_model(model: keras.Model, what: str) -> None:
     prepare.check_functional(model, what)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise InvalidArgument(

@@ -1,10 +1,14 @@
 """A Keras 3 network as plain data, which another Keras can build again."""
 
+import typing
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
+from keras_resnets.graph.nodes import Step
 from keras_resnets.graph.nodes import graph_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.networks import layers
@@ -51,7 +55,7 @@ _FUNCTIONS = ("linear", "relu", "softmax", "sigmoid", "tanh", "elu", "selu")
 LEAST_EPSILON = 1.001e-5
 
 
-def describe(model):
+def describe(model: keras.Model) -> dict[str, typing.Any]:
     """`model` in front of its final softmax as plain data.
 
     Args:
@@ -105,7 +109,7 @@ def describe(model):
     }
 
 
-def _needed(steps, output):
+def _needed(steps: typing.Any, output: str) -> list[dict[str, typing.Any]]:
     """The steps that `output` comes from: a discarded branch is none."""
     wanted, kept = {output}, []
     for step in reversed(steps):
@@ -115,9 +119,10 @@ def _needed(steps, output):
     return kept[::-1]
 
 
-def _names(steps):
+def _names(steps: typing.Any) -> list[str]:
     """A name for the layer of every step: its own, unless another layer has it."""
-    taken, names = {}, []
+    taken: dict[str, keras.layers.Layer] = {}
+    names = []
     for step in steps:
         name = step.layer.name
         while taken.setdefault(name, step.layer) is not step.layer:
@@ -126,7 +131,7 @@ def _names(steps):
     return names
 
 
-def named_layers(model):
+def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Layers with variables of `model`, by the name that `describe` gives them."""
     steps, _ = read_steps(model)
     return {
@@ -136,7 +141,7 @@ def named_layers(model):
     }
 
 
-def read_values(model):
+def read_values(model: keras.Model) -> dict[str, np.ndarray]:
     """`layer/variable` to values, as the rebuilt network takes them."""
     found = {}
     for name, layer in named_layers(model).items():
@@ -149,7 +154,7 @@ def read_values(model):
     return found
 
 
-def write_values(model, values):
+def write_values(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
     """Sets the variables of `model` from what came back; others stay as they are."""
     for name, layer in named_layers(model).items():
         for variable in layer.weights:
@@ -161,12 +166,12 @@ def write_values(model, values):
             variable.assign(found)
 
 
-def _epsilon_lifted(norm):
+def _epsilon_lifted(norm: keras.layers.Layer) -> float:
     """What the rebuilt BN adds to the variance beyond its epsilon."""
     return max(LEAST_EPSILON - norm.epsilon, 0.0)
 
 
-def _kind_of(step):
+def _kind_of(step: Step) -> tuple[str, dict[str, typing.Any]]:
     """(kind, config) in Keras 2's words of the layer of a step."""
     layer = step.layer
     if getattr(layer, "data_format", None) == "channels_first":
@@ -196,7 +201,7 @@ def _kind_of(step):
     return kind, config
 
 
-def _identity_pad(layer):
+def _identity_pad(layer: keras.layers.Layer) -> tuple[str, dict[str, typing.Any]]:
     channels = layer.input.shape[-1]
     new = layer.filters - channels
     before = new // 2 if layer.position == "both" else 0
@@ -204,14 +209,14 @@ def _identity_pad(layer):
     return "IdentityPad", config
 
 
-def _is_softmax_layer(layer):
+def _is_softmax_layer(layer: keras.layers.Layer) -> bool:
     if type(layer) is keras.layers.Softmax:
         return layer.axis == -1
     is_activation = type(layer) is keras.layers.Activation
     return is_activation and anatomy.function_of(layer) == anatomy.SOFTMAX
 
 
-def _unknown(layer, kind):
+def _unknown(layer: keras.layers.Layer, kind: str) -> InvalidArgument:
     return InvalidArgument(
         f"no tf_keras counterpart is known for layer {layer.name} ({kind}): use Conv2D, "
         "Dense, BatchNormalization, ReLU, LeakyReLU, Add, pooling and padding in its "

@@ -3,6 +3,11 @@
 import importlib.util
 import json
 import math
+import pathlib
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -24,7 +29,11 @@ LEGACY = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 _CHUNK = 500
 
 
-def check_installed():
+# What a process said last of each kind, weights by name, the bytes of a file.
+Result = tuple[dict[str, typing.Any], dict[str, np.ndarray] | None, bytes | None]
+
+
+def check_installed() -> None:
     """Raises `InvalidArgument` where the packages are missing; imports none."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -35,7 +44,13 @@ def check_installed():
         )
 
 
-def run(model, job, data=None, progress=None, tell=None):
+def run(
+    model: keras.Model,
+    job: dict[str, typing.Any],
+    data: typing.Any = None,
+    progress: Callable[[int], object] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> Result:
     """Does a job in a process of its own.
 
     Args:
@@ -66,7 +81,7 @@ def run(model, job, data=None, progress=None, tell=None):
                 count / job["tuning"]["batch_size"]
             )
         sent = description.read_values(model)
-        np.savez(folder / "weights.npz", **sent)
+        np.savez(folder / "weights.npz", **typing.cast(typing.Any, sent))
         _write_probe(folder, model)
         (folder / "job.json").write_text(json.dumps(job), "utf-8")
         said = _follow(folder, progress, tell)
@@ -77,7 +92,7 @@ def run(model, job, data=None, progress=None, tell=None):
         return said, values, content
 
 
-def _results(folder):
+def _results(folder: pathlib.Path) -> tuple[dict[str, np.ndarray] | None, bytes | None]:
     values = content = None
     if (folder / "tuned.npz").exists():
         with np.load(folder / "tuned.npz") as file:
@@ -87,7 +102,11 @@ def _results(folder):
     return values, content
 
 
-def _follow(folder, progress, tell):
+def _follow(
+    folder: pathlib.Path,
+    progress: Callable[[int], object] | None,
+    tell: Callable[[str], object] | None,
+) -> dict[str, typing.Any]:
     """Runs the process to its end; returns what it said, the last of each kind."""
     said = {}
     with (
@@ -96,7 +115,7 @@ def _follow(folder, progress, tell):
             _WORKER, folder, environment=LEGACY, errors=log
         ) as process,
     ):
-        for line in process.stdout:
+        for line in typing.cast(typing.IO[str], process.stdout):
             facts = json.loads(line)
             said.update(facts)
             if progress and "progress" in facts:
@@ -113,7 +132,7 @@ def _follow(folder, progress, tell):
     return said
 
 
-def _last_words(log, code):
+def _last_words(log: str, code: int) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = first_line(lines[-1]) if lines else "it said nothing"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -123,7 +142,9 @@ def _last_words(log, code):
     )
 
 
-def _check(said, model, job):
+def _check(
+    said: dict[str, typing.Any], model: keras.Model, job: dict[str, typing.Any]
+) -> None:
     from keras_resnets.tfmot.worker.main import TOLERANCE
 
     if not said["apart"] <= TOLERANCE:
@@ -140,7 +161,9 @@ def _check(said, model, job):
         raise TrainingError(_divergence(said["diverged"], model, job["tuning"]))
 
 
-def _divergence(facts, model, tuning):
+def _divergence(
+    facts: dict[str, typing.Any], model: keras.Model, tuning: dict[str, typing.Any]
+) -> str:
     """The message about a training that came to nothing."""
     rate = tuning["learning_rate"]
     return (
@@ -151,7 +174,11 @@ def _divergence(facts, model, tuning):
     )
 
 
-def _check_complete(values, sent, described):
+def _check_complete(
+    values: Mapping[str, np.ndarray],
+    sent: Mapping[str, np.ndarray],
+    described: dict[str, typing.Any],
+) -> None:
     """Raises `TrainingError` where a weight did not come back."""
     trained = {step["layer"] for step in described["steps"]}
     wanted = {name for name in sent if name.split("/")[0] in trained}
@@ -170,7 +197,9 @@ _NATIVE = {
 }
 
 
-def _write_probe(folder, model, count=4, size=64):
+def _write_probe(
+    folder: pathlib.Path, model: keras.Model, count: int = 4, size: int = 64
+) -> None:
     """Random images, and what the Keras 3 model makes of them in float64.
 
     In float32 the rounding alone comes to 1e-6 in a network of fifty layers.
@@ -185,7 +214,7 @@ def _write_probe(folder, model, count=4, size=64):
     np.savez(folder / "probe.npz", images=images, logits=np.asarray(logits))
 
 
-def _double(layer):
+def _double(layer: keras.layers.Layer) -> keras.layers.Layer:
     if isinstance(layer, keras.Model):
         return layer
     config = {**layer.get_config(), "dtype": "float64"}
@@ -195,7 +224,7 @@ def _double(layer):
     return type(layer).from_config(config)
 
 
-def write_images(folder, data, model):
+def write_images(folder: pathlib.Path, data: typing.Any, model: keras.Model) -> int:
     """Copies labelled images into `x.npy` and `y.npy`; returns their number.
 
     Args:
@@ -228,13 +257,15 @@ def write_images(folder, data, model):
                 whole = (len(labels), *shape)
                 facts = {"descr": "<f4", "fortran_order": False, "shape": whole}
                 np.lib.format.write_array_header_1_0(file, facts)
-            file.write(np.ascontiguousarray(images, "<f4"))
+            file.write(np.ascontiguousarray(images, "<f4").data)
             done += len(images)
     np.save(folder / "y.npy", labels.astype("int64"))
     return len(labels)
 
 
-def _opened(data):
+def _opened(
+    data: typing.Any,
+) -> tuple[np.ndarray, Callable[[int], Iterator[np.ndarray]]]:
     if hasattr(data, "batches"):
         return np.asarray(data.labels), data.batches
     try:
@@ -249,7 +280,7 @@ def _opened(data):
             f"there must be one label an image; got {len(labels)} for {len(x)} images"
         )
 
-    def batches(size):
+    def batches(size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(x), size):
             yield np.asarray(x[start : start + size], "float32")
 
@@ -259,7 +290,9 @@ def _opened(data):
     ] == 1 else labels, batches
 
 
-def copy_of(model, values=None):
+def copy_of(
+    model: keras.Model, values: Mapping[str, np.ndarray] | None = None
+) -> keras.Model:
     """`model` once more, with the weights that came back."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())

@@ -1,8 +1,15 @@
 """tensorflow-model-optimization's three tools on a rebuilt network."""
 
+import typing
+from collections.abc import Mapping
+
 import numpy as np
 
 from keras_resnets.tfmot.worker import rebuild
+from keras_resnets.tfmot.worker import training
+
+# Weights by name, and the bytes of a file or None.
+Answer = tuple[dict[str, np.ndarray], bytes | None]
 
 # Steps from one choice of zeros to the next.
 _PRUNING_STEPS = 100
@@ -22,7 +29,12 @@ class Refused(Exception):
     """tensorflow-model-optimization does not take the network."""
 
 
-def quantize(job, arrays, data, fit):
+def quantize(
+    job: dict[str, typing.Any],
+    arrays: Mapping[str, np.ndarray],
+    data: training.LabelledImages,
+    fit: typing.Any,
+) -> Answer:
     """Quantization-aware training.
 
     Args:
@@ -42,14 +54,16 @@ def quantize(job, arrays, data, fit):
     return values, _convert(aware, job)
 
 
-def _quantized(description, arrays):
+def _quantized(
+    description: dict[str, typing.Any], arrays: Mapping[str, np.ndarray]
+) -> typing.Any:
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
     tool = tfmot.quantization.keras
     known = {"Nothing": _nothing(), "IdentityPad": rebuild.identity_pad()}
 
-    def wrap(layer):
+    def wrap(layer: typing.Any) -> typing.Any:
         if isinstance(layer, known["IdentityPad"]):
             return tool.quantize_annotate_layer(layer, known["Nothing"]())
         return layer
@@ -61,7 +75,7 @@ def _quantized(description, arrays):
     return aware
 
 
-def _keep_statistics(model):
+def _keep_statistics(model: typing.Any) -> None:
     """Makes BN use the statistics that it has.
 
     An average over the last few batches is noisier, which a short training does not make
@@ -74,33 +88,37 @@ def _keep_statistics(model):
             layer.trainable = False
 
 
-def _nothing():
+def _nothing() -> typing.Any:
     """The configuration of a layer that keeps values on the grid that they are on."""
     import tensorflow_model_optimization as tfmot
 
     class Nothing(tfmot.quantization.keras.QuantizeConfig):
-        def get_weights_and_quantizers(self, layer):
+        def get_weights_and_quantizers(self, layer: typing.Any) -> typing.Any:
             return []
 
-        def get_activations_and_quantizers(self, layer):
+        def get_activations_and_quantizers(self, layer: typing.Any) -> typing.Any:
             return []
 
-        def set_quantize_weights(self, layer, quantize_weights):
+        def set_quantize_weights(
+            self, layer: typing.Any, quantize_weights: typing.Any
+        ) -> None:
             pass
 
-        def set_quantize_activations(self, layer, quantize_activations):
+        def set_quantize_activations(
+            self, layer: typing.Any, quantize_activations: typing.Any
+        ) -> None:
             pass
 
-        def get_output_quantizers(self, layer):
+        def get_output_quantizers(self, layer: typing.Any) -> typing.Any:
             return []
 
-        def get_config(self):
+        def get_config(self) -> dict[str, typing.Any]:
             return {}
 
     return Nothing
 
 
-def _calibrate(aware, images, batch=50):
+def _calibrate(aware: typing.Any, images: np.ndarray, batch: int = 50) -> None:
     """Sets the activation ranges: of the float network, the average of the batches'.
 
     Left alone they begin at -6 to 6 and move by a thousandth a step.
@@ -109,9 +127,16 @@ def _calibrate(aware, images, batch=50):
     import tensorflow_model_optimization as tfmot
 
     quantizer = tfmot.quantization.keras.quantizers.MovingAverageQuantizer
-    stock, seen = quantizer.__call__, {}
+    stock = quantizer.__call__
+    seen: dict[int, typing.Any] = {}
 
-    def watch(self, inputs, training, weights, **kwargs):
+    def watch(
+        self: typing.Any,
+        inputs: typing.Any,
+        training: typing.Any,
+        weights: np.ndarray,
+        **kwargs: typing.Any,
+    ) -> typing.Any:
         low, high = weights["min_var"], weights["max_var"]
         found = seen.setdefault(id(low), (low, high, []))[2]
         ends = tf.reduce_min(inputs), tf.reduce_max(inputs)
@@ -130,7 +155,7 @@ def _calibrate(aware, images, batch=50):
         high.assign(most)
 
 
-def _convert(aware, job):
+def _convert(aware: typing.Any, job: dict[str, typing.Any]) -> bytes:
     import tensorflow as tf
 
     softmax = job["description"]["softmax"] and not job["logits"]
@@ -138,7 +163,7 @@ def _convert(aware, job):
     shape = [size, *job["description"]["input_shape"]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
-    def serve(image):
+    def serve(image: typing.Any) -> typing.Any:
         found = aware(image, training=False)
         if softmax:
             return {"predictions": tf.nn.softmax(found)}
@@ -154,7 +179,12 @@ def _convert(aware, job):
     return converter.convert()
 
 
-def prune(job, arrays, data, fit):
+def prune(
+    job: dict[str, typing.Any],
+    arrays: Mapping[str, np.ndarray],
+    data: training.LabelledImages,
+    fit: typing.Any,
+) -> Answer:
     """Magnitude pruning; see `quantize`, but for the file, which is None."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -169,7 +199,7 @@ def prune(job, arrays, data, fit):
         frequency=max(min(_PRUNING_STEPS, end // 4), 1),
     )
 
-    def wrap(layer):
+    def wrap(layer: typing.Any) -> typing.Any:
         if layer.name in job["layers"]:
             return tool.prune_low_magnitude(layer, pruning_schedule=schedule)
         return layer
@@ -180,14 +210,19 @@ def prune(job, arrays, data, fit):
     return _values(tool.strip_pruning(sparse)), None
 
 
-def cluster(job, arrays, data, fit):
+def cluster(
+    job: dict[str, typing.Any],
+    arrays: Mapping[str, np.ndarray],
+    data: training.LabelledImages,
+    fit: typing.Any,
+) -> Answer:
     """Weight clustering; see `prune`."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
     tool = tfmot.clustering.keras
 
-    def wrap(layer):
+    def wrap(layer: typing.Any) -> typing.Any:
         if layer.name not in job["layers"]:
             return layer
         return tool.cluster_weights(
@@ -206,7 +241,7 @@ def cluster(job, arrays, data, fit):
     return _values(tool.strip_clustering(few)), None
 
 
-def _settle_centroids(model):
+def _settle_centroids(model: typing.Any) -> None:
     """Moves the centroids to where k-means has them.
 
     By itself tensorflow-model-optimization begins with weights drawn by k-means++, which
@@ -218,7 +253,7 @@ def _settle_centroids(model):
             centroids.assign(settled(weights, centroids.numpy()))
 
 
-def settled(weights, centroids):
+def settled(weights: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Centroids moved by Lloyd's algorithm, each to the mean of the weights next to it.
 
     Args:
@@ -244,11 +279,13 @@ def settled(weights, centroids):
     return centroids.astype("float32")
 
 
-def _values(model):
+def _values(model: typing.Any) -> dict[str, np.ndarray]:
     return {name: v.numpy() for name, v in rebuild.variables(model).items()}
 
 
-def _refusing(make, *arguments, **options):
+def _refusing(
+    make: typing.Any, *arguments: typing.Any, **options: typing.Any
+) -> typing.Any:
     """What `make` makes; its errors are refusals."""
     try:
         return make(*arguments, **options)

@@ -11,6 +11,8 @@ import os
 import pathlib
 import shutil
 import sys
+import typing
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,19 +25,19 @@ TOLERANCE = 1e-6
 _ROUNDED = 1e-4
 
 
-def main(folder):
+def main(path: str) -> None:
     """Rebuilds the network, proves it equal, and does the job."""
+    folder = pathlib.Path(path)
     # A parent that was killed leaves its folder to us.
     child_process.orders(lambda: shutil.rmtree(folder, ignore_errors=True))
     # What TensorFlow prints must not get between the lines.
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def tell(**facts):
+    def tell(**facts: typing.Any) -> None:
         lines.write(json.dumps(facts) + "\n")
         lines.flush()
 
-    folder = pathlib.Path(folder)
     job = json.loads((folder / "job.json").read_text("utf-8"))
     with np.load(folder / "weights.npz") as file:
         arrays = dict(file)
@@ -62,13 +64,18 @@ def main(folder):
     except training.Diverged as error:
         tell(diverged=error.facts)
         return
-    np.savez(folder / "tuned.npz", **values)
+    np.savez(folder / "tuned.npz", **typing.cast(typing.Any, values))
     if content is not None:
         (folder / "aware.tflite").write_bytes(content)
     tell(done=True)
 
 
-def distance(description, arrays, images, logits):
+def distance(
+    description: dict[str, typing.Any],
+    arrays: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    logits: np.ndarray,
+) -> float:
     """How far the rebuilt network's logits are from those in Keras 3.
 
     Args:

@@ -1,7 +1,17 @@
 """A description of a network as a `tf_keras` model."""
 
+import typing
+from collections.abc import Mapping
 
-def build(description, arrays, wrap=None, dtype="float32"):
+import numpy as np
+
+
+def build(
+    description: dict[str, typing.Any],
+    arrays: Mapping[str, np.ndarray],
+    wrap: typing.Any = None,
+    dtype: str = "float32",
+) -> typing.Any:
     """The described network, with its weights.
 
     Args:
@@ -33,7 +43,7 @@ def build(description, arrays, wrap=None, dtype="float32"):
     return model
 
 
-def make(step, dtype="float32"):
+def make(step: typing.Any, dtype: str = "float32") -> typing.Any:
     """The `tf_keras` layer of a step."""
     import tf_keras
 
@@ -46,12 +56,12 @@ def make(step, dtype="float32"):
     return getattr(tf_keras.layers, step["kind"])(**config)
 
 
-def inner(layer):
+def inner(layer: typing.Any) -> typing.Any:
     """The layer inside tensorflow-model-optimization's wrapper, or the layer."""
     return getattr(layer, "layer", layer)
 
 
-def variables(model):
+def variables(model: typing.Any) -> dict[str, typing.Any]:
     """`layer/variable` of every described variable of `model`, to the variable.
 
     Wrappers have variables of their own; those of the layers keep their names.
@@ -68,13 +78,13 @@ def variables(model):
 _VARIABLES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 
 
-def set_values(model, arrays):
+def set_values(model: typing.Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Sets every variable of `model`."""
     for name, variable in variables(model).items():
         variable.assign(arrays[name])
 
 
-def use_native_convolution():
+def use_native_convolution() -> None:
     """Makes grouped and dilated convolutions of `tf_keras` one operator.
 
     It compiles the grouped ones with XLA, which is slow to train on a CPU, and lowers
@@ -91,7 +101,9 @@ def use_native_convolution():
     stock = kind.convolution_op
     compiled = tf.function(stock, jit_compile=True)
 
-    def convolution(layer, inputs, kernel):
+    def convolution(
+        layer: typing.Any, inputs: typing.Any, kernel: typing.Any
+    ) -> typing.Any:
         grouped, dilated = layer.groups > 1, max(layer.dilation_rate) > 1
         # A stride with a dilation has no native gradient.
         special = (grouped or dilated) and not (dilated and max(layer.strides) > 1)
@@ -106,7 +118,7 @@ def use_native_convolution():
     kind.keras_resnets_native = True
 
 
-def identity_pad():
+def identity_pad() -> typing.Any:
     """The class of the option-A shortcut for `tf_keras`."""
     import tensorflow as tf
     import tf_keras
@@ -114,15 +126,17 @@ def identity_pad():
     class IdentityPad(tf_keras.layers.Layer):
         """Every `strides`-th pixel, with channels of zeros in front and behind."""
 
-        def __init__(self, strides, before, behind, **kwargs):
+        def __init__(
+            self, strides: int, before: int, behind: int, **kwargs: typing.Any
+        ) -> None:
             super().__init__(**kwargs)
             self.strides, self.before, self.behind = strides, before, behind
 
-        def call(self, inputs):
+        def call(self, inputs: typing.Any) -> typing.Any:
             kept = inputs[:, :: self.strides, :: self.strides, :]
             return tf.pad(kept, ((0, 0), (0, 0), (0, 0), (self.before, self.behind)))
 
-        def get_config(self):
+        def get_config(self) -> dict[str, typing.Any]:
             own = {"strides": self.strides, "before": self.before}
             return {**super().get_config(), **own, "behind": self.behind}
 
@@ -132,6 +146,6 @@ def identity_pad():
 _CLASSES: dict = {}
 
 
-def _once(name, kind):
+def _once(name: str, kind: type) -> type:
     """The first class of a name: its instances must be of one and the same."""
     return _CLASSES.setdefault(name, kind)

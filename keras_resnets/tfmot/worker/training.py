@@ -1,8 +1,11 @@
 """Fine-tuning with `tf_keras`: images from a file, one loop for all three tools."""
 
 import math
+import os
 import pathlib
 import time
+import typing
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,7 +27,7 @@ class Diverged(Exception):
         facts: `what` shows it, and the `epoch` and its `step`, both from 1.
     """
 
-    def __init__(self, **facts):
+    def __init__(self, **facts: typing.Any) -> None:
         super().__init__(str(facts))
         self.facts = facts
 
@@ -37,18 +40,20 @@ class LabelledImages:
         tuning: `batch_size`, `mirror`, `crop` and `seed`.
     """
 
-    def __init__(self, folder, tuning):
+    def __init__(
+        self, folder: str | os.PathLike[str], tuning: dict[str, typing.Any]
+    ) -> None:
         self.x = np.load(pathlib.Path(folder, "x.npy"), mmap_mode="r")
         self.y = np.load(pathlib.Path(folder, "y.npy"))
         self._tuning = tuning
 
-    def sample(self, count, seed):
+    def sample(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """So many images with their labels, or all."""
         chosen = np.random.default_rng(seed).permutation(len(self.x))[:count]
         chosen = np.sort(chosen)
         return np.array(self.x[chosen]), self.y[chosen]
 
-    def sequence(self):
+    def sequence(self) -> typing.Any:
         """A `tf_keras.utils.Sequence` in an order of its own every epoch."""
         import tf_keras
 
@@ -56,22 +61,22 @@ class LabelledImages:
         size = tuning["batch_size"]
 
         class Batches(tf_keras.utils.Sequence):
-            def __init__(self):
+            def __init__(self) -> None:
                 self._epoch = 0
                 self._shuffle()
 
-            def _shuffle(self):
+            def _shuffle(self) -> None:
                 self._rng = np.random.default_rng([tuning["seed"], self._epoch])
                 self._order = self._rng.permutation(len(x))
 
-            def on_epoch_end(self):
+            def on_epoch_end(self) -> None:
                 self._epoch += 1
                 self._shuffle()
 
-            def __len__(self):
+            def __len__(self) -> int:
                 return -(-len(x) // size)
 
-            def __getitem__(self, index):
+            def __getitem__(self, index: int) -> typing.Any:
                 chosen = np.sort(self._order[index * size : (index + 1) * size])
                 images = augmented(np.array(x[chosen]), tuning, self._rng)
                 return images, y[chosen]
@@ -79,7 +84,9 @@ class LabelledImages:
         return Batches()
 
 
-def augmented(images, tuning, rng):
+def augmented(
+    images: np.ndarray, tuning: dict[str, typing.Any], rng: np.random.Generator
+) -> np.ndarray:
     """A batch mirrored by chance and moved by up to `crop` pixels, over zeros."""
     if tuning["mirror"]:
         turned = rng.random(len(images)) < 0.5
@@ -95,7 +102,14 @@ def augmented(images, tuning, rng):
     return images
 
 
-def fit(model, callbacks, clip, data, tuning, tell):
+def fit(
+    model: typing.Any,
+    callbacks: typing.Any,
+    clip: float | None,
+    data: "LabelledImages",
+    tuning: dict[str, typing.Any],
+    tell: Callable[..., object],
+) -> None:
     """Trains `model`, which puts out logits.
 
     Args:
@@ -143,30 +157,30 @@ def fit(model, callbacks, clip, data, tuning, tell):
         )
 
 
-def _logits(model, images):
+def _logits(model: typing.Any, images: np.ndarray) -> np.ndarray:
     parts = range(0, len(images), _AT_ONCE)
     found = [model(images[i : i + _AT_ONCE], training=False).numpy() for i in parts]
     return np.concatenate(found)
 
 
-def _right(logits, labels):
+def _right(logits: np.ndarray, labels: np.ndarray) -> int:
     return int(np.sum(np.argmax(logits, axis=-1) == labels))
 
 
-def _highest_loss(logits):
+def _highest_loss(logits: np.ndarray) -> float:
     """A loss far beyond that of all classes being those that are held least likely."""
     worst = math.log(logits.shape[-1]) + 2 * float(np.abs(logits).max())
     return _SLACK * worst
 
 
-def _collapsed(before, after, labels):
+def _collapsed(before: int, after: int, labels: np.ndarray) -> bool:
     """Whether what a network knew beyond the commonest class is gone."""
     commonest = np.bincount(labels).max()
     lead = before - commonest
     return lead > _LEAD * len(labels) and after - commonest < _KEPT * lead
 
 
-def _clipped_sgd(clip):
+def _clipped_sgd(clip: float | None) -> typing.Any:
     """The class of SGD whose gradients are clipped to a share of each variable's norm.
 
     BN that keeps its statistics multiplies the gradient of the kernel in front of it by
@@ -177,31 +191,36 @@ def _clipped_sgd(clip):
     import tensorflow as tf
     import tf_keras
 
-    def clipped(gradient, variable):
+    def clipped(gradient: typing.Any, variable: typing.Any) -> typing.Any:
         if gradient is None:
             return None
         most = clip * tf.maximum(tf.norm(variable), _LEAST_NORM)
         return tf.clip_by_norm(gradient, most)
 
     class ClippedSGD(tf_keras.optimizers.SGD):
-        def apply_gradients(self, grads_and_vars, *arguments, **options):
+        def apply_gradients(
+            self,
+            grads_and_vars: typing.Any,
+            *arguments: typing.Any,
+            **options: typing.Any,
+        ) -> typing.Any:
             pairs = [(clipped(g, variable), variable) for g, variable in grads_and_vars]
             return super().apply_gradients(pairs, *arguments, **options)
 
     return ClippedSGD
 
 
-def _watch(tell, highest):
+def _watch(tell: Callable[..., object], highest: float) -> typing.Any:
     """The callback that says how it goes, and ends a training that loses more."""
     import tf_keras
 
     class Watch(tf_keras.callbacks.Callback):
         done, told, epoch, step = 0, 0.0, 0, 0
 
-        def on_epoch_begin(self, epoch, logs=None):
+        def on_epoch_begin(self, epoch: int, logs: typing.Any = None) -> None:
             self.epoch = epoch + 1
 
-        def on_train_batch_end(self, batch, logs=None):
+        def on_train_batch_end(self, batch: int, logs: typing.Any = None) -> None:
             self.done, self.step = self.done + 1, batch + 1
             # A mean over the epoch so far, which stays NaN once it is.
             if not logs["loss"] <= highest:
@@ -210,14 +229,14 @@ def _watch(tell, highest):
                 self.told = time.monotonic()
                 tell(progress=self.done)
 
-        def on_epoch_end(self, epoch, logs=None):
+        def on_epoch_end(self, epoch: int, logs: typing.Any = None) -> None:
             tell(
                 epoch=epoch + 1,
                 loss=float(logs["loss"]),
                 accuracy=float(logs["accuracy"]),
             )
 
-        def diverged(self, what):
+        def diverged(self, what: str) -> typing.Any:
             """The error about where the training stands."""
             return Diverged(what=what, epoch=self.epoch, step=self.step)
 
