@@ -98,7 +98,7 @@ class Workshop:
             given["calibration"] = self._calibration.images if calibrated else None
         exporter = getattr(export, FORMATS[spec.format].exporter)
         some = self._calibration.images[:4]
-        return exporter(self.model, path, pictures=some, **given)
+        return exporter(self.model, path, images=some, **given)
 
 
 @dataclasses.dataclass(frozen=True)
