@@ -18,12 +18,15 @@ EXTRAS = {
     "onnx": ONNX,
     "compress": COMPRESS,
     "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
+    "microcontroller": ["tflite-micro>=0.dev20261023"],
+    "ethos-u": ["ethos-u-vela>=5.2,<5.3"],
     "hub": ["huggingface_hub>=0.30"],
     "report": ["matplotlib>=3.8"],
     "train": ["matplotlib>=3.8", "tensorboard>=2.19"],
     "test": [
         *ONNX,
         *COMPRESS,
+        "ethos-u-vela>=5.2,<5.3",
         "huggingface_hub>=0.30",
         "jax>=0.10.2,<0.11",
         "matplotlib>=3.8",
@@ -32,6 +35,7 @@ EXTRAS = {
         "pytest-xdist>=3.6,<4",
         "ruff>=0.17,<0.18",
         "scipy>=1.14",
+        "tflite-micro>=0.dev20261023",
     ],
 }
 EXTRAS["all"] = sorted({package for extra in EXTRAS.values() for package in extra})

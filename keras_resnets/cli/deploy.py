@@ -38,6 +38,7 @@ class Options(network.Network, calibration.Calibration):
     recipe: str | None
     io_dtype: str | None
     include_preprocessing: bool
+    int4: bool
     ram: int | None
     flash: int | None
     compare: int | None
@@ -50,6 +51,7 @@ class Options(network.Network, calibration.Calibration):
             self.recipe,
             self.io_dtype,
             self.include_preprocessing,
+            self.int4,
             self.ram,
             self.flash,
             self.unproven,
@@ -124,6 +126,11 @@ def _add_file(parser):
     group.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
     )
+    group.add_argument(
+        "--int4",
+        action="store_true",
+        help="store the weights of static_wi4_ai8 in 4 bits",
+    )
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--compare",
@@ -170,6 +177,7 @@ def _deploy(asked):
             recipe=asked.recipe,
             io_dtype=asked.io_dtype,
             include_preprocessing=asked.include_preprocessing,
+            int4=asked.int4,
             ram=asked.ram,
             flash=asked.flash,
             compare=asked.compare,
@@ -199,7 +207,7 @@ def _line(made):
     figures = [
         f"{name} {value:,}"
         for name, value in report.items()
-        if name.endswith(_SHOWN) and isinstance(value, (int, float))
+        if name.endswith(_SHOWN) and isinstance(value, int | float)
     ]
     return f"{text}\n  {', '.join(figures)}"
 

@@ -22,6 +22,7 @@ class Spec:
         packed: see `export.tflite.packing`.
         batch: images at a time, or `"dynamic"`.
         pixels: whether the pre-processing is inside.
+        int4: whether weights of 4 bits are stored as such.
     """
 
     format: str
@@ -30,6 +31,7 @@ class Spec:
     packed: bool = True
     batch: int | str = 1
     pixels: bool = False
+    int4: bool = False
 
     @property
     def file_name(self) -> str:
@@ -57,6 +59,7 @@ class Asked:
     recipe: str | None = None
     io_dtype: str | None = None
     include_preprocessing: bool = False
+    int4: bool = False
     ram: int | None = None
     flash: int | None = None
     unproven: bool = False
@@ -71,6 +74,8 @@ class Asked:
         io_dtype = targets.check_io(target, recipe, self.io_dtype)
         if self.include_preprocessing:
             targets.check_pixels(target, recipe)
+        if self.int4:
+            targets.check_int4(target, recipe)
         return Spec(
             target.format,
             recipe,
@@ -78,6 +83,7 @@ class Asked:
             target.layouts[0],
             target.batch,
             self.include_preprocessing,
+            self.int4,
         )
 
     def check(self, rows: Sequence[Target]) -> None:

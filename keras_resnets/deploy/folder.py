@@ -74,7 +74,7 @@ def _proof(report: Mapping[str, Any]) -> str:
         f"{report['agreement']:.1%} have the likeliest class of `predict`"
     )
     if outputs is None:
-        return f"{said}. It was compiled for the target, and run as it was before that."
+        return f"{said}, by the answers of the file before it was compiled."
     return (
         f"{said}; of the outputs "
         f"{outputs['equal']} are equal to those of {outputs['against']} bit for bit, "

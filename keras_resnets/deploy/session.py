@@ -63,6 +63,7 @@ def deploy(
     recipe: str | None = None,
     io_dtype: str | None = None,
     include_preprocessing: bool = False,
+    int4: bool = False,
     ram: int | None = None,
     flash: int | None = None,
     compare: int | None = None,
@@ -86,6 +87,7 @@ def deploy(
             `"float32"`; None for what each target wants.
         io_dtype: input and output of int8 files; None for what each target wants.
         include_preprocessing: files take RGB pixels of the network's size.
+        int4: store the weights of `"static_wi4_ai8"` in 4 bits each.
         ram: bytes of RAM that the device has; None for any number.
         flash: the same of flash memory.
         compare: images to compare on; None for 100, of large images fewer.
@@ -115,7 +117,7 @@ def deploy(
     """
     export_session.check_backend()
     rows = find_all(target)
-    asked = Asked(recipe, io_dtype, include_preprocessing, ram, flash, unproven)
+    asked = Asked(recipe, io_dtype, include_preprocessing, int4, ram, flash, unproven)
     asked.check(rows)
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
@@ -216,6 +218,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
         "recipe": made.spec.recipe,
         "io_dtype": made.spec.io_dtype,
         "packed": made.spec.packed,
+        "int4": made.spec.int4,
         "takes_pixels": made.report.takes_pixels,
         "size_bytes": made.report.size,
         **(proof.figures if proof else {}),

@@ -44,6 +44,7 @@ class Target:
         layouts: whether its int8 convolutions are packed (`export.tflite.packing`); of
             several the toolchain takes the one that its own figures call faster.
         batch: images at a time, or `"dynamic"`.
+        no_int4: why weights of 4 bits may not be stored as such; empty where they may.
         float_pixels: whether a file that computes in floats may take uint8 pixels.
         operators: the names of all that it runs; empty where the toolchain tells.
         toolchain: module of `keras_resnets.deploy` that proves a file; None: none does.
@@ -66,6 +67,7 @@ class Target:
     io_dtypes: tuple[str, ...] = ("int8", "uint8", "float32")
     layouts: tuple[bool, ...] = (True,)
     batch: int | str = 1
+    no_int4: str = ""
     float_pixels: bool = True
     operators: frozenset[str] = frozenset()
     toolchain: str | None = None
@@ -95,6 +97,37 @@ class Target:
         )
 
 
+def _ethos_u(name: str, system: str, mode: str) -> Target:
+    """A row of Arm's NPUs.
+
+    Args:
+        name: also Vela's of the accelerator.
+        system: the system configuration of Vela's own `Arm/vela.ini` that its figures
+            are for.
+        mode: the memory mode of that.
+    """
+    return Target(
+        name=name,
+        title=f"Arm {name.replace('ethos-u', 'Ethos-U')} NPU",
+        recipes=(*_INT8_KINDS, "static_wi4_ai8"),
+        refused={
+            "static_wi8_ai16": "its ends are float32, whose QUANTIZE stays on the CPU",
+            **dict.fromkeys(_FLOATS, "an NPU of integers leaves all of it to the CPU"),
+        },
+        io_dtypes=("int8", "uint8"),
+        layouts=(True, False),
+        no_int4="Vela knows no weights of 4 bits, and ends without a word",
+        toolchain="ethos_u",
+        proof="Vela (ethos-u-vela), which compiles and counts cycles",
+        module="ethosu",
+        install='pip install "keras-resnets[ethos-u]"',
+        files=("model_vela.tflite",),
+        settings={"accelerator": name, "system_config": system, "memory_mode": mode},
+        exact=True,
+        memory={"ram": "sram_bytes", "flash": "flash_bytes"},
+    )
+
+
 _ALL = (
     Target(
         name="linux-x86",
@@ -103,6 +136,35 @@ _ALL = (
         toolchain="own_runtime",
         proof="LiteRT with XNNPACK, here",
     ),
+    Target(
+        name="microcontroller",
+        title="microcontroller, TensorFlow Lite Micro",
+        recipes=(*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", FLOAT32),
+        refused={
+            "float16": "TensorFlow Lite Micro dequantizes no float16 weights "
+            "(DEQUANTIZE)",
+            "dynamic_wi8": "TensorFlow Lite Micro has no int8 weights between float "
+            "activations (CONV_2D, FULLY_CONNECTED)",
+        },
+        # What is packed for XNNPACK is computed in full by plain loops.
+        layouts=(False,),
+        float_pixels=False,
+        toolchain="microcontroller",
+        proof="TensorFlow Lite Micro (tflite-micro)",
+        module="tflite_micro",
+        install='pip install "keras-resnets[microcontroller]"',
+        files=("model_*.h", "model_*.cc", "test_image.h", "test_image.cc", "main.cc"),
+        exact=True,
+        memory={"ram": "arena_bytes", "flash": "flash_bytes"},
+    ),
+    _ethos_u("ethos-u55-64", "Ethos_U55_Deep_Embedded", "Shared_Sram"),
+    _ethos_u("ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
+    _ethos_u("ethos-u55-256", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
+    _ethos_u("ethos-u65-256", "Ethos_U65_High_End", "Dedicated_Sram"),
+    _ethos_u("ethos-u65-512", "Ethos_U65_High_End", "Dedicated_Sram"),
+    _ethos_u("ethos-u85-256", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram"),
+    _ethos_u("ethos-u85-512", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram"),
+    _ethos_u("ethos-u85-1024", "Ethos_U85_SYS_DRAM_High", "Dedicated_Sram"),
     Target(
         name="server-onnx",
         title="server, ONNX Runtime, any batch",
@@ -174,6 +236,20 @@ def check_io(target: Target, recipe: str, io_dtype: str | None) -> str:
         return "float32"
     check_choice(f"io_dtype of {target.name}", io_dtype, target.io_dtypes)
     return io_dtype
+
+
+def check_int4(target: Target, recipe: str) -> None:
+    """Raises `InvalidArgument` where a target's file cannot store weights of 4 bits."""
+    if recipe != "static_wi4_ai8" or target.format != "tflite":
+        raise InvalidArgument(
+            "int4 stores weights of 4 bits, which files of the recipe static_wi4_ai8 "
+            f"have; got {recipe} for {target.name}"
+        )
+    if target.no_int4:
+        raise InvalidArgument(
+            f"{target.name}: {target.no_int4}; leave out int4: the weights keep their 15 "
+            "values, in 8 bits each"
+        )
 
 
 def check_pixels(target: Target, recipe: str) -> None:

@@ -1,0 +1,332 @@
+"""C++ sources of a network: no file system, no vendor's header but TFLM's own."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.images.preprocessing import Preprocessing
+
+NAMES = (
+    "model_data.h",
+    "model_data.cc",
+    "model_settings.h",
+    "model_operators.h",
+    "test_image.h",
+    "test_image.cc",
+    "main.cc",
+)
+_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "float32": "float"}
+# Numbers in a line of 88 characters.
+_IN_A_LINE = 14
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What the sources are made of.
+
+    Attributes:
+        content: the file's bytes.
+        arena: bytes that it needs; None where nobody measured it.
+        operators: names of those that it has, each once.
+        input, output: `dtype`, `shape`, `scale` and `zero_point`.
+        labels: name of each class.
+        preprocessing: what makes the input of RGB pixels; None where that is inside.
+        image: one input in the file's type.
+        expected: what the file puts out for it, in its type.
+    """
+
+    content: bytes
+    arena: int | None
+    operators: tuple[str, ...]
+    input: dict[str, Any]
+    output: dict[str, Any]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    image: np.ndarray
+    expected: np.ndarray
+
+    def texts(self) -> dict[str, str]:
+        """Text of each file of `NAMES`."""
+        makers = (
+            _DATA_H.format(size=len(self.content)),
+            self._data(),
+            self._settings(),
+            self._operators(),
+            self._test_header(),
+            self._test_data(),
+            _MAIN,
+        )
+        return dict(zip(NAMES, makers, strict=True))
+
+    def _data(self) -> str:
+        numbers = _lines(f"0x{byte:02x}" for byte in self.content)
+        return (
+            '#include "model_data.h"\n\nnamespace model {\n\n'
+            f"alignas(16) const unsigned char kData[kBytes] = {{\n{numbers}}};\n\n"
+            "}  // namespace model\n"
+        )
+
+    def _settings(self) -> str:
+        height, width, channels = self.input["shape"][1:]
+        arena = self.arena or 10 * len(self.content)
+        note = "measured, to the byte" if self.arena else "NOT MEASURED: a guess"
+        labels = "".join(f"    {_quoted(label)},\n" for label in self.labels)
+        return _SETTINGS.format(
+            note=note,
+            arena=arena,
+            input=_TYPES[self.input["dtype"]],
+            output=_TYPES[self.output["dtype"]],
+            height=height,
+            width=width,
+            channels=channels,
+            classes=len(self.labels),
+            in_scale=_float(self.input["scale"]),
+            in_zero=self.input["zero_point"],
+            out_scale=_float(self.output["scale"]),
+            out_zero=self.output["zero_point"],
+            labels=labels,
+            quantize=self._quantize(),
+        )
+
+    def _quantize(self) -> str:
+        """The function that makes one number of the input of one pixel value."""
+        known = self.preprocessing
+        if known is None:
+            return _PIXEL
+        order = "" if known.channel_order == "rgb" else "  // BGR: channel 0 is blue\n"
+        mean, std = (
+            ", ".join(map(_float, values)) for values in (known.mean, known.std)
+        )
+        head = _NORMALIZE.format(
+            order=order,
+            count=len(known.mean),
+            mean=mean,
+            std=std,
+            scale=_float(known.scale),
+        )
+        if self.input["dtype"] == "float32":
+            return head + "  return value;\n}\n"
+        limits = np.iinfo(self.input["dtype"])
+        return head + _ROUND.format(low=limits.min, high=limits.max)
+
+    def _operators(self) -> str:
+        adding = "".join(
+            f"  if (resolver.{adder(name)}() != kTfLiteOk) return kTfLiteError;\n"
+            for name in self.operators
+        )
+        return _OPERATORS.format(count=len(self.operators), adding=adding)
+
+    def _test_header(self) -> str:
+        return _TEST_H.format(inputs=self.image.size, outputs=self.expected.size)
+
+    def _test_data(self) -> str:
+        arrays = "".join(
+            f"alignas(16) const {name} = {{\n{_lines(_words(values))}}};\n\n"
+            for name, values in (
+                ("Input kTestImage[kTestInputs]", self.image),
+                ("Output kTestOutputs[kTestScores]", self.expected),
+            )
+        )
+        return (
+            f'#include "test_image.h"\n\nnamespace model {{\n\n{arrays}'
+            "}  // namespace model\n"
+        )
+
+
+def adder(operator: str) -> str:
+    """The method of TFLM's resolver that adds an operator.
+
+    Example:
+        >>> adder("CONV_2D"), adder("PADV2"), adder("LEAKY_RELU")
+        ('AddConv2D', 'AddPadV2', 'AddLeakyRelu')
+    """
+    parts = re.sub(r"V2$", "_V2", operator).split("_")
+    return "Add" + "".join(
+        part if part[0].isdigit() else part[0] + part[1:].lower() for part in parts
+    )
+
+
+def _float(value: float) -> str:
+    """A number as C++ reads it, the nearest float32 of it."""
+    text = f"{np.float32(value):.9g}"
+    return f"{text if set(text) & set('.en') else text + '.0'}f"
+
+
+def _words(values: np.ndarray) -> Iterable[str]:
+    flat = values.reshape(-1)
+    if flat.dtype.kind == "f":
+        return (_float(value) for value in flat)
+    return (str(int(value)) for value in flat)
+
+
+def _lines(words: Iterable[str]) -> str:
+    """Numbers with commas, a few a line."""
+    known = list(words)
+    rows = (known[i : i + _IN_A_LINE] for i in range(0, len(known), _IN_A_LINE))
+    return "".join(f"    {', '.join(row)},\n" for row in rows)
+
+
+def _quoted(text: str) -> str:
+    """A string of C++: what is not plain ASCII as the octal bytes of its UTF-8."""
+    plain = set(range(32, 127)) - set(b'"\\?')
+    return (
+        '"'
+        + "".join(
+            chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()
+        )
+        + '"'
+    )
+
+
+_DATA_H = """// The network: a .tflite file as an array that stays in flash.
+#ifndef MODEL_DATA_H_
+#define MODEL_DATA_H_
+
+namespace model {{
+
+constexpr unsigned int kBytes = {size}u;
+extern const unsigned char kData[kBytes];
+
+}}  // namespace model
+
+#endif  // MODEL_DATA_H_
+"""
+_SETTINGS = """// What the network takes and puts out, and what it needs.
+#ifndef MODEL_SETTINGS_H_
+#define MODEL_SETTINGS_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+namespace model {{
+
+// Of the tensor arena: {note}.
+constexpr std::size_t kArenaBytes = {arena};
+
+using Input = {input};
+using Output = {output};
+constexpr int kHeight = {height};
+constexpr int kWidth = {width};
+constexpr int kChannels = {channels};
+constexpr int kClasses = {classes};
+
+// A real number is scale * (integer - zero point); of floats the scale is 0.
+constexpr float kInputScale = {in_scale};
+constexpr int kInputZeroPoint = {in_zero};
+constexpr float kOutputScale = {out_scale};
+constexpr int kOutputZeroPoint = {out_zero};
+
+constexpr const char* kLabels[kClasses] = {{
+{labels}}};
+
+{quantize}
+// Probability (or logit) of what the network puts out for a class.
+inline float Score(Output output) {{
+  const float value = static_cast<float>(output);
+  return kOutputScale > 0.0f ? kOutputScale * (value - kOutputZeroPoint) : value;
+}}
+
+}}  // namespace model
+
+#endif  // MODEL_SETTINGS_H_
+"""
+_PIXEL = """// The network takes RGB pixels as they are.
+inline Input Quantize(uint8_t pixel, int) { return static_cast<Input>(pixel); }
+"""
+_NORMALIZE = """// One number of the input, of one pixel value of one channel.
+inline Input Quantize(uint8_t pixel, int channel) {{
+{order}  constexpr float kMean[{count}] = {{{mean}}};
+  constexpr float kStd[{count}] = {{{std}}};
+  float value = static_cast<float>(pixel) * {scale};
+  value = (value - kMean[channel]) / kStd[channel];
+"""
+_ROUND = """  value = std::nearbyint(value / kInputScale) + kInputZeroPoint;
+  if (value < {low}.0f) value = {low}.0f;
+  if (value > {high}.0f) value = {high}.0f;
+  return static_cast<Input>(value);
+}}
+"""
+_OPERATORS = """// The operators that the network has: the linker drops the others.
+#ifndef MODEL_OPERATORS_H_
+#define MODEL_OPERATORS_H_
+
+#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
+
+namespace model {{
+
+constexpr int kOperators = {count};
+
+inline TfLiteStatus AddOperators(
+    tflite::MicroMutableOpResolver<kOperators>& resolver) {{
+{adding}  return kTfLiteOk;
+}}
+
+}}  // namespace model
+
+#endif  // MODEL_OPERATORS_H_
+"""
+_TEST_H = """// One image, and what LiteRT's reference kernels put out for it.
+#ifndef MODEL_TEST_IMAGE_H_
+#define MODEL_TEST_IMAGE_H_
+
+#include "model_settings.h"
+
+namespace model {{
+
+constexpr int kTestInputs = {inputs};
+constexpr int kTestScores = {outputs};
+extern const Input kTestImage[kTestInputs];
+extern const Output kTestOutputs[kTestScores];
+
+}}  // namespace model
+
+#endif  // MODEL_TEST_IMAGE_H_
+"""
+_MAIN = """// Runs the test image: 0 where all scores are within a step of rounding.
+#include <cmath>
+#include <cstdint>
+
+#include "model_data.h"
+#include "model_operators.h"
+#include "model_settings.h"
+#include "tensorflow/lite/micro/micro_interpreter.h"
+#include "tensorflow/lite/micro/micro_log.h"
+#include "tensorflow/lite/schema/schema_generated.h"
+#include "test_image.h"
+
+namespace {
+
+alignas(16) uint8_t arena[model::kArenaBytes];
+
+}  // namespace
+
+int RunTestImage() {
+  tflite::MicroMutableOpResolver<model::kOperators> resolver;
+  if (model::AddOperators(resolver) != kTfLiteOk) return 1;
+  tflite::MicroInterpreter interpreter(tflite::GetModel(model::kData), resolver,
+                                       arena, model::kArenaBytes);
+  if (interpreter.AllocateTensors() != kTfLiteOk) return 2;
+  model::Input* input = interpreter.typed_input_tensor<model::Input>(0);
+  for (int i = 0; i < model::kTestInputs; ++i) input[i] = model::kTestImage[i];
+  if (interpreter.Invoke() != kTfLiteOk) return 3;
+  const model::Output* output =
+      interpreter.typed_output_tensor<model::Output>(0);
+  const float step = model::kOutputScale > 0.0f ? model::kOutputScale : 1e-5f;
+  int best = 0;
+  for (int i = 0; i < model::kTestScores; ++i) {
+    const float difference =
+        model::Score(output[i]) - model::Score(model::kTestOutputs[i]);
+    if (std::fabs(difference) > 1.5f * step) return 4;
+    if (output[i] > output[best]) best = i;
+  }
+  MicroPrintf("%s, as expected; arena %u bytes", model::kLabels[best],
+              static_cast<unsigned>(interpreter.arena_used_bytes()));
+  return 0;
+}
+
+int main() { return RunTestImage(); }
+"""

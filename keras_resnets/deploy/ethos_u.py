@@ -1,0 +1,201 @@
+"""Arm Ethos-U: compiled by Vela, wholly for the NPU, in the layout that it finds faster."""
+
+import csv
+import dataclasses
+import importlib.metadata
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from typing import Any
+
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import printable
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.io import files
+from keras_resnets.system import child_process
+
+COMPILED = "model_vela.tflite"
+# ResNet-50 takes one on a calm machine.
+_MINUTES = 30
+_SHARE = re.compile(r"NPU operators = \d+ \(([\d.]+)%\)")
+_ON_CPU = re.compile(r"^\s*CPU: (\w+)", re.MULTILINE)
+# Columns of Vela's summary, in KiB.
+_KIB = {
+    "sram_bytes": "sram_memory_used",
+    "dram_bytes": "dram_memory_used",
+    "off_chip_flash_bytes": "off_chip_flash_memory_used",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compiled:
+    """What Vela made of a file."""
+
+    made: Made
+    file: pathlib.Path
+    figures: dict[str, Any]
+
+
+def prove(job: Job) -> Proof:
+    """Compiles the file, packed and not, and takes the one of fewer cycles.
+
+    Raises:
+        ExportError: operators that Vela leaves to the CPU, or does not survive.
+    """
+    with files.scratch_folder() as folder:
+        tried = []
+        for packed in job.target.layouts:
+            made = job.export(packed=packed)
+            check_types(made, job.target.title)
+            place = folder / str(packed)
+            place.mkdir()
+            tried.append(_compile(job, made, place))
+        best = min(tried, key=lambda one: one.figures["cycles"])
+        shutil.copyfile(best.file, job.folder / COMPILED)
+    layouts = {
+        "packed" if one.made.spec.packed else "unpacked": one.figures["cycles"]
+        for one in tried
+    }
+    figures = {"file": COMPILED, **best.figures, "cycles_by_layout": layouts}
+    ran = f"ethos-u-vela {importlib.metadata.version('ethos-u-vela')}, compiled"
+    return Proof(best.made, None, figures, ran)
+
+
+def check_types(made: Made, title: str) -> None:
+    """Raises `ExportError` for operators that Vela would leave to the CPU, or die of.
+
+    Args:
+        made: the exported file.
+        title: of the target.
+    """
+    with tflite_runner.opened(made.path) as content:
+        floats = tflite_runner.float_operators(content)
+        nibbles = _int4_operators(content)
+    if floats:
+        raise ExportError(
+            f"{title} computes in integers; {', '.join(floats)} of the "
+            f"{made.spec.recipe} file compute in floats and would stay on the CPU: take "
+            "the recipe static_wi8_ai8; nothing was written"
+        )
+    if nibbles:
+        raise ExportError(
+            f"{title} has no weights of 4 bits, which {', '.join(nibbles)} have, and Vela "
+            "ends without a word at them: leave out int4; nothing was written"
+        )
+
+
+def _int4_operators(content: Any) -> list[str]:
+    """Names of the operators that read a tensor of 4 bits."""
+    schema, model = tflite_runner.parse(content)
+    names, graph = tflite_runner.operator_names(schema), model.Subgraphs(0)
+    found = set()
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        for tensor in operator.InputsAsNumpy():
+            if tensor >= 0 and graph.Tensors(tensor).Type() == schema.TensorType.INT4:
+                found.add(names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())])
+    return sorted(found)
+
+
+def _compile(job: Job, made: Made, folder: pathlib.Path) -> _Compiled:
+    settings = job.target.settings
+    words = [
+        made.path,
+        "--accelerator-config",
+        settings["accelerator"],
+        "--config",
+        "Arm/vela.ini",
+        "--system-config",
+        settings["system_config"],
+        "--memory-mode",
+        settings["memory_mode"],
+        "--output-dir",
+        folder,
+        "--show-cpu-operations",
+    ]
+    code, text = _run(words)
+    compiled = folder / f"{made.path.stem}_vela.tflite"
+    if code != 0 or not compiled.is_file():
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        last = (text.strip().splitlines() or ["nothing"])[-1]
+        raise ExportError(
+            f"Vela ended with {how} at the {made.spec.recipe} file of {job.model.name}, "
+            f"and said {printable(last, 200)!r}; nothing was written"
+        )
+    on_cpu = sorted(set(_ON_CPU.findall(text)))
+    share = _SHARE.search(text)
+    if on_cpu or share is None:
+        raise ExportError(
+            f"{', '.join(on_cpu) or 'all'} of the {made.spec.recipe} file of "
+            f"{job.model.name} fall to the CPU on {job.target.title}: take the recipe "
+            "static_wi8_ai8 with int8 ends; nothing was written"
+        )
+    (summary,) = folder.glob("*_summary_*.csv")
+    figures = {
+        "npu_percent": float(share[1]),
+        **_figures(summary),
+        "flash_bytes": files.size(compiled),
+        **settings,
+    }
+    return _Compiled(made, compiled, figures)
+
+
+def _run(words: list[Any]) -> tuple[int, str]:
+    """(exit code, all that it printed) of Vela."""
+    with (
+        tempfile.TemporaryFile() as errors,
+        child_process.started("ethosu.vela", *words, errors=errors) as process,
+    ):
+        try:
+            text, _ = process.communicate(timeout=60 * _MINUTES)
+        except subprocess.TimeoutExpired:
+            raise ExportError(
+                f"Vela took more than {_MINUTES} minutes; nothing was written"
+            ) from None
+        errors.seek(0)
+        told = errors.read().decode("utf-8", "replace")
+        return process.returncode, text + told
+
+
+def _figures(summary: pathlib.Path) -> dict[str, Any]:
+    """What Vela's summary says, in bytes, cycles and milliseconds."""
+    with open(summary, encoding="utf-8", newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    return {
+        **{name: round(1024 * float(row[column])) for name, column in _KIB.items()},
+        "cycles": round(float(row["cycles_total"])),
+        "inference_ms": round(1e3 * float(row["inference_time"]), 4),
+        "clock_hz": round(float(row["core_clock"])),
+        "macs": round(float(row["nn_macs"])),
+    }
+
+
+def snippet(job: Job, made: Made) -> str:
+    """How the compiled file is built into an application, or made anew."""
+    settings = job.target.settings
+    return f"""`{COMPILED}` has one custom operator, `ethos-u`, which TensorFlow Lite Micro
+hands to Arm's driver. Its types, shapes and quantization are those of `{made.path.name}`:
+
+```cpp
+tflite::MicroMutableOpResolver<1> resolver;
+resolver.AddEthosU();
+tflite::MicroInterpreter interpreter(tflite::GetModel(model_vela), resolver, arena,
+                                     sizeof(arena));
+interpreter.AllocateTensors();
+```
+
+Vela's cycles, and not a chip's, are what `report.json` has. For another system
+configuration of your own `vela.ini`:
+
+```sh
+vela {made.path.name} --accelerator-config {settings["accelerator"]} \\
+    --config Arm/vela.ini --system-config {settings["system_config"]} \\
+    --memory-mode {settings["memory_mode"]}
+```
+"""

@@ -1,0 +1,146 @@
+"""TensorFlow Lite Micro: the arena to the byte, and the C++ that an application builds."""
+
+import dataclasses
+import importlib.metadata
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.deploy import c_files
+from keras_resnets.deploy import reference
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.export.compare import isolated
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.io import files
+from keras_resnets.system import child_process
+
+# Its kernels are plain loops: seconds for an image of ResNet-50, and a busy machine.
+_SECONDS, _OF_AN_IMAGE = 300, 60
+
+
+def prove(job: Job) -> Proof:
+    """Runs the file in TensorFlow Lite Micro, in the least arena that it runs in.
+
+    Raises:
+        ExportError: an operator that it does not run, or its arena cannot be told.
+    """
+    made = job.export()
+    ends = Ends.of(made)
+    given = tflite_runner.quantize(job.given(made), ends.input)
+    with files.scratch_folder() as folder:
+        np.save(folder / "inputs.npy", given)
+        facts = _run(made, folder, len(given))
+        if "error" in facts:
+            raise ExportError(
+                f"TensorFlow Lite Micro does not run the {made.spec.recipe} file of "
+                f"{job.model.name}: {printable(facts['error'], 400)}; take the recipe "
+                "static_wi8_ai8; nothing was written"
+            )
+        integers = np.load(folder / "outputs.npy")
+    figures = {
+        "arena_bytes": facts["arena"],
+        "flash_bytes": made.report.size,
+        "operators": made.report.operators,
+        "input": ends.words(ends.input),
+        "output": ends.words(ends.output),
+    }
+    outputs = tflite_runner.dequantize(integers, ends.output)
+    ran = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
+    return Proof(made, outputs, figures, ran)
+
+
+def _run(made: Made, folder: Any, count: int) -> dict[str, Any]:
+    """What `tflm_worker` answers; a crash of the runtime is an `ExportError`."""
+    inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
+    module = "keras_resnets.deploy.tflm_worker"
+    try:
+        with child_process.started(module, made.path, inputs, outputs) as process:
+            seconds = _SECONDS + _OF_AN_IMAGE * count
+            return isolated.answered(made.path.name, process, seconds)
+    except InvalidArgument as error:
+        raise ExportError(
+            f"TensorFlow Lite Micro: {error}; nothing was written"
+        ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """Input and output of a file, as LiteRT tells them.
+
+    Attributes:
+        input, output: details with `dtype`, `shape` and `quantization`.
+    """
+
+    input: dict[str, Any]
+    output: dict[str, Any]
+
+    @classmethod
+    def of(cls, made: Made) -> "Ends":
+        """Those of an exported file."""
+        interpreter = tflite_runner.litert().Interpreter(str(made.path))
+        return cls(
+            interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        )
+
+    @staticmethod
+    def words(end: dict[str, Any]) -> dict[str, Any]:
+        """One of them as plain values."""
+        scale, zero = end["quantization"]
+        return {
+            "dtype": np.dtype(end["dtype"]).name,
+            "shape": end["shape"].tolist(),
+            "scale": float(scale),
+            "zero_point": int(zero),
+        }
+
+
+def write(job: Job, proof: Proof | None) -> None:
+    """Writes the C++ sources: array, constants, operators, a test image and a main."""
+    made = proof.made if proof else job.export()
+    ends = Ends.of(made)
+    image = job.given(made)[:1]
+    expected = reference.ReferenceKernels(made).integers(image)[0]
+    sources = c_files.Sources(
+        content=made.path.read_bytes(),
+        arena=proof.figures["arena_bytes"] if proof else None,
+        operators=tuple(made.report.operators),
+        input=ends.words(ends.input),
+        output=ends.words(ends.output),
+        labels=job.labels,
+        preprocessing=None if made.report.takes_pixels else job.model.preprocessing,
+        image=tflite_runner.quantize(image, ends.input)[0],
+        expected=expected,
+    )
+    for name, text in sources.texts().items():
+        (job.folder / name).write_text(text, "utf-8")
+
+
+def snippet(job: Job, made: Made) -> str:
+    """How the sources are built, and what they need besides."""
+    names = ", ".join(f"`{name}`" for name in c_files.NAMES)
+    return f"""The sources are {names}. Add them to a project that has TensorFlow Lite Micro
+(its repository makes one for each board: `create_tflm_tree.py`), and call
+`RunTestImage()`, or let `main` do it:
+
+```cpp
+alignas(16) static uint8_t arena[model::kArenaBytes];
+tflite::MicroMutableOpResolver<model::kOperators> resolver;
+model::AddOperators(resolver);
+tflite::MicroInterpreter interpreter(tflite::GetModel(model::kData), resolver, arena,
+                                     model::kArenaBytes);
+interpreter.AllocateTensors();
+model::Input* input = interpreter.typed_input_tensor<model::Input>(0);
+// input[i] = model::Quantize(pixel, channel) for each RGB value of the image
+interpreter.Invoke();
+const model::Output* scores = interpreter.typed_output_tensor<model::Output>(0);
+```
+
+The arena was measured with the pointers of a 64-bit machine: those of a microcontroller
+take half of theirs. Kernels of a vendor (CMSIS-NN) may want scratch memory besides: make
+it larger where `AllocateTensors` fails, and read what `arena_used_bytes()` says.
+"""

@@ -1,0 +1,4 @@
+// See micro_mutable_op_resolver.h.
+#pragma once
+
+void MicroPrintf(const char* format, ...);
