@@ -44,6 +44,18 @@ _OPTIONS = {
         "--batch",
         {"type": options.batch, "help": "images at a time: number, or dynamic"},
     ),
+    "source": _Own(
+        "--source",
+        {
+            "type": options.size,
+            "metavar": "HEIGHTxWIDTH",
+            "help": "photos of this size go in: resize and crop stand in the file too",
+        },
+    ),
+    "metadata": _Own(
+        "--metadata",
+        _switch("TFLite metadata and the classes' names in the file, for MediaPipe"),
+    ),
     "opset": _Own("--opset", {"type": options.whole(13, 18), "help": "13 to 18 (17)"}),
     "layout": _Own(
         "--layout",
@@ -111,6 +123,8 @@ class Options(network.Network, network.Output):
     io_dtype: str | None
     per_tensor: bool | None
     packed: bool | None
+    source: tuple[int, int] | None
+    metadata: bool | None
     pooled_strides: bool | None
     reduce_range: bool | None
     symmetric: bool | None
@@ -123,6 +137,7 @@ class Options(network.Network, network.Output):
 
     def __post_init__(self):
         super().__post_init__()
+        self._check_photos()
         for name, option in {**_OPTIONS, "method": _METHOD}.items():
             given = getattr(self, name) is not None
             if given and option.numbers and self.quantize not in option.numbers:
@@ -152,6 +167,15 @@ class Options(network.Network, network.Output):
                 "--calibration-count is how many images of --calibration are taken: "
                 "give that too"
             )
+
+    def _check_photos(self):
+        """Raises `InvalidArgument` for what only a file of pixels can have."""
+        for name in ("source", "metadata"):
+            if getattr(self, name) and not self.include_preprocessing:
+                raise InvalidArgument(
+                    f"--{name} is of a file that takes pixels: it goes with "
+                    "--include-preprocessing"
+                )
 
     @property
     def form(self):

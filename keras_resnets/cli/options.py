@@ -91,6 +91,19 @@ def batch(text):
         ) from None
 
 
+def size(text):
+    """The type of the size of photos: (height, width)."""
+    sides = text.lower().split("x")
+    try:
+        height, width = (_SIDE.read("", side) for side in sides)
+    except (InvalidArgument, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"must be HEIGHTxWIDTH in pixels, as 480x640; got {shown(text)}"
+        ) from None
+    return height, width
+
+
+_SIDE = Whole(1, 65_535)
 # Of one signature of a file; what fits a machine, `extent.check_pixels` tells.
 _BATCH = Whole(1, 65_536)
 BATCH_SIZE = whole(1, 2**20)

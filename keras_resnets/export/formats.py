@@ -93,7 +93,15 @@ _ALL = (
         ".tflite",
         numbers=("none", "float16", "dynamic", "int8", "int16x8"),
         methods=("minmax", "mse", "percentile"),
-        options=("batch", "io_dtype", "per_tensor", "packed", "pooled_strides"),
+        options=(
+            "batch",
+            "io_dtype",
+            "per_tensor",
+            "packed",
+            "pooled_strides",
+            "source",
+            "metadata",
+        ),
     ),
     Format(
         "onnx",

@@ -207,7 +207,7 @@ def _prove(
     found = runner(ready.given)
     outputs = parity.compare(expected, found)
     input_shape = runner.input_shape
-    batch = (input_shape[0] or 1, *ready.shape)
+    batch = (input_shape[0] or 1, *ready.given.shape[1:])
     latency = runner.latency(np.resize(ready.given, batch))
     # A runtime holds the weights twice; no more than one is open.
     del runner

@@ -24,19 +24,29 @@ class Wanted:
         preprocessing: a `Preprocessing` to put in front, so that RGB pixels go in.
         logits: without the softmax or sigmoid.
         features: names of endpoints to put out, or None.
+        source: (height, width) of the photos that the file is to take, or None.
+        metadata: whether TFLite metadata are written.
     """
 
     input_size: tuple[int, int] | None = None
     preprocessing: Preprocessing | None = None
     logits: bool = False
     features: Sequence[str] | None = None
+    source: tuple[int, int] | None = None
+    metadata: bool = False
 
     def recipe(self) -> dict[str, Any]:
         """What a passport says of it."""
+        more: dict[str, Any] = {}
+        if self.source is not None:
+            more["source"] = list(self.source)
+        if self.metadata:
+            more["metadata"] = True
         return {
             "include_preprocessing": self.preprocessing is not None,
             "logits": self.logits,
             "features": self.features,
+            **more,
         }
 
 

@@ -172,6 +172,11 @@ def centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     return top, left
 
 
+def is_strip(resized: tuple[int, int], target: tuple[int, int]) -> bool:
+    """Whether of a resized image so little is kept that this part is resized alone."""
+    return resized[0] * resized[1] > _STRETCHED * target[0] * target[1]
+
+
 def resize_and_crop(
     image: "PIL.Image.Image",
     target: tuple[int, int],
@@ -186,7 +191,7 @@ def resize_and_crop(
     height, width = resized_size(have, target, crop_fraction)
     top, left = centre((height, width), target)
     resampling = getattr(Image.Resampling, interpolation.upper())
-    if height * width > _STRETCHED * target[0] * target[1]:
+    if is_strip((height, width), target):
         # Of a strip far longer than wide the part that is kept is resized alone.
         down, across = have[0] / height, have[1] / width
         corner = left * across, top * down

@@ -51,6 +51,8 @@ def quantize(
     pooled_strides: bool = False,
     preprocessing: Preprocessing | None = None,
     logits: bool = False,
+    source: tuple[int, int] | None = None,
+    metadata: bool = False,
     progress: Callable[..., object] | None = None,
 ) -> ExportReport:
     """Quantizes a trained float model into a TFLite file, run and compared.
@@ -81,6 +83,8 @@ def quantize(
         pooled_strides: see `keras_resnets.export.to_tflite`.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
+        source: see `keras_resnets.export.to_tflite`.
+        metadata: see there.
         progress: called with the number of calibration images done.
 
     Returns:
@@ -114,7 +118,9 @@ def quantize(
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_range("percentile", percentile, 50.000001, 100)
     choices.check_method(method, name)
-    wanted = session.Wanted(input_size, preprocessing, logits)
+    wanted = session.Wanted(
+        input_size, preprocessing, logits, source=source, metadata=metadata
+    )
     chosen = None
     if number_formats.find(quantize).calibrated:
         reference = prepare.inference_model(model)

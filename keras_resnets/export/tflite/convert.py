@@ -30,6 +30,7 @@ from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import int4 as tflite_int4
 from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
+from keras_resnets.export.tflite import photos
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import strided
 from keras_resnets.export.tflite import versions
@@ -72,6 +73,8 @@ def to_tflite(
     features: Sequence[str] | None = None,
     int4: bool = False,
     pooled_strides: bool = False,
+    source: tuple[int, int] | None = None,
+    metadata: bool = False,
 ) -> ExportReport:
     """Writes `model` as a TFLite file, having run it and compared it.
 
@@ -109,10 +112,14 @@ def to_tflite(
         int4: weights of a quantization-aware model of 4 bits are stored as such, in
             half the space, not as int8: LiteRT's kernels for them are several times
             slower than XNNPACK's for int8.
-
         pooled_strides: 1x1 convolutions of int8 weights that stride are written as a
             max pool and a stride of 1, without which LiteRT's GPU accelerator answers
             wrongly; see `strided`.
+        source: (height, width) of the photos that go in as uint8: their resize and
+            centre crop, equal to Pillow's, stand in the file in front of
+            `preprocessing`.
+        metadata: TFLite metadata and the names of the classes are in the file, as
+            MediaPipe wants them; of one that takes pixels.
 
     Returns:
         An `ExportReport`.
@@ -135,7 +142,7 @@ def to_tflite(
         "tflite",
         model,
         path,
-        session.Wanted(input_size, preprocessing, logits, features),
+        session.Wanted(input_size, preprocessing, logits, features, source, metadata),
         quantize,
         calibration,
         images,
@@ -203,6 +210,8 @@ def land(
     numbers = place.numbers
     packed = packed and numbers.name == "int8"
     integer = numbers.integer if integer is None else integer
+    photos.check(ready.wanted, ready.shape)
+    whole = photos.behind_photos(ready)
 
     def write(file: pathlib.Path) -> None:
         content = make()
@@ -213,13 +222,14 @@ def land(
             given = float16_range.inputs_of(ready)
             largest = float16_range.of_tflite(file, given)
             float16_range.refuse_above(largest, ready.original.name, len(given))
+        photos.finish(file, ready)
 
     recipe = {**recipe, "batch": place.batch}
     if pooled_strides:
         recipe["pooled_strides"] = True
     if numbers.name == "int8":
         recipe |= {"io_dtype": io_dtype, "packed": packed, "int4": int4}
-    return landing.land(place, ready, write, recipe)
+    return landing.land(place, whole, write, recipe)
 
 
 def check_int4(int4: bool, numbers: number_formats.NumberFormat) -> None:
