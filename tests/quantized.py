@@ -19,6 +19,7 @@ from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.rounding.second_order import Problem
 
 # What a quantization-aware model must agree with its file on.
 KINDS = {
@@ -171,3 +172,12 @@ def rounded_model(model, x, recipe=PER_TENSOR):
     ready = session.make_ready(model, "int8", x[:20], None, session.Wanted())
     base = engines.base(ready, quantization.PrecisionPlan.of(recipe), engines.Options())
     return model, base.rounded, base.graph, base.content
+
+
+def rounding_problem(groups=1, inputs=24, outputs=5, seed=0, **options):
+    """A layer to round, whose inputs a few common causes move."""
+    rng = np.random.default_rng(seed)
+    causes = rng.standard_normal((groups, inputs, 4))
+    gram = causes @ causes.swapaxes(1, 2) + 0.1 * np.eye(inputs)
+    weights = rng.standard_normal((groups, inputs, outputs))
+    return Problem(weights, gram, **{"bits": 4, **options})

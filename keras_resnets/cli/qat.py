@@ -25,6 +25,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     """What `keras-resnets qat` is asked for; see its help."""
 
     recipe: str
+    rounding: str | None
     engine: str
     count: int
     run_folder: str | None
@@ -35,6 +36,13 @@ class Options(network.Network, network.Output, tuning.Tuning):
     int4: bool
     threads: int
     evaluate: str | None
+
+    def quantization(self):
+        """The `Recipe` of quantization that is asked for."""
+        recipe = recipes.find(self.recipe)
+        if self.rounding is None:
+            return recipe
+        return recipe.replace(rounding=self.rounding)
 
     def __post_init__(self):
         super().__post_init__()
@@ -47,6 +55,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
                 f"{self.recipe} leave --engine out"
             )
         native = {
+            "--rounding": self.rounding is not None,
             "--run": self.run_folder is not None,
             "--resume": self.resume,
             "--validation": self.validation is not None,
@@ -65,6 +74,7 @@ def add_to(commands):
     network.add_trained(parser)
     group = parser.add_argument_group("quantization")
     quantize.add_recipe(group, _RECIPES)
+    quantize.add_rounding(group)
     group.add_argument(
         "--engine",
         default="native",
@@ -125,6 +135,7 @@ def _natively(asked, model, path):
     from keras_resnets import quantization
     from keras_resnets.cli import train
     from keras_resnets.quantization.qat import training
+    from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.training import data as training_data
     from keras_resnets.training import recipes as training_recipes
 
@@ -141,12 +152,12 @@ def _natively(asked, model, path):
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = asked.run_folder or pathlib.Path(path).with_suffix("")
-    with train.notes_said():
+    with train.notes_said(FewWindows):
         aware, run = training.train_aware(
             model,
             opened,
             folder,
-            asked.recipe,
+            asked.quantization(),
             recipe,
             calibration=asked.count,
             seed=asked.seed,

@@ -33,6 +33,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     recipe: str | None
     plan: str | None
     engine: str | None
+    rounding: str | None
     method: str | None
     percentile: float
     int4: bool
@@ -50,7 +51,9 @@ class Options(network.Network, network.Output, calibration.Calibration):
             raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
         plan = self.precision_plan()
         plan.check_int4(self.int4)
-        choices.check_method(self.method, plan.check_engine(self.engine))
+        engine = plan.check_engine(self.engine)
+        choices.check_method(self.method, engine)
+        choices.check_rounding(self.rounding, engine, plan.recipe)
         if is_calibrated(plan) and self.data is None:
             raise InvalidArgument(f"{plan.recipe.name} takes its ranges from --data")
 
@@ -102,6 +105,7 @@ def add_quantization(group):
         choices=choices.ENGINES,
         help="who makes the file; default: what measured best (docs/compression.md)",
     )
+    add_rounding(group)
     add_method(group)
     group.add_argument(
         "--int4",
@@ -118,6 +122,16 @@ def add_recipe(group, names, default=DEFAULT):
         choices=names,
         metavar="NAME",
         help=f"bits of weights and activations: {', '.join(names)} ({DEFAULT})",
+    )
+
+
+def add_rounding(group):
+    """Adds how kernels become integers."""
+    group.add_argument(
+        "--rounding",
+        choices=recipes.ROUNDINGS,
+        help="of weights: to the nearest, or by what the outputs lose (second-order); "
+        "default: the recipe's",
     )
 
 
@@ -172,7 +186,9 @@ def _quantize(asked):
     with native_logs_hidden():
         from keras_resnets import quantization
         from keras_resnets.cli import reports
+        from keras_resnets.cli import train
         from keras_resnets.export.tflite import convert as tflite
+        from keras_resnets.quantization.rounding.kernels import FewWindows
         from keras_resnets.system.progress import ProgressBar
 
         plan = asked.precision_plan()
@@ -183,7 +199,7 @@ def _quantize(asked):
         data = labelled(asked, model)
         chosen = calibration.choose(asked, model) if is_calibrated(plan) else None
         bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-        with bar:
+        with bar, train.notes_said(FewWindows):
             report = quantization.quantize(
                 model,
                 path,
@@ -192,6 +208,7 @@ def _quantize(asked):
                 overwrite=asked.overwrite,
                 threads=asked.threads,
                 engine=asked.engine,
+                rounding=asked.rounding,
                 method=asked.method,
                 percentile=asked.percentile,
                 seed=asked.seed,

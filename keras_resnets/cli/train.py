@@ -225,14 +225,16 @@ def _train(asked):
 
 
 @contextlib.contextmanager
-def notes_said():
-    """The notes of a training as lines, when they come."""
+def notes_said(*kinds):
+    """The notes of a training, and warnings of `kinds`, as lines, when they come."""
+    kinds = (TrainingNote, *kinds)
     with warnings.catch_warnings():
-        warnings.simplefilter("always", TrainingNote)
+        for kind in kinds:
+            warnings.simplefilter("always", kind)
         show = warnings.showwarning
 
         def tell(message, category, *rest, **more):
-            if issubclass(category, TrainingNote):
+            if issubclass(category, kinds):
                 say(f"note: {message}")
             else:
                 show(message, category, *rest, **more)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.quantization.recipes import ROUNDINGS
 from keras_resnets.quantization.recipes import Recipe
 
 # Who makes the bytes of a file; `backends.engines` has the functions.
@@ -65,6 +66,18 @@ def check_engine(engine: str | None, recipe: Recipe) -> str:
             f"the engine 'converter' has weights of 8 bits; {recipe.name} has 4"
         )
     return engine
+
+
+def check_rounding(rounding: str | None, engine: str, recipe: Recipe) -> None:
+    """Raises `InvalidArgument` where an engine does not round by `rounding`."""
+    if rounding is None:
+        return
+    check_choice("rounding", rounding, ROUNDINGS)
+    if rounding != "nearest" and engine != "ranges":
+        raise InvalidArgument(
+            f"rounding={rounding!r} is by the engine 'ranges', of int8 recipes; got the "
+            f"engine {engine!r} for {recipe.name}"
+        )
 
 
 def check_method(method: str | None, engine: str) -> None:

@@ -151,6 +151,13 @@ class PrecisionPlan:
             )
         return name
 
+    def with_rounding(self, rounding: str | None) -> "PrecisionPlan":
+        """The plan with another rounding of kernels; with its recipe's for None."""
+        if rounding is None:
+            return self
+        recipe = self.recipe.replace(rounding=rounding)
+        return dataclasses.replace(self, recipe=recipe)
+
     def check_int4(self, int4: bool) -> None:
         """Raises `InvalidArgument` where no weights have 4 bits to be stored in."""
         if int4 and not any(x.weight_bits == 4 for x in self.layers.values()):

@@ -34,6 +34,8 @@ def facts(
         "method": method,
         "per_tensor": not plan.recipe.per_channel,
         "weight_bits": plan.recipe.weight_bits,
+        # Other engines know nothing else.
+        "rounding": plan.recipe.rounding if engine == "ranges" else "nearest",
         "calibration": chosen and chosen.record(),
     }
     if plan.layers:

@@ -41,6 +41,7 @@ def quantize(
     threads: int = 2,
     *,
     engine: str | None = None,
+    rounding: str | None = None,
     method: str | None = None,
     percentile: float = 99.99,
     seed: int = 0,
@@ -71,10 +72,12 @@ def quantize(
         engine: `"ranges"` (own ranges and corrected biases, in the graph), `"converter"`
             (TensorFlow's) or `"ai_edge_quantizer"` (LiteRT's); None for the one that
             measured best.
+        rounding: of the engine `"ranges"`: `"nearest"`, or `"second-order"`, by what
+            the layers' outputs lose on the calibration images; None for the recipe's.
         method: how a range comes from images: `"mse"`, `"minmax"` or `"percentile"`;
             None for the engine's own.
         percentile: see `ranges.set_ranges`.
-        seed: of the sample that `"mse"` works on.
+        seed: of the samples that `"mse"` and `"second-order"` work on.
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
         batch: images at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
@@ -85,7 +88,8 @@ def quantize(
         logits: without the softmax or sigmoid.
         source: see `keras_resnets.export.to_tflite`.
         metadata: see there.
-        progress: called with the number of calibration images done.
+        progress: called with the number of calibration images done: once for the ranges,
+            and again for a rounding that looks at them.
 
     Returns:
         An `ExportReport`. The passport beside the file has recipe, engine and
@@ -113,6 +117,8 @@ def quantize(
             "stands for; give the float model that it was made of to quantize anew"
         )
     name = plan.check_engine(engine)
+    choices.check_rounding(rounding, name, plan.recipe)
+    plan = plan.with_rounding(rounding)
     plan.check_int4(int4)
     plan_files.check_place(path, plan, overwrite)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)

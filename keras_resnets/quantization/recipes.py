@@ -11,6 +11,8 @@ from keras_resnets.errors import shown
 ACTIVATION_RANGES = ("moving_average", "learned")
 # Where those of the weights come from.
 WEIGHT_RANGES = ("max", "learned")
+# How a kernel becomes integers after training; see quantization/rounding.
+ROUNDINGS = ("nearest", "second-order")
 # Bits that weights and activations may have, by the word of `quantize`.
 _BITS = {
     "int8": ((8, 4), 8),
@@ -39,6 +41,9 @@ class Recipe:
             largest values, or `"learned"` by gradient.
         weight_ranges: `"max"`, the largest absolute value, or `"learned"`.
         trainable: whether `quantize_aware` takes it.
+        rounding: by the engine `ranges`: every weight to the integer `"nearest"` to it,
+            or `"second-order"`: so that the layer's outputs err least on the
+            calibration images.
 
     Raises:
         InvalidArgument: a value that is not allowed.
@@ -56,6 +61,7 @@ class Recipe:
     activation_ranges: str = "moving_average"
     weight_ranges: str = "max"
     trainable: bool = True
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable():
@@ -71,6 +77,12 @@ class Recipe:
         check_choice("activation_ranges", self.activation_ranges, ACTIVATION_RANGES)
         check_choice("weight_ranges", self.weight_ranges, WEIGHT_RANGES)
         check_choice("trainable", self.trainable, (True, False))
+        check_choice("rounding", self.rounding, ROUNDINGS)
+        if self.rounding != "nearest" and self.quantize != "int8":
+            raise InvalidArgument(
+                f"rounding={self.rounding!r} is of int8 recipes; {self.name} is "
+                f"{self.quantize}"
+            )
         if self.trainable and self.activation_bits != 8:
             raise InvalidArgument(
                 "quantization-aware training is of activations with 8 bits; got "
@@ -104,6 +116,7 @@ _ALL = (
         weight_bits=4,
         activation_ranges="learned",
         weight_ranges="learned",
+        rounding="second-order",
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _ALL}

@@ -15,13 +15,13 @@ from keras_resnets.quantization import ranges
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.backends.litert import edge_quantizer
 from keras_resnets.quantization.bias_correction import biases_of
-from keras_resnets.quantization.bias_correction import correct_biases
 from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
+from keras_resnets.quantization.rounding.kernels import round_kernels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,8 +102,22 @@ def ranged(
     if ready.takes_pixels:
         # A scale of 1: the integers are the pixels.
         next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
-    correct_biases(made, images)
+    round_kernels(
+        made,
+        images,
+        plan.recipe.rounding,
+        options.seed,
+        options.progress,
+        [layer.name for layer in made.layers if _stays_float(layer, plan)],
+    )
     return freeze(made), seen, biases
+
+
+def _stays_float(layer: keras.layers.Layer, plan: PrecisionPlan) -> bool:
+    """Whether a plan keeps the kernel of a layer as it is."""
+    if not isinstance(layer, KERNELS) or layer.replaces[0] not in plan.layers:
+        return False
+    return plan.layers[layer.replaces[0]].weight_bits is None
 
 
 def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> bytes:

@@ -13,11 +13,11 @@ from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import checked_set
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization import recipes
-from keras_resnets.quantization.bias_correction import correct_biases
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.recipes import Recipe
+from keras_resnets.quantization.rounding.kernels import round_kernels
 
 
 def quantize_aware(
@@ -41,8 +41,9 @@ def quantize_aware(
             under any dtype policy; it is not changed.
         recipe: name of a trainable recipe in `recipes.RECIPES`, or a `Recipe`.
         calibration: pre-processed training images (a `CalibrationSet`, or what
-            `export.to_tflite` takes) that the ranges start from, and the biases are
-            corrected with. Without, a moving average starts with the first
+            `export.to_tflite` takes) that the ranges start from, kernels are rounded by
+            where the recipe's rounding is `"second-order"`, and biases are corrected
+            with. Without, a moving average starts with the first
             training batch.
         method: see `ranges.set_ranges`.
         percentile: see there.
@@ -86,7 +87,7 @@ def quantize_aware(
         set_amax(made)
     if calibration is not None:
         ranges.set_ranges(made, calibration.images, method, percentile, seed, progress)
-        correct_biases(made, calibration.images)
+        round_kernels(made, calibration.images, recipe.rounding, seed, progress)
     return made
 
 

@@ -98,10 +98,10 @@ def amax_of(layer: keras.layers.Layer) -> np.ndarray:
         radius = largest_amax(kernel, layer.per_channel)
     else:
         radius = np.abs(keras.ops.convert_to_numpy(layer.kernel_radius))
-    return np.maximum(radius, _least_amax(layer)).astype("float32")
+    return np.maximum(radius, least_amax(layer)).astype("float32")
 
 
-def _least_amax(layer: keras.layers.Layer) -> typing.Any:
+def least_amax(layer: keras.layers.Layer) -> typing.Any:
     """The half range from which on the bias of a file is an int32.
 
     Its step is that of the input times that of the kernel: where the kernel is next to

@@ -207,7 +207,8 @@ def find_mix(
         >>> find_mix(model, x[:10], (x[10:], labels), 50).raised
         {}
     """
-    recipe = recipes.find(recipe)
+    # What is raised to float needs its kernel as it is.
+    recipe = recipes.find(recipe).replace(rounding="nearest")
     _check_recipe(recipe)
     allowed = choices.check_precisions(precisions)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)

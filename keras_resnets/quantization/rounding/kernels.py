@@ -1,0 +1,254 @@
+"""The kernels of a whole network, rounded one layer after the other."""
+
+import dataclasses
+import math
+import typing
+import warnings
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.graph.nodes import Step
+from keras_resnets.quantization.bias_correction import correct_biases
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat.freeze import least_amax
+from keras_resnets.quantization.recipes import ROUNDINGS
+from keras_resnets.quantization.rounding import second_order
+from keras_resnets.quantization.rounding.patches import Windows
+from keras_resnets.quantization.rounding.streams import Streams
+
+# Multiply-adds of one layer's matrix: a few seconds of two cores.
+_WORK = 1.5e11
+# Windows of one layer: never more, and for each input never fewer, if there are so many.
+_MOST = 80_000
+_FEWEST = 5
+# Windows that are cut out at a time: numbers of 4 bytes.
+_ALIVE = 30_000_000
+
+
+class FewWindows(UserWarning):
+    """Calibration images have fewer windows than a kernel has inputs."""
+
+
+@dataclasses.dataclass
+class Moments:
+    """Sums over the windows of a layer: of x x', of the wanted change, of the means.
+
+    Attributes:
+        gram: float64 (groups, inputs, inputs).
+        missing: float64 (groups, inputs, outputs): of x (y - W' x)', with y the output
+            in float and x the rounded input.
+        inputs, outputs: float64 sums of x (groups, inputs) and of y - W' x (groups,
+            outputs).
+        count: windows.
+    """
+
+    gram: np.ndarray
+    missing: np.ndarray
+    inputs: np.ndarray
+    outputs: np.ndarray
+    count: int = 0
+
+    @classmethod
+    def of(cls, kernel: np.ndarray) -> "Moments":
+        """Nothing yet, for a kernel (groups, inputs, outputs)."""
+        groups, inputs, outputs = kernel.shape
+        return cls(
+            np.zeros((groups, inputs, inputs)),
+            np.zeros((groups, inputs, outputs)),
+            np.zeros((groups, inputs)),
+            np.zeros((groups, outputs)),
+        )
+
+    def add(
+        self, rounded: np.ndarray, in_float: np.ndarray, kernel: np.ndarray
+    ) -> None:
+        """Takes in float32 windows (groups, count, inputs), as rounded and in float."""
+        gap = second_order.product(in_float - rounded, kernel)
+        turned = keras.ops.transpose(rounded, (0, 2, 1))
+        for total, right in ((self.gram, rounded), (self.missing, gap)):
+            total += keras.ops.convert_to_numpy(keras.ops.matmul(turned, right))
+        self.inputs += rounded.sum(axis=1, dtype="float64")
+        self.outputs += gap.sum(axis=1, dtype="float64")
+        self.count += rounded.shape[1]
+
+    def problem(
+        self, kernel: np.ndarray, **options: typing.Any
+    ) -> second_order.Problem:
+        """What is to be solved: about the means, which the bias takes care of."""
+        means = self.inputs / self.count
+        gram = self.gram / self.count - means[:, :, None] * means[:, None]
+        # Of a constant input rounding leaves next to nothing, on either side of 0.
+        inputs = np.arange(gram.shape[1])
+        gram[:, inputs, inputs] = np.maximum(gram[:, inputs, inputs], 0.0)
+        missing = self.missing / self.count
+        missing -= means[:, :, None] * (self.outputs / self.count)[:, None]
+        return second_order.Problem(kernel, gram, missing, **options)
+
+    def shift(self, kernel: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+        """(groups, outputs): what the outputs lack on average with a rounded kernel."""
+        lost = np.einsum("gi,gio->go", self.inputs, kernel - rounded)
+        return (self.outputs + lost) / self.count
+
+
+def grouped(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """A kernel (..., inputs of a group, outputs) as (groups, inputs, outputs of a group).
+
+    Raises:
+        InvalidArgument: outputs that cannot be divided into so many groups.
+    """
+    if kernel.shape[-1] % groups:
+        raise InvalidArgument(
+            f"outputs of a kernel must be a multiple of its groups; got "
+            f"{kernel.shape[-1]} for {groups}"
+        )
+    rows = kernel.reshape(-1, groups, kernel.shape[-1] // groups)
+    return np.ascontiguousarray(rows.transpose(1, 0, 2))
+
+
+def ungrouped(kernel: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The inverse of `grouped`."""
+    return kernel.transpose(1, 0, 2).reshape(shape)
+
+
+def round_kernels(
+    model: keras.Model,
+    images: np.ndarray,
+    rounding: str = "nearest",
+    seed: int = 0,
+    progress: Callable[..., object] | None = None,
+    skipped: Sequence[str] = (),
+) -> None:
+    """Makes the biases of `model` fit its rounded kernels, and these the images.
+
+    Args:
+        model: from `rewrite`, with the ranges of its activations set.
+        images: float32 array (count, height, width, channels), pre-processed.
+        rounding: `"nearest"`: kernels stay as they are, to be rounded where they are
+            used, and biases are corrected (`correct_biases`); or `"second-order"`.
+        seed: see `round_second_order`.
+        progress: see there.
+        skipped: see there.
+
+    Raises:
+        InvalidArgument: a rounding that does not exist; and see there.
+    """
+    check_choice("rounding", rounding, ROUNDINGS)
+    if rounding == "nearest":
+        correct_biases(model, images)
+    else:
+        round_second_order(model, images, seed, progress, skipped)
+
+
+def round_second_order(
+    model: keras.Model,
+    images: np.ndarray,
+    seed: int = 0,
+    progress: Callable[..., object] | None = None,
+    skipped: Sequence[str] = (),
+) -> None:
+    """Sets every kernel of `model` to rounded numbers, and the biases that go with them.
+
+    Layer by layer from the image on, each on what the rounded network in front of it
+    gives, so that it makes up for that too. See `second_order.solve`.
+
+    Args:
+        model: from `rewrite`, with the ranges of its activations set.
+        images: float32 array (count, height, width, channels), pre-processed.
+        seed: of the windows that are looked at where there are more than enough.
+        progress: called with the number of images done, as if each layer took the same.
+        skipped: names of layers to leave as they are.
+
+    Raises:
+        InvalidArgument: images that give NaN or infinity at a layer.
+    """
+    streams = Streams(model, images)
+    stops, done, few = streams.stops(), set(), []
+    change: Callable[[], object] | None = None
+    for number, step in enumerate(stops):
+        streams.advance(step, change)
+        change = None
+        layer = step.layer
+        if layer.name not in skipped and layer.name not in done and layer.trainable:
+            rng = np.random.default_rng((seed, number))
+            kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
+            moments = _moments(streams, step, kernel, len(images), rng)
+            if moments.count < moments.gram.shape[1]:
+                few.append(layer.name)
+            change = _solved(layer, kernel, moments)
+        done.add(layer.name)
+        if progress:
+            progress(len(images) * (number + 1) // len(stops))
+    if change:
+        change()
+    if few:
+        warnings.warn(
+            f"{len(few)} of {len(stops)} kernels, the first of them {few[0]}, have more "
+            f"inputs than {len(images)} calibration images have windows for: their "
+            "matrices are damped; more images round better",
+            FewWindows,
+            stacklevel=2,
+        )
+
+
+def _moments(
+    streams: Streams,
+    step: Step,
+    kernel: np.ndarray,
+    images: int,
+    rng: np.random.Generator,
+) -> Moments:
+    windows = Windows.of(step.layer)
+    parts = grouped(kernel, windows.groups)
+    made, inputs = Moments.of(parts), parts.shape[1]
+    most = np.clip(_WORK / (windows.groups * inputs**2), _FEWEST * inputs, _MOST)
+    at_once = max(1, _ALIVE // (2 * inputs * windows.groups))
+    for rounded, in_float in streams.parts(step):
+        there = windows.count(rounded.shape)
+        wanted = min(there, math.ceil(most * len(rounded) / images))
+        chosen = np.sort(rng.permutation(there)[:wanted])
+        for start in range(0, wanted, at_once):
+            some = chosen[start : start + at_once]
+            rows = windows.rows(rounded, some), windows.rows(in_float, some)
+            made.add(*rows, parts)
+    if not all(np.isfinite(x).all() for x in (made.gram, made.missing, parts)):
+        raise InvalidArgument(
+            f"the calibration images give NaN or infinity at {step.layer.name}"
+        )
+    return made
+
+
+def _solved(
+    layer: keras.layers.Layer, kernel: np.ndarray, moments: Moments
+) -> Callable[[], None]:
+    """A function that sets what was found for a layer."""
+    _, largest = fake_quant.levels(layer.weight_bits, narrow=True)
+    groups = moments.gram.shape[0]
+    parts = grouped(kernel.astype("float64"), groups)
+    shape = (groups, parts.shape[2])
+    least = np.broadcast_to(least_amax(layer), kernel.shape[-1:]).reshape(shape)
+    problem = moments.problem(
+        parts,
+        bits=layer.weight_bits,
+        per_channel=layer.per_channel,
+        least=least / largest,
+    )
+    found = second_order.solve(problem)
+    shift = moments.shift(parts, found.weights).ravel()
+    bias = keras.ops.convert_to_numpy(layer.bias) + shift
+    radius = (found.steps * largest).ravel()
+
+    def change() -> None:
+        if layer.weight_ranges == "max":
+            # The largest weight does not tell the step any more.
+            layer.weight_ranges = "fixed"
+        factor = keras.ops.convert_to_numpy(layer.kernel_factor)
+        layer.set_kernel(ungrouped(found.weights, kernel.shape), factor)
+        layer.kernel_radius.assign(radius if layer.per_channel else radius[0])
+        layer.bias.assign(bias.astype("float32"))
+
+    return change
