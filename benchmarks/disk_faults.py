@@ -47,7 +47,7 @@ COMMANDS = {
     "prune": f"prune resnet8 {_NET} --sparsity 0.5",
     "prune tfmot": f"prune resnet8 {_DATA} --sparsity 0.5 --engine tfmot",
     "cluster": f"cluster resnet8 {_DATA} --clusters 8",
-    "benchmark": "benchmark @/a.tflite --runs 2 --json a.json --plot a.png",
+    "benchmark": "benchmark @/a.tflite --runs 2 --output a.json --plot a.png",
     "verify": "verify @/a.tflite @/a.onnx --count 4",
     "inspect": "inspect @/a.tflite",
     "predict": "predict @/a.tflite @/photos/0.png",

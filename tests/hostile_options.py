@@ -69,11 +69,15 @@ def needed(parser):
     """Words for all that a command requires, by destination."""
     usual = {"model": "resnet8", "weights": "w.h5", "recipe": "cifar_cosine"}
     words = {}
+    if parser.get_default("weights_needed") is not None:
+        words["model"] = [usual["model"]]
+    if parser.get_default("weights_needed"):
+        words["weights"] = ["--weights", usual["weights"]]
     for action in parser._actions:
         positional = not action.option_strings
         if positional and action.nargs not in ("?", "*"):
             words[action.dest] = [usual.get(action.dest, "a")]
-        elif action.required:
+        elif action.required and action.dest not in words:
             words[action.dest] = [
                 action.option_strings[-1],
                 usual.get(action.dest, "a"),

@@ -247,7 +247,7 @@ def test_commands(files, tmp_path, capsys):
     code, out, _ = run("inspect", b, capsys=capsys)
     assert code == 0 and "model      resnet8" in out and "1 x 32 x 32 x 3" in out
     code, out, _ = run("inspect", b, "--json", capsys=capsys)
-    assert json.loads(out)["quantize"] == "int8"
+    assert json.loads(out)["passport"]["quantize"] == "int8"
     code, out, _ = run("verify", a, c, capsys=capsys)
     assert code == 0 and "within the tolerance of float32" in out
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")

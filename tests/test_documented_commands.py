@@ -19,7 +19,8 @@ def documented():
     for page in sorted(PAGES):
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in re.findall(r"^ *(?:keras-resnets|python export/).*", text, re.M):
-            name, *words = shlex.split(line, comments=True)
+            # What stands behind a pipe is another program's: tests/test_grammar.py.
+            name, *words = shlex.split(line.partition(" | ")[0], comments=True)
             if name == "python":
                 script = pathlib.Path(words.pop(0)).stem
                 export = ["export", script.removeprefix("to_")]
@@ -62,4 +63,5 @@ def parsers(parser, name=""):
 def test_the_help_of_a_command_fits_a_screen(name, parser, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     lines = parser.format_help().splitlines()
-    assert len(lines) <= 60 and max(map(len, lines)) <= 100, name
+    # Of which ten are the examples, and what every command has.
+    assert len(lines) <= 66 and max(map(len, lines)) <= 100, name

@@ -141,7 +141,7 @@ def test_benchmark(files, tmp_path, capsys):
     line = refused(files, "benchmark", "unknown.keras", capsys=capsys)
     assert "registered nowhere: Unknown" in line
     # Before anything is timed.
-    for option, name in (("--json", "a.json"), ("--plot", "a.png")):
+    for option, name in (("--output", "a.json"), ("--plot", "a.png")):
         words = ("benchmark", "missing.onnx", option, str(tmp_path / "none" / name))
         assert "no folder" in refused(files, *words, capsys=capsys)
 

@@ -130,7 +130,7 @@ def test_a_name_as_long_as_a_file_system_takes(tmp_path):
 def test_a_second_output_that_fails_says_that_the_first_stands(tmp_path, quota, capsys):
     to_tflite(small_model("basic_original", input_shape=SHAPE), tmp_path / "a.tflite")
     words = ["benchmark", str(tmp_path / "a.tflite"), "--runs", "2"]
-    words += ["--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
+    words += ["--output", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]
     quota(5_000)
     code = main(words)
     quota(-1)

@@ -157,10 +157,10 @@ def test_plots_are_whole_or_not_there(count, tmp_path, monkeypatch):
         (("--plot", "a"), "must end in .png"),
         (("--plot", "none/a.png"), "there is no folder"),
         (("--plot", "/proc/a.png"), "not writable"),
-        (("--json", "pipe"), "is a device or a pipe"),
-        (("--json", "stdout"), "is a device or a pipe"),
-        (("--json", "a.tflite"), "is a file to time too"),
-        (("--json", "b.png", "--plot", "b.png"), "is --json too"),
+        (("--output", "pipe"), "is a device or a pipe"),
+        (("--output", "stdout"), "is a device or a pipe"),
+        (("--output", "a.tflite"), "is a file to time too"),
+        (("--output", "b.png", "--plot", "b.png"), "is --output too"),
     ],
 )
 def test_places_of_figures_are_checked_before_the_work(

@@ -5,7 +5,7 @@ import pathlib
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
-from keras_resnets.cli.network import say
+from keras_resnets.cli import output
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,21 @@ def add_options(parser, required=True):
     """Adds the group of the calibration images."""
     group = parser.add_argument_group("calibration")
     group.add_argument(
+        "--calibration",
         "--data",
+        dest="data",
+        metavar="DATA",
         required=required,
         help="training images: .npz file with x_train, or folder of images",
     )
     group.add_argument(
-        "--count", type=options.COUNT, default=500, help="images to take (500)"
+        "--calibration-count",
+        "--count",
+        dest="count",
+        metavar="COUNT",
+        type=options.COUNT,
+        default=500,
+        help="images to take (500)",
     )
     group.add_argument(
         "--seed", type=options.SEED, default=0, help="of their choice (0)"
@@ -52,7 +61,7 @@ def choose(asked, model):
     chosen = quantization.choose(
         asked.data, model.preprocessing, asked.count, asked.seed
     )
-    say(f"calibration  {len(chosen.images)} images of {chosen.source}")
+    output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
     if pathlib.Path(asked.data).is_dir():
         network.say_notes(image_folders.notes_of(asked.data, chosen.skipped))
     return chosen

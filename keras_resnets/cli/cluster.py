@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli import tuning
 from keras_resnets.cli.network import say
 from keras_resnets.system.quiet import native_logs_hidden
@@ -21,7 +22,6 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "cluster",
-        help="fine-tune to a few different weights a kernel, for gzip",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
@@ -34,7 +34,16 @@ def add_to(commands):
     tuning.add_options(parser)
     network.add_output(parser, ".keras or .weights.h5; default: MODEL_clustered.keras")
     tuning.add_evaluation(parser)
-    options.set_command(parser, Options, _cluster)
+    options.set_command(
+        parser,
+        Options,
+        _cluster,
+        facts=tuning.FACTS,
+        examples=(
+            "resnet20 --weights cifar10 --data cifar10.npz",
+            "run/ --data photos/ --clusters 16 --epochs 2",
+        ),
+    )
 
 
 def _cluster(asked):
@@ -56,6 +65,7 @@ def _cluster(asked):
             )
         keras_file.to_keras(few, path, overwrite=asked.overwrite)
         before, after = (pruning.pruning_report(x) for x in (model, few))
+        output.keep(path=path, before=before, after=after)
         say(tables.gzip_table(before, after))
         tuning.say_accuracy(asked, model, few)
         say(f"wrote {path}")

@@ -8,6 +8,7 @@ import pathlib
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -35,13 +36,21 @@ class Timing:
     files: tuple[str, ...]
     threads: int
     runs: int
-    json: str | None
+    output: str | None
     plot: str | None
+
+    def __post_init__(self):
+        for file in self.files:
+            if file.endswith(".json"):
+                raise InvalidArgument(
+                    f"{file} is no file to time; figures are written to --output {file}, "
+                    "and --json prints them"
+                )
 
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
-    verify = commands.add_parser("verify", help="compare two exported files")
+    verify = commands.add_parser("verify")
     verify.add_argument("first", metavar="A", help="the reference")
     verify.add_argument("second", metavar="B", help="what is judged")
     verify.add_argument(
@@ -58,18 +67,60 @@ def add_to(commands):
     verify.add_argument(
         "--layers", action="store_true", help="where an integer TFLite file loses most"
     )
-    verify.add_argument("--threads", type=options.THREADS, default=2)
-    options.set_command(verify, Verification, _verify)
+    verify.add_argument(
+        "--threads", type=options.THREADS, default=2, help="of each runtime"
+    )
+    options.set_command(
+        verify,
+        Verification,
+        _verify,
+        facts={
+            "images": "how many both were run on",
+            "outputs": "parity: max_error, relative_error, rmse, sqnr, cosine, top1, top5",
+            "logits": "the same of what the softmax gets; null where it cannot be read",
+            "accuracies": "top-1 shares of A and B on labelled data; else null",
+            "layers": "with --layers: name, sqnr and lost (dB) of each; else null",
+            "tolerance": "the number format whose tolerance holds; null: not judged",
+            "failures": "what exceeds it, as texts; exit code 1 where there are some",
+        },
+        examples=(
+            "resnet20.keras resnet20.tflite",
+            "resnet20.tflite resnet20_int8.tflite --data cifar10.npz --layers",
+        ),
+    )
+    _add_benchmark(commands)
 
-    benchmark = commands.add_parser("benchmark", help="time exported files in turns")
-    benchmark.add_argument("files", nargs="+", metavar="FILE")
-    benchmark.add_argument("--threads", type=options.THREADS, default=2)
+
+def _add_benchmark(commands):
+    """Adds what times files."""
+    benchmark = commands.add_parser("benchmark")
+    benchmark.add_argument(
+        "files", nargs="+", metavar="FILE", help="exported files to time in turns"
+    )
+    benchmark.add_argument(
+        "--threads", type=options.THREADS, default=2, help="of each runtime"
+    )
     benchmark.add_argument(
         "--runs", type=options.whole(1, 1_000_000), default=50, help="of each file"
     )
-    benchmark.add_argument("--json", metavar="FILE", help="write the figures here too")
-    benchmark.add_argument("--plot", metavar="PNG", help="draw a bar chart")
-    options.set_command(benchmark, Timing, _benchmark)
+    group = benchmark.add_argument_group("output")
+    group.add_argument(
+        "--output", metavar="FILE", help="write the figures here too, as JSON"
+    )
+    group.add_argument("--plot", metavar="PNG", help="draw a bar chart")
+    options.set_command(
+        benchmark,
+        Timing,
+        _benchmark,
+        facts={
+            "files": "an object for each: path, size and memory in bytes, load, median "
+            "and p95 in seconds, batch",
+        },
+        examples=(
+            "resnet20.tflite resnet20_int8.tflite",
+            "resnet20_int8.tflite --threads 1 --runs 200 --json",
+        ),
+    )
 
 
 def _verify(asked):
@@ -98,9 +149,16 @@ def _verify(asked):
             preprocessing=wanted,
             opener=opener,
         )
+        output.keep(
+            images=found.count,
+            outputs=found.outputs,
+            logits=found.logits,
+            accuracies=found.accuracies,
+        )
         say(tables.verification_table(*paths, found))
         if asked.layers:
             losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
+            output.keep(layers=losses)
             say(tables.loss_table(losses))
         quantize = next((known["quantize"] for known in passports[::-1] if known), None)
         if quantize is None:
@@ -114,6 +172,7 @@ def _verify(asked):
             )
             return
         failures = parity.excesses(numbers, found.probabilities, found.logits)
+        output.keep(tolerance=quantize, failures=failures)
         if failures:
             raise ExportError(
                 f"the two differ by more than {numbers.title} files may: "
@@ -163,7 +222,7 @@ def _images(asked, wanted, shape, names):
         kind = "noise, since no passport says the pre-processing (--mode)"
         if wanted is not None:
             kind = f"synthetic images as mode {wanted.mode!r} gives them"
-        say(f"compared on {kind}; --data takes real ones")
+        output.note(f"compared on {kind}; --data takes real ones")
         return [made], None
     if wanted is None:
         raise InvalidArgument(
@@ -189,13 +248,14 @@ def _benchmark(asked):
 
         _check_places(asked)
         found = benchmark.benchmark(asked.files, asked.threads, asked.runs)
+        output.keep(files=found)
         say(tables.timing_table(found))
-        if asked.json:
+        if asked.output:
             figures = [dataclasses.asdict(timing) for timing in found]
-            with files.atomic_file(asked.json) as temporary:
+            with files.atomic_file(asked.output) as temporary:
                 temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         if asked.plot:
-            first = asked.json
+            first = asked.output
             with files.stands_already(first) if first else contextlib.nullcontext():
                 benchmark.plot(found, asked.plot)
             say(f"drew {asked.plot}")
@@ -207,7 +267,7 @@ def _check_places(asked):
     from keras_resnets.io import plots
 
     taken = {pathlib.Path(file).resolve(): "a file to time" for file in asked.files}
-    for option in ("json", "plot"):
+    for option in ("output", "plot"):
         place = getattr(asked, option)
         if place is None:
             continue

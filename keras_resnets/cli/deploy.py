@@ -2,12 +2,12 @@
 
 import argparse
 import dataclasses
-import json
 import re
 
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import targets
@@ -62,14 +62,11 @@ class Options(network.Network, calibration.Calibration):
 class Listing:
     """What `keras-resnets targets` is asked for; see its help."""
 
-    json: bool
-
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
     parser = commands.add_parser(
         "deploy",
-        help="write a folder that works on a device, proven in its own runtime",
         usage="%(prog)s MODEL --weights W --target T[,T] --data IMAGES --output FOLDER ...",
     )
     network.add_trained(parser)
@@ -95,18 +92,33 @@ def add_to(commands):
     )
     calibration.add_options(parser)
     _add_file(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument(
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--output", required=True, metavar="FOLDER", help="FOLDER/TARGET is written"
     )
-    output.add_argument(
-        "--overwrite", action="store_true", help="replace FOLDER/TARGET"
+    group.add_argument("--overwrite", action="store_true", help="replace FOLDER/TARGET")
+    options.set_command(
+        parser,
+        Options,
+        _deploy,
+        facts={
+            "targets": "an object for each: folder, and its report (proven, agreement, "
+            "the figures of the toolchain, ...)",
+        },
+        examples=(
+            "resnet20 --weights cifar10 --target android --data cifar10 --output app",
+            "run/ --target microcontroller --data photos/ --ram 256kB --output device",
+        ),
     )
-    options.set_command(parser, Options, _deploy)
 
-    listing = commands.add_parser("targets", help="list the targets of deploy")
-    listing.add_argument("--json", action="store_true", help="the table as JSON")
-    options.set_command(listing, Listing, _list)
+    listing = commands.add_parser("targets")
+    options.set_command(
+        listing,
+        Listing,
+        _list,
+        facts={"targets": "an object for each row of the table"},
+        examples=("", "--json"),
+    )
 
 
 def _add_file(parser):
@@ -185,8 +197,9 @@ def _deploy(asked):
             threads=asked.threads,
             unproven=asked.unproven,
             overwrite=asked.overwrite,
-            progress=say,
+            progress=output.note,
         )
+        output.keep(targets=made)
         for one in made:
             say(_line(one))
 
@@ -220,10 +233,8 @@ def _list(asked):
     from keras_resnets.system.text_table import text_table
 
     rows = list(targets.TARGETS.values())
-    if asked.json:
-        print(json.dumps([targets.record(row) for row in rows], indent=1))
-        return
-    print(
+    output.keep(targets=[targets.record(row) for row in rows])
+    say(
         text_table(
             ("target", "what it is", "file", "default", "proven by", "here"),
             [

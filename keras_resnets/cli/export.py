@@ -5,8 +5,10 @@ import functools
 import typing
 import warnings
 
+from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
@@ -56,7 +58,9 @@ _OPTIONS = {
         "--metadata",
         _switch("TFLite metadata and the classes' names in the file, for MediaPipe"),
     ),
-    "opset": _Own("--opset", {"type": options.whole(13, 18), "help": "13 to 18 (17)"}),
+    "opset": _Own(
+        "--opset", {"type": options.whole(13, 18), "help": "of the file (17)"}
+    ),
     "layout": _Own(
         "--layout",
         {"choices": ("nhwc", "nchw"), "help": "of the file's input (nhwc)"},
@@ -202,7 +206,7 @@ class Options(network.Network, network.Output):
 
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
-    export = commands.add_parser("export", help="export, run and compare")
+    export = commands.add_parser("export")
     formats = export.add_subparsers(title="formats", required=True, metavar="FORMAT")
     for form in FORMATS.values():
         parser = formats.add_parser(form.name, help=form.title)
@@ -214,12 +218,28 @@ def add_to(commands):
         if form.methods:
             _add_quantization(parser, form)
         _add_comparison(parser, form)
-        options.set_command(parser, Options, _export)
+        examples = [
+            f"resnet20 --weights cifar10 --output resnet20{form.ending}",
+            f"run/ --include-preprocessing --output mine{form.ending}",
+        ]
+        if "int8" in form.numbers:
+            examples[1] = "run/ --quantize int8 --calibration photos/"
+        options.set_command(
+            parser,
+            Options,
+            _export,
+            facts={
+                **network.FACTS,
+                "top_five": "with --predict: (class, probability) of the model and of the "
+                "file; else null",
+            },
+            examples=examples,
+        )
 
 
 def _add_network(parser):
+    naming.add_model(parser)
     group = parser.add_argument_group("network")
-    group.add_argument("--model", required=True, help="variant, see keras-resnets list")
     group.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
     network.add_options(group)
     group.add_argument(
@@ -297,13 +317,13 @@ def _export(asked):
         calibration = _calibration(asked, wanted)
         photo = asked.predict and loading.load_image(asked.predict, wanted)
         images = _images(model, source, asked, calibration)
-        say(f"converting to {form.title.split()[0]} ({numbers.title}) ...")
+        output.note(f"converting to {form.title.split()[0]} ({numbers.title}) ...")
         data = asked.evaluate and network.open_labelled(
             asked.evaluate, model, seed=asked.seed
         )
         report = _exporter(asked, wanted, calibration)(model, path, images=images)
         kind = "calibration" if calibration is not None else "synthetic"
-        say(reports.export_report(report, kind))
+        network.say_export(report, kind)
         if data:
             threads = asked.threads or 2
             network.say_figures(model, report, data, threads, asked.logits)
@@ -347,14 +367,14 @@ def _calibration(asked, wanted):
     )
     count = len(loaded) + len(skipped)
     image_files.check_broken(skipped, count, asked.calibration)
-    say(f"calibration  {len(loaded)} images from {asked.calibration}")
+    output.note(f"calibration  {len(loaded)} images from {asked.calibration}")
     few = calibration_checks.words_for_few(len(loaded))
     if few:
         warnings.simplefilter("ignore", calibration_checks.FewImages)
-        say(f"             {few}")
+        output.note(f"             {few}")
     if skipped:
         names = image_files.some(skipped)
-        say(f"             {len(skipped)} skipped, not readable: {names}")
+        output.note(f"             {len(skipped)} skipped, not readable: {names}")
     network.say_notes(image_folders.notes_of(asked.calibration))
     return loaded
 
@@ -375,7 +395,7 @@ def _images(model, source, asked, calibration):
         # A fresh network would make the comparison below an empty one.
         random_weights.settle(model, images, asked.seed)
         origin = f"random weights and BN statistics (seed {asked.seed})"
-    say(
+    output.note(
         f"{model.name}  {model.count_params():,} parameters, "
         f"{shape[0]} x {shape[1]} x {shape[2]} -> {model.output_shape[-1]} classes, "
         f"{origin}"

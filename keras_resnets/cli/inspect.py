@@ -1,9 +1,9 @@
 """`keras-resnets inspect`: what an exported file is."""
 
 import dataclasses
-import json
 
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 from keras_resnets.errors import printable
 from keras_resnets.system.quiet import native_logs_hidden
@@ -17,17 +17,24 @@ class Options:
     """What `keras-resnets inspect` is asked for; see its help."""
 
     file: str
-    json: bool
 
 
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
-    parser = commands.add_parser("inspect", help="tell what an exported file is")
+    parser = commands.add_parser("inspect")
     parser.add_argument(
         "file", metavar="FILE", help=".tflite, .onnx, .keras or SavedModel"
     )
-    parser.add_argument("--json", action="store_true", help="the passport as it is")
-    options.set_command(parser, Options, _inspect)
+    options.set_command(
+        parser,
+        Options,
+        _inspect,
+        facts={
+            "file": "format, size in bytes, inputs, outputs, operators, signatures, ...",
+            "passport": "what its exporter wrote beside it; null without",
+        },
+        examples=("resnet20_int8.tflite", "resnet20.onnx --json"),
+    )
 
 
 def _inspect(asked):
@@ -38,9 +45,7 @@ def _inspect(asked):
 
         found = inspection.inspect(asked.file)
         known = passport.read(asked.file)
-        if asked.json:
-            say(json.dumps(known, indent=1))
-            return
+        output.keep(file=found, passport=known)
         say(f"{printable(asked.file)}  {found.format}, {found.size / 1e6:,.2f} MB")
         signatures = list((found.signatures or {"": None}).items())
         for name, ports in signatures[:_SHOWN]:

@@ -2,64 +2,82 @@
 
 import argparse
 import contextlib
+import importlib
 import os
 import sys
+import traceback
 
-from keras_resnets.cli import cluster
-from keras_resnets.cli import compare
-from keras_resnets.cli import deploy
-from keras_resnets.cli import export
-from keras_resnets.cli import inspect
-from keras_resnets.cli import predict
-from keras_resnets.cli import prune
-from keras_resnets.cli import qat
-from keras_resnets.cli import quantize
-from keras_resnets.cli import search
-from keras_resnets.cli import sensitivity
-from keras_resnets.cli import show
-from keras_resnets.cli import train
-from keras_resnets.cli import weights
+from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import check_choice
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
 from keras_resnets.system import streams
+from keras_resnets.version import __version__
 
+# Task -> command -> (its module beside, what it does).
+TASKS = {
+    "choose a network": {
+        "list": ("show", "list the variants with their figures"),
+        "info": ("show", "tell everything about one network"),
+        "weights": ("weights", "list the public weights of a variant"),
+    },
+    "use a network": {
+        "predict": ("predict", "show the likeliest classes of photos"),
+        "evaluate": ("predict", "measure accuracy on labelled data"),
+    },
+    "train one of your own": {
+        "train": ("train", "train or fine-tune a network"),
+        "recipes": ("train", "list the recipes of train"),
+    },
+    "make a smaller or faster file": {
+        "export": ("export", "export, run and compare"),
+        "quantize": ("quantize", "quantize a trained network into a TFLite file"),
+        "qat": (
+            "qat",
+            "train with the rounding of an integer file, and write the file",
+        ),
+        "search": (
+            "search",
+            "find the smallest file that loses no more top-1 than allowed",
+        ),
+        "sensitivity": (
+            "sensitivity",
+            "rank the layers by what quantizing each alone costs",
+        ),
+        "prune": ("prune", "set small weights to zero, or shrink"),
+        "cluster": (
+            "cluster",
+            "fine-tune to a few different weights a kernel, for gzip",
+        ),
+        "convert": ("weights", "write weights in another format"),
+    },
+    "put it on a device": {
+        "targets": ("deploy", "list the targets of deploy"),
+        "deploy": (
+            "deploy",
+            "write a folder that works on a device, proven in its own runtime",
+        ),
+    },
+    "prove and measure files": {
+        "inspect": ("inspect", "tell what an exported file is"),
+        "verify": ("compare", "compare two exported files"),
+        "benchmark": ("compare", "time exported files in turns"),
+    },
+}
+COMMANDS = {name: row for rows in TASKS.values() for name, row in rows.items()}
+_ENDS = """exit codes:
+  0  done, and proven where something was written
+  1  the result was not good enough, or could not be written
+  2  the request cannot be met
+  130  interrupted by Ctrl-C
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def parse_args(self, args=None, namespace=None):
-        words = sys.argv[1:] if args is None else args
-        for word in words:
-            # argparse drops a lone --, here too, and hands on an empty list.
-            if word.startswith("--") and word.endswith("=--"):
-                self.error(f"-- is no value of an option; got {word!r}")
-        return super().parse_args(words, namespace)
-
-    def _check_value(self, action, value):
-        # argparse's own sentence names no nearest choice.
-        if action.choices is None or value in action.choices:
-            return
-        name = action.option_strings[-1] if action.option_strings else action.metavar
-        try:
-            check_choice(name, value, tuple(action.choices))
-        except InvalidArgument as error:
-            raise argparse.ArgumentError(None, str(error)) from None
-
-    def _print_message(self, message, file=None):
-        # Newer releases of Python do this themselves; `streams.ended` tells it.
-        with contextlib.suppress(OSError):
-            super()._print_message(message, file)
-
-    def error(self, message):
-        message = printable(message, 1000)
-        self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
+keras-resnets COMMAND --help tells the options of a command, with examples."""
 
 
 def main(arguments=None, prog="keras-resnets"):
@@ -85,13 +103,16 @@ def main(arguments=None, prog="keras-resnets"):
 
 
 def _answer(arguments, prog):
-    arguments = _parser(prog).parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = _parser(prog, words[:1]).parse_args(words or ["--help"])
     try:
         return interrupts.run(lambda: arguments.run(arguments), prog)
     except (InvalidArgument, WeightsError) as error:
+        _trace()
         streams.complain(_line(f"{prog}: error: {error}"))
         return 2
     except (ExportError, TrainingError, OSError) as error:
+        _trace()
         # `streams.ended` says what became of standard output.
         if error is not streams.broken():
             streams.complain(_line(f"{prog}: failed: {error}"))
@@ -120,24 +141,64 @@ def entry_point(arguments=None):
     interrupts.leave(code)
 
 
-def _parser(prog):
-    parser = _Parser(prog=prog, description="The ResNet family for Keras 3.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (
-        show,
-        weights,
-        export,
-        inspect,
-        compare,
-        predict,
-        train,
-        quantize,
-        sensitivity,
-        search,
-        qat,
-        prune,
-        cluster,
-        deploy,
-    ):
-        module.add_to(commands)
+def _trace():
+    """Shows where an error comes from, to whom wants to know (`--verbose`)."""
+    if output.is_verbose():
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+
+
+def _parser(prog, first=None):
+    """The parser of all commands.
+
+    Args:
+        prog: its name.
+        first: the first word, as a list of one or none: where it is a command, no other
+            command's module is imported; None for all.
+    """
+    parser = parsing.Parser(
+        prog=prog,
+        usage="%(prog)s COMMAND ... [options]",
+        description=f"The ResNet family for Keras 3.\n\n{_map()}",
+        epilog=_ENDS,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"{prog} {__version__}", help="say which"
+    )
+    commands = parser.add_subparsers(
+        required=True, prog=prog, metavar="COMMAND", help=argparse.SUPPRESS
+    )
+    told = first is not None and (
+        not first or first[0] in ("-h", "--help", "--version")
+    )
+    only = first[0] if first and first[0] in COMMANDS else None
+    modules = [] if told else [COMMANDS[only][0]] if only else _modules()
+    for name in modules:
+        importlib.import_module(f"keras_resnets.cli.{name}").add_to(_Summed(commands))
     return parser
+
+
+def _modules():
+    return list(dict.fromkeys(module for module, _ in COMMANDS.values()))
+
+
+def _map():
+    """The commands by task."""
+    lines = []
+    for task, rows in TASKS.items():
+        lines.append(f"{task}:")
+        lines += [f"  {name:<12} {summary}" for name, (_, summary) in rows.items()]
+    return "\n".join(lines)
+
+
+class _Summed:
+    """Sub-commands whose description is their line in the map."""
+
+    def __init__(self, commands):
+        self._commands = commands
+
+    def add_parser(self, name, **options):
+        """The parser of a command."""
+        summary = COMMANDS[name][1]
+        options.setdefault("description", f"{summary[0].upper()}{summary[1:]}.")
+        return self._commands.add_parser(name, **options)

@@ -4,20 +4,27 @@ import dataclasses
 import pathlib
 import warnings
 
+from keras_resnets.cli import naming
 from keras_resnets.cli import options
+from keras_resnets.cli import output
+from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import printable
 from keras_resnets.errors import shown
 from keras_resnets.fields import read_settings
 from keras_resnets.networks.architecture import AXES
 
-# Of a line; a passport as JSON may have a name for each of 20,000 classes.
-_LONGEST = 100_000
+# Of --json, where a file is written.
+FACTS = {
+    "file": "the report: path, format, size, operators, outputs and logits (parity with "
+    "the model), latency and keras_latency in seconds, ...",
+    "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse; else "
+    "null",
+}
 # What --weights takes, for --help.
 WEIGHTS = (
-    "file of weights, imagenet, cifar10, cifar100, or a tag of keras-resnets weights "
-    "MODEL"
+    "file of weights, run folder, imagenet, cifar10, cifar100, or a tag of "
+    "keras-resnets weights MODEL"
 )
 # Axes that have an option of their own.
 _ELSEWHERE = {
@@ -31,7 +38,7 @@ class Network:
     """A variant and what is changed of it, as a command line names it.
 
     Attributes:
-        model: name of the variant.
+        model: name of the variant, or path of a `.keras` file of somebody's own.
         weights: see `WEIGHTS`; None for random values.
         classes: number of classes; None for that of the weights, or the variant's.
         input_size: as it was typed; see `size_of`.
@@ -48,7 +55,15 @@ class Network:
     set: tuple[str, ...]
 
     def __post_init__(self):
-        find(self)
+        if self.is_own:
+            _check_own(self)
+        else:
+            find(self)
+
+    @property
+    def is_own(self):
+        """Whether the network stands in a file, and is no variant."""
+        return naming.is_own(self.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,11 +85,9 @@ class Output:
 
 def add_trained(parser):
     """Adds MODEL with its weights, and what is changed of it."""
-    parser.add_argument(
-        "model", metavar="MODEL", help="variant, see keras-resnets list"
-    )
+    naming.add_model(parser, weights_needed=True)
     group = parser.add_argument_group("network")
-    group.add_argument("--weights", required=True, help=WEIGHTS)
+    group.add_argument("--weights", help=f"of a variant: {WEIGHTS}")
     add_options(group)
 
 
@@ -88,9 +101,16 @@ def add_output(parser, what="file to write"):
 
 def add_options(parser):
     """Adds what chooses a variant's size, classes and axes."""
-    parser.add_argument("--classes", type=options.CLASSES, help="number of classes")
     parser.add_argument(
-        "--input-size", help="pixels: 224, or height x width as 192x256"
+        "--classes",
+        type=options.CLASSES,
+        help="default: those of the weights, else the variant's",
+    )
+    parser.add_argument(
+        "--input-size",
+        metavar="PIXELS",
+        help="224, or height x width as 192x256; default: of the weights, else the "
+        "variant's",
     )
     parser.add_argument(
         "--set",
@@ -104,7 +124,10 @@ def add_options(parser):
 def add_batch(parser, default=1):
     """Adds `--batch`, a number or `dynamic`."""
     parser.add_argument(
-        "--batch", default=default, type=options.batch, help="number, or dynamic"
+        "--batch",
+        default=default,
+        type=options.batch,
+        help="images: number, or dynamic",
     )
 
 
@@ -119,9 +142,11 @@ def add_packing(parser):
 
 
 def default_output(asked, ending):
-    """Where to write without `--output`: the variant's name, here."""
+    """Where to write without `--output`: the network's name, here."""
     from keras_resnets.models import registry
 
+    if naming.is_own(asked.model):
+        return pathlib.Path(f"{pathlib.Path(asked.model).stem}{ending}")
     return pathlib.Path(f"{registry.canonical_name(asked.model)}{ending}")
 
 
@@ -154,6 +179,8 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
         axes: of the architecture, where `--set` says nothing of them.
         **options: of `create_model`.
     """
+    if asked.is_own:
+        return _build_own(asked, options)
     import keras
 
     from keras_resnets.models import creation
@@ -184,17 +211,77 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
             continue
         if strict and note.category in (NewHead, NewChannels):
             raise WeightsError(str(note.message))
-        say(f"note: {note.message}")
+        output.note(f"note: {note.message}")
     if asked.input_size is None:
         _note_size(found[0], architecture, found[2])
     return found
+
+
+def _check_own(asked):
+    """Raises `InvalidArgument` for what a file of somebody's own has inside."""
+    if not pathlib.Path(asked.model).is_file():
+        raise InvalidArgument(f"there is no file {shown(asked.model)}")
+    given = {
+        "--weights": asked.weights,
+        "--classes": asked.classes,
+        "--input-size": asked.input_size,
+        "--set": asked.set,
+    }
+    for option in (name for name, value in given.items() if value):
+        raise InvalidArgument(
+            f"{asked.model} has its network and weights inside: leave out {option}"
+        )
+
+
+def _build_own(asked, changes):
+    """(model, None, source) of a `.keras` file that is no variant's."""
+    from keras_resnets.export.keras import safe_loading
+    from keras_resnets.graph import provenance
+    from keras_resnets.weights.source import Source
+
+    if changes:
+        raise InvalidArgument(
+            f"a variant is needed here, which is built anew; {asked.model} is a network "
+            "as it stands"
+        )
+    path = pathlib.Path(asked.model)
+    model = safe_loading.load_model(path)
+    preprocessing, labels = _images_of(path)
+    if preprocessing is None:
+        raise InvalidArgument(
+            f"{path} does not tell what its images must look like: write it by "
+            "keras_resnets.export.to_keras(model, path), with model.preprocessing set"
+        )
+    provenance.give(
+        model,
+        provenance.Provenance(
+            preprocessing=preprocessing, labels=labels, weights_origin=path.name
+        ),
+    )
+    return model, None, Source(path)
+
+
+def _images_of(path):
+    """(`Preprocessing` or None, labels) that a `.keras` file or its passport tells."""
+    from keras_resnets.export import passport
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.weights import naming as told
+
+    known = passport.read(path)
+    if not known or not known["preprocessing"]:
+        return told.images_of(path) or (None, None)
+    wanted = Preprocessing(**known["preprocessing"])
+    if (known.get("recipe") or {}).get("include_preprocessing"):
+        # It takes pixels as they are.
+        wanted = dataclasses.replace(wanted, mode="raw", mean=None, std=None)
+    return wanted, known.get("labels")
 
 
 def _note_size(model, architecture, source):
     """Says where the size is that of the weights and not the variant's."""
     size = model.preprocessing.size
     if source is not None and size != (architecture.input_size,) * 2:
-        say(
+        output.note(
             f"note: {source.origin} is for images of {size[0]} x {size[1]}, and so is "
             "the network now (--input-size gives another size)"
         )
@@ -221,6 +308,19 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
     return data
 
 
+def say_export(report, images):
+    """Says what an `ExportReport` tells, and keeps it for `--json`.
+
+    Args:
+        report: of the file that was written.
+        images: what they are that it was compared on, in a word.
+    """
+    from keras_resnets.cli import reports
+
+    output.keep(file=report)
+    say(reports.export_report(report, images))
+
+
 def say_figures(model, report, data, threads, logits=False):
     """Runs a file and its model on labelled images, and prints how they compare.
 
@@ -238,6 +338,7 @@ def say_figures(model, report, data, threads, logits=False):
     found = accuracy.compare(model, report.path, data, threads, bar, logits)
     bar.close()
     rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
+    output.keep(measured=found)
     say(
         f"measured     {found.count:,} images: top-1 {found.file_top1:.2%} of "
         f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE {rmse}"
@@ -247,7 +348,7 @@ def say_figures(model, report, data, threads, logits=False):
 def say_notes(notes):
     """Prints lines about data that were opened."""
     for note in notes:
-        say(f"note: {note}")
+        output.note(f"note: {note}")
 
 
 def size_of(text):
@@ -268,9 +369,3 @@ def size_of(text):
 def axes_of(settings):
     """The axes that `--set` gives, by name."""
     return read_settings(settings, AXES, "--set", "AXIS=VALUE", _ELSEWHERE)
-
-
-def say(text):
-    """Prints at once, for what takes long; nothing in it that a terminal would obey."""
-    lines = (printable(line, _LONGEST) for line in text.split("\n"))
-    print("\n".join(lines), flush=True)

@@ -3,19 +3,40 @@
 import argparse
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+from keras_resnets.cli import naming
+from keras_resnets.cli import output
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 from keras_resnets.fields import Number
 from keras_resnets.fields import Whole
 from keras_resnets.networks.architecture import AXES
 
+# Of each command: what its JSON has, and the examples of its help.
+FACTS: dict[str, dict[str, str]] = {}
+EXAMPLES: dict[str, tuple[str, ...]] = {}
+_TERMINAL = {
+    "json": "one JSON object on standard output, and nothing else there",
+    "quiet": "results alone: no notes, no progress",
+    "verbose": "the logs of libraries too, and where an error comes from",
+}
+
 
 def set_command(
-    parser: argparse.ArgumentParser, record: type, run: Callable[[Any], None]
+    parser: argparse.ArgumentParser,
+    record: type,
+    run: Callable[[Any], None],
+    facts: Mapping[str, str] | None = None,
+    examples: Sequence[str] = (),
+    prepare: Callable[[argparse.Namespace], None] | None = None,
 ) -> None:
     """Lets a parser's command be `run` with a `record` of what was typed.
+
+    Every command gets what every command has here: `--json`, `--quiet`, `--verbose`, and
+    MODEL as `naming` reads it.
 
     Args:
         parser: of the command.
@@ -23,16 +44,72 @@ def set_command(
             `__post_init__` raises `InvalidArgument` for options that do not go together,
             before anything heavy is imported.
         run: the command.
+        facts: what `output.keep` is told, and `--json` prints: name -> what it is.
+        examples: command lines behind the command's name, which help shows.
+        prepare: what is mended in the namespace first.
     """
+    words = parser.prog.split()
+    command = " ".join(words[1:])
+    told = dict(facts or {})
+    own = _add_terminal(parser)
+    parser.epilog = _epilog(parser.prog, examples)
+    parser.usage = parser.usage or _usage(parser)
 
     def from_namespace(namespace: argparse.Namespace) -> None:
-        values = {
-            field.name: getattr(namespace, field.name)
-            for field in dataclasses.fields(record)
-        }
-        run(record(**{k: _frozen(value) for k, value in values.items()}))
+        spoken = output.spoken(
+            command,
+            tuple(told),
+            as_json="json" in own and namespace.json,
+            be_quiet=namespace.quiet,
+            verbose=namespace.verbose,
+        )
+        with spoken:
+            if prepare is not None:
+                prepare(namespace)
+            if hasattr(namespace, "weights_needed"):
+                naming.resolve(namespace)
+            values = {
+                field.name: getattr(namespace, field.name)
+                for field in dataclasses.fields(record)
+            }
+            run(record(**{k: _frozen(value) for k, value in values.items()}))
 
     parser.set_defaults(run=from_namespace)
+    # What documentation and tests read.
+    FACTS[command] = told
+    EXAMPLES[command] = tuple(examples)
+
+
+def _add_terminal(parser: argparse.ArgumentParser) -> list[str]:
+    """Adds what every command can say less or more; returns what was not there yet."""
+    group = parser.add_argument_group("terminal")
+    added = []
+    for name, text in _TERMINAL.items():
+        if f"--{name}" not in parser._option_string_actions:
+            group.add_argument(f"--{name}", action="store_true", help=text)
+            added.append(name)
+    return added
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    """What a command cannot do without; its groups tell the rest."""
+    words = ["%(prog)s"]
+    formatter = parser._get_formatter()
+    for action in parser._actions:
+        if not action.option_strings:
+            place = formatter._format_args(action, action.metavar or action.dest)
+            words.append("MODEL" if place == "[MODEL]" else place)
+    for action in parser._actions:
+        if action.required and action.option_strings:
+            words += [action.option_strings[0], action.metavar or action.dest.upper()]
+    return " ".join([*words, "[options]"])
+
+
+def _epilog(prog: str, examples: Sequence[str]) -> str | None:
+    if not examples:
+        return None
+    lines = [f"  {prog} {example}" for example in examples]
+    return "\n".join(["examples:", *lines])
 
 
 def _frozen(value: Any) -> Any:
@@ -68,6 +145,8 @@ def typed(rule):
         except InvalidArgument as error:
             raise argparse.ArgumentTypeError(str(error).strip()) from None
 
+    # Help shows its range.
+    read.rule = rule
     return read
 
 
@@ -79,6 +158,18 @@ def whole(least, most):
 def number(least, most, above=False, below=False):
     """The type of a number in [least, most]; without its ends, see `fields.Number`."""
     return typed(Number(least, most, above, below))
+
+
+def amount(text: str) -> float:
+    """The type of an amount with its unit: `50M`, `4G`, `300k`, `1000`."""
+    try:
+        scale = _SCALES.get(text[-1:], 1)
+        value = _AMOUNT.read("", text[:-1] if scale > 1 else text)
+    except InvalidArgument:
+        raise argparse.ArgumentTypeError(
+            f"must be a positive number, or one with k, M or G; got {shown(text)}"
+        ) from None
+    return value * scale
 
 
 def batch(text):
@@ -104,6 +195,8 @@ def size(text):
 
 
 _SIDE = Whole(1, 65_535)
+_SCALES = {"k": 1e3, "M": 1e6, "G": 1e9}
+_AMOUNT = Number(0, 1e18, above=True)
 # Of one signature of a file; what fits a machine, `extent.check_pixels` tells.
 _BATCH = Whole(1, 65_536)
 BATCH_SIZE = whole(1, 2**20)

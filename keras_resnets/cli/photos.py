@@ -3,8 +3,6 @@
 import os
 import pathlib
 
-import numpy as np
-
 from keras_resnets.cli import network
 from keras_resnets.errors import InvalidArgument
 
@@ -52,6 +50,8 @@ def paths_of(word, count=None):
     left = image_files.others_note(others)
     network.say_notes([*notes, left] if left else notes)
     if count is not None and count < len(found):
+        import numpy as np
+
         chosen = np.linspace(0, len(found) - 1, count).astype(int)
         found = [found[index] for index in chosen]
     return [str(path) for path in found]

@@ -4,14 +4,18 @@ The network is a variant with weights, or an exported file.
 """
 
 import dataclasses
+import pathlib
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli import photos
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
 from keras_resnets.system.quiet import native_logs_hidden
 
+# What photos end in, mostly: no name of a variant does.
+_PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Images in memory.
 _AT_A_TIME = 300
 
@@ -36,9 +40,7 @@ class Evaluation(subject.Subject):
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
-    predict = commands.add_parser(
-        "predict", help="show the likeliest classes of photos"
-    )
+    predict = commands.add_parser("predict")
     subject.add_options(predict)
     predict.add_argument(
         "photos",
@@ -52,9 +54,27 @@ def add_to(commands):
         help="images to take of each folder or data set; default: all of a folder, "
         f"{photos.COUNT} of a data set",
     )
-    options.set_command(predict, Prediction, _predict)
+    options.set_command(
+        predict,
+        Prediction,
+        _predict,
+        facts={
+            "model": "name of the network or the file",
+            "images": "an object for each: title, and classes as objects of index, label "
+            "and probability, the likeliest first",
+        },
+        examples=(
+            "resnet50 --weights imagenet cat.jpg",
+            "run/ photos/ --count 20 --json",
+        ),
+        prepare=_all_photos,
+    )
+    _add_evaluate(commands)
 
-    evaluate = commands.add_parser("evaluate", help="measure accuracy on labelled data")
+
+def _add_evaluate(commands):
+    """Adds what measures accuracy."""
+    evaluate = commands.add_parser("evaluate")
     subject.add_options(evaluate)
     evaluate.add_argument(
         "--data",
@@ -62,7 +82,12 @@ def add_to(commands):
         help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
         "or cifar10, cifar100, mnist, fashion_mnist",
     )
-    evaluate.add_argument("--batch-size", type=options.BATCH_SIZE, default=64)
+    evaluate.add_argument(
+        "--batch-size",
+        type=options.BATCH_SIZE,
+        default=64,
+        help="images at a time; none changes an answer",
+    )
     evaluate.add_argument(
         "--count",
         type=options.COUNT,
@@ -71,7 +96,30 @@ def add_to(commands):
     evaluate.add_argument(
         "--seed", type=options.SEED, default=0, help="of their choice"
     )
-    options.set_command(evaluate, Evaluation, _evaluate)
+    options.set_command(
+        evaluate,
+        Evaluation,
+        _evaluate,
+        facts={
+            "model": "name of the network or the file",
+            "count": "how many images",
+            "top1": "share of right answers",
+            "top5": "share of images whose class is among the five likeliest",
+        },
+        examples=(
+            "resnet20 --weights cifar10 --data cifar10",
+            "resnet20_int8.tflite --data cifar10.npz --json",
+        ),
+    )
+
+
+def _all_photos(namespace):
+    """Where the weights name the network, the first word may be a photo too."""
+    word = namespace.model
+    if namespace.weights is None or word is None or namespace.photos is None:
+        return
+    if pathlib.Path(word).suffix.lower() in _PHOTOS:
+        namespace.model, namespace.photos = None, [word, *namespace.photos]
 
 
 def _predict(asked):
@@ -87,6 +135,7 @@ def _predict(asked):
             if word not in sets
             for path in photos.paths_of(word, asked.count)
         ]
+        output.keep(model=model.name, images=[])
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
             loaded, skipped = loading.load_images(chosen, model.preprocessing)
@@ -104,7 +153,9 @@ def _show(model, images):
     # A `FileClassifier` may put out logits; a network ends in a softmax here.
     judge = getattr(model, "probabilities", model.predict_on_batch)
     for title, image in images:
-        say(reports.likeliest(judge(image[None])[0], title, model.labels))
+        outputs = judge(image[None])[0]
+        output.add("images", reports.ranked(outputs, title, model.labels))
+        say(reports.likeliest(outputs, title, model.labels))
 
 
 def _evaluate(asked):
@@ -117,6 +168,9 @@ def _evaluate(asked):
         bar = ProgressBar(len(data.labels), "images")
         found = evaluation.evaluate(model, data, asked.batch_size, bar)
         bar.close()
+        output.keep(
+            model=model.name, count=found.count, top1=found.top1, top5=found.top5
+        )
         say(
             f"{model.name}: {found.count:,} images, top-1 {found.top1:.2%}, "
             f"top-5 {found.top5:.2%}"

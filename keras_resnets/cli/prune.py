@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli import tuning
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
@@ -57,7 +58,6 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "prune",
-        help="set small weights to zero, or shrink",
         usage="%(prog)s MODEL --weights WEIGHTS (--sparsity S | --shrink S) [options]",
     )
     network.add_trained(parser)
@@ -87,7 +87,16 @@ def add_to(commands):
     tuning.add_options(parser, required=False, note=" (--engine tfmot)")
     network.add_output(parser, ".keras; default: MODEL_pruned.keras")
     tuning.add_evaluation(parser)
-    options.set_command(parser, Options, _prune)
+    options.set_command(
+        parser,
+        Options,
+        _prune,
+        facts=tuning.FACTS,
+        examples=(
+            "resnet20 --weights cifar10 --sparsity 0.5 --pattern 2:4",
+            "run/ --shrink 0.25 --multiple 8 --evaluate photos/",
+        ),
+    )
 
 
 def _prune(asked):
@@ -103,6 +112,7 @@ def _prune(asked):
         pruned = _pruned(asked, model)
         after = pruning.pruning_report(pruned)
         keras_file.to_keras(pruned, path, overwrite=asked.overwrite)
+        output.keep(path=path, before=before, after=after)
         say(tables.pruning_table(before, after))
         tuning.say_accuracy(asked, model, pruned)
         tuned = "" if asked.engine == "tfmot" else "; it has not been fine-tuned"

@@ -8,8 +8,8 @@ import sys
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import quantize
+from keras_resnets.cli import train
 from keras_resnets.cli import tuning
-from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
@@ -68,7 +68,6 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "qat",
-        help="train with the rounding of an integer file, and write the file",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
@@ -94,7 +93,16 @@ def add_to(commands):
     _add_run(tuning.add_options(parser, epochs="native 3, tfmot 1"))
     quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_qat.tflite"))
     quantize.add_comparison(parser)
-    options.set_command(parser, Options, _qat)
+    options.set_command(
+        parser,
+        Options,
+        _qat,
+        facts={**train.FACTS, **network.FACTS},
+        examples=(
+            "resnet20 --weights cifar10 --data cifar10.npz --recipe static_wi4_ai8",
+            "run/ --data photos/ --epochs 1 --evaluate photos/",
+        ),
+    )
 
 
 def _add_run(group):
@@ -117,7 +125,6 @@ def _add_run(group):
 
 def _qat(asked):
     with native_logs_hidden():
-        from keras_resnets.cli import reports
         from keras_resnets.export.tflite import convert as tflite
 
         path = asked.path(f"_{asked.recipe}_qat.tflite")
@@ -126,14 +133,13 @@ def _qat(asked):
         data = quantize.labelled(asked, model)
         make = _natively if asked.engine == "native" else _by_tfmot
         report = make(asked, model, path)
-        say(reports.export_report(report, "training"))
+        network.say_export(report, "training")
         quantize.say_accuracy(asked, model, report, data)
 
 
 def _natively(asked, model, path):
     """Trains in Keras 3; returns the `ExportReport` of the file."""
     from keras_resnets import quantization
-    from keras_resnets.cli import train
     from keras_resnets.quantization.qat import training
     from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.training import data as training_data
@@ -163,7 +169,7 @@ def _natively(asked, model, path):
             seed=asked.seed,
             batch_size=asked.batch_size,
             resume=asked.resume,
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=train.verbosity(),
             command=shlex.join(["keras-resnets", *sys.argv[1:]]),
             tell=lambda line: network.say_notes([line]),
         )

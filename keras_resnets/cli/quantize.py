@@ -6,7 +6,6 @@ import dataclasses
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
-from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
 from keras_resnets.quantization import choices
@@ -73,7 +72,6 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "quantize",
-        help="quantize a trained network into a TFLite file",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
@@ -90,7 +88,16 @@ def add_to(commands):
     for option, instead in _MOVED.items():
         nargs = 0 if option == "--sensitivity" else None
         parser.add_argument(option, action=options.Moved, instead=instead, nargs=nargs)
-    options.set_command(parser, Options, _quantize)
+    options.set_command(
+        parser,
+        Options,
+        _quantize,
+        facts=network.FACTS,
+        examples=(
+            "resnet20 --weights cifar10 --calibration cifar10.npz --evaluate cifar10.npz",
+            "run/ --calibration photos/ --recipe static_wi4_ai8 --int4",
+        ),
+    )
 
 
 def add_quantization(group):
@@ -103,7 +110,7 @@ def add_quantization(group):
         "--engine",
         type=_engine,
         choices=choices.ENGINES,
-        help="who makes the file; default: what measured best (docs/compression.md)",
+        help="who makes the file; default: what measured best for the recipe",
     )
     add_rounding(group)
     add_method(group)
@@ -121,7 +128,7 @@ def add_recipe(group, names, default=DEFAULT):
         default=default,
         choices=names,
         metavar="NAME",
-        help=f"bits of weights and activations: {', '.join(names)} ({DEFAULT})",
+        help=f"bits of weights and activations: {', '.join(names)} (default: {DEFAULT})",
     )
 
 
@@ -185,7 +192,6 @@ def _engine(text):
 def _quantize(asked):
     with native_logs_hidden():
         from keras_resnets import quantization
-        from keras_resnets.cli import reports
         from keras_resnets.cli import train
         from keras_resnets.export.tflite import convert as tflite
         from keras_resnets.quantization.rounding.kernels import FewWindows
@@ -222,7 +228,7 @@ def _quantize(asked):
                 logits=asked.logits,
                 progress=bar,
             )
-        say(reports.export_report(report, "calibration" if chosen else "synthetic"))
+        network.say_export(report, "calibration" if chosen else "synthetic")
         say_accuracy(asked, model, report, data, asked.logits)
 
 

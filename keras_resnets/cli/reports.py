@@ -70,6 +70,21 @@ def top_five(model, report, photo, name):
     return "\n".join([f"top five     {printable(str(name))}", *lines])
 
 
+def ranked(outputs, title, labels=None, count=5):
+    """The `count` likeliest classes of one image, as facts; see `likeliest`."""
+    names = class_names(len(outputs), labels)
+    best = np.argsort(-outputs, kind="stable")[:count]
+    classes = [
+        {
+            "index": int(index),
+            "label": names[index][1],
+            "probability": float(outputs[index]),
+        }
+        for index in best
+    ]
+    return {"title": str(title), "classes": classes}
+
+
 def likeliest(outputs, name, labels=None, count=5, width=30):
     """The `count` likeliest classes of one image, with a bar each.
 

@@ -6,6 +6,7 @@ import pathlib
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
@@ -54,7 +55,6 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "search",
-        help="find the smallest file that loses no more top-1 than allowed",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
@@ -87,12 +87,23 @@ def add_to(commands):
     quantize.add_method(rounding)
     quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_mixed.tflite"))
     quantize.add_comparison(parser)
-    options.set_command(parser, Options, _search)
+    options.set_command(
+        parser,
+        Options,
+        _search,
+        facts={
+            **network.FACTS,
+            "mix": "the precision of every layer, and what the search measured",
+        },
+        examples=(
+            "resnet20 --weights cifar10 --data cifar10.npz --max-drop 0.2",
+            "run/ --data photos/ --max-drop 1 --precisions int8,int16",
+        ),
+    )
 
 
 def _search(asked):
     with native_logs_hidden():
-        from keras_resnets.cli import reports
         from keras_resnets.cli import tables
         from keras_resnets.export.tflite import convert as tflite
         from keras_resnets.io import files
@@ -104,13 +115,14 @@ def _search(asked):
         data = quantize.labelled(asked, model)
         chosen = calibration.choose(asked, model)
         mix = _find(asked, model, chosen, _hold_out(asked, model, chosen))
+        output.keep(mix=mix)
         say(tables.mix_table(mix))
         report = mix.write(path, asked.overwrite, asked.threads, asked.packed)
         if asked.plot:
             with files.stands_already(path):
                 plots.plot(mix, asked.plot, model.name)
             say(f"plot         {asked.plot}")
-        say(reports.export_report(report, "calibration"))
+        network.say_export(report, "calibration")
         quantize.say_accuracy(asked, model, report, data)
 
 

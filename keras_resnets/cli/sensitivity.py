@@ -5,6 +5,7 @@ import dataclasses
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.quantization import recipes
@@ -26,7 +27,6 @@ def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "sensitivity",
-        help="rank the layers by what quantizing each alone costs",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
     )
     network.add_trained(parser)
@@ -39,7 +39,16 @@ def add_to(commands):
         default=100,
         help="of the calibration to measure on: a hundred tell the order (100)",
     )
-    options.set_command(parser, Options, _sensitivity)
+    options.set_command(
+        parser,
+        Options,
+        _sensitivity,
+        facts={"layers": "name, part, rmse and agreement of each, the costliest first"},
+        examples=(
+            "resnet20 --weights cifar10 --data cifar10.npz",
+            "run/ --data photos/ --recipe static_wi4_ai8 --images 200",
+        ),
+    )
 
 
 def _sensitivity(asked):
@@ -54,4 +63,5 @@ def _sensitivity(asked):
             costs = quantization.sensitivity(
                 model, chosen.images[: asked.images], asked.recipe, chosen, bar
             )
+        output.keep(layers=costs)
         say(tables.sensitivity_table(costs))

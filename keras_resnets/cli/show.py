@@ -1,9 +1,13 @@
 """`keras-resnets list` and `keras-resnets info`: tables of variants and layers."""
 
 import dataclasses
+import math
 
+from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
+from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -14,29 +18,101 @@ class Listing:
 
     pattern: str
     family: str | None
+    max_macs: float | None
+    max_parameters: float | None
+    dataset: str | None
+    weights: bool
+    sort: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(network.Network):
     """What `keras-resnets info` is asked for; see its help."""
 
-    weights: None = None
     layers: bool
+
+
+# How `list` may be sorted -> by what.
+_ORDERS = {
+    "table": None,
+    "accuracy": lambda info: -(info.top1 or 0.0),
+    "macs": lambda info: info.mega_macs or math.inf,
+    "parameters": lambda info: info.trainable_params or math.inf,
+    "name": lambda info: info.name,
+}
 
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
-    listing = commands.add_parser("list", help="list the variants with their figures")
+    listing = commands.add_parser("list")
     listing.add_argument("pattern", nargs="?", default="*", help="wildcard: 'drn_*'")
-    listing.add_argument("--family", help="one family: resnet, drn, ...")
-    options.set_command(listing, Listing, _list)
+    group = listing.add_argument_group("filter")
+    group.add_argument("--family", help="one family: resnet, drn, ...; default: all")
+    group.add_argument(
+        "--max-macs",
+        type=options.amount,
+        metavar="N",
+        help="multiply-adds for one image, as 50M or 4G; default: any number",
+    )
+    group.add_argument(
+        "--max-parameters",
+        type=options.amount,
+        metavar="N",
+        help="trainable ones, as 300k or 25M; default: any number",
+    )
+    group.add_argument(
+        "--weights", action="store_true", help="those with public weights alone"
+    )
+    group.add_argument(
+        "--dataset",
+        choices=("imagenet", "cifar10", "cifar100"),
+        help="that the weights are of; default: any",
+    )
+    listing.add_argument_group("order").add_argument(
+        "--sort",
+        choices=tuple(_ORDERS),
+        default="table",
+        help="accuracy: the highest first, the others from the smallest",
+    )
+    options.set_command(
+        listing,
+        Listing,
+        _list,
+        facts={
+            "models": "an object for each: name, family, input_size (pixels), classes, "
+            "trainable_params, total_params, mega_macs, convs, dense, source; weights, "
+            "dataset and top1 (percent) of the default weights, null without",
+        },
+        examples=(
+            "'drn_*'",
+            "--max-macs 50M --weights --sort accuracy",
+        ),
+    )
+    _add_info(commands)
 
-    info = commands.add_parser("info", help="tell everything about one variant")
-    info.add_argument("model", metavar="NAME")
-    info.add_argument("--layers", action="store_true", help="one row a layer as well")
-    network.add_options(info)
+
+def _add_info(commands):
+    """Adds what tells of one network."""
+    info = commands.add_parser("info")
+    naming.add_model(info)
+    group = info.add_argument_group("network")
+    group.add_argument("--layers", action="store_true", help="one row a layer as well")
+    network.add_options(group)
     info.set_defaults(weights=None)
-    options.set_command(info, Info, _info)
+    options.set_command(
+        info,
+        Info,
+        _info,
+        facts={
+            "model": "name of the network",
+            "family": "its family; null for a file of one's own",
+            "input_size": "[height, width] in pixels",
+            "classes": "number of classes",
+            "figures": "parameters, MACs, bytes of the tensors between layers, ...",
+            "layers": "with --layers: an object a layer; else null",
+        },
+        examples=("resnet50", "drn_c_26 --input-size 512x1024 --layers"),
+    )
 
 
 def _list(asked):
@@ -46,33 +122,102 @@ def _list(asked):
     names = registry.list_models(asked.pattern, asked.family)
     if not names:
         raise InvalidArgument(f"no model matches {asked.pattern!r}")
-    print(tables.model_table([registry.model_info(name) for name in names]))
-    print(f"{len(names)} variants; parameters are the trainable ones")
+    infos = [registry.model_info(name) for name in names]
+    infos = [info for info in infos if _passes(asked, info)]
+    if not infos:
+        raise InvalidArgument(
+            f"none of the {len(names)} variants passes the filter: allow more MACs or "
+            "parameters, or leave one of the filters out"
+        )
+    if _ORDERS[asked.sort] is not None:
+        infos.sort(key=_ORDERS[asked.sort])
+    output.keep(models=[_plain(info) for info in infos])
+    say(tables.model_table(infos))
+    say(
+        f"{len(infos)} variants; parameters are the trainable ones, top-1 that of the "
+        "default weights"
+    )
+
+
+def _passes(asked, info):
+    """Whether a variant is one of those asked for."""
+    if (
+        asked.max_macs is not None
+        and (info.mega_macs or math.inf) * 1e6 > asked.max_macs
+    ):
+        return False
+    parameters = info.trainable_params or math.inf
+    if asked.max_parameters is not None and parameters > asked.max_parameters:
+        return False
+    if asked.dataset is not None and info.dataset != asked.dataset:
+        return False
+    return info.weights is not None or not asked.weights
+
+
+def _plain(info):
+    facts = {
+        field.name: getattr(info, field.name) for field in dataclasses.fields(info)
+    }
+    del facts["architecture"]
+    return facts
 
 
 def _info(asked):
-    from keras_resnets.cli import tables
-    from keras_resnets.models import creation
-    from keras_resnets.models import registry
-
-    architecture, size, classes = network.find(asked)
     with native_logs_hidden():
         from keras_resnets.graph import analysis
         from keras_resnets.graph import analysis_report
 
-        model = creation.create_model(
-            asked.model,
-            input_shape=(*size, 3),
-            classes=classes,
-            kernel_initializer="zeros",
-            data_format="channels_last",
-            **network.axes_of(asked.set),
-        )
+        model, title, table = _described(asked)
         found = analysis.analyze(model)
-    print(f"{registry.canonical_name(asked.model)} ({architecture.family})")
-    print(tables.paper_table(architecture, size, classes))
-    print()
-    print(analysis_report.figures_text(found))
+        size = tuple(model.inputs[0].shape[1:3])
+    output.keep(
+        model=title[0],
+        family=title[1],
+        input_size=size,
+        classes=model.output_shape[-1],
+        figures={
+            field.name: getattr(found, field.name)
+            for field in dataclasses.fields(found)
+            if field.name != "layers"
+        },
+        layers=found.layers if asked.layers else None,
+    )
+    say(f"{title[0]} ({title[1] or 'a model of its own'})")
+    if table:
+        say(table)
+    say("")
+    say(analysis_report.figures_text(found))
     if asked.layers:
-        print()
-        print(analysis_report.layers_text(found))
+        say("")
+        say(analysis_report.layers_text(found))
+
+
+def _described(asked):
+    """(model, (name, family or None), the paper's table or None)."""
+    from keras_resnets.cli import tables
+    from keras_resnets.models import creation
+    from keras_resnets.models import registry
+
+    if asked.is_own:
+        from keras_resnets.export.keras import safe_loading
+
+        model = safe_loading.load_model(asked.model)
+        return model, (model.name, None), None
+    name = registry.canonical_name(asked.model)
+    if asked.weights is not None:
+        # A run or a file has classes and axes of its own.
+        model, architecture, _ = network.build(asked)
+        shape, classes = model.inputs[0].shape, model.output_shape[-1]
+        table = tables.paper_table(model.architecture, tuple(shape[1:3]), classes)
+        return model, (name, architecture.family), table
+    architecture, size, classes = network.find(asked)
+    model = creation.create_model(
+        asked.model,
+        input_shape=(*size, 3),
+        classes=classes,
+        kernel_initializer="zeros",
+        data_format="channels_last",
+        **network.axes_of(asked.set),
+    )
+    table = tables.paper_table(architecture, size, classes)
+    return model, (name, architecture.family), table

@@ -3,15 +3,12 @@
 import dataclasses
 import pathlib
 
+from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import WeightsError
 from keras_resnets.export import formats
 from keras_resnets.networks import extent
-
-# Files that do not say which network they are of.
-_NAMELESS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,30 +24,34 @@ class Subject:
     mode: str | None
     threads: int | None
 
+    is_own = False
+
     def __post_init__(self):
         check(self)
 
 
 def add_options(parser):
     """Adds what chooses a variant and its weights, or a file."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="variant, or a .tflite, .onnx or .keras file or the folder of a SavedModel",
+    naming.add_model(
+        parser,
+        f"{naming.WHAT}, or a .tflite or .onnx file or the folder of a SavedModel",
     )
-    parser.add_argument("--weights", help=f"of a variant: {network.WEIGHTS}")
-    parser.add_argument(
+    # A .keras file is run as it stands.
+    parser.set_defaults(takes_files=True)
+    group = parser.add_argument_group("network")
+    group.add_argument("--weights", help=f"of a variant: {network.WEIGHTS}")
+    group.add_argument(
         "--labels",
         help="names of the classes in their order: cifar10, imagenet, or cat,dog,...; "
         "default: of the weights or the passport",
     )
-    parser.add_argument(
+    group.add_argument(
         "--mode", help="pre-processing of a file without a passport: torch, tf, ..."
     )
-    parser.add_argument(
-        "--threads", type=options.THREADS, help="of a file's runtime; default 2"
+    group.add_argument(
+        "--threads", type=options.THREADS, help="of a file's runtime; default: 2"
     )
-    network.add_options(parser)
+    network.add_options(group)
 
 
 def check(asked):
@@ -95,12 +96,6 @@ def open_subject(asked):
 def _check_network(asked):
     """Raises `InvalidArgument` for what is no variant, or options of files."""
     path = pathlib.Path(asked.model)
-    if path.suffix.lower() in _NAMELESS or (path / "run.json").is_file():
-        file = path / "best.weights.h5" if path.is_dir() else path
-        raise InvalidArgument(
-            f"{path} does not tell which variant it is of: give that too, "
-            f"MODEL --weights {file}"
-        )
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder without a SavedModel in it")
     for name in ("mode", "threads"):
@@ -150,18 +145,11 @@ def _file(asked):
 
 def _notes(path):
     """(`Preprocessing`, labels) that a `.keras` file of `convert` tells, or None."""
-    from keras_resnets.weights import open_source
+    from keras_resnets.weights import naming as told
 
     if not path.endswith(".keras") or not pathlib.Path(path).is_file():
         return None
-    try:
-        source = open_source(path, "")
-    except WeightsError:
-        # Of another network, which needs no notes of ours.
-        return None
-    if source.preprocessing is None:
-        return None
-    return source.preprocessing, source.labels
+    return told.images_of(pathlib.Path(path))
 
 
 def _labels(text, classes):

@@ -1,5 +1,6 @@
 """What the commands print: tables of text."""
 
+import dataclasses
 import itertools
 
 from keras_resnets.errors import printable
@@ -14,6 +15,7 @@ _LONGEST = 600
 def model_table(infos):
     """One row a variant, from `registry.model_info`."""
     headers = ("name", "family", "input", "parameters", "M MACs", "convs", "classes")
+    headers = (*headers, "top-1", "weights")
     rows = [
         (
             info.name,
@@ -23,10 +25,36 @@ def model_table(infos):
             info.mega_macs,
             info.convs,
             info.classes,
+            None if info.top1 is None else f"{info.top1:.2f}",
+            info.dataset or "-",
         )
         for info in infos
     ]
     return text_table(headers, rows)
+
+
+def recipe_table(recipes):
+    """One row a `Recipe`, by its name."""
+    headers = ("recipe", "epochs", "batch", "optimizer", "rate", "source")
+    rows = [
+        (
+            name,
+            recipe.epochs,
+            recipe.batch_size,
+            recipe.optimizer,
+            f"{recipe.learning_rate:g}",
+            recipe.source,
+        )
+        for name, recipe in recipes.items()
+    ]
+    return text_table(headers, rows)
+
+
+def recipe_text(recipe):
+    """The fields of a `Recipe`, one a line, as --change takes them."""
+    facts = dataclasses.asdict(recipe)
+    facts |= facts.pop("augmentation")
+    return "\n".join(f"{name:<20} {value}" for name, value in facts.items())
 
 
 def weights_table(records, proofs):

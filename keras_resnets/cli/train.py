@@ -6,8 +6,10 @@ import shlex
 import sys
 import warnings
 
+from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingNote
@@ -21,6 +23,13 @@ _ELSEWHERE = {
     "augmentation": "give its fields by their own names: --change mixup=0.2",
     "margin": "a later stage must win a paired test now: --change significance=0.01 is "
     "stricter, 1 keeps the highest accuracy",
+}
+# Of --json.
+FACTS = {
+    "run": "the folder of the run",
+    "figures": "best_val_accuracy, best_epoch, test_accuracy, test_weights, seconds, ... "
+    "as far as the data have such images",
+    "history": "an object of figures for each epoch",
 }
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -52,13 +61,20 @@ class Options(network.Network):
     workers: int
     save_seconds: float
     tensorboard: bool
-    quiet: bool
 
     def __post_init__(self):
         from keras_resnets.training import recipes
 
         if self.recipe == "list":
-            raise InvalidArgument(f"recipes are {', '.join(recipes.list_recipes())}")
+            raise InvalidArgument(
+                f"--recipe list is a command of its own: keras-resnets recipes; they are "
+                f"{', '.join(recipes.list_recipes())}"
+            )
+        if self.is_own:
+            raise InvalidArgument(
+                f"train builds a variant; of {self.model} "
+                "keras_resnets.training.train(model, ...) trains the model"
+            )
         self.training_recipe()
         if self.teacher and not self.teacher_weights:
             raise InvalidArgument("a teacher must be trained: give --teacher-weights")
@@ -77,27 +93,61 @@ class Options(network.Network):
         return recipes.get_recipe(self.recipe, **changes)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What `keras-resnets recipes` is asked for."""
+
+    name: str | None
+
+
 def add_to(commands):
-    """Adds the command to the parser's sub-commands."""
+    """Adds both commands to the parser's sub-commands."""
     parser = commands.add_parser(
         "train",
-        help="train or fine-tune a network",
         usage="%(prog)s MODEL --data DATA --recipe RECIPE --output RUN [options]",
     )
-    parser.add_argument("model", metavar="MODEL")
+    naming.add_model(parser)
     _add_network(parser.add_argument_group("network"))
     _add_data(parser.add_argument_group("data"))
     _add_recipe(parser.add_argument_group("recipe"))
     _add_run(parser.add_argument_group("run"))
-    _add_devices(parser.add_argument_group("devices (docs/distributed.md)"))
-    options.set_command(parser, Options, _train)
+    _add_devices(parser.add_argument_group("devices, where there are several"))
+    options.set_command(
+        parser,
+        Options,
+        _train,
+        facts=FACTS,
+        examples=(
+            "resnet20 --data cifar10 --recipe cifar_he --output run",
+            "resnet50 --weights imagenet --data photos/ --recipe finetune --output run",
+        ),
+    )
+
+    listing = commands.add_parser("recipes")
+    listing.add_argument(
+        "name",
+        nargs="?",
+        metavar="RECIPE",
+        help="all fields of one; default: all recipes",
+    )
+    options.set_command(
+        listing,
+        Listing,
+        _recipes,
+        facts={"recipes": "name -> an object of the recipe's fields"},
+        examples=("", "finetune"),
+    )
 
 
 def _add_network(group):
     group.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
     network.add_options(group)
-    group.add_argument("--teacher", help="network to distil from")
-    group.add_argument("--teacher-weights", help=network.WEIGHTS)
+    group.add_argument("--teacher", metavar="MODEL", help="network to distil from")
+    group.add_argument(
+        "--teacher-weights",
+        metavar="WEIGHTS",
+        help="of the teacher, as --weights takes them",
+    )
 
 
 def _add_data(group):
@@ -134,10 +184,14 @@ def _add_data(group):
 
 
 def _add_recipe(group):
-    group.add_argument("--recipe", required=True, help="a name; --recipe list tells")
+    group.add_argument(
+        "--recipe", required=True, help="a name of keras-resnets recipes"
+    )
     group.add_argument("--epochs", type=options.EPOCHS, help="default: the recipe's")
     group.add_argument(
-        "--batch-size", type=options.BATCH_SIZE, help="images a step, on all devices"
+        "--batch-size",
+        type=options.BATCH_SIZE,
+        help="images a step, on all devices; default: the recipe's",
     )
     group.add_argument(
         "--change",
@@ -165,9 +219,6 @@ def _add_run(group):
         help="between two states (300)",
     )
     group.add_argument("--tensorboard", action="store_true", help="write its logs too")
-    group.add_argument(
-        "--quiet", action="store_true", help="one line an epoch, no progress bar"
-    )
     group.add_argument("--seed", type=options.SEED, default=0, help="of chance (0)")
     group.add_argument(
         "--deterministic",
@@ -178,7 +229,7 @@ def _add_run(group):
 
 def _add_devices(group):
     """Several of them, on one machine or more."""
-    group.add_argument("--devices", help="how many, such as 2, or all")
+    group.add_argument("--devices", help="how many, such as 2, or all; default: one")
     group.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
@@ -196,6 +247,19 @@ def _add_devices(group):
         default=0,
         help="which this is, from 0",
     )
+
+
+def _recipes(asked):
+    from keras_resnets.cli import tables
+    from keras_resnets.training import recipes
+
+    names = recipes.list_recipes() if asked.name is None else [asked.name]
+    found = {name: recipes.get_recipe(name) for name in names}
+    output.keep(recipes=found)
+    if asked.name is None:
+        say(tables.recipe_table(found))
+    else:
+        say(tables.recipe_text(found[asked.name]))
 
 
 def _train(asked):
@@ -235,7 +299,7 @@ def notes_said(*kinds):
 
         def tell(message, category, *rest, **more):
             if issubclass(category, kinds):
-                say(f"note: {message}")
+                output.note(f"note: {message}")
             else:
                 show(message, category, *rest, **more)
 
@@ -296,7 +360,7 @@ def _teacher(asked, classes):
 def _announce(asked, model, opened, recipe, precision):
     held_out = opened.validation.count if opened.validation else 0
     batch_size = asked.batch_size or recipe.batch_size
-    say(
+    output.note(
         f"{model.name}: {model.count_params():,} parameters, {len(opened.classes)} "
         f"classes, {precision}\n"
         f"{opened.name}: {opened.train.count:,} images to train on, {held_out:,} held "
@@ -317,7 +381,6 @@ def _length(recipe):
 def _run(asked, model, opened, recipe):
     from keras_resnets.training.session import train
 
-    verbose = 2 if asked.quiet or not sys.stdout.isatty() else 1
     return train(
         model,
         opened,
@@ -332,10 +395,17 @@ def _run(asked, model, opened, recipe):
         workers=asked.workers,
         save_seconds=asked.save_seconds,
         tensorboard=asked.tensorboard,
-        verbose=verbose,
+        verbose=verbosity(),
         command=shlex.join(["keras-resnets", *sys.argv[1:]]),
         tell=lambda line: network.say_notes([line]),
     )
+
+
+def verbosity():
+    """What Keras shows of the epochs: nothing, a bar, or a line each."""
+    if output.is_json():
+        return 0
+    return 2 if output.is_quiet() or not sys.stdout.isatty() else 1
 
 
 def conclude(run, recipe, opened):
@@ -343,6 +413,7 @@ def conclude(run, recipe, opened):
     from keras_resnets.training import best_weights
 
     figures = run.figures
+    output.keep(run=run.folder.path, figures=figures, history=run.history)
     if "kept" in figures:
         say(best_weights.sentence(recipe, figures, opened.validation.count))
     elif "best_epoch" in figures:

@@ -4,8 +4,16 @@ import dataclasses
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 
+# Of --json.
+FACTS = {
+    "path": "the file that was written",
+    "before": "parameters, MACs, bytes, zeros of the network that came in",
+    "after": "the same of what was written",
+    "measured": "with --evaluate: images, and top-1 of both as shares; else null",
+}
 # What --data takes where a network is trained.
 DATA = ".npz file with x_train and y_train, or folder with a sub-folder a class"
 
@@ -48,7 +56,7 @@ def add_options(parser, required=True, epochs="1", note=""):
     group = parser.add_argument_group("fine-tuning" + note)
     group.add_argument("--data", required=required, help=DATA)
     group.add_argument(
-        "--epochs", type=options.EPOCHS, help=f"1 to 3 mostly ({epochs})"
+        "--epochs", type=options.EPOCHS, help=f"1 to 3 mostly (default: {epochs})"
     )
     group.add_argument(
         "--learning-rate",
@@ -81,7 +89,7 @@ def add_evaluation(parser):
 def training_data(asked, model):
     """The labelled training images of `--data`."""
     data = network.open_labelled(asked.data, model, part="train")
-    say(f"training     {len(data.labels):,} images of {asked.data}")
+    output.note(f"training     {len(data.labels):,} images of {asked.data}")
     return data
 
 
@@ -114,6 +122,13 @@ def say_accuracy(asked, before, after):
 
     data = network.open_labelled(asked.evaluate, before)
     tops = [evaluation.evaluate(model, data, 250).top1 for model in (before, after)]
+    output.keep(
+        measured={
+            "count": len(data.labels),
+            "before_top1": tops[0],
+            "after_top1": tops[1],
+        }
+    )
     say(
         f"measured     {len(data.labels):,} images: top-1 {tops[1]:.2%} of "
         f"{tops[0]:.2%}"

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import output
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
@@ -26,21 +28,42 @@ class Conversion(network.Network):
 
 def add_to(commands):
     """Adds both commands to the parser's sub-commands."""
-    listing = commands.add_parser(
-        "weights", help="list the public weights of a variant"
+    listing = commands.add_parser("weights")
+    naming.add_model(listing, "variant (keras-resnets list)")
+    options.set_command(
+        listing,
+        Listing,
+        _weights,
+        facts={
+            "weights": "an object for each, the default of its data set first: tag, "
+            "dataset, top1, top5 (percent), size (pixels), licence, location, ...",
+        },
+        examples=("resnet50", "resnet20 --json"),
     )
-    listing.add_argument("model", metavar="NAME")
-    options.set_command(listing, Listing, _weights)
 
-    convert = commands.add_parser("convert", help="write weights in another format")
-    convert.add_argument("model", metavar="MODEL")
+    convert = commands.add_parser("convert")
+    convert.add_argument("model", metavar="MODEL", help="variant (keras-resnets list)")
     convert.add_argument("weights", metavar="IN", help=network.WEIGHTS)
     convert.add_argument(
         "output", metavar="OUT", help="file.weights.h5, .keras or .safetensors"
     )
     convert.add_argument("--overwrite", action="store_true", help="replace the output")
-    network.add_options(convert)
-    options.set_command(convert, Conversion, _convert)
+    network.add_options(convert.add_argument_group("network"))
+    options.set_command(
+        convert,
+        Conversion,
+        _convert,
+        facts={
+            "path": "the file that was written",
+            "size": "its bytes",
+            "values": "how many numbers it holds",
+            "layout": "whose names its tensors have; null for ours",
+        },
+        examples=(
+            "resnet20 cifar10 resnet20.safetensors",
+            "resnet50 resnet50-11ad3fa6.pth resnet50.weights.h5",
+        ),
+    )
 
 
 def _weights(asked):
@@ -53,8 +76,9 @@ def _weights(asked):
     found = records.records_of(registry.canonical_name(asked.model))
     if not found:
         raise InvalidArgument(f"there are no public weights for {asked.model}")
-    print(tables.weights_table(found, [store.proof_of(record) for record in found]))
-    print()
+    output.keep(weights=found)
+    say(tables.weights_table(found, [store.proof_of(record) for record in found]))
+    say("")
     for dataset in dict.fromkeys(record.dataset for record in found):
         default = next((r for r in found if r.dataset == dataset and r.free), None)
         if default:
@@ -63,9 +87,9 @@ def _weights(asked):
                 if default.shipped
                 else "the most accurate whose licence lets anybody use it"
             )
-            print(f"weights={dataset!r} takes {default.tag}: {why}")
+            say(f"weights={dataset!r} takes {default.tag}: {why}")
     for record in found:
-        print(f"{record.tag}: {record.location}")
+        say(f"{record.tag}: {record.location}")
 
 
 def _convert(asked):
@@ -76,6 +100,12 @@ def _convert(asked):
         # A new classifier or fitted channels would be another network's weights.
         model, architecture, source = network.build(asked, strict=True)
         layout = saving.save(model, path, source, architecture, asked.overwrite)
+        output.keep(
+            path=path,
+            size=path.stat().st_size,
+            values=model.count_params(),
+            layout=layout,
+        )
         say(
             f"wrote {path}  {path.stat().st_size / 1e6:,.2f} MB, "
             f"{model.count_params():,} values of {model.name}"

@@ -117,7 +117,7 @@ def function_of(row: variants.Variant) -> ModelFunction:
 
 
 def _docstring(row: variants.Variant) -> str:
-    info = registry.model_info(row.name)
+    info = registry.published_info(row.name)
     mode = info.architecture.preprocessing
     figures = (
         f"Preprocessing: mode {mode!r} (`keras_resnets.preprocess_input`). Default "

@@ -74,6 +74,9 @@ class ModelInfo:
         mega_macs: millions of multiply-adds of convolutions and dense layers.
         convs: convolutions. dense: dense layers.
         source: where the figures come from.
+        weights: tag of the public weights that `weights=dataset` takes; None without.
+        dataset: that they were trained on: `"imagenet"`, `"cifar10"`, `"cifar100"`.
+        top1: their published accuracy in percent; None without weights.
     """
 
     name: str
@@ -87,6 +90,9 @@ class ModelInfo:
     convs: int | None = None
     dense: int | None = None
     source: str = ""
+    weights: str | None = None
+    dataset: str | None = None
+    top1: float | None = None
 
 
 def get_architecture(name: str, /, **axes: typing.Any) -> Architecture:
@@ -215,7 +221,23 @@ def model_info(name: str) -> ModelInfo:
     Example:
         >>> model_info("resnet50").trainable_params
         25557032
+        >>> model_info("resnet20").top1
+        93.46
     """
+    from keras_resnets.weights import records
+
+    info = published_info(name)
+    public = (record for record in records.records_of(info.name) if record.free)
+    default = next(public, None)
+    if default is None:
+        return info
+    return dataclasses.replace(
+        info, weights=default.tag, dataset=default.dataset, top1=default.top1
+    )
+
+
+def published_info(name: str) -> ModelInfo:
+    """The figures of `model_info`, without the weights: their table is a file more."""
     architecture = get_architecture(name)
     key = canonical_name(name)
     published = next((r for r in published_rows() if is_default(r, key)), {})

@@ -2,8 +2,23 @@
 
 import contextlib
 import typing
+from collections.abc import Iterator
 
 from keras_resnets.system import quiet
+
+# Whether nobody wants to see bars (`--quiet`).
+_is_hidden = False
+
+
+@contextlib.contextmanager
+def hidden(yes: bool = True) -> Iterator[None]:
+    """Shows no bar inside, where `yes`."""
+    global _is_hidden
+    before, _is_hidden = _is_hidden, yes
+    try:
+        yield
+    finally:
+        _is_hidden = before
 
 
 class ProgressBar:
@@ -25,7 +40,7 @@ class ProgressBar:
     ) -> None:
         self._total, self._unit, self._width = total, unit, width
         self._stream = stream or quiet.terminal()
-        self._shown = self._stream.isatty()
+        self._shown = self._stream.isatty() and not _is_hidden
 
     def __call__(self, done: float, total: float | None = None) -> None:
         self._total = self._total if total is None else total

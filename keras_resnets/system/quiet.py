@@ -14,6 +14,19 @@ from keras_resnets.system import interrupts
 
 # Where the terminal is while standard error goes into a file.
 _terminal: TextIO | None = None
+# Whether somebody wants to see the logs (`--verbose`).
+_are_shown = False
+
+
+@contextlib.contextmanager
+def shown_logs(yes: bool = True) -> Iterator[None]:
+    """Lets `native_logs_hidden` hide nothing inside, where `yes`."""
+    global _are_shown
+    before, _are_shown = _are_shown, yes
+    try:
+        yield
+    finally:
+        _are_shown = before
 
 
 def terminal() -> TextIO:
@@ -27,6 +40,9 @@ def native_logs_hidden() -> Iterator[None]:
 
     Where something unexpected is raised, all of it is shown after all.
     """
+    if _are_shown:
+        yield
+        return
     failed: list[bool] = []
     with interrupts.made(_hide, lambda hidden: _show(*hidden, bool(failed))):
         try:

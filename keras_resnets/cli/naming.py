@@ -1,0 +1,168 @@
+"""MODEL, as every command takes it: a variant, a run, or a file, in place or by `--model`.
+
+Weights of this package tell their network, so that MODEL may be left out.
+"""
+
+import argparse
+import json
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import WeightsError
+from keras_resnets.errors import shown
+
+# Files that are weights and no model: by their names, since nothing is opened here.
+_WEIGHTS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
+# What a run keeps, the better first.
+_OF_A_RUN = ("best.weights.h5", "last.weights.h5")
+WHAT = "variant (keras-resnets list), run folder, .keras or weights file"
+NEEDED = (
+    "MODEL is required: a variant (keras-resnets list), the folder of a run, or a file; "
+    "weights that this package wrote name their network (--weights FILE)"
+)
+
+
+class Named(argparse.Action):
+    """`--model MODEL`, which says the same as MODEL in its place."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Keeps the value where MODEL itself would be."""
+        if getattr(namespace, "model", None) not in (None, values):
+            parser.error(
+                f"MODEL was given twice: {namespace.model} and --model {values}"
+            )
+        namespace.model = values
+
+
+class Place(argparse.Action):
+    """MODEL in its place."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Keeps the value, unless there is none."""
+        if values is None:
+            return
+        before = getattr(namespace, "model", None)
+        if before not in (None, values):
+            parser.error(f"MODEL was given twice: {values} and --model {before}")
+        namespace.model = values
+
+
+def add_model(parser, what=WHAT, weights_needed=False):
+    """Adds MODEL, and `--model` as its other spelling.
+
+    Args:
+        parser: of the command.
+        what: MODEL may be.
+        weights_needed: whether a variant does not do without `--weights`.
+    """
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        action=Place,
+        help=f"{what}; or --model MODEL, anywhere",
+    )
+    # MODEL tells of it.
+    parser.add_argument("--model", dest="model", action=Named, help=argparse.SUPPRESS)
+    parser.set_defaults(weights_needed=weights_needed)
+
+
+def resolve(namespace):
+    """Puts the variant and its weights in the place of what names both.
+
+    Raises:
+        InvalidArgument: nothing names a network.
+        WeightsError: a file that cannot be read.
+    """
+    model, weights = namespace.model, getattr(namespace, "weights", None)
+    takes_files = getattr(namespace, "takes_files", False)
+    try:
+        found = _found(model, weights, takes_files)
+    except (OSError, ValueError) as error:
+        if isinstance(error, (InvalidArgument, WeightsError)):
+            raise
+        # No name of a file: too long, or with a zero byte in it.
+        if model is None:
+            raise InvalidArgument(NEEDED) from None
+        found = model, weights
+    namespace.model = found[0]
+    if hasattr(namespace, "weights") or found[1] is not None:
+        namespace.weights = found[1]
+    if namespace.weights_needed and found[1] is None and not is_own(found[0]):
+        raise InvalidArgument(f"--weights is required for a variant such as {found[0]}")
+
+
+def is_own(model):
+    """Whether MODEL is a `.keras` file, whose network stands in it."""
+    return model.lower().endswith(".keras")
+
+
+def _found(model, weights, takes_files):
+    """(MODEL, weights) that are meant."""
+    if model is not None and _holds_weights(model):
+        if weights is not None:
+            raise InvalidArgument(
+                f"{model} has its weights inside: leave out --weights"
+            )
+        model, weights = None, model
+    elif model is not None and is_own(model) and weights is None and not takes_files:
+        name = _variant_in(model)
+        return (name, model) if name else (model, None)
+    folder = None if weights is None else pathlib.Path(weights)
+    if folder is not None and _is_run(folder):
+        weights = _weights_of(folder)
+        if model is None:
+            model = _network_of(folder)
+    if model is None:
+        model = _variant_in(weights) if weights is not None else None
+    if model is None:
+        told = "" if weights is None else f"{weights} does not tell its network. "
+        raise InvalidArgument(f"{told}{NEEDED}")
+    return model, weights
+
+
+def _holds_weights(model):
+    path = pathlib.Path(model)
+    if path.suffix.lower() not in _WEIGHTS:
+        return _is_run(path)
+    if not path.is_file():
+        raise InvalidArgument(f"there is no file {shown(model)}")
+    return True
+
+
+def _is_run(path):
+    try:
+        return (path / "run.json").is_file()
+    except OSError:
+        return False
+
+
+def _weights_of(folder):
+    for name in _OF_A_RUN:
+        if (folder / name).is_file():
+            return str(folder / name)
+    raise InvalidArgument(f"the run {folder} has no {_OF_A_RUN[0]} yet")
+
+
+def _network_of(folder):
+    """The variant that a run's record tells; None for what is none."""
+    from keras_resnets.models import registry
+
+    try:
+        told = json.loads((folder / "run.json").read_text(encoding="utf-8"))["model"]
+        registry.get_architecture(told)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return told
+
+
+def _variant_in(file):
+    path = pathlib.Path(file)
+    try:
+        if not path.is_file():
+            return None
+    except OSError:
+        return None
+    from keras_resnets.weights import naming
+
+    return naming.variant_of(path)

@@ -1,0 +1,113 @@
+"""The parser of every command: one line for what is wrong, help that hides nothing."""
+
+import argparse
+import contextlib
+import re
+import sys
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import printable
+from keras_resnets.fields import Number
+from keras_resnets.fields import Whole
+
+# A range that ends here or later ends nowhere, for a reader.
+_ENDLESS = 1_000_000
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help that shows the default and the range of every option by itself."""
+
+    def __init__(self, prog, indent_increment=2, max_help_position=30, width=None):
+        super().__init__(prog, indent_increment, max_help_position, width)
+
+    def _get_help_string(self, action):
+        text, default = action.help, shown_default(action)
+        if not text or default is None or default in text:
+            return text
+        return f"{text} {default}"
+
+    def _get_default_metavar_for_optional(self, action):
+        return allowed_range(action) or super()._get_default_metavar_for_optional(
+            action
+        )
+
+
+def shown_default(action):
+    """The default of an option as help has it; None for what has none to tell.
+
+    A switch is off by default, and what is not given by default says so in its own words.
+    """
+    default = action.default
+    if action.nargs == 0 or action.required or default in (None, [], argparse.SUPPRESS):
+        return None
+    text = format(default, "g") if isinstance(default, float) else str(default)
+    return f"({text})"
+
+
+def allowed_range(action):
+    """The range of an option's number, as `1..1024`; None for what is no number.
+
+    A range without an end worth reading is `N`.
+    """
+    rule = getattr(action.type, "rule", None)
+    if not isinstance(rule, (Whole, Number)):
+        return None
+    return f"{rule.least:g}..{rule.most:g}" if rule.most < _ENDLESS else "N"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; takes MODEL in any place among the options."""
+
+    def __init__(self, *words, **options):
+        options.setdefault("formatter_class", Help)
+        super().__init__(*words, **options)
+        self._is_inside = False
+
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        for word in words:
+            # argparse drops a lone --, here too, and hands on an empty list.
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"-- is no value of an option; got {word!r}")
+        return super().parse_args(words, namespace)
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self._is_inside or not self._may_lack_a_place():
+            return super().parse_known_args(args, namespace)
+        # A positional that may be missing is else looked for at the very front alone.
+        self._is_inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
+
+    def _may_lack_a_place(self):
+        return any(
+            not action.option_strings and action.nargs == "?"
+            for action in self._actions
+        )
+
+    def _check_value(self, action, value):
+        # argparse's own sentence names no nearest choice.
+        if action.choices is None or value in action.choices:
+            return
+        name = action.option_strings[-1] if action.option_strings else action.metavar
+        try:
+            check_choice(name, value, tuple(action.choices))
+        except InvalidArgument as error:
+            raise argparse.ArgumentError(None, str(error)) from None
+
+    def _print_message(self, message, file=None):
+        # Newer releases of Python do this themselves; `streams.ended` tells it.
+        with contextlib.suppress(OSError):
+            super()._print_message(message, file)
+
+    def error(self, message):
+        message = printable(message, 1000)
+        self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
+
+
+def has_help(action):
+    """Whether help says something of an argument, or hides it with a reason."""
+    return action.help is argparse.SUPPRESS or bool(re.search(r"\w", action.help or ""))
