@@ -75,12 +75,28 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         if self._is_inside or not self._may_lack_a_place():
             return super().parse_known_args(args, namespace)
+        self._refuse_unknown(args)
         # A positional that may be missing is else looked for at the very front alone.
         self._is_inside = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._is_inside = False
+
+    def _refuse_unknown(self, words):
+        """Says what is no option here, whose value would else be taken for MODEL."""
+        if "--" in words:
+            words = words[: words.index("--")]
+        for index, word in enumerate(words):
+            name = word.partition("=")[0]
+            if not name.startswith("--") or " " in word:
+                continue
+            if any(option.startswith(name) for option in self._option_string_actions):
+                continue
+            value = [
+                other for other in words[index + 1 : index + 2] if other[:1] != "-"
+            ]
+            self.error(f"unrecognized arguments: {' '.join([word, *value])}")
 
     def _may_lack_a_place(self):
         return any(
