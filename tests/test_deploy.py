@@ -70,7 +70,7 @@ def test_targets_lists_the_table(capsys):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:]] == list(TARGETS)
     code, out, _ = run("targets", "--json", capsys=capsys)
-    assert [row["name"] for row in json.loads(out)] == list(TARGETS)
+    assert [row["name"] for row in json.loads(out)["targets"]] == list(TARGETS)
 
 
 REFUSED = {
