@@ -129,7 +129,7 @@ def by_editor(subject, plan):
         )
     content = subject.content
     if subject.recipe.weight_bits == 4:
-        return int4.store(content)
+        return int4.store(content)[0]
     return mixed_file.mix(content, subject.graph, plan)
 
 

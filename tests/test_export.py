@@ -276,7 +276,7 @@ def test_arguments(tmp_path):
         "quantize must be one of": {"quantize": "int4"},
         "io_dtype must be one of": {"io_dtype": "int16"},
         "threads must be": {"threads": 0},
-        "int4 is how weights of 4 bits": {"int4": True},
+        "storage and prefer are of weights of 4 bits": {"storage": "conv_int4"},
         "int8 takes its ranges from images": {"quantize": "int8"},
         "calibration images must have the shape": {
             "calibration": noise(2, 31, 32, 3),

@@ -89,7 +89,7 @@ FILES = {
     "ranges uint8": (quantization.quantize, {"io_dtype": "uint8"}, 1 / 255),
     "ranges int4 uint8": (
         quantization.quantize,
-        {"recipe": "static_wi4_ai8", "io_dtype": "uint8", "int4": True},
+        {"recipe": "static_wi4_ai8", "io_dtype": "uint8", "storage": "conv_int4"},
         1 / 255,
     ),
     "onnx none": (to_onnx, {"layout": "nchw"}, 1e-6),

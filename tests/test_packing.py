@@ -8,6 +8,7 @@ import pytest
 from helpers import ONE_UNIT
 from helpers import noise
 from helpers import small_model
+from integer_files import integers
 
 from keras_resnets import quantization
 from keras_resnets.errors import ExportError
@@ -40,27 +41,6 @@ def both(model, folder, **options):
     to_tflite(model, path, "int8", pictures, packed=False, **options)
     plain = path.read_bytes()
     return plain, pack(plain)
-
-
-def integers(content, batch=None, built_in=False):
-    """What a file makes of integers that fill the range of its input."""
-    litert = tflite_runner.litert()
-    kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    options = {"experimental_op_resolver_type": kernels} if built_in else {}
-    interpreter = litert.Interpreter(model_content=content, num_threads=2, **options)
-    given = interpreter.get_input_details()[0]
-    if batch:
-        shape = (batch, *given["shape"][1:])
-        interpreter.resize_tensor_input(given["index"], shape)
-    interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    limits = np.iinfo(given["dtype"])
-    rng = np.random.default_rng(5)
-    values = rng.integers(limits.min, limits.max, given["shape"], endpoint=True)
-    interpreter.set_tensor(given["index"], values.astype(given["dtype"]))
-    interpreter.invoke()
-    outputs = interpreter.get_output_details()
-    return [interpreter.get_tensor(one["index"]).copy() for one in outputs]
 
 
 def check_same(plain, packed, batch=None):
@@ -233,13 +213,15 @@ def test_int4(tmp_path):
     """Half the kernels' bytes, and the numbers of LiteRT's built-in int8 kernels."""
     model = small_model("bottleneck_original", input_shape=(32, 32, 3), axes=ONE_UNIT)
     pictures, found = noise(12, 32, 32, 3), {}
-    for int4 in (False, True):
-        path = tmp_path / f"{int4}.tflite"
+    for storage in ("int8", "conv_int4"):
+        path = tmp_path / f"{storage}.tflite"
         recipe = "static_wi4_ai8"
-        quantization.quantize(model, path, recipe, pictures, int4=int4, logits=True)
-        found[int4] = path.read_bytes()
-    sizes = [np.prod(shape) for shape in kernels(found[True])]
-    assert len(found[False]) - len(found[True]) > 0.45 * sum(sizes)
+        quantization.quantize(
+            model, path, recipe, pictures, storage=storage, logits=True
+        )
+        found[storage] = path.read_bytes()
+    sizes = [np.prod(shape) for shape in kernels(found["conv_int4"])]
+    assert len(found["int8"]) - len(found["conv_int4"]) > 0.45 * sum(sizes)
     expected, stored = (integers(content, built_in=True) for content in found.values())
     assert len(np.unique(expected[0])) > 5
     np.testing.assert_array_equal(stored[0], expected[0])
@@ -247,7 +229,7 @@ def test_int4(tmp_path):
     with pytest.raises(
         ExportError, match="no kernel of the file has weights of 4 bits"
     ):
-        quantization.to_tflite(aware, tmp_path / "a.tflite", int4=True)
+        quantization.to_tflite(aware, tmp_path / "a.tflite", storage="conv_int4")
     assert not (tmp_path / "a.tflite").exists()
 
 

@@ -179,9 +179,8 @@ def test_a_plan_is_carried_out_on_another_training(hard, tmp_path):
     assert held == wanted and set(held.values()) == {"int8", "int16", "float"}
     assert sorted(largest_weights(content))[0] == 7
     # That one kernel can be stored in half the space.
-    quantization.quantize(
-        trained, path, plan, x[:50], packed=False, int4=True, overwrite=True
-    )
+    options = {"packed": False, "storage": "conv_int4", "overwrite": True}
+    quantization.quantize(trained, path, plan, x[:50], **options)
     editor = file_editor.Editor(path.read_bytes())
     types = [tensor.type for tensor in editor.graph.tensors]
     assert types.count(editor.schema.TensorType.INT4) == 1
@@ -215,7 +214,7 @@ def test_plans_of_other_networks_are_refused(hard, tmp_path):
     refusal(call(misspelt), "'stage1_block2_conv_1'", f"did you mean {HARD!r}")
     plan = PrecisionPlan(PER_TENSOR, {HARD: int16})
     refusal(call(plan, engine="converter"), "'ranges'", "'converter'")
-    refusal(call(plan, int4=True), "4 bits")
+    refusal(call(plan, storage="conv_int4"), "4 bits")
     path.with_name("net.tflite.plan.json").write_text("mine")
     refusal(call(plan, overwrite=True), "net.tflite.plan.json exists")
     assert [x.name for x in tmp_path.iterdir()] == ["net.tflite.plan.json"]

@@ -78,11 +78,12 @@ def test_groups_and_4_bits(tmp_path, capsys):
     assert "runtime    TFLite 2.9.0 or later" in capsys.readouterr().out
     to_tflite(model, tmp_path / "a.tflite", "int8", noise(4, *SHAPE))
     content = coarse((tmp_path / "a.tflite").read_bytes())
-    (tmp_path / "b.tflite").write_bytes(int4.store(content))
+    (tmp_path / "b.tflite").write_bytes(int4.store(content)[0])
     # The converter's word is that of the file before it was edited.
     assert stated(tmp_path / "b.tflite") == "2.9.0"
     tflite_versions.stamp(tmp_path / "b.tflite")
-    assert stated(tmp_path / "b.tflite") == "2.11.0"
+    # Its dense layer has one scale a channel: TFLite 2.17 refuses that in 4 bits.
+    assert stated(tmp_path / "b.tflite") == "2.19.0"
 
 
 def coarse(content):

@@ -117,14 +117,19 @@ def _frozen(value: Any) -> Any:
 
 
 class Moved(argparse.Action):
-    """An option that another command has now: refused with what to type instead."""
+    """An option that another command or option has now: refused with what to type."""
 
     def __init__(
-        self, option_strings: list[str], dest: str, instead: str, nargs: Any = None
+        self,
+        option_strings: list[str],
+        dest: str,
+        instead: str,
+        nargs: Any = None,
+        said: str = "is a command of its own",
     ) -> None:
         help_text = argparse.SUPPRESS
         super().__init__(option_strings, argparse.SUPPRESS, nargs, help=help_text)
-        self._instead = instead
+        self._instead = f"{said}: {instead}"
 
     def __call__(
         self,
@@ -133,7 +138,7 @@ class Moved(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        parser.error(f"{option_string} is a command of its own: {self._instead}")
+        parser.error(f"{option_string} {self._instead}")
 
 
 def typed(rule):

@@ -11,6 +11,7 @@ from keras_resnets.cli import quantize
 from keras_resnets.cli import train
 from keras_resnets.cli import tuning
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -33,7 +34,8 @@ class Options(network.Network, network.Output, tuning.Tuning):
     validation: float | None
     io_dtype: str
     packed: bool
-    int4: bool
+    storage: str | None
+    prefer: str | None
     threads: int
     evaluate: str | None
 
@@ -46,7 +48,8 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
     def __post_init__(self):
         super().__post_init__()
-        recipes.check_int4(self.int4, recipes.find(self.recipe))
+        stored = storage.choose(self.storage, self.prefer)
+        recipes.check_storage(stored, recipes.find(self.recipe))
         if self.engine == "native":
             return
         if self.recipe != _OF_TFMOT:
@@ -87,9 +90,7 @@ def add_to(commands):
         default=500,
         help="training images that the ranges start from (500)",
     )
-    group.add_argument(
-        "--int4", action="store_true", help="store 4-bit weights as such"
-    )
+    quantize.add_storage(group)
     _add_run(tuning.add_options(parser, epochs="native 3, tfmot 1"))
     quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_qat.tflite"))
     quantize.add_comparison(parser)
@@ -181,7 +182,8 @@ def _natively(asked, model, path):
         threads=asked.threads,
         io_dtype=asked.io_dtype,
         packed=asked.packed,
-        int4=asked.int4,
+        storage=asked.storage,
+        prefer=asked.prefer,
     )
 
 

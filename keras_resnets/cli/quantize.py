@@ -8,6 +8,7 @@ from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
+from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import recipes
@@ -35,7 +36,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
     rounding: str | None
     method: str | None
     percentile: float
-    int4: bool
+    storage: str | None
+    prefer: str | None
     io_dtype: str
     batch: int | str
     include_preprocessing: bool
@@ -49,7 +51,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
         plan = self.precision_plan()
-        plan.check_int4(self.int4)
+        plan.check_storage(storage.choose(self.storage, self.prefer))
         engine = plan.check_engine(self.engine)
         choices.check_method(self.method, engine)
         choices.check_rounding(self.rounding, engine, plan.recipe)
@@ -114,11 +116,7 @@ def add_quantization(group):
     )
     add_rounding(group)
     add_method(group)
-    group.add_argument(
-        "--int4",
-        action="store_true",
-        help="store 4-bit weights as such: half the file, slower in LiteRT",
-    )
+    add_storage(group)
 
 
 def add_recipe(group, names, default=DEFAULT):
@@ -154,6 +152,28 @@ def add_method(group):
         type=options.number(50, 100, above=True),
         default=99.99,
         help="of --method percentile (99.99)",
+    )
+
+
+def add_storage(group):
+    """Adds where weights of 4 bits are put."""
+    group.add_argument(
+        "--storage",
+        choices=storage.STORAGES,
+        help="of 4-bit weights: fully_connected (LiteRT on phones and PCs; default), "
+        "conv_int4 (microcontrollers) or int8 (everywhere)",
+    )
+    group.add_argument(
+        "--prefer",
+        choices=storage.PREFERENCES,
+        help="of fully_connected: latency, 5%% over int8's at most (default), or size",
+    )
+    group.add_argument(
+        "--int4",
+        action=options.Moved,
+        nargs=0,
+        said="is the default for 4-bit weights now",
+        instead="--storage conv_int4 for CONV_2D as it wrote",
     )
 
 
@@ -220,7 +240,8 @@ def _quantize(asked):
                 seed=asked.seed,
                 io_dtype=asked.io_dtype,
                 packed=asked.packed,
-                int4=asked.int4,
+                storage=asked.storage,
+                prefer=asked.prefer,
                 batch=asked.batch,
                 preprocessing=model.preprocessing
                 if asked.include_preprocessing

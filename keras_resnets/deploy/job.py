@@ -83,7 +83,8 @@ class Workshop:
         if spec.format != "saved_model":
             given["threads"] = self.threads
         if spec.format == "tflite":
-            given |= {"packed": spec.packed, "int4": spec.int4}
+            stored = "conv_int4" if spec.int4 else "int8"
+            given |= {"packed": spec.packed, "storage": stored}
             if spec.quantize == "int8":
                 given["io_dtype"] = spec.io_dtype
         calibrated = spec.integer and not is_quantized(self.model)

@@ -55,13 +55,11 @@ def of_tflite(path: str | os.PathLike[str], given: np.ndarray) -> dict[str, floa
         path: of a TFLite file.
         given: its inputs (count, height, width, channels).
     """
-    from keras_resnets.export.compare.verify import layer_name
-
     largest: dict[str, float] = {}
     size = tflite_runner.TFLiteRunner(path).input_shape[0] or 1
     for chunk in _chunks(given, size):
         for name, values in tflite_runner.tensors(path, chunk).items():
-            _add(largest, layer_name(name), values)
+            _add(largest, tflite_runner.layer_name(name), values)
     return largest
 
 

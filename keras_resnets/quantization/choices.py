@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.export.tflite.storage import DEFAULT
+from keras_resnets.export.tflite.storage import Storage
 from keras_resnets.quantization.recipes import ROUNDINGS
 from keras_resnets.quantization.recipes import Recipe
 
@@ -25,7 +27,7 @@ class Options:
     Attributes:
         method, percentile: how ranges come from images, see `ranges.set_ranges`.
         io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
-        int4: store weights of 4 bits as such, see `export.tflite.int4`.
+        storage: where weights of 4 bits are put.
         seed: of the sample that ranges are sought on.
         progress: called with the number of calibration images done.
         pooled_strides: see `keras_resnets.export.to_tflite`.
@@ -36,7 +38,7 @@ class Options:
     io_dtype: str = "int8"
     batch: int | str = 1
     packed: bool = True
-    int4: bool = False
+    storage: Storage = DEFAULT
     seed: int = 0
     progress: Callable[..., object] | None = None
     pooled_strides: bool = False

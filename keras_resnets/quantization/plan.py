@@ -18,6 +18,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import shown
+from keras_resnets.export.tflite.storage import Storage
 from keras_resnets.io import untrusted
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
@@ -158,10 +159,10 @@ class PrecisionPlan:
         recipe = self.recipe.replace(rounding=rounding)
         return dataclasses.replace(self, recipe=recipe)
 
-    def check_int4(self, int4: bool) -> None:
-        """Raises `InvalidArgument` where no weights have 4 bits to be stored in."""
-        if int4 and not any(x.weight_bits == 4 for x in self.layers.values()):
-            recipes.check_int4(int4, self.recipe)
+    def check_storage(self, storage: Storage) -> None:
+        """Raises `InvalidArgument` where a storage is asked for weights of more bits."""
+        if not any(x.weight_bits == 4 for x in self.layers.values()):
+            recipes.check_storage(storage, self.recipe)
 
     def to_json(self) -> str:
         """The plan as text, a layer a line; see `from_json`."""

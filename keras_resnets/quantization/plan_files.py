@@ -74,7 +74,7 @@ def land(
             facts,
             options.io_dtype,
             options.packed,
-            options.int4,
+            options.storage,
             integer,
             options.pooled_strides,
         )

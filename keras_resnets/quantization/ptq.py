@@ -16,6 +16,7 @@ from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite import storage as storages
 from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import checked_set
 from keras_resnets.images.preprocessing import Preprocessing
@@ -48,7 +49,9 @@ def quantize(
     io_dtype: str = "int8",
     batch: int | str = 1,
     packed: bool = True,
-    int4: bool = False,
+    storage: str | None = None,
+    prefer: str | None = None,
+    int4: bool | None = None,
     pooled_strides: bool = False,
     preprocessing: Preprocessing | None = None,
     logits: bool = False,
@@ -81,8 +84,9 @@ def quantize(
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
         batch: images at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
-        int4: weights of 4 bits are stored as such, in half the space, not as int8:
-            LiteRT's kernels for them are several times slower than XNNPACK's for int8.
+        storage: where weights of 4 bits are put, see there.
+        prefer: latency or size, see there.
+        int4: what `storage` was called; True is `"conv_int4"`.
         pooled_strides: see `keras_resnets.export.to_tflite`.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
@@ -119,7 +123,8 @@ def quantize(
     name = plan.check_engine(engine)
     choices.check_rounding(rounding, name, plan.recipe)
     plan = plan.with_rounding(rounding)
-    plan.check_int4(int4)
+    stored = storages.choose(storage, prefer, int4)
+    plan.check_storage(stored)
     plan_files.check_place(path, plan, overwrite)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_range("percentile", percentile, 50.000001, 100)
@@ -154,7 +159,7 @@ def quantize(
         io_dtype,
         batch,
         packed,
-        int4,
+        stored,
         seed,
         progress,
         pooled_strides,
@@ -186,8 +191,8 @@ def to_tflite(
         input_size: see there.
         overwrite: see there.
         threads: see there.
-        **options: `io_dtype`, `batch`, `packed`, `int4`, `pooled_strides`, `logits` and
-            `features`, see there.
+        **options: `io_dtype`, `batch`, `packed`, `storage`, `prefer`, `pooled_strides`,
+            `logits` and `features`, see there.
 
     Returns:
         An `ExportReport`.

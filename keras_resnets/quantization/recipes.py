@@ -6,6 +6,7 @@ import typing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import shown
+from keras_resnets.export.tflite.storage import Storage
 
 # How activation ranges move while a quantization-aware model is trained.
 ACTIVATION_RANGES = ("moving_average", "learned")
@@ -134,10 +135,10 @@ def find(recipe: str | Recipe) -> Recipe:
     return RECIPES[recipe]
 
 
-def check_int4(int4: bool, recipe: Recipe) -> None:
-    """Raises `InvalidArgument` where weights are to be stored in too few bits."""
-    if int4 and recipe.weight_bits != 4:
+def check_storage(storage: Storage, recipe: Recipe) -> None:
+    """Raises `InvalidArgument` where a storage is asked for weights of more bits."""
+    if storage.is_asked and recipe.weight_bits != 4:
         raise InvalidArgument(
-            f"int4 stores weights of 4 bits; those of {recipe.name} have "
-            f"{recipe.weight_bits or 16}"
+            "storage and prefer are of weights of 4 bits; those of "
+            f"{recipe.name} have {recipe.weight_bits or 16}"
         )

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import functools
 import os
-import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -21,11 +20,13 @@ from keras_resnets.export.runner import Runner
 from keras_resnets.export.runner import joined
 from keras_resnets.export.runner import size_text
 from keras_resnets.export.runner import told
+from keras_resnets.export.tflite.runner import OUTPUT as _OUTPUT
+from keras_resnets.export.tflite.runner import layer_name
 from keras_resnets.export.tflite.runner import tensors
 from keras_resnets.images.preprocessing import Preprocessing
 
 Paths = Sequence[str | os.PathLike[str]]
-_OUTPUT, _CONVERTERS = "output", "StatefulPartitionedCall"
+_CONVERTERS = "StatefulPartitionedCall"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,9 +335,3 @@ def _by_layer(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         elif name in outputs:
             named[f"{_OUTPUT} {name}" if len(outputs) > 1 else _OUTPUT] = array
     return named
-
-
-def layer_name(name: str) -> str:
-    """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
-    parts = name.partition(";")[0].split("/")
-    return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else _OUTPUT

@@ -14,7 +14,6 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
 from keras_resnets.export import float16_range
@@ -27,11 +26,11 @@ from keras_resnets.export.landing import Destination
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import file_editor
-from keras_resnets.export.tflite import int4 as tflite_int4
 from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
 from keras_resnets.export.tflite import photos
 from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite import strided
 from keras_resnets.export.tflite import versions
 from keras_resnets.images.preprocessing import Preprocessing
@@ -71,7 +70,9 @@ def to_tflite(
     preprocessing: Preprocessing | None = None,
     logits: bool = False,
     features: Sequence[str] | None = None,
-    int4: bool = False,
+    storage: str | None = None,
+    prefer: str | None = None,
+    int4: bool | None = None,
     pooled_strides: bool = False,
     source: tuple[int, int] | None = None,
     metadata: bool = False,
@@ -109,9 +110,14 @@ def to_tflite(
             (`"int16x8"`: as float32).
         logits: without the softmax or sigmoid.
         features: names of endpoints to put out, such as `["stage2", "stage4"]`.
-        int4: weights of a quantization-aware model of 4 bits are stored as such, in
-            half the space, not as int8: LiteRT's kernels for them are several times
-            slower than XNNPACK's for int8.
+        storage: where the weights of a quantization-aware model of 4 bits are put:
+            `"fully_connected"` (the default: convolutions become FULLY_CONNECTED with
+            int4 weights where XNNPACK computes those about as fast as int8, see
+            `fully_connected`), `"conv_int4"` (CONV_2D with int4 weights, for
+            microcontrollers: XNNPACK has none) or `"int8"`.
+        prefer: of `"fully_connected"`: `"latency"` (the default, at most 5 % over the
+            int8 file's) or `"size"` (all that make the file smaller).
+        int4: what `storage` was called; True is `"conv_int4"`.
         pooled_strides: 1x1 convolutions of int8 weights that stride are written as a
             max pool and a stride of 1, without which LiteRT's GPU accelerator answers
             wrongly; see `strided`.
@@ -138,6 +144,7 @@ def to_tflite(
         9
     """
     check_choice("io_dtype", io_dtype, IO_DTYPES)
+    stored = storages.choose(storage, prefer, int4)
     place, ready = session.begin(
         "tflite",
         model,
@@ -151,7 +158,7 @@ def to_tflite(
         batch,
         per_tensor=per_tensor,
     )
-    check_int4(int4, place.numbers)
+    stored.check_numbers(place.numbers)
     recipe: dict[str, Any] = {}
     if ready.convert:
         recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
@@ -170,7 +177,7 @@ def to_tflite(
         recipe,
         io_dtype,
         packed,
-        int4,
+        stored,
         pooled_strides=pooled_strides,
     )
 
@@ -182,7 +189,7 @@ def land(
     recipe: dict[str, Any],
     io_dtype: str = "int8",
     packed: bool = True,
-    int4: bool = False,
+    storage: storages.Storage = storages.DEFAULT,
     integer: bool | None = None,
     pooled_strides: bool = False,
 ) -> ExportReport:
@@ -195,7 +202,7 @@ def land(
         recipe: options of the conversion, for the passport.
         io_dtype: input and output of an int8 file.
         packed: whether its int8 convolutions are arranged by `packing`.
-        int4: whether its weights of 4 bits are stored as such.
+        storage: where its weights of 4 bits are put.
         integer: whether nothing in it may compute in floating point; None: as its
             numbers say.
         pooled_strides: see `to_tflite`.
@@ -217,28 +224,22 @@ def land(
         content = make()
         if pooled_strides:
             content = strided.rewrite(content)
-        write_checked(content, file, integer, packed, int4)
+        layers = write_checked(content, file, integer, packed, storage)
+        if layers:
+            # Read when the file is proven.
+            facts["storage"] = storage.record(layers)
         if numbers.name == "float16":
             given = float16_range.inputs_of(ready)
             largest = float16_range.of_tflite(file, given)
             float16_range.refuse_above(largest, ready.original.name, len(given))
         photos.finish(file, ready)
 
-    recipe = {**recipe, "batch": place.batch}
+    facts = {**recipe, "batch": place.batch}
     if pooled_strides:
-        recipe["pooled_strides"] = True
+        facts["pooled_strides"] = True
     if numbers.name == "int8":
-        recipe |= {"io_dtype": io_dtype, "packed": packed, "int4": int4}
-    return landing.land(place, whole, write, recipe)
-
-
-def check_int4(int4: bool, numbers: number_formats.NumberFormat) -> None:
-    """Raises `InvalidArgument` where weights of other files are to have 4 bits."""
-    if int4 and numbers.name != "int8":
-        raise InvalidArgument(
-            "int4 is how weights of 4 bits are stored in an int8 file; got "
-            f"quantize={numbers.name!r}"
-        )
+        facts |= {"io_dtype": io_dtype, "packed": packed}
+    return landing.land(place, whole, write, facts)
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
@@ -252,8 +253,8 @@ def write_checked(
     file: pathlib.Path,
     integer: bool,
     packed: bool = True,
-    int4: bool = False,
-) -> None:
+    storage: storages.Storage | None = None,
+) -> dict[str, str]:
     """Writes the bytes of a file whose operators may stand in one.
 
     Args:
@@ -261,13 +262,17 @@ def write_checked(
         file: where to write them.
         integer: whether none of the operators may compute in floating point.
         packed: whether its int8 convolutions are arranged by `packing`.
-        int4: whether its kernels are stored by `int4`.
+        storage: where its weights of 4 bits are put; None: as they are.
+
+    Returns:
+        What layers with weights of 4 bits became by their name.
 
     Raises:
         ExportError: operators that may not.
     """
-    if int4:
-        content = tflite_int4.store(content)
+    layers: dict[str, str] = {}
+    if storage is not None:
+        content, layers = storage.store(content)
     if packed:
         content = packing.pack(content)
     check_operators(tflite_runner.operators(content))
@@ -275,6 +280,7 @@ def write_checked(
         check_integer(content)
     file.write_bytes(content)
     versions.stamp(file)
+    return layers
 
 
 def convert(

@@ -5,6 +5,7 @@ import contextlib
 import mmap
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from keras_resnets.io.files import scratch_folder
 # integers (uint8 for int8), another shape.
 _SQUASHING = ("SOFTMAX", "LOGISTIC")
 _PASSED = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
+# What a tensor without a layer in its name is taken for.
+OUTPUT = "output"
 
 
 def litert() -> Any:
@@ -198,6 +201,12 @@ def operator_names(schema: Any) -> dict[int, str]:
         for name, number in vars(schema.BuiltinOperator).items()
         if not name.startswith("_")
     }
+
+
+def layer_name(name: str) -> str:
+    """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
+    parts = name.partition(";")[0].split("/")
+    return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else OUTPUT
 
 
 def schema() -> Any:

@@ -90,6 +90,10 @@ _OF_INT16 = {
     "TRANSPOSE": 5,
 }
 _OF_INT4 = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
+# Of FULLY_CONNECTED with int8 activations and int4 weights of several scales, which no
+# version of the operator tells: TFLite 2.14 and 2.17 and LiteRT 1.0.1 refuse it when they
+# prepare, LiteRT 1.1.2, of the time of TensorFlow 2.19, runs it.
+_FINE_INT4 = (2, 19, 0)
 # Of int8 weights between float activations: one scale, one a channel.
 _HYBRID = {"CONV_2D": (2, 5), "DEPTHWISE_CONV_2D": (4, 6), "FULLY_CONNECTED": (3, 12)}
 
@@ -115,7 +119,18 @@ def needed(content):
         if version > len(releases):
             return None
         found.add(tuple(map(int, releases[version - 1].split("."))))
+        if _has_fine_int4(schema, graph, op, name):
+            found.add(_FINE_INT4)
     return ".".join(map(str, max(found)))
+
+
+def _has_fine_int4(schema, graph, op, name):
+    """Whether an operator is a FULLY_CONNECTED of int4 weights with several scales."""
+    if name != "FULLY_CONNECTED":
+        return False
+    weights = graph.Tensors(op.Inputs(1))
+    is_int4 = weights.Type() == schema.TensorType.INT4
+    return is_int4 and weights.Quantization().ScaleLength() > 1
 
 
 def _by_types(schema, graph, op, name):
@@ -127,7 +142,9 @@ def _by_types(schema, graph, op, name):
     if name in _HYBRID and len(inputs) > 1:
         weights = graph.Tensors(inputs[1])
         if kinds[1] == types.INT4:
-            return _OF_INT4[name]
+            # The version that `int4.PER_CHANNEL` writes for several scales.
+            is_wide = _has_fine_int4(schema, graph, op, name)
+            return 12 if is_wide else _OF_INT4[name]
         if kinds[0] == types.FLOAT32 and kinds[1] == types.INT8:
             return _HYBRID[name][weights.Quantization().ScaleLength() > 1]
         image = graph.Tensors(inputs[0]).ShapeAsNumpy()

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.export.compare.verify import layer_name
 from keras_resnets.export.tflite import file_editor
+from keras_resnets.export.tflite.runner import layer_name
 from keras_resnets.quantization import operators
 
 _LARGEST = 32767
