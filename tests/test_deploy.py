@@ -5,6 +5,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from commands import refused
 from commands import run
+from conftest import ROOT
 from helpers import small_model
 from PIL import Image
 
@@ -26,6 +28,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.labels import class_names
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.system import child_process
 
 LABELS = tuple(f"kind {index}" for index in range(10))
 
@@ -61,6 +64,7 @@ def test_a_row_is_whole(target):
     assert spec.recipe == target.recipes[0] and spec.format == target.format
     if target.toolchain is None:
         assert target.missing() == f"{target.name}: {target.proof}"
+        assert not target.install
         return
     assert callable(target.room.prove) and callable(target.room.snippet)
 
@@ -283,18 +287,93 @@ def test_models_that_cannot_be_deployed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_operators_that_a_target_does_not_run(tmp_path, monkeypatch):
+    few = frozenset({"CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"})
+    row = dataclasses.replace(TARGETS["linux-x86"], operators=few)
+    monkeypatch.setitem(TARGETS, "linux-x86", row)
+    with pytest.raises(
+        ExportError, match="linux-x86 does not run .*SOFTMAX.*, which the"
+    ):
+        deploy.deploy(network(), "linux-x86", tmp_path, images(), recipe="float32")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_toolchain_lacks(monkeypatch):
+    row = dataclasses.replace(TARGETS["raspberry-pi"], program="ls")
+    monkeypatch.setenv("KERAS_RESNETS_ARM64", "/somewhere")
+    assert row.missing() is None
+    monkeypatch.delenv("KERAS_RESNETS_ARM64")
+    assert "KERAS_RESNETS_ARM64 names a folder" in row.missing()
+    monkeypatch.setenv("KERAS_RESNETS_ARM64", "/somewhere")
+    lacking = dataclasses.replace(row, program="no-such-program-here")
+    assert "apt install qemu-user-static" in lacking.missing()
+
+
+def test_another_program(tmp_path):
+    script = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
+    words = [sys.executable, "-c", script]
+    assert child_process.run(words, tmp_path, 60) == (3, "out\n", "err\n")
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    code, out, errors = child_process.run(words, tmp_path, 0.1)
+    assert code == -9 and out == "" and "more than 0 seconds" in errors
+
+
+def test_the_page_of_targets_is_current():
+    """Else: python benchmarks/targets_table.py --page"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        script = runpy.run_path(str(ROOT / "benchmarks" / "targets_table.py"))
+    page = script["PAGE"].read_text("utf-8")
+    found = json.loads(script["FIGURES"].read_text("utf-8"))
+    assert script["written"](page, found) == page
+    assert set(found) <= set(script["NETWORKS"])
+    assert set(script["TARGETS"]) <= set(TARGETS)
+    for name, reports in found.items():
+        assert set(reports) <= set(script["TARGETS"]), name
+        for target, report in reports.items():
+            assert ("refused" in report) or report["proven"], (name, target)
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("name, shape", [("esp32", [1, 3, 32, 32])])
+def test_a_row_without_a_toolchain_is_written_unproven(tmp_path, name, shape):
+    import onnx
+
+    with pytest.raises(InvalidArgument, match="--unproven"):
+        deploy.deploy(network(), name, tmp_path / "out", images())
+    (made,) = deploy.deploy(network(), name, tmp_path / "out", images(), unproven=True)
+    assert made.report["proven"] is False and made.report["reason"].startswith(name)
+    (given,) = onnx.load(made.folder / "model.onnx").graph.input
+    assert [side.dim_value for side in given.type.tensor_type.shape.dim] == shape
+
+
+@pytest.mark.slow
+def test_a_raspberry_pi_says_what_this_machine_says(tmp_path):
+    lacking = TARGETS["raspberry-pi"].missing()
+    if lacking:
+        pytest.skip(lacking)
+    (made,) = deploy.deploy(
+        network(), "raspberry-pi", tmp_path / "out", images(), min_agreement=0.5
+    )
+    report = report_of(made.folder)
+    assert report["processors"] == ["cortex-a72", "cortex-a76"] and report["emulated"]
+    assert report["outputs"]["other"] == 0 and "aarch64" in report["proof"]
+    assert (made.folder / "run.py").read_text().startswith('"""Classifies a photo')
+
+
 @pytest.mark.costly
 @pytest.mark.parametrize("pixels", [False, True])
 def test_servers_and_int8(tmp_path, pixels):
+    servers = ["linux-x86", "server-onnx", "server-savedmodel"]
     made = deploy.deploy(
         network(),
-        ["linux-x86", "server-onnx", "server-savedmodel"],
+        servers,
         tmp_path / "out",
         images(),
         include_preprocessing=pixels,
         min_agreement=0.7,
     )
-    assert [one.target for one in made] == list(TARGETS)[:3]
+    assert [one.target for one in made] == servers
     for one in made:
         report = report_of(one.folder)
         assert report["proven"] and report["outputs"]["other"] == 0, report

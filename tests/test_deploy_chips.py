@@ -302,7 +302,7 @@ FACTS = {
     "vela int16x8": (
         "ethos-u55-128",
         {"recipe": "static_wi8_ai16"},
-        "Quantize.* fall to the CPU",
+        "QUANTIZE.* fall to the CPU",
     ),
     "vela int4": (
         "ethos-u55-128",

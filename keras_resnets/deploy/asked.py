@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.targets import Target
@@ -23,6 +24,7 @@ class Spec:
         batch: images at a time, or `"dynamic"`.
         pixels: whether the pre-processing is inside.
         int4: whether weights of 4 bits are stored as such.
+        export: options of the exporter besides, as pairs.
     """
 
     format: str
@@ -32,6 +34,7 @@ class Spec:
     batch: int | str = 1
     pixels: bool = False
     int4: bool = False
+    export: tuple[tuple[str, Any], ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -84,6 +87,7 @@ class Asked:
             target.batch,
             self.include_preprocessing,
             self.int4,
+            target.export,
         )
 
     def check(self, rows: Sequence[Target]) -> None:

@@ -80,6 +80,7 @@ class Workshop:
     def _export(self, spec: Spec, path: pathlib.Path) -> ExportReport:
         inside: Preprocessing | None = self.model.preprocessing if spec.pixels else None
         given: dict[str, Any] = {"preprocessing": inside, "batch": spec.batch}
+        given |= dict(spec.export)
         if spec.format != "saved_model":
             given["threads"] = self.threads
         if spec.format == "tflite":

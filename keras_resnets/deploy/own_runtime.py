@@ -21,16 +21,19 @@ _PACKAGES = {
 
 
 def prove(job: Job) -> Proof:
-    """Runs the file on all images, in a process of its own that has nothing else loaded.
+    """Runs the file on all images, one with an open batch on single images too.
 
-    One with an open batch is run on single images too.
+    LiteRT and ONNX Runtime have a process of their own, that has nothing else loaded.
 
     Raises:
         ExportError: it answers otherwise in another batch.
     """
     made, threads = job.export(), job.workshop.threads
     given = job.given(made)
-    runner = open_apart(made.path, threads)
+    # TensorFlow would be loaded a second time, for a minute on a busy machine.
+    here = open_runner(made.path, threads)
+    apart = made.spec.format != "saved_model"
+    runner = open_apart(made.path, threads) if apart else here
     outputs = runner(given)
     figures: dict[str, Any] = {"threads": threads}
     if job.spec.batch == "dynamic":
@@ -44,8 +47,8 @@ def prove(job: Job) -> Proof:
                 "written"
             )
         figures["batches"] = [1, len(given)]
-    runner.close()
-    here = open_runner(made.path, threads)
+    if apart:
+        runner.close()
     figures["latency_ms"] = round(1e3 * here.latency(given[:1]), 3)
     package = _PACKAGES[job.spec.format]
     return Proof(

@@ -18,6 +18,7 @@ from keras_resnets.deploy import reference
 from keras_resnets.deploy.asked import Asked
 from keras_resnets.deploy.asked import find_all
 from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.job import Workshop
 from keras_resnets.errors import ExportError
@@ -203,6 +204,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
     reason = job.target.missing()
     proof = None if reason else job.target.room.prove(job)
     made = proof.made if proof else job.export()
+    _check_operators(job, made)
     facts: dict[str, Any] = {
         "target": job.target.name,
         "model": job.model.name,
@@ -252,6 +254,18 @@ def _proven(
         # Compiled, and not run: the answers are those of the file that was compiled.
         record["outputs"] = None
     return {"proof": proof.ran, **record}
+
+
+def _check_operators(job: Job, made: Made) -> None:
+    """Raises `ExportError` where a file has operators that its target does not run."""
+    known = job.target.operators
+    foreign = [name for name in made.report.operators if known and name not in known]
+    if foreign:
+        raise ExportError(
+            f"{job.target.name} does not run {', '.join(foreign)}, which the "
+            f"{made.spec.recipe} file of {job.model.name} has: take a variant without, "
+            "such as one of another activation (--set activation=relu); nothing was written"
+        )
 
 
 def _check_room(job: Job, proof: Proof) -> None:

@@ -1,5 +1,7 @@
 """Code of a README: what runs a file, and prepares its images as `predict` does."""
 
+import textwrap
+
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Made
 from keras_resnets.images.preprocessing import Preprocessing
@@ -60,6 +62,22 @@ def python(job: Job, made: Made, pip: str) -> str:
     head = _HEAD.format(pip=pip, runtime=_RUNTIMES[made.spec.format])
     run = _RUN[made.spec.format].format(file=made.path.name)
     return head + preparing(job.model.preprocessing, made) + run + _TAIL
+
+
+def functions(job: Job, made: Made) -> str:
+    """`prepare(image)` and `classify(x)` of a TFLite file, as the source of a module."""
+    known = preparing(job.model.preprocessing, made)
+    file = made.path.name
+    opening, _, running = _RUN["tflite"].format(file=file).partition("scale, zero")
+    return (
+        f"{opening}\n\n"
+        "def prepare(image):\n"
+        '    """The input of a Pillow image, as `keras-resnets predict` makes it."""\n'
+        f"{textwrap.indent(known, '    ')}    return x\n\n\n"
+        "def classify(x):\n"
+        '    """The score of each class for an input of one image."""\n'
+        f"{textwrap.indent('scale, zero' + running, '    ')}    return y\n"
+    )
 
 
 def preparing(known: Preprocessing, made: Made) -> str:

@@ -15,6 +15,8 @@ A row without one is honest: `--unproven` alone writes it. Nothing heavy is impo
 import dataclasses
 import importlib
 import importlib.util
+import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +28,14 @@ FLOAT32 = "float32"
 INT8 = "static_wi8_ai8"
 _INT8_KINDS = (INT8, "static_wi8_ai8_per_tensor")
 _FLOATS = (FLOAT32, "float16", "dynamic_wi8")
+# Of Coral's page "TensorFlow models on the Edge TPU", Table 1, of runtime 16.
+_EDGE_TPU = frozenset(
+    "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS "
+    "FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK "
+    "PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE "
+    "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT "
+    "SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TRANSPOSE".split()
+)
 _RECIPES = (*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *_FLOATS)
 
 
@@ -46,10 +56,14 @@ class Target:
         batch: images at a time, or `"dynamic"`.
         no_int4: why weights of 4 bits may not be stored as such; empty where they may.
         float_pixels: whether a file that computes in floats may take uint8 pixels.
-        operators: the names of all that it runs; empty where the toolchain tells.
+        operators: the names of all that it runs, in a file's own words; empty where the
+            toolchain tells.
+        export: options of the exporter besides, as pairs: `(("layout", "nchw"),)`.
         toolchain: module of `keras_resnets.deploy` that proves a file; None: none does.
         proof: what proves a file, for people; or why nothing does.
         module: what must be importable for that.
+        program: what must be on the path for it.
+        variable: of the environment, that must name what else it needs.
         install: what to type where it is not.
         files: patterns of the files that its folder has besides those of all targets.
         settings: of its toolchain.
@@ -70,9 +84,12 @@ class Target:
     no_int4: str = ""
     float_pixels: bool = True
     operators: frozenset[str] = frozenset()
+    export: tuple[tuple[str, Any], ...] = ()
     toolchain: str | None = None
     proof: str = ""
     module: str | None = None
+    program: str | None = None
+    variable: str | None = None
     install: str = ""
     files: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -90,7 +107,11 @@ class Target:
         """Why nothing can prove a file here, and what to do; None where it can."""
         if self.toolchain is None:
             return f"{self.name}: {self.proof}"
-        if self.module is None or importlib.util.find_spec(self.module) is not None:
+        if (
+            (self.module is None or importlib.util.find_spec(self.module) is not None)
+            and (self.program is None or shutil.which(self.program) is not None)
+            and (self.variable is None or os.environ.get(self.variable))
+        ):
             return None
         return (
             f"{self.name} is proven by {self.proof}, which is missing: {self.install}"
@@ -137,6 +158,19 @@ _ALL = (
         proof="LiteRT with XNNPACK, here",
     ),
     Target(
+        name="raspberry-pi",
+        title="Raspberry Pi 4 and 5, 64-bit Linux, LiteRT",
+        recipes=_RECIPES,
+        toolchain="raspberry_pi",
+        proof="LiteRT's aarch64 wheel under qemu-user, as Cortex-A72 and A76",
+        program="qemu-aarch64-static",
+        variable="KERAS_RESNETS_ARM64",
+        install="apt install qemu-user-static, and KERAS_RESNETS_ARM64 names a folder "
+        "with an arm64 Python (docs/targets.md)",
+        files=("run.py",),
+        settings={"processors": ("cortex-a72", "cortex-a76")},
+    ),
+    Target(
         name="microcontroller",
         title="microcontroller, TensorFlow Lite Micro",
         recipes=(*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", FLOAT32),
@@ -165,6 +199,48 @@ _ALL = (
     _ethos_u("ethos-u85-256", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram"),
     _ethos_u("ethos-u85-512", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram"),
     _ethos_u("ethos-u85-1024", "Ethos_U85_SYS_DRAM_High", "Dedicated_Sram"),
+    Target(
+        name="edgetpu",
+        title="Google Coral, Edge TPU",
+        refused={
+            **dict.fromkeys(_FLOATS, "an Edge TPU computes in integers alone"),
+            "static_wi8_ai16": "an Edge TPU has activations of 8 bits",
+            "static_wi4_ai8": "an Edge TPU has weights of 8 bits",
+        },
+        recipes=_INT8_KINDS,
+        io_dtypes=("uint8", "int8"),
+        layouts=(False,),
+        operators=_EDGE_TPU,
+        proof="Google's edgetpu_compiler, which this package cannot run: it compiles "
+        "model.tflite; here its operators are checked against those that it knows",
+    ),
+    Target(
+        name="esp32",
+        title="Espressif ESP32-S3 and P4, ESP-DL",
+        format="onnx",
+        recipes=(FLOAT32,),
+        export=(("layout", "nchw"),),
+        proof="ESP-PPQ (esp-ppq), which this package does not run yet: it quantizes "
+        "model.onnx itself",
+    ),
+    Target(
+        name="rockchip",
+        title="Rockchip NPU, RKNN",
+        format="onnx",
+        recipes=(FLOAT32,),
+        export=(("layout", "nchw"),),
+        proof="the simulator of rknn-toolkit2, which this package does not run yet: it "
+        "quantizes model.onnx itself",
+    ),
+    Target(
+        name="coreml",
+        title="iPhone, iPad and Mac, Core ML",
+        format="saved_model",
+        recipes=(FLOAT32,),
+        proof="Core ML on a Mac; coremltools converts saved_model, by its signature "
+        "serving_default",
+        files=("saved_model/*", "saved_model/variables/*", "saved_model/assets/*"),
+    ),
     Target(
         name="server-onnx",
         title="server, ONNX Runtime, any batch",

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import IO
 from typing import Any
 
@@ -53,6 +54,38 @@ def started(
         yield process
 
 
+def run(
+    words: Sequence[object], folder: str | os.PathLike[str], seconds: float
+) -> tuple[int, str, str]:
+    """(exit code, output, errors) of another program; killed if it does not end.
+
+    Args:
+        words: its name and arguments.
+        folder: that it runs in.
+        seconds: that it has; after them its exit code is that of a killed program.
+    """
+    with interrupts.made(
+        lambda: subprocess.Popen(
+            [str(word) for word in words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            cwd=folder,
+            process_group=0,
+        ),
+        _end,
+    ) as process:
+        try:
+            out, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, errors = process.communicate()
+            errors += f"\nit took more than {seconds:.0f} seconds"
+        return process.returncode, out, errors
+
+
 def variables(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child: ours, this package as it is here, and those given.
 
@@ -67,7 +100,7 @@ def variables(given: Mapping[str, str] | None = None) -> dict[str, str]:
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
-    for pipe in (process.stdin, process.stdout):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
