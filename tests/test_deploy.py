@@ -151,6 +151,27 @@ def test_a_step_of_rounding_is_no_other_answer():
         agreement.compare(expected, expected, expected[:, :1], 1.0, "x")
 
 
+def test_a_step_of_logits_is_one_of_rounding():
+    """Ten steps of a softmax, where two classes are about as likely: no other answer."""
+    scale, logit = 1 / 256, 0.15
+    logits = np.array([[3.0, 3.0, -1.0], [6.0, 0.0, 0.0]])
+
+    def softmax(x):
+        whole = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        return (np.rint(whole / scale) * scale).astype("float32")
+
+    moved = logits + logit * np.array([[1, -1, 1], [-1, 1, 1]])
+    expected, found = softmax(logits), softmax(moved)
+    assert np.abs(found - expected).max() > 15 * scale
+
+    def compared(values, step):
+        return agreement.compare(expected, expected, values, scale, "itself", step)
+
+    assert compared(found, logit).step == 2 and compared(found, 0.0).other == 1
+    further = softmax(logits + 2 * logit * np.array([[1, -1, 1], [-1, 1, 1]]))
+    assert compared(further, logit).other == 1
+
+
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory):
     """(a network, the folder of its float32 file for linux-x86, what `deploy` returned)."""

@@ -71,8 +71,8 @@ REFUSED = {
     ),
     "int4 of int8": (
         "microcontroller",
-        {"int4": True},
-        "files of the recipe static_wi4_ai8 have; got static_wi8_ai8",
+        {"storage": "conv_int4"},
+        "static_wi4_ai8 have; got storage='conv_int4' of static_wi8_ai8",
     ),
     **{
         f"{name} {recipe}": (name, {"recipe": recipe}, words)
@@ -90,7 +90,7 @@ REFUSED = {
     ),
     "int4": (
         "ethos-u55-128",
-        {"recipe": "static_wi4_ai8", "int4": True},
+        {"recipe": "static_wi4_ai8", "storage": "conv_int4"},
         "Vela knows no weights of 4 bits",
     ),
 }
@@ -282,7 +282,7 @@ def bypassed(monkeypatch, name):
         recipes=TARGETS["linux-x86"].recipes,
         refused={},
         float_pixels=True,
-        no_int4="",
+        storages=TARGETS["linux-x86"].storages,
         io_dtypes=("int8", "uint8", "float32"),
     )
     monkeypatch.setitem(TARGETS, name, free)
@@ -306,7 +306,7 @@ FACTS = {
     ),
     "vela int4": (
         "ethos-u55-128",
-        {"recipe": "static_wi4_ai8", "int4": True},
+        {"recipe": "static_wi4_ai8", "storage": "conv_int4"},
         "no weights of 4 bits, which CONV_2D, FULLY_CONNECTED have",
     ),
 }
@@ -332,7 +332,7 @@ def test_what_the_toolchains_refuse(tmp_path, monkeypatch, name, words, message)
     [
         {"recipe": "float32"},
         {"recipe": "static_wi8_ai16"},
-        {"recipe": "static_wi4_ai8", "int4": True},
+        {"recipe": "static_wi4_ai8", "storage": "conv_int4"},
         {"include_preprocessing": True},
         {"io_dtype": "float32"},
     ],

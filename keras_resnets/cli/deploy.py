@@ -12,6 +12,7 @@ from keras_resnets.cli.network import say
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import targets
 from keras_resnets.export import number_formats
+from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -38,7 +39,7 @@ class Options(network.Network, calibration.Calibration):
     recipe: str | None
     io_dtype: str | None
     include_preprocessing: bool
-    int4: bool
+    storage: str | None
     ram: int | None
     flash: int | None
     compare: int | None
@@ -51,7 +52,7 @@ class Options(network.Network, calibration.Calibration):
             self.recipe,
             self.io_dtype,
             self.include_preprocessing,
-            self.int4,
+            self.storage,
             self.ram,
             self.flash,
             self.unproven,
@@ -139,9 +140,9 @@ def _add_file(parser):
         "--include-preprocessing", action="store_true", help="take RGB pixels"
     )
     group.add_argument(
-        "--int4",
-        action="store_true",
-        help="store the weights of static_wi4_ai8 in 4 bits",
+        "--storage",
+        choices=storage.STORAGES,
+        help="of the weights of static_wi4_ai8; default: the target's",
     )
     group = parser.add_argument_group("comparison")
     group.add_argument(
@@ -189,7 +190,7 @@ def _deploy(asked):
             recipe=asked.recipe,
             io_dtype=asked.io_dtype,
             include_preprocessing=asked.include_preprocessing,
-            int4=asked.int4,
+            storage=asked.storage,
             ram=asked.ram,
             flash=asked.flash,
             compare=asked.compare,

@@ -21,9 +21,10 @@ class Agreement:
         top1: share of them whose likeliest class is that of `predict`.
         against: what the outputs themselves were compared with.
         equal: number of images whose outputs are the same, bit for bit.
-        step: of those that differ by one step of rounding at most.
+        step: of those that differ by one step of rounding at most, of the outputs or of
+            what their softmax gets.
         other: of those that differ by more.
-        largest: the largest difference, in steps.
+        largest: the largest difference, in steps of the outputs.
     """
 
     compared: int
@@ -55,6 +56,7 @@ def compare(
     found: np.ndarray,
     step: float,
     against: str,
+    logit_step: float = 0.0,
 ) -> Agreement:
     """`Agreement` of outputs (images, classes).
 
@@ -64,6 +66,7 @@ def compare(
         found: outputs of the target's own runtime.
         step: what one step of rounding is worth in the outputs.
         against: what `expected` comes from, in words.
+        logit_step: the same of what a softmax at the end gets; 0 where there is none.
 
     Raises:
         ExportError: outputs of another shape, or that are not finite.
@@ -81,10 +84,12 @@ def compare(
         )
     if not np.isfinite(found).all():
         raise ExportError("the target puts out NaN or infinity; nothing was written")
-    difference = np.abs(found.astype("float64") - expected).max(axis=1) / step
+    wide = expected.astype("float64")
+    difference = np.abs(found - wide).max(axis=1) / step
     equal = (found == expected).all(axis=1)
     # Scales are float32: a step is not a whole number to the last bit.
-    one = difference < 1.5
+    low, high = (within(wide, sign * logit_step) for sign in (-1, 1))
+    one = ((found > low - 1.5 * step) & (found < high + 1.5 * step)).all(axis=1)
     return Agreement(
         compared=len(found),
         top1=float((predicted.argmax(axis=1) == found.argmax(axis=1)).mean()),
@@ -93,6 +98,29 @@ def compare(
         step=int((one & ~equal).sum()),
         other=int((~one).sum()),
         largest=round(float(difference.max()), 3),
+    )
+
+
+def within(probabilities: np.ndarray, logit_step: float) -> np.ndarray:
+    """What probabilities become at most where each logit moves by a step.
+
+    That of the class by one upwards, those of the others by one downwards: the odds p to
+    1 - p grow by the factor e^(2 step). A step of logits is ten of a softmax's where two
+    classes are about as likely.
+
+    Args:
+        probabilities: of any shape.
+        logit_step: how far a logit moves; negative for the least.
+
+    Example:
+        >>> import numpy as np
+        >>> within(np.array([0.0, 0.5, 1.0]), 0.1).round(3).tolist()
+        [0.0, 0.55, 1.0]
+    """
+    if not logit_step:
+        return probabilities
+    return probabilities / (
+        probabilities + (1 - probabilities) * np.exp(-2 * logit_step)
     )
 
 

@@ -23,7 +23,7 @@ class Spec:
         packed: see `export.tflite.packing`.
         batch: images at a time, or `"dynamic"`.
         pixels: whether the pre-processing is inside.
-        int4: whether weights of 4 bits are stored as such.
+        storage: of weights of 4 bits, see `export.tflite.storage`.
         export: options of the exporter besides, as pairs.
     """
 
@@ -33,7 +33,7 @@ class Spec:
     packed: bool = True
     batch: int | str = 1
     pixels: bool = False
-    int4: bool = False
+    storage: str = "int8"
     export: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -62,7 +62,7 @@ class Asked:
     recipe: str | None = None
     io_dtype: str | None = None
     include_preprocessing: bool = False
-    int4: bool = False
+    storage: str | None = None
     ram: int | None = None
     flash: int | None = None
     unproven: bool = False
@@ -77,8 +77,6 @@ class Asked:
         io_dtype = targets.check_io(target, recipe, self.io_dtype)
         if self.include_preprocessing:
             targets.check_pixels(target, recipe)
-        if self.int4:
-            targets.check_int4(target, recipe)
         return Spec(
             target.format,
             recipe,
@@ -86,7 +84,7 @@ class Asked:
             target.layouts[0],
             target.batch,
             self.include_preprocessing,
-            self.int4,
+            targets.check_storage(target, recipe, self.storage),
             target.export,
         )
 

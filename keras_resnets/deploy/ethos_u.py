@@ -87,7 +87,7 @@ def check_types(made: Made, title: str) -> None:
     if nibbles:
         raise ExportError(
             f"{title} has no weights of 4 bits, which {', '.join(nibbles)} have, and Vela "
-            "ends without a word at them: leave out int4; nothing was written"
+            "ends without a word at them: take the storage int8; nothing was written"
         )
 
 

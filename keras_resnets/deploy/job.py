@@ -84,8 +84,7 @@ class Workshop:
         if spec.format != "saved_model":
             given["threads"] = self.threads
         if spec.format == "tflite":
-            stored = "conv_int4" if spec.int4 else "int8"
-            given |= {"packed": spec.packed, "storage": stored}
+            given |= {"packed": spec.packed, "storage": spec.storage}
             if spec.quantize == "int8":
                 given["io_dtype"] = spec.io_dtype
         calibrated = spec.integer and not is_quantized(self.model)

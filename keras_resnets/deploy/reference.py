@@ -1,5 +1,7 @@
 """What a file must put out, by which a target's runtime is judged."""
 
+import dataclasses
+
 import numpy as np
 
 from keras_resnets.deploy import agreement
@@ -13,9 +15,19 @@ from keras_resnets.export.tflite import runner as tflite_runner
 REFERENCE = "LiteRT's reference kernels"
 
 
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """Outputs, and what rounding is worth in them; see `agreement.compare`."""
+
+    outputs: np.ndarray
+    step: float
+    against: str
+    logit_step: float = 0.0
+
+
 def expected(
     made: Made, given: np.ndarray, predicted: np.ndarray, exact: bool
-) -> tuple[np.ndarray, float, str]:
+) -> "Expected":
     """The outputs of a file by the most exact way that runs it here.
 
     Args:
@@ -25,20 +37,22 @@ def expected(
         exact: whether an integer file must be computed as the reference kernels do.
 
     Returns:
-        (outputs, what a step of rounding is worth in them, what made them): a float32
-        file must put out what its network does, others what their runtime does here.
+        An `Expected`: a float32 file must put out what its network does, others what
+        their runtime does here.
     """
     # Logits are larger than probabilities, and so is their rounding.
     small = agreement.FLOAT_STEP * max(1.0, float(np.abs(predicted).max()))
     if made.spec.recipe == FLOAT32:
-        return predicted, small, "predict"
+        return Expected(predicted, small, "predict")
     runtime = FORMATS[made.spec.format].runtime
     if made.spec.format != "tflite" or not made.spec.integer:
-        return open_runner(made.path, 1)(given), small, f"{runtime} here"
+        outputs = open_runner(made.path, 1)(given)
+        return Expected(outputs, small, f"{runtime} here")
     runner = ReferenceKernels(made)
     if exact:
-        return runner(given), runner.step, REFERENCE
-    return open_runner(made.path, 1)(given), runner.step, f"{runtime} here"
+        return Expected(runner(given), runner.step, REFERENCE, runner.logit_step)
+    outputs = open_runner(made.path, 1)(given)
+    return Expected(outputs, runner.step, f"{runtime} here", runner.logit_step)
 
 
 class ReferenceKernels:
@@ -49,6 +63,8 @@ class ReferenceKernels:
 
     Attributes:
         step: what one step of the last integer is worth in the outputs.
+        logit_step: what one step of the integers that a softmax gets is worth; 0 without
+            a softmax.
     """
 
     def __init__(self, made: Made) -> None:
@@ -63,6 +79,7 @@ class ReferenceKernels:
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self.step = output_step(self._interpreter)
+        self.logit_step = logit_step(self._interpreter)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 outputs for `images`."""
@@ -97,3 +114,14 @@ def output_step(interpreter: object) -> float:
     tensors = interpreter.get_tensor_details()  # type: ignore[attr-defined]
     known = {one["index"]: one for one in tensors}
     return float(known[behind]["quantization"][0]) or agreement.FLOAT_STEP
+
+
+def logit_step(interpreter: object) -> float:
+    """What one step of what the last softmax gets is worth; 0 without one."""
+    operators = interpreter._get_ops_details()  # type: ignore[attr-defined]
+    inputs = [op["inputs"][0] for op in operators if op["op_name"] == "SOFTMAX"]
+    if not inputs:
+        return 0.0
+    tensors = interpreter.get_tensor_details()  # type: ignore[attr-defined]
+    known = {one["index"]: one for one in tensors}
+    return float(known[inputs[-1]]["quantization"][0])

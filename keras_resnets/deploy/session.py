@@ -64,7 +64,7 @@ def deploy(
     recipe: str | None = None,
     io_dtype: str | None = None,
     include_preprocessing: bool = False,
-    int4: bool = False,
+    storage: str | None = None,
     ram: int | None = None,
     flash: int | None = None,
     compare: int | None = None,
@@ -88,7 +88,8 @@ def deploy(
             `"float32"`; None for what each target wants.
         io_dtype: input and output of int8 files; None for what each target wants.
         include_preprocessing: files take RGB pixels of the network's size.
-        int4: store the weights of `"static_wi4_ai8"` in 4 bits each.
+        storage: how files of `"static_wi4_ai8"` store their weights, see
+            `quantization.quantize`; None for what each target wants.
         ram: bytes of RAM that the device has; None for any number.
         flash: the same of flash memory.
         compare: images to compare on; None for 100, of large images fewer.
@@ -118,7 +119,9 @@ def deploy(
     """
     export_session.check_backend()
     rows = find_all(target)
-    asked = Asked(recipe, io_dtype, include_preprocessing, int4, ram, flash, unproven)
+    asked = Asked(
+        recipe, io_dtype, include_preprocessing, storage, ram, flash, unproven
+    )
     asked.check(rows)
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
@@ -220,7 +223,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
         "recipe": made.spec.recipe,
         "io_dtype": made.spec.io_dtype,
         "packed": made.spec.packed,
-        "int4": made.spec.int4,
+        "storage": made.spec.storage,
         "takes_pixels": made.report.takes_pixels,
         "size_bytes": made.report.size,
         **(proof.figures if proof else {}),
@@ -243,11 +246,16 @@ def _proven(
     """
     _check_room(job, proof)
     made = proof.made
-    expected, step, against = reference.expected(
-        made, job.given(made), predicted, job.target.exact
+    wanted = reference.expected(made, job.given(made), predicted, job.target.exact)
+    ran = wanted.outputs if proof.outputs is None else proof.outputs
+    found = agreement.compare(
+        predicted,
+        wanted.outputs,
+        ran,
+        wanted.step,
+        wanted.against,
+        wanted.logit_step,
     )
-    ran = expected if proof.outputs is None else proof.outputs
-    found = agreement.compare(predicted, expected, ran, step, against)
     agreement.judge(job.target.name, found, least)
     record = found.record()
     if proof.outputs is None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.export.tflite.storage import STORAGES
 
 # The word of a file in 32-bit floats, beside the recipes of quantization.
 FLOAT32 = "float32"
@@ -54,7 +55,9 @@ class Target:
         layouts: whether its int8 convolutions are packed (`export.tflite.packing`); of
             several the toolchain takes the one that its own figures call faster.
         batch: images at a time, or `"dynamic"`.
-        no_int4: why weights of 4 bits may not be stored as such; empty where they may.
+        storages: how its file may store weights of 4 bits, of `export.tflite.storage`;
+            the first is the default.
+        no_storage: why not otherwise, where something is to be said.
         float_pixels: whether a file that computes in floats may take uint8 pixels.
         operators: the names of all that it runs, in a file's own words; empty where the
             toolchain tells.
@@ -81,7 +84,8 @@ class Target:
     io_dtypes: tuple[str, ...] = ("int8", "uint8", "float32")
     layouts: tuple[bool, ...] = (True,)
     batch: int | str = 1
-    no_int4: str = ""
+    storages: tuple[str, ...] = ("int8", "conv_int4", "fully_connected")
+    no_storage: str = ""
     float_pixels: bool = True
     operators: frozenset[str] = frozenset()
     export: tuple[tuple[str, Any], ...] = ()
@@ -137,7 +141,8 @@ def _ethos_u(name: str, system: str, mode: str) -> Target:
         },
         io_dtypes=("int8", "uint8"),
         layouts=(True, False),
-        no_int4="Vela knows no weights of 4 bits, and ends without a word",
+        storages=("int8",),
+        no_storage="Vela knows no weights of 4 bits, and ends without a word",
         toolchain="ethos_u",
         proof="Vela (ethos-u-vela), which compiles and counts cycles",
         module="ethosu",
@@ -154,6 +159,7 @@ _ALL = (
         name="linux-x86",
         title="Linux on x86-64, LiteRT",
         recipes=_RECIPES,
+        storages=STORAGES,
         toolchain="own_runtime",
         proof="LiteRT with XNNPACK, here",
     ),
@@ -161,6 +167,7 @@ _ALL = (
         name="raspberry-pi",
         title="Raspberry Pi 4 and 5, 64-bit Linux, LiteRT",
         recipes=_RECIPES,
+        storages=STORAGES,
         toolchain="raspberry_pi",
         proof="LiteRT's aarch64 wheel under qemu-user, as Cortex-A72 and A76",
         program="qemu-aarch64-static",
@@ -314,18 +321,29 @@ def check_io(target: Target, recipe: str, io_dtype: str | None) -> str:
     return io_dtype
 
 
-def check_int4(target: Target, recipe: str) -> None:
-    """Raises `InvalidArgument` where a target's file cannot store weights of 4 bits."""
-    if recipe != "static_wi4_ai8" or target.format != "tflite":
+def check_storage(target: Target, recipe: str, storage: str | None) -> str:
+    """How a target's file stores weights of 4 bits; None asks for the default.
+
+    Raises:
+        InvalidArgument: a storage that the target does not read, or a file without such
+            weights.
+    """
+    has_nibbles = recipe == "static_wi4_ai8" and target.format == "tflite"
+    if storage is None:
+        return target.storages[0] if has_nibbles else "int8"
+    check_choice("storage", storage, STORAGES)
+    if storage != "int8" and not has_nibbles:
         raise InvalidArgument(
-            "int4 stores weights of 4 bits, which files of the recipe static_wi4_ai8 "
-            f"have; got {recipe} for {target.name}"
+            "storage is of weights of 4 bits, which TFLite files of the recipe "
+            f"static_wi4_ai8 have; got storage={storage!r} of {recipe} for {target.name}"
         )
-    if target.no_int4:
+    if storage not in target.storages and target.no_storage:
         raise InvalidArgument(
-            f"{target.name}: {target.no_int4}; leave out int4: the weights keep their 15 "
-            "values, in 8 bits each"
+            f"{target.name} takes storage {', '.join(target.storages)}; got {storage}: "
+            f"{target.no_storage}"
         )
+    check_choice(f"storage of {target.name}", storage, target.storages)
+    return storage
 
 
 def check_pixels(target: Target, recipe: str) -> None:
