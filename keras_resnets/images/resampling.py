@@ -66,7 +66,9 @@ def weights(
     import numpy as np
 
     made = np.zeros((want, have))
-    scale = ((end or have) - start) / want
+    # Pillow holds the part in single precision.
+    first_edge, last_edge = np.float32(start), np.float32(end or have)
+    start, scale = float(first_edge), float(last_edge - first_edge) / want
     if interpolation == "nearest":
         places = np.floor(start + (np.arange(want) + 0.5) * scale).astype(int)
         made[np.arange(want), np.minimum(places, have - 1)] = 1
@@ -80,7 +82,9 @@ def weights(
         last = min(int(centre + reach * wide + 0.5), have)
         values = [function((x - centre + 0.5) / wide) for x in range(first, last)]
         made[place, first:last] = np.array(values) / sum(values)
-    return (np.floor(made * 2**_BITS + 0.5) / 2**_BITS).astype("float32")
+    # Pillow's integers: halves go away from zero.
+    whole = np.trunc(made * 2**_BITS + np.copysign(0.5, made))
+    return (whole / 2**_BITS).astype("float32")
 
 
 def matrices(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export.prepare import Ready
@@ -15,14 +14,10 @@ from keras_resnets.export.prepare import Wanted
 from keras_resnets.export.tflite import metadata
 from keras_resnets.export.tflite import source
 from keras_resnets.export.tflite import versions
-from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.images import resampling
 from keras_resnets.networks import extent
-
-# What may lie between two ways of rounding, twice.
-_STEPS = 2
 
 
 def check(wanted: Wanted, shape: Sequence[int]) -> None:
@@ -54,12 +49,7 @@ def check(wanted: Wanted, shape: Sequence[int]) -> None:
 def behind_photos(ready: Ready) -> Ready:
     """`ready`, which takes pixels, with photos for the file to compare on.
 
-    The photos are those pixels, enlarged. What the network is to say of them is told by
-    the pixels that the resize in the file makes of them, which are Pillow's but for a
-    half that was rounded the other way.
-
-    Raises:
-        ExportError: other pixels than Pillow's.
+    The photos are those pixels, enlarged.
     """
     from PIL import Image
 
@@ -70,17 +60,8 @@ def behind_photos(ready: Ready) -> Ready:
         Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
         for pixels in ready.given
     ]
+    images = np.stack([wanted(photo) for photo in enlarged])
     photos = np.stack([np.asarray(photo) for photo in enlarged])
-    made = TFLiteRunner(source.alone(size, wanted))(photos)
-    expected = np.stack([wanted.pixels(wanted(photo)) for photo in enlarged])
-    largest = np.abs(made - expected).max()
-    if largest > _STEPS:
-        raise ExportError(
-            f"the resize from {size[0]} x {size[1]} in the file differs from Pillow's by "
-            f"{largest:g} of 255; nothing was written"
-        )
-    pixels = made.astype("uint8")
-    images = wanted.normalize(pixels, "channels_last")
     return dataclasses.replace(ready, images=images, given=photos)
 
 

@@ -1,9 +1,11 @@
 """Photos of one size go in: their resize and centre crop in front of a TFLite file.
 
 The two matrices of `images.resampling`, each a FULLY_CONNECTED over the last axis, with
-TRANSPOSE between them and FLOOR behind each, since Pillow rounds there: the network gets
-the pixels that `predict` gives it. They compute in float32, also in front of an integer
-network.
+TRANSPOSE between them: the network gets the pixels that `predict` gives it, to the bit.
+Pillow sums 8-bit pixels times weights of 22 bits and rounds behind each matrix. Sums of
+30 bits are more than float32 holds, so each matrix is a coarse one, of 11 bits, and what
+that leaves, of 11 more: both sums are exact, and so is the rounding of their sum. They
+compute in float32, also in front of an integer network.
 """
 
 from typing import Any
@@ -15,9 +17,8 @@ from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.images import resampling
 from keras_resnets.images.preprocessing import Preprocessing
 
-# Half a step up and then down: Pillow rounds halves up. The rest is far above what
-# float32 sums of 8 bits err by, and far below the next fraction.
-_HALF = 0.5 + 1e-4
+# Bits behind the point of the coarse matrix: its sums of 8-bit pixels have 19 bits.
+_COARSE = 2.0**11
 
 
 def put_in_front(
@@ -116,23 +117,38 @@ class _Front(file_editor.Editor):
 
     def _product(self, x: int, matrix: np.ndarray, clipped: bool) -> int:
         """`x` times a matrix over its last axis, rounded as Pillow rounds."""
-        schema = self.schema
-        want, _ = matrix.shape
-        bias = np.full(want, _HALF, "float32")
-        options = schema.FullyConnectedOptionsT()
-        options.keepNumDims = True
-        if clipped:
-            options.fusedActivationFunction = schema.ActivationFunctionType.RELU
-        shape = (*self._shape(x)[:-1], want)
-        inputs = [self._constant("matrix", matrix), self._constant("half", bias)]
-        # keep_num_dims came with version 5.
-        x = self._step("FULLY_CONNECTED", x, None, shape, inputs, options, version=5)
-        x = self._step("FLOOR", x)
+        coarse = (np.rint(matrix * _COARSE) / _COARSE).astype("float32")
+        # Rounding is half a step up, then down.
+        total = self._connected(x, coarse, 0.5)
+        rest = self._connected(x, matrix - coarse, 0.0)
+        whole = self._step("FLOOR", total)
+        options = self.schema.SubOptionsT()
+        fraction = self._step("SUB", total, None, None, [whole], options)
+        fraction = self._step("ADD", fraction, None, None, [rest], self._add())
+        carried = self._step("FLOOR", fraction)
+        x = self._step("ADD", whole, None, None, [carried], self._add(clipped))
         if clipped:
             white = self._constant("white", np.array([255], "float32"))
-            options = schema.MaximumMinimumOptionsT()
+            options = self.schema.MaximumMinimumOptionsT()
             x = self._step("MINIMUM", x, None, None, [white], options)
         return x
+
+    def _add(self, clipped: bool = False) -> Any:
+        options = self.schema.AddOptionsT()
+        if clipped:
+            options.fusedActivationFunction = self.schema.ActivationFunctionType.RELU
+        return options
+
+    def _connected(self, x: int, matrix: np.ndarray, bias: float) -> int:
+        """The sums of a matrix over the last axis of `x`."""
+        want, _ = matrix.shape
+        options = self.schema.FullyConnectedOptionsT()
+        options.keepNumDims = True
+        shape = (*self._shape(x)[:-1], want)
+        biases = self._constant("bias", np.full(want, bias, "float32"))
+        inputs = [self._constant("matrix", matrix), biases]
+        # keep_num_dims came with version 5.
+        return self._step("FULLY_CONNECTED", x, None, shape, inputs, options, version=5)
 
     def _transposed(
         self, x: int, order: tuple[int, ...], into: int | None = None
