@@ -51,6 +51,7 @@ setuptools.setup(
     package_data={
         "keras_resnets": [
             "py.typed",
+            "deploy/web/*",
             "export/tflite/*.csv",
             "images/*.csv",
             "models/*.pyi",

@@ -295,3 +295,14 @@ def refusal(call, *words):
     assert "\n" not in text
     for word in words:
         assert word in text, text
+
+
+def random_photo(height, width, seed=0):
+    """Noise of several sizes, as edges and surfaces are."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype="uint8"))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    fine = rng.integers(-40, 40, (height, width, 3))
+    return Image.fromarray(np.clip(smooth + fine, 0, 255).astype("uint8"))

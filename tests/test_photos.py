@@ -11,6 +11,7 @@ import commands
 import numpy as np
 import pytest
 from helpers import ONE_UNIT
+from helpers import random_photo
 from helpers import small_model
 from PIL import Image
 
@@ -29,15 +30,6 @@ WORKER = pathlib.Path(__file__).parents[1] / "benchmarks" / "mediapipe_worker.py
 # A Python that has mediapipe, which wants other packages than TensorFlow.
 MEDIAPIPE = os.environ.get("KERAS_RESNETS_MEDIAPIPE_PYTHON")
 CIFAR = Preprocessing("cifar", (32, 32), crop_fraction=0.875)
-
-
-def random_photo(height, width, seed=0):
-    """Noise of several sizes, as edges and surfaces are."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype="uint8"))
-    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
-    fine = rng.integers(-40, 40, (height, width, 3))
-    return Image.fromarray(np.clip(smooth + fine, 0, 255).astype("uint8"))
 
 
 @pytest.mark.parametrize(

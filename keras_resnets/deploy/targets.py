@@ -40,6 +40,10 @@ _EDGE_TPU = frozenset(
 _RECIPES = (*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *_FLOATS)
 
 
+# What the folder of a web page holds besides.
+_PAGE = ("index.html", "*.js", "style.css", "package.json")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
     """A device or runtime, and what a file must be for it.
@@ -68,6 +72,8 @@ class Target:
         program: what must be on the path for it.
         variable: of the environment, that must name what else it needs.
         install: what to type where it is not.
+        tools: module of `keras_resnets.deploy` whose `missing(name)` tells what lacks
+            besides, where that is no module of Python.
         files: patterns of the files that its folder has besides those of all targets.
         settings: of its toolchain.
         exact: whether its integer kernels are those that LiteRT calls the reference, and
@@ -95,6 +101,7 @@ class Target:
     program: str | None = None
     variable: str | None = None
     install: str = ""
+    tools: str | None = None
     files: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     exact: bool = False
@@ -111,6 +118,10 @@ class Target:
         """Why nothing can prove a file here, and what to do; None where it can."""
         if self.toolchain is None:
             return f"{self.name}: {self.proof}"
+        if self.tools is not None:
+            tools = importlib.import_module(f"keras_resnets.deploy.{self.tools}")
+            lacking = tools.missing(self.name)
+            return lacking and f"{self.name} is proven by {lacking}"
         if (
             (self.module is None or importlib.util.find_spec(self.module) is not None)
             and (self.program is None or shutil.which(self.program) is not None)
@@ -268,6 +279,27 @@ _ALL = (
         toolchain="own_runtime",
         proof="TensorFlow, here",
         files=("saved_model/*", "saved_model/variables/*", "saved_model/assets/*"),
+    ),
+    Target(
+        name="browser-litert",
+        title="web page, LiteRT.js",
+        recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
+        # LiteRT.js knows no tensors of int8.
+        io_dtypes=("float32", "uint8"),
+        toolchain="browser",
+        proof="LiteRT.js in headless Chromium",
+        tools="browser_tools",
+        files=_PAGE,
+    ),
+    Target(
+        name="browser-onnx",
+        title="web page, ONNX Runtime Web",
+        format="onnx",
+        recipes=(FLOAT32, INT8),
+        toolchain="browser",
+        proof="ONNX Runtime Web in headless Chromium",
+        tools="browser_tools",
+        files=_PAGE,
     ),
 )
 TARGETS = {target.name: target for target in _ALL}

@@ -1,0 +1,182 @@
+"""Headless Chromium, driven over its DevTools protocol: opens a page and asks it things.
+
+The protocol is spoken over two pipes (`--remote-debugging-pipe`), so that nothing but the
+standard library is needed.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import printable
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+# A busy machine takes half a minute to begin.
+_SECONDS = 120.0
+# Makes its pipes the third and fourth file, as Chromium wants them.
+_LAUNCHER = """
+import os, sys
+read, write = (os.dup(os.dup(os.dup(int(x)))) for x in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def find() -> str | None:
+    """The path of a Chromium or Chrome; None where there is none."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+@contextlib.contextmanager
+def opened(binary: str, address: str) -> Iterator["Page"]:
+    """A page in a browser of its own, which ends with the block.
+
+    Args:
+        binary: path of Chromium.
+        address: of the page.
+    """
+    into, given = os.pipe()
+    made, outof = os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = [
+            *("--headless", "--remote-debugging-pipe", "--no-first-run"),
+            *("--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
+            f"--user-data-dir={profile}",
+        ]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            # Its sandbox does not begin as root.
+            options.append("--no-sandbox")
+        launch = [sys.executable, "-c", _LAUNCHER, str(into), str(outof)]
+        process = subprocess.Popen(
+            [*launch, binary, *options],
+            pass_fds=(into, outof),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(into)
+        os.close(outof)
+        try:
+            yield Page(made, given, address)
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+            os.close(made)
+            os.close(given)
+
+
+class Page:
+    """One page.
+
+    Args:
+        made: file that the browser's messages come from.
+        given: file that ours go to.
+        address: of the page.
+    """
+
+    def __init__(self, made: int, given: int, address: str) -> None:
+        self._made, self._given, self._rest = made, given, b""
+        self._number = 0
+        self._session: str | None = None
+        self.browser = str(self.call("Browser.getVersion")["product"])
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        self.call("Page.enable")
+        self.call("Page.navigate", url=address)
+
+    def call(self, method: str, **values: Any) -> dict[str, Any]:
+        """What the browser answers to a command of the protocol.
+
+        Raises:
+            ExportError: it refuses, dies, or does not answer.
+        """
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": values}
+        if self._session:
+            message["sessionId"] = self._session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._given, data) :]
+        end = time.monotonic() + _SECONDS
+        while True:
+            answer = self._next(end)
+            if answer.get("id") == self._number:
+                break
+        if "error" in answer:
+            words = printable(str(answer["error"].get("message")), 200)
+            raise ExportError(f"Chromium refuses {method}: {words}")
+        return dict(answer["result"])
+
+    def _next(self, end: float) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._made], [], [], end - time.monotonic())
+            data = os.read(self._made, 1 << 20) if ready else b""
+            if not data:
+                raise ExportError("Chromium ended, or does not answer")
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\0")
+        return dict(json.loads(line))
+
+    def evaluate(self, script: str) -> Any:
+        """The value of an expression of JavaScript in the page; a promise is awaited.
+
+        Raises:
+            ExportError: it throws.
+        """
+        found = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in found:
+            details = found["exceptionDetails"]
+            words = details.get("exception", {}).get("description") or details["text"]
+            raise ExportError(f"the page fails: {printable(str(words), 300)}")
+        return found["result"].get("value")
+
+    def wait(self, script: str, seconds: float = _SECONDS) -> Any:
+        """The first value of an expression that is true.
+
+        Raises:
+            ExportError: there is none in so many seconds.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = self.evaluate(script)
+            if value:
+                return value
+            time.sleep(0.05)
+        raise ExportError(f"the page does not come to: {script}")
+
+    def choose_file(self, selector: str, path: pathlib.Path) -> None:
+        """Gives a file to an input of the page, as a user chooses one."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        found = self.call("DOM.querySelector", nodeId=root, selector=selector)
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=found["nodeId"])
+
+    def screenshot(self, width: int, height: int, dark: bool = False) -> bytes:
+        """A PNG of the page in a window of a size."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        return base64.b64decode(self.call("Page.captureScreenshot")["data"])
