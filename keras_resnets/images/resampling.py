@@ -60,8 +60,8 @@ def weights(
         end: of that part; 0 for the end of the line.
 
     Example:
-        >>> weights(4, 2, "bilinear").round(2).tolist()
-        [[0.43, 0.43, 0.14, 0.0], [0.0, 0.14, 0.43, 0.43]]
+        >>> weights(2, 1, "bilinear").tolist()
+        [[0.5, 0.5]]
     """
     import numpy as np
 
