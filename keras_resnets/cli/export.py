@@ -92,6 +92,12 @@ _OPTIONS = {
         ("int8", "dynamic"),
         "how strided 1x1 convolutions of int8 weights are written",
     ),
+    "sparse": _Own(
+        "--sparse",
+        _switch("kernels of many zeros, as prune leaves them, without these"),
+        ("none", "int8"),
+        "how the kernels of --quantize none and int8 are stored",
+    ),
     "reduce_range": _Own(
         "--reduce-range",
         _switch("7-bit weights, for x86 without VNNI"),
@@ -130,6 +136,7 @@ class Options(network.Network, network.Output):
     source: tuple[int, int] | None
     metadata: bool | None
     pooled_strides: bool | None
+    sparse: bool | None
     reduce_range: bool | None
     symmetric: bool | None
     include_preprocessing: bool

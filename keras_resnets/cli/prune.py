@@ -32,8 +32,10 @@ class Options(network.Network, network.Output, tuning.Tuning):
         super().__post_init__()
         if (self.sparsity is None) == (self.shrink is None):
             raise InvalidArgument("give one of --sparsity and --shrink")
-        if self.output is not None and not self.output.endswith(".keras"):
-            raise InvalidArgument(f"prune writes a .keras file; got {self.output!r}")
+        if self.output is not None and not self.output.endswith((".keras", ".tflite")):
+            raise InvalidArgument(
+                f"prune writes a .keras or .tflite file; got {self.output!r}"
+            )
         if self.engine == "native" and self.data:
             raise InvalidArgument(
                 "--data is for --engine tfmot, which fine-tunes; without, weights are "
@@ -85,7 +87,9 @@ def add_to(commands):
         help="tfmot: fine-tuned by tensorflow-model-optimization on --data (native)",
     )
     tuning.add_options(parser, required=False, note=" (--engine tfmot)")
-    network.add_output(parser, ".keras; default: MODEL_pruned.keras")
+    network.add_output(
+        parser, ".keras, or .tflite without zeros; default: MODEL_pruned.keras"
+    )
     tuning.add_evaluation(parser)
     options.set_command(
         parser,
@@ -104,14 +108,19 @@ def _prune(asked):
         from keras_resnets import pruning
         from keras_resnets.cli import tables
         from keras_resnets.export.keras import convert as keras_file
+        from keras_resnets.export.tflite import convert as tflite
 
         path = asked.path("_pruned.keras")
-        keras_file.check_output(path, asked.overwrite)
+        is_tflite = str(path).endswith(".tflite")
+        (tflite if is_tflite else keras_file).check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         before = pruning.pruning_report(model)
         pruned = _pruned(asked, model)
         after = pruning.pruning_report(pruned)
-        keras_file.to_keras(pruned, path, overwrite=asked.overwrite)
+        if is_tflite:
+            tflite.to_tflite(pruned, path, overwrite=asked.overwrite, sparse=True)
+        else:
+            keras_file.to_keras(pruned, path, overwrite=asked.overwrite)
         output.keep(path=path, before=before, after=after)
         say(tables.pruning_table(before, after))
         tuning.say_accuracy(asked, model, pruned)

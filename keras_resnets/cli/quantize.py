@@ -43,6 +43,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     include_preprocessing: bool
     logits: bool
     packed: bool
+    sparse: bool
     threads: int
     evaluate: str | None
 
@@ -84,6 +85,9 @@ def add_to(commands):
     network.add_batch(file)
     file.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
+    )
+    file.add_argument(
+        "--sparse", action="store_true", help="kernels without the zeros of prune"
     )
     file.add_argument("--logits", action="store_true", help="leave the softmax out")
     add_comparison(parser)
@@ -240,6 +244,7 @@ def _quantize(asked):
                 seed=asked.seed,
                 io_dtype=asked.io_dtype,
                 packed=asked.packed,
+                sparse=asked.sparse,
                 storage=asked.storage,
                 prefer=asked.prefer,
                 batch=asked.batch,

@@ -99,6 +99,7 @@ _ALL = (
             "per_tensor",
             "packed",
             "pooled_strides",
+            "sparse",
             "source",
             "metadata",
         ),

@@ -30,7 +30,7 @@ class Options:
         storage: where weights of 4 bits are put.
         seed: of the sample that ranges are sought on.
         progress: called with the number of calibration images done.
-        pooled_strides: see `keras_resnets.export.to_tflite`.
+        pooled_strides, sparse: see `keras_resnets.export.to_tflite`.
     """
 
     method: str | None = None
@@ -42,6 +42,7 @@ class Options:
     seed: int = 0
     progress: Callable[..., object] | None = None
     pooled_strides: bool = False
+    sparse: bool = False
 
 
 def default_engine(recipe: Recipe) -> str:

@@ -77,6 +77,7 @@ def land(
             options.storage,
             integer,
             options.pooled_strides,
+            options.sparse,
         )
 
 

@@ -53,6 +53,7 @@ def quantize(
     prefer: str | None = None,
     int4: bool | None = None,
     pooled_strides: bool = False,
+    sparse: bool = False,
     preprocessing: Preprocessing | None = None,
     logits: bool = False,
     source: tuple[int, int] | None = None,
@@ -88,6 +89,7 @@ def quantize(
         prefer: latency or size, see there.
         int4: what `storage` was called; True is `"conv_int4"`.
         pooled_strides: see `keras_resnets.export.to_tflite`.
+        sparse: see there.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
         source: see `keras_resnets.export.to_tflite`.
@@ -163,6 +165,7 @@ def quantize(
         seed,
         progress,
         pooled_strides,
+        sparse,
     )
 
     def make() -> bytes | memoryview:
@@ -192,7 +195,7 @@ def to_tflite(
         overwrite: see there.
         threads: see there.
         **options: `io_dtype`, `batch`, `packed`, `storage`, `prefer`, `pooled_strides`,
-            `logits` and `features`, see there.
+            `sparse`, `logits` and `features`, see there.
 
     Returns:
         An `ExportReport`.

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
 from keras_resnets.export import float16_range
@@ -30,6 +31,7 @@ from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
 from keras_resnets.export.tflite import photos
 from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.export.tflite import sparse as sparse_kernels
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite import strided
 from keras_resnets.export.tflite import versions
@@ -46,6 +48,8 @@ FORBIDDEN = (
     "CALL",
     "CALL_ONCE",
 )
+# Formats whose kernels an operator reads as they are stored.
+_SPARSE = ("none", "int8")
 # Where the converter says which operator stands in its way, and its scope.
 _REFUSED = re.compile(
     r"""error: loc\(.*?"([^"@]*)@[^"]*"\].*?'tf\.(\w+)' op is neither"""
@@ -74,6 +78,7 @@ def to_tflite(
     prefer: str | None = None,
     int4: bool | None = None,
     pooled_strides: bool = False,
+    sparse: bool = False,
     source: tuple[int, int] | None = None,
     metadata: bool = False,
 ) -> ExportReport:
@@ -121,6 +126,8 @@ def to_tflite(
         pooled_strides: 1x1 convolutions of int8 weights that stride are written as a
             max pool and a stride of 1, without which LiteRT's GPU accelerator answers
             wrongly; see `strided`.
+        sparse: kernels of many zeros, as pruning leaves them, are written without them,
+            see `sparse`; of `"none"` and `"int8"`.
         source: (height, width) of the photos that go in as uint8: their resize and
             centre crop, equal to Pillow's, stand in the file in front of
             `preprocessing`.
@@ -159,6 +166,7 @@ def to_tflite(
         per_tensor=per_tensor,
     )
     stored.check_numbers(place.numbers)
+    check_sparse(sparse, place.numbers)
     recipe: dict[str, Any] = {}
     if ready.convert:
         recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
@@ -179,6 +187,7 @@ def to_tflite(
         packed,
         stored,
         pooled_strides=pooled_strides,
+        sparse=sparse,
     )
 
 
@@ -192,6 +201,7 @@ def land(
     storage: storages.Storage = storages.DEFAULT,
     integer: bool | None = None,
     pooled_strides: bool = False,
+    sparse: bool = False,
 ) -> ExportReport:
     """Writes, proves and lands the bytes of a TFLite file: the tail of whatever makes one.
 
@@ -206,6 +216,7 @@ def land(
         integer: whether nothing in it may compute in floating point; None: as its
             numbers say.
         pooled_strides: see `to_tflite`.
+        sparse: see `to_tflite`.
 
     Returns:
         An `ExportReport`.
@@ -224,7 +235,7 @@ def land(
         content = make()
         if pooled_strides:
             content = strided.rewrite(content)
-        layers = write_checked(content, file, integer, packed, storage)
+        layers = write_checked(content, file, integer, packed, storage, sparse)
         if layers:
             # Read when the file is proven.
             facts["storage"] = storage.record(layers)
@@ -237,9 +248,20 @@ def land(
     facts = {**recipe, "batch": place.batch}
     if pooled_strides:
         facts["pooled_strides"] = True
+    if sparse:
+        facts["sparse"] = True
     if numbers.name == "int8":
         facts |= {"io_dtype": io_dtype, "packed": packed}
     return landing.land(place, whole, write, facts)
+
+
+def check_sparse(sparse: bool, numbers: number_formats.NumberFormat) -> None:
+    """Raises `InvalidArgument` where kernels of a format have no sparse encoding."""
+    if sparse and numbers.name not in _SPARSE:
+        raise InvalidArgument(
+            f"sparse is of quantize={' or '.join(map(repr, _SPARSE))}; got "
+            f"quantize={numbers.name!r}"
+        )
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
@@ -254,6 +276,7 @@ def write_checked(
     integer: bool,
     packed: bool = True,
     storage: storages.Storage | None = None,
+    sparse: bool = False,
 ) -> dict[str, str]:
     """Writes the bytes of a file whose operators may stand in one.
 
@@ -263,6 +286,7 @@ def write_checked(
         integer: whether none of the operators may compute in floating point.
         packed: whether its int8 convolutions are arranged by `packing`.
         storage: where its weights of 4 bits are put; None: as they are.
+        sparse: whether kernels of many zeros are written without them.
 
     Returns:
         What layers with weights of 4 bits became by their name.
@@ -275,6 +299,8 @@ def write_checked(
         content, layers = storage.store(content)
     if packed:
         content = packing.pack(content)
+    if sparse:
+        content = sparse_kernels.store(content)
     check_operators(tflite_runner.operators(content))
     if integer:
         check_integer(content)
