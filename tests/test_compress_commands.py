@@ -230,7 +230,14 @@ def test_prune(trained, capsys):
     sparse = keras.saving.load_model("sparse.keras")
     kernel = np.array(sparse.get_layer("stage1_block1_conv1").kernel)
     assert (kernel == 0).mean() == pytest.approx(0.75, abs=0.01)
+    sparsely = ["--sparsity", 0.75, "--pattern", "1x4", "--output", "sparse.tflite"]
+    code, _, err = run(*words, *sparsely, capsys=capsys)
+    assert code == 0, err
+    # Of 312 kB in float32, without gzip.
+    assert pathlib.Path("sparse.tflite").stat().st_size < 130_000
     assert "--sparsity" in refused(*words, capsys=capsys)
+    onnx = ["--shrink", 0.5, "--output", "a.onnx"]
+    assert ".tflite" in refused(*words, *onnx, capsys=capsys)
     both = ["--sparsity", 0.5, "--shrink", 0.5]
     assert "one of" in refused(*words, *both, capsys=capsys)
     assert "(0, 1)" in refused(*words, "--sparsity", 1, capsys=capsys)
