@@ -47,7 +47,8 @@ def expected(
     runtime = FORMATS[made.spec.format].runtime
     if made.spec.format == "onnx" and made.spec.integer:
         # Another build fuses floats between its integers otherwise.
-        return open_runner(made.path, 1)(given), 10 * small, f"{runtime} here"
+        outputs = open_runner(made.path, 1)(given)
+        return Expected(outputs, 10 * small, f"{runtime} here")
     if made.spec.format != "tflite" or not made.spec.integer:
         outputs = open_runner(made.path, 1)(given)
         return Expected(outputs, small, f"{runtime} here")
