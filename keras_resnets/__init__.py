@@ -38,7 +38,9 @@ from keras_resnets.version import __version__
 _IN_MODULE = {
     "analyze": ".graph.analysis",
     "endpoints": ".graph.features",
+    "explain": ".graph.heatmaps",
     "feature_extractor": ".graph.features",
+    "heatmap_model": ".graph.heatmaps",
     "replace_head": ".graph.features",
 }
 

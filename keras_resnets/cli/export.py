@@ -142,6 +142,7 @@ class Options(network.Network, network.Output):
     include_preprocessing: bool
     logits: bool
     features: str | None
+    heatmap: bool
     threads: int | None
     predict: str | None
     evaluate: str | None
@@ -159,6 +160,7 @@ class Options(network.Network, network.Output):
             raise InvalidArgument(
                 "--features puts out maps: it goes with neither --logits nor --predict"
             )
+        self._check_heatmap()
         if self.features and self.has_own_ranges:
             raise InvalidArgument(f"--method {self.method} goes without --features")
         if self.evaluate is not None and self.weights is None:
@@ -187,6 +189,17 @@ class Options(network.Network, network.Output):
                     f"--{name} is of a file that takes pixels: it goes with "
                     "--include-preprocessing"
                 )
+
+    def _check_heatmap(self):
+        if self.heatmap and (self.logits or self.features or self.predict):
+            raise InvalidArgument(
+                "--heatmap is put out beside the probabilities: it goes with neither "
+                "--logits nor --features nor --predict (keras-resnets explain shows it)"
+            )
+        if self.heatmap and self.evaluate is not None:
+            raise InvalidArgument(
+                "--heatmap goes without --evaluate: keras-resnets evaluate takes the file"
+            )
 
     @property
     def form(self):
@@ -264,6 +277,7 @@ def _add_file(parser, form):
     group.add_argument(
         "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
     )
+    network.add_heatmap(group)
     _add_own(group, form, of_numbers=False)
 
 
@@ -328,7 +342,8 @@ def _export(asked):
         data = asked.evaluate and network.open_labelled(
             asked.evaluate, model, seed=asked.seed
         )
-        report = _exporter(asked, wanted, calibration)(model, path, images=images)
+        exported = network.with_heatmap(model) if asked.heatmap else model
+        report = _exporter(asked, wanted, calibration)(exported, path, images=images)
         kind = "calibration" if calibration is not None else "synthetic"
         network.say_export(report, kind)
         if data:

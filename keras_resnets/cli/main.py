@@ -30,6 +30,7 @@ TASKS = {
     "use a network": {
         "predict": ("predict", "show the likeliest classes of photos"),
         "evaluate": ("predict", "measure accuracy on labelled data"),
+        "explain": ("explain", "show where in a photo a network sees a class"),
     },
     "train one of your own": {
         "train": ("train", "train or fine-tune a network"),

@@ -109,8 +109,7 @@ def add_options(parser):
     parser.add_argument(
         "--input-size",
         metavar="PIXELS",
-        help="224, or height x width as 192x256; default: of the weights, else the "
-        "variant's",
+        help="224, or 192x256 (height x width); default: of the weights, else own",
     )
     parser.add_argument(
         "--set",
@@ -129,6 +128,22 @@ def add_batch(parser, default=1):
         type=options.batch,
         help="images: number, or dynamic",
     )
+
+
+def add_heatmap(group):
+    """Adds the switch of the second output."""
+    group.add_argument(
+        "--heatmap",
+        action="store_true",
+        help="put out where each class is seen, too",
+    )
+
+
+def with_heatmap(model):
+    """`model` with a heat map of every class as a second output."""
+    from keras_resnets.graph import heatmaps
+
+    return heatmaps.heatmap_model(model)
 
 
 def add_packing(parser):

@@ -42,6 +42,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     batch: int | str
     include_preprocessing: bool
     logits: bool
+    heatmap: bool
     packed: bool
     sparse: bool
     threads: int
@@ -49,6 +50,11 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.heatmap and (self.logits or self.evaluate is not None):
+            raise InvalidArgument(
+                "--heatmap is put out beside the probabilities: it goes with neither "
+                "--logits nor --evaluate (keras-resnets evaluate takes the file)"
+            )
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
         plan = self.precision_plan()
@@ -90,6 +96,7 @@ def add_to(commands):
         "--sparse", action="store_true", help="kernels without the zeros of prune"
     )
     file.add_argument("--logits", action="store_true", help="leave the softmax out")
+    network.add_heatmap(file)
     add_comparison(parser)
     for option, instead in _MOVED.items():
         nargs = 0 if option == "--sensitivity" else None
@@ -139,8 +146,7 @@ def add_rounding(group):
     group.add_argument(
         "--rounding",
         choices=recipes.ROUNDINGS,
-        help="of weights: to the nearest, or by what the outputs lose (second-order); "
-        "default: the recipe's",
+        help="of weights; second-order: by what outputs lose (the recipe's)",
     )
 
 
@@ -231,7 +237,7 @@ def _quantize(asked):
         bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
         with bar, train.notes_said(FewWindows):
             report = quantization.quantize(
-                model,
+                network.with_heatmap(model) if asked.heatmap else model,
                 path,
                 plan,
                 chosen,

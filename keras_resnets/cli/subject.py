@@ -123,6 +123,11 @@ def _check_file(asked):
 
 
 def _file(asked):
+    return open_file(asked.model, asked)
+
+
+def open_file(path, asked):
+    """The `FileClassifier` of an exported file, opened as the options say."""
     from keras_resnets.export.compare import classifier
     from keras_resnets.export.compare import isolated
 
@@ -131,10 +136,10 @@ def _file(asked):
     if asked.input_size is not None:
         size = network.size_of(asked.input_size)
     opened = classifier.open_classifier(
-        asked.model,
+        path,
         asked.mode,
         size,
-        _notes(asked.model),
+        _notes(path),
         threads=threads,
         opener=isolated.open_apart,
     )

@@ -1,13 +1,16 @@
 """Images from files and folders, brought to a network's size; pixels stay 0 to 255."""
 
+import contextlib
 import os
 import pathlib
 import typing
+from collections.abc import Iterator
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.images import folders
+from keras_resnets.images.files import as_rgb
 from keras_resnets.images.files import check_broken
 from keras_resnets.images.files import decoding
 from keras_resnets.images.files import open_image
@@ -43,11 +46,24 @@ def load_image(path: str | os.PathLike[str], preprocessing: typing.Any) -> "np.n
     Raises:
         InvalidArgument: a file that is missing or is no whole image.
     """
+    with _upright(path) as image:
+        return preprocessing(image)
+
+
+def open_photo(path: str | os.PathLike[str]) -> "PIL.Image.Image":
+    """One image file as an upright RGB Pillow image; see `load_image`."""
+    with _upright(path) as image:
+        return as_rgb(image)
+
+
+@contextlib.contextmanager
+def _upright(path: str | os.PathLike[str]) -> "Iterator[PIL.Image.Image]":
+    """Yields the image in a file, turned as its EXIF data say."""
     if not os.path.lexists(path):
         raise InvalidArgument(f"there is no image {printable(str(path))!r}")
     with decoding(f"{printable(str(path))} is no readable image"):
         with opened(path) as stream, open_image(stream) as image:
-            return preprocessing(upright(image))
+            yield upright(image)
 
 
 def load_images(

@@ -14,6 +14,7 @@ from keras_resnets.export import passport
 from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.runner import Runner
+from keras_resnets.export.signature import HEATMAP
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import default_for
@@ -29,6 +30,8 @@ class FileClassifier:
         labels: order of the classes, as `labels.class_names` takes it; None: not known.
         output_shape: (None, classes).
         puts_out_logits: whether the outputs are no probabilities.
+        has_heatmap: whether the file puts out a heat map as well, see
+            `graph.heatmaps.heatmap_model`.
     """
 
     def __init__(
@@ -39,10 +42,12 @@ class FileClassifier:
         labels: Any,
         output: str,
         first: bool,
+        has_heatmap: bool = False,
     ) -> None:
         self.name = pathlib.Path(path).name
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
-        self.puts_out_logits, self._first = output == "logits", first
+        self._output, self._first, self.has_heatmap = output, first, has_heatmap
+        self.puts_out_logits = output == "logits"
         size = preprocessing.size
         found = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
         self.output_shape = (None, _classes(path, found))
@@ -53,11 +58,16 @@ class FileClassifier:
         Args:
             images: float32 (count, height, width, 3), as `preprocessing` makes them.
         """
+        return self.outputs_by_name(images)[self._output]
+
+    def outputs_by_name(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """All that the file puts out for `images`, see `predict_on_batch`."""
         if self._runner.takes_pixels:
             images = np.rint(images).astype("uint8")
         if self._first:
             images = np.ascontiguousarray(np.transpose(images, (0, 3, 1, 2)))
-        return self._runner(images)
+        found = self._runner(images)
+        return found if isinstance(found, dict) else {self._output: found}
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """The same as probabilities: behind a softmax where the file leaves it out."""
@@ -106,7 +116,7 @@ def open_classifier(
         >>> opened.output_shape, opened.preprocessing.mode
         ((None, 10), 'raw')
     """
-    runner, output = _open(path, threads, opener)
+    runner, output, has_heatmap = _open(path, threads, opener)
     sides, first = _sides(path, tuple(runner.input_shape[1:]))
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
@@ -118,26 +128,29 @@ def open_classifier(
     pixels = runner.takes_pixels or recipe.get("include_preprocessing", False)
     size = _size(path, sides, size, wanted)
     wanted = _preprocessing(path, "raw" if pixels else mode, size, wanted)
-    return FileClassifier(path, runner, wanted, labels, output, first)
+    return FileClassifier(path, runner, wanted, labels, output, first, has_heatmap)
 
 
 def _open(
     path: str | os.PathLike[str], threads: int, opener: Callable[..., Any]
-) -> tuple[Any, str]:
-    """(runner, name of the output) of a file with one input and one output."""
+) -> tuple[Any, str, bool]:
+    """(runner, name of the classes' output, whether there is a heat map too) of a file."""
     found = inspection.inspect(path)
-    for what, ports in (("input", found.inputs), ("output", found.outputs)):
+    classes = [port for port in found.outputs if port.name != HEATMAP]
+    has_heatmap = len(classes) == 1 and len(found.outputs) == 2
+    outputs = classes if has_heatmap else found.outputs
+    for what, ports in (("input", found.inputs), ("output", outputs)):
         if len(ports) != 1:
             names = ", ".join(port.name for port in ports)
             raise InvalidArgument(
                 f"a classifier of images has one {what}; {path} has {len(ports)}: {names}"
             )
-    output = found.outputs[0].name
+    output = outputs[0].name
     if output == "features":
         raise InvalidArgument(
             f"{path} puts out features, no classes; export it without --features"
         )
-    return opener(path, threads), output
+    return opener(path, threads), output, has_heatmap
 
 
 def _sides(

@@ -1,0 +1,172 @@
+"""`keras-resnets explain`: where in a photo a network and its files see a class."""
+
+import dataclasses
+import pathlib
+
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import output
+from keras_resnets.cli import subject
+from keras_resnets.cli.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.system.quiet import native_logs_hidden
+
+METHODS = ("cam", "grad-cam")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(subject.Subject):
+    """What `keras-resnets explain` is asked for; see its help."""
+
+    photo: str
+    file: tuple[str, ...]
+    target: str | None
+    method: str | None
+    output: str | None
+    overwrite: bool
+
+    def place(self):
+        """Where the picture is written: by default in this folder, by the photo's name."""
+        return self.output or f"{pathlib.Path(self.photo).stem}_explained.png"
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser("explain")
+    subject.add_options(parser)
+    parser.add_argument("photo", metavar="PHOTO", help="image file")
+    parser.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="exported file to show beside it, made with --heatmap; may be repeated",
+    )
+    parser.add_argument(
+        "--class",
+        dest="target",
+        metavar="CLASS",
+        help="name or number of the class; default: the likeliest of MODEL",
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        help="cam: class activation map, exact; grad-cam: for networks that do not end "
+        "in a global mean (default: cam where there is one)",
+    )
+    network.add_output(parser, "default: PHOTO_explained.png")
+    options.set_command(
+        parser,
+        Options,
+        _explain,
+        facts={
+            "shown": "an object for the network and each file: name, class, probability, "
+            "method, and correlation of its heat map with the network's",
+            "output": "the PNG file",
+        },
+        examples=(
+            "resnet20 dog.jpg --weights cifar10",
+            "resnet20 dog.jpg --weights cifar10 --class dog --file resnet20_int8.tflite",
+        ),
+    )
+
+
+def _explain(asked):
+    with native_logs_hidden():
+        from keras_resnets.graph import heatmaps
+        from keras_resnets.images import labels
+        from keras_resnets.images import loading
+        from keras_resnets.io import files
+
+        place = files.check_destination(asked.place(), ".png", asked.overwrite)
+        model = subject.open_subject(asked)
+        names = labels.class_names(model.output_shape[-1], model.labels)
+        index = None if asked.target is None else _class_of(asked.target, names)
+        photo = loading.open_photo(asked.photo)
+        if hasattr(model, "outputs_by_name"):
+            first = _of_file(model, photo, index)
+        else:
+            first = heatmaps.explain(model, photo, index, asked.method)
+        shown = [(model, first)]
+        for path in asked.file:
+            opened = subject.open_file(path, asked)
+            shown.append((opened, _of_file(opened, photo, first.index)))
+        _say(shown, names)
+        picture = _drawn(photo, shown, names)
+        with files.atomic_file(place) as temporary:
+            picture.save(temporary, format="png")
+        say(f"drew {place}")
+        output.keep(output=str(place))
+
+
+def _class_of(text, names):
+    """The class that `--class` names: by its name, its id or its number."""
+    known = [{text} & {name, identity} for identity, name in names]
+    if any(known):
+        return next(index for index, match in enumerate(known) if match)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    from keras_resnets.errors import nearest
+
+    near = nearest(text, [name for _, name in names], count=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InvalidArgument(
+        f"--class must be a name of the network's {len(names)} classes or a number in "
+        f"0..{len(names) - 1}; got {text!r}{hint}"
+    )
+
+
+def _of_file(opened, photo, index):
+    """The `Explanation` that an exported file gives."""
+    from keras_resnets.graph import heatmaps
+
+    if not opened.has_heatmap:
+        raise InvalidArgument(
+            f"{opened.name} puts out no heat map: export or quantize it with --heatmap"
+        )
+    found = opened.outputs_by_name(opened.preprocessing(photo)[None])
+    return heatmaps.of_outputs(found, index)
+
+
+def _say(shown, names):
+    """Prints a line for the network and each file: class, certainty, and how alike."""
+    from keras_resnets.images import overlay
+
+    width, facts = max(len(model.name) for model, _ in shown), []
+    for model, found in shown:
+        rows, columns = found.heatmap.shape
+        same = overlay.correlation(shown[0][1].heatmap, found.heatmap)
+        alike = f", correlation with {shown[0][0].name}'s {same:.4f}" if facts else ""
+        label = names[found.index][1]
+        say(
+            f"{model.name:<{width}}  {label} {found.probability:.2%}, "
+            f"{found.method} of {rows} x {columns}{alike}"
+        )
+        facts.append(
+            {
+                "name": model.name,
+                "class": label,
+                "probability": found.probability,
+                "method": found.method,
+                "correlation": same,
+            }
+        )
+    output.keep(shown=facts)
+
+
+def _drawn(photo, shown, names):
+    """The photo, and beside it the photo under each heat map."""
+    from keras_resnets.images import overlay
+
+    # Files on the network's own scale, where theirs means the same.
+    largest = float(shown[0][1].heatmap.max())
+    panels, titles = [photo], ["photo"]
+    for model, found in shown:
+        same = found.method == shown[0][1].method
+        top = largest if same and largest > 0 else None
+        panels.append(
+            overlay.draw(photo, found.heatmap, model.preprocessing, largest=top)
+        )
+        what = f"{names[found.index][1]} {found.probability:.1%} ({found.method})"
+        titles.append(f"{model.name}\n{what}")
+    return overlay.side_by_side(panels, titles)

@@ -1,0 +1,283 @@
+"""Where a classifier looks: class activation maps, in a model and for one image."""
+
+import dataclasses
+import os
+import typing
+
+import keras
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.graph import anatomy
+from keras_resnets.graph import gradients
+from keras_resnets.graph import outputs
+from keras_resnets.graph import provenance
+from keras_resnets.images import loading
+
+if typing.TYPE_CHECKING:
+    import PIL.Image
+
+HEATMAP = "heatmap"
+METHODS = ("cam", "grad-cam")
+_WITHOUT_CAM = (
+    "a class activation map needs a network that ends in a global mean and one dense "
+    "layer, or in a convolution and a global mean; {name} ends otherwise"
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where in an image a classifier sees a class.
+
+    Attributes:
+        heatmap: float32 array (rows, columns): the evidence for the class at each place
+            of the last feature map. Of `"cam"` its mean is the class' logit.
+        index: of the class.
+        probability: of the class, in [0, 1].
+        method: `"cam"` or `"grad-cam"`.
+    """
+
+    heatmap: np.ndarray
+    index: int
+    probability: float
+    method: str
+
+
+def heatmap_model(model: keras.Model) -> keras.Model:
+    """`model` with a heat map of every class as a second output.
+
+    In a network that ends in a global mean and a dense layer, the layer may as well be
+    applied before the mean (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): its
+    outputs at each place of the last feature map are the evidence for each class there,
+    and their mean is the logit, exactly. The model can be exported to every format as
+    any other.
+
+    Args:
+        model: a functional or Sequential classifier: a global mean, layers that change
+            no values, a `Dense` layer and a softmax, a sigmoid or nothing; or a
+            convolution and then the mean, as in DarkNet-19. Models may be nested.
+
+    Returns:
+        A functional `keras.Model` whose outputs are a dict: what `model` puts out, as
+        `predictions` (batch, classes) or `logits`, and `heatmap` (batch, rows, columns,
+        classes), float32. It shares the layers of `model`, but the weights of its
+        classifier before the mean are a copy. It knows what `model` knows.
+
+    Raises:
+        InvalidArgument: a model of another kind.
+
+    Example:
+        >>> import keras_resnets
+        >>> found = heatmap_model(keras_resnets.create_model("resnet20")).output
+        >>> {name: tensor.shape for name, tensor in found.items()}
+        {'predictions': (None, 10), 'heatmap': (None, 8, 8, 10)}
+    """
+    check_graph(model)
+    wanted = outputs.outputs(model)
+    if len(wanted) != 1 or list(wanted)[0] == "features":
+        raise InvalidArgument(
+            "a heat map belongs to a classifier with one output; "
+            f"{model.name} puts out {', '.join(wanted)}"
+        )
+    found = _evidence(model.outputs[0])
+    if found is None:
+        raise InvalidArgument(_WITHOUT_CAM.format(name=model.name))
+    made = keras.Model(model.inputs, {**wanted, HEATMAP: found}, name=model.name)
+    provenance.inherit(made, model)
+    return made
+
+
+def explain(
+    model: keras.Model,
+    photo: "str | os.PathLike[str] | PIL.Image.Image",
+    index: int | None = None,
+    method: str | None = None,
+) -> Explanation:
+    """Where in a photo a classifier sees a class.
+
+    Args:
+        model: a classifier with `model.preprocessing`.
+        photo: a file, or a Pillow image of any mode and size.
+        index: of the class; None for the likeliest.
+        method: `"cam"`, the class activation map (see `heatmap_model`), which is exact;
+            `"grad-cam"`, the last feature map weighted by the mean gradient of the
+            class' logit (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391),
+            which any network has, on every backend. None for the first where there is
+            one.
+
+    Returns:
+        An `Explanation`; `images.overlay.draw` draws it onto the photo.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed, a photo that cannot be read,
+            or a model without what the method needs.
+
+    Example:
+        >>> import keras_resnets, numpy as np, PIL.Image
+        >>> photo = PIL.Image.fromarray(np.zeros((48, 64, 3), "uint8"))
+        >>> explain(keras_resnets.create_model("resnet20"), photo).heatmap.shape
+        (8, 8)
+    """
+    if method is not None:
+        check_choice("method", method, METHODS)
+    check_graph(model)
+    preprocessing = provenance.of(model).preprocessing
+    if preprocessing is None:
+        raise InvalidArgument(
+            f"{model.name} does not know its pre-processing: set model.preprocessing = "
+            "keras_resnets.Preprocessing(...)"
+        )
+    if isinstance(photo, (str, os.PathLike)):
+        image = loading.load_image(photo, preprocessing)
+    else:
+        image = preprocessing(photo)
+    exact = method != "grad-cam" and _evidence(model.outputs[0]) is not None
+    if exact:
+        found = heatmap_model(model).predict_on_batch(image[None])
+        return of_outputs(found, index)
+    if method == "cam":
+        raise InvalidArgument(_WITHOUT_CAM.format(name=model.name))
+    scores = outputs.logits_of(model)
+    if scores is None:
+        scores = model.outputs[0]
+    given = _batch_of(image, model)
+    probabilities = np.asarray(model.predict_on_batch(given), "float32")[0]
+    index = chosen(probabilities, index)
+    maps, slopes = gradients.at_map(model, last_map(model), scores, given, index)
+    heatmap = np.maximum((maps * slopes.mean(axis=(0, 1))).sum(axis=-1), 0)
+    return Explanation(
+        heatmap.astype("float32"), index, float(probabilities[index]), "grad-cam"
+    )
+
+
+def of_outputs(
+    found: typing.Mapping[str, np.ndarray], index: int | None = None
+) -> Explanation:
+    """The `Explanation` in the outputs of a `heatmap_model`, or of a file of one.
+
+    Args:
+        found: its outputs for one image, by name.
+        index: of the class; None for the likeliest.
+
+    Raises:
+        InvalidArgument: other outputs, or a class that there is not.
+    """
+    kind = next((name for name in ("predictions", "logits") if name in found), None)
+    if kind is None or HEATMAP not in found:
+        raise InvalidArgument(
+            f"outputs must be predictions or logits, and heatmap; got {', '.join(found)}"
+        )
+    values = np.asarray(found[kind], "float32")[0]
+    if kind == "logits":
+        values = np.exp(values - values.max())
+        values /= values.sum()
+    index = chosen(values, index)
+    heatmap = np.asarray(found[HEATMAP], "float32")[0, ..., index]
+    return Explanation(heatmap, index, float(values[index]), "cam")
+
+
+def chosen(values: np.ndarray, index: int | None) -> int:
+    """The class that is asked for, or the likeliest of the probabilities `values`.
+
+    Raises:
+        InvalidArgument: a class that there is not.
+    """
+    if index is None:
+        return int(np.argmax(values))
+    if isinstance(index, bool) or not 0 <= index < len(values):
+        raise InvalidArgument(
+            f"index must be a class in 0..{len(values) - 1}; got {index!r}"
+        )
+    return int(index)
+
+
+def check_graph(model: typing.Any) -> None:
+    """Raises `InvalidArgument` unless a model has a graph of layers."""
+    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
+        raise InvalidArgument(
+            "a heat map needs a functional or Sequential keras.Model; got "
+            f"{type(model).__name__}"
+        )
+
+
+def last_map(model: keras.Model) -> typing.Any:
+    """The last feature map of more than one place in the model's own graph.
+
+    Raises:
+        InvalidArgument: a model without one.
+    """
+    for layer in reversed(model.layers):
+        tensor = getattr(layer, "output", None)
+        if not isinstance(tensor, keras.KerasTensor) or len(tensor.shape) != 4:
+            continue
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        last = getattr(layer, "data_format", "channels_last") == "channels_last"
+        sides = tensor.shape[1:3] if last else tensor.shape[2:]
+        if any(side is None or side > 1 for side in sides):
+            return tensor
+    raise InvalidArgument(f"{model.name} has no feature map of more than one place")
+
+
+def _batch_of(image: np.ndarray, model: keras.Model) -> np.ndarray:
+    """One image as a batch, in the order of axes that the model takes."""
+    first = model.inputs[0].shape[1] == image.shape[-1] != model.inputs[0].shape[-1]
+    return np.transpose(image, (2, 0, 1))[None] if first else image[None]
+
+
+def _evidence(tensor: typing.Any) -> typing.Any:
+    """What the classifier gives at each place instead of `tensor`; None without one."""
+    operation, given = outputs.maker(tensor)
+    if isinstance(operation, keras.Model):
+        inner = _evidence(operation.outputs[tensor._keras_history.tensor_index])
+        if inner is None:
+            return None
+        return keras.Model(operation.inputs, inner)(given)
+    if isinstance(operation, keras.layers.Dense):
+        pool = _mean_before(given)
+        return None if pool is None else _at_each_place(operation, pool)
+    if isinstance(operation, keras.layers.GlobalAveragePooling2D):
+        head, _ = outputs.maker(given)
+        if (
+            isinstance(head, keras.layers.Conv2D)
+            and anatomy.function_of(head) == "linear"
+        ):
+            return _last(given, operation)
+        return None
+    changes_nothing = outputs.moves(operation) or outputs.is_probability(operation)
+    single = not isinstance(given, (list, tuple))
+    return _evidence(given) if changes_nothing and single else None
+
+
+def _mean_before(tensor: typing.Any) -> typing.Any:
+    """The global mean that makes a vector, behind layers that change no value."""
+    operation, given = outputs.maker(tensor)
+    while outputs.moves(operation) and not isinstance(given, (list, tuple)):
+        operation, given = outputs.maker(given)
+    is_mean = isinstance(operation, keras.layers.GlobalAveragePooling2D)
+    return operation if is_mean else None
+
+
+def _at_each_place(dense: keras.layers.Dense, pool: typing.Any) -> typing.Any:
+    """A dense layer as the convolution of 1x1 that it is before a global mean."""
+    before = pool.input
+    layer = keras.layers.Conv2D(
+        dense.units,
+        1,
+        use_bias=dense.use_bias,
+        data_format=pool.data_format,
+        dtype="float32",
+        name=f"{dense.name}_{HEATMAP}",
+    )
+    made = layer(before)
+    kernel, *bias = dense.get_weights()
+    layer.set_weights([kernel[None, None], *bias])
+    return _last(made, pool)
+
+
+def _last(tensor: typing.Any, pool: typing.Any) -> typing.Any:
+    """A map with its channels last."""
+    if pool.data_format == "channels_last":
+        return tensor
+    return keras.layers.Permute((2, 3, 1), name=f"{pool.name}_{HEATMAP}")(tensor)
