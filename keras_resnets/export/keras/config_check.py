@@ -10,6 +10,7 @@ import inspect
 import math
 import re
 import sys
+import typing
 
 import keras
 
@@ -73,7 +74,7 @@ _CALLS_FOR_EACH, _CALLS_TO_SPARE = 10, 200
 _MOST_BACKWARD = 50
 
 
-def check(config, weighted):
+def check(config: typing.Any, weighted: typing.Any) -> None:
     """Checks a model's description, and makes it ready to be built.
 
     What a model is trained with is left out, and its values begin with zeros: the
@@ -115,7 +116,7 @@ def check(config, weighted):
             _check_value(item)
 
 
-def _prepare(item):
+def _prepare(item: typing.Any) -> None:
     """Checks a dict of a description; leaves out what is not needed of it."""
     if item.get("compile_config") is not None:
         item["compile_config"] = None
@@ -133,7 +134,7 @@ def _prepare(item):
             )
 
 
-def _check_value(value):
+def _check_value(value: typing.Any) -> None:
     if isinstance(value, str):
         if len(value) > _LONGEST_TEXT or not value.isprintable():
             raise WeightsError(
@@ -147,7 +148,7 @@ def _check_value(value):
         raise WeightsError("its config.json holds a number of more than 64 bits")
 
 
-def _check_class(item):
+def _check_class(item: typing.Any) -> None:
     """Raises `WeightsError` for a class or function that is not to be built."""
     name, module = item["class_name"], item.get("module")
     registered = item.get("registered_name") or name
@@ -170,18 +171,18 @@ def _check_class(item):
     )
 
 
-def _is_registered(name):
+def _is_registered(name: str) -> bool:
     return keras.saving.get_registered_object(name) is not None
 
 
-def _is_function(name, module):
+def _is_function(name: str, module: str) -> bool:
     if module not in ("builtins", "keras.activations"):
         return False
     found = getattr(keras.activations, name, None)
     return inspect.isfunction(found) and name not in ("deserialize", "get", "serialize")
 
 
-def _is_class(name, module):
+def _is_class(name: str, module: str) -> bool:
     if not isinstance(module, str):
         return False
     if module == "keras.layers":
@@ -197,7 +198,7 @@ def _is_class(name, module):
     return inspect.isclass(found) and issubclass(found, keras.Operation)
 
 
-def _calls(config, depth):
+def _calls(config: typing.Any, depth: int) -> int:
     """How many times layers are called to build a model, those inside it included."""
     if depth > _DEEPEST_MODEL:
         raise WeightsError(f"it has models in models, more than {_DEEPEST_MODEL} deep")
@@ -207,7 +208,8 @@ def _calls(config, depth):
         return 0
     if len(layers) > _MOST_CALLS:
         raise WeightsError(f"it has {len(layers):,} layers: at most {_MOST_CALLS:,}")
-    total, seen, backward = 0, set(), 0
+    total, backward = 0, 0
+    seen: set[typing.Any] = set()
     for layer in layers:
         if not is_layer(layer):
             raise WeightsError("its config.json has a layer without class or config")
@@ -228,7 +230,7 @@ def _calls(config, depth):
     return total
 
 
-def _inputs(node):
+def _inputs(node: typing.Any) -> typing.Any:
     """The names of the layers that a node of a layer's description refers to."""
     found, items = set(), [node]
     while items:

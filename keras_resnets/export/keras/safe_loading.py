@@ -9,7 +9,10 @@ them where they belong, so that what loads here is what loads there.
 
 import collections.abc
 import math
+import pathlib
+import typing
 import warnings
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -39,7 +42,7 @@ _TO_SPARE = 100_000
 _UNINITIALIZED = "uninitialized_variables"
 
 
-def load_model(path):
+def load_model(path: pathlib.Path) -> keras.Model:
     """The model in a `.keras` file; nothing of the file is executed.
 
     Args:
@@ -57,7 +60,7 @@ def load_model(path):
         for name in (CONFIG, WEIGHTS):
             if name not in archive:
                 raise WeightsError(f"it has no {name}")
-        config = parsed(archive.text(CONFIG), CONFIG)
+        config = parsed(archive.text(CONFIG) or "", CONFIG)
         store = _Store(archive)
         config_check.check(config, store.weighted)
         model = _built(config, store)
@@ -66,7 +69,7 @@ def load_model(path):
     return model
 
 
-def _built(config, store):
+def _built(config: typing.Any, store: typing.Any) -> keras.Model:
     """The model, whose variables are zeros, of no more values than the file has."""
     before = global_state.get_global_attribute(_UNINITIALIZED)
     global_state.set_global_attribute(_UNINITIALIZED, [])
@@ -92,23 +95,24 @@ def _built(config, store):
     return model
 
 
-def _deserialized(config):
+def _deserialized(config: typing.Any) -> keras.Model:
     try:
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     except (WeightsError, MemoryError):
         raise
     except Exception as error:
         # Keras repeats the whole description around what was wrong first.
-        while error.__context__ is not None:
-            error = error.__context__
-        reason = printable(first_line(error), 160)
+        cause: BaseException = error
+        while cause.__context__ is not None:
+            cause = cause.__context__
+        reason = printable(first_line(cause), 160)
         raise WeightsError(f"its model cannot be built: {reason}") from None
     if not isinstance(model, keras.Model):
         raise WeightsError("its config.json describes no model")
     return model
 
 
-def _check_outputs(model):
+def _check_outputs(model: keras.Model) -> None:
     """Raises `WeightsError` where a tensor between layers is too large for a machine."""
     for layer in (model, *all_layers(model)):
         for node in layer._inbound_nodes:
@@ -121,8 +125,9 @@ def _check_outputs(model):
                     )
 
 
-def _fill(model, store):
-    failed, messages = set(), {}
+def _fill(model: keras.Model, store: typing.Any) -> None:
+    failed: set[str] = set()
+    messages: dict[int, tuple[typing.Any, Exception]] = {}
     with warnings.catch_warnings(action="ignore"):
         saving_lib._load_state(
             model,
@@ -148,28 +153,29 @@ class _Store(saving_lib.H5IOStore):
         count: values in all.
     """
 
-    def __init__(self, archive):
+    def __init__(self, archive: KerasZip) -> None:
         root = hdf5.open_root(archive.read(WEIGHTS))
-        self._groups, self._left = {}, MOST_COMPRESSION * archive.size
+        self._groups: dict[str, typing.Any] = {}
+        self._left = MOST_COMPRESSION * archive.size
         self.count = 0
         self._walk(root, "", 0)
         self.weighted = sum(bool(entry) for entry in self._groups.values())
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return True
 
-    def get(self, path):
+    def get(self, path: str) -> typing.Any:
         """The variables of the object at `path`, by number."""
         return self._groups.get(path, {})
 
-    def has_path(self, path):
+    def has_path(self, path: str) -> bool:
         """Whether there is a group at `path`."""
         return path in self._groups
 
-    def close(self):
+    def close(self) -> None:
         """There is nothing to close."""
 
-    def _walk(self, group, path, depth):
+    def _walk(self, group: typing.Any, path: str, depth: int) -> None:
         if depth > _DEEPEST:
             raise WeightsError(f"its groups are more than {_DEEPEST} deep")
         self._groups.setdefault(path, {})
@@ -184,7 +190,7 @@ class _Store(saving_lib.H5IOStore):
             else:
                 self._walk(item, f"{path}/{name}" if path else name, depth + 1)
 
-    def _entry(self, group):
+    def _entry(self, group: typing.Any) -> typing.Any:
         found = {}
         for name in group.links:
             item = group.open(name)
@@ -203,18 +209,18 @@ class _Store(saving_lib.H5IOStore):
 class _Entry(collections.abc.Mapping):
     """The variables of one layer; each is read when it is asked for."""
 
-    def __init__(self, datasets):
+    def __init__(self, datasets: dict[str, typing.Any]) -> None:
         self._datasets = datasets
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> np.ndarray:
         dataset = self._datasets[name]
         values = dataset.values()
         if values.dtype.kind not in "iu" and not np.isfinite(values).all():
             raise WeightsError(f"{dataset.path} holds NaN or infinite numbers")
         return values
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._datasets)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._datasets)

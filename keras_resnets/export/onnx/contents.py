@@ -6,6 +6,7 @@ holds, how deep it goes, which other files it names.
 
 import collections
 import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -61,7 +62,7 @@ _GRAPH, _FUNCTIONS = 7, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE, _BODY = 1, 5, 11, 12, 15, 7
 
 
-def read(path):
+def read(path: pathlib.Path) -> Contents:
     """The `Contents` of an ONNX file.
 
     Args:
@@ -94,7 +95,7 @@ def read(path):
         ) from None
 
 
-def check(path):
+def check(path: pathlib.Path) -> None:
     """Raises `InvalidArgument` unless an ONNX file is whole, and ends when it is run.
 
     Args:
@@ -110,12 +111,13 @@ def check(path):
 
 
 class _Reader:
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         self._model = protobuf.Message(protobuf.opened(path))
         self._folder, self._size = path.parent, path.stat().st_size
-        self._nodes, self._inner, self._dense = 0, set(), 0
+        self._nodes, self._dense = 0, 0
+        self._inner: set[typing.Any] = set()
 
-    def contents(self):
+    def contents(self) -> Contents:
         graph = self._model.part(_GRAPH).grouped()
         if not graph.get(_OUTPUT):
             raise protobuf.Damaged("it has no outputs")
@@ -133,7 +135,7 @@ class _Reader:
             inner=frozenset(self._inner),
         )
 
-    def _graph(self, graph, depth):
+    def _graph(self, graph: typing.Any, depth: int) -> typing.Any:
         """(operators, (domain, operator) of each) of a graph's parts, which are checked."""
         if depth > _DEPTH:
             raise protobuf.Damaged(f"its graphs are nested more than {_DEPTH} deep")
@@ -143,11 +145,12 @@ class _Reader:
             self._check_sparse(tensor)
         return self._nodes_of(graph.get(_NODE, ()), depth)
 
-    def _nodes_of(self, nodes, depth):
+    def _nodes_of(self, nodes: typing.Any, depth: int) -> typing.Any:
         self._nodes += len(nodes)
         if self._nodes > _NODES:
             raise protobuf.Damaged(f"it has more than {_NODES:,} operators")
-        counted, called = collections.Counter(), collections.Counter()
+        counted: collections.Counter[str] = collections.Counter()
+        called: collections.Counter[typing.Any] = collections.Counter()
         for node in nodes:
             name = node.text(4, 200)
             counted[name] += 1
@@ -167,7 +170,7 @@ class _Reader:
                         called += theirs
         return counted, called
 
-    def _functions(self):
+    def _functions(self) -> typing.Any:
         """The operators that each function of the file calls, by (domain, name)."""
         found = {}
         for function in self._model.parts(_FUNCTIONS):
@@ -176,11 +179,11 @@ class _Reader:
             found[function.text(10, 200), function.text(1, 200)] = called
         return found
 
-    def _check_expansion(self, called, functions):
+    def _check_expansion(self, called: typing.Any, functions: typing.Any) -> None:
         """What the functions become where they are called: a runtime writes them out."""
         sizes = {}
 
-        def size_of(key, depth):
+        def size_of(key: typing.Any, depth: int) -> int:
             if key not in functions:
                 return 1
             if depth > _DEPTH:
@@ -197,7 +200,7 @@ class _Reader:
                 f"its functions come to more than {_NODES:,} operators"
             )
 
-    def _check_tensor(self, tensor):
+    def _check_tensor(self, tensor: protobuf.Message) -> None:
         """Raises where a tensor says that it holds other than it does."""
         dims = tensor.numbers(1)
         kind, name = tensor.number(2), printable(tensor.text(8), 60)
@@ -222,7 +225,7 @@ class _Reader:
                 f"the tensor {name!r} takes {wanted:,} bytes, in a file of {self._size:,}"
             )
 
-    def _check_sparse(self, tensor):
+    def _check_sparse(self, tensor: protobuf.Message) -> None:
         """Raises for a tensor that is small in the file and large where it is used."""
         values, dims = tensor.part(1), tensor.numbers(3)
         self._check_tensor(values)
@@ -233,7 +236,9 @@ class _Reader:
                 f"its sparse tensors come to more than {16 * self._size + _SMALL:,} bytes"
             )
 
-    def _check_external(self, tensor, name, wanted):
+    def _check_external(
+        self, tensor: protobuf.Message, name: str, wanted: typing.Any
+    ) -> None:
         """Raises for values in any other place than whole in a file of the folder."""
         entries = {e.text(1, 200): e.text(2, 4096) for e in tensor.parts(13)}
         location = entries.get("location", "")
@@ -258,7 +263,7 @@ class _Reader:
             )
 
 
-def _inside(folder, location):
+def _inside(folder: pathlib.Path, location: str) -> pathlib.Path | None:
     """The file of a folder that a location names; None for anything else."""
     words = location.replace("\\", "/").split("/")
     # A drive, an absolute path and a way up are none.
@@ -275,7 +280,7 @@ def _inside(folder, location):
         return None
 
 
-def _port(value):
+def _port(value: protobuf.Message) -> Port:
     """The `Port` of an input or output."""
     tensor = value.part(2).part(1)
     shape = []

@@ -7,6 +7,11 @@ global mean of opset 18. Integer files then get integer padding and integer pixe
 """
 
 import copy
+import os
+import typing
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,9 +20,11 @@ from keras_resnets.errors import ExportError
 
 # Elements of constants that are computed with here.
 _SMALL = 100_000
+# Arrays that become initializers at the end, by name.
+Constants = dict[str, np.ndarray]
 
 
-def tidy(model, weights):
+def tidy(model: typing.Any, weights: Constants) -> Constants:
     """Makes weights constant and folds what can be folded in `model`, in place.
 
     Args:
@@ -37,7 +44,7 @@ def tidy(model, weights):
     return constants
 
 
-def _set_constants(graph, weights):
+def _set_constants(graph: typing.Any, weights: Constants) -> Constants:
     """Takes the inputs that are weights away; their arrays by name."""
     from onnx import helper
 
@@ -56,7 +63,9 @@ def _set_constants(graph, weights):
     return constants
 
 
-def _fold_constants(graph, constants, opsets):
+def _fold_constants(
+    graph: typing.Any, constants: Constants, opsets: typing.Any
+) -> None:
     """Computes here what follows from small constants alone."""
     from onnx import numpy_helper
 
@@ -77,11 +86,13 @@ def _fold_constants(graph, constants, opsets):
         graph.node.remove(node)
 
 
-def _is_large(arrays):
+def _is_large(arrays: Iterable[np.ndarray]) -> bool:
     return sum(array.size for array in arrays) > _SMALL
 
 
-def _computed(node, given, opsets):
+def _computed(
+    node: typing.Any, given: dict[str, np.ndarray], opsets: typing.Any
+) -> dict[str, np.ndarray]:
     """What a node puts out for arrays by name."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
@@ -94,7 +105,7 @@ def _computed(node, given, opsets):
     return dict(zip(node.output, found, strict=True))
 
 
-def add_constants(model, constants):
+def add_constants(model: typing.Any, constants: Constants) -> None:
     """Moves arrays into `model` as initializers, in place; the dict is empty then."""
     from onnx import numpy_helper
 
@@ -103,14 +114,14 @@ def add_constants(model, constants):
         model.graph.initializer.append(numpy_helper.from_array(array, name))
 
 
-def order_outputs(model, names):
+def order_outputs(model: typing.Any, names: Sequence[str]) -> None:
     """Puts the outputs of `model` into an order, in place: tf2onnx sorts them."""
     by_name = {value.name: copy.deepcopy(value) for value in model.graph.output}
     del model.graph.output[:]
     model.graph.output.extend(by_name[name] for name in names)
 
 
-def save(model, constants, path):
+def save(model: typing.Any, constants: Constants, path: str | os.PathLike[str]) -> None:
     """Writes `model`, and the arrays of `constants` as initializers, to a file.
 
     One of them is in memory twice at a time: the bytes around them are written by hand,
@@ -126,7 +137,7 @@ def save(model, constants, path):
     import onnx
     from onnx import numpy_helper
 
-    def tensors():
+    def tensors() -> Iterator[typing.Any]:
         for name, array in constants.items():
             yield numpy_helper.from_array(array, name)
 
@@ -148,7 +159,7 @@ def save(model, constants, path):
     constants.clear()
 
 
-def _field(number, length):
+def _field(number: int, length: int) -> bytes:
     """What protobuf writes in front of a field of so many bytes."""
     found = bytearray()
     # The kind 2: with a length.
@@ -160,7 +171,7 @@ def _field(number, length):
     return bytes(found)
 
 
-def unknown_operators(model):
+def unknown_operators(model: typing.Any) -> list[tuple[str, str]]:
     """(operator, where it stands) for each of `model` that ONNX does not have."""
     import onnx
 
@@ -171,7 +182,7 @@ def unknown_operators(model):
     ]
 
 
-def take_pixels(model):
+def take_pixels(model: typing.Any) -> None:
     """Lets a QDQ `model` take uint8 where its input has a scale of 1, in place.
 
     Raises:
@@ -199,7 +210,7 @@ def take_pixels(model):
     del graph.value_info[:]
 
 
-def pad_integers(model):
+def pad_integers(model: typing.Any) -> None:
     """Lets each zero padding of a QDQ `model` pad integers, in place.
 
     ONNX Runtime has no rule that takes a padding between a DequantizeLinear and a
@@ -210,7 +221,7 @@ def pad_integers(model):
     _drop_unused(model.graph)
 
 
-def _pad_integers(graph, links, pad):
+def _pad_integers(graph: typing.Any, links: "_Links", pad: typing.Any) -> None:
     """Takes the conversions around a zero padding away, if both are of one scale."""
     from onnx import numpy_helper
 
@@ -236,7 +247,7 @@ def _pad_integers(graph, links, pad):
         graph.node.remove(before)
 
 
-def _ranks(model):
+def _ranks(model: typing.Any) -> dict[str, int]:
     """Number of dimensions of each tensor, where it can be told."""
     import onnx
 
@@ -248,7 +259,7 @@ def _ranks(model):
     }
 
 
-def _fold_one(graph, constants, ranks):
+def _fold_one(graph: typing.Any, constants: Constants, ranks: dict[str, int]) -> bool:
     """Folds one node into another; whether there was one."""
     links = _Links(graph, constants)
     for node in graph.node:
@@ -263,7 +274,8 @@ def _fold_one(graph, constants, ranks):
         if kinds == ("Transpose", "ReduceMean"):
             if _fold_mean(graph, links, before, node):
                 return True
-        if kinds == ("MatMul", "Add") and ranks.get(before.input[0]) == 2:
+        is_dense = kinds == ("MatMul", "Add")
+        if is_dense and before and ranks.get(before.input[0]) == 2:
             if _fold_dense(graph, links, before, node):
                 return True
     return False
@@ -272,13 +284,13 @@ def _fold_one(graph, constants, ranks):
 class _Links:
     """Who makes and who reads each tensor, and the constants among them."""
 
-    def __init__(self, graph, constants=None):
+    def __init__(self, graph: typing.Any, constants: Constants | None = None) -> None:
         from onnx import numpy_helper
 
         self._arrays = constants or {}
 
         self._makers = {name: node for node in graph.node for name in node.output}
-        self._readers = {}
+        self._readers: dict[str, list[typing.Any]] = {}
         for node in graph.node:
             for name in node.input:
                 self._readers.setdefault(name, []).append(node)
@@ -286,19 +298,19 @@ class _Links:
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._array = numpy_helper.to_array
 
-    def maker(self, name):
+    def maker(self, name: str) -> typing.Any:
         """The node that puts `name` out, or None."""
         return self._makers.get(name)
 
-    def readers(self, name):
+    def readers(self, name: str) -> list[typing.Any]:
         """The nodes that read `name`."""
         return self._readers.get(name, [])
 
-    def feeds_only(self, name, node):
+    def feeds_only(self, name: str, node: typing.Any) -> bool:
         """Whether `node` alone reads `name`."""
         return name not in self._outputs and self.readers(name) == [node]
 
-    def constant(self, name):
+    def constant(self, name: str) -> typing.Any:
         """The array of an initializer, or None."""
         if name in self._arrays:
             return self._arrays[name]
@@ -306,7 +318,9 @@ class _Links:
         return None if tensor is None else self._array(tensor)
 
 
-def _fold_scale(graph, constants, links, node):
+def _fold_scale(
+    graph: typing.Any, constants: Constants, links: "_Links", node: typing.Any
+) -> bool:
     """A product or sum with one constant a channel, into the convolution before it."""
     values = [links.constant(name) for name in node.input]
     if (values[0] is None) == (values[1] is None):
@@ -333,7 +347,7 @@ def _fold_scale(graph, constants, links, node):
     return True
 
 
-def _by_channel(constant, channels):
+def _by_channel(constant: np.ndarray, channels: int) -> np.ndarray | None:
     """`constant` as one number a channel of an NCHW tensor; None where it is not so."""
     if constant.size == 1:
         return np.repeat(constant.ravel(), channels)
@@ -341,7 +355,13 @@ def _by_channel(constant, channels):
     return constant.ravel() if shape == (1, channels, 1, 1) else None
 
 
-def _give(graph, constants, links, conv, arrays):
+def _give(
+    graph: typing.Any,
+    constants: Constants,
+    links: "_Links",
+    conv: typing.Any,
+    arrays: Sequence[np.ndarray],
+) -> None:
     """New kernel and bias for `conv`; others may share the old ones."""
     old = list(conv.input[1:])
     names = [f"{conv.output[0]}/{kind}" for kind in ("kernel", "bias")]
@@ -358,7 +378,9 @@ def _give(graph, constants, links, conv, arrays):
             constants.pop(name, None)
 
 
-def _fold_padding(graph, links, pad, pool):
+def _fold_padding(
+    graph: typing.Any, links: "_Links", pad: typing.Any, pool: typing.Any
+) -> bool:
     """Padding that loses against every value, into the pooling's own of -infinity."""
     from onnx import helper
 
@@ -387,7 +409,9 @@ def _fold_padding(graph, links, pad, pool):
     return True
 
 
-def _fold_mean(graph, links, transpose, mean):
+def _fold_mean(
+    graph: typing.Any, links: "_Links", transpose: typing.Any, mean: typing.Any
+) -> bool:
     """The mean over height and width of a map turned to NHWC, into a global pooling."""
     from onnx import helper
     from onnx import numpy_helper
@@ -409,7 +433,9 @@ def _fold_mean(graph, links, transpose, mean):
     return True
 
 
-def _fold_dense(graph, links, product, add):
+def _fold_dense(
+    graph: typing.Any, links: "_Links", product: typing.Any, add: typing.Any
+) -> bool:
     """A product of two matrices and a bias, into one Gemm."""
     matrix, bias = links.constant(product.input[1]), links.constant(add.input[1])
     if matrix is None or bias is None or bias.shape != matrix.shape[1:]:
@@ -422,9 +448,10 @@ def _fold_dense(graph, links, product, add):
     return True
 
 
-def _drop_unused(graph, constants=None):
+def _drop_unused(graph: typing.Any, constants: Constants | None = None) -> None:
     used = {name for node in graph.node for name in node.input}
     for tensor in [t for t in graph.initializer if t.name not in used]:
         graph.initializer.remove(tensor)
-    for name in [name for name in constants or () if name not in used]:
+    constants = {} if constants is None else constants
+    for name in [name for name in constants if name not in used]:
         del constants[name]

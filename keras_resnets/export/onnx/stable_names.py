@@ -6,12 +6,17 @@ bytes each time.
 """
 
 import re
+import typing
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+import numpy as np
 
 # What tf2onnx adds to a name to make it unique.
 _NUMBER = re.compile(r"__\d+")
 
 
-def settle(model, constants):
+def settle(model: typing.Any, constants: dict[str, np.ndarray]) -> None:
     """Sorts and names the nodes and tensors of `model`, in place.
 
     A node keeps its name but for tf2onnx's numbers; a tensor is called by the node that
@@ -40,12 +45,14 @@ def settle(model, constants):
     renamed = {tensors.get(name, name): array for name, array in constants.items()}
     constants.clear()
     places = {name: place for place, name in enumerate(tensors.values())}
-    constants.update((name, renamed[name]) for name in sorted(renamed, key=places.get))
+    constants.update(
+        (name, renamed[name]) for name in sorted(renamed, key=places.__getitem__)
+    )
     # It names a function of TensorFlow, with a number.
     graph.ClearField("doc_string")
 
 
-def _names(graph):
+def _names(graph: typing.Any) -> Iterator[str]:
     """The names of the nodes without numbers; of a nameless one, where it stands."""
     readers = {read: node for node in reversed(graph.node) for read in node.input}
     for node in graph.node:
@@ -57,17 +64,18 @@ def _names(graph):
         yield name
 
 
-def sort(model):
+def sort(model: typing.Any) -> None:
     """Sorts nodes and initializers of `model` by who needs them first, in place."""
     graph = model.graph
     makers = {out: node for node in graph.node for out in node.output}
-    order, done = [], set()
+    order: list[typing.Any] = []
+    done: set[int] = set()
     for value in graph.output:
         _visit(makers.get(value.name), makers, order, done)
     nodes = [_copy(node) for node in order]
     del graph.node[:]
     graph.node.extend(nodes)
-    places = {}
+    places: dict[str, int] = {}
     for node in nodes:
         for name in (*_reads(node), *node.output):
             places.setdefault(name, len(places))
@@ -77,7 +85,9 @@ def sort(model):
         entries.sort(key=lambda entry: places[entry.name])
 
 
-def _visit(first, makers, order, done):
+def _visit(
+    first: typing.Any, makers: typing.Any, order: typing.Any, done: typing.Any
+) -> None:
     """Appends `first` behind all that it needs; no recursion, for deep networks."""
     stack = [(first, False)]
     while stack:
@@ -92,7 +102,7 @@ def _visit(first, makers, order, done):
         stack += [(makers.get(name), False) for name in reversed(_reads(node))]
 
 
-def _reads(node):
+def _reads(node: typing.Any) -> typing.Any:
     """Names that a node reads, those that graphs inside it take from outside too."""
     names = list(node.input)
     for inner in _graphs(node):
@@ -104,14 +114,14 @@ def _reads(node):
     return names
 
 
-def _graphs(node):
+def _graphs(node: typing.Any) -> Iterator[typing.Any]:
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
 
 
-def _rename(graph, tensors):
+def _rename(graph: typing.Any, tensors: dict[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [tensors.get(name, name) for name in node.input]
         node.output[:] = [tensors.get(name, name) for name in node.output]
@@ -121,17 +131,17 @@ def _rename(graph, tensors):
         entry.name = tensors.get(entry.name, entry.name)
 
 
-def _role(node, place):
+def _role(node: typing.Any, place: int) -> str:
     if node.op_type in ("Conv", "Gemm") and place:
         return ("kernel", "bias")[place - 1]
     return f"input{place}"
 
 
-def _ends(graph):
+def _ends(graph: typing.Any) -> tuple[typing.Any, ...]:
     return (*graph.input, *graph.output)
 
 
-def _copy(node):
+def _copy(node: typing.Any) -> typing.Any:
     import onnx
 
     copied = onnx.NodeProto()
@@ -139,12 +149,12 @@ def _copy(node):
     return copied
 
 
-def _unique(names):
-    taken = set()
+def _unique(names: Iterable[str]) -> list[str]:
+    taken: set[str] = set()
     return [_free(name, taken) for name in names]
 
 
-def _free(name, taken):
+def _free(name: str, taken: set[str]) -> str:
     """`name`, or the first of `name_2`, `name_3` that is not among `taken`; adds it."""
     free, number = name, 1
     while free in taken:

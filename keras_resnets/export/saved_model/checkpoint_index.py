@@ -4,7 +4,9 @@
 (BundleEntryProto) that says where in which file a variable lies.
 """
 
+import pathlib
 import struct
+import typing
 
 from keras_resnets.errors import printable
 from keras_resnets.export import protobuf
@@ -44,17 +46,17 @@ _TYPES = {
 }
 
 
-def name_of(dtype):
+def name_of(dtype: int) -> str:
     """What NumPy calls a type of TensorFlow's, by its number."""
     return _TYPES.get(dtype, ("unknown", 0))[0]
 
 
-def size_of(dtype, count):
+def size_of(dtype: int, count: int) -> int:
     """Bytes of so many values of a type; 0 for texts and handles."""
     return _TYPES.get(dtype, ("unknown", 8))[1] * count
 
 
-def check_folder(folder):
+def check_folder(folder: pathlib.Path) -> bool:
     """Raises `protobuf.Damaged` unless a SavedModel's own files are whole.
 
     Args:
@@ -76,7 +78,7 @@ def check_folder(folder):
     return True
 
 
-def _check_index(path):
+def _check_index(path: pathlib.Path) -> None:
     size = path.stat().st_size
     if size > _LARGEST:
         raise protobuf.Damaged(f"{path.name} has {size:,} bytes; {_LARGEST:,} at most")
@@ -87,12 +89,14 @@ def _check_index(path):
     shards = entries[0][1].number(1)
     if not 1 <= shards <= _SHARDS:
         raise protobuf.Damaged(f"{path.name} names {shards:,} files")
-    sizes = {}
+    sizes: dict[typing.Any, int] = {}
     for key, entry in entries[1:]:
         _check_entry(path, printable(key, 60), entry, shards, sizes)
 
 
-def _check_entry(path, name, entry, shards, sizes):
+def _check_entry(
+    path: pathlib.Path, name: str, entry: typing.Any, shards: int, sizes: typing.Any
+) -> None:
     dims = [dim.number(1) for dim in entry.part(2).parts(2)]
     shard, offset, size = (entry.number(number) for number in (3, 4, 5))
     if entry.parts(7):
@@ -118,7 +122,7 @@ def _check_entry(path, name, entry, shards, sizes):
         )
 
 
-def _entries(content):
+def _entries(content: bytes) -> typing.Iterator[typing.Any]:
     """Yields (key, `protobuf.Message`) of a table."""
     if len(content) < _FOOTER or _magic(content) != _MAGIC:
         raise protobuf.Damaged(
@@ -134,18 +138,20 @@ def _entries(content):
             yield key, protobuf.Message(content, start, end)
 
 
-def _magic(content):
+def _magic(content: bytes) -> int:
     return struct.unpack_from("<Q", content, len(content) - 8)[0]
 
 
-def _handles(message, count):
+def _handles(message: typing.Any, count: int) -> list[int]:
     found = message.packed(count)
     if len(found) < count:
         raise protobuf.Damaged("variables.index has no blocks")
     return found[:count]
 
 
-def _block(content, begin, size, left):
+def _block(
+    content: bytes, begin: int, size: int, left: typing.Any
+) -> typing.Iterator[typing.Any]:
     """Yields (key, start, end) of what stands in a block."""
     # Behind it stand how it is compressed, and a checksum.
     if size < 4 or begin + size + 5 > len(content):
@@ -170,6 +176,6 @@ def _block(content, begin, size, left):
         place += length
 
 
-def _bytes_of(number):
+def _bytes_of(number: int) -> int:
     """How long a number is where it is written in sevens of bits."""
     return max(1, -(-number.bit_length() // 7))

@@ -6,6 +6,8 @@ Its graph and functions are a message in `saved_model.pb`; its variables are lis
 
 import collections
 import pathlib
+import typing
+from collections.abc import Iterable
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -32,7 +34,7 @@ _VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2"))
 _LIST, _TENSOR, _FUNCTION = 1, 8, 10
 
 
-def read(folder):
+def read(folder: pathlib.Path) -> Contents:
     """The `Contents` of a SavedModel; nothing of it is run.
 
     Inputs and outputs are sorted as TensorFlow sorts them.
@@ -46,7 +48,7 @@ def read(folder):
     return _opened(folder).contents()
 
 
-def check(folder):
+def check(folder: pathlib.Path) -> None:
     """Raises `InvalidArgument` unless a SavedModel is whole, and does nothing but compute.
 
     TensorFlow's graphs are programs: there are operators that read and write files or
@@ -61,7 +63,7 @@ def check(folder):
     opened.check_operators()
 
 
-def _opened(folder):
+def _opened(folder: pathlib.Path) -> "_SavedModel":
     folder = pathlib.Path(folder)
     try:
         return _SavedModel(folder)
@@ -76,8 +78,10 @@ class _Node:
 
     __slots__ = ("calls", "inputs", "name", "op", "size")
 
-    def __init__(self, message):
-        self.inputs, self.calls, self.size = [], [], 0
+    def __init__(self, message: protobuf.Message) -> None:
+        self.inputs: list[str] = []
+        self.calls: list[str] = []
+        self.size = 0
         self.name = self.op = ""
         for number, value in message.fields():
             if isinstance(value, int):
@@ -91,7 +95,7 @@ class _Node:
             elif number == 5:
                 self._attribute(value)
 
-    def _attribute(self, entry):
+    def _attribute(self, entry: protobuf.Message) -> None:
         for number, value in entry.part(2).fields():
             if isinstance(value, int):
                 continue
@@ -102,7 +106,7 @@ class _Node:
             elif number == _TENSOR:
                 self.size += _size(value)
 
-    def _list(self, values):
+    def _list(self, values: protobuf.Message) -> None:
         for number, value in values.fields():
             if not isinstance(value, int) and number == 9:
                 self.calls.append(value.text(1))
@@ -110,16 +114,16 @@ class _Node:
                 self.size += _size(value)
 
 
-def _name(message):
+def _name(message: protobuf.Message) -> str:
     return message.bytes().decode("utf-8", "backslashreplace")
 
 
-def _node_name(reference):
+def _node_name(reference: str) -> str:
     """The node that an input names, of `^name`, `name:0` or `name:output:0`."""
     return reference.lstrip("^").partition(":")[0]
 
 
-def _size(tensor):
+def _size(tensor: protobuf.Message) -> int:
     """Bytes that a constant takes, which may be written as one value for all."""
     dims = [dim.number(1) for dim in tensor.part(2).parts(2)]
     if any(side < 0 for side in dims) or len(dims) > 64:
@@ -130,7 +134,7 @@ def _size(tensor):
 class _Graph:
     """One graph of a SavedModel with its functions."""
 
-    def __init__(self, meta):
+    def __init__(self, meta: protobuf.Message) -> None:
         graph = meta.part(2)
         self.nodes = {}
         for message in graph.parts(1):
@@ -151,12 +155,12 @@ class _Graph:
             for name in collection.part(1).parts(1)
         ]
 
-    def size(self):
+    def size(self) -> int:
         """Bytes of all constants."""
         bodies = [self.nodes.values(), *self.functions.values()]
         return sum(node.size for body in bodies for node in body)
 
-    def behind(self, roots):
+    def behind(self, roots: Iterable[str]) -> "dict[str, _Node]":
         """The nodes of the main graph that `roots` need, by name, roots among them."""
         found, left = {}, list(roots)
         while left:
@@ -166,7 +170,7 @@ class _Graph:
                 left += self.nodes[name].inputs
         return found
 
-    def called(self, nodes, more=()):
+    def called(self, nodes: typing.Any, more: Iterable[str] = ()) -> typing.Any:
         """The functions that nodes call, and those that these call."""
         found, left = set(), list(more)
         left += [name for node in nodes for name in self._calls(node)]
@@ -178,16 +182,16 @@ class _Graph:
                     left += self._calls(node)
         return found
 
-    def _calls(self, node):
+    def _calls(self, node: typing.Any) -> list[str]:
         return [*node.calls, node.op]
 
-    def ends(self, signature):
+    def ends(self, signature: protobuf.Message) -> list[str]:
         """The nodes that make the outputs of a signature."""
         return [_node_name(info.text(1)) for _, info in signature.entries(2)]
 
-    def operators(self, name):
+    def operators(self, name: str) -> dict[str, int]:
         """Counts of the operators of a signature, by name."""
-        counted = collections.Counter()
+        counted: collections.Counter[str] = collections.Counter()
         nodes = self.behind(self.ends(self.signatures[name])).values()
         bodies = [nodes, *(self.functions[one] for one in self.called(nodes))]
         for body in bodies:
@@ -196,9 +200,9 @@ class _Graph:
             counted.pop(op, None)
         return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
-    def forbidden(self):
+    def forbidden(self) -> str | None:
         """The operator that is not allowed, or None."""
-        saving = [
+        savers = [
             _node_name(self._saver.text(number))
             # The tensor that says where, and what saves and restores.
             for number in (1, 2, 3)
@@ -207,7 +211,7 @@ class _Graph:
         for signature in self.signatures.values():
             roots += self.ends(signature)
         run = self.behind(roots).values()
-        saved = self.behind(saving).values()
+        saved = self.behind(savers).values()
         reached = self.called(run, self._objects)
         exempt = self.called(saved) - reached
         bodies = [run, *(b for n, b in self.functions.items() if n not in exempt)]
@@ -225,7 +229,7 @@ class _Graph:
 
 
 class _SavedModel:
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
         has_variables = checkpoint_index.check_folder(folder)
         path = folder / CONTENT
@@ -245,7 +249,7 @@ class _SavedModel:
                 f"its constants take {held:,} bytes, in a file of {self._size:,}"
             )
 
-    def contents(self):
+    def contents(self) -> Contents:
         graph = self._graphs[0]
         names = [name for name in graph.signatures if not name.startswith(_OWN)]
         if not names:
@@ -256,10 +260,11 @@ class _SavedModel:
         found = {}
         for name in names:
             signature = graph.signatures[name]
-            found[name] = tuple(
+            given, made = (
                 tuple(_port(*entry) for entry in sorted(signature.entries(number)))
                 for number in (1, 2)
             )
+            found[name] = (given, made)
         inputs, outputs = found[names[0]]
         return Contents(
             inputs=inputs,
@@ -268,7 +273,7 @@ class _SavedModel:
             signatures=found,
         )
 
-    def check_operators(self):
+    def check_operators(self) -> None:
         for graph in self._graphs:
             operator = graph.forbidden()
             if operator is not None:
@@ -278,7 +283,7 @@ class _SavedModel:
                 )
 
 
-def _port(name, info):
+def _port(name: str, info: protobuf.Message) -> Port:
     shape = info.part(3)
     dims = [dim.number(1) for dim in shape.parts(2)]
     if len(dims) > 64:

@@ -5,7 +5,10 @@ a hash table, and gives each folder a random identifier.
 """
 
 import hashlib
+import pathlib
 import re
+import typing
+from collections.abc import Iterable
 
 _CONTENT = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"
@@ -13,7 +16,7 @@ _ARGUMENT = "_user_specified_name"
 _COUNTED = re.compile(r"(.*)_(\d+)")
 
 
-def settle(folder):
+def settle(folder: pathlib.Path) -> None:
     """Names and sorts the functions of a SavedModel, in place.
 
     Args:
@@ -33,15 +36,16 @@ def settle(folder):
     _settle_fingerprint(folder)
 
 
-def _counted(name):
+def _counted(name: str) -> tuple[str, int]:
     """What a function is called, and the counter behind it."""
     found = _COUNTED.fullmatch(name)
     return (found[1], int(found[2])) if found else (name, 0)
 
 
-def _numbered(names):
+def _numbered(names: Iterable[str]) -> dict[str, str]:
     """New names by old ones: numbered among those that are called alike."""
-    counts, new = {}, {}
+    counts: dict[str, int] = {}
+    new: dict[str, str] = {}
     for name in names:
         base, _ = _counted(name)
         new[name] = f"{base}_{counts.setdefault(base, 0)}"
@@ -49,7 +53,7 @@ def _numbered(names):
     return new
 
 
-def _rename_functions(graph, names):
+def _rename_functions(graph: typing.Any, names: dict[str, str]) -> None:
     bodies = [function.node_def for function in graph.library.function]
     attributes = [function.attr for function in graph.library.function]
     attributes += [node.attr for body in (graph.node, *bodies) for node in body]
@@ -65,7 +69,7 @@ def _rename_functions(graph, names):
                 argument.attr[_ARGUMENT].s = str(place).encode()
 
 
-def _rename_objects(graph, names):
+def _rename_objects(graph: typing.Any, names: dict[str, str]) -> None:
     found = graph.concrete_functions
     for name in sorted(found, key=_counted):
         # Never one that is still to come: numbers only become smaller.
@@ -82,7 +86,7 @@ def _rename_objects(graph, names):
             bare.concrete_function_name = names[bare.concrete_function_name]
 
 
-def _settle_fingerprint(folder):
+def _settle_fingerprint(folder: pathlib.Path) -> None:
     """Writes the hashes of what the folder holds now, and no random identifier."""
     from tensorflow.core.protobuf import fingerprint_pb2
     from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting

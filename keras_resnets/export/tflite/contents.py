@@ -6,7 +6,9 @@ memory of the process. Here each is checked before a runtime sees it.
 
 import collections
 import dataclasses
+import os
 import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
@@ -61,7 +63,7 @@ _CUSTOM = 32
 _ENDLESS = ("WHILE", "STABLEHLO_WHILE")
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> Contents:
     """The `Contents` of a TFLite file, and the release of TFLite that it needs.
 
     Raises:
@@ -82,7 +84,7 @@ def read(path):
     return dataclasses.replace(found, runtime=release)
 
 
-def _read(path):
+def _read(path: str | os.PathLike[str]) -> Contents:
     path = pathlib.Path(path)
     try:
         return _Model(protobuf.opened(path)).contents()
@@ -90,7 +92,7 @@ def _read(path):
         raise InvalidArgument(f"{path} cannot be read as a .tflite: {error}") from None
 
 
-def check(path):
+def check(path: str | os.PathLike[str]) -> None:
     """Raises `InvalidArgument` unless a TFLite file is whole, and ends when it is run.
 
     Args:
@@ -106,7 +108,7 @@ def check(path):
 
 
 class _Model:
-    def __init__(self, content):
+    def __init__(self, content: typing.Any) -> None:
         self._size = len(content)
         self._root = flatbuffer.File(content, b"TFL3").root
         self._buffers = [self._buffer(table) for table in self._root.tables(4)]
@@ -127,7 +129,7 @@ class _Model:
         for signature in self._signatures:
             self._check_signature(signature)
 
-    def contents(self):
+    def contents(self) -> Contents:
         main = self._graphs[0]
         names = {}
         if self._signatures:
@@ -145,13 +147,13 @@ class _Model:
             inner=frozenset(n for graph in self._graphs for n in graph.operators),
         )
 
-    def held(self, index):
+    def held(self, index: int) -> int:
         """Bytes in a buffer."""
         if not 0 <= index < len(self._buffers):
             raise protobuf.Damaged(f"it has no buffer {index:,}")
         return self._buffers[index]
 
-    def operator(self, index):
+    def operator(self, index: int) -> str:
         """The name of what an operator's code stands for."""
         if index >= len(self._codes):
             raise protobuf.Damaged(
@@ -159,13 +161,13 @@ class _Model:
             )
         return self._codes[index]
 
-    def _metadata(self):
+    def _metadata(self) -> typing.Any:
         tables = self._root.tables(6)
         for table in tables:
             table.text(0)
         return tables
 
-    def _buffer(self, table):
+    def _buffer(self, table: flatbuffer.Table) -> int:
         offset, size = table.number(1, "Q"), table.number(2, "Q")
         if offset > 1:
             # Behind the flatbuffer, in files of more than 2 GB.
@@ -174,7 +176,7 @@ class _Model:
             return size
         return table.length(0)
 
-    def _code(self, table):
+    def _code(self, table: flatbuffer.Table) -> str:
         number = max(table.number(0, "b"), table.number(3, "i"))
         custom = table.text(1, 200)
         if number == _CUSTOM:
@@ -184,7 +186,7 @@ class _Model:
             raise protobuf.Damaged(f"it has the operator {number}, which there is not")
         return names[number]
 
-    def _check_signature(self, signature):
+    def _check_signature(self, signature: flatbuffer.Table) -> None:
         signature.text(2)
         place = signature.number(4, "I")
         if place >= len(self._graphs):
@@ -196,7 +198,7 @@ class _Model:
 
 
 class _Graph:
-    def __init__(self, table, model):
+    def __init__(self, table: flatbuffer.Table, model: "_Model") -> None:
         self._model = model
         self._tensors = table.tables(0)
         self._known = [_Tensor(tensor, model) for tensor in self._tensors]
@@ -211,19 +213,19 @@ class _Graph:
         for index in self.ends[1]:
             self._check_made(index, made)
 
-    def check_index(self, index, lowest=0):
+    def check_index(self, index: int, lowest: int = 0) -> None:
         """Raises where there is no tensor of that number; -1 is one left out."""
         if not lowest <= index < len(self._tensors):
             raise protobuf.Damaged(
                 f"it names tensor {index:,} of {len(self._tensors):,} in its graph"
             )
 
-    def port(self, index, names):
+    def port(self, index: int, names: dict[int, str]) -> Port:
         """The `Port` that a tensor is."""
         tensor = self._known[index]
         return Port(names.get(index, tensor.name), *tensor.facts)
 
-    def _operator(self, op, made):
+    def _operator(self, op: flatbuffer.Table, made: set[int]) -> str:
         name = self._model.operator(op.number(0, "I"))
         inputs, outputs = op.numbers(1), op.numbers(2)
         for index in (*inputs, *outputs, *op.numbers(8)):
@@ -236,14 +238,14 @@ class _Graph:
         self._check_options(op, name)
         return name
 
-    def _check_made(self, index, made):
+    def _check_made(self, index: int, made: set[int]) -> None:
         if index not in made:
             raise protobuf.Damaged(
                 f"the tensor {printable(self._known[index].name, 60)!r} is read before "
                 "anything is in it"
             )
 
-    def _check_options(self, op, name):
+    def _check_options(self, op: flatbuffer.Table, name: str) -> None:
         kind, options = op.number(3, "B"), op.table(4)
         if options is not None:
             for field, size in _OPTIONS.get(kind, {}).items():
@@ -261,7 +263,7 @@ class _Graph:
 class _Tensor:
     """Attributes: `name`; `facts`, (shape, dtype, scale, zero point); `is_given`."""
 
-    def __init__(self, table, model):
+    def __init__(self, table: flatbuffer.Table, model: "_Model") -> None:
         self.name = table.text(3)
         shape, signature = table.numbers(0), table.numbers(7)
         number = table.number(1, "b")
@@ -295,13 +297,17 @@ class _Tensor:
         for part in table.tables(9):
             part.numbers(0)
 
-    def _called(self):
+    def _called(self) -> str:
         return f"the tensor {printable(self.name, 60)!r}"
 
-    def _sides(self, shape, signature):
+    def _sides(
+        self, shape: tuple[int, ...], signature: tuple[int, ...]
+    ) -> tuple[int | None, ...]:
         return tuple(None if side < 0 else side for side in signature or shape)
 
-    def _quantization(self, table, shape):
+    def _quantization(
+        self, table: flatbuffer.Table | None, shape: tuple[int, ...]
+    ) -> typing.Any:
         """(scale, zero point) where there is one for the whole tensor, else Nones."""
         if table is None:
             return None, None
@@ -325,7 +331,7 @@ class _Tensor:
         (scale,) = table.numbers(2, "f")
         return (scale, points[0]) if scale else (None, None)
 
-    def _check_sparse(self, table):
+    def _check_sparse(self, table: flatbuffer.Table | None) -> bool:
         """Whether the tensor is written without its zeros."""
         if table is None:
             return False
