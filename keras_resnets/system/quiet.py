@@ -1,6 +1,7 @@
 """Keeps the chatter of native libraries off the terminal."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -54,6 +55,25 @@ def native_logs_hidden() -> Iterator[None]:
             if not interrupts.received():
                 failed.append(True)
             raise
+
+
+@contextlib.contextmanager
+def loggers_hidden(*names: str | None) -> Iterator[None]:
+    """Without what libraries log, in a notebook to standard output even.
+
+    Args:
+        *names: of their loggers; None for the root.
+    """
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        # Their errors too: each is an exception, or found in what they made.
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _hide() -> tuple[IO[bytes], int, TextIO | None]:

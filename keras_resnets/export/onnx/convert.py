@@ -1,11 +1,8 @@
 """Keras model -> ONNX file that has been run and compared."""
 
-import contextlib
-import logging
 import math
 import os
 import pathlib
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +26,7 @@ from keras_resnets.export.onnx import stable_names
 from keras_resnets.export.prepare import Ready
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
+from keras_resnets.system import quiet
 
 # How ranges come from images, and ONNX Runtime's word for it.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
@@ -230,7 +228,7 @@ def convert(
             return model(image, training=False)
 
     function = tf.function(serve, input_signature=signature, autograph=False)
-    with native_convolution(), _quiet("tf2onnx"):
+    with native_convolution(), quiet.loggers_hidden("tf2onnx"):
         try:
             # Values that layers hold, such as a mean, are inputs for tf2onnx.
             weights |= _captured(function.get_concrete_function(*signature))
@@ -286,21 +284,6 @@ def _large_weights(model: keras.Model) -> dict[str, Any]:
     return {f"weight_{index}": value for index, value in enumerate(large.values())}
 
 
-@contextlib.contextmanager
-def _quiet(*names: str | None) -> Iterator[None]:
-    """Without what libraries say of their progress."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        # Their errors too: each is an exception, or found in what they made.
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _name_batch(proto: Any, batch: int | str) -> None:
     """tf2onnx calls an open dimension `unk__7`, and another number every time."""
     for value in (*proto.graph.input, *proto.graph.output):
@@ -340,7 +323,7 @@ def _integer(
     from onnxruntime import quantization
 
     kind = quantization.QuantType
-    with files.scratch_folder() as folder, _quiet(None):
+    with files.scratch_folder() as folder, quiet.loggers_hidden(None):
         target = folder / "int8.onnx"
         quantization.quantize_static(
             proto,

@@ -17,11 +17,11 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
+from keras_resnets.export.onnx.links import Constants
+from keras_resnets.export.onnx.links import Links
 
 # Elements of constants that are computed with here.
 _SMALL = 100_000
-# Arrays that become initializers at the end, by name.
-Constants = dict[str, np.ndarray]
 
 
 def tidy(model: typing.Any, weights: Constants) -> Constants:
@@ -48,7 +48,7 @@ def _set_constants(graph: typing.Any, weights: Constants) -> Constants:
     """Takes the inputs that are weights away; their arrays by name."""
     from onnx import helper
 
-    links, constants = _Links(graph), {}
+    links, constants = Links(graph), {}
     for entry in [entry for entry in graph.input if entry.name in weights]:
         name = entry.name
         array = keras.ops.convert_to_numpy(weights[name])
@@ -190,7 +190,7 @@ def take_pixels(model: typing.Any) -> None:
     """
     from onnx import TensorProto
 
-    graph, links = model.graph, _Links(model.graph)
+    graph, links = model.graph, Links(model.graph)
     name = graph.input[0].name
     (node,) = links.readers(name)
     if node.op_type == "Transpose":
@@ -217,11 +217,11 @@ def pad_integers(model: typing.Any) -> None:
     QuantizeLinear into integers, and runs it in float.
     """
     for pad in [node for node in model.graph.node if node.op_type == "Pad"]:
-        _pad_integers(model.graph, _Links(model.graph), pad)
+        _pad_integers(model.graph, Links(model.graph), pad)
     _drop_unused(model.graph)
 
 
-def _pad_integers(graph: typing.Any, links: "_Links", pad: typing.Any) -> None:
+def _pad_integers(graph: typing.Any, links: Links, pad: typing.Any) -> None:
     """Takes the conversions around a zero padding away, if both are of one scale."""
     from onnx import numpy_helper
 
@@ -261,7 +261,7 @@ def _ranks(model: typing.Any) -> dict[str, int]:
 
 def _fold_one(graph: typing.Any, constants: Constants, ranks: dict[str, int]) -> bool:
     """Folds one node into another; whether there was one."""
-    links = _Links(graph, constants)
+    links = Links(graph, constants)
     for node in graph.node:
         before = links.maker(node.input[0]) if node.input else None
         kinds = (before.op_type if before is not None else None, node.op_type)
@@ -281,45 +281,8 @@ def _fold_one(graph: typing.Any, constants: Constants, ranks: dict[str, int]) ->
     return False
 
 
-class _Links:
-    """Who makes and who reads each tensor, and the constants among them."""
-
-    def __init__(self, graph: typing.Any, constants: Constants | None = None) -> None:
-        from onnx import numpy_helper
-
-        self._arrays = constants or {}
-
-        self._makers = {name: node for node in graph.node for name in node.output}
-        self._readers: dict[str, list[typing.Any]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self._readers.setdefault(name, []).append(node)
-        self._outputs = {output.name for output in graph.output}
-        self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._array = numpy_helper.to_array
-
-    def maker(self, name: str) -> typing.Any:
-        """The node that puts `name` out, or None."""
-        return self._makers.get(name)
-
-    def readers(self, name: str) -> list[typing.Any]:
-        """The nodes that read `name`."""
-        return self._readers.get(name, [])
-
-    def feeds_only(self, name: str, node: typing.Any) -> bool:
-        """Whether `node` alone reads `name`."""
-        return name not in self._outputs and self.readers(name) == [node]
-
-    def constant(self, name: str) -> typing.Any:
-        """The array of an initializer, or None."""
-        if name in self._arrays:
-            return self._arrays[name]
-        tensor = self._constants.get(name)
-        return None if tensor is None else self._array(tensor)
-
-
 def _fold_scale(
-    graph: typing.Any, constants: Constants, links: "_Links", node: typing.Any
+    graph: typing.Any, constants: Constants, links: Links, node: typing.Any
 ) -> bool:
     """A product or sum with one constant a channel, into the convolution before it."""
     values = [links.constant(name) for name in node.input]
@@ -358,7 +321,7 @@ def _by_channel(constant: np.ndarray, channels: int) -> np.ndarray | None:
 def _give(
     graph: typing.Any,
     constants: Constants,
-    links: "_Links",
+    links: Links,
     conv: typing.Any,
     arrays: Sequence[np.ndarray],
 ) -> None:
@@ -379,7 +342,7 @@ def _give(
 
 
 def _fold_padding(
-    graph: typing.Any, links: "_Links", pad: typing.Any, pool: typing.Any
+    graph: typing.Any, links: Links, pad: typing.Any, pool: typing.Any
 ) -> bool:
     """Padding that loses against every value, into the pooling's own of -infinity."""
     from onnx import helper
@@ -410,7 +373,7 @@ def _fold_padding(
 
 
 def _fold_mean(
-    graph: typing.Any, links: "_Links", transpose: typing.Any, mean: typing.Any
+    graph: typing.Any, links: Links, transpose: typing.Any, mean: typing.Any
 ) -> bool:
     """The mean over height and width of a map turned to NHWC, into a global pooling."""
     from onnx import helper
@@ -434,7 +397,7 @@ def _fold_mean(
 
 
 def _fold_dense(
-    graph: typing.Any, links: "_Links", product: typing.Any, add: typing.Any
+    graph: typing.Any, links: Links, product: typing.Any, add: typing.Any
 ) -> bool:
     """A product of two matrices and a bias, into one Gemm."""
     matrix, bias = links.constant(product.input[1]), links.constant(add.input[1])

@@ -22,6 +22,7 @@ from keras_resnets.export.saved_model import stable_bytes
 from keras_resnets.export.saved_model.runner import SavedModelRunner
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
+from keras_resnets.system import quiet
 
 # The signature that takes pixels.
 PIXELS = "serving_uint8"
@@ -159,7 +160,8 @@ def write(
         read = {id(v) for made in signatures.values() for v in made.variables}
         # What the functions read, in the model's order: theirs is that of addresses.
         holder.values = [x.value for x in model.variables if id(x.value) in read]
-        tf.saved_model.save(holder, str(folder), signatures=signatures)
+        with quiet.loggers_hidden("tensorflow"):
+            tf.saved_model.save(holder, str(folder), signatures=signatures)
     stable_bytes.settle(pathlib.Path(folder))
 
 

@@ -17,6 +17,7 @@ from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.networks import layers
+from keras_resnets.system import quiet
 
 # What may follow a convolution whose kernel is not there yet: nothing that the
 # converter would fold into it.
@@ -161,7 +162,7 @@ def write(model, kernels, folder, shape, dtype):
     ]
     holder = tf.Module()
     function = tf.function(serve, input_signature=signature, autograph=False)
-    with native_convolution():
+    with native_convolution(), quiet.loggers_hidden("tensorflow"):
         concrete = function.get_concrete_function()
         # What it reads must belong to what is saved.
         holder.serve, holder.values = function, list(concrete.variables)

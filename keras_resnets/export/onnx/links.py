@@ -1,0 +1,45 @@
+"""Who makes and who reads the tensors of an ONNX graph."""
+
+import typing
+
+import numpy as np
+
+# Arrays that become initializers at the end, by name.
+Constants = dict[str, np.ndarray]
+
+
+class Links:
+    """Who makes and who reads each tensor, and the constants among them."""
+
+    def __init__(self, graph: typing.Any, constants: Constants | None = None) -> None:
+        from onnx import numpy_helper
+
+        self._arrays = constants or {}
+
+        self._makers = {name: node for node in graph.node for name in node.output}
+        self._readers: dict[str, list[typing.Any]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+        self._outputs = {output.name for output in graph.output}
+        self._constants = {tensor.name: tensor for tensor in graph.initializer}
+        self._array = numpy_helper.to_array
+
+    def maker(self, name: str) -> typing.Any:
+        """The node that puts `name` out, or None."""
+        return self._makers.get(name)
+
+    def readers(self, name: str) -> list[typing.Any]:
+        """The nodes that read `name`."""
+        return self._readers.get(name, [])
+
+    def feeds_only(self, name: str, node: typing.Any) -> bool:
+        """Whether `node` alone reads `name`."""
+        return name not in self._outputs and self.readers(name) == [node]
+
+    def constant(self, name: str) -> typing.Any:
+        """The array of an initializer, or None."""
+        if name in self._arrays:
+            return self._arrays[name]
+        tensor = self._constants.get(name)
+        return None if tensor is None else self._array(tensor)
