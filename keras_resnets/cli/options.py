@@ -97,11 +97,14 @@ def _usage(parser: argparse.ArgumentParser) -> str:
     formatter = parser._get_formatter()
     for action in parser._actions:
         if not action.option_strings:
-            place = formatter._format_args(action, action.metavar or action.dest)
+            place = formatter._format_args(action, str(action.metavar or action.dest))
             words.append("MODEL" if place == "[MODEL]" else place)
     for action in parser._actions:
         if action.required and action.option_strings:
-            words += [action.option_strings[0], action.metavar or action.dest.upper()]
+            words += [
+                action.option_strings[0],
+                str(action.metavar or action.dest.upper()),
+            ]
     return " ".join([*words, "[options]"])
 
 
