@@ -44,7 +44,8 @@ class Recipe:
         trainable: whether `quantize_aware` takes it.
         rounding: by the engine `ranges`: every weight to the integer `"nearest"` to it,
             or `"second-order"`: so that the layer's outputs err least on the
-            calibration images.
+            calibration images. Training starts from the latter where the range of a
+            kernel is learned; where it is that of the largest weight, from nearest.
 
     Raises:
         InvalidArgument: a value that is not allowed.
@@ -107,7 +108,10 @@ _ALL = (
         name="dynamic_wi8", quantize="dynamic", activation_bits=None, trainable=False
     ),
     Recipe(name="static_wi8_ai8"),
-    Recipe(name="static_wi8_ai8_per_tensor", per_channel=False),
+    # One scale is coarse for most channels: there it helps at 8 bits too.
+    Recipe(
+        name="static_wi8_ai8_per_tensor", per_channel=False, rounding="second-order"
+    ),
     Recipe(
         name="static_wi8_ai16", quantize="int16x8", activation_bits=16, trainable=False
     ),

@@ -28,6 +28,9 @@ from keras_resnets.quantization.rounding.kernels import round_kernels
 class Base:
     """What the files of all plans with the same recipe and weights are made of.
 
+    Kernels that the plan rounded by the second order stay so: a layer that `file` raises
+    to float must have been left out, or the plan be of nearest rounding.
+
     Attributes:
         rounded: the network with fake quantization, frozen.
         graph: its operators, an `operators.Graph`.

@@ -87,7 +87,10 @@ def quantize_aware(
         set_amax(made)
     if calibration is not None:
         ranges.set_ranges(made, calibration.images, method, percentile, seed, progress)
-        round_kernels(made, calibration.images, recipe.rounding, seed, progress)
+        # Ranges that follow the largest weight do not stay with rounded kernels.
+        learned = recipe.weight_ranges == "learned"
+        rounding = recipe.rounding if learned else "nearest"
+        round_kernels(made, calibration.images, rounding, seed, progress)
     return made
 
 
