@@ -108,7 +108,7 @@ def add_to(commands):
         facts=network.FACTS,
         examples=(
             "resnet20 --weights cifar10 --calibration cifar10.npz --evaluate cifar10.npz",
-            "run/ --calibration photos/ --recipe static_wi4_ai8 --int4",
+            "run/ --calibration photos/ --recipe static_wi4_ai8",
         ),
     )
 
@@ -176,7 +176,7 @@ def add_storage(group):
     group.add_argument(
         "--prefer",
         choices=storage.PREFERENCES,
-        help="of fully_connected: latency, 5%% over int8's at most (default), or size",
+        help="of fully_connected; latency (default): 5%% over int8's at most",
     )
     group.add_argument(
         "--int4",
