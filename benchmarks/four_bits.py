@@ -323,7 +323,7 @@ def measure(name, files, arguments):
             median, most = 1e3 * statistics.median(found), 1e3 * max(found)
             limit = common.target(ratio, 1.05, at_most=True)
             cells = limit if word == "latency" else (common.times(ratio), "", "")
-            rows.append((name, load, word, f"{median:.2f}", f"{most:.1f}", *cells))
+            rows.append((load, word, f"{median:.2f}", f"{most:.1f}", *cells))
     return rows
 
 
@@ -354,23 +354,25 @@ def main():
         return
     from keras_resnets.system.quiet import native_logs_hidden
 
-    sizes, rows = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.networks:
             with native_logs_hidden():
                 files = network_files(name, folder)
-            for word, content in files.items():
-                cells = (f"{len(content) / 1e6:.2f} MB", "", "")
-                if word == "latency" and name in LARGEST:
-                    fits = "reached" if len(content) <= LARGEST[name] else "MISSED"
-                    cells = (cells[0], f"<= {LARGEST[name] / 1e6:.1f} MB", fits)
-                sizes.append((name, word, *cells))
-            rows += measure(name, files, arguments)
-    common.show(("network", "storage", "bytes", "target", ""), sizes)
-    common.show(
-        ("network", "load", "storage", "median ms", "most ms", "ratio", "target", ""),
-        rows,
-    )
+            sizes = [size_row(name, word, content) for word, content in files.items()]
+            common.show(("network", "storage", "bytes", "target", ""), sizes)
+            rows = measure(name, files, arguments)
+            common.show(
+                ("load", "storage", "median ms", "most ms", "ratio", "target", ""), rows
+            )
+
+
+def size_row(name, word, content):
+    """Cells of the first table."""
+    size = f"{len(content) / 1e6:.2f} MB"
+    if word != "latency" or name not in LARGEST:
+        return (name, word, size, "", "")
+    verdict = "reached" if len(content) <= LARGEST[name] else "MISSED"
+    return (name, word, size, f"<= {LARGEST[name] / 1e6:.1f} MB", verdict)
 
 
 if __name__ == "__main__":
