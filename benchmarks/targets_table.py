@@ -91,7 +91,7 @@ def cell(report):
             f"{outputs['equal']} equal, {outputs['one_step']} within a step",
         ]
     if "cycles" in report:
-        kind = "packed" if report["packed"] else "unpacked"
+        kind = min(report["cycles_by_layout"], key=report["cycles_by_layout"].get)
         shown += [
             f"{report['cycles'] / 1e6:.3f} M cycles ({kind})",
             f"{report['inference_ms']:.2f} ms",

@@ -24,6 +24,8 @@ class Spec:
         batch: images at a time, or `"dynamic"`.
         pixels: whether the pre-processing is inside.
         storage: of weights of 4 bits, see `export.tflite.storage`.
+        depthwise: whether a BN that stands alone is a depthwise convolution, see
+            `deploy.depthwise`.
         export: options of the exporter besides, as pairs.
     """
 
@@ -34,6 +36,7 @@ class Spec:
     batch: int | str = 1
     pixels: bool = False
     storage: str = "int8"
+    depthwise: bool = False
     export: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -85,7 +88,7 @@ class Asked:
             target.batch,
             self.include_preprocessing,
             targets.check_storage(target, recipe, self.storage),
-            target.export,
+            export=target.export,
         )
 
     def check(self, rows: Sequence[Target]) -> None:

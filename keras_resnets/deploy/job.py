@@ -9,11 +9,16 @@ import numpy as np
 
 from keras_resnets import export
 from keras_resnets import quantization
+from keras_resnets.deploy import depthwise
 from keras_resnets.deploy.asked import Spec
 from keras_resnets.deploy.targets import FLOAT32
 from keras_resnets.deploy.targets import Target
+from keras_resnets.export import passport
+from keras_resnets.export import session
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite import storage
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization.qat.layers import is_quantized
@@ -76,6 +81,45 @@ class Workshop:
             path = place / spec.file_name
             self._made[spec] = Made(spec, path, self._export(spec, path))
         return self._made[spec]
+
+    def depthwise(self, spec: Spec) -> Made | None:
+        """The int8 file of a `Spec` with every BN that stands alone a convolution.
+
+        Returns:
+            None where no BN does.
+        """
+        changed = dataclasses.replace(spec, depthwise=True)
+        if changed in self._made:
+            return self._made[changed]
+        plain = self.export(spec)
+        content = depthwise.rewrite(plain.path.read_bytes())
+        if content is None:
+            return None
+        known = passport.read(plain.path)
+        place = self._folder / str(len(self._made))
+        place.mkdir()
+        where, ready = session.begin(
+            "tflite",
+            self.model,
+            place / spec.file_name,
+            session.Wanted(None, self.model.preprocessing if spec.pixels else None),
+            spec.quantize,
+            None if is_quantized(self.model) else self._calibration.images,
+            self._calibration.images[:4],
+            threads=self.threads,
+            batch=spec.batch,
+        )
+        report = tflite.land(
+            where,
+            ready,
+            lambda: content,
+            {**(known or {"recipe": {}})["recipe"], "depthwise": True},
+            spec.io_dtype,
+            spec.packed,
+            storage.Storage("int8"),
+        )
+        self._made[changed] = Made(changed, where.path, report)
+        return self._made[changed]
 
     def _export(self, spec: Spec, path: pathlib.Path) -> ExportReport:
         inside: Preprocessing | None = self.model.preprocessing if spec.pixels else None

@@ -223,6 +223,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
         "recipe": made.spec.recipe,
         "io_dtype": made.spec.io_dtype,
         "packed": made.spec.packed,
+        "depthwise": made.spec.depthwise,
         "storage": made.spec.storage,
         "takes_pixels": made.report.takes_pixels,
         "size_bytes": made.report.size,
