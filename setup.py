@@ -54,6 +54,7 @@ setuptools.setup(
             "deploy/web/*",
             "export/tflite/*.csv",
             "images/*.csv",
+            "models/*.csv",
             "models/*.pyi",
             "networks/*.csv",
             "weights/records/*.csv",

@@ -25,6 +25,7 @@ TASKS = {
     "choose a network": {
         "list": ("show", "list the variants with their figures"),
         "info": ("show", "tell everything about one network"),
+        "recommend": ("recommend", "name the networks that keep a device's limits"),
         "weights": ("weights", "list the public weights of a variant"),
     },
     "use a network": {

@@ -1,0 +1,174 @@
+"""What the shipped networks cost and give: the table behind `recommend`, and its figure.
+
+    python benchmarks/choosing.py --data cifar10.npz --write
+    python benchmarks/choosing.py --draw
+
+Each network of this package in float32, in int8 and with weights of 4 bits stored as
+such: bytes of the TFLite file, top-1 on all 10,000 test images of CIFAR-10 in LiteRT, and
+the latency of one image on one thread, the files of a network in turns, each in a process
+of its own. Two of ImageNet's size, with random weights, are timed alone. `--draw` makes
+docs/images/choosing.png of the table (matplotlib).
+"""
+
+import argparse
+import csv
+import pathlib
+import platform
+import tempfile
+
+import common
+
+TABLE = common.ROOT / "keras_resnets" / "models" / "costs.csv"
+FIGURE = common.ROOT / "docs" / "images" / "choosing.png"
+RECIPES = {"float32": None, "int8": "static_wi8_ai8", "int4": "static_wi4_ai8"}
+TIMED_ALONE = ("resnet18", "resnet50", "darknet53")
+FIELDS = ("variant", "tag", "precision", "bytes", "top1", "ms")
+TITLES = {"float32": "float32", "int8": "int8", "int4": "4-bit weights"}
+
+
+def subjects():
+    """(variant, tag or None) of each network."""
+    from keras_resnets.weights import records
+
+    for record in records.all_records():
+        if record.shipped and not record.tag.endswith("_plain"):
+            yield record.variant, record.tag
+    for variant in TIMED_ALONE:
+        yield variant, None
+
+
+def rows(variant, tag, data, folder):
+    """The rows of one network."""
+    from keras_resnets import create_model
+    from keras_resnets import quantization
+    from keras_resnets.export import random_weights
+    from keras_resnets.export import to_tflite
+    from keras_resnets.export.compare import benchmark
+    from keras_resnets.images import samples
+
+    model = create_model(variant, weights=tag)
+    paths, found = {}, {}
+    if tag is None:
+        shape = tuple(model.inputs[0].shape[1:])
+        images = samples.default_images(shape, None, model.preprocessing)
+        random_weights.settle(model, images, 0)
+        calibration = images
+    else:
+        calibration = quantization.choose(data, model.preprocessing, 500, 0)
+    for precision, recipe in RECIPES.items():
+        path = folder / f"{variant}_{precision}.tflite"
+        if recipe is None:
+            to_tflite(model, path)
+        elif tag is None and precision == "int4":
+            continue
+        elif tag is None:
+            to_tflite(
+                model, path, "int8", pictures=calibration, calibration=calibration
+            )
+        else:
+            is_int4 = precision == "int4"
+            quantization.quantize(model, path, recipe, calibration, int4=is_int4)
+        paths[precision] = path
+        found[precision] = top1(path, data) if tag else ""
+    runs = 300 if tag else 30
+    times = benchmark.benchmark([str(p) for p in paths.values()], threads=1, runs=runs)
+    for (precision, path), timing in zip(paths.items(), times, strict=True):
+        size, ms = path.stat().st_size, f"{timing.median * 1e3:.4g}"
+        yield (variant, tag or "", precision, size, found[precision], ms)
+
+
+def top1(path, data):
+    """Percent of right answers of a file on the test images."""
+    from keras_resnets.export.compare import classifier
+    from keras_resnets.images import evaluation
+
+    opened = classifier.open_classifier(str(path))
+    labelled = evaluation.open_data(data, opened.preprocessing)
+    return f"{evaluation.evaluate(opened, labelled, 250).top1 * 100:.2f}"
+
+
+def measure(data):
+    """Writes the table, a network at a time."""
+    with open(TABLE, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FIELDS)
+        for variant, tag in subjects():
+            with tempfile.TemporaryDirectory() as folder:
+                for row in rows(variant, tag, data, pathlib.Path(folder)):
+                    print(*row, flush=True)
+                    writer.writerow(row)
+                    file.flush()
+    print(f"on {platform.platform()}, one thread")
+
+
+def read():
+    """The rows of the table with an accuracy, as dicts."""
+    with open(TABLE, encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["top1"]]
+
+
+def draw():
+    """Draws accuracy over size and over latency."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True)
+    for axis, (key, title, scale) in zip(
+        axes,
+        (("bytes", "file, kB", 1e-3), ("ms", "one image on one thread, ms", 1.0)),
+        strict=True,
+    ):
+        _panel(axis, key, scale)
+        axis.set_xlabel(title)
+        axis.grid(alpha=0.25, which="both")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("top-1 on CIFAR-10, %")
+    axes[1].legend(frameon=False, loc="lower right")
+    figure.suptitle("The networks in this package: accuracy over size and latency")
+    figure.tight_layout()
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, dpi=110)
+    print(f"drew {FIGURE.relative_to(common.ROOT)}")
+
+
+def _panel(axis, key, scale):
+    found = read()
+    for number, (precision, title) in enumerate(TITLES.items()):
+        chosen = [row for row in found if row["precision"] == precision]
+        axis.scatter(
+            [float(row[key]) * scale for row in chosen],
+            [float(row["top1"]) for row in chosen],
+            s=34,
+            marker="os^"[number],
+            color=("#8a8f98", "#1f6feb", "#d1550f")[number],
+            label=title,
+            zorder=3,
+        )
+    names = {row["variant"]: row for row in found if row["precision"] == "int8"}
+    for name, row in names.items():
+        axis.annotate(
+            name,
+            (float(row[key]) * scale, float(row["top1"])),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axis.set_xscale("log")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help=".npz of CIFAR-10, to measure")
+    parser.add_argument("--write", action="store_true", help="measure, write the table")
+    parser.add_argument("--draw", action="store_true", help="draw the figure")
+    asked = parser.parse_args()
+    if asked.write:
+        measure(asked.data)
+    if asked.draw:
+        draw()
+
+
+if __name__ == "__main__":
+    main()

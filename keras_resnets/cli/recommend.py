@@ -1,0 +1,227 @@
+"""`keras-resnets recommend`: the networks that keep a device's limits, the best first."""
+
+import argparse
+import dataclasses
+import re
+
+from keras_resnets.cli import options
+from keras_resnets.cli import output
+from keras_resnets.cli.output import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import shown
+
+# Bytes in a unit: kB of 1000 bytes, KiB of 1024.
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "ki": 1024, "mi": 1024**2}
+_DATASETS = ("imagenet", "cifar10", "cifar100")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `keras-resnets recommend` is asked for; see its help."""
+
+    target: str
+    ms: float | None
+    size: int | None
+    ram: int | None
+    classes: int | None
+    input_size: int | None
+    dataset: str | None
+    count: int
+
+    def __post_init__(self):
+        from keras_resnets.errors import check_choice
+        from keras_resnets.models import costs
+
+        check_choice("--target", self.target, tuple(costs.SPEEDS))
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser("recommend")
+    group = parser.add_argument_group("device")
+    group.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help="linux-x86 (measured), raspberry-pi, raspberry-pi-4 or microcontroller "
+        "(estimated)",
+    )
+    group.add_argument(
+        "--ms",
+        type=options.number(0, 1e9, above=True),
+        help="most milliseconds of one image, on one thread; default: any number",
+    )
+    group.add_argument(
+        "--size",
+        "--flash",
+        dest="size",
+        type=_bytes,
+        metavar="BYTES",
+        help="most bytes of the int8 file, as 256kB or 1MiB; default: any number",
+    )
+    group.add_argument(
+        "--ram",
+        type=_bytes,
+        metavar="BYTES",
+        help="most bytes of the tensors between layers, in int8; default: any number",
+    )
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--classes", type=options.CLASSES, help="of your data; default: the weights'"
+    )
+    group.add_argument(
+        "--input-size",
+        type=options.whole(8, 4096),
+        help="pixels of a side; default: the variant's own",
+    )
+    group.add_argument(
+        "--dataset",
+        choices=_DATASETS,
+        help="that the weights to begin with are of; default: imagenet, or where none "
+        "fits cifar10",
+    )
+    group.add_argument(
+        "--count",
+        type=options.whole(1, 200),
+        default=5,
+        help="networks to show",
+    )
+    options.set_command(
+        parser,
+        Options,
+        _recommend,
+        facts={
+            "target": "title, and basis: what was measured, what is estimated",
+            "networks": "the best first: name, top1 (percent), dataset, weights, "
+            "input_size (pixels), mega_macs, size (bytes), ms, measured (false: "
+            "estimated), ram (bytes, with --ram; else null)",
+            "next": "what to type with the first of them",
+        },
+        examples=(
+            "--target raspberry-pi --ms 50 --classes 5",
+            "--target microcontroller --flash 256kB --ram 128kB --ms 500 --json",
+        ),
+    )
+
+
+def _bytes(text):
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmM]?i?)[bB]?", text)
+    if not found or float(found[1]) <= 0 or found[2].lower() not in _UNITS:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {shown(text)}"
+        )
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def _recommend(asked):
+    from keras_resnets.models import costs
+
+    speed = costs.SPEEDS[asked.target]
+    chosen = _chosen(asked)
+    command = _next(chosen[0][0])
+    output.keep(
+        target={"title": speed.title, "basis": speed.basis},
+        networks=[{**dataclasses.asdict(cost), "ram": ram} for cost, ram in chosen],
+        next=command,
+    )
+    say(f"{speed.title}: int8 files, one thread")
+    say(_table(chosen, asked.ram is not None))
+    say(f"ms: {speed.basis}; size: estimated where ms is, from the parameters")
+    say(f"next: {command}")
+
+
+def _next(best):
+    """What to type with a `Cost`."""
+    return (
+        f"keras-resnets train {best.name} --weights {best.dataset} --data photos/ "
+        "--recipe finetune --output run"
+    )
+
+
+def _chosen(asked):
+    """(`Cost`, bytes of RAM or None) of the best networks that keep the limits."""
+    from keras_resnets.models import costs
+    from keras_resnets.models import registry
+
+    names = registry.list_models()
+    found = [
+        costs.cost(name, asked.target, asked.classes, asked.input_size)
+        for name in names
+        if registry.model_info(name).weights
+    ]
+    fitting = [cost for cost in found if _fits(asked, cost)]
+    datasets = (asked.dataset,) if asked.dataset else _DATASETS
+    for dataset in datasets:
+        ranked = [cost for cost in fitting if cost.dataset == dataset]
+        ranked.sort(key=lambda cost: -cost.top1)
+        kept = _with_room(asked, ranked)
+        if kept:
+            return kept
+    least = min(found, key=lambda cost: cost.ms)
+    raise InvalidArgument(
+        f"no network with public weights keeps these limits on {asked.target}: "
+        f"{least.name} takes the least time, {least.ms:.3g} ms and "
+        f"{least.size / 1e3:,.0f} kB; allow more, or a smaller --input-size"
+    )
+
+
+def _fits(asked, cost):
+    fits_time = asked.ms is None or cost.ms <= asked.ms
+    return fits_time and (asked.size is None or cost.size <= asked.size)
+
+
+def _with_room(asked, ranked):
+    """The first `--count` of them whose tensors between layers fit."""
+    if asked.ram is None:
+        return [(cost, None) for cost in ranked[: asked.count]]
+    from keras_resnets.system.progress import ProgressBar
+    from keras_resnets.system.quiet import native_logs_hidden
+
+    kept = []
+    with native_logs_hidden(), ProgressBar(len(ranked), "networks built") as bar:
+        for done, cost in enumerate(ranked, 1):
+            ram = _ram(cost)
+            bar(done)
+            if ram <= asked.ram:
+                kept.append((cost, ram))
+            if len(kept) == asked.count:
+                break
+    return kept
+
+
+def _ram(cost):
+    """Bytes of the largest tensors that a network holds at once, in int8."""
+    from keras_resnets.graph import analysis
+    from keras_resnets.models import creation
+
+    side = cost.input_size
+    model = creation.create_model(
+        cost.name, input_shape=(side, side, 3), kernel_initializer="zeros"
+    )
+    return int(analysis.analyze(model).peak_activations)
+
+
+def _table(chosen, has_ram):
+    from keras_resnets.system.text_table import text_table
+
+    headers = ("name", "top-1", "of", "input", "M MACs", "kB", "ms", "")
+    rows = [
+        (
+            cost.name,
+            f"{cost.top1:.2f}",
+            cost.dataset,
+            cost.input_size,
+            f"{cost.mega_macs:,.0f}",
+            f"{cost.size / 1e3:,.0f}",
+            f"{cost.ms:.3g}",
+            "measured" if cost.measured else "estimated",
+        )
+        for cost, _ in chosen
+    ]
+    if has_ram:
+        headers = (*headers, "RAM kB")
+        rows = [
+            (*row, f"{ram / 1e3:,.0f}")
+            for row, (_, ram) in zip(rows, chosen, strict=True)
+        ]
+    return text_table(headers, rows)

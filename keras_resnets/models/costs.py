@@ -1,0 +1,160 @@
+"""What networks cost on a device: measured where it was measured, else estimated.
+
+`costs.csv` is written by a script of the repository: int8 files in LiteRT on one thread
+of an AMD EPYC with AVX-512 VNNI. Every other device is estimated from its arithmetic
+alone, as `SPEEDS` says: good for an order of magnitude and for which of two networks is
+faster, not for a promise.
+"""
+
+import csv
+import dataclasses
+import functools
+import importlib.resources
+import statistics
+import typing
+
+from keras_resnets.errors import check_choice
+from keras_resnets.models import registry
+from keras_resnets.networks import extent
+
+# Of int8 files over their parameters: scales, biases, structure. resnet20 has 1.13.
+_OVERHEAD = 1.15
+# Networks for photos and for thumbnails reach other shares of the same arithmetic.
+_PHOTO = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """How fast a target multiplies int8.
+
+    Attributes:
+        title: the device.
+        rate: multiply-adds a second on one thread; None: as `costs.csv` measured.
+        basis: where that comes from.
+    """
+
+    title: str
+    rate: float | None
+    basis: str
+
+
+# Half of what the multipliers could do at their clock: kernels reach 0.3 to 0.8 of it.
+SPEEDS = {
+    "linux-x86": Speed(
+        "Linux on x86-64 with AVX-512 VNNI, LiteRT",
+        None,
+        "measured on an AMD EPYC; of networks that were not, by their multiply-adds",
+    ),
+    "raspberry-pi": Speed(
+        "Raspberry Pi 5 (Cortex-A76, 2.4 GHz), LiteRT",
+        2.4e9 * 32 / 2,
+        "estimated: half of 32 multiply-adds a cycle (two 128-bit dot products)",
+    ),
+    "raspberry-pi-4": Speed(
+        "Raspberry Pi 4 (Cortex-A72, 1.5 GHz), LiteRT",
+        1.5e9 * 8 / 2,
+        "estimated: half of 8 multiply-adds a cycle (no dot product)",
+    ),
+    "microcontroller": Speed(
+        "Cortex-M7 at 216 MHz, TensorFlow Lite Micro with CMSIS-NN",
+        216e6 * 2 / 2,
+        "estimated: half of 2 multiply-adds a cycle",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one network costs on a target, as an int8 file.
+
+    Attributes:
+        name: of the variant.
+        top1: published accuracy of its default weights in percent; None without.
+        dataset: of those weights. weights: their tag.
+        input_size: height and width in pixels.
+        mega_macs: millions of multiply-adds for one image.
+        size: bytes of the int8 file.
+        ms: milliseconds of one image on one thread.
+        measured: whether `ms` and `size` were measured; else they are estimated.
+    """
+
+    name: str
+    top1: float | None
+    dataset: str | None
+    weights: str | None
+    input_size: int
+    mega_macs: float
+    size: int
+    ms: float
+    measured: bool
+
+
+def cost(
+    name: str, target: str, classes: int | None = None, input_size: int | None = None
+) -> Cost:
+    """What a variant costs on a target.
+
+    Args:
+        name: see `registry.get_architecture`.
+        target: a name of `SPEEDS`.
+        classes: of its classifier; None for the variant's own.
+        input_size: height and width in pixels; None for the variant's own.
+
+    Returns:
+        A `Cost`.
+
+    Raises:
+        InvalidArgument: an unknown name or target.
+
+    Example:
+        >>> cost("resnet20", "raspberry-pi").measured
+        False
+    """
+    check_choice("target", target, tuple(SPEEDS))
+    info = registry.model_info(name)
+    side = input_size or info.input_size
+    macs = (info.mega_macs or 0.0) * 1e6 * (side / info.input_size) ** 2
+    row = measured_rows().get(info.name) if target == "linux-x86" else None
+    is_own = side == info.input_size and classes in (None, info.classes)
+    if row is not None and is_own:
+        size, ms = int(row["bytes"]), float(row["ms"])
+    else:
+        row = None
+        known = extent.check_extent(
+            info.architecture, classes=info.classes if classes is None else classes
+        )
+        size = round(known.parameters * _OVERHEAD)
+        ms = macs / (SPEEDS[target].rate or _rate(side)) * 1e3
+    return Cost(
+        name=info.name,
+        top1=info.top1,
+        dataset=info.dataset,
+        weights=info.weights,
+        input_size=side,
+        mega_macs=macs / 1e6,
+        size=size,
+        ms=ms,
+        measured=row is not None,
+    )
+
+
+def _rate(side: int) -> float:
+    """Multiply-adds a second of the measured networks of about such images."""
+    found = []
+    for name, row in measured_rows().items():
+        info = registry.published_info(name)
+        if (info.input_size >= _PHOTO) == (side >= _PHOTO) and info.mega_macs:
+            found.append(info.mega_macs * 1e6 / (float(row["ms"]) / 1e3))
+    return statistics.median(found)
+
+
+@functools.cache
+def measured_rows() -> dict[str, dict[str, typing.Any]]:
+    """The int8 rows of `costs.csv`, by variant."""
+    text = importlib.resources.files("keras_resnets.models").joinpath("costs.csv")
+    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
+    return {
+        row["variant"]: row
+        for row in csv.DictReader(lines)
+        if row["precision"] == "int8"
+    }
