@@ -66,8 +66,8 @@ def rows(variant, tag, data, folder):
                 model, path, "int8", pictures=calibration, calibration=calibration
             )
         else:
-            is_int4 = precision == "int4"
-            quantization.quantize(model, path, recipe, calibration, int4=is_int4)
+            prefer = "size" if precision == "int4" else None
+            quantization.quantize(model, path, recipe, calibration, prefer=prefer)
         paths[precision] = path
         found[precision] = top1(path, data) if tag else ""
     runs = 300 if tag else 30
@@ -87,12 +87,14 @@ def top1(path, data):
     return f"{evaluation.evaluate(opened, labelled, 250).top1 * 100:.2f}"
 
 
-def measure(data):
+def measure(data, only, place):
     """Writes the table, a network at a time."""
-    with open(TABLE, "w", encoding="utf-8", newline="") as file:
+    with open(place, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FIELDS)
         for variant, tag in subjects():
+            if only and variant not in only:
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 for row in rows(variant, tag, data, pathlib.Path(folder)):
                     print(*row, flush=True)
@@ -162,10 +164,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help=".npz of CIFAR-10, to measure")
     parser.add_argument("--write", action="store_true", help="measure, write the table")
+    parser.add_argument("--networks", nargs="*", help="these alone, instead of all")
+    parser.add_argument(
+        "--table", default=TABLE, help="to write; default: the package's"
+    )
     parser.add_argument("--draw", action="store_true", help="draw the figure")
     asked = parser.parse_args()
     if asked.write:
-        measure(asked.data)
+        measure(asked.data, asked.networks, asked.table)
     if asked.draw:
         draw()
 

@@ -280,3 +280,55 @@ def test_the_page_has_every_command():
 
     script = runpy.run_path(str(ROOT / "tests" / "data" / "make_commands_page.py"))
     assert PAGE.read_text(encoding="utf-8") == script["page"]()
+
+
+def test_recommend(capsys):
+    words = ["recommend", "--target", "linux-x86", "--dataset", "cifar10"]
+    found = facts(*words, "--size", "200kB", capsys=capsys)["networks"]
+    assert found and all(network["size"] <= 200_000 for network in found)
+    assert [n["top1"] for n in found] == sorted(
+        (n["top1"] for n in found), reverse=True
+    )
+    by_name = {network["name"]: network for network in found}
+    assert by_name["resnet14d"]["measured"]
+    # Another number of classes is another file than the one that was measured.
+    own = facts(*words, "--classes", "5", "--count", "200", capsys=capsys)["networks"]
+    assert not any(network["measured"] for network in own)
+    code, out, _ = run(
+        *("recommend", "--target", "raspberry-pi", "--ms", "50", "--classes", "5"),
+        capsys=capsys,
+    )
+    assert code == 0 and "estimated: half of 32" in out
+    assert "next: keras-resnets train " in out
+
+
+def test_recommend_refuses(capsys):
+    error = refused("recommend", "--target", "toaster", capsys=capsys)
+    assert "--target must be one of" in error
+    words = ["recommend", "--target", "microcontroller", "--flash", "1kB"]
+    error = refused(*words, capsys=capsys)
+    assert "takes the least time" in error and "allow more" in error
+
+
+def test_estimates_scale_with_the_images():
+    from keras_resnets.models import costs
+
+    small, large = (
+        costs.cost("resnet18", "raspberry-pi", input_size=side) for side in (112, 224)
+    )
+    assert large.ms == pytest.approx(4 * small.ms) and small.size == large.size
+    # 1.8 G multiply-adds at half of 2.4 GHz times 32.
+    assert large.ms == pytest.approx(1814 / 38.4, rel=0.01)
+
+
+def test_every_row_of_the_measured_costs_is_a_variant():
+    from keras_resnets.models import costs
+
+    rows = costs.measured_rows()
+    assert set(rows) <= set(keras_resnets.list_models()) and len(rows) > 8
+    for name in rows:
+        cost = costs.cost(name, "linux-x86")
+        assert cost.measured and cost.ms > 0
+        # The estimate of sizes holds to a fifth where it can be compared.
+        known = keras_resnets.model_info(name)
+        assert known.total_params <= cost.size <= 2.2 * known.total_params

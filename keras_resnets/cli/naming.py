@@ -15,7 +15,7 @@ from keras_resnets.errors import shown
 _WEIGHTS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
 # What a run keeps, the better first.
 _OF_A_RUN = ("best.weights.h5", "last.weights.h5")
-WHAT = "variant (keras-resnets list), run folder, .keras or weights file"
+WHAT = "variant, run folder, .keras or weights file"
 NEEDED = (
     "MODEL is required: a variant (keras-resnets list), the folder of a run, or a file; "
     "weights that this package wrote name their network (--weights FILE)"
@@ -60,7 +60,7 @@ def add_model(parser, what=WHAT, weights_needed=False):
         metavar="MODEL",
         nargs="?",
         action=Place,
-        help=f"{what}; or --model MODEL, anywhere",
+        help=f"{what}; or by --model MODEL",
     )
     # MODEL tells of it.
     parser.add_argument("--model", dest="model", action=Named, help=argparse.SUPPRESS)

@@ -93,8 +93,8 @@ def add_to(commands):
         facts={
             "target": "title, and basis: what was measured, what is estimated",
             "networks": "the best first: name, top1 (percent), dataset, weights, "
-            "input_size (pixels), mega_macs, size (bytes), ms, measured (false: "
-            "estimated), ram (bytes, with --ram; else null)",
+            "input_size (pixels), mega_macs, size (bytes), ms, measured (whether ms "
+            "is; else it is estimated), ram (bytes, with --ram; else null)",
             "next": "what to type with the first of them",
         },
         examples=(
@@ -126,7 +126,7 @@ def _recommend(asked):
     )
     say(f"{speed.title}: int8 files, one thread")
     say(_table(chosen, asked.ram is not None))
-    say(f"ms: {speed.basis}; size: estimated where ms is, from the parameters")
+    say(f"ms: {speed.basis}")
     say(f"next: {command}")
 
 

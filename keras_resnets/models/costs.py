@@ -73,9 +73,10 @@ class Cost:
         dataset: of those weights. weights: their tag.
         input_size: height and width in pixels.
         mega_macs: millions of multiply-adds for one image.
-        size: bytes of the int8 file.
+        size: bytes of the int8 file: measured or, of networks that were not and of other
+            classes, estimated from the parameters.
         ms: milliseconds of one image on one thread.
-        measured: whether `ms` and `size` were measured; else they are estimated.
+        measured: whether `ms` was measured; else it is estimated.
     """
 
     name: str
@@ -114,17 +115,19 @@ def cost(
     info = registry.model_info(name)
     side = input_size or info.input_size
     macs = (info.mega_macs or 0.0) * 1e6 * (side / info.input_size) ** 2
-    row = measured_rows().get(info.name) if target == "linux-x86" else None
     is_own = side == info.input_size and classes in (None, info.classes)
-    if row is not None and is_own:
-        size, ms = int(row["bytes"]), float(row["ms"])
+    row = measured_rows().get(info.name) if is_own else None
+    measured = row is not None and SPEEDS[target].rate is None
+    if measured:
+        ms = float(row["ms"])
     else:
-        row = None
-        known = extent.check_extent(
-            info.architecture, classes=info.classes if classes is None else classes
-        )
-        size = round(known.parameters * _OVERHEAD)
         ms = macs / (SPEEDS[target].rate or _rate(side)) * 1e3
+    if row is not None:
+        size = int(row["bytes"])
+    else:
+        count = info.classes if classes is None else classes
+        known = extent.check_extent(info.architecture, classes=count)
+        size = round(known.parameters * _OVERHEAD)
     return Cost(
         name=info.name,
         top1=info.top1,
@@ -134,18 +137,18 @@ def cost(
         mega_macs=macs / 1e6,
         size=size,
         ms=ms,
-        measured=row is not None,
+        measured=measured,
     )
 
 
 def _rate(side: int) -> float:
     """Multiply-adds a second of the measured networks of about such images."""
-    found = []
+    rates: dict[bool, list[float]] = {False: [], True: []}
     for name, row in measured_rows().items():
         info = registry.published_info(name)
-        if (info.input_size >= _PHOTO) == (side >= _PHOTO) and info.mega_macs:
-            found.append(info.mega_macs * 1e6 / (float(row["ms"]) / 1e3))
-    return statistics.median(found)
+        rate = (info.mega_macs or 0.0) * 1e6 / (float(row["ms"]) / 1e3)
+        rates[info.input_size >= _PHOTO].append(rate)
+    return statistics.median(rates[side >= _PHOTO] or rates[side < _PHOTO])
 
 
 @functools.cache
