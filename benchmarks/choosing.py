@@ -127,8 +127,9 @@ def draw():
         axis.grid(alpha=0.25, which="both")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("top-1 on CIFAR-10, %")
-    axes[1].legend(frameon=False, loc="lower right")
-    figure.suptitle("The networks in this package: accuracy over size and latency")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="upper right", ncol=3, fontsize=9)
+    figure.suptitle("Accuracy over size and latency", x=0.06, ha="left")
     figure.tight_layout()
     FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, dpi=110)
@@ -157,7 +158,21 @@ def _panel(axis, key, scale):
             textcoords="offset points",
             fontsize=7,
         )
+        # The three files of a network.
+        same = [other for other in found if other["variant"] == name]
+        axis.plot(
+            [float(other[key]) * scale for other in same],
+            [float(other["top1"]) for other in same],
+            color="#c4c8ce",
+            linewidth=0.8,
+            zorder=2,
+        )
     axis.set_xscale("log")
+    ticks = (100, 200, 500, 1000, 2000, 5000) if key == "bytes" else (0.2, 0.5, 1, 2, 5)
+    low, high = axis.get_xlim()
+    chosen = [tick for tick in ticks if low <= tick <= high]
+    axis.set_xticks(chosen, [f"{tick:,g}" for tick in chosen])
+    axis.minorticks_off()
 
 
 def main():

