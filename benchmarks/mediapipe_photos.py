@@ -20,7 +20,7 @@ import tempfile
 import common
 
 SIZES = ((480, 640), (640, 480), (300, 300), (720, 1280), (227, 401))
-WORKER = pathlib.Path(__file__).with_name("mediapipe_worker.py")
+WORKER = common.ROOT / "keras_resnets" / "deploy" / "mediapipe_worker.py"
 
 
 def photos(folder, size, count, seed):
@@ -64,7 +64,7 @@ def measure(model, python, size, images, folder):
     )
     pixels = np.stack([np.asarray(image) for image in images])
     np.savez(folder / "given.npz", images=pixels, labels=names)
-    order = [python, WORKER, path, folder / "given.npz", folder / "made.npz"]
+    order = [python, "-P", WORKER, path, folder / "given.npz", folder / "made.npz"]
     subprocess.run(order, check=True, stderr=subprocess.DEVNULL)
     with np.load(folder / "made.npz") as made:
         scores = made["scores"]

@@ -17,6 +17,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import quantization
+from keras_resnets.deploy import mediapipe_worker
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import to_tflite
 from keras_resnets.export.tflite import metadata
@@ -26,7 +27,7 @@ from keras_resnets.images import labels
 from keras_resnets.images import resampling
 from keras_resnets.images.preprocessing import Preprocessing
 
-WORKER = pathlib.Path(__file__).parents[1] / "benchmarks" / "mediapipe_worker.py"
+WORKER = pathlib.Path(mediapipe_worker.__file__)
 # A Python that has mediapipe, which wants other packages than TensorFlow.
 MEDIAPIPE = os.environ.get("KERAS_RESNETS_MEDIAPIPE_PYTHON")
 CIFAR = Preprocessing("cifar", (32, 32), crop_fraction=0.875)
@@ -147,7 +148,7 @@ def test_metadata(tmp_path):
 def classified(file, images, names, folder):
     """MediaPipe's scores."""
     np.savez(folder / "given.npz", images=images, labels=names)
-    order = [MEDIAPIPE, WORKER, file, folder / "given.npz", folder / "made.npz"]
+    order = [MEDIAPIPE, "-P", WORKER, file, folder / "given.npz", folder / "made.npz"]
     subprocess.run(order, check=True, capture_output=True)
     with np.load(folder / "made.npz") as made:
         return made["scores"]

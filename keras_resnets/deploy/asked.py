@@ -86,7 +86,7 @@ class Asked:
             io_dtype,
             target.layouts[0],
             target.batch,
-            self.include_preprocessing,
+            self.include_preprocessing or target.pixels,
             targets.check_storage(target, recipe, self.storage),
             export=target.export,
         )

@@ -253,7 +253,7 @@ def _proven(
         predicted,
         wanted.outputs,
         ran,
-        wanted.step,
+        max(wanted.step, job.target.within),
         wanted.against,
         wanted.logit_step,
     )

@@ -62,6 +62,7 @@ class Target:
         storages: how its file may store weights of 4 bits, of `export.tflite.storage`;
             the first is the default.
         no_storage: why not otherwise, where something is to be said.
+        pixels: whether its file takes RGB pixels, asked for or not.
         float_pixels: whether a file that computes in floats may take uint8 pixels.
         operators: the names of all that it runs, in a file's own words; empty where the
             toolchain tells.
@@ -79,6 +80,8 @@ class Target:
         exact: whether its integer kernels are those that LiteRT calls the reference, and
             not XNNPACK's, which round otherwise: in a deep network a step of a softmax
             becomes twenty where two classes are about as likely.
+        within: the largest difference of outputs that is a step of rounding there,
+            where its kernels compute integers in floats.
         memory: figures of its report that `--ram` and `--flash` are held against.
     """
 
@@ -92,6 +95,7 @@ class Target:
     batch: int | str = 1
     storages: tuple[str, ...] = ("int8", "conv_int4", "fully_connected")
     no_storage: str = ""
+    pixels: bool = False
     float_pixels: bool = True
     operators: frozenset[str] = frozenset()
     export: tuple[tuple[str, Any], ...] = ()
@@ -105,6 +109,7 @@ class Target:
     files: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     exact: bool = False
+    within: float = 0.0
     memory: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -165,6 +170,13 @@ def _ethos_u(name: str, system: str, mode: str) -> Target:
     )
 
 
+_MEDIAPIPE: dict[str, Any] = {
+    "toolchain": "image_classifier",
+    "proof": "MediaPipe's ImageClassifier in Python, with the same C++ inside",
+    "variable": "KERAS_RESNETS_MEDIAPIPE_PYTHON",
+    "install": "python -m venv mp; mp/bin/pip install mediapipe==1.2.3; export "
+    "KERAS_RESNETS_MEDIAPIPE_PYTHON=mp/bin/python",
+}
 _ALL = (
     Target(
         name="linux-x86",
@@ -279,6 +291,41 @@ _ALL = (
         toolchain="own_runtime",
         proof="TensorFlow, here",
         files=("saved_model/*", "saved_model/variables/*", "saved_model/assets/*"),
+    ),
+    Target(
+        name="gpu",
+        title="GPU of phones, LiteRT's accelerator",
+        recipes=("float16", FLOAT32, INT8, "static_wi8_ai8_per_tensor"),
+        refused={
+            "static_wi8_ai16": "the accelerator does not take it, or ends",
+            "dynamic_wi8": "it computes in floats there, and the CPU in integers",
+        },
+        io_dtypes=("float32",),
+        storages=("int8",),
+        # A strided 1x1 convolution of int8 weights does not stride there.
+        export=(("pooled_strides", True),),
+        toolchain="gpu",
+        proof="LiteRT's GPU accelerator, on SwiftShader or a GPU",
+        tools="gpu_tools",
+        within=0.02,
+    ),
+    Target(
+        name="android",
+        title="Android, MediaPipe's ImageClassifier",
+        recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
+        io_dtypes=("uint8", "float32"),
+        pixels=True,
+        export=(("metadata", True),),
+        **_MEDIAPIPE,
+    ),
+    Target(
+        name="ios",
+        title="iPhone and iPad, MediaPipe's ImageClassifier",
+        recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
+        io_dtypes=("uint8", "float32"),
+        pixels=True,
+        export=(("metadata", True),),
+        **_MEDIAPIPE,
     ),
     Target(
         name="browser-litert",

@@ -1,0 +1,83 @@
+"""LiteRT's GPU accelerator: phones and browsers compute with it what it takes whole."""
+
+import importlib.metadata
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.deploy import gpu_tools
+from keras_resnets.deploy import snippets
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.export.compare import isolated
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.io import files
+from keras_resnets.system import child_process
+
+# SwiftShader takes a second for a network of 224 pixels, and one to begin.
+_SECONDS, _OF_AN_IMAGE = 300, 60
+
+
+def prove(job: Job) -> Proof:
+    """Runs the file in the accelerator.
+
+    Raises:
+        ExportError: it does not take the whole file, or ends.
+    """
+    made = job.export()
+    interpreter = tflite_runner.litert().Interpreter(str(made.path))
+    given = interpreter.get_input_details()[0]
+    output = interpreter.get_output_details()[0]
+    images = tflite_runner.quantize(job.given(made), given)
+    with files.scratch_folder() as folder:
+        np.save(folder / "inputs.npy", images)
+        facts = _run(made, folder, len(images))
+        if "error" in facts or not facts["fully"]:
+            reason = facts.get("error", "some of its operators fall to the CPU")
+            raise ExportError(
+                f"LiteRT's GPU accelerator does not take the {made.spec.recipe} file of "
+                f"{job.model.name} whole: {printable(reason, 300)}; take the recipe "
+                "float16; nothing was written"
+            )
+        found = np.load(folder / "outputs.npy")
+    outputs = tflite_runner.dequantize(found, output)
+    ran = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, GPU accelerator"
+    return Proof(made, outputs, {"fully_accelerated": True}, ran)
+
+
+def _run(made: Made, folder: Any, count: int) -> dict[str, Any]:
+    """What `gpu_worker` answers; a crash of the runtime is an `ExportError`."""
+    inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
+    module = "keras_resnets.deploy.gpu_worker"
+    variables = gpu_tools.environment(folder)
+    try:
+        with child_process.started(
+            module, made.path, inputs, outputs, environment=variables
+        ) as process:
+            seconds = _SECONDS + _OF_AN_IMAGE * count
+            return isolated.answered(made.path.name, process, seconds)
+    except InvalidArgument as error:
+        raise ExportError(
+            f"LiteRT's GPU accelerator: {error}; nothing was written"
+        ) from None
+
+
+def snippet(job: Job, made: Made) -> str:
+    """How an application asks for the accelerator."""
+    return (
+        "On Android, with `com.google.ai.edge.litert:litert`:\n\n```kotlin\n"
+        "val model = CompiledModel.create(\n"
+        f'    context.assets, "{made.path.name}",\n'
+        "    CompiledModel.Options(Accelerator.GPU))\n"
+        "val inputs = model.createInputBuffers()\n"
+        "val outputs = model.createOutputBuffers()\n"
+        "inputs[0].writeFloat(x)  // prepared as below\n"
+        "model.run(inputs, outputs)\n"
+        "val scores = outputs[0].readFloat()\n```\n\n"
+        "In Python, the same file on the CPU, with the preparation of a photo:\n\n"
+        + snippets.python(job, made, "pip install ai-edge-litert numpy pillow")
+    )

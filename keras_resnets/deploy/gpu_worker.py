@@ -1,0 +1,51 @@
+"""The process that runs a file in LiteRT's GPU accelerator: `python -m` of this module.
+
+At some files the accelerator ends the process. It answers with one line of JSON.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.system import child_process
+
+
+def main(path: str, inputs: str, outputs: str) -> None:
+    """Runs a file, and says whether all of it was accelerated.
+
+    Args:
+        path: of the file.
+        inputs: .npy of images in the file's type.
+        outputs: .npy to write, in the file's type.
+    """
+    answer = child_process.answers()
+    images = np.load(inputs)
+    child_process.orders()
+    try:
+        answer(_run(path, images, outputs))
+    except (ImportError, RuntimeError, ValueError) as error:
+        answer({"error": " ".join(str(error).split())})
+
+
+def _run(path: str, images: np.ndarray, outputs: str) -> dict[str, Any]:
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path)
+    made = interpreter.get_output_details()[0]
+    count = int(np.prod(made["shape"]))
+    model = CompiledModel.from_file(path, hardware_accel=HardwareAccelerator.GPU)
+    given, found = model.create_input_buffers(0), model.create_output_buffers(0)
+    rows = []
+    for image in images:
+        given[0].write(np.ascontiguousarray(image).ravel())
+        model.run_by_index(0, given, found)
+        rows.append(np.array(found[0].read(count, made["dtype"])))
+    np.save(outputs, np.stack(rows))
+    return {"fully": bool(model.is_fully_accelerated())}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

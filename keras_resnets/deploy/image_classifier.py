@@ -1,0 +1,96 @@
+"""MediaPipe's ImageClassifier, as Android, iOS and Python have it."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from keras_resnets.deploy import mediapipe_worker
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import printable
+from keras_resnets.io import files
+from keras_resnets.system import child_process
+
+# It wants other packages than TensorFlow: a Python of its own.
+VARIABLE = "KERAS_RESNETS_MEDIAPIPE_PYTHON"
+_SECONDS, _OF_AN_IMAGE = 300, 10
+
+
+def prove(job: Job) -> Proof:
+    """Has MediaPipe classify the pixels of the images.
+
+    Raises:
+        ExportError: it does not take the file.
+    """
+    made = job.export()
+    images = job.given(made)
+    names = list(job.labels)
+    with files.scratch_folder() as folder:
+        given, found = folder / "given.npz", folder / "made.npz"
+        np.savez(given, images=images, labels=names)
+        words = [
+            os.environ[VARIABLE],
+            # Without the folder of this package among its own.
+            "-P",
+            pathlib.Path(mediapipe_worker.__file__),
+            *(made.path, given, found),
+        ]
+        code, out, errors = child_process.run(
+            words, folder, _SECONDS + _OF_AN_IMAGE * len(images)
+        )
+        if code:
+            reason = printable(errors.strip().rpartition("\n")[2], 300)
+            raise ExportError(
+                f"MediaPipe does not take the {made.spec.recipe} file of "
+                f"{job.model.name}: {reason}; nothing was written"
+            )
+        with np.load(found) as loaded:
+            scores = loaded["scores"]
+    return Proof(made, scores, {}, f"mediapipe {out.strip()}")
+
+
+def snippet(job: Job, made: Made) -> str:
+    """How an application classifies a photo, and what it must do before."""
+    height, width = job.model.preprocessing.size
+    code = _IOS if job.target.name == "ios" else _ANDROID
+    return (
+        f"{code.format(file=made.path.name)}\n"
+        f"MediaPipe stretches what it is given to {height} x {width} and does not smooth: "
+        "hand it the photo's centre, resized and cropped to that as `predict` does "
+        "(`keras_resnets.images.resampling` has the weights), or export a file for "
+        "photos of one size, which does it itself:\n\n```sh\n"
+        f"keras-resnets export tflite --model {job.model.name} --weights W \\\n"
+        "    --include-preprocessing --metadata --source 480x640\n```\n"
+    )
+
+
+_ANDROID = """With `com.google.mediapipe:tasks-vision`:
+
+```kotlin
+val options = ImageClassifier.ImageClassifierOptions.builder()
+    .setBaseOptions(BaseOptions.builder().setModelAssetPath("{file}").build())
+    .setMaxResults(5)
+    .build()
+val classifier = ImageClassifier.createFromOptions(context, options)
+val found = classifier.classify(BitmapImageBuilder(bitmap).build())
+for (one in found.classificationResult().classifications()[0].categories())
+    println("${{one.score()}} ${{one.categoryName()}}")
+```
+"""
+_IOS = """With the pod `MediaPipeTasksVision`:
+
+```swift
+let options = ImageClassifierOptions()
+options.baseOptions.modelAssetPath =
+    Bundle.main.path(forResource: "model", ofType: "tflite")!  // {file}
+options.maxResults = 5
+let classifier = try ImageClassifier(options: options)
+let found = try classifier.classify(image: MPImage(uiImage: photo))
+for one in found.classificationResult.classifications[0].categories {{
+    print(one.score, one.categoryName ?? "")
+}}
+```
+"""

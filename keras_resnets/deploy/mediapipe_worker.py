@@ -1,0 +1,46 @@
+"""Run by a Python that has mediapipe: ImageClassifier's scores of images in an .npz.
+
+    python mediapipe_worker.py FILE.tflite IMAGES.npz SCORES.npz
+
+IMAGES.npz has uint8 `images` (count, height, width, 3) and `labels`, one a class;
+SCORES.npz gets `scores` (count, classes). It prints MediaPipe's release.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def main(path: str, given: str, made: str) -> None:
+    """Writes the scores; see above for the arguments."""
+    import mediapipe
+
+    with np.load(given) as loaded:
+        images, count = loaded["images"], len(loaded["labels"])
+    scores = np.zeros((len(images), count), "float32")
+    with _classifier(path, count) as classifier:
+        for row, pixels in zip(scores, images, strict=True):
+            image = mediapipe.Image(
+                image_format=mediapipe.ImageFormat.SRGB,
+                data=np.ascontiguousarray(pixels),
+            )
+            found = classifier.classify(image).classifications[0].categories
+            for category in found:
+                row[category.index] = category.score
+    np.savez(made, scores=scores)
+    sys.stdout.write(mediapipe.__version__)
+
+
+def _classifier(path: str, count: int) -> Any:
+    from mediapipe.tasks.python import BaseOptions
+    from mediapipe.tasks.python import vision
+
+    options = vision.ImageClassifierOptions(
+        base_options=BaseOptions(model_asset_path=path), max_results=count
+    )
+    return vision.ImageClassifier.create_from_options(options)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
