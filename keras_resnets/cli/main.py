@@ -31,6 +31,10 @@ TASKS = {
     "use a network": {
         "predict": ("predict", "show the likeliest classes of photos"),
         "evaluate": ("predict", "measure accuracy on labelled data"),
+        "calibrate-confidence": (
+            "confidence",
+            "make a network as sure as it is right, on held-out images",
+        ),
         "explain": ("explain", "show where in a photo a network sees a class"),
     },
     "train one of your own": {

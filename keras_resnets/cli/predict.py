@@ -105,6 +105,8 @@ def _add_evaluate(commands):
             "count": "how many images",
             "top1": "share of right answers",
             "top5": "share of images whose class is among the five likeliest",
+            "ece": "expected calibration error of 15 bins; null of logits",
+            "reliability": "mean confidence, accuracy and images of each bin",
         },
         examples=(
             "resnet20 --weights cifar10 --data cifar10",
@@ -160,18 +162,29 @@ def _show(model, images):
 
 def _evaluate(asked):
     with native_logs_hidden():
+        from keras_resnets.images import confidence
         from keras_resnets.images import evaluation
         from keras_resnets.system.progress import ProgressBar
 
         model = subject.open_subject(asked)
         data = network.open_labelled(asked.data, model, asked.count, asked.seed)
         bar = ProgressBar(len(data.labels), "images")
-        found = evaluation.evaluate(model, data, asked.batch_size, bar)
+        sums = confidence.Reliability()
+        logits = getattr(model, "puts_out_logits", False)
+        watch = None if logits else sums.add
+        found = evaluation.evaluate(model, data, asked.batch_size, bar, watch)
         bar.close()
+        ece = None if logits else sums.ece
         output.keep(
-            model=model.name, count=found.count, top1=found.top1, top5=found.top5
+            model=model.name,
+            count=found.count,
+            top1=found.top1,
+            top5=found.top5,
+            ece=ece,
+            reliability=[] if logits else sums.rows(),
         )
+        told = "" if ece is None else f", ECE {ece:.4f}"
         say(
             f"{model.name}: {found.count:,} images, top-1 {found.top1:.2%}, "
-            f"top-5 {found.top5:.2%}"
+            f"top-5 {found.top5:.2%}{told}"
         )

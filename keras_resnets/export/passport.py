@@ -109,6 +109,7 @@ def write(
         "weights": known.weights_origin,
         "preprocessing": _plain(known.preprocessing),
         "labels": known.labels,
+        "confidence": known.confidence and dict(known.confidence),
         "parameters": model.count_params(),
         "format": report.format,
         "quantize": report.quantize,

@@ -105,7 +105,7 @@ def feature_extractor(
             )
     outputs = {name: known[name] for name in names}
     made = keras.Model(model.input, outputs, name=f"{model.name}_features")
-    provenance.inherit(made, model, labels=None)
+    provenance.inherit(made, model, labels=None, confidence=None)
     return made
 
 
@@ -155,5 +155,5 @@ def replace_head(
         name="new_predictions",
     )(x)
     made = keras.Model(model.input, x, name=model.name)
-    provenance.inherit(made, model, labels=None)
+    provenance.inherit(made, model, labels=None, confidence=None)
     return made

@@ -32,6 +32,8 @@ class Provenance:
             name of a training run.
         random_weights: whether nothing but chance is known to have made its values: a
             model of `create_model` without weights, whose `weights_origin` is None.
+        confidence: fields of an `images.confidence.Confidence`, where the temperature
+            of its logits was fitted; None: not known.
     """
 
     architecture: Architecture | None = None
@@ -40,6 +42,7 @@ class Provenance:
     labels: str | tuple[str, ...] | None = None
     weights_origin: str | None = None
     random_weights: bool = False
+    confidence: Mapping[str, typing.Any] | None = None
 
 
 def of(model: "keras.Model") -> Provenance:
@@ -61,6 +64,7 @@ def of(model: "keras.Model") -> Provenance:
         labels=tuple(labels) if isinstance(labels, list) else labels,
         weights_origin=read("weights_origin", str),
         random_weights=getattr(model, "weights_origin", _ABSENT) is None,
+        confidence=read("confidence", Mapping),
     )
 
 
@@ -70,6 +74,8 @@ def give(model: "keras.Model", record: Provenance) -> None:
         return
     for field in ("architecture", "axes", "preprocessing", "labels"):
         setattr(model, field, getattr(record, field))
+    if record.confidence is not None or hasattr(model, "confidence"):
+        model.confidence = record.confidence
     if record.weights_origin is not None or record.random_weights:
         model.weights_origin = record.weights_origin
     elif hasattr(model, "weights_origin"):

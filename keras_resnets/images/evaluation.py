@@ -135,6 +135,7 @@ def evaluate(
     data: Labelled,
     batch_size: int = 64,
     progress: Callable[[int], typing.Any] | None = None,
+    watch: Callable[[np.ndarray, np.ndarray], object] | None = None,
 ) -> Accuracy:
     """`Accuracy` of `model` on `data`.
 
@@ -143,6 +144,8 @@ def evaluate(
         data: a `Labelled`.
         batch_size: images at a time, >= 1.
         progress: called with the number of images done after every batch.
+        watch: called with outputs and labels of every batch, as
+            `confidence.Reliability.add` takes them.
 
     Raises:
         InvalidArgument: a label that the model has no class for.
@@ -156,7 +159,10 @@ def evaluate(
     first, five, done = 0, 0, 0
     for images in data.batches(batch_size):
         wanted = data.labels[done : done + len(images), None]
-        order = np.argsort(-model.predict_on_batch(images), axis=-1, kind="stable")
+        outputs = np.asarray(model.predict_on_batch(images))
+        if watch is not None:
+            watch(outputs, wanted[:, 0])
+        order = np.argsort(-outputs, axis=-1, kind="stable")
         first += int((order[:, :1] == wanted).sum())
         five += int((order[:, :5] == wanted).any(axis=-1).sum())
         done += len(images)

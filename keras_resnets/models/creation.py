@@ -298,6 +298,7 @@ def _provenance(
         labels=known if fits else None,
         weights_origin=source.origin if source else None,
         random_weights=source is None,
+        confidence=source.confidence if source and own_classes else None,
     )
 
 

@@ -160,7 +160,7 @@ def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Mode
         if id(layer) in copies:
             copies[id(layer)].set_weights(_left(layer, kept, inputs, norms))
     # Its widths are no variant's any more.
-    provenance.inherit(clone, model, architecture=None, axes={})
+    provenance.inherit(clone, model, architecture=None, axes={}, confidence=None)
     return clone
 
 

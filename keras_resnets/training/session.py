@@ -411,6 +411,8 @@ def _provenance(
         labels=labels.name_of(data.classes) or (None if unnamed else names),
         weights_origin=origin,
         random_weights=False,
+        # Of other weights.
+        confidence=None,
     )
 
 

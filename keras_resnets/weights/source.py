@@ -24,6 +24,7 @@ class Source:
             only a network tells which values are its classifier.
         count: values in all that the file has for a network, or None.
         labels: the order of the classes (`keras_resnets.images.labels`); None: not known.
+        confidence: see `graph.provenance`; None: not known.
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
 
@@ -36,6 +37,7 @@ class Source:
         self.classes: int | None = None
         self.count: int | None = None
         self.labels: str | tuple[str, ...] | None = None
+        self.confidence: typing.Any = None
         self.layout: Layout | None = None
 
     def load(self, model: "keras.Model") -> bool:

@@ -82,7 +82,7 @@ def quantize_aware(
         wanted = provenance.known_preprocessing(model)
         calibration = checked_set(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
-    provenance.inherit(made, model)
+    provenance.inherit(made, model, confidence=None)
     if recipe.weight_ranges == "learned":
         set_amax(made)
     if calibration is not None:

@@ -1,0 +1,120 @@
+"""`keras-resnets calibrate-confidence`: a network as sure as it is right."""
+
+import dataclasses
+
+from keras_resnets.cli import network
+from keras_resnets.cli import options
+from keras_resnets.cli import output
+from keras_resnets.cli.network import say
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.system.quiet import native_logs_hidden
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output):
+    """What `keras-resnets calibrate-confidence` is asked for; see its help."""
+
+    data: str
+    part: str
+    count: int | None
+    seed: int
+    false_rejections: float
+
+
+def add_to(commands):
+    """Adds the command to the parser's sub-commands."""
+    parser = commands.add_parser("calibrate-confidence")
+    network.add_trained(parser)
+    group = parser.add_argument_group("held-out images")
+    group.add_argument(
+        "--data",
+        required=True,
+        help="labelled images that the network was not trained on, as evaluate takes "
+        "them",
+    )
+    group.add_argument(
+        "--part",
+        choices=("test", "train"),
+        default="test",
+        help="of data with parts; default: test, or validation where that is all",
+    )
+    group.add_argument(
+        "--count", type=options.COUNT, help="images to take; default: all"
+    )
+    group.add_argument(
+        "--seed",
+        type=options.SEED,
+        default=0,
+        help="of their choice, and of halves (0)",
+    )
+    group.add_argument(
+        "--false-rejections",
+        type=options.number(0, 1, below=True),
+        default=0.05,
+        help="share of these images that the threshold for none of these rejects (0.05)",
+    )
+    network.add_output(parser, "default: MODEL_calibrated.safetensors")
+    options.set_command(
+        parser,
+        Options,
+        _calibrate,
+        facts={
+            "path": "the file of weights",
+            "confidence": "temperature, threshold, false_rejections, ece_before, ece and "
+            "count",
+        },
+        examples=("resnet20 --weights run/best.weights.h5 --data photos/validation",),
+    )
+
+
+def _calibrate(asked):
+    with native_logs_hidden():
+        from keras_resnets.graph import temperature
+        from keras_resnets.images import confidence
+        from keras_resnets.weights import saving
+
+        place = asked.path("_calibrated.safetensors")
+        saving.check_output(place, asked.overwrite)
+        model, architecture, source = network.build(asked, strict=True)
+        known = getattr(model, "confidence", None)
+        if known is not None:
+            raise InvalidArgument(
+                f"{asked.weights} has a temperature of {known['temperature']:.3g} in it "
+                "already: give the weights that it was made of"
+            )
+        data = network.open_labelled(
+            asked.data, model, asked.count, asked.seed, asked.part
+        )
+        logits = _logits(model, data)
+        found = confidence.calibrate(
+            logits, data.labels, asked.false_rejections, asked.seed
+        )
+        temperature.calibrated(model, found)
+        saving.save(model, place, source, architecture, asked.overwrite)
+        output.keep(path=str(place), confidence=dataclasses.asdict(found))
+        say(
+            f"temperature  {found.temperature:.3f}, from {found.count:,} images\n"
+            f"ECE          {found.ece_before:.4f} -> {found.ece:.4f} (each half by the "
+            "temperature of the other)\n"
+            f"threshold    {found.threshold:.4f}: below it an answer is none of these; it "
+            f"rejects {found.false_rejections:.1%} of these images\n"
+            f"wrote        {place}"
+        )
+
+
+def _logits(model, data):
+    """What the softmax of `model` gets of each image."""
+    import keras
+    import numpy as np
+
+    from keras_resnets.graph import outputs
+    from keras_resnets.system.progress import ProgressBar
+
+    wanted = outputs.logits_of(model)
+    judge = model if wanted is None else keras.Model(model.inputs, wanted)
+    found = []
+    with ProgressBar(len(data.labels), "images") as bar:
+        for images in data.batches(100):
+            found.append(judge.predict_on_batch(images))
+            bar(sum(map(len, found)))
+    return np.concatenate(found)
