@@ -118,7 +118,7 @@ def cost(
     is_own = side == info.input_size and classes in (None, info.classes)
     row = measured_rows().get(info.name) if is_own else None
     measured = row is not None and SPEEDS[target].rate is None
-    if measured:
+    if row is not None and measured:
         ms = float(row["ms"])
     else:
         ms = macs / (SPEEDS[target].rate or _rate(side)) * 1e3
