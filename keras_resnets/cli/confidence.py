@@ -63,7 +63,10 @@ def add_to(commands):
             "confidence": "temperature, threshold, false_rejections, ece_before, ece and "
             "count",
         },
-        examples=("resnet20 --weights run/best.weights.h5 --data photos/validation",),
+        examples=(
+            "resnet14d --weights cifar10 --data cifar10.npz",
+            "resnet20 --weights run/best.weights.h5 --data photos/validation",
+        ),
     )
 
 
