@@ -261,7 +261,7 @@ def refused(words, capsys, code=2):
     [
         (["resnet9"], "unknown model 'resnet9'; did you mean"),
         (["--recipe", "cosine"], "recipe must be one of"),
-        (["--recipe", "list"], "recipes are he2015_imagenet, he2015_cifar"),
+        (["--recipe", "list"], "keras-resnets recipes; they are he2015_imagenet"),
         (["--change", "mix=1"], "'mix' is no field of a recipe; did you mean mixup"),
         (["--change", "mixup"], "--change takes FIELD=VALUE; got 'mixup'"),
         (["--change", "margin=0"], "--change margin: a later stage must win a paired"),

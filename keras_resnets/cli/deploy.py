@@ -1,8 +1,6 @@
 """`keras-resnets deploy` and `keras-resnets targets`: a folder that works on a device."""
 
-import argparse
 import dataclasses
-import re
 
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
@@ -15,17 +13,6 @@ from keras_resnets.export import number_formats
 from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
-
-# As data sheets write them: kB of 1000 bytes is the careful reading, KiB has 1024.
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "k": 1000,
-    "m": 1000**2,
-    "g": 1000**3,
-    "ki": 1024,
-    "mi": 1024**2,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +69,7 @@ def add_to(commands):
     for kind, what in (("ram", "RAM"), ("flash", "flash")):
         group.add_argument(
             f"--{kind}",
-            type=_bytes,
+            type=options.byte_count,
             metavar="SIZE",
             help=f"{what} of the device, as 256kB or 256KiB: what needs more is refused",
         )
@@ -165,15 +152,6 @@ def _add_file(parser):
 
 def _names(text):
     return tuple(word for word in text.split(",") if word)
-
-
-def _bytes(text):
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)[bB]?", text)
-    if not found or float(found[1]) <= 0 or found[2].lower() not in _UNITS:
-        raise argparse.ArgumentTypeError(
-            f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {text!r}"
-        )
-    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def _deploy(asked):

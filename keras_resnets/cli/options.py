@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -180,6 +181,19 @@ def amount(text: str) -> float:
     return value * scale
 
 
+def byte_count(text: str) -> int:
+    """A number of bytes, as 262144, 256kB or 256KiB.
+
+    As data sheets write them: kB of 1000 bytes is the careful reading, KiB has 1024.
+    """
+    found = _BYTES.fullmatch(text)
+    if not found or float(found[1]) <= 0 or found[2].lower() not in _UNITS:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {shown(text)}"
+        )
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
 def batch(text):
     """The type of `--batch`: a whole number, or `dynamic`."""
     try:
@@ -203,6 +217,8 @@ def size(text):
 
 
 _SIDE = Whole(1, 65_535)
+_BYTES = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)[bB]?")
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2}
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9}
 _AMOUNT = Number(0, 1e18, above=True)
 # Of one signature of a file; what fits a machine, `extent.check_pixels` tells.

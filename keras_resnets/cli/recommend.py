@@ -1,17 +1,12 @@
 """`keras-resnets recommend`: the networks that keep a device's limits, the best first."""
 
-import argparse
 import dataclasses
-import re
 
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import shown
 
-# Bytes in a unit: kB of 1000 bytes, KiB of 1024.
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "ki": 1024, "mi": 1024**2}
 _DATASETS = ("imagenet", "cifar10", "cifar100")
 
 
@@ -38,7 +33,27 @@ class Options:
 def add_to(commands):
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("recommend")
-    group = parser.add_argument_group("device")
+    _add_limits(parser.add_argument_group("device"))
+    _add_network(parser.add_argument_group("network"))
+    options.set_command(
+        parser,
+        Options,
+        _recommend,
+        facts={
+            "target": "title, and basis: what was measured, what is estimated",
+            "networks": "the best first: name, top1 (percent), dataset, weights, "
+            "input_size (pixels), mega_macs, size (bytes), ms, measured (whether ms "
+            "is; else it is estimated), ram (bytes, with --ram; else null)",
+            "next": "what to type with the first of them",
+        },
+        examples=(
+            "--target raspberry-pi --ms 50 --classes 5",
+            "--target microcontroller --flash 256kB --ram 128kB --ms 500 --json",
+        ),
+    )
+
+
+def _add_limits(group):
     group.add_argument(
         "--target",
         required=True,
@@ -55,17 +70,19 @@ def add_to(commands):
         "--size",
         "--flash",
         dest="size",
-        type=_bytes,
+        type=options.byte_count,
         metavar="BYTES",
         help="most bytes of the int8 file, as 256kB or 1MiB; default: any number",
     )
     group.add_argument(
         "--ram",
-        type=_bytes,
+        type=options.byte_count,
         metavar="BYTES",
         help="most bytes of the tensors between layers, in int8; default: any number",
     )
-    group = parser.add_argument_group("network")
+
+
+def _add_network(group):
     group.add_argument(
         "--classes", type=options.CLASSES, help="of your data; default: the weights'"
     )
@@ -86,31 +103,6 @@ def add_to(commands):
         default=5,
         help="networks to show",
     )
-    options.set_command(
-        parser,
-        Options,
-        _recommend,
-        facts={
-            "target": "title, and basis: what was measured, what is estimated",
-            "networks": "the best first: name, top1 (percent), dataset, weights, "
-            "input_size (pixels), mega_macs, size (bytes), ms, measured (whether ms "
-            "is; else it is estimated), ram (bytes, with --ram; else null)",
-            "next": "what to type with the first of them",
-        },
-        examples=(
-            "--target raspberry-pi --ms 50 --classes 5",
-            "--target microcontroller --flash 256kB --ram 128kB --ms 500 --json",
-        ),
-    )
-
-
-def _bytes(text):
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmM]?i?)[bB]?", text)
-    if not found or float(found[1]) <= 0 or found[2].lower() not in _UNITS:
-        raise argparse.ArgumentTypeError(
-            f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {shown(text)}"
-        )
-    return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
 def _recommend(asked):
