@@ -63,7 +63,7 @@ def rows(variant, tag, data, folder):
             continue
         elif tag is None:
             to_tflite(
-                model, path, "int8", pictures=calibration, calibration=calibration
+                model, path, "int8", images=calibration, calibration=calibration
             )
         else:
             prefer = "size" if precision == "int4" else None
