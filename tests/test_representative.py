@@ -17,11 +17,14 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import quantization
 from keras_resnets import tfmot
+from keras_resnets.export import random_weights
 from keras_resnets.export import session
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_tflite
+from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
 from keras_resnets.images import calibration_checks
+from keras_resnets.images import samples
 from keras_resnets.images.preprocessing import Preprocessing
 
 SHAPE = (32, 32, 3)
@@ -262,3 +265,16 @@ def test_statistics_of_a_random_network():
     """Random values everywhere are no training: they pass."""
     model = randomize(keras_resnets.create_model("resnet8", input_shape=SHAPE))
     calibration_checks.check(noise(12, *SHAPE), SHAPE, None, model)
+
+
+def test_made_up_statistics_tell_no_mode():
+    """Of random weights: those of a few images, far from others of the same kind."""
+    model = keras_resnets.create_model("darknet19", input_shape=(64, 64, 3))
+    images = samples.default_images((64, 64, 3), None, model.preprocessing, 4)
+    random_weights.settle(model, images[:1])
+    assert provenance.known_preprocessing(model) == model.preprocessing
+    ready = session.make_ready(model, "int8", images, images[:1])
+    assert ready.calibration.shape == images.shape
+    # Trained by somebody, its statistics do tell.
+    other = keras_resnets.create_model("darknet19", input_shape=(64, 64, 3))
+    assert provenance.known_preprocessing(other) is None

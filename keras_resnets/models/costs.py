@@ -115,10 +115,11 @@ def cost(
     info = registry.model_info(name)
     side = input_size or info.input_size
     macs = (info.mega_macs or 0.0) * 1e6 * (side / info.input_size) ** 2
-    is_own = side == info.input_size and classes in (None, info.classes)
-    row = measured_rows().get(info.name) if is_own else None
-    measured = row is not None and SPEEDS[target].rate is None
-    if row is not None and measured:
+    # A file has as many bytes for images of any size.
+    row = measured_rows().get(info.name) if classes in (None, info.classes) else None
+    is_timed = side == info.input_size and SPEEDS[target].rate is None
+    measured = row is not None and is_timed
+    if row is not None and is_timed:
         ms = float(row["ms"])
     else:
         ms = macs / (SPEEDS[target].rate or _rate(side)) * 1e3
