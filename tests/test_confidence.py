@@ -1,6 +1,8 @@
 """Probabilities as sure as they are right: temperature, error, threshold, in every file."""
 
+import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -141,3 +143,32 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         capsys=capsys,
     )
     assert code == 0 and "ECE" in out, err
+
+
+def test_predict_says_none_of_these(monkeypatch, capsys):
+    from keras_resnets.cli import output
+    from keras_resnets.cli import predict
+
+    kept = []
+    monkeypatch.setattr(output, "add", lambda name, facts: kept.append(facts))
+    model = types.SimpleNamespace(
+        labels=None,
+        predict_on_batch=lambda images: images.reshape(1, -1),
+        confidence={"threshold": 0.6},
+    )
+    images = {"sure.jpg": np.array([0.7, 0.3]), "none.jpg": np.array([0.5, 0.5])}
+    predict._show(model, images.items())
+    out = capsys.readouterr().out
+    assert out.count("none of these: the likeliest is below the threshold, 60.00%") == 1
+    assert [facts["is_sure"] for facts in kept] == [True, False]
+    model.confidence = None
+    predict._show(model, images.items())
+    assert "none of these" not in capsys.readouterr().out
+    assert kept[-1]["is_sure"] is None
+
+
+def test_a_passport_that_tells_nothing_is_no_confidence():
+    assert confidence.of_record({"threshold": 0.5}) is None
+    fields = dataclasses.asdict(FOUND)
+    assert confidence.of_record(fields) == fields
+    assert confidence.of_record({**fields, "threshold": "0.5"}) is None

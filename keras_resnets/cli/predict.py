@@ -60,8 +60,9 @@ def add_to(commands):
         _predict,
         facts={
             "model": "name of the network or the file",
-            "images": "an object for each: title, and classes as objects of index, label "
-            "and probability, the likeliest first",
+            "images": "an object for each: title; classes as objects of index, label and "
+            "probability, the likeliest first; is_sure, whether that reaches the threshold "
+            "of calibrate-confidence, or null",
         },
         examples=(
             "resnet50 --weights imagenet cat.jpg",
@@ -154,10 +155,16 @@ def _show(model, images):
 
     # A `FileClassifier` may put out logits; a network ends in a softmax here.
     judge = getattr(model, "probabilities", model.predict_on_batch)
+    known = getattr(model, "confidence", None)
+    least = known["threshold"] if known else None
     for title, image in images:
         outputs = judge(image[None])[0]
-        output.add("images", reports.ranked(outputs, title, model.labels))
+        is_sure = None if least is None else bool(outputs.max() >= least)
+        facts = reports.ranked(outputs, title, model.labels)
+        output.add("images", {**facts, "is_sure": is_sure})
         say(reports.likeliest(outputs, title, model.labels))
+        if is_sure is False:
+            say(f"  none of these: the likeliest is below the threshold, {least:.2%}")
 
 
 def _evaluate(asked):

@@ -42,6 +42,23 @@ class Confidence:
     count: int
 
 
+def of_record(facts: object) -> dict[str, float] | None:
+    """The fields of a `Confidence` that a file's metadata tell; None where they are none.
+
+    Example:
+        >>> of_record({"temperature": 2.0}) is None
+        True
+    """
+    names = {field.name for field in dataclasses.fields(Confidence)}
+    if not isinstance(facts, dict) or set(facts) != names:
+        return None
+    fine = all(
+        isinstance(value, (int, float)) and not isinstance(value, bool)
+        for value in facts.values()
+    )
+    return facts if fine else None
+
+
 class Reliability:
     """Sums for the reliability diagram, of as many batches as there are.
 

@@ -15,7 +15,7 @@ from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.graph.provenance import Provenance
-from keras_resnets.images.confidence import Confidence
+from keras_resnets.images import confidence
 from keras_resnets.io import keras_archive
 from keras_resnets.networks.architecture import Architecture
 from keras_resnets.weights.source import Source
@@ -89,24 +89,12 @@ def parsed(text: str, path: pathlib.Path) -> Provenance:
             labels=checked_labels(content["labels"]),
             weights_origin=printable(origin, 1000) if isinstance(origin, str) else None,
             random_weights=content.get("random_weights") is True,
-            confidence=_confidence(content.get("confidence")),
+            confidence=confidence.of_record(content.get("confidence")),
         )
     except (ValueError, KeyError, TypeError, InvalidArgument) as error:
         raise WeightsError(
             f"{path}: its metadata are damaged: {first_line(error)}"
         ) from None
-
-
-def _confidence(facts: object) -> dict[str, float] | None:
-    """The figures of a `Confidence`; None where they are none."""
-    names = {field.name for field in dataclasses.fields(Confidence)}
-    if not isinstance(facts, dict) or set(facts) != names:
-        return None
-    fine = all(
-        isinstance(value, (int, float)) and not isinstance(value, bool)
-        for value in facts.values()
-    )
-    return facts if fine else None
 
 
 def _architecture(axes: object) -> Architecture | None:

@@ -15,6 +15,7 @@ from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.runner import Runner
 from keras_resnets.export.signature import HEATMAP
+from keras_resnets.images import confidence
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import default_for
@@ -28,6 +29,8 @@ class FileClassifier:
         preprocessing: the `Preprocessing` whose images `predict_on_batch` takes. Of a
             file with its pre-processing inside it leaves RGB pixels as they are.
         labels: order of the classes, as `labels.class_names` takes it; None: not known.
+        confidence: fields of an `images.confidence.Confidence` that the passport tells,
+            or None.
         output_shape: (None, classes).
         puts_out_logits: whether the outputs are no probabilities.
         has_heatmap: whether the file puts out a heat map as well, see
@@ -47,6 +50,7 @@ class FileClassifier:
         self.name = pathlib.Path(path).name
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
         self._output, self._first, self.has_heatmap = output, first, has_heatmap
+        self.confidence: dict[str, float] | None = None
         self.puts_out_logits = output == "logits"
         size = preprocessing.size
         found = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
@@ -128,7 +132,9 @@ def open_classifier(
     pixels = runner.takes_pixels or recipe.get("include_preprocessing", False)
     size = _size(path, sides, size, wanted)
     wanted = _preprocessing(path, "raw" if pixels else mode, size, wanted)
-    return FileClassifier(path, runner, wanted, labels, output, first, has_heatmap)
+    made = FileClassifier(path, runner, wanted, labels, output, first, has_heatmap)
+    made.confidence = confidence.of_record((facts or {}).get("confidence"))
+    return made
 
 
 def _open(
