@@ -117,9 +117,9 @@ def test_a_target_twice_is_one():
     [("262144", 262144), ("256kB", 256000), ("256KiB", 262144), ("1.5MB", 1500000)],
 )
 def test_sizes(text, size):
-    from keras_resnets.cli.deploy import _bytes
+    from keras_resnets.cli.options import byte_count
 
-    assert _bytes(text) == size
+    assert byte_count(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "256 parsecs", "1e9", "nan"])

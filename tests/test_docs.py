@@ -194,3 +194,9 @@ def test_page_of_exports_has_the_structure_of_its_script(monkeypatch):
         assert all(len(row) == len(script["HEADERS"]) and all(row) for row in cells)
         for _, size, error, *_ in cells:
             assert float(size.replace(",", "")) > 0 and 0 <= float(error) < 1
+
+
+def test_the_model_cards_are_current(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "model_cards.py"))
+    assert script["page"]() == (ROOT / "docs" / "model_cards.md").read_text("utf-8")
