@@ -140,9 +140,11 @@ def test_the_commands_say_it(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     words = ["train", "resnet8", "--data", "data", "--recipe", "cifar_cosine"]
     words += ["--epochs", "1", "--batch-size", "9", "--input-size", "16"]
-    assert cli.main([*words, "--output", "run", "--quiet"]) == 0
+    assert cli.main([*words, "--output", "run"]) == 0
     out = capsys.readouterr().out
     assert out.count("note: 1 images cannot be decoded") == 1 and "b/016.jpg" in out
+    assert cli.main([*words, "--output", "quiet", "--quiet"]) == 0
+    assert "note:" not in capsys.readouterr().out
     words = ["resnet8", "--weights", "run/best.weights.h5", "--classes", "5"]
     words += ["--input-size", "16"]
     assert cli.main(["evaluate", *words, "--data", "data"]) == 0

@@ -39,7 +39,8 @@ def largest_bias(path):
     held = [
         editor.data(index)
         for index, tensor in enumerate(editor.graph.tensors)
-        if tensor.type == kind and tensor.quantization.scale is not None
+        if tensor.type == kind
+        and getattr(tensor.quantization, "scale", None) is not None
     ]
     return max(int(np.abs(x.view("int32").astype("int64")).max()) for x in held)
 
