@@ -146,7 +146,7 @@ def test_training_makes_a_new_head(work, capsys):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (32, 32, 32, 3)).astype("uint8")
     np.savez("b.npz", x_train=pixels, y_train=np.arange(32) % 3)
-    words = [NET, "--weights", "five.safetensors", "--data", "b.npz", "--quiet"]
+    words = [NET, "--weights", "five.safetensors", "--data", "b.npz"]
     words += ["--recipe", "he2015_cifar", "--epochs", 1, "--batch-size", 8]
     code, out, err = run("train", *words, "--output", "run", capsys=capsys)
     assert code == 0, err

@@ -43,6 +43,8 @@ FIXED = (
 )
 # Whoever trains holds it; it is gone when nobody does.
 _LOCK = ".keras_resnets.lock"
+# Fields of a recipe for people.
+_PROSE = ("source", "published")
 # What a recipe's number of epochs stretches.
 _STRETCHED = ("milestones", "warmup")
 # Beyond any number of epochs.
@@ -104,6 +106,8 @@ class RunFolder:
         known.setdefault("class_weight", None)
         known.setdefault("sampler", "shuffled")
         _renew(known["recipe"], self.path)
+        # What is written about a recipe trains nothing, and may be said better since.
+        known["recipe"] |= {name: given["recipe"][name] for name in _PROSE}
         longer = _extended(known.get("recipe"), given["recipe"])
         for name in FIXED:
             if known.get(name) != given[name] and not (longer and name == "recipe"):
