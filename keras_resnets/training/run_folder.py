@@ -107,7 +107,8 @@ class RunFolder:
         known.setdefault("sampler", "shuffled")
         _renew(known["recipe"], self.path)
         # What is written about a recipe trains nothing, and may be said better since.
-        known["recipe"] |= {name: given["recipe"][name] for name in _PROSE}
+        said = {name: given["recipe"].get(name) for name in _PROSE}
+        known["recipe"] |= {name: text for name, text in said.items() if text}
         longer = _extended(known.get("recipe"), given["recipe"])
         for name in FIXED:
             if known.get(name) != given[name] and not (longer and name == "recipe"):
