@@ -21,7 +21,6 @@ from keras_resnets.export import random_weights
 from keras_resnets.export import session
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_tflite
-from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
 from keras_resnets.images import calibration_checks
 from keras_resnets.images import samples
@@ -272,9 +271,7 @@ def test_made_up_statistics_tell_no_mode():
     model = keras_resnets.create_model("darknet19", input_shape=(64, 64, 3))
     images = samples.default_images((64, 64, 3), None, model.preprocessing, 4)
     random_weights.settle(model, images[:1])
-    assert provenance.known_preprocessing(model) == model.preprocessing
-    ready = session.make_ready(model, "int8", images, images[:1])
-    assert ready.calibration.shape == images.shape
-    # Trained by somebody, its statistics do tell.
-    other = keras_resnets.create_model("darknet19", input_shape=(64, 64, 3))
-    assert provenance.known_preprocessing(other) is None
+    # Noise that is of no mode fits as well as ever.
+    for given in (images, np.random.default_rng(0).normal(size=(4, 64, 64, 3))):
+        ready = session.make_ready(model, "int8", given, images[:1])
+        assert ready.calibration.shape == images.shape

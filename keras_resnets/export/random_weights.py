@@ -15,7 +15,7 @@ from keras import ops
 
 from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.signature import outputs
-from keras_resnets.graph import provenance
+from keras_resnets.images import calibration_checks
 
 # Standard deviation over 1,000 classes that gives the winner about 0.05 to 0.3.
 LOGIT_SPREAD = 2.0
@@ -61,7 +61,8 @@ def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
     finally:
         for layer in changed:
             del layer.call
-    setattr(model, provenance.SETTLED, True)
+    for layer in norms:
+        setattr(layer, calibration_checks.SETTLED, True)
 
 
 def _run(model: keras.Model, images: np.ndarray) -> None:

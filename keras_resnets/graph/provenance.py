@@ -16,9 +16,6 @@ if typing.TYPE_CHECKING:
     import keras
 
 _ABSENT = object()
-# The attribute of a model whose BN statistics are those of images that went through its
-# own pre-processing, and of no training (`export.random_weights.settle`).
-SETTLED = "settled_statistics"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +98,7 @@ def known_preprocessing(model: "keras.Model") -> Preprocessing | None:
     """What the images of `model` go through, where its weights or its user say it.
 
     A variant of random values knows what it was published with, and not what somebody
-    trains it with; unless its statistics were made up from images of its own kind.
+    trains it with.
     """
     known = of(model)
-    is_settled = getattr(model, SETTLED, False)
-    return known.preprocessing if is_settled or not known.random_weights else None
+    return None if known.random_weights else known.preprocessing

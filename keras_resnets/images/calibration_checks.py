@@ -33,6 +33,9 @@ _MEASURED, _CHUNK = 64, 8
 # Distance of the statistics (see `_distance`) of ordinary images: at most 0.1 in their
 # own mode, at least 0.27 in another scale.
 _FAR, _TIMES_NEARER = 0.25, 4.0
+# The attribute of a BN whose statistics were made up from a few images, which tell no
+# mode (`export.random_weights.settle`).
+SETTLED = "settled_statistics"
 
 
 class FewImages(UserWarning):
@@ -292,7 +295,7 @@ def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
             f"(allowed {low:g} to {high:g}); they lie in {images.min():.3g} to "
             f"{images.max():.3g}"
         )
-    if images.shape[-1] == 3:
+    if images.shape[-1] == 3 and not getattr(norm, SETTLED, False):
         _check_fit(images, probe, norm, distance)
 
 
