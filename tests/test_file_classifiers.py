@@ -191,7 +191,7 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
         ([files / "float.tflite", "--input-size", "48"], "takes images of 32 x 32"),
         ([files / "float.tflite", "--labels", "a,b"], "labels must be one a class"),
         (["best.weights.h5"], "there is no file"),
-        (["run"], "the run run has no best.weights.h5 yet"),
+        (["run"], "the run in run has no best.weights.h5 yet"),
         (["resnet20"], "--weights is required"),
         (["resnet20", "--weights", "cifar10", "--mode", "tf"], "for exported files"),
     ):

@@ -332,3 +332,12 @@ def test_every_row_of_the_measured_costs_is_a_variant():
         # The estimate of sizes holds to a fifth where it can be compared.
         known = keras_resnets.model_info(name)
         assert known.total_params <= cost.size <= 2.2 * known.total_params
+
+
+def test_json_of_a_command_that_fails_is_nothing(tmp_path, monkeypatch, capsys):
+    """Not the half of a result that there was before."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.jpg").write_text("no image")
+    words = ("predict", "resnet20", "--weights", "cifar10", "bad.jpg", "--json")
+    code, out, err = run(*words, capsys=capsys)
+    assert (code, out) == (2, "") and "no readable image" in err

@@ -173,6 +173,7 @@ def _verify(asked):
             return
         failures = parity.excesses(numbers, found.probabilities, found.logits)
         output.keep(tolerance=quantize, failures=failures)
+        output.stands()
         if failures:
             raise ExportError(
                 f"the two differ by more than {numbers.title} files may: "

@@ -169,7 +169,10 @@ def _parser(prog, first=None):
         epilog=_ENDS,
     )
     parser.add_argument(
-        "--version", action="version", version=f"{prog} {__version__}", help="say which"
+        "--version",
+        action="version",
+        version=f"{prog} {__version__}",
+        help="show the version",
     )
     commands = parser.add_subparsers(
         required=True, prog=prog, metavar="COMMAND", help=argparse.SUPPRESS

@@ -141,7 +141,7 @@ def _weights_of(folder):
     for name in _OF_A_RUN:
         if (folder / name).is_file():
             return str(folder / name)
-    raise InvalidArgument(f"the run {folder} has no {_OF_A_RUN[0]} yet")
+    raise InvalidArgument(f"the run in {folder} has no {_OF_A_RUN[0]} yet")
 
 
 def _network_of(folder):

@@ -24,6 +24,7 @@ _LONGEST = 100_000
 class _State:
     json: bool = False
     quiet: bool = False
+    stands: bool = False
     facts: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
 
 
@@ -46,8 +47,8 @@ def spoken(
     Args:
         command: its name, such as `"export tflite"`.
         names: of the facts that its JSON has; null where a run has none of them.
-        as_json: whether standard output gets one JSON object and nothing else. A command
-            that fails prints it where it has found something before (`verify`).
+        as_json: whether standard output gets one JSON object and nothing else; nothing
+            where the command fails, unless what it found stands (see `stands`).
         be_quiet: whether notes and progress are left out.
         verbose: whether the logs of libraries are shown.
     """
@@ -56,10 +57,12 @@ def spoken(
     _verbose = verbose
     try:
         with progress.hidden(_now.quiet), quiet.shown_logs(verbose):
+            failed = True
             try:
                 yield
+                failed = False
             finally:
-                if as_json and _now.facts:
+                if as_json and _now.facts and (_now.stands or not failed):
                     facts = dict.fromkeys(names) | _now.facts
                     print(_as_text({"command": command, **facts}), flush=True)
     finally:
@@ -98,6 +101,11 @@ def note(text: str) -> None:
 def keep(**facts: typing.Any) -> None:
     """Keeps facts for `--json`, by the names that the command has declared."""
     _now.facts.update(facts)
+
+
+def stands() -> None:
+    """What was kept is a result, also where the command fails over it (`verify`)."""
+    _now.stands = True
 
 
 def add(name: str, fact: typing.Any) -> None:

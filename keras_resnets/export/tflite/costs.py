@@ -65,7 +65,7 @@ class Stored(Protocol):
     def saved(self) -> int: ...
 
 
-_Any = TypeVar("_Any", bound=Stored)
+Candidate = TypeVar("Candidate", bound=Stored)
 
 
 @functools.cache
@@ -106,8 +106,8 @@ def _distance(one: Shape, other: Shape) -> float:
 
 
 def affordable(
-    stored: Sequence[_Any], every: Sequence[Shape], allowed: float
-) -> list[_Any]:
+    stored: Sequence[Candidate], every: Sequence[Shape], allowed: float
+) -> list[Candidate]:
     """Which to store in 4 bits, so that the file is small and not much slower.
 
     Those that take no longer come first, then those with most bytes for their time.
