@@ -3,8 +3,9 @@
     python benchmarks/targets_table.py --data cifar10.npz
 
 Runs `deploy` of every network for every target whose toolchain is installed, keeps the
-reports in docs/targets.json, and writes both tables of docs/targets.md anew. `--page`
-writes them from the reports that are there.
+reports in docs/targets.json, each as it comes, and writes both tables of docs/targets.md
+anew. `--missing` runs only what has no report yet; `--page` writes the tables from the
+reports that are there.
 """
 
 import json
@@ -36,8 +37,28 @@ TARGETS = (
     "ethos-u55-128",
     "ethos-u65-256",
     "ethos-u85-256",
+    "gpu",
+    "android",
+    "ios",
+    "browser-litert",
+    "browser-onnx",
+)
+# Networks of 224 x 224, whose weights are random: what is counted is what a chip has to
+# compute, and whether it computes that; classes they know none. Their targets.
+LARGE = ("resnet18", "resnet50", "resnext50_32x4d", "darknet53")
+TARGETS_OF_LARGE = (
+    "linux-x86",
+    "server-onnx",
+    "server-savedmodel",
+    "microcontroller",
+    "ethos-u55-128",
+    "ethos-u85-256",
+    "gpu",
+    "android",
 )
 MLPERF = "mlperf_tiny/pretrainedResnet.h5"
+# Of synthetic photos, for ranges of the large ones; and of those that are compared.
+_PHOTOS, _COMPARED = 20, 4
 
 
 def weights_of(name):
@@ -47,33 +68,49 @@ def weights_of(name):
     return pathlib.Path(os.environ["KERAS_RESNETS_DATA"], MLPERF)
 
 
-def measure(name, data, targets):
-    """The report of each target for one network, or why it was refused."""
+def cells(networks, targets):
+    """Each (network, target) of the table, of the networks and targets that are named."""
+    for name in networks:
+        for target in TARGETS_OF_LARGE if name in LARGE else TARGETS:
+            if target in targets:
+                yield name, target
+
+
+def trained(name, data):
+    """A trained network, its images, and options of `deploy`."""
     import keras_resnets
-    from keras_resnets import deploy
     from keras_resnets import quantization
+
+    model = keras_resnets.create_model(name, weights=weights_of(name))
+    return model, quantization.choose(data, model.preprocessing, 500, seed=0), {}
+
+
+def large(name):
+    """A network of random weights, whose statistics are those of its images; and so on."""
+    import keras_resnets
+    from keras_resnets.export import random_weights
+    from keras_resnets.images import synthetic
+
+    model = keras_resnets.create_model(name, weights=None)
+    pixels = synthetic.images((*model.preprocessing.size, 3), _PHOTOS)
+    images = model.preprocessing.batch(pixels.astype("float32"), "channels_last")
+    random_weights.settle(model, images)
+    return model, images, {"compare": _COMPARED, "min_agreement": 0.0}
+
+
+def measure(model, images, target, **options):
+    """The report of one target, or why it was refused."""
+    from keras_resnets import deploy
     from keras_resnets.errors import ExportError
     from keras_resnets.errors import InvalidArgument
 
-    model = keras_resnets.create_model(name, weights=weights_of(name))
-    chosen = quantization.choose(data, model.preprocessing, 500, seed=0)
-
-    def run(some):
-        with tempfile.TemporaryDirectory() as folder:
-            made = deploy.deploy(model, some, pathlib.Path(folder, "out"), chosen)
-        return {one.target: one.report for one in made}
-
     try:
-        return run(targets)
-    except (ExportError, InvalidArgument):
-        # Nothing is written for any where one is refused: each by itself then.
-        found = {}
-        for target in targets:
-            try:
-                found |= run([target])
-            except (ExportError, InvalidArgument) as error:
-                found[target] = {"refused": str(error)}
-        return found
+        with tempfile.TemporaryDirectory() as folder:
+            place = pathlib.Path(folder, "out")
+            (made,) = deploy.deploy(model, target, place, images, **options)
+        return made.report
+    except (ExportError, InvalidArgument) as error:
+        return {"refused": str(error)}
 
 
 def cell(report):
@@ -106,11 +143,10 @@ def cell(report):
 def figures_table(found):
     """Markdown of the reports, a row a network and target."""
     lines = ["| network | target | file | what was found |", "|---|---|---|---|"]
-    for name in NETWORKS:
-        for target in TARGETS:
-            report = found.get(name, {}).get(target)
-            size = f"{report['size_bytes']:,} B" if report and "file" in report else "-"
-            lines.append(f"| {name} | {target} | {size} | {cell(report)} |")
+    for name, target in cells((*NETWORKS, *LARGE), TARGETS):
+        report = found.get(name, {}).get(target)
+        size = f"{report['size_bytes']:,} B" if report and "file" in report else "-"
+        lines.append(f"| {name} | {target} | {size} | {cell(report)} |")
     return "\n".join(lines)
 
 
@@ -147,25 +183,39 @@ def written(page, found):
 def main():
     parser = common.parser(__doc__)
     parser.add_argument("--data", metavar="NPZ", help="CIFAR-10 with x_train")
-    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--networks", nargs="+", default=(*NETWORKS, *LARGE))
     parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument(
+        "--missing", action="store_true", help="only what has no report"
+    )
     parser.add_argument("--page", action="store_true", help="run nothing")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
+    found = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    for name in () if arguments.page else arguments.networks:
+        fill(found, name, arguments)
+    PAGE.write_text(written(PAGE.read_text("utf-8"), found), "utf-8")
+
+
+def fill(found, name, arguments):
+    """Measures the cells of a network, and keeps each as it comes: some take minutes."""
     from keras_resnets.deploy.targets import TARGETS as ROWS
     from keras_resnets.system.quiet import native_logs_hidden
 
-    found = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
-    able = [n for n in arguments.targets if n in ROWS and not ROWS[n].missing()]
-    for name in () if arguments.page else arguments.networks:
-        with native_logs_hidden():
-            reports = measure(name, arguments.data, able)
-        found.setdefault(name, {}).update(reports)
-        for target, report in reports.items():
+    wanted = [target for _, target in cells([name], arguments.targets)]
+    wanted = [target for target in wanted if not ROWS[target].missing()]
+    if arguments.missing:
+        wanted = [target for target in wanted if target not in found.get(name, {})]
+    if not wanted:
+        return
+    with native_logs_hidden():
+        made = large(name) if name in LARGE else trained(name, arguments.data)
+        model, images, options = made
+        for target in wanted:
+            report = measure(model, images, target, **options)
+            found.setdefault(name, {})[target] = report
             print(f"{name} {target}: {cell(report)}", flush=True)
-        # After each, since all take a quarter of an hour.
-        FIGURES.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    PAGE.write_text(written(PAGE.read_text("utf-8"), found), "utf-8")
+            FIGURES.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import deploy
+from keras_resnets.deploy import allowed
 from keras_resnets.deploy import browser
 from keras_resnets.deploy import browser_tools
 from keras_resnets.deploy import chromium
@@ -107,7 +108,7 @@ process.stdout.write(JSON.stringify(Array.from(
 @pytest.mark.parametrize("io_dtype", ["int8"])
 def test_litert_js_has_no_int8(io_dtype):
     with pytest.raises(InvalidArgument, match="io_dtype of browser-litert.*float32"):
-        targets.check_io(targets.find("browser-litert"), targets.INT8, io_dtype)
+        allowed.check_io(targets.find("browser-litert"), targets.INT8, io_dtype)
 
 
 def test_what_is_missing_is_told(monkeypatch, tmp_path):

@@ -19,6 +19,7 @@ from PIL import Image
 
 from keras_resnets import deploy
 from keras_resnets.deploy import agreement
+from keras_resnets.deploy import allowed
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import own_runtime
 from keras_resnets.deploy import targets
@@ -55,11 +56,11 @@ def test_a_row_is_whole(target):
     assert re.fullmatch(r"[a-z0-9-]+", target.name) and target.title and target.proof
     assert (target.module is None) or target.install
     for recipe in target.recipes:
-        assert targets.check_recipe(target, recipe) == recipe
+        assert allowed.check_recipe(target, recipe) == recipe
         assert recipe not in target.refused
     for recipe in target.refused:
         with pytest.raises(InvalidArgument, match=re.escape(target.refused[recipe])):
-            targets.check_recipe(target, recipe)
+            allowed.check_recipe(target, recipe)
     spec = Asked().spec(target)
     assert spec.recipe == target.recipes[0] and spec.format == target.format
     if target.toolchain is None:
@@ -90,6 +91,18 @@ REFUSED = {
     "ends of a float file": (
         {"names": "linux-x86", "recipe": "float32", "io_dtype": "uint8"},
         "io_dtype of a float32 file must be one of 'float32'; got 'uint8'",
+    ),
+    "photos for a microcontroller": (
+        {"names": "microcontroller", "source": (480, 640)},
+        "--source is for linux-x86, .*; got microcontroller: a resize computes in floats",
+    ),
+    "photos for a page": (
+        {"names": "browser-onnx", "source": (480, 640)},
+        "the page crops and resizes photos of any size itself",
+    ),
+    "photos without pixels": (
+        {"names": "linux-x86", "source": (480, 640)},
+        "it goes with --include-preprocessing",
     ),
     "memory of a server": (
         {"names": "server-onnx", "ram": 1000},
@@ -207,22 +220,53 @@ def test_a_folder_for_linux(deployed):
 
 def test_the_readmes_program_says_what_predict_says(deployed, tmp_path):
     model, folder, _ = deployed
+    assert_its_program_is_right(folder, model, tmp_path)
+
+
+@pytest.mark.costly
+def test_a_file_of_photos_of_one_size(tmp_path):
+    """The photo goes in as it is; one of another size is refused by the program."""
+    model, out = network(), tmp_path / "out"
+    given = {"include_preprocessing": True, "recipe": "float32", "min_agreement": 1}
+    (made,) = deploy.deploy(model, "linux-x86", out, images(), source=[45, 61], **given)
+    assert made.report["source"] == [45, 61] and made.report["outputs"]["other"] == 0
+    assert_its_program_is_right(made.folder, model, tmp_path)
+    done = said_by_its_program(made.folder, ROOT / "docs" / "explained.jpg", tmp_path)
+    assert "takes photos 61 wide and 45 high" in done.stderr and not done.stdout
+    for source, words in [
+        ("any", "one size a file; got 'any'"),
+        ((480, 0), "source"),
+        ((9, 9, 9), "one size a file"),
+    ]:
+        with pytest.raises(InvalidArgument, match=words):
+            deploy.deploy(
+                model, "linux-x86", tmp_path / "b", images(), source=source, **given
+            )
+    assert not (tmp_path / "b").exists()
+
+
+def said_by_its_program(folder, photo, scratch):
+    """What the program of a folder's README says of a photo."""
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S
+    )
+    (scratch / "run.py").write_text(program)
+    return subprocess.run(
+        [sys.executable, scratch / "run.py", photo],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+def assert_its_program_is_right(folder, model, tmp_path):
     rng = np.random.default_rng(5)
     photo = Image.fromarray(rng.integers(0, 256, (61, 45, 3)).astype("uint8"))
     # As a telephone lays it on its side.
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / "photo.png", exif=exif)
-    (program,) = re.findall(
-        r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S
-    )
-    (tmp_path / "run.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, tmp_path / "run.py", tmp_path / "photo.png"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    done = said_by_its_program(folder, tmp_path / "photo.png", tmp_path)
     from keras_resnets.images import loading
 
     x = loading.load_image(tmp_path / "photo.png", model.preprocessing)

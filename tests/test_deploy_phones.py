@@ -9,6 +9,7 @@ from quantized import TRAINED
 from quantized import cifar
 
 import keras_resnets
+from keras_resnets.deploy import allowed
 from keras_resnets.deploy import deploy
 from keras_resnets.deploy import gpu_tools
 from keras_resnets.deploy import targets
@@ -32,7 +33,7 @@ GPU, ANDROID = targets.find("gpu"), targets.find("android")
 def test_refused(name, recipe, io_dtype, words):
     target = targets.find(name)
     with pytest.raises(InvalidArgument, match=words):
-        targets.check_io(target, targets.check_recipe(target, recipe), io_dtype)
+        allowed.check_io(target, allowed.check_recipe(target, recipe), io_dtype)
 
 
 def test_what_is_missing_is_told(monkeypatch):
@@ -82,7 +83,9 @@ def test_float16_on_the_accelerator(name, shared_data, tmp_path):
 @pytest.mark.costly
 @pytest.mark.skipif(ANDROID.missing() is not None, reason=str(ANDROID.missing()))
 @pytest.mark.parametrize(
-    "options", [{}, {"io_dtype": "float32"}, {"recipe": "float32"}], ids=str
+    "options",
+    [{}, {"io_dtype": "float32"}, {"recipe": "float32"}, {"source": (240, 320)}],
+    ids=str,
 )
 def test_mediapipe(options, shared_data, tmp_path):
     made = deployed("resnet20", "android", tmp_path, shared_data, **options)

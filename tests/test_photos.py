@@ -215,10 +215,21 @@ print("all read")
     ("options", "words"),
     [
         (["--source", "480"], "HEIGHTxWIDTH"),
+        (["--source", "any"], "photos of one size"),
         (["--source", "480x640"], "--include-preprocessing"),
         (["--metadata"], "--include-preprocessing"),
     ],
 )
 def test_options_that_are_refused(options, words, capsys):
     given = ["export", "tflite", "--model", "resnet20", *options]
+    assert words in commands.refused(*given, capsys=capsys)
+    given = [
+        "quantize",
+        "resnet20",
+        "--weights",
+        "cifar10",
+        "--data",
+        "x.npz",
+        *options,
+    ]
     assert words in commands.refused(*given, capsys=capsys)

@@ -26,6 +26,7 @@ class Options(network.Network, calibration.Calibration):
     recipe: str | None
     io_dtype: str | None
     include_preprocessing: bool
+    source: tuple[int, int] | None
     storage: str | None
     ram: int | None
     flash: int | None
@@ -43,6 +44,7 @@ class Options(network.Network, calibration.Calibration):
             self.ram,
             self.flash,
             self.unproven,
+            self.source,
         ).check(asking.find_all(self.target))
 
 
@@ -126,6 +128,7 @@ def _add_file(parser):
     group.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
     )
+    options.add_source(group)
     group.add_argument(
         "--storage",
         choices=storage.STORAGES,
@@ -168,6 +171,7 @@ def _deploy(asked):
             recipe=asked.recipe,
             io_dtype=asked.io_dtype,
             include_preprocessing=asked.include_preprocessing,
+            source=asked.source,
             storage=asked.storage,
             ram=asked.ram,
             flash=asked.flash,

@@ -46,18 +46,8 @@ _OPTIONS = {
         "--batch",
         {"type": options.batch, "help": "images at a time: number, or dynamic"},
     ),
-    "source": _Own(
-        "--source",
-        {
-            "type": options.size,
-            "metavar": "HEIGHTxWIDTH",
-            "help": "photos of this size go in: resize and crop stand in the file too",
-        },
-    ),
-    "metadata": _Own(
-        "--metadata",
-        _switch("TFLite metadata and the classes' names in the file, for MediaPipe"),
-    ),
+    "source": _Own("--source", options.SOURCE),
+    "metadata": _Own("--metadata", options.METADATA),
     "opset": _Own(
         "--opset", {"type": options.whole(13, 18), "help": "of the file (17)"}
     ),
@@ -149,7 +139,7 @@ class Options(network.Network, network.Output):
 
     def __post_init__(self):
         super().__post_init__()
-        self._check_photos()
+        network.check_photos(self)
         for name, option in {**_OPTIONS, "method": _METHOD}.items():
             given = getattr(self, name) is not None
             if given and option.numbers and self.quantize not in option.numbers:
@@ -180,15 +170,6 @@ class Options(network.Network, network.Output):
                 "--calibration-count is how many images of --calibration are taken: "
                 "give that too"
             )
-
-    def _check_photos(self):
-        """Raises `InvalidArgument` for what only a file of pixels can have."""
-        for name in ("source", "metadata"):
-            if getattr(self, name) and not self.include_preprocessing:
-                raise InvalidArgument(
-                    f"--{name} is of a file that takes pixels: it goes with "
-                    "--include-preprocessing"
-                )
 
     def _check_heatmap(self):
         if self.heatmap and (self.logits or self.features or self.predict):

@@ -302,6 +302,16 @@ def _note_size(model, architecture, source):
         )
 
 
+def check_photos(asked):
+    """Raises `InvalidArgument` for what only a file of pixels can have."""
+    for name in ("source", "metadata"):
+        if getattr(asked, name) and not asked.include_preprocessing:
+            raise InvalidArgument(
+                f"--{name} is of a file that takes pixels: it goes with "
+                "--include-preprocessing"
+            )
+
+
 def open_labelled(source, model, count=None, seed=0, part="test"):
     """Labelled images for a model, as every command takes them.
 

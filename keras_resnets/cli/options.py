@@ -204,8 +204,18 @@ def batch(text):
         ) from None
 
 
+def add_source(group):
+    """Adds the size of the photos that go into a file which resizes them."""
+    group.add_argument("--source", **SOURCE)
+
+
 def size(text):
     """The type of the size of photos: (height, width)."""
+    if text.lower() == "any":
+        raise argparse.ArgumentTypeError(
+            "must be HEIGHTxWIDTH in pixels, as 480x640: what a resize multiplies by is "
+            "in the file, and is of photos of one size (docs/targets.md); got 'any'"
+        )
     sides = text.lower().split("x")
     try:
         height, width = (_SIDE.read("", side) for side in sides)
@@ -216,6 +226,16 @@ def size(text):
     return height, width
 
 
+SOURCE = {
+    "type": size,
+    "metavar": "HEIGHTxWIDTH",
+    "help": "photos of this size go in: resize and crop stand in the file too",
+}
+METADATA = {
+    "action": "store_const",
+    "const": True,
+    "help": "TFLite metadata and the classes' names in the file, for MediaPipe",
+}
 _SIDE = Whole(1, 65_535)
 _BYTES = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)[bB]?")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2}

@@ -41,6 +41,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
     io_dtype: str
     batch: int | str
     include_preprocessing: bool
+    source: tuple[int, int] | None
+    metadata: bool | None
     logits: bool
     heatmap: bool
     packed: bool
@@ -50,6 +52,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
     def __post_init__(self):
         super().__post_init__()
+        network.check_photos(self)
         if self.heatmap and (self.logits or self.evaluate is not None):
             raise InvalidArgument(
                 "--heatmap is put out beside the probabilities: it goes with neither "
@@ -92,6 +95,8 @@ def add_to(commands):
     file.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
     )
+    options.add_source(file)
+    file.add_argument("--metadata", **options.METADATA)
     file.add_argument(
         "--sparse", action="store_true", help="kernels without the zeros of prune"
     )
@@ -258,6 +263,8 @@ def _quantize(asked):
                 if asked.include_preprocessing
                 else None,
                 logits=asked.logits,
+                source=asked.source,
+                metadata=bool(asked.metadata),
                 progress=bar,
             )
         network.say_export(report, "calibration" if chosen else "synthetic")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from keras_resnets.deploy import allowed
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.targets import Target
 from keras_resnets.errors import InvalidArgument
@@ -24,6 +25,7 @@ class Spec:
         batch: images at a time, or `"dynamic"`.
         pixels: whether the pre-processing is inside.
         storage: of weights of 4 bits, see `export.tflite.storage`.
+        source: (height, width) of the photos that go in, or None.
         depthwise: whether a BN that stands alone is a depthwise convolution, see
             `deploy.depthwise`.
         export: options of the exporter besides, as pairs.
@@ -36,6 +38,7 @@ class Spec:
     batch: int | str = 1
     pixels: bool = False
     storage: str = "int8"
+    source: tuple[int, int] | None = None
     depthwise: bool = False
     export: tuple[tuple[str, Any], ...] = ()
 
@@ -69,6 +72,7 @@ class Asked:
     ram: int | None = None
     flash: int | None = None
     unproven: bool = False
+    source: tuple[int, int] | None = None
 
     def spec(self, target: Target) -> Spec:
         """What the file of a target is to be.
@@ -76,18 +80,21 @@ class Asked:
         Raises:
             InvalidArgument: something that the target does not take.
         """
-        recipe = targets.check_recipe(target, self.recipe)
-        io_dtype = targets.check_io(target, recipe, self.io_dtype)
+        recipe = allowed.check_recipe(target, self.recipe)
+        io_dtype = allowed.check_io(target, recipe, self.io_dtype)
         if self.include_preprocessing:
-            targets.check_pixels(target, recipe)
+            allowed.check_pixels(target, recipe)
+        pixels = self.include_preprocessing or target.pixels
+        allowed.check_source(target, self.source, pixels)
         return Spec(
             target.format,
             recipe,
             io_dtype,
             target.layouts[0],
             target.batch,
-            self.include_preprocessing or target.pixels,
-            targets.check_storage(target, recipe, self.storage),
+            pixels,
+            allowed.check_storage(target, recipe, self.storage),
+            None if self.source is None else (self.source[0], self.source[1]),
             export=target.export,
         )
 

@@ -56,14 +56,21 @@ def snippet(job: Job, made: Made) -> str:
     """How an application classifies a photo, and what it must do before."""
     height, width = job.model.preprocessing.size
     code = _IOS if job.target.name == "ios" else _ANDROID
+    text = f"{code.format(file=made.path.name)}\n"
+    if made.spec.source is not None:
+        tall, wide = made.spec.source
+        return (
+            f"{text}The file takes photos {wide} pixels wide and {tall} high as they are: "
+            "it crops and resizes them itself, as `predict` does. MediaPipe stretches a "
+            "photo of another size to that before: crop it to the same proportions, or "
+            "deploy a file for each size that the camera has.\n"
+        )
     return (
-        f"{code.format(file=made.path.name)}\n"
-        f"MediaPipe stretches what it is given to {height} x {width} and does not smooth: "
-        "hand it the photo's centre, resized and cropped to that as `predict` does "
-        "(`keras_resnets.images.resampling` has the weights), or export a file for "
-        "photos of one size, which does it itself:\n\n```sh\n"
-        f"keras-resnets export tflite --model {job.model.name} --weights W \\\n"
-        "    --include-preprocessing --metadata --source 480x640\n```\n"
+        f"{text}MediaPipe stretches what it is given to {height} x {width} and does not "
+        "smooth: hand it the photo's centre, resized and cropped to that as `predict` does "
+        "(`keras_resnets.images.resampling` has the weights), or deploy a file for "
+        f"photos of one size, which does it itself: `--target {job.target.name} --source "
+        "480x640`.\n"
     )
 
 

@@ -125,6 +125,8 @@ class Workshop:
         inside: Preprocessing | None = self.model.preprocessing if spec.pixels else None
         given: dict[str, Any] = {"preprocessing": inside, "batch": spec.batch}
         given |= dict(spec.export)
+        if spec.source is not None:
+            given["source"] = spec.source
         if spec.format != "saved_model":
             given["threads"] = self.threads
         if spec.format == "tflite":
@@ -158,6 +160,7 @@ class Job:
         images: pre-processed float32 images to compare on.
         labels: name of each class.
         ram, flash: bytes that the device has; None for any number.
+        photos: uint8 images of the size of `Spec.source` that became those `images`.
     """
 
     target: Target
@@ -168,6 +171,7 @@ class Job:
     labels: tuple[str, ...]
     ram: int | None = None
     flash: int | None = None
+    photos: np.ndarray | None = None
 
     @property
     def model(self) -> keras.Model:
@@ -179,7 +183,9 @@ class Job:
         return self.workshop.export(dataclasses.replace(self.spec, **changes))
 
     def given(self, made: Made) -> np.ndarray:
-        """What a file gets for the images: themselves, or their RGB pixels."""
+        """What a file gets: the images, their RGB pixels, or the photos they were."""
+        if made.spec.source is not None and self.photos is not None:
+            return self.photos
         if made.report.takes_pixels:
             return self.model.preprocessing.pixels(self.images)
         return self.images

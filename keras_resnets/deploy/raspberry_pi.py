@@ -113,7 +113,20 @@ def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -
 
 def runner(job: Job, made: Made) -> str:
     """`run.py`: classifies a photo, or what the camera sees."""
-    return _RUNNER.format(functions=snippets.functions(job, made))
+    return _RUNNER.format(
+        functions=snippets.functions(job, made), configured=_configured(made)
+    )
+
+
+def _configured(made: Made) -> str:
+    """A line that has the camera take photos of the size that the file takes."""
+    if made.spec.source is None:
+        return ""
+    height, width = made.spec.source
+    return (
+        "    camera.configure(camera.create_still_configuration("
+        f'main={{"size": ({width}, {height})}}))\n'
+    )
 
 
 def write(job: Job, proof: Proof | None) -> None:
@@ -150,7 +163,7 @@ def photo(words):
     from picamera2 import Picamera2
 
     camera = Picamera2()
-    camera.start()
+{configured}    camera.start()
     return camera.capture_image().convert("RGB")
 
 

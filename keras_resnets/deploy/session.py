@@ -28,6 +28,7 @@ from keras_resnets.errors import check_range
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
 from keras_resnets.export import session as export_session
+from keras_resnets.export.tflite import photos
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
 from keras_resnets.images import labels
@@ -67,6 +68,7 @@ def deploy(
     storage: str | None = None,
     ram: int | None = None,
     flash: int | None = None,
+    source: tuple[int, int] | None = None,
     compare: int | None = None,
     min_agreement: float = 0.9,
     threads: int = 2,
@@ -92,6 +94,9 @@ def deploy(
             `quantization.quantize`; None for what each target wants.
         ram: bytes of RAM that the device has; None for any number.
         flash: the same of flash memory.
+        source: (height, width) of the photos that go in as uint8: their resize and
+            centre crop stand in the file too, see `export.to_tflite`; None: images have
+            the network's size.
         compare: images to compare on; None for 100, of large images fewer.
         min_agreement: share of them whose likeliest class must be that of `predict`.
         threads: of the runtimes that have them.
@@ -120,14 +125,22 @@ def deploy(
     export_session.check_backend()
     rows = find_all(target)
     asked = Asked(
-        recipe, io_dtype, include_preprocessing, storage, ram, flash, unproven
+        recipe, io_dtype, include_preprocessing, storage, ram, flash, unproven, source
     )
     asked.check(rows)
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
+    photos.check(
+        prepare.Wanted(preprocessing=model.preprocessing, source=source), shape
+    )
     known = provenance.known_preprocessing(model)
     chosen = calibration.checked_set(images, shape, known)
-    shown = chosen.images[: _count(compare, shape)]
+    shown, given = chosen.images[: _count(compare, shape)], None
+    if source is not None:
+        known = model.preprocessing
+        given, shown = photos.enlarged(
+            known.pixels(shown), (source[0], source[1]), known
+        )
     place = pathlib.Path(folder)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_parent(place))
@@ -145,7 +158,7 @@ def deploy(
                 files.atomic_folder(place / row.name, folders.own(row))
             )
             spec = asked.spec(row)
-            job = Job(row, spec, workshop, where, shown, names, ram, flash)
+            job = Job(row, spec, workshop, where, shown, names, ram, flash, given)
             report = _fill(job, predicted, min_agreement)
             made.append(Deployment(row.name, place / row.name, report))
     return made
@@ -226,6 +239,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
         "depthwise": made.spec.depthwise,
         "storage": made.spec.storage,
         "takes_pixels": made.report.takes_pixels,
+        "source": list(made.spec.source) if made.spec.source else None,
         "size_bytes": made.report.size,
         **(proof.figures if proof else {}),
         "versions": passport.versions(),

@@ -22,6 +22,11 @@ for index in np.argsort(-y[0])[:5]:
     print(f"{y[0][index]:.4f} {labels[index]}")
 ```
 """
+# A file that crops and resizes takes photos of one size.
+_PLAIN = """if image.size != ({1}, {0}):
+    sys.exit(f"the file takes photos {1} wide and {0} high; got {{image.size}}")
+x = np.asarray(image)[None]
+"""
 _RUNTIMES = {
     "tflite": "from ai_edge_litert.interpreter import Interpreter",
     "onnx": "import onnxruntime",
@@ -90,6 +95,8 @@ def preparing(known: Preprocessing, made: Made) -> str:
         known: the network's pre-processing.
         made: the file.
     """
+    if made.spec.source is not None:
+        return _PLAIN.format(*made.spec.source)
     if known.letterbox or known.channels == 1:
         return (
             "from keras_resnets import Preprocessing  # its letterbox or grey images\n"

@@ -20,15 +20,14 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite.storage import STORAGES
 
 # The word of a file in 32-bit floats, beside the recipes of quantization.
 FLOAT32 = "float32"
 INT8 = "static_wi8_ai8"
-_INT8_KINDS = (INT8, "static_wi8_ai8_per_tensor")
-_FLOATS = (FLOAT32, "float16", "dynamic_wi8")
+INT8_KINDS = (INT8, "static_wi8_ai8_per_tensor")
+FLOATS = (FLOAT32, "float16", "dynamic_wi8")
 # Of Coral's page "TensorFlow models on the Edge TPU", Table 1, of runtime 16.
 _EDGE_TPU = frozenset(
     "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS "
@@ -37,7 +36,7 @@ _EDGE_TPU = frozenset(
     "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT "
     "SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TRANSPOSE".split()
 )
-_RECIPES = (*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *_FLOATS)
+_RECIPES = (*INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *FLOATS)
 
 
 # What the folder of a web page holds besides.
@@ -64,6 +63,9 @@ class Target:
         no_storage: why not otherwise, where something is to be said.
         pixels: whether its file takes RGB pixels, asked for or not.
         float_pixels: whether a file that computes in floats may take uint8 pixels.
+        photos: whether its file may take photos of another size, and crop and resize
+            them itself, see `export.tflite.source`.
+        no_photos: why not otherwise.
         operators: the names of all that it runs, in a file's own words; empty where the
             toolchain tells.
         export: options of the exporter besides, as pairs: `(("layout", "nchw"),)`.
@@ -97,6 +99,8 @@ class Target:
     no_storage: str = ""
     pixels: bool = False
     float_pixels: bool = True
+    photos: bool = False
+    no_photos: str = "it takes images of the network's size"
     operators: frozenset[str] = frozenset()
     export: tuple[tuple[str, Any], ...] = ()
     toolchain: str | None = None
@@ -150,15 +154,16 @@ def _ethos_u(name: str, system: str, mode: str) -> Target:
     return Target(
         name=name,
         title=f"Arm {name.replace('ethos-u', 'Ethos-U')} NPU",
-        recipes=(*_INT8_KINDS, "static_wi4_ai8"),
+        recipes=(*INT8_KINDS, "static_wi4_ai8"),
         refused={
             "static_wi8_ai16": "its ends are float32, whose QUANTIZE stays on the CPU",
-            **dict.fromkeys(_FLOATS, "an NPU of integers leaves all of it to the CPU"),
+            **dict.fromkeys(FLOATS, "an NPU of integers leaves all of it to the CPU"),
         },
         io_dtypes=("int8", "uint8"),
         layouts=(True, False),
         storages=("int8",),
         no_storage="Vela knows no weights of 4 bits, and ends without a word",
+        no_photos="a resize computes in floats, which an NPU leaves to the CPU",
         toolchain="ethos_u",
         proof="Vela (ethos-u-vela), which compiles and counts cycles",
         module="ethosu",
@@ -171,6 +176,8 @@ def _ethos_u(name: str, system: str, mode: str) -> Target:
 
 
 _MEDIAPIPE: dict[str, Any] = {
+    "pixels": True,
+    "photos": True,
     "toolchain": "image_classifier",
     "proof": "MediaPipe's ImageClassifier in Python, with the same C++ inside",
     "variable": "KERAS_RESNETS_MEDIAPIPE_PYTHON",
@@ -183,6 +190,7 @@ _ALL = (
         title="Linux on x86-64, LiteRT",
         recipes=_RECIPES,
         storages=STORAGES,
+        photos=True,
         toolchain="own_runtime",
         proof="LiteRT with XNNPACK, here",
     ),
@@ -191,6 +199,7 @@ _ALL = (
         title="Raspberry Pi 4 and 5, 64-bit Linux, LiteRT",
         recipes=_RECIPES,
         storages=STORAGES,
+        photos=True,
         toolchain="raspberry_pi",
         proof="LiteRT's aarch64 wheel under qemu-user, as Cortex-A72 and A76",
         program="qemu-aarch64-static",
@@ -203,7 +212,7 @@ _ALL = (
     Target(
         name="microcontroller",
         title="microcontroller, TensorFlow Lite Micro",
-        recipes=(*_INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", FLOAT32),
+        recipes=(*INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", FLOAT32),
         refused={
             "float16": "TensorFlow Lite Micro dequantizes no float16 weights "
             "(DEQUANTIZE)",
@@ -213,6 +222,7 @@ _ALL = (
         # What is packed for XNNPACK is computed in full by plain loops.
         layouts=(False,),
         float_pixels=False,
+        no_photos="a resize computes in floats, on a photo that has no room there",
         toolchain="microcontroller",
         proof="TensorFlow Lite Micro (tflite-micro)",
         module="tflite_micro",
@@ -233,11 +243,11 @@ _ALL = (
         name="edgetpu",
         title="Google Coral, Edge TPU",
         refused={
-            **dict.fromkeys(_FLOATS, "an Edge TPU computes in integers alone"),
+            **dict.fromkeys(FLOATS, "an Edge TPU computes in integers alone"),
             "static_wi8_ai16": "an Edge TPU has activations of 8 bits",
             "static_wi4_ai8": "an Edge TPU has weights of 8 bits",
         },
-        recipes=_INT8_KINDS,
+        recipes=INT8_KINDS,
         io_dtypes=("uint8", "int8"),
         layouts=(False,),
         operators=_EDGE_TPU,
@@ -314,7 +324,6 @@ _ALL = (
         title="Android, MediaPipe's ImageClassifier",
         recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
         io_dtypes=("uint8", "float32"),
-        pixels=True,
         export=(("metadata", True),),
         **_MEDIAPIPE,
     ),
@@ -323,7 +332,6 @@ _ALL = (
         title="iPhone and iPad, MediaPipe's ImageClassifier",
         recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
         io_dtypes=("uint8", "float32"),
-        pixels=True,
         export=(("metadata", True),),
         **_MEDIAPIPE,
     ),
@@ -333,6 +341,7 @@ _ALL = (
         recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
         # LiteRT.js knows no tensors of int8.
         io_dtypes=("float32", "uint8"),
+        no_photos="the page crops and resizes photos of any size itself",
         toolchain="browser",
         proof="LiteRT.js in headless Chromium",
         tools="browser_tools",
@@ -343,6 +352,7 @@ _ALL = (
         title="web page, ONNX Runtime Web",
         format="onnx",
         recipes=(FLOAT32, INT8),
+        no_photos="the page crops and resizes photos of any size itself",
         toolchain="browser",
         proof="ONNX Runtime Web in headless Chromium",
         tools="browser_tools",
@@ -364,74 +374,6 @@ def find(name: str) -> Target:
     """
     check_choice("target", name, tuple(TARGETS))
     return TARGETS[name]
-
-
-def check_recipe(target: Target, recipe: str | None) -> str:
-    """The recipe of a target's file; None asks for the default.
-
-    Raises:
-        InvalidArgument: a recipe that the target does not run.
-    """
-    if recipe is None:
-        return target.recipes[0]
-    if recipe in target.refused:
-        raise InvalidArgument(
-            f"{target.name} takes {', '.join(target.recipes)}; got {recipe}: "
-            f"{target.refused[recipe]}"
-        )
-    check_choice(f"recipe of {target.name}", recipe, target.recipes)
-    return recipe
-
-
-def check_io(target: Target, recipe: str, io_dtype: str | None) -> str:
-    """The type of the input and output of a target's file; None asks for the default.
-
-    Raises:
-        InvalidArgument: a type that the target does not take, or one of a file that has
-            float32 ends whatever is asked.
-    """
-    integer = recipe in (*_INT8_KINDS, "static_wi4_ai8") and target.format == "tflite"
-    if io_dtype is None:
-        return target.io_dtypes[0] if integer else "float32"
-    if not integer:
-        check_choice(f"io_dtype of a {recipe} file", io_dtype, ("float32",))
-        return "float32"
-    check_choice(f"io_dtype of {target.name}", io_dtype, target.io_dtypes)
-    return io_dtype
-
-
-def check_storage(target: Target, recipe: str, storage: str | None) -> str:
-    """How a target's file stores weights of 4 bits; None asks for the default.
-
-    Raises:
-        InvalidArgument: a storage that the target does not read, or a file without such
-            weights.
-    """
-    has_nibbles = recipe == "static_wi4_ai8" and target.format == "tflite"
-    if storage is None:
-        return target.storages[0] if has_nibbles else "int8"
-    check_choice("storage", storage, STORAGES)
-    if storage != "int8" and not has_nibbles:
-        raise InvalidArgument(
-            "storage is of weights of 4 bits, which TFLite files of the recipe "
-            f"static_wi4_ai8 have; got storage={storage!r} of {recipe} for {target.name}"
-        )
-    if storage not in target.storages and target.no_storage:
-        raise InvalidArgument(
-            f"{target.name} takes storage {', '.join(target.storages)}; got {storage}: "
-            f"{target.no_storage}"
-        )
-    check_choice(f"storage of {target.name}", storage, target.storages)
-    return storage
-
-
-def check_pixels(target: Target, recipe: str) -> None:
-    """Raises `InvalidArgument` where a target's file cannot take RGB pixels."""
-    if recipe in _FLOATS and not target.float_pixels:
-        raise InvalidArgument(
-            f"{target.name} has no CAST from uint8 to float32, which the pre-processing "
-            f"of a {recipe} file begins with: leave it out, or take the recipe {INT8}"
-        )
 
 
 def record(target: Target) -> dict[str, Any]:

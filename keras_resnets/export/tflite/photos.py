@@ -17,6 +17,7 @@ from keras_resnets.export.tflite import versions
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.images import resampling
+from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.networks import extent
 
 
@@ -30,13 +31,7 @@ def check(wanted: Wanted, shape: Sequence[int]) -> None:
             )
     if wanted.source is None or wanted.preprocessing is None:
         return
-    if not isinstance(wanted.source, Sequence) or len(wanted.source) != 2:
-        raise InvalidArgument(
-            f"source must be (height, width) of the photos; got {wanted.source!r}"
-        )
-    for side in wanted.source:
-        check_positive_int("source", side)
-    extent.check_pixels(wanted.source, argument="source")
+    check_size(wanted.source)
     if tuple(wanted.preprocessing.size) != tuple(shape[:2]):
         raise InvalidArgument(
             "source is resized to the size of the pre-processing, which must be the "
@@ -46,22 +41,50 @@ def check(wanted: Wanted, shape: Sequence[int]) -> None:
     resampling.matrices((1, 1), wanted.preprocessing)
 
 
+def check_size(source: Any) -> None:
+    """Raises `InvalidArgument` for what is no size of photos."""
+    if isinstance(source, str) or not isinstance(source, Sequence) or len(source) != 2:
+        raise InvalidArgument(
+            "source must be (height, width) of the photos, one size a file; got "
+            f"{source!r}"
+        )
+    for side in source:
+        check_positive_int("source", side)
+    extent.check_pixels(source, argument="source")
+
+
+def enlarged(
+    pixels: np.ndarray, size: tuple[int, int], wanted: Preprocessing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos for a file to compare on, and the network's input of each.
+
+    Args:
+        pixels: uint8 (count, height, width, 3).
+        size: (height, width) that they are enlarged to.
+        wanted: what the network expects of them.
+
+    Returns:
+        uint8 photos, and their float32 inputs.
+    """
+    from PIL import Image
+
+    photos = [
+        Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+        for image in pixels
+    ]
+    inputs = np.stack([wanted(photo) for photo in photos])
+    return np.stack([np.asarray(photo) for photo in photos]), inputs
+
+
 def behind_photos(ready: Ready) -> Ready:
     """`ready`, which takes pixels, with photos for the file to compare on.
 
     The photos are those pixels, enlarged.
     """
-    from PIL import Image
-
     wanted, size = ready.wanted.preprocessing, ready.wanted.source
     if wanted is None or size is None:
         return ready
-    enlarged = [
-        Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
-        for pixels in ready.given
-    ]
-    images = np.stack([wanted(photo) for photo in enlarged])
-    photos = np.stack([np.asarray(photo) for photo in enlarged])
+    photos, images = enlarged(ready.given, size, wanted)
     return dataclasses.replace(ready, images=images, given=photos)
 
 
