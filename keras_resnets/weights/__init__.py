@@ -1,13 +1,13 @@
 """Weights: what the `weights` argument takes.
 
 None (random values); a dataset (`"imagenet"`, `"cifar10"`) or a tag (`"a1_in1k"`) of the
-public checkpoints in `records`, which are downloaded; or a file, which its content
-tells, not its name: one that this package wrote (`.weights.h5`, `.keras`, `.h5`,
+public checkpoints in `records`, which are downloaded; or a file, recognized by its content
+and not by its name: one that this package wrote (`.weights.h5`, `.keras`, `.h5`,
 `.safetensors`), or a checkpoint of torchvision, timm, `keras.applications`, KerasHub (the
 folder of a preset too), fyu/drn, akamaster, MLPerf Tiny or darknet. Loading is strict:
 every variable is set and every stored value used, or a `WeightsError` says what does not
-fit. Values are matched by the names of their layers; a `.keras` file also tells how they
-are joined, and that is compared.
+fit. Values are matched by the names of their layers; a `.keras` file also records how the
+layers are connected, and that is compared.
 """
 
 import os
@@ -24,7 +24,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.file_source import FileSource
 
 
-# Of files, for messages: the content alone tells what a file is.
+# Suffixes of files, for messages: a file is recognized by its content alone.
 SUFFIXES = (
     ".weights.h5",
     ".keras",
@@ -42,7 +42,7 @@ SUFFIXES = (
 def open_source(
     weights: str | os.PathLike[str] | None, variant: str
 ) -> "FileSource | None":
-    """The opened `weights` argument, or None for None, before anything is built.
+    """Opens the `weights` argument, before anything is built; None for None.
 
     Args:
         weights: see this module.
@@ -50,7 +50,7 @@ def open_source(
 
     Raises:
         WeightsError: an argument that cannot work, a file that cannot be read, or one
-            that cannot be had.
+            that cannot be downloaded.
     """
     if weights is None:
         return None

@@ -19,10 +19,10 @@ _FOREIGN_HEADS = {"fc", "linear", "head", "classifier", *HEADS, "dense"}
 
 
 class NewHead(UserWarning):
-    """The classifier is new: a checkpoint's has another size, or there is none.
+    """The classifier is new: the checkpoint's has another size, or it has none.
 
     Attributes:
-        classes: how many classes the checkpoint's has; None where there is none.
+        classes: the classes of the checkpoint's classifier; None where it has none.
     """
 
     def __init__(self, message: str, classes: int | None = None) -> None:
@@ -47,19 +47,19 @@ def assign(
 ) -> bool:
     """Sets every variable of `model`, or raises and sets none.
 
-    A classifier that the checkpoint has not, or has in another size, starts anew, with
-    a `NewHead` warning, and a first convolution is fitted to another number of input
+    A classifier that the checkpoint lacks, or has in another size, is initialized anew,
+    with a `NewHead` warning, and a first convolution is fitted to another number of input
     channels (`NewChannels`).
 
     Args:
         model: a model of this package.
         values: a dict from layer name to a dict from variable name to array.
-        unused: names of tensors that no layer asked for.
+        unused: names of tensors that no layer uses.
         source: what messages call the checkpoint.
-        check: called where all fits by name and shape, before anything is set.
+        check: called once all names and shapes fit, before anything is set.
 
     Returns:
-        Whether the classifier is the checkpoint's.
+        Whether the classifier was loaded from the checkpoint.
 
     Raises:
         WeightsError: variables without values, values without variables, or shapes
@@ -90,7 +90,7 @@ def assign(
 def _pairs(
     layers: list[keras.layers.Layer], values: dict[str, dict[str, np.ndarray]]
 ) -> tuple[typing.Any, ...]:
-    """(variable, its value) of all `layers`; what is missing, and what misshapen."""
+    """(variable, value) pairs of all `layers`; what is missing; what has a wrong shape."""
     pairs, missing, misshapen = [], [], []
     for layer in layers:
         for variable in layer.weights:
@@ -151,13 +151,13 @@ def _renew(
 def _fit_channels(
     layer: keras.layers.Layer, values: dict[str, dict[str, np.ndarray]]
 ) -> str | None:
-    """Fits the first kernel to the model's input channels, in timm's way; a note."""
+    """Fits the first kernel to the model's input channels, as timm does; returns a note."""
     kernel = values[layer.name].get("kernel")
-    wanted = tuple(layer.kernel.shape)
+    target_shape = tuple(layer.kernel.shape)
     if kernel is None or kernel.ndim != 4 or kernel.shape[2] not in (1, 3):
         return None
-    same = kernel.shape[:2] == wanted[:2] and kernel.shape[3] == wanted[3]
-    theirs, channels = kernel.shape[2], wanted[2]
+    same = kernel.shape[:2] == target_shape[:2] and kernel.shape[3] == target_shape[3]
+    theirs, channels = kernel.shape[2], target_shape[2]
     if not same or channels == theirs:
         return None
     kernel = np.asarray(kernel, "float32")

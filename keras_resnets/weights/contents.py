@@ -1,9 +1,9 @@
-"""The network that lies in a checkpoint, whatever was wrapped around it.
+"""Finds the network in a checkpoint, whatever was wrapped around it.
 
-One rule for files of all kinds. A network is known by its own names (`layouts`), so what
-stands before them is its prefix, however it came about: `module.` (DDP), `_orig_mod.`
+One rule for files of all kinds. A network is recognized by its own names (`layouts`), so
+whatever precedes them is its prefix, however it came about: `module.` (DDP), `_orig_mod.`
 (torch.compile), `model.` (Lightning), `backbone.`, `module.encoder_q.`, a nested model
-of Keras. Of several networks in a file one is taken, and said.
+of Keras. Of several networks in a file one is taken, and a warning says which.
 """
 
 import dataclasses
@@ -31,16 +31,16 @@ _LAST = re.compile(
     r"(^|[._])(encoder_k|key_encoder|momentum(_encoder|_net)?|student|"
     r"target(_network|_encoder|_net)?)([._]|$)"
 )
-# Their last layers are projections of a loss, and no classifiers.
+# Their last layers are projections for a loss, not classifiers.
 _CONTRASTIVE = re.compile(
     r"(^|[._])(encoder_[qk]|base_encoder|momentum_encoder|key_encoder|"
     r"(online|target)(_network|_encoder|_net)?)([._]|$)"
 )
-# Of dicts that no word tells apart.
+# The order of preference for dicts whose names say nothing of averages or teachers.
 _CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "")
 # In one dict of tensors; each is looked for among all its names.
 _MOST_NETWORKS = 50
-# First part of the names that last layers have.
+# First part of the names of last layers.
 _HEADS = re.compile(
     r"(last_)?(fc|linear|head|heads|classifier|predictions|predictions_conv|dense|"
     r"projection_head|projector|prototypes|mlp|top|logits|cls_head|output|out)\d*"
@@ -49,14 +49,14 @@ _HEADS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a checkpoint holds for one of our networks.
+    """What a checkpoint holds for one of this package's networks.
 
     Attributes:
         tensors: (module, field) -> array, without prefix; the classifier under the
             layout's name.
         layout: `layouts.Layout` of the names.
         classes: of the classifier; None where there is no single linear layer.
-        remarks: sentences on what was left in the file.
+        remarks: sentences on what was not taken from the file.
     """
 
     tensors: dict
@@ -66,10 +66,10 @@ class Network:
 
 
 def find(checkpoint: "Checkpoint") -> Network:
-    """The `Network` in a `readers.Checkpoint` whose tensors have names.
+    """Returns the `Network` in a `readers.Checkpoint` whose tensors have names.
 
     Raises:
-        WeightsError: names of no layout, several networks that nothing tells apart, or
+        WeightsError: names of no layout, several networks without a preferred one, or
             a tensor that cannot be read.
     """
     groups: dict[str, typing.Any] = {}
@@ -94,14 +94,14 @@ def find(checkpoint: "Checkpoint") -> Network:
         if owner == place.prefix:
             inside[module.removeprefix(owner), field] = checkpoint[name]
         elif owner is None and checkpoint[name].ndim:
-            # Counters, such as that of torch's AveragedModel, are no weights.
+            # Counters, such as that of torch's AveragedModel, are not weights.
             outside[module, field] = checkpoint[name]
     return _network(place, inside, outside, places)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a network lies: in which dict, behind which prefix."""
+    """Where a network is stored: in which dict, behind which prefix."""
 
     container: str
     prefix: str
@@ -119,7 +119,7 @@ class _Place:
 
 
 def module_and_field(name: str) -> tuple[str, str]:
-    """("layer1.0.bn1", "weight"), ("conv1_conv", "kernel"): whose tensor, and which."""
+    """The module and field of a tensor: ("layer1.0.bn1", "weight")."""
     if "/" in name:
         module, _, field = name.rpartition("/")
         return module.replace("/", "."), field.removesuffix(":0")
@@ -144,12 +144,12 @@ def _listed(places: typing.Any) -> str:
 
 
 def _chosen(places: list[_Place]) -> _Place:
-    """The network that is meant: by its name's words, then by that of its dict."""
+    """The preferred network: by the words in its name, then by the name of its dict."""
 
     def order(place: _Place) -> tuple[int, int]:
         first = place.container.partition(".")[0]
-        known = first in _CONTAINERS
-        return place.rank, _CONTAINERS.index(first) if known else len(_CONTAINERS)
+        is_usual = first in _CONTAINERS
+        return place.rank, _CONTAINERS.index(first) if is_usual else len(_CONTAINERS)
 
     best, *others = sorted(places, key=order)
     if others and order(others[0]) == order(best):
@@ -202,7 +202,7 @@ def _classifier(
     layout: "Layout",
     torch: bool,
 ) -> tuple[list[str], str | None]:
-    """(modules of the head, the one of them that is a linear classifier or None).
+    """(modules of the head, the linear classifier among them or None).
 
     A classifier beside the network is moved from `outside` to `inside`.
     """
@@ -221,20 +221,20 @@ def _heads(
 ) -> list[str]:
     """The modules behind the last feature map, in the file's order."""
     ours = layout.head(tensors)
-    found: dict[str, typing.Any] = {}
+    modules: dict[str, typing.Any] = {}
     for (module, field), array in tensors.items():
-        # In a model of Keras that others made, the last layer may have any name.
+        # In a custom Keras model the last layer may have any name.
         dense = not torch and field == "kernel" and array.ndim == 2
         named = _HEADS.fullmatch(module.partition(".")[0])
         if dense or named or module == ours or module.startswith(f"{ours}."):
-            found[module] = None
-    return list(found)
+            modules[module] = None
+    return list(modules)
 
 
 def _heads_outside(
     tensors: "dict[tuple[str, str], np.ndarray]", torch: bool
 ) -> list[str]:
-    """A classifier beside its network, where nothing else is there."""
+    """A classifier beside its network, if it is the only module there."""
     modules = list(dict.fromkeys(module for module, _ in tensors))
     if len(modules) != 1 or not _is_linear(tensors, modules[0], torch):
         return []

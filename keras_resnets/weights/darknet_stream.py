@@ -1,8 +1,8 @@
-"""Darknet's stream of numbers: whose they are follows from the network alone.
+"""Darknet's stream of numbers, which the network alone assigns to layers.
 
-For every convolution: biases, BN, then weights. What stands behind the network is its
+For every convolution: biases, BN, then weights. What follows the network is its
 classifier, nothing (a file that the program cut off: `darknet53.conv.74`), or the head
-of a detector that was built on it, which is told by its exact count of numbers.
+of a detector that was built on it, recognized by its exact count of numbers.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _MOST_CLASSES = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class _Detector:
-    """A detector's head: (inputs, outputs, kernel) with BN, and what it says boxes with.
+    """A detector's head: (inputs, outputs, kernel) with BN, and its box outputs.
 
     `boxes` are the inputs of the last convolutions, without BN, each of `anchors` times
     (5 + classes) outputs. All for a network whose last convolution has 1,024 outputs.
@@ -35,7 +35,7 @@ class _Detector:
 
 
 def _five(inputs: int, width: int) -> tuple[tuple[int, int, int], ...]:
-    """1x1 and 3x3 in turns, six of them: what YOLOv3 has at each of its three sizes."""
+    """Six alternating 1x1 and 3x3 convolutions, as YOLOv3 has at each of its scales."""
     narrow, wide = (width, 2 * width, 3), (2 * width, width, 1)
     return ((inputs, width, 1), narrow, wide, narrow, wide, narrow)
 
@@ -58,14 +58,14 @@ _DETECTORS = (
 
 @dataclasses.dataclass(frozen=True)
 class _Rest:
-    """What stands behind the network: `classes`, or the head of a `detector`."""
+    """What follows the network: `classes`, or the head of a `detector`."""
 
     classes: int | None = None
     detector: str | None = None
 
 
 def _rest(count: int, features: int) -> _Rest | None:
-    """The `_Rest` of `count` numbers behind a network of `features`, or None."""
+    """The `_Rest` of `count` numbers after a network of `features`, or None."""
     if count == 0:
         return _Rest()
     for detector in _DETECTORS:
@@ -98,10 +98,10 @@ def stream_values(model: keras.Model, floats: np.ndarray) -> tuple[typing.Any, .
         floats: all numbers of the file.
 
     Returns:
-        (values, remarks): see `values.named_values`; sentences on what was left.
+        (values, remarks): see `values.named_values`; sentences on what was not taken.
 
     Raises:
-        WeightsError: a count of numbers that is no such network's.
+        WeightsError: a count of numbers that no such network has.
     """
     layers = weighted(model)
     norms = {
@@ -147,7 +147,7 @@ def stream_values(model: keras.Model, floats: np.ndarray) -> tuple[typing.Any, .
 
 
 def _channels(shapes: list[typing.Any], count: int) -> tuple[int, _Rest | None]:
-    """(input channels of the file, its `_Rest` or None): the model's own, else RGB."""
+    """(input channels of the file, its `_Rest` or None): the model's channels, else RGB."""
     for channels in dict.fromkeys((int(shapes[0][-2]), 3)):
         body = 0
         for index, (*kernel, inputs, outputs) in enumerate(shapes):
@@ -160,13 +160,13 @@ def _channels(shapes: list[typing.Any], count: int) -> tuple[int, _Rest | None]:
 
 
 class _Stream:
-    """Numbers that are taken from the front."""
+    """Numbers that are consumed from the front."""
 
     def __init__(self, floats: np.ndarray) -> None:
         self._floats, self._position = floats, 0
 
     def take(self, name: str, *shape: typing.Any) -> np.ndarray:
-        """The next numbers, in `shape`; `name` is for the error."""
+        """Returns the next numbers, in `shape`; `name` is for the error."""
         count = int(np.prod(shape))
         self._position += count
         taken = self._floats[self._position - count : self._position]

@@ -1,4 +1,4 @@
-"""Files of weights: opened, recognized, and set into a model."""
+"""Opens and recognizes files of weights, and loads them into a model."""
 
 import functools
 import pathlib
@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
     import keras
 
 
-# Layers that others put in front of a network, as Keras 3 stores them.
+# Layers that other programs put in front of a network, as Keras 3 stores them.
 _SCALINGS = ("rescaling", "normalization", "lambda", "resizing")
 
 
@@ -83,7 +83,7 @@ class FileSource(Source):
         return named_values(model, network.tensors, self.layout)
 
     def _scalings(self, model: "keras.Model") -> list[typing.Any]:
-        """What the file's network does to its images, and the model does not."""
+        """Remarks on image scaling that the file's network has and the model lacks."""
         names = {layer.name for layer in model.layers}
         return [
             f"its layer {name} ({kind}) scales the images, and is not taken"
@@ -96,11 +96,11 @@ class FileSource(Source):
             warnings.warn(f"{self.path}: {remark}", Chosen, stacklevel=4)
 
     def _check_padding(self, model: "keras.Model", layout: "layouts.Layout") -> None:
-        wanted = layout.axes.get("identity_pad_position")
+        position = layout.axes.get("identity_pad_position")
         for layer in model.layers:
-            if wanted and isinstance(layer, IdentityPadShortcut):
-                if layer.position != wanted:
+            if position and isinstance(layer, IdentityPadShortcut):
+                if layer.position != position:
                     raise WeightsError(
-                        f"it needs identity_pad_position={wanted!r}; {model.name} has "
+                        f"it needs identity_pad_position={position!r}; {model.name} has "
                         f"{layer.position!r}"
                     )

@@ -1,8 +1,8 @@
-"""Names for layers that a file of Keras numbers by their class: `conv2d_3`.
+"""Names for layers that a Keras file numbers by their class: `conv2d_3`.
 
-Keras 3.0 to 3.7 stored no names beside their numbers. Those follow the order of
-`model.layers`, which a network of `keras.applications` or KerasHub gives away: the
-projection stands in front of a unit's last part.
+Keras 3.0 to 3.7 stored no names beside the numbers. The numbers follow the order of
+`model.layers`, which is known for networks of `keras.applications` and KerasHub: the
+projection precedes a unit's last part.
 """
 
 import dataclasses
@@ -49,14 +49,14 @@ _KERAS_HUB = {
 
 
 def named(tensors: typing.Any) -> tuple[typing.Any, typing.Any]:
-    """(tensors, layout) where numbers of Keras are those of a network that is known.
+    """Renames the tensors of a known network from Keras' numbers to layer names.
 
     Args:
         tensors: dict by (module, field), of the layout `layouts.NUMBERED`.
 
     Returns:
-        The tensors under their layers' names, and those names' layout; what came in,
-        and `layouts.NUMBERED`, for other networks.
+        (tensors, layout): the tensors under their layers' names, and the layout of the
+        names; the input and `layouts.NUMBERED` for other networks.
     """
     modules = {module for module, _ in tensors}
     convs = sum(module.startswith("conv2d") for module in modules)
@@ -80,7 +80,7 @@ def named(tensors: typing.Any) -> tuple[typing.Any, typing.Any]:
 
 
 def _ordered(network: "keras.Model", second: typing.Any) -> typing.Any:
-    """Our names of a network's layers, by their class, in the order of the layers.
+    """This package's names of a network's layers by class, in the order of the layers.
 
     Args:
         network: a `_Network`.
@@ -98,7 +98,7 @@ def _ordered(network: "keras.Model", second: typing.Any) -> typing.Any:
             projects = not block and stage in network.projections
             order = [*parts, *["shortcut"] * projects, last]
             convs += [_part(unit, part, "conv") for part in order]
-            # The first BN of a V2 unit is in front of it, and its shortcut has none.
+            # The first BN of a V2 unit precedes it, and its shortcut has none.
             own = [*parts, last] if second else order
             norms += [_part(unit, part, "bn") for part in own]
     return {

@@ -1,9 +1,9 @@
-"""What others call the layers of our networks.
+"""The names that other libraries give to the layers of this package's networks.
 
 A layout is a table from the parts of our layer names (`stage2_block1_conv1` is the
 `conv` numbered 1 of block 1 of stage 2) to a foreign module's name. Our names come
-from the stage walk, so every variant that the walk can make is covered, and no list
-of a variant's tensors is kept. `match` tells a checkpoint's layout by its names.
+from the blueprint, so every variant that it can describe is covered, and no list
+of a variant's tensors is kept. `match` recognizes a checkpoint's layout by its names.
 """
 
 import dataclasses
@@ -31,17 +31,17 @@ class Layout:
     """A naming scheme.
 
     Attributes:
-        name: what messages call it.
+        name: the layout's name in messages.
         names: part of our layer name -> template of the foreign module's name; the
-            most telling key wins: `stage1_conv`, then `conv1`, then `conv`. Templates
-            know `{stage}`, `{block}` and `{number}` from 1, `{stage0}`, `{block0}`
-            and `{number0}` from 0, `{stage2}` from 2, and `{conv3}`, `{bn3}`: places
+            most specific key wins: `stage1_conv`, then `conv1`, then `conv`. Templates
+            use `{stage}`, `{block}` and `{number}` from 1, `{stage0}`, `{block0}`
+            and `{number0}` from 0, `{stage2}` from 2, and `{conv3}`, `{bn3}`: positions
             in a Sequential of convolution, BN and ReLU. Empty: names are ours, or numbers.
         torch: whether arrays are torch's (OIHW, `weight`) or Keras' (HWIO, `kernel`).
         epsilon: of the BN layers that the weights were trained with; None: ours.
-        axes: what the architecture must be like for these weights.
+        axes: axes that the architecture must have for these weights.
         preprocessing: mode of `preprocess_input`; None: the variant's own.
-        labels: order of the classes (`keras_resnets.images.labels`); None: not known.
+        labels: order of the classes (`keras_resnets.images.labels`); None: unknown.
         conv_head: whether the classifier is stored as a 1x1 convolution.
         by_classes: number of classes -> other values of these attributes.
     """
@@ -57,15 +57,15 @@ class Layout:
     by_classes: dict = dataclasses.field(default_factory=dict)
 
     def fitted(self, tensors: "dict[tuple[str, str], np.ndarray]") -> "Layout":
-        """This layout with what `tensors`, a dict by (module, field), tell of it."""
+        """Completes this layout from `tensors`, a dict by (module, field)."""
         torch = not any(field in ("kernel", "gamma") for _, field in tensors)
         head = tensors.get((self.head(tensors), "weight"))
-        told = {} if head is None else self.by_classes.get(head.shape[0], {})
+        changes = {} if head is None else self.by_classes.get(head.shape[0], {})
         conv_head = head is not None and head.ndim == 4
-        return dataclasses.replace(self, torch=torch, conv_head=conv_head, **told)
+        return dataclasses.replace(self, torch=torch, conv_head=conv_head, **changes)
 
     def head(self, tensors: "dict[tuple[str, str], np.ndarray]") -> str:
-        """The module of the classifier in `tensors`, a dict by (module, field)."""
+        """Returns the module of the classifier in `tensors`, a dict by (module, field)."""
         if self.names:
             return self.names["predictions"]
         if self.name == NUMBERED.name:
@@ -74,19 +74,19 @@ class Layout:
         return "predictions_conv" if ours else "predictions"
 
     def module(self, layer_name: str) -> str | None:
-        """The foreign module of our layer, or None where the layout has none."""
-        found = _NAME.search(layer_name)
-        if not found:
+        """Returns the foreign module of our layer, or None if the layout has none."""
+        name_match = _NAME.search(layer_name)
+        if not name_match:
             return None
         if not self.names:
-            return found[0]
-        part, number = found["part"], found["number"]
-        keys = (f"{found['stage']}_{part}", part + number, part)
+            return name_match[0]
+        part, number = name_match["part"], name_match["number"]
+        keys = (f"{name_match['stage']}_{part}", part + number, part)
         template = next((self.names[key] for key in keys if key in self.names), None)
         if template is None:
             return None
-        stage = int((found["stage"] or "stage0").removeprefix("stage"))
-        block, number = int(found["block"] or 1), int(number or 1)
+        stage = int((name_match["stage"] or "stage0").removeprefix("stage"))
+        block, number = int(name_match["block"] or 1), int(number or 1)
         return template.format(
             stage=stage,
             stage0=stage - 1,
@@ -112,7 +112,7 @@ def torchvision(pooled_shortcut: bool = False, **names: typing.Any) -> Layout:
     table = {
         "stem_conv": "conv1",
         "stem_bn": "bn1",
-        # The deep stem is a Sequential, whose last BN stands outside.
+        # The deep stem is a Sequential; its last BN is outside of it.
         "stem_conv1": "conv1.0",
         "stem_bn1": "conv1.1",
         "stem_conv2": "conv1.3",
@@ -128,7 +128,7 @@ def torchvision(pooled_shortcut: bool = False, **names: typing.Any) -> Layout:
     return Layout("torchvision", {**table, **names})
 
 
-# akamaster's CIFAR nets: the new channels of option A lie on both sides, and the
+# akamaster's CIFAR nets: option A pads the new channels on both sides, and the
 # images were normalized with ImageNet's statistics.
 AKAMASTER = dataclasses.replace(
     torchvision(predictions="linear"),
@@ -137,8 +137,8 @@ AKAMASTER = dataclasses.replace(
     preprocessing="torch",
     labels="cifar10",
 )
-# chenyaofo's CIFAR nets, and others that torchvision's code was cut down to: three
-# stages, shortcuts that project.
+# chenyaofo's CIFAR nets, and others made by cutting down torchvision's code: three
+# stages, projection shortcuts.
 CIFAR_TORCHVISION = dataclasses.replace(
     torchvision(),
     name="chenyaofo",
@@ -147,7 +147,7 @@ CIFAR_TORCHVISION = dataclasses.replace(
     labels="cifar10",
     by_classes={100: {"preprocessing": "cifar100", "labels": "cifar100"}},
 )
-# Its stem is bare, and the shortcut is activated only where it projects.
+# Its stem has no BN, and the shortcut is activated only where it projects.
 TIMM_V2 = Layout(
     "timm resnetv2",
     {
@@ -177,7 +177,7 @@ TIMM_DARKNET = Layout(
     axes={"negative_slope": 0.01},
     preprocessing="torch",
 )
-# Hugging Face's transformers: its backbone is `resnet.`, its classifier beside that.
+# Hugging Face's transformers: its backbone is `resnet.`, with the classifier beside it.
 TRANSFORMERS = Layout(
     "transformers",
     {
@@ -190,7 +190,7 @@ TRANSFORMERS = Layout(
         "predictions": "classifier.1",
     },
 )
-# Our own names, for networks that no other library has.
+# This package's names, for networks that no other library has.
 NATIVE = Layout("keras_resnets", {}, labels=None)
 _KERAS_NAMES = {
     "stem_conv": "conv1_conv",
@@ -248,7 +248,7 @@ KERAS_HUB_V2 = dataclasses.replace(
 NUMBERED = Layout(
     "numbers of Keras", {}, torch=False, preprocessing="raw", labels="cifar10"
 )
-# A module of each layout that every network of it has, and the torch ones of torchvision.
+# A module that every network of a layout has, for each layout; then torchvision's.
 _STEMS = (
     "conv1_conv",
     "stem_conv",
@@ -263,7 +263,7 @@ _TORCH_STEMS = ("conv1", "conv1.0")
 
 
 def prefixes(modules: dict[str, None]) -> list[str]:
-    """What stands before the names of a network, for each that `modules` may hold.
+    """Returns the name prefix of each network that `modules` may hold.
 
     Args:
         modules: set of names such as `module.encoder_q.conv1`.
@@ -272,22 +272,22 @@ def prefixes(modules: dict[str, None]) -> list[str]:
         A list of prefixes with their dot (`module.encoder_q.`), in the file's order;
         `""` for names without. Names of ours may have an underscore (`teacher_`).
     """
-    found: dict[str, typing.Any] = {}
+    found_prefixes: dict[str, typing.Any] = {}
     for module in modules:
         for stem in _STEMS:
             before = module.removesuffix(stem)
             ours = stem.startswith("stem_") and before.endswith("_")
             if before != module and (not before or before.endswith(".") or ours):
-                found[before] = None
+                found_prefixes[before] = None
         for stem in _TORCH_STEMS:
             before = module.removesuffix(stem)
             blocks = (f"{before}layer1.0.{part}" for part in ("conv1", "conv2"))
             if before != module and any(block in modules for block in blocks):
-                found[before] = None
-    return list(found)
+                found_prefixes[before] = None
+    return list(found_prefixes)
 
 
-# Module that only one layout has -> that layout; the first that is there wins.
+# Module that only one layout has -> that layout; the first match wins.
 _TELLING = (
     ("stem_conv", NATIVE),
     ("stem_conv1", NATIVE),
@@ -299,7 +299,7 @@ _TELLING = (
 
 
 def match(modules: set[str]) -> Layout | None:
-    """The `Layout` of a checkpoint whose tensors belong to `modules`, or None."""
+    """Returns the `Layout` of a checkpoint whose tensors belong to `modules`, or None."""
     modules = set(modules)
     if "conv1_conv" in modules:
         second = "post_bn" in modules
@@ -310,8 +310,8 @@ def match(modules: set[str]) -> Layout | None:
         if telling in modules:
             return layout
     if "layer0.0" in modules:
-        found = (re.fullmatch(r"layer([1-9]\d*)\.0", module) for module in modules)
-        return _drn_d([int(match[1]) for match in found if match])
+        stages = (re.fullmatch(r"layer([1-9]\d*)\.0", module) for module in modules)
+        return _drn_d([int(match[1]) for match in stages if match])
     if any(module.startswith("layer1.0.") for module in modules):
         return _like_torchvision(modules)
     return None
@@ -324,7 +324,7 @@ def _like_torchvision(modules: typing.Any) -> typing.Any:
     }
     padded = not heads and not projections and "layer2.0.conv1" in modules
     if "linear" in heads or padded:
-        # Its shortcuts have no weights, where everybody else's have.
+        # Its shortcuts have no weights; those of all other layouts do.
         return AKAMASTER
     # Behind a pooling (ResNet-D) the projection is downsample.1, the BN downsample.2.
     if (
@@ -347,12 +347,12 @@ def unknown(modules: typing.Any) -> WeightsError:
 
 
 def shortened(names: list[str], most: int = 3) -> str:
-    """The first of many names, for a message: printable, and each cut to a length."""
+    """Returns the first of many names for a message: printable, each cut to a length."""
     shown = [printable(str(name), 100) for name in list(names)[:most]]
     return ", ".join(shown) + (", ..." if len(names) > most else "")
 
 
-# What the classes behind a layout compute, whatever their arguments are.
+# What the other library's classes compute, whatever their arguments are.
 _TORCH_RESNET = {
     "activation_order": "original",
     "shortcut_bn": True,
@@ -372,10 +372,10 @@ _DARKNET = {
 
 
 def for_architecture(architecture: "Architecture") -> Layout:
-    """The `Layout` under whose names others compute what `architecture` computes.
+    """Returns the `Layout` of a library that computes what `architecture` computes.
 
-    `NATIVE` where nobody does: a file with torchvision's names that torchvision would
-    load, and then run otherwise, would be a trap.
+    `NATIVE` if there is none: a file with torchvision's names that torchvision would
+    load, but compute differently, would be a trap.
     """
     stages = typing.cast(tuple[bool, ...], architecture.residual)
     family, residual = architecture.family, all(stages)
@@ -394,13 +394,15 @@ def for_architecture(architecture: "Architecture") -> Layout:
         computed = {**_TORCH_RESNET, **_CIFAR}
     elif family == "drn":
         layout, computed = _drn(architecture), _TORCH_RESNET
-    wanted = {**computed, **layout.axes}
-    same = all(getattr(architecture, axis) == value for axis, value in wanted.items())
+    required_axes = {**computed, **layout.axes}
+    same = all(
+        getattr(architecture, axis) == value for axis, value in required_axes.items()
+    )
     return layout if same else NATIVE
 
 
 def _drn(architecture: "Architecture") -> typing.Any:
-    """A as torchvision has it, C and D with a 1x1 convolution for a classifier."""
+    """DRN-A has torchvision's names; C and D have a 1x1 convolution as classifier."""
     if all(typing.cast(tuple[bool, ...], architecture.residual)):
         # B is in the paper alone.
         return torchvision() if architecture.stem_type == "conv7" else NATIVE

@@ -1,8 +1,8 @@
-"""What our files say beside the values: how the network was built, what it is shown.
+"""The metadata of this package's files: how the network was built, what images it takes.
 
-Keras' own files keep values alone. A network that needs another axis than its variant
-has (`identity_pad_position="both"`) would load without a word and compute something
-else, and nobody would know what its images must look like.
+Keras' own files keep values alone. A network that differs from its variant in an axis
+(`identity_pad_position="both"`) would load without a warning and compute something
+else, and the preprocessing of its images would be unknown.
 """
 
 import dataclasses
@@ -27,52 +27,52 @@ if typing.TYPE_CHECKING:
 # Attribute of an HDF5 file, key of the metadata of a safetensors file.
 KEY = "keras_resnets"
 ENTRY = f"{KEY}.json"
-# A megabyte is what the names of ImageNet-21k take, with all their synonyms.
+# The names of ImageNet-21k take a megabyte, with all their synonyms.
 LONGEST = 4_000_000
 _LONGEST_LABEL = 1000
 
 
-def write_weights(model: "keras.Model", path: pathlib.Path, known: Provenance) -> None:
+def write_weights(model: "keras.Model", path: pathlib.Path, record: Provenance) -> None:
     """Writes the weights of a model as a `.weights.h5` file, with a `Provenance`."""
-    keras_archive.write_weights(model, path, _entries(KEY, known))
+    keras_archive.write_weights(model, path, _entries(KEY, record))
 
 
-def write_model(model: "keras.Model", path: pathlib.Path, known: Provenance) -> None:
+def write_model(model: "keras.Model", path: pathlib.Path, record: Provenance) -> None:
     """Writes a model as a `.keras` file, with a `Provenance`."""
-    keras_archive.write_model(model, path, _entries(ENTRY, known))
+    keras_archive.write_model(model, path, _entries(ENTRY, record))
 
 
-def of_safetensors(known: Provenance) -> dict[str, str]:
+def of_safetensors(record: Provenance) -> dict[str, str]:
     """The metadata of a safetensors file with a `Provenance`."""
-    return {"format": "pt", **_entries(KEY, known)}
+    return {"format": "pt", **_entries(KEY, record)}
 
 
-def _entries(key: str, known: Provenance) -> dict[str, str]:
-    """What stands in a file: nothing for a model that does not know its images."""
-    if known.preprocessing is None:
+def _entries(key: str, record: Provenance) -> dict[str, str]:
+    """The entries of a file: none for a model without recorded preprocessing."""
+    if record.preprocessing is None:
         return {}
-    facts = dataclasses.asdict(known)
-    if known.confidence is None:
+    facts = dataclasses.asdict(record)
+    if record.confidence is None:
         del facts["confidence"]
     return {key: json.dumps(facts)}
 
 
 def apply(source: Source, text: str | None) -> None:
-    """Gives `source` what the metadata in a file say; None says nothing.
+    """Applies the metadata in a file to `source`; None changes nothing.
 
     Raises:
         WeightsError: metadata that are damaged.
     """
     if text is None:
         return
-    known = parsed(text, source.path)
-    source.axes, source.preprocessing = dict(known.axes), known.preprocessing
-    source.labels = known.labels
-    source.confidence = known.confidence
+    record = parsed(text, source.path)
+    source.axes, source.preprocessing = dict(record.axes), record.preprocessing
+    source.labels = record.labels
+    source.confidence = record.confidence
 
 
 def parsed(text: str, path: pathlib.Path) -> Provenance:
-    """The `Provenance` in the metadata of a file.
+    """Returns the `Provenance` in the metadata of a file.
 
     Raises:
         WeightsError: metadata that are damaged.
@@ -113,14 +113,14 @@ def _with_tuples(axes: dict[str, typing.Any]) -> dict[str, typing.Any]:
 
 
 def checked_json(text: str) -> dict[str, typing.Any]:
-    """The JSON in a text that stands in or beside a file of weights.
+    """Parses the JSON text in or beside a file of weights.
 
     Args:
         text: of any length and content.
 
     Raises:
         ValueError: no JSON object, or one that no program writes beside weights: too
-            long, nested deeply, or with numbers that are none.
+            long, nested too deeply, or with NaN or infinite numbers.
     """
     if len(text) > LONGEST:
         raise ValueError(f"{len(text):,} characters, of at most {LONGEST:,}")
@@ -133,10 +133,10 @@ def checked_json(text: str) -> dict[str, typing.Any]:
     return content
 
 
-def checked_labels(known: typing.Any) -> str | tuple[str, ...] | None:
-    """The name of a label set, or a printable name for each class.
+def checked_labels(labels: typing.Any) -> str | tuple[str, ...] | None:
+    """Returns the name of a label set, or a printable name for each class.
 
-    Labels are shown wherever classes are: what a terminal would obey is escaped here,
+    Labels are printed wherever classes are shown: control characters are escaped here,
     once.
 
     Raises:
@@ -144,19 +144,19 @@ def checked_labels(known: typing.Any) -> str | tuple[str, ...] | None:
     """
     from keras_resnets.images.labels import NAMES
 
-    if isinstance(known, list) and all(isinstance(name, str) for name in known):
-        if any(len(name) > _LONGEST_LABEL for name in known):
+    if isinstance(labels, list) and all(isinstance(name, str) for name in labels):
+        if any(len(name) > _LONGEST_LABEL for name in labels):
             raise InvalidArgument(
                 f"a label has more than {_LONGEST_LABEL:,} characters"
             )
-        return tuple(printable(name, _LONGEST_LABEL) for name in known)
-    if known is not None and known not in NAMES:
-        shown = printable(repr(known)[:100], 60)
+        return tuple(printable(name, _LONGEST_LABEL) for name in labels)
+    if labels is not None and labels not in NAMES:
+        shown = printable(repr(labels)[:100], 60)
         raise InvalidArgument(
             f"labels must be null, one of {', '.join(NAMES)}, or a list of names; got "
             f"{shown}"
         )
-    return known
+    return labels
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Which variant a file of weights is of, where it tells."""
+"""The variant that a file of weights belongs to, if the file records it."""
 
 import pathlib
 import typing
@@ -10,13 +10,13 @@ from keras_resnets.weights import open_source
 
 
 def variant_of(path: pathlib.Path) -> str | None:
-    """The registry's name of the network whose weights are in a file.
+    """Returns the registry's name of the network whose weights are in a file.
 
     Args:
         path: a file, of any kind that `weights=` takes.
 
     Returns:
-        A name; None where the file does not tell: those of other libraries, of Keras'
+        A name; None if the file does not record it: files of other libraries, of Keras'
         own `save_weights`, and of architectures that no variant has.
 
     Raises:
@@ -27,15 +27,15 @@ def variant_of(path: pathlib.Path) -> str | None:
     text = read(path).metadata.get(metadata.KEY)
     if text is None:
         return None
-    known = metadata.parsed(text, path)
+    record = metadata.parsed(text, path)
     for name, row in variants.VARIANTS.items():
-        if known.architecture == row.replace(**known.axes):
+        if record.architecture == row.replace(**record.axes):
             return name
     return None
 
 
 def images_of(path: pathlib.Path) -> tuple[typing.Any, typing.Any] | None:
-    """(`Preprocessing`, labels) that a `.keras` file or its passport tells, or None.
+    """(`Preprocessing`, labels) that a `.keras` file or its passport records, or None.
 
     Args:
         path: a file of this package, or of another program.
@@ -43,7 +43,7 @@ def images_of(path: pathlib.Path) -> tuple[typing.Any, typing.Any] | None:
     try:
         source = open_source(path, "")
     except WeightsError:
-        # Of another network, which needs no notes of ours.
+        # A file of another network has no metadata of this package.
         return None
     if source is None or source.preprocessing is None:
         return None

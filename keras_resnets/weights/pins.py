@@ -1,4 +1,4 @@
-"""What was downloaded once, by its hash: nobody gives us another file later.
+"""Pins a download by its hash, so that a later file cannot silently differ.
 
 Most public files have no published hash, or eight digits of it. The first download is
 trusted; its SHA-256 and size go into a small file beside it, and every later use is
@@ -22,7 +22,7 @@ _LONGEST = 4096
 
 
 class Pinned(UserWarning):
-    """A file without a whole published hash was downloaded, and its own was kept."""
+    """A file without a complete published hash was downloaded, and its hash was kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +39,22 @@ class Pin:
 
 
 def of(path: pathlib.Path) -> Pin:
-    """The `Pin` of a file as it is now."""
+    """Returns the `Pin` of a file as it is now."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Pin(digest, file.tell())
 
 
 def read(place: pathlib.Path) -> Pin | None:
-    """The `Pin` that stands in a file; None where there is none.
+    """Reads the `Pin` in a file; None if there is no file.
 
     Raises:
-        WeightsError: what is there is no pin.
+        WeightsError: the file is not a pin.
     """
     try:
         with open(place, "rb") as file:
-            told = json.loads(file.read(_LONGEST))
-        pin = Pin(told["sha256"], told["size"])
+            fields = json.loads(file.read(_LONGEST))
+        pin = Pin(fields["sha256"], fields["size"])
         if re.fullmatch("[0-9a-f]{64}", pin.sha256) and type(pin.size) is int:
             return pin
     except FileNotFoundError:
@@ -68,31 +68,31 @@ def read(place: pathlib.Path) -> Pin | None:
 
 
 def check(path: pathlib.Path, place: pathlib.Path, note: str = "") -> None:
-    """Compares a file with its pin, or pins it.
+    """Compares a file with its pin, or pins it if it has none.
 
     Args:
         path: the file.
-        place: of its pin.
-        note: what to say of a file that is pinned now; empty for nothing.
+        place: the path of its pin.
+        note: what to warn about when a file is pinned now; empty for no warning.
 
     Raises:
-        WeightsError: the file is another one than was downloaded first.
+        WeightsError: the file is not the one that was downloaded first.
     """
-    known, found = read(place), of(path)
-    if known is None:
+    pin, current = read(place), of(path)
+    if pin is None:
         with files.atomic_file(place) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(found)) + os.linesep)
+            temporary.write_text(json.dumps(dataclasses.asdict(current)) + os.linesep)
         if note:
             warnings.warn(
-                f"{note}: this file is kept to from now on (sha256 {found.sha256[:16]}..., "
-                f"{found.size:,} bytes)",
+                f"{note}: this file is kept to from now on (sha256 "
+                f"{current.sha256[:16]}..., {current.size:,} bytes)",
                 Pinned,
                 stacklevel=2,
             )
-    elif known != found:
+    elif pin != current:
         raise WeightsError(
             f"{path} is not the file that was downloaded first (sha256 "
-            f"{known.sha256[:16]}..., {known.size:,} bytes; got {found.sha256[:16]}..., "
-            f"{found.size:,}): delete it to download it again, and {place.name} too if "
+            f"{pin.sha256[:16]}..., {pin.size:,} bytes; got {current.sha256[:16]}..., "
+            f"{current.size:,}): delete it to download it again, and {place.name} too if "
             "the publisher changed it"
         )

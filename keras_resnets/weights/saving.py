@@ -1,4 +1,4 @@
-"""Writes the weights of a model, and what must be known to use them."""
+"""Writes the weights of a model, with the metadata that are needed to use them."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ SUFFIXES = (".weights.h5", ".safetensors", ".keras")
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
-    """The path to write to; see `files.check_destination`.
+    """Returns the path to write to; see `files.check_destination`.
 
     Raises:
         InvalidArgument: another suffix, or a place that cannot be written to.
@@ -50,33 +50,33 @@ def save(
     Args:
         model: made by `create_model`.
         path: ending in `.weights.h5`, `.keras` or `.safetensors`. The last has the
-            names of torchvision, timm, akamaster or fyu/drn where one of them computes
-            what the model computes, and ours elsewhere.
+            names of torchvision, timm, akamaster or fyu/drn if one of them computes
+            what the model computes, else this package's names.
         source: the `Source` that its weights came from.
-        architecture: the model's.
+        architecture: the model's architecture.
         overwrite: replace an existing file.
 
     Returns:
         The name of the `Layout` of a `.safetensors` file, else None.
     """
     place = check_output(path, overwrite)
-    known = provenance.of(model)
+    record = provenance.of(model)
     with atomic_file(place) as temporary:
         if place.suffix == ".safetensors":
             layout = _torch_layout(source, architecture)
             with open(temporary, "wb") as file:
                 tensors = torch_tensors(model, layout)
-                write_safetensors(file, tensors, metadata.of_safetensors(known))
+                write_safetensors(file, tensors, metadata.of_safetensors(record))
             return layout.name
         if place.suffix == ".keras":
-            metadata.write_model(model, temporary, known)
+            metadata.write_model(model, temporary, record)
         else:
-            metadata.write_weights(model, temporary, known)
+            metadata.write_weights(model, temporary, record)
     return None
 
 
 def _torch_layout(source: typing.Any, architecture: "Architecture") -> typing.Any:
-    """The layout that the weights came with, else that of the architecture."""
+    """The layout of the loaded weights, else that of the architecture."""
     if source.layout is not None and source.layout.torch:
         return source.layout
     return layouts.for_architecture(architecture)

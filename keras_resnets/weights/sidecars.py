@@ -1,4 +1,4 @@
-"""What files beside the weights tell of them: a passport, timm's `config.json`.
+"""Reads the files beside the weights: a passport, timm's `config.json`.
 
 `keras-resnets export keras` writes a passport beside its file; timm's `save_for_hf` and
 `push_to_hub` write `config.json` beside `model.safetensors` and `pytorch_model.bin`.
@@ -20,7 +20,7 @@ _TIMM = ("model.safetensors", "pytorch_model.bin")
 
 
 def apply(source: "FileSource") -> None:
-    """Gives `source` what is not in its file itself: pre-processing and labels.
+    """Sets what the file of `source` itself does not hold: preprocessing and labels.
 
     Raises:
         WeightsError: a passport of another file, or values that cannot be used.
@@ -29,17 +29,17 @@ def apply(source: "FileSource") -> None:
         return
     path = source.path
     place = path.with_name(f"{path.name}.json")
-    found = _passport(path, place)
-    if found is None and path.name in _TIMM:
+    facts = _passport(path, place)
+    if facts is None and path.name in _TIMM:
         place = path.with_name("config.json")
-        found = _timm(place)
-    if found is None:
+        facts = _timm(place)
+    if facts is None:
         return
     from keras_resnets.images.preprocessing import Preprocessing
 
-    wanted, labels = found
+    arguments, labels = facts
     try:
-        preprocessing = Preprocessing(**wanted)
+        preprocessing = Preprocessing(**arguments)
         labels = metadata.checked_labels(labels)
     except (TypeError, ValueError) as error:
         raise WeightsError(
@@ -51,7 +51,7 @@ def apply(source: "FileSource") -> None:
 
 
 def _read(place: pathlib.Path) -> typing.Any:
-    """The dict in a JSON file; None where there is none."""
+    """The dict in a JSON file; None if there is none."""
     try:
         with open(place, encoding="utf-8") as file:
             return metadata.checked_json(file.read(metadata.LONGEST + 1))
@@ -60,7 +60,7 @@ def _read(place: pathlib.Path) -> typing.Any:
 
 
 def _passport(path: pathlib.Path, place: pathlib.Path) -> typing.Any:
-    """(arguments of `Preprocessing`, labels) that a passport tells, or None."""
+    """(arguments of `Preprocessing`, labels) in a passport, or None."""
     content = _read(place)
     if content is None or not content.get("preprocessing") or "sha256" not in content:
         return None
@@ -73,16 +73,16 @@ def _passport(path: pathlib.Path, place: pathlib.Path) -> typing.Any:
 
 
 def _timm(place: pathlib.Path) -> typing.Any:
-    """The same of timm's configuration."""
+    """(arguments of `Preprocessing`, labels) in timm's configuration, or None."""
     content = _read(place) or {}
-    known = content.get("pretrained_cfg")
-    if not isinstance(known, dict) or "mean" not in known:
+    config = content.get("pretrained_cfg")
+    if not isinstance(config, dict) or "mean" not in config:
         return None
-    wanted = {"mode": "torch", "mean": known["mean"], "std": known.get("std")}
-    size = known.get("input_size", (3, 224, 224))
-    wanted["size"] = size[-2:] if isinstance(size, (list, tuple)) else size
+    arguments = {"mode": "torch", "mean": config["mean"], "std": config.get("std")}
+    size = config.get("input_size", (3, 224, 224))
+    arguments["size"] = size[-2:] if isinstance(size, (list, tuple)) else size
     for theirs, ours in (("crop_pct", "crop_fraction"), ("interpolation",) * 2):
-        if known.get(theirs) is not None:
-            wanted[ours] = known[theirs]
-    labels = content.get("label_names") or known.get("label_names")
-    return wanted, labels if isinstance(labels, list) else None
+        if config.get(theirs) is not None:
+            arguments[ours] = config[theirs]
+    labels = content.get("label_names") or config.get("label_names")
+    return arguments, labels if isinstance(labels, list) else None

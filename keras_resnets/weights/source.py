@@ -1,4 +1,4 @@
-"""What every opened `weights` argument has."""
+"""The base class of every opened `weights` argument."""
 
 import pathlib
 import typing
@@ -12,19 +12,19 @@ if typing.TYPE_CHECKING:
 
 
 class Source:
-    """Weights that were opened, and are not set yet.
+    """Weights that are opened, but not loaded yet.
 
     Attributes:
         path: the file.
         origin: where it came from: an address, or the file's name.
-        axes: what the architecture must be like for these weights.
-        mode: of `preprocess_input` that they expect; None: the variant's own.
-        preprocessing: the whole `Preprocessing` where it is known, else None.
-        classes: how many classes its classifier has; None where it has none, or where
-            only a network tells which values are its classifier.
-        count: values in all that the file has for a network, or None.
-        labels: the order of the classes (`keras_resnets.images.labels`); None: not known.
-        confidence: see `graph.provenance`; None: not known.
+        axes: axes that the architecture must have for these weights.
+        mode: mode of `preprocess_input` that they expect; None: the variant's own.
+        preprocessing: the complete `Preprocessing` if it is known, else None.
+        classes: the number of classes of its classifier; None if it has none, or if
+            the classifier's values can only be located with a network.
+        count: the number of values that the file has for a network, or None.
+        labels: the order of the classes (`keras_resnets.images.labels`); None: unknown.
+        confidence: see `graph.provenance`; None: unknown.
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
 
@@ -44,7 +44,7 @@ class Source:
         """Sets every variable of `model`.
 
         Returns:
-            Whether the classifier is the checkpoint's.
+            Whether the classifier was loaded from the checkpoint.
 
         Raises:
             WeightsError: values that do not fit; nothing was set.

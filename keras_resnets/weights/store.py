@@ -1,4 +1,4 @@
-"""Where the file of a record is: here, or downloaded: resumed, checked, landed whole."""
+"""Fetches the file of a record: shipped, or downloaded, resumed and checked."""
 
 import contextlib
 import hashlib
@@ -27,15 +27,15 @@ if typing.TYPE_CHECKING:
 
 TRAINED = pathlib.Path(__file__).parent / "trained"
 HUB = "hf://"
-# A connection that breaks off is taken up again so many times in one call.
+# A broken connection is resumed this many times in one call.
 ATTEMPTS = 4
-# Bytes of a file of which nothing is known.
+# Bytes that a file of unknown size may have.
 MOST = 2_000_000_000
-# Bytes of a parameter in a checkpoint: float32, and as much again for a momentum and a
+# Bytes per parameter in a checkpoint: float32, and as much again for a momentum and a
 # moving average.
 _BYTES_EACH, _BYTES_MORE = 12, 16_000_000
 _TAG_SUFFIX = ".version"
-# Not through links, and not waiting for ever at a pipe.
+# Do not follow links, and do not block at a pipe.
 _CAREFUL = sum(
     getattr(os, name, 0)
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
@@ -43,7 +43,7 @@ _CAREFUL = sum(
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads lie: `$KERAS_RESNETS_CACHE`, else the user's cache folder."""
+    """Returns the folder of downloads: `$KERAS_RESNETS_CACHE`, else the user's cache."""
     chosen = os.environ.get("KERAS_RESNETS_CACHE")
     if chosen:
         return pathlib.Path(chosen)
@@ -57,55 +57,55 @@ def is_offline() -> bool:
 
 
 def most_bytes(record: "Record") -> int:
-    """Bytes that the file of a record may have, by the size of its network."""
+    """Returns how many bytes the file of a record may have, by the size of its network."""
     values = extent.extent(variants.VARIANTS[record.variant]).parameters
     return min(MOST, _BYTES_EACH * values + _BYTES_MORE)
 
 
 def pin_of(record: "Record", part: str = "") -> pathlib.Path:
-    """Where the pin of a record's file is, or of a part of a preset; see `pins`."""
+    """Returns the path of the pin of a record's file or of a preset's part; see `pins`."""
     part = part and f".{part}"
     return cache_folder() / f"{record.variant}.{record.tag}{part}{pins.SUFFIX}"
 
 
 def proof_of(record: "Record") -> str:
-    """By what the file of a record is told from another: `"sha256, pinned"`."""
+    """Describes how the file of a record is verified: `"sha256, pinned"`."""
     kind, _, digits = record.hash.partition(":")
-    known = (
+    hash_kind = (
         kind if len(digits) >= 32 or not digits else f"{kind} ({len(digits)} digits)"
     )
     pins_of = [pin_of(record, part) for part in _parts(record)]
     pinned = not record.shipped and all(pin.is_file() for pin in pins_of)
     return (
-        ", ".join(filter(None, (known, "pinned" if pinned else "")))
+        ", ".join(filter(None, (hash_kind, "pinned" if pinned else "")))
         or "at first download"
     )
 
 
 def fetch(record: "Record") -> pathlib.Path:
-    """Path of a record's file, which is downloaded where the cache has it not.
+    """Returns the path of a record's file, downloaded if it is not in the cache.
 
     Args:
         record: a `Record`.
 
     Raises:
-        WeightsError: offline, no connection, an address that is gone, a file with
-            another hash than the record's, or another one than came first.
+        WeightsError: offline, no connection, an address that is gone, a file whose
+            hash is not the record's, or not that of the first download.
     """
     if record.shipped:
         return TRAINED / record.location.removeprefix(SHIPPED)
     on_hub = record.location.startswith(HUB)
-    found = _fetch_from_hub(record) if on_hub else [_fetch_from_web(record)]
+    paths = _fetch_from_hub(record) if on_hub else [_fetch_from_web(record)]
     note = _unproven(record)
-    for path, part in zip(found, _parts(record), strict=True):
+    for path, part in zip(paths, _parts(record), strict=True):
         _check_hash(path, record.hash, str(path))
         try:
             pins.check(path, pin_of(record, part), note)
         except NotWritten:
-            # A cache that several share may be for reading alone.
+            # A shared cache may be read-only.
             pass
         note = ""
-    return found[0].parent if record.location.endswith("/") else found[0]
+    return paths[0].parent if record.location.endswith("/") else paths[0]
 
 
 def _parts(record: "Record") -> typing.Any:
@@ -114,7 +114,7 @@ def _parts(record: "Record") -> typing.Any:
 
 
 def _unproven(record: "Record") -> str:
-    """What is to be said of a file that no whole hash is known of; else empty."""
+    """The warning about a file without a complete known hash; else empty."""
     _, _, digits = record.hash.partition(":")
     if len(digits) >= 32:
         return ""
@@ -163,14 +163,14 @@ def _fetch_from_hub(record: "Record") -> typing.Any:
     except WeightsError:
         raise
     except Exception as error:
-        # Whatever that library and its own libraries raise.
+        # Any exception of that library and of its own libraries.
         raise WeightsError(
             f"{record.location} was not downloaded: {first_line(error)}"
         ) from None
     for path in paths:
         blob = path.resolve().name
         if re.fullmatch("[0-9a-f]{64}", blob):
-            # The hub calls large files by their SHA-256.
+            # The hub names large files by their SHA-256.
             _check_hash(path, f"sha256:{blob}", record.location)
     return paths
 
@@ -193,7 +193,7 @@ def _one_of_hub(
 def _check_size_on_hub(
     hub: typing.Any, repository: typing.Any, name: str, record: "Record"
 ) -> None:
-    """Raises `WeightsError` where the hub has a larger file than the record can be."""
+    """Raises `WeightsError` if the hub's file is larger than the record's can be."""
     facts = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name))
     size, most = facts.size, most_bytes(record)
     if size is not None and size > most:
@@ -201,17 +201,17 @@ def _check_size_on_hub(
 
 
 def download(url: str, path: pathlib.Path, digest: str = "", most: int = MOST) -> None:
-    """Brings `url` to `path`, which appears whole or not at all.
+    """Downloads `url` to `path`, which appears whole or not at all.
 
-    What was received before a break stays beside it as `<name>.part`, and is gone on
-    from: within this call, and, where a hash tells whether the parts belong together, by
+    The bytes received before a break stay beside it as `<name>.part`, and are resumed
+    from: within this call, and, if a hash can verify that the parts belong together, in
     the next one.
 
     Args:
         url: http or https.
-        path: file to write; its folder is made.
+        path: file to write; its folder is created.
         digest: `"sha256:"` or `"md5:"` and the first hex digits, or empty.
-        most: bytes that it may have.
+        most: the most bytes that it may have.
 
     Raises:
         WeightsError: see `fetch`.
@@ -241,7 +241,7 @@ def download(url: str, path: pathlib.Path, digest: str = "", most: int = MOST) -
 
 
 def _opened(part: pathlib.Path) -> typing.Any:
-    """The file to download into: no link, no pipe, no other file's second name."""
+    """Opens the file to download into: not a link, a pipe or a hard link."""
     options = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CAREFUL
     with contextlib.suppress(FileNotFoundError):
         _check_own(part, os.lstat(part))
@@ -268,7 +268,7 @@ def _begin_anew(part: pathlib.Path, file: typing.Any) -> None:
 
 
 def _version(part: pathlib.Path) -> typing.Any:
-    """Where the version stands that a broken download is of."""
+    """The path of the version of a broken download."""
     return part.with_name(part.name + _TAG_SUFFIX)
 
 
@@ -301,12 +301,12 @@ def _receive_rest(
             _begin_anew(part, file)
             raise
         if answer is None:
-            # There is nothing behind what we have; the hash tells whether it is whole.
+            # No bytes follow the received ones; the hash shows whether they are complete.
             _version(part).unlink(missing_ok=True)
             return
         if not answer.start:
             _begin_anew(part, file)
-        if not answer.is_told and not digest:
+        if not answer.has_end and not digest:
             raise WeightsError(
                 f"{transfer.shown_address(url)} does not say where the file ends, and no "
                 "hash tells whether it is whole"
@@ -339,7 +339,7 @@ def _copy(
 
 
 def _read_tag(part: pathlib.Path) -> typing.Any:
-    """The version that what is there is of; empty where it cannot be told."""
+    """The version of the received bytes; empty if it is unknown."""
     try:
         file = os.fdopen(os.open(_version(part), os.O_RDONLY | _CAREFUL), "rb")
         with file:
@@ -358,14 +358,14 @@ def _write_tag(part: pathlib.Path, tag: str) -> None:
 
 def _check_hash(path: pathlib.Path, digest: str, place: str) -> None:
     """Raises `WeightsError` unless a file's hash begins with the known digits."""
-    kind, _, wanted = digest.partition(":")
-    if not wanted:
+    kind, _, digits = digest.partition(":")
+    if not digits:
         return
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
-    if not found.startswith(wanted):
+        actual = hashlib.file_digest(file, kind).hexdigest()
+    if not actual.startswith(digits):
         raise WeightsError(
-            f"{place} has the {kind} {found}; it should begin with {wanted}: it is not "
+            f"{place} has the {kind} {actual}; it should begin with {digits}: it is not "
             "used"
         )
 

@@ -1,8 +1,8 @@
-"""Whether an own file's layers are the model's: their classes, and how they are joined.
+"""Checks the layers of a native file against a model: their classes and connections.
 
 Two networks whose weights have the same names and shapes may compute different things.
-A file of Keras 3 tells the class of every layer, a .keras file its inputs too. What is
-only there in training is passed over, and so is all that one of the two lacks.
+A Keras 3 file records the class of every layer, a .keras file its inputs too. Layers
+that act only in training are skipped, and so are those that either of the two lacks.
 """
 
 import typing
@@ -28,8 +28,8 @@ def check(
 
     Args:
         model: a model of this package.
-        kinds: of a `readers.Checkpoint`; empty where the file tells none.
-        config: of the model in the file, as Keras writes it, or None.
+        kinds: `kinds` of a `readers.Checkpoint`; empty if the file records none.
+        config: config of the model in the file, as Keras writes it, or None.
 
     Raises:
         WeightsError: a layer of another class, or with other inputs.
@@ -79,7 +79,7 @@ def _kind(layer: "keras.layers.Layer") -> str:
 
 
 def _unprefixed(by_layer: dict[str, typing.Any]) -> dict[str, typing.Any]:
-    """A dict by layer's name, and the names in its values, without a model's prefix."""
+    """A dict by layer's name, with a model's prefix removed from keys and values."""
     stems = [stem for stem in map(STEM.search, by_layer) if stem]
     prefix = stems[-1].string[: stems[-1].end(1)] if stems else ""
 
@@ -94,12 +94,12 @@ def _unprefixed(by_layer: dict[str, typing.Any]) -> dict[str, typing.Any]:
 def _layers(
     config: typing.Any,
 ) -> list[dict[str, typing.Any]] | None:
-    """The descriptions of the layers beside the stem, in a model or in one inside it."""
+    """The descriptions of the layers beside the stem, in a model or a nested one."""
     layers = ((config or {}).get("config") or {}).get("layers") or []
     if any(STEM.search(layer["config"].get("name") or "") for layer in layers):
         return layers
     inner = (_layers(layer) for layer in layers if "layers" in layer["config"])
-    return next((found for found in inner if found), None)
+    return next((inner_layers for inner_layers in inner if inner_layers), None)
 
 
 def _histories(
@@ -108,7 +108,7 @@ def _histories(
     | dict[str, typing.Any]
     | None,
 ) -> set[str]:
-    """The names of the layers whose outputs a layer's description has as inputs."""
+    """The names of the layers whose outputs a layer's description takes as inputs."""
     if isinstance(item, dict):
         if "keras_history" in item:
             return {item["keras_history"][0]}
@@ -126,19 +126,19 @@ def _parents(layer: "keras.layers.Layer") -> set[str]:
 def _without(inputs: dict[str, set[str]], kept: list[str]) -> dict[str, set[str]]:
     """The inputs of each layer in `kept`, through those that are not."""
     among = set(kept)
-    known: dict[typing.Any, typing.Any] = {}
+    reached_from: dict[typing.Any, typing.Any] = {}
 
     def through(names: set[str]) -> set[str]:
-        found = set()
+        reached = set()
         for name in names:
             if name in among or name not in inputs:
-                found.add(name)
+                reached.add(name)
                 continue
-            if name not in known:
-                # What comes back to itself finds nothing there.
-                known[name] = set()
-                known[name] = through(inputs[name])
-            found |= known[name]
-        return found
+            if name not in reached_from:
+                # Set first, so that a cycle ends.
+                reached_from[name] = set()
+                reached_from[name] = through(inputs[name])
+            reached |= reached_from[name]
+        return reached
 
     return {name: through(inputs[name]) for name in inputs if name in among}

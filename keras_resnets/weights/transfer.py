@@ -1,4 +1,4 @@
-"""One file over HTTP, from a server that may lie: bounded in size, time and redirects."""
+"""Downloads one file over HTTP, bounded in size, time and redirects."""
 
 import contextlib
 import http.client
@@ -18,8 +18,8 @@ from keras_resnets.errors import printable
 
 # Seconds without a byte after which the connection counts as lost.
 TIMEOUT = 30
-# As many bytes must come in `TIMEOUT` seconds: a modem brings ten times as much, and who
-# sends a byte a second would hold us for a year.
+# Bytes that must arrive in `TIMEOUT` seconds: a modem delivers ten times as many, and a
+# server that sends a byte a second would take a year.
 LEAST = 1 << 16
 # GitHub's releases need one, the hub two.
 REDIRECTS = 3
@@ -27,7 +27,7 @@ CHUNK = 1 << 20
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 _TAG = re.compile(r"[\x20-\x7e]{1,200}")
-# What goes wrong between two machines; `OSError` is also TLS, name service, timeouts.
+# Errors of connections; `OSError` includes TLS, name service and timeouts.
 _BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
 
 
@@ -36,18 +36,18 @@ class Lost(Exception):
 
 
 class OtherPart(Lost):
-    """An answer about another part of the file than was asked for."""
+    """An answer with another part of the file than was requested."""
 
 
 class Answer:
-    """What a server sends: its headers, checked, and its bytes.
+    """A server's response: its headers, checked, and its bytes.
 
     Attributes:
-        start: of the file's bytes, where those that come begin.
-        total: bytes of the whole file; None where the server does not say.
-        tag: of this version of the file; empty where there is none to be trusted.
-        is_told: whether the server says where the file ends, so that a connection that
-            breaks off is not taken for its end.
+        start: position in the file of the first byte sent.
+        total: bytes of the whole file; None if the server does not say.
+        tag: tag of this version of the file; empty if there is no strong one.
+        has_end: whether the server says where the file ends, so that a broken
+            connection is not taken for its end.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Answer:
     ) -> None:
         self._response, self._guard, self._place = response, guard, place
         self.start, self.total, self.tag = start, total, tag
-        self.is_told = total is not None or response.chunked
+        self.has_end = total is not None or response.chunked
 
     def chunks(self) -> Iterator[typing.Any]:
-        """Yields bytes as they come.
+        """Yields bytes as they arrive.
 
         Raises:
             Lost: the connection broke off.
-            WeightsError: it brings next to nothing.
+            WeightsError: the connection is too slow.
         """
         while True:
             try:
@@ -83,7 +83,7 @@ class Answer:
             yield chunk
 
     def _check_speed(self) -> None:
-        """Raises `WeightsError` where the guard ended it: it would be so again."""
+        """Raises `WeightsError` if the guard ended the connection, which is final."""
         if self._guard.is_over:
             raise WeightsError(
                 f"{self._place} was not downloaded: {self._guard.why(None)}"
@@ -92,16 +92,16 @@ class Answer:
 
 @contextlib.contextmanager
 def ask(url: str, have: typing.Any, tag: str, most: int) -> Iterator[None]:
-    """Asks for a file, or for what follows the bytes that are there.
+    """Requests a file, or the rest of it after the bytes already received.
 
     Args:
         url: http or https.
-        have: bytes that are there already.
-        tag: of the version that they are of.
-        most: bytes that the whole file may have.
+        have: the number of bytes already received.
+        tag: the tag of their version.
+        most: the most bytes that the whole file may have.
 
     Yields:
-        An `Answer`; None where nothing follows what is there.
+        An `Answer`; None if nothing follows the received bytes.
 
     Raises:
         WeightsError: an address or an answer that is refused.
@@ -110,14 +110,14 @@ def ask(url: str, have: typing.Any, tag: str, most: int) -> Iterator[None]:
     check_address(url)
     headers = {"User-Agent": "keras_resnets"}
     if have:
-        # The server sends the rest if the file is still the same, and else the whole.
+        # The server sends the rest if the file is still the same, else all of it.
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
     with _Guard() as guard:
         try:
             request = urllib.request.Request(url, headers=headers)
             response = _opener(guard).open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
-            # It is a response too, whose body may have no end.
+            # The error is a response too, whose body may have no end.
             error.close()
             if error.code == 416 and have:
                 yield None
@@ -137,11 +137,11 @@ def ask(url: str, have: typing.Any, tag: str, most: int) -> Iterator[None]:
 
 
 def check_address(url: str, origin: typing.Any = None) -> None:
-    """Raises `WeightsError` for an address that nothing is asked of.
+    """Raises `WeightsError` for an address that is not allowed.
 
     Args:
         url: the address.
-        origin: the one that redirects to it, if any: what begins under https stays so.
+        origin: the address that redirects to it, if any: https may not become http.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -170,7 +170,7 @@ def check_address(url: str, origin: typing.Any = None) -> None:
 
 
 def shown_address(url: str) -> str:
-    """An address as messages show it: printable, without password or signed query."""
+    """Returns an address for messages: printable, without password or signed query."""
     bare = re.sub(r"//[^/?#]*@", "//", url.partition("?")[0].partition("#")[0])
     return printable(bare, 200)
 
@@ -192,8 +192,8 @@ def _checked(
         raise WeightsError(f"{place} answers with {what}, which nobody asked for")
     start = have if response.status == 206 else 0
     if response.status == 206:
-        told = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
-        if not have or told is None or int(told.group(1)) != have:
+        content_range = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+        if not have or content_range is None or int(content_range.group(1)) != have:
             raise OtherPart("the server sent another part than was asked for")
     length = headers.get("Content-Length")
     total = None
@@ -211,7 +211,7 @@ def _checked(
 
 
 def too_large(place: str, size: int | None, most: int) -> str:
-    """Why a file of `size` bytes is not taken; None for one without an end."""
+    """Says why a file of `size` bytes is refused; None for one without an end."""
     got = "more" if size is None else f"{size:,}"
     return f"{place} is not taken: the file may have at most {most:,} bytes; got {got}"
 
@@ -222,13 +222,13 @@ def is_tag(text: str) -> bool:
 
 
 class _Guard:
-    """Ends a connection that brings fewer than `LEAST` bytes in `TIMEOUT` seconds.
+    """Ends a connection that delivers fewer than `LEAST` bytes in `TIMEOUT` seconds.
 
-    The socket's own timeout begins anew with every byte; headers, redirects and the
-    lengths of chunks are read by the library, which waits as long as any come.
+    The socket's own timeout restarts with every byte; the library reads headers,
+    redirects and the lengths of chunks, and waits as long as any arrive.
 
     Attributes:
-        bytes: that came so far; whoever reads them counts.
+        bytes: the number received so far; the reader counts them.
         is_over: whether the connection was ended.
     """
 
@@ -249,11 +249,11 @@ class _Guard:
             socket.close()
 
     def note(self, socket: typing.Any) -> None:
-        """A connection was made; its double stays ours when TLS wraps it."""
+        """Registers a connection; its duplicate stays usable when TLS wraps it."""
         self._sockets.append(socket.dup())
 
     def why(self, error: BaseException | None) -> str:
-        """In words, why a connection ended."""
+        """Says why a connection ended."""
         if self.is_over:
             return f"fewer than {LEAST:,} bytes came in {TIMEOUT:g} seconds"
         reason: typing.Any = getattr(error, "reason", error)
@@ -277,7 +277,7 @@ class _Guard:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A few redirects, never from https to http or out of both; bodies are not read."""
+    """Follows a few redirects, never from https to http; bodies are not read."""
 
     def http_error_302(
         self,
@@ -310,7 +310,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(guard: "_Guard") -> typing.Any:
-    """An opener for http and https alone, whose connections the guard knows."""
+    """An opener for http and https only, whose connections the guard watches."""
 
     class Noted(http.client.HTTPConnection):
         def connect(self) -> None:

@@ -1,7 +1,7 @@
-"""From a checkpoint's tensors to values by our layer's and our variable's name.
+"""Turns a checkpoint's tensors into values by our layer's and variable's name.
 
-Values are in Keras' order of axes, in the number type that was stored. The way back,
-`torch_tensors`, names them as others do.
+Values are in Keras' order of axes, in the stored number type. `torch_tensors` is the
+inverse, with the names of other libraries.
 """
 
 import math
@@ -20,8 +20,8 @@ if typing.TYPE_CHECKING:
 
 STEM = re.compile(r"(^|_)stem_conv1?$")
 HEADS = ("predictions", "predictions_conv")
-# Times as many numbers as the variable has: what is larger fits nowhere, whatever its
-# channels or classes are, and is not read.
+# A tensor with more than this many times the variable's numbers fits nowhere, whatever
+# its channels or classes are, and is not read.
 _OVERSIZED = 16
 # Our variable -> torch's name of it, by kind of layer.
 _TORCH = {
@@ -35,9 +35,9 @@ _TORCH = {
 
 
 def weighted(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of the network that have weights, in the graph's order.
+    """Returns the layers of the network that have weights, in the graph's order.
 
-    Without those in front of it, which came with an `input_tensor`.
+    Layers in front of the network, which come with an `input_tensor`, are left out.
     """
     before = {id(layer) for layer in in_front(model)}
     return [
@@ -46,27 +46,27 @@ def weighted(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def in_front(model: keras.Model) -> list[typing.Any]:
-    """The layers with weights that stand before the network's first convolution."""
+    """Returns the layers with weights before the network's first convolution."""
     stems = [layer for layer in model.layers if STEM.search(layer.name)]
-    found, ahead = {}, [stems[-1]] if stems else []
+    ancestors, ahead = {}, [stems[-1]] if stems else []
     while ahead:
         for node in ahead.pop()._inbound_nodes:
             for parent in node.parent_nodes:
-                if id(parent.operation) not in found:
-                    found[id(parent.operation)] = parent.operation
+                if id(parent.operation) not in ancestors:
+                    ancestors[id(parent.operation)] = parent.operation
                     ahead.append(parent.operation)
-    return [layer for layer in model.layers if layer.weights and id(layer) in found]
+    return [layer for layer in model.layers if layer.weights and id(layer) in ancestors]
 
 
 def variable_name(variable: keras.Variable) -> str:
-    """`kernel` of `stem_conv/kernel`."""
+    """Returns `kernel` for `stem_conv/kernel`."""
     return variable.path.split("/")[-1]
 
 
 def named_values(
     model: keras.Model, tensors: dict[tuple[str, str], np.ndarray], layout: "Layout"
 ) -> tuple[typing.Any, ...]:
-    """Values by layer for a checkpoint whose tensors have names.
+    """Returns values by layer for a checkpoint whose tensors have names.
 
     Args:
         model: a model of this package.
@@ -75,23 +75,29 @@ def named_values(
 
     Returns:
         (values, unused): a dict from layer name to a dict from variable name to array,
-        and the names of the tensors that no layer of the model asked for.
+        and the names of the tensors that no layer of the model uses.
     """
     values, used = {}, set()
     for layer in weighted(model):
         module = layout.module(layer.name)
-        found = {}
+        layer_values = {}
         for variable in _taken(layer):
             key = (module, _TORCH[variable] if layout.torch else variable)
             if key in tensors:
                 used.add(key)
                 array = _checked(".".join(key), tensors[key], layer, variable)
-                found[variable] = keras_axes(layer, variable, array, layout)
-        values[layer.name] = found
-        kernel = found.get("kernel")
-        if layer.name.endswith(HEADS) and kernel is not None and "bias" not in found:
-            # Of a classifier without: exactly the same.
-            found["bias"] = np.zeros(kernel.shape[-1:] if kernel.size else 0, "float32")
+                layer_values[variable] = keras_axes(layer, variable, array, layout)
+        values[layer.name] = layer_values
+        kernel = layer_values.get("kernel")
+        if (
+            layer.name.endswith(HEADS)
+            and kernel is not None
+            and "bias" not in layer_values
+        ):
+            # A classifier without a bias computes exactly the same with zeros.
+            layer_values["bias"] = np.zeros(
+                kernel.shape[-1:] if kernel.size else 0, "float32"
+            )
     _fold(model, values, layout.epsilon)
     _take_in_front(model, tensors, values, used)
     return values, [".".join(key) for key in tensors if key not in used]
@@ -103,17 +109,17 @@ def _take_in_front(
     values: dict[str, dict[str, np.ndarray]],
     used: set[tuple[str, str]],
 ) -> None:
-    """What an own file has of the layers in front; others keep what they have."""
+    """Takes a native file's values of the layers in front; other files leave them."""
     for layer in in_front(model):
-        found = {}
+        keys = {}
         for number, variable in enumerate(layer.weights):
             name = variable_name(variable)
             key = next((k for k in _keys(layer, name, number) if k in tensors), None)
             if key is not None and tensors[key].shape == tuple(variable.shape):
-                found[name] = key
-        if len(found) == len(layer.weights):
-            used.update(found.values())
-            values[layer.name] = {name: tensors[key] for name, key in found.items()}
+                keys[name] = key
+        if len(keys) == len(layer.weights):
+            used.update(keys.values())
+            values[layer.name] = {name: tensors[key] for name, key in keys.items()}
 
 
 def _keys(
@@ -124,7 +130,7 @@ def _keys(
 
 def _taken(layer: keras.layers.Layer) -> list[str]:
     fields = _fields(layer)
-    # A convolution's bias is taken even where ours has none: the BN behind takes it up.
+    # A convolution's bias is read even if ours has none: the BN after it absorbs it.
     if isinstance(layer, keras.layers.Conv2D) and "bias" not in fields:
         fields.append("bias")
     return fields
@@ -133,8 +139,8 @@ def _taken(layer: keras.layers.Layer) -> list[str]:
 def _checked(
     name: str, array: np.ndarray, layer: keras.layers.Layer, variable: str
 ) -> np.ndarray:
-    shapes = {variable_name(one): one.shape for one in layer.weights}
-    # The one that is taken where ours has none is a convolution's bias.
+    shapes = {variable_name(weight): weight.shape for weight in layer.weights}
+    # A variable that our layer lacks is a convolution's bias.
     shape = shapes.get(variable, layer.weights[0].shape[-1:])
     if array.size > _OVERSIZED * math.prod(shape):
         return array
@@ -148,9 +154,9 @@ def _fields(layer: keras.layers.Layer) -> list[str]:
 def numbered_values(
     model: keras.Model, tensors: typing.Any
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """Values by layer for Keras 2's automatic names: `conv2d`, `conv2d_1`, ...
+    """Returns values by layer for Keras 2's automatic names: `conv2d`, `conv2d_1`, ...
 
-    The order of creation is ours, block by block, projections last.
+    The order of creation is that of this package: block by block, projections last.
     """
     names = {
         keras.layers.Conv2D: "conv2d",
@@ -174,7 +180,7 @@ def numbered_values(
 
 
 def torch_tensors(model: keras.Model, layout: typing.Any) -> dict[str, np.ndarray]:
-    """The variables of `model` under the names of `layout`, in torch's order of axes.
+    """Returns the variables of `model` under the names of `layout`, in torch's axes.
 
     Args:
         model: a model of this package.
@@ -212,11 +218,11 @@ def keras_axes(
     array: np.ndarray,
     layout: "Layout | None" = None,
 ) -> np.ndarray:
-    """`array` in the order of axes of our variable; torch's without a layout."""
+    """Returns `array` in our variable's order of axes; torch's order if no layout."""
     if variable != "kernel" or (layout and not layout.torch):
         return array
     if isinstance(layer, keras.layers.Dense):
-        # Some store the classifier as a 1x1 convolution.
+        # Some checkpoints store the classifier as a 1x1 convolution.
         pointwise = array.ndim == 2 or (array.ndim == 4 and array.shape[2:] == (1, 1))
         return array.reshape(array.shape[:2]).T if pointwise else array
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
@@ -225,16 +231,16 @@ def keras_axes(
 def _fold(
     model: keras.Model, values: dict[str, dict[str, np.ndarray]], epsilon: typing.Any
 ) -> None:
-    """Moves biases of convolutions and another epsilon into the BN behind them."""
+    """Moves biases of convolutions and a different epsilon into the BN after them."""
     for layer in weighted(model):
-        found = values[layer.name]
+        layer_values = values[layer.name]
         if isinstance(layer, keras.layers.BatchNormalization):
-            variance = found.get("moving_variance")
+            variance = layer_values.get("moving_variance")
             if epsilon is not None and _fits(variance, layer):
                 shift = np.float32(epsilon - layer.epsilon)
-                found["moving_variance"] = _float32(variance) + shift
-        elif "bias" in found and "bias" not in _fields(layer):
-            bias = found.pop("bias")
+                layer_values["moving_variance"] = _float32(variance) + shift
+        elif "bias" in layer_values and "bias" not in _fields(layer):
+            bias = layer_values.pop("bias")
             norm = _norm_behind(layer)
             if norm is None or "moving_mean" not in values[norm.name]:
                 raise WeightsError(

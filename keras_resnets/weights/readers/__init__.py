@@ -1,4 +1,4 @@
-"""Readers of files of weights: tensors by name, and nothing executed."""
+"""Readers of files of weights: they return tensors by name and execute nothing."""
 
 import pathlib
 import typing
@@ -22,7 +22,7 @@ __all__ = ["Checkpoint", "is_preset", "read"]
 
 
 def read(path: pathlib.Path) -> Checkpoint:
-    """Opens a checkpoint; its content, not its name, tells the format.
+    """Opens a checkpoint; the format follows from its content, not from its name.
 
     Args:
         path: a safetensors file, a file of torch.save (of any age but the tar of 2016),
@@ -30,7 +30,7 @@ def read(path: pathlib.Path) -> Checkpoint:
             folder of a KerasHub preset.
 
     Returns:
-        A `Checkpoint`. Tensors are read from the file when they are asked for.
+        A `Checkpoint`. Tensors are read from the file on access.
 
     Raises:
         WeightsError: a file that is missing, of no such format, or damaged.

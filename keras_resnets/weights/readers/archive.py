@@ -1,4 +1,4 @@
-"""What a zip holds, before anything of it is read."""
+"""Lists the files in a zip, before anything in it is read."""
 
 import io
 import pathlib
@@ -12,11 +12,11 @@ _LONGEST_DIRECTORY = 6_000_000
 
 
 class _Directory(io.FileIO):
-    """A file of which the directory of a zip is read, in a bounded piece."""
+    """A file from which the directory of a zip is read, in bounded pieces."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
-            # What may stand at the end of a zip.
+            # The longest record at the end of a zip.
             size = 1 << 17
         if size > _LONGEST_DIRECTORY:
             raise WeightsError(
@@ -26,15 +26,15 @@ class _Directory(io.FileIO):
 
 
 def entries(path: pathlib.Path) -> dict[str, zipfile.ZipInfo]:
-    """The files in a zip: a dict from name to `zipfile.ZipInfo`.
+    """Returns the files in a zip: a dict from name to `zipfile.ZipInfo`.
 
     Raises:
-        WeightsError: more files than weights have, or one name twice.
+        WeightsError: more files than weights have, or a duplicate name.
     """
-    found = {}
+    infos = {}
     with _Directory(path) as file, zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            if info.filename in found:
+            if info.filename in infos:
                 raise WeightsError(f"it holds {printable(info.filename, 100)} twice")
-            found[info.filename] = info
-    return found
+            infos[info.filename] = info
+    return infos

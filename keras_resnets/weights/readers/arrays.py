@@ -11,17 +11,17 @@ import numpy as np
 from keras_resnets.errors import WeightsError
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-# NumPy's before 2.
+# The limit of NumPy before 2.
 _MOST_AXES = 32
-# Numbers of the largest file there can be: no product of two such overflows NumPy.
+# Elements of the largest possible file: no product of two such counts overflows NumPy.
 _LARGEST = 1 << 48
 
 
 def refuse_numbers(name: str, kind: typing.Any) -> None:
-    """Raises: numbers of `kind` are no weights.
+    """Raises for numbers of `kind`, which cannot be weights.
 
     Raises:
-        WeightsError: always, with the tensor's name and what is read.
+        WeightsError: always, with the tensor's name and the types that are read.
     """
     raise WeightsError(
         f"{name} holds {kind} numbers; weights are float16, bfloat16, float32 or "
@@ -30,7 +30,7 @@ def refuse_numbers(name: str, kind: typing.Any) -> None:
 
 
 def checked(name: str, array: np.ndarray, variance: bool = False) -> np.ndarray:
-    """`array`, where its numbers can be weights in float32.
+    """Returns `array` if its numbers can be weights in float32.
 
     Args:
         name: the tensor's, for the error.
@@ -59,10 +59,10 @@ def checked(name: str, array: np.ndarray, variance: bool = False) -> np.ndarray:
 
 
 def check_shape(name: str, shape: tuple[typing.Any, ...]) -> None:
-    """Raises: what a file has for a tensor's shape, and is none.
+    """Raises unless a file's shape of a tensor is valid.
 
     Raises:
-        WeightsError: no tuple of whole numbers, or more numbers than a file can have.
+        WeightsError: not a tuple of whole numbers, or more numbers than a file can have.
     """
     _check_whole(name, shape)
     if math.prod(n or 1 for n in shape) > _LARGEST:
@@ -79,7 +79,7 @@ def _check_whole(name: str, numbers: tuple[typing.Any, ...]) -> None:
 
 
 class MappedFile:
-    """A file of which arrays are views; `content` is its map."""
+    """A memory-mapped file; its arrays are views. `content` is the map."""
 
     def __init__(self, path: pathlib.Path) -> None:
         with open(path, "rb") as file:
@@ -89,7 +89,7 @@ class MappedFile:
         return len(self.content)
 
     def bytes(self, start: int, count: int) -> bytes:
-        """`count` bytes from `start`.
+        """Returns `count` bytes from `start`.
 
         Raises:
             WeightsError: a range outside the file.
@@ -100,7 +100,7 @@ class MappedFile:
     def array(
         self, start: int, dtype: np.dtype | str, shape: tuple[typing.Any, ...]
     ) -> np.ndarray:
-        """A view of the file.
+        """Returns a view of the file.
 
         Args:
             start: first byte.
@@ -126,7 +126,7 @@ class MappedFile:
         strides: tuple[typing.Any, ...],
         offset: int = 0,
     ) -> np.ndarray:
-        """A view of a part of the file; all that a file claims of it is checked here.
+        """Returns a view of a part of the file; every claim of the file is checked here.
 
         Args:
             name: the tensor's, for the error.
@@ -140,7 +140,7 @@ class MappedFile:
             A read-only array whose numbers all lie inside the part.
 
         Raises:
-            WeightsError: what is no shape and strides, or numbers outside the part.
+            WeightsError: invalid shape or strides, or numbers outside the part.
         """
         check_shape(name, shape)
         _check_whole(name, strides)

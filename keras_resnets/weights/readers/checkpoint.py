@@ -1,4 +1,4 @@
-"""What every reader returns, and how damage to a file is told."""
+"""What every reader returns, and how damage to a file is reported."""
 
 import collections.abc
 import contextlib
@@ -18,8 +18,8 @@ if typing.TYPE_CHECKING:
     import numpy as np
 
 
-# In one file. A ResNet-1202 has 7,212; averages and teachers double that, and nobody's
-# names have a hundred characters.
+# In one file. A ResNet-1202 has 7,212; averages and teachers double that, and no
+# library's names have a hundred characters.
 MOST_TENSORS = 50_000
 LONGEST_NAME = 500
 # What damaged files make Python and NumPy raise.
@@ -42,7 +42,7 @@ _DAMAGE = (
 
 @contextlib.contextmanager
 def damage_told(path: pathlib.Path) -> Iterator[None]:
-    """Turns what a damaged file makes libraries raise into one `WeightsError`."""
+    """Turns the exceptions that a damaged file causes in libraries into `WeightsError`."""
     shown = printable(str(path), 1000)
     try:
         yield
@@ -58,10 +58,10 @@ def damage_told(path: pathlib.Path) -> Iterator[None]:
 
 
 def check_name(name: str) -> None:
-    """Raises: what stands in a file for a tensor's name, and is none.
+    """Raises unless a tensor's name in a file is valid.
 
-    Names are printed, and compared with those of layers: what is neither short nor
-    printable is no name that a program gave.
+    Names are printed, and compared with those of layers: no program writes names that
+    are long or not printable.
 
     Raises:
         WeightsError: a name that is too long, or has characters that do not print.
@@ -74,26 +74,25 @@ def check_name(name: str) -> None:
 
 
 def too_many() -> WeightsError:
-    """The `WeightsError` for more tensors than any network has."""
+    """Returns the `WeightsError` for more tensors than any network has."""
     return WeightsError(f"it holds more than {MOST_TENSORS:,} tensors")
 
 
 class Checkpoint(collections.abc.Mapping):
-    """Tensors by name, in the file's order; each is made when it is asked for.
+    """Tensors by name, in the file's order; each is made on access.
 
     Args:
         path: the file.
         format: `"safetensors"`, `"torch"`, `"darknet"`, `"keras"` (Keras 2's .h5) or
             `"keras3"`.
-        makers: name -> function that returns a NumPy array, of the type that is stored.
+        makers: name -> function that returns a NumPy array, of the stored type.
         metadata: strings by name that the file has beside its tensors.
-        containers: name -> name of the dict that the tensor lies in, and the tensor's
+        containers: name -> name of the dict that holds the tensor, and the tensor's
             name there, where a file holds dicts of tensors by name.
-        kinds: layer's name -> its class in snake case, where a file tells it.
+        kinds: layer's name -> its class in snake case, if the file records it.
 
     Raises:
-        WeightsError: names that are none, or too many; a tensor that is asked for and
-            is damaged.
+        WeightsError: invalid names, or too many; on access, a damaged tensor.
     """
 
     def __init__(

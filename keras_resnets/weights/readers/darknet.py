@@ -10,7 +10,7 @@ from keras_resnets.weights.readers.checkpoint import Checkpoint
 
 
 def is_darknet(head: bytes) -> bool:
-    """Whether a file that begins with `head` begins as darknet's: version 0.1 to 0.9."""
+    """Whether `head` is the beginning of a darknet file of version 0.1 to 0.9."""
     if len(head) < 16:
         return False
     major, minor, revision = struct.unpack("<3i", head[:12])
@@ -18,7 +18,7 @@ def is_darknet(head: bytes) -> bool:
 
 
 def read_darknet(path: pathlib.Path) -> Checkpoint:
-    """A `Checkpoint` with the one entry `"floats"`; the network tells whose they are."""
+    """Returns a `Checkpoint` with one entry, `"floats"`; the network assigns them."""
     file = MappedFile(path)
     major, minor, _ = struct.unpack("<3i", file.bytes(0, 12))
     if not 0 <= major < 10 or not 0 <= minor < 100:

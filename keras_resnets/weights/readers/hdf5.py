@@ -1,12 +1,11 @@
 """The structure of an HDF5 file, read within bounds: groups, attributes, datasets.
 
-HDF5's own library hangs and crashes on made files, and no other stops where a structure
-repeats itself, so this package reads the part that files of weights are made of, by the
+HDF5's own library hangs and crashes on crafted files, and no other one stops at a structure
+that repeats itself, so this package reads the part that files of weights use, by the
 HDF5 File Format Specification 3.0: groups in symbol tables or in compact links, strings
-as attributes, floats and whole numbers in contiguous, compact or chunked datasets. What
-points out of the file, or is stored in another way, is refused. An honest file holds
-each byte of its structure once, so that all that is read together is bounded by the
-file's size.
+as attributes, floats and whole numbers in contiguous, compact or chunked datasets. A
+pointer out of the file, or another kind of storage, is refused. A valid file holds each
+byte of its structure once, so that the file's size bounds everything that is read.
 """
 
 import struct
@@ -28,7 +27,7 @@ _CONTINUATION, _SYMBOL_TABLE = 16, 17
 
 
 def open_root(data: typing.Any) -> "Group":
-    """The root `Group` of an HDF5 file.
+    """Returns the root `Group` of an HDF5 file.
 
     Args:
         data: `bytes` or `mmap.mmap` that begin with `SIGNATURE`.
@@ -56,7 +55,7 @@ def open_root(data: typing.Any) -> "Group":
 
 
 class _Objects:
-    """What the groups of one file share: its content, and what was opened already."""
+    """State that the groups of one file share: its content, and the opened objects."""
 
     def __init__(self, content: Content) -> None:
         self.content = content
@@ -64,20 +63,20 @@ class _Objects:
         self._opened: set[int] = set()
 
     def messages(self, address: int, name: str) -> dict[int, list[tuple[int, bytes]]]:
-        """{type: [(flags, bytes)]} of an object, which is opened once."""
+        """Returns {type: [(flags, bytes)]} of an object; it can be opened once."""
         if address in self._opened:
             raise WeightsError(f"{name} is a link to what the file holds elsewhere")
         self._opened.add(address)
-        found: dict[int, typing.Any] = {}
+        messages: dict[int, typing.Any] = {}
         read = _new_messages if self.content.take(address, 1) == b"O" else _old_messages
         for kind, flags, data in read(self.content, address):
-            found.setdefault(kind, []).append((flags, data))
-        return found
+            messages.setdefault(kind, []).append((flags, data))
+        return messages
 
     def text(
         self, messages: dict[int, list[tuple[int, bytes]]], name: str
     ) -> str | None:
-        """The string that is the attribute `name` of an object; see `Group.text`."""
+        """Returns the string attribute `name` of an object; see `Group.text`."""
         for flags, data in messages.get(_ATTRIBUTE, []):
             is_it, value = _attribute(data, name) if not flags & 2 else (False, None)
             if is_it:
@@ -107,13 +106,13 @@ class Group:
     """A group of a file.
 
     Args:
-        objects: of the file.
-        address: of its header.
+        objects: the shared state of the file.
+        address: the address of its header.
         name: its path, for errors.
 
     Attributes:
-        links: a dict from the name of what lies in it to the address; None where it is
-            a link to another place.
+        links: a dict from the name of each member to its address; None for a link to
+            another place.
     """
 
     def __init__(
@@ -135,10 +134,10 @@ class Group:
         return name in self.links
 
     def open(self, name: str) -> "Group | Dataset":
-        """The `Group` or `Dataset` called `name`; each can be opened once.
+        """Opens the `Group` or `Dataset` called `name`; each can be opened once.
 
         Raises:
-            WeightsError: a link, or what is neither.
+            WeightsError: a link, or neither of the two.
         """
         path, address = self._path(name), self.links[name]
         if address is None:
@@ -168,10 +167,10 @@ class Group:
         raise WeightsError(f"{path} is no group and no dataset")
 
     def text(self, name: str) -> str | None:
-        """The string that is the attribute `name`; None where there is none.
+        """Returns the string attribute `name`; None if there is none.
 
         Raises:
-            WeightsError: an attribute that is no string, damaged, or no UTF-8.
+            WeightsError: an attribute that is not a string, damaged, or not UTF-8.
         """
         return self._objects.text(self._messages, name)
 
@@ -195,7 +194,7 @@ class Group:
 
 
 def _own(path: str, messages: list[tuple[int, bytes]]) -> bytes:
-    """The bytes of the one message of its kind."""
+    """The bytes of the only message of its kind."""
     flags, data = messages[0]
     if flags & 2 or len(messages) > 1:
         raise WeightsError(f"{path} has its type elsewhere in the file")
@@ -306,16 +305,16 @@ def _name(data: bytes) -> str:
     return name
 
 
-def _attribute(data: bytes, wanted: str) -> tuple[bool, typing.Any]:
-    """(whether a message is of the attribute `wanted`, (is of fixed length, bytes)).
+def _attribute(data: bytes, attribute: str) -> tuple[bool, typing.Any]:
+    """(whether a message is of `attribute`, (is of fixed length, bytes)).
 
-    The second is None for an attribute that is no single string.
+    The second is None for an attribute that is not a single string.
     """
     version, _, name, kind, space = struct.unpack_from("<BBHHH", data)
     if version not in (1, 2, 3):
         raise WeightsError(f"it has attributes of version {version}: 1 to 3")
     place = 9 if version == 3 else 8
-    if bytes(data[place : place + name]).rstrip(b"\0") != wanted.encode():
+    if bytes(data[place : place + name]).rstrip(b"\0") != attribute.encode():
         return False, None
     starts = [place]
     for size in (name, kind, space):
@@ -337,12 +336,12 @@ def _global_heap(content: Content, address: int) -> dict[int, bytes]:
     signature, version, size = content.unpack("4sB3xQ", address)
     if signature != b"GCOL" or version != 1:
         raise WeightsError("a text in it is missing")
-    block, place, found = content.take(address, size), 16, {}
+    block, place, objects = content.take(address, size), 16, {}
     while place + 16 <= size:
         index, length = struct.unpack_from("<H6xQ", block, place)
         if not index:
             break
-        found[index] = block[place + 16 : place + 16 + length]
+        objects[index] = block[place + 16 : place + 16 + length]
         content.spend(0)
         place += 16 + -(-length // 8) * 8
-    return found
+    return objects

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
 
-# The address of nothing.
+# HDF5's undefined address.
 UNDEFINED = 0xFFFFFFFFFFFFFFFF
 # ResNet-1202 takes 0.2 million steps; a million take 2 s.
 _MOST_STEPS = 1_000_000
@@ -15,7 +15,7 @@ _DEEPEST_TREE = 8
 
 
 class Content:
-    """The bytes of a file, and how many of them its structure may ask for.
+    """The bytes of a file, with a bound on how many its structure may ask for.
 
     Args:
         data: a `bytes` or `mmap.mmap`.
@@ -28,7 +28,7 @@ class Content:
         return len(self._data)
 
     def take(self, start: int, count: int) -> bytes:
-        """`count` bytes of structure from `start`.
+        """Returns `count` bytes of structure from `start`.
 
         Raises:
             WeightsError: a range outside the file, or structure that repeats itself.
@@ -38,7 +38,7 @@ class Content:
         return self._data[start : start + count]
 
     def unpack(self, layout: str, start: int) -> tuple[typing.Any, ...]:
-        """Numbers in a `struct` layout (little-endian) from `start`."""
+        """Unpacks numbers in a `struct` layout (little-endian) from `start`."""
         return struct.unpack(
             f"<{layout}", self.take(start, struct.calcsize("<" + layout))
         )
@@ -62,26 +62,26 @@ class Content:
             )
 
     def raw(self) -> typing.Any:
-        """The `bytes` or `mmap.mmap` itself, for values."""
+        """Returns the `bytes` or `mmap.mmap` itself, for values."""
         return self._data
 
 
 def leaves(
     content: Content, address: int, kind: int, key: str, level: typing.Any = None
 ) -> Iterator[tuple[int, ...]]:
-    """The entries of the leaves of a version-1 B-tree: its key's numbers, the address.
+    """Yields the leaf entries of a version-1 B-tree: its key's numbers, the address.
 
     Args:
-        content: of the file.
-        address: of the tree's root.
+        content: the bytes of the file.
+        address: the address of the tree's root.
         kind: 0 for groups, 1 for chunks.
         key: `struct` layout of a key.
-        level: that the node must have; None for the root.
+        level: the level that the node must have; None for the root.
     """
-    signature, found, own, count = content.unpack("4sBBH", address)
+    signature, node_kind, own, count = content.unpack("4sBBH", address)
     if (
         signature != b"TREE"
-        or found != kind
+        or node_kind != kind
         or own != (own if level is None else level)
     ):
         raise WeightsError(f"it has no tree at {address:,}")

@@ -1,4 +1,4 @@
-"""The values of a dataset in an HDF5 file: types, and where the numbers lie."""
+"""The values of a dataset in an HDF5 file: their types and positions."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.readers.hdf5_bytes import Content
 
 
-# By size, places and widths of exponent and fraction, bias: IEEE's, and bfloat16.
+# Keys: size, positions and widths of exponent and fraction, bias: IEEE's, and bfloat16.
 _FLOATS = {
     (2, 10, 5, 0, 10, 15): "f2",
     (2, 7, 8, 0, 7, 127): BFLOAT16,
@@ -47,20 +47,20 @@ _CHUNK_TO_SPARE = 1 << 20
 
 
 class Dataset:
-    """A dataset of a file; its values are read when they are asked for.
+    """A dataset of a file; its values are read on access.
 
     Args:
         path: its name, printable.
         content: a `hdf5_bytes.Content`.
         is_bfloat16: whether two opaque bytes are a bfloat16, as Keras stores them.
-        space, kind, layout, filters: bytes of the messages that describe it; the last
-            is None where it has none.
+        space, kind, layout, filters: bytes of the messages that describe it; `filters`
+            is None if it has none.
 
     Attributes:
         shape: sizes of its axes.
-        dtype: of NumPy; None where its values are no numbers.
-        kind: what they are, in a word.
-        cost: bytes that reading it takes: its values, or the chunks that hold them.
+        dtype: NumPy's type; None if its values are not numbers.
+        kind: the class of the values, in a word.
+        cost: bytes that are read for it: its values, or the chunks that hold them.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class Dataset:
         self._find(layout)
 
     def values(self) -> np.ndarray:
-        """The array: a view of the file, or what its chunks hold.
+        """Returns the array: a view of the file, or the content of its chunks.
 
         Raises:
-            WeightsError: no numbers, values that are not there, or damaged chunks.
+            WeightsError: values that are not numbers or are missing, or damaged chunks.
         """
         if self.dtype is None:
             refuse_numbers(self.path, self.kind)
@@ -103,7 +103,7 @@ class Dataset:
         return np.frombuffer(data, self.dtype, count, start).reshape(self.shape)
 
     def _find(self, layout: bytes) -> None:
-        """Where the values lie: an address, bytes, or chunks of a shape."""
+        """Locates the values: an address, bytes, or chunks of a shape."""
         version = layout[0]
         self._chunk: typing.Any = None
         self._place: typing.Any = None
@@ -156,7 +156,7 @@ class Dataset:
         pairs = zip(self.shape, self._chunk, strict=True)
         self._counts = [-(-side // part) for side, part in pairs]
         count = math.prod(self._counts)
-        # Of each chunk the tree has at least an address, a size and its place.
+        # The tree stores at least an address, a size and a position of each chunk.
         if count * (24 + 8 * axes - 8) > len(self._content):
             self._refuse(f"of shape {self.shape} is not in the file")
         if size > self._bytes + _CHUNK_TO_SPARE:
@@ -167,11 +167,11 @@ class Dataset:
         raise WeightsError(f"{self.path} {what}")
 
     def _from_chunks(self) -> typing.Any:
-        found = self._chunk_places()
+        places = self._chunk_places()
         values = np.empty(self.shape, self.dtype)
         for place in itertools.product(*map(range, self._counts)):
             start = tuple(n * side for n, side in zip(place, self._chunk, strict=True))
-            chunk = self._read_chunk(*found[start])
+            chunk = self._read_chunk(*places[start])
             target = tuple(
                 slice(at, at + side)
                 for at, side in zip(start, self._chunk, strict=True)
@@ -182,44 +182,46 @@ class Dataset:
 
     def _chunk_places(self) -> dict[tuple[int, ...], tuple[int, int, int]]:
         """{first index: (bytes, filters left out, address)} of every chunk."""
-        found: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        places: dict[tuple[int, ...], tuple[int, int, int]] = {}
         axes = len(self.shape)
         leaf: tuple[int, ...]
         for leaf in leaves(self._content, self._tree, 1, f"II{axes + 1}Q"):
             size, mask, *begin, _, address = leaf
             start = tuple(begin)
-            if start in found:
+            if start in places:
                 self._refuse(f"has a chunk twice, at {start}")
-            found[start] = size, mask, address
-        if len(found) != math.prod(self._counts):
+            places[start] = size, mask, address
+        if len(places) != math.prod(self._counts):
             self._refuse(
-                f"has {len(found)} of {math.prod(self._counts)} chunks: the others were "
+                f"has {len(places)} of {math.prod(self._counts)} chunks: the others were "
                 "never written"
             )
         for place in itertools.product(*map(range, self._counts)):
             start = tuple(n * side for n, side in zip(place, self._chunk, strict=True))
-            if start not in found:
+            if start not in places:
                 self._refuse(f"has no chunk at {start}")
-        return found
+        return places
 
     def _read_chunk(self, size: int, mask: int, address: int) -> np.ndarray:
         self._content.check(address, size)
         data = self._content.raw()[address : address + size]
-        wanted = math.prod(self._chunk) * self.dtype.itemsize
+        size_in_memory = math.prod(self._chunk) * self.dtype.itemsize
         for number in reversed(range(len(self._filters))):
             if not mask >> number & 1:
-                data = self._unfiltered(self._filters[number], data, wanted)
-        if len(data) != wanted:
-            self._refuse(f"has a chunk of {len(data):,} bytes instead of {wanted:,}")
+                data = self._unfiltered(self._filters[number], data, size_in_memory)
+        if len(data) != size_in_memory:
+            self._refuse(
+                f"has a chunk of {len(data):,} bytes instead of {size_in_memory:,}"
+            )
         return np.frombuffer(data, self.dtype).reshape(self._chunk)
 
     def _unfiltered(
-        self, which: typing.Any, data: typing.Any, wanted: typing.Any
+        self, which: typing.Any, data: typing.Any, size_in_memory: typing.Any
     ) -> typing.Any:
         if which == _GZIP:
-            # A checksum of 4 bytes may be inside; what is longer is refused.
+            # A checksum of 4 bytes may be inside; longer data are refused.
             stream = zlib.decompressobj()
-            data = stream.decompress(data, wanted + 5)
+            data = stream.decompress(data, size_in_memory + 5)
             if not stream.eof:
                 self._refuse("has a chunk that ends too early, or too late")
         elif which == _SHUFFLE:
@@ -244,7 +246,7 @@ def _shape(path: str, space: bytes) -> tuple[int]:
 
 
 def _dtype(kind: bytes, is_bfloat16: bool) -> np.dtype | None:
-    """NumPy's type of numbers of the datatype message `kind`; None for others."""
+    """NumPy's type for the datatype message `kind`; None if it is not a number."""
     form, bits, _, _, size = struct.unpack_from("<4BI", kind)
     order = "<>"[bits & 1]
     if form & 15 == 0:
@@ -257,17 +259,17 @@ def _dtype(kind: bytes, is_bfloat16: bool) -> np.dtype | None:
     if form & 15 != 1 or bits & 64:
         return None
     start, wide, *places = struct.unpack_from("<HH4BI", kind, 8)
-    found = _FLOATS.get((size, *places))
-    if found is None or (start, wide) != (0, 8 * size):
+    dtype = _FLOATS.get((size, *places))
+    if dtype is None or (start, wide) != (0, 8 * size):
         return None
-    return np.dtype(found).newbyteorder(order)
+    return np.dtype(dtype).newbyteorder(order)
 
 
 def _filter_ids(path: str, data: typing.Any) -> tuple[typing.Any, ...]:
     if data is None:
         return ()
     version, count = data[0], data[1]
-    place, found = 8 if version == 1 else 2, []
+    place, ids = 8 if version == 1 else 2, []
     for _ in range(count):
         (which,) = struct.unpack_from("<H", data, place)
         if which not in _FILTERS:
@@ -281,8 +283,8 @@ def _filter_ids(path: str, data: typing.Any) -> tuple[typing.Any, ...]:
         else:
             (numbers,) = struct.unpack_from("<H", data, place + 4)
             place += 6 + 4 * numbers
-        found.append(which)
-    return tuple(found)
+        ids.append(which)
+    return tuple(ids)
 
 
 def _fletcher32(data: typing.Any) -> typing.Any:
@@ -293,6 +295,6 @@ def _fletcher32(data: typing.Any) -> typing.Any:
 
 
 def _words(stored: typing.Any) -> typing.Any:
-    """The same of the four bytes that are stored."""
+    """The two sums in the four bytes of a stored checksum."""
     first, second = struct.unpack("<HH", stored)
     return first % 65535, second % 65535

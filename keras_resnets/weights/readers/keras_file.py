@@ -1,8 +1,8 @@
 """Keras' files: the .h5 of Keras 2, the .weights.h5 and .keras of Keras 3.
 
-Tensors are called `layer/variable`, with the models that a layer lies in before it.
-Read by `hdf5`, since the HDF5 library itself hangs on some damaged files, where nothing
-can stop it. The description of a model in a .keras file is text here, never built.
+Tensors are called `layer/variable`, preceded by the models that contain the layer.
+`hdf5` reads them, since the HDF5 library hangs on some damaged files and cannot be
+stopped there. The description of a model in a .keras file is text here, never built.
 """
 
 import functools
@@ -25,7 +25,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.readers.hdf5 import Group
 
 
-# What our own files say beside the values.
+# The metadata entry of this package's files.
 METADATA = "keras_resnets"
 _ENTRY = f"{METADATA}.json"
 # A nested model's weights lie some groups down.
@@ -43,23 +43,23 @@ _VARIABLES = {
 
 
 def read_keras(path: pathlib.Path) -> Checkpoint:
-    """The `Checkpoint` of an HDF5 file: of weights, or of a whole model of Keras 2."""
+    """Returns the `Checkpoint` of an HDF5 file: weights, or a whole Keras 2 model."""
     with open(path, "rb") as file:
         # A map, so that tensors are views of the file.
         return _checkpoint(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_archive(path: pathlib.Path) -> Checkpoint:
-    """The `Checkpoint` of a .keras file; its metadata has the model's description."""
+    """Returns the `Checkpoint` of a .keras file; its metadata describe the model."""
     archive = KerasZip(path)
     if WEIGHTS not in archive:
         raise WeightsError(f"it has a {CONFIG}, but no {WEIGHTS}")
-    found = {
+    contents = {
         key: archive.text(name)
         for key, name in (("config", CONFIG), (METADATA, _ENTRY))
     }
     names = None
-    texts = {key: text for key, text in found.items() if text is not None}
+    texts = {key: text for key, text in contents.items() if text is not None}
     if "config" in texts:
         names = _Names(parsed(texts["config"], CONFIG))
     content = archive.read(WEIGHTS)
@@ -89,10 +89,10 @@ def _checkpoint(
 
 
 class _Tensors:
-    """What is found in a file.
+    """The tensors of a file.
 
     Args:
-        size: of the file, in bytes.
+        size: the size of the file, in bytes.
 
     Attributes:
         makers: name -> function that returns the array.
@@ -105,10 +105,10 @@ class _Tensors:
         self._size, self._left = size, MOST_COMPRESSION * size
 
     def add(self, name: str, data: typing.Any) -> None:
-        """Takes a dataset in.
+        """Adds a dataset.
 
         Raises:
-            WeightsError: a name that is there, a group, or more than the file can hold.
+            WeightsError: a duplicate name, a group, or more than the file can hold.
         """
         if not isinstance(data, hdf5.Dataset):
             raise WeightsError(f"{printable(name)} is a group, no values")
@@ -126,7 +126,7 @@ class _Tensors:
 def _read_keras_2(root: "Group", tensors: _Tensors) -> None:
     """Collects the arrays of the layers' groups of a file of Keras 2.
 
-    By the groups alone: the attributes that list them are where damage asks for most.
+    Only the groups are read: damaged attributes, which list them, could ask for the most.
     """
     if "model_weights" in root:
         root = _group(root, "model_weights")
@@ -161,16 +161,16 @@ def _group(parent: "Group", name: str) -> "Group":
 
 
 class _Names:
-    """The users' names of layers, by the names that Keras 3 stores them under.
+    """Maps the names that Keras 3 stores layers under to the users' names.
 
-    Those are numbered by class: `conv2d_3`. Newer files have the users' names beside;
-    the description in a .keras file has them always.
+    Stored names are numbered by class: `conv2d_3`. Newer files also hold the users' names;
+    the description in a .keras file always does.
 
     Args:
         config: of a model, as Keras writes it, or None.
 
     Raises:
-        WeightsError: a description of no model.
+        WeightsError: a description that is not of a model.
     """
 
     def __init__(self, config: typing.Any) -> None:
@@ -192,13 +192,13 @@ class _Names:
             self._inner[stored] = (name if isinstance(name, str) else None, layer)
 
     def of(self, stored: str) -> "tuple[str | None, _Names]":
-        """(the user's name or None, `_Names` of what is inside)."""
+        """Returns (the user's name or None, `_Names` of the layers inside)."""
         name, layer = self._inner.get(stored, (None, None))
         return name, _Names(layer)
 
 
 def is_layer(item: dict[str, str | dict[str, list[int | None]]]) -> bool:
-    """Whether a part of a model's description is that of a layer, as Keras writes it."""
+    """Whether a part of a model's description describes a layer, as Keras writes it."""
     return (
         isinstance(item, dict)
         and isinstance(item.get("class_name"), str)
@@ -208,7 +208,7 @@ def is_layer(item: dict[str, str | dict[str, list[int | None]]]) -> bool:
 
 @functools.lru_cache(1000)
 def snake_case(name: str) -> str:
-    """As `keras.src.utils.naming.tosnake_case`: GlobalMaxPooling2D, BatchNormalization."""
+    """Does what `keras.src.utils.naming.to_snake_case` does: batch_normalization."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
@@ -217,7 +217,7 @@ def snake_case(name: str) -> str:
 def _read_keras_3(
     group: "Group", place: str, names: _Names, tensors: _Tensors, depth: int = 0
 ) -> None:
-    """Collects the layers under `group`, which `place` is the name of."""
+    """Collects the layers under `group`, whose name is `place`."""
     if depth > 2 * _DEEPEST:
         raise WeightsError(f"its groups are more than {2 * _DEEPEST} deep")
     for stored in group.links:
@@ -231,9 +231,9 @@ def _read_keras_3(
             # The list of a model's layers, or an attribute that holds some.
             _read_keras_3(item, place, names, tensors, depth + 1)
             continue
-        told, inside = names.of(stored)
+        own_name, inside = names.of(stored)
         variables = _group(item, "vars")
-        name = told or _told_name(variables) or stored
+        name = own_name or _told_name(variables) or stored
         name = f"{place}/{name}" if place else name
         _read_variables(name, re.sub(r"_\d+$", "", stored), variables, tensors)
         _read_keras_3(item, name, inside, tensors, depth + 1)

@@ -1,4 +1,4 @@
-"""The archive that a `.keras` file is, checked before anything is unpacked."""
+"""The zip archive of a `.keras` file, checked before anything is unpacked."""
 
 import json
 import pathlib
@@ -24,11 +24,11 @@ class KerasZip:
         path: the file.
 
     Attributes:
-        size: of the file, in bytes.
+        size: the size of the file, in bytes.
 
     Raises:
-        WeightsError: entries that no file of Keras has: encrypted, twice the same, one
-            in another, out of the archive, or far longer than the file.
+        WeightsError: entries that no Keras file has: encrypted, duplicate, overlapping,
+            outside the archive, or far longer than the file.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -49,20 +49,20 @@ class KerasZip:
         return name in self._entries
 
     def read(self, name: str) -> bytes:
-        """The bytes of an entry, whose checksum fits."""
+        """Returns the bytes of an entry, after a check of its checksum."""
         entry = self._entries[name]
         with zipfile.ZipFile(self.path) as content, content.open(entry) as file:
             # With a length, so that no more is unpacked than the entry says.
-            found = file.read(entry.file_size) + file.read(1)
-        if len(found) != entry.file_size:
+            content_bytes = file.read(entry.file_size) + file.read(1)
+        if len(content_bytes) != entry.file_size:
             raise WeightsError(f"its {printable(name)} has another length than it says")
-        return found
+        return content_bytes
 
     def text(self, name: str) -> str | None:
-        """The text of an entry; None where there is none.
+        """Returns the text of an entry; None if there is none.
 
         Raises:
-            WeightsError: a text that is too long, or no UTF-8.
+            WeightsError: a text that is too long, or not UTF-8.
         """
         if name not in self._entries:
             return None
@@ -78,14 +78,14 @@ class KerasZip:
 
 
 def parsed(text: str, name: str) -> dict[str, typing.Any]:
-    """The dict in a JSON text.
+    """Parses a JSON text that holds a dict.
 
     Args:
         text: from a file.
-        name: what messages call it.
+        name: its name in messages.
 
     Raises:
-        WeightsError: no JSON, or something else than a dict.
+        WeightsError: not JSON, or not a dict.
     """
     try:
         content = json.loads(text)
@@ -113,7 +113,7 @@ def _check(entry: typing.Any) -> None:
 
 
 def _check_places(entries: list[typing.Any], size: int) -> None:
-    """Raises `WeightsError` where entries share bytes, or lie outside the file."""
+    """Raises `WeightsError` if entries share bytes, or lie outside the file."""
     ends = [entry.header_offset for entry in sorted(entries, key=_place)][1:] + [size]
     for entry, end in zip(sorted(entries, key=_place), ends, strict=True):
         # A local header has 30 bytes, and the name again.

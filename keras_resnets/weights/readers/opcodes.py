@@ -1,10 +1,10 @@
-"""Reads the opcodes of a pickle and makes plain data of them, and nothing else.
+"""Reads the opcodes of a pickle and makes plain data of them, nothing else.
 
 Python's own `pickle` calls functions and changes objects as a file asks it to. Here a
 file can name only what a table lists, and each value is one of these: a number, a text,
-a tuple, a list, a dict by texts, an immutable record of whoever reads, or `INERT`. None
-of them is ever hashed, compared or printed with what lies inside it, since a few bytes
-can nest more than any program could go through.
+a tuple, a list, a dict by strings, an immutable record of the caller, or `INERT`. None of
+them is ever hashed, compared or printed with its contents, since a few bytes can nest
+more than any program could traverse.
 """
 
 import pickletools
@@ -24,7 +24,7 @@ from keras_resnets.weights.readers.pickle_machine import Name
 _MOST_OPCODES = 4_000_000
 # Python's own pickler ends at a thousand.
 _MOST_MARKS = 10_000
-# Ten are the most that rebuild a tensor; a copy of a million takes its time.
+# Rebuilding a tensor takes at most ten; copying a million would be slow.
 MOST_ARGUMENTS = 100
 _FOUR = struct.Struct("<I").unpack_from
 
@@ -44,14 +44,14 @@ def read_pickle(
         stop: where `content` ends for it.
         names: dict from (module, name) to `Name`.
         refer: function of the reader, which counts memory by its `spend`, and of a
-            persistent reference; returns what it stands for.
+            persistent reference; returns the object that it refers to.
 
     Returns:
-        (value, position behind the pickle).
+        (value, position after the pickle).
 
     Raises:
-        WeightsError: a name that is not in the table, an opcode that data have no need
-            of, damage, or more data than the pickle's length allows.
+        WeightsError: a name that is not in the table, an opcode that data do not need,
+            damage, or more data than the pickle's length allows.
     """
     reader = Machine(content, start, stop, names, refer)
     try:
@@ -76,7 +76,7 @@ def _run(reader: Machine) -> int | list[str] | dict[str, dict[str, int] | int]:
 
 
 class _Stop(Exception):
-    """The pickle is at its end."""
+    """Signals the end of the pickle."""
 
 
 def _stop(reader: Machine) -> None:
@@ -85,13 +85,13 @@ def _stop(reader: Machine) -> None:
 
 def _refuse(reader: typing.Any) -> None:
     opcode = reader.content[reader.at - 1]
-    known = {code.code: code for code in pickletools.opcodes}.get(chr(opcode))
-    if known is None:
+    description = {code.code: code for code in pickletools.opcodes}.get(chr(opcode))
+    if description is None:
         raise WeightsError(f"its pickle has the byte {opcode} for an opcode")
-    raise WeightsError(f"its pickle uses the opcode {known.name}: refused")
+    raise WeightsError(f"its pickle uses the opcode {description.name}: refused")
 
 
-# The most frequent: without a call inside.
+# The most frequent opcodes: without a call inside.
 
 
 def _one_byte(reader: Machine) -> None:
@@ -139,9 +139,9 @@ def _stack_global(reader: typing.Any) -> None:
 
 def _int(reader: typing.Any) -> None:
     line = reader.line()
-    known = {"00": False, "01": True}.get(line, INERT)
-    # Of protocol 1 but for the two: 64 bits have at most 20 characters.
-    reader.stack.append(int(line) if known is INERT and len(line) <= 20 else known)
+    value = {"00": False, "01": True}.get(line, INERT)
+    # Protocol 1 writes decimal numbers: 64 bits have at most 20 characters.
+    reader.stack.append(int(line) if value is INERT and len(line) <= 20 else value)
 
 
 def _tuple(reader: Machine) -> None:
@@ -216,7 +216,7 @@ def _new_by_words(reader: typing.Any) -> None:
 
 
 def _build(reader: typing.Any) -> None:
-    """Attributes of dicts (`_metadata`) and of options: read by no one here."""
+    """Skips attributes of dicts (`_metadata`) and of options, which are not needed."""
     reader.stack.pop()
     target = reader.stack[-1]
     if target is not INERT and type(target) is not dict:

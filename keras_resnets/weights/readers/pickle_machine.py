@@ -1,8 +1,7 @@
-"""What the opcodes of a pickle work on: a stack, marks, a memo, and memory that counts.
+"""The state that the opcodes of a pickle change: a stack, marks, a memo, a memory count.
 
-What a pickle makes is bounded by its length: `_MEMORY` bytes for each of its bytes.
-Lists of small tuples and of empty dicts, the costliest that programs write, take 7 and
-11.
+The length of a pickle bounds what it makes: `_MEMORY` bytes for each of its bytes. Lists
+of small tuples and of empty dicts, the costliest that programs write, take 7 and 11.
 """
 
 import dataclasses
@@ -13,14 +12,14 @@ from collections.abc import Callable
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
 
-# Bytes of memory for each byte of a pickle, and for the smallest.
+# Bytes of memory for each byte of a pickle, and the least for any pickle.
 _MEMORY, _LEAST = 12, 1 << 20
-# A module's or a class's name.
+# The name of a module or a class.
 _LONGEST_LINE = 500
-# Of a whole number that counts or identifies something; longer ones are states of
-# random generators.
+# Bytes of a whole number that counts or identifies something; longer ones are states
+# of random generators.
 _LONGEST_NUMBER = 32
-# What a list or dict, a text, a tuple, its item, and an entry of a dict take.
+# Bytes that a list or dict, a text, a tuple, its item, and an entry of a dict take.
 OBJECT, _TEXT, TUPLE, ITEM, _ENTRY = 64, 50, 40, 8, 50
 _SIZES = {"B": 1, "<H": 2, "<i": 4, "<I": 4, "<Q": 8}
 
@@ -40,11 +39,11 @@ INERT = _Inert()
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Name:
-    """What a pickle may name.
+    """An object that a pickle may name.
 
     Attributes:
-        value: what the name stands for.
-        call: function of the reader and of the arguments; None: it cannot be called.
+        value: the object.
+        call: function of the reader and of the arguments; None if it cannot be called.
         is_class: whether `copyreg.__newobj__` may call it too.
     """
 
@@ -93,26 +92,26 @@ class Machine:
             )
 
     def bytes(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Returns the next `count` bytes."""
         start, self.at = self.at, self.at + count
         if count < 0 or self.at > self.stop:
             raise WeightsError(f"its pickle has {count:,} bytes where it ends")
         return self.content[start : self.at]
 
     def skip(self, count: int) -> None:
-        """Passes over `count` bytes."""
+        """Skips `count` bytes."""
         if not 0 <= count <= self.stop - self.at:
             raise WeightsError(f"its pickle has {count:,} bytes where it ends")
         self.at += count
 
     def number(self, layout: str) -> int:
-        """The next whole number, packed as `layout` says."""
+        """Returns the next whole number, packed as `layout`."""
         (number,) = struct.unpack_from(layout, self.content, self.at)
         self.at += _SIZES[layout]
         return number
 
     def line(self) -> str:
-        """The text up to the next end of a line."""
+        """Returns the text up to the next end of a line."""
         end = self.content.find(
             b"\n", self.at, min(self.stop, self.at + _LONGEST_LINE + 1)
         )
@@ -129,19 +128,19 @@ class Machine:
         value: object,
         memory: int,
     ) -> None:
-        """Puts a value that takes `memory` bytes onto the stack."""
+        """Pushes a value that takes `memory` bytes onto the stack."""
         self.spend(memory)
         self.stack.append(value)
 
     def text(self, count: int) -> None:
         """Pushes the next `count` bytes as a text."""
-        # As Python's: names of files may have bytes that are no UTF-8.
+        # As Python does: file names may have bytes that are not UTF-8.
         text = self.bytes(count).decode("utf-8", "surrogatepass")
         self.spend(_TEXT + len(text) * (1 if text.isascii() else 4))
         self.stack.append(text)
 
     def ascii(self, count: int) -> None:
-        """Pushes a `str` of Python 2, which may be any bytes."""
+        """Pushes a `str` of Python 2, which may hold any bytes."""
         content = self.bytes(count)
         text = content.decode("ascii") if content.isascii() else INERT
         self.push(text, _TEXT + count)
@@ -156,19 +155,19 @@ class Machine:
             self.stack.append(int.from_bytes(content, "little", signed=True))
 
     def inert(self, count: int) -> None:
-        """Pushes what the next `count` bytes say, which no tensor needs."""
+        """Pushes `INERT` for the next `count` bytes, which no tensor needs."""
         self.skip(count)
         self.stack.append(INERT)
 
     def above_mark(self) -> list[typing.Any]:
-        """Takes what lies above the last mark."""
+        """Pops the values above the last mark."""
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
         return values
 
     def above(self, count: int) -> None:
-        """Takes the last `count` values, as a tuple."""
+        """Replaces the last `count` values by a tuple of them."""
         values = tuple(self.stack[-count:])
         if len(values) != count:
             raise IndexError
@@ -177,7 +176,7 @@ class Machine:
         self.stack.append(values)
 
     def put(self, number: int) -> None:
-        """Remembers the last value."""
+        """Stores the last value in the memo."""
         value, memo = self.stack[-1], self.memo
         if number > self.at - self.start:
             raise WeightsError(f"its pickle numbers its memo {number:,}: refused")
@@ -187,7 +186,7 @@ class Machine:
         memo[number] = value
 
     def name(self, module: str, name: str) -> None:
-        """Pushes what the table has for a name."""
+        """Pushes the table's entry for a name."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError
         try:
@@ -199,7 +198,7 @@ class Machine:
             ) from None
 
     def entries(self, keys: list[str], values: list[typing.Any]) -> None:
-        """Adds entries to the dict on the stack; only texts are names."""
+        """Adds entries to the dict on the stack; only string keys are kept."""
         entries = self.stack[-1]
         if type(entries) is not dict:
             raise WeightsError("its pickle sets items of what is no dict: refused")

@@ -16,7 +16,7 @@ def is_preset(path: pathlib.Path) -> bool:
 
 
 def read_preset(folder: pathlib.Path) -> Checkpoint:
-    """The `Checkpoint` of such a folder.
+    """Returns the `Checkpoint` of a preset's folder.
 
     KerasHub writes the classifier alone beside the backbone; until 2025 it wrote the
     whole network there.

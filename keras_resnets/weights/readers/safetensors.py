@@ -33,16 +33,16 @@ _DTYPES = {
     "BOOL": "?",
 }
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
-# Number types of the format that no weights of ours can have.
+# Number types of the format that weights of this package cannot have.
 _OTHER_DTYPES = re.compile(r"[FIUC]\d{1,3}(_\w{1,20})?|E\d{1,2}M\d{1,2}\w{0,20}")
 _ENTRY = {"dtype": str, "shape": list, "data_offsets": list}
-# Of 50,000 tensors with names as networks have. The format's own limit is 100 MB, of
-# which Python makes gigabytes.
+# Bytes for 50,000 tensors with names as networks have. The format's own limit is
+# 100 MB, which take gigabytes in Python.
 _LARGEST_HEADER = 8_000_000
 
 
 def read_safetensors(path: pathlib.Path) -> Checkpoint:
-    """The `Checkpoint` of a .safetensors file; its tensors are views of the file."""
+    """Returns the `Checkpoint` of a .safetensors file; tensors are views of the file."""
     file = MappedFile(path)
     length = int.from_bytes(file.bytes(0, 8), "little")
     if length > len(file) - 8:
@@ -91,19 +91,19 @@ def _claims(name: str, entry: dict[str, typing.Any]) -> tuple[typing.Any, ...]:
     return kind, shape, offsets
 
 
-def _metadata(found: dict[str, str]) -> dict[str, str]:
-    if found is None:
+def _metadata(metadata: dict[str, str]) -> dict[str, str]:
+    if metadata is None:
         return {}
-    if type(found) is not dict or not all(type(v) is str for v in found.values()):
+    if type(metadata) is not dict or not all(type(v) is str for v in metadata.values()):
         raise WeightsError("its __metadata__ is no table of texts")
-    return found
+    return metadata
 
 
 def _unique(pairs: list[typing.Any]) -> dict[str, typing.Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         raise WeightsError("its header names a tensor twice")
-    return found
+    return entries
 
 
 def _check_without_holes(ranges: list[tuple[int, int]], size: int) -> None:
@@ -126,7 +126,7 @@ def write_safetensors(
     tensors: dict[str, np.ndarray],
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """Writes arrays in the order given.
+    """Writes arrays in their given order.
 
     Args:
         file: open for writing bytes.

@@ -1,4 +1,4 @@
-"""Both formats of torch.save: the zip archive, and the stream that came before it."""
+"""Both formats of torch.save: the zip archive, and the older stream."""
 
 import functools
 import pathlib
@@ -26,13 +26,13 @@ _PROTOCOL = 1001
 _LOCAL_HEADER = 30
 # Bits of a zip's flags.
 _ENCRYPTED = 0x41
-# How often a file's size its tensors may have together: tied weights are in it once. A
-# network that uses one block at twelve places is as common as it gets.
+# The tensors together may have this many times the file's size: tied weights are stored
+# once. The most shared networks in use apply one block at twelve places.
 _MOST_VIEWS, _LEAST_VIEWS = 16, 1 << 20
 
 
 def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
-    """The `Checkpoint` of a file that torch has written since 1.6.
+    """Returns the `Checkpoint` of a file in the format of torch 1.6 and later.
 
     Args:
         path: the file.
@@ -65,7 +65,7 @@ def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
         raise WeightsError("its numbers are big-endian; little-endian is read")
     start, size = _place(mapped, entries[pickles[0]], torch_pickle.LARGEST_PICKLE)
     content = mapped.bytes(start, size)
-    # torch can be told not to compute them: then they are 0.
+    # torch can be configured not to compute checksums: then they are 0.
     if entries[pickles[0]].CRC not in (0, zlib.crc32(content)):
         raise WeightsError("its data.pkl is damaged: the CRC-32 differs")
     tensors = torch_pickle.tensors(torch_pickle.load(content, 0, size)[0])
@@ -100,7 +100,7 @@ def _place(
 
 
 def read_stream(path: pathlib.Path) -> Checkpoint:
-    """The `Checkpoint` of a file that torch wrote before 1.6."""
+    """Returns the `Checkpoint` of a file in the format of torch before 1.6."""
     mapped, position, parts = MappedFile(path), 0, []
     storages: dict[str, typing.Any] = {}
     for _ in range(5):
@@ -129,7 +129,7 @@ def read_stream(path: pathlib.Path) -> Checkpoint:
 def _stream_places(
     mapped: MappedFile, position: int, keys: list[str], storages: "dict[str, Storage]"
 ) -> dict[str, tuple[int, int]]:
-    """Key -> (first byte, count of bytes) of the storages, which lie in a row."""
+    """Key -> (first byte, count of bytes) of the storages, which are contiguous."""
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise WeightsError("its list of storages is none")
     places = {}

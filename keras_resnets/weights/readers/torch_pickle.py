@@ -1,4 +1,4 @@
-"""What the pickles of torch.save mean: tensors and plain containers, nothing else."""
+"""Interprets the pickles of torch.save: tensors and plain containers, nothing else."""
 
 import dataclasses
 import functools
@@ -32,21 +32,21 @@ _STORAGES = {
     "CharStorage": "<i1",
     "ByteStorage": "<u1",
     "BoolStorage": "?",
-    # Named when such a tensor is asked for; never weights.
+    # Named in errors when such a tensor is read; never weights.
     "ComplexFloatStorage": "<c8",
     "ComplexDoubleStorage": "<c16",
     "QInt8Storage": "<i1",
     "QUInt8Storage": "<u1",
     "QInt32Storage": "<i4",
 }
-# Constants of torch that stand in checkpoints as their names.
+# Constants of torch that checkpoints store as names.
 _CONSTANTS = (
     "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "
     "bool complex64 complex128 qint8 quint8 qint32 float8_e4m3fn float8_e4m3fnuz "
     "float8_e5m2 float8_e5m2fnuz per_tensor_affine per_tensor_symmetric "
     "per_channel_affine per_channel_symmetric strided"
 ).split()
-# Objects that stand beside tensors in checkpoints: options, logs, random states.
+# Objects that checkpoints hold beside tensors: options, logs, random states.
 _PLAIN = {
     "argparse": "Namespace",
     "torch": "device",
@@ -62,21 +62,21 @@ _PLAIN = {
     "builtins": "set frozenset complex bytearray slice range",
     "__builtin__": "set frozenset complex bytearray slice xrange",
 }
-# What a defaultdict makes of a name that it does not know.
+# Default factories of a defaultdict.
 _FACTORIES = "list dict int float str tuple bool"
-# Dicts inside dicts that are looked into.
+# The deepest nesting of dicts that is searched.
 _DEEPEST = 5
-# Their names, joined, which stand before the name of every tensor inside.
+# Length of their joined names, which precede the name of every tensor inside.
 _LONGEST_PLACE = 500
 # Bytes of memory that a storage or a tensor takes here.
 _RECORD = 120
-# Far more than the names and shapes of any network need.
+# Bytes; far more than the names and shapes of any network need.
 LARGEST_PICKLE = 12_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Storage:
-    """Where a tensor's numbers lie: `numel` of `dtype`, under `key` of the file."""
+    """Where a tensor's numbers are stored: `numel` of `dtype`, under `key` of the file."""
 
     key: str
     dtype: np.dtype
@@ -92,7 +92,7 @@ class Storage:
 class Tensor:
     """A view of a storage, as the file claims it; `MappedFile.view` checks it.
 
-    `other` names numbers that are read by no one here.
+    `other` names a kind of numbers that is not read.
     """
 
     storage: Storage
@@ -114,7 +114,7 @@ def _rebuild_tensor(
     reader.spend(_RECORD)
     if type(storage) is not Storage:
         raise WeightsError("a tensor of its pickle has no storage")
-    # Behind them: whether it has a gradient, its hooks, and bits that change its values.
+    # `rest` holds: whether it has a gradient, its hooks, and bits that change its values.
     if len(rest) > 2 and type(rest[2]) is dict and rest[2]:
         other = other or "conjugated or negated"
     return Tensor(storage, offset, shape, strides, other)
@@ -142,9 +142,9 @@ def _rebuild_by_name(
     dtype: typing.Any,
     *rest: typing.Any,
 ) -> typing.Any:
-    """A tensor of a type that has no storage of its own: float8, uint16, ..."""
-    known = type(dtype) is Name and type(dtype.value) is str
-    kind = dtype.value if known else "unknown"
+    """A tensor of a type without its own class of storage: float8, uint16, ..."""
+    is_named = type(dtype) is Name and type(dtype.value) is str
+    kind = dtype.value if is_named else "unknown"
     return _rebuild_tensor(reader, storage, offset, (), (), other=kind)
 
 
@@ -159,7 +159,7 @@ def _rebuild_from_type(
     arguments: typing.Any,
     *rest: typing.Any,
 ) -> typing.Any:
-    """A tensor that has attributes of its own."""
+    """A tensor with additional attributes."""
     if type(function) is not Name or function.call not in _REBUILDERS:
         raise WeightsError(
             "a tensor of its pickle is rebuilt by no function of tensors"
@@ -183,7 +183,7 @@ def _size(reader: typing.Any, shape: typing.Any = ()) -> typing.Any:
 def _dict(
     reader: "Machine", pairs: tuple[typing.Any, ...] = ()
 ) -> dict[typing.Any, typing.Any]:
-    """An OrderedDict; older ones are made of a list of pairs."""
+    """An OrderedDict; older files make it from a list of pairs."""
     if type(pairs) not in (tuple, list):
         pairs = ()
     if not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in pairs):
@@ -233,7 +233,7 @@ _NAMES = {
 def _refer(
     storages: dict[str, Storage], reader: "Machine", reference: tuple[typing.Any, ...]
 ) -> Storage:
-    """The `Storage` of a persistent reference; one that is known is that one."""
+    """The `Storage` of a persistent reference; a known key returns the same one."""
     if type(reference) is not tuple or len(reference) not in (5, 6):
         raise WeightsError("its pickle refers to what is no storage: refused")
     kind, dtype, key, _, numel, *view = reference
@@ -256,19 +256,19 @@ def load(
     stop: int,
     storages: dict[str, Storage] | None = None,
 ) -> tuple[typing.Any, ...]:
-    """The object of one pickle.
+    """Returns the object of one pickle.
 
     Args:
         content: bytes or a `mmap.mmap`.
         start: where the pickle begins in it.
-        stop: where `content` ends for it; of more, `LARGEST_PICKLE` bytes are read.
-        storages: dict that gets every `Storage` that the pickle names, by key.
+        stop: where `content` ends for it; at most `LARGEST_PICKLE` bytes are read.
+        storages: dict that every `Storage` in the pickle is added to, by key.
 
     Returns:
-        (object, position behind its pickle).
+        (object, position after its pickle).
 
     Raises:
-        WeightsError: a pickle of other things than tensors and plain data, or damage.
+        WeightsError: a pickle of anything but tensors and plain data, or damage.
     """
     storages = {} if storages is None else storages
     stop = min(stop, start + LARGEST_PICKLE)
@@ -280,28 +280,28 @@ def load(
 def tensors(
     loaded: dict[str, dict[str, Tensor] | int | Tensor],
 ) -> dict[tuple[str, str], Tensor]:
-    """(name of the dict, name in it) -> `Tensor` of what torch.save was given.
+    """Returns (name of the dict, name in it) -> `Tensor` for the object that was saved.
 
-    Dicts inside dicts are gone through, each once; their names are joined by dots.
+    Nested dicts are searched, each once; their names are joined by dots.
     """
     if type(loaded) is not dict:
         kind = "single tensor" if type(loaded) is Tensor else type(loaded).__name__
         raise WeightsError(f"it holds a {kind}; a dict of tensors is needed")
-    found: dict[tuple[str, str], Tensor] = {}
-    _collect(loaded, "", 0, found, set())
-    if not found:
+    tensors_by_name: dict[tuple[str, str], Tensor] = {}
+    _collect(loaded, "", 0, tensors_by_name, set())
+    if not tensors_by_name:
         raise WeightsError("it holds no tensors by name")
-    return found
+    return tensors_by_name
 
 
 def _collect(
     node: dict[str, typing.Any],
     place: str,
     depth: int,
-    found: dict[typing.Any, typing.Any],
+    tensors_by_name: dict[typing.Any, typing.Any],
     seen: set[int],
 ) -> None:
-    # Each once: dicts that hold one another have no end.
+    # Each once: dicts that contain one another have no end.
     if id(node) in seen or depth > _DEEPEST:
         return
     seen.add(id(node))
@@ -311,9 +311,9 @@ def _collect(
             value = value[0] if value[0].other else None
         if type(value) is Tensor:
             check_name(name)
-            found[place, name] = value
-            if len(found) > MOST_TENSORS:
+            tensors_by_name[place, name] = value
+            if len(tensors_by_name) > MOST_TENSORS:
                 raise too_many()
         elif type(value) is dict and len(place) + len(name) < _LONGEST_PLACE:
             inner = f"{place}.{name}" if place else name
-            _collect(value, inner, depth + 1, found, seen)
+            _collect(value, inner, depth + 1, tensors_by_name, seen)

@@ -1,8 +1,8 @@
-"""What is public and where: one row of `records.csv` a checkpoint.
+"""Public checkpoints and their locations: one row of `records.csv` each.
 
-Figures are those of the column `source`; `verified` says how the mapping onto our
-network was proven: `accuracy` (these very weights, measured), `value` (the original's
-logits, with random weights) or `structure` (every tensor finds its place).
+Figures come from the column `source`; `verified` says how the mapping onto this package's
+network was proven: `accuracy` (measured with these weights), `value` (the original's
+logits, with random weights) or `structure` (every tensor has its variable).
 """
 
 import csv
@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 # Licences under which anybody may use the weights, in a product too.
 FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")
 DATASETS = ("imagenet", "cifar10", "cifar100")
-# Files that lie in this package, under weights/trained: no download.
+# Files in this package, under weights/trained: no download.
 SHIPPED = "package://"
 
 
@@ -64,7 +64,7 @@ class Record:
 
     @property
     def free(self) -> bool:
-        """Whether the licence lets anybody use the weights."""
+        """Whether the licence permits any use of the weights."""
         return self.licence in FREE
 
     @property
@@ -73,7 +73,7 @@ class Record:
         return self.location.startswith(SHIPPED)
 
     def preprocessing(self) -> "Preprocessing":
-        """The `Preprocessing` of the published accuracy."""
+        """Returns the `Preprocessing` of the published accuracy."""
         from keras_resnets.images.preprocessing import Preprocessing
 
         boxed = self.interpolation == "letterbox"
@@ -88,7 +88,7 @@ class Record:
 
 @functools.cache
 def all_records() -> tuple[Record, ...]:
-    """Every `Record`, in the file's order."""
+    """Returns every `Record`, in the file's order."""
     text = importlib.resources.files(__name__).joinpath("records.csv")
     lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
     return tuple(_record(row) for row in csv.DictReader(lines))
@@ -102,40 +102,40 @@ def _record(row: dict[str, str]) -> Record:
 
 
 def records_of(variant: str) -> list[Record]:
-    """The records of a variant: by dataset the default first, then by accuracy."""
-    found = [record for record in all_records() if record.variant == variant]
+    """Returns the records of a variant: by dataset, the default first, then by accuracy."""
+    records = [record for record in all_records() if record.variant == variant]
     return sorted(
-        found,
+        records,
         key=lambda r: (DATASETS.index(r.dataset), not r.free, not r.shipped, -r.top1),
     )
 
 
 def names_of(variant: str) -> list[str]:
-    """What `weights=` takes for a variant: its datasets, then its tags."""
-    found = records_of(variant)
-    datasets = dict.fromkeys(record.dataset for record in found if record.free)
-    return [*datasets, *(record.tag for record in found)]
+    """Returns what `weights=` takes for a variant: its datasets, then its tags."""
+    records = records_of(variant)
+    datasets = dict.fromkeys(record.dataset for record in records if record.free)
+    return [*datasets, *(record.tag for record in records)]
 
 
 def find(variant: str, name: str) -> Record:
-    """The record of `variant` that `weights=name` means.
+    """Returns the record of `variant` that `weights=name` selects.
 
     Args:
         variant: a name of the registry.
         name: a tag, or a dataset for its default among the records whose licence
-            lets anybody use them: the one in this package, else the most accurate.
+            permits any use: the one in this package, else the most accurate.
 
     Raises:
-        InvalidArgument: no such record; the message names those there are.
+        InvalidArgument: no such record; the message lists the existing ones.
     """
-    found = records_of(variant)
-    for record in found:
+    records = records_of(variant)
+    for record in records:
         # Tags are lower case; torchvision writes IMAGENET1K_V2.
         if name.lower() == record.tag or (
             name.lower() == record.dataset and record.free
         ):
             return record
-    tags = [record.tag for record in found]
+    tags = [record.tag for record in records]
     if not tags:
         raise InvalidArgument(
             f"there are no public weights for {variant}; got weights={name!r}"
