@@ -4,7 +4,8 @@
 
 WORK is the folder of `accelerator_queue.py work` (or `unpack`). Each finished training
 becomes a folder RUNS/NAME with run.json, history.csv, curves.png and last.weights.h5, for
-`ship_trained.py`, and a row of `docs/training/queue.csv`. The accuracy is that in float32
+`ship_trained.py`, and a row of `docs/training/queue.csv`; those of the papers' tables
+also leave their curve for `papers.py`. The accuracy is that in float32
 on all test images, which nothing has read before.
 """
 
@@ -12,11 +13,14 @@ import csv
 import dataclasses
 import json
 import pathlib
+import re
 
 import accelerator_queue
 import common
 import device_training
+import papers
 
+EPOCH = ("epoch", "accuracy", "loss", "seconds")
 TAUGHT = ("teachers", "teacher_weight", "temperature")
 # 0.1 of the labels' loss and 0.9 of the teachers' is 0.1 times what `train` minimizes
 # with a rate of a tenth, ten times the decay and 9 times the teachers' part.
@@ -92,8 +96,9 @@ def write_run(task, work, runs, data):
     }
     folder = run_folder.RunFolder(runs / task["name"])
     folder.open(facts, resume=False)
-    names = ("epoch", "accuracy", "loss", "seconds")
-    folder.write_history([dict(zip(names, row, strict=True)) for row in rows])
+    epochs = [dict(zip(EPOCH, row, strict=True)) for row in rows]
+    folder.write_history(epochs)
+    keep_curve(task["name"], epochs)
     folder.write_weights("last", model, metadata.of(model))
     folder.close()
     return {
@@ -106,6 +111,21 @@ def write_run(task, work, runs, data):
         "seconds": facts["figures"]["seconds"],
         "device": device,
     }
+
+
+def keep_curve(name, epochs):
+    """Writes what docs/papers.md draws, where a row of its tables has this training."""
+    row = re.sub(r"_s\d+$", "", name)
+    if not any(
+        row == known["trainings"] for known in papers.read_csv(papers.PUBLISHED)
+    ):
+        return
+    papers.CURVES.mkdir(parents=True, exist_ok=True)
+    path = papers.CURVES / f"{name}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, EPOCH, lineterminator="\n")
+        table.writeheader()
+        table.writerows(epochs)
 
 
 def write_results(rows):
