@@ -57,6 +57,7 @@ setuptools.setup(
             "models/*.csv",
             "models/*.pyi",
             "networks/*.csv",
+            "reports/*.css",
             "weights/records/*.csv",
             "weights/trained/*.safetensors",
         ]

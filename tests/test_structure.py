@@ -269,6 +269,7 @@ ARROWS = {
     "system": {"errors", "system"},
     "io": {"errors", "io", "system"},
     "networks": {"errors", "fields", "networks", "system"},
+    "reports": {"errors", "io", "reports", "version"},
     "images": {
         "errors",
         "fields",
@@ -375,7 +376,7 @@ def test_arrows_point_one_way():
 FLOORS = (
     {"errors", "fields", "lazy", "renamed", "version"},
     {"io", "system"},
-    {"images", "networks"},
+    {"images", "networks", "reports"},
     {"graph", "weights"},
     {"export", "models", "training"},
     {"pruning", "quantization", "tfmot"},

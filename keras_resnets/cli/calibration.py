@@ -6,6 +6,7 @@ import pathlib
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ def choose(asked, model):
     chosen = quantization.choose(
         asked.data, model.preprocessing, asked.count, asked.seed
     )
+    page.went_in("calibration", f"{len(chosen.images):,} images of {chosen.source}")
     output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
     if pathlib.Path(asked.data).is_dir():
         network.say_notes(image_folders.notes_of(asked.data, chosen.skipped))

@@ -9,6 +9,8 @@ import pathlib
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page
+from keras_resnets.cli import page_compare
 from keras_resnets.cli.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -87,6 +89,7 @@ def add_to(commands):
             "resnet20.keras resnet20.tflite",
             "resnet20.tflite resnet20_int8.tflite --data cifar10.npz --layers",
         ),
+        report=True,
     )
     _add_benchmark(commands)
 
@@ -120,6 +123,7 @@ def _add_benchmark(commands):
             "resnet20.tflite resnet20_int8.tflite",
             "resnet20_int8.tflite --threads 1 --runs 200 --json",
         ),
+        report=True,
     )
 
 
@@ -141,6 +145,7 @@ def _verify(asked):
         wanted, shape = _expected(asked, passports, opener)
         names = _names(passports)
         batches, labels = _images(asked, wanted, shape, names)
+        seen = page_compare.Verified(paths, wanted, names)
         found = verify.verify(
             *paths,
             batches,
@@ -148,7 +153,9 @@ def _verify(asked):
             asked.threads,
             preprocessing=wanted,
             opener=opener,
+            watch=seen.add,
         )
+        seen.show(found)
         output.keep(
             images=found.count,
             outputs=found.outputs,
@@ -160,9 +167,11 @@ def _verify(asked):
             losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
             output.keep(layers=losses)
             say(tables.loss_table(losses))
+            page_compare.losses(losses)
         quantize = next((known["quantize"] for known in passports[::-1] if known), None)
         if quantize is None:
             say("no passport says the format: nothing is judged")
+            page.judged("No passport says the format: nothing is judged.")
             return
         numbers = number_formats.find(quantize)
         if found.logits is None and quantize != "none":
@@ -170,6 +179,7 @@ def _verify(asked):
                 f"the logits of one cannot be read, by which {numbers.title} files are "
                 "judged: nothing is judged"
             )
+            page.judged("The logits of one cannot be read: nothing is judged.")
             return
         failures = parity.excesses(numbers, found.probabilities, found.logits)
         output.keep(tolerance=quantize, failures=failures)
@@ -180,6 +190,7 @@ def _verify(asked):
                 f"{'; '.join(failures)}"
             )
         say(f"within the tolerance of {numbers.title}")
+        page.judged(f"The two agree within the tolerance of {numbers.title}.", True)
 
 
 def _expected(asked, passports, opener):
@@ -251,6 +262,7 @@ def _benchmark(asked):
         found = benchmark.benchmark(asked.files, asked.threads, asked.runs)
         output.keep(files=found)
         say(tables.timing_table(found))
+        page_compare.timings(found)
         if asked.output:
             figures = [dataclasses.asdict(timing) for timing in found]
             with files.atomic_file(asked.output) as temporary:

@@ -235,6 +235,7 @@ def add_to(commands):
                 "file; else null",
             },
             examples=examples,
+            report=True,
         )
 
 

@@ -111,6 +111,7 @@ def main(arguments=None, prog="keras-resnets"):
 def _answer(arguments, prog):
     words = sys.argv[1:] if arguments is None else list(arguments)
     arguments = _parser(prog, words[:1]).parse_args(words or ["--help"])
+    arguments.words = words
     try:
         return interrupts.run(lambda: arguments.run(arguments), prog)
     except (InvalidArgument, WeightsError) as error:

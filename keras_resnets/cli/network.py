@@ -7,6 +7,8 @@ import warnings
 from keras_resnets.cli import naming
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page
+from keras_resnets.cli import page_parts
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -229,6 +231,7 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
         output.note(f"note: {note.message}")
     if asked.input_size is None:
         _note_size(found[0], architecture, found[2])
+    page_parts.model(found[0], asked, found[2])
     return found
 
 
@@ -273,7 +276,9 @@ def _build_own(asked, changes):
             preprocessing=preprocessing, labels=labels, weights_origin=path.name
         ),
     )
-    return model, None, Source(path)
+    source = Source(path)
+    page_parts.model(model, asked, source)
+    return model, None, source
 
 
 def _images_of(path):
@@ -330,6 +335,7 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
     names = labels.class_names(model.output_shape[-1], model.labels)
     data = evaluation.open_data(source, model.preprocessing, count, names, part, seed)
     say_notes(data.notes)
+    page.went_in("labelled images", f"{len(data.labels):,} of {source}")
     return data
 
 
@@ -344,6 +350,7 @@ def say_export(report, images):
 
     output.keep(file=report)
     say(reports.export_report(report, images))
+    page_parts.exported(report, images)
 
 
 def say_figures(model, report, data, threads, logits=False):
@@ -360,7 +367,11 @@ def say_figures(model, report, data, threads, logits=False):
     from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(data.labels), "images")
-    found = accuracy.compare(model, report.path, data, threads, bar, logits)
+    gallery = None
+    if page.wanted():
+        gallery = page_parts.Gallery(model.preprocessing, page_parts.names_of(model))
+    watch = gallery and gallery.compare
+    found = accuracy.compare(model, report.path, data, threads, bar, logits, watch)
     bar.close()
     rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
     output.keep(measured=found)
@@ -368,6 +379,7 @@ def say_figures(model, report, data, threads, logits=False):
         f"measured     {found.count:,} images: top-1 {found.file_top1:.2%} of "
         f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE {rmse}"
     )
+    page_parts.measured(found, gallery)
 
 
 def say_notes(notes):

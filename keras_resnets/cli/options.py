@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_resnets.cli import naming
 from keras_resnets.cli import output
+from keras_resnets.cli import page
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 from keras_resnets.fields import Number
@@ -33,6 +34,7 @@ def set_command(
     facts: Mapping[str, str] | None = None,
     examples: Sequence[str] = (),
     prepare: Callable[[argparse.Namespace], None] | None = None,
+    report: bool = False,
 ) -> None:
     """Lets a parser's command be `run` with a `record` of what was typed.
 
@@ -48,11 +50,15 @@ def set_command(
         facts: what `output.keep` is told, and `--json` prints: name -> what it is.
         examples: command lines behind the command's name, which help shows.
         prepare: what is mended in the namespace first.
+        report: whether the command has `--report`; what is on the page, `cli.page` is
+            told while it runs.
     """
     words = parser.prog.split()
     command = " ".join(words[1:])
     told = dict(facts or {})
     own = _add_terminal(parser)
+    if report:
+        page.add_option(parser)
     parser.epilog = _epilog(parser.prog, examples)
     parser.usage = parser.usage or _usage(parser)
 
@@ -64,7 +70,7 @@ def set_command(
             be_quiet=namespace.quiet,
             verbose=namespace.verbose,
         )
-        with spoken:
+        with spoken, page.collected(namespace, command, tuple(told)) as collected:
             if prepare is not None:
                 prepare(namespace)
             if hasattr(namespace, "weights_needed"):
@@ -73,7 +79,9 @@ def set_command(
                 field.name: getattr(namespace, field.name)
                 for field in dataclasses.fields(record)
             }
-            run(record(**{k: _frozen(value) for k, value in values.items()}))
+            asked = record(**{k: _frozen(value) for k, value in values.items()})
+            collected.begin(asked, parser)
+            run(asked)
 
     parser.set_defaults(run=from_namespace)
     # What documentation and tests read.

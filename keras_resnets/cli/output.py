@@ -26,6 +26,7 @@ class _State:
     quiet: bool = False
     stands: bool = False
     facts: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 _now = _State()
@@ -63,8 +64,7 @@ def spoken(
                 failed = False
             finally:
                 if as_json and _now.facts and (_now.stands or not failed):
-                    facts = dict.fromkeys(names) | _now.facts
-                    print(_as_text({"command": command, **facts}), flush=True)
+                    print(as_text(command, names), flush=True)
     finally:
         _now = before
 
@@ -94,8 +94,14 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """Prints what is no result: `--quiet` leaves it out."""
+    _now.notes.append(text)
     if not _now.quiet:
         say(text)
+
+
+def notes() -> tuple[str, ...]:
+    """What `note` was told, whether anybody read it."""
+    return tuple(_now.notes)
 
 
 def keep(**facts: typing.Any) -> None:
@@ -108,12 +114,24 @@ def stands() -> None:
     _now.stands = True
 
 
+def has_result() -> bool:
+    """Whether what was kept stands though the command fails."""
+    return _now.stands
+
+
 def add(name: str, fact: typing.Any) -> None:
     """Appends one fact to a list that was kept."""
     _now.facts[name].append(fact)
 
 
-def _as_text(facts: dict[str, typing.Any]) -> str:
+def as_text(command: str, names: tuple[str, ...]) -> str:
+    """What was kept as one JSON object.
+
+    Args:
+        command: its name, which comes first.
+        names: of the facts, see `spoken`.
+    """
+    facts = {"command": command, **dict.fromkeys(names), **_now.facts}
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False)
 
 

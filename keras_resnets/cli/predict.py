@@ -9,6 +9,8 @@ import pathlib
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page
+from keras_resnets.cli import page_evaluation
 from keras_resnets.cli import photos
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
@@ -113,6 +115,7 @@ def _add_evaluate(commands):
             "resnet20 --weights cifar10 --data cifar10",
             "resnet20_int8.tflite --data cifar10.npz --json",
         ),
+        report=True,
     )
 
 
@@ -179,6 +182,9 @@ def _evaluate(asked):
         sums = confidence.Reliability()
         logits = getattr(model, "puts_out_logits", False)
         watch = None if logits else sums.add
+        seen = page_evaluation.Watch(model) if page.wanted() else None
+        if seen is not None:
+            data, watch = seen.remembered(data), seen.also(watch)
         found = evaluation.evaluate(model, data, asked.batch_size, bar, watch)
         bar.close()
         ece = None if logits else sums.ece
@@ -195,3 +201,5 @@ def _evaluate(asked):
             f"{model.name}: {found.count:,} images, top-1 {found.top1:.2%}, "
             f"top-5 {found.top5:.2%}{told}"
         )
+        if seen is not None:
+            seen.show(found, None if logits else sums)

@@ -115,6 +115,7 @@ def add_to(commands):
             "resnet20 --weights cifar10 --calibration cifar10.npz --evaluate cifar10.npz",
             "run/ --calibration photos/ --recipe static_wi4_ai8",
         ),
+        report=True,
     )
 
 

@@ -6,6 +6,7 @@ import pathlib
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import page_parts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import formats
 from keras_resnets.networks import extent
@@ -145,6 +146,7 @@ def open_file(path, asked):
     )
     if asked.labels is not None:
         opened.labels = _labels(asked.labels, opened.output_shape[-1])
+    page_parts.file(path)
     return opened
 
 

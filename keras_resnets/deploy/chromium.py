@@ -92,6 +92,8 @@ class Page:
     def __init__(self, made: int, given: int, address: str) -> None:
         self._made, self._given, self._rest = made, given, b""
         self._number = 0
+        # What the browser said unasked: messages of the console, where Log is enabled.
+        self.events: list[dict[str, Any]] = []
         self._session: str | None = None
         self.browser = str(self.call("Browser.getVersion")["product"])
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -118,6 +120,8 @@ class Page:
             answer = self._next(end)
             if answer.get("id") == self._number:
                 break
+            if "method" in answer:
+                self.events.append(answer)
         if "error" in answer:
             words = printable(str(answer["error"].get("message")), 200)
             raise ExportError(f"Chromium refuses {method}: {words}")

@@ -42,6 +42,7 @@ def compare(
     threads: int = 2,
     progress: Callable[..., object] | None = None,
     logits: bool = False,
+    watch: Callable[..., object] | None = None,
 ) -> Figures:
     """`Figures` of the exported file at `path`.
 
@@ -53,6 +54,8 @@ def compare(
         threads: of the file's runtime.
         progress: called with the number of images done after every batch.
         logits: whether the file puts out logits.
+        watch: called with the images, the labels, and the outputs of the model and of
+            the file, of every batch.
 
     Raises:
         InvalidArgument: a file that takes pixels, of a model that does not know its
@@ -70,8 +73,12 @@ def compare(
         outputs, scores = reference(images)
         expected.append(outputs if scores is None or not logits else scores)
         found.append(runner(taken(images)))
+        done = sum(map(len, found))
+        if watch:
+            labels = data.labels[done - len(images) : done]
+            watch(images, labels, expected[-1], found[-1])
         if progress:
-            progress(sum(map(len, found)))
+            progress(done)
     ours, theirs = np.concatenate(expected), np.concatenate(found)
     compared = parity.compare(ours, theirs)
     ours_top1, theirs_top1 = (

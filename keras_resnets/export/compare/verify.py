@@ -59,6 +59,7 @@ def verify(
     progress: Callable[[int], object] | None = None,
     preprocessing: Preprocessing | None = None,
     opener: Callable[..., Any] = open_runner,
+    watch: Callable[..., object] = lambda *batch: None,
 ) -> Verification:
     """Runs two artefacts of any formats on the same images.
 
@@ -74,6 +75,8 @@ def verify(
         preprocessing: the `Preprocessing` that the images went through, for a file
             that has it inside and takes pixels.
         opener: `open_runner`, or `isolated.open_apart` for files of strangers.
+        watch: called with the images, their labels or None, and the outputs of both, of
+            every batch.
 
     Returns:
         A `Verification`.
@@ -112,6 +115,7 @@ def verify(
         if not done:
             _check_outputs((first, second), [made[0][0], made[1][0]])
         done += len(images)
+        watch(images, _part(labels, done, len(images)), made[0][-1], made[1][-1])
         if progress:
             progress(done)
     if not done:
@@ -135,6 +139,11 @@ def verify(
         logits=compared,
         accuracies=accuracies,
     )
+
+
+def _part(labels: np.ndarray | None, done: int, count: int) -> np.ndarray | None:
+    """The labels of the last `count` images of those that are done."""
+    return None if labels is None else labels[done - count : done]
 
 
 def _as_taken(

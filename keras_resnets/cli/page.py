@@ -1,0 +1,287 @@
+"""`--report FILE`: what a command found as a page to look at, or as JSON.
+
+While a command runs, it tells this module what belongs on the page; at the end the page
+appears whole, or, where the command fails or is interrupted, not at all.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import platform
+import shlex
+import sys
+import typing
+from collections.abc import Iterator
+
+from keras_resnets.cli import output
+from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.io import files
+from keras_resnets.version import __version__
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.reports import Block
+
+_HELP = "write a page to look at, .html, or the object of --json, .json"
+# Where `--report` stands in help: with the other files that a command writes.
+_GROUPS = ("output", "run", "terminal")
+# Distributions whose versions change a result.
+_LIBRARIES = (
+    *("keras", "tensorflow", "jax", "torch", "ai-edge-litert", "onnxruntime"),
+    *("ai-edge-quantizer", "numpy", "pillow"),
+)
+_MOST_NOTES = 40
+
+
+@dataclasses.dataclass
+class Collected:
+    """What a page is made of, as it comes.
+
+    Attributes:
+        command: its name, as `"export tflite"`.
+        words: the command line behind the program's name.
+        path: of the page; None where none is asked for.
+    """
+
+    command: str
+    words: tuple[str, ...]
+    path: pathlib.Path | None
+    title: str = ""
+    summary: str = ""
+    good: bool | None = None
+    params: int | None = None
+    inputs: list[tuple[str, object]] = dataclasses.field(default_factory=list)
+    tiles: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    sections: dict[str, list["Block"]] = dataclasses.field(default_factory=dict)
+    options: list[tuple[str, object, bool]] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether a page is asked for, and not JSON."""
+        return self.path is not None and self.path.suffix.lower() == ".html"
+
+    def begin(self, asked: typing.Any, parser: argparse.ArgumentParser) -> None:
+        """Takes the options in.
+
+        Args:
+            asked: the record of the command.
+            parser: which knows what they are by default.
+
+        Raises:
+            InvalidArgument: a report that cannot be written, or is one of the other
+                files.
+        """
+        if self.path is None:
+            return
+        from keras_resnets import reports
+
+        # A run's own folder, or that of deploy, comes while the command runs.
+        folders = [getattr(asked, name, None) for name in ("output", "run_folder")]
+        place = self.path.parent
+        is_coming = any(_same(folder, place) for folder in folders if folder)
+        reports.check_place(self.path, is_coming=is_coming and not place.exists())
+        for field in dataclasses.fields(asked):
+            value = getattr(asked, field.name)
+            for word in value if isinstance(value, tuple) else (value,):
+                self._check_other(field.name, word)
+            given = value != parser.get_default(field.name) and value not in ((), None)
+            self.options.append((field.name, value, given))
+
+    def _check_other(self, name: str, word: object) -> None:
+        if not isinstance(word, (str, os.PathLike)) or self.path is None:
+            return
+        if _same(word, self.path):
+            raise InvalidArgument(
+                f"--report {self.path} is --{name.replace('_', '-')} too; name another"
+            )
+
+
+def _same(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one place; a word that is no path leads nowhere."""
+    try:
+        return pathlib.Path(first).resolve() == pathlib.Path(second).resolve()
+    except (OSError, ValueError):
+        return False
+
+
+_now: Collected | None = None
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--report` to a command."""
+    known = {group.title: group for group in parser._action_groups}
+    group = next(known[title] for title in _GROUPS if title in known)
+    group.add_argument("--report", metavar="FILE", help=_HELP)
+
+
+@contextlib.contextmanager
+def collected(
+    namespace: argparse.Namespace, command: str, names: tuple[str, ...]
+) -> Iterator[Collected]:
+    """While a command runs: collects for its report, and writes it where all went well.
+
+    A command that fails over a result that stands (`verify`) has its report too.
+
+    Args:
+        namespace: with `report` where the command has the option, and `words`.
+        command: its name.
+        names: of the facts of its JSON.
+    """
+    global _now
+    place = getattr(namespace, "report", None)
+    # One of several processes that train together writes it.
+    if getattr(namespace, "process", 0):
+        place = None
+    path = None if place is None else pathlib.Path(place)
+    words = getattr(namespace, "words", sys.argv[1:])
+    before, _now = _now, Collected(command, tuple(words), path)
+    try:
+        try:
+            yield _now
+        except ExportError as error:
+            if output.has_result():
+                judged(f"Not good enough: {error}", good=False)
+                _write(_now, names)
+            raise
+        _write(_now, names)
+    finally:
+        _now = before
+
+
+def wanted() -> bool:
+    """Whether a page is asked for: what is dear to make for it need not be made else."""
+    return _now is not None and _now.is_page
+
+
+def entitle(title: str) -> None:
+    """What the page is about: the name of the network, or of the files."""
+    if _now is not None:
+        _now.title = title
+
+
+def went_in(name: str, value: object) -> None:
+    """Takes one fact about what the command was given."""
+    if _now is not None:
+        _now.inputs.append((name, value))
+
+
+def weighs(params: int) -> None:
+    """Takes the number of the network's parameters, that its file is held against."""
+    if _now is not None:
+        _now.params = params
+
+
+def params() -> int | None:
+    """What `weighs` was told; None where no network went in."""
+    return None if _now is None else _now.params
+
+
+def tile(value: str, name: str) -> None:
+    """Takes one of the figures that are read first."""
+    if _now is not None:
+        _now.tiles.append((value, name))
+
+
+def judged(summary: str, good: bool | None = None) -> None:
+    """Takes what came out, in a sentence; `good` is None where nothing was judged."""
+    if _now is not None:
+        _now.summary, _now.good = summary, good
+
+
+def add(title: str, *blocks: "Block") -> None:
+    """Takes blocks for the section of a title."""
+    if _now is not None:
+        _now.sections.setdefault(title, []).extend(blocks)
+
+
+def _write(now: Collected, names: tuple[str, ...]) -> None:
+    """Writes the report.
+
+    Raises:
+        NotWritten: what the command itself has written stands.
+    """
+    if now.path is None:
+        return
+    from keras_resnets import reports
+
+    # Something else may have come there meanwhile, such as a passport.
+    reports.check_place(now.path)
+    if now.is_page:
+        text = _page(now)
+    else:
+        text = output.as_text(now.command, names) + "\n"
+    with files.atomic_file(now.path) as temporary:
+        temporary.write_text(text, "utf-8")
+    output.say(f"report       {now.path}")
+
+
+def _page(now: Collected) -> str:
+    from keras_resnets import reports
+
+    sections = [
+        reports.Section(title, blocks) for title, blocks in now.sections.items()
+    ]
+    if now.tiles:
+        tiles = reports.Tiles(now.tiles)
+        sections.insert(0, reports.Section("At a glance", (tiles,)))
+    inputs: list[Block] = [reports.Facts([("command", now.command), *now.inputs])]
+    inputs.append(_options(now.options))
+    notes = [line.removeprefix("note: ").strip() for line in output.notes()]
+    if notes:
+        inputs.append(reports.Details("Notes of the command", (_notes(notes),)))
+    sections.append(reports.Section("What went in", inputs))
+    sections.append(reports.Section("To repeat it", _repeat(now)))
+    title = f"{now.command}: {now.title}" if now.title else now.command
+    return reports.Page(title, sections, now.summary, now.good).html()
+
+
+def _notes(notes: list[str]) -> "Block":
+    from keras_resnets.reports import Lines
+
+    more = len(notes) - _MOST_NOTES
+    told = [f"and {more} more"] if more > 0 else []
+    return Lines([*notes[:_MOST_NOTES], *told])
+
+
+def _options(options: list[tuple[str, object, bool]]) -> "Block":
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Table
+
+    rows = [
+        (name.replace("_", "-"), _shown(value), "given" if given else "default")
+        for name, value, given in sorted(options, key=lambda row: not row[2])
+    ]
+    table = Table(("option", "value", ""), rows, "All options of the run")
+    return Details("All options", (table,))
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(str(word) for word in value)
+    return str(value)
+
+
+def _repeat(now: Collected) -> list["Block"]:
+    import importlib.metadata
+
+    from keras_resnets.reports import Code
+    from keras_resnets.reports import Facts
+
+    versions = [("keras_resnets", __version__), ("Python", platform.python_version())]
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append((name, importlib.metadata.version(name)))
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    line = " ".join(["keras-resnets", *(shlex.quote(word) for word in now.words)])
+    return [
+        Code([printable(line, 8000)]),
+        Facts([("versions", ", ".join(f"{a} {b}" for a, b in versions))]),
+        Facts([("machine", machine)]),
+    ]

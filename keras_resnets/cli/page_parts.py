@@ -1,0 +1,342 @@
+"""What commands put on the page of `--report`, of which several have the same."""
+
+import dataclasses
+import hashlib
+import heapq
+import itertools
+import pathlib
+import typing
+
+from keras_resnets.cli import page
+
+if typing.TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from keras_resnets.export.landing import ExportReport
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.reports import Block
+
+# Of a gallery; the page stays small enough to be sent by mail.
+_IMAGES = 24
+# Of a file of weights, to know it again.
+_CHUNK = 1 << 20
+
+
+def percent(share: float | None) -> str:
+    """A share as the page writes it."""
+    return "-" if share is None else f"{share:.2%}"
+
+
+def megabytes(size: float) -> str:
+    """A number of bytes as the page writes it."""
+    return f"{size / 1e6:,.2f} MB" if size >= 1e5 else f"{size / 1e3:,.2f} kB"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as the page writes them."""
+    return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.2f} s"
+
+
+def model(made: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
+    """The network that goes in, and where its weights come from."""
+    if not page.wanted():
+        return
+    from keras_resnets.graph import provenance
+
+    known = provenance.of(made)
+    shape = " x ".join(str(side or "any") for side in made.inputs[0].shape[1:])
+    page.entitle(made.name)
+    page.weighs(made.count_params())
+    page.went_in("model", made.name)
+    page.went_in("input", shape)
+    page.went_in("outputs", " x ".join(map(str, made.output_shape[1:])))
+    page.went_in("parameters", f"{made.count_params():,}")
+    if known.preprocessing is not None:
+        page.went_in("pre-processing", _preprocessing(known.preprocessing))
+    if known.labels is not None:
+        page.went_in("classes", _labels(known.labels))
+    if source is None:
+        page.went_in("weights", f"random (seed {getattr(asked, 'seed', 0)})")
+        return
+    page.went_in("weights", asked.weights or source.path)
+    page.went_in("weights from", source.origin)
+    digest = _digest(source.path)
+    if digest:
+        page.went_in("sha256 of the weights", digest)
+    if known.confidence:
+        temperature = known.confidence["temperature"]
+        page.went_in("temperature of the logits", f"{temperature:.3f}")
+
+
+def file(path: str, name: str = "file", entitled: bool = True) -> None:
+    """An exported file that goes in.
+
+    Args:
+        path: of it.
+        name: what it is called on the page.
+        entitled: whether the page is about it.
+    """
+    if not page.wanted():
+        return
+    from keras_resnets.io import files
+
+    place = pathlib.Path(path)
+    if entitled:
+        page.entitle(place.name)
+    page.went_in(name, f"{path}, {megabytes(files.size(place))}")
+    digest = _digest(place)
+    if digest:
+        page.went_in(f"sha256 of {place.name}", digest)
+
+
+def _preprocessing(wanted: "Preprocessing") -> str:
+    mean, std = (
+        ", ".join(f"{value:.4g}" for value in x) for x in (wanted.mean, wanted.std)
+    )
+    height, width = wanted.size
+    return (
+        f"mode {wanted.mode}, {height} x {width} pixels, mean {mean}, deviation {std}"
+    )
+
+
+def _labels(labels: typing.Any) -> str:
+    if isinstance(labels, str):
+        return labels
+    names = [name if isinstance(name, str) else name[-1] for name in labels]
+    more = f", ... {len(names)} in all" if len(names) > 12 else ""
+    return ", ".join(names[:12]) + more
+
+
+def _digest(path: typing.Any) -> str | None:
+    """SHA-256 of a file; None of what is none."""
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
+    except (OSError, TypeError, ValueError):
+        return None
+    return found.hexdigest()
+
+
+def exported(report: "ExportReport", images: str) -> None:
+    """A file that was written, run and compared.
+
+    Args:
+        report: what its exporter found.
+        images: what they are that it was compared on, in a word.
+    """
+    if not page.wanted():
+        return
+    from keras_resnets.export.formats import FORMATS
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Facts
+    from keras_resnets.reports import Table
+    from keras_resnets.reports import charts
+
+    runtime = FORMATS[report.format].runtime
+    page.judged(
+        f"Written, run in {runtime} and compared with Keras: within the tolerance.",
+        True,
+    )
+    page.tile(megabytes(report.size), "size of the file")
+    page.tile(milliseconds(report.latency), f"an image in {runtime}")
+    count = f"{report.compared:,} images"
+    page.tile(percent(report.outputs.top1), f"top-1 agreement with Keras, {count}")
+    blocks: list[Block] = []
+    params = page.params()
+    if params:
+        size = 4.0 * params
+        rows = [
+            ("weights in float32", size, megabytes(size)),
+            (report.path.name, report.size, megabytes(report.size)),
+        ]
+        blocks.append(charts.bars(rows, "Size: the file beside the network's weights"))
+    keras_ms, file_ms = report.keras_latency, report.latency
+    rows = [
+        ("Keras", keras_ms, milliseconds(keras_ms)),
+        (runtime, file_ms, milliseconds(file_ms)),
+    ]
+    threads = f", {report.threads} threads" if report.threads else ""
+    blocks.append(charts.bars(rows, f"Latency of one image (median{threads})"))
+    blocks.append(
+        Facts(
+            [
+                ("file", report.path),
+                ("format", f"{report.format}, {report.quantize}"),
+                ("input", " x ".join(str(n or "any") for n in report.input_shape)),
+                ("takes pixels", "yes" if report.takes_pixels else "no"),
+            ]
+        )
+    )
+    counts = sorted(report.operators.items(), key=lambda item: -item[1])
+    table = Table(("operator", "count"), counts, "Operators of the file")
+    page.add("The file", *blocks, Details("Operators", (table,)))
+    page.add(
+        f"Parity with Keras on {report.compared:,} images ({images})",
+        parity_table({"outputs": report.outputs, "logits": report.logits}),
+    )
+
+
+def parity_table(rows: dict[str, typing.Any]) -> "Block":
+    """A table of `parity.Parity` by what was compared; None was not measured."""
+    from keras_resnets.reports import Table
+
+    return Table(
+        ("", "top-1 agreement", "max difference", "relative", "SQNR", "cosine"),
+        [
+            (name, "-", "-", "-", "-", "-")
+            if found is None
+            else (
+                name,
+                percent(found.top1),
+                f"{found.max_error:.3g}",
+                f"{found.relative_error:.3g}",
+                f"{found.sqnr:.1f} dB",
+                f"{found.cosine:.6f}",
+            )
+            for name, found in rows.items()
+        ],
+        "Differences of the answers; - was not measured",
+    )
+
+
+def measured(found: typing.Any, gallery: "Gallery | None") -> None:
+    """How a file does on labelled images, beside its model."""
+    if gallery is None:
+        return
+    from keras_resnets.reports import Facts
+    from keras_resnets.reports import charts
+
+    points = 100 * (found.file_top1 - found.model_top1)
+    page.tile(percent(found.file_top1), f"top-1 of the file ({points:+.2f} points)")
+    rows = [
+        ("model", found.model_top1, percent(found.model_top1)),
+        ("file", found.file_top1, percent(found.file_top1)),
+    ]
+    rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
+    page.add(
+        f"Accuracy on {found.count:,} labelled images",
+        charts.bars(rows, "Top-1 accuracy"),
+        Facts([("agreement", percent(found.agreement)), ("logit RMSE", rmse)]),
+    )
+    gallery.show("Images on which the file and the model disagree", "disagree")
+
+
+@dataclasses.dataclass
+class Gallery:
+    """The images of a page, the surest answers first, of as many batches as there are.
+
+    Args:
+        preprocessing: what the images went through; None where it is not known.
+        names: of the classes; () for their numbers.
+        titles: of the answers that are shown below an image.
+    """
+
+    preprocessing: typing.Any
+    names: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ("model", "file")
+
+    def __post_init__(self) -> None:
+        self.total = self.seen = 0
+        self._kept: list[tuple[float, int, typing.Any]] = []
+        self._count = itertools.count()
+
+    def add(
+        self,
+        images: "np.ndarray",
+        *answers: "np.ndarray",
+        labels: "np.ndarray | None" = None,
+        against_labels: bool = False,
+    ) -> None:
+        """Takes those images of a batch in whose answers differ.
+
+        Args:
+            images: (count, height, width, channels), pre-processed.
+            *answers: outputs (count, classes) of each that is asked.
+            labels: int array (count,), or None.
+            against_labels: whether an answer differs from its label, not from another.
+        """
+        import numpy as np
+
+        shares = [_as_shares(np.asarray(found)) for found in answers]
+        winners = [found.argmax(axis=1) for found in shares]
+        other = labels if against_labels else winners[-1]
+        self.seen += len(images)
+        (differ,) = np.nonzero(winners[0] != other)
+        self.total += len(differ)
+        for index in differ:
+            sure = float(max(found[index].max() for found in shares))
+            if len(self._kept) >= _IMAGES and sure <= self._kept[0][0]:
+                continue
+            lines = [] if labels is None else [f"label: {self._name(labels[index])}"]
+            lines += [
+                f"{title}: {self._name(won[index])} {found[index][won[index]]:.1%}"
+                for title, won, found in zip(self.titles, winners, shares, strict=True)
+            ]
+            entry = (sure, next(self._count), (np.array(images[index]), lines))
+            add = heapq.heappush if len(self._kept) < _IMAGES else heapq.heapreplace
+            add(self._kept, entry)
+
+    def compare(
+        self,
+        images: "np.ndarray",
+        labels: "np.ndarray | None",
+        first: "np.ndarray",
+        second: "np.ndarray",
+    ) -> None:
+        """`add` of two that are compared, as `quantization.accuracy` calls it."""
+        self.add(images, first, second, labels=labels)
+
+    def _name(self, index: int) -> str:
+        index = int(index)
+        return self.names[index] if index < len(self.names) else f"class {index}"
+
+    def show(self, title: str, verb: str) -> None:
+        """Puts the section on the page.
+
+        Args:
+            title: of the section.
+            verb: what the answers do, as `"disagree"`.
+        """
+        if not page.wanted() or not self.seen:
+            return
+        from keras_resnets.reports import Images
+        from keras_resnets.reports import Text
+        from keras_resnets.reports import Thumbnail
+        from keras_resnets.reports import thumbnails
+
+        if not self.total:
+            page.add(title, Text(f"None of {self.seen:,} images."))
+            return
+        kept = sorted(self._kept, key=lambda entry: (-entry[0], entry[1]))
+        told = "all of them" if self.total == len(kept) else f"the {len(kept)} surest"
+        items = [
+            Thumbnail(thumbnails.data_uri(self._pixels(image)), ", ".join(lines), lines)
+            for _, _, (image, lines) in kept
+        ]
+        text = f"{self.total:,} of {self.seen:,} images {verb}; {told} are shown."
+        page.add(title, Text(text), Images(items))
+
+    def _pixels(self, image: "np.ndarray") -> "np.ndarray":
+        if self.preprocessing is None:
+            return image
+        return self.preprocessing.pixels(image)
+
+
+def _as_shares(outputs: "np.ndarray") -> "np.ndarray":
+    """Outputs as probabilities: logits go through a softmax."""
+    from keras_resnets.images import confidence
+
+    if outputs.min() >= 0 and outputs.max() <= 1.001:
+        return outputs
+    return confidence.softmax(outputs)
+
+
+def names_of(made: typing.Any) -> tuple[str, ...]:
+    """The names of a network's classes."""
+    from keras_resnets.images import labels
+
+    known = labels.class_names(made.output_shape[-1], getattr(made, "labels", None))
+    return tuple(name for _, name in known)

@@ -1,0 +1,226 @@
+"""What a page is made of: frozen data that know their HTML, escaped."""
+
+import dataclasses
+import html
+import typing
+from collections.abc import Sequence
+
+from keras_resnets.errors import printable
+
+# Of one value; a plan, or the name of a class in somebody's data, may be of any length.
+_LONGEST = 400
+
+
+def escaped(value: object, longest: int = _LONGEST) -> str:
+    """A value as HTML has it: one printable line, cut.
+
+    Example:
+        >>> escaped("<script>")
+        '&lt;script&gt;'
+    """
+    return html.escape(printable(str(value), longest))
+
+
+class Block(typing.Protocol):
+    """A part of a section."""
+
+    def html(self) -> str:
+        """Its HTML."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+    def html(self) -> str:
+        """Its HTML."""
+        return f"<p>{escaped(self.text, 2000)}</p>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """A list of lines."""
+
+    lines: Sequence[str]
+
+    def html(self) -> str:
+        """Its HTML."""
+        rows = "".join(f"<li>{escaped(line, 1000)}</li>" for line in self.lines)
+        return f"<ul>{rows}</ul>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """Commands, a line each, to be copied."""
+
+    lines: Sequence[str]
+
+    def html(self) -> str:
+        """Its HTML."""
+        text = "\n".join(escaped(line, 8000) for line in self.lines)
+        return f'<pre tabindex="0"><code>{text}</code></pre>'
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Names with their values."""
+
+    rows: Sequence[tuple[str, object]]
+
+    def html(self) -> str:
+        """Its HTML."""
+        rows = "".join(
+            f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>"
+            for name, value in self.rows
+        )
+        return f"<dl>{rows}</dl>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """The figures that are read first: (value, what it is) of each."""
+
+    rows: Sequence[tuple[str, str]]
+
+    def html(self) -> str:
+        """Its HTML."""
+        rows = "".join(
+            f"<li><strong>{escaped(value)}</strong> <span>{escaped(name)}</span></li>"
+            for value, name in self.rows
+        )
+        return f'<ul class="tiles">{rows}</ul>'
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; what looks like a number stands at the right.
+
+    Attributes:
+        head: names of the columns.
+        rows: a value for each column.
+        caption: what it shows.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    caption: str
+
+    def html(self) -> str:
+        """Its HTML."""
+        numeric = [
+            bool(self.rows) and all(_is_number(row[place]) for row in self.rows)
+            for place in range(len(self.head))
+        ]
+        head = "".join(
+            f'<th scope="col"{_right(right)}>{escaped(name)}</th>'
+            for name, right in zip(self.head, numeric, strict=True)
+        )
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f"<td{_right(right)}>{escaped(value)}</td>"
+                for value, right in zip(row, numeric, strict=True)
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        caption = escaped(self.caption)
+        return (
+            f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}">'
+            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+
+
+def _right(right: bool) -> str:
+    return ' class="number"' if right else ""
+
+
+def _is_number(value: object) -> bool:
+    """Whether a text reads as a number, with its unit."""
+    if isinstance(value, (int, float)):
+        return True
+    text = str(value)
+    return text in ("", "-") or text.lstrip("+-")[:1].isdigit()
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What is read by few: closed until it is asked for."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        """Its HTML."""
+        inside = "".join(block.html() for block in self.blocks)
+        return f"<details><summary>{escaped(self.summary)}</summary>{inside}</details>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A drawing.
+
+    Attributes:
+        svg: of `charts`, which escapes what is in it.
+        alt: what it shows, in words, for who cannot see it.
+        caption: what stands below it.
+        wide: whether it has the width of the page, and not half of it.
+    """
+
+    svg: str
+    alt: str
+    caption: str
+    wide: bool = True
+
+    def html(self) -> str:
+        """Its HTML."""
+        kind = "wide" if self.wide else "half"
+        svg = self.svg.replace(
+            "<svg ", f'<svg role="img" aria-label="{escaped(self.alt, 1000)}" ', 1
+        )
+        return (
+            f'<figure class="chart {kind}"{_focus(self.wide)}>{svg}'
+            f"<figcaption>{escaped(self.caption, 1000)}</figcaption></figure>"
+        )
+
+
+def _focus(wide: bool) -> str:
+    # What scrolls on a phone must be reached by the keyboard.
+    return ' tabindex="0"' if wide else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Thumbnail:
+    """An image with lines about it.
+
+    Attributes:
+        uri: of `thumbnails.data_uri`.
+        alt: what it is, in words.
+        lines: below it.
+    """
+
+    uri: str
+    alt: str
+    lines: Sequence[str]
+
+    def html(self) -> str:
+        """Its HTML."""
+        lines = "".join(f"<span>{escaped(line, 120)}</span>" for line in self.lines)
+        return (
+            f'<li><figure><img src="{html.escape(self.uri)}" alt="{escaped(self.alt)}">'
+            f"<figcaption>{lines}</figcaption></figure></li>"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Thumbnails in rows."""
+
+    items: Sequence[Thumbnail]
+
+    def html(self) -> str:
+        """Its HTML."""
+        return f'<ul class="images">{"".join(item.html() for item in self.items)}</ul>'

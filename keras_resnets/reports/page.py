@@ -1,0 +1,160 @@
+"""A page: sections in one HTML file that fetches nothing and runs nothing."""
+
+import dataclasses
+import importlib.resources
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.io import files
+from keras_resnets.io import plots
+from keras_resnets.reports.blocks import Block
+from keras_resnets.reports.blocks import escaped
+from keras_resnets.version import __version__
+
+ENDINGS = (".html", ".json")
+# By which a page is known as one of ours, and may be replaced.
+_MARK = '<meta name="generator" content="keras_resnets'
+# No scripts, and nothing from elsewhere, whatever is in it.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# Of a file, to see whose it is.
+_HEAD = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: its heading.
+        blocks: what is in it, in order.
+    """
+
+    title: str
+    blocks: Sequence[Block]
+
+    def html(self, number: int) -> str:
+        """Its HTML.
+
+        Args:
+            number: of the section in its page, for the heading's id.
+        """
+        inside = "\n".join(block.html() for block in self.blocks)
+        return (
+            f'<section aria-labelledby="s{number}"><h2 id="s{number}">'
+            f"{escaped(self.title)}</h2>\n{inside}</section>"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: its heading.
+        sections: in order.
+        summary: what came out, in a sentence.
+        good: whether that is as it should be; None where nothing was judged.
+    """
+
+    title: str
+    sections: Sequence[Section]
+    summary: str = ""
+    good: bool | None = None
+
+    def html(self) -> str:
+        """The whole text of the file."""
+        style = importlib.resources.files(__package__).joinpath("page.css")
+        body = "\n".join(
+            section.html(number) for number, section in enumerate(self.sections)
+        )
+        title = escaped(self.title)
+        return (
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+            f'{_MARK} {__version__}">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<meta name="color-scheme" content="light dark">\n'
+            f"<title>{title}</title>\n"
+            # An empty one: else a server is asked for it.
+            '<link rel="icon" href="data:,">\n'
+            f"<style>\n{style.read_text('utf-8')}</style></head>\n"
+            f"<body><main><header><h1>{title}</h1>{self._verdict()}</header>\n{body}\n"
+            f"</main></body></html>\n"
+        )
+
+    def _verdict(self) -> str:
+        if not self.summary:
+            return ""
+        kind = {True: "good", False: "bad", None: "open"}[self.good]
+        return f'<p class="verdict {kind}">{escaped(self.summary, 2000)}</p>'
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file, whole or not at all; an older report is replaced.
+
+        Args:
+            path: ending in `.html`.
+
+        Raises:
+            InvalidArgument: see `check_place`.
+            NotWritten: see `files.atomic_file`.
+        """
+        place = check_place(path, (".html",))
+        with files.atomic_file(place) as temporary:
+            temporary.write_text(self.html(), "utf-8")
+
+
+def check_place(
+    path: str | os.PathLike[str],
+    endings: Sequence[str] = ENDINGS,
+    is_coming: bool = False,
+) -> pathlib.Path:
+    """The path of a report, checked before any work is done.
+
+    Args:
+        path: of the report.
+        endings: that it may have.
+        is_coming: whether its folder is made by the work itself.
+
+    Raises:
+        InvalidArgument: another ending, a place that cannot be written to, a file that is
+            no report, or no matplotlib where a page is asked for.
+    """
+    place = pathlib.Path(path)
+    ending = place.suffix.lower()
+    if ending not in endings:
+        told = {
+            ".html": "a page, .html",
+            ".json": "the figures, .json",
+        }
+        raise InvalidArgument(
+            f"a report ends in {' or in '.join(told[end] for end in endings)}; got "
+            f"{printable(str(path))}"
+        )
+    if not is_coming:
+        files.check_destination(place, place.suffix, overwrite=True)
+    if place.exists() and not _is_ours(place):
+        raise InvalidArgument(
+            f"{printable(str(place))} exists and is no report of keras_resnets: it is "
+            "not replaced"
+        )
+    if ending == ".html":
+        plots.check_library()
+    return place
+
+
+def _is_ours(place: pathlib.Path) -> bool:
+    """Whether a file is a report, which a new one may replace."""
+    try:
+        if not place.stat().st_size:
+            return True
+        if place.suffix.lower() == ".html":
+            with place.open("rb") as file:
+                return _MARK.encode() in file.read(_HEAD)
+        found = json.loads(place.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("command"), str)
