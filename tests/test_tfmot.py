@@ -195,7 +195,7 @@ def test_packages_that_are_missing(monkeypatch, data):
     "death, words",
     [
         ("raise RuntimeError('no more of this')", ("code 1", "no more of this")),
-        ("import os; os.kill(os.getpid(), 9)", ("signal 9", "it said nothing")),
+        ("import os; os.kill(os.getpid(), 9)", ("signal 9", "without a message")),
     ],
 )
 def test_a_process_that_dies(tmp_path, monkeypatch, data, death, words):

@@ -1,1 +1,1 @@
-"""What can be asked of any `keras.Model`."""
+"""Functions that read, analyze and extend any `keras.Model`."""

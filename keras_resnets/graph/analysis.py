@@ -1,6 +1,6 @@
 """Parameters, MACs, activations, output stride and receptive field of any Keras model.
 
-The model's graph is walked symbolically at the wanted input size; nothing is
+The model's graph is walked symbolically at the requested input size; nothing is
 computed, and no weight is copied.
 """
 
@@ -29,9 +29,9 @@ def analyze(model: keras.Model, input_shape: Sequence[int] | None = None) -> Ana
     """Analyses a functional or Sequential model with one input.
 
     Args:
-        model: a built `keras.Model`; nested models are walked through.
-        input_shape: (height, width, channels), needed where the model's own input
-            leaves height or width open; its own by default.
+        model: a built `keras.Model`; nested models are included.
+        input_shape: (height, width, channels), required if the model's input leaves
+            height or width open; by default the model's input shape.
 
     Returns:
         An `Analysis`.
@@ -65,9 +65,9 @@ def _functional(model: typing.Any) -> typing.Any:
     return graph
 
 
-def _input_shape(graph: typing.Any, given: Sequence[int] | None) -> tuple[int, ...]:
+def _input_shape(graph: typing.Any, requested: Sequence[int] | None) -> tuple[int, ...]:
     own = tuple(graph.inputs[0].shape[1:])
-    shape = own if given is None else tuple(given)
+    shape = own if requested is None else tuple(requested)
     fits = len(shape) == len(own) and all(
         want is None or have == want for have, want in zip(shape, own, strict=True)
     )
@@ -83,7 +83,7 @@ def _input_shape(graph: typing.Any, given: Sequence[int] | None) -> tuple[int, .
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """What is known of a tensor: its shape without batch, its stride, what it sees."""
+    """Facts about a tensor: shape without batch, stride, receptive field."""
 
     shape: tuple[int, ...]
     stride: float | None
@@ -102,28 +102,28 @@ class _Walker:
         self.last_map: _Known | None = None
 
     def run(self, graph: typing.Any, inputs: list[_Known], prefix: str) -> list[_Known]:
-        """Walks `graph` on known inputs; returns what is known of its outputs."""
-        known = dict(zip(map(id, graph.inputs), inputs, strict=True))
+        """Walks `graph` from `inputs`; returns the facts about its outputs."""
+        tensors = dict(zip(map(id, graph.inputs), inputs, strict=True))
         for node in nodes_in_order(graph):
             operation = node.operation
-            sources = [known[id(tensor)] for tensor in node.input_tensors]
+            sources = [tensors[id(tensor)] for tensor in node.input_tensors]
             name = f"{prefix}{operation.name}"
             if getattr(operation, "operations", None) or _is_sequential(operation):
                 outputs = self.run(_functional(operation), sources, f"{name}/")
             else:
-                outputs = self.apply(operation, node, known, sources, name)
-            known.update(zip(map(id, node.output_tensors), outputs, strict=True))
-        return [known[id(tensor)] for tensor in graph.outputs]
+                outputs = self.apply(operation, node, tensors, sources, name)
+            tensors.update(zip(map(id, node.output_tensors), outputs, strict=True))
+        return [tensors[id(tensor)] for tensor in graph.outputs]
 
     def apply(
         self,
         operation: typing.Any,
         node: typing.Any,
-        known: dict[int, _Known],
+        tensors: dict[int, _Known],
         sources: list[_Known],
         name: str,
     ) -> list[_Known]:
-        shapes = _output_shapes(operation, node, known)
+        shapes = _output_shapes(operation, node, tensors)
         stride, field = _geometry(operation, sources, shapes[0])
         outputs = [_Known(shape, stride, field) for shape in shapes]
         first = id(operation) not in self.seen
@@ -169,7 +169,7 @@ class _Walker:
         )
 
     def _peak(self, shape: tuple[int, ...]) -> int:
-        """Liveness over the layers in order; identity of `_Known` stands for a tensor."""
+        """The peak of live values over the layers in order; one `_Known` is one tensor."""
         last_use = {}
         for step, (sources, outputs) in enumerate(self.steps):
             for tensor in (*sources, *outputs):
@@ -188,7 +188,7 @@ def _is_sequential(operation: typing.Any) -> bool:
 
 
 def nodes_in_order(graph: typing.Any) -> list[typing.Any]:
-    """The nodes that make `graph`'s outputs, each behind those it needs."""
+    """Returns the nodes that produce `graph`'s outputs, in topological order."""
     order, done = [], {id(tensor) for tensor in graph.inputs}
     pending = list(graph.outputs)
     while pending:
@@ -208,13 +208,13 @@ def nodes_in_order(graph: typing.Any) -> list[typing.Any]:
 
 
 def _output_shapes(
-    operation: typing.Any, node: typing.Any, known: dict[int, _Known]
+    operation: typing.Any, node: typing.Any, tensors: dict[int, _Known]
 ) -> list[tuple[int, ...]]:
-    """Shapes without batch, by the operation's own symbolic rule."""
+    """Output shapes without batch, by the operation's own symbolic rule."""
 
     def concrete(value: typing.Any) -> typing.Any:
-        if isinstance(value, keras.KerasTensor) and id(value) in known:
-            return keras.KerasTensor((1, *known[id(value)].shape), dtype=value.dtype)
+        if isinstance(value, keras.KerasTensor) and id(value) in tensors:
+            return keras.KerasTensor((1, *tensors[id(value)].shape), dtype=value.dtype)
         return value
 
     arguments = keras.tree.map_structure(concrete, list(node.arguments.args))
@@ -232,7 +232,7 @@ def _is_conv_kind(kind: str) -> bool:
 
 
 def _macs(operation: typing.Any, source: _Known, output: _Known) -> int | None:
-    """Multiply-adds, biases not counted; None where it is not known."""
+    """Multiply-adds without biases; None if they are unknown."""
     if isinstance(operation, keras.layers.Dense):
         return output.size * operation.kernel.shape[0]
     if isinstance(operation, keras.layers.SeparableConv2D):
@@ -246,7 +246,7 @@ def _macs(operation: typing.Any, source: _Known, output: _Known) -> int | None:
     if isinstance(
         operation, (keras.layers.Conv2DTranspose, keras.layers.Conv1DTranspose)
     ):
-        # Every input value meets every weight of its channel.
+        # Every input value is multiplied with every weight of its channel.
         channels = operation.kernel.shape[-1]
         return source.size // channels * math.prod(operation.kernel.shape)
     if _is_conv_kind(type(operation).__name__) and hasattr(operation, "kernel"):
@@ -262,7 +262,7 @@ def _macs(operation: typing.Any, source: _Known, output: _Known) -> int | None:
 def _geometry(
     operation: typing.Any, sources: list[_Known], shape: tuple[int, ...]
 ) -> tuple[float | None, float | None]:
-    """(stride, receptive field) behind `operation`."""
+    """(stride, receptive field) of the output of `operation`."""
     strides = [source.stride for source in sources if source.stride is not None]
     fields = [source.field for source in sources if source.field is not None]
     if isinstance(operation, GLOBAL_POOLS):

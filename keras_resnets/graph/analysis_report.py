@@ -1,4 +1,4 @@
-"""What `analyze` finds: records, and tables of them as text, HTML and CSV."""
+"""The results of `analyze`: records, and tables of them as text, HTML and CSV."""
 
 import csv
 import dataclasses
@@ -20,16 +20,16 @@ class LayerReport:
     Attributes:
         name: layer name; `model/layer` inside a nested model.
         kind: class name.
-        output_shape: without the batch.
-        trainable_params, total_params: values the layer owns; 0 where a shared layer
+        output_shape: output shape without the batch.
+        trainable_params, total_params: values the layer owns; 0 if a shared layer
             is applied again.
         macs: multiply-adds for one image; None for a layer with weights whose MACs
-            this module does not know.
+            are unknown.
         activations: output values for one image.
-        stride: input pixels a step of the output stands for; None where height and
-            width are gone or unknown.
-        receptive_field: input pixels, one axis, that an output value sees; the padding
-            counts. math.inf behind global pooling.
+        stride: input pixels per step of the output; None if height and width are gone
+            or unknown.
+        receptive_field: input pixels along one axis that an output value depends on,
+            padding included. math.inf after global pooling.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Analysis:
     `print` shows both as text, a notebook as tables; `to_csv` writes the layers.
 
     Attributes:
-        input_shape: without the batch.
+        input_shape: input shape without the batch.
         layers: a `LayerReport` for every application of a layer.
         trainable_params: trainable values. total_params: Keras' `count_params()`.
         macs: multiply-adds of convolutions and dense layers for one image.
@@ -59,8 +59,8 @@ class Analysis:
         peak_activations: most values alive at one time when the layers run in order
             and a tensor is freed after its last use.
         convs, dense: applications of convolutions and of dense layers.
-        output_stride, receptive_field: of the last feature map.
-        uncounted: layers with weights whose MACs are not known.
+        output_stride, receptive_field: figures of the last feature map.
+        uncounted: layers with weights whose MACs are unknown.
     """
 
     input_shape: tuple[int, ...]
@@ -89,7 +89,7 @@ class Analysis:
 
         Args:
             path: the file, ending in `.csv`. It is UTF-8; a shape is written as
-                `32 x 32 x 16`, what is not known as an empty cell.
+                `32 x 32 x 16`, an unknown value as an empty cell.
             overwrite: replace an existing file.
 
         Returns:
@@ -98,26 +98,26 @@ class Analysis:
         Raises:
             InvalidArgument: another suffix, a folder that cannot be written to, or an
                 existing file without `overwrite`.
-            NotWritten: (an OSError) a full disk; what stood at `path` stays.
+            NotWritten: (an OSError) a full disk; the previous file at `path` stays.
 
         Example:
             >>> import keras_resnets, tempfile
-            >>> found = keras_resnets.analyze(keras_resnets.create_model("resnet20"))
+            >>> analysis = keras_resnets.analyze(keras_resnets.create_model("resnet20"))
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     path = found.to_csv(f"{folder}/resnet20.csv")
+            ...     path = analysis.to_csv(f"{folder}/resnet20.csv")
             ...     path.read_text().splitlines()[1]
             'stem_conv,Conv2D,32 x 32 x 16,432,432,442368,16384,1.0,3.0'
         """
         place = files.check_destination(path, ".csv", overwrite)
         with files.atomic_file(place) as temporary:
-            # A name may hold what UTF-8 cannot write.
+            # A name may hold characters that UTF-8 cannot encode.
             data = _csv(self).encode("utf-8", "backslashreplace")
             pathlib.Path(temporary).write_bytes(data)
         return place
 
 
 def figures(analysis: Analysis) -> tuple[tuple[str, str], ...]:
-    """(name, value) of the figures of the whole model, as text."""
+    """Returns (name, value) of the figures of the whole model, as text."""
     return (
         ("trainable parameters", f"{analysis.trainable_params:,}"),
         ("with BN statistics", f"{analysis.total_params:,}"),
@@ -131,17 +131,17 @@ def figures(analysis: Analysis) -> tuple[tuple[str, str], ...]:
 
 
 def figures_text(analysis: Analysis) -> str:
-    """The figures of the whole model, one a line."""
+    """Returns the figures of the whole model, one per line."""
     return "\n".join(f"{name:<22}{value:>16}" for name, value in figures(analysis))
 
 
 def layers_text(analysis: Analysis) -> str:
-    """One row a layer."""
+    """Returns a table with one row per layer."""
     return text_table(HEADERS, map(_row, analysis.layers))
 
 
 def _html(analysis: Analysis) -> str:
-    """Two tables: the figures of the whole model, and one row a layer; all escaped."""
+    """Two escaped tables: the figures of the whole model, and one row per layer."""
     totals = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
         for name, value in figures(analysis)
@@ -157,7 +157,7 @@ def _html(analysis: Analysis) -> str:
 
 
 def _csv(analysis: Analysis) -> str:
-    """One row a layer; a value that is not known is an empty cell."""
+    """One row per layer; an unknown value is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     fields = [field.name for field in dataclasses.fields(LayerReport)]

@@ -1,6 +1,6 @@
-"""What a network of anybody's is made of: layers inside layers, its head, its outputs.
+"""The parts of any network: its layers, nested ones included, its head, its outputs.
 
-All of it is told by the graph, whatever the layers are called and however they are
+All of it is read from the graph, whatever the layers are called and however they are
 nested.
 """
 
@@ -12,43 +12,43 @@ import numpy as np
 
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
 _PROBABILITIES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "hardsigmoid": SIGMOID}
-# Layers and operations whose outputs are probabilities where their inputs are.
+# Layers and operations whose outputs are probabilities if their inputs are.
 _PASSED = frozenset(
     "Activation ActivityRegularization Cast Dropout ExpandDims Flatten GaussianDropout "
     "GaussianNoise GetItem GlobalAveragePooling1D GlobalAveragePooling2D Identity Mean "
     "Permute Reshape Squeeze StopGradient Transpose".split()
 )
-# Pixels are scaled by about 1/255; nothing else is by so little.
+# Pixels are scaled by about 1/255; no other layer scales by so little.
 _OF_PIXELS = 1 / 50
-# Images that outputs are looked at for, where the graph does not tell what they are.
+# Images whose outputs are inspected if the graph does not determine their kind.
 _LOOKED_AT = 8
 
 
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of a model, with those inside nested models and wrappers; each once.
+    """Returns the layers of a model, with those in nested models and wrappers, each once.
 
-    What holds others stands in front of them.
+    A model or wrapper precedes the layers that it contains.
     """
     return model._flatten_layers(include_self=False)
 
 
 def holds_others(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is a model or a wrapper, or has layers of its own otherwise."""
+    """Whether a layer is a model or a wrapper, or contains layers otherwise."""
     return bool(layer._layers)
 
 
 def producer(
     tensor: keras.KerasTensor, levels: tuple[typing.Any, ...] = ()
 ) -> tuple[typing.Any, typing.Any]:
-    """The layer or operation that makes a tensor, within nested models.
+    """Returns the layer or operation that produces a tensor, within nested models.
 
     Args:
         tensor: a symbolic tensor of a functional model's graph.
-        levels: the nested models that it lies in, as this function returned them.
+        levels: the nested models that contain it, as this function returned them.
 
     Returns:
         (operation, its inputs as a list of (tensor, levels)); an `InputLayer` of the
-        whole has none.
+        whole model has none.
     """
     operation, node, index = tensor._keras_history
     inputs = operation._inbound_nodes[node].input_tensors
@@ -59,27 +59,27 @@ def producer(
         *outer, (model, outside) = levels
         places = [id(entry) for entry in keras.tree.flatten(model.inputs)]
         return producer(outside[places.index(id(tensor))], tuple(outer))
-    return operation, [(given, levels) for given in inputs]
+    return operation, [(source, levels) for source in inputs]
 
 
 def head(model: keras.Model) -> list[typing.Any]:
-    """The layers behind the last feature map, from the output on; those with weights.
+    """Returns the layers with weights after the last feature map, from the output back.
 
-    The last feature map is what the last global pooling or flattening takes. Where
-    nothing behind it has weights (DarkNet-19's classifier is a convolution in front of
-    its pooling), the last layer with weights is the head.
+    The last feature map is the input of the last global pooling or flattening. If no
+    layer after it has weights (DarkNet-19's classifier is a convolution before its
+    pooling), the last layer with weights is the head.
     """
-    found, passed = [], set()
+    operations, passed = [], set()
     waiting = [(model.outputs[0], ())]
     while waiting:
         operation, inputs = producer(*waiting.pop())
         if id(operation) in passed:
             continue
         passed.add(id(operation))
-        found.append(operation)
+        operations.append(operation)
         if not _pools(operation):
-            waiting += [given for given in inputs if not _is_map(*given)]
-    weighted = [layer for layer in found if _has_weights(layer)]
+            waiting += [source for source in inputs if not _is_map(*source)]
+    weighted = [layer for layer in operations if _has_weights(layer)]
     return weighted or [_last_with_weights(model)]
 
 
@@ -104,7 +104,7 @@ def _pools(operation: typing.Any) -> bool:
 
 
 def _is_map(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> bool:
-    """Whether a tensor is a feature map, and not what a pooling left of one."""
+    """Whether a tensor is a feature map, and not the result of pooling one."""
     if _is_large(tensor):
         return True
     while len(tensor.shape) > 2 and not _is_large(tensor):
@@ -112,7 +112,7 @@ def _is_map(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> bool:
         if "Pooling" in type(operation).__name__ or not inputs:
             return False
         tensor, levels = inputs[0]
-    # Of one pixel, because the image was so small.
+    # A map of one pixel, because the image was so small.
     return len(tensor.shape) > 2
 
 
@@ -121,13 +121,13 @@ def _is_large(tensor: keras.KerasTensor) -> bool:
 
 
 def function_of(operation: typing.Any) -> str:
-    """The function that a layer or an operation of `keras.ops` ends in.
+    """Returns the function that a layer or an operation of `keras.ops` ends in.
 
     Returns:
-        Its name in small letters without underscores: `"softmax"` of
-        `keras.layers.Softmax`, of `Dense(activation="softmax")` and of `tf.nn.softmax`
-        alike; `"linear"` of a layer that could have one and has none; of others the
-        name of their class.
+        Its name in lower case without underscores: `"softmax"` for
+        `keras.layers.Softmax`, `Dense(activation="softmax")` and `tf.nn.softmax`;
+        `"linear"` for a layer whose `activation` is None; for other layers the name of
+        their class.
 
     Example:
         >>> function_of(keras.layers.Dense(10)), function_of(keras.layers.Softmax())
@@ -142,11 +142,11 @@ def function_of(operation: typing.Any) -> str:
 
 
 def kind_of_outputs(model: keras.Model) -> str:
-    """What a classifier outputs: `"logits"`, `"softmax"` or `"sigmoid"`.
+    """Returns the kind of a classifier's outputs: `"logits"`, `"softmax"` or `"sigmoid"`.
 
-    Told by the graph, from the output back: through nested models, through layers that
-    change no values, into averages. Where a layer of somebody's own decides, outputs
-    for random images are looked at.
+    It is read from the graph, from the output back: through nested models, layers that
+    change no values, and averages. If a custom layer decides, the outputs for random
+    images are inspected.
     """
     return _kind(model.outputs[0], ()) or _kind_by_values(model)
 
@@ -160,12 +160,12 @@ def _kind(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> str | No
         if function in _PROBABILITIES:
             return _PROBABILITIES[function]
         if name == "Average":
-            kinds = {_kind(*given) for given in inputs}
+            kinds = {_kind(*source) for source in inputs}
             return kinds.pop() if len(kinds) == 1 else None
         if name in _PASSED and function in ("linear", name.lower()) and inputs:
             tensor, levels = inputs[0]
             continue
-        # Whatever has weights and no activation of those above is a sum of products.
+        # A layer with weights and none of the activations above computes sums of products.
         is_known = isinstance(operation, (keras.layers.Dense, keras.layers.Conv2D))
         return LOGITS if is_known or name == "Activation" else None
 
@@ -182,10 +182,10 @@ def _kind_by_values(model: keras.Model) -> str:
 
 
 def scaling_layer(model: keras.Model) -> str | None:
-    """The name of a layer inside that scales pixel values, or None.
+    """Returns the name of a layer in the model that scales pixel values, or None.
 
-    A `Rescaling` by 1/255 or so, or a `Normalization` by means that only pixel values
-    in 0..255 have: `keras.applications.EfficientNetB0` begins so.
+    A `Rescaling` by about 1/255, or a `Normalization` by means that only pixel values
+    in 0..255 have, as at the beginning of `keras.applications.EfficientNetB0`.
     """
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Rescaling):
@@ -199,7 +199,7 @@ def scaling_layer(model: keras.Model) -> str | None:
 
 
 class Flags:
-    """What of a model its user lets train: taken down once, never widened.
+    """The `trainable` flags that a user set in a model: recorded once, never widened.
 
     Args:
         model: a `keras.Model`.
@@ -212,7 +212,7 @@ class Flags:
 
     @property
     def frozen(self) -> list[int]:
-        """Places among `all_layers` of those with weights that the user froze."""
+        """Indices in `all_layers` of the layers with weights that the user froze."""
         return [
             index
             for index, (layer, flag) in enumerate(self._flags)
@@ -222,16 +222,18 @@ class Flags:
     def allow(
         self, allowed: Callable[[keras.layers.Layer], bool] = lambda layer: True
     ) -> None:
-        """Lets those layers train that the user lets train and `allowed` says so.
+        """Makes the layers trainable that the user left trainable and `allowed` accepts.
 
         Args:
-            allowed: function of a layer that holds no others; those that do keep their
-                own flags.
+            allowed: function of a layer that contains no others; those that do keep
+                their flags.
         """
         self._model.trainable = self._whole
-        # What holds others sets theirs as well: in front of them.
+        # Setting a container's flag also sets its layers' flags: containers come first.
         for layer, flag in self._flags:
-            inner = [one for one in all_layers(layer) if not holds_others(one)]
+            inner = [
+                sublayer for sublayer in all_layers(layer) if not holds_others(sublayer)
+            ]
             layer.trainable = flag and any(map(allowed, inner or [layer]))
         for weight in self._held:
             weight.trainable = False

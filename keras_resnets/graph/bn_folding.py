@@ -1,4 +1,4 @@
-"""Batch normalization folded into the layer in front of it, as every converter does."""
+"""Folds batch normalization into the layer before it, as every converter does."""
 
 import typing
 
@@ -9,7 +9,7 @@ import numpy as np
 def scale_and_offset(
     norm: keras.layers.BatchNormalization,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The float64 (scale, offset) a channel that a BN layer applies at inference."""
+    """Returns the float64 (scale, offset) per channel of a BN layer at inference."""
     scale = inverse_deviation(norm)
     if norm.scale:
         scale = scale * _values(norm.gamma)
@@ -20,18 +20,18 @@ def scale_and_offset(
 
 
 def inverse_deviation(norm: keras.layers.BatchNormalization) -> np.ndarray:
-    """The float64 number a channel that a BN layer multiplies by, but for its gamma."""
+    """Returns the float64 factor per channel of a BN layer without its gamma."""
     return 1.0 / np.sqrt(_values(norm.moving_variance) + norm.epsilon)
 
 
 def fold(
     layer: keras.layers.Layer, norm: keras.layers.BatchNormalization | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel, bias) as float32 that do what `layer` and then `norm` do.
+    """Returns a float32 (kernel, bias) equivalent to `layer` followed by `norm`.
 
     Args:
         layer: a convolution or dense layer without activation.
-        norm: the BN layer that alone reads its output, or None.
+        norm: the BN layer that is the only consumer of its output, or None.
     """
     kernel = _values(layer.kernel)
     bias = np.zeros(kernel.shape[-1])

@@ -10,8 +10,8 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 from keras_resnets.graph import provenance
 
-# What of a unit, a stem or a tail is its output is told by the graph's order: the
-# last layer of that name.
+# The output of a unit, a stem or a tail is the last layer of that name in the graph's
+# order.
 _STAGE = re.compile(r"(?:^|_)(stage\d+)_(?:block\d+|downsample)_")
 _STEM = re.compile(r"(?:^|_)stem_(?!pool)")
 _POST = re.compile(r"(?:^|_)post_(?:bn|act)$")
@@ -19,11 +19,11 @@ _TOP = re.compile(r"(?:^|_)(?:avg_pool|max_pool|dropout|predictions|predictions_
 
 
 def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """The feature maps of a model of this package, by name.
+    """Returns the feature maps of a model of this package, by name.
 
     Args:
         model: a model of this package, also after saving and loading, or a model
-            that was built on one through `input_tensor`.
+            built on one through `input_tensor`.
 
     Returns:
         A dict: `"stem"` (before the stem's pooling), `"stage1"`, ... (the output of
@@ -39,25 +39,25 @@ def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
         >>> list(endpoints(keras_resnets.create_model("resnet20")))
         ['stem', 'stage1', 'stage2', 'stage3', 'features']
     """
-    found, features = {}, None
+    layers, features = {}, None
     for layer in model.layers:
         stage = _STAGE.search(layer.name)
         if stage:
-            found[stage.group(1)] = layer
+            layers[stage.group(1)] = layer
         elif _STEM.search(layer.name):
-            found["stem"] = layer
+            layers["stem"] = layer
         elif not _POST.search(layer.name):
             continue
         if not _TOP.search(layer.name):
             features = layer
-    if not any(name.startswith("stage") for name in found):
+    if not any(name.startswith("stage") for name in layers):
         raise InvalidArgument(
             f"{model.name} has no layers named stage1_block1_...: endpoints are known "
             "for models of keras_resnets only (use its backbone, not a wrapper)"
         )
-    found["features"] = features
-    order = sorted(found, key=_endpoint_rank)
-    return {name: found[name].output for name in order}
+    layers["features"] = features
+    order = sorted(layers, key=_endpoint_rank)
+    return {name: layers[name].output for name in order}
 
 
 def _endpoint_rank(name: str) -> int:
@@ -69,15 +69,15 @@ def _endpoint_rank(name: str) -> int:
 def feature_extractor(
     model: keras.Model, names: Iterable[str] | None = None
 ) -> keras.Model:
-    """A model from the same input to the named endpoints, sharing all weights.
+    """Returns a model from the same input to the named endpoints, sharing all weights.
 
     Args:
         model: a model of this package.
         names: endpoint names such as `["stage2", "stage4"]`; None for all stages.
 
     Returns:
-        A `keras.Model` whose outputs are a dict from name to feature map. It knows
-        what `model` knows, but for `labels`.
+        A `keras.Model` whose outputs are a dict from name to feature map. It keeps the
+        provenance of `model` except `labels`.
 
     Raises:
         InvalidArgument: a name that is no endpoint of `model`, or no names.
@@ -89,24 +89,24 @@ def feature_extractor(
         >>> tuple(maps["stage2"].shape)
         (1, 16, 16, 32)
     """
-    known = endpoints(model)
+    available = endpoints(model)
     if isinstance(names, str):
         names = [names]
     if names is None:
-        names = [name for name in known if name.startswith("stage")]
+        names = [name for name in available if name.startswith("stage")]
     if not names:
-        raise InvalidArgument(f"names must hold at least one of {', '.join(known)}")
+        raise InvalidArgument(f"names must hold at least one of {', '.join(available)}")
     for name in names:
-        if name not in known:
-            near = nearest(name, list(known), count=1)
+        if name not in available:
+            near = nearest(name, list(available), count=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidArgument(
-                f"endpoint must be one of {', '.join(known)}; got {name!r}{hint}"
+                f"endpoint must be one of {', '.join(available)}; got {name!r}{hint}"
             )
-    outputs = {name: known[name] for name in names}
-    made = keras.Model(model.input, outputs, name=f"{model.name}_features")
-    provenance.inherit(made, model, labels=None, confidence=None)
-    return made
+    outputs = {name: available[name] for name in names}
+    extractor = keras.Model(model.input, outputs, name=f"{model.name}_features")
+    provenance.inherit(extractor, model, labels=None, confidence=None)
+    return extractor
 
 
 def replace_head(
@@ -115,21 +115,21 @@ def replace_head(
     classifier_activation: typing.Any = "softmax",
     dropout_rate: float = 0.0,
 ) -> keras.Model:
-    """The same network and weights with a new classifier, for fine-tuning.
+    """Returns the same network and weights with a new classifier, for fine-tuning.
 
     Args:
         model: a model of this package, with or without its own classifier.
         classes: number of classes, >= 1.
         classifier_activation: `"softmax"`, or None for logits.
-        dropout_rate: before the classifier, in [0, 1).
+        dropout_rate: rate of the dropout before the classifier, in [0, 1).
 
     Returns:
         A flat functional `keras.Model` that shares the layers of the trunk with
-        `model`; the classifier is new and float32. It knows what `model` knows, but for
-        `labels`.
+        `model`; the classifier is new and float32. It keeps the provenance of `model`
+        except `labels`.
 
     Raises:
-        InvalidArgument: a model of something else, or an argument out of its range.
+        InvalidArgument: a model of another package, or an argument out of its range.
 
     Example:
         >>> import keras_resnets
@@ -154,6 +154,6 @@ def replace_head(
         dtype="float32",
         name="new_predictions",
     )(x)
-    made = keras.Model(model.input, x, name=model.name)
-    provenance.inherit(made, model, labels=None, confidence=None)
-    return made
+    new_model = keras.Model(model.input, x, name=model.name)
+    provenance.inherit(new_model, model, labels=None, confidence=None)
+    return new_model

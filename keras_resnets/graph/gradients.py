@@ -1,4 +1,4 @@
-"""Gradients of one output by a feature map, on every backend of Keras."""
+"""Gradients of one output with respect to a feature map, on every backend of Keras."""
 
 import typing
 
@@ -13,25 +13,25 @@ def at_map(
     images: np.ndarray,
     index: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A feature map of one image, and the gradient of one score by it.
+    """Returns a feature map of one image, and the gradient of one score with respect to it.
 
     Args:
-        model: with the graph that both are of.
-        tensor: the symbolic map.
-        scores: symbolic scores (batch, classes) that follow from it.
-        images: float32 batch of one.
-        index: of the score.
+        model: the model whose graph contains `tensor` and `scores`.
+        tensor: the symbolic feature map.
+        scores: symbolic scores (batch, classes) computed from it.
+        images: float32 batch of one image.
+        index: the index of the score.
 
     Returns:
         Two float32 arrays (rows, columns, channels).
     """
-    found = keras.Model(model.inputs, tensor)(_as_tensor(images), training=False)
+    feature_map = keras.Model(model.inputs, tensor)(_as_tensor(images), training=False)
     rest = keras.Model(tensor, scores)
-    slopes = _GRADIENTS[keras.backend.backend()](rest, found, index)
+    slopes = _GRADIENTS[keras.backend.backend()](rest, feature_map, index)
     first = _is_first(tensor)
     return tuple(  # type: ignore[return-value]
         np.transpose(each, (1, 2, 0)) if first else each
-        for each in (_array(found)[0], _array(slopes)[0])
+        for each in (_array(feature_map)[0], _array(slopes)[0])
     )
 
 
@@ -48,27 +48,27 @@ def _array(tensor: typing.Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 
-def _tensorflow(rest: keras.Model, found: typing.Any, index: int) -> typing.Any:
+def _tensorflow(rest: keras.Model, feature_map: typing.Any, index: int) -> typing.Any:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
-        tape.watch(found)
-        score = rest(found, training=False)[0, index]
-    return tape.gradient(score, found)
+        tape.watch(feature_map)
+        score = rest(feature_map, training=False)[0, index]
+    return tape.gradient(score, feature_map)
 
 
-def _jax(rest: keras.Model, found: typing.Any, index: int) -> typing.Any:
+def _jax(rest: keras.Model, feature_map: typing.Any, index: int) -> typing.Any:
     import jax
 
-    return jax.grad(lambda x: rest(x, training=False)[0, index])(found)
+    return jax.grad(lambda x: rest(x, training=False)[0, index])(feature_map)
 
 
-def _torch(rest: keras.Model, found: typing.Any, index: int) -> typing.Any:
+def _torch(rest: keras.Model, feature_map: typing.Any, index: int) -> typing.Any:
     import torch
 
-    given = found.detach().requires_grad_(True)
-    score = rest(given, training=False)[0, index]
-    return torch.autograd.grad(score, given)[0]
+    leaf = feature_map.detach().requires_grad_(True)
+    score = rest(leaf, training=False)[0, index]
+    return torch.autograd.grad(score, leaf)[0]
 
 
 _GRADIENTS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

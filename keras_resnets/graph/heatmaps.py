@@ -1,4 +1,4 @@
-"""Where a classifier looks: class activation maps, in a model and for one image."""
+"""Class activation maps, as an output of a model and for one image."""
 
 import dataclasses
 import os
@@ -28,13 +28,13 @@ _WITHOUT_CAM = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where in an image a classifier sees a class.
+    """The evidence for a class at each place of an image.
 
     Attributes:
         heatmap: float32 array (rows, columns): the evidence for the class at each place
-            of the last feature map. Of `"cam"` its mean is the class' logit.
-        index: of the class.
-        probability: of the class, in [0, 1].
+            of the last feature map. For `"cam"` its mean is the class' logit.
+        index: the index of the class.
+        probability: the probability of the class, in [0, 1].
         method: `"cam"` or `"grad-cam"`.
     """
 
@@ -45,13 +45,12 @@ class Explanation:
 
 
 def heatmap_model(model: keras.Model) -> keras.Model:
-    """`model` with a heat map of every class as a second output.
+    """Returns `model` with a heat map of every class as a second output.
 
-    In a network that ends in a global mean and a dense layer, the layer may as well be
+    In a network that ends in a global mean and a dense layer, the dense layer can be
     applied before the mean (Zhou et al. 2016, https://arxiv.org/abs/1512.04150): its
     outputs at each place of the last feature map are the evidence for each class there,
-    and their mean is the logit, exactly. The model can be exported to every format as
-    any other.
+    and their mean is exactly the logit. The model can be exported to every format.
 
     Args:
         model: a functional or Sequential classifier: a global mean, layers that change
@@ -59,33 +58,35 @@ def heatmap_model(model: keras.Model) -> keras.Model:
             convolution and then the mean, as in DarkNet-19. Models may be nested.
 
     Returns:
-        A functional `keras.Model` whose outputs are a dict: what `model` puts out, as
+        A functional `keras.Model` whose outputs are a dict: the output of `model`, as
         `predictions` (batch, classes) or `logits`, and `heatmap` (batch, rows, columns,
         classes), float32. It shares the layers of `model`, but the weights of its
-        classifier before the mean are a copy. It knows what `model` knows.
+        classifier before the mean are a copy. It keeps the provenance of `model`.
 
     Raises:
         InvalidArgument: a model of another kind.
 
     Example:
         >>> import keras_resnets
-        >>> found = heatmap_model(keras_resnets.create_model("resnet20")).output
-        >>> {name: tensor.shape for name, tensor in found.items()}
+        >>> outputs = heatmap_model(keras_resnets.create_model("resnet20")).output
+        >>> {name: tensor.shape for name, tensor in outputs.items()}
         {'predictions': (None, 10), 'heatmap': (None, 8, 8, 10)}
     """
     check_graph(model)
-    wanted = outputs.outputs(model)
-    if len(wanted) != 1 or list(wanted)[0] == "features":
+    model_outputs = outputs.outputs(model)
+    if len(model_outputs) != 1 or list(model_outputs)[0] == "features":
         raise InvalidArgument(
             "a heat map belongs to a classifier with one output; "
-            f"{model.name} puts out {', '.join(wanted)}"
+            f"{model.name} has the outputs {', '.join(model_outputs)}"
         )
-    found = _evidence(model.outputs[0])
-    if found is None:
+    heatmap = _evidence(model.outputs[0])
+    if heatmap is None:
         raise InvalidArgument(_WITHOUT_CAM.format(name=model.name))
-    made = keras.Model(model.inputs, {**wanted, HEATMAP: found}, name=model.name)
-    provenance.inherit(made, model)
-    return made
+    new_model = keras.Model(
+        model.inputs, {**model_outputs, HEATMAP: heatmap}, name=model.name
+    )
+    provenance.inherit(new_model, model)
+    return new_model
 
 
 def explain(
@@ -94,17 +95,17 @@ def explain(
     index: int | None = None,
     method: str | None = None,
 ) -> Explanation:
-    """Where in a photo a classifier sees a class.
+    """Returns the evidence for a class at each place of a photo.
 
     Args:
         model: a classifier with `model.preprocessing`.
         photo: a file, or a Pillow image of any mode and size.
-        index: of the class; None for the likeliest.
+        index: the index of the class; None for the most probable class.
         method: `"cam"`, the class activation map (see `heatmap_model`), which is exact;
             `"grad-cam"`, the last feature map weighted by the mean gradient of the
             class' logit (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391),
-            which any network has, on every backend. None for the first where there is
-            one.
+            which works for any network, on every backend. None for the first if the
+            network has one.
 
     Returns:
         An `Explanation`; `images.overlay.draw` draws it onto the photo.
@@ -134,17 +135,17 @@ def explain(
         image = preprocessing(photo)
     exact = method != "grad-cam" and _evidence(model.outputs[0]) is not None
     if exact:
-        found = heatmap_model(model).predict_on_batch(image[None])
-        return of_outputs(found, index)
+        values = heatmap_model(model).predict_on_batch(image[None])
+        return of_outputs(values, index)
     if method == "cam":
         raise InvalidArgument(_WITHOUT_CAM.format(name=model.name))
     scores = outputs.logits_of(model)
     if scores is None:
         scores = model.outputs[0]
-    given = _batch_of(image, model)
-    probabilities = np.asarray(model.predict_on_batch(given), "float32")[0]
+    batch = _batch_of(image, model)
+    probabilities = np.asarray(model.predict_on_batch(batch), "float32")[0]
     index = chosen(probabilities, index)
-    maps, slopes = gradients.at_map(model, last_map(model), scores, given, index)
+    maps, slopes = gradients.at_map(model, last_map(model), scores, batch, index)
     heatmap = np.maximum((maps * slopes.mean(axis=(0, 1))).sum(axis=-1), 0)
     return Explanation(
         heatmap.astype("float32"), index, float(probabilities[index]), "grad-cam"
@@ -152,36 +153,36 @@ def explain(
 
 
 def of_outputs(
-    found: typing.Mapping[str, np.ndarray], index: int | None = None
+    arrays: typing.Mapping[str, np.ndarray], index: int | None = None
 ) -> Explanation:
-    """The `Explanation` in the outputs of a `heatmap_model`, or of a file of one.
+    """Returns the `Explanation` in the outputs of a `heatmap_model` or of its file.
 
     Args:
-        found: its outputs for one image, by name.
-        index: of the class; None for the likeliest.
+        arrays: its outputs for one image, by name.
+        index: the index of the class; None for the most probable class.
 
     Raises:
-        InvalidArgument: other outputs, or a class that there is not.
+        InvalidArgument: other outputs, or a class that does not exist.
     """
-    kind = next((name for name in ("predictions", "logits") if name in found), None)
-    if kind is None or HEATMAP not in found:
+    kind = next((name for name in ("predictions", "logits") if name in arrays), None)
+    if kind is None or HEATMAP not in arrays:
         raise InvalidArgument(
-            f"outputs must be predictions or logits, and heatmap; got {', '.join(found)}"
+            f"outputs must be predictions or logits, and heatmap; got {', '.join(arrays)}"
         )
-    values = np.asarray(found[kind], "float32")[0]
+    values = np.asarray(arrays[kind], "float32")[0]
     if kind == "logits":
         values = np.exp(values - values.max())
         values /= values.sum()
     index = chosen(values, index)
-    heatmap = np.asarray(found[HEATMAP], "float32")[0, ..., index]
+    heatmap = np.asarray(arrays[HEATMAP], "float32")[0, ..., index]
     return Explanation(heatmap, index, float(values[index]), "cam")
 
 
 def chosen(values: np.ndarray, index: int | None) -> int:
-    """The class that is asked for, or the likeliest of the probabilities `values`.
+    """Returns the requested class, or the most probable one in `values`.
 
     Raises:
-        InvalidArgument: a class that there is not.
+        InvalidArgument: a class that does not exist.
     """
     if index is None:
         return int(np.argmax(values))
@@ -202,7 +203,7 @@ def check_graph(model: typing.Any) -> None:
 
 
 def last_map(model: keras.Model) -> typing.Any:
-    """The last feature map of more than one place in the model's own graph.
+    """Returns the last feature map of more than one place in the model's own graph.
 
     Raises:
         InvalidArgument: a model without one.
@@ -227,40 +228,40 @@ def _batch_of(image: np.ndarray, model: keras.Model) -> np.ndarray:
 
 
 def _evidence(tensor: typing.Any) -> typing.Any:
-    """What the classifier gives at each place instead of `tensor`; None without one."""
-    operation, given = outputs.maker(tensor)
+    """The classifier's output at each place instead of `tensor`; None if it has none."""
+    operation, inputs = outputs.maker(tensor)
     if isinstance(operation, keras.Model):
         inner = _evidence(operation.outputs[tensor._keras_history.tensor_index])
         if inner is None:
             return None
-        return keras.Model(operation.inputs, inner)(given)
+        return keras.Model(operation.inputs, inner)(inputs)
     if isinstance(operation, keras.layers.Dense):
-        pool = _mean_before(given)
+        pool = _mean_before(inputs)
         return None if pool is None else _at_each_place(operation, pool)
     if isinstance(operation, keras.layers.GlobalAveragePooling2D):
-        head, _ = outputs.maker(given)
+        head, _ = outputs.maker(inputs)
         if (
             isinstance(head, keras.layers.Conv2D)
             and anatomy.function_of(head) == "linear"
         ):
-            return _last(given, operation)
+            return _last(inputs, operation)
         return None
     changes_nothing = outputs.moves(operation) or outputs.is_probability(operation)
-    single = not isinstance(given, (list, tuple))
-    return _evidence(given) if changes_nothing and single else None
+    single = not isinstance(inputs, (list, tuple))
+    return _evidence(inputs) if changes_nothing and single else None
 
 
 def _mean_before(tensor: typing.Any) -> typing.Any:
-    """The global mean that makes a vector, behind layers that change no value."""
-    operation, given = outputs.maker(tensor)
-    while outputs.moves(operation) and not isinstance(given, (list, tuple)):
-        operation, given = outputs.maker(given)
+    """The global mean that produces a vector, before layers that change no value."""
+    operation, inputs = outputs.maker(tensor)
+    while outputs.moves(operation) and not isinstance(inputs, (list, tuple)):
+        operation, inputs = outputs.maker(inputs)
     is_mean = isinstance(operation, keras.layers.GlobalAveragePooling2D)
     return operation if is_mean else None
 
 
 def _at_each_place(dense: keras.layers.Dense, pool: typing.Any) -> typing.Any:
-    """A dense layer as the convolution of 1x1 that it is before a global mean."""
+    """A dense layer after a global mean as an equivalent 1x1 convolution before it."""
     before = pool.input
     layer = keras.layers.Conv2D(
         dense.units,
@@ -270,14 +271,14 @@ def _at_each_place(dense: keras.layers.Dense, pool: typing.Any) -> typing.Any:
         dtype="float32",
         name=f"{dense.name}_{HEATMAP}",
     )
-    made = layer(before)
+    evidence = layer(before)
     kernel, *bias = dense.get_weights()
     layer.set_weights([kernel[None, None], *bias])
-    return _last(made, pool)
+    return _last(evidence, pool)
 
 
 def _last(tensor: typing.Any, pool: typing.Any) -> typing.Any:
-    """A map with its channels last."""
+    """Returns a map with its channels last."""
     if pool.data_format == "channels_last":
         return tensor
     return keras.layers.Permute((2, 3, 1), name=f"{pool.name}_{HEATMAP}")(tensor)

@@ -1,4 +1,4 @@
-"""The graph of a model as a list of steps, models inside it unfolded."""
+"""The graph of a model as a list of steps, with nested models unfolded."""
 
 import collections
 import dataclasses
@@ -18,11 +18,11 @@ class Step:
 
     Attributes:
         layer: the Keras layer or operation. One that is applied twice has two steps.
-        path: names of the models that it is in, and its own: `encoder/conv`.
-        inputs: keys of the tensors it reads.
-        outputs: keys of the tensors it makes.
-        arguments: what it is called with, see `called_with`.
-        training: what the models that it is in are called with; None for nothing.
+        path: names of the models that contain it, and its own: `encoder/conv`.
+        inputs: keys of its input tensors.
+        outputs: keys of its output tensors.
+        arguments: the arguments of the call, see `called_with`.
+        training: the `training` argument of the models that contain it; None if none.
     """
 
     layer: keras.layers.Layer
@@ -34,21 +34,21 @@ class Step:
 
     @property
     def output(self) -> typing.Any:
-        """Key of the tensor it makes, the first of several."""
+        """Key of its first output tensor."""
         return self.outputs[0]
 
     def called_with(self, tensors: typing.Any) -> typing.Any:
-        """(arguments, keyword arguments) with `tensors` in place of those it reads."""
-        given = self.arguments.keras_tensors
-        places = {id(old): new for old, new in zip(given, tensors, strict=True)}
+        """Returns (arguments, keyword arguments) with its inputs replaced by `tensors`."""
+        originals = self.arguments.keras_tensors
+        places = {id(old): new for old, new in zip(originals, tensors, strict=True)}
         return self.arguments.fill_in(places)
 
 
 def read_steps(model: keras.Model) -> tuple[list[Step], list[typing.Any]]:
-    """(steps in their order, keys of the outputs) of a functional or Sequential model.
+    """Returns (steps in order, keys of the outputs) of a functional or Sequential model.
 
-    Models inside it are unfolded, once for each time that they are called: every call
-    makes tensors of its own. The key of an input of `model` is the `id` of its tensor.
+    Nested models are unfolded once for each call, since every call has its own tensors.
+    The key of an input of `model` is the `id` of its tensor.
     """
     unfolder = _Unfolder()
     outputs = unfolder.read(graph_of(model), None, "", None)
@@ -56,7 +56,7 @@ def read_steps(model: keras.Model) -> tuple[list[Step], list[typing.Any]]:
 
 
 def graph_of(model: keras.Model) -> typing.Any:
-    """The functional model inside a Sequential one, or the model."""
+    """Returns the functional model inside a Sequential one, or the model."""
     return getattr(model, "_functional", None) or model
 
 
@@ -79,37 +79,37 @@ class _Unfolder:
             keys.update(zip(map(id, graph.inputs), inputs, strict=True))
 
         def key(tensor: typing.Any) -> typing.Any:
-            # Of an inner model the tensors are the same in every call of it.
+            # The tensors of an inner model are the same in every call of it.
             return keys.get(id(tensor), (call, id(tensor)) if call else id(tensor))
 
         for node in nodes_in_order(graph):
-            operation, given = node.operation, [key(t) for t in node.input_tensors]
+            operation, input_keys = node.operation, [key(t) for t in node.input_tensors]
             path = f"{prefix}{operation.name}"
             inner = graph_of(operation)
             if isinstance(inner, keras.Model) and getattr(inner, "operations", None):
                 mode = node.arguments.kwargs.get("training", training)
-                made = self.read(inner, given, f"{path}/", mode)
-                keys.update(zip(map(id, node.output_tensors), made, strict=True))
+                output_keys = self.read(inner, input_keys, f"{path}/", mode)
+                keys.update(zip(map(id, node.output_tensors), output_keys, strict=True))
                 continue
-            made = [key(tensor) for tensor in node.output_tensors]
+            output_keys = [key(tensor) for tensor in node.output_tensors]
             self.steps.append(
-                Step(operation, path, given, made, node.arguments, training)
+                Step(operation, path, input_keys, output_keys, node.arguments, training)
             )
         return [key(tensor) for tensor in graph.outputs]
 
 
 def layers_of(model: keras.Model) -> list[tuple[typing.Any, tuple[str, ...]]]:
-    """The layers of `model` in the order in which they are first applied, each once.
+    """Returns the layers of `model` in the order of their first application, each once.
 
-    Also those of models inside it, and those that a layer is composed of.
+    Layers of nested models and sublayers are included.
 
     Args:
-        model: a built `keras.Model`; one without a graph gives them as it made them.
+        model: a built `keras.Model`; without a graph the order is that of creation.
 
     Returns:
-        A list of (layer, paths): by which names it is called, as in `Step`.
+        A list of (layer, paths): the paths under which it is called, as in `Step`.
     """
-    graph, found = graph_of(model), {}
+    graph, layers = graph_of(model), {}
     paths: dict[int, list[str]] = collections.defaultdict(list)
     if not getattr(graph, "operations", None):
         inner = model._flatten_layers(include_self=False)
@@ -120,25 +120,25 @@ def layers_of(model: keras.Model) -> list[tuple[typing.Any, tuple[str, ...]]]:
         for layer in step.layer._flatten_layers():
             own = layer is step.layer
             path = step.path if own else f"{step.path}/{layer.name}"
-            found[id(layer)] = layer
+            layers[id(layer)] = layer
             if path not in paths[id(layer)]:
                 paths[id(layer)].append(path)
-    return [(layer, tuple(paths[key])) for key, layer in found.items()]
+    return [(layer, tuple(paths[key])) for key, layer in layers.items()]
 
 
 def applications(steps: Sequence[Step]) -> dict[int, list[Step]]:
-    """The steps of each layer, in order, by the layer's `id`."""
-    found: dict[int, list[Step]] = collections.defaultdict(list)
+    """Returns the steps of each layer, in order, by the layer's `id`."""
+    steps_by_layer: dict[int, list[Step]] = collections.defaultdict(list)
     for step in steps:
-        found[id(step.layer)].append(step)
-    return found
+        steps_by_layer[id(step.layer)].append(step)
+    return steps_by_layer
 
 
 def unique_names(steps: Sequence[Step]) -> dict[int, str]:
-    """A name for the layer of every step, by the layer's `id`.
+    """Returns a unique name for the layer of every step, by the layer's `id`.
 
-    It is the layer's own, unless a layer before it has that one: then those of the
-    models that it is in come first.
+    It is the layer's own name, unless an earlier layer has it: then the names of the
+    models that contain the layer precede it.
     """
     names: dict[int, str] = {}
     taken: set[str] = set()
@@ -153,25 +153,25 @@ def unique_names(steps: Sequence[Step]) -> dict[int, str]:
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """`name`, numbered if it is in the set `taken`, to which it is added."""
+    """Returns `name`, numbered if the set `taken` holds it, and adds it to `taken`."""
     numbered = (f"{name}_{count}" for count in itertools.count(2))
-    found = next(x for x in itertools.chain([name], numbered) if x not in taken)
-    taken.add(found)
-    return found
+    unused = next(x for x in itertools.chain([name], numbered) if x not in taken)
+    taken.add(unused)
+    return unused
 
 
 def rebuilt(
     model: keras.Model, make: Callable[..., typing.Any]
 ) -> tuple[keras.Model, typing.Any]:
-    """A flat functional model of the graph of `model`, made of other layers.
+    """Returns a flat functional model with the graph of `model` and other layers.
 
     Args:
         model: a functional or Sequential `keras.Model`; it is not changed.
         make: function of a layer and the name that its copy must have; it is called
-            once for each layer, however often that is applied.
+            once for each layer, however often the layer is applied.
 
     Returns:
-        (the new model, its layer for the `id` of each of `model`).
+        (the new model, a dict from the `id` of each layer of `model` to the new layer).
     """
     graph = graph_of(model)
     steps, outputs = read_steps(model)
@@ -186,9 +186,9 @@ def rebuilt(
         if id(layer) not in copies:
             copies[id(layer)] = make(layer, names[id(layer)])
         arguments, options = step.called_with([tensors[key] for key in step.inputs])
-        made = keras.tree.flatten(copies[id(layer)](*arguments, **options))
-        tensors.update(zip(step.outputs, made, strict=True))
+        results = keras.tree.flatten(copies[id(layer)](*arguments, **options))
+        tensors.update(zip(step.outputs, results, strict=True))
     inputs = keras.tree.map_structure(lambda x: tensors[id(x)], graph.input)
-    made = [tensors[key] for key in outputs]
-    made = keras.tree.pack_sequence_as(graph.output, made)
-    return keras.Model(inputs, made, name=model.name), copies
+    results = [tensors[key] for key in outputs]
+    results = keras.tree.pack_sequence_as(graph.output, results)
+    return keras.Model(inputs, results, name=model.name), copies

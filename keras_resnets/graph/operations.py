@@ -1,4 +1,4 @@
-"""What stands in user's graphs besides layers, as layers: operations, numbers, noise."""
+"""Operations, constants and noise in users' graphs, expressed as layers."""
 
 import math
 import typing
@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 
-# They do nothing at inference. Some versions of Keras lack some of them.
+# Layers that do nothing at inference. Some versions of Keras lack some of them.
 _IDLE = (
     "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise Identity "
     "RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
@@ -24,57 +24,57 @@ IDLE = tuple(
 
 
 def is_operation(layer: typing.Any) -> bool:
-    """Whether it is an operation of `keras.ops`, which a `+` makes too."""
+    """Whether it is an operation of `keras.ops`, as a `+` of tensors also makes."""
     return not isinstance(layer, keras.layers.Layer)
 
 
 def as_layer(step: typing.Any) -> typing.Any:
-    """The layer of a step; of an operation of `keras.ops` the layer that does the same.
+    """Returns the layer of a step, or the layer equivalent to its `keras.ops` operation.
 
     Args:
         step: a `nodes.Step`.
 
     Returns:
-        A Keras layer, or None for an operation without such a layer, or with numbers
-        beside its tensors (see `affine_of`).
+        A Keras layer, or None for an operation without an equivalent layer, or with
+        numbers beside its tensors (see `affine_of`).
     """
     operation = step.layer
     if not is_operation(operation):
         return operation
     describe = _LAYERS.get(type(operation).__name__)
-    found = describe and describe(operation, step)
-    if found is None:
+    description = describe and describe(operation, step)
+    if description is None:
         return None
-    kind, config = found
+    kind, config = description
     dtype = step.arguments.keras_tensors[0].dtype
     return kind(**config, name=operation.name, dtype=dtype)
 
 
 def _merging(kind: typing.Any) -> Callable[[typing.Any, typing.Any], typing.Any]:
-    # With a number there is one tensor.
+    # An operation with a number has one input tensor.
     return lambda operation, step: (kind, {}) if len(step.inputs) == 2 else None
 
 
 def _mean(operation: typing.Any, step: typing.Any) -> typing.Any:
-    axes, given = operation.axis, step.arguments.keras_tensors[0]
+    axes, tensor = operation.axis, step.arguments.keras_tensors[0]
     axes = (axes,) if isinstance(axes, int) else tuple(axes or ())
-    over = {axis % len(given.shape) for axis in axes}
-    if len(given.shape) != 4 or over != {1, 2}:
+    over = {axis % len(tensor.shape) for axis in axes}
+    if len(tensor.shape) != 4 or over != {1, 2}:
         return None
     return keras.layers.GlobalAveragePooling2D, {"keepdims": operation.keepdims}
 
 
 def _reshape(operation: typing.Any, step: typing.Any) -> typing.Any:
-    given = step.arguments.keras_tensors[0].shape[1:]
+    input_shape = step.arguments.keras_tensors[0].shape[1:]
     batch, *shape = operation.newshape
-    # The batch must stay what it is.
-    known = None not in given and all(size and size > 0 for size in shape)
-    if batch != -1 or not known or math.prod(shape) != math.prod(given):
+    # The batch must not change.
+    is_static = None not in input_shape and all(size and size > 0 for size in shape)
+    if batch != -1 or not is_static or math.prod(shape) != math.prod(input_shape):
         return None
     return keras.layers.Reshape, {"target_shape": tuple(shape)}
 
 
-# Class and arguments of the layer, by the class of the operation.
+# Class and arguments of the equivalent layer, by the class of the operation.
 _LAYERS = {
     "Add": _merging(keras.layers.Add),
     "Subtract": _merging(keras.layers.Subtract),
@@ -94,29 +94,29 @@ _LAYERS = {
 
 
 def affine_of(step: typing.Any) -> tuple[typing.Any, ...] | None:
-    """What a step multiplies every channel by, and adds to it.
+    """Returns the factor and the offset that a step applies to every channel.
 
     Args:
         step: a `nodes.Step`.
 
     Returns:
-        (scale, offset), float64 of one value or one a channel: of a `Rescaling`, a
+        (scale, offset), float64 of one value or one per channel, for a `Rescaling`, a
         `Normalization` or an operation with a number. None for any other step, and for
-        numbers that are not one a channel.
+        numbers that vary within a channel.
     """
     layer = step.layer
-    found: tuple[typing.Any, typing.Any] | None
+    pair: tuple[typing.Any, typing.Any] | None
     if type(layer) is keras.layers.Rescaling:
-        found = layer.scale, layer.offset
+        pair = layer.scale, layer.offset
     elif type(layer) is keras.layers.Normalization:
-        found = _normalization(layer)
+        pair = _normalization(layer)
     elif is_operation(layer) and len(step.inputs) == 1:
-        found = _with_number(type(layer).__name__, step.arguments)
+        pair = _with_number(type(layer).__name__, step.arguments)
     else:
         return None
-    if found is None:
+    if pair is None:
         return None
-    values = [np.squeeze(np.asarray(value, "float64")) for value in found]
+    values = [np.squeeze(np.asarray(value, "float64")) for value in pair]
     channels = step.arguments.keras_tensors[0].shape[-1]
     return tuple(values) if all(v.shape in ((), (channels,)) for v in values) else None
 
@@ -160,7 +160,7 @@ def _with_number(
 
 
 def refused(step: typing.Any) -> InvalidArgument:
-    """The `InvalidArgument` for an operation that stands for no layer."""
+    """Returns the `InvalidArgument` for an operation without an equivalent layer."""
     kind = type(step.layer).__name__
     return InvalidArgument(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "

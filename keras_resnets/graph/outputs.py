@@ -1,4 +1,4 @@
-"""What a model puts out, told by its graph: probabilities, logits, feature maps."""
+"""The kinds of a model's outputs by its graph: probabilities, logits, feature maps."""
 
 from typing import Any
 
@@ -19,11 +19,11 @@ _POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
 def outputs(model: keras.Model) -> Tensors:
-    """The symbolic outputs of `model` by name.
+    """Returns the symbolic outputs of `model` by name.
 
-    A single one is `predictions` behind a softmax or sigmoid, `logits` of a bare
-    classifier, and `features` otherwise (a feature map, or one that was pooled); a
-    dict has its own names, in its own order, and a list those of the layers.
+    A single output is called `predictions` after a softmax or sigmoid, `logits` for a
+    classifier without one, and `features` otherwise (a feature map or a pooled one). A
+    dict keeps its names and order; the outputs in a list get the names of their layers.
     """
     # A Sequential that was never called has no `output`.
     structure = None if isinstance(model, keras.Sequential) else model.output
@@ -40,10 +40,10 @@ def outputs(model: keras.Model) -> Tensors:
 
 
 def logits_of(model: keras.Model) -> keras.KerasTensor | None:
-    """What the softmax or sigmoid at the end of `model` gets; None where there is none.
+    """Returns the input of the final softmax or sigmoid of `model`; None if it has none.
 
-    It is symbolic and belongs to the model's own graph, also where the classifier is
-    in a model inside it.
+    It is symbolic and belongs to the model's own graph, also if the classifier is in a
+    nested model.
     """
     if list(outputs(model)) != ["predictions"]:
         return None
@@ -51,9 +51,9 @@ def logits_of(model: keras.Model) -> keras.KerasTensor | None:
 
 
 def logits_by_output(model: keras.Model) -> Tensors:
-    """What the softmax or sigmoid behind each output gets, by the output's name.
+    """Returns the input of the softmax or sigmoid of each output, by the output's name.
 
-    Outputs that are no probabilities are left out. See `logits_of`.
+    Outputs that are not probabilities are left out. See `logits_of`.
     """
     return {
         name: _in_front(tensor)
@@ -63,19 +63,19 @@ def logits_by_output(model: keras.Model) -> Tensors:
 
 
 def _in_front(tensor: Any) -> Any:
-    """What the softmax or sigmoid gets that makes a symbolic tensor."""
-    operation, given = maker(tensor)
+    """The input of the softmax or sigmoid that produces a symbolic tensor."""
+    operation, inputs = maker(tensor)
     if isinstance(operation, keras.Model):
         inner = _in_front(operation.outputs[tensor._keras_history.tensor_index])
-        return keras.Model(operation.inputs, inner)(given)
+        return keras.Model(operation.inputs, inner)(inputs)
     if moves(operation):
-        return _renamed(operation, "logits")(_in_front(given))
+        return _renamed(operation, "logits")(_in_front(inputs))
     if not isinstance(operation, _KERNELS):
-        return given
+        return inputs
     linear = _renamed(operation, "linear", activation=None)
-    made = linear(given)
+    logits = linear(inputs)
     linear.set_weights(operation.get_weights())
-    return made
+    return logits
 
 
 def _renamed(layer: Any, ending: str, **changes: Any) -> Any:
@@ -85,7 +85,7 @@ def _renamed(layer: Any, ending: str, **changes: Any) -> Any:
 
 
 def _kind(model: Any) -> str:
-    """What the one output of `model` is called."""
+    """The name of the only output of `model`."""
     operation, _ = maker(model.outputs[0])
     if isinstance(operation, keras.Model) and len(operation.outputs) == 1:
         return _kind(operation)
@@ -95,38 +95,38 @@ def _kind(model: Any) -> str:
 
 
 def _ends_in_probability(tensor: Any) -> bool:
-    """Whether a softmax or sigmoid makes a symbolic tensor, here or in a model inside."""
-    operation, given = maker(tensor)
+    """Whether a softmax or sigmoid produces a tensor, here or in a nested model."""
+    operation, inputs = maker(tensor)
     if isinstance(operation, keras.Model):
         inner = operation.outputs[tensor._keras_history.tensor_index]
         return _ends_in_probability(inner)
     if moves(operation):
-        return _ends_in_probability(given)
+        return _ends_in_probability(inputs)
     return is_probability(operation)
 
 
 def is_probability(operation: Any) -> bool:
     """Whether it is a softmax or sigmoid, or a layer with a kernel that ends in one."""
-    known = (*_KERNELS, keras.layers.Activation)
-    is_known = isinstance(operation, known) or not hasattr(operation, "activation")
+    kinds = (*_KERNELS, keras.layers.Activation)
+    is_known = isinstance(operation, kinds) or not hasattr(operation, "activation")
     function = anatomy.function_of(operation)
     return is_known and function in (anatomy.SOFTMAX, anatomy.SIGMOID)
 
 
 def moves(operation: Any) -> bool:
-    """Whether a layer changes no value of a finished network, only where it stands."""
+    """Whether a layer changes the positions of values at inference, but no value."""
     if isinstance(operation, keras.layers.Activation):
         return anatomy.function_of(operation) == "linear"
     return isinstance(operation, _MOVING)
 
 
 def _name(operation: Any) -> str:
-    """Of the layer, or of that which one of a quantization-aware model stands for."""
+    """The name of the layer, or of the layer that a quantization-aware one replaces."""
     return (getattr(operation, "replaces", None) or [operation.name])[-1]
 
 
 def maker(tensor: Any) -> tuple[Any, Any]:
-    """The layer or operation that puts out a symbolic tensor, and what it gets."""
+    """Returns the layer or operation that produces a symbolic tensor, and its inputs."""
     operation, index, _ = tensor._keras_history
-    given = operation._inbound_nodes[index].input_tensors
-    return operation, given[0] if len(given) == 1 else given
+    inputs = operation._inbound_nodes[index].input_tensors
+    return operation, inputs[0] if len(inputs) == 1 else inputs

@@ -1,8 +1,8 @@
-"""What a model knows about itself: `model.preprocessing`, `model.labels` and the others.
+"""The provenance of a model: `model.preprocessing`, `model.labels` and the others.
 
-They are plain attributes of a `keras.Model`, which anybody may read and set. Keras
-neither copies nor saves them: whatever makes a model of another one passes them on by
-`inherit`, without what is no longer true; `weights.metadata` puts them into files.
+They are plain attributes of a `keras.Model`, which users may read and set. Keras neither
+copies nor saves them: every function that derives a model from another passes them on by
+`inherit`, without those that no longer hold; `weights.metadata` writes them into files.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ _ABSENT = object()
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """The record; its fields but the last are the attributes of the model.
+    """The record of a model's attributes.
 
     Attributes:
-        architecture: what the network is made of; None for one of no variant, or whose
-            channels were pruned.
-        axes: those by which it computes something else than its variant.
-        preprocessing: what its images must look like.
-        labels: the order of its classes (see `images.labels`); None: not known.
+        architecture: the network's `Architecture`; None if it belongs to no variant, or
+            if its channels were pruned.
+        axes: the axes in which it computes something else than its variant.
+        preprocessing: the preprocessing of its images.
+        labels: the order of its classes (see `images.labels`); None: unknown.
         weights_origin: where its weights came from: an address, a file's name, or the
             name of a training run.
-        random_weights: whether nothing but chance is known to have made its values: a
-            model of `create_model` without weights, whose `weights_origin` is None.
-        confidence: fields of an `images.confidence.Confidence`, where the temperature
-            of its logits was fitted; None: not known.
+        random_weights: whether its values are random as far as is known: a model of
+            `create_model` without weights, whose `weights_origin` is None.
+        confidence: fields of an `images.confidence.Confidence`, if the temperature of
+            its logits was fitted; None: unknown.
     """
 
     architecture: Architecture | None = None
@@ -46,10 +46,9 @@ class Provenance:
 
 
 def of(model: "keras.Model") -> Provenance:
-    """What `model` knows; of somebody's own model what its attributes of ours say.
+    """Returns the `Provenance` in the attributes of any model.
 
-    An attribute of another type, such as a layer that is called `preprocessing`, says
-    nothing.
+    An attribute of another type, such as a layer called `preprocessing`, is ignored.
     """
 
     def read(name: str, kinds: typing.Any) -> typing.Any:
@@ -82,23 +81,25 @@ def give(model: "keras.Model", record: Provenance) -> None:
         del model.weights_origin
 
 
-def inherit(made: "keras.Model", model: "keras.Model", **changes: typing.Any) -> None:
-    """Gives `made`, which was made of `model`, what that knows.
+def inherit(
+    new_model: "keras.Model", model: "keras.Model", **changes: typing.Any
+) -> None:
+    """Gives `new_model`, which was derived from `model`, the provenance of `model`.
 
     Args:
-        made: the new model.
-        model: the old one.
-        **changes: fields of `Provenance` that are not what they were: `labels=None`
-            for a network with other outputs.
+        new_model: the new model.
+        model: the old model.
+        **changes: fields of `Provenance` that have changed: `labels=None` for a network
+            with other outputs.
     """
-    give(made, dataclasses.replace(of(model), **changes))
+    give(new_model, dataclasses.replace(of(model), **changes))
 
 
 def known_preprocessing(model: "keras.Model") -> Preprocessing | None:
-    """What the images of `model` go through, where its weights or its user say it.
+    """Returns the preprocessing of `model` if its weights or its user define it.
 
-    A variant of random values knows what it was published with, and not what somebody
-    trains it with.
+    A variant with random values has the preprocessing that it was published with, which
+    need not be the one it will be trained with.
     """
-    known = of(model)
-    return None if known.random_weights else known.preprocessing
+    record = of(model)
+    return None if record.random_weights else record.preprocessing

@@ -1,4 +1,4 @@
-"""The temperature of a classifier, put into the weights of its last layer."""
+"""Folds the temperature of a classifier into the weights of its last layer."""
 
 import dataclasses
 import typing
@@ -15,15 +15,15 @@ def scale_logits(model: keras.Model, temperature: float) -> None:
     """Divides the logits of `model` by a temperature, in place.
 
     Kernel and bias of the classifier are divided, so that no layer is added, and no
-    operator to any exported file. No answer changes, only how sure it is.
+    operator in any exported file. Predicted classes do not change, only their confidence.
 
     Args:
-        model: a classifier that ends in a `Dense` layer or a convolution, and behind it
-            at most a softmax, a global mean and layers that change no values.
+        model: a classifier that ends in a `Dense` layer or a convolution, followed at
+            most by a softmax, a global mean and layers that change no values.
         temperature: > 0, see `images.confidence.fit_temperature`.
 
     Raises:
-        InvalidArgument: a temperature that is none, or a model that ends otherwise.
+        InvalidArgument: an invalid temperature, or a model that ends otherwise.
 
     Example:
         >>> import keras_resnets
@@ -41,20 +41,20 @@ def scale_logits(model: keras.Model, temperature: float) -> None:
     layer.set_weights([value / temperature for value in layer.get_weights()])
 
 
-def calibrated(model: keras.Model, found: Confidence) -> None:
-    """Puts a `Confidence` into `model`: its temperature, and the record of it.
+def calibrated(model: keras.Model, confidence: Confidence) -> None:
+    """Applies a `Confidence` to `model`: its temperature, and the record of it.
 
     `model.confidence` is written into files of weights and passports.
     """
-    scale_logits(model, found.temperature)
-    model.confidence = dataclasses.asdict(found)
+    scale_logits(model, confidence.temperature)
+    model.confidence = dataclasses.asdict(confidence)
 
 
 def _classifier(model: keras.Model) -> typing.Any:
-    """The layer with the last kernel, or None."""
+    """The classifier's layer with the last kernel, or None."""
     tensor = model.outputs[0]
     while True:
-        operation, given = outputs.maker(tensor)
+        operation, inputs = outputs.maker(tensor)
         if isinstance(operation, keras.Model):
             tensor = operation.outputs[tensor._keras_history.tensor_index]
             continue
@@ -66,6 +66,6 @@ def _classifier(model: keras.Model) -> typing.Any:
             or outputs.is_probability(operation)
             or isinstance(operation, keras.layers.GlobalAveragePooling2D)
         )
-        if not passes or isinstance(given, (list, tuple)):
+        if not passes or isinstance(inputs, (list, tuple)):
             return None
-        tensor = given
+        tensor = inputs

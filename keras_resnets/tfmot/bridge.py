@@ -1,7 +1,7 @@
 """tensorflow-model-optimization for Keras 3 networks.
 
-That package knows Keras 2 alone. Here a network is rebuilt in `tf_keras`, proven to put
-out the same, trained there in a process of its own, and what was learned comes back.
+That package supports only Keras 2. Here a network is rebuilt in `tf_keras`, its outputs
+are proven equal, it is trained in a separate process, and its weights are copied back.
 """
 
 import dataclasses
@@ -32,17 +32,17 @@ from keras_resnets.tfmot import process
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How a network is fine-tuned: SGD, momentum 0.9, a rate that falls as a cosine.
+    """How a network is fine-tuned: SGD, momentum 0.9, cosine decay of the learning rate.
 
     Gradients are clipped to a share of the norm of each variable.
 
     Attributes:
         epochs: >= 1.
-        learning_rate: at the start; None for the tool's own.
-        batch_size: images a step.
-        mirror: whether images are mirrored by chance.
-        crop: most pixels that an image is moved by, over zeros; 0 for not at all.
-        seed: of the order, the augmentation and the choice of centroids.
+        learning_rate: initial rate; None for the tool's default.
+        batch_size: images per step.
+        mirror: whether images are mirrored at random.
+        crop: most pixels that an image is shifted by, with zeros as padding; 0 for none.
+        seed: seed of the order, the augmentation and the choice of centroids.
 
     Raises:
         InvalidArgument: a value that is not allowed.
@@ -74,12 +74,12 @@ class Tuning:
             )
 
 
-# docs/compression.md has what came of them.
+# docs/compression.md has the results.
 _RATES = {"quantize": 1e-3, "prune": 1e-2, "cluster": 3e-3}
 
 
 def rebuilt_apart(model: keras.Model) -> float:
-    """How far the logits of `model` rebuilt in `tf_keras` are from its own.
+    """Measures how far the logits of `model` rebuilt in `tf_keras` are from its own.
 
     Args:
         model: a built functional or Sequential `keras.Model` with one image input.
@@ -89,7 +89,7 @@ def rebuilt_apart(model: keras.Model) -> float:
 
     Raises:
         InvalidArgument: a layer without a counterpart in `tf_keras`.
-        TrainingError: they differ by more than 1e-6.
+        TrainingError: the logits differ by more than 1e-6.
     """
     _check_model(model, "the bridge to tf_keras")
     said, _, _ = process.run(model, {"task": "compare", "seed": 0})
@@ -112,26 +112,26 @@ def tfmot_quantize_aware(
     progress: Callable[[int], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> landing.ExportReport:
-    """Quantization-aware training by tensorflow-model-optimization, into a TFLite file.
+    """Trains quantization-aware with tensorflow-model-optimization; writes a TFLite file.
 
-    Its activation ranges, which begin at -6 to 6 there and hardly move, begin where a
-    calibration puts them; BN statistics stay as they are. The file is compared with
-    the Keras 3 model that has the weights learned.
+    Its activation ranges, which otherwise begin at -6 to 6 and hardly move, begin at
+    calibrated values; BN statistics stay fixed. The file is compared with the Keras 3
+    model that has the trained weights.
 
     Args:
         model: a trained classifier, a built functional or Sequential `keras.Model` with
-            one image input; it is not changed.
+            one image input; it is not modified.
         path: file to write, ending in `.tflite`.
         data: pre-processed training images float32 (count, height, width, channels)
             and labels (count,) as a pair, or an `evaluation.Labelled`.
         tuning: a `Tuning`; None for one epoch.
-        calibration: images that the activation ranges begin with, >= 10.
+        calibration: number of images for the initial activation ranges, >= 10.
         overwrite: replace an existing file.
-        threads: of the LiteRT interpreter.
+        threads: threads of the LiteRT interpreter.
         io_dtype: `"int8"`, `"uint8"` or `"float32"`.
-        batch: images at a time, or `"dynamic"`.
+        batch: images per call, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
-        logits: without the softmax.
+        logits: whether to leave out the softmax.
         progress: called with the number of training steps done.
         tell: called with a line of text after every epoch.
 
@@ -139,9 +139,9 @@ def tfmot_quantize_aware(
         An `ExportReport`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, packages that are missing, or
-            a network that tensorflow-model-optimization refuses (pre-activation);
-            the message names the way that takes it.
+        InvalidArgument: an argument that is not allowed, missing packages, or a network
+            that tensorflow-model-optimization refuses (pre-activation); the message
+            names an alternative that takes it.
         TrainingError: the process ended early, its network is not the same, or the
             training diverged.
         ExportError: the file differs from the model; no file is left.
@@ -174,21 +174,21 @@ def tfmot_prune(
     progress: Callable[[int], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> keras.Model:
-    """Magnitude pruning while fine-tuning, by tensorflow-model-optimization.
+    """Prunes by magnitude while fine-tuning, with tensorflow-model-optimization.
 
-    The layers are those of `Prune`: no first convolution, no classifier. The share of
-    zeros rises over two thirds of the steps.
+    The layers are those of `Prune`: not the first convolution, not the classifier. The
+    share of zeros rises over two thirds of the steps.
 
     Args:
         model: see `tfmot_quantize_aware`; pre-activation and grouped networks too.
         data: see there.
-        sparsity: share of zeros in the end, in (0, 1).
+        sparsity: final share of zeros, in (0, 1).
         tuning: see there.
         progress: see there.
         tell: see there.
 
     Returns:
-        A copy of `model` with the weights learned; `pruning_report` describes it.
+        A copy of `model` with the trained weights; `pruning_report` describes it.
 
     Raises:
         InvalidArgument: see `tfmot_quantize_aware`; also no layer to prune.
@@ -196,8 +196,8 @@ def tfmot_prune(
     """
     magnitude.check_sparsity(sparsity)
     _check_model(model, "pruning")
-    wanted = {id(layer) for layer in magnitude.prunable(model)}
-    chosen = [n for n, layer in _named(model) if id(layer) in wanted]
+    prunable_ids = {id(layer) for layer in magnitude.prunable(model)}
+    chosen = [n for n, layer in _named(model) if id(layer) in prunable_ids]
     if not chosen:
         raise InvalidArgument(f"{model.name} has no layer to prune")
     job = {"sparsity": sparsity, "layers": chosen}
@@ -213,22 +213,22 @@ def tfmot_cluster(
     progress: Callable[[int], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> keras.Model:
-    """Weight clustering while fine-tuning, by tensorflow-model-optimization.
+    """Clusters weights while fine-tuning, with tensorflow-model-optimization.
 
-    Every kernel gets so many different values; the file of weights then compresses. BN
-    stays as it is.
+    Every kernel gets at most `clusters` different values; the file of weights then
+    compresses. BN is not changed.
 
     Args:
         model: see `tfmot_quantize_aware`; pre-activation and grouped networks too.
         data: see there.
-        clusters: different values in a kernel, >= 2. A kernel with fewer weights than
-            that stays as it is.
+        clusters: different values in a kernel, >= 2. A kernel with fewer weights is not
+            changed.
         tuning: see there.
         progress: see there.
         tell: see there.
 
     Returns:
-        A copy of `model` with the weights learned.
+        A copy of `model` with the trained weights.
 
     Raises:
         InvalidArgument: see `tfmot_quantize_aware`; also no kernel to cluster.
@@ -252,7 +252,7 @@ def tfmot_cluster(
 
 
 def _named(model: keras.Model) -> typing.Any:
-    """(name, layer) of what has weights, by the name that the process knows it by."""
+    """(name, layer) of the layers with weights, by their names in the process."""
     return description.named_layers(model).items()
 
 
@@ -273,18 +273,21 @@ def _run(
 
 def _check_images(model: keras.Model, data: typing.Any) -> None:
     """Raises `InvalidArgument` for images of another scale than the network's."""
-    shape, known = model.inputs[0].shape[1:], provenance.known_preprocessing(model)
+    shape, preprocessing = (
+        model.inputs[0].shape[1:],
+        provenance.known_preprocessing(model),
+    )
     images = np.asarray(_first(data, 64), "float32")
     if images.ndim == 4:
-        calibration_checks.check(images, shape, known, model, "data", fewest=1)
+        calibration_checks.check(images, shape, preprocessing, model, "data", fewest=1)
 
 
 def _record(tuning: "Tuning | None", task: str) -> dict[str, typing.Any]:
     tuning = tuning or Tuning()
-    found = dataclasses.asdict(tuning)
-    if found["learning_rate"] is None:
-        found["learning_rate"] = _RATES[task]
-    return found
+    fields = dataclasses.asdict(tuning)
+    if fields["learning_rate"] is None:
+        fields["learning_rate"] = _RATES[task]
+    return fields
 
 
 def _with(model: keras.Model, values: Mapping[str, np.ndarray] | None) -> keras.Model:
@@ -313,6 +316,6 @@ def _check_model(model: keras.Model, what: str) -> None:
     )
     if not classifier:
         raise InvalidArgument(
-            f"{what} by tensorflow-model-optimization takes a classifier that puts out "
-            f"logits or a softmax; {model.name} puts out {', '.join(names)}"
+            f"{what} by tensorflow-model-optimization takes a classifier with logits or "
+            f"a softmax as its output; {model.name} has the outputs {', '.join(names)}"
         )

@@ -1,4 +1,4 @@
-"""A Keras 3 network as plain data, which another Keras can build again."""
+"""Describes a Keras 3 network as plain data, from which Keras 2 can rebuild it."""
 
 import typing
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from keras_resnets.graph.nodes import graph_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.networks import layers
 
-# Kind in Keras 2 and the attributes that it is made of, by class.
+# The class name in Keras 2 and the attributes of its config, by class.
 _PLAIN = {
     keras.layers.Conv2D: (
         "Conv2D",
@@ -49,18 +49,18 @@ _PLAIN = {
 }
 _PLAIN[layers.Conv2D] = _PLAIN[keras.layers.Conv2D]
 _PLAIN[layers.BatchNormalization] = _PLAIN[keras.layers.BatchNormalization]
-# Functions that both have under one name, and that are the same.
+# Functions that are the same in both versions, under the same name.
 _FUNCTIONS = ("linear", "relu", "softmax", "sigmoid", "tanh", "elu", "selu")
-# What TensorFlow's fused BN makes of a smaller epsilon.
+# TensorFlow's fused BN raises a smaller epsilon to this.
 LEAST_EPSILON = 1.001e-5
 
 
 def describe(model: keras.Model) -> dict[str, typing.Any]:
-    """`model` in front of its final softmax as plain data.
+    """Describes `model` up to its final softmax as plain data.
 
     Args:
         model: a functional or Sequential `keras.Model` with one image input and one
-            output, channels last; models inside it are unfolded.
+            output, channels last; nested models are unfolded.
 
     Returns:
         A dict for JSON: `input`, `input_shape`, `output` (names of tensors), `steps` in
@@ -85,7 +85,7 @@ def describe(model: keras.Model) -> dict[str, typing.Any]:
     for layer, step in zip(_names(steps), steps, strict=True):
         names[step.output] = f"tensor_{len(names)}"
         if isinstance(step.layer, layers.Discard):
-            # At inference it hands on what it keeps.
+            # At inference it passes its first input on.
             names[step.output] = names[step.inputs[0]]
             continue
         kind, config = _kind_of(step)
@@ -110,17 +110,17 @@ def describe(model: keras.Model) -> dict[str, typing.Any]:
 
 
 def _needed(steps: typing.Any, output: str) -> list[dict[str, typing.Any]]:
-    """The steps that `output` comes from: a discarded branch is none."""
-    wanted, kept = {output}, []
+    """The steps that `output` depends on, without discarded branches."""
+    needed_tensors, kept = {output}, []
     for step in reversed(steps):
-        if step["output"] in wanted:
-            wanted.update(step["inputs"])
+        if step["output"] in needed_tensors:
+            needed_tensors.update(step["inputs"])
             kept.append(step)
     return kept[::-1]
 
 
 def _names(steps: typing.Any) -> list[str]:
-    """A name for the layer of every step: its own, unless another layer has it."""
+    """A unique name for the layer of every step: its own, unless another layer has it."""
     taken: dict[str, keras.layers.Layer] = {}
     names = []
     for step in steps:
@@ -132,7 +132,7 @@ def _names(steps: typing.Any) -> list[str]:
 
 
 def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Layers with variables of `model`, by the name that `describe` gives them."""
+    """Returns the layers of `model` with variables, by their names in `describe`."""
     steps, _ = read_steps(model)
     return {
         name: step.layer
@@ -142,37 +142,37 @@ def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 def read_values(model: keras.Model) -> dict[str, np.ndarray]:
-    """`layer/variable` to values, as the rebuilt network takes them."""
-    found = {}
+    """Returns values by `layer/variable`, as the rebuilt network takes them."""
+    values_by_name = {}
     for name, layer in named_layers(model).items():
         for variable in layer.weights:
             values = keras.ops.convert_to_numpy(variable).astype("float32")
             if variable.name == "moving_variance":
                 # In float64, so that nothing is lost before both are compared.
                 values = values.astype("float64") - _epsilon_lifted(layer)
-            found[f"{name}/{variable.name}"] = values
-    return found
+            values_by_name[f"{name}/{variable.name}"] = values
+    return values_by_name
 
 
 def write_values(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
-    """Sets the variables of `model` from what came back; others stay as they are."""
+    """Sets the variables of `model` that `values` holds; others do not change."""
     for name, layer in named_layers(model).items():
         for variable in layer.weights:
-            found = values.get(f"{name}/{variable.name}")
-            if found is None:
+            value = values.get(f"{name}/{variable.name}")
+            if value is None:
                 continue
             if variable.name == "moving_variance":
-                found = np.maximum(found.astype("float64") + _epsilon_lifted(layer), 0)
-            variable.assign(found)
+                value = np.maximum(value.astype("float64") + _epsilon_lifted(layer), 0)
+            variable.assign(value)
 
 
 def _epsilon_lifted(norm: keras.layers.Layer) -> float:
-    """What the rebuilt BN adds to the variance beyond its epsilon."""
+    """How much the epsilon of the rebuilt BN exceeds that of `norm`."""
     return max(LEAST_EPSILON - norm.epsilon, 0.0)
 
 
 def _kind_of(step: Step) -> tuple[str, dict[str, typing.Any]]:
-    """(kind, config) in Keras 2's words of the layer of a step."""
+    """(class name, config) in Keras 2 of the layer of a step."""
     layer = step.layer
     if getattr(layer, "data_format", None) == "channels_first":
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""Hands a network and images to a process with Keras 2, and takes back what it made."""
+"""Sends a network and images to a process with Keras 2, and reads its results."""
 
 import importlib.util
 import json
@@ -25,16 +25,16 @@ from keras_resnets.tfmot import description
 _PACKAGES = ("tensorflow_model_optimization", "tf_keras")
 _WORKER = "keras_resnets.tfmot.worker.main"
 LEGACY = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-# Images at a time that are copied into the folder.
+# Images that are copied into the folder at a time.
 _CHUNK = 500
 
 
-# What a process said last of each kind, weights by name, the bytes of a file.
+# The last message of each kind, weights by name, the bytes of a file.
 Result = tuple[dict[str, typing.Any], dict[str, np.ndarray] | None, bytes | None]
 
 
 def check_installed() -> None:
-    """Raises `InvalidArgument` where the packages are missing; imports none."""
+    """Raises `InvalidArgument` if the packages are missing; imports none of them."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InvalidArgument(
@@ -51,23 +51,24 @@ def run(
     progress: Callable[[int], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Result:
-    """Does a job in a process of its own.
+    """Runs a job in a separate process.
 
     Args:
-        model: a Keras 3 classifier; it is not changed.
-        job: of `tfmot.worker`, but for `description`; also `tuning` where `data` is.
+        model: a Keras 3 classifier; it is not modified.
+        job: a job of `tfmot.worker` without `description`; with `tuning` if `data` is
+            given.
         data: pre-processed images and labels, see `write_images`; None only for the
             job that compares both networks.
         progress: called with the number of training steps done.
         tell: called with a line of text after every epoch.
 
     Returns:
-        (what the process said last of each kind, weights by name or None, bytes of a
-        TFLite file or None).
+        (the last message of each kind, weights by name or None, bytes of a TFLite file
+        or None).
 
     Raises:
-        InvalidArgument: packages that are missing, a layer without a counterpart, or
-            a network that tensorflow-model-optimization refuses.
+        InvalidArgument: missing packages, a layer without a counterpart, or a network
+            that tensorflow-model-optimization refuses.
         TrainingError: the process ended early, the network that it built is not the
             same, or the training diverged.
     """
@@ -107,7 +108,7 @@ def _follow(
     progress: Callable[[int], object] | None,
     tell: Callable[[str], object] | None,
 ) -> dict[str, typing.Any]:
-    """Runs the process to its end; returns what it said, the last of each kind."""
+    """Runs the process to its end; returns the last message of each kind."""
     said = {}
     with (
         open(folder / "log.txt", "w+", encoding="utf-8", errors="replace") as log,
@@ -134,7 +135,7 @@ def _follow(
 
 def _last_words(log: str, code: int) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    last = first_line(lines[-1]) if lines else "it said nothing"
+    last = first_line(lines[-1]) if lines else "without a message"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return (
         f"the process of tensorflow-model-optimization {how} ({last}); nothing was "
@@ -164,7 +165,7 @@ def _check(
 def _divergence(
     facts: dict[str, typing.Any], model: keras.Model, tuning: dict[str, typing.Any]
 ) -> str:
-    """The message about a training that came to nothing."""
+    """The message about a training that diverged."""
     rate = tuning["learning_rate"]
     return (
         f"the training of {model.name} diverged: {facts['what']} at step "
@@ -179,11 +180,11 @@ def _check_complete(
     sent: Mapping[str, np.ndarray],
     described: dict[str, typing.Any],
 ) -> None:
-    """Raises `TrainingError` where a weight did not come back."""
+    """Raises `TrainingError` unless every weight came back."""
     trained = {step["layer"] for step in described["steps"]}
-    wanted = {name for name in sent if name.split("/")[0] in trained}
-    if set(values) != wanted:
-        odd = sorted(set(values) ^ wanted)
+    expected = {name for name in sent if name.split("/")[0] in trained}
+    if set(values) != expected:
+        odd = sorted(set(values) ^ expected)
         raise TrainingError(
             f"the process of tensorflow-model-optimization must bring back every weight; "
             f"{len(odd)} differ, such as {odd[0]}"
@@ -200,9 +201,9 @@ _NATIVE = {
 def _write_probe(
     folder: pathlib.Path, model: keras.Model, count: int = 4, size: int = 64
 ) -> None:
-    """Random images, and what the Keras 3 model makes of them in float64.
+    """Writes random images, and the Keras 3 model's logits for them in float64.
 
-    In float32 the rounding alone comes to 1e-6 in a network of fifty layers.
+    In float32 rounding alone reaches 1e-6 in a network of fifty layers.
     """
     shape = [side or size for side in model.inputs[0].shape[1:]]
     images = np.random.default_rng(0).standard_normal((count, *shape))
@@ -219,7 +220,7 @@ def _double(layer: keras.layers.Layer) -> keras.layers.Layer:
         return layer
     config = {**layer.get_config(), "dtype": "float64"}
     if "kernel_initializer" in config:
-        # The weights follow.
+        # The weights are set afterwards.
         config["kernel_initializer"] = "zeros"
     return type(layer).from_config(config)
 
@@ -230,7 +231,7 @@ def write_images(folder: pathlib.Path, data: typing.Any, model: keras.Model) -> 
     Args:
         folder: the folder.
         data: (x, y), or an `evaluation.Labelled` whose batches are pre-processed.
-        model: that they are for.
+        model: the model that they must fit.
 
     Raises:
         InvalidArgument: images or labels that do not fit the model.
@@ -247,11 +248,11 @@ def write_images(folder: pathlib.Path, data: typing.Any, model: keras.Model) -> 
             f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
             f"{labels.min()}..{labels.max()}"
         )
-    wanted, shape, done = model.inputs[0].shape[1:], None, 0
+    input_shape, shape, done = model.inputs[0].shape[1:], None, 0
     # Plain writes: through a memory map, a full disk would end the process.
     with open(folder / "x.npy", "wb") as file:
         for images in batches(_CHUNK):
-            check_images("images", images, shape or wanted)
+            check_images("images", images, shape or input_shape)
             if shape is None:
                 shape = images.shape[1:]
                 whole = (len(labels), *shape)
@@ -293,7 +294,7 @@ def _opened(
 def copy_of(
     model: keras.Model, values: Mapping[str, np.ndarray] | None = None
 ) -> keras.Model:
-    """`model` once more, with the weights that came back."""
+    """Returns a copy of `model`, with `values` in it."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     if values:

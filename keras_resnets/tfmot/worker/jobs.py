@@ -11,15 +11,15 @@ from keras_resnets.tfmot.worker import training
 # Weights by name, and the bytes of a file or None.
 Answer = tuple[dict[str, np.ndarray], bytes | None]
 
-# Steps from one choice of zeros to the next.
+# Steps between updates of the pruning mask.
 _PRUNING_STEPS = 100
-# Summed, which is the default there, the gradients of a thousand weights would move their
+# The default there is the sum: the gradients of a thousand weights would move their
 # centroid a thousand times as far as any of them.
 _AVERAGE = "GradientAggregation.AVG"
-# Gradients are clipped to so much of a variable's norm: by 0.1, ResNet-14-V2 lost 3 points
-# in an epoch of 1,920 images and by 0.02 0.3. Zeros that are new take more to make up for.
+# Gradients are clipped to this share of a variable's norm: with 0.1, ResNet-14-V2 lost 3
+# points in an epoch of 1,920 images, with 0.02 0.3. New zeros need larger steps.
 _CLIP, _PRUNING_CLIP = 0.02, 0.1
-# Of Lloyd's algorithm, at most; most kernels are settled after fewer.
+# Most steps of Lloyd's algorithm; most kernels converge after fewer.
 _LLOYD_STEPS = 100
 # tensorflow-model-optimization refuses a network with errors of these kinds.
 _REFUSALS = (ValueError, RuntimeError, TypeError, AttributeError, NotImplementedError)
@@ -35,13 +35,13 @@ def quantize(
     data: training.LabelledImages,
     fit: typing.Any,
 ) -> Answer:
-    """Quantization-aware training.
+    """Trains quantization-aware.
 
     Args:
-        job: of `tfmot.bridge`.
+        job: a job of `tfmot.bridge`.
         arrays: weights of the network, by name.
         data: the `training.LabelledImages`.
-        fit: function of a model, callbacks and a clip that trains it.
+        fit: function of a model, callbacks and a clip that trains the model.
 
     Returns:
         (weights by name, bytes of the int8 TFLite file).
@@ -61,25 +61,25 @@ def _quantized(
     import tf_keras
 
     tool = tfmot.quantization.keras
-    known = {"Nothing": _nothing(), "IdentityPad": rebuild.identity_pad()}
+    custom_objects = {"Nothing": _nothing(), "IdentityPad": rebuild.identity_pad()}
 
     def wrap(layer: typing.Any) -> typing.Any:
-        if isinstance(layer, known["IdentityPad"]):
-            return tool.quantize_annotate_layer(layer, known["Nothing"]())
+        if isinstance(layer, custom_objects["IdentityPad"]):
+            return tool.quantize_annotate_layer(layer, custom_objects["Nothing"]())
         return layer
 
     model = rebuild.build(description, arrays, wrap)
-    with tf_keras.utils.custom_object_scope(known), tool.quantize_scope():
+    with tf_keras.utils.custom_object_scope(custom_objects), tool.quantize_scope():
         aware = tool.quantize_apply(tool.quantize_annotate_model(model))
     rebuild.set_values(aware, arrays)
     return aware
 
 
 def _keep_statistics(model: typing.Any) -> None:
-    """Makes BN use the statistics that it has.
+    """Freezes the statistics of BN.
 
-    An average over the last few batches is noisier, which a short training does not make
-    up for.
+    An average over the last few batches is noisier, for which a short training does not
+    compensate.
     """
     import tf_keras
 
@@ -89,7 +89,7 @@ def _keep_statistics(model: typing.Any) -> None:
 
 
 def _nothing() -> typing.Any:
-    """The configuration of a layer that keeps values on the grid that they are on."""
+    """The configuration of a layer that keeps the scale and zero point of its input."""
     import tensorflow_model_optimization as tfmot
 
     class Nothing(tfmot.quantization.keras.QuantizeConfig):
@@ -119,9 +119,9 @@ def _nothing() -> typing.Any:
 
 
 def _calibrate(aware: typing.Any, images: np.ndarray, batch: int = 50) -> None:
-    """Sets the activation ranges: of the float network, the average of the batches'.
+    """Sets the activation ranges to the batches' average in the float network.
 
-    Left alone they begin at -6 to 6 and move by a thousandth a step.
+    By default they begin at -6 to 6 and move by a thousandth per step.
     """
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
@@ -138,9 +138,9 @@ def _calibrate(aware: typing.Any, images: np.ndarray, batch: int = 50) -> None:
         **kwargs: typing.Any,
     ) -> typing.Any:
         low, high = weights["min_var"], weights["max_var"]
-        found = seen.setdefault(id(low), (low, high, []))[2]
+        ranges = seen.setdefault(id(low), (low, high, []))[2]
         ends = tf.reduce_min(inputs), tf.reduce_max(inputs)
-        found.append([min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)])
+        ranges.append([min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)])
         return inputs
 
     quantizer.__call__ = watch
@@ -149,8 +149,8 @@ def _calibrate(aware: typing.Any, images: np.ndarray, batch: int = 50) -> None:
             aware(tf.constant(images[start : start + batch]), training=True)
     finally:
         quantizer.__call__ = stock
-    for low, high, found in seen.values():
-        least, most = np.mean(found, axis=0)
+    for low, high, ranges in seen.values():
+        least, most = np.mean(ranges, axis=0)
         low.assign(least)
         high.assign(most)
 
@@ -164,10 +164,10 @@ def _convert(aware: typing.Any, job: dict[str, typing.Any]) -> bytes:
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
     def serve(image: typing.Any) -> typing.Any:
-        found = aware(image, training=False)
+        logits = aware(image, training=False)
         if softmax:
-            return {"predictions": tf.nn.softmax(found)}
-        return {"logits": found}
+            return {"predictions": tf.nn.softmax(logits)}
+        return {"logits": logits}
 
     concrete = serve.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], aware)
@@ -185,7 +185,7 @@ def prune(
     data: training.LabelledImages,
     fit: typing.Any,
 ) -> Answer:
-    """Magnitude pruning; see `quantize`, but for the file, which is None."""
+    """Prunes by magnitude; see `quantize`; the file is None."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
@@ -216,7 +216,7 @@ def cluster(
     data: training.LabelledImages,
     fit: typing.Any,
 ) -> Answer:
-    """Weight clustering; see `prune`."""
+    """Clusters weights; see `prune`."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
@@ -232,7 +232,7 @@ def cluster(
             cluster_centroids_init=tool.CentroidInitialization.KMEANS_PLUS_PLUS,
         )
 
-    # The layers have their weights, among which the centroids are sought.
+    # The layers have their weights, from which the centroids are initialized.
     model = rebuild.build(job["description"], arrays)
     few = _refusing(tf_keras.models.clone_model, model, clone_function=wrap)
     _settle_centroids(few)
@@ -242,9 +242,9 @@ def cluster(
 
 
 def _settle_centroids(model: typing.Any) -> None:
-    """Moves the centroids to where k-means has them.
+    """Moves the centroids to the solution of k-means.
 
-    By itself tensorflow-model-optimization begins with weights drawn by k-means++, which
+    tensorflow-model-optimization itself begins with weights drawn by k-means++, which
     alone costs ResNet-20 19 points.
     """
     for layer in model.layers:
@@ -254,11 +254,11 @@ def _settle_centroids(model: typing.Any) -> None:
 
 
 def settled(weights: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Centroids moved by Lloyd's algorithm, each to the mean of the weights next to it.
+    """Moves centroids by Lloyd's algorithm, each to the mean of the weights nearest to it.
 
     Args:
         weights: array of any shape.
-        centroids: float (count,). One that no weight is next to stays where it is.
+        centroids: float (count,). One that is nearest to no weight does not move.
 
     Returns:
         float32 (count,), ascending.
@@ -286,7 +286,7 @@ def _values(model: typing.Any) -> dict[str, np.ndarray]:
 def _refusing(
     make: typing.Any, *arguments: typing.Any, **options: typing.Any
 ) -> typing.Any:
-    """What `make` makes; its errors are refusals."""
+    """Returns the result of `make`; its errors are refusals."""
     try:
         return make(*arguments, **options)
     except _REFUSALS as error:

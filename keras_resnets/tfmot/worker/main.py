@@ -1,8 +1,8 @@
 """The process behind `tfmot.bridge`: python -m keras_resnets.tfmot.worker.main.
 
-Its one argument is a folder with `job.json`, `weights.npz`, `probe.npz`, `x.npy` and
-`y.npy`. It writes `tuned.npz` and, of quantization, `aware.tflite` there, and says what
-goes on in lines of JSON.
+Its only argument is a folder with `job.json`, `weights.npz`, `probe.npz`, `x.npy` and
+`y.npy`. It writes `tuned.npz` and, for quantization, `aware.tflite` there, and reports
+its progress in lines of JSON.
 """
 
 import functools
@@ -19,18 +19,18 @@ import numpy as np
 from keras_resnets.errors import first_line
 from keras_resnets.system import child_process
 
-# How far both networks may be apart in float64, as a share of the largest logit.
+# The largest difference of both networks in float64, as a share of the largest logit.
 TOLERANCE = 1e-6
-# The same of the float32 network that is trained, which rounds.
+# The same for the trained float32 network, which rounds.
 _ROUNDED = 1e-4
 
 
 def main(path: str) -> None:
-    """Rebuilds the network, proves it equal, and does the job."""
+    """Rebuilds the network, proves it equal, and runs the job."""
     folder = pathlib.Path(path)
-    # A parent that was killed leaves its folder to us.
+    # If the parent is killed, its folder is removed here.
     child_process.orders(lambda: shutil.rmtree(folder, ignore_errors=True))
-    # What TensorFlow prints must not get between the lines.
+    # TensorFlow's output must not get between the lines.
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -76,29 +76,29 @@ def distance(
     images: np.ndarray,
     logits: np.ndarray,
 ) -> float:
-    """How far the rebuilt network's logits are from those in Keras 3.
+    """Measures how far the rebuilt network's logits are from those in Keras 3.
 
     Args:
         description: see `rebuild.build`.
-        arrays: see there.
+        arrays: see `rebuild.build`.
         images: float32 (count, height, width, channels).
-        logits: what Keras 3 makes of them in float64.
+        logits: Keras 3's logits for them in float64.
 
     Returns:
-        The largest difference as a share of the largest logit, in float64; that in
-        float32 where it is more than rounding.
+        The largest difference as a share of the largest logit, in float64; in float32
+        if that is more than rounding.
     """
     from keras_resnets.tfmot.worker import rebuild
 
-    found = []
+    errors = []
     for dtype in ("float64", "float32"):
         rebuilt = rebuild.build(description, arrays, dtype=dtype)
         outputs = np.asarray(rebuilt(images.astype(dtype), training=False))
         if outputs.shape != logits.shape:
             return float("inf")
         error = np.abs(outputs.astype("float64") - logits).max()
-        found.append(float(error / max(np.abs(logits).max(), 1e-30)))
-    exact, rounded = found
+        errors.append(float(error / max(np.abs(logits).max(), 1e-30)))
+    exact, rounded = errors
     return exact if rounded <= _ROUNDED else max(exact, rounded)
 
 

@@ -1,4 +1,4 @@
-"""A description of a network as a `tf_keras` model."""
+"""Builds the described network as a `tf_keras` model."""
 
 import typing
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ def build(
     wrap: typing.Any = None,
     dtype: str = "float32",
 ) -> typing.Any:
-    """The described network, with its weights.
+    """Builds the described network, with its weights.
 
     Args:
-        description: what `compression.description.describe` makes.
-        arrays: of `layer/variable` to values.
-        wrap: function of a `tf_keras` layer that returns what takes its place in the
-            graph; None for the layer itself.
-        dtype: of everything.
+        description: the result of `tfmot.description.describe`.
+        arrays: values by `layer/variable`.
+        wrap: function of a `tf_keras` layer that returns its replacement in the graph;
+            None for the layer itself.
+        dtype: number type of all layers.
 
     Returns:
         A functional `tf_keras.Model`.
@@ -35,16 +35,16 @@ def build(
         if step["layer"] not in layers:
             layer = make(step, dtype)
             layers[step["layer"]] = wrap(layer) if wrap else layer
-        given = [tensors[name] for name in step["inputs"]]
-        made = layers[step["layer"]](given if len(given) > 1 else given[0])
-        tensors[step["output"]] = made
+        inputs = [tensors[name] for name in step["inputs"]]
+        outputs = layers[step["layer"]](inputs if len(inputs) > 1 else inputs[0])
+        tensors[step["output"]] = outputs
     model = tf_keras.Model(image, tensors[description["output"]])
     set_values(model, arrays)
     return model
 
 
 def make(step: typing.Any, dtype: str = "float32") -> typing.Any:
-    """The `tf_keras` layer of a step."""
+    """Returns the `tf_keras` layer of a step."""
     import tf_keras
 
     config = {**step["config"], "name": step["layer"], "dtype": dtype}
@@ -57,22 +57,22 @@ def make(step: typing.Any, dtype: str = "float32") -> typing.Any:
 
 
 def inner(layer: typing.Any) -> typing.Any:
-    """The layer inside tensorflow-model-optimization's wrapper, or the layer."""
+    """Returns the layer inside tensorflow-model-optimization's wrapper, or the layer."""
     return getattr(layer, "layer", layer)
 
 
 def variables(model: typing.Any) -> dict[str, typing.Any]:
-    """`layer/variable` of every described variable of `model`, to the variable.
+    """Returns every described variable of `model` by `layer/variable`.
 
-    Wrappers have variables of their own; those of the layers keep their names.
+    Wrappers add variables; those of the layers keep their names.
     """
-    found = {}
+    variables_by_name = {}
     for layer in model.layers:
         for variable in layer.weights:
             name = variable.name.split(":")[0].split("/")[-1]
             if name in _VARIABLES:
-                found[f"{inner(layer).name}/{name}"] = variable
-    return found
+                variables_by_name[f"{inner(layer).name}/{name}"] = variable
+    return variables_by_name
 
 
 _VARIABLES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
@@ -85,10 +85,10 @@ def set_values(model: typing.Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def use_native_convolution() -> None:
-    """Makes grouped and dilated convolutions of `tf_keras` one operator.
+    """Makes grouped and dilated convolutions of `tf_keras` a single operator.
 
-    It compiles the grouped ones with XLA, which is slow to train on a CPU, and lowers
-    the dilated ones to SpaceToBatch, whose int8 form is partly float.
+    `tf_keras` compiles the grouped ones with XLA, which is slow to train on a CPU, and
+    lowers the dilated ones to SpaceToBatch, whose int8 form is partly float.
     """
     import tensorflow as tf
     import tf_keras
@@ -119,12 +119,12 @@ def use_native_convolution() -> None:
 
 
 def identity_pad() -> typing.Any:
-    """The class of the option-A shortcut for `tf_keras`."""
+    """Returns the class of the option-A shortcut for `tf_keras`."""
     import tensorflow as tf
     import tf_keras
 
     class IdentityPad(tf_keras.layers.Layer):
-        """Every `strides`-th pixel, with channels of zeros in front and behind."""
+        """Takes every `strides`-th pixel and pads the channels with zeros on both sides."""
 
         def __init__(
             self, strides: int, before: int, behind: int, **kwargs: typing.Any
@@ -147,5 +147,5 @@ _CLASSES: dict = {}
 
 
 def _once(name: str, kind: type) -> type:
-    """The first class of a name: its instances must be of one and the same."""
+    """The first class of a name: all its instances must be of the same class."""
     return _CLASSES.setdefault(name, kind)

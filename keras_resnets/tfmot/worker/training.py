@@ -1,4 +1,4 @@
-"""Fine-tuning with `tf_keras`: images from a file, one loop for all three tools."""
+"""Fine-tunes with `tf_keras`: images from a file, one loop for all three tools."""
 
 import math
 import os
@@ -9,22 +9,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Images on which is seen what a training made of a network, and of them at a time.
+# Images that a network is evaluated on before and after training, and their batch size.
 _SAMPLE, _AT_ONCE = 250, 50
-# A network that had this much more right than the commonest class alone would have, and
-# keeps less than this share of it, has collapsed.
+# A network has collapsed if its accuracy exceeded that of the commonest class by this
+# much, and less than this share of the excess is left.
 _LEAD, _KEPT = 0.2, 0.1
-# What a training loses for a while, over what its network could lose at worst before.
+# A training's loss may exceed its network's worst possible loss before by this factor.
 _SLACK = 10
-# Norms below count as this, as there: a bias of zeros may move.
+# Smaller norms count as this, as in the paper: a bias of zeros may move.
 _LEAST_NORM = 1e-3
 
 
 class Diverged(Exception):
-    """A training that cannot come to anything any more.
+    """A training that has diverged.
 
     Args:
-        facts: `what` shows it, and the `epoch` and its `step`, both from 1.
+        facts: `what` shows it, the `epoch` and its `step`, both from 1.
     """
 
     def __init__(self, **facts: typing.Any) -> None:
@@ -33,10 +33,10 @@ class Diverged(Exception):
 
 
 class LabelledImages:
-    """Labelled images in `x.npy` and `y.npy`, of which a batch at a time is read.
+    """Labelled images in `x.npy` and `y.npy`, read a batch at a time.
 
     Args:
-        folder: where they are.
+        folder: the folder of both files.
         tuning: `batch_size`, `mirror`, `crop` and `seed`.
     """
 
@@ -48,13 +48,13 @@ class LabelledImages:
         self._tuning = tuning
 
     def sample(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """So many images with their labels, or all."""
+        """Returns `count` images with their labels, or all if there are fewer."""
         chosen = np.random.default_rng(seed).permutation(len(self.x))[:count]
         chosen = np.sort(chosen)
         return np.array(self.x[chosen]), self.y[chosen]
 
     def sequence(self) -> typing.Any:
-        """A `tf_keras.utils.Sequence` in an order of its own every epoch."""
+        """Returns a `tf_keras.utils.Sequence` that is reshuffled every epoch."""
         import tf_keras
 
         x, y, tuning = self.x, self.y, self._tuning
@@ -87,7 +87,7 @@ class LabelledImages:
 def augmented(
     images: np.ndarray, tuning: dict[str, typing.Any], rng: np.random.Generator
 ) -> np.ndarray:
-    """A batch mirrored by chance and moved by up to `crop` pixels, over zeros."""
+    """Mirrors a batch at random and shifts it by up to `crop` pixels, padded with zeros."""
     if tuning["mirror"]:
         turned = rng.random(len(images)) < 0.5
         images[turned] = images[turned, :, ::-1]
@@ -110,20 +110,20 @@ def fit(
     tuning: dict[str, typing.Any],
     tell: Callable[..., object],
 ) -> None:
-    """Trains `model`, which puts out logits.
+    """Trains `model`, whose outputs are logits.
 
     Args:
         model: a `tf_keras.Model`.
-        callbacks: of the tool.
+        callbacks: callbacks of the tool.
         clip: the most that the norm of a gradient may be, as a share of its variable's
             (Brock 2021, arXiv:2102.06171).
         data: the `LabelledImages`.
         tuning: also `epochs` and `learning_rate`, which falls as a cosine.
-        tell: called with what goes on, by keyword.
+        tell: called with the progress, by keyword.
 
     Raises:
-        Diverged: a loss beyond all that the network could have lost before, weights that
-            are not finite in the end, or answers that are the same for all images.
+        Diverged: a loss beyond the worst possible one of the initial network, final
+            weights that are not finite, or predictions that are the same for all images.
     """
     import tf_keras
 
@@ -146,7 +146,7 @@ def fit(
         verbose=0,
         callbacks=[*callbacks, watch],
     )
-    # The last step's loss is that of the weights before it.
+    # The last step's loss belongs to the weights before it.
     for variable in model.weights:
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
             raise watch.diverged(f"{variable.name.split(':')[0]} holds NaN or infinity")
@@ -159,8 +159,8 @@ def fit(
 
 def _logits(model: typing.Any, images: np.ndarray) -> np.ndarray:
     parts = range(0, len(images), _AT_ONCE)
-    found = [model(images[i : i + _AT_ONCE], training=False).numpy() for i in parts]
-    return np.concatenate(found)
+    batches = [model(images[i : i + _AT_ONCE], training=False).numpy() for i in parts]
+    return np.concatenate(batches)
 
 
 def _right(logits: np.ndarray, labels: np.ndarray) -> int:
@@ -168,13 +168,13 @@ def _right(logits: np.ndarray, labels: np.ndarray) -> int:
 
 
 def _highest_loss(logits: np.ndarray) -> float:
-    """A loss far beyond that of all classes being those that are held least likely."""
+    """A loss far beyond that of predicting the least likely class for every image."""
     worst = math.log(logits.shape[-1]) + 2 * float(np.abs(logits).max())
     return _SLACK * worst
 
 
 def _collapsed(before: int, after: int, labels: np.ndarray) -> bool:
-    """Whether what a network knew beyond the commonest class is gone."""
+    """Whether a network has lost its lead over predicting the commonest class."""
     commonest = np.bincount(labels).max()
     lead = before - commonest
     return lead > _LEAD * len(labels) and after - commonest < _KEPT * lead
@@ -183,10 +183,10 @@ def _collapsed(before: int, after: int, labels: np.ndarray) -> bool:
 def _clipped_sgd(clip: float | None) -> typing.Any:
     """The class of SGD whose gradients are clipped to a share of each variable's norm.
 
-    BN that keeps its statistics multiplies the gradient of the kernel in front of it by
-    gamma over the deviation, 50 in a channel that hardly varies. The gradient is then
-    many times the kernel's norm (14 times, in the stem of ResNet-20), and a rate that is
-    right for other networks ends in NaN.
+    BN with frozen statistics multiplies the gradient of the kernel before it by gamma
+    over the deviation, 50 in a channel that hardly varies. The gradient is then many
+    times the kernel's norm (14 times, in the stem of ResNet-20), and a learning rate
+    that suits other networks ends in NaN.
     """
     import tensorflow as tf
     import tf_keras
@@ -211,22 +211,22 @@ def _clipped_sgd(clip: float | None) -> typing.Any:
 
 
 def _watch(tell: Callable[..., object], highest: float) -> typing.Any:
-    """The callback that says how it goes, and ends a training that loses more."""
+    """The callback that reports progress, and ends a training with a higher loss."""
     import tf_keras
 
     class Watch(tf_keras.callbacks.Callback):
-        done, told, epoch, step = 0, 0.0, 0, 0
+        done, last_progress, epoch, step = 0, 0.0, 0, 0
 
         def on_epoch_begin(self, epoch: int, logs: typing.Any = None) -> None:
             self.epoch = epoch + 1
 
         def on_train_batch_end(self, batch: int, logs: typing.Any = None) -> None:
             self.done, self.step = self.done + 1, batch + 1
-            # A mean over the epoch so far, which stays NaN once it is.
+            # The mean over the epoch so far; once NaN it stays NaN.
             if not logs["loss"] <= highest:
                 raise self.diverged(f"the loss is {logs['loss']:.3g}")
-            if time.monotonic() - self.told > 0.2:
-                self.told = time.monotonic()
+            if time.monotonic() - self.last_progress > 0.2:
+                self.last_progress = time.monotonic()
                 tell(progress=self.done)
 
         def on_epoch_end(self, epoch: int, logs: typing.Any = None) -> None:
@@ -237,7 +237,7 @@ def _watch(tell: Callable[..., object], highest: float) -> typing.Any:
             )
 
         def diverged(self, what: str) -> typing.Any:
-            """The error about where the training stands."""
+            """Returns the error with the current epoch and step."""
             return Diverged(what=what, epoch=self.epoch, step=self.step)
 
     return Watch()
