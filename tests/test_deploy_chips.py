@@ -19,7 +19,6 @@ from helpers import small_model
 
 from keras_resnets import deploy
 from keras_resnets.deploy import c_files
-from keras_resnets.deploy import depthwise
 from keras_resnets.deploy import ethos_u
 from keras_resnets.deploy import session
 from keras_resnets.deploy.asked import Asked
@@ -30,6 +29,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import passport
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.export.tflite import depthwise
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.preprocessing import Preprocessing
@@ -176,6 +176,10 @@ def test_a_bn_that_stands_alone_is_one_convolution(tmp_path):
     x = images(40)
     workshop = Workshop(model, CalibrationSet(x), tmp_path)
     spec = Asked().spec(TARGETS["ethos-u55-128"])
+    # One scale a kernel keeps MUL and ADD; with one a channel it is so of itself.
+    assert workshop.depthwise(spec) is None
+    assert workshop.export(spec).report.operators["DEPTHWISE_CONV_2D"] > 0
+    spec = dataclasses.replace(spec, recipe="static_wi8_ai8_per_tensor")
     plain, joined = workshop.export(spec), workshop.depthwise(spec)
     before, after = plain.report.operators, joined.report.operators
     assert before["MUL"] == after["DEPTHWISE_CONV_2D"] > 0 and "MUL" not in after

@@ -53,7 +53,7 @@ def test_tflite_is_the_int8_file(how, models, tmp_path):
     made = made or inside(aware)
     path = to_tflite(made, tmp_path / "a.tflite", "int8", images=IMAGES).path
     counts = tflite_runner.operators(path.read_bytes())
-    # A pre-activation network: BN that stands alone is a product and a sum.
+    # A pre-activation network: BN that stands alone is a depthwise convolution.
     assert counts["CONV_2D"] == 6 and "QUANTIZE" not in counts
     assert not tflite_runner.float_operators(path.read_bytes())
     assert sqnr(model, path) > 20
@@ -111,7 +111,7 @@ def test_saved_models_and_keras_files_round_as_the_model_does(models, tmp_path):
         np.testing.assert_allclose(found, outputs(aware, IMAGES), atol=1e-5)
     loaded = keras.saving.load_model(tmp_path / "a.keras")
     kinds = {type(layer).__name__ for layer in loaded.layers}
-    assert {"FakeQuantize", "QuantizedConv2D", "ChannelScale"} <= kinds
+    assert {"FakeQuantize", "QuantizedConv2D", "QuantizedAffine"} <= kinds
 
 
 def scales_and_zero_points(path):

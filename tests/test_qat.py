@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -192,7 +193,8 @@ def test_without_rounding_it_is_the_model(kind):
     # No BN is left, and what it did is done.
     kinds = {type(layer) for layer in aware.layers}
     assert keras.layers.BatchNormalization not in kinds
-    assert (layers.ChannelScale in kinds) == (kind in ("basic_full_preact", "wide"))
+    assert (layers.QuantizedAffine in kinds) == (kind in ("basic_full_preact", "wide"))
+    assert layers.ChannelScale not in kinds
 
 
 @pytest.mark.parametrize("kind", ["basic_full_preact", "grouped"])
@@ -216,7 +218,7 @@ def test_gradients_are_those_of_the_float_network(kind):
         kernels = [network.get_layer(name).kernel.value for name in names]
         return tape.gradient(loss, kernels)
 
-    names = [x.name for x in aware.layers if isinstance(x, layers.QuantizedConv2D)]
+    names = [x.name for x in aware.layers if type(x) is layers.QuantizedConv2D]
     with ranges.float_arithmetic(aware):
         pairs = zip(gradients(aware, names), gradients(model, names), strict=True)
     for name, (ours, floats) in zip(names, pairs, strict=True):
@@ -237,7 +239,7 @@ def test_report_names_every_layer():
     assert {layer.name for layer in model.layers} <= named
     done = {one.name: one.done for one in found}
     assert done["stage1_block1_conv1"].endswith("BN folded in")
-    assert "stands alone" in done["stage1_block2_bn1_scale"]
+    assert "stands alone" in done["stage1_block2_bn1"]
     assert "not known yet" in done["image_range"]
     assert "range of its input" in done["stage2_block1_conv1_pad"]
 
@@ -266,6 +268,8 @@ def test_training_moves_everything_and_is_saved(recipe, tmp_path):
         if np.array_equal(np.array(weight), old)
     ]
     still = [path for path in still if path.split("/")[-1] not in fixed]
+    # Of one number a channel the largest is it.
+    still = [path for path in still if not re.search(r"_bn\d?/kernel_radius", path)]
     if recipe == "static_wi8_ai8":
         assert all(path.endswith("kernel_radius") for path in still), still
     else:

@@ -26,7 +26,7 @@ ORDERS = {
 }
 NAMES = (
     "ChannelOffset ChannelScale Conv2D Discard FakeQuantize IdentityPadShortcut "
-    "QuantizedConv2D QuantizedDense StochasticDepth Warmup"
+    "QuantizedAffine QuantizedConv2D QuantizedDense StochasticDepth Warmup"
 ).split()
 LOAD = """
 import pathlib, pickle

@@ -27,7 +27,7 @@ class Spec:
         storage: of weights of 4 bits, see `export.tflite.storage`.
         source: (height, width) of the photos that go in, or None.
         depthwise: whether a BN that stands alone is a depthwise convolution, see
-            `deploy.depthwise`.
+            `export.tflite.depthwise`.
         export: options of the exporter besides, as pairs.
     """
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_resnets import export
 from keras_resnets import quantization
-from keras_resnets.deploy import depthwise
 from keras_resnets.deploy.asked import Spec
 from keras_resnets.deploy.targets import FLOAT32
 from keras_resnets.deploy.targets import Target
@@ -18,6 +17,7 @@ from keras_resnets.export import session
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite import depthwise
 from keras_resnets.export.tflite import storage
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.preprocessing import Preprocessing

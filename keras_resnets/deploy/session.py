@@ -236,7 +236,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
         "recipe": made.spec.recipe,
         "io_dtype": made.spec.io_dtype,
         "packed": made.spec.packed,
-        "depthwise": made.spec.depthwise,
+        "depthwise": "DEPTHWISE_CONV_2D" in getattr(made.report, "operators", ()),
         "storage": made.spec.storage,
         "takes_pixels": made.report.takes_pixels,
         "source": list(made.spec.source) if made.spec.source else None,

@@ -92,7 +92,8 @@ class PrecisionPlan:
         recipe: for all layers that are not named, and for how ranges and scales are
             chosen; a name of `recipes.RECIPES` does as well.
         layers: the `LayerBits` of layers by name, as in the float network (half of a BN
-            that stands alone: its name and `_scale` or `_offset`).
+            that stands alone, under one scale a kernel: its name and `_scale` or
+            `_offset`).
         network: name of the network that the plan is of, for messages; or None.
         fingerprint: of that network, see `fingerprint`: the plan is refused for others.
             None: the names of the layers alone must fit.
@@ -255,7 +256,8 @@ class PrecisionPlan:
         """The plan for the layers that a network has.
 
         A classifier whose softmax was taken away (`logits=True`) is found by the name
-        that it had with it.
+        that it had with it; a BN that stands alone also by those of its two halves, as
+        earlier releases and recipes of one scale a kernel have it.
 
         Args:
             names: of the layers that can have bits of their own.
@@ -264,19 +266,26 @@ class PrecisionPlan:
             InvalidArgument: a layer of the plan is not among them.
         """
         allowed = tuple(names)
-        layers = {}
+        layers: dict[str, LayerBits] = {}
         for name, bits in self.layers.items():
-            own = f"{name}_linear"
-            own = own if name not in allowed and own in allowed else name
-            if own not in allowed:
+            own = next((x for x in _written(name) if x in allowed), None)
+            if own is None:
                 near = nearest(name, allowed, count=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise InvalidArgument(
                     f"a plan names layers that are quantized by themselves, such as "
                     f"{_some(allowed)}; got {shown(name)}{hint}"
                 )
-            layers[own] = bits
+            # Of two halves the finer one.
+            both = (bits, layers.get(own, bits))
+            layers[own] = max(both, key=lambda x: choices.PRECISIONS.index(x.precision))
         return dataclasses.replace(self, layers=layers)
+
+
+def _written(name: str) -> tuple[str, ...]:
+    """What a layer of a plan may be called in a network, the likeliest first."""
+    halves = (name.removesuffix("_scale"), name.removesuffix("_offset"))
+    return (name, f"{name}_linear", *halves)
 
 
 def fingerprint(layers: Iterable[typing.Any]) -> str:

@@ -26,6 +26,7 @@ from keras_resnets.export import signature
 from keras_resnets.export.landing import Destination
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.prepare import Ready
+from keras_resnets.export.tflite import depthwise
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
@@ -239,6 +240,8 @@ def land(
         if layers:
             # Read when the file is proven.
             facts["storage"] = storage.record(layers)
+        if numbers.name == "int8" and _has_depthwise(file):
+            facts["depthwise"] = True
         if numbers.name == "float16":
             given = float16_range.inputs_of(ready)
             largest = float16_range.of_tflite(file, given)
@@ -253,6 +256,12 @@ def land(
     if numbers.name == "int8":
         facts |= {"io_dtype": io_dtype, "packed": packed}
     return landing.land(place, whole, write, facts)
+
+
+def _has_depthwise(file: pathlib.Path) -> bool:
+    """Whether a file has a depthwise convolution, such as a BN that stands alone."""
+    with tflite_runner.opened(file) as content:
+        return "DEPTHWISE_CONV_2D" in tflite_runner.operators(content)
 
 
 def check_sparse(sparse: bool, numbers: number_formats.NumberFormat) -> None:
@@ -327,6 +336,7 @@ def convert(
     import tensorflow as tf
 
     size = None if isinstance(batch, str) else batch
+    calibrated = number_formats.find(quantize).calibrated
     # What is quantized is computed with by the converter, which needs it there.
     kernels = large_weights.kernels_of(ready.model) if quantize == "none" else {}
     try:
@@ -338,7 +348,6 @@ def convert(
             _configure(converter, tf, quantize, io_dtype)
             if quantize == "int8" and ready.takes_pixels:
                 converter.inference_input_type = tf.uint8
-            calibrated = number_formats.find(quantize).calibrated
             if calibrated and ready.calibration is None:
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             elif calibrated:
@@ -358,6 +367,9 @@ def convert(
         ) from error
     if quantize == "dynamic":
         content = versions.lowered(content)
+    if quantize == "int8" and ready.calibration is not None and not per_tensor:
+        # A constant of a product has finer steps than a kernel of one scale.
+        content = depthwise.rewrite(content) or content
     names = list(signature.outputs(ready.model))
     if kernels:
         return large_weights.filled(content, kernels, names)

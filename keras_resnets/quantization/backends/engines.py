@@ -20,6 +20,7 @@ from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
+from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.rounding.kernels import round_kernels
 
@@ -136,8 +137,10 @@ def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> 
 
 @contextlib.contextmanager
 def exporting(frozen: keras.Model) -> Iterator[None]:
-    """Leaves nothing in the ranges of `frozen` but what converters know, inside."""
-    ranged = [x for x in frozen.layers if isinstance(x, FakeQuantize)]
+    """Leaves nothing in the layers of `frozen` but what converters know, inside."""
+    ranged = [
+        x for x in frozen.layers if isinstance(x, (FakeQuantize, QuantizedAffine))
+    ]
     for layer in ranged:
         layer.exporting = True
     try:

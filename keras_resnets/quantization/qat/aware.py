@@ -33,8 +33,8 @@ def quantize_aware(
 
     BN is folded into the convolution in front of it, with the statistics that it has:
     train the float model first, then fine-tune what this returns, at a tenth or less of
-    the learning rate. BN that no convolution takes in becomes a rounded product and
-    sum, as in the file.
+    the learning rate. BN that no convolution takes in becomes a product and a sum a
+    channel, as in the file.
 
     Args:
         model: a built functional or Sequential `keras.Model` with one image input,
@@ -203,6 +203,8 @@ def report(model: keras.Model) -> list[LayerReport]:
 
 
 def _done(layer: keras.layers.Layer) -> str:
+    if isinstance(layer, quantized.QuantizedAffine):
+        return f"numbers of {layer.weight_bits} bits by channel: a BN that stands alone"
     if isinstance(layer, quantized.KERNELS):
         scales = "by channel" if layer.per_channel else "with one scale"
         folded = ", BN folded in" if len(layer.replaces) > 1 else ""

@@ -333,6 +333,49 @@ class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
+class QuantizedAffine(QuantizedConv2D):
+    """A product and a sum a channel, as a 1x1 convolution of each channel by itself.
+
+    y[..., c] = w[c] x[..., c] + b[c]: a BN that no convolution takes in. A file has one
+    DEPTHWISE_CONV_2D of it, with the ReLU behind it: what is between the product and the
+    sum is not rounded, and w hardly, since each channel has a scale of its own. Computed
+    as a product, which takes less time to train than a convolution of so many groups.
+
+    Args:
+        filters: channels.
+        **kwargs: of `QuantizedConv2D`, such as `weight_bits` and `replaces`.
+
+    Attributes:
+        exporting: True computes the convolution, which a converter knows.
+
+    Example:
+        >>> import keras
+        >>> tuple(QuantizedAffine(3)(keras.ops.ones((1, 2, 2, 3))).shape)
+        (1, 2, 2, 3)
+    """
+
+    def __init__(self, filters: int, **kwargs: typing.Any) -> None:
+        super().__init__(filters, **{**kwargs, "kernel_size": 1, "groups": filters})
+        self.exporting = False
+
+    def set_values(
+        self, scale: np.ndarray, offset: np.ndarray, factor: np.ndarray
+    ) -> None:
+        """Sets w and b, with about `factor` in w for good; see `set_kernel`."""
+        kernel = scale.astype("float32")[None, None, None]
+        self.set_kernel(kernel, factor)
+        self.bias.assign(offset.astype("float32"))
+        self.kernel_radius.assign(largest_amax(kernel, True))
+
+    def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
+        kernel = self.rounded_kernel()
+        if self.exporting:
+            turned = ops.reshape(kernel, (1, 1, self.filters, 1))
+            return ops.depthwise_conv(inputs, turned)
+        return ops.multiply(inputs, kernel[0, 0, 0])
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class QuantizedDense(_RoundsKernel, keras.layers.Dense):
     """A dense layer whose kernel is rounded, with one scale in all by default.
 

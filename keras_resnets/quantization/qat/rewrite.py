@@ -22,6 +22,7 @@ from keras_resnets.graph.nodes import graph_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.nodes import unique_names
 from keras_resnets.networks import layers
+from keras_resnets.quantization.qat import by_channel
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.recipes import Recipe
@@ -261,12 +262,10 @@ class _Rewriter:
         return quantized.QuantizedConv2D.from_config(config)
 
     def _alone(self, step: Step) -> None:
-        """BN that no layer in front takes in: a product and a sum, both rounded."""
-        layer = step.layer
-        _check_norm(layer)
-        scale, offset = bn_folding.scale_and_offset(layer)
-        factor = bn_folding.inverse_deviation(layer)
-        self._by_channel(step, step, [self._name(step)], scale, offset, factor)
+        """BN that no layer in front takes in."""
+        _check_norm(step.layer)
+        numbers = by_channel.Numbers.of_norm(step.layer)
+        self._by_channel(step, step, [self._name(step)], numbers)
 
     def _affine(self, step: Step) -> None:
         """What scales and shifts, and all of that kind that follows it."""
@@ -282,64 +281,43 @@ class _Rewriter:
         given = self._made[first.inputs[0]]
         channels = given.tensor.shape[-1]
         scale, offset = (np.broadcast_to(x, (channels,)) for x in (scale, offset))
+        numbers = by_channel.Numbers(scale, offset, scale)
         of_image = given.grid is self._image.grid and len(given.tensor.shape) == 4
         if of_image and channels <= _COLORS:
-            self._scale_image(given.tensor, step, names, scale, offset)
+            made = by_channel.of_image(
+                numbers, self._recipe.per_channel, **self._options(step, names)
+            )
+            self._finish(step, made(given.tensor), names)
         else:
-            self._by_channel(first, step, names, scale, offset, scale)
-
-    def _scale_image(
-        self,
-        image: typing.Any,
-        last: Step,
-        names: list[str],
-        scale: np.ndarray,
-        offset: np.ndarray,
-    ) -> None:
-        """One convolution of 1x1 for what an image is scaled by: exact but for its sum."""
-        new = quantized.QuantizedConv2D(
-            len(scale),
-            1,
-            per_channel=self._recipe.per_channel,
-            kernel_initializer="zeros",
-            trainable=False,
-            replaces=names,
-            name=self._own(last),
-            dtype=layer_kinds.policy(last),
-        )
-        made = new(image)
-        kernel = np.diag(scale)[None, None].astype("float32")
-        new.set_kernel(kernel, scale)
-        new.bias.assign(offset.astype("float32"))
-        new.kernel_radius.assign(quantized.largest_amax(kernel, new.per_channel))
-        self._finish(last, made, names)
+            self._by_channel(first, step, names, numbers)
 
     def _by_channel(
-        self,
-        first: Step,
-        last: Step,
-        names: list[str],
-        scale: np.ndarray,
-        offset: np.ndarray,
-        factor: np.ndarray,
+        self, first: Step, last: Step, names: list[str], numbers: by_channel.Numbers
     ) -> None:
-        """A product and a sum a channel, between the first step's input and the last."""
+        """A product and a sum a channel, between the first step's input and the last.
+
+        Of a map and with a scale a channel they are one operator in a file; one scale in
+        all is finer for the constant of a product than for a kernel.
+        """
+        given = self._read(first.inputs[0]).tensor
+        kept, key = self._kept, id(last.layer)
+        if len(given.shape) == 4 and self._recipe.per_channel:
+            if key not in kept:
+                kept[key] = by_channel.affine(numbers, **self._options(last, names))
+            self._finish(last, kept[key](given), names)
+            return
         policy, name = layer_kinds.policy(last), names[-1]
-        if id(last.layer) not in self._kept:
-            self._kept[id(last.layer)] = [
-                kind(names, name=free_name(f"{name}_{what}", self._taken), dtype=policy)
-                for kind, what in (
-                    (quantized.ChannelScale, "scale"),
-                    (quantized.ChannelOffset, "offset"),
-                )
-            ]
-        product, summand = self._kept[id(last.layer)]
-        made = product(self._read(first.inputs[0]).tensor)
-        made = self._ranged(made, f"{name}_scale", names, False, policy).tensor
-        made = summand(made)
-        product.set_values(scale, factor)
-        summand.values.assign(offset.astype("float32"))
-        self._finish(last, made, names)
+        if key not in kept:
+            both = [free_name(f"{name}_{x}", self._taken) for x in ("scale", "offset")]
+            kept[key] = by_channel.product_and_sum(numbers, names, both, policy)
+        product, summand = kept[key]
+        made = self._ranged(product(given), f"{name}_scale", names, False, policy)
+        self._finish(last, summand(made.tensor), names)
+
+    def _options(self, step: Step, names: list[str]) -> dict[str, typing.Any]:
+        """Of a new layer in the place of a step's."""
+        policy = layer_kinds.policy(step)
+        return {"replaces": names, "name": self._own(step), "dtype": policy}
 
     def _finish(
         self, step: Step, made: typing.Any, names: list[str], positive: bool = False

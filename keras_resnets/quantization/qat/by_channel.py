@@ -1,0 +1,86 @@
+"""What multiplies every channel by a number and adds one: BN that stands alone, scaling."""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_resnets.graph import bn_folding
+from keras_resnets.quantization.qat import layers as quantized
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Numbers:
+    """Of every channel; NumPy arrays (channels,).
+
+    Attributes:
+        scale: what it is multiplied by.
+        offset: what is added then.
+        factor: what of `scale` is not trained.
+    """
+
+    scale: np.ndarray
+    offset: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def of_norm(cls, layer: keras.layers.Layer) -> "Numbers":
+        """Those of a BN with the statistics that it has."""
+        scale, offset = bn_folding.scale_and_offset(layer)
+        return cls(scale, offset, bn_folding.inverse_deviation(layer))
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return len(self.scale)
+
+
+def affine(numbers: Numbers, **options: typing.Any) -> quantized.QuantizedAffine:
+    """One operator of a file; `options` are of `QuantizedAffine`."""
+    made = quantized.QuantizedAffine(
+        numbers.channels, kernel_initializer="zeros", **options
+    )
+    made.build((None, None, None, numbers.channels))
+    made.set_values(numbers.scale, numbers.offset, numbers.factor)
+    return made
+
+
+def product_and_sum(
+    numbers: Numbers, replaces: Sequence[str], names: Sequence[str], dtype: typing.Any
+) -> tuple[quantized.ChannelScale, quantized.ChannelOffset]:
+    """Two operators of a file, with a range between them, called `names`."""
+    product = quantized.ChannelScale(replaces, name=names[0], dtype=dtype)
+    summand = quantized.ChannelOffset(replaces, name=names[1], dtype=dtype)
+    for layer in (product, summand):
+        layer.build((None, numbers.channels))
+    product.set_values(numbers.scale, numbers.factor)
+    summand.values.assign(numbers.offset.astype("float32"))
+    return product, summand
+
+
+def of_image(
+    numbers: Numbers, per_channel: bool, **options: typing.Any
+) -> quantized.QuantizedConv2D:
+    """One convolution of 1x1 at rest for what an image is scaled by: exact but for its sum.
+
+    Args:
+        numbers: as they are.
+        per_channel: whether its kernel has a scale a channel.
+        **options: of `QuantizedConv2D`.
+    """
+    made = quantized.QuantizedConv2D(
+        numbers.channels,
+        1,
+        per_channel=per_channel,
+        kernel_initializer="zeros",
+        trainable=False,
+        **options,
+    )
+    made.build((None, None, None, numbers.channels))
+    kernel = np.diag(numbers.scale)[None, None].astype("float32")
+    made.set_kernel(kernel, numbers.scale)
+    made.bias.assign(numbers.offset.astype("float32"))
+    made.kernel_radius.assign(quantized.largest_amax(kernel, made.per_channel))
+    return made
