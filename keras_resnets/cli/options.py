@@ -195,11 +195,30 @@ def byte_count(text: str) -> int:
     As data sheets write them: kB of 1000 bytes is the careful reading, KiB has 1024.
     """
     found = _BYTES.fullmatch(text)
-    if not found or float(found[1]) <= 0 or found[2].lower() not in _UNITS:
+    scale = _UNITS.get(found[2].lower()) if found else None
+    count = int(float(found[1]) * scale) if found and scale else 0
+    if count < 1:
         raise argparse.ArgumentTypeError(
             f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {shown(text)}"
         )
-    return int(float(found[1]) * _UNITS[found[2].lower()])
+    return count
+
+
+def latency(text: str) -> tuple[float | None, float | None]:
+    """A latency as (seconds, None), of `2ms`, `500us`, `0.1s`; or (None, ratio) of `1.05x`.
+
+    A ratio is to the int8 file's.
+    """
+    found = _LATENCY.fullmatch(text)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(
+            "must be a time, as 2ms, 500us or 0.1s, or a ratio to the int8 file's "
+            f"latency, as 1.05x; got {shown(text)}"
+        )
+    value = float(found[1])
+    if found[2] == "x":
+        return None, value
+    return value * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[found[2]], None
 
 
 def batch(text):
@@ -245,8 +264,10 @@ METADATA = {
     "help": "TFLite metadata and the classes' names in the file, for MediaPipe",
 }
 _SIDE = Whole(1, 65_535)
-_BYTES = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)[bB]?")
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2}
+_BYTES = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)(?:[bB]|[bB]ytes?)?")
+_LATENCY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(us|ms|s|x)")
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+_UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9}
 _AMOUNT = Number(0, 1e18, above=True)
 # Of one signature of a file; what fits a machine, `extent.check_pixels` tells.

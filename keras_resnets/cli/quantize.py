@@ -61,7 +61,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
         plan = self.precision_plan()
-        plan.check_storage(storage.choose(self.storage, self.prefer))
+        plan.check_storage(plan.stored(self.storage, self.prefer))
         engine = plan.check_engine(self.engine)
         choices.check_method(self.method, engine)
         choices.check_rounding(self.rounding, engine, plan.recipe)
@@ -182,7 +182,8 @@ def add_storage(group):
     group.add_argument(
         "--prefer",
         choices=storage.PREFERENCES,
-        help="of fully_connected; latency (default): 5%% over int8's at most",
+        help="latency (default): 5%% over int8's at most; size: all that is smaller, "
+        "and inner tensors without names",
     )
     group.add_argument(
         "--int4",

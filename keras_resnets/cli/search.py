@@ -1,4 +1,9 @@
-"""`keras-resnets search`: the smallest mix of precisions within a drop of top-1."""
+"""`keras-resnets search`: bits of each layer under a budget of top-1, bytes or latency.
+
+With `--max-drop` alone it finds the smallest mix of int8, int16 and float. With
+`--max-size`, `--max-latency`, `--front` or int4 among the precisions it writes a Pareto
+front of files, and the one of them that the budget asks for.
+"""
 
 import dataclasses
 import pathlib
@@ -10,10 +15,15 @@ from keras_resnets.cli import output
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
+# Of one mix without any limit named.
+_DROP = 0.2
+# Bits are words too.
+_BITS = {"4": "int4", "8": "int8", "16": "int16"}
 _RECIPES = tuple(
     name
     for name, row in recipes.RECIPES.items()
@@ -25,20 +35,45 @@ _RECIPES = tuple(
 class Options(network.Network, network.Output, calibration.Calibration):
     """What `keras-resnets search` is asked for; see its help."""
 
-    max_drop: float
+    max_drop: float | None
+    max_size: int | None
+    max_latency: tuple | None
     held_out: int
-    precisions: str
+    precisions: str | None
+    front: str | None
+    points: int | None
     plot: str | None
     recipe: str
     method: str | None
     percentile: float
     io_dtype: str
     packed: bool
+    storage: str | None
+    prefer: str | None
     threads: int
     evaluate: str | None
 
     def __post_init__(self):
         super().__post_init__()
+        if self.has_front:
+            choices.check_bits(self.allowed)
+            storage.choose(self.storage, self.prefer)
+            if self.plot is not None:
+                raise InvalidArgument(
+                    "--plot is of a mix by --max-drop alone; a front has its own image, "
+                    "front.png in the folder of --front"
+                )
+            return
+        for option, value in (
+            ("--points", self.points),
+            ("--storage", self.storage),
+            ("--prefer", self.prefer),
+        ):
+            if value is not None:
+                raise InvalidArgument(
+                    f"{option} goes with a front: --max-size, --max-latency, --front or "
+                    "int4 among --precisions"
+                )
         choices.check_precisions(self.allowed)
         if self.plot is not None:
             from keras_resnets.io import plots
@@ -46,9 +81,23 @@ class Options(network.Network, network.Output, calibration.Calibration):
             plots.check_place(self.plot)
 
     @property
+    def has_front(self):
+        """Whether a front of files is wanted, or one mix."""
+        limits = (self.max_size, self.max_latency, self.front)
+        return any(x is not None for x in limits) or "int4" in self.named
+
+    @property
+    def named(self):
+        """The precisions that were typed; none where the option was left out."""
+        words = [word.strip() for word in (self.precisions or "").split(",")]
+        return [_BITS.get(word, word) for word in words if word]
+
+    @property
     def allowed(self):
-        """What the layers of a mix may be."""
-        return [word.strip() for word in self.precisions.split(",")]
+        """What a layer may be."""
+        if self.precisions is not None:
+            return self.named
+        return list(choices.BITS if self.has_front else choices.PRECISIONS)
 
 
 def add_to(commands):
@@ -63,9 +112,20 @@ def add_to(commands):
     group.add_argument(
         "--max-drop",
         type=options.number(0.001, 100, below=True),
-        default=0.2,
         metavar="POINTS",
-        help="of top-1 that the file may lose (0.2)",
+        help="of top-1 that the file may lose (0.2, without other limits)",
+    )
+    group.add_argument(
+        "--max-size",
+        type=options.byte_count,
+        metavar="BYTES",
+        help="of the file: 160000, 160kB (160,000), 160KiB (163,840), 1MB or 1MiB",
+    )
+    group.add_argument(
+        "--max-latency",
+        type=options.latency,
+        metavar="TIME",
+        help="of one image in LiteRT here: 2ms, 500us; or 1.05x the int8 file's",
     )
     group.add_argument(
         "--held-out",
@@ -76,8 +136,19 @@ def add_to(commands):
     )
     group.add_argument(
         "--precisions",
-        default=",".join(choices.PRECISIONS),
-        help="what a layer may be (int8,int16,float)",
+        help="what a layer may be: some of int4 (weights alone), int8, int16, float, or "
+        "4,8,16,float (int8,int16,float; with a front all four)",
+    )
+    group.add_argument(
+        "--front",
+        metavar="FOLDER",
+        help="of files from all 4 bits to all 8 or more, to make (default, with "
+        "--max-size or --max-latency: as --output, ending in _front)",
+    )
+    group.add_argument(
+        "--points",
+        type=options.whole(2, 30),
+        help="files of the front, beside those of the limits (6)",
     )
     group.add_argument(
         "--plot", metavar="PNG", help="draw what each layer costs, and what it became"
@@ -85,6 +156,7 @@ def add_to(commands):
     rounding = parser.add_argument_group("quantization")
     quantize.add_recipe(rounding, _RECIPES)
     quantize.add_method(rounding)
+    quantize.add_storage(rounding)
     quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_mixed.tflite"))
     quantize.add_comparison(parser)
     options.set_command(
@@ -93,10 +165,15 @@ def add_to(commands):
         _search,
         facts={
             **network.FACTS,
-            "mix": "the precision of every layer, and what the search measured",
+            "mix": "the precision of every layer, and what the search measured; null "
+            "with a front",
+            "front": "of --max-size and the like: folder, budget, float_top1, count, "
+            "points (file, size, layers, top1, drop, error, agreement, rmse, seconds, "
+            "ratio, chosen) and refused; else null",
         },
         examples=(
             "resnet20 --weights cifar10 --data cifar10.npz --max-drop 0.2",
+            "resnet20 --weights cifar10 --data cifar10.npz --max-size 160kB",
             "run/ --data photos/ --max-drop 1 --precisions int8,int16",
         ),
     )
@@ -110,6 +187,9 @@ def _search(asked):
         from keras_resnets.quantization.search import plots
 
         path = asked.path(f"_{asked.recipe}_mixed.tflite")
+        if asked.has_front:
+            _search_front(asked, path)
+            return
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data = quantize.labelled(asked, model)
@@ -126,20 +206,79 @@ def _search(asked):
         quantize.say_accuracy(asked, model, report, data)
 
 
+def _search_front(asked, path):
+    """Writes the front, and copies the file that the budget asks for to `path`."""
+    from keras_resnets import quantization
+    from keras_resnets.cli import tables
+    from keras_resnets.cli import train
+    from keras_resnets.io import files
+    from keras_resnets.io import plots
+    from keras_resnets.quantization.rounding.kernels import FewWindows
+    from keras_resnets.quantization.search import points
+
+    points.check_copy(path, asked.overwrite)
+    plots.check_library()
+    folder = asked.front or pathlib.Path(path).with_suffix("")
+    folder = folder if asked.front else folder.with_name(f"{folder.name}_front")
+    files.check_folder(folder, points.OWN, asked.overwrite)
+    model, _, _ = network.build(asked)
+    data = quantize.labelled(asked, model)
+    chosen = calibration.choose(asked, model)
+    held = _hold_out(asked, model, chosen)
+    seconds, ratio = asked.max_latency or (None, None)
+    budget = quantization.Budget(
+        max_size=asked.max_size,
+        max_drop=asked.max_drop,
+        max_seconds=seconds,
+        max_ratio=ratio,
+    )
+    with _Stages() as stages, train.notes_said(FewWindows):
+        front = quantization.find_front(
+            model,
+            chosen,
+            held,
+            budget,
+            folder,
+            asked.recipe,
+            precisions=asked.allowed,
+            points=asked.points or 6,
+            storage=asked.storage,
+            prefer=asked.prefer,
+            method=asked.method,
+            percentile=asked.percentile,
+            seed=asked.seed,
+            io_dtype=asked.io_dtype,
+            packed=asked.packed,
+            overwrite=asked.overwrite,
+            threads=asked.threads,
+            progress=stages,
+        )
+    output.keep(front=points.record(front))
+    say(tables.front_table(front))
+    with files.stands_already(folder):
+        report = front.write(path, asked.overwrite)
+    say(f"front        {folder}")
+    network.say_export(report, "calibration")
+    quantize.say_accuracy(asked, model, report, data)
+
+
 def _hold_out(asked, model, chosen):
     """The labelled images that the mix is chosen by."""
     from keras_resnets import quantization
     from keras_resnets.images import labels
 
-    _check_room(asked, chosen, chosen.available - chosen.taken)
+    is_gated = asked.max_drop is not None or not asked.has_front
+    if is_gated:
+        _check_room(asked, chosen, chosen.available - chosen.taken)
     names = labels.class_names(model.output_shape[-1], model.labels)
     held = quantization.hold_out(
         asked.data, model.preprocessing, chosen, asked.held_out, names
     )
-    _check_room(asked, chosen, len(held.labels))
+    if is_gated:
+        _check_room(asked, chosen, len(held.labels))
     say(
         f"held out     {len(held.labels):,} other labelled training images of "
-        f"{pathlib.Path(asked.data).name} to choose the mix by"
+        f"{pathlib.Path(asked.data).name} to choose by"
     )
     network.say_notes(held.notes)
     return held
@@ -153,7 +292,7 @@ def _find(asked, model, chosen, held):
             model,
             chosen,
             held,
-            asked.max_drop,
+            _drop_of(asked),
             asked.recipe,
             precisions=asked.allowed,
             method=asked.method,
@@ -163,6 +302,11 @@ def _find(asked, model, chosen, held):
             threads=asked.threads,
             progress=stages,
         )
+
+
+def _drop_of(asked):
+    """Points of top-1 that one mix may lose."""
+    return _DROP if asked.max_drop is None else asked.max_drop
 
 
 def _check_room(asked, chosen, left):
@@ -176,7 +320,8 @@ def _check_room(asked, chosen, left):
     from keras_resnets.images import calibration_checks
     from keras_resnets.quantization.search import accuracy_gate
 
-    drop, needed = asked.max_drop, accuracy_gate.fewest_for(asked.max_drop)
+    drop = _drop_of(asked)
+    needed = accuracy_gate.fewest_for(drop)
     if min(left, asked.held_out) >= needed:
         return
     if left >= needed:

@@ -326,6 +326,35 @@ def mix_table(mix):
     return "\n".join(lines)
 
 
+def front_table(front):
+    """One row a point of a `Front`, and what the budget came to."""
+    rows = [
+        (
+            f"{'* ' if point is front.chosen else ''}{point.path.name}",
+            f"{point.size:,}",
+            " + ".join(f"{n} x {word}" for word, n in point.layers.items() if n),
+            f"{point.trial.top1:.2%}",
+            f"{point.trial.drop:.2f} ({point.trial.error:.2f})",
+            f"{point.trial.agreement:.2%}",
+            f"{point.trial.rmse:.4f}",
+            f"{1e3 * point.seconds:.3g}",
+            f"{point.ratio:.2f}x",
+        )
+        for point in front.points
+    ]
+    headers = ("file", "bytes", "layers x bits", "top-1", "drop (error)")
+    headers += ("agreement", "RMSE", "ms", "of int8's")
+    lines = [
+        text_table(headers, rows),
+        f"top-1, drop and RMSE of the logits on {front.count:,} held-out training images; "
+        f"float top-1 {front.float_top1:.2%}",
+        f"*            the {'smallest' if front.budget.smallest else 'most accurate'} "
+        "within the budget",
+        *(f"left out     {printable(text, 300)}" for text in front.refused),
+    ]
+    return "\n".join(lines)
+
+
 def _trial(trial):
     return (
         f"top-1 {trial.top1:.2%} on {trial.count:,} held-out images: drop "

@@ -7,6 +7,7 @@ from keras_resnets import lazy
 
 # Imported when it is asked for, as Keras imports `layers` of this package for every user.
 _IN_MODULE = {
+    "Budget": "keras_resnets.quantization.search.budget",
     "CalibrationSet": "keras_resnets.images.calibration",
     "FreezeRanges": "keras_resnets.quantization.qat.aware",
     "LayerBits": "keras_resnets.quantization.plan",
@@ -15,6 +16,7 @@ _IN_MODULE = {
     "RECIPES": "keras_resnets.quantization.recipes",
     "Recipe": "keras_resnets.quantization.recipes",
     "choose": "keras_resnets.images.calibration",
+    "find_front": "keras_resnets.quantization.search.front",
     "find_mix": "keras_resnets.quantization.search.mixed_precision",
     "freeze": "keras_resnets.quantization.qat.freeze",
     "freeze_ranges": "keras_resnets.quantization.qat.aware",

@@ -18,6 +18,8 @@ METHODS = ("mse", "minmax", "percentile")
 # What an operator can be computed in, the coarsest first: int8; int16 activations with
 # int8 weights; float32.
 PRECISIONS = ("int8", "int16", "float")
+# What a layer of a front can be: int4 is 4-bit weights and int8 activations.
+BITS = ("int4", *PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,3 +110,18 @@ def check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
             f"precisions must have one finer than int8; got {', '.join(precisions)}"
         )
     return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
+
+
+def check_bits(precisions: Sequence[str]) -> tuple[str, ...]:
+    """The precisions of a front in order, int8 among them.
+
+    Raises:
+        InvalidArgument: one that does not exist, or nothing but int8.
+    """
+    for name in precisions:
+        check_choice("precisions", name, BITS)
+    if not set(precisions) - {"int8"}:
+        raise InvalidArgument(
+            f"precisions must have one besides int8; got {', '.join(precisions)}"
+        )
+    return tuple(x for x in BITS if x == "int8" or x in precisions)

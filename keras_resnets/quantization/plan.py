@@ -18,6 +18,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import shown
+from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite.storage import Storage
 from keras_resnets.io import untrusted
 from keras_resnets.quantization import choices
@@ -28,7 +29,7 @@ SCHEMA = "keras_resnets.precision_plan"
 VERSION = 1
 _WHAT = f"a precision plan (JSON with schema {SCHEMA!r}, version {VERSION})"
 _REQUIRED = ("schema", "version", "recipe", "layers")
-_OPTIONAL = ("network", "fingerprint")
+_OPTIONAL = ("network", "fingerprint", "storage", "prefer")
 # ResNet-1001 has about 1,500 operators, each a line of 100 bytes.
 _LARGEST = 4 << 20
 # What an operator is computed in, by the bits of weights and activations.
@@ -97,6 +98,9 @@ class PrecisionPlan:
         network: name of the network that the plan is of, for messages; or None.
         fingerprint: of that network, see `fingerprint`: the plan is refused for others.
             None: the names of the layers alone must fit.
+        storage, prefer: where its weights of 4 bits are put, see
+            `export.tflite.storage`, where nobody asks for something else; None for the
+            default.
 
     Raises:
         InvalidArgument: a value that is not allowed, or layers under a recipe that is
@@ -112,6 +116,8 @@ class PrecisionPlan:
     layers: Mapping[str, LayerBits] = dataclasses.field(default_factory=dict)
     network: str | None = None
     fingerprint: str | None = None
+    storage: str | None = None
+    prefer: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", recipes.find(self.recipe))
@@ -128,6 +134,7 @@ class PrecisionPlan:
                 raise InvalidArgument(
                     f"{field} of a plan must be text or None; got {shown(value)}"
                 )
+        storages.choose(self.storage, self.prefer)
         if self.layers and self.recipe.quantize != "int8":
             raise InvalidArgument(
                 f"a plan with rules for layers goes with an int8 recipe; "
@@ -136,7 +143,7 @@ class PrecisionPlan:
 
     def __reduce__(self) -> tuple[typing.Any, ...]:
         values = (self.recipe, dict(self.layers), self.network, self.fingerprint)
-        return PrecisionPlan, values
+        return PrecisionPlan, (*values, self.storage, self.prefer)
 
     @property
     def precisions(self) -> dict[str, str]:
@@ -160,6 +167,14 @@ class PrecisionPlan:
         recipe = self.recipe.replace(rounding=rounding)
         return dataclasses.replace(self, recipe=recipe)
 
+    def stored(self, storage: str | None = None, prefer: str | None = None) -> Storage:
+        """The `Storage` that arguments ask for; the plan's own where they say nothing."""
+        if storage is not None or prefer is not None:
+            return storages.choose(storage, prefer)
+        own = storages.choose(self.storage, self.prefer)
+        # A plan whose layers were edited to 8 bits is none that asks for 4.
+        return dataclasses.replace(own, is_asked=False)
+
     def check_storage(self, storage: Storage) -> None:
         """Raises `InvalidArgument` where a storage is asked for weights of more bits."""
         if not any(x.weight_bits == 4 for x in self.layers.values()):
@@ -173,8 +188,12 @@ class PrecisionPlan:
             "version": VERSION,
             "network": self.network,
             "fingerprint": self.fingerprint,
+            "storage": self.storage,
+            "prefer": self.prefer,
             "recipe": self.recipe.name if own else dataclasses.asdict(self.recipe),
         }
+        if self.storage is None and self.prefer is None:
+            del head["storage"], head["prefer"]
         lines = [f" {json.dumps(key)}: {json.dumps(x)}," for key, x in head.items()]
         rows = [
             f"  {json.dumps(name)}: {json.dumps(dataclasses.asdict(bits))}"
@@ -204,7 +223,8 @@ class PrecisionPlan:
             text: JSON: an object with `schema` (`"keras_resnets.precision_plan"`),
                 `version` (1), `recipe` (a name, or an object of a `Recipe`'s fields) and
                 `layers`: an object from the name of a layer to one of `weight_bits` and
-                `activation_bits`; and, as one likes, `network` and `fingerprint`.
+                `activation_bits`; and, as one likes, `network`, `fingerprint`,
+                `storage` and `prefer`.
             source: what the text is called in messages.
 
         Raises:
@@ -318,8 +338,7 @@ def _decoded(content: typing.Any) -> PrecisionPlan:
     return PrecisionPlan(
         _recipe(content["recipe"]),
         {name: _bits(name, value) for name, value in layers.items()},
-        content.get("network"),
-        content.get("fingerprint"),
+        *(content.get(key) for key in _OPTIONAL),
     )
 
 

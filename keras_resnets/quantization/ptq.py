@@ -125,7 +125,9 @@ def quantize(
     name = plan.check_engine(engine)
     choices.check_rounding(rounding, name, plan.recipe)
     plan = plan.with_rounding(rounding)
-    stored = storages.choose(storage, prefer, int4)
+    stored = plan.stored(storage, prefer)
+    if int4 is not None:
+        stored = storages.choose(storage, prefer, int4)
     plan.check_storage(stored)
     plan_files.check_place(path, plan, overwrite)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)

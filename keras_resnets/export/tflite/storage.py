@@ -13,7 +13,10 @@ from keras_resnets.export import number_formats
 # weights, for microcontrollers; int8 values from -7 to 7, which every runtime knows.
 STORAGES = ("fully_connected", "conv_int4", "int8")
 # What `fully_connected` weighs: at most 5 % over the int8 file's latency, or bytes alone.
+# For bytes, names of inner tensors go too.
 PREFERENCES = ("latency", "size")
+# What knows which of them: `conv_int4` has no other latency to choose.
+_PREFERRING = {"fully_connected": PREFERENCES, "conv_int4": ("size",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Storage:
 
     Attributes:
         kind: one of `STORAGES`.
-        prefer: one of `PREFERENCES`, of `fully_connected`.
+        prefer: one of `PREFERENCES`; "size" leaves out the names of inner tensors too.
         is_asked: whether somebody asked for fewer bytes: then a file without such weights
             is an error.
     """
@@ -41,6 +44,7 @@ class Storage:
             ExportError: no weights of 4 bits in a file that was asked to store them.
         """
         # Commands read what may be asked for without NumPy.
+        from keras_resnets.export.tflite import file_editor
         from keras_resnets.export.tflite import fully_connected
         from keras_resnets.export.tflite import int4 as conv_int4
 
@@ -55,11 +59,14 @@ class Storage:
                 f"no kernel of the file has weights of 4 bits: storage={self.kind!r} "
                 "stores those of a 4-bit recipe; nothing was written"
             )
+        if self.prefer == "size":
+            made = file_editor.without_names(made)
         return made, layers
 
     def record(self, layers: dict[str, str]) -> dict[str, Any]:
         """What a passport says of what `store` did."""
-        prefer = {"prefer": self.prefer} if self.kind == STORAGES[0] else {}
+        is_told = self.kind == STORAGES[0] or self.prefer != PREFERENCES[0]
+        prefer = {"prefer": self.prefer} if is_told else {}
         return {"kind": self.kind, **prefer, "layers": layers}
 
     def check_numbers(self, numbers: number_formats.NumberFormat) -> None:
@@ -85,8 +92,8 @@ def choose(
         int4: what `storage` was called: True is `"conv_int4"`, False `"int8"`.
 
     Raises:
-        InvalidArgument: a word that is not allowed, or `prefer` for another storage than
-            `"fully_connected"`.
+        InvalidArgument: a word that is not allowed, or a `prefer` that the storage does
+            not know.
 
     Example:
         >>> choose(prefer="size").kind
@@ -98,9 +105,10 @@ def choose(
         check_choice("storage", storage, STORAGES)
     if prefer is not None:
         check_choice("prefer", prefer, PREFERENCES)
-        if storage not in (None, STORAGES[0]):
+        if prefer not in _PREFERRING.get(storage or STORAGES[0], ()):
             raise InvalidArgument(
-                f"prefer goes with storage='{STORAGES[0]}'; got storage={storage!r}"
+                f"prefer goes with storage='{STORAGES[0]}', and prefer='size' with "
+                f"'conv_int4' too; got prefer={prefer!r} and storage={storage!r}"
             )
     return Storage(
         storage or STORAGES[0],

@@ -22,6 +22,7 @@ from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.rewrite import rewrite
+from keras_resnets.quantization.rounding.kernels import Rounded
 from keras_resnets.quantization.rounding.kernels import round_kernels
 
 
@@ -51,9 +52,17 @@ class Base:
         return mixed_file.mix(self.content, self.graph, precisions)
 
 
-def base(ready: Ready, plan: PrecisionPlan, options: Options) -> Base:
-    """The `Base` of a `PrecisionPlan`: what it says of weights is done."""
-    rounded, seen, biases = ranged(ready, plan, options)
+def base(
+    ready: Ready,
+    plan: PrecisionPlan,
+    options: Options,
+    coarser: dict[str, Rounded] | None = None,
+) -> Base:
+    """The `Base` of a `PrecisionPlan`: what it says of weights is done.
+
+    `coarser`: see `rounding.kernels.round_second_order`.
+    """
+    rounded, seen, biases = ranged(ready, plan, options, coarser)
     content = bytes(from_fake_quantized(rounded, ready, options))
     graph = operators.read(rounded, ready.shape, seen, biases)
     return Base(rounded, graph, content)
@@ -73,7 +82,10 @@ def own_ranges(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
 
 
 def ranged(
-    ready: Ready, plan: PrecisionPlan, options: Options
+    ready: Ready,
+    plan: PrecisionPlan,
+    options: Options,
+    coarser: dict[str, Rounded] | None = None,
 ) -> tuple[keras.Model, dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """The model of `ready` as one that rounds, its ranges and biases set, frozen.
 
@@ -81,6 +93,7 @@ def ranged(
         ready: a `session.Ready` with a calibration.
         plan: a `PrecisionPlan`, of which the bits of weights count.
         options: `Options`.
+        coarser: see `rounding.kernels.round_second_order`.
 
     Returns:
         (that model, what `ranges.set_ranges` saw, the biases that go with kernels that
@@ -113,6 +126,7 @@ def ranged(
         options.seed,
         options.progress,
         [layer.name for layer in made.layers if _stays_float(layer, plan)],
+        coarser,
     )
     return freeze(made), seen, biases
 

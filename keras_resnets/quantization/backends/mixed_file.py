@@ -20,7 +20,7 @@ from keras_resnets.quantization import operators
 
 _LARGEST = 32767
 # From a Keras kernel (height, width, inputs, outputs) to that of the operator.
-_TURNS = {
+TURNS = {
     "CONV_2D": (3, 0, 1, 2),
     "DEPTHWISE_CONV_2D": (2, 0, 1, 3),
     "FULLY_CONNECTED": (1, 0),
@@ -53,23 +53,20 @@ def mix(
 
 def names(content: bytes | memoryview, graph: operators.Graph) -> set[str]:
     """Names of the operators of `graph` that the int8 file has, as one operator each."""
-    return set(_Mixer(bytes(content), graph, {}).found)
+    return set(Named(bytes(content), graph).found)
 
 
 def kinds(content: bytes | memoryview, graph: operators.Graph) -> dict[str, str]:
     """What each operator of a mixed file computes in, by name, as the file says it."""
-    editor = _Mixer(bytes(content), graph, {})
+    editor = Named(bytes(content), graph)
     return {name: editor.precision(op) for name, op in editor.found.items()}
 
 
-class _Mixer(file_editor.Editor):
+class Named(file_editor.Editor):
     """One file; `found` are its operators by the names that the graph has for them."""
 
-    def __init__(
-        self, content: bytes, graph: operators.Graph, precisions: dict[str, str]
-    ) -> None:
+    def __init__(self, content: bytes, graph: operators.Graph) -> None:
         super().__init__(content)
-        self._network, self._precisions = graph, precisions
         self._known = {operator.name: operator for operator in graph.operators}
         self._types = {
             "int8": self.schema.TensorType.INT8,
@@ -77,13 +74,6 @@ class _Mixer(file_editor.Editor):
             "float": self.schema.TensorType.FLOAT32,
         }
         self.found = self._find()
-        self._names = {id(op): name for name, op in self.found.items()}
-        # By tensor: what it is kept in, on which grid, and its scale as int16.
-        self._kept: dict[int, str] = {}
-        self._grids: dict[int, typing.Any] = {}
-        self._scales: dict[int, float] = {}
-        self._casts: dict[tuple[int, str], int] = {}
-        self._done: list[typing.Any] = []
 
     def _find(self) -> dict[str, typing.Any]:
         every: dict[str, list[typing.Any]] = {}
@@ -109,6 +99,21 @@ class _Mixer(file_editor.Editor):
         """What an operator computes in."""
         types = {self.graph.tensors[index].type for index in op.outputs}
         return next(name for name, number in self._types.items() if number in types)
+
+
+class _Mixer(Named):
+    def __init__(
+        self, content: bytes, graph: operators.Graph, precisions: dict[str, str]
+    ) -> None:
+        super().__init__(content, graph)
+        self._network, self._precisions = graph, precisions
+        self._names = {id(op): name for name, op in self.found.items()}
+        # By tensor: what it is kept in, on which grid, and its scale as int16.
+        self._kept: dict[int, str] = {}
+        self._grids: dict[int, typing.Any] = {}
+        self._scales: dict[int, float] = {}
+        self._casts: dict[tuple[int, str], int] = {}
+        self._done: list[typing.Any] = []
 
     def run(self) -> bytes:
         """Makes the changes; returns the bytes of the file."""
@@ -173,7 +178,7 @@ class _Mixer(file_editor.Editor):
         if wanted != "int8":
             self._compute_in(op, code, self._known[name], wanted)
         given = [self._as(index, wanted) for index in op.inputs]
-        if wanted == "int16" and code in _TURNS:
+        if wanted == "int16" and code in TURNS:
             given[2] = self._wide_bias(op, given, self._known[name])
         op.inputs = given
         self._done.append(op)
@@ -229,7 +234,7 @@ class _Mixer(file_editor.Editor):
         if wanted == "int16" and code == "ADD":
             # Any scale, not powers of two alone.
             op.builtinOptions.potScaleInt16 = False
-        if code in _TURNS:
+        if code in TURNS:
             if wanted == "float":
                 self._make_float(op, code, operator)
         elif operator.weights is not None:
@@ -250,7 +255,7 @@ class _Mixer(file_editor.Editor):
         self, op: typing.Any, code: str, operator: operators.Operator
     ) -> None:
         kernel = keras.ops.convert_to_numpy(operator.weights.folded_kernel())
-        kernel = kernel.astype("float32").transpose(_TURNS[code])
+        kernel = kernel.astype("float32").transpose(TURNS[code])
         self._check(op, kernel, operator)
         layer = operator.weights
         bias = self._network.biases.get(layer.name, layer.bias)

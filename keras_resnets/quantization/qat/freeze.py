@@ -101,13 +101,17 @@ def amax_of(layer: keras.layers.Layer) -> np.ndarray:
     return np.maximum(radius, least_amax(layer)).astype("float32")
 
 
-def least_amax(layer: keras.layers.Layer) -> typing.Any:
+def least_amax(layer: keras.layers.Layer, bits: int | None = None) -> typing.Any:
     """The half range from which on the bias of a file is an int32.
 
     Its step is that of the input times that of the kernel: where the kernel is next to
     zero and the bias is not, as in a channel that a BN has switched off, the bias would
     be cut off at 2**31. What a coarser step takes from such a kernel is less than the
     bias' own rounding.
+
+    Args:
+        layer: one of `KERNELS`.
+        bits: of a weight; None for the layer's own.
     """
     grid, node, _ = layer.input._keras_history
     while not isinstance(grid, FakeQuantize):
@@ -116,7 +120,7 @@ def least_amax(layer: keras.layers.Layer) -> typing.Any:
     step = (float(grid.high) - float(grid.low)) / (2**grid.bits - 1)
     if not step > 0:
         return 1e-8
-    _, largest = fake_quant.levels(layer.weight_bits, narrow=True)
+    _, largest = fake_quant.levels(bits or layer.weight_bits, narrow=True)
     bias = np.abs(keras.ops.convert_to_numpy(layer.bias).astype("float64"))
     least = np.maximum(bias * (largest / (step * _BIAS_LIMIT)), 1e-8)
     return least if layer.per_channel else least.max()

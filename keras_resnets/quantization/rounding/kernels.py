@@ -1,6 +1,7 @@
 """The kernels of a whole network, rounded one layer after the other."""
 
 import dataclasses
+import functools
 import math
 import typing
 import warnings
@@ -95,6 +96,34 @@ class Moments:
         return (self.outputs + lost) / self.count
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rounded:
+    """What was found for the kernel of one layer.
+
+    Attributes:
+        kernel: float32, of the layer's shape: integers times `steps`.
+        steps: float32, of each output channel, or one in all.
+        bias: float32: it makes up for what the rounding adds on average.
+        bits: of a weight.
+    """
+
+    kernel: np.ndarray
+    steps: np.ndarray
+    bias: np.ndarray
+    bits: int
+
+    def set(self, layer: keras.layers.Layer) -> None:
+        """Gives it to the layer that it was found for."""
+        if layer.weight_ranges == "max":
+            # The largest weight does not tell the step any more.
+            layer.weight_ranges = "fixed"
+        _, largest = fake_quant.levels(self.bits, narrow=True)
+        factor = keras.ops.convert_to_numpy(layer.kernel_factor)
+        layer.set_kernel(self.kernel, factor)
+        layer.kernel_radius.assign(self.steps * largest)
+        layer.bias.assign(self.bias)
+
+
 def grouped(kernel: np.ndarray, groups: int) -> np.ndarray:
     """A kernel (..., inputs of a group, outputs) as (groups, inputs, outputs of a group).
 
@@ -122,6 +151,7 @@ def round_kernels(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
     skipped: Sequence[str] = (),
+    coarser: dict[str, Rounded] | None = None,
 ) -> None:
     """Makes the biases of `model` fit its rounded kernels, and these the images.
 
@@ -133,6 +163,7 @@ def round_kernels(
         seed: see `round_second_order`.
         progress: see there.
         skipped: see there.
+        coarser: see there.
 
     Raises:
         InvalidArgument: a rounding that does not exist; and see there.
@@ -141,7 +172,7 @@ def round_kernels(
     if rounding == "nearest":
         correct_biases(model, images)
     else:
-        round_second_order(model, images, seed, progress, skipped)
+        round_second_order(model, images, seed, progress, skipped, coarser)
 
 
 def round_second_order(
@@ -150,6 +181,7 @@ def round_second_order(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
     skipped: Sequence[str] = (),
+    coarser: dict[str, Rounded] | None = None,
 ) -> None:
     """Sets every kernel of `model` to rounded numbers, and the biases that go with them.
 
@@ -162,6 +194,8 @@ def round_second_order(
         seed: of the windows that are looked at where there are more than enough.
         progress: called with the number of images done, as if each layer took the same.
         skipped: names of layers to leave as they are.
+        coarser: gets, by name of a layer, what 4 bits would be for it alone, in the
+            network that is set; nothing is done with it.
 
     Raises:
         InvalidArgument: images that give NaN or infinity at a layer.
@@ -179,7 +213,11 @@ def round_second_order(
             moments = _moments(streams, step, kernel, len(images), rng)
             if moments.count < moments.gram.shape[1]:
                 few.append(layer.name)
-            change = _solved(layer, kernel, moments)
+            change = functools.partial(
+                _solved(layer, kernel, moments, layer.weight_bits).set, layer
+            )
+            if coarser is not None:
+                coarser[layer.name] = _solved(layer, kernel, moments, 4)
         done.add(layer.name)
         if progress:
             progress(len(images) * (number + 1) // len(stops))
@@ -223,32 +261,27 @@ def _moments(
 
 
 def _solved(
-    layer: keras.layers.Layer, kernel: np.ndarray, moments: Moments
-) -> Callable[[], None]:
-    """A function that sets what was found for a layer."""
-    _, largest = fake_quant.levels(layer.weight_bits, narrow=True)
+    layer: keras.layers.Layer, kernel: np.ndarray, moments: Moments, bits: int
+) -> Rounded:
+    """What is found for a layer with so many bits a weight."""
+    _, largest = fake_quant.levels(bits, narrow=True)
     groups = moments.gram.shape[0]
     parts = grouped(kernel.astype("float64"), groups)
     shape = (groups, parts.shape[2])
-    least = np.broadcast_to(least_amax(layer), kernel.shape[-1:]).reshape(shape)
+    least = np.broadcast_to(least_amax(layer, bits), kernel.shape[-1:]).reshape(shape)
     problem = moments.problem(
         parts,
-        bits=layer.weight_bits,
+        bits=bits,
         per_channel=layer.per_channel,
         least=least / largest,
     )
     found = second_order.solve(problem)
     shift = moments.shift(parts, found.weights).ravel()
     bias = keras.ops.convert_to_numpy(layer.bias) + shift
-    radius = (found.steps * largest).ravel()
-
-    def change() -> None:
-        if layer.weight_ranges == "max":
-            # The largest weight does not tell the step any more.
-            layer.weight_ranges = "fixed"
-        factor = keras.ops.convert_to_numpy(layer.kernel_factor)
-        layer.set_kernel(ungrouped(found.weights, kernel.shape), factor)
-        layer.kernel_radius.assign(radius if layer.per_channel else radius[0])
-        layer.bias.assign(bias.astype("float32"))
-
-    return change
+    steps = found.steps.ravel()
+    return Rounded(
+        ungrouped(found.weights, kernel.shape),
+        steps if layer.per_channel else steps[0],
+        bias.astype("float32"),
+        bits,
+    )

@@ -104,6 +104,7 @@ class Judge:
 
     Attributes:
         top1: its share of right answers.
+        count: of the images.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Judge:
             )
         self._answers = self._logits.argmax(axis=1)
         self.top1 = float((self._answers == data.labels).mean())
+        self.count = len(data.labels)
 
     def __call__(self, run: Callable[[np.ndarray], typing.Any], stage: str) -> Trial:
         """`Trial` of what `run` says of a batch of images.
@@ -154,6 +156,15 @@ class Judge:
             if trial and trial.drop - _HOPELESS * trial.error > self._max_drop:
                 break
         return self._trial(np.concatenate(found))
+
+    def some(self, count: int) -> Iterator[np.ndarray]:
+        """Yields the first so many images in batches."""
+        left = count
+        for images in self._data.batches(100):
+            yield images[:left]
+            left -= len(images[:left])
+            if not left:
+                return
 
     def check_logits(self, runner: typing.Any) -> None:
         """Raises `ExportError` where a file's probabilities would pass for logits."""

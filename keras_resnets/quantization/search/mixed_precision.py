@@ -209,7 +209,7 @@ def find_mix(
     """
     # What is raised to float needs its kernel as it is.
     recipe = recipes.find(recipe).replace(rounding="nearest")
-    _check_recipe(recipe)
+    check_recipe(recipe)
     allowed = choices.check_precisions(precisions)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
@@ -253,7 +253,36 @@ def find_mix(
     )
 
 
-def _check_recipe(recipe: Recipe) -> None:
+def fewest_raised(
+    base: engines.Base,
+    judge: Judge,
+    allowed: tuple[str, ...],
+    threads: int,
+    images: np.ndarray,
+    progress: Callable[..., object],
+) -> dict[str, str]:
+    """What layers are not int8 in the smallest mix that is accepted, by name.
+
+    Args:
+        base: of the int8 file, rounded to nearest.
+        judge: what accepts.
+        allowed: precisions, int8 first.
+        threads: of LiteRT.
+        images: that rank the layers.
+        progress: see `find_mix`.
+
+    Raises:
+        ExportError: no mix is accepted.
+    """
+    search = _Search(base, judge, allowed, threads)
+    if judge.accepts(search.trial({})):
+        return {}
+    found = search.run(images[:_RANKED], progress)
+    return {x.name: x.precision for x in found["layers"] if x.precision != "int8"}
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises `InvalidArgument` for a recipe that is not int8 throughout."""
     if not _is_int8(recipe):
         names = [name for name, one in recipes.RECIPES.items() if _is_int8(one)]
         raise InvalidArgument(
@@ -291,7 +320,7 @@ class _Search:
             lambda done, total: progress("layers", done, total),
         )
         alone = {cost.name: cost.rmse for cost in ranked}
-        first = final = self._try({})
+        first = final = self.trial({})
         precisions: dict[str, str] = {}
         if not self._judge.accepts(first):
             raised, final = self._fewest(self._steps(ranked))
@@ -311,7 +340,7 @@ class _Search:
             "int8_content": self._base.content,
         }
 
-    def _try(self, precisions: dict[str, str]) -> Trial:
+    def trial(self, precisions: dict[str, str]) -> Trial:
         """The `Trial` of a mix."""
         content = self._base.file(precisions)
         self._files += 1
@@ -321,7 +350,7 @@ class _Search:
 
     def _accepted(self, precisions: dict[str, str]) -> Trial | None:
         """The `Trial` of a mix; None where it is not accepted."""
-        trial = self._try(precisions)
+        trial = self.trial(precisions)
         return trial if self._judge.accepts(trial) else None
 
     def _steps(self, ranked: list[LayerCost]) -> list[dict[str, str]]:
@@ -346,13 +375,13 @@ class _Search:
     def _fewest(self, steps: list[dict[str, str]]) -> tuple[dict[str, str], Trial]:
         """(the least step that is accepted, its trial): doubling, then bisection."""
         low, high, last = -1, 0, len(steps) - 1
-        while not self._judge.accepts(trial := self._try(steps[high])):
+        while not self._judge.accepts(trial := self.trial(steps[high])):
             if high == last:
                 raise ExportError(self._judge.refusal(trial, len(steps[high])))
             low, high = high, min(2 * high + 1, last)
         while high - low > 1:
             middle = (low + high) // 2
-            found = self._try(steps[middle])
+            found = self.trial(steps[middle])
             if self._judge.accepts(found):
                 high, trial = middle, found
             else:

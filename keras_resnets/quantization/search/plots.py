@@ -1,4 +1,4 @@
-"""The plot of a mix: what each layer costs alone, and what it became."""
+"""The plot of a mix, what each layer costs alone and became; and that of a front."""
 
 import os
 import typing
@@ -9,6 +9,7 @@ from keras_resnets.io import plots
 if typing.TYPE_CHECKING:
     from keras_resnets.quantization.search.mixed_precision import LayerChoice
     from keras_resnets.quantization.search.mixed_precision import Mix
+    from keras_resnets.quantization.search.points import Front
 
 _COLOURS = {"int8": "#4477aa", "int16": "#ccbb44", "float": "#cc4455"}
 # Below that a layer costs nothing that could be seen.
@@ -94,3 +95,46 @@ def _handles(rows: Sequence["LayerChoice"]) -> list[typing.Any]:
         for precision, colour in _COLOURS.items()
         if precision in found
     ]
+
+
+def plot_front(front: "Front", path: str | os.PathLike[str], name: str) -> None:
+    """Draws a `Front` as a PNG: top-1 on held-out training images, and RMSE, over size.
+
+    Args:
+        front: a `points.Front`.
+        path: ending in `.png`.
+        name: of the network.
+
+    Raises:
+        InvalidArgument: see `plots.check_place`.
+        NotWritten: the file could not be written.
+    """
+    path = plots.check_place(path)
+    from matplotlib.figure import Figure
+
+    sizes = [point.size / 1000 for point in front.points]
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    accuracy, error = figure.subplots(1, 2)
+    tops = [100 * point.trial.top1 for point in front.points]
+    errors = [point.trial.error for point in front.points]
+    accuracy.errorbar(sizes, tops, errors, fmt="o-", color=_COLOURS["int8"], capsize=3)
+    accuracy.axhline(100 * front.float_top1, color="#888888", linestyle="--")
+    accuracy.set_ylabel("top-1 of held-out training images, % (dashed: float)")
+    rmse = [point.trial.rmse for point in front.points]
+    error.plot(sizes, rmse, "o-", color=_COLOURS["int8"])
+    error.set_ylabel("logit RMSE over their deviation")
+    place = front.points.index(front.chosen)
+    for axes, values in ((accuracy, tops), (error, rmse)):
+        axes.plot(sizes[place], values[place], "o", color=_COLOURS["float"], zorder=3)
+        if front.budget.max_size is not None:
+            axes.axvline(front.budget.max_size / 1000, color=_COLOURS["int16"])
+        axes.set_xlabel("kB of the file (yellow line: max_size; red: chosen)")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#dddddd", linewidth=0.6)
+    figure.suptitle(
+        f"{name}: {front.count:,} held-out training images",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
+    plots.save(figure, path, dpi=130)

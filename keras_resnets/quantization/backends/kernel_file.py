@@ -1,0 +1,78 @@
+"""Kernels of an int8 TFLite file given other integers, scales and biases.
+
+What a search looks at differs in the kernels of a few layers. Its files are edits of one
+that was converted, as those of `mixed_file` are.
+"""
+
+import copy
+import typing
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_resnets.errors import ExportError
+from keras_resnets.quantization import operators
+from keras_resnets.quantization.backends import mixed_file
+from keras_resnets.quantization.rounding.kernels import Rounded
+
+
+def with_kernels(
+    content: bytes, graph: operators.Graph, kernels: Mapping[str, Rounded]
+) -> bytes:
+    """The bytes of a file with other kernels in some operators.
+
+    Args:
+        content: bytes of the int8 file of a frozen model.
+        graph: the `operators.Graph` of that model.
+        kernels: what was found for a layer, by name of its operator.
+
+    Raises:
+        ExportError: an operator that is not in the file as it was expected.
+    """
+    return _Kernels(content, graph).run(kernels) if kernels else content
+
+
+def editable(content: bytes, graph: operators.Graph) -> dict[str, str]:
+    """Names of the operators whose kernel can be given, by name of the layer with it."""
+    editor = _Kernels(content, graph)
+    return {
+        x.weights.name: x.name
+        for x in graph.operators
+        if x.name in editor.found and editor.is_kernel(editor.found[x.name])
+    }
+
+
+class _Kernels(mixed_file.Named):
+    def is_kernel(self, op: typing.Any) -> bool:
+        """Whether an operator has a kernel and a bias that are constants."""
+        if self.code(op) not in mixed_file.TURNS or len(op.inputs) < 3:
+            return False
+        return all(self.data(index) is not None for index in op.inputs[1:3])
+
+    def run(self, kernels: Mapping[str, Rounded]) -> bytes:
+        """Makes the changes; returns the bytes of the file."""
+        for name, rounded in kernels.items():
+            if name not in self.found or not self.is_kernel(self.found[name]):
+                raise ExportError(f"the file has no kernel of {name}")
+            self._give(self.found[name], rounded)
+        return self.finished()
+
+    def _give(self, op: typing.Any, rounded: Rounded) -> None:
+        integers = np.rint(rounded.kernel / rounded.steps).astype("int8")
+        integers = integers.transpose(mixed_file.TURNS[self.code(op)])
+        if list(integers.shape) != list(self.graph.tensors[op.inputs[1]].shape):
+            raise ExportError("a kernel of the file has another shape than its layer")
+        steps = np.atleast_1d(rounded.steps).astype("float32")
+        source = self.graph.tensors[op.inputs[0]].quantization.scale[0]
+        products = steps * np.float32(source)
+        bias = np.rint(rounded.bias.astype("float64") / products).astype("int32")
+        op.inputs[1] = self._constant(op.inputs[1], integers, steps)
+        op.inputs[2] = self._constant(op.inputs[2], bias, products)
+
+    def _constant(self, like: int, values: np.ndarray, scale: np.ndarray) -> int:
+        tensor = copy.copy(self.graph.tensors[like])
+        tensor.quantization = copy.copy(tensor.quantization)
+        tensor.quantization.scale = scale
+        tensor.quantization.zeroPoint = np.zeros(len(scale), "int64")
+        tensor.buffer = self.add_buffer(values)
+        return self.add_tensor(tensor)

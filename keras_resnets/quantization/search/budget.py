@@ -1,0 +1,111 @@
+"""What a file may cost: bytes, points of top-1, latency."""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import shown
+from keras_resnets.quantization.search import accuracy_gate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a file may cost; None for no limit.
+
+    Attributes:
+        max_size: bytes of the file as it is written.
+        max_drop: points of top-1 below the float model's on held-out images, one
+            standard error of it included.
+        max_seconds: median latency of one image on this machine, in LiteRT.
+        max_ratio: that latency over the int8 file's, run in turns with it.
+
+    Raises:
+        InvalidArgument: a limit that is no positive number, or both of the latency.
+
+    Example:
+        >>> Budget(max_size=160_000).smallest
+        False
+    """
+
+    max_size: int | None = None
+    max_drop: float | None = None
+    max_seconds: float | None = None
+    max_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field.name, getattr(self, field.name))
+        if self.max_drop is not None:
+            accuracy_gate.check_drop(self.max_drop)
+        if self.max_seconds is not None and self.max_ratio is not None:
+            raise InvalidArgument(
+                "a latency is limited in seconds or as a ratio to the int8 file's; got "
+                f"max_seconds={self.max_seconds} and max_ratio={self.max_ratio}"
+            )
+
+    @property
+    def smallest(self) -> bool:
+        """Whether the smallest file within the limits is wanted, or the most accurate."""
+        return self.max_drop is not None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the latency is limited."""
+        return self.max_seconds is not None or self.max_ratio is not None
+
+
+def _check(name: str, value: typing.Any) -> None:
+    if value is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise InvalidArgument(f"{name} must be a number above 0; got {shown(value)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """What 4 bits in one layer are worth.
+
+    Attributes:
+        name: of the layer, as the plan has it.
+        saved: bytes of the file.
+        cost: mean square of what it does to the logits.
+    """
+
+    name: str
+    saved: int
+    cost: float
+
+
+def cheapest(moves: Sequence[Move], needed: int) -> list[str]:
+    """Layers that together save so many bytes at little cost.
+
+    Costs add up. The moves of least cost for a byte come first; then those go back,
+    the costliest first, without which the others save enough.
+
+    Args:
+        moves: what can be done.
+        needed: bytes to save.
+
+    Returns:
+        Names of the layers, in the order of `moves`; all of them where that is too
+        little.
+
+    Example:
+        >>> moves = [Move("a", 10, 1.0), Move("b", 100, 2.0), Move("c", 50, 5.0)]
+        >>> cheapest(moves, 60), cheapest(moves, 105)
+        (['b'], ['a', 'b'])
+    """
+    chosen: list[Move] = []
+    total = 0
+    for move in sorted(moves, key=lambda move: move.cost / move.saved):
+        if total >= needed:
+            break
+        chosen.append(move)
+        total += move.saved
+    for move in sorted(chosen, key=lambda move: -move.cost):
+        if total - move.saved >= needed:
+            chosen.remove(move)
+            total -= move.saved
+    return [move.name for move in moves if move in chosen]

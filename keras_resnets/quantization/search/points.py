@@ -1,0 +1,154 @@
+"""The points of a Pareto front: files, what they are and how they do."""
+
+import dataclasses
+import os
+import pathlib
+import typing
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.io import files
+from keras_resnets.quantization import plan_files
+from keras_resnets.quantization.plan import LayerBits
+from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.search.accuracy_gate import Trial
+from keras_resnets.quantization.search.budget import Budget
+
+# What the folder of a front holds.
+OWN = ("front.json", "front.png", "point-*.tflite", "point-*.tflite.*json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One file of a front.
+
+    Attributes:
+        path: of the file.
+        report: what was written, and how it was compared with the model.
+        size: its bytes.
+        trial: how it does on the held-out images.
+        seconds: its median latency for one image in LiteRT; of all points in turns.
+        ratio: that over the latency of the point with every layer in 8 bits.
+        plan: the bits of its layers; `<path>.plan.json` as well.
+    """
+
+    path: pathlib.Path
+    report: ExportReport
+    size: int
+    trial: Trial
+    seconds: float
+    ratio: float
+    plan: PrecisionPlan
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """How many layers have 4 bits, 8, 16 (of activations), or are float."""
+        words = [_word(bits) for bits in self.plan.layers.values()]
+        return {word: words.count(word) for word in ("4", "8", "16", "float")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Front:
+    """What `find_front` wrote.
+
+    Attributes:
+        folder: with a file, a passport and a plan for each point, `front.json` and
+            `front.png`.
+        points: the smallest first; none is larger and less accurate than another.
+        chosen: the one of them that the budget asks for.
+        budget: what was asked for.
+        float_top1: share of right answers of the float model on the held-out images.
+        count: of those images.
+        refused: plans whose file differed from the model by more than an int8 file
+            may, or that were larger and less accurate than a point: in words.
+    """
+
+    folder: pathlib.Path
+    points: tuple[Point, ...]
+    chosen: Point
+    budget: Budget
+    float_top1: float
+    count: int
+    refused: tuple[str, ...]
+
+    def write(
+        self, path: str | os.PathLike[str], overwrite: bool = False
+    ) -> ExportReport:
+        """Copies the chosen file, its passport and its plan to a place of their own.
+
+        Args:
+            path: file to write, ending in `.tflite`.
+            overwrite: replace an existing file.
+
+        Returns:
+            An `ExportReport`.
+
+        Raises:
+            InvalidArgument: a path that cannot be written to.
+        """
+        place = check_copy(path, overwrite)
+        for source, target in zip(beside(self.chosen.path), beside(place), strict=True):
+            with files.atomic_file(target) as temporary:
+                temporary.write_bytes(source.read_bytes())
+        return dataclasses.replace(self.chosen.report, path=place)
+
+
+def _word(bits: LayerBits) -> str:
+    if bits.weight_bits == 4:
+        return "4"
+    return "float" if bits.weight_bits is None else str(bits.activation_bits)
+
+
+def record(front: Front) -> dict[str, typing.Any]:
+    """A front as plain values, for JSON."""
+    points = [
+        {
+            "file": point.path.name,
+            "size": point.size,
+            "layers": point.layers,
+            **dataclasses.asdict(point.trial),
+            "seconds": point.seconds,
+            "ratio": point.ratio,
+            "chosen": point is front.chosen,
+        }
+        for point in front.points
+    ]
+    return {
+        "folder": str(front.folder),
+        "budget": dataclasses.asdict(front.budget),
+        "float_top1": front.float_top1,
+        "count": front.count,
+        "points": points,
+        "refused": list(front.refused),
+    }
+
+
+def beside(path: pathlib.Path) -> list[pathlib.Path]:
+    """A file, its passport and its plan."""
+    return [path, path.with_name(f"{path.name}.json"), plan_files.path_of(path)]
+
+
+def pareto(points: list[Point]) -> list[Point]:
+    """Those that no other is smaller and more accurate than, the smallest first."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda x: (x.size, x.trial.rmse)):
+        if not kept or point.trial.rmse < kept[-1].trial.rmse:
+            kept.append(point)
+    return kept
+
+
+def check_copy(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
+    """The path for a copy of a point, free with the places of what lies beside it.
+
+    Raises:
+        InvalidArgument: it, or the place of its plan, is not.
+    """
+    place = tflite.check_output(path, overwrite)
+    plan = plan_files.path_of(place)
+    if plan.exists() and not overwrite:
+        raise InvalidArgument(
+            f"{plan} exists, where the plan of the file is written: move it away, or "
+            "replace both with --overwrite"
+        )
+    return place
