@@ -50,7 +50,7 @@ def test_best_weights_on_a_full_disk(size, there, tmp_path, quota):
     with pytest.raises(TrainingError) as told:
         folder.write_weights("best", model, Provenance())
     quota(-1)
-    kept = "what stood there before still stands" if there else "nothing was written"
+    kept = "the previous content was kept" if there else "nothing was written"
     line = f"{folder.weights('best')} could not be written: File too large; {kept}"
     assert str(told.value) == line
     assert [file.name for file in tmp_path.iterdir()] == ["best.weights.h5"] * there

@@ -595,8 +595,8 @@ def test_values_of_a_model_must_fit_and_be_finite(files, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda n: n["axes"].update(depths=[3000] * 3), "tells axes.*got 3000"),
-        (lambda n: n["axes"].update(filters=[10**6] * 3), "tells axes"),
+        (lambda n: n["axes"].update(depths=[3000] * 3), "records axes.*got 3000"),
+        (lambda n: n["axes"].update(filters=[10**6] * 3), "records axes"),
         (lambda n: n["axes"].update(filters=[900] * 3), "of about .*; it holds"),
         (lambda n: n["axes"].update(bn_epsilon="x"), "bn_epsilon must"),
         (lambda n: n["axes"].update(bn_epsilon=1e300), "bn_epsilon must"),

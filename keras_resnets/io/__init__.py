@@ -1,1 +1,1 @@
-"""Files: whole or not at all, and those of strangers within bounds."""
+"""Files: written whole or not at all; untrusted ones are read within bounds."""

@@ -16,7 +16,7 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.system import interrupts
 
-# How our temporary folders begin.
+# The prefix of this package's temporary folders.
 _OWN = "keras_resnets_"
 _NOTHING = "; nothing was written"
 
@@ -24,7 +24,7 @@ _NOTHING = "; nothing was written"
 def check_destination(
     path: str | os.PathLike[str], suffix: str, overwrite: bool = False
 ) -> pathlib.Path:
-    """The path to write to, checked before any work is done.
+    """Returns the path to write to, checked before any work is done.
 
     Raises:
         InvalidArgument: another suffix, a folder that is missing or not writable, or
@@ -51,13 +51,14 @@ def check_destination(
 def check_folder(
     path: str | os.PathLike[str], own: Sequence[str], overwrite: bool = False
 ) -> pathlib.Path:
-    """The folder to write, checked before any work is done.
+    """Returns the folder to write, checked before any work is done.
 
     Args:
         path: the folder.
-        own: patterns of what such a folder holds, as `variables/*.index`: the first is
-            a file that it must hold to be replaced, and nothing else may be in it.
-        overwrite: replace an existing one.
+        own: patterns of the contents of such a folder, such as `variables/*.index`: the
+            first is a file that it must hold to be replaced, and nothing else may be in
+            it.
+        overwrite: replace an existing folder.
 
     Raises:
         InvalidArgument: a place that cannot be written to, an existing folder without
@@ -75,13 +76,13 @@ def check_folder(
 
 
 def check_replaceable(path: pathlib.Path, own: Sequence[str]) -> None:
-    """Raises `InvalidArgument` unless a folder holds its own files alone.
+    """Raises `InvalidArgument` unless a folder holds only its own files.
 
-    What it holds would be gone: a link's, those that somebody works in, and any other
-    file in it are not for a command to delete.
+    Replacing it deletes its contents: links, folders in use and foreign files must not
+    be deleted by a command.
 
     Args:
-        path: of a folder that exists.
+        path: an existing folder.
         own: see `check_folder`.
     """
     if path.is_symlink():
@@ -109,7 +110,7 @@ def check_replaceable(path: pathlib.Path, own: Sequence[str]) -> None:
 def _foreign(
     path: pathlib.Path, folder: str | os.PathLike[str], own: Sequence[str]
 ) -> Iterator[str]:
-    """Yields what a folder holds that is not its own, by its place in it."""
+    """Yields the relative paths of a folder's contents that match no pattern of `own`."""
     folders = {pattern.rpartition("/")[0] for pattern in own}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -123,7 +124,7 @@ def _foreign(
 
 
 def _check_name(path: pathlib.Path) -> None:
-    """Raises `InvalidArgument` for a name that libraries in C++ cannot be told."""
+    """Raises `InvalidArgument` for a name that C++ libraries cannot take."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -133,14 +134,14 @@ def _check_name(path: pathlib.Path) -> None:
 
 
 def _is_special(path: pathlib.Path) -> bool:
-    """Whether something is there that is no file: `/dev/stdout` is none either."""
+    """Whether `path` exists and is not a file, or is a link to a device."""
     if path.is_symlink() and os.readlink(path).startswith(("/dev/", "/proc/")):
         return True
     return path.exists() and not path.is_file()
 
 
 def check_free(path: pathlib.Path, overwrite: bool) -> None:
-    """Raises `InvalidArgument` where something is at `path` that shall stay."""
+    """Raises `InvalidArgument` if `path` exists and must not be overwritten."""
     if path.exists() and not overwrite:
         raise InvalidArgument(
             f"{path} exists; --overwrite (overwrite=True) replaces it"
@@ -151,7 +152,7 @@ def _check_writable(folder: pathlib.Path) -> None:
     if not folder.is_dir():
         raise InvalidArgument(f"there is no folder {str(folder)!r} to write into")
     try:
-        # Tried, not asked: root, read-only mounts and full disks answer differently.
+        # A write is tried: permissions alone miss root, read-only mounts and full disks.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -161,7 +162,7 @@ def _check_writable(folder: pathlib.Path) -> None:
 
 
 def size(path: str | os.PathLike[str]) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Returns the bytes of a file, or of all files in a folder."""
     path = pathlib.Path(path)
     files = [path] if path.is_file() else filter(pathlib.Path.is_file, path.rglob("*"))
     return sum(file.stat().st_size for file in files)
@@ -169,14 +170,14 @@ def size(path: str | os.PathLike[str]) -> int:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the same folder; moved to `path` if all went well.
+    """Yields a temporary path in the same folder; moves it to `path` on success.
 
     Raises:
-        NotWritten: a full disk, or a folder that is gone; what stood at `path` stays.
+        NotWritten: a full disk, or a folder that is gone; the previous file is kept.
     """
     path = pathlib.Path(path)
     with (
-        _failures_told(path),
+        _failures_reported(path),
         interrupts.made(lambda: _new_file(path), _remove) as temporary,
     ):
         yield temporary
@@ -188,32 +189,32 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 def atomic_folder(
     path: str | os.PathLike[str], own: Sequence[str]
 ) -> Iterator[pathlib.Path]:
-    """Yields a temporary folder beside `path`; moved to `path` if all went well.
+    """Yields a temporary folder beside `path`; moves it to `path` on success.
 
     Args:
-        path: of the folder.
+        path: the folder.
         own: see `check_folder`.
 
     Raises:
         NotWritten: see `atomic_file`.
-        InvalidArgument: something else has come into the folder that is replaced.
+        InvalidArgument: a foreign file has appeared in the folder that is replaced.
     """
     path = pathlib.Path(path)
 
     def unmake(folder: pathlib.Path) -> None:
-        # What stood there would go with the temporary folder.
+        # The previous folder would be removed with the temporary one.
         if (folder / "old").exists() and not path.exists():
             os.replace(folder / "old", path)
         _remove_folder(folder)
 
     with (
-        _failures_told(path),
+        _failures_reported(path),
         interrupts.made(
             lambda: _new_folder(path.parent, _prefix(path)), unmake
-        ) as made,
+        ) as outer,
     ):
-        # One folder down, so that what is replaced can be moved in beside it.
-        temporary = made / "new"
+        # One level down, so that the replaced folder can be moved in beside it.
+        temporary = outer / "new"
         temporary.mkdir()
         yield temporary
         for file in filter(pathlib.Path.is_file, temporary.rglob("*")):
@@ -221,16 +222,16 @@ def atomic_folder(
         with interrupts.held():
             if os.path.lexists(path):
                 check_replaceable(path, own)
-                os.replace(path, made / "old")
+                os.replace(path, outer / "old")
             os.replace(temporary, path)
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[pathlib.Path]:
-    """Yields a temporary folder, a `pathlib.Path`, that goes at the end.
+    """Yields a temporary folder, a `pathlib.Path`, and removes it at the end.
 
     Raises:
-        NotWritten: there is no room for temporary files, or no place at all.
+        NotWritten: no room for temporary files, or no folder for them.
     """
     with interrupts.made(lambda: _new_folder(None, _OWN), _remove_folder) as folder:
         try:
@@ -246,9 +247,9 @@ def scratch_folder() -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def own_temporaries() -> Iterator[None]:
-    """Gives all temporary files of the process a folder that goes with the block.
+    """Puts all temporary files of the process into a folder that is removed at the end.
 
-    TensorFlow and others take theirs away when the process ends, if it ends in its time.
+    TensorFlow and others remove theirs only when the process ends normally.
     """
     before = tempfile.tempdir
     with contextlib.ExitStack() as stack:
@@ -265,19 +266,19 @@ def own_temporaries() -> Iterator[None]:
 
 
 def _system_place() -> str:
-    """Where the system has temporary files, or we a folder for ours."""
+    """The folder of the system's temporary files, without this package's subfolder."""
     folder, name = os.path.split(tempfile.gettempdir())
     return folder if name.startswith(_OWN) else os.path.join(folder, name)
 
 
 def _prefix(path: pathlib.Path) -> str:
-    """How the temporary file or folder of `path` begins."""
+    """The prefix of the temporary file or folder of `path`."""
     # A name may have 255 bytes, and a character up to four of them.
     return f".{path.name[:48]}."
 
 
 def _new_file(path: pathlib.Path) -> pathlib.Path:
-    """An empty file beside `path`, with the permissions that the system gives."""
+    """Creates an empty file beside `path`, with the system's default permissions."""
     while True:
         temporary = path.with_name(_prefix(path) + secrets.token_hex(4))
         with contextlib.suppress(FileExistsError):
@@ -300,7 +301,7 @@ def _remove_folder(folder: pathlib.Path) -> None:
 
 
 def _to_disk(path: pathlib.Path) -> None:
-    """Waits until a file is there: some systems tell only now that there is no room."""
+    """Waits until a file is on disk: some systems report a full disk only here."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -310,7 +311,7 @@ def _to_disk(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def stands_already(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Says in a `NotWritten` of a second output that the first one was written.
+    """Adds to a `NotWritten` of a second output that the first one was written.
 
     Example:
         >>> with stands_already("a.tflite"):
@@ -319,20 +320,20 @@ def stands_already(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except NotWritten as error:
-        told = str(error).removesuffix(_NOTHING)
-        raise NotWritten(f"{told}; {printable(str(path))} was written") from error
+        message = str(error).removesuffix(_NOTHING)
+        raise NotWritten(f"{message}; {printable(str(path))} was written") from error
 
 
 @contextlib.contextmanager
-def _failures_told(path: pathlib.Path) -> Iterator[None]:
-    """Says in a `NotWritten` which file it was that the system refused to write."""
+def _failures_reported(path: pathlib.Path) -> Iterator[None]:
+    """Turns an `OSError` about a file into a `NotWritten` that names the file."""
     try:
         yield
     except OSError as error:
         own = _concerns(error, path.with_name(_prefix(path))) or _concerns(error, path)
         if isinstance(error, NotWritten) or not own:
             raise
-        kept = "; what stood there before still stands"
+        kept = "; the previous content was kept"
         raise NotWritten(
             f"{printable(str(path))} could not be written: {_reason(error)}"
             f"{kept if os.path.lexists(path) else _NOTHING}"
@@ -340,9 +341,9 @@ def _failures_told(path: pathlib.Path) -> Iterator[None]:
 
 
 def _concerns(error: OSError, start: pathlib.Path) -> bool:
-    """Whether an `OSError` is of a file whose path begins so, or names none.
+    """Whether an `OSError` names a file whose path begins with `start`, or no file.
 
-    Another's is that of an image that cannot be read, or of a closed standard output.
+    Other errors concern an image that cannot be read, or a closed standard output.
     """
     if isinstance(error, BrokenPipeError):
         return False
@@ -356,11 +357,11 @@ def _reason(error: OSError) -> str:
 
 @contextlib.contextmanager
 def alone(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Makes others wait that land a file in `folder` through this function."""
+    """Excludes other processes that write into `folder` through this function."""
     try:
         import fcntl
     except ImportError:
-        # Windows: there the second replacement of an open file fails by itself.
+        # On Windows the second replacement of an open file fails by itself.
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -374,14 +375,14 @@ def alone(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def lock(path: str | os.PathLike[str]) -> "Lock | None":
-    """A lock that other processes do not get, and that ends with this one.
+    """Takes a lock that excludes other processes, and that ends with this process.
 
     Args:
-        path: of a file that is made for it, and goes with it.
+        path: a file that is created for the lock, and removed with it.
 
     Returns:
-        A `Lock`; None where another process has it. Where the file system has no locks,
-        everybody gets one.
+        A `Lock`; None if another process holds it. If the file system has no locks,
+        every process gets one.
     """
     try:
         import fcntl
@@ -391,7 +392,7 @@ def lock(path: str | os.PathLike[str]) -> "Lock | None":
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError:
-            # Whoever cannot write here finds out when there is something to write.
+            # A folder that is not writable is reported by the first write.
             return Lock(path, None)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -403,18 +404,18 @@ def lock(path: str | os.PathLike[str]) -> "Lock | None":
         with contextlib.suppress(OSError):
             if os.path.samestat(os.stat(path), os.fstat(descriptor)):
                 return Lock(path, descriptor)
-        # Who had it has taken the file away.
+        # The previous holder has removed the file.
         os.close(descriptor)
 
 
 class Lock:
-    """What `lock` returns, until it is closed."""
+    """A held lock; see `lock`."""
 
     def __init__(self, path: str | os.PathLike[str], descriptor: int | None) -> None:
         self._path, self._descriptor = path, descriptor
 
     def close(self) -> None:
-        """Lets others have it."""
+        """Releases the lock."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)

@@ -1,4 +1,4 @@
-"""Keras' files, made in memory: their bytes follow from the model, or there is none."""
+"""Keras' files, made in memory: deterministic, and written whole or not at all."""
 
 import io
 import json
@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 
 
 class _Memory(io.BytesIO):
-    """A file in memory with a name, since Keras goes by the suffix of that."""
+    """A file in memory with a name, since Keras chooses the format by its suffix."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ def write_weights(
 ) -> None:
     """Writes a `.weights.h5` file.
 
-    The HDF5 library crashes the process where a disk is full: it writes into memory,
-    and what it made is written by plain calls, which raise.
+    The HDF5 library crashes the process on a full disk, so it writes into memory, and
+    plain calls, which raise, write the bytes to the disk.
 
     Args:
         model: a `keras.Model`.
-        path: a `pathlib.Path`, of any suffix.
-        attributes: texts by name for the attributes of the file.
+        path: a `pathlib.Path` with any suffix.
+        attributes: strings by name for the attributes of the file.
 
     Raises:
         OSError: the file could not be written whole.
@@ -59,28 +59,28 @@ def write_weights(
 def write_model(
     model: "keras.Model", path: pathlib.Path, entries: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a `.keras` file without what changes from one writing to the next.
+    """Writes a `.keras` file that is the same for every write of the model.
 
-    That is the date in its metadata, those of the archive's entries, and the addresses
-    by which Keras tells that two layers share an object; these are numbered instead.
+    The date in its metadata and those of the archive's entries are fixed, and the
+    addresses by which Keras identifies objects that layers share are numbered.
 
     Args:
         model: a `keras.Model`.
-        path: a `pathlib.Path`, of any suffix.
-        entries: texts by name for further entries of the archive.
+        path: a `pathlib.Path` with any suffix.
+        entries: strings by name for further entries of the archive.
 
     Raises:
         OSError: the file could not be written whole.
     """
     memory = _Memory("memory.keras")
     model.save(memory)
-    with zipfile.ZipFile(memory) as made, zipfile.ZipFile(path, "w") as archive:
-        for entry in made.infolist():
+    with zipfile.ZipFile(memory) as original, zipfile.ZipFile(path, "w") as archive:
+        for entry in original.infolist():
             settled = _entry(entry.filename)
             settled.compress_type = entry.compress_type
             settled.external_attr = entry.external_attr
             settled.file_size = entry.file_size
-            with made.open(entry) as source, archive.open(settled, "w") as target:
+            with original.open(entry) as source, archive.open(settled, "w") as target:
                 if entry.filename in ("metadata.json", "config.json"):
                     target.write(_settled(json.load(source)))
                 else:
@@ -91,7 +91,7 @@ def write_model(
 
 def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, _DATE)
-    # What `ZipFile.writestr` gives a new entry: readable by its owner.
+    # As `ZipFile.writestr` sets for a new entry: readable by its owner.
     entry.external_attr = 0o600 << 16
     return entry
 
@@ -103,7 +103,7 @@ def _settled(content: dict[str, typing.Any]) -> bytes:
 
 
 def _numbered(value: object, numbers: dict[int, int]) -> object:
-    """`value` with each address that Keras calls `shared_object_id` as a number."""
+    """Returns `value` with each address in `shared_object_id` replaced by a number."""
     if isinstance(value, list):
         return [_numbered(entry, numbers) for entry in value]
     if not isinstance(value, dict):

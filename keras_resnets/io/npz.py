@@ -1,4 +1,4 @@
-"""Arrays in .npz files: their claims are checked before memory is taken for them."""
+"""Arrays in .npz files: their claims are checked before memory is allocated."""
 
 import contextlib
 import io
@@ -16,16 +16,16 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io.untrusted import open_regular
 
-# What arrays may take, in bytes and as a multiple of the file. Measured, compressed by
+# Memory for arrays, in bytes and as a multiple of the file. Measured, compressed by
 # `np.savez_compressed`: CIFAR-10 1.1 times, grey digits of 28 x 28 as RGB 5 times, such
 # digits in two colours 50 times. Deflate itself reaches 1,030 times.
 _ROOM, _TIMES = 192 << 20, 64
-# Of an image besides its pixels: label, index and place in the order of an epoch; and of
-# a one-hot label's numbers what compares them with 0 and 1.
+# Bytes per image besides its pixels: label, index and position in the order of an epoch;
+# bytes per number of a one-hot label: comparing it with 0 and 1.
 _PER_IMAGE, _PER_NUMBER = 64, 3
 # NumPy's headers of plain arrays have 118 bytes or 182.
 _LONGEST_HEADER = 1024
-# Bytes of the list of members, 150,000 of them: zipfile reads it in a second.
+# Bytes of a list of 150,000 members: zipfile reads it in a second.
 _LONGEST_LIST = 16 << 20
 _END, _END64 = b"PK\x05\x06", b"PK\x06\x06"
 _CHUNK = 1 << 20
@@ -35,7 +35,7 @@ _READERS = {
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
-# Whoever asked says which of them do; objects are pickles, and never opened.
+# The caller selects among these kinds; objects are pickles, and never opened.
 _PLAIN = "biufcSUMm"
 
 
@@ -43,14 +43,14 @@ class Npz:
     """An open .npz file; use `opened`.
 
     Attributes:
-        names: of its arrays.
+        names: names of its arrays.
         reading: the array that was read last, "" before the first.
-        wanted: what is read, for messages.
+        wanted: the expected arrays, for messages.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, size: int, wanted: str) -> None:
+    def __init__(self, archive: zipfile.ZipFile, size: int, content: str) -> None:
         self._archive, self._room = archive, max(_ROOM, _TIMES * size)
-        self.reading, self.wanted = "", wanted
+        self.reading, self.wanted = "", content
         self._members: dict[str, list[zipfile.ZipInfo]] = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
@@ -58,11 +58,11 @@ class Npz:
         self.names = list(self._members)
 
     def read(self, name: str, kinds: str = _PLAIN) -> np.ndarray:
-        """One array.
+        """Reads one array.
 
         Args:
-            name: of `names`.
-            kinds: of dtypes that are taken, as `numpy.dtype.kind` has them.
+            name: one of `names`.
+            kinds: allowed kinds of dtypes, as in `numpy.dtype.kind`.
 
         Raises:
             InvalidArgument: an array of another kind, or more than the file may hold.
@@ -113,15 +113,15 @@ class Npz:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], wanted: str) -> Iterator[Npz]:
-    """An `Npz`; whatever is wrong with the file is said in one line.
+def opened(path: str | os.PathLike[str], content: str) -> Iterator[Npz]:
+    """Opens an `Npz`; every fault of the file becomes a message of one line.
 
     Args:
-        path: of the file.
-        wanted: what is read, for the message, such as `"x_test and y_test"`.
+        path: the file.
+        content: the expected arrays, for the message, such as `"x_test and y_test"`.
 
     Raises:
-        InvalidArgument: what cannot be read, here or by whoever has opened it.
+        InvalidArgument: a file or an array that cannot be read.
     """
     npz = None
     try:
@@ -129,10 +129,10 @@ def opened(path: str | os.PathLike[str], wanted: str) -> Iterator[Npz]:
             size = os.fstat(file.fileno()).st_size
             _check_list(file, size)
             with zipfile.ZipFile(file) as archive:
-                npz = Npz(archive, size, wanted)
+                npz = Npz(archive, size, content)
                 yield npz
-    # zipfile, zlib and NumPy raise nearly anything at damaged files, as do array sizes
-    # that there is no memory for.
+    # Damaged files, and arrays that exceed the memory, raise nearly anything in zipfile,
+    # zlib and NumPy.
     except Exception as error:
         reason = "there is no memory for it"
         if not isinstance(error, MemoryError):
@@ -140,13 +140,13 @@ def opened(path: str | os.PathLike[str], wanted: str) -> Iterator[Npz]:
         array = f"{printable(npz.reading, 60)}: " if npz and npz.reading else ""
         raise InvalidArgument(
             f"{printable(str(path))} must be an .npz file with arrays "
-            f"{npz.wanted if npz else wanted}: "
+            f"{npz.wanted if npz else content}: "
             f"{array}{reason}"
         ) from None
 
 
 def _check_list(file: IO[bytes], size: int) -> None:
-    """Raises `InvalidArgument` where the archive's list of members is too long."""
+    """Raises `InvalidArgument` if the archive's list of members is too long."""
     start = max(0, size - (1 << 16) - 22)
     file.seek(start)
     tail = file.read()
@@ -154,7 +154,7 @@ def _check_list(file: IO[bytes], size: int) -> None:
     if at < 0:
         raise InvalidArgument("it is no archive, or breaks off")
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
-    # Of large archives: the record and its locator stand right before.
+    # In large archives the 64-bit record and its locator precede it.
     before = tail[max(0, at - 76) : at]
     if before.startswith(_END64):
         length = int.from_bytes(before[40:48], "little")
@@ -168,7 +168,7 @@ def _check_list(file: IO[bytes], size: int) -> None:
 def _header(
     stream: IO[bytes],
 ) -> tuple[tuple[int, ...], typing.Literal["C", "F"], np.dtype]:
-    """(shape, "C" or "F", dtype) that an array's file begins with."""
+    """The (shape, "C" or "F", dtype) in the header of an array's file."""
     version = np.lib.format.read_magic(stream)
     if version not in _READERS:
         raise InvalidArgument(f"its format has version {version}, not (1, 0) or (2, 0)")
@@ -187,13 +187,13 @@ def _header(
 
 
 def _fill(stream: typing.Any, view: memoryview) -> None:
-    """Reads as many bytes as there is room for; the checksum is looked at as well."""
+    """Fills `view` with bytes and has the checksum verified."""
     at = 0
     while at < len(view):
         read = stream.readinto(view[at : at + _CHUNK])
         if not read:
             raise InvalidArgument("it breaks off")
         at += read
-    # zipfile compares the checksum once it has come to the end.
+    # zipfile compares the checksum at the end of the stream.
     if stream.read(1):
         raise InvalidArgument("there is more behind its end")

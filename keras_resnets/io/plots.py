@@ -11,11 +11,11 @@ from keras_resnets.io import files
 
 
 def check_place(path: str | os.PathLike[str]) -> pathlib.Path:
-    """The path of a plot, checked before any work is done.
+    """Returns the path of a plot, checked before any work is done.
 
     Raises:
-        InvalidArgument: another suffix than `.png`, a place that cannot be written to,
-            or no matplotlib, which comes with the extra `report`.
+        InvalidArgument: a suffix other than `.png`, a path that cannot be written, or
+            no matplotlib, which the extra `report` installs.
     """
     path = files.check_destination(path, ".png", overwrite=True)
     check_library()
@@ -23,7 +23,7 @@ def check_place(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def check_library() -> None:
-    """Raises `InvalidArgument` where matplotlib is missing, or refuses its settings."""
+    """Raises `InvalidArgument` if matplotlib is missing, or refuses its settings."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""Files that come from strangers: opened without waiting, read within bounds."""
+"""Untrusted files: opened without blocking, read within bounds."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 
 # Bytes of a text: the class names and weights of 20,000 classes, or the record of a run
-# with all the names that it left out, take less than 2 MB. A JSON text of so many
-# brackets takes 16 times its size as Python objects.
+# with all skipped names, take less than 2 MB. A JSON text of nothing but brackets takes
+# 16 times its size as Python objects.
 MOST_TEXT = 4 << 20
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """A file opened for reading bytes; never a pipe, a socket or a device.
+    """Opens a file for reading bytes; refuses pipes, sockets and devices.
 
-    Opening those waits for whoever writes to them, and reading them may never end.
+    Opening those blocks until another process writes, and reading them may never end.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        OSError: no such file, or one that is no regular file.
+        OSError: no such file, or not a regular file.
     """
-    waits_not = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, os.O_RDONLY | waits_not)
+    no_wait = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, os.O_RDONLY | no_wait)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError("it is a folder, pipe, socket or device, not a file")
@@ -39,15 +39,15 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def read_text(path: str | os.PathLike[str], what: str, most: int = MOST_TEXT) -> str:
-    """The text of a small file in UTF-8, with a byte order mark or without.
+    """Reads a small text file in UTF-8, with or without a byte order mark.
 
     Args:
-        path: of the file.
-        what: it should be, for the message, such as `"the record of a run"`.
-        most: bytes that it may have.
+        path: the file.
+        what: the expected content, for the message, such as `"the record of a run"`.
+        most: the most bytes that it may have.
 
     Raises:
-        InvalidArgument: a file that cannot be read, is larger, or is no such text.
+        InvalidArgument: a file that cannot be read, is larger, or is not UTF-8.
     """
     try:
         with open_regular(path) as file:
@@ -65,7 +65,7 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = MOST_TEXT) ->
 
 
 def shown(value: object, longest: int = 60) -> str:
-    """A value that a file says, for a message; of whatever kind and depth."""
+    """Formats a value from a file for a message, of any kind and depth."""
     try:
         return printable(repr(value), longest)
     except RecursionError:
@@ -75,16 +75,16 @@ def shown(value: object, longest: int = 60) -> str:
 def parse_json(
     text: str | bytes, path: str | os.PathLike[str], what: str, **options: typing.Any
 ) -> typing.Any:
-    """What a JSON text says.
+    """Parses a JSON text.
 
     Args:
-        text: of `read_text`.
-        path: of its file, for the message.
-        what: it should be, for the message.
-        **options: of `json.loads`.
+        text: a text of `read_text`.
+        path: its file, for the message.
+        what: the expected content, for the message.
+        **options: options of `json.loads`.
 
     Raises:
-        InvalidArgument: no JSON, or one that is nested too deeply.
+        InvalidArgument: not JSON, or nested too deeply.
     """
     try:
         return json.loads(text, **options)

@@ -1,6 +1,6 @@
-"""The public model functions; those of a family are in the module of its name, too.
+"""The public model functions; each family's are also in the module of its name.
 
-For type checkers and editors their names stand in `__init__.pyi`, which
+For type checkers and editors their names are listed in `__init__.pyi`, which
 `tests/data/make_stub.py` writes.
 """
 

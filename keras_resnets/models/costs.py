@@ -1,9 +1,8 @@
-"""What networks cost on a device: measured where it was measured, else estimated.
+"""The cost of networks on a device: measured or estimated.
 
-`costs.csv` is written by a script of the repository: int8 files in LiteRT on one thread
-of an AMD EPYC with AVX-512 VNNI. Every other device is estimated from its arithmetic
-alone, as `SPEEDS` says: good for an order of magnitude and for which of two networks is
-faster, not for a promise.
+A script of the repository writes `costs.csv`: int8 files in LiteRT on one thread of an
+AMD EPYC with AVX-512 VNNI. Every other device is estimated from its arithmetic alone
+(`SPEEDS`): this gives the order of magnitude and the faster of two networks, no more.
 """
 
 import csv
@@ -17,9 +16,9 @@ from keras_resnets.errors import check_choice
 from keras_resnets.models import registry
 from keras_resnets.networks import extent
 
-# Of int8 files over their parameters: scales, biases, structure. resnet20 has 1.13.
+# Bytes of int8 files per parameter: with scales, biases, structure. resnet20 has 1.13.
 _OVERHEAD = 1.15
-# Networks for photos and for thumbnails reach other shares of the same arithmetic.
+# Networks for photos and for thumbnails reach different shares of the same arithmetic.
 _PHOTO = 128
 
 
@@ -29,8 +28,8 @@ class Speed:
 
     Attributes:
         title: the device.
-        rate: multiply-adds a second on one thread; None: as `costs.csv` measured.
-        basis: where that comes from.
+        rate: multiply-adds per second on one thread; None: as measured in `costs.csv`.
+        basis: where the rate comes from.
     """
 
     title: str
@@ -38,7 +37,7 @@ class Speed:
     basis: str
 
 
-# Half of what the multipliers could do at their clock: kernels reach 0.3 to 0.8 of it.
+# Half of the peak rate of the multipliers: kernels reach 0.3 to 0.8 of it.
 SPEEDS = {
     "linux-x86": Speed(
         "Linux on x86-64 with AVX-512 VNNI, LiteRT",
@@ -65,17 +64,17 @@ SPEEDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one network costs on a target, as an int8 file.
+    """The cost of one network on a target, as an int8 file.
 
     Attributes:
-        name: of the variant.
-        top1: published accuracy of its default weights in percent; None without.
-        dataset: of those weights. weights: their tag.
+        name: the variant's name.
+        top1: published accuracy of its default weights in percent; None if it has none.
+        dataset: the weights' dataset. weights: their tag.
         input_size: height and width in pixels.
         mega_macs: millions of multiply-adds for one image.
-        size: bytes of the int8 file: measured or, of networks that were not and of other
+        size: bytes of the int8 file: measured or, for other networks or numbers of
             classes, estimated from the parameters.
-        ms: milliseconds of one image on one thread.
+        ms: milliseconds for one image on one thread.
         measured: whether `ms` was measured; else it is estimated.
     """
 
@@ -93,13 +92,13 @@ class Cost:
 def cost(
     name: str, target: str, classes: int | None = None, input_size: int | None = None
 ) -> Cost:
-    """What a variant costs on a target.
+    """Returns the cost of a variant on a target.
 
     Args:
         name: see `registry.get_architecture`.
         target: a name of `SPEEDS`.
-        classes: of its classifier; None for the variant's own.
-        input_size: height and width in pixels; None for the variant's own.
+        classes: number of classes; None for the variant's default.
+        input_size: height and width in pixels; None for the variant's default.
 
     Returns:
         A `Cost`.
@@ -115,7 +114,7 @@ def cost(
     info = registry.model_info(name)
     side = input_size or info.input_size
     macs = (info.mega_macs or 0.0) * 1e6 * (side / info.input_size) ** 2
-    # A file has as many bytes for images of any size.
+    # The size of a file does not depend on the image size.
     row = measured_rows().get(info.name) if classes in (None, info.classes) else None
     is_timed = side == info.input_size and SPEEDS[target].rate is None
     measured = row is not None and is_timed
@@ -127,8 +126,8 @@ def cost(
         size = int(row["bytes"])
     else:
         count = info.classes if classes is None else classes
-        known = extent.check_extent(info.architecture, classes=count)
-        size = round(known.parameters * _OVERHEAD)
+        network_extent = extent.check_extent(info.architecture, classes=count)
+        size = round(network_extent.parameters * _OVERHEAD)
     return Cost(
         name=info.name,
         top1=info.top1,
@@ -143,7 +142,7 @@ def cost(
 
 
 def _rate(side: int) -> float:
-    """Multiply-adds a second of the measured networks of about such images."""
+    """Multiply-adds per second of the measured networks for images of about this size."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     for name, row in measured_rows().items():
         info = registry.published_info(name)
@@ -154,7 +153,7 @@ def _rate(side: int) -> float:
 
 @functools.cache
 def measured_rows() -> dict[str, dict[str, typing.Any]]:
-    """The int8 rows of `costs.csv`, by variant."""
+    """Returns the int8 rows of `costs.csv`, by variant."""
     text = importlib.resources.files("keras_resnets.models").joinpath("costs.csv")
     lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
     return {

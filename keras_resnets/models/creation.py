@@ -1,4 +1,4 @@
-"""Names and architectures to models: `create_model`."""
+"""Makes models from names and architectures: `create_model`."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 
     from keras_resnets.graph.provenance import Provenance
 
-# Of an architecture that no variant has, for messages about its weights.
+# The name of an architecture that no variant has, in messages about its weights.
 _UNNAMED = "an Architecture that is no variant's"
 
 
@@ -43,47 +43,48 @@ def create_model(
     """Builds a variant by name, or the network that an `Architecture` describes.
 
     Args:
-        model_name: see `get_architecture`; or an `Architecture`. One that a variant
-            has is that variant, with its public weights; another one has no public
-            weights, and its model is called by its family.
+        model_name: see `get_architecture`; or an `Architecture`. If a variant has this
+            architecture, it is that variant, with its public weights; otherwise there
+            are no public weights, and the model is named after its family.
         include_top: whether the network ends in its classifier.
         weights: None for random values; `"imagenet"`, `"cifar10"` or `"cifar100"` for
             the weights in this package, else the most accurate public ones whose
-            licence lets anybody use them; a tag of `list_weights(model_name)`; or a
+            licence permits any use; a tag of `list_weights(model_name)`; or a
             file: `.weights.h5`, `.keras`,
             `.safetensors`, `.pth`, `.th`, `.pt`, `.h5` or darknet's `.weights`.
         input_tensor: symbolic tensor to use as the image instead of a new input;
             layers before it become part of the model.
-        input_shape: (height, width, channels) without the batch, by default the
-            size that `weights` were trained or published for, else the variant's own,
+        input_shape: (height, width, channels) without the batch, by default the size
+            that `weights` were trained or published for, else the variant's default,
             with 3 channels; (None, None, 3) without the top. Height and width may be
-            None, and must else be at least the network's output stride (32 for most
-            ImageNet variants).
+            None; otherwise they must be at least the network's output stride (32 for
+            most ImageNet variants).
         pooling: without the top: None for the feature map, `"avg"` or `"max"`.
         classes: number of classes; by default that of the classifier in `weights`,
-            else the variant's own. Another number than the checkpoint's makes a new
-            classifier of random values, with a `NewHead` warning.
-        classifier_activation: of the classifier; None returns logits.
+            else the variant's default. A number that differs from the checkpoint's makes
+            a new classifier with random values, with a `NewHead` warning.
+        classifier_activation: activation of the classifier; None returns logits.
         name: name of the model and prefix of every layer's name. By default the
             model has the variant's name and the layers have no prefix.
-        dtype: dtype policy of the layers; None for Keras' global one. The classifier
+        dtype: dtype policy of the layers; None for Keras' global policy. The classifier
             is float32 under every policy.
         data_format: `"channels_last"` or `"channels_first"`; None for Keras' default.
-        kernel_initializer: of the convolutions; None for He's normal, fan-out.
+        kernel_initializer: initializer of the convolutions; None for He's normal,
+            fan-out.
         **axes: any attribute of `keras_resnets.networks.architecture.Architecture`:
             `output_stride=16`, `shortcut_type="A"`, `drop_path_rate=0.1`, ...
 
     Returns:
         A functional `keras.Model`. `model.preprocessing` is the `Preprocessing` that
         its weights expect, `model.labels` the order of its classes as
-        `decode_predictions` takes it (None where that is not known);
-        `model.architecture` and `model.weights_origin` say what it is made of,
-        `model.axes` by what it computes otherwise than the variant does: files of its
-        weights tell that.
+        `decode_predictions` takes it (None if unknown); `model.architecture` and
+        `model.weights_origin` record its origin, `model.axes` the axes in which it
+        computes unlike the variant: files of its weights record them.
 
     Raises:
         InvalidArgument: (a ValueError) with the rule, the value and what is allowed.
-        WeightsError: (a ValueError) weights that cannot be had, read or do not fit.
+        WeightsError: (a ValueError) weights that cannot be downloaded or read, or do
+            not fit.
 
     Example:
         >>> create_model("resnet20", classes=100).output_shape
@@ -119,17 +120,17 @@ def create_described(
     head_needed: bool = True,
     **options: typing.Any,
 ) -> "tuple[keras.Model, Architecture, typing.Any]":
-    """(model, its `Architecture`, the opened weights or None); see `create_model`.
+    """Returns (model, its `Architecture`, the opened weights or None).
 
     Args:
         model_name: see `create_model`.
         weights: see `create_model`.
-        axes: those of the architecture that were given.
+        axes: the axes of the architecture that the caller set.
         kernel_initializer: see `create_model`.
-        new_head: whether `classes` that are not the checkpoint's make a classifier of
-            random values, with a `NewHead` warning, or a `WeightsError`.
-        head_needed: whether anybody looks at the classifier; where not, weights without
-            one do too, and it has random values.
+        new_head: whether `classes` that differ from the checkpoint's make a classifier
+            with random values and a `NewHead` warning, or a `WeightsError`.
+        head_needed: whether the classifier is used; if not, weights without one are
+            accepted, and it has random values.
         **options: the other arguments of `create_model`.
     """
     from keras_resnets.graph import provenance
@@ -150,10 +151,12 @@ def create_described(
         model, own_classes = builder.build(architecture, **options), False
     else:
         architecture = _as_trained(architecture, axes, source)
-        given = options.get("classes")
+        requested_classes = options.get("classes")
         options = _as_stored(options, axes, source)
-        may_be_new = not head_needed or (new_head and given is not None)
-        model, own_classes = _load(architecture, source, options, given, may_be_new)
+        may_be_new = not head_needed or (new_head and requested_classes is not None)
+        model, own_classes = _load(
+            architecture, source, options, requested_classes, may_be_new
+        )
     record = _provenance(
         model, architecture, source, own_classes, options.get("data_format")
     )
@@ -163,10 +166,10 @@ def create_described(
 
 
 def _variant_of(model_name: object) -> tuple[str | None, Architecture]:
-    """(registry's name or None, the variant's `Architecture`) of what was asked for.
+    """(registry's name or None, the variant's `Architecture`) of the requested model.
 
-    An `Architecture` that no variant has is compared with the variant that it differs
-    least from: files of its weights tell those axes, and load into both.
+    An `Architecture` that no variant has is compared with the closest variant: files of
+    its weights record the differing axes, and load into both.
 
     Raises:
         InvalidArgument: neither a name nor an `Architecture`.
@@ -185,7 +188,7 @@ def _variant_of(model_name: object) -> tuple[str | None, Architecture]:
 
 
 def _check_top(include_top: object) -> None:
-    """Raises `InvalidArgument` where another argument stands in its place."""
+    """Raises `InvalidArgument` for anything but a bool, such as a misplaced argument."""
     if isinstance(include_top, bool) or include_top in (0, 1):
         return
     hint = f": write weights={include_top!r}" if isinstance(include_top, str) else ""
@@ -197,18 +200,18 @@ def _check_top(include_top: object) -> None:
 def _as_stored(
     options: dict[str, typing.Any], axes: Mapping[str, typing.Any], source: typing.Any
 ) -> dict[str, typing.Any]:
-    """`options` with the number of classes and the size that `source` tells.
+    """Fills in the number of classes and the size that `source` records.
 
-    What was given stays. A network without its top has no size of its own.
+    Values that the caller set are kept. A network without its top has no default size.
     """
     options = dict(options)
     if options.get("classes") is None:
         options["classes"] = source.classes
         if source.classes is None and isinstance(source.labels, tuple):
             options["classes"] = len(source.labels)
-    given = options.get("input_shape"), options.get("input_tensor")
+    inputs = options.get("input_shape"), options.get("input_tensor")
     sized = options.get("include_top", True) and "input_size" not in axes
-    if sized and given == (None, None) and source.preprocessing is not None:
+    if sized and inputs == (None, None) and source.preprocessing is not None:
         size = source.preprocessing.size
         last = _is_last(options.get("data_format"))
         options["input_shape"] = (*size, 3) if last else (3, *size)
@@ -219,16 +222,16 @@ def _load(
     architecture: Architecture,
     source: typing.Any,
     options: dict[str, typing.Any],
-    given: int | None,
+    requested_classes: int | None,
     may_be_new: bool,
 ) -> tuple[typing.Any, bool]:
-    """(model, whether its classifier is the checkpoint's), built and set.
+    """Builds and loads: (model, whether its classifier is the checkpoint's).
 
     Args:
-        architecture: of the network.
+        architecture: the network's architecture.
         source: its weights.
-        options: of `builder.build`.
-        given: how many classes the caller asked for; None for the checkpoint's own.
+        options: options of `builder.build`.
+        requested_classes: the caller's number of classes; None for the checkpoint's.
         may_be_new: whether the classifier may have random values.
     """
     import warnings
@@ -237,7 +240,7 @@ def _load(
     from keras_resnets.weights.assign import NewHead
 
     def build_and_load(options: dict[str, typing.Any]) -> tuple[typing.Any, bool]:
-        # The weights follow; drawing random ones would take longer than all the rest.
+        # The weights are set next; random ones would take longer than all else.
         model = builder.build(architecture, kernel_initializer="zeros", **options)
         return model, source.load(model)
 
@@ -248,19 +251,21 @@ def _load(
             warnings.simplefilter("error", NewHead)
             return build_and_load(options)
     except NewHead as head:
-        if given is None and head.classes is not None:
-            # A file whose head cannot be counted before it meets a network.
+        if requested_classes is None and head.classes is not None:
+            # The classes of this file cannot be counted without a network.
             return build_and_load({**options, "classes": head.classes})
-        raise WeightsError(_no_head(source, head.classes, given)) from None
+        raise WeightsError(_no_head(source, head.classes, requested_classes)) from None
 
 
-def _no_head(source: typing.Any, classes: int | None, given: int | None) -> str:
-    """Why a network would have a classifier of random values."""
+def _no_head(
+    source: typing.Any, classes: int | None, requested_classes: int | None
+) -> str:
+    """Says why a network would have a classifier with random values."""
     if classes is not None:
         return (
             f"the classifier in {source.path} is for {classes} classes; got "
-            f"{given}: another one would have random values. Leave the number of "
-            "classes out, or train a new classifier (keras-resnets train)"
+            f"{requested_classes}: another one would have random values. Leave the number "
+            "of classes out, or train a new classifier (keras-resnets train)"
         )
     return (
         f"{source.path} holds no classifier, and a new one has random values: train it "
@@ -276,26 +281,26 @@ def _provenance(
     own_classes: bool,
     data_format: str | None,
 ) -> "Provenance":
-    """What `model` is to know, but for its axes."""
+    """The provenance of `model`, without its axes."""
     from keras_resnets.graph.provenance import Provenance
     from keras_resnets.images import labels
     from keras_resnets.images import preprocessing
 
-    wanted = source.preprocessing if source else None
-    if wanted is None:
+    expected = source.preprocessing if source else None
+    if expected is None:
         mode = source.mode if source else None
-        wanted = preprocessing.for_architecture(architecture, mode=mode)
+        expected = preprocessing.for_architecture(architecture, mode=mode)
     last = _is_last(data_format)
     size = tuple(model.inputs[0].shape)[slice(1, 3) if last else slice(2, 4)]
     if len(size) == 2 and None not in size:
-        wanted = dataclasses.replace(wanted, size=size)
+        expected = dataclasses.replace(expected, size=size)
     channels = model.inputs[0].shape[-1 if last else 1]
-    known = source.labels if own_classes else None
-    fits = known and labels.count(known) == model.output_shape[-1]
+    class_labels = source.labels if own_classes else None
+    fits = class_labels and labels.count(class_labels) == model.output_shape[-1]
     return Provenance(
         architecture=architecture,
-        preprocessing=wanted.grey() if channels == 1 else wanted,
-        labels=known if fits else None,
+        preprocessing=expected.grey() if channels == 1 else expected,
+        labels=class_labels if fits else None,
         weights_origin=source.origin if source else None,
         random_weights=source is None,
         confidence=source.confidence if source and own_classes else None,
@@ -311,7 +316,7 @@ def _is_last(data_format: str | None) -> bool:
 def _as_trained(
     architecture: Architecture, axes: Mapping[str, typing.Any], source: typing.Any
 ) -> Architecture:
-    """`architecture` with the axes that the weights were trained with."""
+    """Returns `architecture` with the axes that the weights were trained with."""
     try:
         trained = architecture.replace(**source.axes)
         before, after = (
@@ -320,19 +325,19 @@ def _as_trained(
         )
     except InvalidArgument as error:
         raise WeightsError(
-            f"{source.path} tells axes that no network has: {error}"
+            f"{source.path} records axes that no network has: {error}"
         ) from None
     for axis, value in source.axes.items():
-        # Read where it was set: "A" is "identity_pad" there.
+        # Read from the architecture, where "A" is "identity_pad".
         if axis in axes and getattr(architecture, axis) != value:
             raise WeightsError(
                 f"{source.path} was trained with {axis}={shown(value)}; got "
                 f"{shown(axes[axis])}"
             )
-    # What a file describes is built where its own values would fill it, by far.
+    # A described network is built only if the file's values could fill it.
     if source.count is not None and after > max(before, 2 * source.count + 1_000_000):
         raise WeightsError(
-            f"{source.path} tells axes of a network of about {after:,} parameters; it "
+            f"{source.path} records axes of a network of about {after:,} parameters; it "
             f"holds {source.count:,}"
         )
     return trained

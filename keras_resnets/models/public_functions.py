@@ -1,4 +1,4 @@
-"""The public model functions: one a row of the table, with one signature."""
+"""The public model functions: one per row of the table, all with the same signature."""
 
 import functools
 import os
@@ -21,17 +21,17 @@ Args:
     include_top: whether the network ends in its classifier.
     weights: None (random values; nothing is downloaded), a tag of
         `keras_resnets.list_weights("{variant}")`, a data set ("imagenet", "cifar10")
-        for the best of them that anybody may use, or a file of this package,
+        for the best of them whose licence permits any use, or a file of this package,
         torchvision, timm, `keras.applications`, darknet, ... (see `create_model`).
     input_tensor: symbolic Keras tensor to use as the image, shape (batch, height,
         width, channels); layers before it become part of the model.
-    input_shape: (height, width, channels). Height and width may be None, and are
-        else at least {minimum}. Default: the size that the weights are for, else
+    input_shape: (height, width, channels). Height and width may be None; otherwise
+        they are at least {minimum}. Default: the size that the weights are for, else
         ({size}, {size}, 3); (None, None, 3) without the top.
     pooling: without the top: None returns the feature map (batch, height / {stride},
         width / {stride}, channels), "avg" or "max" the pooled (batch, channels).
     classes: number of classes, >= 1; default: that of the weights, else {classes}.
-    classifier_activation: of the classifier; None returns logits.
+    classifier_activation: activation of the classifier; None returns logits.
     name: name of the model and prefix of every layer's name.
     **options: `dtype`, `data_format`, `kernel_initializer`, or any axis of
         `keras_resnets.networks.architecture.Architecture`: `output_stride=16`,
@@ -52,7 +52,7 @@ Example:
     (None, {classes})
 """
 
-# Where the functions of a family are, if not in a module of its name.
+# The modules of families whose functions are not in a module of their name.
 _MODULES = {
     "cifar_resnet_v2": "cifar_resnet",
     "cifar_resnext": "resnext",
@@ -81,7 +81,7 @@ class ModelFunction(typing.Protocol):
 
 
 def function_of(row: variants.Variant) -> ModelFunction:
-    """The public function that builds a variant of the table."""
+    """Returns the public function that builds a variant of the table."""
 
     def build(
         include_top: bool = True,
@@ -143,7 +143,7 @@ def _docstring(row: variants.Variant) -> str:
 
 @functools.cache
 def _filled(text: str) -> str:
-    """`text` in lines of 84 characters. `textwrap` takes 3 times as long, at import."""
+    """Wraps `text` to 84 characters; `textwrap` takes 3 times as long, at import."""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) >= 84:
@@ -156,10 +156,10 @@ FUNCTIONS = {row.function: function_of(row) for row in variants.TABLE}
 
 
 def of_module(module: str) -> dict[str, ModelFunction]:
-    """The functions of a module of families, by their names.
+    """Returns the functions of a family's module, by their names.
 
     Args:
-        module: its `__name__`.
+        module: the module's `__name__`.
     """
     return {
         name: function

@@ -1,4 +1,4 @@
-"""Names to architectures and what is known of them: `list_models`, `model_info`."""
+"""Architectures and information by name: `get_architecture`, `model_info`, ..."""
 
 import csv
 import dataclasses
@@ -28,7 +28,7 @@ ALIASES = {
 
 # timm's longest name with its tag has 60.
 _LONGEST = 200
-# Families that go on beyond their named members.
+# Open families, with members beyond the named ones.
 PATTERNS = (
     (
         "wrn_D_K",
@@ -60,11 +60,11 @@ PATTERNS = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a variant before it is built.
+    """Information about a variant, without building it.
 
     Attributes:
         name: the registry's name.
-        family: what `list_models(family=...)` selects by.
+        family: its family, by which `list_models(family=...)` selects.
         architecture: its `Architecture`.
         input_size: height and width in pixels that the figures are for.
         classes: number of classes that the figures are for.
@@ -74,8 +74,8 @@ class ModelInfo:
         mega_macs: millions of multiply-adds of convolutions and dense layers.
         convs: convolutions. dense: dense layers.
         source: where the figures come from.
-        weights: tag of the public weights that `weights=dataset` takes; None without.
-        dataset: that they were trained on: `"imagenet"`, `"cifar10"`, `"cifar100"`.
+        weights: tag of the public weights of `weights=dataset`; None if it has none.
+        dataset: their training dataset: `"imagenet"`, `"cifar10"`, `"cifar100"`.
         top1: their published accuracy in percent; None without weights.
     """
 
@@ -96,7 +96,7 @@ class ModelInfo:
 
 
 def get_architecture(name: str, /, **axes: typing.Any) -> Architecture:
-    """The `Architecture` called `name`, with `axes` replaced.
+    """Returns the `Architecture` called `name`, with `axes` replaced.
 
     Args:
         name: a name of `list_models()`, an alias (`"resnext50"`), or a member of an
@@ -107,7 +107,7 @@ def get_architecture(name: str, /, **axes: typing.Any) -> Architecture:
         An `Architecture`; nothing is built.
 
     Raises:
-        InvalidArgument: an unknown name (the nearest are given), a depth that the
+        InvalidArgument: an unknown name (the nearest are listed), a depth that the
             family does not have, or an axis or value that is not allowed.
 
     Example:
@@ -116,7 +116,7 @@ def get_architecture(name: str, /, **axes: typing.Any) -> Architecture:
     """
     architecture = _find(name)
     architecture = architecture.replace(**axes) if axes else architecture
-    # The tests measure the rows of the table; every import would do it again.
+    # The tests check the rows of the table; checking them at every import is not needed.
     if not any(architecture is row for row in variants.VARIANTS.values()):
         extent.check_extent(architecture)
     return architecture
@@ -144,7 +144,7 @@ def _find(name: str) -> Architecture:
 
 
 def _meant(name: str) -> str:
-    """What an unknown name may have meant."""
+    """A hint at what an unknown name may have meant."""
     for network, tag in idioms.readings(name):
         if network == name.lower().replace("-", "_"):
             continue
@@ -163,12 +163,12 @@ def _said_here(network: str, tag: str | None) -> str:
         return f"write {network!r}"
     tags = list_weights(network)
     if tag not in tags:
-        known = (
+        alternatives = (
             f"those of {network} are {', '.join(tags)}" if tags else "there are none"
         )
         return (
             f"the network is called {network!r} here, and no public weights of it are "
-            f"called {tag!r}: {known}"
+            f"called {tag!r}: {alternatives}"
         )
     return (
         "here the network and its weights are two arguments: write "
@@ -177,20 +177,20 @@ def _said_here(network: str, tag: str | None) -> str:
 
 
 def canonical_name(name: str) -> str:
-    """`name` as the registry spells it: lower case, underscores, aliases resolved."""
+    """Returns `name` as in the registry: lower case, underscores, aliases resolved."""
     key = name.lower().replace("-", "_")
     return ALIASES.get(key, key)
 
 
 def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
-    """Names of the variants, in the table's order.
+    """Returns the names of the variants, in the table's order.
 
     Args:
         pattern: a shell wildcard such as `"drn_*"` or `"*50*"`.
         family: a family's name such as `"resnext"`, or None for all.
 
     Returns:
-        A list of names; empty where nothing matches.
+        A list of names; empty if nothing matches.
 
     Raises:
         InvalidArgument: an unknown family.
@@ -212,11 +212,11 @@ def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """What is known of the variant `name`, without building it.
+    """Returns information about the variant `name`, without building it.
 
     Returns:
-        A `ModelInfo`. Its figures are those of `published.csv`, which the tests
-        derive anew from the built network.
+        A `ModelInfo`. Its figures come from `published.csv`, which the tests derive
+        again from the built network.
 
     Example:
         >>> model_info("resnet50").trainable_params
@@ -237,7 +237,7 @@ def model_info(name: str) -> ModelInfo:
 
 
 def published_info(name: str) -> ModelInfo:
-    """The figures of `model_info`, without the weights: their table is a file more."""
+    """Returns the figures of `model_info` without weights, whose table is another file."""
     architecture = get_architecture(name)
     key = canonical_name(name)
     published = next((r for r in published_rows() if is_default(r, key)), {})
@@ -262,7 +262,7 @@ def published_info(name: str) -> ModelInfo:
 
 
 def is_default(row: Mapping[str, str], key: str) -> bool:
-    """Whether a row of `published.csv` is that of `key` as it comes."""
+    """Whether a row of `published.csv` is that of `key` with its default settings."""
     return (
         row["variant"] == key
         and not row["axes"]
@@ -272,8 +272,8 @@ def is_default(row: Mapping[str, str], key: str) -> bool:
 
 @functools.cache
 def published_rows() -> tuple[dict[str, str], ...]:
-    """The rows of `published.csv`: exact figures of every variant, each with a source."""
-    # Not with the package: importing that would take 3 % longer.
+    """Returns the rows of `published.csv`: every variant's exact figures with sources."""
+    # Imported here: importing the package would otherwise take 3 % longer.
     import importlib.resources
 
     text = importlib.resources.files("keras_resnets.networks").joinpath("published.csv")
@@ -282,14 +282,14 @@ def published_rows() -> tuple[dict[str, str], ...]:
 
 
 def list_weights(model_name: str) -> list[str]:
-    """The public weights of a variant, the default first.
+    """Returns the public weights of a variant, the default first.
 
     Args:
         model_name: see `get_architecture`.
 
     Returns:
-        A list of tags, each of which `weights=` takes; empty where there are none.
-        `weights_info` tells all about one.
+        A list of tags for `weights=`; empty if there are none. `weights_info` describes
+        each.
 
     Raises:
         InvalidArgument: an unknown model.
@@ -305,15 +305,15 @@ def list_weights(model_name: str) -> list[str]:
 
 
 def weights_info(model_name: str, tag: str) -> "records.Record":
-    """What is known of public weights, without downloading them.
+    """Returns information about public weights, without downloading them.
 
     Args:
         model_name: see `get_architecture`.
-        tag: of `list_weights`, or a dataset for its default record.
+        tag: a tag of `list_weights`, or a dataset for its default record.
 
     Returns:
         A `keras_resnets.weights.records.Record`: address, hash, licence, accuracy and
-        its source, pre-processing, and how their mapping was verified.
+        its source, preprocessing, and how their mapping was verified.
 
     Raises:
         InvalidArgument: an unknown model or tag.

@@ -1,1 +1,1 @@
-"""Networks of the family: what they are, by name, and how they are built."""
+"""Networks of the family: their architectures, their variants, and how they are built."""

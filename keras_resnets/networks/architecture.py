@@ -1,7 +1,7 @@
-"""What a network of the family is: a frozen record of independent axes.
+"""`Architecture`: a network of the family as a frozen record of independent axes.
 
-Nothing here knows Keras. `variants.py` fills the records in, `blueprint.py` reads them
-out unit by unit, `builder.py` makes layers of them.
+Nothing here depends on Keras. `variants.py` defines the records, `blueprint.py` expands
+them unit by unit, `builder.py` makes layers of them.
 """
 
 import dataclasses
@@ -48,8 +48,8 @@ PREPROCESSING = (
     "raw",
 )
 
-# Axes that say how a network begins or trains: with the same weights it computes the
-# same. Size, classes and pre-processing stand beside weights by themselves.
+# Axes that affect only initialization or training: with the same weights the network
+# computes the same. Size, classes and preprocessing are stored with the weights anyway.
 _NOT_COMPUTED = frozenset(
     "family zero_init_residual drop_path_rate dropout_rate block_dropout_rate "
     "bn_momentum input_size classes preprocessing".split()
@@ -57,8 +57,8 @@ _NOT_COMPUTED = frozenset(
 
 
 _BY_STAGE = "filters strides block residual dilations first_dilations".split()
-# More than any network that was published has, by a factor of ten or more; the whole of
-# a network is bounded by `extent`.
+# At least ten times as much as any published network has; `extent` bounds the size of
+# the whole network.
 _STAGES, _UNITS, _WIDTH = 64, 1000, 65_536
 
 
@@ -68,7 +68,7 @@ def _per_stage(rule: Rule) -> typing.Any:
 
 _RATE = Number(0, 1, below=True)
 _WIDE = Whole(1, _WIDTH)
-# What each axis may be, for Python, command lines and what files tell.
+# The allowed values of each axis, for Python, command lines and files.
 AXES = {
     "family": Text(40),
     "depths": Several(Whole(1, _UNITS), 1, _STAGES),
@@ -106,10 +106,10 @@ AXES = {
     "dropout_rate": _RATE,
     "block_dropout_rate": _RATE,
     "bn_momentum": Number(0, 1),
-    # Published are 1e-7 to 1e-2; what is much smaller vanishes beside a variance in
-    # float32, and above 1 nothing else is left.
+    # Published values are 1e-7 to 1e-2; a much smaller one vanishes beside a variance in
+    # float32, and one above 1 dominates it.
     "bn_epsilon": Number(1e-12, 1),
-    # Sides that a JPEG can have; classes of the largest face recognition.
+    # The largest side of a JPEG; the classes of the largest face recognition.
     "input_size": Whole(1, 65_535),
     "classes": Whole(1, 10_000_000),
     "preprocessing": Choice(PREPROCESSING),
@@ -120,78 +120,78 @@ AXES = {
 class Architecture:
     """A network of the ResNet family, described by independent axes.
 
-    A value that is the same in every stage may be given once; it is widened to a
-    tuple with an entry a stage. `dataclasses.replace` makes a relative.
+    A value that is the same in every stage may be given once; it is expanded to a
+    tuple with one entry per stage. `replace` derives another architecture.
 
     Attributes:
-        family: what `list_models` groups by (`"resnet"`, `"drn"`, ...).
+        family: the family's name, by which `list_models` groups (`"resnet"`, `"drn"`, ...).
         depths: residual units in each stage.
         filters: width of each stage before expansion (torch's `planes`).
         strides: stride of each stage.
         block: `"basic"` (two 3x3), `"bottleneck"` (1x1, 3x3, 1x1; output four times
             as wide), `"darknet"` (1x1 at half width, 3x3), `"conv"` (one 3x3) or
-            `"alternating"` (one convolution, 3x3 and half-width 1x1 in turn);
-            one for all stages or one each.
+            `"alternating"` (one convolution, alternately 3x3 and half-width 1x1);
+            one for all stages or one per stage.
         activation_order: where BN, ReLU and the addition sit in a unit:
             `"original"` (He 2015), `"bn_after_add"`, `"relu_before_add"`,
             `"relu_only_preact"`, `"full_preact"` (He 2016, Fig. 4 a to e), or
             `"no_relu_after_add"` (torch.ch/blog/2016/02/04/resnets.html).
-        residual: whether units add their input; one for all stages or one each.
-            Without it the net is "plain".
+        residual: whether units add their input; one for all stages or one per stage.
+            Without it the network is "plain".
         shortcut_type: `"identity_pad"` (option A: subsample, pad channels with
             zeros), `"projection"` (B: 1x1 convolution where the shape changes),
             `"projection_all"` (C: in every unit) or `"avg_projection"` (Bag of
-            Tricks D: 2x2 average pooling, then 1x1). `"A"` to `"D"` are taken too.
-        first_projection: whether the first unit of every stage projects, that of the
-            first too, where no shape changes (PaddleClas' ResNet-vd of basic units).
+            Tricks D: 2x2 average pooling, then 1x1). `"A"` to `"D"` are accepted too.
+        first_projection: whether the first unit of every stage projects, also in stage
+            1, where no shape changes (PaddleClas' ResNet-vd of basic units).
         shortcut_bn: whether BN follows the projection (never under full
             pre-activation).
         identity_pad_position: new channels of option A at the `"end"`
             (fb.resnet.torch) or half on `"both"` sides.
-        dead_projection: keep the projection of the first unit of a stage without
-            residual, which is computed and thrown away (published DRN-C-58).
-        share_preact: pre-activation nets: the first BN-ReLU serves the shortcut as
-            well in the `"first"` unit of each stage (He 2016), or only in units
+        dead_projection: whether to keep the projection of the first unit of a stage
+            without residual, which is computed and discarded (published DRN-C-58).
+        share_preact: in pre-activation networks, the shortcut also takes the first
+            BN-ReLU in the `"first"` unit of each stage (He 2016), or only in units
             with a `"projection"` (Wide ResNet).
         cardinality: groups of the bottleneck's 3x3 convolution (ResNeXt).
-        base_width: channels a group at 64 filters; the 3x3 is
+        base_width: channels per group at 64 filters; the 3x3 is
             `floor(filters * base_width / 64) * cardinality` wide.
         widen_factor: factor on `filters` (k of WRN-d-k); the stem is not widened.
         downsample_in: the stride sits in the unit's `"3x3"` (torchvision, "v1.5"),
             its first `"1x1"` (He 2015), or in the 3x3 of the `"last_block"` of a
             stage (`keras.applications` V2). Basic units have it in the first 3x3.
-        transition: what begins a stage with a stride, instead of its first unit:
-            None, `"conv"` (3x3, DarkNet-53) or `"max"` (2x2 pooling, DarkNet-19).
+        transition: the operation that carries a stage's stride instead of its first
+            unit: None, `"conv"` (3x3, DarkNet-53) or `"max"` (2x2 pooling, DarkNet-19).
         stem_type: `"conv7"`, `"deep"` (three 3x3: /2, /1, /1), `"deep_tiered"` (the
             same, narrower first), `"cifar"` and `"darknet"` (3x3) or `"drn"` (7x7/1).
         stem_filters: width of the stem's output.
         stem_bn: whether the stem ends in BN and activation.
         stem_pool: None, `"max"` (3x3/2), `"max_zero_pad"` (the same with zeros around
-            the map, which win over negative values: `keras.applications` V2, whose
-            stem does not activate) or `"conv"` (3x3/2 convolution).
+            the map, which exceed negative values: `keras.applications` V2, whose
+            stem has no activation) or `"conv"` (3x3/2 convolution).
         dilations: dilation of each stage's 3x3 convolutions.
         first_dilations: the same for the first unit of each stage; None: equal.
-        output_stride: None, or the stride at which the net stops subsampling;
+        output_stride: None, or the stride at which the network stops subsampling;
             later strides become dilations.
         dilation_policy: `"torchvision"`: the convolution that lost its stride keeps
-            the rate so far, which leaves every value of the strided net in place;
+            the previous rate, so that every value of the strided network is computed too;
             `"uniform"`: the whole stage has the new rate.
         padding: `"symmetric"` (as in the papers' code) or TensorFlow's `"same"`.
-        conv_bias: convolutions with a bias: `"none"`, `"unnormalized"` (those that no
-            BN follows) or `"all"`.
+        conv_bias: convolutions with a bias: `"none"`, `"unnormalized"` (those not
+            followed by BN) or `"all"`.
         activation: `"relu"`, `"leaky_relu"`, `"silu"`, `"gelu"`, ...
-        negative_slope: of `"leaky_relu"`, in [0, 1]: 0.1 in darknet's program.
+        negative_slope: slope of `"leaky_relu"`, in [0, 1]: 0.1 in darknet's program.
         head: `"dense"` (pool, then classify) or `"conv"` (1x1 convolution, then pool).
         zero_init_residual: start every branch at zero (zero-gamma).
-        drop_path_rate: stochastic depth, 0 in the first unit rising linearly to this
-            in the last, in [0, 1).
-        dropout_rate: before the classifier, in [0, 1).
-        block_dropout_rate: between the convolutions of a unit, in [0, 1).
+        drop_path_rate: stochastic depth, rising linearly from 0 in the first unit to
+            this in the last, in [0, 1).
+        dropout_rate: dropout before the classifier, in [0, 1).
+        block_dropout_rate: dropout between the convolutions of a unit, in [0, 1).
         bn_momentum: Keras' convention: 0.9 is torch's 0.1.
         bn_epsilon: added to the variance.
         input_size: default height and width in pixels.
         classes: default number of classes.
-        preprocessing: the mode that the net was published with
+        preprocessing: the mode that the network was published with
             (`keras_resnets.images.preprocessing`).
 
     Example:
@@ -316,14 +316,14 @@ class Architecture:
 
     @property
     def minimum_size(self) -> int:
-        """Smallest height and width: one pixel is left before the pooling."""
+        """Smallest height and width, which leaves one pixel before the pooling."""
         return self.output_stride or self.natural_stride
 
     def replace(self, /, **changes: typing.Any) -> "Architecture":
-        """A relative: the same network but for `changes`.
+        """Returns the same architecture with `changes`.
 
         Raises:
-            InvalidArgument: a name that is no axis, or a value that is not allowed.
+            InvalidArgument: an unknown axis, or a value that is not allowed.
         """
         names = [field.name for field in dataclasses.fields(self)]
         unknown = [name for name in changes if name not in names]
@@ -338,7 +338,7 @@ class Architecture:
         if "dilations" in changes:
             changes.setdefault("first_dilations", None)
         if "depths" in changes:
-            # What was the same in every stage stays so in the new number of stages.
+            # A value that was the same in every stage stays so for the new depths.
             for name in ("block", "residual", "dilations", "first_dilations"):
                 values = set(getattr(self, name))
                 if len(values) == 1:
@@ -346,7 +346,7 @@ class Architecture:
         return dataclasses.replace(self, **changes)
 
     def changes(self, base: "Architecture") -> dict[str, typing.Any]:
-        """The axes by which this network computes otherwise than `base`, with its values.
+        """Returns the axes, with values, in which this network computes unlike `base`.
 
         Example:
             >>> from keras_resnets import get_architecture

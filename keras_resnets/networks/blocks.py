@@ -1,7 +1,7 @@
 """Stems, shortcuts and residual units: functions of tensors, as in the papers' figures.
 
-Each takes the tensor, what to build (`blueprint.Unit`, `blueprint.Conv`) and the `Parts`
-of the network, and returns the tensor behind it. Shapes are given as (N, H, W, C) for
+Each takes a tensor, what to build (`blueprint.Unit`, `blueprint.Conv`) and the `Parts`
+of the network, and returns the output tensor. Shapes are given as (N, H, W, C) for
 `channels_last`; with `channels_first` they are (N, C, H, W). H / s is rounded up.
 """
 
@@ -14,7 +14,7 @@ from keras_resnets.networks.layer_factory import Parts
 
 
 def stem(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
-    """First convolutions of the network, up to the pooling: the endpoint `stem`.
+    """Applies the first convolutions of the network, up to the pooling: endpoint `stem`.
 
     y = act(BN(conv(x))): one 7x7 of stride 2 (`"conv7"`) or 1 (`"drn"`), one 3x3
     (`"cifar"`, `"darknet"`), or three 3x3 of strides 2, 1, 1 (`"deep"`, `"deep_tiered"`:
@@ -45,7 +45,7 @@ def stem(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
 
 
 def stem_pool(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
-    """Second halving of an ImageNet stem, where the architecture has one.
+    """Applies the second halving of an ImageNet stem, if the architecture has one.
 
     y = max over 3x3 windows of x at stride 2, or act(BN(conv3x3(x))) for `"conv"`.
 
@@ -64,9 +64,9 @@ def stem_pool(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
     if arch.padding == "same":
         return parts.max_pool(x, 3, 2, "stem_pool", "same")
     if arch.stem_pool == "max_zero_pad" or (arch.stem_bn and arch.activation == "relu"):
-        # Zeros never win a maximum behind a ReLU.
+        # Zeros never exceed the outputs of a ReLU.
         return parts.max_pool(parts.pad(x, 1, "stem_pool_pad"), 3, 2, "stem_pool")
-    # Elsewhere they might: "same" pads with minus infinity, evenly at stride 1.
+    # Otherwise they might: "same" pads with minus infinity, evenly at stride 1.
     x = parts.max_pool(x, 3, 1, "stem_pool_dense", "same")
     return parts.max_pool(x, 1, 2, "stem_pool")
 
@@ -74,7 +74,7 @@ def stem_pool(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
 def transition(
     x: keras.KerasTensor, step: Conv | Pool, name: str, parts: Parts
 ) -> keras.KerasTensor:
-    """What subsamples before a stage of DarkNet.
+    """Applies the subsampling before a stage of DarkNet.
 
     y = act(BN(conv3x3(x))) (DarkNet-53), or the maximum of 2x2 windows (DarkNet-19).
 
@@ -85,8 +85,8 @@ def transition(
         parts: of the network.
 
     Returns:
-        (N, H / s, W / s, F): F = `step.filters` of a convolution; behind the pooling
-        F = C, and of an odd side floor(H / 2) pixels are left.
+        (N, H / s, W / s, F): F = `step.filters` for a convolution; for pooling F = C,
+        and an odd side is rounded down to floor(H / 2).
     """
     if isinstance(step, Conv):
         return parts.conv_bn_act(x, step, f"{name}_downsample")
@@ -95,7 +95,7 @@ def transition(
 
 
 def shortcut(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.KerasTensor:
-    """The way around the branch (He 2015, section 3.3; Bag of Tricks, Fig. 2c).
+    """Applies a unit's shortcut (He 2015, section 3.3; Bag of Tricks, Fig. 2c).
 
     By `unit.shortcut.kind`, with stride s and F filters:
     `"identity"`: y = x.
@@ -106,7 +106,7 @@ def shortcut(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.KerasTenso
     is no BN under full pre-activation, nor without `shortcut_bn`.
 
     Args:
-        x: (N, H, W, C), what the unit takes.
+        x: (N, H, W, C), the unit's input.
         unit: a `blueprint.Unit`.
         parts: of the network.
 
@@ -131,17 +131,17 @@ def shortcut(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.KerasTenso
 
 
 def residual_unit(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.KerasTensor:
-    """A unit in the architecture's order of BN, activation and addition.
+    """Applies a unit in the architecture's order of BN, activation and addition.
 
     With the branch f of `unit.convs` and the shortcut h,
     y = act(h(x) + f(x)) for `"original"` (He 2015, arXiv:1512.03385) and
     y = h(x) + f(act(BN(x))) for `"full_preact"` (He 2016, arXiv:1603.05027); see
-    `Architecture.activation_order` for the others. Where the unit has no shortcut
-    (plain networks), y = act(f(x)) and y = f(act(BN(x))).
+    `Architecture.activation_order` for the others. Without a shortcut (plain networks),
+    y = act(f(x)) and y = f(act(BN(x))).
 
     Args:
         x: (N, H, W, C).
-        unit: a `blueprint.Unit`: its convolutions, shortcut and rate of dropping.
+        unit: a `blueprint.Unit`: its convolutions, shortcut and drop path rate.
         parts: of the network.
 
     Returns:
@@ -156,7 +156,7 @@ def residual_unit(x: keras.KerasTensor, unit: Unit, parts: Parts) -> keras.Keras
 def _post_activation_unit(
     x: keras.KerasTensor, unit: Unit, parts: Parts
 ) -> keras.KerasTensor:
-    """[conv BN act] ... conv BN, add, act: He 2015 and its three re-orderings.
+    """[conv BN act] ... conv BN, add, act: He 2015 and its three reorderings.
 
     With g = conv_n(act(BN(conv_n-1(...)))) and the shortcut h:
     `"original"`: y = act(h(x) + BN(g)).
@@ -201,8 +201,8 @@ def _pre_activation_unit(
 
     `"full_preact"`: y = h(x) + conv_n(act(BN(... conv_1(act(BN(x)))))).
     `"relu_only_preact"`: y = h(x) + BN(conv_n(act(... BN(conv_1(act(x)))))).
-    Where `unit.preact` is `"shared"`, h takes what conv_1 takes instead of x; where
-    it is `"none"`, conv_1 takes x as it is.
+    If `unit.preact` is `"shared"`, h takes the input of conv_1 instead of x; if it is
+    `"none"`, conv_1 takes x itself.
     """
     full = parts.architecture.activation_order == "full_preact"
     zero = parts.architecture.zero_init_residual
@@ -217,8 +217,8 @@ def _pre_activation_unit(
             x = y
         if number == 2:
             y = _block_dropout(y, name, parts)
-        # Only a convolution whose output meets the next unit's BN counts as followed
-        # by one: the last of a branch meets the addition.
+        # The last convolution of a branch is followed by the addition, not by the next
+        # unit's BN.
         bn_behind = not full or number < last
         zero_conv = zero and full and number == last
         y = parts.conv(y, conv, f"{name}_conv{number}", bn_behind, zero_conv)
@@ -238,12 +238,12 @@ def _block_dropout(y: keras.KerasTensor, name: str, parts: Parts) -> keras.Keras
 
 
 def post_activation(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
-    """What closes a pre-activation trunk: the BN and activation of a next unit.
+    """Closes a pre-activation trunk with the BN and activation of a next unit.
 
     y = act(BN(x)) for `"full_preact"`, act(x) for `"relu_only_preact"`, else x.
 
     Args:
-        x: (N, H, W, C), what the last stage outputs.
+        x: (N, H, W, C), the output of the last stage.
         parts: of the network.
 
     Returns:

@@ -1,7 +1,7 @@
-"""The stage walk: an `Architecture` read out unit by unit, convolution by convolution.
+"""The blueprint: an `Architecture` expanded unit by unit, convolution by convolution.
 
-This is the one place that decides widths, strides, dilations and shortcuts. The
-builder makes layers of what it yields; whoever maps weights walks the same way.
+Only this module decides widths, strides, dilations and shortcuts. The builder makes
+layers of it; the mapping of weights follows the same blueprint.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class Shortcut:
-    """The way around the branch of a unit.
+    """The shortcut around the branch of a unit.
 
     `kind` is `"none"`, `"identity"`, `"subsample"`, `"identity_pad"`,
-    `"projection"` or `"dead_projection"` (computed, then thrown away);
+    `"projection"` or `"dead_projection"` (computed, then discarded);
     `pool` puts 2x2 average pooling with the stride before the projection.
     """
 
@@ -43,11 +43,11 @@ class Shortcut:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A residual unit, or a plain one where the shortcut is `"none"`.
+    """A residual unit, or a plain one if the shortcut is `"none"`.
 
-    `preact` tells what a pre-activation unit does first: `"branch"` (activate the
-    branch alone), `"shared"` (activate branch and shortcut) or `"none"` (the stem
-    did it already).
+    `preact` is the first step of a pre-activation unit: `"branch"` (activate only the
+    branch), `"shared"` (activate branch and shortcut) or `"none"` (the stem has already
+    activated).
     """
 
     name: str
@@ -68,7 +68,7 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage: what subsamples before its first unit (or None), and its units."""
+    """A stage: the subsampling before its first unit (or None), and its units."""
 
     name: str
     transition: Conv | Pool | None
@@ -76,7 +76,7 @@ class Stage:
 
 
 def walk(architecture: Architecture) -> tuple[Stage, ...]:
-    """The stages of `architecture`, in order.
+    """Returns the stages of `architecture`, in order.
 
     Example:
         >>> from keras_resnets.models.registry import get_architecture
@@ -89,12 +89,12 @@ def walk(architecture: Architecture) -> tuple[Stage, ...]:
 
 
 def expansion(block: str) -> int:
-    """Output channels of a unit over its `filters`."""
+    """Returns the ratio of a unit's output channels to its `filters`."""
     return 4 if block == "bottleneck" else 1
 
 
 class _Walker:
-    """Carries what one stage hands to the next: channels, stride, dilation so far."""
+    """Carries the state from one stage to the next: channels, stride, dilation."""
 
     def __init__(self, architecture: Architecture) -> None:
         # Every value of a stage is a tuple once an `Architecture` is made.
@@ -173,7 +173,7 @@ class _Walker:
             dead = arch.dead_projection and changes and not single
             return Shortcut("dead_projection" if dead else "none", out, stride)
         if arch.downsample_in == "last_block":
-            # Full of projections in the first unit, of bare subsampling in the last.
+            # A projection in the first unit, plain subsampling in the last.
             if position == 0:
                 return Shortcut("projection", out, stride)
             return Shortcut("subsample" if stride > 1 else "identity", out, stride)
@@ -204,10 +204,10 @@ class _Walker:
 
 @dataclasses.dataclass(frozen=True)
 class _Geometry:
-    """Where stride and dilation go in the units of a stage.
+    """The position of stride and dilation in the units of a stage.
 
-    `before` is the rate for convolutions up to the one that carries the stage's
-    stride (or would, had it not become a dilation), `after` for those behind it.
+    `before` is the rate of convolutions up to the one that carries the stage's
+    stride (or would, had it not become a dilation), `after` that of later ones.
     """
 
     arch: typing.Any
@@ -223,14 +223,14 @@ class _Geometry:
         return last if self.arch.downsample_in == "last_block" else 0
 
     def own(self, position: int) -> int:
-        """The stage's own dilation, apart from `output_stride`."""
+        """The stage's dilation, without that of `output_stride`."""
         own = self.arch.first_dilations if position == 0 else self.arch.dilations
         return own[self.index]
 
     def at(self, position: int, carrier: int) -> tuple[int, int]:
-        """(stride, dilation) of a convolution that is the unit's stride carrier, or not.
+        """(stride, dilation) of a convolution by its position relative to the strided one.
 
-        `carrier` is -1, 0 or 1: before, at or behind the carrier in its unit.
+        `carrier` is -1, 0 or 1: before, at or after the strided one in its unit.
         """
         if position < self.strided_position:
             return 1, self.before * self.own(position)

@@ -1,4 +1,4 @@
-"""`Architecture` -> flat functional `keras.Model`."""
+"""Builds a flat functional `keras.Model` from an `Architecture`."""
 
 import sys
 import typing
@@ -33,10 +33,10 @@ def build(
 ) -> keras.Model:
     """Builds the network that `architecture` describes, with random weights.
 
-    The arguments are those of `keras_resnets.create_model`, which see. `name` also
-    begins every layer's name (`teacher_stem_conv`), so that several copies may share
-    a graph; without it the model is called `default_name` and the layers
-    `stem_conv`, `stage1_block1_conv1`, ...
+    See `keras_resnets.create_model` for the arguments. `name` is also the prefix of
+    every layer's name (`teacher_stem_conv`), so that several copies can share a graph;
+    without it the model is called `default_name` and the layers `stem_conv`,
+    `stage1_block1_conv1`, ...
 
     Returns:
         A functional `keras.Model` without nested models.
@@ -83,9 +83,9 @@ def build(
 def _let_keras_recurse(architecture: Architecture) -> None:
     """Raises Python's recursion limit for networks of hundreds of units.
 
-    Keras walks a graph by recursion, two levels a unit, when a model is made and again
-    whenever one is made from it (`clone_model`, feature extraction): ResNet-1202 needs
-    more than Python's default of 1,000. The limit stays raised for those.
+    Keras walks a graph by recursion, two levels per unit, when a model is made and again
+    whenever another is made from it (`clone_model`, feature extraction): ResNet-1202
+    needs more than Python's default of 1,000. The limit stays raised for these calls.
     """
     needed = 1000 + 2 * sum(architecture.depths)
     if needed > 1500:
@@ -93,7 +93,7 @@ def _let_keras_recurse(architecture: Architecture) -> None:
 
 
 def trunk(x: keras.KerasTensor, parts: Parts) -> keras.KerasTensor:
-    """Everything before the global pooling."""
+    """Applies all layers before the global pooling."""
     x = blocks.stem(x, parts)
     x = blocks.stem_pool(x, parts)
     for stage in walk(parts.architecture):
@@ -143,7 +143,7 @@ def _shape(
     include_top: bool,
     data_format: str,
 ) -> typing.Any:
-    """The image's shape without the batch: that of the tensor, the given or the usual."""
+    """The image's shape without batch: the tensor's, the argument or the default."""
     if input_tensor is not None:
         if not keras.backend.is_keras_tensor(input_tensor):
             raise InvalidArgument(
@@ -171,7 +171,7 @@ def _shape(
 def _check_image_shape(
     architecture: Architecture, shape: typing.Any, data_format: str
 ) -> int:
-    """How many channels images of `shape` have, which is checked."""
+    """Checks `shape` and returns its number of channels."""
     axes = (
         "(height, width, channels)"
         if data_format == "channels_last"
@@ -191,7 +191,7 @@ def _check_image_shape(
 
 
 def _whole_shape(shape: typing.Any, data_format: str) -> str:
-    """What a size alone, or a shape with the batch, should have been."""
+    """A hint for an argument that is a size, or a shape with the batch."""
     if isinstance(shape, int):
         shape = (shape, shape)
     if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 4):
@@ -201,7 +201,7 @@ def _whole_shape(shape: typing.Any, data_format: str) -> str:
     return f": write {tuple(whole)}"
 
 
-# Of an image, where both sides are longer: grey, RGB, RGBA.
+# Channels of an image whose sides are both longer: grey, RGB, RGBA.
 _CHANNELS = (1, 3, 4)
 
 
@@ -211,7 +211,7 @@ def _check_order(
     axes: str,
     data_format: str,
 ) -> None:
-    """Raises `InvalidArgument` for channels where the height or the width belongs."""
+    """Raises `InvalidArgument` for channels in the place of the height or the width."""
     last = data_format == "channels_last"
     channels, sides = (shape[0], shape[1:]) if last else (shape[2], shape[:2])
     if channels not in _CHANNELS or any(
@@ -219,7 +219,7 @@ def _check_order(
         for side in sides
     ):
         return
-    # Four rows of 128 points with 12 channels are an image too, if the network can.
+    # Four rows of 128 points with 12 channels are an image too, if the network takes them.
     if sides[0] != sides[1] and channels >= architecture.minimum_size:
         return
     right = (*sides, channels) if last else (channels, *sides)

@@ -1,7 +1,7 @@
-"""How large a network will be, told by its axes before anything is built.
+"""Estimates the size of a network from its axes, before anything is built.
 
 A name (`wrn_40_100000`), an option or the metadata of a file of 1 kB can ask for a
-network that no machine holds; it is refused here, in a millisecond.
+network that exceeds any machine's memory; it is refused here, in a millisecond.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from keras_resnets.networks.blueprint import Conv
 from keras_resnets.networks.blueprint import Unit
 from keras_resnets.networks.blueprint import walk
 
-# ResNet-1202, the deepest that was published, has 600 units.
+# ResNet-1202, the deepest published network, has 600 units.
 MOST_UNITS = 1000
-# 8.6 GB in float32: the largest of the family that was published, BiT-M R152x4, has
-# 0.94e9, and HDF5, TFLite and ONNX files of one piece hold no more than 2 GB.
+# 8.6 GB in float32: the largest published network of the family, BiT-M R152x4, has
+# 0.94e9, and single HDF5, TFLite and ONNX files hold no more than 2 GB.
 MOST_PARAMETERS = 2**31
-# Of a batch: 0.8 GB of RGB in float32, and 4.3 GB where the stem outputs 64 channels
-# at half of the height and width.
+# Per batch: 0.8 GB of RGB in float32, and 4.3 GB after a stem that outputs 64 channels
+# at half the height and width.
 MOST_PIXELS = 2**26
 
 
@@ -30,8 +30,8 @@ class Extent:
     """The size of a network.
 
     Attributes:
-        units: residual units, or what stands in their place.
-        parameters: values of kernels, BN (four a channel) and classifier, to 2 %.
+        units: residual units, or the plain units in their place.
+        parameters: values of kernels, BN (four per channel) and classifier, to 2 %.
     """
 
     units: int
@@ -41,18 +41,19 @@ class Extent:
 def extent(
     architecture: Architecture, channels: int = 3, classes: int | None = None
 ) -> Extent:
-    """The `Extent` of an `Architecture`, in time that does not grow with its depth.
+    """Returns the `Extent` of an `Architecture`, in time independent of its depth.
 
     Args:
         architecture: the network.
-        channels: of its input.
-        classes: of its classifier; None for the architecture's own, 0 for no top.
+        channels: channels of its input.
+        classes: classes of its classifier; None for the architecture's default, 0 for
+            no top.
 
     Returns:
         An `Extent`; its figures are exact in units, estimated in parameters.
 
     Raises:
-        InvalidArgument: axes that go together in no network.
+        InvalidArgument: axes that contradict each other.
 
     Example:
         >>> from keras_resnets import get_architecture
@@ -64,7 +65,7 @@ def extent(
     _check_stem(architecture)
     total = 49 * channels * width + 9 * width * width
     last = width
-    # The third unit of a stage is as the fifth, the fourth as the sixth.
+    # The third unit of a stage equals the fifth, the fourth the sixth.
     short = tuple(min(depth, 4 - depth % 2) for depth in architecture.depths)
     stages = walk(dataclasses.replace(architecture, depths=short))
     for depth, stage in zip(architecture.depths, stages, strict=True):
@@ -84,11 +85,11 @@ def check_extent(
 ) -> Extent:
     """Raises `InvalidArgument` for a network that is too large to be built.
 
-    The arguments are those of `extent`. Names, options, the builder and whoever reads
-    axes from a file ask this first.
+    The arguments are those of `extent`. It is called first for names, options and axes
+    from files, and by the builder.
 
     Returns:
-        The `Extent`, so that a file can be compared with what it describes.
+        The `Extent`, so that a file can be compared with its description.
     """
     units = sum(architecture.depths)
     if units > MOST_UNITS:
@@ -96,14 +97,14 @@ def check_extent(
             f"depths must be at most {MOST_UNITS:,} units in all (ResNet-1202 has 600); "
             f"got {units:,}"
         )
-    found = extent(architecture, channels, classes)
-    if found.parameters > MOST_PARAMETERS:
+    size = extent(architecture, channels, classes)
+    if size.parameters > MOST_PARAMETERS:
         raise InvalidArgument(
             f"a network must have at most {MOST_PARAMETERS:,} parameters (8.6 GB as "
-            f"float32); got about {found.parameters:,.3g}: {_largest(architecture)}"
+            f"float32); got about {size.parameters:,.3g}: {_largest(architecture)}"
             + (f", classes={classes:,}" if classes else "")
         )
-    return found
+    return size
 
 
 def check_sides(
@@ -113,8 +114,8 @@ def check_sides(
 
     Args:
         architecture: the network.
-        sides: (height, width) in pixels; None where it is left open.
-        batch: images that are computed together.
+        sides: (height, width) in pixels; None if it is open.
+        batch: images per batch.
     """
     smallest = architecture.minimum_size
     for side in sides:
@@ -133,12 +134,12 @@ def check_sides(
 def check_pixels(
     size: Sequence[int | None], batch: int = 1, argument: str = "input height and width"
 ) -> None:
-    """Raises `InvalidArgument` for more pixels a batch than a machine can take.
+    """Raises `InvalidArgument` for more pixels per batch than a machine can hold.
 
     Args:
-        size: (height, width) in pixels; None is not known.
-        batch: images that are computed together.
-        argument: what the message begins with.
+        size: (height, width) in pixels; None if unknown.
+        batch: images per batch.
+        argument: the argument's name, for the message.
     """
     height, width = (side or 1 for side in size)
     if height * width * batch <= MOST_PIXELS:
@@ -165,7 +166,7 @@ def _largest(architecture: Architecture) -> str:
 
 
 def _check_stem(architecture: Architecture) -> None:
-    """Raises `InvalidArgument` where a stem of three convolutions is too narrow."""
+    """Raises `InvalidArgument` if a stem of three convolutions is too narrow."""
     least = {"deep": 2, "deep_tiered": 8}.get(architecture.stem_type, 1)
     if architecture.stem_filters < least:
         raise InvalidArgument(
@@ -175,7 +176,7 @@ def _check_stem(architecture: Architecture) -> None:
 
 
 def _check_conv(conv: Conv, name: str) -> None:
-    """Raises `InvalidArgument` for what no backend computes."""
+    """Raises `InvalidArgument` for a convolution that no backend computes."""
     if conv.stride > 1 and conv.dilation > 1:
         raise InvalidArgument(
             "a convolution can have a stride or a dilation, not both: "

@@ -1,4 +1,4 @@
-"""The families: what their members' `Architecture` follows from.
+"""The families: functions from a member's parameters to its `Architecture`.
 
 Sources: He et al. 2015 (arXiv:1512.03385), He et al. 2016 (1603.05027), Zagoruyko and
 Komodakis 2016 (1605.07146), Xie et al. 2017 (1611.05431), Yu et al. 2017 (1705.09914),
@@ -35,7 +35,7 @@ def resnet_v2(depth: int, **axes: typing.Any) -> Architecture:
 
 
 def resnet_v2_keras(depth: int) -> Architecture:
-    """`keras.applications` V2: bare stem with a bias, stride in a stage's last unit."""
+    """`keras.applications` V2: stem without BN, stride in a stage's last unit."""
     return resnet_v2(
         depth,
         strides=(2, 2, 2, 1),
@@ -93,7 +93,7 @@ def cifar_resnet(depth: int, block: str = "basic", **axes: typing.Any) -> Archit
 def cifar_resnet_v2(
     depth: int, block: str = "basic", **axes: typing.Any
 ) -> Architecture:
-    """CIFAR pre-activation ResNet: bare stem; bottlenecks have their stride in the 1x1."""
+    """CIFAR pre-activation ResNet: stem without BN; bottlenecks stride in the 1x1."""
     row = {
         "family": "cifar_resnet_v2",
         "activation_order": "full_preact",
@@ -166,7 +166,7 @@ def darknet(depths: tuple[int, ...], **axes: typing.Any) -> Architecture:
 
 
 def drn_a(depth: int) -> Architecture:
-    """DRN-A: ResNet whose last two stages dilate, but for their first units."""
+    """DRN-A: ResNet whose last two stages are dilated, except their first units."""
     return resnet(
         depth,
         family="drn",

@@ -1,8 +1,7 @@
-"""What users of other libraries write, and what to write here instead.
+"""Translates the names of other libraries, for error messages.
 
-timm, torchvision, Hugging Face and KerasHub name networks, weights and arguments in
-their own ways. Nothing is translated in silence: the error says what the same thing is
-called here.
+timm, torchvision, Hugging Face and KerasHub have their own names for networks, weights
+and arguments. Nothing is translated silently: the error gives the name in this package.
 """
 
 import collections.abc
@@ -20,7 +19,7 @@ _SIZES = "img_size image_size".split()
 _FILES = "checkpoint_path weights_path pretrained_path load_weights".split()
 _FEATURES = "features_only out_indices return_nodes return_layers".split()
 _NOT_NEEDED = "progress scriptable exportable no_jit cache_dir".split()
-# Those whose value stays what it is.
+# Arguments whose value stays the same.
 _RENAMED = {
     "drop_rate": "dropout_rate",
     "dropout": "dropout_rate",
@@ -44,10 +43,10 @@ _SENTENCES = {
     "act_layer": 'write activation="silu" or another name',
     "activation_layer": 'write activation="silu" or another name',
     "norm_layer": "every normalization is a BN: see bn_momentum and bn_epsilon",
-    "include_rescaling": "images go through model.preprocessing; an export takes it in "
+    "include_rescaling": "images go through model.preprocessing; an export includes it "
     "by preprocessing=model.preprocessing",
-    "include_preprocessing": "images go through model.preprocessing; an export takes it "
-    "in by preprocessing=model.preprocessing",
+    "include_preprocessing": "images go through model.preprocessing; an export includes "
+    "it by preprocessing=model.preprocessing",
     "trainable": "set model.trainable once it is built",
     "weight_decay": "it belongs to the optimizer, or to the recipe of a training",
     "kernel_regularizer": "weight decay belongs to the optimizer, or to the recipe of a "
@@ -80,12 +79,12 @@ _DEFAULTS = (
 
 
 def for_argument(name: str, value: typing.Any, architecture: typing.Any) -> str | None:
-    """What to write instead of `name=value`, or None where nobody calls anything so.
+    """Returns what to write instead of `name=value`, or None for an unknown name.
 
     Args:
-        name: a keyword that `create_model` does not know.
-        value: what it was given.
-        architecture: the `Architecture` of the network that is asked for.
+        name: a keyword that `create_model` does not have.
+        value: its value.
+        architecture: the `Architecture` of the requested network.
 
     Example:
         >>> from keras_resnets.models.registry import get_architecture
@@ -104,7 +103,7 @@ def for_argument(name: str, value: typing.Any, architecture: typing.Any) -> str 
         return f"write weights={str(value)!r}"
     if name in _FEATURES:
         return 'write feature_extractor(model, ["stage2", "stage4"]), or --features'
-    made = {
+    describe = {
         **dict.fromkeys(_CLASSES, _classes),
         **dict.fromkeys(_CHANNELS, _channels),
         **dict.fromkeys(_SIZES, _size),
@@ -112,7 +111,7 @@ def for_argument(name: str, value: typing.Any, architecture: typing.Any) -> str 
         "global_pool": _global_pool,
         "replace_stride_with_dilation": _output_stride,
     }.get(name)
-    return made and made(value, architecture)
+    return describe and describe(value, architecture)
 
 
 def _pretrained(value: typing.Any, architecture: typing.Any) -> str:
@@ -156,15 +155,15 @@ def _output_stride(value: typing.Any, architecture: typing.Any) -> str:
 
 
 def readings(name: str) -> list[tuple[str, str | None]]:
-    """What another library's name of a network may mean here, the plainest first.
+    """Returns what another library's name of a network may mean, the simplest first.
 
     Args:
         name: such as `"resnet50.a1_in1k"`, `"hf_hub:timm/resnetv2_50.a1h_in1k"`,
             `"gluon_resnet50_v1d"` or `"cifar100_resnet20"`.
 
     Returns:
-        A list of (name of the network in our spelling, tag or None). Neither need
-        exist.
+        A list of (name of the network in this package's spelling, tag or None). Neither
+        need exist.
 
     Example:
         >>> readings("hf_hub:timm/resnetv2_50.a1h_in1k")
@@ -173,20 +172,22 @@ def readings(name: str) -> list[tuple[str, str | None]]:
     bare = _HUBS.sub("", name).strip().lower()
     network, _, suffix = bare.partition(".")
     network, tag = network.replace("-", "_"), suffix or None
-    found = [(network, tag)]
+    candidates = [(network, tag)]
     for pattern, ours, weights in _SPELLINGS:
         match = re.fullmatch(pattern, network)
         if match:
-            found.append((match.expand(ours), tag or weights and match.expand(weights)))
-    return found
+            candidates.append(
+                (match.expand(ours), tag or weights and match.expand(weights))
+            )
+    return candidates
 
 
 def for_weights(value: object, names: Sequence[str]) -> str | None:
-    """What to write for weights that there are not, or None where it is not known.
+    """Returns what to write for weights that do not exist, or None if it is unknown.
 
     Args:
-        value: what was given.
-        names: what `weights=` takes for the network, the default first.
+        value: the value of `weights`.
+        names: the names that `weights=` takes for the network, the default first.
 
     Example:
         >>> for_weights("resnet50.a1_in1k", ["imagenet", "imagenet1k_v2", "a1_in1k"])

@@ -1,7 +1,7 @@
-"""The layers a network is made of, with its settings filled in.
+"""Makes the layers of a network with its settings.
 
-`Parts` knows padding, initializers, names, dtype and data format, so that
-`blocks.py` can read like the papers' figures.
+`Parts` sets padding, initializers, names, dtype and data format, so that
+`blocks.py` reads like the papers' figures.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from keras_resnets.networks.blueprint import Shortcut
 
 
 def he_normal_fan_out() -> keras.initializers.Initializer:
-    """He 2015 (arXiv:1502.01852) as fb.resnet.torch has it: N(0, 2 / (k * k * out))."""
+    """He 2015 (arXiv:1502.01852) as in fb.resnet.torch: N(0, 2 / (k * k * out))."""
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
@@ -26,10 +26,10 @@ class Parts:
 
     Attributes:
         architecture: the network's `Architecture`.
-        prefix: what every layer's name begins with.
+        prefix: the prefix of every layer's name.
         dtype: dtype policy of the layers, or None for Keras' global one.
         data_format: `"channels_last"` or `"channels_first"`.
-        kernel_initializer: for the convolutions; None is `he_normal_fan_out`.
+        kernel_initializer: initializer of the convolutions; None: `he_normal_fan_out`.
     """
 
     architecture: Architecture
@@ -56,10 +56,10 @@ class Parts:
         followed_by_bn: bool = True,
         zero: bool = False,
     ) -> keras.KerasTensor:
-        """One convolution of `blueprint.Conv`, padded as the architecture says."""
+        """Applies one `blueprint.Conv` with the architecture's padding."""
         padding = "same"
         if conv.stride > 1 and conv.kernel > 1 and self.architecture.padding != "same":
-            # TensorFlow's "same" would pad right and bottom alone.
+            # TensorFlow's "same" would pad only right and bottom.
             x = self.pad(x, conv.kernel // 2 * conv.dilation, f"{name}_pad")
             padding = "valid"
         bias = self.architecture.conv_bias
@@ -113,7 +113,7 @@ class Parts:
     def conv_bn_act(
         self, x: keras.KerasTensor, conv: Conv, name: str, number: str = ""
     ) -> keras.KerasTensor:
-        """Convolution, BN, activation: `name_conv1`, `name_bn1`, `name_act1`."""
+        """Applies convolution, BN, activation: `name_conv1`, `name_bn1`, `name_act1`."""
         x = self.conv(x, conv, f"{name}_conv{number}")
         x = self.bn(x, f"{name}_bn{number}")
         return self.act(x, f"{name}_act{number}")
@@ -131,8 +131,8 @@ class Parts:
     def average_pool(
         self, x: keras.KerasTensor, stride: int, name: str
     ) -> keras.KerasTensor:
-        # Keras leaves the padding out of the mean, as torch's
-        # AvgPool2d(2, ceil_mode=True, count_include_pad=False).
+        # Keras excludes the padding from the mean, as torch's
+        # AvgPool2d(2, ceil_mode=True, count_include_pad=False) does.
         pool = keras.layers.AveragePooling2D(2, stride, "same", **self.spatial(name))
         return pool(x)
 

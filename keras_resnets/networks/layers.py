@@ -5,10 +5,10 @@
   CPU, and unreadable for ONNX) and lowers dilation to SpaceToBatch.
 - `BatchNormalization`: TensorFlow's fused training kernel, and on JAX statistics in
   one pass over the inputs. Keras 3 composes it of a dozen operations and reads the
-  inputs twice. A saved model names Keras' own layer, whose numbers it equals.
-- `IdentityPadShortcut`, `StochasticDepth`, `Discard`: what Keras lacks.
+  inputs twice. A saved model refers to Keras' layer, whose results are equal.
+- `IdentityPadShortcut`, `StochasticDepth`, `Discard`: layers that Keras lacks.
 
-Elsewhere the first two are Keras' own layers unchanged.
+On other backends the first two are Keras' layers unchanged.
 """
 
 import typing
@@ -45,9 +45,9 @@ class Conv2D(keras.layers.Conv2D):
     H' = ceil(H / s) for padding `"same"`, ceil((H - d (k - 1)) / s) for `"valid"`.
 
     Arguments, weights and results are those of `keras.layers.Conv2D`. On the
-    TensorFlow backend a grouped or dilated convolution calls `tf.nn.conv2d` wherever
-    the machine has a kernel for it and its gradient (tried once per process and
-    dtype; on a CPU that means oneDNN), and Keras' way elsewhere.
+    TensorFlow backend a grouped or dilated convolution calls `tf.nn.conv2d` if the
+    machine has a kernel for it and its gradient (tried once per process and dtype; on a
+    CPU that means oneDNN), else Keras' implementation.
 
     Example:
         >>> import keras
@@ -72,7 +72,7 @@ class Conv2D(keras.layers.Conv2D):
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` with training kernels of the backend.
+    """`keras.layers.BatchNormalization` with the backend's training kernels.
 
     y = gamma (x - mean) / sqrt(variance + epsilon) + beta, for each channel. In training
     mean and variance are those of the batch over (N, H, W), and the running ones become
@@ -80,9 +80,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Shapes: x and y (N, H, W, C), the four weights (C,).
 
-    Arguments, weights and results are those of Keras' layer (the running variance
-    is the biased one, as there). It saves as Keras' layer, so a model loads without
-    this package.
+    Arguments, weights and results are those of Keras' layer (with the biased running
+    variance, as there). It is saved as Keras' layer, so that a model loads without this
+    package.
 
     Example:
         >>> import keras
@@ -120,8 +120,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _single_pass(
         self, inputs: typing.Any
     ) -> tuple[typing.Any, typing.Any, typing.Any]:
-        """Normalizes a batch by E[x^2] - E[x]^2; with its mean and biased variance."""
-        # Shifted by the running mean, or channels far from zero would cancel.
+        """Normalizes a batch by E[x^2] - E[x]^2; returns it, its mean, biased variance."""
+        # Shifted by the running mean to avoid cancellation in channels far from zero.
         shift = ops.stop_gradient(ops.convert_to_tensor(self.moving_mean))
         shifted = inputs - shift
         mean = ops.mean(shifted, axis=(0, 1, 2))
@@ -134,7 +134,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class IdentityPadShortcut(keras.layers.Layer):
-    """Option-A shortcut: every `strides`-th pixel, new channels filled with zeros.
+    """Option-A shortcut: takes every `strides`-th pixel, fills new channels with zeros.
 
     y[n, i, j, c + b] = x[n, s i, s j, c], and 0 in the F - C other channels, with
     b = 0 for position `"end"` and floor((F - C) / 2) for `"both"`. It has no weights
@@ -143,14 +143,15 @@ class IdentityPadShortcut(keras.layers.Layer):
     Shapes: x (N, H, W, C), y (N, ceil(H / s), ceil(W / s), F).
 
     Args:
-        filters: channels of the output, at least those of the input.
+        filters: output channels, at least as many as input channels.
         strides: subsampling in height and width, >= 1.
         position: `"end"` puts the new channels last (fb.resnet.torch), `"both"`
             half of them first (akamaster/pytorch_resnet_cifar10).
         data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
 
     Raises:
-        InvalidArgument: fewer filters than input channels, or a value not allowed.
+        InvalidArgument: fewer filters than input channels, or a value that is not
+            allowed.
 
     Example:
         >>> import keras
@@ -220,7 +221,7 @@ class StochasticDepth(keras.layers.Layer):
     """Drops the whole branch of a unit, image by image, while training.
 
     y[n] = m[n] x[n] / (1 - rate), with m[n] = 1 with probability 1 - rate, else 0, drawn
-    once an image. The division keeps the expected value; at inference y = x (as timm's
+    once per image. The division keeps the expected value; at inference y = x (as timm's
     `DropPath`; Huang et al. 2016, arXiv:1603.09382, multiply at inference instead).
 
     Shapes: x and y (N, ...).
@@ -264,13 +265,13 @@ class StochasticDepth(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Discard(keras.layers.Layer):
-    """Returns the first of two tensors; the second is computed for nothing.
+    """Returns the first of two tensors; the second is computed and discarded.
 
     y = a + 0 b in training, y = a at inference, for the inputs (a, b) of equal shape.
 
-    The published DRN-C-58 has such a projection. While training, the second input
-    counts zero times, so that its weights have a gradient (zero); at inference it
-    is not looked at, and exporters drop it.
+    The published DRN-C-58 has such a projection. In training the second input is
+    multiplied by zero, so that its weights have a gradient (zero); at inference it is
+    ignored, and exporters drop it.
 
     Example:
         >>> import keras

@@ -1,8 +1,8 @@
 """Lets Keras find the layers of this package in saved files, without loading Keras.
 
-Keras looks a custom layer up by its registered name, which exists once the module of
-the layer is imported. `import keras_resnets` must not import Keras, so these modules
-are imported after Keras, whoever imports it first.
+Keras looks a custom layer up by its registered name, which exists once the layer's
+module is imported. `import keras_resnets` must not import Keras, so these modules
+are imported right after Keras is imported.
 """
 
 import importlib
@@ -25,7 +25,7 @@ _REGISTERED = (
 
 
 def register() -> None:
-    """Registers the layers now if Keras is imported, else as soon as it is.
+    """Registers the layers now if Keras is imported, else as soon as it is imported.
 
     Example:
         >>> import keras, keras_resnets
@@ -44,10 +44,10 @@ def _import_all() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds what the other finders find, and notes when nothing is half imported.
+    """Delegates to the other finders, and tracks whether an import is in progress.
 
-    Keras is often imported by a module of this package, which others need whole: the
-    layers follow when the outermost module is complete.
+    Keras is often imported by a module of this package, which must be complete before
+    others use it: the layers are imported when the outermost module is complete.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if name != "keras" and not name.startswith("keras_resnets."):
             return None
         if name == "keras":
-            # The one place that all imports of Keras come through.
+            # All imports of Keras pass here.
             keras_settings.check_backend()
         for finder in sys.meta_path:
             # Finders of old tools have no find_spec.
@@ -88,7 +88,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Another loader, whose beginning and end a `_Finder` notes."""
+    """Wraps another loader and reports its beginning and end to a `_Finder`."""
 
     def __init__(self, loader: importlib.abc.Loader, finder: _Finder) -> None:
         self._loader, self._finder = loader, finder
@@ -99,7 +99,7 @@ class _Loader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        # The module looks as if nobody had stood in between.
+        # The module must not refer to this wrapper.
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader

@@ -1,4 +1,4 @@
-"""TensorFlow kernels behind `layers`, and operations on its tensors under any backend."""
+"""TensorFlow kernels for `layers`, and operations on its tensors under any backend."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ _forced = False
 
 @contextlib.contextmanager
 def native_convolution() -> Iterator[None]:
-    """Uses the native kernels whatever this machine can run: for tracing an export."""
+    """Uses the native kernels even if this machine lacks them, to trace an export."""
     global _forced
     before, _forced = _forced, True
     try:
@@ -30,7 +30,7 @@ def conv2d(
     padding: str,
     dilations: Sequence[int],
 ) -> tf.Tensor:
-    """NHWC convolution in one operator; groups are told by the kernel's depth."""
+    """Computes an NHWC convolution in one operator; the kernel's depth gives the groups."""
     return tf.nn.conv2d(
         inputs,
         tf.convert_to_tensor(kernel),
@@ -47,7 +47,7 @@ def has_kernel(grouped: bool, dilated: bool, dtype: str) -> bool:
 
 @functools.cache
 def _probe(grouped: bool, dilated: bool, dtype: str) -> bool:
-    # Lifted out of whatever graph is being traced, so that the kernels really run.
+    # Lifted out of any graph that is being traced, so that the kernels really run.
     with tf.init_scope():
         try:
             _run_once(2 if grouped else 1, 2 if dilated else 1, dtype)
@@ -126,8 +126,8 @@ def _resize(
     return tf.einsum("...hwc->...chw", images) if first else images
 
 
-# What `preprocessing` needs of `keras.ops`, which on other backends does not take the
-# tensors that `tf.data.Dataset.map` hands over.
+# The functions of `keras.ops` that `preprocessing` needs; on other backends `keras.ops`
+# does not take the tensors of `tf.data.Dataset.map`.
 IMAGE_OPS = types.SimpleNamespace(
     cast=tf.cast,
     clip=tf.clip_by_value,

@@ -1,7 +1,7 @@
-"""THE TABLE: every named variant, a row each.
+"""THE TABLE: one row for every named variant.
 
-A new variant is a row here and its figures in `published.csv`: its public function, its
-place in `list_models` and its documentation follow.
+A new variant takes a row here and its figures in `published.csv`: its public function,
+its entry in `list_models` and its documentation follow.
 """
 
 import dataclasses
@@ -95,7 +95,7 @@ class Variant:
         architecture: its `Architecture`.
         reference: the paper, and which public implementation it equals.
         title: first line of the function's documentation.
-        name: the registry's; by default the function's in lower case.
+        name: the registry's name; by default the function's name in lower case.
     """
 
     function: str

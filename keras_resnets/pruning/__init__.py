@@ -1,6 +1,6 @@
-"""Fewer weights: the smallest become zero, or whole channels go.
+"""Pruning: the smallest weights become zero, or whole channels are removed.
 
-Everything takes any functional `keras.Model` with one image input.
+All functions take any functional `keras.Model` with one image input.
 """
 
 from keras_resnets import lazy

@@ -1,4 +1,4 @@
-"""Structured pruning: fewer channels inside the units, in a dense and smaller network."""
+"""Structured pruning: removes channels inside the units; the network stays dense."""
 
 import dataclasses
 import typing
@@ -23,7 +23,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.graph.nodes import Step
 
 
-# Between two convolutions of a unit: whatever works on each channel by itself.
+# Layers between two convolutions of a unit that act on each channel separately.
 _BY_CHANNEL = (
     keras.layers.BatchNormalization,
     layers.BatchNormalization,
@@ -40,7 +40,7 @@ _BY_CHANNEL = (
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """Channels that one convolution makes for one other alone.
+    """Channels that one convolution produces and only one other consumes.
 
     Attributes:
         maker, reader: the convolutions.
@@ -53,11 +53,11 @@ class Link:
 
 
 def links(model: keras.Model) -> list[Link]:
-    """The `Link`s of `model`: the inner channels of its units, in order.
+    """Returns the `Link`s of `model`: the inner channels of its units, in order.
 
-    A convolution whose output is also added somewhere, or is read twice, makes none:
-    the width of a unit's output stays. Neither does a grouped one, whose channels
-    cannot go one by one, nor one with a layer that is applied more than once.
+    A convolution whose output is also added somewhere, or is read twice, has no link:
+    the width of a unit's output is kept. Neither has a grouped one, whose channels
+    cannot be removed individually, nor one with a layer that is applied more than once.
     """
     steps, outputs = read_steps(model)
     applied = applications(steps)
@@ -66,8 +66,8 @@ def links(model: keras.Model) -> list[Link]:
         for key in step.inputs:
             readers.setdefault(key, []).append(step)
     makers = (step for step in steps if _is_plain(step.layer))
-    found = (_follow(step, readers, set(outputs), applied) for step in makers)
-    return [link for link in found if link]
+    candidates = (_follow(step, readers, set(outputs), applied) for step in makers)
+    return [link for link in candidates if link]
 
 
 def _follow(
@@ -82,7 +82,7 @@ def _follow(
         following = readers.get(step.output, [])
         if len(following) != 1 or step.output in outputs:
             return None
-        # What is shared keeps its channels for the other place.
+        # A shared layer keeps its channels for its other application.
         if len(applied[id(step.layer)]) > 1 and step.layer.weights:
             return None
         (step,) = following
@@ -102,25 +102,25 @@ def _by_channel(layer: keras.layers.Layer) -> bool:
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    known = (keras.layers.Conv2D, layers.Conv2D)
-    return type(layer) in known and layer.groups == 1
+    kinds = (keras.layers.Conv2D, layers.Conv2D)
+    return type(layer) in kinds and layer.groups == 1
 
 
 def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Model:
-    """A smaller network: `model` without the weakest inner channels of its units.
+    """Returns `model` without the weakest inner channels of its units.
 
-    Inner are the channels that one convolution of a unit makes for the next: the first
-    of a basic unit, the first two of a bottleneck. What is left is dense, so it is
+    Inner channels are those that one convolution of a unit produces for the next: the
+    first of a basic unit, the first two of a bottleneck. The result is dense, so it is
     faster everywhere; fine-tune it afterwards.
 
     Args:
-        model: a built functional or Sequential `keras.Model` of channels_last; it is not
-            changed. Models inside it are unfolded.
+        model: a built functional or Sequential `keras.Model`, channels_last; it is not
+            modified. Nested models are unfolded.
         fraction: share of the inner channels to remove in each unit, in (0, 1).
-        multiple: channels that are left come in multiples of this, rounded up.
+        multiple: the number of remaining channels is rounded up to a multiple of this.
 
     Returns:
-        A `keras.Model` with the weights that are left.
+        A `keras.Model` with the remaining weights.
 
     Raises:
         InvalidArgument: a value that is not allowed, or a network without inner
@@ -143,29 +143,31 @@ def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Mode
             raise InvalidArgument(
                 f"shrink takes a network of channels_last; {layer.name} is not"
             )
-    found = links(model)
-    if not found:
+    inner_links = links(model)
+    if not inner_links:
         raise InvalidArgument(
             f"{model.name} has no inner channels: no convolution without groups feeds "
             "another one alone"
         )
-    kept = {id(link.maker): _stronger(link, fraction, multiple) for link in found}
-    inputs = {id(link.reader): kept[id(link.maker)] for link in found}
+    kept = {id(link.maker): _stronger(link, fraction, multiple) for link in inner_links}
+    inputs = {id(link.reader): kept[id(link.maker)] for link in inner_links}
     norms = {
-        id(layer): kept[id(link.maker)] for link in found for layer in link.between
+        id(layer): kept[id(link.maker)]
+        for link in inner_links
+        for layer in link.between
     }
     clone, copies = rebuilt(model, lambda layer, name: _narrowed(layer, name, kept))
     for layer, _ in layers_of(model):
-        # Of one that is composed of others, all at once.
+        # The weights of a composed layer are set all at once.
         if id(layer) in copies:
             copies[id(layer)].set_weights(_left(layer, kept, inputs, norms))
-    # Its widths are no variant's any more.
+    # No variant has its widths.
     provenance.inherit(clone, model, architecture=None, axes={}, confidence=None)
     return clone
 
 
 def _stronger(link: Link, fraction: float, multiple: int) -> np.ndarray:
-    """Sorted indices of the channels that stay."""
+    """The sorted indices of the channels that are kept."""
     kernel = keras.ops.convert_to_numpy(link.maker.kernel).astype("float64")
     strength = np.sqrt(np.square(kernel).sum(axis=(0, 1, 2)))
     for layer in link.between:
@@ -185,7 +187,7 @@ def _left(
     inputs: dict[int, np.ndarray],
     norms: dict[int, np.ndarray],
 ) -> list[np.ndarray]:
-    """The weights of a layer without those of channels that go."""
+    """The weights of a layer without those of removed channels."""
     values = [keras.ops.convert_to_numpy(weight) for weight in layer.weights]
     if id(layer) in norms:
         return [value[norms[id(layer)]] for value in values]
@@ -200,7 +202,7 @@ def _narrowed(
     layer: keras.layers.Layer, name: str, kept: dict[int, np.ndarray]
 ) -> keras.layers.Layer:
     if not isinstance(layer, keras.layers.Layer):
-        # An operation, which has no weights.
+        # An operation has no weights.
         return type(layer).from_config(layer.get_config())
     config = {**layer.get_config(), "name": name}
     if id(layer) in kept:

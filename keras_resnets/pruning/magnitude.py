@@ -1,4 +1,4 @@
-"""Magnitude pruning: the smallest weights become zero while a network is trained."""
+"""Magnitude pruning: sets the smallest weights to zero, at once or during training."""
 
 import collections
 import dataclasses
@@ -20,21 +20,21 @@ if typing.TYPE_CHECKING:
     pass
 
 
-# Weights that live or die together: how many lie side by side along the inputs of a
-# kernel, and (of "2:4") how many of them stay.
+# Groups of weights that are pruned together: how many are adjacent along the inputs of a
+# kernel, and (for "2:4") how many of them are kept.
 PATTERNS = ("unstructured", "1x4", "2:4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolynomialSchedule:
-    """How sparse a network is at each step (Zhu and Gupta 2017, arXiv:1710.01878).
+    """The sparsity at each step (Zhu and Gupta 2017, arXiv:1710.01878).
 
     Attributes:
-        sparsity: share of zeros in the end, in (0, 1).
+        sparsity: final share of zeros, in (0, 1).
         start: share at `begin`.
-        begin, end: steps (batches) between which it rises; at `end` it has arrived.
-        power: of the polynomial: 3 rises fast, then slowly.
-        every: steps from one choice of zeros to the next.
+        begin, end: steps (batches) between which it rises to `sparsity`.
+        power: exponent of the polynomial: 3 rises fast, then slowly.
+        every: steps between updates of the masks.
 
     Raises:
         InvalidArgument: a value that is not allowed.
@@ -64,14 +64,14 @@ class PolynomialSchedule:
             )
 
     def __call__(self, step: int) -> float:
-        """The share of zeros at a step."""
+        """Returns the share of zeros at a step."""
         done = np.clip((step - self.begin) / (self.end - self.begin), 0, 1)
         left = (1 - done) ** self.power
         return float(self.sparsity + (self.start - self.sparsity) * left)
 
 
 def check_sparsity(sparsity: float) -> None:
-    """Raises `InvalidArgument` unless something is pruned and something stays."""
+    """Raises `InvalidArgument` unless the share is above 0 and below 1."""
     number = isinstance(sparsity, (int, float)) and not isinstance(sparsity, bool)
     if not number or not 0 < sparsity < 1:
         raise InvalidArgument(
@@ -83,14 +83,14 @@ def check_sparsity(sparsity: float) -> None:
 def mask_of(
     kernel: np.ndarray, sparsity: float, pattern: str = "unstructured"
 ) -> np.ndarray:
-    """Which weights of a kernel stay.
+    """Returns the mask of the weights of a kernel that are kept.
 
     Args:
         kernel: array (..., inputs, outputs).
         sparsity: share of weights to remove, in [0, 1).
-        pattern: `"unstructured"`, `"1x4"` (four weights side by side along the inputs
-            stay or go together) or `"2:4"` (of any four, the two largest stay, whatever
-            `sparsity`).
+        pattern: `"unstructured"`, `"1x4"` (four adjacent weights along the inputs are
+            kept or removed together) or `"2:4"` (of every four the two largest are
+            kept, whatever `sparsity` is).
 
     Returns:
         float32 of zeros and ones, of the kernel's shape.
@@ -103,7 +103,7 @@ def mask_of(
     size = np.abs(np.asarray(kernel, "float64"))
     if pattern == "unstructured":
         return _largest(size.ravel(), sparsity).reshape(size.shape)
-    # (blocks, four weights of a block): side by side along the inputs.
+    # (blocks, four weights of a block), adjacent along the inputs.
     rows = np.moveaxis(size, -1, 0)
     blocks = rows.reshape(-1, 4)
     if pattern == "1x4":
@@ -117,7 +117,7 @@ def mask_of(
 
 
 def _largest(values: np.ndarray, sparsity: float) -> np.ndarray:
-    """Ones at the largest values, as many as stay; at least one."""
+    """Ones at the largest values that are kept, at least one."""
     count = max(len(values) - int(round(sparsity * len(values))), 1)
     mask = np.zeros(len(values), "float32")
     mask[np.argsort(-values, kind="stable")[:count]] = 1.0
@@ -125,17 +125,17 @@ def _largest(values: np.ndarray, sparsity: float) -> np.ndarray:
 
 
 def prunable(model: keras.Model, pattern: str = "unstructured") -> list[typing.Any]:
-    """The layers of `model` that are pruned, in order, those of models inside it too.
+    """Returns the layers of `model` that are pruned, in order, nested ones included.
 
-    Convolutions but the first, and none of fewer than 8 weights an output (a 1x1 on a
-    few channels); a block pattern takes those whose inputs come in fours.
+    All convolutions except the first and those with fewer than 8 weights per output (a
+    1x1 on a few channels); a block pattern needs inputs in multiples of four.
     """
     layers = [
         layer
         for layer, _ in layers_of(model)
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
     ]
-    # The first sees the pixels and the last makes the classes: small, and sore.
+    # The first and the last layer are small and sensitive.
     inner = [x for x in layers[1:] if not isinstance(x, keras.layers.Dense)]
     blocks = pattern != "unstructured"
     return [
@@ -157,18 +157,18 @@ def _check_backend() -> None:
 class Prune(keras.callbacks.Callback):
     """Prunes a network while `fit` trains it.
 
-    Zeros are chosen anew every so many steps, by magnitude in each layer, and put back
-    to zero after every step in between, so that they stay through the fine-tuning of a
-    float or a quantization-aware model alike (rounding keeps zero). Of a
+    The masks are updated every `schedule.every` steps, by magnitude in each layer, and
+    applied after every step in between, so that zeros persist through the fine-tuning of
+    a float or a quantization-aware model (rounding keeps zero). Of a
     `training.distillation.Distiller` the student is pruned.
 
     Args:
         schedule: a `PolynomialSchedule`.
-        pattern: see `mask_of`; `"2:4"` has a sparsity of a half whatever the schedule
-            says, from its first step on.
+        pattern: see `mask_of`; `"2:4"` has a sparsity of one half from its first step
+            on, whatever the schedule says.
 
     Raises:
-        InvalidArgument: another pattern, or a network without a layer to prune.
+        InvalidArgument: an unknown pattern, or a network without a layer to prune.
 
     Example:
         >>> callback = Prune(PolynomialSchedule(sparsity=0.5, end=100))
@@ -223,9 +223,9 @@ class Prune(keras.callbacks.Callback):
 
 
 class KeepZeros(keras.callbacks.Callback):
-    """Keeps the zeros that the kernels have when training begins.
+    """Keeps the zeros of the kernels during training.
 
-    For fine-tuning a pruned network, also its quantization-aware model.
+    Use it to fine-tune a pruned network, or its quantization-aware model.
 
     Example:
         >>> KeepZeros().on_train_end()
@@ -259,14 +259,14 @@ def prune(
         model: a built `keras.Model`.
         sparsity: share of zeros in each pruned layer, in (0, 1).
         pattern: see `mask_of`.
-        input_shape: (height, width, channels) where the model leaves them open.
+        input_shape: (height, width, channels) if the model leaves them open.
 
     Returns:
         A `PruningReport`.
 
     Raises:
         InvalidArgument: a value that is not allowed, a model that `analyze` does not
-            take, or no layer to prune; nothing was changed.
+            take, or no layer to prune; the model is not modified.
 
     Example:
         >>> import keras_resnets
@@ -275,7 +275,7 @@ def prune(
     """
     check_sparsity(sparsity)
     check_choice("pattern", pattern, PATTERNS)
-    # First: a model of which there is no report stays as it is.
+    # First, so that a model without a report is not modified.
     analyze(model, input_shape)
     layers = prunable(model, pattern)
     if not layers:
@@ -288,18 +288,18 @@ def prune(
 
 @dataclasses.dataclass(frozen=True)
 class PruningReport:
-    """What pruning made of a network.
+    """The sparsity of a network.
 
     Attributes:
-        layers: (name, weights, share of zeros) of every kernel, in order; the name of
-            one in a model inside is `model/layer`.
+        layers: (name, weights, share of zeros) of every kernel, in order; in a nested
+            model the name is `model/layer`.
         sparsity: share of zeros among the kernels that have some.
         zeros: share of zeros among all kernels.
-        parameters: of the model.
-        macs: multiply-adds for one image, zeros counted as the rest.
-        live_macs: the same without those that meet a zero weight.
+        parameters: parameters of the model.
+        macs: multiply-adds for one image, those with zero weights included.
+        live_macs: multiply-adds without those with zero weights.
         size: bytes of all weights as float32.
-        gzip_size: of the same, compressed.
+        gzip_size: the same, compressed.
     """
 
     layers: tuple
@@ -312,14 +312,13 @@ class PruningReport:
     gzip_size: int
 
     def vanished(self, before: typing.Any) -> tuple[str, ...]:
-        """Kernels of an earlier report that do nothing any more, in order.
+        """Returns the kernels of an earlier report that have no effect any more, in order.
 
         Args:
-            before: the `PruningReport` of the network that this one came of.
+            before: the `PruningReport` of the original network.
 
         Returns:
-            Names of those that are not in the network any more, and of those that hold
-            nothing but zeros now.
+            Names of kernels that are gone, and of those that now hold only zeros.
         """
         left = {name for name, _, zeros in self.layers if zeros < 1}
         alive = [name for name, _, zeros in before.layers if zeros < 1]
@@ -329,11 +328,11 @@ class PruningReport:
 def pruning_report(
     model: keras.Model, input_shape: Sequence[int] | None = None
 ) -> PruningReport:
-    """A `PruningReport` of `model`.
+    """Returns a `PruningReport` of `model`.
 
     Args:
         model: a functional or Sequential `keras.Model`.
-        input_shape: (height, width, channels) where the model leaves them open.
+        input_shape: (height, width, channels) if the model leaves them open.
 
     Example:
         >>> import keras_resnets
@@ -341,11 +340,11 @@ def pruning_report(
         >>> report.parameters, report.macs == report.live_macs
         (78666, True)
     """
-    found = analyze(model, input_shape)
+    analysis = analyze(model, input_shape)
     macs: collections.Counter[str] = collections.Counter()
-    for layer in found.layers:
+    for layer in analysis.layers:
         macs[layer.name] += layer.macs or 0
-    rows, live, kernels = [], float(found.macs), _kernels(model)
+    rows, live, kernels = [], float(analysis.macs), _kernels(model)
     for name, kernel, paths in kernels:
         share = float((kernel == 0).mean())
         rows.append((name, kernel.size, share))
@@ -360,7 +359,7 @@ def pruning_report(
         sparsity=_share_of_zeros(pruned),
         zeros=_share_of_zeros([kernel for _, kernel, _ in kernels]),
         parameters=model.count_params(),
-        macs=found.macs,
+        macs=analysis.macs,
         live_macs=round(live),
         size=len(content),
         gzip_size=len(gzip.compress(content, 6, mtime=0)),
@@ -369,17 +368,17 @@ def pruning_report(
 
 def _kernels(model: keras.Model) -> list[tuple[str, np.ndarray, tuple[str, ...]]]:
     """(name, values, paths of its layer) of every kernel of `model`, in order."""
-    found = []
+    kernels = []
     for layer, paths in layers_of(model):
         own = [w for w in layer._trainable_variables + layer._non_trainable_variables]
         own = [w for w in own if w.name.endswith("kernel") and len(w.shape) > 1]
         for weight in own:
             name = paths[0] if len(own) == 1 else f"{paths[0]}/{weight.name}"
-            # What a layer multiplies with, however many kernels that takes.
+            # The MACs of a layer count once, however many kernels it has.
             counted = paths if weight is own[0] else ()
             values = keras.ops.convert_to_numpy(weight)
-            found.append((name, values, counted))
-    return found
+            kernels.append((name, values, counted))
+    return kernels
 
 
 def _share_of_zeros(kernels: list[np.ndarray]) -> float:

@@ -1,1 +1,1 @@
-"""The process: signals, processes of its own, streams, what it shows."""
+"""The process: signals, child processes, streams, terminal output."""

@@ -1,7 +1,7 @@
-"""A process of our own beside this one: it ends when its parent does, however that ends.
+"""Child processes, which end when their parent ends, however that happens.
 
-The parent holds a pipe to the child's standard input. When that ends, by the parent's
-will or because the parent was killed, so does the child.
+The parent holds a pipe to the child's standard input. When the pipe is closed, by the
+parent or because the parent was killed, the child ends.
 """
 
 import _thread
@@ -30,13 +30,13 @@ def started(
     environment: Mapping[str, str] | None = None,
     errors: int | IO[Any] = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A `Popen` of `python -m module words`, with text pipes; killed behind the block.
+    """Starts `python -m module words` with text pipes; kills it after the block.
 
     Args:
-        module: whose main program calls `orders` first.
+        module: a module whose main program calls `orders` first.
         *words: its arguments.
-        environment: variables that it has besides ours.
-        errors: where its standard error goes.
+        environment: additional environment variables.
+        errors: the destination of its standard error.
     """
     with interrupts.made(
         lambda: subprocess.Popen(
@@ -57,12 +57,12 @@ def started(
 def run(
     words: Sequence[object], folder: str | os.PathLike[str], seconds: float
 ) -> tuple[int, str, str]:
-    """(exit code, output, errors) of another program; killed if it does not end.
+    """Runs another program; returns (exit code, output, errors).
 
     Args:
         words: its name and arguments.
-        folder: that it runs in.
-        seconds: that it has; after them its exit code is that of a killed program.
+        folder: its working directory.
+        seconds: its time limit; then it is killed, and the exit code says so.
     """
     with interrupts.made(
         lambda: subprocess.Popen(
@@ -86,15 +86,15 @@ def run(
         return process.returncode, out, errors
 
 
-def variables(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a child: ours, this package as it is here, and those given.
+def variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns the environment of a child: the parent's, this package's path, and `extra`.
 
-    What it leaves behind of temporary files goes with ours.
+    Temporary files that it leaves behind are removed with the parent's.
     """
     package = str(pathlib.Path(__file__).resolve().parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     place = {"PYTHONPATH": path, "TMPDIR": tempfile.gettempdir()}
-    return {**os.environ, **place, **(given or {})}
+    return {**os.environ, **place, **(extra or {})}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -107,9 +107,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def tell(process: subprocess.Popen[str], line: str) -> None:
-    """Sends a child a line; one that died answers with the end of its output."""
+    """Sends a line to a child; a dead child answers with the end of its output."""
     pipe = process.stdin
-    # Closed where the child has been ended here.
+    # The pipe is closed if the child has been ended here.
     with contextlib.suppress(BrokenPipeError, ValueError):
         if pipe is not None:
             pipe.write(line + "\n")
@@ -117,10 +117,10 @@ def tell(process: subprocess.Popen[str], line: str) -> None:
 
 
 def orders(last: Callable[[], object] | None = None) -> Callable[[], str]:
-    """In the child: the lines of its parent, as they come; the process ends with them.
+    """In the child: reads the parent's lines; the process ends when they end.
 
     Args:
-        last: function of nothing that is called before.
+        last: function without arguments that is called before the process ends.
 
     Returns:
         A function that waits for the next line.
@@ -131,9 +131,9 @@ def orders(last: Callable[[], object] | None = None) -> Callable[[], str]:
 
 
 def answers() -> Callable[[Mapping[str, object]], None]:
-    """In the child: a function that sends its parent a record as a line of JSON.
+    """In the child: returns a function that sends a record as a line of JSON.
 
-    Whatever else is printed does not get between the answers.
+    Other output does not get between the answers.
     """
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -148,7 +148,7 @@ def answers() -> Callable[[Mapping[str, object]], None]:
 def _listen(lines: queue.SimpleQueue[str], last: Callable[[], object] | None) -> None:
     for line in sys.stdin:
         lines.put(line)
-    # Nobody waits for an answer: not for the end of what is being computed either.
+    # The parent waits for no answer, so the computation is not finished either.
     if last:
         last()
     os._exit(0)

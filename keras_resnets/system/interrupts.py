@@ -1,13 +1,13 @@
-"""Ctrl-C, SIGTERM and SIGHUP: whatever a command does, it ends in one line.
+"""Ctrl-C, SIGTERM and SIGHUP end a command cleanly, with one line.
 
-A signal becomes an exception, so that every `finally` runs. Three things stand in its way:
-libraries lose exceptions (in `__del__`, in a callback of C++), an import that breaks off
-in the middle of a library of C++ may crash, and code in C does not listen. So the
-exception is raised again until it arrives; in an import, and where nothing helps, the
-process ends by itself, once it has undone what `made` and `at_the_end` know of.
+A signal becomes an exception, so that every `finally` runs. There are three obstacles:
+libraries lose exceptions (in `__del__`, in a C++ callback), interrupting the import of a
+C++ library may crash, and C code does not react. So the exception is raised again until
+it arrives; during an import, and if all else fails, the process ends itself, after it
+has undone what `made` and `at_the_end` registered.
 
-Only a command listens to signals; in a program that imports this package `made` and
-`held` do no more than their blocks say.
+Only a command handles signals; in a program that imports this package `made` and
+`held` have no further effect.
 """
 
 import _thread
@@ -29,11 +29,11 @@ _SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
     if hasattr(signal, name)
 )
-# Seconds after which an exception that has not arrived is raised again.
+# Seconds until an exception that has not arrived is raised again.
 _AGAIN = 0.25
-# A second signal within this time is the first one, sent to the process and its group.
+# A second signal within this time is the same one, sent to the process and its group.
 _TWICE = 0.5
-# Seconds that a process has for its end. Who sends SIGTERM kills after 10, as a rule.
+# Seconds until a process must have ended. SIGTERM is usually followed by SIGKILL after 10.
 _PATIENCE = 8.0
 
 
@@ -43,26 +43,26 @@ Handler = Callable[[int, types.FrameType | None], typing.Any] | int | None
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, on the road of Ctrl-C."""
+    """SIGTERM or SIGHUP, handled like Ctrl-C."""
 
 
 class _State:
-    """What is going on in this process: one command, or a program that is none."""
+    """The state of this process: one command, or another program."""
 
     def __init__(
         self, prog: str = "keras-resnets", main: int | None = None, stderr: int = 2
     ) -> None:
         self.prog, self.main, self.stderr = prog, main, stderr
-        # Whether `run` is at work; the first signal, when it came, if the end was told.
-        self.inside, self.told = False, False
+        # Whether `run` is active; whether the end was reported; the first signal, its time.
+        self.inside, self.reported = False, False
         self.received: int | None = None
         self.since = 0.0
-        # Patience of each block, what is to be undone, what is to be said.
+        # Patience of each `held` block, actions to undo, remarks to print.
         self.held: list[float] = []
         self.undo: dict[object, Callable[[], object]] = {}
         self.remarks: list[str] = []
         self.ending = _thread.allocate_lock()
-        # Of a command that has come to its end; what was told of lost exceptions before.
+        # Exit code of a finished command; the previous hook for lost exceptions.
         self.code: int | None = None
         self.hook = sys.unraisablehook
 
@@ -71,37 +71,37 @@ _now = _State()
 
 
 def received() -> bool:
-    """Whether a signal has come that ends the command."""
+    """Whether a signal has arrived that ends the command."""
     return _now.received is not None
 
 
 def remark(text: str | None) -> None:
-    """Adds to the line that an interrupted command ends in, such as how to go on.
+    """Adds a remark to the last line of an interrupted command, such as how to resume.
 
     Args:
-        text: printable, on one line; None for nothing.
+        text: printable, on one line; None for no remark.
     """
     if text and _now.main is not None:
         _now.remarks.append(text)
 
 
 def check() -> None:
-    """Raises what a `held` block has held back; called where it is safe to stop.
+    """Raises an exception that a `held` block has deferred; call it where it is safe.
 
     Raises:
-        KeyboardInterrupt: a signal has come.
+        KeyboardInterrupt: a signal has arrived.
     """
-    if received() and not _now.told:
+    if received() and not _now.reported:
         if not _now.inside:
             _end()
         raise _exception()
 
 
 class held:
-    """Holds signals back while the block runs, for what must not be left half done.
+    """Defers signals while the block runs, for work that must not be left half done.
 
     Args:
-        patience: seconds after which a signal is raised in the block after all.
+        patience: seconds after which a signal is raised in the block anyway.
     """
 
     def __init__(self, patience: float = math.inf) -> None:
@@ -120,9 +120,9 @@ class held:
 
 @contextlib.contextmanager
 def at_the_end(undo: Callable[[], object]) -> Iterator[None]:
-    """Calls `undo` where the process ends before the block has; it may return a remark.
+    """Calls `undo` if the process ends within the block; it may return a remark.
 
-    No exception reaches the block then: this is for the end that no `finally` sees.
+    This covers an end of the process in which no exception reaches the block.
     """
     key = object()
     try:
@@ -134,32 +134,32 @@ def at_the_end(undo: Callable[[], object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def made(make: Callable[[], T], unmake: Callable[[T], object]) -> Iterator[T]:
-    """What `make` returns, for a block; `unmake` takes it away, however that ends.
+    """Yields the result of `make`; `unmake` removes it, however the block ends.
 
-    No signal comes between making a thing and knowing of it: a temporary file, a process.
+    Signals are deferred until the result, such as a temporary file, is registered.
     """
-    key, found = object(), []
+    key, objects = object(), []
     try:
         with held():
-            found.append(make())
-            _now.undo[key] = lambda: unmake(found[0])
-        yield found[0]
+            objects.append(make())
+            _now.undo[key] = lambda: unmake(objects[0])
+        yield objects[0]
     finally:
         with held():
-            if found:
-                unmake(found[0])
+            if objects:
+                unmake(objects[0])
             _now.undo.pop(key, None)
 
 
 def run(work: Callable[[], object], prog: str = "keras-resnets") -> int:
-    """Calls `work` in a command that ends in one line when a signal comes.
+    """Calls `work` in a command that ends with one line when a signal arrives.
 
     Args:
-        work: function of nothing.
+        work: function without arguments.
         prog: the command's name, for the line.
 
     Returns:
-        0, or the exit code of the signal: 130 of Ctrl-C, 143 of SIGTERM, 129 of SIGHUP.
+        0, or the exit code of the signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     before = None if _now.main else listen(prog)
     _now.prog = prog
@@ -172,7 +172,7 @@ def run(work: Callable[[], object], prog: str = "keras-resnets") -> int:
             _now.inside = False
             if not received() and not isinstance(error, KeyboardInterrupt):
                 raise
-            # A library may have made another exception of it.
+            # A library may have turned it into another exception.
             _now.received = _now.received or signal.SIGINT
         return _conclude() if received() else 0
     finally:
@@ -181,9 +181,9 @@ def run(work: Callable[[], object], prog: str = "keras-resnets") -> int:
 
 
 def _conclude() -> int:
-    """Tells the end of an interrupted command; returns its exit code."""
-    # Whoever ends the process now must not tell it a second time.
-    _now.told = True
+    """Reports the end of an interrupted command; returns its exit code."""
+    # The end must not be reported a second time.
+    _now.reported = True
     _now.ending.acquire(blocking=False)
     _undo_all()
     # Either may be closed, or None.
@@ -194,16 +194,15 @@ def _conclude() -> int:
 
 
 def _code() -> int:
-    """What a process exits with that a signal has ended."""
+    """The exit code of a process that a signal has ended."""
     return 128 + (_now.received or 0)
 
 
 def leave(code: int) -> None:
-    """Ends the process, past what libraries do at the very end.
+    """Ends the process without the exit handlers of libraries.
 
-    There Python does not listen to signals any more, while TensorFlow takes its time. A
-    command that was interrupted goes at once: libraries wait for threads, or crash where
-    they were broken off.
+    During these Python no longer handles signals, while TensorFlow takes its time. An
+    interrupted command exits at once: libraries would wait for threads, or crash.
     """
     if code - 128 in _SIGNALS:
         _go(code)
@@ -225,9 +224,9 @@ def _go_if_done() -> None:
 
 
 def begin() -> None:
-    """Takes the signals over for all of a command's life, before it imports anything."""
+    """Handles signals for the whole life of a command, before it imports anything."""
     if listen():
-        # What is registered first is called last.
+        # The first registered function is called last.
         atexit.register(_go_if_done)
 
 
@@ -235,7 +234,7 @@ def is_command() -> bool:
     """Whether this process is the command, and not a program that imports the package."""
     program = sys.argv[0] if getattr(sys, "argv", None) else ""
     if program == "-m":
-        # So it is called while `python -m` looks for the module.
+        # The name of the program while `python -m` looks for the module.
         words = sys.orig_argv
         package = __package__.partition(".")[0]
         return words[words.index("-m") + 1 :][:1] == [package]
@@ -251,15 +250,15 @@ def is_command() -> bool:
 
 
 def listen(prog: str = "keras-resnets") -> dict[int, Handler]:
-    """Takes the signals over from here on; returns the handlers that were there.
+    """Handles signals from now on; returns the previous handlers.
 
-    What is ignored stays so: nohup and a shell's background jobs want it. Nothing is done
-    outside the main thread, where Python allows no handlers.
+    Ignored signals stay ignored, as nohup and a shell's background jobs require. Outside
+    the main thread, where Python allows no handlers, nothing is done.
     """
     global _now
-    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     taken: dict[int, Handler] = {
-        n: h for n, h in found.items() if h not in (signal.SIG_IGN, None)
+        n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)
     }
     state = _State(prog, _thread.get_ident(), _copied(2))
     try:
@@ -282,10 +281,10 @@ def _copied(descriptor: int) -> int:
 
 
 def _deafen(before: Mapping[int, Handler]) -> None:
-    """Puts the handlers of before back."""
+    """Restores the previous handlers."""
     global _now
     if not before:
-        # There were none: nothing of another thread's command is touched.
+        # There were none: the state of another thread's command is not touched.
         if _now.main is None:
             _now = _State()
         return
@@ -302,8 +301,8 @@ def _deafen(before: Mapping[int, Handler]) -> None:
 
 
 def _handle(number: int, frame: types.FrameType | None) -> None:
-    """A signal, or the timer that comes again; in the main thread, between two steps."""
-    if _now.told:
+    """Handles a signal or the repeating timer, in the main thread."""
+    if _now.reported:
         return
     first = _now.received is None
     if first:
@@ -311,7 +310,7 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
             return
         _now.received, _now.since = number, time.monotonic()
         if hasattr(signal, "setitimer"):
-            # A timer interrupts what a thread of Python cannot: waiting for a lock.
+            # A timer interrupts waiting for a lock, which a Python thread cannot.
             signal.signal(signal.SIGALRM, _handle)
             signal.setitimer(signal.ITIMER_REAL, _AGAIN, _AGAIN)
     elif number in _SIGNALS and time.monotonic() - _now.since > _TWICE:
@@ -333,7 +332,7 @@ def _is_held() -> bool:
 
 
 def _unwinds() -> bool:
-    """Whether the main thread is in a `finally` or `except` of such an exception."""
+    """Whether the main thread is in a `finally` or `except` of such an interrupt."""
     error = sys.exception()
     for _ in range(100):
         if error is None or isinstance(error, KeyboardInterrupt):
@@ -343,7 +342,7 @@ def _unwinds() -> bool:
 
 
 def _imports(frame: types.FrameType | None) -> bool:
-    """Whether a module is being imported there."""
+    """Whether `frame` is inside an import."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -352,18 +351,18 @@ def _imports(frame: types.FrameType | None) -> bool:
 
 
 def _unraisable(unraisable: typing.Any) -> None:
-    """Keeps quiet where an exception gets lost that is raised again anyway."""
+    """Hides the message about a lost interrupt, which is raised again anyway."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         _now.hook(unraisable)
 
 
 def _watch(taken: Mapping[int, Handler]) -> None:
-    """Begins a thread that ends the process where the main thread cannot."""
+    """Starts a thread that ends the process if the main thread cannot."""
     if not hasattr(signal, "setitimer") or not taken:
         return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    # Whatever the main thread does, C writes the number of a signal there.
+    # Python's C handler writes the signal's number there, whatever the main thread does.
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     _thread.start_new_thread(_watch_over, (reading,))
 
@@ -380,26 +379,26 @@ def _watch_over(reading: int) -> None:
             numbers = os.read(reading, 64)
             if not numbers:
                 break
-            # The timer's signals come as well.
-            known = [number for number in numbers if number in _SIGNALS]
-            if known and first is None:
-                first, began, ends = known[0], now, now + _PATIENCE
-            elif known and now - began > _TWICE:
-                # The main thread has its turn first.
+            # The timer's signals arrive as well.
+            signals = [number for number in numbers if number in _SIGNALS]
+            if signals and first is None:
+                first, began, ends = signals[0], now, now + _PATIENCE
+            elif signals and now - began > _TWICE:
+                # The main thread is given time to end first.
                 again, ends = True, min(ends, now + _AGAIN)
-        # Who presses Ctrl-C once has time for what must not be left half done.
+        # After a single Ctrl-C, work that must not be left half done is finished.
         waits = first == signal.SIGINT and not again and math.inf in _now.held
         if now > ends and not waits:
             _now.received = _now.received or first
             _end()
-            # Somebody else was about to, and does not come to it.
+            # Another thread was ending the process, but has not finished.
             time.sleep(_PATIENCE)
             os._exit(128 + (first or 0))
     os.close(reading)
 
 
 def _end() -> None:
-    """Ends the process here and now, in one line; returns where another thread does."""
+    """Ends the process now, with one line; returns if another thread is doing so."""
     if not _now.ending.acquire(blocking=False):
         return
     _undo_all()
@@ -410,13 +409,13 @@ def _end() -> None:
 
 
 def _undo_all() -> None:
-    """Takes away what is left of the work, the latest first."""
+    """Undoes unfinished work, the latest first."""
     for key in reversed(list(_now.undo)):
         undo = _now.undo.pop(key, None)
         try:
             said = undo() if undo else None
         except Exception:
-            # The end must come; what cannot be taken away stays.
+            # The process must end; work that cannot be undone stays.
             continue
         if isinstance(said, str):
             remark(said)
@@ -426,5 +425,5 @@ def _line(is_terminal: bool) -> str:
     word = "interrupted" if _now.received == signal.SIGINT else "terminated"
     said = list(dict.fromkeys(_now.remarks))
     line = "; ".join([f"{_now.prog}: {word}", *said])
-    # On a terminal over what a progress bar has left.
+    # On a terminal, overwrite the remains of a progress bar.
     return f"\r\x1b[K{line}\n" if is_terminal else f"{line}\n"

@@ -1,4 +1,4 @@
-"""What Keras is asked for from outside: a backend that it knows, and its `keras.json`."""
+"""Keras' settings from outside: the backend variable and `keras.json`."""
 
 import importlib.util
 import json
@@ -11,11 +11,11 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import printable
 
 VARIABLE = "KERAS_BACKEND"
-# Those of Keras 3; the library of each has the same name.
+# The backends of Keras 3; the library of each has the same name.
 BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino")
 
 
-# What Keras 3 allows in keras.json.
+# Values that Keras 3 allows in keras.json.
 _ALLOWED = {
     "floatx": ("float16", "float32", "float64"),
     "image_data_format": ("channels_last", "channels_first"),
@@ -24,10 +24,10 @@ _ALLOWED = {
 
 
 def check_backend() -> None:
-    """Raises `InvalidArgument` where `$KERAS_BACKEND` names what cannot be imported.
+    """Raises `InvalidArgument` if `$KERAS_BACKEND` names a backend that is missing.
 
-    So too where `keras.json` holds what Keras refuses. Keras itself says it by a
-    traceback out of the middle of its import. Nothing is imported here.
+    The same for values in `keras.json` that Keras refuses. Keras itself would fail with
+    a traceback in its import. Nothing is imported here.
     """
     name, asked = os.environ.get(VARIABLE), f"the environment variable {VARIABLE}"
     place, content = _configuration()
@@ -50,10 +50,10 @@ def check_backend() -> None:
 
 
 def _configuration() -> tuple[pathlib.Path, dict[str, typing.Any]]:
-    """Where Keras looks for its configuration, and what stands there.
+    """The path of Keras' configuration, and its content.
 
     Raises:
-        InvalidArgument: what is there cannot be read, or is no JSON object.
+        InvalidArgument: the file cannot be read, or is not a JSON object.
     """
     folder = os.environ.get("KERAS_HOME")
     if folder is None:
@@ -61,7 +61,7 @@ def _configuration() -> tuple[pathlib.Path, dict[str, typing.Any]]:
         folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
     place = pathlib.Path(os.path.expanduser(os.path.join(folder, "keras.json")))
     try:
-        # Keras takes what is no JSON for an empty one.
+        # Keras treats a file that is not JSON as empty.
         content = json.loads(place.read_bytes()) if place.exists() else {}
     except (ValueError, RecursionError):
         content = {}

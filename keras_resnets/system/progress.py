@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from keras_resnets.system import quiet
 
-# Whether nobody wants to see bars (`--quiet`).
+# Whether bars are hidden (`--quiet`).
 _is_hidden = False
 
 
 @contextlib.contextmanager
 def hidden(yes: bool = True) -> Iterator[None]:
-    """Shows no bar inside, where `yes`."""
+    """Hides progress bars inside the block if `yes`."""
     global _is_hidden
     before, _is_hidden = _is_hidden, yes
     try:
@@ -22,13 +22,12 @@ def hidden(yes: bool = True) -> Iterator[None]:
 
 
 class ProgressBar:
-    """A bar on a terminal, and nothing anywhere else.
+    """A progress bar on a terminal; elsewhere it shows nothing.
 
     Args:
-        total: of the numbers that it is called with; whoever knows it first can say
-            it with each of them.
-        unit: what is counted; with `"MB"` the numbers are bytes.
-        stream: where to draw; None for standard error.
+        total: the number at the end; each call can update it.
+        unit: the unit of the numbers; with `"MB"` the numbers are bytes.
+        stream: the stream to draw on; None for standard error.
     """
 
     def __init__(
@@ -60,12 +59,12 @@ class ProgressBar:
         self.close()
 
     def close(self) -> None:
-        """Wipes the bar away."""
+        """Erases the bar."""
         if self._shown:
             self._draw("\r" + " " * (self._width + 40) + "\r")
 
     def _draw(self, text: str) -> None:
-        # A terminal that has gone is no reason to end the work.
+        # A closed terminal must not end the work.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""Keeps the chatter of native libraries off the terminal."""
+"""Hides the logs of native libraries."""
 
 import contextlib
 import logging
@@ -13,15 +13,15 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import TrainingError
 from keras_resnets.system import interrupts
 
-# Where the terminal is while standard error goes into a file.
+# The terminal's stream while standard error is redirected to a file.
 _terminal: TextIO | None = None
-# Whether somebody wants to see the logs (`--verbose`).
+# Whether logs are shown (`--verbose`).
 _are_shown = False
 
 
 @contextlib.contextmanager
 def shown_logs(yes: bool = True) -> Iterator[None]:
-    """Lets `native_logs_hidden` hide nothing inside, where `yes`."""
+    """Disables `native_logs_hidden` inside the block if `yes`."""
     global _are_shown
     before, _are_shown = _are_shown, yes
     try:
@@ -31,15 +31,15 @@ def shown_logs(yes: bool = True) -> Iterator[None]:
 
 
 def terminal() -> TextIO:
-    """Standard error as a person sees it, also while logs are hidden."""
+    """Returns the visible standard error, also while logs are hidden."""
     return _terminal or sys.stderr
 
 
 @contextlib.contextmanager
 def native_logs_hidden() -> Iterator[None]:
-    """Keeps what C++ libraries write to stderr off the terminal.
+    """Hides what C++ libraries write to stderr.
 
-    Where something unexpected is raised, all of it is shown after all.
+    If an unexpected exception is raised, all of it is shown.
     """
     if _are_shown:
         yield
@@ -51,7 +51,7 @@ def native_logs_hidden() -> Iterator[None]:
         except (ExportError, TrainingError, ValueError, OSError, KeyboardInterrupt):
             raise
         except BaseException:
-            # Of an interrupt a library may have made another exception.
+            # A library may have turned an interrupt into another exception.
             if not interrupts.received():
                 failed.append(True)
             raise
@@ -59,15 +59,15 @@ def native_logs_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loggers_hidden(*names: str | None) -> Iterator[None]:
-    """Without what libraries log, in a notebook to standard output even.
+    """Hides the log records of libraries, which a notebook prints to standard output.
 
     Args:
-        *names: of their loggers; None for the root.
+        *names: names of their loggers; None for the root.
     """
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        # Their errors too: each is an exception, or found in what they made.
+        # Their errors too: each is also raised, or found in the result.
         logger.setLevel(logging.CRITICAL)
     try:
         yield
@@ -77,7 +77,7 @@ def loggers_hidden(*names: str | None) -> Iterator[None]:
 
 
 def _hide() -> tuple[IO[bytes], int, TextIO | None]:
-    """Turns descriptor 2 into a file; returns what `_show` needs."""
+    """Redirects descriptor 2 to a file; returns the arguments of `_show`."""
     global _terminal
     sys.stderr.flush()
     log, kept, before = tempfile.TemporaryFile(), os.dup(2), _terminal

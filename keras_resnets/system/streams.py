@@ -1,4 +1,4 @@
-"""Standard output and error as a command finds them: closed, full, narrow or broken off."""
+"""Standard output and error in any state: closed, full, ASCII only or broken."""
 
 import codecs
 import io
@@ -7,31 +7,30 @@ import sys
 import typing
 from typing import TextIO
 
-# What a shell says of a process that wrote to a pipe whose reader had gone: 128 and the
-# number of SIGPIPE.
+# A shell's exit code for a process that wrote to a closed pipe: 128 plus SIGPIPE.
 READER_GONE = 141
 
 
 def read_names_as_utf8() -> None:
-    """Starts the command anew where the locale has ASCII alone (`LC_ALL=C`).
+    """Restarts the command if the locale has only ASCII (`LC_ALL=C`).
 
-    Names of classes would come out of it as halves of characters, and libraries in C++
-    take names in UTF-8 alone.
+    Otherwise class names would be decoded as surrogates, and C++ libraries take only
+    UTF-8 names.
     """
     encoding = codecs.lookup(sys.getfilesystemencoding()).name
     if os.name != "posix" or encoding == "utf-8" or not sys.orig_argv[1:]:
         return
-    # For the processes that it starts as well.
+    # For its child processes as well.
     os.environ["PYTHONUTF8"] = "1"
     words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
     os.execv(sys.executable, words)
 
 
 def occupy() -> None:
-    """Opens what of the three descriptors is closed (`>&-`).
+    """Opens those of the three standard descriptors that are closed (`>&-`).
 
-    The next file that is opened would get its number, and with it what native libraries
-    print.
+    Otherwise the next opened file would get that number, and the output of native
+    libraries.
     """
     for number in range(3):
         try:
@@ -44,15 +43,15 @@ def occupy() -> None:
 
 
 def prepare() -> None:
-    """Gives every standard stream a place, and a way to show every character.
+    """Makes every standard stream writable and able to show every character.
 
-    One that the stream's encoding does not have is shown by its number.
+    A character that the stream's encoding lacks is shown by its number.
     """
     occupy()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            # The descriptor stays open when the stream goes.
+            # The descriptor stays open when the stream is closed.
             stream = os.fdopen(number, "w" if number else "r", closefd=False)
             setattr(sys, name, stream)
         if number and _is_plain(stream, number):
@@ -67,21 +66,21 @@ def complain(line: str) -> None:
 
 
 def broken() -> OSError | None:
-    """The `OSError` that a write to standard output ended in; None where all went out."""
+    """Returns the `OSError` of a failed write to standard output, or None."""
     raw = _raw_of(sys.stdout)
     return raw.failure if isinstance(raw, _Raw) else None
 
 
 def ended(code: int, prog: str) -> int:
-    """The exit code of a command, when all that it printed has gone out.
+    """Flushes standard output and returns the exit code of a command.
 
     Args:
-        code: what it would be.
+        code: the exit code otherwise.
         prog: the name of the command.
 
     Returns:
-        `code`; `READER_GONE` where whoever read standard output has left (`| head`); at
-        least 1, with a line of why, where it could not be written (a full disk).
+        `code`; `READER_GONE` if the reader of standard output has closed it (`| head`);
+        at least 1, with a line that says why, if it could not be written (a full disk).
     """
     try:
         sys.stdout.flush()
@@ -100,13 +99,13 @@ def ended(code: int, prog: str) -> int:
 
 
 class _Raw(io.FileIO):
-    """A standard stream that fails once, and then lets go what it is given.
+    """A standard stream that fails once, and then discards what is written.
 
-    So Python's last flush, and whoever prints after the failure, are not told again.
-    Standard error does not fail at all: it is where failures are told.
+    So Python's last flush, and later prints, do not fail again. Standard error does not
+    fail at all, since failures are reported there.
 
     Attributes:
-        failure: the `OSError` that it ended in.
+        failure: the `OSError` of the failed write, or None.
     """
 
     def __init__(self, number: int) -> None:
@@ -126,7 +125,7 @@ class _Raw(io.FileIO):
 
 
 def _is_plain(stream: TextIO, number: int) -> bool:
-    """Whether Python made a stream for a descriptor; others catch what is printed."""
+    """Whether Python made the stream for the descriptor; others capture the output."""
     if type(stream) is not io.TextIOWrapper:
         return False
     raw = _raw_of(stream)
@@ -134,13 +133,13 @@ def _is_plain(stream: TextIO, number: int) -> bool:
 
 
 def _raw_of(stream: TextIO) -> object:
-    # An unbuffered stream has it at once.
+    # An unbuffered stream has no buffer in between.
     buffer = getattr(stream, "buffer", None)
     return getattr(buffer, "raw", buffer)
 
 
 def _like(stream: io.TextIOWrapper, raw: io.FileIO) -> io.TextIOWrapper:
-    """A text stream as another is, over `raw`, that shows every character."""
+    """A text stream with the settings of `stream` over `raw` that shows every character."""
     layer: typing.Any = raw if stream.write_through else io.BufferedWriter(raw)
     return io.TextIOWrapper(
         layer,

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import printable
 
-# Of a cell, whose text may be a file's; the longest of our layers' names has 40.
+# Characters of a cell, whose text may come from a file; this package's longest layer
+# name has 40.
 _WIDEST = 100
 
 
 def text_table(headers: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns of text under headers; numbers (and what looks so) to the right.
+    """Formats rows as columns under headers; numbers are aligned right.
 
-    Texts are made printable and cut, since names may come from a file.
+    Strings are made printable and cut, since names may come from a file.
     """
     rows = list(rows)
     cells = [[_cell(value) for value in row] for row in rows]
@@ -49,7 +50,7 @@ def _cell(value: object) -> str:
 
 
 def width_of(text: str) -> int:
-    """Columns that a printable text takes on a terminal.
+    """Returns the number of columns that a printable text takes on a terminal.
 
     Example:
         >>> width_of("cat"), width_of("\u732b")

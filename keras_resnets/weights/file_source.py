@@ -15,7 +15,7 @@ from keras_resnets.weights import topology
 from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.assign import assign
 from keras_resnets.weights.readers import read
-from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.checkpoint import damage_reported
 from keras_resnets.weights.readers.keras_zip import CONFIG
 from keras_resnets.weights.readers.keras_zip import parsed
 from keras_resnets.weights.source import Source
@@ -44,7 +44,7 @@ class FileSource(Source):
             return
         self._kinds = checkpoint.kinds
         self._config = checkpoint.metadata.get("config")
-        with damage_told(path):
+        with damage_reported(path):
             self._network = contents.find(checkpoint)
         layout = self._network.layout
         self.mode, self.labels = layout.preprocessing, layout.labels
@@ -66,7 +66,7 @@ class FileSource(Source):
         return assign(model, values, unused, self.path, check)
 
     def _check_topology(self, model: "keras.Model") -> None:
-        with damage_told(self.path):
+        with damage_reported(self.path):
             config = parsed(self._config, CONFIG) if self._config else None
             topology.check(model, self._kinds, config)
 

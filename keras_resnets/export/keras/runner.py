@@ -21,7 +21,7 @@ from keras_resnets.export.runner import single
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.weights import metadata
-from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.checkpoint import damage_reported
 from keras_resnets.weights.readers.keras_zip import KerasZip
 
 _LOGITS = "in front of the softmax of "
@@ -139,7 +139,7 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise InvalidArgument(f"{path} is no .keras file, or a part of one")
     model = safe_loading.load_model(path)
-    with damage_told(path):
+    with damage_reported(path):
         text = KerasZip(path).text(metadata.ENTRY)
     if text is not None:
         known = metadata.parsed(text, path)

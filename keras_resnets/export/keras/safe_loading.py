@@ -26,7 +26,7 @@ from keras_resnets.errors import printable
 from keras_resnets.export.keras import config_check
 from keras_resnets.export.prepare import all_layers
 from keras_resnets.weights.readers import hdf5
-from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.checkpoint import damage_reported
 from keras_resnets.weights.readers.keras_zip import CONFIG
 from keras_resnets.weights.readers.keras_zip import MOST_COMPRESSION
 from keras_resnets.weights.readers.keras_zip import WEIGHTS
@@ -55,7 +55,7 @@ def load_model(path: pathlib.Path) -> keras.Model:
         WeightsError: a file that is damaged, describes what is not to be built, or
             whose weights are not those of its model.
     """
-    with damage_told(path):
+    with damage_reported(path):
         archive = KerasZip(path)
         for name in (CONFIG, WEIGHTS):
             if name not in archive:

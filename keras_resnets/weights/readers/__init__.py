@@ -7,7 +7,7 @@ from collections.abc import Callable
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers import archive
 from keras_resnets.weights.readers.checkpoint import Checkpoint
-from keras_resnets.weights.readers.checkpoint import damage_told
+from keras_resnets.weights.readers.checkpoint import damage_reported
 from keras_resnets.weights.readers.darknet import is_darknet
 from keras_resnets.weights.readers.darknet import read_darknet
 from keras_resnets.weights.readers.keras_file import read_archive
@@ -36,7 +36,7 @@ def read(path: pathlib.Path) -> Checkpoint:
         WeightsError: a file that is missing, of no such format, or damaged.
     """
     path = pathlib.Path(path)
-    with damage_told(path):
+    with damage_reported(path):
         return _reader(path)(path)
 
 

@@ -41,7 +41,7 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def damage_told(path: pathlib.Path) -> Iterator[None]:
+def damage_reported(path: pathlib.Path) -> Iterator[None]:
     """Turns the exceptions that a damaged file causes in libraries into `WeightsError`."""
     shown = printable(str(path), 1000)
     try:
@@ -117,7 +117,7 @@ class Checkpoint(collections.abc.Mapping):
 
     def __getitem__(self, name: str) -> "np.ndarray":
         maker = self._makers[name]
-        with damage_told(self.path):
+        with damage_reported(self.path):
             return maker()
 
     def __iter__(self) -> typing.Any:
