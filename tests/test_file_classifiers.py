@@ -181,7 +181,7 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
     pathlib.Path("run", "run.json").write_text("{}")
     for words, said in (
         (["maps.tflite"], "one output; maps.tflite has 2"),
-        (["pooled.tflite", "--mode", "tf"], "puts out features"),
+        (["pooled.tflite", "--mode", "tf"], "outputs features"),
         (["grey.keras", "--mode", "tf"], "takes (8, 8, 1)"),
         (["two.keras", "--mode", "tf"], "one input; two.keras has 2: a, b"),
         (["text.onnx"], "cannot be read"),

@@ -250,9 +250,7 @@ def test_verify_says_what_it_compares(body, images, tmp_path):
         to_saved_model(model, tmp_path / name, logits=logits)
     for first in ("softmax.tflite", "softmax"):
         for second in ("logits.tflite", "logits"):
-            with pytest.raises(
-                InvalidArgument, match="puts out probabilities, .* logi"
-            ):
+            with pytest.raises(InvalidArgument, match="outputs probabilities, .* logi"):
                 verify(tmp_path / first, tmp_path / second, [images])
     found = verify(tmp_path / "softmax.tflite", tmp_path / "softmax", [images])
     assert found.logits is None and found.probabilities == found.outputs

@@ -1,1 +1,1 @@
-"""Exported files: run, inspected, compared and timed."""
+"""Runs, inspects, compares and times exported files."""

@@ -1,7 +1,7 @@
-"""Latency, load time and memory of exported files, side by side.
+"""Measures latency, load time and memory of exported files.
 
-Each file runs in a process of its own, and they take turns, so that a machine that
-drifts favours none.
+Each file runs in a separate process, and they take turns, so that a drift of the machine
+favours none.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from keras_resnets.system import child_process
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What one file costs.
+    """The cost of one file.
 
     Attributes:
         path: the file.
-        median, p95: seconds of one inference of a batch.
-        batch: images in it.
-        load: seconds from the file to the first answer.
-        memory: peak resident memory in bytes that loading and running took.
-        size: of the file in bytes.
+        median, p95: seconds for the inference of one batch.
+        batch: images per batch.
+        load: seconds from opening the file to the first output.
+        memory: peak resident memory in bytes for loading and running.
+        size: size of the file in bytes.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Timing:
 
     @property
     def throughput(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self.batch / self.median
 
 
@@ -54,13 +54,13 @@ def benchmark(
     runs: int = 50,
     rounds: int = 10,
 ) -> list[Timing]:
-    """A `Timing` for each exported file.
+    """Returns a `Timing` for each exported file.
 
     Args:
         paths: `.tflite`, `.onnx` or `.keras` files and folders of SavedModels.
-        threads: of each runtime, >= 1.
-        runs: timed inferences of each file in all, spread over the rounds.
-        rounds: how often each has its turn.
+        threads: threads of each runtime, >= 1.
+        runs: total timed inferences of each file, spread over the rounds.
+        rounds: the number of turns of each file.
 
     Returns:
         A list of `Timing`, in the order of `paths`.
@@ -73,20 +73,20 @@ def benchmark(
         started = [worker.start() for worker in workers]
         seconds: list[list[float]] = [[] for _ in workers]
         for _ in range(min(rounds, runs)):
-            for worker, found in zip(workers, seconds, strict=True):
-                found += worker.run(-(-runs // min(rounds, runs)))["seconds"]
+            for worker, durations in zip(workers, seconds, strict=True):
+                durations += worker.run(-(-runs // min(rounds, runs)))["seconds"]
         memory = [worker.run(0)["memory"] for worker in workers]
     return [
         Timing(
             path=str(path),
-            median=statistics.median(found),
-            p95=sorted(found)[math.ceil(0.95 * len(found)) - 1],
+            median=statistics.median(durations),
+            p95=sorted(durations)[math.ceil(0.95 * len(durations)) - 1],
             batch=start["batch"],
             load=start["load"],
             memory=peak,
             size=files.size(path),
         )
-        for path, start, found, peak in zip(
+        for path, start, durations, peak in zip(
             paths, started, seconds, memory, strict=True
         )
     ]
@@ -101,7 +101,7 @@ def _process(
 
 
 class _Worker:
-    """A process that has one file loaded and runs it when it is told to."""
+    """A process that has loaded one file and runs it on request."""
 
     def __init__(
         self, path: str | os.PathLike[str], process: subprocess.Popen[str]
@@ -109,13 +109,13 @@ class _Worker:
         self._path, self._process, self._took = path, process, 0.0
 
     def start(self) -> dict[str, Any]:
-        """What the file took to be loaded and run once."""
-        found = self._answer(isolated.LOAD + isolated.FIRST)
-        self._took = found["load"]
-        return found
+        """Returns the cost of loading the file and running it once."""
+        answer = self._answer(isolated.LOAD + isolated.FIRST)
+        self._took = answer["load"]
+        return answer
 
     def _answer(self, seconds: float) -> dict[str, Any]:
-        """The next line; how long it takes is the worker's to say, within bounds."""
+        """The worker's next line, within a time limit."""
         answer = isolated.answered(self._path, self._process, seconds)
         if "error" in answer:
             raise InvalidArgument(answer["error"])
@@ -158,7 +158,7 @@ def plot(timings: Sequence[Timing], path: str | os.PathLike[str]) -> None:
         ecolor="#333333",
     )
     axes.invert_yaxis()
-    # A run that something disturbed shall not make the bars small.
+    # A disturbed run must not make the bars small.
     ends = [median + w for median, w in zip(medians, whiskers, strict=True)]
     axes.set_xlim(0, 1.05 * min(max(ends), 2 * max(medians)))
     axes.spines[["top", "right"]].set_visible(False)

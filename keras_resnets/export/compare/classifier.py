@@ -1,4 +1,4 @@
-"""An exported classifier in its own runtime, judged as the network itself is."""
+"""An exported classifier in its own runtime, with the interface of a model."""
 
 import dataclasses
 import os
@@ -25,15 +25,14 @@ class FileClassifier:
     """A classifier in a file, for `evaluation.evaluate`; see `open_classifier`.
 
     Attributes:
-        name: the file's.
-        preprocessing: the `Preprocessing` whose images `predict_on_batch` takes. Of a
-            file with its pre-processing inside it leaves RGB pixels as they are.
-        labels: order of the classes, as `labels.class_names` takes it; None: not known.
-        confidence: fields of an `images.confidence.Confidence` that the passport tells,
-            or None.
+        name: the file's name.
+        preprocessing: the `Preprocessing` whose images `predict_on_batch` takes. For a
+            file that includes its preprocessing it leaves RGB pixels unchanged.
+        labels: order of the classes, as `labels.class_names` takes it; None: unknown.
+        confidence: fields of an `images.confidence.Confidence` in the passport, or None.
         output_shape: (None, classes).
-        puts_out_logits: whether the outputs are no probabilities.
-        has_heatmap: whether the file puts out a heat map as well, see
+        puts_out_logits: whether the outputs are logits.
+        has_heatmap: whether the file also outputs a heat map, see
             `graph.heatmaps.heatmap_model`.
     """
 
@@ -53,11 +52,11 @@ class FileClassifier:
         self.confidence: dict[str, float] | None = None
         self.puts_out_logits = output == "logits"
         size = preprocessing.size
-        found = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
-        self.output_shape = (None, _classes(path, found))
+        outputs = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
+        self.output_shape = (None, _classes(path, outputs))
 
     def predict_on_batch(self, images: np.ndarray) -> Any:
-        """float32 outputs (count, classes).
+        """Returns float32 outputs (count, classes).
 
         Args:
             images: float32 (count, height, width, 3), as `preprocessing` makes them.
@@ -65,20 +64,20 @@ class FileClassifier:
         return self.outputs_by_name(images)[self._output]
 
     def outputs_by_name(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """All that the file puts out for `images`, see `predict_on_batch`."""
+        """Returns all outputs for `images` by name, see `predict_on_batch`."""
         if self._runner.takes_pixels:
             images = np.rint(images).astype("uint8")
         if self._first:
             images = np.ascontiguousarray(np.transpose(images, (0, 3, 1, 2)))
-        found = self._runner(images)
-        return found if isinstance(found, dict) else {self._output: found}
+        outputs = self._runner(images)
+        return outputs if isinstance(outputs, dict) else {self._output: outputs}
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """The same as probabilities: behind a softmax where the file leaves it out."""
-        found = self.predict_on_batch(images)
-        if not self.puts_out_logits and found.min() >= 0 and found.max() <= 1:
-            return found
-        shifted = np.exp(found - found.max(axis=-1, keepdims=True))
+        """Returns the outputs as probabilities; applies a softmax if the file has none."""
+        outputs = self.predict_on_batch(images)
+        if not self.puts_out_logits and outputs.min() >= 0 and outputs.max() <= 1:
+            return outputs
+        shifted = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
         return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
@@ -91,25 +90,24 @@ def open_classifier(
     threads: int = 2,
     opener: Callable[..., Any] = runners.open_runner,
 ) -> FileClassifier:
-    """Opens an exported classifier with what is known of it.
+    """Opens an exported classifier with its metadata.
 
     Args:
         path: a `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
-        mode: of `preprocess_input` that its images need; None for what the passport
-            beside it or `known` say. A file that takes pixels needs none.
-        size: (height, width) where the file leaves them open; None: as above.
-        known: (`Preprocessing`, labels) where something else than a passport tells
-            them, or None.
+        mode: mode of `preprocess_input` for its images; None for that of the passport
+            beside it or of `known`. A file that takes pixels needs none.
+        size: (height, width) if the file leaves them open; None: as above.
+        known: (`Preprocessing`, labels) from a source other than a passport, or None.
         labels: order of the classes; None: as above.
-        threads: of its runtime, >= 1.
-        opener: `export.open_runner`, or `isolated.open_apart` for files of strangers.
+        threads: threads of its runtime, >= 1.
+        opener: `export.open_runner`, or `isolated.open_apart` for untrusted files.
 
     Returns:
         A `FileClassifier`.
 
     Raises:
-        InvalidArgument: a file that is missing, cannot be run or is no classifier of
-            colour images, or of which too little is known.
+        InvalidArgument: a file that is missing, cannot be run, is not a classifier of
+            colour images, or lacks metadata.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -125,27 +123,29 @@ def open_classifier(
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
         known = Preprocessing(**facts["preprocessing"]), facts.get("labels")
-    wanted = known[0] if known else None
+    preprocessing = known[0] if known else None
     if labels is None and known:
         labels = known[1]
     recipe = (facts or {}).get("recipe") or {}
     pixels = runner.takes_pixels or recipe.get("include_preprocessing", False)
-    size = _size(path, sides, size, wanted)
-    wanted = _preprocessing(path, "raw" if pixels else mode, size, wanted)
-    made = FileClassifier(path, runner, wanted, labels, output, first, has_heatmap)
-    made.confidence = confidence.of_record((facts or {}).get("confidence"))
-    return made
+    size = _size(path, sides, size, preprocessing)
+    preprocessing = _preprocessing(path, "raw" if pixels else mode, size, preprocessing)
+    classifier = FileClassifier(
+        path, runner, preprocessing, labels, output, first, has_heatmap
+    )
+    classifier.confidence = confidence.of_record((facts or {}).get("confidence"))
+    return classifier
 
 
 def _open(
     path: str | os.PathLike[str], threads: int, opener: Callable[..., Any]
 ) -> tuple[Any, str, bool]:
-    """(runner, name of the classes' output, whether there is a heat map too) of a file."""
-    found = inspection.inspect(path)
-    classes = [port for port in found.outputs if port.name != HEATMAP]
-    has_heatmap = len(classes) == 1 and len(found.outputs) == 2
-    outputs = classes if has_heatmap else found.outputs
-    for what, ports in (("input", found.inputs), ("output", outputs)):
+    """(runner, name of the classes' output, whether it also has a heat map) of a file."""
+    contents = inspection.inspect(path)
+    classes = [port for port in contents.outputs if port.name != HEATMAP]
+    has_heatmap = len(classes) == 1 and len(contents.outputs) == 2
+    outputs = classes if has_heatmap else contents.outputs
+    for what, ports in (("input", contents.inputs), ("output", outputs)):
         if len(ports) != 1:
             names = ", ".join(port.name for port in ports)
             raise InvalidArgument(
@@ -154,7 +154,7 @@ def _open(
     output = outputs[0].name
     if output == "features":
         raise InvalidArgument(
-            f"{path} puts out features, no classes; export it without --features"
+            f"{path} outputs features, not classes; export it without --features"
         )
     return opener(path, threads), output, has_heatmap
 
@@ -166,7 +166,7 @@ def _sides(
     if len(shape) == 3 and shape[2] in (3, None):
         return shape[:2], False
     if len(shape) == 3 and shape[0] == 3:
-        # As PyTorch's exporters leave it.
+        # As PyTorch's exporters write it.
         return shape[1:], True
     raise InvalidArgument(
         f"a classifier of colour images takes (height, width, 3); {path} takes {shape}"
@@ -176,21 +176,21 @@ def _sides(
 def _size(
     path: str | os.PathLike[str],
     sides: Any,
-    given: tuple[int, int] | None,
-    wanted: Preprocessing | None,
+    requested: tuple[int, int] | None,
+    recorded: Preprocessing | None,
 ) -> tuple[int, int]:
-    """(height, width) of the images that a file gets."""
+    """(height, width) of the images for a file."""
     if None not in sides:
-        if given not in (None, sides):
+        if requested not in (None, sides):
             raise InvalidArgument(
                 f"{path} takes images of {sides[0]} x {sides[1]}; got a size of "
-                f"{given[0]} x {given[1]}"
+                f"{requested[0]} x {requested[1]}"
             )
         return sides
-    size = wanted.size if given is None and wanted is not None else given
+    size = recorded.size if requested is None and recorded is not None else requested
     if size is None:
         raise InvalidArgument(
-            f"{path} leaves the size of its images open, and no passport tells it: "
+            f"{path} leaves the size of its images open, and no passport records it: "
             "give --input-size"
         )
     return size
@@ -200,28 +200,28 @@ def _preprocessing(
     path: str | os.PathLike[str],
     mode: str | None,
     size: tuple[int, int],
-    wanted: Preprocessing | None,
+    recorded: Preprocessing | None,
 ) -> Preprocessing:
     if mode is not None:
         check_choice("mode", mode, tuple(MODES))
-    if wanted is None and mode is None:
+    if recorded is None and mode is None:
         raise InvalidArgument(
             f"nothing beside {path} says what its images must look like: give --mode "
             f"{', '.join(MODES)} (its own passport is {passport.path_of(path).name})"
         )
-    if wanted is None:
+    if recorded is None:
         return default_for(str(mode), size)
-    if mode in (None, wanted.mode):
-        return dataclasses.replace(wanted, size=size)
-    # Resized and cropped as before, with the numbers of the other mode.
-    return dataclasses.replace(wanted, size=size, mode=mode, mean=None, std=None)
+    if mode in (None, recorded.mode):
+        return dataclasses.replace(recorded, size=size)
+    # Resized and cropped as recorded, with the normalization of the other mode.
+    return dataclasses.replace(recorded, size=size, mode=mode, mean=None, std=None)
 
 
-def _classes(path: str | os.PathLike[str], found: Any) -> int:
-    """How many classes there are in outputs for one image."""
-    if found.ndim != 2 or found.shape[1] < 2:
+def _classes(path: str | os.PathLike[str], outputs: Any) -> int:
+    """The number of classes in the outputs for one image."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise InvalidArgument(
-            "a classifier puts out (batch, classes) for two classes or more; "
-            f"{path} puts out {found.shape}"
+            "a classifier outputs (batch, classes) for two classes or more; "
+            f"{path} outputs {outputs.shape}"
         )
-    return found.shape[1]
+    return outputs.shape[1]

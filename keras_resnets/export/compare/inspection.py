@@ -1,4 +1,4 @@
-"""What stands in an exported file, passport or not."""
+"""Inspects an exported file, with or without a passport."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from keras_resnets.io import files
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspection(Contents):
-    """What a file holds, and what it is.
+    """The contents of a file, its format and size.
 
     Attributes:
         format: name of its row in `formats.FORMATS`: `"tflite"`, `"onnx"`, ...
@@ -23,14 +23,14 @@ class Inspection(Contents):
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
-    """What a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder holds.
+    """Reads the contents of a `.tflite`, `.onnx` or `.keras` file or a SavedModel.
 
-    Files are read, not run: neither an interpreter nor TensorFlow sees them, but for
-    Keras, which builds the network of a `.keras` file.
+    Files are read, not run, without an interpreter or TensorFlow; only the network of a
+    `.keras` file is built, by Keras.
 
     Raises:
-        InvalidArgument: a file that is missing, damaged or of no such format, or that
-            says more than it holds.
+        InvalidArgument: a file that is missing, damaged or of another format, or that
+            claims more than it holds.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -42,5 +42,5 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     """
     form = formats.format_of(path)
     with told(path, "cannot be read"):
-        found = form.room.read(path)
-    return Inspection(**vars(found), format=form.name, size=files.size(path))
+        contents = form.room.read(path)
+    return Inspection(**vars(contents), format=form.name, size=files.size(path))

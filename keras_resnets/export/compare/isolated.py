@@ -1,7 +1,7 @@
-"""A file of strangers in a process of its own: `python -m` runs this module.
+"""Runs an untrusted file in a separate process, `python -m` of this module.
 
-What a runtime does with a file that no check has seen through (it crashes, never ends,
-takes all memory) ends that process, and not this one. The two speak in lines of JSON.
+If a runtime crashes on a file that passed all checks, never ends or takes all memory,
+only that process ends. The two communicate in lines of JSON.
 """
 
 import base64
@@ -30,11 +30,11 @@ from keras_resnets.export.runner import Runner
 from keras_resnets.io import files
 from keras_resnets.system import child_process
 
-# Seconds until a file must be loaded, and have run on one image: TensorFlow alone takes
-# ten to be imported on a busy machine. After that as many times what one image took.
+# Seconds for loading a file, and for running it on one image: importing TensorFlow alone
+# takes ten on a busy machine. Afterwards a multiple of the time for one image.
 LOAD, FIRST, TIMES = 120, 120, 50
-# Memory until it has run on one image, beyond what its runtime has: for the image and
-# each byte of the file, which several copies are made of, and each thread's stack.
+# Memory until it has run on one image, beyond that of its runtime: for the image, several
+# copies of the file, and each thread's stack.
 _ROOM, _COPIES, _STACKS = 1 << 30, 16, 64 << 20
 _FACTS = ("input_shape", "output_names", "tapped", "has_logits", "takes_pixels")
 
@@ -42,12 +42,12 @@ _FACTS = ("input_shape", "output_names", "tapped", "has_logits", "takes_pixels")
 def open_apart(
     path: str | os.PathLike[str], threads: int = 2, logits: bool = False
 ) -> Any:
-    """The runner of an exported file, whose runtime is in a process of its own.
+    """Opens the runner of an exported file, with its runtime in a separate process.
 
     Args:
         path: a `.tflite` or `.onnx` file, or the folder of a SavedModel; a `.keras` file
-            is run in this process, as Keras reads it without running anything of it.
-        threads: of the runtime, >= 1.
+            is run in this process, since loading it executes nothing of it.
+        threads: threads of the runtime, >= 1.
         logits: see `open_runner`.
 
     Raises:
@@ -70,7 +70,7 @@ def open_apart(
 
 
 class _Apart:
-    """See `open_apart`; attributes and calls as those of all runners."""
+    """See `open_apart`; it has the interface of all runners."""
 
     def __init__(
         self, path: str | os.PathLike[str], threads: int, logits: bool
@@ -92,11 +92,11 @@ class _Apart:
         self.has_logits, self.takes_pixels = (facts[name] for name in _FACTS[3:])
 
     def __call__(self, images: np.ndarray) -> Any:
-        """float32 outputs for `images`.
+        """Returns float32 outputs for `images`.
 
         Raises:
-            InvalidArgument: images of another size than the file's, or what its runtime
-                raises, or did not survive.
+            InvalidArgument: images of another size than the file's, or an error or a
+                crash of its runtime.
         """
         if self._took is None:
             start = time.perf_counter()
@@ -105,7 +105,7 @@ class _Apart:
         return self._run(images, FIRST + TIMES * self._took * len(images))
 
     def tensors(self, image: np.ndarray) -> Any:
-        """See `tflite.runner.tensors`; of one image."""
+        """Returns the tensors for one image; see `tflite.runner.tensors`."""
         return self._run(image, FIRST, tensors=True)
 
     def _run(self, images: np.ndarray, seconds: float, tensors: bool = False) -> Any:
@@ -126,15 +126,15 @@ class _Apart:
 def answered(
     path: str | os.PathLike[str], process: subprocess.Popen[str], seconds: float
 ) -> dict[str, Any]:
-    """The next line of a process that runs a file, as JSON.
+    """Reads the next line of a process that runs a file, as JSON.
 
     Args:
-        path: of the file.
+        path: the file.
         process: a `Popen` with text pipes.
-        seconds: that it has for its answer; then it is killed.
+        seconds: time limit for the answer; then the process is killed.
 
     Raises:
-        InvalidArgument: it took longer, or crashed.
+        InvalidArgument: the process took longer, or crashed.
     """
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     pipe: Any = process.stdout
@@ -154,7 +154,7 @@ def answered(
 def died(
     path: str | os.PathLike[str], process: subprocess.Popen[str]
 ) -> InvalidArgument:
-    """The error of a process that ended, and should not have."""
+    """Returns the error for a process that ended unexpectedly."""
     code = process.wait()
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return InvalidArgument(
@@ -162,24 +162,24 @@ def died(
     )
 
 
-def _packed(found: Any) -> dict[str, Any]:
-    """An array, or several by name, as JSON."""
-    if isinstance(found, dict):
-        return {"names": [[name, _packed(array)] for name, array in found.items()]}
-    array = np.ascontiguousarray(found, "float32")
+def _packed(arrays: Any) -> dict[str, Any]:
+    """Encodes an array, or several by name, as JSON."""
+    if isinstance(arrays, dict):
+        return {"names": [[name, _packed(array)] for name, array in arrays.items()]}
+    array = np.ascontiguousarray(arrays, "float32")
     return {"shape": array.shape, "bytes": base64.b64encode(array.data).decode("ascii")}
 
 
-def _unpacked(found: Any) -> Any:
-    if "names" in found:
-        return {name: _unpacked(array) for name, array in found["names"]}
-    array = np.frombuffer(base64.b64decode(found["bytes"]), "float32")
-    # One that may be written to, as a runner's.
-    return array.reshape(found["shape"]).copy()
+def _unpacked(packed: Any) -> Any:
+    if "names" in packed:
+        return {name: _unpacked(array) for name, array in packed["names"]}
+    array = np.frombuffer(base64.b64decode(packed["bytes"]), "float32")
+    # A writable array, as a runner returns.
+    return array.reshape(packed["shape"]).copy()
 
 
 def main(path: str, threads: str, logits: str) -> None:
-    """The process: loads a file, then runs it on the images of each line."""
+    """Main program of the process: loads a file, then runs it on each line's images."""
     order = child_process.orders()
     send = child_process.answers()
 
@@ -193,7 +193,7 @@ def main(path: str, threads: str, logits: str) -> None:
     opened: list[Any] = []
 
     def load() -> dict[str, Any]:
-        # Before clock and memory start: what importing takes is not the file's.
+        # Imported before time and memory are counted for the file.
         formats.format_of(path).room.load_runtime()
         limit_memory(path)
         opened.append(runners.open_runner(path, int(threads), logits=bool(int(logits))))
@@ -203,7 +203,7 @@ def main(path: str, threads: str, logits: str) -> None:
     while True:
         work = functools.partial(_work, path, opened[0], json.loads(order()))
         answer(work)
-        # What more images take is for who gives them to say.
+        # The memory for more images is the caller's choice.
         limit_memory(None)
 
 
@@ -217,13 +217,13 @@ def _work(path: str, runner: Runner, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def limit_memory(path: str | os.PathLike[str] | None) -> None:
-    """Lets this process take what a file may, beyond what it has; None: anything.
+    """Limits the further memory of this process to that for a file; None: no limit.
 
     Args:
-        path: of the file.
+        path: the file.
     """
     if sys.platform != "linux":
-        # Elsewhere the system counts otherwise, or not at all.
+        # Other systems count differently, or not at all.
         return
     import resource
 

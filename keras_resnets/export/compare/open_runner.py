@@ -2,11 +2,10 @@
 
 Every runner takes any number of float32 images (count, height, width, channels),
 whatever type and batch its file takes, and returns float32 outputs: an array, or a dict
-where there are several. It has `input_shape` as (batch, height, width, channels), None
-for a batch that is open, `output_names`, `tapped` (the names of the outputs for which
-it puts out what the final softmax or sigmoid gets, asked for by `logits=True`),
-`has_logits` (whether there are any), `takes_pixels` (whether the images are uint8 pixel
-values) and `latency`.
+if there are several. It has `input_shape` as (batch, height, width, channels), None
+for an open batch, `output_names`, `tapped` (the names of the outputs that `logits=True`
+replaces by the input of their final softmax or sigmoid), `has_logits` (whether there are
+any), `takes_pixels` (whether the images are uint8 pixel values) and `latency`.
 """
 
 import os
@@ -20,19 +19,19 @@ from keras_resnets.export.runner import told
 def open_runner(
     path: str | os.PathLike[str], threads: int = 2, logits: bool = False
 ) -> Told:
-    """The runner of an exported file, in this process.
+    """Opens the runner of an exported file, in this process.
 
-    What a file says of itself is checked before its runtime sees it. A runtime may
-    crash or never end all the same: `isolated.open_apart` runs what strangers made.
+    The claims of a file are checked before its runtime opens it. The runtime may still
+    crash or never end: use `isolated.open_apart` for untrusted files.
 
     Args:
         path: a `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
-        threads: of the runtime, >= 1.
+        threads: threads of the runtime, >= 1.
         logits: see this module.
 
     Raises:
-        InvalidArgument: a file that is missing or damaged, is none of these, or does
-            more than compute.
+        InvalidArgument: a file that is missing, damaged or of another format, or that
+            does more than compute.
     """
     path = pathlib.Path(path)
     room = formats.format_of(path).room

@@ -1,4 +1,4 @@
-"""Any two exported files against each other."""
+"""Compares any two exported files."""
 
 import collections
 import dataclasses
@@ -31,16 +31,16 @@ _CONVERTERS = "StatefulPartitionedCall"
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """How two files differ on the same images.
+    """The differences of two files on the same images.
 
     Attributes:
-        count: of the images.
-        outputs: `parity.Parity` of the second's outputs with the first's.
-        probabilities: the same of those outputs that a softmax or sigmoid makes; None
-            without.
-        logits: `Parity` of what that gets, and of the other outputs; None where it
-            cannot be read in one of the files.
-        accuracies: top-1 share of each where there are labels, else None.
+        count: the number of images.
+        outputs: `parity.Parity` of the second file's outputs with the first's.
+        probabilities: the same for the outputs of a softmax or sigmoid; None if there
+            are none.
+        logits: `Parity` of the inputs of the softmax or sigmoid, and of the other
+            outputs; None if one of the files does not give them.
+        accuracies: top-1 share of each file if there are labels, else None.
     """
 
     count: int
@@ -61,20 +61,20 @@ def verify(
     opener: Callable[..., Any] = open_runner,
     watch: Callable[..., object] = lambda *batch: None,
 ) -> Verification:
-    """Runs two artefacts of any formats on the same images.
+    """Runs two files of any formats on the same images.
 
     Args:
-        first: path of a `.tflite`, `.onnx` or `.keras` file or a SavedModel's folder:
-            the reference.
-        second: the same: the candidate.
+        first: the reference: a `.tflite`, `.onnx` or `.keras` file or a SavedModel's
+            folder.
+        second: the candidate, likewise.
         batches: iterable of float32 images (count, height, width, channels),
             pre-processed.
-        labels: int array with one class an image, or None.
-        threads: of each runtime.
+        labels: int array with one class per image, or None.
+        threads: threads of each runtime.
         progress: called with the number of images done after every batch.
-        preprocessing: the `Preprocessing` that the images went through, for a file
-            that has it inside and takes pixels.
-        opener: `open_runner`, or `isolated.open_apart` for files of strangers.
+        preprocessing: the `Preprocessing` that was applied to the images, for a file
+            that includes it and takes pixels.
+        opener: `open_runner`, or `isolated.open_apart` for untrusted files.
         watch: called with the images, their labels or None, and the outputs of both, of
             every batch.
 
@@ -82,14 +82,14 @@ def verify(
         A `Verification`.
 
     Raises:
-        InvalidArgument: a file that cannot be run, no image at all, one of pixels
-            without a `preprocessing`, or probabilities against logits.
+        InvalidArgument: a file that cannot be run, no image at all, a file that takes
+            pixels without a `preprocessing`, or probabilities against logits.
         ExportError: outputs of different shapes, or that are not finite.
     """
     runners = [opener(path, threads) for path in (first, second)]
     _check_sizes((first, second), runners)
     tapped = [
-        # A SavedModel puts out what it does.
+        # The outputs of a SavedModel are fixed.
         opener(path, threads, True) if format_of(path).shows_logits else runner
         for path, runner in zip((first, second), runners, strict=True)
     ]
@@ -100,42 +100,42 @@ def verify(
     ]
     if any(pixels) and preprocessing is None:
         raise InvalidArgument(
-            f"{(first, second)[pixels.index(True)]} takes pixels: which pre-processing "
-            "turns images for the other file into them must be given"
+            f"{(first, second)[pixels.index(True)]} takes pixels: give the preprocessing "
+            "of the other file's images"
         )
-    made: tuple[list[Any], list[Any]] = ([], [])
+    results: tuple[list[Any], list[Any]] = ([], [])
     logits: tuple[list[Any], list[Any]] = ([], [])
     done = 0
     for images in batches:
         for side in (0, 1):
-            given = _as_taken(images, pixels[side], preprocessing)
-            made[side].append(runners[side](given))
+            batch = _as_taken(images, pixels[side], preprocessing)
+            results[side].append(runners[side](batch))
             if with_logits:
-                logits[side].append(tapped[side](given))
+                logits[side].append(tapped[side](batch))
         if not done:
-            _check_outputs((first, second), [made[0][0], made[1][0]])
+            _check_outputs((first, second), [results[0][0], results[1][0]])
         done += len(images)
-        watch(images, _part(labels, done, len(images)), made[0][-1], made[1][-1])
+        watch(images, _part(labels, done, len(images)), results[0][-1], results[1][-1])
         if progress:
             progress(done)
     if not done:
         raise InvalidArgument("there must be at least one image to compare on")
-    found = [joined(side) for side in made]
-    probable = [_probabilities(*side) for side in zip(tapped, found, strict=True)]
+    whole = [joined(side) for side in results]
+    probable = [_probabilities(*side) for side in zip(tapped, whole, strict=True)]
     _check_alike((first, second), probable)
     accuracies = None
-    if labels is not None and not isinstance(found[0], dict):
-        accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in found)
-    outputs = parity.compare(found[0], found[1])
+    if labels is not None and not isinstance(whole[0], dict):
+        accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in whole)
+    outputs = parity.compare(whole[0], whole[1])
     compared = None if any(probable) else outputs
-    # All of them, or some probabilities would pass for logits.
+    # All outputs, or some probabilities would be compared as logits.
     counts = [len(runner.tapped) for runner in tapped]
     if with_logits and counts == [len(names) for names in probable]:
         compared = parity.compare(joined(logits[0]), joined(logits[1]))
     return Verification(
         count=done,
         outputs=outputs,
-        probabilities=parity.compare_some(found[0], found[1], sorted(probable[0])),
+        probabilities=parity.compare_some(whole[0], whole[1], sorted(probable[0])),
         logits=compared,
         accuracies=accuracies,
     )
@@ -149,14 +149,14 @@ def _part(labels: np.ndarray | None, done: int, count: int) -> np.ndarray | None
 def _as_taken(
     images: np.ndarray, as_pixels: bool, preprocessing: Preprocessing | None
 ) -> np.ndarray:
-    """Images as a file takes them."""
+    """Converts images to the type that a file takes."""
     if preprocessing is None or not as_pixels:
         return images
     return preprocessing.pixels(images)
 
 
 def _check_sizes(paths: Paths, runners: Sequence[Runner]) -> None:
-    """Raises `InvalidArgument` where no image fits both files."""
+    """Raises `InvalidArgument` if no image fits both files."""
     sizes = [runner.input_shape[1:] for runner in runners]
     if any(len({*sides} - {None}) > 1 for sides in zip(*sizes, strict=True)):
         texts = [
@@ -169,20 +169,21 @@ def _check_sizes(paths: Paths, runners: Sequence[Runner]) -> None:
 
 
 def _check_outputs(paths: Paths, outputs: Sequence[Any]) -> None:
-    """Raises `InvalidArgument` where two files put out different things."""
+    """Raises `InvalidArgument` if the outputs of two files differ in name or shape."""
     shapes = [
-        {name: array.shape[1:] for name, array in found.items()}
-        if isinstance(found, dict)
-        else {"one output": found.shape[1:]}
-        for found in outputs
+        {name: array.shape[1:] for name, array in output.items()}
+        if isinstance(output, dict)
+        else {"one output": output.shape[1:]}
+        for output in outputs
     ]
     if shapes[0] != shapes[1]:
         texts = [
-            f"{path}: {', '.join(f'{n} {size_text(s)}' for n, s in found.items())}"
-            for path, found in zip(paths, shapes, strict=True)
+            f"{path}: {', '.join(f'{n} {size_text(s)}' for n, s in by_name.items())}"
+            for path, by_name in zip(paths, shapes, strict=True)
         ]
         raise InvalidArgument(
-            f"both files must put out the same, by name and shape; {'; '.join(texts)}"
+            "both files must have the same outputs, by name and shape; "
+            f"{'; '.join(texts)}"
         )
 
 
@@ -195,24 +196,26 @@ def check_layers(paths: Paths) -> None:
             )
 
 
-def _probabilities(tapped: Runner, found: Any) -> set[str]:
-    """Names of a file's outputs that a softmax or sigmoid makes; one has no name."""
-    if not isinstance(found, dict):
+def _probabilities(tapped: Runner, outputs: Any) -> set[str]:
+    """Names of a file's outputs after a softmax or sigmoid; a single one has no name."""
+    if not isinstance(outputs, dict):
         (name,) = tapped.output_names
-        is_known = tapped.has_logits or _looks_probable(name, found)
+        is_known = tapped.has_logits or _looks_probable(name, outputs)
         return {""} if is_known else set()
-    return {n for n, x in found.items() if n in tapped.tapped or _looks_probable(n, x)}
+    return {
+        n for n, x in outputs.items() if n in tapped.tapped or _looks_probable(n, x)
+    }
 
 
 def _looks_probable(name: str, values: np.ndarray) -> bool:
-    """Also where no softmax is found: in a SavedModel, or one that was taken apart."""
+    """Recognizes a softmax that cannot be found: in a SavedModel, or a decomposed one."""
     named = name == "predictions" and values.min() >= 0 and values.max() <= 1
-    # Integers of 8 bits are off by half a step each.
+    # 8-bit integers have an error of half a step each.
     return named or parity.is_distribution(values, 0.05)
 
 
 def _check_alike(paths: Paths, probable: Sequence[set[str]]) -> None:
-    """Raises `InvalidArgument` for probabilities that meet logits."""
+    """Raises `InvalidArgument` if probabilities would be compared with logits."""
     if probable[0] == probable[1]:
         return
     kinds = ["probabilities" if side else "logits or features" for side in probable]
@@ -220,29 +223,29 @@ def _check_alike(paths: Paths, probable: Sequence[set[str]]) -> None:
         kinds = [f"probabilities as {', '.join(sorted(side))}" for side in probable]
     raise InvalidArgument(
         "two files are compared by the same outputs: "
-        f"{paths[0]} puts out {kinds[0]}, {paths[1]} {kinds[1]}; export both with their "
+        f"{paths[0]} outputs {kinds[0]}, {paths[1]} {kinds[1]}; export both with their "
         "softmax or both without (--logits)"
     )
 
 
 def takes_pixels(path: str | os.PathLike[str], runner: Runner) -> bool:
-    """Whether the file at `path` has its pre-processing inside.
+    """Whether the file at `path` includes its preprocessing.
 
-    An int16x8 file with it takes pixels as float32: its passport tells.
+    An int16x8 file that includes it takes pixels as float32, as its passport records.
     """
-    known = passport.read(path)
-    recipe = known["recipe"] if known else {}
+    record = passport.read(path)
+    recipe = record["recipe"] if record else {}
     return runner.takes_pixels or recipe.get("include_preprocessing", False)
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerLoss:
-    """How far one tensor of an integer file is from that of the float file.
+    """The error of one tensor of an integer file against the float file.
 
     Attributes:
-        name: of the layer whose output it is.
+        name: the layer whose output it is.
         sqnr: signal to noise ratio in dB.
-        lost: dB less than the worst of the tensors before it; at most what it lost.
+        lost: dB below the worst of the earlier tensors; an upper bound of its own loss.
     """
 
     name: str
@@ -257,7 +260,7 @@ def layer_losses(
     preprocessing: Preprocessing | None = None,
     opener: Callable[..., Any] = open_runner,
 ) -> list[LayerLoss]:
-    """Which layers of an integer TFLite file lose most against the float file.
+    """Measures how much each layer of an integer TFLite file loses against the float file.
 
     Args:
         float_path: TFLite file of a network in floating point.
@@ -270,7 +273,7 @@ def layer_losses(
         A list of `LayerLoss` in the order of computation.
 
     Raises:
-        InvalidArgument: files of two networks.
+        InvalidArgument: files of different networks.
     """
     check_layers((float_path, integer_path))
     signal, noise = _powers((float_path, integer_path), images, preprocessing, opener)
@@ -286,13 +289,13 @@ def layer_losses(
 def _powers(
     paths: Paths, images: np.ndarray, preprocessing: Any, opener: Callable[..., Any]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """(signal, noise): sums of squares by layer of the first file and of the rest."""
+    """(signal, noise): sums of squares by layer, of the first file and the difference."""
     runners = [opener(path, 2) for path in paths]
     pixels = [
         takes_pixels(path, runner) for path, runner in zip(paths, runners, strict=True)
     ]
     computed = [
-        # A process of its own has the interpreter.
+        # An isolated runner computes them in its own process.
         getattr(runner, "tensors", functools.partial(tensors, path))
         for path, runner in zip(paths, runners, strict=True)
     ]
@@ -305,7 +308,7 @@ def _powers(
             for path, compute, raw in zip(paths, computed, pixels, strict=True)
         )
         shared = [name for name in theirs if name in ours]
-        # Every file calls its output alike.
+        # The name of the output is the same in every file.
         if all(name.startswith(_OUTPUT) for name in shared) or any(
             theirs[name].shape != ours[name].shape for name in shared
         ):
@@ -326,18 +329,18 @@ def _tensors(
         return _by_layer(compute(image))
 
 
-def _by_layer(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Tensors by layer; where a layer makes several, by their whole names.
+def _by_layer(tensors_by_name: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors by layer; if a layer has several, by their full names.
 
-    Outputs have names of their own, which may be those of layers as well; one is called
-    alike in all files.
+    Outputs have separate names, which may also be those of layers; a single output has
+    the same name in all files.
     """
-    counted = collections.Counter(layer_name(name) for name in found)
-    outputs = [name for name in found if layer_name(name) == _OUTPUT]
-    # Integers on their way to an output have the converter's names.
+    counted = collections.Counter(layer_name(name) for name in tensors_by_name)
+    outputs = [name for name in tensors_by_name if layer_name(name) == _OUTPUT]
+    # Integer tensors before an output have the converter's names.
     outputs = [n for n in outputs if not n.startswith(_CONVERTERS)] or outputs
     named = {}
-    for name, array in found.items():
+    for name, array in tensors_by_name.items():
         layer = layer_name(name)
         if layer != _OUTPUT:
             named[layer if counted[layer] == 1 else name] = array

@@ -1,7 +1,7 @@
-"""The process behind `benchmark`: `python -m` of this module, FILE and THREADS.
+"""The worker process of `benchmark`: `python -m` of this module, FILE and THREADS.
 
-Answers with lines of JSON: once when the file has run for the first time, then for each
-number on its input with the seconds of so many runs.
+It answers with lines of JSON: once when the file has run for the first time, then for
+each number on its input with the seconds of that many runs.
 """
 
 import sys
@@ -16,7 +16,7 @@ from keras_resnets.system import child_process
 
 
 def main(path: str, threads: int) -> None:
-    """Loads a file, then runs it as often as the input says."""
+    """Loads a file, then runs it as often as each input line says."""
     order = child_process.orders()
     answer = child_process.answers()
     try:
@@ -49,7 +49,7 @@ def _noise(shape: list[int]) -> Any:
 
 
 def _peak() -> int:
-    """Peak resident memory of this process in bytes; 0 where it cannot be told."""
+    """Peak resident memory of this process in bytes; 0 if it is unknown."""
     try:
         import resource
     except ImportError:

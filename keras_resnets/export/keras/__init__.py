@@ -1,4 +1,4 @@
-"""`.keras` files: made, and those of strangers loaded within bounds."""
+"""`.keras` files: written, and untrusted ones loaded within bounds."""
 
 from keras_resnets.export import formats
 

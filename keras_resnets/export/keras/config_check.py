@@ -1,9 +1,9 @@
-"""The description of a model in a `.keras` file, checked before anything is built.
+"""Checks the description of a model in a `.keras` file before anything is built.
 
-Keras builds what a description names. What is named here must be a layer of images that
-computes from numbers alone, an operation, or a class that this process registered:
-nothing that reads files, runs code of the file, or repeats itself by a number. The
-size of what is built is bounded by `safe_loading`.
+Keras builds whatever a description names. Only layers for images that compute from
+numbers alone, operations, and classes that this process registered are allowed: nothing
+that reads files, runs code of the file, or repeats itself by a number. `safe_loading`
+bounds the size of the model.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
 from keras_resnets.weights.readers.keras_file import is_layer
 
-# Without recurrent layers, which take as many steps as a number says, those that look
+# Without recurrent layers, whose number of steps is a number in the file, those that look
 # words up in files, and those that run code: Lambda, TFSMLayer, TorchModuleWrapper, ...
 _LAYERS = frozenset(
     """
@@ -45,12 +45,12 @@ _LAYERS = frozenset(
 )
 _MODELS = ("Functional", "Sequential")
 _OPERATIONS = ("keras.src.ops.nn", "keras.src.ops.numpy", "keras.src.ops.image")
-# They make values, or parts, as many as a number says.
+# Operations whose number of values or parts is a number in the file.
 _NO_OPERATIONS = frozenset(
     "Arange ArraySplit Bincount BroadcastTo Dsplit Full Geomspace Histogram Hsplit Kron "
     "Linspace Logspace Meshgrid Repeat Split Tile Unfold Vander Vsplit".split()
 )
-# Modules whose classes are values of layers: policies of numbers, penalties, ...
+# Modules whose classes are arguments of layers: dtype policies, regularizers, ...
 _VALUES = (
     "keras",
     "keras.constraints",
@@ -63,26 +63,26 @@ _TENSOR = "__keras_tensor__"
 _ARRAYS = ("__numpy__", "__tensor__")
 _NUMBERS = re.compile(r"(u?int|float|bfloat)(8|16|32|64)|bool")
 _PLAIN = (*_ARRAYS, _TENSOR, "__bytes__", "__ellipsis__", "__slice__")
-# Of a model in a model in a model; the inputs of a layer lie eight down.
+# Nesting of three models in each other; the inputs of a layer are eight levels down.
 _DEEPEST, _DEEPEST_MODEL = 80, 8
 _LONGEST_TEXT = 1000
 _LARGEST = 2**31
-# ResNet-1202 has 5,000 layers. Others have up to ten for each that has weights.
+# ResNet-1202 has 5,000 layers. Other networks have up to ten per layer with weights.
 _MOST_CALLS = 10_000
 _CALLS_FOR_EACH, _CALLS_TO_SPARE = 10, 200
-# Keras goes through all layers once more for each that stands before its input.
+# Keras iterates over all layers once more for each that precedes its input.
 _MOST_BACKWARD = 50
 
 
 def check(config: typing.Any, weighted: typing.Any) -> None:
-    """Checks a model's description, and makes it ready to be built.
+    """Checks a model's description, and prepares it for building.
 
-    What a model is trained with is left out, and its values begin with zeros: the
-    file's own follow.
+    The training configuration is removed, and initializers become zeros: the file's
+    values are set afterwards.
 
     Args:
-        config: what `config.json` holds; it is changed.
-        weighted: how many layers have weights in the file.
+        config: the content of `config.json`; it is modified.
+        weighted: the number of layers with weights in the file.
 
     Raises:
         WeightsError: a class that is not allowed, numbers or names that no model has,
@@ -117,7 +117,7 @@ def check(config: typing.Any, weighted: typing.Any) -> None:
 
 
 def _prepare(item: typing.Any) -> None:
-    """Checks a dict of a description; leaves out what is not needed of it."""
+    """Checks a dict of a description; removes what is not needed."""
     if item.get("compile_config") is not None:
         item["compile_config"] = None
     for key, value in item.items():
@@ -149,17 +149,17 @@ def _check_value(value: typing.Any) -> None:
 
 
 def _check_class(item: typing.Any) -> None:
-    """Raises `WeightsError` for a class or function that is not to be built."""
+    """Raises `WeightsError` for a class or function that must not be built."""
     name, module = item["class_name"], item.get("module")
     registered = item.get("registered_name") or name
     if not isinstance(name, str) or not isinstance(registered, str):
         raise WeightsError("its config.json names a class that is no text")
     if name == "function":
         registered = name = item.get("config")
-        known = isinstance(name, str) and _is_function(name, module)
+        is_allowed = isinstance(name, str) and _is_function(name, module)
     else:
-        known = _is_class(name, module)
-    if known or _is_registered(registered):
+        is_allowed = _is_class(name, module)
+    if is_allowed or _is_registered(registered):
         return
     shown, of = printable(str(name)), printable(str(module))
     if not of.startswith("keras."):
@@ -178,8 +178,12 @@ def _is_registered(name: str) -> bool:
 def _is_function(name: str, module: str) -> bool:
     if module not in ("builtins", "keras.activations"):
         return False
-    found = getattr(keras.activations, name, None)
-    return inspect.isfunction(found) and name not in ("deserialize", "get", "serialize")
+    function = getattr(keras.activations, name, None)
+    return inspect.isfunction(function) and name not in (
+        "deserialize",
+        "get",
+        "serialize",
+    )
 
 
 def _is_class(name: str, module: str) -> bool:
@@ -190,16 +194,16 @@ def _is_class(name: str, module: str) -> bool:
     if name in _MODELS:
         return module in ("keras", "keras.models", f"keras.src.models.{name.lower()}")
     if module in _VALUES:
-        found = getattr(sys.modules.get(module), name, None)
-        return inspect.isclass(found) and not issubclass(found, keras.Operation)
+        member = getattr(sys.modules.get(module), name, None)
+        return inspect.isclass(member) and not issubclass(member, keras.Operation)
     if name in _NO_OPERATIONS or (module, name) == ("keras.src.ops.core", "Cast"):
         return name == "Cast"
-    found = module in _OPERATIONS and getattr(sys.modules.get(module), name, None)
-    return inspect.isclass(found) and issubclass(found, keras.Operation)
+    member = module in _OPERATIONS and getattr(sys.modules.get(module), name, None)
+    return inspect.isclass(member) and issubclass(member, keras.Operation)
 
 
 def _calls(config: typing.Any, depth: int) -> int:
-    """How many times layers are called to build a model, those inside it included."""
+    """The number of layer calls that build a model, nested models included."""
     if depth > _DEEPEST_MODEL:
         raise WeightsError(f"it has models in models, more than {_DEEPEST_MODEL} deep")
     inner = config.get("config")
@@ -218,7 +222,7 @@ def _calls(config: typing.Any, depth: int) -> int:
             raise WeightsError("its config.json has a layer without a list of inputs")
         inputs = [_inputs(node) for node in nodes]
         if not all(inputs):
-            # Keras would compute at once, on whatever numbers stand there.
+            # Keras would compute immediately, on whatever numbers are given.
             raise WeightsError("its config.json has a layer whose input is no layer")
         backward += any(not names <= seen for names in inputs)
         seen.add(layer.get("name"))
@@ -232,14 +236,14 @@ def _calls(config: typing.Any, depth: int) -> int:
 
 def _inputs(node: typing.Any) -> typing.Any:
     """The names of the layers that a node of a layer's description refers to."""
-    found, items = set(), [node]
+    names, items = set(), [node]
     while items:
         item = items.pop()
         if isinstance(item, dict):
             history = item.get("keras_history")
             if isinstance(history, list) and history and isinstance(history[0], str):
-                found.add(history[0])
+                names.add(history[0])
             items += item.values()
         elif isinstance(item, list):
             items += item
-    return found
+    return names

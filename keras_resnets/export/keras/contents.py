@@ -1,4 +1,4 @@
-"""What stands in a `.keras` file, which is built for it."""
+"""Reads the contents of a `.keras` file, by building its model."""
 
 import collections
 import os
@@ -13,24 +13,24 @@ from keras_resnets.export.prepare import all_layers
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """The `Contents` of a `.keras` file.
+    """Reads the `Contents` of a `.keras` file.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        InvalidArgument: another file, or a part of one.
-        WeightsError: what is not to be built, or does not fit together.
+        InvalidArgument: another kind of file, or an incomplete one.
+        WeightsError: a model that must not be built, or whose weights do not fit.
     """
     return of_model(runner.load_keras(path))
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Nothing: `runner.load_keras` looks at a file before anything of it is built."""
+    """Does nothing: `runner.load_keras` checks a file before it builds anything."""
 
 
 def of_model(model: keras.Model) -> Contents:
-    """The `Contents` of a file that a model was written to."""
+    """Returns the `Contents` of a file that a model was written to."""
     counted = collections.Counter(type(layer).__name__ for layer in all_layers(model))
     counted.pop("InputLayer", None)
     inputs, outputs = (

@@ -1,7 +1,7 @@
-"""Keras model -> `.keras` or `.weights.h5` file that has been loaded and compared.
+"""Exports a Keras model as a `.keras` or `.weights.h5` file, loaded and compared.
 
-The `.keras` file is made of `keras.layers` alone, so that it loads where this package
-is not installed.
+The `.keras` file consists of `keras.layers` alone, so that it loads without this
+package.
 """
 
 import contextlib
@@ -44,23 +44,23 @@ def to_keras(
     logits: bool = False,
     features: Sequence[str] | None = None,
 ) -> ExportReport:
-    """Writes `model` as a file of Keras, having loaded and compared it.
+    """Writes `model` as a Keras file, after loading and comparing it.
 
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy.
-        path: file to write. `.keras` holds a float32 model out of `keras.layers`
-            alone: option-A shortcuts and stochastic depth in Keras' own words, and no
-            projection whose output nobody reads. `.weights.h5` holds the weights, for
+        path: file to write. `.keras` holds a float32 model of `keras.layers` alone:
+            option-A shortcuts and stochastic depth by Keras' layers, and no projection
+            whose output is not used. `.weights.h5` holds the weights, for
             `load_weights` of the same architecture.
-        images: float32 images (count, height, width, channels) to compare with;
-            by default four that `samples.default_images` makes.
-        input_size: (height, width) to compare at where the model leaves them open;
-            the file leaves them open too.
+        images: float32 images (count, height, width, channels) to compare on; by
+            default the four of `samples.default_images`.
+        input_size: (height, width) to compare at if the model leaves them open; the
+            file leaves them open too.
         overwrite: replace an existing file.
-        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
-            front: the model takes RGB pixels as uint8.
-        logits: without the softmax or sigmoid.
-        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to include in
+            the model, which then takes RGB pixels as uint8.
+        logits: whether to leave out the softmax or sigmoid.
+        features: names of endpoints to return, such as `["stage2", "stage4"]`.
 
     Returns:
         An `ExportReport`.
@@ -83,21 +83,23 @@ def to_keras(
         raise InvalidArgument(
             "a file of weights has no pre-processing: write a .keras file for it"
         )
-    wanted = session.Wanted(input_size, preprocessing, logits, features)
+    options = session.Wanted(input_size, preprocessing, logits, features)
     place, ready = session.begin(
-        "keras", model, path, wanted, images=images, overwrite=overwrite
+        "keras", model, path, options, images=images, overwrite=overwrite
     )
 
     def write(file: pathlib.Path) -> Contents:
-        # Weights are for the architecture as it is.
+        # A file of weights belongs to the unchanged architecture.
         written = ready.model
         if not bare:
             like = ready.model if features else model
             written = signature.structured(plain(ready.model), like)
-        known = provenance.of(model)
+        record = provenance.of(model)
         if features:
-            known = dataclasses.replace(known, labels=None)
-        (metadata.write_weights if bare else metadata.write_model)(written, file, known)
+            record = dataclasses.replace(record, labels=None)
+        (metadata.write_weights if bare else metadata.write_model)(
+            written, file, record
+        )
         return contents.of_model(written)
 
     def open_runner(
@@ -108,7 +110,7 @@ def to_keras(
                 loaded = keras.models.clone_model(ready.model)
                 loaded.load_weights(named)
             else:
-                # Our own file: what must load it is Keras itself.
+                # A file of this package must load in Keras itself.
                 loaded = keras.saving.load_model(named, compile=False, safe_mode=True)
             return LoadedModelRunner(loaded, logits)
 
@@ -117,7 +119,7 @@ def to_keras(
 
 @contextlib.contextmanager
 def _named(file: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
-    """`file` under a name with a suffix, since Keras goes by that."""
+    """Renames `file` to a name with the suffix by which Keras chooses the format."""
     named = file.with_name(f"{file.name}{suffix}")
     os.replace(file, named)
     try:
@@ -128,7 +130,7 @@ def _named(file: pathlib.Path, suffix: str) -> Iterator[pathlib.Path]:
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
-    """The path to write to; see `files.check_destination`.
+    """Returns the path to write to; see `files.check_destination`.
 
     Raises:
         InvalidArgument: another suffix, or a place that cannot be written to.
@@ -143,9 +145,9 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathl
 
 
 def plain(model: keras.Model) -> keras.Model:
-    """A copy of a functional `model` out of `keras.layers` alone.
+    """Returns a copy of a functional `model` of `keras.layers` alone.
 
-    A layer that is not of this package stays what it is.
+    Layers that are not of this package are kept.
     """
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs[0], name=model.name)
@@ -154,7 +156,7 @@ def plain(model: keras.Model) -> keras.Model:
     )
     kept = {layer.name: layer for layer in copy.layers}
     for layer in model.layers:
-        # A projection that nobody reads is gone.
+        # An unused projection is not in the copy.
         if layer.name in kept and not isinstance(layer, keras.Model):
             kept[layer.name].set_weights(layer.get_weights())
             _same_seed(kept[layer.name], layer)
@@ -162,7 +164,7 @@ def plain(model: keras.Model) -> keras.Model:
 
 
 def _same_seed(copy: Any, layer: Any) -> None:
-    """Where a copy of a layer that draws random numbers goes on from; it is saved too."""
+    """Copies the seed state of a layer that draws random numbers, which is saved too."""
     ours, theirs = (getattr(x, "seed_generator", None) for x in (copy, layer))
     if ours is not None and theirs is not None:
         ours.state.assign(theirs.state)
@@ -190,7 +192,7 @@ def _plain_call(layer: Any, *args: Any, **options: Any) -> Any:
 
 
 def _identity_pad(layer: Any, x: Any) -> Any:
-    """The option-A shortcut: pooling of 1x1 subsamples, and channels are padded."""
+    """The option-A shortcut: subsamples by a 1x1 pooling, and pads the channels."""
     if layer.strides > 1:
         x = keras.layers.MaxPooling2D(
             1, layer.strides, data_format="channels_last", name=f"{layer.name}_pool"
@@ -199,7 +201,7 @@ def _identity_pad(layer: Any, x: Any) -> Any:
     if not new:
         return x
     before = new // 2 if layer.position == "both" else 0
-    # Keras pads the second and third axis alone.
+    # Keras pads only the second and third axis.
     x = keras.layers.Permute((1, 3, 2), name=f"{layer.name}_turn")(x)
     x = keras.layers.ZeroPadding2D(
         ((0, 0), (before, new - before)),

@@ -28,33 +28,33 @@ _LOGITS = "in front of the softmax of "
 
 
 class KerasRunner:
-    """A Keras model, compiled; returns its outputs and, where it has them, its logits.
+    """A compiled Keras model; returns its outputs and, if it has them, its logits.
 
     Args:
         model: a `keras.Model` with one input.
 
     Attributes:
-        tapped: names of the outputs that a softmax or sigmoid makes.
+        tapped: names of the outputs of a softmax or sigmoid.
         has_logits: whether there are any.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        wanted = signature.outputs(model)
+        outputs = signature.outputs(model)
         logits = signature.logits_by_output(model)
         self.tapped = tuple(logits)
         self.has_logits = bool(logits)
-        wanted |= {_LOGITS + name: tensor for name, tensor in logits.items()}
-        self._model = keras.Model(model.inputs, wanted)
+        outputs |= {_LOGITS + name: tensor for name, tensor in logits.items()}
+        self._model = keras.Model(model.inputs, outputs)
 
     def __call__(self, images: np.ndarray) -> Any:
-        """(outputs, logits) for a float32 batch.
+        """Returns (outputs, logits) for a float32 batch.
 
-        `logits` are the same outputs, but for those of a softmax or sigmoid what that
-        gets; None where there is neither.
+        `logits` are the outputs with those of a softmax or sigmoid replaced by its input;
+        None if there is neither.
         """
-        found = self._model.predict_on_batch(images)
-        logits = {name: found.pop(_LOGITS + name) for name in self.tapped}
-        return single(found), single({**found, **logits}) if logits else None
+        outputs = self._model.predict_on_batch(images)
+        logits = {name: outputs.pop(_LOGITS + name) for name in self.tapped}
+        return single(outputs), single({**outputs, **logits}) if logits else None
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference."""
@@ -62,11 +62,11 @@ class KerasRunner:
 
 
 class LoadedModelRunner:
-    """A Keras model, as the other runners of files.
+    """A Keras model with the interface of the other runners.
 
     Args:
         model: a `keras.Model` with one input.
-        logits: return what the final softmax gets instead of what it puts out.
+        logits: return the input of the final softmax instead of its output.
     """
 
     def __init__(self, model: keras.Model, logits: bool = False) -> None:
@@ -79,13 +79,13 @@ class LoadedModelRunner:
         self.takes_pixels = is_pixel(model.inputs[0].dtype)
 
     def __call__(self, images: np.ndarray) -> Any:
-        """float32 outputs for `images`."""
+        """Returns float32 outputs for `images`."""
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         outputs, logits = self._runner(images)
-        found = logits if self.has_logits else outputs
-        return found if isinstance(found, dict) else {"": found}
+        result = logits if self.has_logits else outputs
+        return result if isinstance(result, dict) else {"": result}
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Median seconds of one inference."""
@@ -93,7 +93,7 @@ class LoadedModelRunner:
 
 
 class KerasFileRunner(LoadedModelRunner):
-    """A `.keras` file from anywhere.
+    """An untrusted `.keras` file.
 
     Args:
         path: the file.
@@ -108,18 +108,18 @@ class KerasFileRunner(LoadedModelRunner):
 
 
 def load_keras(path: str | os.PathLike[str]) -> keras.Model:
-    """The model of a `.keras` file from anywhere; nothing in the file is executed.
+    """Loads the model of an untrusted `.keras` file; nothing in the file is executed.
 
     Args:
         path: the file.
 
     Returns:
-        A `keras.Model`, not compiled. It knows what the model knew that this package
-        wrote into the file: `preprocessing`, `labels`, ... (see `create_model`).
+        A `keras.Model`, not compiled. It has the provenance of the model that this
+        package wrote: `preprocessing`, `labels`, ... (see `create_model`).
 
     Raises:
-        InvalidArgument: another file, or a part of one.
-        WeightsError: what is not to be built, or does not fit together.
+        InvalidArgument: another kind of file, or an incomplete one.
+        WeightsError: a model that must not be built, or whose weights do not fit.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -142,13 +142,13 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
     with damage_reported(path):
         text = KerasZip(path).text(metadata.ENTRY)
     if text is not None:
-        known = metadata.parsed(text, path)
-        outputs = len(model.outputs), labels.count(known.labels or ())
+        record = metadata.parsed(text, path)
+        outputs = len(model.outputs), labels.count(record.labels or ())
         if outputs != (1, model.outputs[0].shape[-1]):
-            known = dataclasses.replace(known, labels=None)
-        provenance.give(model, known)
+            record = dataclasses.replace(record, labels=None)
+        provenance.give(model, record)
     return model
 
 
 def load_runtime() -> None:
-    """Imports Keras: done by then."""
+    """Imports Keras, which this module has already done."""

@@ -1,10 +1,10 @@
-"""A `.keras` file becomes a model: checked, built in shapes alone, filled within bounds.
+"""Loads a `.keras` file: checked, built symbolically, filled within bounds.
 
 `keras.saving.load_model` builds what a file describes, however large, and reads its
-weights by the HDF5 library, which hangs and crashes on made files. Here the description
-is checked first, variables have no values until all of them are known to be in the
-file, and the values are read by `weights.readers`. Keras' own walk over the layers puts
-them where they belong, so that what loads here is what loads there.
+weights by the HDF5 library, which hangs and crashes on crafted files. Here the
+description is checked first, variables get values only once all of them are known to be
+in the file, and `weights.readers` reads the values. Keras' own traversal of the layers
+assigns them, so that the result equals Keras'.
 """
 
 import collections.abc
@@ -34,16 +34,16 @@ from keras_resnets.weights.readers.keras_zip import KerasZip
 from keras_resnets.weights.readers.keras_zip import parsed
 
 _DEEPEST = 16
-# Of one tensor between layers: 1 GB in float32. The stem of an image of 4,096 x 4,096
-# puts out as many.
+# Values of one tensor between layers: 1 GB in float32, as the stem outputs for an image
+# of 4,096 x 4,096.
 _LARGEST_OUTPUT = 2**28
-# Of what layers hold beside their weights: random states, which not all files have.
+# Values of layers beside their weights: random states, which not all files have.
 _TO_SPARE = 100_000
 _UNINITIALIZED = "uninitialized_variables"
 
 
 def load_model(path: pathlib.Path) -> keras.Model:
-    """The model in a `.keras` file; nothing of the file is executed.
+    """Loads the model in a `.keras` file; nothing in the file is executed.
 
     Args:
         path: the file.
@@ -52,8 +52,8 @@ def load_model(path: pathlib.Path) -> keras.Model:
         A `keras.Model`, not compiled.
 
     Raises:
-        WeightsError: a file that is damaged, describes what is not to be built, or
-            whose weights are not those of its model.
+        WeightsError: a file that is damaged, describes a model that must not be built,
+            or whose weights do not fit its model.
     """
     with damage_reported(path):
         archive = KerasZip(path)
@@ -70,7 +70,7 @@ def load_model(path: pathlib.Path) -> keras.Model:
 
 
 def _built(config: typing.Any, store: typing.Any) -> keras.Model:
-    """The model, whose variables are zeros, of no more values than the file has."""
+    """The model, with variables of zeros and no more values than the file has."""
     before = global_state.get_global_attribute(_UNINITIALIZED)
     global_state.set_global_attribute(_UNINITIALIZED, [])
     try:
@@ -81,13 +81,13 @@ def _built(config: typing.Any, store: typing.Any) -> keras.Model:
             warnings.catch_warnings(action="ignore"),
         ):
             model = _deserialized(config)
-        made = global_state.get_global_attribute(_UNINITIALIZED)
-        count = sum(math.prod(variable.shape) for variable in made)
+        variables = global_state.get_global_attribute(_UNINITIALIZED)
+        count = sum(math.prod(variable.shape) for variable in variables)
         if count > store.count + _TO_SPARE:
             raise WeightsError(
                 f"its model has {count:,} values, its weights {store.count:,}"
             )
-        # All that is left behind is given its zeros at the end of such a scope.
+        # The remaining variables are set to zeros at the end of such a scope.
         with keras.StatelessScope():
             pass
     finally:
@@ -101,7 +101,7 @@ def _deserialized(config: typing.Any) -> keras.Model:
     except (WeightsError, MemoryError):
         raise
     except Exception as error:
-        # Keras repeats the whole description around what was wrong first.
+        # Keras repeats the whole description around the first error.
         cause: BaseException = error
         while cause.__context__ is not None:
             cause = cause.__context__
@@ -113,14 +113,14 @@ def _deserialized(config: typing.Any) -> keras.Model:
 
 
 def _check_outputs(model: keras.Model) -> None:
-    """Raises `WeightsError` where a tensor between layers is too large for a machine."""
+    """Raises `WeightsError` if a tensor between layers is too large for a machine."""
     for layer in (model, *all_layers(model)):
         for node in layer._inbound_nodes:
             for tensor in node.output_tensors:
                 sides = [side for side in tensor.shape if side is not None]
                 if math.prod(sides) > _LARGEST_OUTPUT:
                     raise WeightsError(
-                        f"{printable(layer.name)} puts out {tuple(tensor.shape)}: more "
+                        f"{printable(layer.name)} outputs {tuple(tensor.shape)}: more "
                         f"than {_LARGEST_OUTPUT:,} values at once"
                     )
 
@@ -146,11 +146,11 @@ def _fill(model: keras.Model, store: typing.Any) -> None:
 
 
 class _Store(saving_lib.H5IOStore):
-    """The weights in a `.keras` file, as Keras asks for them.
+    """The weights in a `.keras` file, with the interface that Keras expects.
 
     Attributes:
-        weighted: how many layers have weights.
-        count: values in all.
+        weighted: the number of layers with weights.
+        count: the total number of values.
     """
 
     def __init__(self, archive: KerasZip) -> None:
@@ -165,7 +165,7 @@ class _Store(saving_lib.H5IOStore):
         return True
 
     def get(self, path: str) -> typing.Any:
-        """The variables of the object at `path`, by number."""
+        """Returns the variables of the object at `path`, by number."""
         return self._groups.get(path, {})
 
     def has_path(self, path: str) -> bool:
@@ -173,7 +173,7 @@ class _Store(saving_lib.H5IOStore):
         return path in self._groups
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
     def _walk(self, group: typing.Any, path: str, depth: int) -> None:
         if depth > _DEEPEST:
@@ -191,7 +191,7 @@ class _Store(saving_lib.H5IOStore):
                 self._walk(item, f"{path}/{name}" if path else name, depth + 1)
 
     def _entry(self, group: typing.Any) -> typing.Any:
-        found = {}
+        datasets = {}
         for name in group.links:
             item = group.open(name)
             if not isinstance(item, hdf5.Dataset):
@@ -202,12 +202,12 @@ class _Store(saving_lib.H5IOStore):
                     f"{item.path} of shape {item.shape} is not in the file"
                 )
             self.count += math.prod(item.shape)
-            found[name] = item
-        return _Entry(found)
+            datasets[name] = item
+        return _Entry(datasets)
 
 
 class _Entry(collections.abc.Mapping):
-    """The variables of one layer; each is read when it is asked for."""
+    """The variables of one layer; each is read on access."""
 
     def __init__(self, datasets: dict[str, typing.Any]) -> None:
         self._datasets = datasets

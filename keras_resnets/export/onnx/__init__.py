@@ -1,4 +1,4 @@
-"""ONNX files: made, read without ONNX, run by ONNX Runtime."""
+"""ONNX files: written, read without ONNX, run by ONNX Runtime."""
 
 from keras_resnets.export import formats
 

@@ -1,7 +1,7 @@
-"""What stands in an ONNX file, without ONNX: looked at where it lies, and bounded.
+"""Reads the contents of an ONNX file within bounds, without ONNX.
 
-What a parser would make of a file is known before one sees it: how much it says that it
-holds, how deep it goes, which other files it names.
+The cost of parsing a file is known before a parser sees it: how much it claims to hold,
+how deep it nests, which other files it names.
 """
 
 import collections
@@ -16,17 +16,17 @@ from keras_resnets.export.contents import Port
 
 # Protobuf holds no more.
 _LARGEST = (1 << 31) - 1
-# Networks for images nest no graphs; a branch inside a branch is what others have.
+# Networks for images nest no graphs; others have branches inside branches.
 _DEPTH = 8
 # A node takes a few hundred bytes of memory once it is parsed.
 _NODES = 200_000
-# Those of one whose values are few bytes: a shape, an axis.
+# Bytes of a small constant: a shape, an axis.
 _SMALL = 1 << 20
 
-# What goes on for as long as a number in the file says.
+# Operators whose number of steps is a number in the file.
 _ENDLESS = ("Loop", "Scan", "SequenceMap")
 
-# TensorProto.DataType: name as NumPy has it, bits of a value.
+# TensorProto.DataType: NumPy's name, bits per value.
 _TYPES = {
     1: ("float32", 32),
     2: ("uint8", 8),
@@ -63,14 +63,14 @@ _NODE, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE, _BODY = 1, 5, 11, 12, 15, 7
 
 
 def read(path: pathlib.Path) -> Contents:
-    """The `Contents` of an ONNX file.
+    """Reads the `Contents` of an ONNX file.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        InvalidArgument: a file that is damaged or no ONNX file, one that says more than
-            it holds, or names other files than those beside it.
+        InvalidArgument: a file that is damaged or not ONNX, that claims more than it
+            holds, or refers to files outside its folder.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -96,14 +96,14 @@ def read(path: pathlib.Path) -> Contents:
 
 
 def check(path: pathlib.Path) -> None:
-    """Raises `InvalidArgument` unless an ONNX file is whole, and ends when it is run.
+    """Raises `InvalidArgument` unless an ONNX file is complete and has no loops.
 
     Args:
-        path: of the file.
+        path: the file.
     """
-    found = read(path)
+    contents = read(path)
     for name in _ENDLESS:
-        if name in found.operators or name in found.inner:
+        if name in contents.operators or name in contents.inner:
             raise InvalidArgument(
                 f"{path} is not run: a network for images has no loops; it has the "
                 f"operator {name!r}"
@@ -136,7 +136,7 @@ class _Reader:
         )
 
     def _graph(self, graph: typing.Any, depth: int) -> typing.Any:
-        """(operators, (domain, operator) of each) of a graph's parts, which are checked."""
+        """Checks a graph's parts; returns counts of operators and (domain, operator)."""
         if depth > _DEPTH:
             raise protobuf.Damaged(f"its graphs are nested more than {_DEPTH} deep")
         for tensor in graph.get(_INITIALIZER, ()):
@@ -159,7 +159,7 @@ class _Reader:
                 for number, value in attribute.fields():
                     if isinstance(value, int):
                         continue
-                    # A tensor or several, and the same of graphs.
+                    # One or several tensors, sparse tensors, or graphs.
                     if number in (5, 10):
                         self._check_tensor(value)
                     elif number in (22, 23):
@@ -172,15 +172,15 @@ class _Reader:
 
     def _functions(self) -> typing.Any:
         """The operators that each function of the file calls, by (domain, name)."""
-        found = {}
+        calls_by_function = {}
         for function in self._model.parts(_FUNCTIONS):
             counted, called = self._nodes_of(function.parts(_BODY), 1)
             self._inner |= set(counted)
-            found[function.text(10, 200), function.text(1, 200)] = called
-        return found
+            calls_by_function[function.text(10, 200), function.text(1, 200)] = called
+        return calls_by_function
 
     def _check_expansion(self, called: typing.Any, functions: typing.Any) -> None:
-        """What the functions become where they are called: a runtime writes them out."""
+        """Checks the number of operators after functions are inlined, as runtimes do."""
         sizes = {}
 
         def size_of(key: typing.Any, depth: int) -> int:
@@ -192,7 +192,7 @@ class _Reader:
                 )
             if key not in sizes:
                 inner = functions[key].items()
-                sizes[key] = sum(n * size_of(one, depth + 1) for one, n in inner)
+                sizes[key] = sum(n * size_of(callee, depth + 1) for callee, n in inner)
             return sizes[key]
 
         if sum(count * size_of(key, 0) for key, count in called.items()) > _NODES:
@@ -201,32 +201,31 @@ class _Reader:
             )
 
     def _check_tensor(self, tensor: protobuf.Message) -> None:
-        """Raises where a tensor says that it holds other than it does."""
+        """Raises if a tensor's claims differ from its contents."""
         dims = tensor.numbers(1)
         kind, name = tensor.number(2), printable(tensor.text(8), 60)
         if kind not in _TYPES or any(side < 0 for side in dims):
-            raise protobuf.Damaged(
-                f"the tensor {name!r} has no type or shape that there is"
-            )
+            raise protobuf.Damaged(f"the tensor {name!r} has no valid type or shape")
         count = protobuf.product(dims)
-        wanted = -(-count * _TYPES[kind][1] // 8)
+        expected_bytes = -(-count * _TYPES[kind][1] // 8)
         raw = tensor.parts(9)
         if tensor.number(14) == _EXTERNAL:
-            self._check_external(tensor, name, wanted)
+            self._check_external(tensor, name, expected_bytes)
         elif raw and len(raw[-1]):
-            if len(raw[-1]) != wanted:
+            if len(raw[-1]) != expected_bytes:
                 raise protobuf.Damaged(
                     f"the tensor {name!r} has {len(raw[-1]):,} bytes; its shape and type "
-                    f"take {wanted:,}"
+                    f"take {expected_bytes:,}"
                 )
-        elif wanted > max(_SMALL, 64 * self._size):
-            # Values one by one, which the library counts itself.
+        elif expected_bytes > max(_SMALL, 64 * self._size):
+            # Single values, which the library itself counts.
             raise protobuf.Damaged(
-                f"the tensor {name!r} takes {wanted:,} bytes, in a file of {self._size:,}"
+                f"the tensor {name!r} takes {expected_bytes:,} bytes, in a file of "
+                f"{self._size:,}"
             )
 
     def _check_sparse(self, tensor: protobuf.Message) -> None:
-        """Raises for a tensor that is small in the file and large where it is used."""
+        """Raises for a tensor that is small in the file and large when it is used."""
         values, dims = tensor.part(1), tensor.numbers(3)
         self._check_tensor(values)
         bits = _TYPES[values.number(2)][1]
@@ -237,9 +236,9 @@ class _Reader:
             )
 
     def _check_external(
-        self, tensor: protobuf.Message, name: str, wanted: typing.Any
+        self, tensor: protobuf.Message, name: str, expected_bytes: typing.Any
     ) -> None:
-        """Raises for values in any other place than whole in a file of the folder."""
+        """Raises unless the values are completely in a file of the folder."""
         entries = {e.text(1, 200): e.text(2, 4096) for e in tensor.parts(13)}
         location = entries.get("location", "")
         file = _inside(self._folder, location)
@@ -255,18 +254,18 @@ class _Reader:
             )
         offset, length = map(int, digits)
         room = file.stat().st_size - offset
-        length = length if "length" in entries else wanted
-        if length != wanted or length > room:
+        length = length if "length" in entries else expected_bytes
+        if length != expected_bytes or length > room:
             raise protobuf.Damaged(
-                f"the tensor {name!r} takes {wanted:,} bytes; {printable(file.name, 80)!r} "
-                f"has {max(0, min(length, room)):,} for it"
+                f"the tensor {name!r} takes {expected_bytes:,} bytes; "
+                f"{printable(file.name, 80)!r} has {max(0, min(length, room)):,} for it"
             )
 
 
 def _inside(folder: pathlib.Path, location: str) -> pathlib.Path | None:
-    """The file of a folder that a location names; None for anything else."""
+    """The file that a location names inside a folder; None for anything else."""
     words = location.replace("\\", "/").split("/")
-    # A drive, an absolute path and a way up are none.
+    # Drives, absolute paths and parent folders are refused.
     if not all(words) or ".." in words or ":" in words[0]:
         return None
     file = folder

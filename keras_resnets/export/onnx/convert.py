@@ -1,4 +1,4 @@
-"""Keras model -> ONNX file that has been run and compared."""
+"""Exports a Keras model as an ONNX file, which is run and compared."""
 
 import math
 import os
@@ -28,10 +28,10 @@ from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 from keras_resnets.system import quiet
 
-# How ranges come from images, and ONNX Runtime's word for it.
+# Calibration methods, and ONNX Runtime's names for them.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
 LAYOUTS = ("nhwc", "nchw")
-# 13 is the first with one scale a channel; 18 is the last that tf2onnx 1.17 knows.
+# 13 is the first with one scale per channel; 18 is the last that tf2onnx 1.17 supports.
 OPSETS = tuple(range(13, 19))
 PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
@@ -57,43 +57,43 @@ def to_onnx(
     features: Sequence[str] | None = None,
     symmetric: bool = False,
 ) -> ExportReport:
-    """Writes `model` as an ONNX file, having run it and compared it.
+    """Writes `model` as an ONNX file, after running and comparing it.
 
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy. A
-            quantization-aware one becomes the QDQ file of the ranges that it has.
+            quantization-aware one becomes a QDQ file with its own ranges.
         path: file to write, ending in `.onnx`.
         quantize: `"none"` (float32), `"float16"` (weights and activations; input and
             output stay float32) or `"int8"` (QDQ: uint8 activations, int8 weights).
         calibration: float32 images (count, height, width, channels), at least ten,
             pre-processed as for training; or a `tf.data.Dataset` or generator, of which
-            the first 500 are taken. `"int8"` takes its activation ranges from them.
-        images: the same, to compare with; by default four of `calibration`, or
-            four synthetic images as the network's pre-processing gives them.
-        input_size: (height, width) where the model leaves them open.
+            the first 500 are used. They determine the activation ranges of `"int8"`.
+        images: images to compare on; by default four of `calibration`, or four synthetic
+            images in the range of the network's preprocessing.
+        input_size: (height, width) if the model leaves them open.
         overwrite: replace an existing file.
-        threads: of ONNX Runtime for the comparison and the latency.
+        threads: threads of ONNX Runtime for the comparison and the latency.
         opset: 13 to 18.
-        layout: of the file's input and of feature maps that it puts out: `"nhwc"`,
+        layout: layout of the file's input and of its output feature maps: `"nhwc"`,
             which costs one Transpose each, or `"nchw"`.
-        batch: images at a time, or `"dynamic"`.
+        batch: images per call, or `"dynamic"`.
         reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
             kernels overflow on sums of two full products.
-        method: how `"int8"` ranges come from the images: `"minmax"`, or
-            `"percentile"`, which leaves the outermost 0.001 % to clipping.
-        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
-            front: the file takes RGB pixels of the network's size as uint8.
-        logits: without the softmax or sigmoid.
-        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
-        symmetric: int8 activations around 0, as TensorRT wants them, instead of uint8
+        method: how `"int8"` ranges are computed from the images: `"minmax"`, or
+            `"percentile"`, which clips the outermost 0.001 %.
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to include in
+            the file, which then takes RGB pixels of the network's size as uint8.
+        logits: whether to leave out the softmax or sigmoid.
+        features: names of endpoints to return, such as `["stage2", "stage4"]`.
+        symmetric: int8 activations around 0, as TensorRT requires, instead of uint8
             with a zero point.
 
     Returns:
         An `ExportReport`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, or packages of the extra
-            `onnx` that are missing; nothing was done.
+        InvalidArgument: an argument that is not allowed, or missing packages of the
+            extra `onnx`; nothing was done.
         ExportError: the file is not valid, or differs from the model by more than
             its `NumberFormat` allows. No file is left.
 
@@ -139,7 +139,7 @@ def to_onnx(
         elif not ready.convert and numbers.name == "int8":
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
         save(proto, constants, ready, file)
-        # The file has it all, and the checker reads it whole.
+        # The file is complete, and the checker reads all of it.
         del proto
         check_valid(file)
 
@@ -164,24 +164,24 @@ def _check_choices(layout: str, method: str, opset: int) -> None:
 
 
 def _checked_half(proto: Any, ready: Ready, layout: str, name: str) -> Any:
-    """`proto` in float16, if its maps stay within what that holds."""
-    given = float16_range.inputs_of(ready)
-    largest = float16_range.of_onnx(proto, given, layout)
-    float16_range.refuse_above(largest, name, len(given))
+    """Returns `proto` in float16, if its maps are within the range of float16."""
+    images = float16_range.inputs_of(ready)
+    largest = float16_range.of_onnx(proto, images, layout)
+    float16_range.refuse_above(largest, name, len(images))
     return _half(proto)
 
 
 def save(
     proto: Any, constants: dict[str, np.ndarray], ready: Ready, file: pathlib.Path
 ) -> None:
-    """Writes a file, names and outputs in their order."""
+    """Writes a file with its names and outputs in a fixed order."""
     stable_names.sort(proto)
     simplify.order_outputs(proto, list(ends.outputs(ready.model)))
     simplify.save(proto, constants, file)
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
-    """The path to write to, once the extra `onnx` is known to be installed.
+    """Returns the path to write to, after a check that the extra `onnx` is installed.
 
     Raises:
         InvalidArgument: see `files.check_destination`; or a package is missing.
@@ -198,11 +198,11 @@ def convert(
     batch: int | str = 1,
     apart: bool = True,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """The float32 `onnx.ModelProto` of a `session.Ready`, and its large constants.
+    """Returns the float32 `onnx.ModelProto` of a `session.Ready`, and its large constants.
 
-    They are arrays by name, not yet in it; see `simplify.add_constants`. Unless
-    `apart`, they are in it: tf2onnx computes what becomes of rounded ones. Nothing is
-    checked; `to_onnx` does that.
+    The constants are arrays by name, not yet in it; see `simplify.add_constants`. Unless
+    `apart`, they are in it, so that tf2onnx folds operations on them. Nothing is checked;
+    `to_onnx` does that.
 
     Raises:
         ExportError: a network that ONNX cannot express.
@@ -223,14 +223,14 @@ def convert(
         for key, variable in weights.items()
     ]
 
-    def serve(image: Any, *given: Any) -> Any:
-        with keras.StatelessScope(list(zip(weights.values(), given, strict=True))):
+    def serve(image: Any, *values: Any) -> Any:
+        with keras.StatelessScope(list(zip(weights.values(), values, strict=True))):
             return model(image, training=False)
 
     function = tf.function(serve, input_signature=signature, autograph=False)
     with native_convolution(), quiet.loggers_hidden("tf2onnx"):
         try:
-            # Values that layers hold, such as a mean, are inputs for tf2onnx.
+            # Values in layers, such as a mean, are inputs for tf2onnx.
             weights |= _captured(function.get_concrete_function(*signature))
             proto, _ = tf2onnx.convert.from_function(
                 function,
@@ -245,7 +245,8 @@ def convert(
                 "was written"
             ) from error
     unknown = [
-        prepare.at_layer(model, *found) for found in simplify.unknown_operators(proto)
+        prepare.at_layer(model, *operator)
+        for operator in simplify.unknown_operators(proto)
     ]
     if unknown:
         raise ExportError(
@@ -260,7 +261,7 @@ def convert(
 
 
 def _captured(concrete: Any) -> dict[str, Any]:
-    """The tensors that a function has from outside, but for variables, by its names."""
+    """The tensors that a function captures, except variables, by their inner names."""
     return {
         inner.name: outer
         for outer, inner in concrete.graph.captures
@@ -269,10 +270,10 @@ def _captured(concrete: Any) -> dict[str, Any]:
 
 
 def _large_weights(model: keras.Model) -> dict[str, Any]:
-    """The kernels of `model`, by the names they get.
+    """The kernels of `model`, by their names in the graph.
 
     tf2onnx would hold up to 60 copies of them; as inputs of the graph they cost nothing,
-    and become constants when it is done. Vectors are left to it, which folds BN's.
+    and become constants afterwards. Vectors are left to tf2onnx, which folds BN's.
     """
     large = {
         id(variable): variable
@@ -285,7 +286,7 @@ def _large_weights(model: keras.Model) -> dict[str, Any]:
 
 
 def _name_batch(proto: Any, batch: int | str) -> None:
-    """tf2onnx calls an open dimension `unk__7`, and another number every time."""
+    """Names the batch; tf2onnx calls an open dimension `unk__7` with a varying number."""
     for value in (*proto.graph.input, *proto.graph.output):
         first = value.type.tensor_type.shape.dim[0]
         if batch == "dynamic":
@@ -298,17 +299,17 @@ def _half(proto: Any) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    made = convert_float_to_float16(
+    half = convert_float_to_float16(
         proto,
         keep_io_types=True,
-        # The largest and the least that a half can be, not those of its default.
+        # The largest and the smallest float16, instead of the function's defaults.
         max_finite_val=float16_range.LARGEST,
         min_positive_val=float16_range.LEAST,
     )
-    made = OnnxModel(made)
-    # The casts of input and output were put at the end of the list.
-    made.topological_sort()
-    return made.model
+    half = OnnxModel(half)
+    # The casts of input and output are at the end of the list.
+    half.topological_sort()
+    return half.model
 
 
 def _integer(
@@ -331,20 +332,20 @@ def _integer(
             _reader(quantization, proto, ready.calibration, layout),
             quant_format=quantization.QuantFormat.QDQ,
             calibrate_method=getattr(quantization.CalibrationMethod, METHODS[method]),
-            # Kernels for uint8 times int8 are the fast ones on x86.
+            # Kernels for uint8 times int8 are the fastest ones on x86.
             activation_type=kind.QInt8 if symmetric else kind.QUInt8,
             weight_type=kind.QInt8,
             per_channel=True,
             reduce_range=reduce_range,
-            # The softmax stays float: its outputs want more than 256 steps.
+            # The softmax stays float: its outputs need more than 256 levels.
             op_types_to_quantize=_quantized_types(proto),
             extra_options={"ActivationSymmetric": symmetric},
         )
-        made = onnx.load(target)
-    simplify.pad_integers(made)
+        quantized = onnx.load(target)
+    simplify.pad_integers(quantized)
     if ready.takes_pixels:
-        simplify.take_pixels(made)
-    return made
+        simplify.take_pixels(quantized)
+    return quantized
 
 
 def _quantized_types(proto: Any) -> list[str]:

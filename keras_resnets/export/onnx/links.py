@@ -1,4 +1,4 @@
-"""Who makes and who reads the tensors of an ONNX graph."""
+"""The producers and consumers of the tensors of an ONNX graph."""
 
 import typing
 
@@ -9,7 +9,7 @@ Constants = dict[str, np.ndarray]
 
 
 class Links:
-    """Who makes and who reads each tensor, and the constants among them."""
+    """Indexes the producer and the consumers of each tensor, and the constants."""
 
     def __init__(self, graph: typing.Any, constants: Constants | None = None) -> None:
         from onnx import numpy_helper
@@ -26,19 +26,19 @@ class Links:
         self._array = numpy_helper.to_array
 
     def maker(self, name: str) -> typing.Any:
-        """The node that puts `name` out, or None."""
+        """Returns the node that produces `name`, or None."""
         return self._makers.get(name)
 
     def readers(self, name: str) -> list[typing.Any]:
-        """The nodes that read `name`."""
+        """Returns the nodes that read `name`."""
         return self._readers.get(name, [])
 
     def feeds_only(self, name: str, node: typing.Any) -> bool:
-        """Whether `node` alone reads `name`."""
+        """Whether `node` is the only reader of `name`."""
         return name not in self._outputs and self.readers(name) == [node]
 
     def constant(self, name: str) -> typing.Any:
-        """The array of an initializer, or None."""
+        """Returns the array of an initializer, or None."""
         if name in self._arrays:
             return self._arrays[name]
         tensor = self._constants.get(name)

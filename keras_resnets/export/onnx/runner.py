@@ -1,4 +1,4 @@
-"""Runs an ONNX file in ONNX Runtime, and reads what stands in it."""
+"""Runs an ONNX file in ONNX Runtime."""
 
 import collections
 import os
@@ -16,8 +16,8 @@ from keras_resnets.export.runner import is_pixel
 from keras_resnets.export.runner import median_seconds
 from keras_resnets.io.files import scratch_folder
 
-# What makes probabilities of logits, and what may stand behind it: other types, other
-# integers, another shape.
+# Operators that turn logits into probabilities, and those that may follow: conversions
+# of type, quantization or shape.
 _SQUASHING = ("Softmax", "Sigmoid")
 _PASSED = (
     "Cast",
@@ -28,7 +28,7 @@ _PASSED = (
     "Reshape",
     "Squeeze",
 )
-# The key under which a file says what order its dimensions have.
+# The metadata key for the order of dimensions.
 LAYOUT = "layout"
 
 _TYPES = {
@@ -41,16 +41,16 @@ _TYPES = {
 def require(*packages: str) -> list[Any]:
     """Imports packages of the extra `onnx`.
 
-    ONNX Runtime, outside Windows too in recent releases, tells its maker by default about
-    the device and the models that it runs, and leaves files in the home folder. Here it
-    does not, unless `$ORT_DISABLE_TELEMETRY` says otherwise, or it was imported before.
+    ONNX Runtime, in recent releases also outside Windows, by default reports the device
+    and the models that it runs to its maker, and leaves files in the home folder. This is
+    disabled here, unless `$ORT_DISABLE_TELEMETRY` is set, or it was imported before.
 
     Raises:
-        InvalidArgument: one that is not installed; the message names the extra.
+        InvalidArgument: a package is not installed; the message names the extra.
     """
     import importlib
 
-    # It reads the variable once, when it is loaded.
+    # The runtime reads the variable once, when it is loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return [importlib.import_module(name) for name in packages]
@@ -70,9 +70,9 @@ class OnnxRunner:
 
     Args:
         file: its path, or its bytes.
-        threads: of the runtime, >= 1.
-        logits: return what the final softmax or sigmoid gets instead of what it puts
-            out; `tapped` names the outputs that have one.
+        threads: threads of the runtime, >= 1.
+        logits: return the input of the final softmax or sigmoid instead of its output;
+            `tapped` names the outputs that have one.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class OnnxRunner:
         taps: dict[str, str] = {}
         with scratch_folder() as folder:
             if logits:
-                # By a file, since the runtime holds on to bytes that it gets.
+                # From a file, since the runtime keeps bytes that it is given.
                 tapped = folder / "tapped.onnx"
                 taps = _tap_logits(file, tapped)
                 file = tapped if taps else file
@@ -96,7 +96,7 @@ class OnnxRunner:
                 file if isinstance(file, bytes) else str(file),
                 options,
                 providers=["CPUExecutionProvider"],
-                # It would print what it says of a damaged file, and try again.
+                # The fallback would print errors of a damaged file, and try again.
                 enable_fallback=False,
             )
         self._outputs = taps or {
@@ -105,15 +105,15 @@ class OnnxRunner:
         self.output_names = tuple(self._outputs)
         self.tapped = tuple(n for n, source in self._outputs.items() if n != source)
         self.has_logits = bool(self.tapped)
-        check_inputs([given.shape for given in self._session.get_inputs()])
-        given = self._session.get_inputs()[0]
-        if given.type not in _TYPES:
+        check_inputs([entry.shape for entry in self._session.get_inputs()])
+        entry = self._session.get_inputs()[0]
+        if entry.type not in _TYPES:
             raise InvalidArgument(
                 f"an ONNX file must take images as one of {', '.join(_TYPES)}; it takes "
-                f"{given.type}"
+                f"{entry.type}"
             )
-        self._input, self._dtype = given.name, _TYPES[given.type]
-        shape = [size if isinstance(size, int) else None for size in given.shape]
+        self._input, self._dtype = entry.name, _TYPES[entry.type]
+        shape = [size if isinstance(size, int) else None for size in entry.shape]
         layout = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT)
         self._first = layout == "nchw" if layout else _looks_first(shape)
         self._maps_first = layout == "nchw"
@@ -123,17 +123,17 @@ class OnnxRunner:
         self.takes_pixels = is_pixel(self._dtype)
 
     def __call__(self, images: np.ndarray) -> Any:
-        """float32 outputs for `images`, a batch of the file's size at a time."""
+        """Returns float32 outputs for `images`, one batch of the file's size at a time."""
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         sources = list(self._outputs.values())
-        found = self._session.run(sources, {self._input: self._given(images)})
+        arrays = self._session.run(sources, {self._input: self._given(images)})
         return {
             name: array.transpose(0, 2, 3, 1)
             if array.ndim == 4 and self._maps_first
             else array
-            for name, array in zip(self._outputs, found, strict=True)
+            for name, array in zip(self._outputs, arrays, strict=True)
         }
 
     def _given(self, images: np.ndarray) -> np.ndarray:
@@ -142,32 +142,32 @@ class OnnxRunner:
         return np.ascontiguousarray(images, self._dtype)
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
-        """Median seconds of one inference, `image` already in place."""
-        given = {self._input: self._given(image)}
-        return median_seconds(lambda: self._session.run(None, given), runs, warmup)
+        """Returns the median seconds of one inference, without copying `image`."""
+        feeds = {self._input: self._given(image)}
+        return median_seconds(lambda: self._session.run(None, feeds), runs, warmup)
 
 
 def _looks_first(shape: Sequence[int | None]) -> bool:
-    """Whether the channels come first in a file that does not say it."""
+    """Whether the channels come first in a file without the metadata."""
     return shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
 
 
 def operators(model: Any) -> dict[str, int]:
-    """Counts of the operators in an ONNX model, by name."""
+    """Returns counts of the operators in an ONNX model, by name."""
     counted = collections.Counter(node.op_type for node in model.graph.node)
     return dict(counted.most_common())
 
 
 def _tap_logits(file: Any, tapped: pathlib.Path) -> dict[str, str]:
-    """Writes a copy that also puts out what every final softmax or sigmoid gets.
+    """Writes a copy with the input of every final softmax or sigmoid as an output.
 
     Returns:
-        By the name of each output of the file that of what is put out in its place,
-        itself where it is no probability; {}, and nothing is written, without any.
+        A dict from each output's name to the name of the tensor returned in its place,
+        itself if it is no probability; {}, and nothing is written, if there is none.
     """
     (onnx,) = require("onnx")
-    given = isinstance(file, bytes)
-    model = onnx.load_from_string(file) if given else onnx.load(file)
+    is_content = isinstance(file, bytes)
+    model = onnx.load_from_string(file) if is_content else onnx.load(file)
     makers = {name: node for node in model.graph.node for name in node.output}
     own = {output.name: output.name for output in model.graph.output}
     taps, types = dict(own), {}
@@ -178,12 +178,12 @@ def _tap_logits(file: Any, tapped: pathlib.Path) -> dict[str, str]:
             node = makers.get(node.input[0])
         if node is not None and node.op_type in _SQUASHING:
             taps[output.name] = node.input[0]
-            # A softmax in float16 is brought back to float.
+            # A softmax in float16 is cast back to float.
             kind = "FLOAT16" if "Cast" in passed else "FLOAT"
             types[node.input[0]] = getattr(onnx.TensorProto, kind)
     if not types:
         return {}
-    # Protobuf joins what stands one behind the other: no second copy in memory.
+    # Protobuf merges concatenated messages: no second copy in memory.
     more = onnx.ModelProto()
     for name in set(types) - set(own):
         value = onnx.helper.make_tensor_value_info(name, types[name], None)

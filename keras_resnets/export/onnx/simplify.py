@@ -1,9 +1,9 @@
-"""Tidies an ONNX graph: what is constant goes into the convolutions and poolings.
+"""Simplifies an ONNX graph: folds constants into convolutions and poolings.
 
-tf2onnx folds a BN behind a convolution without bias, and padding in front of one. What
-it leaves is done here: a BN behind a convolution with a bias (all of stock Keras'),
-padding in front of a pooling, the bias of a dense layer under an open batch, and the
-global mean of opset 18. Integer files then get integer padding and integer pixels.
+tf2onnx folds a BN after a convolution without bias, and padding before one. The rest is
+done here: a BN after a convolution with a bias (all of stock Keras'), padding before a
+pooling, the bias of a dense layer under an open batch, and the global mean of opset 18.
+Integer files then get integer padding and integer pixels.
 """
 
 import copy
@@ -20,7 +20,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.export.onnx.links import Constants
 from keras_resnets.export.onnx.links import Links
 
-# Elements of constants that are computed with here.
+# Most elements of constants that are folded here.
 _SMALL = 100_000
 
 
@@ -32,8 +32,8 @@ def tidy(model: typing.Any, weights: Constants) -> Constants:
         weights: Keras variables by the inputs' names.
 
     Returns:
-        Arrays by name: initializers that are not in `model`. Protobuf gives no memory
-        back before the whole message goes, so that large ones are kept beside it.
+        Arrays by name: initializers that are not in `model`. Protobuf frees no memory
+        before the whole message is freed, so large ones are kept beside it.
     """
     ranks = _ranks(model)
     constants = _set_constants(model.graph, weights)
@@ -45,7 +45,7 @@ def tidy(model: typing.Any, weights: Constants) -> Constants:
 
 
 def _set_constants(graph: typing.Any, weights: Constants) -> Constants:
-    """Takes the inputs that are weights away; their arrays by name."""
+    """Removes the inputs that are weights; returns their arrays by name."""
     from onnx import helper
 
     links, constants = Links(graph), {}
@@ -66,7 +66,7 @@ def _set_constants(graph: typing.Any, weights: Constants) -> Constants:
 def _fold_constants(
     graph: typing.Any, constants: Constants, opsets: typing.Any
 ) -> None:
-    """Computes here what follows from small constants alone."""
+    """Computes the nodes whose inputs are all small constants."""
     from onnx import numpy_helper
 
     held = {tensor.name: tensor for tensor in graph.initializer}
@@ -74,15 +74,15 @@ def _fold_constants(
         names = list(filter(None, node.input))
         if not names or not all(name in held or name in constants for name in names):
             continue
-        given = {
+        inputs = {
             name: constants[name]
             if name in constants
             else numpy_helper.to_array(held[name])
             for name in names
         }
-        if node.op_type == "DequantizeLinear" or _is_large(given.values()):
+        if node.op_type == "DequantizeLinear" or _is_large(inputs.values()):
             continue
-        constants.update(_computed(node, given, opsets))
+        constants.update(_computed(node, inputs, opsets))
         graph.node.remove(node)
 
 
@@ -91,22 +91,22 @@ def _is_large(arrays: Iterable[np.ndarray]) -> bool:
 
 
 def _computed(
-    node: typing.Any, given: dict[str, np.ndarray], opsets: typing.Any
+    node: typing.Any, inputs: dict[str, np.ndarray], opsets: typing.Any
 ) -> dict[str, np.ndarray]:
-    """What a node puts out for arrays by name."""
+    """The outputs of a node for arrays by name."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    given_info = [helper.make_tensor_value_info(name, 0, None) for name in given]
-    made_info = [helper.make_tensor_value_info(out, 0, None) for out in node.output]
-    graph = helper.make_graph([node], "constant", given_info, made_info)
+    input_info = [helper.make_tensor_value_info(name, 0, None) for name in inputs]
+    output_info = [helper.make_tensor_value_info(out, 0, None) for out in node.output]
+    graph = helper.make_graph([node], "constant", input_info, output_info)
     model = helper.make_model(graph, opset_imports=opsets)
-    found = ReferenceEvaluator(model).run(None, given)
-    return dict(zip(node.output, found, strict=True))
+    outputs = ReferenceEvaluator(model).run(None, inputs)
+    return dict(zip(node.output, outputs, strict=True))
 
 
 def add_constants(model: typing.Any, constants: Constants) -> None:
-    """Moves arrays into `model` as initializers, in place; the dict is empty then."""
+    """Moves arrays into `model` as initializers, in place; empties the dict."""
     from onnx import numpy_helper
 
     while constants:
@@ -115,7 +115,7 @@ def add_constants(model: typing.Any, constants: Constants) -> None:
 
 
 def order_outputs(model: typing.Any, names: Sequence[str]) -> None:
-    """Puts the outputs of `model` into an order, in place: tf2onnx sorts them."""
+    """Orders the outputs of `model`, in place; tf2onnx sorts them by name."""
     by_name = {value.name: copy.deepcopy(value) for value in model.graph.output}
     del model.graph.output[:]
     model.graph.output.extend(by_name[name] for name in names)
@@ -124,15 +124,15 @@ def order_outputs(model: typing.Any, names: Sequence[str]) -> None:
 def save(model: typing.Any, constants: Constants, path: str | os.PathLike[str]) -> None:
     """Writes `model`, and the arrays of `constants` as initializers, to a file.
 
-    One of them is in memory twice at a time: the bytes around them are written by hand,
-    each field as its key, its length and its content. Where Protobuf has them all, and
-    makes the bytes of all, the export of ResNet-152 takes 1.07 times the memory, 0.5
-    times its weights (`benchmarks/export_cost.py`).
+    Only one array at a time is in memory twice: the bytes around them are written by
+    hand, each field as its key, its length and its content. If Protobuf serialized all of
+    them, the export of ResNet-152 would take 1.07 times the memory, 0.5 times its weights
+    (`benchmarks/export_cost.py`).
 
     Args:
         model: an `onnx.ModelProto`.
-        constants: what `tidy` returned; empty then.
-        path: of the file.
+        constants: the result of `tidy`; it is emptied.
+        path: the file.
     """
     import onnx
     from onnx import numpy_helper
@@ -160,19 +160,19 @@ def save(model: typing.Any, constants: Constants, path: str | os.PathLike[str]) 
 
 
 def _field(number: int, length: int) -> bytes:
-    """What protobuf writes in front of a field of so many bytes."""
-    found = bytearray()
-    # The kind 2: with a length.
+    """The key and length that protobuf writes before a field of `length` bytes."""
+    encoded = bytearray()
+    # Wire type 2: length-delimited.
     for value in (number << 3 | 2, length):
         while value > 127:
-            found.append(value & 127 | 128)
+            encoded.append(value & 127 | 128)
             value >>= 7
-        found.append(value)
-    return bytes(found)
+        encoded.append(value)
+    return bytes(encoded)
 
 
 def unknown_operators(model: typing.Any) -> list[tuple[str, str]]:
-    """(operator, where it stands) for each of `model` that ONNX does not have."""
+    """Returns (operator, node's name) for each operator of `model` that ONNX lacks."""
     import onnx
 
     return [
@@ -183,10 +183,10 @@ def unknown_operators(model: typing.Any) -> list[tuple[str, str]]:
 
 
 def take_pixels(model: typing.Any) -> None:
-    """Lets a QDQ `model` take uint8 where its input has a scale of 1, in place.
+    """Makes a QDQ `model` take uint8 if its input has a scale of 1, in place.
 
     Raises:
-        ExportError: an input of another scale.
+        ExportError: an input with another scale.
     """
     from onnx import TensorProto
 
@@ -206,15 +206,15 @@ def take_pixels(model: typing.Any) -> None:
         reader.input[0] = name
     graph.node.remove(node)
     graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-    # What shape inference said of the transposed images.
+    # Remove the inferred shapes of the transposed images.
     del graph.value_info[:]
 
 
 def pad_integers(model: typing.Any) -> None:
-    """Lets each zero padding of a QDQ `model` pad integers, in place.
+    """Makes each zero padding of a QDQ `model` pad integers, in place.
 
-    ONNX Runtime has no rule that takes a padding between a DequantizeLinear and a
-    QuantizeLinear into integers, and runs it in float.
+    ONNX Runtime has no rule that converts a padding between a DequantizeLinear and a
+    QuantizeLinear to integers, and runs it in float.
     """
     for pad in [node for node in model.graph.node if node.op_type == "Pad"]:
         _pad_integers(model.graph, Links(model.graph), pad)
@@ -222,7 +222,7 @@ def pad_integers(model: typing.Any) -> None:
 
 
 def _pad_integers(graph: typing.Any, links: Links, pad: typing.Any) -> None:
-    """Takes the conversions around a zero padding away, if both are of one scale."""
+    """Removes the conversions around a zero padding if both have the same scale."""
     from onnx import numpy_helper
 
     before, readers = links.maker(pad.input[0]), links.readers(pad.output[0])
@@ -242,13 +242,13 @@ def _pad_integers(graph: typing.Any, links: Links, pad: typing.Any) -> None:
     pad.input[:] = [before.input[0], pad.input[1], name]
     pad.output[0] = after.output[0]
     graph.node.remove(after)
-    # Read before the padding was turned to the integers.
+    # `links` was read before the padding was changed to integers.
     if links.feeds_only(before.output[0], pad):
         graph.node.remove(before)
 
 
 def _ranks(model: typing.Any) -> dict[str, int]:
-    """Number of dimensions of each tensor, where it can be told."""
+    """Number of dimensions of each tensor, if it is known."""
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(model).graph
@@ -260,7 +260,7 @@ def _ranks(model: typing.Any) -> dict[str, int]:
 
 
 def _fold_one(graph: typing.Any, constants: Constants, ranks: dict[str, int]) -> bool:
-    """Folds one node into another; whether there was one."""
+    """Folds one node into another; returns whether there was one."""
     links = Links(graph, constants)
     for node in graph.node:
         before = links.maker(node.input[0]) if node.input else None
@@ -284,7 +284,7 @@ def _fold_one(graph: typing.Any, constants: Constants, ranks: dict[str, int]) ->
 def _fold_scale(
     graph: typing.Any, constants: Constants, links: Links, node: typing.Any
 ) -> bool:
-    """A product or sum with one constant a channel, into the convolution before it."""
+    """Folds a product or sum with one constant per channel into the convolution before."""
     values = [links.constant(name) for name in node.input]
     if (values[0] is None) == (values[1] is None):
         return False
@@ -311,7 +311,7 @@ def _fold_scale(
 
 
 def _by_channel(constant: np.ndarray, channels: int) -> np.ndarray | None:
-    """`constant` as one number a channel of an NCHW tensor; None where it is not so."""
+    """`constant` as one number per channel of an NCHW tensor; None if it is not that."""
     if constant.size == 1:
         return np.repeat(constant.ravel(), channels)
     shape = (1,) * (4 - constant.ndim) + constant.shape
@@ -325,7 +325,7 @@ def _give(
     conv: typing.Any,
     arrays: Sequence[np.ndarray],
 ) -> None:
-    """New kernel and bias for `conv`; others may share the old ones."""
+    """Sets a new kernel and bias of `conv`; other nodes may share the old ones."""
     old = list(conv.input[1:])
     names = [f"{conv.output[0]}/{kind}" for kind in ("kernel", "bias")]
     names = [
@@ -335,7 +335,7 @@ def _give(
     constants.update(zip(names, arrays, strict=True))
     del conv.input[1:]
     conv.input.extend(names)
-    # At once: the old kernels of all convolutions are as large as the file.
+    # Freed at once: the old kernels of all convolutions are as large as the file.
     for name in old:
         if links.readers(name) == [conv]:
             constants.pop(name, None)
@@ -344,7 +344,7 @@ def _give(
 def _fold_padding(
     graph: typing.Any, links: Links, pad: typing.Any, pool: typing.Any
 ) -> bool:
-    """Padding that loses against every value, into the pooling's own of -infinity."""
+    """Folds padding below every value into the pooling's own padding of -infinity."""
     from onnx import helper
 
     modes = [attribute.s for attribute in pad.attribute if attribute.name == "mode"]
@@ -375,7 +375,7 @@ def _fold_padding(
 def _fold_mean(
     graph: typing.Any, links: Links, transpose: typing.Any, mean: typing.Any
 ) -> bool:
-    """The mean over height and width of a map turned to NHWC, into a global pooling."""
+    """Folds the mean over height and width of a map in NHWC into a global pooling."""
     from onnx import helper
     from onnx import numpy_helper
 
@@ -399,7 +399,7 @@ def _fold_mean(
 def _fold_dense(
     graph: typing.Any, links: Links, product: typing.Any, add: typing.Any
 ) -> bool:
-    """A product of two matrices and a bias, into one Gemm."""
+    """Folds a product of two matrices and a bias into one Gemm."""
     matrix, bias = links.constant(product.input[1]), links.constant(add.input[1])
     if matrix is None or bias is None or bias.shape != matrix.shape[1:]:
         return False

@@ -1,8 +1,8 @@
-"""Names and an order of an ONNX graph that follow from the graph alone.
+"""Deterministic names and order of an ONNX graph.
 
-tf2onnx numbers what it makes in an order that changes from process to process, and of
-equal constants it keeps the name of one or another: the same model would give other
-bytes each time.
+tf2onnx numbers nodes in an order that changes from process to process, and keeps the
+name of any of several equal constants: the same model would give different bytes each
+time.
 """
 
 import re
@@ -12,15 +12,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# What tf2onnx adds to a name to make it unique.
+# The suffix that tf2onnx adds to make a name unique.
 _NUMBER = re.compile(r"__\d+")
 
 
 def settle(model: typing.Any, constants: dict[str, np.ndarray]) -> None:
     """Sorts and names the nodes and tensors of `model`, in place.
 
-    A node keeps its name but for tf2onnx's numbers; a tensor is called by the node that
-    makes it, and a constant by the first node that reads it, and where.
+    A node keeps its name without tf2onnx's numbers; a tensor is named after the node that
+    produces it, and a constant after the first node that reads it and its input.
 
     Args:
         model: an `onnx.ModelProto`.
@@ -32,8 +32,8 @@ def settle(model: typing.Any, constants: dict[str, np.ndarray]) -> None:
     tensors = {name: name for name in (*taken, "")}
     for node, name in zip(graph.node, nodes, strict=True):
         node.name = name
-        made = [out for out in node.output if out not in tensors]
-        for out in made:
+        new_outputs = [out for out in node.output if out not in tensors]
+        for out in new_outputs:
             suffix = f":{list(node.output).index(out)}" if len(node.output) > 1 else ""
             tensors[out] = _free(f"{name}{suffix}", taken)
     held = {*constants, *(tensor.name for tensor in graph.initializer)}
@@ -48,12 +48,12 @@ def settle(model: typing.Any, constants: dict[str, np.ndarray]) -> None:
     constants.update(
         (name, renamed[name]) for name in sorted(renamed, key=places.__getitem__)
     )
-    # It names a function of TensorFlow, with a number.
+    # It holds the numbered name of a TensorFlow function.
     graph.ClearField("doc_string")
 
 
 def _names(graph: typing.Any) -> Iterator[str]:
-    """The names of the nodes without numbers; of a nameless one, where it stands."""
+    """The names of the nodes without numbers; for a nameless one its reader's scope."""
     readers = {read: node for node in reversed(graph.node) for read in node.input}
     for node in graph.node:
         name = _NUMBER.sub("", node.name)
@@ -65,7 +65,7 @@ def _names(graph: typing.Any) -> Iterator[str]:
 
 
 def sort(model: typing.Any) -> None:
-    """Sorts nodes and initializers of `model` by who needs them first, in place."""
+    """Sorts nodes and initializers of `model` in order of first use, in place."""
     graph = model.graph
     makers = {out: node for node in graph.node for out in node.output}
     order: list[typing.Any] = []
@@ -88,7 +88,7 @@ def sort(model: typing.Any) -> None:
 def _visit(
     first: typing.Any, makers: typing.Any, order: typing.Any, done: typing.Any
 ) -> None:
-    """Appends `first` behind all that it needs; no recursion, for deep networks."""
+    """Appends `first` after its dependencies; without recursion, for deep networks."""
     stack = [(first, False)]
     while stack:
         node, ready = stack.pop()
@@ -103,7 +103,7 @@ def _visit(
 
 
 def _reads(node: typing.Any) -> typing.Any:
-    """Names that a node reads, those that graphs inside it take from outside too."""
+    """Names that a node reads, including those that its inner graphs capture."""
     names = list(node.input)
     for inner in _graphs(node):
         own = {out for entry in inner.node for out in entry.output}
@@ -155,7 +155,7 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """`name`, or the first of `name_2`, `name_3` that is not among `taken`; adds it."""
+    """`name`, or the first of `name_2`, `name_3` that is not in `taken`; adds it."""
     free, number = name, 1
     while free in taken:
         number += 1

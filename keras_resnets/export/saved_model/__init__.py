@@ -1,4 +1,4 @@
-"""SavedModels: made, read without TensorFlow, run by TensorFlow."""
+"""SavedModels: written, read without TensorFlow, run by TensorFlow."""
 
 from keras_resnets.export import formats
 

@@ -1,7 +1,7 @@
-"""The list of variables of a TensorFlow checkpoint, read without TensorFlow.
+"""Reads the list of variables of a TensorFlow checkpoint, without TensorFlow.
 
 `variables.index` is a table of LevelDB: sorted keys in blocks, each with a message
-(BundleEntryProto) that says where in which file a variable lies.
+(BundleEntryProto) that gives the file and the position of a variable.
 """
 
 import pathlib
@@ -14,11 +14,11 @@ from keras_resnets.export import protobuf
 INDEX = "variables.index"
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
-# A variable takes some 60 bytes here; the largest of our networks has 2,000.
+# A variable takes about 60 bytes here; this package's largest network has 2,000.
 _LARGEST = 64 << 20
 _SHARDS = 10_000
 
-# DataType of TensorFlow: name as NumPy has it, bytes of a value.
+# DataType of TensorFlow: NumPy's name, bytes per value.
 _TYPES = {
     1: ("float32", 4),
     2: ("float64", 8),
@@ -47,17 +47,17 @@ _TYPES = {
 
 
 def name_of(dtype: int) -> str:
-    """What NumPy calls a type of TensorFlow's, by its number."""
+    """Returns NumPy's name of a TensorFlow type, by its number."""
     return _TYPES.get(dtype, ("unknown", 0))[0]
 
 
 def size_of(dtype: int, count: int) -> int:
-    """Bytes of so many values of a type; 0 for texts and handles."""
+    """Returns the bytes of `count` values of a type; 0 for strings and handles."""
     return _TYPES.get(dtype, ("unknown", 8))[1] * count
 
 
 def check_folder(folder: pathlib.Path) -> bool:
-    """Raises `protobuf.Damaged` unless a SavedModel's own files are whole.
+    """Raises `protobuf.Damaged` unless a SavedModel's own files are complete.
 
     Args:
         folder: a `pathlib.Path`.
@@ -100,20 +100,21 @@ def _check_entry(
     dims = [dim.number(1) for dim in entry.part(2).parts(2)]
     shard, offset, size = (entry.number(number) for number in (3, 4, 5))
     if entry.parts(7):
-        # In slices, which have entries of their own.
+        # Slices have their own entries.
         return
     if not 0 <= shard < shards or min([0, offset, size, *dims]) < 0 or len(dims) > 64:
-        raise protobuf.Damaged(f"the variable {name!r} has no place that there is")
+        raise protobuf.Damaged(f"the variable {name!r} has no valid position")
     if shard not in sizes:
         data = path.with_suffix(f".data-{shard:05d}-of-{shards:05d}")
         if not data.is_file():
             raise protobuf.Damaged(f"variables has no {data.name}")
         sizes[shard] = data.stat().st_size
     dtype = entry.number(1)
-    wanted = size_of(dtype, protobuf.product(dims))
-    if wanted and wanted != size:
+    expected_bytes = size_of(dtype, protobuf.product(dims))
+    if expected_bytes and expected_bytes != size:
         raise protobuf.Damaged(
-            f"the variable {name!r} takes {wanted:,} bytes; it says that it has {size:,}"
+            f"the variable {name!r} takes {expected_bytes:,} bytes; it says that it has "
+            f"{size:,}"
         )
     if offset + size > sizes[shard]:
         raise protobuf.Damaged(
@@ -130,7 +131,7 @@ def _entries(content: bytes) -> typing.Iterator[typing.Any]:
         )
     footer = protobuf.Message(content, len(content) - _FOOTER, len(content) - 8)
     _, _, begin, size = _handles(footer, 4)
-    # Keys that share their beginnings stay shorter than that, all of them together.
+    # The keys, which share prefixes, are shorter than this in total.
     left = [64 * len(content)]
     for _, start, end in _block(content, begin, size, left):
         place, length = _handles(protobuf.Message(content, start, end), 2)
@@ -143,17 +144,17 @@ def _magic(content: bytes) -> int:
 
 
 def _handles(message: typing.Any, count: int) -> list[int]:
-    found = message.packed(count)
-    if len(found) < count:
+    numbers = message.packed(count)
+    if len(numbers) < count:
         raise protobuf.Damaged("variables.index has no blocks")
-    return found[:count]
+    return numbers[:count]
 
 
 def _block(
     content: bytes, begin: int, size: int, left: typing.Any
 ) -> typing.Iterator[typing.Any]:
-    """Yields (key, start, end) of what stands in a block."""
-    # Behind it stand how it is compressed, and a checksum.
+    """Yields (key, start, end) of the entries of a block."""
+    # The compression and a checksum follow the block.
     if size < 4 or begin + size + 5 > len(content):
         raise protobuf.Damaged("variables.index has a block beyond its end")
     if content[begin + size]:
@@ -177,5 +178,5 @@ def _block(
 
 
 def _bytes_of(number: int) -> int:
-    """How long a number is where it is written in sevens of bits."""
+    """The length of a number as a varint, with seven bits per byte."""
     return max(1, -(-number.bit_length() // 7))

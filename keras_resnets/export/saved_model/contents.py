@@ -1,4 +1,4 @@
-"""What stands in the folder of a SavedModel, without TensorFlow and without running it.
+"""Reads the contents of a SavedModel, without TensorFlow and without running it.
 
 Its graph and functions are a message in `saved_model.pb`; its variables are listed in
 `variables/variables.index`.
@@ -20,11 +20,11 @@ from keras_resnets.export.saved_model import safe_operators
 CONTENT = "saved_model.pb"
 # Protobuf holds no more.
 _LARGEST = (1 << 31) - 1
-# Constants that a graph may hold beyond what its file has: a few zeros, written as one.
+# Bytes of constants beyond the file's size: several zeros may be stored as one.
 _SPREAD = 64 << 20
-# Signatures of TensorFlow's own, which are no way in.
+# The prefix of TensorFlow's internal signatures.
 _OWN = "__saved_model_"
-# What does nothing of its own.
+# Operators that compute nothing.
 _PLUMBING = frozenset(
     "Const Identity NoOp Placeholder PartitionedCall ReadVariableOp "
     "StatefulPartitionedCall VarHandleOp".split()
@@ -35,28 +35,28 @@ _LIST, _TENSOR, _FUNCTION = 1, 8, 10
 
 
 def read(folder: pathlib.Path) -> Contents:
-    """The `Contents` of a SavedModel; nothing of it is run.
+    """Reads the `Contents` of a SavedModel, without running it.
 
     Inputs and outputs are sorted as TensorFlow sorts them.
 
     Args:
-        folder: of the SavedModel.
+        folder: the SavedModel's folder.
 
     Raises:
-        InvalidArgument: a folder that is damaged, or that says more than it holds.
+        InvalidArgument: a folder that is damaged, or that claims more than it holds.
     """
     return _opened(folder).contents()
 
 
 def check(folder: pathlib.Path) -> None:
-    """Raises `InvalidArgument` unless a SavedModel is whole, and does nothing but compute.
+    """Raises `InvalidArgument` unless a SavedModel is complete and only computes.
 
-    TensorFlow's graphs are programs: there are operators that read and write files or
-    start Python functions. What saves and restores variables may name files, in the
-    functions that are there for that.
+    TensorFlow's graphs are programs: some operators read and write files or start Python
+    functions. Operators that save and restore variables may name files, only in the
+    functions for that.
 
     Args:
-        folder: of the SavedModel.
+        folder: the SavedModel's folder.
     """
     opened = _opened(folder)
     opened.contents()
@@ -74,7 +74,7 @@ def _opened(folder: pathlib.Path) -> "_SavedModel":
 
 
 class _Node:
-    """A node of a graph or function: what it does, reads and calls."""
+    """A node of a graph or function: its operator, inputs and called functions."""
 
     __slots__ = ("calls", "inputs", "name", "op", "size")
 
@@ -119,15 +119,15 @@ def _name(message: protobuf.Message) -> str:
 
 
 def _node_name(reference: str) -> str:
-    """The node that an input names, of `^name`, `name:0` or `name:output:0`."""
+    """The node's name in an input `^name`, `name:0` or `name:output:0`."""
     return reference.lstrip("^").partition(":")[0]
 
 
 def _size(tensor: protobuf.Message) -> int:
-    """Bytes that a constant takes, which may be written as one value for all."""
+    """Bytes of a constant in memory; the file may store one value for all."""
     dims = [dim.number(1) for dim in tensor.part(2).parts(2)]
     if any(side < 0 for side in dims) or len(dims) > 64:
-        raise protobuf.Damaged("a constant has a shape that there is not")
+        raise protobuf.Damaged("a constant has an invalid shape")
     return protobuf.product(dims) * checkpoint_index.size_of(tensor.number(1), 1)
 
 
@@ -156,44 +156,44 @@ class _Graph:
         ]
 
     def size(self) -> int:
-        """Bytes of all constants."""
+        """Returns the bytes of all constants."""
         bodies = [self.nodes.values(), *self.functions.values()]
         return sum(node.size for body in bodies for node in body)
 
     def behind(self, roots: Iterable[str]) -> "dict[str, _Node]":
-        """The nodes of the main graph that `roots` need, by name, roots among them."""
-        found, left = {}, list(roots)
+        """Returns `roots` and the nodes of the main graph that they need, by name."""
+        needed, left = {}, list(roots)
         while left:
             name = left.pop()
-            if name in self.nodes and name not in found:
-                found[name] = self.nodes[name]
+            if name in self.nodes and name not in needed:
+                needed[name] = self.nodes[name]
                 left += self.nodes[name].inputs
-        return found
+        return needed
 
     def called(self, nodes: typing.Any, more: Iterable[str] = ()) -> typing.Any:
-        """The functions that nodes call, and those that these call."""
-        found, left = set(), list(more)
+        """Returns the functions that nodes call, directly and indirectly."""
+        functions, left = set(), list(more)
         left += [name for node in nodes for name in self._calls(node)]
         while left:
             name = left.pop()
-            if name in self.functions and name not in found:
-                found.add(name)
+            if name in self.functions and name not in functions:
+                functions.add(name)
                 for node in self.functions[name]:
                     left += self._calls(node)
-        return found
+        return functions
 
     def _calls(self, node: typing.Any) -> list[str]:
         return [*node.calls, node.op]
 
     def ends(self, signature: protobuf.Message) -> list[str]:
-        """The nodes that make the outputs of a signature."""
+        """Returns the nodes that produce the outputs of a signature."""
         return [_node_name(info.text(1)) for _, info in signature.entries(2)]
 
     def operators(self, name: str) -> dict[str, int]:
-        """Counts of the operators of a signature, by name."""
+        """Returns counts of the operators of a signature, by name."""
         counted: collections.Counter[str] = collections.Counter()
         nodes = self.behind(self.ends(self.signatures[name])).values()
-        bodies = [nodes, *(self.functions[one] for one in self.called(nodes))]
+        bodies = [nodes, *(self.functions[function] for function in self.called(nodes))]
         for body in bodies:
             counted.update(node.op for node in body)
         for op in _PLUMBING | set(self.functions):
@@ -201,10 +201,10 @@ class _Graph:
         return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def forbidden(self) -> str | None:
-        """The operator that is not allowed, or None."""
+        """Returns an operator that is not allowed, or None."""
         savers = [
             _node_name(self._saver.text(number))
-            # The tensor that says where, and what saves and restores.
+            # The tensor with the file's name, and the operators that save and restore.
             for number in (1, 2, 3)
         ]
         roots = [*self._first_ops]
@@ -217,13 +217,13 @@ class _Graph:
         bodies = [run, *(b for n, b in self.functions.items() if n not in exempt)]
         saving = [saved, *(self.functions[name] for name in exempt)]
         allowed = safe_operators.PURE | set(self.functions)
-        for parts, known in (
+        for parts, permitted in (
             (bodies, allowed),
             (saving, allowed | safe_operators.SAVING),
         ):
             for part in parts:
                 for node in part:
-                    if node.op not in known:
+                    if node.op not in permitted:
                         return node.op
         return None
 
@@ -257,20 +257,20 @@ class _SavedModel:
                 f"{self._folder} is a SavedModel without a signature to call"
             )
         names.sort(key=lambda name: (name != "serving_default", name))
-        found = {}
+        ports_by_signature = {}
         for name in names:
             signature = graph.signatures[name]
-            given, made = (
+            input_ports, output_ports = (
                 tuple(_port(*entry) for entry in sorted(signature.entries(number)))
                 for number in (1, 2)
             )
-            found[name] = (given, made)
-        inputs, outputs = found[names[0]]
+            ports_by_signature[name] = (input_ports, output_ports)
+        inputs, outputs = ports_by_signature[names[0]]
         return Contents(
             inputs=inputs,
             outputs=outputs,
             operators=graph.operators(names[0]),
-            signatures=found,
+            signatures=ports_by_signature,
         )
 
     def check_operators(self) -> None:

@@ -1,4 +1,4 @@
-"""Keras model -> SavedModel that has been loaded, run and compared."""
+"""Exports a Keras model as a SavedModel, which is loaded, run and compared."""
 
 import os
 import pathlib
@@ -41,25 +41,25 @@ def to_saved_model(
     logits: bool = False,
     features: Sequence[str] | None = None,
 ) -> ExportReport:
-    """Writes `model` as a SavedModel, having loaded, run and compared it.
+    """Writes `model` as a SavedModel, after loading, running and comparing it.
 
-    It loads with `tf.saved_model.load` where this package and Keras are not installed,
-    and holds no function that must be compiled by XLA. Its signature `serving_default`
-    takes `image` and returns `predictions`, `logits` or `features`.
+    `tf.saved_model.load` loads it without this package and Keras, and it holds no
+    function that must be compiled by XLA. Its signature `serving_default` takes `image`
+    and returns `predictions`, `logits` or `features`.
 
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: folder to write.
-        images: float32 images (count, height, width, channels) to compare with;
-            by default four that `samples.default_images` makes.
-        input_size: (height, width) where the model leaves them open.
+        images: float32 images (count, height, width, channels) to compare on; by
+            default the four of `samples.default_images`.
+        input_size: (height, width) if the model leaves them open.
         overwrite: replace an existing folder, if it is a SavedModel.
-        batch: images at a time, or `"dynamic"`.
+        batch: images per call, or `"dynamic"`.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`; with it a
-            second signature, `serving_uint8`, takes RGB pixels as they come, of the
-            network's size.
-        logits: without the softmax or sigmoid.
-        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+            second signature, `serving_uint8`, takes raw RGB pixels of the network's
+            size.
+        logits: whether to leave out the softmax or sigmoid.
+        features: names of endpoints to return, such as `["stage2", "stage4"]`.
 
     Returns:
         An `ExportReport`.
@@ -106,7 +106,7 @@ def to_saved_model(
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
-    """The folder to write; see `files.check_folder`."""
+    """Returns the folder to write; see `files.check_folder`."""
     path = files.check_folder(path, FORMATS["saved_model"].folder, overwrite)
     session.check_place(path)
     return path
@@ -124,7 +124,7 @@ def _write(
         shape, dtype = (size, *ready.shape), ready.input_dtype
         write(ready.model, folder, shape, dtype, preprocessing=preprocessing)
     except tf.errors.OpError as error:
-        # TensorFlow's own words for a full disk, among others.
+        # TensorFlow's error for a full disk, among others.
         raise ExportError(
             f"TensorFlow could not write {ready.original.name}: {first_line(error)}; "
             "nothing was written"
@@ -138,7 +138,7 @@ def write(
     dtype: str = "float32",
     preprocessing: Any = None,
 ) -> None:
-    """Writes a model that puts out a dict into `folder`; nothing is checked."""
+    """Writes a model whose output is a dict into `folder`; nothing is checked."""
     import tensorflow as tf
 
     from keras_resnets.networks.tensorflow_ops import native_convolution
@@ -155,10 +155,10 @@ def write(
     with native_convolution():
         for name, function, kind in kinds:
             signature = [tf.TensorSpec(shape, kind, name=ends.INPUT_NAME)]
-            made = tf.function(function, input_signature=signature, autograph=False)
-            signatures[name] = made.get_concrete_function()
-        read = {id(v) for made in signatures.values() for v in made.variables}
-        # What the functions read, in the model's order: theirs is that of addresses.
+            traced = tf.function(function, input_signature=signature, autograph=False)
+            signatures[name] = traced.get_concrete_function()
+        read = {id(v) for traced in signatures.values() for v in traced.variables}
+        # Variables in the model's order; the functions' order depends on addresses.
         holder.values = [x.value for x in model.variables if id(x.value) in read]
         with quiet.loggers_hidden("tensorflow"):
             tf.saved_model.save(holder, str(folder), signatures=signatures)
@@ -168,7 +168,7 @@ def write(
 def _prove_pixels(
     ready: Ready, folder: pathlib.Path, preprocessing: Preprocessing
 ) -> None:
-    """Raises `ExportError` where pixels get other answers than from the model."""
+    """Raises `ExportError` if the outputs for pixels differ from the model's."""
     pixels = preprocessing.pixels(ready.images)
     images = preprocessing.normalize(pixels, "channels_last")
     runner = SavedModelRunner(folder, signature=PIXELS)

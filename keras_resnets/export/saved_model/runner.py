@@ -23,9 +23,9 @@ class SavedModelRunner:
     Args:
         path: its folder.
         threads: not used: TensorFlow sets them for the whole process.
-        logits: not to be had: a signature puts out what it was given, and `tapped`
-            stays empty.
-        signature: which one.
+        logits: not available: the outputs of a signature are fixed, and `tapped` is
+            empty.
+        signature: the signature's name.
     """
 
     tapped: tuple[str, ...] = ()
@@ -40,12 +40,12 @@ class SavedModelRunner:
     ) -> None:
         import tensorflow as tf
 
-        # Kept, since the signature does not hold on to its variables.
+        # Kept alive, since the signature does not reference its variables.
         self._loaded = tf.saved_model.load(str(path))
         if signature not in self._loaded.signatures:
-            known = ", ".join(self._loaded.signatures) or "none"
+            available = ", ".join(self._loaded.signatures) or "none"
             raise InvalidArgument(
-                f"{path} has no signature {signature}; its signatures: {known}"
+                f"{path} has no signature {signature}; its signatures: {available}"
             )
         self._serve = self._loaded.signatures[signature]
         self.output_names = tuple(self._serve.structured_outputs)
@@ -56,16 +56,16 @@ class SavedModelRunner:
         self.takes_pixels = is_pixel(self._input.dtype.as_numpy_dtype)
 
     def __call__(self, images: np.ndarray) -> Any:
-        """float32 outputs for `images`."""
+        """Returns float32 outputs for `images`."""
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        given = tf.constant(images, self._input.dtype)
-        found = self._serve(**{self._input.name: given})
-        return {name: tensor.numpy() for name, tensor in found.items()}
+        tensor_in = tf.constant(images, self._input.dtype)
+        outputs = self._serve(**{self._input.name: tensor_in})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
-        """Median seconds of one inference."""
+        """Returns the median seconds of one inference."""
         return median_seconds(lambda: self._run(image), runs, warmup)

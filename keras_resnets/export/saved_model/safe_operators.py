@@ -1,10 +1,10 @@
-"""The operators of TensorFlow that compute, and do nothing else.
+"""TensorFlow's operators that only compute.
 
-Whoever runs a SavedModel runs a program. What is not listed here reads or writes files
+A SavedModel is a program. Operators that are not listed here read or write files
 (`ReadFile`, `WriteFile`, `ImmutableConst`, `InitializeTableFromTextFileV2`, `PrintV2`),
-starts Python functions (`PyFunc`), speaks with other processes (`RpcCall`, `Send`), or is
-no operator of TensorFlow's own. From the list of TensorFlow 2.21's operators: arithmetic,
-layers and their gradients, images and texts in memory, control flow, variables, tables
+start Python functions (`PyFunc`), communicate with other processes (`RpcCall`, `Send`),
+or are not TensorFlow's own. From the list of TensorFlow 2.21's operators: arithmetic,
+layers and their gradients, images and strings in memory, control flow, variables, tables
 that are filled from constants, random numbers, optimizers.
 """
 
@@ -132,7 +132,7 @@ ZerosLike Zeta
 """.split()
 )
 
-# What saves and restores variables; in the functions for that alone.
+# Operators that save and restore variables; allowed only in the functions for that.
 SAVING = frozenset(
     "MergeV2Checkpoints Restore RestoreSlice RestoreV2 Save SaveSlices SaveV2 "
     "ShardedFilename ShardedFilespec".split()

@@ -1,4 +1,4 @@
-"""A SavedModel whose bytes follow from its functions and variables alone.
+"""Makes the bytes of a SavedModel depend only on its functions and variables.
 
 TensorFlow numbers its functions by a counter of the process, lists them in the order of
 a hash table, and gives each folder a random identifier.
@@ -20,7 +20,7 @@ def settle(folder: pathlib.Path) -> None:
     """Names and sorts the functions of a SavedModel, in place.
 
     Args:
-        folder: a `pathlib.Path` of what `tf.saved_model.save` wrote.
+        folder: a `pathlib.Path` written by `tf.saved_model.save`.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -37,13 +37,13 @@ def settle(folder: pathlib.Path) -> None:
 
 
 def _counted(name: str) -> tuple[str, int]:
-    """What a function is called, and the counter behind it."""
-    found = _COUNTED.fullmatch(name)
-    return (found[1], int(found[2])) if found else (name, 0)
+    """A function's name, and the counter at its end."""
+    match = _COUNTED.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def _numbered(names: Iterable[str]) -> dict[str, str]:
-    """New names by old ones: numbered among those that are called alike."""
+    """New names by old ones: numbered among functions of the same name."""
     counts: dict[str, int] = {}
     new: dict[str, str] = {}
     for name in names:
@@ -57,27 +57,27 @@ def _rename_functions(graph: typing.Any, names: dict[str, str]) -> None:
     bodies = [function.node_def for function in graph.library.function]
     attributes = [function.attr for function in graph.library.function]
     attributes += [node.attr for body in (graph.node, *bodies) for node in body]
-    for attribute in (value for found in attributes for value in found.values()):
+    for attribute in (value for mapping in attributes for value in mapping.values()):
         for function in (attribute.func, *attribute.list.func):
             if function.name in names:
                 function.name = names[function.name]
     for function in graph.library.function:
         function.signature.name = names[function.signature.name]
         for place, argument in function.arg_attr.items():
-            # A variable that a function reads has the counter for a name.
+            # The name of a variable that a function reads is the counter.
             if argument.attr[_ARGUMENT].s.isdigit():
                 argument.attr[_ARGUMENT].s = str(place).encode()
 
 
 def _rename_objects(graph: typing.Any, names: dict[str, str]) -> None:
-    found = graph.concrete_functions
-    for name in sorted(found, key=_counted):
-        # Never one that is still to come: numbers only become smaller.
+    functions = graph.concrete_functions
+    for name in sorted(functions, key=_counted):
+        # Never the name of a later one: numbers only become smaller.
         if names[name] != name:
-            found[names[name]].CopyFrom(found[name])
-            del found[name]
+            functions[names[name]].CopyFrom(functions[name])
+            del functions[name]
     for node in graph.nodes:
-        # A write would make another kind of node a function.
+        # Writing the field would turn another kind of node into a function.
         if node.HasField("function"):
             several = node.function.concrete_functions
             several[:] = [names[name] for name in several]
@@ -87,15 +87,15 @@ def _rename_objects(graph: typing.Any, names: dict[str, str]) -> None:
 
 
 def _settle_fingerprint(folder: pathlib.Path) -> None:
-    """Writes the hashes of what the folder holds now, and no random identifier."""
+    """Writes the hashes of the folder's contents, without a random identifier."""
     from tensorflow.core.protobuf import fingerprint_pb2
     from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
-    made = fingerprinting.CreateFingerprintDef(str(folder))
-    found = fingerprint_pb2.FingerprintDef.FromString(made)
-    found.ClearField("uuid")
-    digest = hashlib.sha256(found.SerializeToString(deterministic=True)).digest()
+    encoded = fingerprinting.CreateFingerprintDef(str(folder))
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(encoded)
+    fingerprint.ClearField("uuid")
+    digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
     # As TensorFlow writes it: 128 bits as a decimal number.
-    found.uuid = str(int.from_bytes(digest[:16], "big"))
-    content = found.SerializeToString(deterministic=True)
+    fingerprint.uuid = str(int.from_bytes(digest[:16], "big"))
+    content = fingerprint.SerializeToString(deterministic=True)
     (folder / _FINGERPRINT).write_bytes(content)
