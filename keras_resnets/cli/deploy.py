@@ -192,6 +192,8 @@ def _line(made):
     report = made.report
     if not report["proven"]:
         return f"{made.folder}  NOT PROVEN: {report['reason']}"
+    if report["compared"] is False:
+        return f"{made.folder}  {report['proof']}: shapes and kernels as the network's"
     text = f"{made.folder}  proven by {report['proof']}: "
     text += f"{report['agreement']:.1%} of {report['compared']} images as predict"
     if report["outputs"]:

@@ -176,8 +176,7 @@ def add_storage(group):
     group.add_argument(
         "--storage",
         choices=storage.STORAGES,
-        help="of 4-bit weights: fully_connected (LiteRT on phones and PCs; default), "
-        "conv_int4 (microcontrollers) or int8 (everywhere)",
+        help="of 4-bit weights (fully_connected; for microcontrollers conv_int4)",
     )
     group.add_argument(
         "--prefer",

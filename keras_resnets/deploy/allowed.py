@@ -72,6 +72,11 @@ def check_storage(target: Target, recipe: str, storage: str | None) -> str:
 
 def check_pixels(target: Target, recipe: str) -> None:
     """Raises `InvalidArgument` where a target's file cannot take RGB pixels."""
+    if target.quantizes:
+        raise InvalidArgument(
+            f"{target.name} quantizes the network by itself, from normalized images: "
+            "leave out --include-preprocessing"
+        )
     if recipe in targets.FLOATS and not target.float_pixels:
         raise InvalidArgument(
             f"{target.name} has no CAST from uint8 to float32, which the pre-processing "

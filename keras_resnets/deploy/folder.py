@@ -68,11 +68,18 @@ def readme(job: Job, made: Made, report: Mapping[str, Any]) -> str:
 def _proof(report: Mapping[str, Any]) -> str:
     if not report["proven"]:
         return f"**Not proven**: {report['reason']}"
+    if report["compared"] is False:
+        return f"Converted by {report['proof']}: shapes and kernels are the network's."
     outputs = report["outputs"]
     said = (
         f"Proven by {report['proof']} on {report['compared']} images: "
         f"{report['agreement']:.1%} have the likeliest class of `predict`"
     )
+    if "largest_difference" in report:
+        return (
+            f"{said}; it rounds the network by itself, and a probability differs by "
+            f"{report['largest_difference']:g} at most."
+        )
     if outputs is None:
         return f"{said}, by the answers of the file before it was compiled."
     return (

@@ -1,21 +1,14 @@
 """MediaPipe's ImageClassifier, as Android, iOS and Python have it."""
 
-import os
-import pathlib
-
 import numpy as np
 
+from keras_resnets.deploy import foreign
 from keras_resnets.deploy import mediapipe_worker
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
-from keras_resnets.errors import ExportError
-from keras_resnets.errors import printable
 from keras_resnets.io import files
-from keras_resnets.system import child_process
 
-# It wants other packages than TensorFlow: a Python of its own.
-VARIABLE = "KERAS_RESNETS_MEDIAPIPE_PYTHON"
 _SECONDS, _OF_AN_IMAGE = 300, 10
 
 
@@ -31,25 +24,12 @@ def prove(job: Job) -> Proof:
     with files.scratch_folder() as folder:
         given, found = folder / "given.npz", folder / "made.npz"
         np.savez(given, images=images, labels=names)
-        words = [
-            os.environ[VARIABLE],
-            # Without the folder of this package among its own.
-            "-P",
-            pathlib.Path(mediapipe_worker.__file__),
-            *(made.path, given, found),
-        ]
-        code, out, errors = child_process.run(
-            words, folder, _SECONDS + _OF_AN_IMAGE * len(images)
-        )
-        if code:
-            reason = printable(errors.strip().rpartition("\n")[2], 300)
-            raise ExportError(
-                f"MediaPipe does not take the {made.spec.recipe} file of "
-                f"{job.model.name}: {reason}; nothing was written"
-            )
+        seconds = _SECONDS + _OF_AN_IMAGE * len(images)
+        words = (made.path, given, found)
+        version = foreign.run(job, mediapipe_worker, words, folder, seconds)
         with np.load(found) as loaded:
             scores = loaded["scores"]
-    return Proof(made, scores, {}, f"mediapipe {out.strip()}")
+    return Proof(made, scores, {}, f"mediapipe {version}")
 
 
 def snippet(job: Job, made: Made) -> str:

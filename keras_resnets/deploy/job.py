@@ -73,6 +73,10 @@ class Workshop:
         self._calibration, self._folder = calibration, folder
         self._made: dict[Spec, Made] = {}
 
+    def images(self, count: int) -> np.ndarray:
+        """The first of its calibration images, for a toolchain that takes ranges itself."""
+        return self._calibration.images[:count]
+
     def export(self, spec: Spec) -> Made:
         """The file of a `Spec`, run and compared with the network."""
         if spec not in self._made:

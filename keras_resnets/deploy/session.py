@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -227,6 +228,9 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
         "file": made.path.name,
         "proven": proof is not None,
     }
+    if job.target.checks is not None:
+        checks = importlib.import_module(f"keras_resnets.deploy.{job.target.checks}")
+        facts |= checks.check(job, made)
     if proof is None:
         facts |= {"reason": reason, "compared": 0, "agreement": None}
     else:
@@ -261,6 +265,8 @@ def _proven(
     """
     _check_room(job, proof)
     made = proof.made
+    if job.target.quantizes and proof.outputs is not None:
+        return _classes(job, proof, proof.outputs, predicted, least)
     wanted = reference.expected(made, job.given(made), predicted, job.target.exact)
     ran = wanted.outputs if proof.outputs is None else proof.outputs
     found = agreement.compare(
@@ -277,6 +283,21 @@ def _proven(
         # Compiled, and not run: the answers are those of the file that was compiled.
         record["outputs"] = None
     return {"proof": proof.ran, **record}
+
+
+def _classes(
+    job: Job, proof: Proof, outputs: np.ndarray, predicted: np.ndarray, least: float
+) -> dict[str, Any]:
+    """How the classes compare of a target that rounds the network by itself."""
+    found = agreement.compare(predicted, outputs, outputs, 1.0, "predict")
+    agreement.judge(job.target.name, found, least)
+    largest = float(np.abs(outputs - predicted).max())
+    return {
+        "proof": proof.ran,
+        **found.record(),
+        "outputs": None,
+        "largest_difference": round(largest, 4),
+    }
 
 
 def _check_operators(job: Job, made: Made) -> None:

@@ -79,6 +79,11 @@ class Target:
             besides, where that is no module of Python.
         files: patterns of the files that its folder has besides those of all targets.
         settings: of its toolchain.
+        takes: what refuses a file there, in messages.
+        checks: module of `keras_resnets.deploy` whose `check(job, made)` tells, without
+            its toolchain, what that would refuse.
+        quantizes: whether its toolchain rounds a float file by itself: classes are
+            compared then, and no outputs.
         exact: whether its integer kernels are those that LiteRT calls the reference, and
             not XNNPACK's, which round otherwise: in a deep network a step of a softmax
             becomes twenty where two classes are about as likely.
@@ -112,6 +117,9 @@ class Target:
     tools: str | None = None
     files: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    takes: str = ""
+    checks: str | None = None
+    quantizes: bool = False
     exact: bool = False
     within: float = 0.0
     memory: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -175,14 +183,22 @@ def _ethos_u(name: str, system: str, mode: str) -> Target:
     )
 
 
+def _own_python(variable: str, packages: str) -> str:
+    """What to type for a toolchain that wants a Python of its own."""
+    return (
+        f"python -m venv own; own/bin/pip install {packages}; export "
+        f"{variable}=own/bin/python"
+    )
+
+
 _MEDIAPIPE: dict[str, Any] = {
     "pixels": True,
     "photos": True,
     "toolchain": "image_classifier",
     "proof": "MediaPipe's ImageClassifier in Python, with the same C++ inside",
+    "takes": "MediaPipe",
     "variable": "KERAS_RESNETS_MEDIAPIPE_PYTHON",
-    "install": "python -m venv mp; mp/bin/pip install mediapipe==1.2.3; export "
-    "KERAS_RESNETS_MEDIAPIPE_PYTHON=mp/bin/python",
+    "install": _own_python("KERAS_RESNETS_MEDIAPIPE_PYTHON", "mediapipe==1.2.3"),
 }
 _ALL = (
     Target(
@@ -251,8 +267,9 @@ _ALL = (
         io_dtypes=("uint8", "int8"),
         layouts=(False,),
         operators=_EDGE_TPU,
+        checks="edge_tpu",
         proof="Google's edgetpu_compiler, which this package cannot run: it compiles "
-        "model.tflite; here its operators are checked against those that it knows",
+        "model.tflite; here operators, types and shapes are checked by Coral's table",
     ),
     Target(
         name="esp32",
@@ -260,26 +277,61 @@ _ALL = (
         format="onnx",
         recipes=(FLOAT32,),
         export=(("layout", "nchw"),),
-        proof="ESP-PPQ (esp-ppq), which this package does not run yet: it quantizes "
-        "model.onnx itself",
+        toolchain="own_quantizer",
+        proof="ESP-PPQ (esp-ppq), which quantizes model.onnx itself and simulates that",
+        takes="ESP-PPQ",
+        variable="KERAS_RESNETS_ESP_PYTHON",
+        install=_own_python("KERAS_RESNETS_ESP_PYTHON", "esp-ppq==1.3.12 torch"),
+        files=("model.espdl", "model.info", "model.json"),
+        settings={
+            "worker": "esp32_worker",
+            "package": "esp-ppq",
+            "chip": "esp32s3",
+            "made": ("model.espdl", "model.info", "model.json"),
+        },
+        quantizes=True,
     ),
     Target(
         name="rockchip",
-        title="Rockchip NPU, RKNN",
+        title="Rockchip RK3588 NPU, RKNN",
         format="onnx",
         recipes=(FLOAT32,),
         export=(("layout", "nchw"),),
-        proof="the simulator of rknn-toolkit2, which this package does not run yet: it "
-        "quantizes model.onnx itself",
+        toolchain="own_quantizer",
+        proof="the simulator of rknn-toolkit2, which quantizes model.onnx itself",
+        takes="rknn-toolkit2",
+        variable="KERAS_RESNETS_RKNN_PYTHON",
+        install=_own_python("KERAS_RESNETS_RKNN_PYTHON", "rknn-toolkit2==2.5.0"),
+        files=("model.rknn",),
+        settings={
+            "worker": "rockchip_worker",
+            "package": "rknn-toolkit2",
+            "chip": "rk3588",
+            "made": ("model.rknn",),
+        },
+        quantizes=True,
     ),
     Target(
         name="coreml",
         title="iPhone, iPad and Mac, Core ML",
         format="saved_model",
         recipes=(FLOAT32,),
-        proof="Core ML on a Mac; coremltools converts saved_model, by its signature "
-        "serving_default",
-        files=("saved_model/*", "saved_model/variables/*", "saved_model/assets/*"),
+        toolchain="core_ml",
+        proof="coremltools, which converts saved_model; a Mac alone runs it",
+        takes="coremltools",
+        variable="KERAS_RESNETS_COREML_PYTHON",
+        install=_own_python(
+            "KERAS_RESNETS_COREML_PYTHON", "coremltools==9.0 tensorflow"
+        ),
+        files=(
+            "saved_model/*",
+            "saved_model/variables/*",
+            "saved_model/assets/*",
+            "model.mlpackage/*",
+            "model.mlpackage/Data/*",
+            "model.mlpackage/Data/com.apple.CoreML/*",
+            "model.mlpackage/Data/com.apple.CoreML/weights/*",
+        ),
     ),
     Target(
         name="server-onnx",

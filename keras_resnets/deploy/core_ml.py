@@ -1,0 +1,84 @@
+"""Core ML: coremltools converts the SavedModel; only a Mac can run what comes of it."""
+
+import json
+import shutil
+
+from keras_resnets.deploy import coreml_worker
+from keras_resnets.deploy import foreign
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
+from keras_resnets.export import prepare
+from keras_resnets.io import files
+
+_SECONDS = 1800
+PACKAGE = "model.mlpackage"
+
+
+def prove(job: Job) -> Proof:
+    """Converts the file, and compares what the program is made of with the network.
+
+    Nothing is run: the input and output must have the network's shapes, and each kernel of
+    the network must stand in the program with its shape, as finite numbers.
+
+    Raises:
+        ExportError: coremltools does not convert it, or makes something else of it.
+    """
+    made = job.export()
+    with files.scratch_folder() as folder:
+        shutil.copytree(made.path, folder / "saved_model")
+        words = ("saved_model", PACKAGE, "facts.json")
+        version = foreign.run(job, coreml_worker, words, folder, _SECONDS)
+        facts = json.loads((folder / "facts.json").read_text("utf-8"))
+        _check(job, facts)
+        shutil.copytree(folder / PACKAGE, job.folder / PACKAGE)
+        size = files.size(folder / PACKAGE)
+    figures = {
+        "file": PACKAGE,
+        "compared": False,
+        "compiled_bytes": size,
+        "core_ml_operators": facts["operators"],
+        "input": facts["input"],
+        "output": facts["output"],
+    }
+    return Proof(made, None, figures, f"coremltools {version}, converted and not run")
+
+
+def _check(job: Job, facts: dict[str, object]) -> None:
+    """Raises `ExportError` where a program is not of the network's shapes."""
+    kernels = [
+        # Of Keras (height, width, in, out), of Core ML (out, in, height, width).
+        [shape[3], shape[2], shape[0], shape[1]]
+        for shape in (
+            tuple(layer.kernel.shape)
+            for layer in prepare.all_layers(job.model)
+            if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4
+        )
+    ]
+    wanted = {
+        "input": [1, *prepare.input_shape(job.model)],
+        "output": [1, len(job.labels)],
+        "kernels": sorted(kernels),
+        "finite": True,
+    }
+    for name, value in wanted.items():
+        if facts[name] != value:
+            raise ExportError(
+                f"coremltools makes another network of {job.model.name}: {name} must be "
+                f"{value}; got {facts[name]}; nothing was written"
+            )
+
+
+def snippet(job: Job, made: Made) -> str:
+    """How an application runs the package, and what was not tried."""
+    return (
+        "Drag `model.mlpackage` into Xcode, which makes a class of its name:\n\n"
+        "```swift\n"
+        "let network = try model(configuration: MLModelConfiguration())\n"
+        "let found = try network.prediction(input: x)  // MLMultiArray, see below\n"
+        "```\n\n"
+        "`report.json` has the names and shapes of input and output. No Mac was there: "
+        "the package was converted and not run. Compare it on yours with `predict` before "
+        "you ship it.\n"
+    )

@@ -1,0 +1,85 @@
+"""Toolchains that take a float32 ONNX file and round it by themselves: ESP-PPQ, RKNN.
+
+Each has a worker, in a Python of its own, that is handed the file, calibration images and
+the images to compare on: it quantizes, writes the file of the chip, and simulates it.
+"""
+
+import importlib
+import shutil
+from typing import Any
+
+import numpy as np
+
+from keras_resnets.deploy import foreign
+from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import Proof
+from keras_resnets.io import files
+
+# Images that its ranges come from. Both simulators are slow: minutes on a busy machine.
+_CALIBRATION = 64
+_SECONDS, _OF_AN_IMAGE = 900, 30
+
+
+def prove(job: Job) -> Proof:
+    """Has the toolchain quantize the file, and simulate what it made.
+
+    Raises:
+        ExportError: it does not take the file.
+    """
+    made, settings = job.export(), job.target.settings
+    worker = importlib.import_module(f"keras_resnets.deploy.{settings['worker']}")
+    given = job.given(made)
+    # Plain operators in channels-first order, as both want them.
+    images = np.ascontiguousarray(given.transpose(0, 3, 1, 2))
+    ranges = job.workshop.images(_CALIBRATION).transpose(0, 3, 1, 2)
+    with files.scratch_folder() as folder:
+        shutil.copyfile(made.path, folder / "model.onnx")
+        np.savez(folder / "given.npz", images=images, ranges=ranges)
+        version = foreign.run(
+            job,
+            worker,
+            ("model.onnx", "given.npz", "made.npz", settings["chip"]),
+            folder,
+            _SECONDS + _OF_AN_IMAGE * (len(images) + len(ranges)),
+        )
+        with np.load(folder / "made.npz") as loaded:
+            outputs = loaded["outputs"]
+        for name in settings["made"]:
+            shutil.copyfile(folder / name, job.folder / name)
+        size = files.size(folder / settings["made"][0])
+    figures: dict[str, Any] = {
+        "file": settings["made"][0],
+        "chip": settings["chip"],
+        "compiled_bytes": size,
+        "calibrated_on": len(ranges),
+    }
+    return Proof(made, outputs, figures, f"{settings['package']} {version}, simulated")
+
+
+def snippet(job: Job, made: Made) -> str:
+    """What runs the file of the chip there."""
+    return _SNIPPETS[job.target.name]
+
+
+_ESP = """Add the component `espressif/esp-dl` and `model.espdl` to an ESP-IDF project:
+
+```cpp
+dl::Model *model = new dl::Model("model", "model.espdl");
+dl::TensorBase *x = model->get_input();   // int8, exponent in x->exponent
+model->run();
+dl::TensorBase *y = model->get_output();
+```
+"""
+_RKNN = """On the board, with `pip install rknn-toolkit-lite2`:
+
+```python
+from rknnlite.api import RKNNLite
+
+board = RKNNLite()
+board.load_rknn("model.rknn")
+board.init_runtime()
+(scores,) = board.inference(inputs=[x], data_format=["nhwc"])
+```
+"""
+_SNIPPETS = {"esp32": _ESP, "rockchip": _RKNN}

@@ -1,0 +1,57 @@
+"""Run by a Python that has rknn-toolkit2: quantizes an ONNX file, and simulates the NPU.
+
+    python rockchip_worker.py FILE.onnx IMAGES.npz OUTPUTS.npz CHIP
+
+IMAGES.npz has float32 `images` and `ranges` (count, channels, height, width);
+OUTPUTS.npz gets `outputs` (count, classes). `model.rknn` is written beside them. The last
+line that it prints is the release of rknn-toolkit2.
+"""
+
+import importlib.metadata
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def main(path: str, given: str, made: str, chip: str) -> None:
+    """Writes the outputs; see above for the arguments."""
+    from rknn.api import RKNN
+
+    with np.load(given) as loaded:
+        images, ranges = loaded["images"], loaded["ranges"]
+    # It reads its calibration images from files that a list names.
+    names = [f"range_{index}.npy" for index in range(len(ranges))]
+    for name, image in zip(names, ranges):  # noqa: B905  (Python 3.10 and older)
+        np.save(name, image[None])
+    pathlib.Path("ranges.txt").write_text("\n".join(names) + "\n")
+    toolkit = RKNN(verbose=False)
+    try:
+        _check(toolkit.config(target_platform=chip), "config")
+        _check(toolkit.load_onnx(model=path), "load_onnx")
+        done = toolkit.build(do_quantization=True, dataset="ranges.txt")
+        _check(done, "build")
+        _check(toolkit.export_rknn("model.rknn"), "export_rknn")
+        # Without a target: the simulator.
+        _check(toolkit.init_runtime(), "init_runtime")
+        outputs = [_run(toolkit, image) for image in images]
+    finally:
+        toolkit.release()
+    np.savez(made, outputs=np.stack(outputs).astype("float32"))
+    sys.stdout.write("\n" + importlib.metadata.version("rknn-toolkit2"))
+
+
+def _run(toolkit: Any, image: np.ndarray) -> np.ndarray:
+    (found,) = toolkit.inference(inputs=[image[None]], data_format=["nchw"])
+    return np.asarray(found).reshape(-1)
+
+
+def _check(code: int, step: str) -> None:
+    """Ends the program where a step of the toolkit failed: it says so by a number."""
+    if code:
+        sys.exit(f"{step} of rknn-toolkit2 failed with {code}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
