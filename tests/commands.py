@@ -16,6 +16,15 @@ def run(*words, capsys):
     return code, shown.out, shown.err
 
 
+def reported(path, *parts):
+    """The text of a page that `--report` wrote, in which all parts are."""
+    text = path.read_text("utf-8")
+    assert text.startswith("<!DOCTYPE html>") and text.endswith("</html>\n")
+    for part in parts:
+        assert part in text, part
+    return text
+
+
 def refused(*words, capsys, code=2):
     """The one line of stderr that a refused command prints."""
     found, out, err = run(*words, capsys=capsys)

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from commands import reported
 from commands import run
 from helpers import noise
 from helpers import small_model
@@ -253,7 +254,11 @@ def test_commands(files, tmp_path, capsys):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
     np.savez(tmp_path / "a.npz", x_test=pixels, y_test=np.arange(4))
     words = ("verify", a, folder / "dim.tflite", "--data", tmp_path / "a.npz")
-    code, out, err = run(*words, "--layers", capsys=capsys)
+    page = tmp_path / "v.html"
+    code, out, err = run(*words, "--layers", "--report", page, capsys=capsys)
+    # Its result stands, though it is a bad one.
+    told = ("Not good enough", "Where the integer file loses most", "Images on which A")
+    reported(page, *told, "Top-1 accuracy", 'class="verdict bad"')
     # Calibrated with dim images, shown bright ones: the verdict is that it differs.
     assert (
         code == 1

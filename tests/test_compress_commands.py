@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from commands import refused
+from commands import reported
 from commands import run
 from commands import run_example
 from PIL import Image
@@ -54,8 +55,11 @@ def trained(network, tmp_path, monkeypatch):
 def test_quantize(trained, capsys):
     model, pixels = trained
     words = ["quantize", "resnet8", "--weights", "net.weights.h5", "--data", "data.npz"]
-    code, out, err = run(*words, "--count", 50, "--evaluate", "data.npz", capsys=capsys)
+    more = ["--count", 50, "--evaluate", "data.npz", "--report", "q.html"]
+    code, out, err = run(*words, *more, capsys=capsys)
     assert code == 0, err
+    told = ("Parity with Keras", "Accuracy on 200", "disagree", "50 images of data.npz")
+    reported(pathlib.Path("q.html"), *told, "SQNR", "size of the file")
     assert "calibration  50 images of data.npz" in out
     assert "measured     200 images: top-1" in out
     path = "resnet8_static_wi8_ai8.tflite"
@@ -72,7 +76,9 @@ def test_quantize(trained, capsys):
     assert "exists" in refused(*words, capsys=capsys)
 
     words[0] = "sensitivity"
-    code, out, _ = run(*words, "--count", 20, "--images", 5, capsys=capsys)
+    more = ["--count", 20, "--images", 5, "--report", "s.html"]
+    code, out, _ = run(*words, *more, capsys=capsys)
+    reported(pathlib.Path("s.html"), "stage1_block1_conv1", "costs most", "<svg")
     assert code == 0 and "stage1_block1_conv1 " in out and "weights" in out
 
 
@@ -178,8 +184,11 @@ def test_qat(trained, capsys):
     """Trained with rounding, its file scored; a finished run is not trained again."""
     words = ["qat", "resnet20", "--weights", "cifar10", "--data", "data.npz"]
     words += ["--count", 20, "--batch-size", 30, "--epochs", 1, "--validation", 0.3]
-    code, out, err = run(*words, "--evaluate", "data.npz", capsys=capsys)
+    more = ["--evaluate", "data.npz", "--report", "qat.html"]
+    code, out, err = run(*words, *more, capsys=capsys)
     assert code == 0, err
+    told = ("Curves of training", "held out", "Parity with Keras", "Accuracy on 200")
+    reported(pathlib.Path("qat.html"), *told)
     assert "wrote        resnet20_static_wi8_ai8_qat.tflite" in out
     agreement = float(out.split("agreement ")[-1].split("%")[0])
     assert "measured     200 images" in out and agreement > 95

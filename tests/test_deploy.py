@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 from commands import refused
+from commands import reported
 from commands import run
 from conftest import ROOT
 from helpers import small_model
@@ -459,8 +460,11 @@ def test_the_command(tmp_path, capsys, shared_data):
     np.savez(tmp_path / "data.npz", x_train=pixels[:60], y_train=np.zeros(60, int))
     words = ["deploy", "resnet20", "--weights", "cifar10", "--target", "linux-x86"]
     words += ["--data", tmp_path / "data.npz", "--output", tmp_path / "out"]
-    code, out, err = run(*words, capsys=capsys)
+    page = tmp_path / "out" / "report.html"
+    code, out, err = run(*words, "--report", page, capsys=capsys)
     assert code == 0, err
+    told = ("Every folder was proven", "ai-edge-litert", "another answer", "latency")
+    reported(page, *told)
     assert "proven by ai-edge-litert" in out and "latency_ms" in out
     report = report_of(tmp_path / "out" / "linux-x86")
     assert report["agreement"] >= 0.95 and report["compared"] == 60

@@ -491,14 +491,19 @@ def test_classifier_of_other_classes_starts_anew():
 @pytest.mark.costly
 def test_command_tells_all_of_it(tmp_path, capsys, monkeypatch):
     """Which classifier, which epochs, which stage was kept; a failure is code 1."""
+    from commands import reported
     from commands import run as command
 
     path = write_npz(tmp_path / "d.npz", train=80, test=20, classes=10)
     words = ["train", "resnet20", "--weights", "cifar10", "--data", path, "--labels"]
     words += [",".join("abcdefghij"), "--recipe", "finetune", "--batch-size", "20"]
     words += ["--input-size", "16", "--precision", "float32", "--output"]
-    code, shown, err = command(*words, tmp_path / "a", "--epochs", "1", capsys=capsys)
+    # The folder of the run comes while it trains.
+    page = tmp_path / "a" / "report.html"
+    more = ("--epochs", "1", "--report", page)
+    code, shown, err = command(*words, tmp_path / "a", *more, capsys=capsys)
     assert code == 0, err
+    reported(page, "Curves of training", "Training images of each class", "1 epoch;")
     assert "note: resnet20 came with a classifier of airplane" in shown
     assert "note: 1 of 3 epochs of the classifier alone: the body stays" in shown
     assert "of the 10 held-out images: as it came" in shown and "\nkept: " in shown

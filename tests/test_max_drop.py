@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from commands import refused as refused_command
+from commands import reported
 from commands import run
 from hardened import harden
 from hardened import makers
@@ -323,8 +324,12 @@ def test_command(tmp_path, monkeypatch, capsys, shared_data):
     np.savez("data.npz", x_train=pixels[:260], y_train=answers)
     words = ["search", "resnet8", "--weights", "net.weights.h5", "--data", "data.npz"]
     words += ["--recipe", PER_TENSOR, "--count", 20, "--max-drop", 30]
-    code, out, err = run(*words, "--plot", "mix.png", capsys=capsys)
+    more = ["--plot", "mix.png", "--report", "mix.html"]
+    code, out, err = run(*words, *more, capsys=capsys)
     assert code == 0, err
+    reported(
+        tmp_path / "mix.html", "held-out images", "stage2_block1_conv1", "all int8"
+    )
     assert "240 other labelled training images of data.npz" in out
     assert "stage2_block1_conv1 " in out and "not in int8" in out
     assert "1 conversion" in out and "standard error" in out

@@ -50,7 +50,7 @@ def page():
         charts.bars([(name, 1.0, name) for name in NAMES], "Bars"),
         charts.layers([(f"layer{i}", 10.0**-i, NAMES[0]) for i in range(9)], "Layers"),
         charts.lines(
-            {NAMES[0]: [0.5, None], NAMES[2]: [0.25, np.inf]}, "Lines", "loss"
+            [0, 1], {NAMES[0]: [0.5, None], NAMES[2]: [0.25, np.inf]}, "Lines", "loss"
         ),
         charts.confusion(matrix, NAMES, "Confusion"),
         charts.confusion(np.eye(60, dtype=int), [""] * 60, "Many classes"),

@@ -6,6 +6,7 @@ from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page_deploy
 from keras_resnets.cli.network import say
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import targets
@@ -99,6 +100,7 @@ def add_to(commands):
             "resnet20 --weights cifar10 --target android --data cifar10 --output app",
             "run/ --target microcontroller --data photos/ --ram 256kB --output device",
         ),
+        report=True,
     )
 
     listing = commands.add_parser("targets")
@@ -163,6 +165,7 @@ def _deploy(asked):
 
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
+        seen = page_deploy.Deployed(model)
         made = deploy.deploy(
             model,
             asked.target,
@@ -181,10 +184,12 @@ def _deploy(asked):
             unproven=asked.unproven,
             overwrite=asked.overwrite,
             progress=output.note,
+            watch=seen.add,
         )
         output.keep(targets=made)
         for one in made:
             say(_line(one))
+        seen.show(made)
 
 
 def _line(made):

@@ -53,7 +53,7 @@ class Collected:
     summary: str = ""
     good: bool | None = None
     params: int | None = None
-    inputs: list[tuple[str, object]] = dataclasses.field(default_factory=list)
+    inputs: dict[str, object] = dataclasses.field(default_factory=dict)
     tiles: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     sections: dict[str, list["Block"]] = dataclasses.field(default_factory=dict)
     options: list[tuple[str, object, bool]] = dataclasses.field(default_factory=list)
@@ -163,9 +163,9 @@ def entitle(title: str) -> None:
 
 
 def went_in(name: str, value: object) -> None:
-    """Takes one fact about what the command was given."""
+    """Takes one fact about what the command was given; a later one replaces it."""
     if _now is not None:
-        _now.inputs.append((name, value))
+        _now.inputs[name] = value
 
 
 def weighs(params: int) -> None:
@@ -227,7 +227,9 @@ def _page(now: Collected) -> str:
     if now.tiles:
         tiles = reports.Tiles(now.tiles)
         sections.insert(0, reports.Section("At a glance", (tiles,)))
-    inputs: list[Block] = [reports.Facts([("command", now.command), *now.inputs])]
+    inputs: list[Block] = [
+        reports.Facts([("command", now.command), *now.inputs.items()])
+    ]
     inputs.append(_options(now.options))
     notes = [line.removeprefix("note: ").strip() for line in output.notes()]
     if notes:

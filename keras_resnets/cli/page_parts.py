@@ -14,6 +14,7 @@ if typing.TYPE_CHECKING:
     import numpy as np
 
     from keras_resnets.export.landing import ExportReport
+    from keras_resnets.graph.provenance import Provenance
     from keras_resnets.images.preprocessing import Preprocessing
     from keras_resnets.reports import Block
 
@@ -42,9 +43,6 @@ def model(made: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
     """The network that goes in, and where its weights come from."""
     if not page.wanted():
         return
-    from keras_resnets.graph import provenance
-
-    known = provenance.of(made)
     shape = " x ".join(str(side or "any") for side in made.inputs[0].shape[1:])
     page.entitle(made.name)
     page.weighs(made.count_params())
@@ -52,10 +50,7 @@ def model(made: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
     page.went_in("input", shape)
     page.went_in("outputs", " x ".join(map(str, made.output_shape[1:])))
     page.went_in("parameters", f"{made.count_params():,}")
-    if known.preprocessing is not None:
-        page.went_in("pre-processing", _preprocessing(known.preprocessing))
-    if known.labels is not None:
-        page.went_in("classes", _labels(known.labels))
+    known = images(made)
     if source is None:
         page.went_in("weights", f"random (seed {getattr(asked, 'seed', 0)})")
         return
@@ -67,6 +62,22 @@ def model(made: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
     if known.confidence:
         temperature = known.confidence["temperature"]
         page.went_in("temperature of the logits", f"{temperature:.3f}")
+
+
+def images(made: "keras.Model") -> "Provenance":
+    """What the images of a network go through, and its classes, as it knows them now.
+
+    Returns:
+        All that it knows.
+    """
+    from keras_resnets.graph import provenance
+
+    known = provenance.of(made)
+    if known.preprocessing is not None:
+        page.went_in("pre-processing", _preprocessing(known.preprocessing))
+    if known.labels is not None:
+        page.went_in("classes", _labels(known.labels))
+    return known
 
 
 def file(path: str, name: str = "file", entitled: bool = True) -> None:

@@ -103,6 +103,7 @@ def add_to(commands):
             "resnet20 --weights cifar10 --data cifar10.npz --recipe static_wi4_ai8",
             "run/ --data photos/ --epochs 1 --evaluate photos/",
         ),
+        report=True,
     )
 
 

@@ -12,6 +12,7 @@ from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page_layers
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
@@ -176,6 +177,7 @@ def add_to(commands):
             "resnet20 --weights cifar10 --data cifar10.npz --max-size 160kB",
             "run/ --data photos/ --max-drop 1 --precisions int8,int16",
         ),
+        report=True,
     )
 
 
@@ -197,6 +199,7 @@ def _search(asked):
         mix = _find(asked, model, chosen, _hold_out(asked, model, chosen))
         output.keep(mix=mix)
         say(tables.mix_table(mix))
+        page_layers.mix(mix)
         report = mix.write(path, asked.overwrite, asked.threads, asked.packed)
         if asked.plot:
             with files.stands_already(path):

@@ -6,6 +6,7 @@ from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page_layers
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.quantization import recipes
@@ -48,6 +49,7 @@ def add_to(commands):
             "resnet20 --weights cifar10 --data cifar10.npz",
             "run/ --data photos/ --recipe static_wi4_ai8 --images 200",
         ),
+        report=True,
     )
 
 
@@ -65,3 +67,4 @@ def _sensitivity(asked):
             )
         output.keep(layers=costs)
         say(tables.sensitivity_table(costs))
+        page_layers.sensitivity(costs)

@@ -10,6 +10,8 @@ from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import page_parts
+from keras_resnets.cli import page_training
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingNote
@@ -118,9 +120,10 @@ def add_to(commands):
         _train,
         facts=FACTS,
         examples=(
-            "resnet20 --data cifar10 --recipe cifar_he --output run",
+            "resnet20 --data cifar10 --recipe he2015_cifar --output run",
             "resnet50 --weights imagenet --data photos/ --recipe finetune --output run",
         ),
+        report=True,
     )
 
     listing = commands.add_parser("recipes")
@@ -285,6 +288,7 @@ def _train(asked):
         _announce(asked, model, opened, recipe, precision)
         stack.enter_context(notes_said())
         run = _run(asked, model, opened, recipe)
+        page_parts.images(model)
     conclude(run, recipe, opened)
 
 
@@ -427,3 +431,4 @@ def conclude(run, recipe, opened):
             f"{figures['test_accuracy']:.2%}"
         )
     say(f"wrote {run.folder.path} in {figures['seconds']:,.0f} s")
+    page_training.trained(run, recipe, opened)

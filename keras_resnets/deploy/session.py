@@ -76,6 +76,7 @@ def deploy(
     unproven: bool = False,
     overwrite: bool = False,
     progress: Callable[[str], object] = lambda text: None,
+    watch: Callable[..., object] = lambda *answers: None,
 ) -> list[Deployment]:
     """Writes a folder for each target, proven in the target's own runtime.
 
@@ -104,6 +105,8 @@ def deploy(
         unproven: write also where the toolchain is not installed, or there is none.
         overwrite: replace folders of the same targets.
         progress: called with a line about what is begun.
+        watch: called for each target that was proven with its name, the images, and the
+            outputs of the model and of the target.
 
     Returns:
         A `Deployment` for each target, in their order.
@@ -160,7 +163,7 @@ def deploy(
             )
             spec = asked.spec(row)
             job = Job(row, spec, workshop, where, shown, names, ram, flash, given)
-            report = _fill(job, predicted, min_agreement)
+            report = _fill(job, predicted, min_agreement, watch)
             made.append(Deployment(row.name, place / row.name, report))
     return made
 
@@ -216,7 +219,9 @@ def _parent(folder: pathlib.Path) -> Iterator[None]:
         raise
 
 
-def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
+def _fill(
+    job: Job, predicted: np.ndarray, least: float, watch: Callable[..., object]
+) -> dict[str, Any]:
     """Writes the folder of one target, and returns its report."""
     reason = job.target.missing()
     proof = None if reason else job.target.room.prove(job)
@@ -234,7 +239,7 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
     if proof is None:
         facts |= {"reason": reason, "compared": 0, "agreement": None}
     else:
-        facts |= _proven(job, proof, predicted, least)
+        facts |= _proven(job, proof, predicted, least, watch)
     facts |= {
         "format": made.spec.format,
         "recipe": made.spec.recipe,
@@ -256,7 +261,11 @@ def _fill(job: Job, predicted: np.ndarray, least: float) -> dict[str, Any]:
 
 
 def _proven(
-    job: Job, proof: Proof, predicted: np.ndarray, least: float
+    job: Job,
+    proof: Proof,
+    predicted: np.ndarray,
+    least: float,
+    watch: Callable[..., object],
 ) -> dict[str, Any]:
     """How the target's answers compare, for its report.
 
@@ -278,6 +287,7 @@ def _proven(
         wanted.logit_step,
     )
     agreement.judge(job.target.name, found, least)
+    watch(job.target.name, job.images, predicted, ran)
     record = found.record()
     if proof.outputs is None:
         # Compiled, and not run: the answers are those of the file that was compiled.

@@ -141,7 +141,7 @@ def layers(
             axes.set_xlim(left=max(min(positive) / 2, max(positive) / 1e4))
         axes.grid(axis="x", linewidth=0.6)
         axes.tick_params(axis="y", length=0)
-        if len(groups) > 1:
+        if any(groups):
             handles = [
                 Patch(color=_SERIES[place % len(_SERIES)], label=short(group))
                 for place, group in enumerate(groups[: len(_SERIES)])
@@ -152,6 +152,7 @@ def layers(
 
 
 def lines(
+    x: Sequence[float],
     series: Mapping[str, Sequence[float | None]],
     caption: str,
     label: str,
@@ -162,7 +163,8 @@ def lines(
     """Curves over the epochs of a training.
 
     Args:
-        series: name -> a value for each epoch from 1; None where there is none.
+        x: the epochs, or what else goes to the right.
+        series: name -> a value for each of them; None where there is none.
         caption: what they show.
         label: of the upright axis.
         x_label: of the other.
@@ -184,7 +186,7 @@ def lines(
             y = np.array([np.nan if v is None else v for v in values], "float64")
             y = np.where(np.isfinite(y), y, np.nan) * (100 if percent else 1)
             axes.plot(
-                range(1, len(y) + 1),
+                x,
                 y,
                 styles[place % 4],
                 color=_SERIES[place % 4],

@@ -1,0 +1,107 @@
+"""The pages of `sensitivity --report` and `search --report`: what each layer costs."""
+
+import typing
+from collections.abc import Sequence
+
+from keras_resnets.cli import page
+from keras_resnets.cli import page_parts
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.quantization.search.mixed_precision import Mix
+    from keras_resnets.quantization.search.sensitivity import LayerCost
+
+_COST = "logit RMSE over their deviation, where this layer alone is rounded"
+
+
+def sensitivity(costs: "Sequence[LayerCost]") -> None:
+    """What quantizing each layer alone costs, the costliest first."""
+    if not page.wanted() or not costs:
+        return
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Table
+    from keras_resnets.reports import charts
+
+    worst = costs[0]
+    changed = f"{1 - worst.agreement:.1%} of the" if worst.agreement < 1 else "no"
+    page.judged(
+        f"{worst.name} costs most: rounded alone, its {worst.part} change the answer to "
+        f"{changed} images."
+    )
+    page.tile(f"{worst.rmse:.4f}", f"largest logit RMSE ({worst.name})")
+    page.tile(page_parts.percent(worst.agreement), "agreement with it rounded alone")
+    page.tile(f"{len(costs):,}", "layers and parts measured")
+    rows = [
+        (cost.name, cost.part, f"{cost.rmse:.4f}", page_parts.percent(cost.agreement))
+        for cost in costs
+    ]
+    head = ("layer", "part", "logit RMSE", "agreement")
+    drawn = [(cost.name, cost.rmse, cost.part) for cost in costs]
+    page.add(
+        "What each layer costs",
+        charts.layers(drawn, f"{_COST[0].upper()}{_COST[1:]}"),
+        Details("All layers", (Table(head, rows, "The costliest first"),)),
+    )
+
+
+def mix(found: "Mix") -> None:
+    """The mix of precisions that a search found, and why."""
+    if not page.wanted():
+        return
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Table
+    from keras_resnets.reports import charts
+
+    page.tile(f"{found.mix.drop:+.2f} points", "drop of top-1 on held-out images")
+    page.tile(page_parts.percent(found.share()), "of the multiply-adds in int8")
+    trials = [
+        ("float", found.float_top1),
+        ("all int8", found.int8.top1),
+        ("the mix", found.mix.top1),
+    ]
+    bars = [(name, top1, page_parts.percent(top1)) for name, top1 in trials]
+    sizes = [
+        ("all int8", float(len(found.int8_content))),
+        ("the mix", float(len(found.content))),
+    ]
+    told = [(name, size, page_parts.megabytes(size)) for name, size in sizes]
+    page.add(
+        "What the search found",
+        charts.bars(bars, f"Top-1 on {found.mix.count:,} held-out images"),
+        charts.bars(told, "Size of the file"),
+        Table(
+            ("", "drop (points)", "standard error", "agreement", "logit RMSE"),
+            [
+                (
+                    name,
+                    f"{trial.drop:.2f}",
+                    f"{trial.error:.2f}",
+                    page_parts.percent(trial.agreement),
+                    f"{trial.rmse:.4f}",
+                )
+                for name, trial in (("all int8", found.int8), ("the mix", found.mix))
+            ],
+            f"Allowed: {found.max_drop:g} points, the drop and its standard error together",
+        ),
+    )
+    drawn = [
+        (row.name, max(row.weights or 0.0, row.output), row.precision)
+        for row in found.layers
+    ]
+    rows = [
+        (
+            row.name,
+            row.kind,
+            row.precision,
+            f"{row.share:.1%}",
+            "-" if row.weights is None else f"{row.weights:.4f}",
+            f"{row.output:.4f}",
+        )
+        for row in found.layers
+    ]
+    head = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
+    caption = "Of weights and output the costlier alone: logit RMSE; colour: precision"
+    page.add(
+        "What each layer costs, and what it became",
+        charts.layers(drawn, caption),
+        Details("All layers", (Table(head, rows, _COST),)),
+    )

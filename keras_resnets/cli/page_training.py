@@ -1,0 +1,159 @@
+"""The page of `train --report` and `qat --report`: data, recipe and curves."""
+
+import dataclasses
+import typing
+
+from keras_resnets.cli import page
+from keras_resnets.cli import page_parts
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.reports import Block
+    from keras_resnets.training.recipes import Recipe
+    from keras_resnets.training.session import Run
+
+# Classes whose images are drawn as bars.
+_CLASSES = 40
+# Rows of the table of epochs.
+_EPOCHS = 400
+# Of the history: both curves of a chart, whether they are shares, and what they are.
+_CURVES = (
+    ("loss", False, "Loss"),
+    ("accuracy", True, "Accuracy"),
+)
+
+
+def trained(run: "Run", recipe: "Recipe", opened: typing.Any) -> None:
+    """What came of a training.
+
+    Args:
+        run: the `Run`.
+        recipe: by which.
+        opened: the data.
+    """
+    if not page.wanted():
+        return
+    figures = run.figures
+    if "best_val_accuracy" in figures:
+        best = page_parts.percent(figures["best_val_accuracy"])
+        epoch = figures.get("best_epoch")
+        page.tile(best, f"best validation accuracy (epoch {epoch})")
+    if "test_accuracy" in figures:
+        shown = page_parts.percent(figures["test_accuracy"])
+        page.tile(shown, f"test accuracy ({figures['test_weights']} weights)")
+    page.tile(f"{figures['seconds']:,.0f} s", "of training")
+    page.judged(_summary(run))
+    curves = [
+        _curves(run.history, name, percent, title, figures.get("best_epoch"))
+        for name, percent, title in _CURVES
+    ]
+    curves.append(_rates(run.history))
+    page.add(
+        "Curves of training",
+        *(curve for curve in curves if curve is not None),
+        _table(run.history),
+    )
+    page.add("Data", *_data(opened))
+    page.add("Recipe", _recipe(recipe))
+
+
+def _summary(run: "Run") -> str:
+    epochs = max((row["epoch"] for row in run.history), default=0)
+    words = f"Trained for {epochs:,} epoch{'' if epochs == 1 else 's'}"
+    test = run.figures.get("test_accuracy")
+    if test is not None:
+        words += f"; {test:.2%} of the test images are classified right"
+    return f"{words}. The run is in {run.folder.path}."
+
+
+def _curves(
+    history: list[dict[str, float]],
+    name: str,
+    percent: bool,
+    title: str,
+    best: int | None,
+) -> "Block | None":
+    """Training and validation over the epochs; None where neither was measured."""
+    from keras_resnets.reports import charts
+
+    keys = {"training": name, "validation": f"val_{name}"}
+    series = {
+        label: [row.get(key) for row in history]
+        for label, key in keys.items()
+        if any(key in row for row in history)
+    }
+    if not series:
+        return None
+    epochs = [row["epoch"] for row in history]
+    marked = (best, "best") if best is not None else None
+    return charts.lines(epochs, series, title, name, percent=percent, marked=marked)
+
+
+def _rates(history: list[dict[str, float]]) -> "Block | None":
+    from keras_resnets.reports import charts
+
+    rates = [row.get("learning_rate") for row in history]
+    if not any(rate is not None for rate in rates):
+        return None
+    epochs = [row["epoch"] for row in history]
+    series = {"learning rate": rates}
+    return charts.lines(epochs, series, "Learning rate at an epoch's end", "rate")
+
+
+def _table(history: list[dict[str, float]]) -> "Block":
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Table
+
+    names = list(dict.fromkeys(name for row in history for name in row))
+    rows = [
+        [f"{row[name]:.6g}" if name in row else "-" for name in names]
+        for row in history[-_EPOCHS:]
+    ]
+    table = Table([name.replace("_", " ") for name in names], rows, "An epoch a row")
+    return Details("All epochs", (table,))
+
+
+def _data(opened: typing.Any) -> list["Block"]:
+    """The parts of the data, and the images of each class."""
+    import numpy as np
+
+    from keras_resnets.reports import Table
+    from keras_resnets.reports import charts
+
+    parts = {
+        "training": opened.train,
+        "held out": opened.validation,
+        "test": opened.test,
+    }
+    rows = [
+        (name, f"{part.count:,}", f"{len(part.skipped):,}")
+        for name, part in parts.items()
+        if part is not None
+    ]
+    caption = f"{opened.name}: {len(opened.classes):,} classes"
+    blocks: list[Block] = [Table(("part", "images", "not readable"), rows, caption)]
+    names = [name for _, name in opened.classes]
+    counts = np.bincount(opened.train.labels, minlength=len(names))
+    if len(names) <= _CLASSES:
+        bars = [
+            (name, float(count), f"{count:,}")
+            for name, count in zip(names, counts, strict=True)
+        ]
+        blocks.append(charts.bars(bars, "Training images of each class"))
+    else:
+        text = f"{counts.min():,} to {counts.max():,}"
+        blocks.append(Table(("training images of a class",), [(text,)], "Classes"))
+    return blocks
+
+
+def _recipe(recipe: "Recipe") -> "Block":
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Facts
+
+    facts = dataclasses.asdict(recipe)
+    facts |= facts.pop("augmentation", None) or {}
+    rows = [(name.replace("_", " "), _shown(value)) for name, value in facts.items()]
+    return Details("All fields of the recipe", (Facts(rows),))
+
+
+def _shown(value: object) -> str:
+    return "none" if value in (None, (), {}, "") else str(value)
