@@ -123,7 +123,7 @@ class Watch:
         rows = [
             (
                 self._names[place],
-                int(images[place]),
+                f"{images[place]:,}",
                 page_parts.percent(recall[place] if images[place] else None),
                 page_parts.percent(
                     right[place] / answers[place] if answers[place] else None

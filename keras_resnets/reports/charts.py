@@ -294,7 +294,9 @@ def reliability(rows: Sequence[tuple[float, float, int]], ece: float) -> Chart:
         counts = np.array([row[2] for row in rows])
         places = (np.ceil(sure * 15) - 0.5) * width
         upper.bar(places, right, width * 0.92, color=_SERIES[0], label="accuracy")
-        upper.plot(sure, right, "o", color=_SERIES[1], ms=4, label="mean confidence")
+        gap = {"fill": False, "edgecolor": _SERIES[1], "linewidth": 1.2}
+        told = "gap to the mean confidence"
+        upper.bar(places, sure - right, width * 0.92, bottom=right, label=told, **gap)
         upper.plot((0, 1), (0, 1), "--", color=_MUTED, linewidth=1)
         upper.set_ylim(0, 1.02)
         upper.set_xlim(0, 1)
