@@ -190,7 +190,7 @@ def test_a_file_that_differs_is_a_failure(folder, capsys, monkeypatch):
     )
     monkeypatch.setitem(number_formats.NUMBER_FORMATS, "none", strict)
     line = refused(*RESNET8, capsys=capsys, code=1)
-    assert "does not say what the model says" in line
+    assert "differs from the model" in line
     assert names(folder) == []
 
 

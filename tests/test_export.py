@@ -231,7 +231,7 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
         return convert(dataclasses.replace(ready, model=other), *rest, **options)
 
     monkeypatch.setattr(tflite, "convert", convert_another)
-    with pytest.raises(ExportError, match="does not say what the model says"):
+    with pytest.raises(ExportError, match="differs from the model"):
         to_tflite(model, tmp_path / "a.tflite")
     with pytest.raises(ExportError, match="cosine .* SQNR"):
         to_tflite(model, tmp_path / "a.tflite", "int8", noise(4, 32, 32, 3))
@@ -339,7 +339,7 @@ def test_parity_figures():
     assert parity.compare(a, a).sqnr == np.inf
     with pytest.raises(ExportError, match="shape"):
         parity.compare(a, b[:, :2])
-    with pytest.raises(ExportError, match="the file puts out NaN"):
+    with pytest.raises(ExportError, match="the file outputs NaN"):
         parity.compare(a, np.full_like(a, np.nan))
 
 

@@ -136,7 +136,7 @@ def test_logits(write, tmp_path):
     np.testing.assert_allclose(exponents / exponents.sum(), expected, atol=1e-5)
     assert [port.name for port in inspection.inspect(report.path).outputs] == ["logits"]
     assert passport.read(report.path)["recipe"]["logits"]
-    with pytest.raises(InvalidArgument, match="puts out features"):
+    with pytest.raises(InvalidArgument, match="has the outputs features"):
         headless = small_model("basic_original", input_shape=SHAPE, include_top=False)
         write(headless, tmp_path / f"b{ENDINGS[write]}", logits=True)
 

@@ -84,7 +84,10 @@ VERIFIED = (
     ("a.tflite a.keras --layers", "the layers of two .tflite files"),
     ("saved a.tflite --layers", "the layers of two .tflite files"),
     ("fails.tflite fails.tflite --layers", "fails.tflite fails on images"),
-    ("a.tflite two.keras", "two.keras cannot be run: what is run on images has one"),
+    (
+        "a.tflite two.keras",
+        "two.keras cannot be run: a file that is run on images has one",
+    ),
     ("a.tflite no_variables", "no_variables cannot be read as a SavedModel: "),
     ("a.tflite missing", "there is no file or folder"),
     ("folder a.tflite", "without a saved_model.pb"),

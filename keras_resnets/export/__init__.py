@@ -1,10 +1,10 @@
-"""Export: prepare, convert, run, compare. Nothing is written that was not run."""
+"""Export: prepare, convert, run, compare. Every written file has been run."""
 
 from keras_resnets import lazy
 from keras_resnets.export import formats
 
-# Imported when it is asked for: what reads a file, or runs one in a process of its own,
-# needs no Keras.
+# Imported on access: reading a file, or running one in a separate process, needs no
+# Keras.
 _IN_MODULE = {
     "ExportReport": ".session",
     "load_keras": ".keras.runner",

@@ -1,4 +1,4 @@
-"""What stands in an exported file, as the room of each format reads it."""
+"""The contents of an exported file, as each format's room reads it."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ class Port:
     """An input or output of a file.
 
     Attributes:
-        name, shape, dtype: as they stand in the file; None for an open dimension.
+        name, shape, dtype: as in the file; None for an open dimension.
         scale, zero_point: real value = (integer - zero_point) * scale; None for floats.
     """
 
@@ -24,17 +24,17 @@ Ports = tuple[Port, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a file says of itself.
+    """The contents of a file.
 
     Attributes:
-        inputs, outputs: `Port`s; of a SavedModel those of its first signature,
-            `serving_default` where there is one.
-        operators: counts by name, of what is run first.
-        inner: names of the operators in graphs inside it and in functions.
+        inputs, outputs: `Port`s; for a SavedModel those of its first signature,
+            `serving_default` if it has it.
+        operators: counts by name, of the main graph.
+        inner: names of the operators in inner graphs and in functions.
         signatures: (inputs, outputs) of a SavedModel by the name of each signature;
-            empty for files that have one way in.
-        runtime: the oldest release of TFLite that knows the operators of a `.tflite`
-            file; `"unknown"` where one of them is not in our table; None elsewhere.
+            empty for other files.
+        runtime: the oldest release of TFLite that supports the operators of a `.tflite`
+            file; `"unknown"` if an operator is not in the table; None for other files.
     """
 
     inputs: Ports

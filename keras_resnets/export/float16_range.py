@@ -1,7 +1,7 @@
-"""Whether what a float16 file computes fits into 16 bits.
+"""Checks that the values in a float16 file fit into 16 bits.
 
-Processors compute float16 files in float32, so that a comparison on them does not show
-what happens on a GPU or an NPU: a value beyond 65,504 is infinite there.
+CPUs compute float16 files in float32, so that a comparison on them does not show what
+happens on a GPU or an NPU: a value beyond 65,504 is infinite there.
 """
 
 import os
@@ -18,57 +18,57 @@ from keras_resnets.export.tflite import runner as tflite_runner
 
 LARGEST = 65504.0
 LEAST = 2.0**-24
-# Enough to know the scale of the activations by.
+# Enough images to measure the scale of the activations.
 _IMAGES = 8
 
 
 def inputs_of(ready: Ready) -> np.ndarray:
-    """Inputs of the file of a `prepare.Ready`: those compared with, and calibration's."""
-    found = ready.given[:_IMAGES]
-    if ready.calibration is None or len(found) == _IMAGES:
-        return found
-    more = ready.calibration[: _IMAGES - len(found)]
-    return np.concatenate([found, more.astype(found.dtype)])
+    """Returns inputs of the file of a `prepare.Ready`: images and calibration images."""
+    inputs = ready.given[:_IMAGES]
+    if ready.calibration is None or len(inputs) == _IMAGES:
+        return inputs
+    more = ready.calibration[: _IMAGES - len(inputs)]
+    return np.concatenate([inputs, more.astype(inputs.dtype)])
 
 
 def refuse_above(largest: Mapping[str, float], name: str, count: int) -> None:
-    """Raises `ExportError` where float16 cannot hold a value.
+    """Raises `ExportError` if float16 cannot hold a value.
 
     Args:
         largest: absolute value by name of the tensor, in the order of computation.
-        name: of the model.
-        count: of the images that it was run on.
+        name: the model's name.
+        count: the number of images that it was run on.
     """
     for tensor, value in largest.items():
         if not value <= LARGEST:
             raise ExportError(
                 f"float16 ends at 65,504; {tensor} of {name} reaches {value:,.0f} "
-                f"(activations: on {count} images), which is infinite where halves are "
-                "computed in; nothing was written"
+                f"(activations: on {count} images), which is infinite in float16 "
+                "arithmetic; nothing was written"
             )
 
 
-def of_tflite(path: str | os.PathLike[str], given: np.ndarray) -> dict[str, float]:
-    """The largest absolute value of each tensor that a file computes, by its layer.
+def of_tflite(path: str | os.PathLike[str], inputs: np.ndarray) -> dict[str, float]:
+    """Returns the largest absolute value of each tensor that a file computes, by layer.
 
     Args:
-        path: of a TFLite file.
-        given: its inputs (count, height, width, channels).
+        path: a TFLite file.
+        inputs: its inputs (count, height, width, channels).
     """
     largest: dict[str, float] = {}
     size = tflite_runner.TFLiteRunner(path).input_shape[0] or 1
-    for chunk in _chunks(given, size):
+    for chunk in _chunks(inputs, size):
         for name, values in tflite_runner.tensors(path, chunk).items():
             _add(largest, tflite_runner.layer_name(name), values)
     return largest
 
 
-def of_onnx(proto: Any, given: np.ndarray, layout: str) -> dict[str, float]:
-    """The same of a float32 `onnx.ModelProto`, its constants among them.
+def of_onnx(proto: Any, inputs: np.ndarray, layout: str) -> dict[str, float]:
+    """Returns the same for a float32 `onnx.ModelProto`, with its constants.
 
     Args:
-        proto: with all its constants in it.
-        given: its inputs (count, height, width, channels).
+        proto: a model that contains all its constants.
+        inputs: its inputs (count, height, width, channels).
         layout: `"nhwc"` or `"nchw"`.
     """
     onnx, runtime = require("onnx", "onnxruntime")
@@ -92,19 +92,19 @@ def of_onnx(proto: Any, given: np.ndarray, layout: str) -> dict[str, float]:
     )
     name, size = session.get_inputs()[0].name, session.get_inputs()[0].shape[0]
     if layout == "nchw":
-        given = np.ascontiguousarray(given.transpose(0, 3, 1, 2))
-    for chunk in _chunks(given, size if isinstance(size, int) else 1):
-        found = session.run(list(makers), {name: chunk})
-        for out, values in zip(makers, found, strict=True):
+        inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+    for chunk in _chunks(inputs, size if isinstance(size, int) else 1):
+        outputs = session.run(list(makers), {name: chunk})
+        for out, values in zip(makers, outputs, strict=True):
             if values.dtype.kind == "f":
                 _add(largest, makers[out], values)
     return largest
 
 
-def _chunks(given: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Batches of `size`; the last is filled up with its own images."""
-    for start in range(0, len(given), size):
-        yield np.resize(given[start : start + size], (size, *given.shape[1:]))
+def _chunks(inputs: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Batches of `size`; the last one repeats its images to fill up."""
+    for start in range(0, len(inputs), size):
+        yield np.resize(inputs[start : start + size], (size, *inputs.shape[1:]))
 
 
 def _add(largest: dict[str, float], place: str, values: np.ndarray) -> None:
@@ -112,5 +112,5 @@ def _add(largest: dict[str, float], place: str, values: np.ndarray) -> None:
 
 
 def _largest(values: np.ndarray) -> float:
-    # One that is no number is beyond every limit.
+    # NaN is beyond every limit.
     return float(np.nan_to_num(np.abs(values), nan=np.inf).max(initial=0))

@@ -1,14 +1,14 @@
-"""The formats of exported files: THE TABLE, and what is looked up in a format's room.
+"""The formats of exported files: THE TABLE, and the interface of a format's room.
 
-The room of a format is the module or package `keras_resnets.export.<name>`, which is
-imported when it is asked for. It has
+The room of a format is the module or package `keras_resnets.export.<name>`, imported on
+access. It has
     to_<name>(model, path, ...)        the exporter, which calls `session.begin`, `land`
     check_output(path, overwrite)      the path to write to, checked
-    Runner(path, threads, logits)      what runs a file, see `compare.open_runner`
-    read(path)                         what stands in a file: `contents.Contents`
+    Runner(path, threads, logits)      runs a file, see `compare.open_runner`
+    read(path)                         reads a file: `contents.Contents`
     check(path)                        raises `InvalidArgument` for a file that its
-                                       runtime must not see
-    load_runtime()                     imports what runs the files
+                                       runtime must not open
+    load_runtime()                     imports the runtime of the files
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ from keras_resnets.errors import InvalidArgument
 def room(
     package: str, runner: str
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """`__all__`, `__getattr__` and `__dir__` of a room that is a package.
+    """Returns `__all__`, `__getattr__` and `__dir__` of a room that is a package.
 
     Args:
         package: its `__name__`; it has `convert`, `runner` and `contents`.
-        runner: what its `Runner` is called in `runner`.
+        runner: the name of its `Runner` in the module `runner`.
     """
     modules = {
         "Runner": f".runner:{runner}",
@@ -47,19 +47,19 @@ class Format:
     """A format of exported files.
 
     Attributes:
-        name: in reports and passports; the sub-command of `export`, and the room.
-        title: what help calls it.
-        runtime: what people call what runs its files.
-        ending: of the name of its files; of a folder's, by default.
-        folder: of a format that is a folder: what its writer makes in it, the mark by
-            which it is known first; nothing else is ever replaced.
-        numbers: the words of `quantize` that its exporter takes.
-        methods: how the exporting command finds the ranges of an int8 file.
-        options: of the exporting command, that go to the exporter under their names.
+        name: its name in reports and passports, the sub-command of `export`, the room.
+        title: its name in the help.
+        runtime: the name of the runtime of its files.
+        ending: the suffix of its files; for a folder the default suffix.
+        folder: for a format that is a folder: the files that its writer makes, first the
+            one by which it is recognized; nothing else is ever replaced.
+        numbers: the values of `quantize` that its exporter takes.
+        methods: the calibration methods of the exporting command for an int8 file.
+        options: options of the exporting command that are passed to the exporter.
         has_threads: whether its runtime takes a number of threads for each file.
-        is_program: whether a file may do anything to the process that runs it: those of
-            strangers are run in one of their own.
-        shows_logits: whether what the softmax gets can be read in its files.
+        is_program: whether a file can do anything to the process that runs it:
+            untrusted ones are run in a separate process.
+        shows_logits: whether the input of the softmax can be read in its files.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Format:
 
     @property
     def room(self) -> Any:
-        """Its module or package, imported now."""
+        """Imports and returns its module or package."""
         return importlib.import_module(f"keras_resnets.export.{self.name}")
 
     @property
     def exporter(self) -> str:
-        """Name of its function."""
+        """The name of its function."""
         return f"to_{self.name}"
 
 
@@ -118,8 +118,8 @@ _ALL = (
         "SavedModel for TensorFlow Serving",
         "TensorFlow",
         "_saved_model",
-        # What TensorFlow writes, whichever release: nothing else is replaced. Somebody's
-        # assets are not.
+        # The files that any release of TensorFlow writes: nothing else is replaced, and
+        # no assets.
         folder=(
             "saved_model.pb",
             "fingerprint.pb",
@@ -142,21 +142,21 @@ _ALL = (
     ),
 )
 FORMATS = {form.name: form for form in _ALL}
-# What a file may end in, in the order that messages have.
+# The suffixes of files, in the order of messages.
 ENDINGS = tuple(form.ending for form in _ALL if not form.folder)
 
 
 def looks_exported(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is that of an exported file by its name, or by what a folder holds."""
+    """Whether a path is an exported file by its name, or by the contents of a folder."""
     path = pathlib.Path(path)
     return path.suffix.lower() in ENDINGS or _folder_format(path) is not None
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
-    """The `Format` of an exported file or folder.
+    """Returns the `Format` of an exported file or folder.
 
     Raises:
-        InvalidArgument: nothing is there, or something else.
+        InvalidArgument: the path does not exist, or is of no such format.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -176,7 +176,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
             f"{path} must be a {words} file, or the folder of a {' or '.join(folders)}"
         )
     if not path.is_file():
-        # A pipe or a device has no end.
+        # A pipe or a device may have no end.
         raise InvalidArgument(f"{path} is no plain file")
     return form
 

@@ -27,23 +27,23 @@ from keras_resnets.io import files
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written, and what it was compared by.
+    """A written file, and the results of its comparison.
 
     Attributes:
         path: the file, or the folder of a SavedModel.
         format: `"tflite"`, `"onnx"`, `"saved_model"` or `"keras"`.
         quantize: `"none"`, `"float16"`, ...: see the exporter.
         size: bytes.
-        input_shape: of the file as (batch, height, width, channels), whatever order
-            it has them in; None for an open batch.
+        input_shape: input shape of the file as (batch, height, width, channels),
+            whatever its order; None for an open batch.
         operators: counts by name.
-        outputs: `parity.Parity` of its outputs with the model's; of several the worst.
-        logits: the same in front of the softmax or sigmoid; of the outputs without
-            one. None where that cannot be read in the file (a SavedModel).
+        outputs: `parity.Parity` of its outputs with the model's; the worst of several.
+        logits: the same for the inputs of the softmax or sigmoid, or for the outputs
+            without one. None if the file does not give them (a SavedModel).
         compared: number of images that both were run on.
-        keras_latency, latency: median seconds for an image, the model's compiled by
-            Keras, one at a time, and the file's in its own runtime, a batch at a time.
-        threads: threads that the runtime had; 0 where TensorFlow chose them.
+        keras_latency, latency: median seconds per image: the model's compiled by Keras,
+            image by image, and the file's in its own runtime, batch by batch.
+        threads: threads of the runtime; 0 if TensorFlow chose them.
     """
 
     path: pathlib.Path
@@ -64,15 +64,15 @@ class ExportReport:
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """Where a file is to appear, and what it is.
+    """The destination and the format of a file.
 
     Attributes:
         format: its row in `formats.FORMATS`.
-        path: where it appears, whole.
-        numbers: what it computes in.
-        overwrite: whether something may be at `path`.
-        threads: of its runtime; 0 where that has its own number.
-        batch: images at a time, or `"dynamic"`.
+        path: its final path.
+        numbers: its number format.
+        overwrite: whether `path` may exist.
+        threads: threads of its runtime; 0 if the runtime chooses them.
+        batch: images per call, or `"dynamic"`.
     """
 
     format: formats.Format
@@ -84,11 +84,11 @@ class Destination:
 
     @property
     def size(self) -> int | None:
-        """Images at a time; None for an open number."""
+        """Images per call; None for an open number."""
         return None if isinstance(self.batch, str) else self.batch
 
     def landing(self) -> contextlib.AbstractContextManager[pathlib.Path]:
-        """Yields what to write into; moved to `path` if all went well."""
+        """Yields a temporary path; moves it to `path` on success."""
         if self.format.folder:
             return files.atomic_folder(self.path, self.format.folder)
         return files.atomic_file(self.path)
@@ -102,18 +102,18 @@ def destination(
     threads: int = 2,
     batch: int | str = 1,
 ) -> Destination:
-    """A `Destination`, checked before any work is done.
+    """Returns a `Destination`, checked before any work is done.
 
     Args:
         format_name: key of `formats.FORMATS`.
-        path: to write.
-        quantize: word of `number_formats.NUMBER_FORMATS`.
-        overwrite: replace what is there.
-        threads: of its runtime, >= 1.
-        batch: images at a time, >= 1, or `"dynamic"`.
+        path: the path to write.
+        quantize: key of `number_formats.NUMBER_FORMATS`.
+        overwrite: replace an existing file.
+        threads: threads of its runtime, >= 1.
+        batch: images per call, >= 1, or `"dynamic"`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, or a place that cannot be
+        InvalidArgument: an argument that is not allowed, or a path that cannot be
             written to.
     """
     form = formats.FORMATS[format_name]
@@ -139,25 +139,25 @@ def land(
     open_runner: Callable[[pathlib.Path, int, bool], Any] | None = None,
     prove_more: Callable[[pathlib.Path], None] | None = None,
 ) -> ExportReport:
-    """Writes a file beside its place, proves it, and moves it there with its passport.
+    """Writes a temporary file, proves it, and moves it to its path with its passport.
 
     Args:
-        place: where the file appears.
-        ready: what is converted.
-        write: function of a path that converts and writes it there: what a converter
-            leaves in memory goes when it returns. It returns what the file holds where
-            that cannot be read in it.
+        place: the destination.
+        ready: the model to convert.
+        write: function of a path that converts and writes the file; a converter's
+            memory is freed when it returns. It returns the contents of the file if they
+            cannot be read from it.
         recipe: options of the conversion, for the passport.
         open_runner: function of a path, threads and `logits` that opens a runner on the
             file; None for the runner of its format.
-        prove_more: function of the path that raises `ExportError` where something else
-            of the file is wrong.
+        prove_more: function of the path that raises `ExportError` if a further check of
+            the file fails.
 
     Returns:
         An `ExportReport`.
 
     Raises:
-        ExportError: it differs from its model by more than its numbers allow.
+        ExportError: it differs from its model by more than its number format allows.
     """
     room = place.format.room
     opener = open_runner or room.Runner
@@ -182,42 +182,42 @@ def _prove(
     open_file: Callable[[bool], Any],
     **facts: Any,
 ) -> ExportReport:
-    """Runs what was made, compares it with its reference, and reports.
+    """Runs the new file, compares it with its reference, and reports.
 
     Args:
-        place: where it will be.
-        ready: what was converted.
-        open_file: function of `logits` that opens a runner on what was made.
+        place: the destination.
+        ready: the converted model.
+        open_file: function of `logits` that opens a runner on the file.
         **facts: `size` and `operators` of the report.
     """
     reference = KerasRunner(ready.reference)
     expected, expected_logits = acceptance.run_one_by_one(reference, ready.images)
     keras_latency = reference.latency(ready.images[:1])
-    known = reference.tapped
-    probable = acceptance.probabilities(known, expected)
+    tapped_names = reference.tapped
+    probable = acceptance.probabilities(tapped_names, expected)
     del reference
     try:
         runner = open_file(False)
     except Exception as error:
-        # Every runtime has errors of its own for a file that it cannot load.
+        # Every runtime raises its own errors for a file that it cannot load.
         raise ExportError(
             f"the file of {ready.original.name} does not load in its runtime: "
             f"{first_line(error)}; nothing was written"
         ) from error
-    found = runner(ready.given)
-    outputs = parity.compare(expected, found)
+    actual = runner(ready.given)
+    outputs = parity.compare(expected, actual)
     input_shape = runner.input_shape
     batch = (input_shape[0] or 1, *ready.given.shape[1:])
     latency = runner.latency(np.resize(ready.given, batch))
-    # A runtime holds the weights twice; no more than one is open.
+    # A runtime holds the weights twice, so only one is open at a time.
     del runner
     logits = None if probable else outputs
-    if known and len(known) == len(probable):
+    if tapped_names and len(tapped_names) == len(probable):
         tapped = open_file(True)
-        if len(tapped.tapped) == len(known):
-            made = acceptance.shaped_as(expected_logits, tapped(ready.given))
-            logits = parity.compare(expected_logits, made)
-    acceptance.judge_by(place.numbers, expected, found, probable, logits)
+        if len(tapped.tapped) == len(tapped_names):
+            actual_logits = acceptance.shaped_as(expected_logits, tapped(ready.given))
+            logits = parity.compare(expected_logits, actual_logits)
+    acceptance.judge_by(place.numbers, expected, actual, probable, logits)
     return ExportReport(
         path=place.path,
         format=place.format.name,
@@ -243,7 +243,7 @@ def _certify(
     recipe: dict[str, Any],
     contents: Contents,
 ) -> None:
-    """Writes the passport; what was wanted and the calibration join the recipe."""
+    """Writes the passport; the selection and the calibration are added to the recipe."""
     count = None if ready.calibration is None else len(ready.calibration)
     recipe = {**recipe, **ready.wanted.recipe(), "calibration_images": count}
     kind = model_kinds.kind_of(ready.original)

@@ -1,7 +1,7 @@
-"""Models that are more than float networks, and who converts them.
+"""Models other than float networks, and their converters.
 
-`session.begin` looks here at what an exporter is given. Who makes such models registers
-how they are converted, since export knows nothing of what stands on it.
+`session.begin` looks up the kind of a model here. The rooms that make such models
+register their converters, since export does not depend on them.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from keras_resnets.export import prepare
 from keras_resnets.export.formats import Format
 from keras_resnets.export.number_formats import NumberFormat
 
-# Whose layers a model has -> what registers how it is converted. A model that was loaded
-# from a file has the layers alone.
+# Package of a model's layers -> module that registers the converters. A model loaded from
+# a file only has the layers.
 _MAKERS = {
     "keras_resnets.quantization.qat": "keras_resnets.quantization.backends.aware_files"
 }
@@ -24,20 +24,20 @@ _MAKERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of model with files of its own.
+    """A kind of model with its own converters.
 
     Attributes:
         recognizes: function of a `keras.Model`: whether it is of this kind.
-        name: what it is called.
-        numbers: what its files compute in.
-        check: function of a model of this kind that raises `InvalidArgument` where it
+        name: its name.
+        numbers: the number format of its files.
+        check: function of a model of this kind that raises `InvalidArgument` if it
             cannot be written yet.
         check_asked: function of the model, the `Format`, `quantize` and other options
-            by name that raises `InvalidArgument` where the model has answered them.
+            by name that raises `InvalidArgument` for options that the model determines.
         at_rest: function of the model, images to compare on (or None) and (height,
-            width) (or None): the model whose numbers the file has, and the images.
-        converters: functions by name of the format, which take the `Ready` and what the
-            converter of the format takes, in its stead.
+            width) (or None): returns the model that the file must equal, and the images.
+        converters: functions by name of the format, which take the `Ready` and the
+            arguments of the format's converter, and replace it.
     """
 
     recognizes: Callable[[keras.Model], bool]
@@ -53,12 +53,12 @@ _KINDS: list[Kind] = []
 
 
 def register(kind: Kind) -> None:
-    """Lets the exporters know a `Kind`."""
+    """Registers a `Kind` with the exporters."""
     _KINDS.append(kind)
 
 
 def kind_of(model: Any) -> Kind | None:
-    """The `Kind` of a model; None for a float network, or for anything else."""
+    """Returns the `Kind` of a model; None for a float network, or for anything else."""
     if not isinstance(model, keras.Model):
         return None
     for layer in prepare.all_layers(model):
@@ -69,7 +69,7 @@ def kind_of(model: Any) -> Kind | None:
 
 
 def check(model: Any) -> None:
-    """Raises `InvalidArgument` where a model of some `Kind` cannot be written yet."""
+    """Raises `InvalidArgument` if a model of some `Kind` cannot be written yet."""
     kind = kind_of(model)
     if kind:
         kind.check(model)

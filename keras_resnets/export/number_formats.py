@@ -1,4 +1,4 @@
-"""The number formats of exported files: the words of `quantize`, and what each means."""
+"""The number formats of exported files: the values of `quantize`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from keras_resnets.errors import check_choice
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """What a file is allowed; None: not judged.
+    """The allowed differences of a file; None: not judged.
 
     `probability` is the largest absolute difference of outputs in [0, 1],
     `relative` that of logits or features over their largest value, `cosine` and
-    `sqnr` (dB) the least for logits or features.
+    `sqnr` (dB) the minimum for logits or features.
     """
 
     probability: float | None = None
@@ -23,14 +23,14 @@ class Tolerance:
 
 @dataclasses.dataclass(frozen=True)
 class NumberFormat:
-    """What a file computes in.
+    """The number format in which a file computes.
 
     Attributes:
-        name: the word of `quantize`, in passports, reports and on the command line.
-        title: what messages call it.
-        tolerance: how far such a file may be from its model.
-        calibrated: whether the ranges of its activations come from images.
-        integer: whether nothing in it computes in floating point.
+        name: the value of `quantize`, in passports, reports and on the command line.
+        title: its name in messages.
+        tolerance: the allowed differences of such a file from its model.
+        calibrated: whether its activation ranges come from images.
+        integer: whether it computes only in integers.
     """
 
     name: str
@@ -41,7 +41,7 @@ class NumberFormat:
 
 
 # Integer formats are judged by noise, not by the largest error: one value in a
-# thousand may lie at the edge of its range. The bounds hold for the deepest untrained
+# thousand may be at the edge of its range. The bounds hold for the deepest untrained
 # networks too (ResNet-200-V2: 17 dB, cosine 0.968); a wrong graph gives about 0 dB.
 _ALL = (
     NumberFormat("none", "float32", Tolerance(probability=1e-5, relative=1e-4)),
@@ -50,20 +50,20 @@ _ALL = (
     NumberFormat("int8", "int8", Tolerance(cosine=0.95, sqnr=10.0), True, True),
     NumberFormat("int16x8", "int16x8", Tolerance(cosine=0.99, sqnr=15.0), True, True),
 )
-# What may go into an int8 file and come out.
+# The types of inputs and outputs of an int8 file.
 IO_DTYPES = ("int8", "uint8", "float32")
 NUMBER_FORMATS = {number_format.name: number_format for number_format in _ALL}
 
 
 def find(quantize: str, allowed: Sequence[str] = tuple(NUMBER_FORMATS)) -> NumberFormat:
-    """The `NumberFormat` that a word of `quantize` names.
+    """Returns the `NumberFormat` of a value of `quantize`.
 
     Args:
-        quantize: the word.
-        allowed: the words that may be given; by default all.
+        quantize: the value.
+        allowed: the allowed values; by default all.
 
     Raises:
-        InvalidArgument: another word.
+        InvalidArgument: another value.
 
     Example:
         >>> find("none").title, find("int8").calibrated

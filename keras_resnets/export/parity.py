@@ -1,4 +1,4 @@
-"""How close an exported file is to its model, and how close it must be."""
+"""Measures how close an exported file is to its model, and how close it must be."""
 
 import dataclasses
 import math
@@ -39,9 +39,9 @@ class Parity:
 
 
 def compare(reference: Outputs, candidate: Outputs) -> Parity:
-    """`Parity` of two outputs of shape (inputs, ...), or of two dicts of them.
+    """Returns the `Parity` of two outputs of shape (inputs, ...), or of dicts of them.
 
-    Of several outputs each figure is that of the worst.
+    For several outputs each figure is that of the worst one.
 
     Raises:
         ExportError: names or shapes that differ, or values that are not finite.
@@ -54,7 +54,7 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         )
     for name, values in (("model", reference), ("file", candidate)):
         if not np.isfinite(values).all():
-            raise ExportError(f"the {name} puts out NaN or infinity")
+            raise ExportError(f"the {name} outputs NaN or infinity")
     a = reference.reshape(len(reference), -1).astype("float64")
     b = candidate.reshape(len(candidate), -1).astype("float64")
     error = b - a
@@ -77,19 +77,19 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
 
 def _worst(reference: Any, candidate: Any) -> Parity:
     names = [
-        sorted(found) if isinstance(found, dict) else ["one output"]
-        for found in (reference, candidate)
+        sorted(outputs) if isinstance(outputs, dict) else ["one output"]
+        for outputs in (reference, candidate)
     ]
     if names[0] != names[1]:
         raise ExportError(
-            f"the file puts out {', '.join(names[1])}, the model {', '.join(names[0])}"
+            f"the file outputs {', '.join(names[1])}, the model {', '.join(names[0])}"
         )
-    found = [compare(reference[name], candidate[name]) for name in names[0]]
+    parities = [compare(reference[name], candidate[name]) for name in names[0]]
     larger_is_worse = ("max_error", "relative_error", "rmse")
     return Parity(
         **{
             field.name: (max if field.name in larger_is_worse else min)(
-                getattr(parity, field.name) for parity in found
+                getattr(parity, field.name) for parity in parities
             )
             for field in dataclasses.fields(Parity)
         }
@@ -99,7 +99,7 @@ def _worst(reference: Any, candidate: Any) -> Parity:
 def compare_some(
     reference: Outputs, candidate: Outputs, names: Sequence[str]
 ) -> Parity | None:
-    """`compare` of the outputs called so; None without any. One output has no name."""
+    """Compares the outputs in `names`; None if it is empty. A single one has no name."""
     if not names:
         return None
     if not isinstance(reference, dict):
@@ -108,7 +108,7 @@ def compare_some(
 
 
 def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:
-    """Whether the rows of an array look as a softmax's: none negative, each adds to 1."""
+    """Whether the rows of an array look like a softmax's: not negative, with sum 1."""
     if values.ndim != 2 or values.shape[1] < 2:
         return False
     sums = values.astype("float64").sum(axis=1)
@@ -118,13 +118,13 @@ def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:
 def excesses(
     number_format: NumberFormat, probabilities: Parity | None, logits: Parity | None
 ) -> list[str]:
-    """What of two results differs by more than a format allows, in words.
+    """Describes which results differ by more than a format allows.
 
     Args:
         number_format: a `NumberFormat`.
-        probabilities: `Parity` of the outputs of a softmax or sigmoid; None where
-            there are none.
-        logits: `Parity` of what those get, and of the other outputs; None where that
+        probabilities: `Parity` of the outputs of a softmax or sigmoid; None if there
+            are none.
+        logits: `Parity` of the inputs of these, and of the other outputs; None if it
             was not measured.
     """
     allowed = number_format.tolerance
@@ -151,21 +151,21 @@ def excesses(
 def check(
     number_format: NumberFormat, probabilities: Parity | None, logits: Parity | None
 ) -> None:
-    """Raises `ExportError` where a new file is further from its model than it may be.
+    """Raises `ExportError` if a new file differs from its model by more than is allowed.
 
-    Probabilities alone tell nothing of a quantized file: a softmax that is sure of its
-    winner hides what the logits lost. For the arguments see `excesses`.
+    Probabilities alone do not suffice for a quantized file: a confident softmax hides
+    the errors of the logits. For the arguments see `excesses`.
     """
     if logits is None and number_format.name != "none":
         raise ExportError(
-            f"a {number_format.title} file is judged by what its softmax or sigmoid "
-            "gets, which cannot be read in this one: end the model in "
+            f"a {number_format.title} file is judged by the inputs of its softmax or "
+            "sigmoid, which cannot be read in this one: end the model in "
             "keras.layers.Softmax or Dense(activation='softmax'), or export it with "
             "logits=True; nothing was written"
         )
     failures = excesses(number_format, probabilities, logits)
     if failures:
         raise ExportError(
-            f"the {number_format.title} file does not say what "
-            f"the model says: {'; '.join(failures)}; nothing was written"
+            f"the {number_format.title} file differs from the model: "
+            f"{'; '.join(failures)}; nothing was written"
         )

@@ -1,4 +1,4 @@
-"""The passport of an exported file: what it is, beside it as `<file>.json`."""
+"""The passport of an exported file: the record beside it, `<file>.json`."""
 
 import contextlib
 import dataclasses
@@ -31,13 +31,13 @@ _PACKAGES = (
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Where the passport of the file or folder at `path` lies."""
+    """Returns the path of the passport of the file or folder at `path`."""
     path = pathlib.Path(path)
     return path.with_name(path.name + ".json")
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Raises `InvalidArgument` where a file that is no passport has its name."""
+    """Raises `InvalidArgument` if a file that is not a passport has its name."""
     place = path_of(path)
     if not place.exists():
         return
@@ -55,18 +55,18 @@ def beside(
     overwrite: bool,
     landing: contextlib.AbstractContextManager[pathlib.Path],
 ) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
-    """Lands a file together with its passport: both are whole before one is moved.
+    """Writes a file together with its passport: both are complete before either is moved.
 
     Args:
-        path: of the file or folder.
-        overwrite: whether something may be there.
-        landing: of `files.atomic_file` or `files.atomic_folder` for `path`.
+        path: the file or folder.
+        overwrite: whether `path` may exist.
+        landing: `files.atomic_file` or `files.atomic_folder` for `path`.
 
     Yields:
         The temporary file or folder to write into, and the passport's.
 
     Raises:
-        InvalidArgument: something has come to `path` meanwhile.
+        InvalidArgument: `path` has appeared in the meantime.
     """
     place = path_of(path)
     with (
@@ -75,11 +75,11 @@ def beside(
         landing as temporary,
     ):
         yield temporary, temporary_passport
-        # Until both are moved.
+        # Held until both are moved.
         lock.enter_context(files.alone(path.parent))
         lock.enter_context(interrupts.held())
         files.check_free(path, overwrite)
-        # No moment with a new file under an old passport.
+        # A new file must never be beside an old passport.
         place.unlink(missing_ok=True)
 
 
@@ -94,22 +94,22 @@ def write(
     """Writes the passport of a file.
 
     Args:
-        place: where to write it.
-        file: what it is of.
+        place: the path to write.
+        file: the exported file.
         report: the `ExportReport`.
-        model: the `keras.Model` that was exported; one that `create_model` made knows
-            its architecture, weights, pre-processing and classes.
-        recipe: how it was converted, as names and plain values.
+        model: the exported `keras.Model`; one of `create_model` has its architecture,
+            weights, preprocessing and classes as attributes.
+        recipe: the options of the conversion, as names and plain values.
         contents: the file's `contents.Contents`.
     """
-    known = provenance.of(model)
+    record = provenance.of(model)
     content = {
         "model": model.name,
-        "architecture": _plain(known.architecture),
-        "weights": known.weights_origin,
-        "preprocessing": _plain(known.preprocessing),
-        "labels": known.labels,
-        "confidence": known.confidence and dict(known.confidence),
+        "architecture": _plain(record.architecture),
+        "weights": record.weights_origin,
+        "preprocessing": _plain(record.preprocessing),
+        "labels": record.labels,
+        "confidence": record.confidence and dict(record.confidence),
         "parameters": model.count_params(),
         "format": report.format,
         "quantize": report.quantize,
@@ -128,16 +128,16 @@ def write(
         "sha256": sha256(file),
         "versions": {"keras_resnets": __version__, **versions()},
     }
-    # JSON has no infinity: the SQNR of equal outputs is told as text.
+    # JSON has no infinity: the SQNR of equal outputs is written as a string.
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
     place.write_text(text + "\n", "utf-8")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The passport of the file at `path`, or None where it has none of its own.
+    """Reads the passport of the file at `path`; None if it has none.
 
     Raises:
-        InvalidArgument: a passport that is damaged or no passport, or another file's.
+        InvalidArgument: a passport that is damaged, not a passport, or another file's.
     """
     place = path_of(path)
     if not place.is_file():
@@ -151,7 +151,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Of a file; of a folder, over its files' names and contents in order."""
+    """Returns the SHA-256 of a file, or of a folder's file names and contents in order."""
     path = pathlib.Path(path)
     if path.is_file():
         with open(path, "rb") as opened:
@@ -176,11 +176,11 @@ def _finite(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that an export goes through, by name."""
-    found = {}
+    """Returns the versions of the packages that an export uses, by name."""
+    versions_by_package = {}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions_by_package[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_package

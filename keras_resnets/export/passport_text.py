@@ -1,4 +1,4 @@
-"""The text of a passport, which may be anybody's: what it must say, and in which types."""
+"""Parses the untrusted text of a passport: required keys and their types."""
 
 import json
 import math
@@ -14,25 +14,25 @@ from keras_resnets.export.number_formats import NUMBER_FORMATS
 from keras_resnets.images import labels
 from keras_resnets.images.preprocessing import Preprocessing
 
-# A name for each of ImageNet's 21,841 classes takes half of it.
+# Bytes. A name for each of ImageNet's 21,841 classes takes half of it.
 _LARGEST = 4 << 20
-# Ours have three: parity, its outputs, its figures.
+# This package's passports have three levels: parity, its outputs, its figures.
 _DEPTH = 16
-# Pixels of a side, as `preprocessing` has them.
+# The largest side in pixels, as in `preprocessing`.
 _SIDE = 16_384
-# A mean or deviation is 0 to 255, or a part of it.
+# The largest mean or deviation; usual ones are up to 255.
 _VALUE = 1_000_000
 
 
 def parse(place: pathlib.Path) -> dict[str, Any]:
-    """What the passport at `place` says, with all that its readers go by.
+    """Parses the passport at `place` and checks the keys that its readers use.
 
     Args:
         place: a `pathlib.Path`.
 
     Raises:
-        InvalidArgument: a file that is no passport, or lacks something, or says it in
-            other types.
+        InvalidArgument: a file that is not a passport, or with missing keys or wrong
+            types.
     """
     content = loaded(place)
     if not isinstance(content, dict):
@@ -57,13 +57,13 @@ def parse(place: pathlib.Path) -> dict[str, Any]:
 
 
 def loaded(place: pathlib.Path) -> Any:
-    """What stands in a file of JSON, whatever it is.
+    """Parses a JSON file with any content.
 
     Args:
         place: a `pathlib.Path`.
 
     Raises:
-        InvalidArgument: a file that is no JSON, or more than a passport may be.
+        InvalidArgument: a file that is not JSON, or larger than a passport may be.
     """
     size = place.stat().st_size
     if size > _LARGEST:
@@ -83,7 +83,7 @@ def loaded(place: pathlib.Path) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How deep lists and objects are nested, at most: brackets in texts count too."""
+    """An upper bound of the nesting depth; brackets in strings count too."""
     deepest = depth = 0
     for character in text:
         if character in "[{":
@@ -95,10 +95,10 @@ def _depth(text: str) -> int:
 
 
 def _only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("it has a duplicate key")
+    return entries
 
 
 def _no_number(text: str) -> NoReturn:
@@ -120,7 +120,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_figure(value: Any) -> bool:
-    """A number; JSON has no infinity, which stands as a text."""
+    """A number, or an infinity as a string, since JSON has none."""
     return value in ("inf", "-inf", "nan") or _is_number(value)
 
 
@@ -181,7 +181,7 @@ def _are_numbers(value: Any, low: float, high: float) -> bool:
 
 
 def _is_parity(value: Any) -> bool:
-    """With the figures that a person is shown; text where one is infinite."""
+    """Checks the figures that are printed."""
     if not isinstance(value, dict) or not _is_count(value.get("compared")):
         return False
     outputs, logits = value.get("outputs"), value.get("logits")
@@ -192,7 +192,7 @@ def _is_parity(value: Any) -> bool:
     )
 
 
-# What readers of a passport go by: what it must be, and whether it is.
+# The keys that readers of a passport use: the expected value, and its check.
 _KINDS = {
     "format": (f"one of {', '.join(FORMATS)}", _is_format),
     "quantize": (f"one of {', '.join(NUMBER_FORMATS)}", _is_quantize),

@@ -1,4 +1,4 @@
-"""The model as it is exported: float32, inference, functional, of a fixed size."""
+"""Prepares a model for export: float32, inference, functional, with a fixed size."""
 
 import dataclasses
 import re
@@ -17,14 +17,14 @@ from keras_resnets.networks import layers
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What of a model goes into the file, apart from its format.
+    """The options of an export that do not depend on the format.
 
     Attributes:
-        input_size: (height, width) where the model leaves them open.
-        preprocessing: a `Preprocessing` to put in front, so that RGB pixels go in.
-        logits: without the softmax or sigmoid.
-        features: names of endpoints to put out, or None.
-        source: (height, width) of the photos that the file is to take, or None.
+        input_size: (height, width) if the model leaves them open.
+        preprocessing: a `Preprocessing` to include, so that the file takes RGB pixels.
+        logits: whether to leave out the softmax or sigmoid.
+        features: names of endpoints to return, or None.
+        source: (height, width) of the photos that the file takes, or None.
         metadata: whether TFLite metadata are written.
     """
 
@@ -36,7 +36,7 @@ class Wanted:
     metadata: bool = False
 
     def recipe(self) -> dict[str, Any]:
-        """What a passport says of it."""
+        """Returns the options for a passport."""
         more: dict[str, Any] = {}
         if self.source is not None:
             more["source"] = list(self.source)
@@ -52,19 +52,19 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """A model that can be converted, and the images to do it with.
+    """A model that is ready for conversion, with its images.
 
     Attributes:
-        wanted: what of the model goes into the file.
-        original: the model that was given.
-        reference: the same as float32, for inference, putting out what is wanted.
-        model: what is converted: the reference, behind its pre-processing if asked.
+        wanted: the options of the export.
+        original: the user's model.
+        reference: the model as float32, for inference, with the selected outputs.
+        model: the model to convert: the reference, with its preprocessing if selected.
         shape: (height, width, channels).
-        input_dtype: that `model` takes.
-        calibration: float32 inputs of `model`, or None where nothing is quantized.
+        input_dtype: the type that `model` takes.
+        calibration: float32 inputs of `model`, or None if nothing is calibrated.
         images: float32 inputs of `reference` to compare on.
-        given: the same for the file.
-        convert: what makes the file of such a model instead of the exporter, see
+        given: the same images as inputs of the file.
+        convert: the converter of such a model that replaces the exporter's, see
             `model_kinds.Kind`; None for a float network.
     """
 
@@ -81,7 +81,7 @@ class Ready:
 
     @property
     def takes_pixels(self) -> bool:
-        """Whether the pre-processing is part of `model`."""
+        """Whether the preprocessing is part of `model`."""
         return self.model is not self.reference
 
 
@@ -89,8 +89,8 @@ def check_functional(model: Any, what: str) -> None:
     """Raises `InvalidArgument` unless `model` is built and has a graph.
 
     Args:
-        model: what was given.
-        what: takes it, for the message: `"export"`.
+        model: the argument to check.
+        what: the caller, for the message: `"export"`.
     """
     if not isinstance(model, keras.Model) or not model.built:
         raise InvalidArgument(
@@ -107,22 +107,22 @@ def check_functional(model: Any, what: str) -> None:
 def inference_model(
     model: keras.Model, logits: bool = False, features: Sequence[str] | None = None
 ) -> keras.Model:
-    """A float32 model with native convolutions and the weights of `model`.
+    """Returns a float32 model with native convolutions and the weights of `model`.
 
-    Converters know neither float16 graphs nor Keras' XLA-compiled grouped
-    convolutions, and split dilated ones. Where nothing of that occurs, the layers are
-    those of `model`; it is never changed.
+    Converters support neither float16 graphs nor Keras' XLA-compiled grouped
+    convolutions, and split dilated ones. If none of these occurs, the layers are those
+    of `model`, which is never modified.
 
     Args:
         model: a built functional or Sequential `keras.Model`.
         logits: see `signature.select`.
-        features: see there too.
+        features: see `signature.select`.
 
     Returns:
-        A functional model that puts out a dict.
+        A functional model whose output is a dict.
 
     Raises:
-        InvalidArgument: another model, or outputs that it has not.
+        InvalidArgument: another kind of model, or outputs that it lacks.
     """
     check_functional(model, "export")
     if any(
@@ -143,11 +143,11 @@ def inference_model(
 def input_shape(
     model: keras.Model, size: tuple[int, int] | None = None
 ) -> tuple[int, int, int]:
-    """(height, width, channels) to export `model` at.
+    """Returns the (height, width, channels) to export `model` at.
 
     Args:
         model: a model with one image input.
-        size: (height, width) where the model leaves them open.
+        size: (height, width) if the model leaves them open.
 
     Raises:
         InvalidArgument: more than one input, an open size, or a size that is not the
@@ -170,16 +170,16 @@ def input_shape(
 
 
 def all_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
-    """The layers of `model` and of the models inside it, each once."""
-    found: dict[int, keras.layers.Layer] = {}
+    """Returns the layers of `model` and of nested models, each once."""
+    layers_by_id: dict[int, keras.layers.Layer] = {}
     for layer in model.layers:
         inner = all_layers(layer) if isinstance(layer, keras.Model) else (layer,)
-        found.update((id(one), one) for one in inner)
-    return tuple(found.values())
+        layers_by_id.update((id(sublayer), sublayer) for sublayer in inner)
+    return tuple(layers_by_id.values())
 
 
 def check_finite(model: keras.Model) -> None:
-    """Raises `InvalidArgument` that names the layer where a weight is no number."""
+    """Raises `InvalidArgument` with the layer's name if a weight is not finite."""
     for layer in all_layers(model):
         for variable in layer.weights:
             values = keras.ops.convert_to_numpy(variable)
@@ -191,12 +191,12 @@ def check_finite(model: keras.Model) -> None:
 
 
 def at_layer(model: keras.Model, operator: str, scope: str) -> str:
-    """`Lgamma (layer my_layer)`: whose operator a converter complains of.
+    """Names the layer of an operator in a converter's error: `Lgamma (layer my_layer)`.
 
     Args:
-        model: that was converted.
-        operator: its name.
-        scope: where it stands, as `model_1/my_layer_1/Lgamma`.
+        model: the converted model.
+        operator: the operator's name.
+        scope: its scope, such as `model_1/my_layer_1/Lgamma`.
     """
     names = {layer.name for layer in all_layers(model)}
     for part in scope.split("/"):
@@ -221,11 +221,11 @@ def _float32(layer: Any) -> Any:
     if isinstance(layer, keras.Model):
         return layer
     if not isinstance(layer, keras.layers.Layer):
-        # An operation of keras.ops computes in the dtype that it gets.
+        # An operation of keras.ops computes in the dtype of its inputs.
         return type(layer).from_config(layer.get_config())
     make = layers.Conv2D if _is_stock_special_conv(layer) else type(layer)
     config = {**layer.get_config(), "dtype": "float32"}
     if "kernel_initializer" in config:
-        # The weights follow; drawing random ones would take longer than all the rest.
+        # The weights are set next; random ones would take longer than all else.
         config["kernel_initializer"] = "zeros"
     return make.from_config(config)

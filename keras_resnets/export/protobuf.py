@@ -1,8 +1,8 @@
-"""Protobuf messages, read where they lie in a file.
+"""Reads Protobuf messages in place, within bounds.
 
-Libraries make an object of a hundred bytes of each two that say so, know no bound, and
-TensorFlow's classes come with TensorFlow alone. Here nothing is read but what is asked
-for, and no more fields are looked at than a file may have.
+Libraries make an object of a hundred bytes from as few as two, without a bound, and
+TensorFlow's message classes require TensorFlow. Here only the requested fields are read,
+and no more fields than a file may have.
 """
 
 import math
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
-# ResNet-152 has 5,000 as ONNX, and 360,000 of 13 bytes as Keras' SavedModel; so many are
-# looked at in three seconds.
+# ResNet-152 has 5,000 as ONNX, and 360,000 of 13 bytes as Keras' SavedModel; reading this
+# many takes three seconds.
 _FIELDS = 2_000_000
 # Parts of one message; of a graph these are nodes, weights and names: ResNet-152 has 1,500
 # as ONNX, and 12,000 in all as Keras' SavedModel.
@@ -23,21 +23,21 @@ _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 
 
 class Damaged(ValueError):
-    """What is no message, or not of the kind that it should be."""
+    """The bytes are not a message, or not of the expected kind."""
 
 
 def product(sides: Iterable[int]) -> int:
-    """How many values a shape has; 2**62 for that many and more."""
+    """Returns the number of values of a shape, at most 2**62."""
     return min(math.prod(sides), 1 << 62)
 
 
 class Message:
-    """A part of a file that is a message, a text or packed numbers.
+    """A part of a file that is a message, a string or packed numbers.
 
     Args:
         content: the file, as bytes or `mmap`.
-        start, end: of the part.
-        left: list with the number of fields that may still be looked at.
+        start, end: the range of the part.
+        left: list with the number of fields that may still be read.
     """
 
     __slots__ = ("content", "end", "left", "start")
@@ -55,7 +55,7 @@ class Message:
         return self.end - self.start
 
     def fields(self) -> Iterator[tuple[int, Any]]:
-        """Yields (number, value): an int, of fixed width its bytes, or a `Message`."""
+        """Yields (number, value): an int, or a `Message`, also for fixed-width fields."""
         content, place, end, left = self.content, self.start, self.end, self.left
         value: Any
         while place < end:
@@ -99,7 +99,7 @@ class Message:
         raise Damaged("a number in it has no end")
 
     def grouped(self) -> dict[int, list[Any]]:
-        """The `Message`s of all fields by their numbers, in one pass."""
+        """Returns the `Message`s of all fields by their numbers, in one pass."""
         groups: dict[int, list[Any]] = {}
         count = 0
         for number, value in self.fields():
@@ -111,34 +111,34 @@ class Message:
         return groups
 
     def parts(self, number: int) -> list[Any]:
-        """The `Message`s of a field, in their order."""
+        """Returns the `Message`s of a field, in order."""
         return self.grouped().get(number, [])
 
     def part(self, number: int) -> Any:
-        """All of a field that stands once, or is joined from several; may be empty."""
-        found = self.parts(number)
-        return Joined(found, self.left) if len(found) != 1 else found[0]
+        """Returns a field's only piece, or all of them joined; may be empty."""
+        pieces = self.parts(number)
+        return Joined(pieces, self.left) if len(pieces) != 1 else pieces[0]
 
     def number(self, number: int, default: int = 0) -> int:
-        """The last integer of a field, signed."""
+        """Returns the last integer of a field, signed."""
         value = default
-        for found, given in self.fields():
-            if found == number and isinstance(given, int):
-                value = given - (1 << 64) if given >> 63 else given
+        for field, content in self.fields():
+            if field == number and isinstance(content, int):
+                value = content - (1 << 64) if content >> 63 else content
         return value
 
     def numbers(self, number: int) -> list[int]:
-        """The integers of a repeated field, packed or not, signed; 64 at most."""
+        """Returns the integers of a repeated field, packed or not, signed; at most 64."""
         values: list[int] = []
-        for found, given in self.fields():
-            if found == number:
-                values += [given] if isinstance(given, int) else given.packed(65)
+        for field, content in self.fields():
+            if field == number:
+                values += [content] if isinstance(content, int) else content.packed(65)
             if len(values) > 64:
                 raise Damaged("a shape has more than 64 sides")
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
     def packed(self, most: int) -> list[int]:
-        """Varints that stand one behind the other, no more than `most`."""
+        """Returns consecutive varints, at most `most`."""
         values: list[int] = []
         place = self.start
         while place < self.end and len(values) < most:
@@ -147,23 +147,23 @@ class Message:
         return values
 
     def bytes(self, longest: int = 1 << 16) -> Any:
-        """The content, cut at `longest`."""
+        """Returns the content, cut at `longest`."""
         return bytes(self.content[self.start : min(self.end, self.start + longest)])
 
     def text(self, number: int, longest: int = 1 << 16) -> str:
-        """The last text of a field, cut; what is no UTF-8 is escaped."""
-        found = self.parts(number)
-        whole = found[-1].bytes(longest) if found else b""
+        """Returns the last string of a field, cut; bytes that are not UTF-8 are escaped."""
+        texts = self.parts(number)
+        whole = texts[-1].bytes(longest) if texts else b""
         return whole.decode("utf-8", "backslashreplace")
 
     def entries(self, number: int) -> Any:
-        """Yields (key, `Message`) of a map from texts to messages."""
+        """Yields (key, `Message`) of a map from strings to messages."""
         for entry in self.parts(number):
             yield entry.text(1), entry.part(2)
 
 
 class Joined(Message):
-    """A message that stands in several pieces: protobuf takes them as one."""
+    """A message in several pieces, which protobuf treats as one."""
 
     __slots__ = ("_pieces",)
 
@@ -181,13 +181,13 @@ class Joined(Message):
 
 
 def opened(path: Any) -> Any:
-    """The bytes of a file as they lie, which are read when they are looked at.
+    """Maps a file into memory.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Returns:
-        bytes-like; an `mmap` is closed with the last that looks at it.
+        A bytes-like `mmap`, which is closed with its last reference.
 
     Raises:
         Damaged: an empty file.

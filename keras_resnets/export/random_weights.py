@@ -1,9 +1,9 @@
-"""Values for networks without trained weights, such that a comparison means something.
+"""Values for networks without trained weights that make a comparison meaningful.
 
-In a fresh network BN is the identity, and zero-gamma branches are exactly zero: an
-export of it proves nothing, its activations grow with the depth, and it finds all
-classes equally likely. After `settle`, every BN does something, and activations and
-logits have the scale of a trained network's.
+In a new network BN is the identity, and zero-gamma branches are exactly zero: its export
+proves nothing, its activations grow with the depth, and all classes are equally likely.
+After `settle`, every BN has an effect, and activations and logits have the scale of a
+trained network's.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,24 @@ from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.signature import outputs
 from keras_resnets.images import calibration_checks
 
-# Standard deviation over 1,000 classes that gives the winner about 0.05 to 0.3.
+# Standard deviation over 1,000 classes that gives the top class about 0.05 to 0.3.
 LOGIT_SPREAD = 2.0
-# Pixels that statistics are taken over.
+# The number of pixels for the statistics.
 _POSITIONS = 60_000
 
 
 def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
-    """Gives every BN of `model` random gammas and betas, and statistics to match.
+    """Gives every BN of `model` random gammas and betas, and matching statistics.
 
     Args:
         model: a `keras.Model`; its BN variables, the kernels of convolutions that end
-            a branch without BN, and the classifier's are changed in place.
+            a branch without BN, and the classifier's are modified in place.
         images: float32 array (count, height, width, channels), already pre-processed;
-            the first of them where they are large.
-        seed: of the random values.
+            of large images only the first are used.
+        seed: seed of the random values.
     """
     rng = np.random.default_rng(seed)
-    # A large image has positions enough.
+    # A large image has enough positions.
     images = images[: max(_POSITIONS // (images.shape[1] * images.shape[2]), 1)]
     norms = [
         layer
@@ -45,7 +45,7 @@ def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
         if isinstance(layer, keras.layers.Conv2D) and _ends_branch(layer):
             layer.kernel.assign(0.4 * layer.kernel)
     for layer in norms:
-        # Branches end quietly, as they do in trained networks.
+        # Branches end with small gammas, as in trained networks.
         high = 0.6 if _ends_branch(layer) else 1.5
         shape = layer.gamma.shape
         layer.gamma.assign(rng.uniform(high / 3, high, shape).astype("float32"))
@@ -66,7 +66,7 @@ def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
 
 
 def _run(model: keras.Model, images: np.ndarray) -> None:
-    """Calls `model`, and forgets every map once it was read; Keras would keep them all."""
+    """Calls `model` and frees every map after its last use; Keras would keep them all."""
     by_depth = getattr(model, "_nodes_by_depth", None)
     if by_depth is None:
         model(images, training=False)
@@ -79,24 +79,24 @@ def _run(model: keras.Model, images: np.ndarray) -> None:
     values = {id(model.inputs[0]): ops.convert_to_tensor(images)}
     for node in nodes:
         arguments, options = node.arguments.fill_in(values)
-        made = keras.tree.flatten(node.operation(*arguments, **options))
-        values.update(zip(map(id, node.outputs), made, strict=True))
+        outputs_of_node = keras.tree.flatten(node.operation(*arguments, **options))
+        values.update(zip(map(id, node.outputs), outputs_of_node, strict=True))
         for x in node.input_tensors:
             if last[id(x)] is node:
                 values.pop(id(x), None)
 
 
 def _measuring(layer: Any, jitter: np.ndarray) -> Callable[..., Any]:
-    """A `call` that sets the layer's statistics from what it sees, then applies them."""
+    """A `call` that sets the layer's statistics from its inputs, then applies them."""
 
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         x = ops.cast(inputs, "float32")
         axes = [
             axis for axis in range(len(x.shape)) if axis != layer.axis % len(x.shape)
         ]
-        # All channels are scaled alike, and not centred: taking each one's own
-        # statistics, a random network would blow up what little a quiet channel has,
-        # rounding errors included, in every BN anew.
+        # All channels are scaled by the same factor, and not centred: with statistics
+        # per channel, every BN of a random network would amplify weak channels and their
+        # rounding errors again.
         power = ops.mean(ops.square(x)) + 1e-3
         layer.moving_mean.assign(0.3 * jitter * ops.mean(x, axes))
         layer.moving_variance.assign(power * jitter)
@@ -106,7 +106,7 @@ def _measuring(layer: Any, jitter: np.ndarray) -> Callable[..., Any]:
 
 
 def _sharpening(layer: Any) -> Callable[..., Any]:
-    """A `call` that scales the classifier by the logits that it makes, then applies it."""
+    """A `call` that scales the classifier by the spread of its logits, then applies it."""
 
     def call(inputs: Any, training: Any = None) -> Any:
         features = ops.cast(inputs, "float32")
@@ -122,7 +122,7 @@ def _sharpening(layer: Any) -> Callable[..., Any]:
 
 
 def _ends_branch(layer: Any) -> bool:
-    """Whether the layer's output is a branch that meets its shortcut next."""
+    """Whether the layer's output is the end of a branch, before the addition."""
     if "shortcut" in layer.name:
         return False
     consumers = _consumers(layer)

@@ -1,4 +1,4 @@
-"""What runs exported files stands beside each format; `open_runner` in `export`."""
+"""Old names of the runners, which are now beside each format; `open_runner` in `export`."""
 
 from keras_resnets import renamed
 

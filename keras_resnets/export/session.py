@@ -1,4 +1,4 @@
-"""The head of every exporter: what all formats check, and the model as it is converted."""
+"""The head of every exporter: common checks, and the model to convert."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ __all__ = ["Destination", "ExportReport", "Ready", "Wanted", "begin", "make_read
 
 
 def check_backend() -> None:
-    """Raises `InvalidArgument` where Keras does not run on TensorFlow."""
+    """Raises `InvalidArgument` unless Keras runs on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise InvalidArgument(
             "export needs the TensorFlow backend (KERAS_BACKEND=tensorflow); got "
@@ -40,7 +40,7 @@ def begin(
     format_name: str,
     model: keras.Model,
     path: str | os.PathLike[str],
-    wanted: Wanted,
+    options: Wanted,
     quantize: str = "none",
     calibration: Any = None,
     images: Any = None,
@@ -49,24 +49,24 @@ def begin(
     batch: int | str = 1,
     **ranged: Any,
 ) -> tuple[Destination, Ready]:
-    """Checks what all exporters take; see `to_tflite` for the arguments.
+    """Checks the common arguments of all exporters; see `to_tflite`.
 
     Args:
         format_name: key of `formats.FORMATS`.
-        model: to export.
-        path: to write.
-        wanted: what of the model goes into the file.
-        quantize: word of `number_formats.NUMBER_FORMATS`.
+        model: the model to export.
+        path: the path to write.
+        options: the options that do not depend on the format.
+        quantize: key of `number_formats.NUMBER_FORMATS`.
         calibration: images for ranges, or None.
         images: images to compare on, or None.
-        overwrite: replace what is there.
-        threads: of the runtime.
-        batch: images at a time, or `"dynamic"`.
-        **ranged: the exporter's options about ranges, by name: a model that has its
-            ranges in it takes none of them.
+        overwrite: replace an existing file.
+        threads: threads of the runtime.
+        batch: images per call, or `"dynamic"`.
+        **ranged: the exporter's options about ranges, by name: a model that contains
+            its ranges takes none of them.
 
     Returns:
-        (where the file goes, what is converted).
+        (the destination of the file, the model to convert).
 
     Raises:
         InvalidArgument: an argument that is not allowed; nothing was done.
@@ -74,12 +74,12 @@ def begin(
     place = landing.destination(format_name, path, quantize, overwrite, threads, batch)
     kind = model_kinds.kind_of(model)
     if kind is None or format_name not in kind.converters:
-        return place, make_ready(model, quantize, calibration, images, wanted)
-    asked = {"calibration": calibration, "preprocessing": wanted.preprocessing}
+        return place, make_ready(model, quantize, calibration, images, options)
+    asked = {"calibration": calibration, "preprocessing": options.preprocessing}
     kind.check_asked(model, place.format, quantize, {**asked, **ranged})
-    model, images = kind.at_rest(model, images, wanted.input_size)
+    model, images = kind.at_rest(model, images, options.input_size)
     place = dataclasses.replace(place, numbers=kind.numbers)
-    ready = make_ready(model, "none", None, images, wanted)
+    ready = make_ready(model, "none", None, images, options)
     return place, dataclasses.replace(ready, convert=kind.converters[format_name])
 
 
@@ -88,26 +88,26 @@ def make_ready(
     quantize: str = "none",
     calibration: Any = None,
     images: Any = None,
-    wanted: Wanted | None = None,
+    options: Wanted | None = None,
 ) -> Ready:
-    """The model as it is converted, and images for it; see `begin` for the arguments.
+    """Returns the model to convert, with images; see `begin` for the arguments.
 
     Raises:
         InvalidArgument: an argument that is not allowed.
     """
     check_backend()
     numbers = number_formats.find(quantize)
-    wanted = wanted or Wanted()
-    reference = prepare.inference_model(model, wanted.logits, wanted.features)
+    options = options or Wanted()
+    reference = prepare.inference_model(model, options.logits, options.features)
     prepare.check_finite(reference)
-    shape = prepare.input_shape(reference, wanted.input_size)
-    check_preprocessing(wanted.preprocessing, shape)
+    shape = prepare.input_shape(reference, options.input_size)
+    check_preprocessing(options.preprocessing, shape)
     dtype = reference.inputs[0].dtype
-    # What takes uint8 itself is refused further down.
+    # A model that takes uint8 itself is refused further down.
     ranges = numbers.name if numbers.calibrated and dtype != "uint8" else None
     explicit = images is not None
-    known = provenance.of(model).preprocessing
-    trained_on = provenance.known_preprocessing(model) or wanted.preprocessing
+    recorded = provenance.of(model).preprocessing
+    trained_on = provenance.known_preprocessing(model) or options.preprocessing
     calibration, images = samples.gather(
         shape,
         calibration,
@@ -115,10 +115,10 @@ def make_ready(
         ranges,
         trained_on,
         reference,
-        wanted.preprocessing or known,
+        options.preprocessing or recorded,
     )
     ready = Ready(
-        wanted=wanted,
+        wanted=options,
         original=model,
         reference=reference,
         model=reference,
@@ -129,10 +129,10 @@ def make_ready(
         given=images,
     )
     if dtype != "float32":
-        return _of_pixels(ready, numbers, wanted.preprocessing, explicit)
-    if wanted.preprocessing is None:
+        return _of_pixels(ready, numbers, options.preprocessing, explicit)
+    if options.preprocessing is None:
         return ready
-    return _behind_pixels(ready, numbers, wanted.preprocessing)
+    return _behind_pixels(ready, numbers, options.preprocessing)
 
 
 def _of_pixels(
@@ -141,10 +141,10 @@ def _of_pixels(
     preprocessing: Preprocessing | None,
     explicit: bool,
 ) -> Ready:
-    """`ready` of a model that takes uint8 itself, and pixels to compare on.
+    """`ready` for a model that takes uint8 itself, with pixels to compare on.
 
     Raises:
-        InvalidArgument: a model of other numbers, or one that cannot be had as asked.
+        InvalidArgument: a model of another type, or options that it does not allow.
     """
     model, dtype = ready.original, ready.reference.inputs[0].dtype
     if dtype != "uint8":
@@ -167,7 +167,7 @@ def _of_pixels(
 
 
 def refuse_pixels(model: keras.Model, what: str) -> None:
-    """Raises `InvalidArgument`: `what` cannot be had of a model that takes uint8."""
+    """Raises `InvalidArgument`: a model that takes uint8 does not allow `what`."""
     raise InvalidArgument(
         f"{what} goes with a model of float32 images; {model.name} takes uint8: build "
         "it on keras.Input(..., dtype='float32')"
@@ -177,13 +177,13 @@ def refuse_pixels(model: keras.Model, what: str) -> None:
 def _behind_pixels(
     ready: Ready, numbers: NumberFormat, preprocessing: Preprocessing
 ) -> Ready:
-    """`ready` with its pre-processing in the model, and pixels for images."""
+    """`ready` with its preprocessing in the model, and pixels as images."""
     # An integer file quantizes its input itself: with a scale of 1 that is the pixel.
     dtype = "float32" if numbers.integer else "uint8"
     pixels, calibration = preprocessing.pixels(ready.images), ready.calibration
     if calibration is not None:
         calibration = preprocessing.pixels(calibration).astype("float32")
-        # The scale is 1 where the calibration reaches from black to white.
+        # The scale is 1 if the calibration ranges from black to white.
         calibration[0, 0, 0, :2] = (0, 255)
     return dataclasses.replace(
         ready,
@@ -196,7 +196,7 @@ def _behind_pixels(
 
 
 def check_preprocessing(preprocessing: Any, shape: Sequence[int]) -> None:
-    """Raises `InvalidArgument` for what cannot be put in front of a network."""
+    """Raises `InvalidArgument` for preprocessing that a file cannot include."""
     if preprocessing is None:
         return
     if not isinstance(preprocessing, Preprocessing):
@@ -211,6 +211,6 @@ def check_preprocessing(preprocessing: Any, shape: Sequence[int]) -> None:
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Raises `InvalidArgument` where an export to `path` cannot be made or certified."""
+    """Raises `InvalidArgument` if an export to `path` cannot be made or certified."""
     check_backend()
     passport.check_place(path)

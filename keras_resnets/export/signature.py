@@ -1,4 +1,4 @@
-"""What an exported model takes and puts out: the names, logits, features, pixels."""
+"""The inputs and outputs of an exported model: names, logits, features, pixels."""
 
 from collections.abc import Sequence
 
@@ -31,84 +31,84 @@ INPUT_NAME = "image"
 def select(
     model: keras.Model, logits: bool = False, features: Sequence[str] | None = None
 ) -> keras.Model:
-    """The part of `model` that is wanted, as a functional model that shares its layers.
+    """Returns a functional model with the selected outputs of `model`, sharing its layers.
 
     Args:
         model: a functional or Sequential model.
-        logits: what its softmax or sigmoid gets instead of what that puts out.
+        logits: whether to return the input of its softmax or sigmoid.
         features: names of endpoints, see `feature_extractor`; None for its outputs.
 
     Returns:
-        A `keras.Model` that puts out a dict.
+        A `keras.Model` whose output is a dict.
 
     Raises:
-        InvalidArgument: logits of a model without a classifier, endpoints that it has
-            not, or both.
+        InvalidArgument: logits of a model without a classifier, endpoints that it
+            lacks, or both.
     """
     if not features:
-        wanted = _logits(model) if logits else outputs(model)
+        selected = _logits(model) if logits else outputs(model)
     elif logits:
         raise InvalidArgument("logits and features cannot be exported in one file")
     else:
-        wanted = feature_extractor(model, features).output
-    return keras.Model(model.inputs, wanted, name=model.name)
+        selected = feature_extractor(model, features).output
+    return keras.Model(model.inputs, selected, name=model.name)
 
 
 def _logits(model: keras.Model) -> Tensors:
-    wanted = outputs(model)
-    if list(wanted) == ["logits"]:
-        return wanted
-    found = logits_of(model)
-    if found is None:
+    model_outputs = outputs(model)
+    if list(model_outputs) == ["logits"]:
+        return model_outputs
+    logits = logits_of(model)
+    if logits is None:
         raise InvalidArgument(
-            "logits are what a softmax or sigmoid at the end gets; "
-            f"{model.name} puts out {', '.join(wanted)}"
+            "logits are the inputs of a final softmax or sigmoid; "
+            f"{model.name} has the outputs {', '.join(model_outputs)}"
         )
-    return {"logits": found}
+    return {"logits": logits}
 
 
 def structured(model: keras.Model, like: keras.Model) -> keras.Model:
-    """`model`, which puts out a dict, with its outputs in the structure of `like`.
+    """Returns `model`, whose output is a dict, with its outputs structured as in `like`.
 
-    A single one is itself, a list a list. `like` puts out the same tensors.
+    `like` has the same outputs, as a tensor, a list or a dict.
     """
-    made = list(outputs(model).values())
-    # Not a list of one, of which Keras would warn when it gets the tensor itself.
-    given = model.inputs[0] if len(model.inputs) == 1 else model.inputs
-    if len(made) == 1:
-        return keras.Model(given, made[0], name=model.name)
+    tensors = list(outputs(model).values())
+    # Not a list of one: Keras would warn when it is called with the tensor itself.
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    if len(tensors) == 1:
+        return keras.Model(inputs, tensors[0], name=model.name)
     if isinstance(like, keras.Sequential) or isinstance(like.output, dict):
-        return keras.Model(given, model.output, name=model.name)
-    made = keras.tree.pack_sequence_as(like.output, made)
-    return keras.Model(given, made, name=model.name)
+        return keras.Model(inputs, model.output, name=model.name)
+    tensors = keras.tree.pack_sequence_as(like.output, tensors)
+    return keras.Model(inputs, tensors, name=model.name)
 
 
 def with_pixels(
     model: keras.Model, preprocessing: Preprocessing, shape: Sequence[int], dtype: str
 ) -> keras.Model:
-    """`model` behind its pre-processing: RGB pixel values go in.
+    """Returns `model` with its preprocessing included, which takes RGB pixel values.
 
     Scale, mean, deviation and channel order are one convolution of 1x1, which every
     format has, and which an integer file computes without loss.
 
     Args:
-        model: what `select` returns, of RGB images.
+        model: the result of `select`, for RGB images.
         preprocessing: a `Preprocessing`.
         shape: (height, width, channels) of the images.
-        dtype: of the input: `"uint8"` or `"float32"`.
+        dtype: type of the input: `"uint8"` or `"float32"`.
     """
     image = keras.Input(shape, dtype=dtype, name=INPUT_NAME)
     x = image if dtype == "float32" else keras.ops.cast(image, "float32")
     scaling = keras.layers.Conv2D(
         3, 1, data_format="channels_last", dtype="float32", name="normalize"
     )
-    found = model(scaling(x))
+    result = model(scaling(x))
     scaling.set_weights(_as_convolution(preprocessing))
-    return keras.Model(image, found, name=model.name)
+    return keras.Model(image, result, name=model.name)
 
 
 def _as_convolution(preprocessing: Preprocessing) -> list[np.ndarray]:
-    """Kernel and bias that do to a pixel what `Preprocessing.normalize` does."""
+    """Kernel and bias of a convolution equivalent to `Preprocessing.normalize`."""
     std = np.asarray(preprocessing.std, "float64")
     order = np.arange(3)[:: -1 if preprocessing.channel_order == "bgr" else 1]
     kernel = np.zeros((1, 1, 3, 3))
