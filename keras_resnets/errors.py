@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose, and the words they share."""
+"""The errors of this package, and helpers for their messages."""
 
 import collections.abc
 import difflib
@@ -16,54 +16,54 @@ class WeightsError(ValueError):
 
 
 class ExportError(RuntimeError):
-    """An exported file that does not say what the model says."""
+    """An exported file that differs from its model."""
 
 
 class NotWritten(OSError):
-    """A file that could not be written: what it is, why, and what still stands."""
+    """A file that could not be written, with the reason and what was kept."""
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on."""
+    """A training that cannot continue."""
 
 
 class TrainingNote(UserWarning):
-    """What a training takes for granted, or leaves out, and goes on with."""
+    """An assumption or omission of a training, which continues."""
 
 
-# Long values are cut before they are written out, not afterwards.
+# Long values are cut before they are formatted, not afterwards.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxtuple = _SHORT.maxlist = 12
 
 
 def nearest(value: object, allowed: Iterable[str], count: int = 3) -> list[str]:
-    """The allowed names that look most like `value`, best first.
+    """Returns the allowed names that are most similar to `value`, best first.
 
-    Names whose family and digits agree count for more than plain spelling
-    does: `resnet_50` should find `resnet50` before `resnext50_32x4d`.
+    Underscores, hyphens and case are ignored: `resnet_50` should find `resnet50` before
+    `resnext50_32x4d`.
     """
     plain = {name: name.lower().replace("_", "").replace("-", "") for name in allowed}
     # Comparing takes as long as the product of the lengths.
-    wanted = shown(value).strip("'\"").lower().replace("_", "").replace("-", "")
+    query = shown(value).strip("'\"").lower().replace("_", "").replace("-", "")
     ranked = sorted(
         plain,
-        key=lambda name: difflib.SequenceMatcher(None, wanted, plain[name]).ratio(),
+        key=lambda name: difflib.SequenceMatcher(None, query, plain[name]).ratio(),
         reverse=True,
     )
     return [
         name
         for name in ranked[:count]
-        if difflib.SequenceMatcher(None, wanted, plain[name]).ratio() > 0.5
+        if difflib.SequenceMatcher(None, query, plain[name]).ratio() > 0.5
     ]
 
 
 def shown(value: object, longest: int = 100) -> str:
-    """A value as a message shows it: in Python's spelling, one printable line, cut.
+    """Formats a value for a message: Python's repr as one printable line, cut.
 
     Args:
-        value: anything, however large.
-        longest: characters that are shown.
+        value: any value, however large.
+        longest: the most characters that are shown.
 
     Example:
         >>> shown([7] * 1000)
@@ -72,20 +72,20 @@ def shown(value: object, longest: int = 100) -> str:
     try:
         text = _SHORT.repr(value)
     except ValueError:
-        # Python writes no integer of thousands of digits.
+        # Python refuses to format integers of thousands of digits.
         text = f"a {type(value).__name__} of thousands of digits"
     return printable(text, longest)
 
 
 def printable(text: str | bytes, longest: int = 200) -> str:
-    r"""Text of a file as a terminal may show it: one line, escaped, cut.
+    r"""Makes untrusted text printable on a terminal: one line, escaped, cut.
 
-    What a terminal would obey (escape sequences, line ends, marks that turn the
-    direction of writing) and what cannot be encoded is shown as `\x1b`.
+    Control characters (escape sequences, line ends, marks of writing direction) and
+    characters that cannot be encoded are shown as `\x1b`.
 
     Args:
         text: a string, or bytes in UTF-8.
-        longest: characters that are shown.
+        longest: the most characters that are shown.
 
     Example:
         >>> printable("layer1\x1b[2J")
@@ -104,9 +104,9 @@ def printable(text: str | bytes, longest: int = 200) -> str:
 
 
 def first_line(error: BaseException | str) -> str:
-    """The first line of another library's error, printable, cut to a message's length.
+    """Returns the first line of another library's error, printable and cut.
 
-    A heading (`Graph execution error:`) is none, if more follows.
+    A heading (`Graph execution error:`) is skipped if more follows.
     """
     text = str(error)[:10_000]
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,9 +1,8 @@
-"""Types and ranges of values, and what words of a command line say of them.
+"""Types and ranges of values, in Python and on the command line.
 
 An axis of an architecture, a field of a recipe and an option of a command have one rule
-each, which stands in one table (`architecture.AXES`, `recipes.FIELDS`, the parsers).
-`check` takes Python's values, `read` the words of a command line: only there is "no" a
-false.
+each, in one table (`architecture.AXES`, `recipes.FIELDS`, the parsers). `check` takes
+Python values, `read` the text of a command line: only there "no" means False.
 """
 
 import dataclasses
@@ -19,18 +18,18 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import shown
 
-# What a command line says of a switch, in any case.
+# Values of a switch on the command line, in upper or lower case.
 WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-# More digits than any number that is allowed has; Python refuses thousands of them.
+# More digits than any allowed number has; Python refuses thousands of them.
 _DIGITS = 30
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class Rule:
-    """What a value may be; `words` says it after "must"."""
+    """The rule for a value; `words` describes it after "must"."""
 
     @property
     def words(self) -> str:
@@ -38,10 +37,10 @@ class Rule:
         raise NotImplementedError
 
     def check(self, name: str, value: typing.Any) -> typing.Any:
-        """`value` as it is kept: NumPy's scalars as Python's.
+        """Returns the checked value, with NumPy scalars as Python's.
 
         Raises:
-            InvalidArgument: another type, or outside the range.
+            InvalidArgument: another type, or a value outside the range.
         """
         value = _plain(value)
         if not self.allows(value):
@@ -49,10 +48,10 @@ class Rule:
         return self.kept(value)
 
     def read(self, name: str, text: str) -> typing.Any:
-        """The value that `text` of a command line says.
+        """Returns the value of a command line's `text`.
 
         Raises:
-            InvalidArgument: it says none, or one outside the range.
+            InvalidArgument: no such value, or one outside the range.
         """
         value = self.said(text.strip())
         if value is None or not self.allows(value):
@@ -60,19 +59,19 @@ class Rule:
         return self.kept(value)
 
     def refuse(self, name: str, value: typing.Any) -> typing.NoReturn:
-        """Raises `InvalidArgument` with the rule and what came in."""
+        """Raises `InvalidArgument` with the rule and the value."""
         raise InvalidArgument(f"{name} must {self.words}; got {shown(value)}")
 
     def allows(self, value: typing.Any) -> bool:
-        """Whether a value of Python is allowed."""
+        """Whether a Python value is allowed."""
         raise NotImplementedError
 
     def said(self, text: str) -> typing.Any:
-        """The value that a text stands for; None where it is none."""
+        """Returns the value of a text; None if it is not one."""
         raise NotImplementedError
 
     def kept(self, value: typing.Any) -> typing.Any:
-        """An allowed value as it is kept."""
+        """Returns an allowed value in its stored form."""
         return value
 
 
@@ -122,11 +121,11 @@ class Whole(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Number(Rule):
-    """A number in [least, most], or between them where an end is left out.
+    """A number in [least, most], or in an open interval.
 
     Attributes:
         least, most: the ends.
-        above: whether `least` itself is left out. below: whether `most` is.
+        above: whether `least` itself is excluded. below: whether `most` is.
     """
 
     least: float
@@ -140,7 +139,7 @@ class Number(Rule):
         return f"lie in {low}{self.least:,g}, {self.most:,g}{high}"
 
     def allows(self, value: typing.Any) -> bool:
-        # Not a number is not larger than anything.
+        # NaN fails every comparison.
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return (
             number
@@ -181,7 +180,7 @@ class Choice(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Text(Rule):
-    """A line of printable text of so many characters at most."""
+    """A line of printable text with a maximal length."""
 
     longest: int
 
@@ -202,7 +201,7 @@ class Text(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Maybe(Rule):
-    """None, or what another rule says."""
+    """None, or a value that another rule allows."""
 
     rule: Rule
 
@@ -234,12 +233,12 @@ class Maybe(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Several(Rule):
-    """A tuple of values that keep one rule, `fewest` to `most` of them.
+    """A tuple of `fewest` to `most` values with the same rule.
 
     Attributes:
-        rule: of each.
-        fewest, most: how many.
-        alone: whether a single value may stand for all; it stays single.
+        rule: the rule for each value.
+        fewest, most: the allowed number of values.
+        alone: whether a single value is allowed for all; it stays single.
     """
 
     rule: Rule
@@ -277,11 +276,11 @@ class Several(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Together(Rule):
-    """A tuple of numbers with a rule for each of its places.
+    """A tuple of numbers with a rule for each position.
 
     Attributes:
         rules: a `Rule` for each.
-        names: what each is called, for messages; empty where they are alike.
+        names: the name of each number, for messages; empty if they are alike.
     """
 
     rules: tuple
@@ -321,20 +320,20 @@ def read_settings(
     form: str,
     elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, typing.Any]:
-    """The values that an option such as `--set AXIS=VALUE` gives, by name.
+    """Reads the values of an option such as `--set AXIS=VALUE`, by name.
 
-    Names that have no rule come too: who takes the values knows what was meant.
+    Names without a rule are kept too, so that the caller can suggest what was meant.
 
     Args:
-        settings: the words, each a name, `=` and a value.
+        settings: strings, each a name, `=` and a value.
         rules: a `Rule` for every name.
-        option: for messages: `"--set"`.
-        form: what it takes, for messages: `"AXIS=VALUE"`.
-        elsewhere: names that another option gives, and what to say of them.
+        option: the option, for messages: `"--set"`.
+        form: its form, for messages: `"AXIS=VALUE"`.
+        elsewhere: names that another option sets, with the message for them.
 
     Raises:
-        InvalidArgument: no `=`, a name that is given twice or elsewhere, or a value
-            that its rule does not allow.
+        InvalidArgument: no `=`, a name that is set twice or elsewhere, or a value that
+            its rule does not allow.
     """
     values = {}
     for setting in settings:
@@ -355,20 +354,20 @@ def read_settings(
 
 
 def _guess(text: str) -> typing.Any:
-    """What a text says where nothing is known of it: a number, a switch, None, words."""
+    """The value of a text without a rule: a number, a switch, None or a string."""
     number = Whole(-(10**9), 10**9).said(text)
     switch = {"true": True, "false": False, "none": None}
     return switch.get(text.lower(), text) if number is None else number
 
 
 def _plain(value: typing.Any) -> typing.Any:
-    """A scalar of NumPy as Python's; everything else as it is."""
+    """A NumPy scalar as a Python one; everything else unchanged."""
     of_numpy = type(value).__module__ == "numpy" and hasattr(value, "item")
     return value.item() if of_numpy and getattr(value, "ndim", 1) == 0 else value
 
 
 def _entries(text: str) -> list[str] | None:
-    """The parts of `(1, 2)`, `[1, 2]` or `1,2`; None for what is a single value."""
+    """The parts of `(1, 2)`, `[1, 2]` or `1,2`; None for a single value."""
     text = text.strip()
     bracketed = text[:1] + text[-1:] in ("()", "[]")
     if bracketed:

@@ -1,4 +1,4 @@
-"""Names of a package whose modules are imported when they are asked for."""
+"""Lazy attributes of a package: their modules are imported on access."""
 
 import importlib
 import sys
@@ -13,13 +13,13 @@ from keras_resnets.errors import nearest
 def attributes(
     package: str, modules: Mapping[str, str], rooms: Sequence[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and the `__dir__` of a package (PEP 562).
+    """Returns the `__getattr__` and the `__dir__` of a package (PEP 562).
 
     Args:
         package: its `__name__`.
-        modules: where its names are: name -> module, `".session"` for one inside;
-            `".runner:OnnxRunner"` where it has another name there.
-        rooms: modules inside it that are names themselves.
+        modules: name -> module, `".session"` for a relative one; `".runner:OnnxRunner"`
+            if the name differs in the module.
+        rooms: submodules that are attributes themselves.
 
     Returns:
         Two functions.

@@ -1,4 +1,4 @@
-"""Modules, and names in them, that are called otherwise now: the old ones still work."""
+"""Renamed modules, names and arguments: the old ones still work, with a warning."""
 
 import functools
 import importlib
@@ -12,11 +12,11 @@ _R = typing.TypeVar("_R")
 
 
 def names_of(old: str, modules: Mapping[str, str]) -> Callable[[str], object]:
-    """The `__getattr__` of a module that has been renamed.
+    """Returns the `__getattr__` of a renamed module.
 
     Args:
-        old: its name.
-        modules: where its public names are now: name -> module.
+        old: its old name.
+        modules: name -> module that has the public name now.
     """
 
     def find(name: str) -> object:
@@ -32,11 +32,11 @@ def names_of(old: str, modules: Mapping[str, str]) -> Callable[[str], object]:
 
 
 def attributes_of(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
-    """The `__getattr__` of a module in which names have changed.
+    """Returns the `__getattr__` of a module in which names have changed.
 
     Args:
         module: its `__name__`.
-        names: old name -> name now.
+        names: old name -> new name.
     """
 
     def find(name: str) -> object:
@@ -51,10 +51,10 @@ def attributes_of(module: str, names: Mapping[str, str]) -> Callable[[str], obje
 
 
 def arguments(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """A decorator for a function some of whose arguments were called otherwise.
+    """Returns a decorator for a function with renamed arguments.
 
     Args:
-        **names: old name -> name now.
+        **names: old name -> new name.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -1,4 +1,4 @@
-"""Training: recipes of the papers, data, and runs that go on where they were stopped.
+"""Training: recipes of the papers, data, and runs that can be resumed.
 
 >>> from keras_resnets.training import get_recipe
 >>> get_recipe("wrn_cifar").milestones

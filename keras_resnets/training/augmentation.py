@@ -1,4 +1,4 @@
-"""What training does to its images, as data; the random numbers that decide it."""
+"""Image augmentation as data, and the random numbers that determine it."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from keras_resnets.images.loading import SMALL
 
 CROPS = ("centre", "pad", "inception", "fit")
 _FACTOR = Number(0, 10)
-# What each field may be, for Python and `--change`.
+# The allowed values of each field, for Python and `--change`.
 FIELDS = {
     "crop": Choice(CROPS),
     "padding": Whole(0, 65_535),
@@ -35,8 +35,8 @@ FIELDS = {
     "cutmix": Number(0, 1),
     "erase": Number(0, 1),
 }
-# Which of an image's random numbers in [0, 1) decides what. Appended to, never
-# rearranged: a run that goes on must draw what it would have drawn.
+# The use of each of an image's random numbers in [0, 1). Appended to, never rearranged:
+# a resumed run must draw the same numbers.
 _AREA, _ASPECT, _CORNER = slice(0, 10), slice(10, 20), slice(20, 22)
 _FLIP, _JITTER, _ORDER = 22, slice(23, 27), slice(27, 31)
 _LIGHTING, _OPERATIONS = slice(31, 35), 35
@@ -55,25 +55,25 @@ _DIRECTIONS = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training changes its images, each time anew.
+    """How training changes its images at random.
 
     Attributes:
-        crop: `"centre"` takes the part that evaluation sees; `"pad"` adds `padding`
+        crop: `"centre"` takes the part that evaluation uses; `"pad"` adds `padding`
             pixels of the mean colour (zero, once normalized) on every side and takes a
             random part of the input's size (He 2015, section 4.2, for CIFAR);
             `"inception"` takes a random part of random `area` and `aspect` and resizes
             it (Szegedy 2015, section 6, as fb.resnet.torch and torchvision do it: ten
-            tries, then the largest centre whose aspect is allowed). `"fit"` is the one
-            that networks of the input's size are trained with, see `at`.
+            tries, then the largest centre whose aspect is allowed). `"fit"` chooses by
+            the input's size, see `at`.
         padding: pixels that `"pad"` adds on each side, >= 0; 4 in He 2015.
         area: (least, most) share of the image that `"inception"` keeps, in (0, 1];
             the published 8 % to 100 %.
         aspect: (least, most) width over height of that part; the published 3/4 to 4/3.
-        flip: mirror every other image, by chance (Krizhevsky 2012, section 4.1).
+        flip: mirror images with probability 1/2 (Krizhevsky 2012, section 4.1).
         jitter: ranges of brightness, contrast, saturation (>= 0) and hue (0 to 0.5),
             applied in random order (Howard 2013; fb.resnet.torch). As in torchvision's
-            ColorJitter, 0.4 multiplies by 0.6 to 1.4, and hue turns by so large a
-            part of the circle.
+            ColorJitter, 0.4 multiplies by 0.6 to 1.4, and hue turns by this share of
+            the circle.
         lighting: standard deviation of AlexNet's noise along the principal components
             of ImageNet's colours (Krizhevsky 2012, section 4.1, who uses 0.1).
         rand_augment: (operations, magnitude from 0 to 10) of RandAugment (Cubuk 2020),
@@ -115,10 +115,10 @@ class Augmentation:
                 )
 
     def at(self, size: tuple[int, int]) -> "Augmentation":
-        """The same for inputs of a size: `crop="fit"` becomes another one.
+        """Returns the augmentation for an input size: replaces `crop="fit"`.
 
-        Below 100 pixels images are shown whole and not resized: `"pad"` by an eighth of
-        the side (4 pixels of CIFAR's 32, He 2015); from there on `"inception"`. Resizing
+        Images below 100 pixels are used whole and not resized: `"pad"` by an eighth of
+        the side (4 pixels of CIFAR's 32, He 2015); larger ones use `"inception"`. Resizing
         CIFAR's images to 77 to 100 % of their area costs the networks of docs/training
         7 to 10 points before they have learned anything.
 
@@ -142,7 +142,7 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
     def plan(self, numbers: np.ndarray, sizes: np.ndarray) -> "Plan":
-        """What happens to each image of a batch.
+        """Returns the changes of each image of a batch.
 
         Args:
             numbers: float64 array (batch, `NUMBERS`) of uniform numbers in [0, 1).
@@ -177,8 +177,8 @@ class Augmentation:
         size = np.concatenate(sides, axis=1)
         space = np.asarray(sizes) - size
         corner = np.floor(numbers[:, _CORNER] * (space + 1)).astype("int64")
-        found = np.concatenate([corner, size], axis=1)
-        return np.where(fits.any(axis=1, keepdims=True), found, self._centres(sizes))
+        boxes = np.concatenate([corner, size], axis=1)
+        return np.where(fits.any(axis=1, keepdims=True), boxes, self._centres(sizes))
 
     def _centres(self, sizes: np.ndarray) -> np.ndarray:
         """(top, left, height, width) of the largest centre with an allowed aspect."""
@@ -205,14 +205,14 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What happens to each image of a batch; arrays with one row an image.
+    """The changes of each image of a batch; arrays with one row per image.
 
     Attributes:
         boxes: int (batch, 4) top, left, height, width to cut out and resize, or None.
         shifts: int (batch, 2) down and right, or None.
         flips: bool (batch,).
         factors: float32 (batch, 4) of brightness, contrast, saturation, hue, or None.
-        order: int (batch, 4), in which order those are applied.
+        order: int (batch, 4), the order in which the factors are applied.
         light: float32 (batch, 3) added to RGB in [0, 255], or None.
         seeds: int32 (batch,) of RandAugment's choices.
     """
@@ -227,7 +227,7 @@ class Plan:
 
 
 def _light(numbers: np.ndarray, deviation: float) -> np.ndarray:
-    """AlexNet's noise: along each component by a normal number times its deviation."""
+    """AlexNet's noise: a normal number times the deviation along each component."""
     first, second, third, fourth = numbers[:, _LIGHTING].T
     radius = np.sqrt(-2 * np.log(1 - np.stack([first, first, third])))
     angle = 2 * np.pi * np.stack([second, second, fourth])
@@ -238,7 +238,7 @@ def _light(numbers: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def shift(images: np.ndarray, shifts: np.ndarray, fill: np.ndarray) -> np.ndarray:
-    """Images moved within a margin of one colour: the crop of padded images.
+    """Shifts images within a margin of one colour: the crop of padded images.
 
     Args:
         images: uint8 array (batch, height, width, 3).

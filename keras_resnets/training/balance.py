@@ -1,4 +1,4 @@
-"""Classes of different sizes: how much an image of each counts."""
+"""Class weights and balanced sampling for classes of different sizes."""
 
 import collections
 import csv
@@ -25,26 +25,30 @@ _FORM = '"balanced", or a JSON or CSV file of class and weight'
 
 
 def class_weights(
-    given: typing.Any, classes: Sequence[tuple[str, str]], labels: np.ndarray, name: str
+    class_weight: typing.Any,
+    classes: Sequence[tuple[str, str]],
+    labels: np.ndarray,
+    name: str,
 ) -> dict[str, float]:
-    """The weight of each class in the loss.
+    """Returns the weight of each class in the loss.
 
     Args:
-        given: `"balanced"`: n / (k n_c), with n images of k classes, n_c of the class
-            (King and Zeng 2001; scikit-learn's `compute_class_weight`), so that all
-            classes weigh the same and an image 1 on average; a mapping from class to
-            weight; or a path to one: a JSON object, or a CSV file of two columns.
+        class_weight: `"balanced"`: n / (k n_c), with n images of k classes, n_c of the
+            class (King and Zeng 2001; scikit-learn's `compute_class_weight`), so that
+            all classes have the same total weight and an image has 1 on average; a
+            mapping from class to weight; or a path to one: a JSON object, or a CSV file
+            of two columns.
         classes: (id, name) of each class.
         labels: int array, the classes of the images to train on.
-        name: of the data, for messages.
+        name: the name of the data, for messages.
 
     Returns:
         A dict from class name to weight, in the order of the classes.
 
     Raises:
-        InvalidArgument: a file that cannot be read; classes that are missing, unknown
-            or twice in it; weights that are not above 0 and finite; "balanced" where a
-            class has no images.
+        InvalidArgument: a file that cannot be read; missing, unknown or duplicate
+            classes; weights that are not above 0 and finite; "balanced" if a class has
+            no images.
 
     Example:
         >>> names = (("a", "a"), ("b", "b"))
@@ -52,28 +56,31 @@ def class_weights(
         {'a': 0.6666666666666666, 'b': 2.0}
     """
     names = _distinct(classes)
-    if isinstance(given, str) and given == BALANCED:
+    if isinstance(class_weight, str) and class_weight == BALANCED:
         counts = check_counts(classes, labels, name)
         shares = len(labels) / (len(classes) * counts)
         return dict(zip(names, shares.tolist(), strict=True))
     where = "class_weight"
-    if isinstance(given, (str, pathlib.Path)):
-        where, given = printable(str(given)), _read(pathlib.Path(given))
-    if not hasattr(given, "items"):
+    if isinstance(class_weight, (str, pathlib.Path)):
+        where, class_weight = (
+            printable(str(class_weight)),
+            _read(pathlib.Path(class_weight)),
+        )
+    if not hasattr(class_weight, "items"):
         raise InvalidArgument(
             'class_weight must be "balanced", a mapping from class to weight, or a JSON '
-            f"or CSV file of one; got {type(given).__name__}"
+            f"or CSV file of one; got {type(class_weight).__name__}"
         )
-    return _in_order(list(given.items()), classes, names, where)
+    return _in_order(list(class_weight.items()), classes, names, where)
 
 
 def check_counts(
     classes: Sequence[tuple[str, str]], labels: np.ndarray, name: str
 ) -> np.ndarray:
-    """How many images each class has.
+    """Returns the number of images of each class.
 
     Raises:
-        InvalidArgument: a class that has none.
+        InvalidArgument: a class without images.
     """
     counts = np.bincount(labels, minlength=len(classes))
     empty = [classes[index][1] for index in np.flatnonzero(counts == 0).tolist()]
@@ -86,7 +93,7 @@ def check_counts(
 
 
 def check_sampler(sampler: str, class_weight: typing.Any) -> None:
-    """Raises `InvalidArgument` unless `sampler` is one, and classes are balanced once."""
+    """Raises `InvalidArgument` unless `sampler` is valid and classes are balanced once."""
     check_choice("sampler", sampler, SAMPLERS)
     is_twice = isinstance(class_weight, str) and class_weight == sampler == BALANCED
     if is_twice:
@@ -97,7 +104,7 @@ def check_sampler(sampler: str, class_weight: typing.Any) -> None:
 
 
 def _distinct(classes: typing.Any) -> list[typing.Any]:
-    """A name for each class; the id where several share one, as ImageNet's two cranes."""
+    """A unique name for each class: its id if several share a name (ImageNet's cranes)."""
     names = [name for _, name in classes]
     return [
         identity if names.count(name) > 1 else name
@@ -110,7 +117,7 @@ def _in_order(
 ) -> dict[typing.Any, typing.Any]:
     """The weights in the order of the classes, from (word, weight) pairs."""
     words = [str(word) for word, _ in pairs]
-    # Ids only where no name is known: they are numbers, and so may be names.
+    # Ids only if no name matches: ids are numbers, and names may be numbers too.
     places = {name: index for index, name in enumerate(names)}
     if not any(word in places for word in words):
         places = {identity: index for index, (identity, _) in enumerate(classes)}
@@ -126,14 +133,14 @@ def _in_order(
     twice = sorted(word for word, count in counts.items() if count > 1)
     if twice:
         raise InvalidArgument(f"{where}: {_few(twice)} has more than one weight")
-    given = {places[word]: _number(word, value, where) for word, value in pairs}
-    missing = [name for index, name in enumerate(names) if index not in given]
+    weights = {places[word]: _number(word, value, where) for word, value in pairs}
+    missing = [name for index, name in enumerate(names) if index not in weights]
     if missing:
         raise InvalidArgument(
             f"{where} must have a weight for each of the {len(classes)} classes; there "
             f"is none for {_few(missing)}"
         )
-    return {name: given[index] for index, name in enumerate(names)}
+    return {name: weights[index] for index, name in enumerate(names)}
 
 
 def _number(word: str, value: typing.Any, where: typing.Any) -> typing.Any:
@@ -150,7 +157,7 @@ def _number(word: str, value: typing.Any, where: typing.Any) -> typing.Any:
 
 
 def _read(path: pathlib.Path) -> typing.Any:
-    """What a JSON or CSV file says, as something with (class, weight) `items`."""
+    """Reads a JSON or CSV file as an object with (class, weight) `items`."""
     text = read_text(path, _FORM)
     if text.lstrip().startswith(("{", "[")):
         return _Pairs(_of_json(text, path))
@@ -158,7 +165,7 @@ def _read(path: pathlib.Path) -> typing.Any:
 
 
 class _Pairs:
-    """Pairs that a dict would make one of where a class stands twice."""
+    """Pairs with an `items` method, which keep duplicate classes, unlike a dict."""
 
     def __init__(self, pairs: typing.Any) -> None:
         self._pairs = pairs
@@ -168,15 +175,15 @@ class _Pairs:
 
 
 def _of_json(text: str, path: pathlib.Path) -> typing.Any:
-    found = parse_json(text, path, _FORM, object_pairs_hook=list)
-    if not isinstance(found, list):
-        found = ()
-    if not all(isinstance(pair, tuple) for pair in found) or not found:
+    pairs = parse_json(text, path, _FORM, object_pairs_hook=list)
+    if not isinstance(pairs, list):
+        pairs = ()
+    if not all(isinstance(pair, tuple) for pair in pairs) or not pairs:
         raise InvalidArgument(
             f"{printable(str(path))} must hold an object of class and weight, "
             '{"cat": 2.0, ...}'
         )
-    return found
+    return pairs
 
 
 def _of_csv(text: str, path: pathlib.Path) -> list[typing.Any]:

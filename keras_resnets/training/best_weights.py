@@ -1,15 +1,15 @@
-"""Which weights of a training are kept: those that do best on the held-out images.
+"""Selects the weights of a training that are kept: the best on the held-out images.
 
-Fine-tuning has three stages, each of which changes more than the one before: the network
-as it came, its classifier trained, all of it trained. Both sides are measured on the same
-held-out images, so that the test is a paired one: of the images that only one of the two
-has right, a later stage must have so many that chance explains them with a probability of
-at most `Recipe.significance`. This is McNemar's test (1947), one-sided and exact, so that
-it holds for ten images too; Dietterich 1998 (Neural Computation 10, section 5) recommends
-it where each network is trained once.
+Fine-tuning has three stages, each of which changes more than the one before: the initial
+network, its classifier trained, all of it trained. The stages are measured on the same
+held-out images, so that the test is paired: of the images that only one of the two
+predicts correctly, a later stage must have so many that chance explains them with a
+probability of at most `Recipe.significance`. This is McNemar's test (1947), one-sided and
+exact, so that it holds for ten images too; Dietterich 1998 (Neural Computation 10,
+section 5) recommends it when each network is trained once.
 
-A network as it came takes part where it knows the classes: a classifier that starts anew
-has nothing to lose, and the best epoch of it is kept as within every stage.
+The initial network takes part if it was trained on the classes: a new classifier has
+nothing to lose, and its best epoch is kept, as within every stage.
 """
 
 import typing
@@ -22,30 +22,30 @@ if typing.TYPE_CHECKING:
 
 START, CLASSIFIER, ALL = "start", "classifier", "all"
 STAGES = (START, CLASSIFIER, ALL)
-# What the stages are called in sentences.
+# The names of the stages in sentences.
 WORDS = {
     START: "as it came",
     CLASSIFIER: "classifier trained",
     ALL: "all of it trained",
 }
-# What correctness is written in, a character an image: it survives in a state's JSON.
+# Correctness is a string with one character per image, as a state's JSON stores it.
 RIGHT, WRONG = "1", "0"
 
 
 def stage(recipe: "Recipe", epoch: int) -> str:
-    """The stage that ended with an epoch, counted from 1; 0 is before the first."""
+    """Returns the stage that ended with an epoch, from 1; 0 is before the first."""
     if not epoch:
         return START
     return CLASSIFIER if epoch <= recipe.frozen_epochs else ALL
 
 
 def discordant(earlier: str, later: str) -> tuple[int, int]:
-    """(images that only the later one has right, images that only the earlier one has).
+    """Counts (images correct only in the later one, images correct only in the earlier).
 
     Args:
-        earlier: `RIGHT` or `WRONG` for each image, as a text.
-        later: the same of another network. Where a run goes on with more devices, which
-            share the images evenly, some of the last are missing in one of the two.
+        earlier: `RIGHT` or `WRONG` for each image, as a string.
+        later: the same of another network. If a run is resumed with more devices, which
+            share the images evenly, one of the two lacks some of the last.
 
     Example:
         >>> discordant("1100", "1011")
@@ -56,11 +56,11 @@ def discordant(earlier: str, later: str) -> tuple[int, int]:
 
 
 def p_value(wins: int, losses: int) -> float:
-    """The probability of so many wins or more if neither network were better.
+    """Returns the probability of this many or more wins if neither network is better.
 
     Args:
-        wins: images that only the later network has right, >= 0.
-        losses: images that only the earlier one has right, >= 0.
+        wins: images that only the later network predicts correctly, >= 0.
+        losses: images that only the earlier one predicts correctly, >= 0.
 
     Example:
         >>> p_value(5, 0), p_value(7, 1), p_value(0, 0)
@@ -81,26 +81,26 @@ def wins(recipe: "Recipe", earlier: str, later: str) -> bool:
 
 
 def is_tested(recipe: "Recipe") -> bool:
-    """Whether stages are told apart by more than their accuracies."""
+    """Whether stages are compared by a test, not only by their accuracies."""
     return recipe.fine_tunes and recipe.significance < 1
 
 
 def knows(recipe: "Recipe", right: str, labels: "np.ndarray") -> bool:
-    """Whether a network does better than one that always says the commonest class.
+    """Whether a network is better than always predicting the commonest class.
 
     Args:
         recipe: a `Recipe`.
-        right: `RIGHT` or `WRONG` for each held-out image, as a text.
+        right: `RIGHT` or `WRONG` for each held-out image, as a string.
         labels: their labels, int array (count,).
     """
-    found = labels.tolist()
-    most = max(found, key=found.count)
-    guess = "".join(RIGHT if label == most else WRONG for label in found)
+    classes = labels.tolist()
+    most = max(classes, key=classes.count)
+    guess = "".join(RIGHT if label == most else WRONG for label in classes)
     return wins(recipe, guess, right)
 
 
 def is_higher(progress: typing.Any, accuracy: float) -> bool:
-    """Whether an accuracy is higher than that of what a `state.Progress` keeps."""
+    """Whether an accuracy is higher than that of the kept weights of a `state.Progress`."""
     return progress.best is None or accuracy > progress.best
 
 
@@ -111,18 +111,18 @@ def take(
     accuracy: float,
     correctness: typing.Any,
 ) -> bool:
-    """Takes the weights after an epoch for those that are kept, if they are better.
+    """Records the weights after an epoch as the kept ones if they are better.
 
     Args:
         recipe: a `Recipe`.
-        progress: a `state.Progress`; it is told of them.
-        epoch: counted from 1.
-        accuracy: of the held-out images, in [0, 1].
-        correctness: function of nothing: which of them the network has right now, as
-            `discordant` takes it; called where it matters.
+        progress: a `state.Progress`; it is updated.
+        epoch: the epoch, from 1.
+        accuracy: accuracy on the held-out images, in [0, 1].
+        correctness: function without arguments: the network's current correctness, as
+            `discordant` takes it; called only if it matters.
 
     Returns:
-        Whether they were taken.
+        Whether the weights are to be kept.
 
     Example:
         >>> from keras_resnets.training import get_recipe
@@ -147,53 +147,53 @@ def take(
 
 
 def _rivals(progress: typing.Any, name: str) -> dict[typing.Any, typing.Any]:
-    """The correctness of what was kept of each stage before one, by its name."""
+    """The correctness of the kept weights of each earlier stage, by its name."""
     earlier = STAGES[: STAGES.index(name)]
     return {each: progress.right[each] for each in earlier if each in progress.right}
 
 
 def figures(recipe: "Recipe", progress: typing.Any) -> dict[str, typing.Any]:
-    """What `run.json` says of it: the best of every stage, and which was kept.
+    """Returns the figures for `run.json`: the best of every stage, and the kept one.
 
     Args:
         recipe: a `Recipe`.
-        progress: a `state.Progress`, at the end.
+        progress: the final `state.Progress`.
 
     Returns:
-        A dict with `best_epoch` and `best_val_accuracy`, of what was kept; for a recipe
+        A dict with `best_epoch` and `best_val_accuracy` of the kept weights; for a recipe
         that fine-tunes also `kept`, a stage, `stages`, the best validation accuracy of
-        each, and `paired`, what the kept one won by: `against` which stage, `wins`,
-        `losses` and `p`. Empty where nothing was held out.
+        each, and `paired`, the test that the kept one won: `against` which stage,
+        `wins`, `losses` and `p`. Empty if nothing was held out.
     """
     if progress.best is None:
         return {}
-    found = {"best_epoch": progress.kept, "best_val_accuracy": progress.best}
+    result = {"best_epoch": progress.kept, "best_val_accuracy": progress.best}
     if recipe.fine_tunes:
         best: dict[str, float] = {}
         for row in progress.history:
             name = stage(recipe, row["epoch"])
             best[name] = max(best.get(name, 0.0), row["val_accuracy"])
         now = stage(recipe, progress.kept)
-        found.update(kept=now, stages=best)
+        result.update(kept=now, stages=best)
         rivals = _rivals(progress, now)
         if rivals:
             against, rival = list(rivals.items())[-1]
             won, lost = discordant(rival, progress.right[now])
             paired = {"against": against, "wins": won, "losses": lost}
-            found["paired"] = {**paired, "p": p_value(won, lost)}
-    return found
+            result["paired"] = {**paired, "p": p_value(won, lost)}
+    return result
 
 
-def sentence(recipe: typing.Any, found: typing.Any, count: int) -> str:
-    """The figures of `figures` in words.
+def sentence(recipe: typing.Any, result: typing.Any, count: int) -> str:
+    """Returns the result of `figures` as sentences.
 
     Args:
         recipe: a `Recipe` that fine-tunes.
-        found: of `figures`.
-        count: held-out images.
+        result: the result of `figures`.
+        count: the number of held-out images.
     """
     each = ", ".join(
-        f"{WORDS[name]} {accuracy:.2%}" for name, accuracy in found["stages"].items()
+        f"{WORDS[name]} {accuracy:.2%}" for name, accuracy in result["stages"].items()
     )
     rule = "the best; the earlier of two that are equal"
     if is_tested(recipe):
@@ -201,8 +201,8 @@ def sentence(recipe: typing.Any, found: typing.Any, count: int) -> str:
             "a later stage must win McNemar's test on the same images: p of "
             f"{recipe.significance:g} at most"
         )
-    if "paired" in found:
-        paired = found["paired"]
+    if "paired" in result:
+        paired = result["paired"]
         rule = (
             f'{paired["wins"]:,} images right that "{WORDS[paired["against"]]}" has '
             f"wrong, {paired['losses']:,} the other way round: p = {paired['p']:.2g}; "
@@ -210,5 +210,5 @@ def sentence(recipe: typing.Any, found: typing.Any, count: int) -> str:
         )
     return (
         f"of the {count:,} held-out images: {each}\n"
-        f"kept: {WORDS[found['kept']]} ({rule})"
+        f"kept: {WORDS[result['kept']]} ({rule})"
     )

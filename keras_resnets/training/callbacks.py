@@ -1,4 +1,4 @@
-"""What happens at the steps and epochs of a training besides the training."""
+"""Callbacks of a training: saving, resuming, seeding, stopping at NaN."""
 
 import contextlib
 import math
@@ -33,13 +33,13 @@ class Keeper(keras.callbacks.Callback):
     Args:
         folder: a `RunFolder`.
         progress: the `state.Progress` that it updates.
-        model: the network inside what is fitted.
-        provenance: what the files of weights say beside the values.
-        rate: function of nothing: the learning rate of the next step.
-        check: function of a batch that raises where a loss before it is no number.
-        take: function of (epoch from 1, validation accuracy): whether the weights
-            after that epoch, which the network has then, are to be kept from now on.
-        seconds: between two states within an epoch; every epoch ends with one.
+        model: the network inside the fitted model.
+        provenance: the metadata of the files of weights.
+        rate: function without arguments: the learning rate of the next step.
+        check: function of a batch that raises if an earlier loss is not finite.
+        take: function of (epoch from 1, validation accuracy): whether the network's
+            weights after that epoch are to be kept from now on.
+        seconds: seconds between two states within an epoch; every epoch ends with one.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Keeper(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
-        # Of several processes that train together one writes.
+        # Only one of several processes of a joint training writes.
         self._writes = devices.part()[0] == 0
         self._provenance, self._seconds = provenance, seconds
         self._rate, self._check, self._take = rate, check, take
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
 
-    # Not where a batch ends: for that Keras waits until the device is done with it.
+    # Not at the end of a batch, for which Keras waits until the device has finished it.
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, float] | None = None
     ) -> None:
@@ -99,7 +99,7 @@ class Keeper(keras.callbacks.Callback):
         if accuracy is None or not best_weights.is_higher(self._progress, accuracy):
             return
         with averaged(self.model):
-            # It may look at all the held-out images, which an interrupt does not await.
+            # It may evaluate all held-out images, so interrupts are not deferred.
             taken = self._take(epoch, accuracy)
             with interrupts.held():
                 if taken and self._writes:
@@ -121,9 +121,9 @@ class Keeper(keras.callbacks.Callback):
 
 
 class GoOn(keras.callbacks.Callback):
-    """Gives the metrics of an interrupted epoch what they had counted.
+    """Restores the metrics of an interrupted epoch.
 
-    Keras resets them where an epoch begins, just before it calls this.
+    Keras resets them at the beginning of an epoch, just before it calls this.
     """
 
     def __init__(
@@ -140,14 +140,14 @@ class GoOn(keras.callbacks.Callback):
 
 
 class SeedSteps(keras.callbacks.Callback):
-    """Seeds PyTorch's generators at every step, as a function of where it stands.
+    """Seeds PyTorch's generators at every step, as a function of epoch and step.
 
-    Keras' dropout draws from them there. On the other backends it draws from seeds that
-    are variables of the model, which a state has.
+    Keras' dropout draws from them on PyTorch. On the other backends it draws from seeds
+    that are variables of the model, which a state holds.
 
     Args:
-        seed: of the run.
-        first_step: of the epoch that `fit` begins with.
+        seed: the run's seed.
+        first_step: the first step of the epoch that `fit` begins with.
     """
 
     def __init__(self, seed: int, first_step: int = 0) -> None:
@@ -173,9 +173,9 @@ class SeedSteps(keras.callbacks.Callback):
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no number, and says why.
+    """Ends a training whose loss is not finite, with the likely cause.
 
-    On JAX the loss of a step is read while later steps run: to wait for it makes a step
+    On JAX the loss of a step is read while later steps run: waiting for it makes a step
     of ResNet-50 on an H100 6 % longer, one of ResNet-20 30 %.
 
     Args:
@@ -220,16 +220,16 @@ class StopAtNaN(keras.callbacks.Callback):
         self._first = 0
 
     def check(self, batch: int) -> None:
-        """Raises if the loss of a batch before this one of the epoch is no number.
+        """Raises if the loss of an earlier batch of the epoch is not finite.
 
         Args:
-            batch: as Keras counts those of an epoch of a `fit`.
+            batch: Keras' index of the batch in the epoch of a `fit`.
 
         Raises:
-            TrainingError: it names the first such step and the likely cause.
+            TrainingError: with the first such step and the likely cause.
         """
         with self._news:
-            # Not for ever: of a step that fails on the device there is no loss.
+            # With a timeout: a step that fails on the device has no loss.
             self._news.wait_for(lambda: self._read >= batch, timeout=60)
         if not self._bad:
             return
@@ -244,7 +244,7 @@ class StopAtNaN(keras.callbacks.Callback):
 
 
 class TellReplaced(keras.callbacks.Callback):
-    """Says at the end of an epoch which images could not be decoded.
+    """Reports at the end of an epoch which images could not be decoded.
 
     Args:
         data: the `data.Dataset`.
@@ -264,7 +264,7 @@ class TellReplaced(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def averaged(trainer: keras.Model) -> Iterator[None]:
-    """The moving average of the weights in their place, where there is one."""
+    """Replaces the weights by their moving average in the block, if there is one."""
     inner = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)
     if not inner.use_ema:
         yield

@@ -1,4 +1,4 @@
-"""Whether a model and a recipe go together, said before anything is written."""
+"""Checks that a model, data and a recipe fit together, before anything is written."""
 
 import typing
 
@@ -22,7 +22,7 @@ _FITTING = {"cross_entropy": anatomy.SOFTMAX, "binary": anatomy.SIGMOID}
 
 
 def check_model(model: keras.Model) -> None:
-    """Raises `InvalidArgument` unless `model` is one image to one output a class."""
+    """Raises `InvalidArgument` unless `model` maps an image to one output per class."""
     if not isinstance(model, keras.Model):
         raise InvalidArgument(
             f"model must be a keras.Model; got {type(model).__name__}"
@@ -74,22 +74,22 @@ def _check_image(model: keras.Model) -> None:
 
 def check_classes(model: keras.Model, data: "Dataset") -> None:
     """Raises `InvalidArgument` unless `model` has an output for each class of `data`."""
-    classes, wanted = model.output_shape[-1], len(data.classes)
-    if classes == wanted:
+    classes, expected = model.output_shape[-1], len(data.classes)
+    if classes == expected:
         return
     hint = ""
-    if classes == 1 and wanted == 2:
+    if classes == 1 and expected == 2:
         hint = ": end it in Dense(2), not in one sigmoid for both"
     raise InvalidArgument(
-        f"{model.name} has {classes} classes, {data.name} has {wanted}: they must "
+        f"{model.name} has {classes} classes, {data.name} has {expected}: they must "
         f"agree{hint}"
     )
 
 
 def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
-    """Raises `InvalidArgument` where the recipe cannot train what the user lets train.
+    """Raises `InvalidArgument` if the recipe cannot train the trainable layers.
 
-    Also where the loss is for another kind of outputs than the model has.
+    Also if the loss does not fit the kind of the model's outputs.
     """
     kind = anatomy.kind_of_outputs(model)
     if kind not in (anatomy.LOGITS, _FITTING[recipe.loss]):
@@ -106,7 +106,7 @@ def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
         )
     if recipe.fine_tunes and _is_untrained(model):
         raise InvalidArgument(
-            "a recipe that fine-tunes goes out from a trained network; every "
+            "a recipe that fine-tunes starts from a trained network; every "
             f"BatchNormalization of {model.name} has mean 0 and variance 1: give "
             "weights, or a recipe that trains from the beginning, such as cifar_cosine "
             "or bag_of_tricks"
@@ -123,7 +123,7 @@ def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
 
 
 def _is_untrained(model: keras.Model) -> bool:
-    """Whether every BN of the body has the statistics that it was made with."""
+    """Whether every BN of the body has its initial statistics."""
     head = set(map(id, anatomy.head(model)))
     norms = [
         layer
@@ -138,38 +138,38 @@ def _is_untrained(model: keras.Model) -> bool:
 
 
 def preprocessing_for(
-    model: keras.Model, given: Preprocessing | None = None
+    model: keras.Model, requested: Preprocessing | None = None
 ) -> Preprocessing:
-    """The `Preprocessing` of a training: the one given, else what the model says.
+    """Returns the `Preprocessing` of a training: the requested one, else the model's.
 
-    A model with a layer that scales pixel values takes them as they are. A model of one
+    A model with a layer that scales pixel values takes raw pixels. A model with one
     channel gets grey images.
 
     Raises:
-        InvalidArgument: a model that does not say, or a `Preprocessing` of another size,
-            or one that scales in front of a model that scales itself.
+        InvalidArgument: a model without preprocessing, a `Preprocessing` of another size,
+            or one that scales before a model that scales itself.
     """
-    wanted = given or provenance.of(model).preprocessing
+    preprocessing = requested or provenance.of(model).preprocessing
     height, width, channels = model.inputs[0].shape[1:]
     scaling = anatomy.scaling_layer(model)
-    if wanted is None:
+    if preprocessing is None:
         if scaling is None or None in (height, width):
             raise InvalidArgument(_unsaid(model, height, width))
         whole = max(height, width) < SMALL
-        wanted = Preprocessing("raw", (height, width), 1.0 if whole else 0.875)
-    elif scaling is not None and wanted.scale != 1:
+        preprocessing = Preprocessing("raw", (height, width), 1.0 if whole else 0.875)
+    elif scaling is not None and preprocessing.scale != 1:
         raise InvalidArgument(
             f"{model.name} scales its images itself (layer {scaling}), and "
-            f"preprocessing of mode {wanted.mode!r} would scale them before: give "
-            f'Preprocessing("raw", {tuple(wanted.size)})'
+            f"preprocessing of mode {preprocessing.mode!r} would scale them before: give "
+            f'Preprocessing("raw", {tuple(preprocessing.size)})'
         )
-    for side, expected in zip(wanted.size, (height, width), strict=True):
+    for side, expected in zip(preprocessing.size, (height, width), strict=True):
         if expected not in (None, side):
             raise InvalidArgument(
                 f"{model.name} takes images of {height} x {width}, preprocessing makes "
-                f"{wanted.size[0]} x {wanted.size[1]}: they must agree"
+                f"{preprocessing.size[0]} x {preprocessing.size[1]}: they must agree"
             )
-    return wanted.grey() if channels == 1 else wanted
+    return preprocessing.grey() if channels == 1 else preprocessing
 
 
 def _unsaid(model: keras.Model, height: int, width: int) -> str:

@@ -1,4 +1,4 @@
-"""A `Recipe` as what `compile` takes: schedule, optimizer, loss and metrics of Keras."""
+"""Makes the arguments of `compile` from a `Recipe`: optimizer, loss and metrics."""
 
 import typing
 
@@ -15,7 +15,7 @@ if typing.TYPE_CHECKING:
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     """Another schedule, times (step / steps) ** power before step `steps`.
 
-    Keras' `CosineDecay` warms up by itself, in a straight line; the others do not.
+    Keras' `CosineDecay` has its own linear warm-up; the other schedules have none.
 
     Args:
         schedule: a `LearningRateSchedule`; it counts from step 0 too.
@@ -49,7 +49,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def peak_rate(recipe: "Recipe", batch_size: int) -> float:
-    """The highest learning rate for `batch_size` images a step."""
+    """Returns the highest learning rate for `batch_size` images per step."""
     share = batch_size / recipe.batch_size if recipe.linear_scaling else 1.0
     return recipe.learning_rate * share
 
@@ -57,13 +57,13 @@ def peak_rate(recipe: "Recipe", batch_size: int) -> float:
 def learning_rate(
     recipe: "Recipe", steps_per_epoch: int, batch_size: int, depth: int | None = None
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The schedule of a recipe over steps.
+    """Returns the learning rate schedule of a recipe over steps.
 
     Args:
         recipe: a `Recipe`.
         steps_per_epoch: >= 1.
-        batch_size: images a step, over all devices.
-        depth: layers with weights of the network, for `warmup_depth`; None: deep.
+        batch_size: images per step, over all devices.
+        depth: the network's layers with weights, for `warmup_depth`; None: deep.
 
     Returns:
         A `keras.optimizers.schedules.LearningRateSchedule`.
@@ -79,7 +79,7 @@ def learning_rate(
         rest = max(1, total - warm)
         return schedules.CosineDecay(0.0, rest, warmup_target=peak, warmup_steps=warm)
     if recipe.schedule == "poly":
-        made = schedules.PolynomialDecay(peak, total, 0.0, recipe.power)
+        schedule = schedules.PolynomialDecay(peak, total, 0.0, recipe.power)
     else:
         bounds = [max(1, round(m * steps_per_epoch)) for m in recipe.milestones]
         values = [peak * recipe.factor**n for n in range(len(bounds) + 1)]
@@ -89,10 +89,10 @@ def learning_rate(
             values = [recipe.warmup_rate * share, *values]
         # A boundary is the last step of its value; steps count from 0.
         bounds = [bound - 1 for bound in bounds]
-        made = schedules.PiecewiseConstantDecay(bounds, values)
+        schedule = schedules.PiecewiseConstantDecay(bounds, values)
     if warm and recipe.warmup_rate is None:
-        return Warmup(made, warm, recipe.warmup_power)
-    return made
+        return Warmup(schedule, warm, recipe.warmup_power)
+    return schedule
 
 
 def optimizer(
@@ -101,18 +101,18 @@ def optimizer(
     variables: list[keras.Variable],
     half: bool = False,
 ) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer.
+    """Returns the recipe's optimizer.
 
-    The papers add L2 to the gradient, so that its decay passes through the momentum and
-    counts 1 / (1 - momentum) times; Keras' `weight_decay` of SGD does not, and gets
-    that many times more.
+    The papers add L2 to the gradient, so that the decay passes through the momentum and
+    counts 1 / (1 - momentum) times; Keras' `weight_decay` of SGD does not, and is
+    multiplied by this factor.
 
     Args:
         recipe: a `Recipe`.
         rate: a learning rate, or a schedule.
-        variables: what is trained; those of fewer than two axes (BN, biases) decay
-            under `decay_all` alone.
-        half: float16 arithmetic: the loss is scaled.
+        variables: trainable variables; those of fewer than two axes (BN, biases) decay
+            only under `decay_all`.
+        half: whether arithmetic is float16, so that the loss is scaled.
 
     Returns:
         A `keras.optimizers.Optimizer`.
@@ -122,7 +122,7 @@ def optimizer(
         shared.update(use_ema=True, ema_momentum=recipe.ema)
     decay = recipe.weight_decay or None
     if recipe.optimizer == "sgd":
-        made = keras.optimizers.SGD(
+        result = keras.optimizers.SGD(
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             weight_decay=decay and decay / (1 - recipe.momentum),
@@ -130,15 +130,15 @@ def optimizer(
         )
     else:
         kind = {"lamb": keras.optimizers.Lamb, "adamw": keras.optimizers.AdamW}
-        made = kind[recipe.optimizer](weight_decay=decay, **shared)
+        result = kind[recipe.optimizer](weight_decay=decay, **shared)
     if decay and not recipe.decay_all:
         vectors = [variable for variable in variables if len(variable.shape) < 2]
-        made.exclude_from_weight_decay(var_list=vectors)
-    return keras.optimizers.LossScaleOptimizer(made) if half else made
+        result.exclude_from_weight_decay(var_list=vectors)
+    return keras.optimizers.LossScaleOptimizer(result) if half else result
 
 
 def loss(recipe: "Recipe", logits: bool) -> keras.losses.Loss:
-    """The recipe's loss of one-hot targets; `logits`: whether the model outputs those."""
+    """Returns the recipe's loss for one-hot targets; `logits`: the model's output kind."""
     options = {"from_logits": logits, "label_smoothing": recipe.label_smoothing}
     if recipe.loss == "binary":
         return keras.losses.BinaryCrossentropy(**options)
@@ -146,31 +146,31 @@ def loss(recipe: "Recipe", logits: bool) -> keras.losses.Loss:
 
 
 def metrics(classes: int) -> list[typing.Any]:
-    """Accuracy, and among five where there are more than ten classes."""
-    found = [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    """Returns the metrics: accuracy, and top-5 accuracy for more than ten classes."""
+    accuracies = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     if classes > 10:
-        found.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
-    return found
+        accuracies.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
+    return accuracies
 
 
 def puts_out_logits(model: keras.Model) -> bool:
-    """Whether a classifier ends in no softmax or sigmoid, told by its graph.
+    """Whether the outputs of a classifier are logits, by its graph.
 
     Raises:
-        InvalidArgument: a model that is no classifier of images.
+        InvalidArgument: a model that is not a classifier of images.
     """
     compatibility.check_model(model)
     return anatomy.kind_of_outputs(model) == anatomy.LOGITS
 
 
 def is_half(model: keras.Model) -> bool:
-    """Whether a layer of `model` computes in float16, at whatever depth."""
+    """Whether a layer of `model`, nested ones included, computes in float16."""
     layers = anatomy.all_layers(model)
     return any(layer.compute_dtype == "float16" for layer in layers)
 
 
 def depth_of(model: keras.Model) -> int:
-    """Layers with kernels but for projections, as the papers count."""
+    """Returns the number of layers with kernels without projections, as in the papers."""
     return sum(
         isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
         and "shortcut" not in layer.name
@@ -184,19 +184,19 @@ def options(
     steps_per_epoch: int,
     batch_size: int | None = None,
 ) -> dict[str, typing.Any]:
-    """What `model.compile` takes to train by `recipe`.
+    """Returns the arguments of `model.compile` to train by `recipe`.
 
     Args:
         recipe: a `Recipe`.
         model: a classifier with outputs (batch, classes), probabilities or logits.
-        steps_per_epoch: optimizer steps an epoch, >= 1.
-        batch_size: images a step, over all devices; None: the recipe's.
+        steps_per_epoch: optimizer steps per epoch, >= 1.
+        batch_size: images per step, over all devices; None: the recipe's.
 
     Returns:
         A dict with `optimizer`, `loss` and `metrics`.
 
     Raises:
-        InvalidArgument: a model that is no classifier of images, or that the recipe
+        InvalidArgument: a model that is not a classifier of images, or that the recipe
             cannot train.
 
     Example:

@@ -1,8 +1,7 @@
-"""Which held-out images a network has right, one by one.
+"""Determines which held-out images a network predicts correctly.
 
-Every image carries its place among the held-out ones for a target, so that neither the
-order in which they come, nor the size of a batch, nor the device or machine that sees it
-decides which image a result belongs to.
+The target of every image is its index among the held-out ones, so that the assignment of
+results to images does not depend on order, batch size, device or machine.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from keras_resnets.training.run_folder import without_optimizer
 
 
 class Correctness:
-    """Finds which held-out images the network of a `loop.Job` has right as it is now.
+    """Determines which held-out images a `loop.Job`'s network currently predicts correctly.
 
     Args:
         job: a `loop.Job` with held-out images.
@@ -32,9 +31,9 @@ class Correctness:
         self._metric: typing.Any = None
 
     def __call__(self) -> str:
-        """`best_weights.RIGHT` or `best_weights.WRONG` for each held-out image, as a text.
+        """Returns `best_weights.RIGHT` or `WRONG` for each held-out image, as a string.
 
-        Every process of a joint training has to call it.
+        Every process of a joint training must call it.
         """
         if self._judging is None:
             self._compile()
@@ -45,27 +44,29 @@ class Correctness:
         )
         with own_errors(data):
             self._judging.evaluate(data, verbose=0)
-        found = self._metric.found()
-        return "".join(np.where(found, best_weights.RIGHT, best_weights.WRONG).tolist())
+        is_right = self._metric.flags()
+        return "".join(
+            np.where(is_right, best_weights.RIGHT, best_weights.WRONG).tolist()
+        )
 
     def _compile(self) -> None:
         self._judging = without_optimizer(self._job.model)
-        self._metric = _Found(self._split.labels)
+        self._metric = _RightImages(self._split.labels)
         self._judging.compile(
             loss=_none, metrics=[self._metric], jit_compile=devices.jit_compile()
         )
 
 
 def _none(places: typing.Any, outputs: typing.Any) -> typing.Any:
-    """A loss, which Keras wants one of."""
+    """A loss of zero, since Keras requires one."""
     return ops.zeros_like(outputs[:, 0])
 
 
-class _Found(keras.metrics.Metric):
-    """Which images are right; targets are their places.
+class _RightImages(keras.metrics.Metric):
+    """Flags correctly predicted images; targets are their indices.
 
     Args:
-        labels: int array (count,), the label of each.
+        labels: int array (count,), the label of each image.
     """
 
     def __init__(self, labels: np.ndarray) -> None:
@@ -77,9 +78,9 @@ class _Found(keras.metrics.Metric):
         self, places: typing.Any, outputs: typing.Any, sample_weight: typing.Any = None
     ) -> None:
         places = ops.cast(ops.reshape(places, (-1,)), "int32")
-        wanted = ops.take(ops.convert_to_tensor(self._labels), places)
-        right = ops.equal(wanted, ops.cast(ops.argmax(outputs, axis=-1), "int32"))
-        # No scatter, which is not deterministic everywhere; Keras adds up the devices'.
+        expected = ops.take(ops.convert_to_tensor(self._labels), places)
+        right = ops.equal(expected, ops.cast(ops.argmax(outputs, axis=-1), "int32"))
+        # No scatter, which is not always deterministic; Keras sums over devices.
         rows = ops.one_hot(places, len(self._labels), dtype=self._right.dtype)
         rows = rows * ops.cast(right, rows.dtype)[:, None]
         self._right.assign(ops.maximum(self._right, ops.max(rows, axis=0)))
@@ -87,6 +88,6 @@ class _Found(keras.metrics.Metric):
     def result(self) -> typing.Any:
         return ops.mean(self._right)
 
-    def found(self) -> np.ndarray:
-        """Bool array (count,)."""
+    def flags(self) -> np.ndarray:
+        """Returns a bool array (count,)."""
         return state.array_of(self._right) > 0

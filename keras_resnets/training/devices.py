@@ -1,4 +1,4 @@
-"""What a training runs on: devices, machines, precision, determinism."""
+"""Devices, machines, precision and determinism of a training."""
 
 import contextlib
 import os
@@ -10,15 +10,15 @@ import keras
 
 from keras_resnets.errors import InvalidArgument
 
-# What Linux calls such instructions of x86; those of ARM were not measured.
+# Linux' names of bfloat16 instructions of x86; those of ARM were not measured.
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 def listed() -> list[str]:
-    """The names of the devices that this process sees, such as `["cpu:0"]`.
+    """Returns the names of the devices of this process, such as `["cpu:0"]`.
 
-    On PyTorch these are the processors of the kind that Keras computes on:
-    `keras.distribution` knows nothing of that backend.
+    On PyTorch these are the devices of the kind that Keras computes on, since
+    `keras.distribution` does not support that backend.
     """
     if keras.backend.backend() != "torch":
         return keras.distribution.list_devices()
@@ -36,11 +36,11 @@ def accelerated() -> bool:
 
 
 def safe_precision() -> str:
-    """The dtype policy that is fastest where it is safe.
+    """Returns the fastest safe dtype policy.
 
     bfloat16 has float32's range and needs no loss scale: it is chosen on accelerators,
-    and on CPUs that multiply in it, under TensorFlow, where benchmarks/precision.py
-    found it faster; float32 elsewhere.
+    and under TensorFlow on CPUs with bfloat16 products, for which benchmarks/precision.py
+    found it faster; otherwise float32.
     """
     is_tensorflow = keras.backend.backend() == "tensorflow"
     fast = accelerated() or (is_tensorflow and multiplies_bfloat16())
@@ -48,7 +48,7 @@ def safe_precision() -> str:
 
 
 def jit_compile() -> bool | str:
-    """What `compile` takes: XLA makes TensorFlow on a CPU slower, and fuses elsewhere."""
+    """Returns `jit_compile` for `compile`: XLA makes only TensorFlow on a CPU slower."""
     return "auto" if accelerated() else keras.backend.backend() == "jax"
 
 
@@ -56,8 +56,8 @@ def multiplies_bfloat16(description: str = "/proc/cpuinfo") -> bool:
     """Whether the processor has instructions for products of bfloat16.
 
     Args:
-        description: file in which Linux lists what the processor can; without one the
-            answer is no.
+        description: file in which Linux lists the processor's features; False without
+            it.
     """
     try:
         text = pathlib.Path(description).read_text(encoding="utf-8", errors="replace")
@@ -67,7 +67,7 @@ def multiplies_bfloat16(description: str = "/proc/cpuinfo") -> bool:
 
 
 def part() -> tuple[int, int]:
-    """(index, number): which of how many processes this one is, of a joint training."""
+    """Returns (rank, world size) of this process in a joint training."""
     if keras.backend.backend() != "jax":
         return 0, 1
     import jax
@@ -76,7 +76,7 @@ def part() -> tuple[int, int]:
 
 
 def wait_for_all() -> None:
-    """Waits until every process of a joint training has come so far."""
+    """Waits until every process of a joint training has reached this point."""
     if part()[1] > 1:
         from jax.experimental import multihost_utils
 
@@ -84,7 +84,7 @@ def wait_for_all() -> None:
 
 
 def replicas() -> int:
-    """On how many devices a batch is spread, of all processes."""
+    """Returns the number of devices of all processes that share a batch."""
     backend = keras.backend.backend()
     if backend == "jax":
         distribution = keras.distribution.distribution()
@@ -97,15 +97,15 @@ def replicas() -> int:
 
 
 def connect(coordinator: str, processes: int, process: int) -> None:
-    """Joins the processes of a training on several machines; before anything is built.
+    """Joins the processes of a training on several machines, before anything is built.
 
     Args:
-        coordinator: host:port of process 0, which all can reach.
-        processes: how many, >= 1.
-        process: which this one is, from 0.
+        coordinator: host:port of process 0, reachable from all machines.
+        processes: the number of processes, >= 1.
+        process: the rank of this one, from 0.
 
     Raises:
-        InvalidArgument: another backend than JAX, or numbers that are not allowed.
+        InvalidArgument: a backend other than JAX, or numbers that are not allowed.
     """
     backend = keras.backend.backend()
     if backend != "jax":
@@ -125,13 +125,13 @@ def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[Non
     """Builds and trains on several devices within this context.
 
     Args:
-        devices: how many, or "all"; None for one. On the TensorFlow backend a
+        devices: their number, or "all"; None for one. On the TensorFlow backend a
             `MirroredStrategy`, on JAX `keras.distribution.DataParallel`. With several
             processes always all of them.
-        deterministic: the same operations give the same numbers each time.
+        deterministic: whether the same operations give the same numbers each time.
 
     Raises:
-        InvalidArgument: more devices than there are, or a backend that cannot.
+        InvalidArgument: more devices than available, or an unsupported backend.
     """
     backend = keras.backend.backend()
     if deterministic and backend == "tensorflow":
@@ -141,7 +141,7 @@ def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[Non
     if deterministic and backend == "torch":
         import torch
 
-        # cuBLAS asks for it, once, when it starts.
+        # cuBLAS reads it once, when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     if part()[1] > 1:
@@ -149,12 +149,12 @@ def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[Non
     if devices is None:
         yield
         return
-    found = listed()
-    count = _count(devices, found)
+    available = listed()
+    count = _count(devices, available)
     if backend == "tensorflow":
         import tensorflow as tf
 
-        names = [name.replace("cpu", "CPU").replace("gpu", "GPU") for name in found]
+        names = [name.replace("cpu", "CPU").replace("gpu", "GPU") for name in available]
         with tf.distribute.MirroredStrategy(names[:count]).scope():
             yield
     elif backend == "jax":
@@ -162,7 +162,7 @@ def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[Non
         # Each process feeds its own share of the images.
         keras.distribution.set_distribution(
             keras.distribution.DataParallel(
-                devices=found[:count], auto_shard_dataset=False
+                devices=available[:count], auto_shard_dataset=False
             )
         )
         try:
@@ -175,12 +175,12 @@ def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[Non
         )
 
 
-def _count(devices: typing.Any, found: typing.Any) -> int:
+def _count(devices: typing.Any, available: typing.Any) -> int:
     if devices == "all":
-        return len(found)
+        return len(available)
     text = str(devices)
-    if not text.isdigit() or not 1 <= int(text) <= len(found):
+    if not text.isdigit() or not 1 <= int(text) <= len(available):
         raise InvalidArgument(
-            f"devices must be a number from 1 to {len(found)}, or all; got {devices!r}"
+            f"devices must be a number from 1 to {len(available)}, or all; got {devices!r}"
         )
     return int(text)

@@ -1,4 +1,4 @@
-"""Distillation: a student that also learns what a teacher answers."""
+"""Distillation: a student that also learns from a teacher's outputs."""
 
 import typing
 
@@ -13,25 +13,26 @@ from keras_resnets.training.compiling import puts_out_logits
 
 
 class Distiller(keras.Model):
-    """A student to `compile` and `fit` whose loss includes a teacher's answers.
+    """A student to `compile` and `fit` whose loss includes a teacher's outputs.
 
-    To the loss of the labels comes weight * T**2 times the cross-entropy between
+    The loss is that of the labels plus weight * T**2 times the cross-entropy between
     softmax(teacher / T) and softmax(student / T) of the same images (Hinton 2015,
     arXiv:1503.02531; He 2019, arXiv:1812.01187, section 5.3, with T = 20, weight 1).
-    Validation counts the labels alone. The layers are the student's own: once it is
-    fitted, `student` is trained.
+    Validation uses only the labels. The layers are the student's own, so that fitting
+    trains `student`.
 
     Args:
         student: a classifier that outputs logits (batch, classes).
-        teacher: one with as many classes, of logits or probabilities; it stays as it is.
+        teacher: a classifier with as many classes, of logits or probabilities; it is
+            not trained.
         temperature: T, above 0.
-        weight: of the teacher's part, >= 0.
-        preprocessing: the `Preprocessing` that the images went through; None for
-            `student.preprocessing`. A teacher that was trained with another mean,
-            deviation, scale or order of channels gets them as it knows them.
+        weight: weight of the teacher's part, >= 0.
+        preprocessing: the `Preprocessing` of the images; None for
+            `student.preprocessing`. For a teacher that was trained with another mean,
+            deviation, scale or order of channels the images are converted.
 
     Raises:
-        InvalidArgument: other numbers of classes, or a student with a softmax.
+        InvalidArgument: different numbers of classes, or a student with a softmax.
 
     Example:
         >>> import keras_resnets
@@ -65,10 +66,16 @@ class Distiller(keras.Model):
         teacher.trainable = False
         self.student, self.teacher = student, teacher
         self.temperature, self.weight = temperature, weight
-        given = preprocessing or provenance.of(student).preprocessing
-        wanted = provenance.of(teacher).preprocessing
-        differ = given and wanted and _numbers(given) != _numbers(wanted)
-        self._translation = (given, wanted) if differ else None
+        student_preprocessing = preprocessing or provenance.of(student).preprocessing
+        teacher_preprocessing = provenance.of(teacher).preprocessing
+        differ = (
+            student_preprocessing
+            and teacher_preprocessing
+            and _numbers(student_preprocessing) != _numbers(teacher_preprocessing)
+        )
+        self._translation = (
+            (student_preprocessing, teacher_preprocessing) if differ else None
+        )
 
     def call(self, inputs: typing.Any, training: bool | None = None) -> typing.Any:
         return self.student(inputs, training=training)
@@ -81,24 +88,24 @@ class Distiller(keras.Model):
         sample_weight: typing.Any = None,
         training: bool = True,
     ) -> typing.Any:
-        found = super().compute_loss(x, y, y_pred, sample_weight, training)
+        hard_loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training or not self.weight:
-            return found
+            return hard_loss
         if self._translation:
             x = translated(x, *self._translation)
         answers = self.teacher(x, training=False)
-        return found + self.weight * self.soft_loss(answers, y_pred)
+        return hard_loss + self.weight * self.soft_loss(answers, y_pred)
 
     def soft_loss(self, answers: typing.Any, logits: typing.Any) -> typing.Any:
-        """T**2 times the mean cross-entropy of what both say at temperature T.
+        """Returns T**2 times the mean cross-entropy of both at temperature T.
 
         Args:
             answers: the teacher's outputs (batch, classes).
-            logits: the student's.
+            logits: the student's outputs.
         """
         answers, logits = ops.cast(answers, "float32"), ops.cast(logits, "float32")
         if not self.teacher_puts_out_logits:
-            # Logits but for a number an image, which a softmax does not see.
+            # Logits up to a constant per image, which a softmax cancels.
             answers = ops.log(ops.maximum(answers, 1e-30))
         targets = ops.softmax(answers / self.temperature)
         said = ops.log_softmax(logits / self.temperature)
@@ -114,16 +121,18 @@ def _numbers(preprocessing: typing.Any) -> typing.Any:
     )
 
 
-def translated(images: np.ndarray, given: typing.Any, wanted: typing.Any) -> typing.Any:
-    """Images that are normalized in one way as another `Preprocessing` has them.
+def translated(
+    images: np.ndarray, source: typing.Any, target: typing.Any
+) -> typing.Any:
+    """Converts normalized images to the normalization of another `Preprocessing`.
 
     Args:
         images: tensor (batch, height, width, 3).
-        given: the `Preprocessing` that they went through.
-        wanted: that of the result. Sizes and crops stay as they are.
+        source: the `Preprocessing` of the images.
+        target: the `Preprocessing` of the result. Sizes and crops do not change.
     """
-    pixels = ops.cast(images, "float32") * np.asarray(given.std, "float32")
-    pixels = (pixels + np.asarray(given.mean, "float32")) / given.scale
-    if given.channel_order == "bgr":
+    pixels = ops.cast(images, "float32") * np.asarray(source.std, "float32")
+    pixels = (pixels + np.asarray(source.mean, "float32")) / source.scale
+    if source.channel_order == "bgr":
         pixels = ops.flip(pixels, axis=-1)
-    return wanted.normalize(pixels, "channels_last")
+    return target.normalize(pixels, "channels_last")

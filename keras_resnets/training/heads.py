@@ -1,4 +1,4 @@
-"""What becomes of a trained classifier when other data are trained on."""
+"""Fits a trained classifier to the classes of other data."""
 
 import typing
 
@@ -13,21 +13,19 @@ from keras_resnets.images import labels
 def fit_classifier(
     model: keras.Model, classes: tuple[tuple[str, ...], ...]
 ) -> str | None:
-    """Makes the last layer of a trained network that of the data's classes.
+    """Fits the last layer of a trained network to the data's classes.
 
-    The same classes in the same order: it stays. In another order: its columns are put
-    in the data's. Other classes: it starts anew, for a classifier of cats and trucks
-    says nothing of shirts and bags. `model.labels` then names the data's classes. A
-    model that does not know its classes, or data that do not name theirs, change
-    nothing.
+    The same classes in the same order: it is kept. In another order: its columns are
+    reordered. Other classes: it is initialized anew, since a classifier of cats and
+    trucks is useless for shirts and bags. `model.labels` then names the data's classes.
+    Nothing changes if the classes of the model or of the data are unknown.
 
     Args:
         model: a `keras.Model`; `labels` as this package sets it.
         classes: (id, name) of each class of the data.
 
     Returns:
-        What was done or taken for granted, in words, or None where there is nothing to
-        say.
+        A note on what was done or assumed, or None.
 
     Example:
         >>> import keras_resnets
@@ -35,15 +33,15 @@ def fit_classifier(
         >>> fit_classifier(model, labels.label_set("cifar10")[::-1]).split(":")[0]
         'the classifier that resnet20 came with is kept'
     """
-    known = provenance.of(model).labels
-    if known is None or labels.count(known) != len(classes):
+    recorded = provenance.of(model).labels
+    if recorded is None or labels.count(recorded) != len(classes):
         return None
     if tuple(classes) == labels.class_names(len(classes)):
         return (
             f"the data do not name their {len(classes)} classes: the classifier that "
-            f"{model.name} came with is kept, in its order ({_few(_names(known))})"
+            f"{model.name} came with is kept, in its order ({_few(_names(recorded))})"
         )
-    order = _order(known, classes)
+    order = _order(recorded, classes)
     if order == list(range(len(classes))):
         return None
     layer = _classifier(model)
@@ -53,7 +51,7 @@ def fit_classifier(
     if order is None:
         _renew(layer)
         return (
-            f"{model.name} came with a classifier of {_few(_names(known))}; the data "
+            f"{model.name} came with a classifier of {_few(_names(recorded))}; the data "
             f"have {_few([name for _, name in classes])}: it has new random values"
         )
     layer.set_weights([np.take(value, order, axis=-1) for value in layer.get_weights()])
@@ -64,27 +62,27 @@ def fit_classifier(
 
 
 def is_trained(model: keras.Model, classes: tuple[tuple[str, ...], ...]) -> bool:
-    """Whether `fit_classifier` keeps the classifier; to be asked before.
+    """Whether `fit_classifier` will keep the classifier; call it before.
 
     Args:
         model: a `keras.Model`; `labels` as this package sets it.
         classes: (id, name) of each class of the data.
     """
-    known = provenance.of(model).labels
-    if known is None or labels.count(known) != len(classes):
+    recorded = provenance.of(model).labels
+    if recorded is None or labels.count(recorded) != len(classes):
         return False
     unnamed = tuple(classes) == labels.class_names(len(classes))
-    return unnamed or _order(known, classes) is not None
+    return unnamed or _order(recorded, classes) is not None
 
 
-def _order(known: typing.Any, wanted: typing.Any) -> typing.Any:
-    """The place among `known` of each of `wanted`, or None where they are not the same."""
-    pairs = labels.class_names(len(wanted), known)
-    # Of named label sets by identity first: two of ImageNet's classes are called crane.
-    # Of others the identities are but places.
-    for key in (0, 1) if isinstance(known, str) else (1,):
+def _order(recorded: typing.Any, classes: typing.Any) -> typing.Any:
+    """The index in `recorded` of each of `classes`, or None if they are not the same."""
+    pairs = labels.class_names(len(classes), recorded)
+    # Named label sets are compared by identity first: two of ImageNet's classes are
+    # called crane. In other label sets the identities are only indices.
+    for key in (0, 1) if isinstance(recorded, str) else (1,):
         ours, theirs = (
-            [_plain(pair[key]) for pair in some] for some in (pairs, wanted)
+            [_plain(pair[key]) for pair in some] for some in (pairs, classes)
         )
         if ours == theirs:
             return list(range(len(ours)))
@@ -97,8 +95,8 @@ def _plain(name: str) -> str:
     return str(name).casefold().replace("_", " ").replace("-", " ").strip()
 
 
-def _names(known: typing.Any) -> list[typing.Any]:
-    return [name for _, name in labels.class_names(labels.count(known), known)]
+def _names(recorded: typing.Any) -> list[typing.Any]:
+    return [name for _, name in labels.class_names(labels.count(recorded), recorded)]
 
 
 def _few(names: typing.Any) -> str:
@@ -106,7 +104,7 @@ def _few(names: typing.Any) -> str:
 
 
 def _classifier(model: keras.Model) -> typing.Any:
-    """The last layer with weights, if it has an output a class; else None."""
+    """The last layer with weights, if it has one output per class; else None."""
     classes = model.output_shape[-1]
     for layer in anatomy.head(model):
         if all(weight.shape[-1] == classes for weight in layer.weights):

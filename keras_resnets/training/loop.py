@@ -1,4 +1,4 @@
-"""Recipe, data and model through `compile` and `fit`, and on where they were stopped."""
+"""Compiles and fits a model by a recipe, and resumes where it was stopped."""
 
 import collections.abc
 import dataclasses
@@ -31,33 +31,33 @@ from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.run_folder import without_optimizer
 from keras_resnets.training.state import Progress
 
-# Seconds that an interrupt waits for the end of a step, so that its state can be saved.
+# Seconds that an interrupt waits for the end of a step, so that its state is saved.
 _PATIENCE = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is trained, on what, and how.
+    """The model, data and options of a training.
 
     Attributes:
         model: a classifier with outputs (batch, classes), of logits or probabilities.
         data: a `data.Dataset`.
         recipe: a `Recipe`.
-        preprocessing: a `Preprocessing` of the size that it trains at.
-        batch_size: images a step, over all devices.
-        seed: of order, augmentation and dropout.
+        preprocessing: a `Preprocessing` of the training size.
+        batch_size: images per step, over all devices.
+        seed: seed of order, augmentation and dropout.
         teacher: a trained classifier to distil from, or None.
-        provenance: what the trained model knows; its files say it beside the values.
-        class_weights: what an image of each class counts in the loss; None: 1.
+        provenance: the provenance of the trained model, which its files store.
+        class_weights: weight of an image of each class in the loss; None: 1.
         sampler: `"shuffled"`, or `"balanced"`: as many images of each class.
-        workers: threads that read and change images.
-        save_seconds: between two states within an epoch.
-        tensorboard: whether to write logs for it.
-        verbose: of `fit`.
+        workers: threads that read and augment images.
+        save_seconds: seconds between two states within an epoch.
+        tensorboard: whether to write logs for TensorBoard.
+        verbose: `verbose` of `fit`.
         trained_head: whether the classifier was trained on the data's classes, so that
             it learns at the body's rate.
-        tell: function of a line about images that others stand in for.
-        flags: what of the model its user lets train.
+        tell: function of a line about images that were replaced.
+        flags: the user's `trainable` flags of the model.
     """
 
     model: keras.Model
@@ -96,7 +96,7 @@ class Job:
         return self.data.train.count // self.batch_size
 
     def training_batches(self, epoch: int, step: int = 0) -> typing.Any:
-        """What `fit` takes from a step of an epoch on."""
+        """Returns the batches for `fit` from a step of an epoch on."""
         return self.batches(
             self.data.train,
             augmentation=self.recipe.augmentation,
@@ -109,15 +109,17 @@ class Job:
 
     @property
     def held_out(self) -> Split | None:
-        """The `Split` to validate with, or None where nothing was held out.
+        """The `Split` to validate with, or None if nothing was held out.
 
-        As many images as can be spread evenly over the devices.
+        As many images as can be distributed evenly over the devices.
         """
-        found = self.data.validation
-        return found and (_spread(found) if found.count >= devices.replicas() else None)
+        validation = self.data.validation
+        return validation and (
+            _spread(validation) if validation.count >= devices.replicas() else None
+        )
 
     def validation_batches(self) -> typing.Any:
-        """What `fit` validates with; None where nothing was held out."""
+        """Returns the batches to validate with; None if nothing was held out."""
         split = self.held_out
         return None if split is None else self.batches(split, training=False)
 
@@ -133,14 +135,14 @@ class Job:
 
 
 def _spread(split: Split) -> Split:
-    """The part of a split that the devices can share evenly."""
+    """The part of a split that can be distributed evenly over the devices."""
     count = devices.replicas()
     return split.part(np.arange(split.count) < split.count // count * count)
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """Epochs `first` to `last` - 1, which share an optimizer with a schedule of its own."""
+    """Epochs `first` to `last` - 1, which share an optimizer and a schedule."""
 
     index: int
     first: int
@@ -150,25 +152,25 @@ class Phase:
 
 
 def phases(recipe: Recipe, trained_head: bool = False) -> list[Phase]:
-    """The `Phase`s of a recipe: the classifier alone, then all of the network.
+    """Returns the `Phase`s of a recipe: the classifier alone, then all of the network.
 
-    One of them where no epoch is frozen, or all of them are. The body only ever learns
-    at its own rate, and so does a classifier that was trained.
+    There is one phase if no epoch is frozen, or all of them are. The body always learns
+    at its own rate, and so does a trained classifier.
     """
     body_rate = recipe.learning_rate * recipe.body_rate
-    frozen, found = min(recipe.frozen_epochs, recipe.epochs), []
+    frozen, result = min(recipe.frozen_epochs, recipe.epochs), []
     if frozen:
         rate = body_rate if trained_head else recipe.learning_rate
         head = _part(recipe, frozen, rate)
-        found.append(Phase(0, 0, frozen, head, True))
+        result.append(Phase(0, 0, frozen, head, True))
     if frozen < recipe.epochs:
         body = _part(recipe, recipe.epochs - frozen, body_rate)
-        found.append(Phase(len(found), frozen, recipe.epochs, body, False))
-    return found
+        result.append(Phase(len(result), frozen, recipe.epochs, body, False))
+    return result
 
 
 def _part(recipe: Recipe, epochs: int, rate: float) -> Recipe:
-    """A recipe for some of its epochs, which warm up too."""
+    """A recipe for some of its epochs, with their own warm-up."""
     if epochs == recipe.epochs and not recipe.frozen_epochs:
         return recipe.replace(learning_rate=rate)
     return recipe.replace(
@@ -180,20 +182,20 @@ def _part(recipe: Recipe, epochs: int, rate: float) -> Recipe:
 
 
 def run(job: Job, folder: RunFolder, resume: bool = False) -> Progress:
-    """Trains, keeping everything in the folder.
+    """Trains and keeps everything in the folder.
 
     Args:
         job: a `Job`.
         folder: an opened `RunFolder`.
-        resume: go on from the state in it, if it has one.
+        resume: resume from the state in it, if it has one.
 
     Returns:
-        The `state.Progress` at the end; the model has the last weights, averaged where
-        the recipe says so, and trains again what its user lets train.
+        The final `state.Progress`; the model has the last weights, averaged if the
+        recipe says so, and the user's `trainable` flags again.
 
     Raises:
-        InvalidArgument: fewer images than a batch has.
-        TrainingError: a loss that is no number, a state that cannot be read, or a
+        InvalidArgument: fewer images than a batch.
+        TrainingError: a loss that is not finite, a state that cannot be read, or a
             folder that cannot be written to.
     """
     if not job.steps_per_epoch:
@@ -219,7 +221,7 @@ def _run_phases(
     progress: Progress,
     arrays: dict[str, np.ndarray] | None,
 ) -> None:
-    """Trains from where `progress` and the `arrays` of its state stand to the end."""
+    """Trains from `progress` and the `arrays` of its state to the end."""
     correctness = None if job.held_out is None else Correctness(job)
     _judge_start(job, folder, progress, correctness)
     if progress.epoch >= job.recipe.epochs:
@@ -234,12 +236,12 @@ def _run_phases(
                 state.restore(arrays, job.model, trainer, groups)
             _take_best(job, folder, progress, phase)
             progress.phase = phase.index
-            # Keras counts the steps of the epochs of a call once: what is left of one
-            # is a call of its own.
+            # Keras counts the steps per epoch once per call, so the rest of an
+            # interrupted epoch is a separate call.
             last = progress.epoch + 1 if progress.step else phase.last
             _fit(job, folder, phase, trainer, progress, last, arrays, correctness)
             if progress.epoch < job.recipe.epochs:
-                # A call ends with the averages in the weights; the state has both.
+                # A call ends with the averages as weights; the state has both.
                 devices.wait_for_all()
                 _, arrays = state.read(folder.state)
 
@@ -247,24 +249,24 @@ def _run_phases(
 def _judge_start(
     job: Job, folder: RunFolder, progress: Progress, correctness: typing.Any
 ) -> None:
-    """Makes a network that is fine-tuned, as it came, the first that is kept."""
+    """Keeps the initial network of a fine-tuning as the first best one."""
     begun = progress.step or progress.history
     if begun or not job.recipe.fine_tunes or job.held_out is None:
         return
-    found = judge(job, job.held_out)
-    progress.best = found["accuracy"]
+    figures = judge(job, job.held_out)
+    progress.best = figures["accuracy"]
     if best_weights.is_tested(job.recipe):
         right, labels = correctness(), job.held_out.labels
         if job.trained_head or best_weights.knows(job.recipe, right, labels):
             progress.right[best_weights.START] = right
-    row = {"epoch": 0, "val_accuracy": found["accuracy"], "val_loss": found["loss"]}
+    row = {"epoch": 0, "val_accuracy": figures["accuracy"], "val_loss": figures["loss"]}
     progress.history.append({**row, "seconds": 0.0})
     if devices.part()[0] == 0:
         folder.write_weights("best", job.model, job.provenance)
 
 
 def _take_best(job: Job, folder: RunFolder, progress: Progress, phase: Phase) -> None:
-    """Begins a later phase with the weights that are kept, where those are not the last."""
+    """Begins a later phase with the kept weights, if those are not the last."""
     begins = phase.index and (progress.epoch, progress.step) == (phase.first, 0)
     if begins and progress.best is not None and progress.kept != progress.epoch:
         devices.wait_for_all()
@@ -272,7 +274,7 @@ def _take_best(job: Job, folder: RunFolder, progress: Progress, phase: Phase) ->
 
 
 def _prepare(job: Job, phase: Phase) -> keras.Model:
-    """The compiled model of a phase, with all its variables made."""
+    """Returns the compiled model of a phase, with all its variables."""
     _set_trainable(job, phase)
     trainer = job.model
     if job.teacher is not None:
@@ -289,7 +291,7 @@ def _prepare(job: Job, phase: Phase) -> keras.Model:
     )
     trainer.compile(**options, jit_compile=devices.jit_compile())
     trainer.optimizer.build(trainer.trainable_variables)
-    # One batch makes the variables of the metrics, which a state may then set.
+    # One batch creates the variables of the metrics, which a state may then set.
     height, width = job.preprocessing.size
     count = devices.replicas() // devices.part()[1]
     shape = (count, height, width, job.preprocessing.channels)
@@ -300,10 +302,10 @@ def _prepare(job: Job, phase: Phase) -> keras.Model:
 
 
 def _set_trainable(job: Job, phase: Phase) -> None:
-    """Freezes what a phase does not train; what the user froze stays so throughout.
+    """Freezes the layers that a phase does not train; user-frozen layers stay frozen.
 
-    BN that is not trainable normalizes by the statistics it has, as at inference. That
-    of the head is new, and no statistics of the body's.
+    BN that is not trainable normalizes by its statistics, as at inference. BN of the head
+    is new, so it is trained.
     """
     head: set[int] = set()
     for layer in anatomy.head(job.model):
@@ -328,12 +330,12 @@ def _fit(
     arrays: dict[str, np.ndarray] | None,
     correctness: Correctness | None,
 ) -> None:
-    """Fits from where `progress` stands up to the epoch `last`."""
+    """Fits from `progress` up to the epoch `last`."""
     epoch, step = progress.epoch, progress.step
     data = job.training_batches(epoch, step)
 
     def explain(epoch: int, step: int) -> typing.Any:
-        # The weights are those of the step before.
+        # The weights belong to the previous step.
         past = (epoch - phase.first) * job.steps_per_epoch + step - 1
         cause = _cause(job, _rate(job, phase, max(past, 0)), epoch, step)
         return cause + _what_stays(folder, progress)
@@ -366,7 +368,7 @@ def _fit(
     if job.tensorboard:
         watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
     validation = job.validation_batches()
-    # The `Keeper` stops where the state is whole, if a step ends soon enough.
+    # The `Keeper` stops at a complete state, if a step ends soon enough.
     with own_errors(data, validation), interrupts.held(_PATIENCE):
         trainer.fit(
             data,
@@ -384,17 +386,17 @@ def _telling(data: typing.Any) -> Callable[..., typing.Any]:
 
 
 def _finish_again(job: Job, arrays: dict[str, np.ndarray] | None) -> None:
-    """The end of a run that was stopped behind its last epoch."""
+    """Finishes a run that was stopped after its last epoch."""
     trainer = _prepare(job, phases(job.recipe, job.trained_head)[-1])
     state.restore(arrays, job.model, trainer, ("model", "optimizer"))
     trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
 
 
 def _rate(job: Job, phase: Phase, step: typing.Any) -> float:
-    """The learning rate of a step of a phase, counted from 0.
+    """The learning rate of a step of a phase, from 0.
 
-    Not asked of the optimizer: JAX does not compute with a number of one process and
-    one that lies on the devices of several.
+    Not read from the optimizer: JAX cannot combine a number of one process with one on
+    the devices of several.
     """
     schedule = compiling.learning_rate(
         phase.recipe,
@@ -406,7 +408,7 @@ def _rate(job: Job, phase: Phase, step: typing.Any) -> float:
 
 
 def _cause(job: typing.Any, rate: typing.Any, epoch: int, step: int) -> str:
-    """Why the loss of a step is no number, as far as one can tell afterwards."""
+    """The likely cause of a loss that is not finite."""
     images, targets, *_ = next(iter(job.training_batches(epoch, step)))
     for name, values in (("images", images), ("targets", targets)):
         if not np.isfinite(np.asarray(values)).all():
@@ -424,7 +426,7 @@ def _cause(job: typing.Any, rate: typing.Any, epoch: int, step: int) -> str:
 
 
 def _what_stays(folder: RunFolder, progress: typing.Any) -> str:
-    """What a run that fails leaves behind, for the end of a message."""
+    """The files that a failed run leaves, for the end of a message."""
     if progress.best is None:
         return ""
     when = f"after epoch {progress.kept}" if progress.kept else "as the network came"
@@ -435,14 +437,14 @@ def _what_stays(folder: RunFolder, progress: typing.Any) -> str:
 
 
 def judge(job: Job, split: Split) -> dict[str, float]:
-    """`loss` and `accuracy` of the network on a `Split`, as a dict.
+    """Returns `loss` and `accuracy` of the network on a `Split`, as a dict.
 
-    Of as many images as can be spread evenly over the devices.
+    They are measured on as many images as can be distributed evenly over the devices.
     """
     judging = without_optimizer(job.model)
     loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
     judging.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
     data = job.batches(_spread(split), training=False)
     with own_errors(data):
-        found = judging.evaluate(data, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in found.items()}
+        figures = judging.evaluate(data, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in figures.items()}

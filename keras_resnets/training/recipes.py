@@ -1,7 +1,7 @@
-"""How the papers trained: frozen data, from which `compiling` makes what Keras needs.
+"""The recipes of the papers as data, from which `compiling` makes Keras' arguments.
 
 A recipe is one `Recipe` record; a new one is a row of `RECIPES`, most easily another
-with changes. Rates are for the recipe's own batch size. Where a paper's text leaves
+one with changes. Rates are for the recipe's own batch size. If a paper's text leaves
 something open, its authors' code decides, and `source` says so.
 """
 
@@ -26,12 +26,12 @@ from keras_resnets.training.augmentation import Augmentation
 SCHEDULES = ("steps", "cosine", "poly")
 OPTIMIZERS = ("sgd", "lamb", "adamw")
 LOSSES = ("cross_entropy", "binary")
-# Rates of SGD go up to 10 or so; a factor of a hundred is left for what is unusual.
+# Rates of SGD go up to about 10; a factor of a hundred is left for unusual ones.
 _RATE = Number(0, 1000, above=True)
 _SHARE = Number(0, 1, below=True)
 _STRENGTH = Number(0, 1e6)
 _EPOCHS = 1_000_000
-# What each field may be, for Python and `--change`; those of `augmentation` stand there.
+# The allowed values of each field, for Python and `--change`; `augmentation` has its own.
 FIELDS = {
     "source": Text(2000),
     "published": Text(2000),
@@ -70,50 +70,50 @@ FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A way to train, each trick a switch of its own.
+    """A training recipe, with one field per technique.
 
     Attributes:
-        source: the paper, and the code where that decides.
-        published: the accuracy that was published with it.
+        source: the paper, and the code if that decides.
+        published: the accuracy published with it.
         epochs: length of the training, >= 1.
-        batch_size: images a step, over all devices.
-        learning_rate: the highest, for `batch_size` images.
+        batch_size: images per step, over all devices.
+        learning_rate: highest learning rate, for `batch_size` images.
         optimizer: `"sgd"`, `"lamb"` or `"adamw"`.
-        momentum: of SGD, in [0, 1). nesterov: whether it looks ahead.
-        weight_decay: as the papers count it: for SGD the factor of L2 inside the
-            gradient, for the others the decoupled decay.
+        momentum: momentum of SGD, in [0, 1). nesterov: whether it is Nesterov's.
+        weight_decay: as in the papers: for SGD the factor of L2 in the gradient, for
+            the others the decoupled decay.
         decay_all: decay BN and biases too, as the older papers do.
         schedule: `"steps"`, `"cosine"` (to zero) or `"poly"` (to zero).
         milestones: epochs after which `"steps"` multiplies the rate by `factor`.
-        factor: see there.
-        power: of `"poly"`: (1 - progress) ** power.
+        factor: see `milestones`.
+        power: power of `"poly"`: (1 - progress) ** power.
         warmup: epochs in which the rate rises from zero.
-        warmup_power: how it rises: (step / steps) ** power; 1 is a straight line.
-        warmup_rate: constant rate while warming up, instead of a rise.
-        warmup_depth: only networks of so many layers and more warm up.
-        linear_scaling: another batch size scales the rate (Goyal 2017,
+        warmup_power: shape of the rise: (step / steps) ** power; 1 is linear.
+        warmup_rate: constant rate during warm-up, instead of a rise.
+        warmup_depth: only networks with at least this many layers warm up.
+        linear_scaling: whether another batch size scales the rate (Goyal 2017,
             arXiv:1706.02677).
-        loss: `"cross_entropy"` of a softmax, or `"binary"`, one sigmoid a class.
+        loss: `"cross_entropy"` of a softmax, or `"binary"`, one sigmoid per class.
         label_smoothing: share of a target spread over all classes (Szegedy 2016,
             arXiv:1512.00567), in [0, 1).
         augmentation: an `Augmentation`.
         zero_init_residual: residual branches begin as zero (zero-gamma).
-        block_dropout_rate: in every unit (Wide ResNet).
-        drop_path_rate: of stochastic depth, at the last unit.
+        block_dropout_rate: dropout in every unit (Wide ResNet).
+        drop_path_rate: rate of stochastic depth at the last unit.
         ema: momentum of the moving average of the weights that is validated and saved
             instead; None for none.
         temperature: T of the distillation from a teacher (Hinton 2015,
-            arXiv:1503.02531); counts only where there is a teacher.
-        distillation: weight of that part of the loss, times T squared.
-        input_size: height and width that it trains at; None for the network's.
-        frozen_epochs: the first epochs train the classifier alone; as many as there are,
-            or more, leave the body as it came.
-        body_rate: what the rate is multiplied with where all of the network is trained.
-        freeze_bn: BN keeps its statistics, gammas and betas throughout.
-        significance: of fine-tuning: the highest p-value by which a stage (the network
-            as it came, its classifier trained, all of it trained) must beat those before
-            it on the same held-out images to be kept, see `keeping`; in (0, 1], 1 for no
-            test: the highest accuracy is kept.
+            arXiv:1503.02531); used only with a teacher.
+        distillation: weight of the distillation loss, times T squared.
+        input_size: height and width of the training images; None for the network's.
+        frozen_epochs: the first epochs, which train the classifier alone; `epochs` or
+            more leave the body unchanged.
+        body_rate: factor of the rate when all of the network is trained.
+        freeze_bn: whether BN keeps its statistics, gammas and betas throughout.
+        significance: for fine-tuning: the highest p-value by which a stage (the initial
+            network, its classifier trained, all of it trained) must beat the earlier
+            ones on the same held-out images to be kept, see `best_weights`; in (0, 1],
+            1 for no test: the highest accuracy is kept.
     """
 
     source: str
@@ -157,13 +157,13 @@ class Recipe:
         _check_augmentation(self.augmentation)
 
     def replace(self, /, **changes: typing.Any) -> "Recipe":
-        """The same recipe but for `changes`.
+        """Returns the same recipe with `changes`.
 
-        Another number of `epochs` stretches milestones and warm-up, unless they are
-        given too. Names of an `Augmentation`'s fields change that.
+        Another number of `epochs` stretches milestones and warm-up, unless these are
+        changed too. Names of an `Augmentation`'s fields change the augmentation.
 
         Raises:
-            InvalidArgument: a name that is no field, or a value that is not allowed.
+            InvalidArgument: an unknown field, or a value that is not allowed.
 
         Example:
             >>> get_recipe("he2015_cifar").replace(epochs=82).milestones
@@ -190,17 +190,17 @@ class Recipe:
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether it goes out from a trained network, which it may not make worse."""
+        """Whether it starts from a trained network, which it must not make worse."""
         return self.frozen_epochs > 0 or self.body_rate != 1 or self.freeze_bn
 
     @property
     def axes(self) -> dict[str, float]:
-        """The axes of an `Architecture` that the recipe asks for, by name."""
-        wanted = {
+        """The axes of an `Architecture` that the recipe requires, by name."""
+        values = {
             name: getattr(self, name)
             for name in ("zero_init_residual", "block_dropout_rate", "drop_path_rate")
         }
-        return {name: value for name, value in wanted.items() if value}
+        return {name: value for name, value in values.items() if value}
 
 
 def _check_augmentation(value: Augmentation) -> None:
@@ -410,12 +410,12 @@ RECIPES = {
 
 
 def list_recipes() -> list[str]:
-    """The names that `get_recipe` takes."""
+    """Returns the names that `get_recipe` takes."""
     return list(RECIPES)
 
 
 def get_recipe(recipe: Recipe | str, /, **changes: typing.Any) -> Recipe:
-    """The `Recipe` of a name, or the one given, with `changes`.
+    """Returns the `Recipe` of a name, or `recipe` itself, with `changes`.
 
     Raises:
         InvalidArgument: an unknown name or field, or a value that is not allowed.

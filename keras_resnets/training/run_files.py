@@ -1,4 +1,4 @@
-"""Files of a run that appear whole, or whose failure is told in one line."""
+"""Writes the files of a run whole, or reports the failure in one line."""
 
 import contextlib
 import pathlib
@@ -11,14 +11,14 @@ from keras_resnets.io.files import atomic_file
 
 @contextlib.contextmanager
 def landing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """`files.atomic_file`; a full disk or a folder that is gone is a `TrainingError`."""
-    with told(), atomic_file(path) as temporary:
+    """`files.atomic_file`, with `TrainingError` for a full disk or a missing folder."""
+    with failures_as_training_errors(), atomic_file(path) as temporary:
         yield temporary
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Makes a `TrainingError` of a file that could not be written."""
+def failures_as_training_errors() -> Iterator[None]:
+    """Turns the failure of a write into a `TrainingError`."""
     try:
         yield
     except NotWritten as error:

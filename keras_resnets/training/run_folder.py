@@ -1,4 +1,4 @@
-"""The folder of a training: what it was told, where it stands, what came out."""
+"""The folder of a training: its options, its progress and its results."""
 
 import contextlib
 import csv
@@ -17,8 +17,8 @@ from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 from keras_resnets.io.untrusted import shown
 from keras_resnets.training import state
+from keras_resnets.training.run_files import failures_as_training_errors
 from keras_resnets.training.run_files import landing
-from keras_resnets.training.run_files import told
 from keras_resnets.weights import metadata
 
 if typing.TYPE_CHECKING:
@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.graph.provenance import Provenance
 
 
-# What a run may not change when it goes on, for it would be another run.
+# Options that may not change when a run is resumed.
 FIXED = (
     "model",
     "network",
@@ -41,13 +41,13 @@ FIXED = (
     "sampler",
     "recipe",
 )
-# Whoever trains holds it; it is gone when nobody does.
+# Held by the training process; removed at its end.
 _LOCK = ".keras_resnets.lock"
-# Fields of a recipe for people.
+# Fields of a recipe that do not affect training.
 _PROSE = ("source", "published")
-# What a recipe's number of epochs stretches.
+# Fields that a recipe's number of epochs stretches.
 _STRETCHED = ("milestones", "warmup")
-# Beyond any number of epochs.
+# More than any number of epochs.
 _MOST = 1e12
 
 
@@ -65,25 +65,24 @@ class RunFolder:
         self._lock: typing.Any = None
 
     def weights(self, name: str) -> pathlib.Path:
-        """The file of the `"best"` or `"last"` weights."""
+        """Returns the path of the `"best"` or `"last"` weights."""
         return self.path / f"{name}.weights.h5"
 
     def open(self, facts: dict[str, typing.Any], resume: bool) -> dict[str, typing.Any]:
-        """Makes the folder of a new run, or checks that it is this run's.
+        """Makes the folder of a new run, or checks that it belongs to this run.
 
-        It is this process's until `close`, where the file system has locks.
+        It is locked by this process until `close`, if the file system has locks.
 
         Args:
-            facts: what `run.json` says of the run.
-            resume: go on with the run that is there.
+            facts: the facts of the run for `run.json`.
+            resume: resume the run in the folder.
 
         Returns:
-            The facts, of an earlier start where there was one.
+            The facts, those of an earlier start if there was one.
 
         Raises:
-            InvalidArgument: a folder that holds something already, that another process
-                trains in, or one to resume that holds another run or none, or one of
-                more epochs.
+            InvalidArgument: a folder that is not empty, that another process trains in,
+                or one to resume that holds another run or none, or one of more epochs.
         """
         try:
             return self._open(facts, resume)
@@ -101,42 +100,42 @@ class RunFolder:
         if not self.record.is_file():
             raise InvalidArgument(f"there is no run in {self.path} to resume")
         self._take()
-        given = json.loads(json.dumps(facts))
-        known = _read(self.record, given)
-        known.setdefault("class_weight", None)
-        known.setdefault("sampler", "shuffled")
-        _renew(known["recipe"], self.path)
-        # What is written about a recipe trains nothing, and may be said better since.
-        said = {name: given["recipe"].get(name) for name in _PROSE}
-        known["recipe"] |= {name: text for name, text in said.items() if text}
-        longer = _extended(known.get("recipe"), given["recipe"])
+        current = json.loads(json.dumps(facts))
+        stored = _read(self.record, current)
+        stored.setdefault("class_weight", None)
+        stored.setdefault("sampler", "shuffled")
+        _renew(stored["recipe"], self.path)
+        # The prose of a recipe does not affect training, and may have been reworded.
+        said = {name: current["recipe"].get(name) for name in _PROSE}
+        stored["recipe"] |= {name: text for name, text in said.items() if text}
+        longer = _extended(stored.get("recipe"), current["recipe"])
         for name in FIXED:
-            if known.get(name) != given[name] and not (longer and name == "recipe"):
+            if stored.get(name) != current[name] and not (longer and name == "recipe"):
                 raise InvalidArgument(
                     f"{self.path} holds a run with another {name}: "
-                    f"{_difference(known.get(name), given[name])}"
+                    f"{_difference(stored.get(name), current[name])}"
                 )
         if self.state.exists():
-            # A damaged one is told before anything is written.
+            # A damaged state is reported before anything is written.
             state.read(self.state)
         if longer:
-            before = known["recipe"]["epochs"]
-            known["extended"] = [*known.get("extended", ()), before]
-            known["recipe"] = given["recipe"]
+            before = stored["recipe"]["epochs"]
+            stored["extended"] = [*stored.get("extended", ()), before]
+            stored["recipe"] = current["recipe"]
         ended = ("reason", "figures")
-        known = {name: value for name, value in known.items() if name not in ended}
-        known["status"] = "running"
-        self.write_record(known)
-        return known
+        stored = {name: value for name, value in stored.items() if name not in ended}
+        stored["status"] = "running"
+        self.write_record(stored)
+        return stored
 
     def close(self) -> None:
-        """Lets other processes have the folder."""
+        """Releases the folder for other processes."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _take(self) -> None:
-        """Raises `InvalidArgument` where another process trains here; else none will."""
+        """Locks the folder; raises `InvalidArgument` if another process trains here."""
         if self._lock is None:
             self._lock = files.lock(self.path / _LOCK)
         if self._lock is None:
@@ -168,7 +167,7 @@ class RunFolder:
                 f"{self.path} cannot be written to: {error.strerror}"
             ) from None
         self._take()
-        # Another may have been faster.
+        # Another process may have been faster.
         self._check_empty()
 
     def write_record(self, facts: dict[str, typing.Any]) -> None:
@@ -176,26 +175,26 @@ class RunFolder:
         self._write(self.record, json.dumps(facts, indent=1) + "\n")
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
-        """Writes `history.csv`, one row an epoch, and draws `curves.png`.
+        """Writes `history.csv`, one row per epoch, and draws `curves.png`.
 
-        Without matplotlib (extra `train`), or where it cannot be imported, there is no
-        drawing.
+        Without matplotlib (extra `train`), or if it cannot be imported, nothing is
+        drawn.
         """
-        # The first row may be of a network as it came, the last one has everything.
+        # The first row may be of the initial network; the last one has all columns.
         columns = list(dict.fromkeys(name for row in rows[::-1] for name in row))
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
         self._write(self.path / "history.csv", text.getvalue())
-        with contextlib.suppress(InvalidArgument), told():
+        with contextlib.suppress(InvalidArgument), failures_as_training_errors():
             plots.check_library()
             draw(rows, self.path / "curves.png")
 
     def write_weights(
         self, name: str, model: "keras.Model", provenance: "Provenance"
     ) -> None:
-        """Writes the `"best"` or `"last"` weights, and what is known of them."""
+        """Writes the `"best"` or `"last"` weights, with their provenance."""
         with landing(self.weights(name)) as temporary:
             metadata.write_weights(without_optimizer(model), temporary, provenance)
 
@@ -205,40 +204,40 @@ class RunFolder:
 
 
 def _read(path: pathlib.Path, like: dict[str, typing.Any]) -> dict[str, typing.Any]:
-    """What `run.json` says.
+    """Reads `run.json`.
 
     Args:
-        path: of the file.
-        like: what this run's would say: what an extension compares has these types.
+        path: the file.
+        like: the facts of this run, whose types the compared fields must have.
 
     Raises:
-        InvalidArgument: a damaged file, or another one.
+        InvalidArgument: a damaged file, or not the record of a run.
     """
     what = "the record of a run"
-    known = parse_json(read_text(path, what), path, what)
-    recipe = known.get("recipe") if isinstance(known, dict) else None
+    stored = parse_json(read_text(path, what), path, what)
+    recipe = stored.get("recipe") if isinstance(stored, dict) else None
     if not isinstance(recipe, dict):
         raise InvalidArgument(
-            f"{printable(str(path))} must be {what}; it tells no recipe"
+            f"{printable(str(path))} must be {what}; it has no recipe"
         )
     wrong = [
         name
         for name in ("epochs", *_STRETCHED)
         if not _is_like(recipe.get(name), like["recipe"][name])
     ]
-    if wrong or not _is_like(known.get("extended", []), []):
+    if wrong or not _is_like(stored.get("extended", []), []):
         raise InvalidArgument(
             f"{printable(str(path))} must be {what}; it is damaged: "
             f"{wrong[0] if wrong else 'extended'} is of another kind"
         )
-    return known
+    return stored
 
 
 def _renew(recipe: dict[str, typing.Any], path: pathlib.Path) -> None:
-    """Gives the recipe of an earlier version's run, a dict, the field that is new.
+    """Adds the new field to the recipe, a dict, of an earlier version's run.
 
     Raises:
-        InvalidArgument: a rule of what is kept that there is no more.
+        InvalidArgument: a selection rule that no longer exists.
     """
     if "significance" in recipe:
         return
@@ -255,29 +254,29 @@ def _renew(recipe: dict[str, typing.Any], path: pathlib.Path) -> None:
 
 
 def _is_like(value: typing.Any, other: typing.Any) -> bool:
-    """Whether a value is as another: a number, or a list of numbers."""
+    """Whether a value has the type of another: a number, or a list of numbers."""
     if isinstance(other, list):
         return isinstance(value, list) and all(_is_like(each, 0) for each in value)
     return isinstance(value, (int, float)) and -_MOST < value < _MOST
 
 
 def without_optimizer(model: "keras.Model") -> "keras.Model":
-    """The same network as a model that was not compiled: its files hold no optimizer."""
+    """Returns the network as an uncompiled model, whose files hold no optimizer."""
     import keras
 
     return keras.Model(model.inputs, model.outputs, name=model.name)
 
 
 def _extended(
-    known: dict[str, typing.Any] | None, given: dict[str, typing.Any]
+    stored: dict[str, typing.Any] | None, current: dict[str, typing.Any]
 ) -> bool:
-    """Whether a recipe, as a dict, is another one of more epochs and no more than that.
+    """Whether `current` is the `stored` recipe, a dict, with more epochs.
 
-    What the epochs stretch may differ by that alone.
+    Fields that the epochs stretch may differ only by that factor.
     """
-    if not known or not known["epochs"] < given["epochs"]:
+    if not stored or not stored["epochs"] < current["epochs"]:
         return False
-    share = given["epochs"] / known["epochs"]
+    share = current["epochs"] / stored["epochs"]
 
     def plain(recipe: typing.Any, factor: typing.Any) -> typing.Any:
         rest = {name: value for name, value in recipe.items() if name != "epochs"}
@@ -286,16 +285,16 @@ def _extended(
             rest[name] = [round(value * factor, 6) for value in values]
         return rest
 
-    return plain(known, share) == plain(given, 1.0)
+    return plain(stored, share) == plain(current, 1.0)
 
 
-def _difference(known: typing.Any, given: typing.Any) -> str:
-    if isinstance(known, dict) and isinstance(given, dict):
-        for name in sorted({*known, *given}):
-            if known.get(name) != given.get(name):
-                known, given = known.get(name), given.get(name)
-                return f"{name} was {_short(known)}, now {_short(given)}"
-    return f"it was {_short(known)}, now {_short(given)}"
+def _difference(stored: typing.Any, current: typing.Any) -> str:
+    if isinstance(stored, dict) and isinstance(current, dict):
+        for name in sorted({*stored, *current}):
+            if stored.get(name) != current.get(name):
+                stored, current = stored.get(name), current.get(name)
+                return f"{name} was {_short(stored)}, now {_short(current)}"
+    return f"it was {_short(stored)}, now {_short(current)}"
 
 
 def _short(value: typing.Any) -> str:
@@ -306,8 +305,8 @@ def draw(rows: list[dict[str, float]], path: pathlib.Path) -> None:
     """Draws loss and accuracy over the epochs as a PNG.
 
     Args:
-        rows: of a history, with `epoch`, `loss`, `accuracy` and, where there was
-            validation, `val_loss` and `val_accuracy`.
+        rows: rows of a history, with `epoch`, `loss`, `accuracy` and, with validation,
+            `val_loss` and `val_accuracy`.
         path: file to write.
     """
     import matplotlib.figure
@@ -318,10 +317,10 @@ def draw(rows: list[dict[str, float]], path: pathlib.Path) -> None:
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
     ):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            known = [row for row in rows if key in row]
-            if known:
-                epochs = [row["epoch"] for row in known]
-                values = [scale * row[key] for row in known]
+            measured = [row for row in rows if key in row]
+            if measured:
+                epochs = [row["epoch"] for row in measured]
+                values = [scale * row[key] for row in measured]
                 axes.plot(epochs, values, label=label, marker="." * (len(rows) < 30))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))

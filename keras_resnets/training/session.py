@@ -1,4 +1,4 @@
-"""`train`: a whole training, from a model and images to a folder of results."""
+"""`train`: a complete training, from a model and images to a folder of results."""
 
 import collections
 import contextlib
@@ -57,15 +57,15 @@ _LIBRARIES = ("keras", "numpy", "tensorflow", "jax", "torch")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What came of a training.
+    """The results of a training.
 
     Attributes:
         folder: its `RunFolder`.
         history: a dict of figures for each epoch.
-        figures: `best_val_accuracy` and `best_epoch` of the weights that are kept, where
-            images were held out; of a recipe that fine-tunes also `kept` and `stages`,
-            see `best_weights.figures`; `test_accuracy` where the data have test images,
-            `test_weights` (which weights that is of: `"best"` or `"last"`), `seconds`.
+        figures: `best_val_accuracy` and `best_epoch` of the kept weights, if images
+            were held out; for a recipe that fine-tunes also `kept` and `stages`, see
+            `best_weights.figures`; `test_accuracy` if the data have test images,
+            `test_weights` (the weights tested: `"best"` or `"last"`), `seconds`.
     """
 
     folder: RunFolder
@@ -99,9 +99,9 @@ def train(
 
     Args:
         model: a `keras.Model` from one image to outputs (batch, classes), functional
-            or a built Sequential, with models and layers of any kind inside; logits or
-            probabilities. What is `trainable=False` in it stays as it is. Of this
-            package best with `classifier_activation=None` and the recipe's axes:
+            or a built Sequential, with nested models and layers of any kind; logits or
+            probabilities. Layers with `trainable=False` are not trained. For models of
+            this package use `classifier_activation=None` and the recipe's axes:
             `create_model(name, classifier_activation=None, **recipe.axes)`. The dtype
             policies of its layers are the training's precision.
         data: a `Dataset`, or what `open_dataset` takes.
@@ -109,43 +109,43 @@ def train(
         output: folder to make: `run.json`, `history.csv`, `curves.png`,
             `best.weights.h5` (highest validation accuracy), `last.weights.h5`,
             `last.state.npz`.
-        preprocessing: a `Preprocessing`; None for `model.preprocessing`, or pixel
-            values as they are where a layer of the model scales them.
-        batch_size: images a step, over all devices; None for the recipe's.
+        preprocessing: a `Preprocessing`; None for `model.preprocessing`, or raw pixel
+            values if a layer of the model scales them.
+        batch_size: images per step, over all devices; None for the recipe's.
         validation: share of the training images to hold out, see `open_dataset`.
-        seed: of order, augmentation and what is held out. Dropout and the weights
-            that the model came with have their own (`keras.utils.set_random_seed`).
+        seed: seed of order, augmentation and the held-out images. Dropout and the
+            initial weights have their own (`keras.utils.set_random_seed`).
         teacher: a trained classifier to distil from.
-        class_weight: what an image of each class counts in the loss: `"balanced"`, a
+        class_weight: weight of an image of each class in the loss: `"balanced"`, a
             mapping from class to weight, or a JSON or CSV file of one; see
-            `balance.class_weights`. An image that was mixed of two classes counts what
-            their weights are mixed to; validation and a teacher's part count all alike.
+            `balance.class_weights`. An image mixed of two classes has the mixed weight;
+            validation and a teacher's part are not weighted.
         sampler: `"shuffled"`: every epoch has each image once; `"balanced"`: as many
             images of each class, those of small classes several times.
-        resume: go on with the run in `output` exactly where it was stopped: epoch,
-            step, optimizer, averages, loss scale, metrics, order of the images. With
-            a recipe of more epochs the run is extended: from where it stands the rate
-            follows the schedule of so many epochs, as timm's does.
-        axes: changed axes of the architecture, which the files of weights shall tell;
-            None for those of a model that `create_model` made.
-        workers: threads that read and change images.
-        save_seconds: between two states within an epoch.
+        resume: resume the run in `output` exactly where it was stopped: epoch, step,
+            optimizer, averages, loss scale, metrics, order of the images. With a recipe
+            of more epochs the run is extended: from its state on the rate follows the
+            schedule of the new number of epochs, as in timm.
+        axes: changed axes of the architecture, to record in the files of weights; None
+            for those of a model of `create_model`.
+        workers: threads that read and augment images.
+        save_seconds: seconds between two states within an epoch.
         tensorboard: write logs for TensorBoard too.
         verbose: as `fit` takes it.
-        command: what was typed, for `run.json`.
-        tell: function of a line, called where images turn out to be broken (others of
-            their classes stand in for them), and where a run is extended or has nothing
-            left to train.
+        command: the command line, for `run.json`.
+        tell: function of a line, called if images are broken (they are replaced by
+            others of their classes), and if a run is extended or already finished.
 
     Returns:
-        A `Run`. The model has the best weights where images were held out, else
-        the last; its `labels` and `preprocessing` are those of the data.
+        A `Run`. The model has the best weights if images were held out, else the last
+        ones; its `labels` and `preprocessing` are those of the data.
 
     Raises:
         InvalidArgument: an argument, data or a folder that cannot be used, or a run to
             resume that differs; nothing was trained.
-        TrainingError: the training cannot go on, for a loss that is no number, say, or
-            more broken images than one in a hundred; what was saved stays.
+        TrainingError: the training cannot continue, for example because of a loss that
+            is not finite, or more than one broken image in a hundred; saved files are
+            kept.
 
     Example:
         >>> import keras_resnets
@@ -198,7 +198,7 @@ def train(
 def _run(
     job: "Job", folder: RunFolder, facts: dict[str, typing.Any], resume: bool
 ) -> Run:
-    """The `Run` of a job whose folder is open, and the end of its `run.json`."""
+    """Runs a job whose folder is open; completes its `run.json`."""
     progress = loop.run(job, folder, resume)
     figures = _figures(job, folder, progress)
     provenance.give(job.model, job.provenance)
@@ -219,22 +219,22 @@ def _opened(
     resume: bool,
     first: bool,
 ) -> Iterator[dict[str, typing.Any]]:
-    """Opens the folder of a run; lets `run.json` say why a run does not come to its end.
+    """Opens the folder of a run; records in `run.json` why a run ends early.
 
     Args:
         folder: a `RunFolder`.
-        facts: what `run.json` says.
+        facts: the facts for `run.json`.
         resume: see `train`.
         first: whether this is the process that writes.
 
     Yields:
-        The facts, of an earlier start where there was one.
+        The facts, those of an earlier start if there was one.
     """
     opened: list[typing.Any] = []
 
     def end(status: str, reason: str) -> typing.Any:
         if opened:
-            # Whatever ends a run may keep this from being written as well.
+            # The cause of the end may also prevent this write.
             with contextlib.suppress(OSError, TrainingError):
                 facts = {**opened[0], "status": status, "reason": reason}
                 folder.write_record(facts)
@@ -258,24 +258,24 @@ def _opened(
 
 
 def _how_to_go_on(folder: RunFolder) -> str:
-    """What is kept of a run that was interrupted."""
-    path, found = printable(str(folder.path)), state.position(folder.state)
-    if found is None:
+    """Says how to resume an interrupted run."""
+    path, position = printable(str(folder.path)), state.position(folder.state)
+    if position is None:
         return f"{path} has no state yet: the same command with --resume begins it anew"
     return (
-        f"{path} is saved at epoch {found[0] + 1}, step {found[1]}: the same command with "
-        "--resume goes on from there"
+        f"{path} is saved at epoch {position[0] + 1}, step {position[1]}: the same command "
+        "with --resume goes on from there"
     )
 
 
-def _class_weights(given: typing.Any, sampler: str, data: Dataset) -> typing.Any:
+def _class_weights(class_weight: typing.Any, sampler: str, data: Dataset) -> typing.Any:
     """The weight of each class by its name, or None for 1."""
     targets = data.train.labels
     if sampler == balance.BALANCED:
         balance.check_counts(data.classes, targets, data.name)
-    if given is None:
+    if class_weight is None:
         return None
-    return balance.class_weights(given, data.classes, targets, data.name)
+    return balance.class_weights(class_weight, data.classes, targets, data.name)
 
 
 def _say_what_is_left(
@@ -283,7 +283,7 @@ def _say_what_is_left(
     facts: dict[str, typing.Any],
     tell: Callable[..., typing.Any],
 ) -> None:
-    """Says where a run goes on, that it has come to its end, or is extended."""
+    """Reports where a run resumes, or that it is finished or extended."""
     epochs, before = facts["recipe"]["epochs"], facts.get("extended", ())
     done, steps = state.position(folder.state) or (0, 0)
     if done >= epochs:
@@ -309,15 +309,15 @@ def _counted(epochs: int) -> str:
     return f"{epochs} epoch{'s' * (epochs != 1)}"
 
 
-def _check_tensorboard(wanted: bool) -> None:
-    if wanted and importlib.util.find_spec("tensorflow") is None:
+def _check_tensorboard(requested: bool) -> None:
+    if requested and importlib.util.find_spec("tensorflow") is None:
         raise InvalidArgument(
             "tensorboard needs TensorFlow, which writes its logs; it is not installed"
         )
 
 
 def _notes_of(model: keras.Model, data: Dataset, recipe: "Recipe") -> list[typing.Any]:
-    """What there is to say before a training; the classifier is made the data's."""
+    """Fits the classifier to the data; returns the notes before a training."""
     notes = [heads.fit_classifier(model, data.classes)]
     if recipe.frozen_epochs >= recipe.epochs:
         notes.append(
@@ -340,15 +340,15 @@ def _facts(
     seed: int,
     command: str | None,
 ) -> dict[str, typing.Any]:
-    """What `run.json` says of a run."""
+    """The facts of a run for `run.json`."""
     policies = collections.Counter(
         layer.dtype_policy.name for layer in anatomy.all_layers(model)
     )
-    found = {name: _version(name) for name in _LIBRARIES}
+    installed = {name: _version(name) for name in _LIBRARIES}
     return {
         "status": "running",
         "command": command or " ".join(sys.argv),
-        # Keras numbers what has no name by what else was made in the process.
+        # Keras numbers unnamed models by the models made before in the process.
         "model": re.sub(r"^(functional|sequential)_\d+$", r"\1", model.name),
         "network": _digest(model),
         "parameters": model.count_params(),
@@ -369,7 +369,7 @@ def _facts(
         "versions": {
             "keras_resnets": __version__,
             "python": platform.python_version(),
-            **{name: version for name, version in found.items() if version},
+            **{name: version for name, version in installed.items() if version},
         },
     }
 
@@ -382,7 +382,7 @@ def _version(name: str) -> str | None:
 
 
 def _digest(model: keras.Model) -> str:
-    """What tells one network from another, whatever its layers are called."""
+    """A digest that identifies a network, whatever its layers are called."""
     outline: list[typing.Any] = [
         (type(layer).__name__, [list(weight.shape) for weight in layer.weights])
         for layer in model.layers
@@ -400,7 +400,7 @@ def _provenance(
     axes: typing.Any,
     origin: str,
 ) -> "Provenance":
-    """What the trained model knows, and what its files say beside the values."""
+    """The provenance of the trained model, which its files store."""
     names = tuple(name for _, name in data.classes)
     unnamed = tuple(data.classes) == labels.class_names(len(names))
     before = provenance.of(model)
@@ -411,7 +411,7 @@ def _provenance(
         labels=labels.name_of(data.classes) or (None if unnamed else names),
         weights_origin=origin,
         random_weights=False,
-        # Of other weights.
+        # It belongs to the previous weights.
         confidence=None,
     )
 
@@ -419,7 +419,7 @@ def _provenance(
 def _figures(
     job: "Job", folder: RunFolder, progress: "Progress"
 ) -> dict[str, typing.Any]:
-    """The best of the history, and the accuracy on the test images: read once."""
+    """The best of the history, and the accuracy on the test images, measured once."""
     figures: dict[str, typing.Any] = {"seconds": round(progress.seconds, 1)}
     which = "last"
     if progress.best is not None:
@@ -428,6 +428,6 @@ def _figures(
         devices.wait_for_all()
         without_optimizer(job.model).load_weights(folder.weights(which))
     if job.data.test is not None:
-        found = loop.judge(job, job.data.test)
-        figures.update(test_accuracy=found["accuracy"], test_weights=which)
+        measured = loop.judge(job, job.data.test)
+        figures.update(test_accuracy=measured["accuracy"], test_weights=which)
     return figures

@@ -1,9 +1,9 @@
-"""All that a training goes on from, in one file that appears whole or not at all.
+"""The complete state of a training, in one file that is written whole or not at all.
 
-Keras' `BackupAndRestore` keeps weights and the number of the epoch. To go on in the
-middle of one as if nothing had happened takes more: the optimizer with its iterations,
-averages and loss scale, the seeds of dropout, the metrics of the epoch so far, and the
-step, from which `data.batches` knows every image and every random number.
+Keras' `BackupAndRestore` keeps weights and the number of the epoch. Resuming exactly in
+the middle of an epoch takes more: the optimizer with its iterations, averages and loss
+scale, the seeds of dropout, the metrics of the epoch so far, and the step, from which
+`data.batches` derives every image and every random number.
 """
 
 import dataclasses
@@ -36,24 +36,23 @@ _DIGITS = best_weights.RIGHT + best_weights.WRONG
 
 
 class DamagedState(TrainingError, InvalidArgument):
-    """A state that cannot be read: what came in is wrong, and nothing was trained."""
+    """A state that cannot be read: an invalid argument; nothing was trained."""
 
 
 @dataclasses.dataclass
 class Progress:
-    """Where a training stands.
+    """The progress of a training.
 
     Attributes:
-        epoch: the one that is going on, from 0.
-        step: steps of it that are done.
-        phase: index of the optimizer: a new one begins where a frozen body is freed.
-        history: a dict of figures for each epoch that ended.
-        best: the validation accuracy of the weights that are kept; None before the
-            first.
-        kept: after which epoch they were, counted from 1; 0 before the first.
-        right: which held-out images the weights that were kept of each stage of
-            fine-tuning have right, see `keeping`; texts by the stage's name.
-        seconds: that the training took so far.
+        epoch: the current epoch, from 0.
+        step: finished steps of the epoch.
+        phase: index of the optimizer: a new one begins when a frozen body is unfrozen.
+        history: a dict of figures for each finished epoch.
+        best: the validation accuracy of the kept weights; None before the first.
+        kept: the epoch of the kept weights, from 1; 0 before the first.
+        right: the correctness of the kept weights of each stage of fine-tuning on the
+            held-out images, see `best_weights`; strings by the stage's name.
+        seconds: the time that the training has taken so far.
     """
 
     epoch: int = 0
@@ -69,7 +68,7 @@ class Progress:
 def _variables(
     model: "keras.Model", trainer: "keras.Model"
 ) -> "dict[str, list[keras.Variable]]":
-    """Of the network with its seeds, and of its compiled trainer, in three lists."""
+    """The variables of the network with its seeds, its optimizer and its metrics."""
     return {
         "model": list(model.variables),
         "optimizer": list(trainer.optimizer.variables),
@@ -85,14 +84,14 @@ def save(
     Args:
         path: the file.
         model: the network.
-        trainer: what was compiled and is fitted: `model` itself, or a model around it.
-        progress: where it stands.
+        trainer: the compiled model: `model` itself, or a model around it.
+        progress: the training's progress.
 
     Raises:
-        TrainingError: a place that cannot be written to; what stood there stays.
+        TrainingError: a path that cannot be written to; the previous file is kept.
     """
     if hasattr(trainer, "jax_state_sync"):
-        # Within an epoch the JAX trainer keeps the values to itself.
+        # Within an epoch the JAX trainer does not update the variables.
         trainer.jax_state_sync()
     arrays: dict[str, typing.Any] = {
         f"{group}/{index}": array_of(variable)
@@ -105,23 +104,23 @@ def save(
 
 
 def array_of(variable: "keras.Variable") -> np.ndarray:
-    """The values of a variable as a NumPy array."""
+    """Returns the values of a variable as a NumPy array."""
     from keras import ops
 
-    # As a tensor first: a variable that is mirrored on several devices is no array.
+    # As a tensor first: a variable mirrored on several devices cannot be converted.
     values = ops.convert_to_numpy(ops.convert_to_tensor(variable))
-    # NumPy's files know no bfloat16.
+    # NumPy's files do not support bfloat16.
     return values.astype("float32") if values.dtype.name == "bfloat16" else values
 
 
 def read(path: pathlib.Path) -> tuple[Progress, dict[str, np.ndarray]]:
-    """(progress, arrays by name) of a state file.
+    """Reads (progress, arrays by name) from a state file.
 
     Raises:
-        TrainingError: no such file; `DamagedState`: a damaged one.
+        TrainingError: no such file; `DamagedState`: a damaged file.
     """
     if not os.path.lexists(path):
-        raise TrainingError(f"there is no state {path} to go on from")
+        raise TrainingError(f"there is no state {path} to resume from")
     try:
         with npz.opened(path, _CONTENT) as file:
             names = [name for name in file.names if name != _PROGRESS]
@@ -135,11 +134,11 @@ def _progress(file: "Npz") -> Progress:
     """The `Progress` in a state.
 
     Raises:
-        TypeError: something else.
-        ValueError: a value that none has.
+        TypeError: not a `Progress`.
+        ValueError: an invalid value.
     """
     fields = json.loads(str(file.read(_PROGRESS, "U")))
-    # Of earlier versions, which had another rule of what is kept.
+    # A field of earlier versions, which had another selection rule.
     fields.pop("untouched", None)
     progress = Progress(**fields)
     for name in ("epoch", "step", "phase", "kept"):
@@ -175,7 +174,7 @@ def _is_number(value: float) -> bool:
 
 
 def position(path: pathlib.Path) -> tuple[int, int] | None:
-    """(epoch from 0, steps of it that are done) of a state file; None without one."""
+    """Returns (epoch from 0, finished steps) of a state file; None if there is none."""
     try:
         with npz.opened(path, _CONTENT) as file:
             progress = _progress(file)
@@ -190,18 +189,18 @@ def restore(
     trainer: "keras.Model",
     groups: tuple[str, ...] = ("model", "optimizer", "metrics"),
 ) -> None:
-    """Sets the variables of a training from what `read` returned.
+    """Sets the variables of a training from the result of `read`.
 
     Args:
-        arrays: of `read`.
+        arrays: arrays of `read`.
         model: the network.
-        trainer: what was compiled, see `save`; its variables exist.
-        groups: which of them to set.
+        trainer: the compiled model, see `save`; its variables exist.
+        groups: the groups of variables to set.
 
     Raises:
         TrainingError: a state of another network or optimizer; nothing was set.
     """
-    wanted = {
+    targets = {
         f"{group}/{index}": variable
         for group, variables in _variables(model, trainer).items()
         if group in groups
@@ -210,13 +209,13 @@ def restore(
     stored = {name for name in arrays if name.split("/")[0] in groups}
     shapes = [
         (math.prod(arrays[name].shape), math.prod(variable.shape))
-        for name, variable in wanted.items()
+        for name, variable in targets.items()
         if name in arrays
     ]
-    if stored != set(wanted) or any(have != want for have, want in shapes):
+    if stored != set(targets) or any(have != want for have, want in shapes):
         raise TrainingError(
             f"the state is of another network or optimizer than {model.name}: it has "
-            f"{len(stored)} arrays, this one {len(wanted)}"
+            f"{len(stored)} arrays, this one {len(targets)}"
         )
-    for name, variable in wanted.items():
+    for name, variable in targets.items():
         variable.assign(arrays[name].reshape(variable.shape))
