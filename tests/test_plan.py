@@ -200,6 +200,23 @@ def largest_weights(content):
     ]
 
 
+def test_a_plan_of_two_halves_of_a_bn_fits_the_whole():
+    """As earlier releases wrote it; the finer half counts."""
+    halves = {
+        "bn_scale": LayerBits(8, 16),
+        "bn_offset": LayerBits(),
+        "end": LayerBits(),
+    }
+    plan = PrecisionPlan("static_wi8_ai8", halves)
+    assert plan.fitted(["bn", "end"]).layers == {
+        "bn": LayerBits(8, 16),
+        "end": LayerBits(),
+    }
+    # Where a network has the halves, they stay what they are.
+    assert plan.fitted(["bn_scale", "bn_offset", "end"]).layers == halves
+    refusal(lambda: plan.fitted(["norm", "end"]), "'bn_scale'", "such as norm")
+
+
 def test_plans_of_other_networks_are_refused(hard, tmp_path):
     model, x, mix = hard
     path = tmp_path / "net.tflite"

@@ -135,6 +135,18 @@ def test_dense_and_channels_are_those_of_integers():
     np.testing.assert_allclose(outputs(offset, ones)[0], rounded + 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("exporting", [False, True])
+def test_a_number_a_channel_is_hardly_rounded(exporting):
+    """Each has a scale of its own; the convolution of the file is the product."""
+    layer = layers.QuantizedAffine(4)
+    layer.build((None, 2, 2, 4))
+    scale, offset = np.array([-1e-4, 3.9, 0.0, 50.0]), np.array([1.0, -2.0, 3.0, 0.5])
+    layer.set_values(scale, offset, np.array([1.0, 2.0, 1.0, 0.1]))
+    layer.exporting = exporting
+    x = noise(3, 2, 2, 4)
+    np.testing.assert_allclose(outputs(layer, x), scale * x + offset, rtol=1e-5)
+
+
 def test_bits_and_axis_hold_in_a_functional_graph():
     image = keras.Input((4, 4, 3))
     x = layers.FakeQuantize(bits=4, ranges="fixed", name="range")(image)
