@@ -54,6 +54,18 @@ def test_old_names_of_arguments_and_attributes():
         assert CalibrationSet(pixels).pictures is pixels
 
 
+def test_a_file_classifier_says_metadata(tmp_path):
+    from keras_resnets.errors import InvalidArgument
+    from keras_resnets.export.compare.classifier import open_classifier
+
+    assert "metadata" in inspect.signature(open_classifier).parameters
+    with (
+        pytest.warns(DeprecationWarning, match=r"\(known=\) is metadata= now"),
+        pytest.raises(InvalidArgument, match="there is no file"),
+    ):
+        open_classifier(tmp_path / "a.tflite", known=None)
+
+
 def test_exporters_say_images(tmp_path):
     import keras_resnets
     from keras_resnets import export

@@ -35,7 +35,7 @@ class Runner(Protocol):
 
 
 @contextlib.contextmanager
-def told(path: object, what: str) -> Iterator[None]:
+def errors_reported(path: object, what: str) -> Iterator[None]:
     """Turns any error of a runtime into an `InvalidArgument` of one line.
 
     Every runtime raises its own errors for a file that it cannot load or run.
@@ -69,7 +69,7 @@ def check_inputs(shapes: Sequence[Sequence[int | None]]) -> None:
         )
 
 
-class Told:
+class ReportingRunner:
     """A runner of a file that reports the errors of its runtime in one line.
 
     Args:
@@ -100,12 +100,16 @@ class Told:
                 f"{self._path} takes images of {size_text(own)}; got "
                 f"{size_text(images.shape[1:])}"
             )
-        with told(self._path, f"fails on images of {size_text(images.shape[1:])}"):
+        with errors_reported(
+            self._path, f"fails on images of {size_text(images.shape[1:])}"
+        ):
             return self._runner(images)
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Returns the median seconds of one inference; raises as a call does."""
-        with told(self._path, f"fails on images of {size_text(image.shape[1:])}"):
+        with errors_reported(
+            self._path, f"fails on images of {size_text(image.shape[1:])}"
+        ):
             return self._runner.latency(image, runs, warmup)
 
 

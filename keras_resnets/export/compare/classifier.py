@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.export import passport
@@ -81,11 +82,12 @@ class FileClassifier:
         return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+@renamed.arguments(known="metadata")
 def open_classifier(
     path: str | os.PathLike[str],
     mode: str | None = None,
     size: tuple[int, int] | None = None,
-    known: tuple[Preprocessing, Any] | None = None,
+    metadata: tuple[Preprocessing, Any] | None = None,
     labels: Any = None,
     threads: int = 2,
     opener: Callable[..., Any] = runners.open_runner,
@@ -95,9 +97,9 @@ def open_classifier(
     Args:
         path: a `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
         mode: mode of `preprocess_input` for its images; None for that of the passport
-            beside it or of `known`. A file that takes pixels needs none.
+            beside it or of `metadata`. A file that takes pixels needs none.
         size: (height, width) if the file leaves them open; None: as above.
-        known: (`Preprocessing`, labels) from a source other than a passport, or None.
+        metadata: (`Preprocessing`, labels) from a source other than a passport, or None.
         labels: order of the classes; None: as above.
         threads: threads of its runtime, >= 1.
         opener: `export.open_runner`, or `isolated.open_apart` for untrusted files.
@@ -122,10 +124,10 @@ def open_classifier(
     sides, first = _sides(path, tuple(runner.input_shape[1:]))
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
-        known = Preprocessing(**facts["preprocessing"]), facts.get("labels")
-    preprocessing = known[0] if known else None
-    if labels is None and known:
-        labels = known[1]
+        metadata = Preprocessing(**facts["preprocessing"]), facts.get("labels")
+    preprocessing = metadata[0] if metadata else None
+    if labels is None and metadata:
+        labels = metadata[1]
     recipe = (facts or {}).get("recipe") or {}
     pixels = runner.takes_pixels or recipe.get("include_preprocessing", False)
     size = _size(path, sides, size, preprocessing)

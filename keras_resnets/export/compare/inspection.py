@@ -5,7 +5,7 @@ import os
 
 from keras_resnets.export import formats
 from keras_resnets.export.contents import Contents
-from keras_resnets.export.runner import told
+from keras_resnets.export.runner import errors_reported
 from keras_resnets.io import files
 
 
@@ -41,6 +41,6 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         'image'
     """
     form = formats.format_of(path)
-    with told(path, "cannot be read"):
+    with errors_reported(path, "cannot be read"):
         contents = form.room.read(path)
     return Inspection(**vars(contents), format=form.name, size=files.size(path))

@@ -12,13 +12,13 @@ import os
 import pathlib
 
 from keras_resnets.export import formats
-from keras_resnets.export.runner import Told
-from keras_resnets.export.runner import told
+from keras_resnets.export.runner import ReportingRunner
+from keras_resnets.export.runner import errors_reported
 
 
 def open_runner(
     path: str | os.PathLike[str], threads: int = 2, logits: bool = False
-) -> Told:
+) -> ReportingRunner:
     """Opens the runner of an exported file, in this process.
 
     The claims of a file are checked before its runtime opens it. The runtime may still
@@ -36,5 +36,5 @@ def open_runner(
     path = pathlib.Path(path)
     room = formats.format_of(path).room
     room.check(path)
-    with told(path, "cannot be run"):
-        return Told(room.Runner(path, threads, logits), path)
+    with errors_reported(path, "cannot be run"):
+        return ReportingRunner(room.Runner(path, threads, logits), path)

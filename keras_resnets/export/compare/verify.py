@@ -17,9 +17,9 @@ from keras_resnets.export import passport
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.formats import format_of
 from keras_resnets.export.runner import Runner
+from keras_resnets.export.runner import errors_reported
 from keras_resnets.export.runner import joined
 from keras_resnets.export.runner import size_text
-from keras_resnets.export.runner import told
 from keras_resnets.export.tflite.runner import OUTPUT as _OUTPUT
 from keras_resnets.export.tflite.runner import layer_name
 from keras_resnets.export.tflite.runner import tensors
@@ -325,7 +325,7 @@ def _powers(
 def _tensors(
     path: str | os.PathLike[str], compute: Callable[..., Any], image: np.ndarray
 ) -> dict[str, np.ndarray]:
-    with told(path, f"fails on images of {size_text(image.shape[1:])}"):
+    with errors_reported(path, f"fails on images of {size_text(image.shape[1:])}"):
         return _by_layer(compute(image))
 
 
