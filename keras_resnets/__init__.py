@@ -11,7 +11,7 @@ from keras_resnets.system import streams as _streams
 
 if _interrupts.is_command():
     _streams.occupy()
-    # Importing takes long enough for a Ctrl-C to come.
+    # Importing takes long enough to be interrupted by Ctrl-C.
     _interrupts.begin()
 
 from keras_resnets import lazy as _lazy
@@ -44,7 +44,7 @@ _IN_MODULE = {
     "replace_head": ".graph.features",
 }
 
-# Rooms of their own, imported when they are asked for: not one loads Keras by itself.
+# Subpackages, imported on access: none of them loads Keras by itself.
 _ROOMS = (
     "deploy",
     "export",

@@ -322,7 +322,7 @@ def _notes_of(model: keras.Model, data: Dataset, recipe: "Recipe") -> list[typin
     if recipe.frozen_epochs >= recipe.epochs:
         notes.append(
             f"{recipe.epochs} of {recipe.frozen_epochs} epochs of the classifier alone: "
-            "the body stays as it came, until there are more epochs than those"
+            "the body stays unchanged, until there are more epochs than those"
         )
     if recipe.fine_tunes and data.validation is None:
         notes.append(

@@ -154,8 +154,7 @@ def _chosen(places: list[_Place]) -> _Place:
     best, *others = sorted(places, key=order)
     if others and order(others[0]) == order(best):
         raise WeightsError(
-            f"it holds {_listed(places)}, and nothing tells which is meant: save the one "
-            "alone"
+            f"it holds {_listed(places)} without a preferred one: save the network alone"
         )
     return best
 

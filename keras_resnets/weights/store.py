@@ -308,8 +308,8 @@ def _receive_rest(
             _begin_anew(part, file)
         if not answer.has_end and not digest:
             raise WeightsError(
-                f"{transfer.shown_address(url)} does not say where the file ends, and no "
-                "hash tells whether it is whole"
+                f"{transfer.shown_address(url)} does not say where the file ends, and "
+                "there is no hash to check that it is complete"
             )
         if answer.tag:
             _write_tag(part, answer.tag)

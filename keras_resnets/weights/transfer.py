@@ -189,12 +189,12 @@ def _checked(
         what = f"status {response.status}"
         if response.status in (200, 206):
             what = f"content encoded as {printable(encoding, 40)}"
-        raise WeightsError(f"{place} answers with {what}, which nobody asked for")
+        raise WeightsError(f"{place} answers with {what}, which was not requested")
     start = have if response.status == 206 else 0
     if response.status == 206:
         content_range = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
         if not have or content_range is None or int(content_range.group(1)) != have:
-            raise OtherPart("the server sent another part than was asked for")
+            raise OtherPart("the server sent another part than was requested")
     length = headers.get("Content-Length")
     total = None
     if length is not None:

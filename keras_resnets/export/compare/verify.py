@@ -100,7 +100,7 @@ def verify(
     ]
     if any(pixels) and preprocessing is None:
         raise InvalidArgument(
-            f"{(first, second)[pixels.index(True)]} takes pixels: give the preprocessing "
+            f"{(first, second)[pixels.index(True)]} takes pixels: give the pre-processing "
             "of the other file's images"
         )
     results: tuple[list[Any], list[Any]] = ([], [])

@@ -229,7 +229,7 @@ def _calls(config: typing.Any, depth: int) -> int:
         total += max(len(nodes), 1) * (1 + _calls(layer, depth + 1))
     if backward > _MOST_BACKWARD:
         raise WeightsError(
-            f"{backward} of its layers stand before their inputs: at most {_MOST_BACKWARD}"
+            f"{backward} of its layers precede their inputs: at most {_MOST_BACKWARD}"
         )
     return total
 

@@ -113,8 +113,7 @@ def _check_entry(
     expected_bytes = size_of(dtype, protobuf.product(dims))
     if expected_bytes and expected_bytes != size:
         raise protobuf.Damaged(
-            f"the variable {name!r} takes {expected_bytes:,} bytes; it says that it has "
-            f"{size:,}"
+            f"the variable {name!r} takes {expected_bytes:,} bytes; its entry has {size:,}"
         )
     if offset + size > sizes[shard]:
         raise protobuf.Damaged(

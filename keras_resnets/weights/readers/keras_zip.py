@@ -55,7 +55,7 @@ class KerasZip:
             # With a length, so that no more is unpacked than the entry says.
             content_bytes = file.read(entry.file_size) + file.read(1)
         if len(content_bytes) != entry.file_size:
-            raise WeightsError(f"its {printable(name)} has another length than it says")
+            raise WeightsError(f"the length of its {printable(name)} is wrong")
         return content_bytes
 
     def text(self, name: str) -> str | None:

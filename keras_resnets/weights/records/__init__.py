@@ -18,7 +18,7 @@ from keras_resnets.networks import idioms
 if typing.TYPE_CHECKING:
     from keras_resnets.images.preprocessing import Preprocessing
 
-# Licences under which anybody may use the weights, in a product too.
+# Licences that permit any use of the weights, also in a product.
 FREE = ("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "public-domain")
 DATASETS = ("imagenet", "cifar10", "cifar100")
 # Files in this package, under weights/trained: no download.
