@@ -134,7 +134,7 @@ def cell(report):
         return f"converted, {report['compiled_bytes']:,} B, not compared"
     shown = [f"{report['agreement']:.0%} as predict"]
     if "largest_difference" in report:
-        shown.append(f"probabilities within {report['largest_difference']:g}")
+        shown.append(f"probabilities within {report['largest_difference']:.4f}")
         shown.append(f"{report['compiled_bytes']:,} B compiled")
     if "arena_bytes" in report:
         outputs = report["outputs"]

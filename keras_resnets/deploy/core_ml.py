@@ -37,6 +37,7 @@ def prove(job: Job) -> Proof:
     figures = {
         "file": PACKAGE,
         "compared": False,
+        "agreement": None,
         "compiled_bytes": size,
         "core_ml_operators": facts["operators"],
         "input": facts["input"],

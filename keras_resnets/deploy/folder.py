@@ -78,7 +78,7 @@ def _proof(report: Mapping[str, Any]) -> str:
     if "largest_difference" in report:
         return (
             f"{said}; it rounds the network by itself, and a probability differs by "
-            f"{report['largest_difference']:g} at most."
+            f"{report['largest_difference']:.4f} at most."
         )
     if outputs is None:
         return f"{said}, by the answers of the file before it was compiled."

@@ -306,7 +306,7 @@ def _classes(
         "proof": proof.ran,
         **found.record(),
         "outputs": None,
-        "largest_difference": round(largest, 4),
+        "largest_difference": round(largest, 6),
     }
 
 
