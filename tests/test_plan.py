@@ -1,5 +1,6 @@
 """Precision plans: as text, refused, found by a search, and carried out again."""
 
+import dataclasses
 import json
 import pickle
 
@@ -14,6 +15,7 @@ from quantized import PER_TENSOR
 from quantized import cifar
 from quantized import classifying_model
 
+import keras_resnets
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.tflite import file_editor
@@ -250,3 +252,37 @@ def test_a_plan_goes_with_other_ends(options, hard, tmp_path):
     if "batch" in options:
         assert report.input_shape[0] is None
     assert report.takes_pixels == ("preprocessing" in options)
+
+
+def test_training_by_a_plan():
+    """Its layers have its bits, with learned ranges; float layers are not trained."""
+    model = keras_resnets.create_model("resnet8")
+    images = np.random.default_rng(0).uniform(0, 255, (10, 32, 32, 3)).astype("float32")
+    plan = quantization.PrecisionPlan(
+        "static_wi8_ai8",
+        {
+            "stage1_block1_conv1": quantization.LayerBits(4, 8),
+            "predictions": quantization.LayerBits(8, 8),
+        },
+        storage="conv_int4",
+        prefer="size",
+    )
+    made = quantization.quantize_aware(model, plan, images)
+    done = {x.of[0]: x.done for x in quantization.report(made) if "weights" in x.done}
+    few = [name for name, words in done.items() if "of 4 bits" in words]
+    assert few == ["stage1_block1_conv1"] and "(learned)" in done[few[0]]
+    assert plan.storage_words() == ("conv_int4", "size")
+    assert plan.storage_words("int8") == ("int8", None)
+    again = quantization.PrecisionPlan.from_json(plan.to_json())
+    assert again == plan and again.stored().kind == "conv_int4"
+    assert not again.stored().is_asked
+    high = dataclasses.replace(
+        plan, layers={"stem_conv": quantization.LayerBits(8, 16)}
+    )
+    refusal(
+        lambda: quantization.quantize_aware(model, high, images), "stem_conv", "int16"
+    )
+    text = plan.to_json().replace('"conv_int4"', '"conv_int5"')
+    refusal(lambda: quantization.PrecisionPlan.from_json(text), "storage", "conv_int4")
+    other = dataclasses.replace(plan, layers={"stem": quantization.LayerBits(4, 8)})
+    refusal(lambda: quantization.quantize_aware(model, other, images), "stem_conv")

@@ -11,7 +11,7 @@ from keras_resnets.cli import quantize
 from keras_resnets.cli import train
 from keras_resnets.cli import tuning
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.export.tflite import storage
+from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
@@ -25,7 +25,8 @@ _OF_TFMOT = "static_wi8_ai8"
 class Options(network.Network, network.Output, tuning.Tuning):
     """What `keras-resnets qat` is asked for; see its help."""
 
-    recipe: str
+    recipe: str | None
+    plan: str | None
     rounding: str | None
     engine: str
     count: int
@@ -40,22 +41,25 @@ class Options(network.Network, network.Output, tuning.Tuning):
     evaluate: str | None
 
     def quantization(self):
-        """The `Recipe` of quantization that is asked for."""
-        recipe = recipes.find(self.recipe)
-        if self.rounding is None:
-            return recipe
-        return recipe.replace(rounding=self.rounding)
+        """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
+        if self.plan is not None:
+            plan = plans.PrecisionPlan.read(self.plan)
+        else:
+            plan = plans.PrecisionPlan.of(self.recipe or quantize.DEFAULT)
+        return plan.with_rounding(self.rounding)
 
     def __post_init__(self):
         super().__post_init__()
-        stored = storage.choose(self.storage, self.prefer)
-        recipes.check_storage(stored, recipes.find(self.recipe))
+        if self.recipe is not None and self.plan is not None:
+            raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
+        plan = self.quantization().for_training()
+        plan.check_storage(plan.stored(self.storage, self.prefer))
         if self.engine == "native":
             return
-        if self.recipe != _OF_TFMOT:
+        if plan.recipe.name != _OF_TFMOT or plan.layers:
             raise InvalidArgument(
                 f"tensorflow-model-optimization trains {_OF_TFMOT} alone; for "
-                f"{self.recipe} leave --engine out"
+                f"{self.recipe or self.plan} leave --engine out"
             )
         native = {
             "--rounding": self.rounding is not None,
@@ -75,7 +79,8 @@ def add_to(commands):
     )
     network.add_trained(parser)
     group = parser.add_argument_group("quantization")
-    quantize.add_recipe(group, _RECIPES)
+    quantize.add_recipe(group, _RECIPES, default=None)
+    quantize.add_plan(group)
     quantize.add_rounding(group)
     group.add_argument(
         "--engine",
@@ -129,7 +134,9 @@ def _qat(asked):
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
 
-        path = asked.path(f"_{asked.recipe}_qat.tflite")
+        plan = asked.quantization()
+        mixed = "_mixed" if plan.layers else ""
+        path = asked.path(f"_{plan.recipe.name}{mixed}_qat.tflite")
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data = quantize.labelled(asked, model)
@@ -176,6 +183,7 @@ def _natively(asked, model, path):
             tell=lambda line: network.say_notes([line]),
         )
     train.conclude(run, recipe, opened)
+    stored = asked.quantization().storage_words(asked.storage, asked.prefer)
     return quantization.to_tflite(
         aware,
         path,
@@ -183,8 +191,8 @@ def _natively(asked, model, path):
         threads=asked.threads,
         io_dtype=asked.io_dtype,
         packed=asked.packed,
-        storage=asked.storage,
-        prefer=asked.prefer,
+        storage=stored[0],
+        prefer=stored[1],
     )
 
 

@@ -122,9 +122,7 @@ def add_to(commands):
 def add_quantization(group):
     """Adds how numbers are rounded."""
     add_recipe(group, tuple(recipes.RECIPES), default=None)
-    group.add_argument(
-        "--plan", metavar="FILE", help="of search, or edited: FILE.tflite.plan.json"
-    )
+    add_plan(group)
     group.add_argument(
         "--engine",
         type=_engine,
@@ -134,6 +132,13 @@ def add_quantization(group):
     add_rounding(group)
     add_method(group)
     add_storage(group)
+
+
+def add_plan(group):
+    """Adds the plan that says more than a recipe."""
+    group.add_argument(
+        "--plan", metavar="FILE", help="of search, or edited: FILE.tflite.plan.json"
+    )
 
 
 def add_recipe(group, names, default=DEFAULT):

@@ -16,6 +16,7 @@ from keras_resnets.graph.nodes import applications
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.operations import as_layer
 from keras_resnets.quantization.choices import PRECISIONS
+from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
@@ -138,6 +139,30 @@ def check_model(model: keras.Model) -> None:
                 f"a mix joins no tensors of different precisions; {path} is a "
                 "Concatenate: quantize the network as a whole"
             )
+
+
+def set_weight_bits(
+    model: keras.Model, plan: PrecisionPlan, shape: Sequence[int]
+) -> PrecisionPlan:
+    """Gives the kernels of a model of `rewrite` the bits that a plan says.
+
+    Args:
+        model: a `keras.Model`, changed in place.
+        plan: with rules for layers.
+        shape: (height, width, channels) of an image.
+
+    Returns:
+        The plan, fitted to the names of the model.
+
+    Raises:
+        InvalidArgument: a layer of the plan that the model has not.
+    """
+    plan = plan.fitted(read(model, shape).names)
+    for layer in model.layers:
+        if isinstance(layer, quantized.KERNELS) and layer.replaces[0] in plan.layers:
+            # A kernel that stays float is not rounded to fewer bits first.
+            layer.weight_bits = plan.layers[layer.replaces[0]].weight_bits or 8
+    return plan
 
 
 def read(

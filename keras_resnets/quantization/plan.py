@@ -167,6 +167,15 @@ class PrecisionPlan:
         recipe = self.recipe.replace(rounding=rounding)
         return dataclasses.replace(self, recipe=recipe)
 
+    def storage_words(
+        self, storage: str | None = None, prefer: str | None = None
+    ) -> tuple[str | None, str | None]:
+        """(storage, prefer) for `to_tflite`, of arguments or else the plan's own."""
+        has_nibbles = any(x.weight_bits == 4 for x in self.layers.values())
+        if storage is None and prefer is None and has_nibbles:
+            return self.storage, self.prefer
+        return storage, prefer
+
     def stored(self, storage: str | None = None, prefer: str | None = None) -> Storage:
         """The `Storage` that arguments ask for; the plan's own where they say nothing."""
         if storage is not None or prefer is not None:
@@ -174,6 +183,33 @@ class PrecisionPlan:
         own = storages.choose(self.storage, self.prefer)
         # A plan whose layers were edited to 8 bits is none that asks for 4.
         return dataclasses.replace(own, is_asked=False)
+
+    def for_training(self) -> "PrecisionPlan":
+        """The plan as a quantization-aware model is trained by it.
+
+        With weights of 4 bits all ranges are learned, as in the recipe static_wi4_ai8.
+
+        Raises:
+            InvalidArgument: a recipe that is not for training, or layers that are not
+                int8.
+        """
+        if not self.recipe.trainable:
+            names = [name for name, one in recipes.RECIPES.items() if one.trainable]
+            raise InvalidArgument(
+                f"quantization-aware training takes {', '.join(names)}; got "
+                f"{self.recipe.name}"
+            )
+        for name, precision in self.precisions.items():
+            raise InvalidArgument(
+                "quantization-aware training is of plans with weights of 4 or 8 bits and "
+                f"activations of 8; {shown(name)} is {precision}: quantize takes them all"
+            )
+        if not any(x.weight_bits == 4 for x in self.layers.values()):
+            return self
+        recipe = self.recipe.replace(
+            activation_ranges="learned", weight_ranges="learned"
+        )
+        return dataclasses.replace(self, recipe=recipe)
 
     def check_storage(self, storage: Storage) -> None:
         """Raises `InvalidArgument` where a storage is asked for weights of more bits."""

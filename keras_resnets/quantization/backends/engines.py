@@ -101,11 +101,7 @@ def ranged(
     """
     made = rewrite(ready.model, plan.recipe)
     if plan.layers:
-        plan = plan.fitted(operators.read(made, ready.shape).names)
-        for layer in made.layers:
-            if isinstance(layer, KERNELS) and layer.replaces[0] in plan.layers:
-                # A kernel that stays float is not rounded to fewer bits first.
-                layer.weight_bits = plan.layers[layer.replaces[0]].weight_bits or 8
+        plan = operators.set_weight_bits(made, plan, ready.shape)
     biases = biases_of(made)
     images: typing.Any = ready.calibration
     seen = ranges.set_ranges(

@@ -11,8 +11,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
 from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import checked_set
+from keras_resnets.quantization import operators
 from keras_resnets.quantization import ranges
-from keras_resnets.quantization import recipes
+from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
@@ -22,7 +23,7 @@ from keras_resnets.quantization.rounding.kernels import round_kernels
 
 def quantize_aware(
     model: keras.Model,
-    recipe: str | Recipe = "static_wi8_ai8",
+    recipe: str | Recipe | PrecisionPlan = "static_wi8_ai8",
     calibration: typing.Any = None,
     method: str = "mse",
     percentile: float = 99.99,
@@ -39,7 +40,8 @@ def quantize_aware(
     Args:
         model: a built functional or Sequential `keras.Model` with one image input,
             under any dtype policy; it is not changed.
-        recipe: name of a trainable recipe in `recipes.RECIPES`, or a `Recipe`.
+        recipe: name of a trainable recipe in `recipes.RECIPES`, a `Recipe`, or a
+            `PrecisionPlan` with weights of 4 or 8 bits.
         calibration: pre-processed training images (a `CalibrationSet`, or what
             `export.to_tflite` takes) that the ranges start from, kernels are rounded by
             where the recipe's rounding is `"second-order"`, and biases are corrected
@@ -66,13 +68,11 @@ def quantize_aware(
         >>> aware.output_shape
         (None, 10)
     """
-    recipe = recipes.find(recipe)
-    if not recipe.trainable:
-        names = [name for name, one in recipes.RECIPES.items() if one.trainable]
-        raise InvalidArgument(
-            f"quantization-aware training takes {', '.join(names)}; got {recipe.name}"
-        )
+    plan = PrecisionPlan.of(recipe).for_training()
+    recipe = plan.recipe
     _check_model(model)
+    if plan.layers:
+        plan.check_network(model.name, prepare.all_layers(model))
     if calibration is None and recipe.activation_ranges == "learned":
         raise InvalidArgument(
             "learned ranges start from images: give quantize_aware a calibration set"
@@ -82,6 +82,8 @@ def quantize_aware(
         wanted = provenance.known_preprocessing(model)
         calibration = checked_set(calibration, shape, wanted, model)
     made = rewrite(model, recipe)
+    if plan.layers:
+        operators.set_weight_bits(made, plan, made.inputs[0].shape[1:])
     provenance.inherit(made, model, confidence=None)
     if recipe.weight_ranges == "learned":
         set_amax(made)

@@ -16,6 +16,7 @@ from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization import recipes
+from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import aware
 from keras_resnets.training import best_weights
 from keras_resnets.training import data as training_data
@@ -32,7 +33,7 @@ def train_aware(
     model: keras.Model,
     data: Any,
     output: str | os.PathLike[str],
-    quantization: str | recipes.Recipe = "static_wi8_ai8",
+    quantization: str | recipes.Recipe | PrecisionPlan = "static_wi8_ai8",
     recipe: Any = "qat",
     *,
     calibration: int = 500,
@@ -51,8 +52,8 @@ def train_aware(
         model: a trained float classifier, see `quantize_aware`. It is not changed.
         data: a `Dataset` of its classes, or what `training.data.open_dataset` takes.
         output: folder of the run to make, see `training.train`.
-        quantization: name of a trainable recipe in `quantization.RECIPES`, or a
-            `Recipe`.
+        quantization: name of a trainable recipe in `quantization.RECIPES`, a `Recipe`,
+            or a `PrecisionPlan`, see `quantize_aware`.
         recipe: how it is trained: a name in `training.list_recipes()`, or a training
             `Recipe`.
         calibration: training images that the ranges start from, >= 10.
