@@ -124,6 +124,7 @@ def main():
     common.show(HEADERS, [row(one) for one in (*rows, *uniform)])
     best = next(one for one in rows if one["file"].startswith("*"))
     lost = 100 * (tested.top1 - best["top1"])
+    most = arguments.max_size / 1e3
     aims = [
         (
             f"float top-1 {tested.top1:.2%}; lost by *",
@@ -131,7 +132,7 @@ def main():
         ),
         (
             "bytes of *",
-            *common.target(best["bytes"] / 1e3, arguments.max_size / 1e3, True, "kB"),
+            *common.target(best["bytes"] / 1e3, most, True, "kB"),
         ),
         ("on the clock", *common.target(seconds, 600, True, "s")),
         ("CPU of all cores", f"{used:.0f} s", "", ""),
