@@ -109,7 +109,36 @@ def add_to(commands):
     )
     network.add_trained(parser)
     calibration.add_options(parser)
-    group = parser.add_argument_group("search")
+    _add_search(parser.add_argument_group("search"))
+    rounding = parser.add_argument_group("quantization")
+    quantize.add_recipe(rounding, _RECIPES)
+    quantize.add_method(rounding)
+    quantize.add_storage(rounding)
+    quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_mixed.tflite"))
+    quantize.add_comparison(parser)
+    options.set_command(
+        parser,
+        Options,
+        _search,
+        facts={
+            **network.FACTS,
+            "mix": "the precision of every layer, and what the search measured; null "
+            "with a front",
+            "front": "of --max-size and the like: folder, budget, float_top1, count, "
+            "points (file, size, layers, top1, drop, error, agreement, rmse, seconds, "
+            "ratio, chosen) and refused; else null",
+        },
+        examples=(
+            "resnet20 --weights cifar10 --data cifar10.npz --max-drop 0.2",
+            "resnet20 --weights cifar10 --data cifar10.npz --max-size 160kB",
+            "run/ --data photos/ --max-drop 1 --precisions int8,int16",
+        ),
+        report=True,
+    )
+
+
+def _add_search(group):
+    """Adds the limits, and what may be done to hold them."""
     group.add_argument(
         "--max-drop",
         type=options.number(0.001, 100, below=True),
@@ -153,31 +182,6 @@ def add_to(commands):
     )
     group.add_argument(
         "--plot", metavar="PNG", help="draw what each layer costs, and what it became"
-    )
-    rounding = parser.add_argument_group("quantization")
-    quantize.add_recipe(rounding, _RECIPES)
-    quantize.add_method(rounding)
-    quantize.add_storage(rounding)
-    quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_mixed.tflite"))
-    quantize.add_comparison(parser)
-    options.set_command(
-        parser,
-        Options,
-        _search,
-        facts={
-            **network.FACTS,
-            "mix": "the precision of every layer, and what the search measured; null "
-            "with a front",
-            "front": "of --max-size and the like: folder, budget, float_top1, count, "
-            "points (file, size, layers, top1, drop, error, agreement, rmse, seconds, "
-            "ratio, chosen) and refused; else null",
-        },
-        examples=(
-            "resnet20 --weights cifar10 --data cifar10.npz --max-drop 0.2",
-            "resnet20 --weights cifar10 --data cifar10.npz --max-size 160kB",
-            "run/ --data photos/ --max-drop 1 --precisions int8,int16",
-        ),
-        report=True,
     )
 
 
