@@ -33,10 +33,10 @@ COMMANDS = {
     "convert .safetensors": "convert resnet8 @/net.weights.h5 a.safetensors",
     "export tflite": f"export tflite --model resnet8 {_NET} --output a.tflite",
     "export tflite int8": f"export tflite --model resnet8 {_NET} --output a.tflite "
-    "--quantize int8 --calibration @/photos",
+    "--recipe static_wi8_ai8 --calibration @/photos",
     "export onnx": f"export onnx --model resnet8 {_NET} --output a.onnx",
     "export onnx int8": f"export onnx --model resnet8 {_NET} --output a.onnx "
-    "--quantize int8 --calibration @/photos",
+    "--recipe static_wi8_ai8 --calibration @/photos",
     "export saved_model": f"export saved_model --model resnet8 {_NET} --output saved",
     "export keras": f"export keras --model resnet8 {_NET} --output a.keras",
     "export .weights.h5": f"export keras --model resnet8 {_NET} --output a.weights.h5",

@@ -49,9 +49,9 @@ COMMANDS = {
     "--output out/a.tflite",
     "search": "search resnet20 --weights cifar10 --data data.npz --count 60 "
     "--max-drop 2 --held-out 200 --output out/a.tflite",
-    "export": "export tflite --model resnet20 --weights cifar10 --quantize int8 "
+    "export": "export tflite --model resnet20 --weights cifar10 --recipe static_wi8_ai8 "
     "--calibration photos --output out/a.tflite",
-    "export onnx": "export onnx --model resnet20 --weights cifar10 --quantize int8 "
+    "export onnx": "export onnx --model resnet20 --weights cifar10 --recipe static_wi8_ai8 "
     "--calibration photos --output out/a.onnx",
     "export saved_model": "export saved_model --model resnet20 --weights cifar10 "
     "--output out/saved",

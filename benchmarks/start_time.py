@@ -59,9 +59,9 @@ def arguments():
 
     count = silent = hidden = 0
     for parser in commands(main._parser("keras-resnets")):
-        shown = " ".join(parser.format_help().split())
+        shown = " ".join(parser.format_all().split())
         for action in parser._actions:
-            if action.dest in ("help", "json", "quiet", "verbose"):
+            if action.dest in ("help", "help_all", "json", "quiet", "verbose"):
                 continue
             if action.help is argparse.SUPPRESS:
                 continue

@@ -9,7 +9,7 @@ shell:
     keras-resnets train resnet50 --weights imagenet --data PHOTOS --recipe finetune \
         --output run
     python export/to_tflite.py --model resnet50 --weights run/best.weights.h5 \
-        --quantize int8 --calibration PHOTOS
+        --recipe static_wi8_ai8 --calibration PHOTOS
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main():
     report = to_tflite(
         tuned,
         options.output / f"{options.model}.tflite",
-        quantize="int8",
+        recipe="static_wi8_ai8",
         calibration=calibration,
         preprocessing=tuned.preprocessing,
     )

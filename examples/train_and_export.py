@@ -37,7 +37,7 @@ def main():
     report = to_tflite(
         model,
         options.output / f"{model.name}_int8.tflite",
-        quantize="int8",
+        recipe="static_wi8_ai8",
         calibration=x_train[:200],
         images=x_test[:50],
         overwrite=True,

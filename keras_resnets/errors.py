@@ -11,6 +11,10 @@ class InvalidArgument(ValueError):
     """A value that cannot be used: the message gives the rule and what is allowed."""
 
 
+class UnknownLayer(InvalidArgument):
+    """A layer of a model that this package does not compute in integers."""
+
+
 class WeightsError(ValueError):
     """A weights file that cannot be read, or that does not fit the model."""
 

@@ -157,13 +157,13 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"not a picture")
-    calibrated = ["--quantize", "int8", "--calibration"]
+    calibrated = ["--recipe", "static_wi8_ai8", "--calibration"]
     for words, options in {
-        "needs --calibration": ["--quantize", "int8"],
-        "no folder of images": [*calibrated, tmp_path / "missing"],
+        "needs --calibration": ["--recipe", "static_wi8_ai8"],
+        "a folder of images; got": [*calibrated, tmp_path / "missing"],
         "holds no images": [*calibrated, empty],
         "none of the 1 images": [*calibrated, broken],
-        "--quantize must be one of": ["--quantize", "int4"],
+        "--recipe must be one of": ["--recipe", "int4"],
         "--io-dtype must be one of": ["--io-dtype", "int16"],
         "--threads": ["--threads", "0"],
         "--calibration-count": ["--calibration-count", "-1"],
@@ -207,7 +207,7 @@ def test_features_of_weights_without_a_classifier(folder, capsys):
 
 def test_symmetric_is_of_int8(folder, capsys):
     words = ["export", "onnx", "--model", "resnet8", "--symmetric"]
-    assert "--quantize int8 are stored" in refused(*words, capsys=capsys)
+    assert "of int8 files are stored" in refused(*words, capsys=capsys)
 
 
 def test_endings_in_capitals(folder, capsys):

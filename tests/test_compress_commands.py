@@ -164,16 +164,22 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
             ["tflite", *own, "--evaluate", "data.npz", "--features", "stage1"],
             "goes without --features",
         ),
-        (["tflite", *own, "--method", "mse"], "of --quantize int8"),
+        (
+            ["tflite", *own, "--method", "mse"],
+            "of int8 files are found; got",
+        ),
         (["onnx", *own, "--method", "mse"], "--method must be one of 'minmax', 'perc"),
-        (["tflite", *own, "--method", "mean"], "--method must be one of 'minmax'"),
+        (
+            ["tflite", *own, "--method", "mean"],
+            "--method must be one of 'mse', 'minmax'",
+        ),
         (
             ["tflite", *own, "--io-dtype", "int8"],
-            "of --quantize int8; got --quantize n",
+            "of int8 files; got --recipe float32",
         ),
-        (["tflite", *own, "--unpacked"], "of --quantize int8 are arranged"),
+        (["tflite", *own, "--unpacked"], "of int8 files are arranged"),
         (["tflite", *own, "--per-tensor", "--quantize", "float16"], "--per-tensor is"),
-        (["onnx", *own, "--reduce-range"], "of --quantize int8 are rounded"),
+        (["onnx", *own, "--reduce-range"], "of int8 files are rounded"),
         (["tflite", *own, "--calibration-count", 9], "of --calibration are taken"),
         (["keras", *own, "--threads", 2], "unrecognized arguments: --threads 2"),
     ):

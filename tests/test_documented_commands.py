@@ -61,7 +61,22 @@ def parsers(parser, name=""):
 
 @pytest.mark.parametrize("name, parser", parsers(cli._parser("keras-resnets")))
 def test_the_help_of_a_command_fits_a_screen(name, parser, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
     lines = parser.format_help().splitlines()
-    # Of which ten are the examples, and what every command has.
-    assert len(lines) <= 66 and max(map(len, lines)) <= 100, name
+    assert len(lines) <= 50, name
+    # Examples are lines to copy.
+    assert max(len(line) for line in lines if "keras-resnets " not in line) <= 80
+    assert max(map(len, lines)) <= 100, name
+
+
+@pytest.mark.parametrize("name, parser", parsers(cli._parser("keras-resnets")))
+def test_help_names_every_option(name, parser, monkeypatch):
+    """Those that it does not tell of are named, and in --help-all."""
+    monkeypatch.setenv("COLUMNS", "80")
+    short, whole = parser.format_help(), parser.format_all()
+    for action in parser._actions:
+        if action.help is not argparse.SUPPRESS and action.option_strings:
+            flag = action.option_strings[0]
+            assert re.search(rf"{flag}\b", short), flag
+            assert re.search(rf"^  {flag}\b", whole, re.MULTILINE), flag
+            assert not action.required or f"\n  {flag}" in short, flag

@@ -234,7 +234,7 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="differs from the model"):
         to_tflite(model, tmp_path / "a.tflite")
     with pytest.raises(ExportError, match="cosine .* SQNR"):
-        to_tflite(model, tmp_path / "a.tflite", "int8", noise(4, 32, 32, 3))
+        to_tflite(model, tmp_path / "a.tflite", "dynamic_wi8")
     assert only(tmp_path) == []
     (tmp_path / "a.tflite").write_bytes(b"precious")
     with pytest.raises(ExportError):
@@ -273,14 +273,14 @@ def test_arguments(tmp_path):
     path = tmp_path / "a.tflite"
     pictures = noise(2, 32, 32, 3)
     for words, arguments in {
-        "quantize must be one of": {"quantize": "int4"},
+        "recipe must be one of": {"recipe": "int4"},
         "io_dtype must be one of": {"io_dtype": "int16"},
         "threads must be": {"threads": 0},
         "storage and prefer are of weights of 4 bits": {"storage": "conv_int4"},
-        "int8 takes its ranges from images": {"quantize": "int8"},
+        "ranges come from images": {"recipe": "static_wi8_ai8"},
         "calibration images must have the shape": {
             "calibration": noise(2, 31, 32, 3),
-            "quantize": "int8",
+            "recipe": "static_wi8_ai8",
         },
         "images must have the shape": {"images": pictures[0]},
         "images must be finite": {"images": np.full_like(pictures, np.inf)},

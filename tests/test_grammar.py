@@ -64,7 +64,7 @@ def test_every_default_is_shown():
     hidden = []
     for command, action in arguments():
         default = parsing.shown_default(action)
-        text = PARSERS[command].format_help()
+        text = PARSERS[command].format_all()
         if default is None or action.help is argparse.SUPPRESS:
             continue
         part = text.split((action.option_strings or [action.metavar])[-1], 1)[1]
@@ -85,14 +85,14 @@ def test_examples_are_commands(name):
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_help_names_nothing_that_is_not_installed(name):
-    text = PARSERS[name].format_help()
+    text = PARSERS[name].format_all()
     assert not re.search(r"\b(docs|benchmarks|tests|examples)/", text)
 
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_what_every_command_has(name):
     known = PARSERS[name]._option_string_actions
-    assert {"--json", "--quiet", "--verbose", "--help"} <= set(known)
+    assert {"--json", "--quiet", "--verbose", "--help", "--help-all"} <= set(known)
     assert options.FACTS[name], "what --json prints is not declared"
     if any(action.dest == "model" for action in PARSERS[name]._actions):
         assert name == "convert" or "--model" in known

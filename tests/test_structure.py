@@ -316,6 +316,7 @@ ARROWS = {
         "networks",
         "quantization",
         "renamed",
+        "system",
         "training",
     },
     "pruning": {

@@ -2,11 +2,15 @@
 
 import dataclasses
 import pathlib
+import warnings
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page
+from keras_resnets.system import progress
+
+_COUNT = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,17 +19,23 @@ class Calibration:
 
     Attributes:
         data: .npz file with x_train, or folder of images; None for none.
-        count: images to take.
+        count: images to take; None for the default.
         seed: of their choice.
     """
 
     data: str | None
-    count: int
+    count: int | None
     seed: int
 
 
-def add_options(parser, required=True):
-    """Adds the group of the calibration images."""
+def add_options(parser, required=True, count=_COUNT):
+    """Adds the group of the calibration images.
+
+    Args:
+        parser: of the command.
+        required: whether there is no such command without images.
+        count: default of `--calibration-count`; None to know whether it was typed.
+    """
     group = parser.add_argument_group("calibration")
     group.add_argument(
         "--calibration",
@@ -41,29 +51,41 @@ def add_options(parser, required=True):
         dest="count",
         metavar="COUNT",
         type=options.COUNT,
-        default=500,
-        help="images to take (500)",
+        default=count,
+        help=f"images to take ({_COUNT})",
     )
     group.add_argument(
         "--seed", type=options.SEED, default=0, help="of their choice (0)"
     )
 
 
-def choose(asked, model):
-    """The `CalibrationSet` that the options name, which it prints a line about.
+def choose(asked, model, fewest=10):
+    """The `CalibrationSet` that the options name, which it prints lines about.
 
     Args:
         asked: a `Calibration`.
         model: the network, which has the `preprocessing`.
+        fewest: images that there must be.
     """
     from keras_resnets import quantization
+    from keras_resnets.images import calibration_checks
+    from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
 
-    chosen = quantization.choose(
-        asked.data, model.preprocessing, asked.count, asked.seed
-    )
+    with progress.step("reading calibration images"):
+        chosen = quantization.choose(
+            asked.data, model.preprocessing, asked.count or _COUNT, asked.seed, fewest
+        )
     page.went_in("calibration", f"{len(chosen.images):,} images of {chosen.source}")
     output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
+    few = calibration_checks.words_for_few(len(chosen.images))
+    if chosen.skipped:
+        names = image_files.some(chosen.skipped)
+        count = len(chosen.skipped)
+        output.note(f"             {count} skipped, not readable: {names}")
+    if few:
+        warnings.simplefilter("ignore", calibration_checks.FewImages)
+        output.note(f"             {few}")
     if pathlib.Path(asked.data).is_dir():
-        network.say_notes(image_folders.notes_of(asked.data, chosen.skipped))
+        network.say_notes(image_folders.notes_of(asked.data))
     return chosen

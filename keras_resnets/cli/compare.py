@@ -14,6 +14,7 @@ from keras_resnets.cli import page_compare
 from keras_resnets.cli.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.system import progress
 from keras_resnets.system.quiet import native_logs_hidden
 
 
@@ -130,8 +131,6 @@ def _add_benchmark(commands):
 def _verify(asked):
     with native_logs_hidden():
         from keras_resnets.cli import tables
-        from keras_resnets.export import number_formats
-        from keras_resnets.export import parity
         from keras_resnets.export import passport
         from keras_resnets.export.compare import isolated
         from keras_resnets.export.compare import verify
@@ -146,15 +145,16 @@ def _verify(asked):
         names = _names(passports)
         batches, labels = _images(asked, wanted, shape, names)
         seen = page_compare.Verified(paths, wanted, names)
-        found = verify.verify(
-            *paths,
-            batches,
-            labels,
-            asked.threads,
-            preprocessing=wanted,
-            opener=opener,
-            watch=seen.add,
-        )
+        with progress.step("running both files"):
+            found = verify.verify(
+                *paths,
+                batches,
+                labels,
+                asked.threads,
+                preprocessing=wanted,
+                opener=opener,
+                watch=seen.add,
+            )
         seen.show(found)
         output.keep(
             images=found.count,
@@ -164,33 +164,42 @@ def _verify(asked):
         )
         say(tables.verification_table(*paths, found))
         if asked.layers:
-            losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
+            with progress.step("comparing layer by layer"):
+                losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
             output.keep(layers=losses)
             say(tables.loss_table(losses))
             page_compare.losses(losses)
-        quantize = next((known["quantize"] for known in passports[::-1] if known), None)
-        if quantize is None:
-            say("no passport says the format: nothing is judged")
-            page.judged("No passport says the format: nothing is judged.")
-            return
-        numbers = number_formats.find(quantize)
-        if found.logits is None and quantize != "none":
-            say(
-                f"the logits of one cannot be read, by which {numbers.title} files are "
-                "judged: nothing is judged"
-            )
-            page.judged("The logits of one cannot be read: nothing is judged.")
-            return
-        failures = parity.excesses(numbers, found.probabilities, found.logits)
-        output.keep(tolerance=quantize, failures=failures)
-        output.stands()
-        if failures:
-            raise ExportError(
-                f"the two differ by more than {numbers.title} files may: "
-                f"{'; '.join(failures)}"
-            )
-        say(f"within the tolerance of {numbers.title}")
-        page.judged(f"The two agree within the tolerance of {numbers.title}.", True)
+        _judge(found, passports)
+
+
+def _judge(found, passports):
+    """Says whether two files differ by no more than the format of the second allows."""
+    from keras_resnets.export import number_formats
+    from keras_resnets.export import parity
+
+    quantize = next((known["quantize"] for known in passports[::-1] if known), None)
+    if quantize is None:
+        say("no passport says the format: nothing is judged")
+        page.judged("No passport says the format: nothing is judged.")
+        return
+    numbers = number_formats.find(quantize)
+    if found.logits is None and quantize != "none":
+        say(
+            f"the logits of one cannot be read, by which {numbers.title} files are "
+            "judged: nothing is judged"
+        )
+        page.judged("The logits of one cannot be read: nothing is judged.")
+        return
+    failures = parity.excesses(numbers, found.probabilities, found.logits)
+    output.keep(tolerance=quantize, failures=failures)
+    output.stands()
+    if failures:
+        raise ExportError(
+            f"the two differ by more than {numbers.title} files may: "
+            f"{'; '.join(failures)}"
+        )
+    say(f"within the tolerance of {numbers.title}")
+    page.judged(f"The two agree within the tolerance of {numbers.title}.", True)
 
 
 def _expected(asked, passports, opener):
@@ -259,7 +268,8 @@ def _benchmark(asked):
         from keras_resnets.io import files
 
         _check_places(asked)
-        found = benchmark.benchmark(asked.files, asked.threads, asked.runs)
+        with progress.step("timing the files in turns"):
+            found = benchmark.benchmark(asked.files, asked.threads, asked.runs)
         output.keep(files=found)
         say(tables.timing_table(found))
         page_compare.timings(found)

@@ -1,22 +1,20 @@
 """`keras-resnets export`: files that have been run and compared."""
 
+import argparse
 import dataclasses
-import functools
 import typing
-import warnings
 
+from keras_resnets.cli import calibration
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.system.quiet import native_logs_hidden
-
-# Images for ranges, at the most.
-_COUNT = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,7 @@ class _Own:
     Attributes:
         flag: what is typed.
         how: what the parser is told of it.
-        numbers: words of `--quantize` that it belongs to; empty for all.
+        numbers: number formats whose files it belongs to; empty for all.
         what: what it is of those, for messages.
     """
 
@@ -62,19 +60,13 @@ _OPTIONS = {
             "help": "input and output of an int8 file (int8)",
         },
         ("int8",),
-        "the type of the input and output of --quantize int8",
-    ),
-    "per_tensor": _Own(
-        "--per-tensor",
-        _switch("one scale a kernel, not a channel"),
-        ("int8", "int16x8"),
-        "how the weights of --quantize int8 and int16x8 are rounded",
+        "the type of the input and output of int8 files",
     ),
     "packed": _Own(
         "--unpacked",
         _switch("int8 convolutions as the network has them: microcontrollers", False),
         ("int8",),
-        "how the convolutions of --quantize int8 are arranged",
+        "how the convolutions of int8 files are arranged",
     ),
     "pooled_strides": _Own(
         "--pooled-strides",
@@ -86,42 +78,39 @@ _OPTIONS = {
         "--sparse",
         _switch("kernels of many zeros, as prune leaves them, without these"),
         ("none", "int8"),
-        "how the kernels of --quantize none and int8 are stored",
+        "how the kernels of float32 and int8 files are stored",
     ),
     "reduce_range": _Own(
         "--reduce-range",
         _switch("7-bit weights, for x86 without VNNI"),
         ("int8",),
-        "how the weights of --quantize int8 are rounded",
+        "how the weights of int8 files are rounded",
     ),
     "symmetric": _Own(
         "--symmetric",
         _switch("int8 activations around 0, as TensorRT wants them"),
         ("int8",),
-        "how the activations of --quantize int8 are stored",
+        "how the activations of int8 files are stored",
     ),
 }
-_METHOD = _Own("--method", {}, ("int8",), "how the ranges of --quantize int8 are found")
+_METHOD = _Own("--method", {}, ("int8",), "how the ranges of int8 files are found")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(network.Network, network.Output):
+class Options(network.Network, network.Output, calibration.Calibration):
     """What `keras-resnets export FORMAT` is asked for; see its help.
 
     None for what was not typed, and for what the format has not.
     """
 
     format: str
-    quantize: str
+    recipe: str
+    word: str
     method: str | None
-    calibration: str | None
-    calibration_count: int | None
-    seed: int
     batch: int | str | None
     opset: int | None
     layout: str | None
     io_dtype: str | None
-    per_tensor: bool | None
     packed: bool | None
     source: tuple[int, int] | None
     metadata: bool | None
@@ -142,17 +131,15 @@ class Options(network.Network, network.Output):
         network.check_photos(self)
         for name, option in {**_OPTIONS, "method": _METHOD}.items():
             given = getattr(self, name) is not None
-            if given and option.numbers and self.quantize not in option.numbers:
+            if given and option.numbers and self.numbers.name not in option.numbers:
                 raise InvalidArgument(
-                    f"{option.flag} is {option.what}; got --quantize {self.quantize}"
+                    f"{option.flag} is {option.what}; got --recipe {self.recipe}"
                 )
         if self.features and (self.logits or self.predict):
             raise InvalidArgument(
                 "--features puts out maps: it goes with neither --logits nor --predict"
             )
         self._check_heatmap()
-        if self.features and self.has_own_ranges:
-            raise InvalidArgument(f"--method {self.method} goes without --features")
         if self.evaluate is not None and self.weights is None:
             raise InvalidArgument(
                 "--evaluate needs --weights: random ones know no classes"
@@ -161,11 +148,9 @@ class Options(network.Network, network.Output):
             raise InvalidArgument(
                 "--evaluate counts classes: it goes without --features"
             )
-        if self.calibration is None and number_formats.find(self.quantize).calibrated:
-            raise InvalidArgument(
-                f"--quantize {self.quantize} needs --calibration FOLDER_OF_IMAGES"
-            )
-        if self.calibration is None and self.calibration_count is not None:
+        if self.data is None and self.numbers.calibrated:
+            raise InvalidArgument(f"--recipe {self.recipe} needs --calibration IMAGES")
+        if self.data is None and self.count is not None:
             raise InvalidArgument(
                 "--calibration-count is how many images of --calibration are taken: "
                 "give that too"
@@ -188,17 +173,15 @@ class Options(network.Network, network.Output):
         return FORMATS[self.format]
 
     @property
-    def has_own_ranges(self):
-        """Whether ranges are sought by this package: the exporter has no such way."""
-        own = self.method not in (None, "minmax")
-        return own and "method" not in self.form.options
+    def numbers(self):
+        """The `NumberFormat` of the file."""
+        return number_formats.format_of(self.recipe)
 
-    def for_exporter(self, preprocessing, calibration):
-        """What the format's exporter is called with, besides model, path and images."""
+    def for_exporter(self, preprocessing):
+        """What the file's maker is called with, besides model, path and images."""
         given = {name: getattr(self, name) for name in self.form.options}
-        if self.form.methods:
-            given |= {"quantize": self.quantize, "calibration": calibration}
         given["threads"] = self.threads
+        given["method"] = self.method
         given["features"] = self.features and self.features.split(",")
         given["preprocessing"] = preprocessing if self.include_preprocessing else None
         given = {name: value for name, value in given.items() if value is not None}
@@ -212,19 +195,25 @@ def add_to(commands):
     for form in FORMATS.values():
         parser = formats.add_parser(form.name, help=form.title)
         # What this format has not.
-        unknown = {"method", "calibration", "calibration_count", "threads", *_OPTIONS}
-        parser.set_defaults(**dict.fromkeys(unknown), quantize="none", format=form.name)
+        unknown = {"method", "data", "count", "threads", "quantize", *_OPTIONS}
+        parser.set_defaults(**dict.fromkeys(unknown), per_tensor=False)
+        parser.set_defaults(recipe=None, format=form.name)
         _add_network(parser)
         _add_file(parser, form)
         if form.methods:
             _add_quantization(parser, form)
+            calibration.add_options(parser, required=False, count=None)
+        else:
+            parser.add_argument_group("random weights").add_argument(
+                "--seed", type=options.SEED, default=0, help="of random weights (0)"
+            )
         _add_comparison(parser, form)
         examples = [
             f"resnet20 --weights cifar10 --output resnet20{form.ending}",
             f"run/ --include-preprocessing --output mine{form.ending}",
         ]
-        if "int8" in form.numbers:
-            examples[1] = "run/ --quantize int8 --calibration photos/"
+        if form.methods:
+            examples[1] = "run/ --recipe static_wi8_ai8 --calibration photos/"
         options.set_command(
             parser,
             Options,
@@ -236,6 +225,7 @@ def add_to(commands):
             },
             examples=examples,
             report=True,
+            prepare=_mend,
         )
 
 
@@ -244,13 +234,10 @@ def _add_network(parser):
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
     network.add_options(group)
-    group.add_argument(
-        "--seed", type=options.SEED, default=0, help="of random weights and choice (0)"
-    )
 
 
 def _add_file(parser, form):
-    group = network.add_output(parser, f"default: MODEL[_QUANTIZE]{form.ending}")
+    group = network.add_output(parser, f"default: MODEL[_RECIPE]{form.ending}")
     pixels = "take RGB pixels as uint8"
     if form.folder:
         pixels += ", by a second signature"
@@ -273,21 +260,45 @@ def _add_own(group, form, of_numbers):
 
 def _add_quantization(parser, form):
     group = parser.add_argument_group("quantization")
+    quantize.add_recipe(group, form.recipes, None, number_formats.FLOAT32)
+    # What `--recipe` was called, and a part of its words.
     group.add_argument(
         "--quantize",
-        default="none",
-        choices=form.numbers,
-        help="none: float32; integers need --calibration",
+        choices=(*number_formats.OLD_WORDS, *form.recipes),
+        help=argparse.SUPPRESS,
     )
-    group.add_argument("--calibration", metavar="FOLDER", help="folder of images")
+    if form.name == "tflite":
+        group.add_argument("--per-tensor", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
-        "--calibration-count",
-        type=options.COUNT,
-        metavar="COUNT",
-        help=f"most images to take ({_COUNT})",
+        "--method", choices=form.methods, help=f"of int8 ranges ({form.methods[0]})"
     )
-    group.add_argument("--method", choices=form.methods, help="of int8 ranges (minmax)")
     _add_own(group, form, of_numbers=True)
+
+
+def _mend(namespace):
+    """Puts the words of today in the place of older ones, and says so."""
+    old, typed = namespace.quantize, namespace.recipe
+    recipe = number_formats.OLD_WORDS.get(old, old) or typed or number_formats.FLOAT32
+    namespace.word = old or recipe
+    if old and typed and recipe != typed:
+        raise InvalidArgument(
+            f"--quantize {old} is --recipe {recipe}: give one of both"
+        )
+    words = [f"--quantize {old}"] if old else []
+    if namespace.per_tensor:
+        whole = f"{recipe}_per_tensor"
+        if whole not in FORMATS[namespace.format].recipes:
+            raise InvalidArgument(
+                "--per-tensor is how the weights of int8 and int16 files are rounded; "
+                f"got --recipe {recipe}"
+            )
+        words, recipe = [*words, "--per-tensor"], whole
+    if words:
+        output.note(
+            f"note: {' '.join(words)} is --recipe {recipe} now; the old words go with "
+            "the next version"
+        )
+    namespace.recipe = recipe
 
 
 def _add_comparison(parser, form):
@@ -305,29 +316,29 @@ def _add_comparison(parser, form):
 
 
 def _export(asked):
-    form, numbers = asked.form, number_formats.find(asked.quantize)
+    form = asked.form
     with native_logs_hidden():
         from keras_resnets.cli import reports
         from keras_resnets.images import loading
 
-        if asked.calibration is not None:
-            loading.check_folder(asked.calibration)
-        kind = "" if asked.quantize == "none" else f"_{asked.quantize}"
+        is_float = asked.recipe == number_formats.FLOAT32
+        kind = "" if is_float else f"_{asked.word}"
         path = asked.path(f"{kind}{form.ending}")
         form.room.check_output(path, asked.overwrite)
         model, _, source = network.build(asked, head_needed=not asked.features)
         wanted = model.preprocessing
-        calibration = _calibration(asked, wanted)
+        chosen = None
+        if asked.data is not None:
+            chosen = calibration.choose(asked, model, fewest=1)
         photo = asked.predict and loading.load_image(asked.predict, wanted)
-        images = _images(model, source, asked, calibration)
-        output.note(f"converting to {form.title.split()[0]} ({numbers.title}) ...")
+        images = _images(model, source, asked, chosen and chosen.images)
+        output.note(f"converting to {form.title.split()[0]} ({asked.recipe}) ...")
         data = asked.evaluate and network.open_labelled(
             asked.evaluate, model, seed=asked.seed
         )
         exported = network.with_heatmap(model) if asked.heatmap else model
-        report = _exporter(asked, wanted, calibration)(exported, path, images=images)
-        kind = "calibration" if calibration is not None else "synthetic"
-        network.say_export(report, kind)
+        report = _make(asked, exported, path, images, chosen)
+        network.say_export(report, "calibration" if chosen else "synthetic")
         if data:
             threads = asked.threads or 2
             network.say_figures(model, report, data, threads, asked.logits)
@@ -335,55 +346,19 @@ def _export(asked):
             say(reports.top_five(model, report, photo, asked.predict))
 
 
-def _exporter(asked, preprocessing, calibration):
-    """A function of the model, the path and `images` that writes the file."""
-    given = asked.for_exporter(preprocessing, calibration)
-    if not asked.has_own_ranges:
-        return functools.partial(getattr(asked.form.room, asked.form.exporter), **given)
-    from keras_resnets import quantization
-
-    del given["quantize"]
-    per_tensor = "_per_tensor" if given.pop("per_tensor", False) else ""
-    return functools.partial(
-        quantization.quantize,
-        recipe=f"static_wi8_ai8{per_tensor}",
-        engine="ranges",
-        method=asked.method,
-        seed=asked.seed,
-        **given,
-    )
+def _make(asked, model, path, images, chosen):
+    """Writes the file; returns its `ExportReport`."""
+    form, given = asked.form, asked.for_exporter(model.preprocessing)
+    if form.name == "tflite" and asked.recipe != number_formats.FLOAT32:
+        return quantize.make_file(
+            model, path, asked.recipe, chosen, images=images, seed=asked.seed, **given
+        )
+    if form.methods:
+        given |= {"recipe": asked.recipe, "calibration": chosen and chosen.images}
+    return getattr(form.room, form.exporter)(model, path, images=images, **given)
 
 
-def _calibration(asked, wanted):
-    """The images of `--calibration`, which it prints lines about; None without."""
-    from keras_resnets.images import calibration_checks
-    from keras_resnets.images import files as image_files
-    from keras_resnets.images import folders as image_folders
-    from keras_resnets.images import loading
-
-    if asked.calibration is None:
-        return None
-    loaded, skipped = loading.load_folder(
-        asked.calibration,
-        wanted,
-        _COUNT if asked.calibration_count is None else asked.calibration_count,
-        asked.seed,
-    )
-    count = len(loaded) + len(skipped)
-    image_files.check_broken(skipped, count, asked.calibration)
-    output.note(f"calibration  {len(loaded)} images from {asked.calibration}")
-    few = calibration_checks.words_for_few(len(loaded))
-    if few:
-        warnings.simplefilter("ignore", calibration_checks.FewImages)
-        output.note(f"             {few}")
-    if skipped:
-        names = image_files.some(skipped)
-        output.note(f"             {len(skipped)} skipped, not readable: {names}")
-    network.say_notes(image_folders.notes_of(asked.calibration))
-    return loaded
-
-
-def _images(model, source, asked, calibration):
+def _images(model, source, asked, chosen):
     """Says what `model` is, and gives one without weights values that prove something.
 
     Returns:
@@ -393,7 +368,7 @@ def _images(model, source, asked, calibration):
     from keras_resnets.images import samples
 
     shape = tuple(model.inputs[0].shape[1:])
-    images = samples.default_images(shape, calibration, model.preprocessing)
+    images = samples.default_images(shape, chosen, model.preprocessing)
     origin = f"weights from {asked.weights}"
     if source is None:
         # A fresh network would make the comparison below an empty one.

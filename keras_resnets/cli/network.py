@@ -15,6 +15,7 @@ from keras_resnets.errors import WeightsError
 from keras_resnets.errors import shown
 from keras_resnets.fields import read_settings
 from keras_resnets.networks.architecture import AXES
+from keras_resnets.system import progress
 
 # Of --json, where a file is written.
 FACTS = {
@@ -210,7 +211,8 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
     if asked.input_size is not None:
         options["input_shape"] = (*size, 3)
     keras.utils.set_random_seed(getattr(asked, "seed", 0))
-    with warnings.catch_warnings(record=True) as notes:
+    title = f"building {asked.model}"
+    with warnings.catch_warnings(record=True) as notes, progress.step(title):
         warnings.simplefilter("always", UserWarning)
         found = creation.create_described(
             asked.model,
@@ -333,7 +335,10 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
     from keras_resnets.images import labels
 
     names = labels.class_names(model.output_shape[-1], model.labels)
-    data = evaluation.open_data(source, model.preprocessing, count, names, part, seed)
+    with progress.step("reading labelled images"):
+        data = evaluation.open_data(
+            source, model.preprocessing, count, names, part, seed
+        )
     say_notes(data.notes)
     page.went_in("labelled images", f"{len(data.labels):,} of {source}")
     return data
@@ -364,15 +369,14 @@ def say_figures(model, report, data, threads, logits=False):
         logits: whether the file puts out logits.
     """
     from keras_resnets.quantization import accuracy
-    from keras_resnets.system.progress import ProgressBar
 
-    bar = ProgressBar(len(data.labels), "images")
+    bar = progress.ProgressBar(len(data.labels), "images")
     gallery = None
     if page.wanted():
         gallery = page_parts.Gallery(model.preprocessing, page_parts.names_of(model))
     watch = gallery and gallery.compare
-    found = accuracy.compare(model, report.path, data, threads, bar, logits, watch)
-    bar.close()
+    with progress.step("evaluating the file and its model"), bar:
+        found = accuracy.compare(model, report.path, data, threads, bar, logits, watch)
     rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
     output.keep(measured=found)
     say(

@@ -11,6 +11,7 @@ from typing import Any
 from keras_resnets.cli import naming
 from keras_resnets.cli import output
 from keras_resnets.cli import page
+from keras_resnets.cli import parsing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 from keras_resnets.fields import Number
@@ -21,9 +22,9 @@ from keras_resnets.networks.architecture import AXES
 FACTS: dict[str, dict[str, str]] = {}
 EXAMPLES: dict[str, tuple[str, ...]] = {}
 _TERMINAL = {
-    "json": "one JSON object on standard output, and nothing else there",
+    "json": "print one JSON object, and nothing else",
     "quiet": "results alone: no notes, no progress",
-    "verbose": "the logs of libraries too, and where an error comes from",
+    "verbose": "logs of libraries too, and where an error comes from",
 }
 
 
@@ -92,6 +93,13 @@ def set_command(
 def _add_terminal(parser: argparse.ArgumentParser) -> list[str]:
     """Adds what every command can say less or more; returns what was not there yet."""
     group = parser.add_argument_group("terminal")
+    # Beside the others, and not in front of what the command is about.
+    for action in parser._optionals._group_actions[:]:
+        if action.dest == "help":
+            parser._optionals._group_actions.remove(action)
+            group._group_actions.append(action)
+            action.help = "show this and exit"
+    group.add_argument("--help-all", action=parsing.HelpAll, help="with every option")
     added = []
     for name, text in _TERMINAL.items():
         if f"--{name}" not in parser._option_string_actions:

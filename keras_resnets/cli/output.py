@@ -57,10 +57,11 @@ def spoken(
     before, _now = _now, _State(as_json, be_quiet or as_json)
     _verbose = verbose
     try:
-        with progress.hidden(_now.quiet), quiet.shown_logs(verbose):
+        with progress.hidden(_now.quiet or verbose), quiet.shown_logs(verbose):
             failed = True
             try:
-                yield
+                with progress.steps_shown(command):
+                    yield
                 failed = False
             finally:
                 if as_json and _now.facts and (_now.stands or not failed):
@@ -89,7 +90,8 @@ def say(text: str) -> None:
     if _now.json:
         return
     lines = (printable(line, _LONGEST) for line in text.split("\n"))
-    print("\n".join(lines), flush=True)
+    with progress.aside():
+        print("\n".join(lines), flush=True)
 
 
 def note(text: str) -> None:

@@ -25,7 +25,7 @@ from keras_resnets.version import __version__
 if typing.TYPE_CHECKING:
     from keras_resnets.reports import Block
 
-_HELP = "write a page to look at, .html, or the object of --json, .json"
+_HELP = "write a page (.html) or the object of --json (.json)"
 # Where `--report` stands in help: with the other files that a command writes.
 _GROUPS = ("output", "run", "terminal")
 # Distributions whose versions change a result.

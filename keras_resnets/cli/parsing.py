@@ -3,22 +3,42 @@
 import argparse
 import contextlib
 import re
+import shutil
 import sys
+import textwrap
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import printable
+from keras_resnets.export.number_formats import OLD_WORDS
 from keras_resnets.fields import Number
 from keras_resnets.fields import Whole
 
 # A range that ends here or later ends nowhere, for a reader.
 _ENDLESS = 1_000_000
+# Lines of help that stay in view on an ordinary terminal.
+SCREEN = 50
+# Options that few people need: help that is longer than a screen names them alone, and
+# --help-all tells of them.
+RARE = frozenset(
+    f"--{name}"
+    for name in (
+        "batch calibration-count classes class-weight coordinator crop deterministic "
+        "devices engine features flash fold-bn front heatmap held-out input-size "
+        "io-dtype labels learning-rate layout logits metadata method min-agreement "
+        "no-mirror opset "
+        "percentile plan plot points pooled-strides precision precisions prefer process "
+        "processes ram reduce-range report rounding sampler save-seconds seed set "
+        "source sparse storage symmetric teacher-weights tensorboard threads unpacked "
+        "unproven verbose workers"
+    ).split()
+)
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
     """Help that shows the default and the range of every option by itself."""
 
-    def __init__(self, prog, indent_increment=2, max_help_position=30, width=None):
+    def __init__(self, prog, indent_increment=2, max_help_position=28, width=None):
         super().__init__(prog, indent_increment, max_help_position, width)
 
     def _get_help_string(self, action):
@@ -63,10 +83,56 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", Help)
         super().__init__(*words, **options)
         self._is_inside = False
+        self._shows_all = False
+
+    def format_help(self):
+        """The whole of it, where that fits a screen or is asked for; else the gist."""
+        text = super().format_help()
+        rare = [
+            action
+            for action in self._actions
+            if RARE.intersection(action.option_strings)
+            and action.help is not argparse.SUPPRESS
+            and not action.required
+        ]
+        if self._shows_all or not rare or text.count("\n") <= SCREEN:
+            return text
+        told = [action.help for action in rare]
+        for action in rare:
+            action.help = argparse.SUPPRESS
+        try:
+            text = super().format_help()
+        finally:
+            for action, help_text in zip(rare, told, strict=True):
+                action.help = help_text
+        names = " ".join(action.option_strings[0] for action in rare)
+        width = shutil.get_terminal_size().columns - 2
+        more = textwrap.fill(
+            f"--help-all tells of {names} too",
+            width,
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        return f"{text}\n{more}\n"
+
+    def format_all(self):
+        """Help with every option."""
+        self._shows_all = True
+        try:
+            return self.format_help()
+        finally:
+            self._shows_all = False
 
     def parse_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args
-        for word in words:
+        for before, word in zip(["", *words], words, strict=False):
+            # A variable of a shell that is not set; as a path it would mean this folder.
+            if not word.strip() or word.startswith("--") and word.endswith("="):
+                name = before if before.startswith("-") else word or "an argument"
+                self.error(
+                    f"{name.rstrip('=')} is empty; leave it out, or give a value"
+                )
             # argparse drops a lone --, here too, and hands on an empty list.
             if word.startswith("--") and word.endswith("=--"):
                 self.error(f"-- is no value of an option; got {word!r}")
@@ -109,6 +175,9 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         name = action.option_strings[-1] if action.option_strings else action.metavar
+        new = OLD_WORDS.get(value) if isinstance(value, str) else None
+        if new in action.choices:
+            raise argparse.ArgumentError(None, f"{name} {value} is {new} here")
         try:
             check_choice(name, value, tuple(action.choices))
         except InvalidArgument as error:
@@ -122,6 +191,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         message = printable(message, 1000)
         self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
+
+
+class HelpAll(argparse.Action):
+    """`--help-all`: help with every option."""
+
+    def __init__(self, option_strings, dest, help=None):  # noqa: A002
+        super().__init__(option_strings, argparse.SUPPRESS, 0, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Prints it and ends the command."""
+        parser._print_message(parser.format_all(), sys.stdout)
+        parser.exit()
 
 
 def has_help(action):

@@ -14,6 +14,7 @@ from keras_resnets.cli import page_evaluation
 from keras_resnets.cli import photos
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
+from keras_resnets.system import progress
 from keras_resnets.system.quiet import native_logs_hidden
 
 # What photos end in, mostly: no name of a variant does.
@@ -174,19 +175,18 @@ def _evaluate(asked):
     with native_logs_hidden():
         from keras_resnets.images import confidence
         from keras_resnets.images import evaluation
-        from keras_resnets.system.progress import ProgressBar
 
         model = subject.open_subject(asked)
         data = network.open_labelled(asked.data, model, asked.count, asked.seed)
-        bar = ProgressBar(len(data.labels), "images")
+        bar = progress.ProgressBar(len(data.labels), "images")
         sums = confidence.Reliability()
         logits = getattr(model, "puts_out_logits", False)
         watch = None if logits else sums.add
         seen = page_evaluation.Watch(model) if page.wanted() else None
         if seen is not None:
             data, watch = seen.remembered(data), seen.also(watch)
-        found = evaluation.evaluate(model, data, asked.batch_size, bar, watch)
-        bar.close()
+        with progress.step(f"evaluating {model.name}"), bar:
+            found = evaluation.evaluate(model, data, asked.batch_size, bar, watch)
         ece = None if logits else sums.ece
         output.keep(
             model=model.name,

@@ -141,14 +141,21 @@ def add_plan(group):
     )
 
 
-def add_recipe(group, names, default=DEFAULT):
-    """Adds the choice of a recipe."""
+def add_recipe(group, names, default=DEFAULT, shown=DEFAULT):
+    """Adds the choice of a recipe.
+
+    Args:
+        group: of options.
+        names: that may be chosen.
+        default: what the option is without; None to know that it was not typed.
+        shown: the default that help shows then.
+    """
     group.add_argument(
         "--recipe",
         default=default,
         choices=names,
         metavar="NAME",
-        help=f"bits of weights and activations: {', '.join(names)} (default: {DEFAULT})",
+        help=f"{', '.join(names)} ({default or shown})",
     )
 
 
@@ -172,7 +179,7 @@ def add_method(group):
         "--percentile",
         type=options.number(50, 100, above=True),
         default=99.99,
-        help="of --method percentile (99.99)",
+        help="in per cent, of the method percentile (99.99)",
     )
 
 
@@ -232,11 +239,7 @@ def _engine(text):
 
 def _quantize(asked):
     with native_logs_hidden():
-        from keras_resnets import quantization
-        from keras_resnets.cli import train
         from keras_resnets.export.tflite import convert as tflite
-        from keras_resnets.quantization.rounding.kernels import FewWindows
-        from keras_resnets.system.progress import ProgressBar
 
         plan = asked.precision_plan()
         mixed = "_mixed" if plan.layers else ""
@@ -244,37 +247,56 @@ def _quantize(asked):
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data = labelled(asked, model)
-        chosen = calibration.choose(asked, model) if is_calibrated(plan) else None
-        bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-        with bar, train.notes_said(FewWindows):
-            report = quantization.quantize(
-                network.with_heatmap(model) if asked.heatmap else model,
-                path,
-                plan,
-                chosen,
-                overwrite=asked.overwrite,
-                threads=asked.threads,
-                engine=asked.engine,
-                rounding=asked.rounding,
-                method=asked.method,
-                percentile=asked.percentile,
-                seed=asked.seed,
-                io_dtype=asked.io_dtype,
-                packed=asked.packed,
-                sparse=asked.sparse,
-                storage=asked.storage,
-                prefer=asked.prefer,
-                batch=asked.batch,
-                preprocessing=model.preprocessing
-                if asked.include_preprocessing
-                else None,
-                logits=asked.logits,
-                source=asked.source,
-                metadata=bool(asked.metadata),
-                progress=bar,
-            )
+        chosen = None
+        if is_calibrated(plan):
+            chosen = calibration.choose(asked, model, fewest=1)
+        inside = model.preprocessing if asked.include_preprocessing else None
+        report = make_file(
+            network.with_heatmap(model) if asked.heatmap else model,
+            path,
+            plan,
+            chosen,
+            overwrite=asked.overwrite,
+            threads=asked.threads,
+            engine=asked.engine,
+            rounding=asked.rounding,
+            method=asked.method,
+            percentile=asked.percentile,
+            seed=asked.seed,
+            io_dtype=asked.io_dtype,
+            packed=asked.packed,
+            sparse=asked.sparse,
+            storage=asked.storage,
+            prefer=asked.prefer,
+            batch=asked.batch,
+            preprocessing=inside,
+            logits=asked.logits,
+            source=asked.source,
+            metadata=bool(asked.metadata),
+        )
         network.say_export(report, "calibration" if chosen else "synthetic")
         say_accuracy(asked, model, report, data, asked.logits)
+
+
+def make_file(model, path, plan, chosen, **given):
+    """Quantizes as every command does; returns the `ExportReport`.
+
+    Args:
+        model: see `keras_resnets.quantization.quantize`.
+        path: see there.
+        plan: see there.
+        chosen: the `CalibrationSet`, or None.
+        **given: more of its arguments.
+    """
+    from keras_resnets import quantization
+    from keras_resnets.cli import train
+    from keras_resnets.quantization import ptq
+    from keras_resnets.quantization.rounding.kernels import FewWindows
+    from keras_resnets.system.progress import ProgressBar
+
+    bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
+    with bar, train.notes_said(FewWindows, ptq.OtherEngine):
+        return quantization.quantize(model, path, plan, chosen, progress=bar, **given)
 
 
 def labelled(asked, model):

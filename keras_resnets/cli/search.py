@@ -131,7 +131,6 @@ def add_to(commands):
         examples=(
             "resnet20 --weights cifar10 --data cifar10.npz --max-drop 0.2",
             "resnet20 --weights cifar10 --data cifar10.npz --max-size 160kB",
-            "run/ --data photos/ --max-drop 1 --precisions int8,int16",
         ),
         report=True,
     )
@@ -143,13 +142,13 @@ def _add_search(group):
         "--max-drop",
         type=options.number(0.001, 100, below=True),
         metavar="POINTS",
-        help="of top-1 that the file may lose (0.2, without other limits)",
+        help="of top-1 that the file may lose (0.2, if alone)",
     )
     group.add_argument(
         "--max-size",
         type=options.byte_count,
         metavar="BYTES",
-        help="of the file: 160000, 160kB (160,000), 160KiB (163,840), 1MB or 1MiB",
+        help="of the file: 160000, 160kB, 160KiB, 1MB or 1MiB",
     )
     group.add_argument(
         "--max-latency",

@@ -145,7 +145,7 @@ class Workshop:
                     self.model, path, spec.recipe, images, **given
                 )
         elif spec.recipe != FLOAT32:
-            given["quantize"] = spec.quantize
+            given["recipe"] = spec.recipe
             given["calibration"] = self._calibration.images if calibrated else None
         exporter = getattr(export, FORMATS[spec.format].exporter)
         some = self._calibration.images[:4]

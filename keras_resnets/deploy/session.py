@@ -36,6 +36,7 @@ from keras_resnets.images import labels
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 from keras_resnets.quantization.qat.layers import is_quantized
+from keras_resnets.system import progress as steps
 
 # Images that are compared. Plain kernels take seconds for one of 224 pixels: of such as
 # many as have the pixels of 100 of 64, and ten at the least.
@@ -163,7 +164,8 @@ def deploy(
             )
             spec = asked.spec(row)
             job = Job(row, spec, workshop, where, shown, names, ram, flash, given)
-            report = _fill(job, predicted, min_agreement, watch)
+            with steps.step(f"{row.name}: {row.title}"):
+                report = _fill(job, predicted, min_agreement, watch)
             made.append(Deployment(row.name, place / row.name, report))
     return made
 

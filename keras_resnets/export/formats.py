@@ -20,6 +20,7 @@ from typing import Any
 
 from keras_resnets import lazy
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import number_formats
 
 
 def room(
@@ -53,7 +54,7 @@ class Format:
         ending: the suffix of its files; for a folder the default suffix.
         folder: for a format that is a folder: the files that its writer makes, first the
             one by which it is recognized; nothing else is ever replaced.
-        numbers: the values of `quantize` that its exporter takes.
+        recipes: the recipes that its exporter takes, the default first.
         methods: the calibration methods of the exporting command for an int8 file.
         options: options of the exporting command that are passed to the exporter.
         has_threads: whether its runtime takes a number of threads for each file.
@@ -67,7 +68,7 @@ class Format:
     runtime: str
     ending: str
     folder: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ("none",)
+    recipes: tuple[str, ...] = ("float32",)
     methods: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     has_threads: bool = True
@@ -78,6 +79,12 @@ class Format:
     def room(self) -> Any:
         """Imports and returns its module or package."""
         return importlib.import_module(f"keras_resnets.export.{self.name}")
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The number formats of its files."""
+        formats = map(number_formats.format_of, self.recipes)
+        return tuple(dict.fromkeys(numbers.name for numbers in formats))
 
     @property
     def exporter(self) -> str:
@@ -91,12 +98,20 @@ _ALL = (
         "TFLite for LiteRT",
         "LiteRT",
         ".tflite",
-        numbers=("none", "float16", "dynamic", "int8", "int16x8"),
-        methods=("minmax", "mse", "percentile"),
+        recipes=(
+            "float32",
+            "float16",
+            "dynamic_wi8",
+            "static_wi8_ai8",
+            "static_wi8_ai8_per_tensor",
+            "static_wi8_ai16",
+            "static_wi8_ai16_per_tensor",
+            "static_wi4_ai8",
+        ),
+        methods=("mse", "minmax", "percentile"),
         options=(
             "batch",
             "io_dtype",
-            "per_tensor",
             "packed",
             "pooled_strides",
             "sparse",
@@ -109,7 +124,7 @@ _ALL = (
         "ONNX",
         "ONNX Runtime",
         ".onnx",
-        numbers=("none", "float16", "int8"),
+        recipes=("float32", "float16", "static_wi8_ai8"),
         methods=("minmax", "percentile"),
         options=("batch", "opset", "layout", "method", "reduce_range", "symmetric"),
     ),

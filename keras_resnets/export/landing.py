@@ -23,6 +23,7 @@ from keras_resnets.export.contents import Contents
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.prepare import Ready
 from keras_resnets.io import files
+from keras_resnets.system import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,14 +163,16 @@ def land(
     room = place.format.room
     opener = open_runner or room.Runner
     with passport.beside(place.path, place.overwrite, place.landing()) as (file, proof):
-        contents = write(file) or room.read(file)
-        report = _prove(
-            place,
-            ready,
-            lambda logits: opener(file, max(place.threads, 1), logits),
-            size=files.size(file),
-            operators=contents.operators,
-        )
+        with progress.step(f"making {place.path.name}"):
+            contents = write(file) or room.read(file)
+        with progress.step(f"comparing {place.path.name} with Keras"):
+            report = _prove(
+                place,
+                ready,
+                lambda logits: opener(file, max(place.threads, 1), logits),
+                size=files.size(file),
+                operators=contents.operators,
+            )
         if prove_more is not None:
             prove_more(file)
         _certify(proof, file, report, ready, recipe, contents)

@@ -21,6 +21,15 @@ _MAKERS = {
     "keras_resnets.quantization.qat": "keras_resnets.quantization.backends.aware_files"
 }
 
+# Who makes a quantized TFLite file of a float model.
+_QUANTIZER = "keras_resnets.quantization.ptq"
+
+
+def quantizer() -> Callable[..., Any]:
+    """`keras_resnets.quantization.quantize`, which stands above the exporters."""
+    made: Callable[..., Any] = importlib.import_module(_QUANTIZER).quantize_as_exporters
+    return made
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:

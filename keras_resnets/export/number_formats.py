@@ -1,8 +1,10 @@
-"""The number formats of exported files: the values of `quantize`."""
+"""The number formats of exported files, and the recipes that name them."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 
 
@@ -26,11 +28,11 @@ class NumberFormat:
     """The number format in which a file computes.
 
     Attributes:
-        name: the value of `quantize`, in passports, reports and on the command line.
-        title: its name in messages.
-        tolerance: the allowed differences of such a file from its model.
-        calibrated: whether its activation ranges come from images.
-        integer: whether it computes only in integers.
+        name: in passports and reports.
+        title: what messages call it.
+        tolerance: how far such a file may be from its model.
+        calibrated: whether the ranges of its activations come from images.
+        integer: whether nothing in it computes in floating point.
     """
 
     name: str
@@ -55,12 +57,86 @@ IO_DTYPES = ("int8", "uint8", "float32")
 NUMBER_FORMATS = {number_format.name: number_format for number_format in _ALL}
 
 
-def find(quantize: str, allowed: Sequence[str] = tuple(NUMBER_FORMATS)) -> NumberFormat:
-    """Returns the `NumberFormat` of a value of `quantize`.
+# What every command and function calls a file that is not quantized; the other recipes
+# are those of `quantization.recipes`.
+FLOAT32 = "float32"
+_FORMAT_OF = {
+    FLOAT32: "none",
+    "float16": "float16",
+    "dynamic_wi8": "dynamic",
+    "static_wi8_ai8": "int8",
+    "static_wi8_ai8_per_tensor": "int8",
+    "static_wi8_ai16": "int16x8",
+    "static_wi8_ai16_per_tensor": "int16x8",
+    "static_wi4_ai8": "int8",
+}
+# What exporters called a recipe by, when they had words of their own.
+OLD_WORDS = {
+    "none": FLOAT32,
+    "dynamic": "dynamic_wi8",
+    "int8": "static_wi8_ai8",
+    "int16x8": "static_wi8_ai16",
+}
+
+
+def check_recipe(recipe: object, allowed: Sequence[str]) -> None:
+    """Raises `InvalidArgument` for what is no recipe; for an old word, with the new one.
 
     Args:
-        quantize: the value.
-        allowed: the allowed values; by default all.
+        recipe: the word.
+        allowed: the recipes that may be given.
+    """
+    new = OLD_WORDS.get(recipe) if isinstance(recipe, str) else None
+    if new in allowed and recipe not in allowed:
+        raise InvalidArgument(f"recipe {recipe!r} is {new!r} now")
+    check_choice("recipe", recipe, tuple(allowed))
+
+
+def current_recipe(
+    recipe: object,
+    allowed: Sequence[str],
+    per_tensor: bool = False,
+    stacklevel: int = 3,
+) -> str:
+    """The recipe that a word means; an old one is told of, for this one version.
+
+    Args:
+        recipe: the word.
+        allowed: the recipes that may be given.
+        per_tensor: what the recipes ending in `_per_tensor` were called.
+        stacklevel: of the warning, see `warnings.warn`.
+
+    Raises:
+        InvalidArgument: no recipe.
+    """
+    new = OLD_WORDS.get(recipe) if isinstance(recipe, str) else None
+    if new not in allowed:
+        check_recipe(recipe, allowed)
+        new = str(recipe)
+    if per_tensor and f"{new}_per_tensor" in allowed:
+        new = f"{new}_per_tensor"
+    if new != recipe:
+        told = f"recipe {recipe!r}{' with per_tensor=True' if per_tensor else ''}"
+        warnings.warn(f"{told} is {new!r} now", DeprecationWarning, stacklevel)
+    return str(new)
+
+
+def format_of(recipe: str) -> NumberFormat:
+    """The `NumberFormat` of a recipe's file.
+
+    Example:
+        >>> format_of("static_wi8_ai8").name
+        'int8'
+    """
+    return NUMBER_FORMATS[_FORMAT_OF[recipe]]
+
+
+def find(quantize: str, allowed: Sequence[str] = tuple(NUMBER_FORMATS)) -> NumberFormat:
+    """The `NumberFormat` of a name.
+
+    Args:
+        quantize: its name.
+        allowed: the names that may be given; by default all.
 
     Raises:
         InvalidArgument: another value.

@@ -33,6 +33,8 @@ _PACKAGES = (
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the path of the passport of the file or folder at `path`."""
     path = pathlib.Path(path)
+    if not path.name:
+        raise InvalidArgument(f"{path} is a folder that has no name of its own")
     return path.with_name(path.name + ".json")
 
 

@@ -23,6 +23,7 @@ from keras_resnets.export.prepare import Wanted
 from keras_resnets.graph import provenance
 from keras_resnets.images import samples
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.system import progress
 
 __all__ = ["Destination", "ExportReport", "Ready", "Wanted", "begin", "make_ready"]
 
@@ -74,7 +75,8 @@ def begin(
     place = landing.destination(format_name, path, quantize, overwrite, threads, batch)
     kind = model_kinds.kind_of(model)
     if kind is None or format_name not in kind.converters:
-        return place, make_ready(model, quantize, calibration, images, options)
+        with progress.step(f"preparing {model.name}"):
+            return place, make_ready(model, quantize, calibration, images, options)
     asked = {"calibration": calibration, "preprocessing": options.preprocessing}
     kind.check_asked(model, place.format, quantize, {**asked, **ranged})
     model, images = kind.at_rest(model, images, options.input_size)

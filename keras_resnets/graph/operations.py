@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import UnknownLayer
 
 # Layers that do nothing at inference. Some versions of Keras lack some of them.
 _IDLE = (
@@ -159,10 +159,10 @@ def _with_number(
     return None
 
 
-def refused(step: typing.Any) -> InvalidArgument:
-    """Returns the `InvalidArgument` for an operation without an equivalent layer."""
+def refused(step: typing.Any) -> UnknownLayer:
+    """Returns the `UnknownLayer` for an operation without an equivalent layer."""
     kind = type(step.layer).__name__
-    return InvalidArgument(
+    return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "+, - and * of two tensors or with a number, concatenate, the mean over height "
         "and width, relu, sigmoid and reshapes that keep the batch are taken; or "

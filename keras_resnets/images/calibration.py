@@ -71,6 +71,7 @@ def choose(
     preprocessing: "Preprocessing",
     count: int = 500,
     seed: int = 0,
+    fewest: int = FEWEST,
 ) -> CalibrationSet:
     """A `CalibrationSet` of training images.
 
@@ -79,20 +80,22 @@ def choose(
             folder of image files, searched with its sub-folders. Of a folder with
             parts, such as train and test, those to train on are taken.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
-        count: most images to take, at least 10.
+        count: most images to take, at least `fewest`.
         seed: of the choice.
+        fewest: images that there must be.
 
     Returns:
         The set; what it holds is not in the order of `data`.
 
     Raises:
-        InvalidArgument: data that are missing, are not as above, hold fewer than ten
-            images, or more broken ones than one in a hundred (of less than 300, two).
+        InvalidArgument: data that are missing, are not as above, hold fewer than
+            `fewest` images, or more broken ones than one in a hundred (of less than
+            300, two).
     """
     check_positive_int("count", count)
-    if count < FEWEST:
+    if count < fewest:
         raise InvalidArgument(
-            f"a calibration set has at least {FEWEST} images; got count={count}"
+            f"a calibration set has at least {fewest} images; got count={count}"
         )
     path = pathlib.Path(data)
     if os.path.isdir(path):
@@ -102,7 +105,7 @@ def choose(
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = []
-    calibration_checks.check_count(len(loaded), path)
+    calibration_checks.check_count(len(loaded), path, fewest)
     taken = len(loaded) + len(skipped)
     return CalibrationSet(loaded, path.name, seed, available, taken, tuple(skipped))
 
@@ -130,6 +133,7 @@ def checked_set(
     shape: tuple[int, int, int],
     preprocessing: "Preprocessing | None" = None,
     network: "keras.Model | None" = None,
+    fewest: int = FEWEST,
 ) -> CalibrationSet:
     """A `CalibrationSet` of images that fit a network.
 
@@ -140,6 +144,7 @@ def checked_set(
         preprocessing: what its images go through, or None where that is not known.
         network: the `keras.Model`, whose first BN tells what it was trained on where
             the pre-processing does not; None for no such check.
+        fewest: images that there must be.
 
     Raises:
         InvalidArgument: see `calibration_checks.check`.
@@ -155,6 +160,6 @@ def checked_set(
         images = calibration_checks.collect(calibration, shape)
         calibration = CalibrationSet(images, source)
     calibration_checks.check(
-        calibration.images, shape, preprocessing, network, calibration.source
+        calibration.images, shape, preprocessing, network, calibration.source, fewest
     )
     return calibration

@@ -2,13 +2,16 @@
 
 import os
 import typing
+import warnings
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import UnknownLayer
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
 from keras_resnets.export import number_formats
@@ -18,7 +21,10 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.graph import provenance
+from keras_resnets.images import calibration_checks
+from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration import checked_set
+from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
@@ -28,6 +34,10 @@ from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import check_quantized
 from keras_resnets.quantization.qat.layers import is_quantized
 from keras_resnets.quantization.recipes import Recipe
+
+
+class OtherEngine(UserWarning):
+    """A network is quantized by another engine than the one that measured best."""
 
 
 @renamed.arguments(pictures="images")
@@ -56,6 +66,7 @@ def quantize(
     sparse: bool = False,
     preprocessing: Preprocessing | None = None,
     logits: bool = False,
+    features: Sequence[str] | None = None,
     source: tuple[int, int] | None = None,
     metadata: bool = False,
     progress: Callable[..., object] | None = None,
@@ -75,7 +86,8 @@ def quantize(
         threads: of the LiteRT interpreter for the comparison and the latency.
         engine: `"ranges"` (own ranges and corrected biases, in the graph), `"converter"`
             (TensorFlow's) or `"ai_edge_quantizer"` (LiteRT's); None for the one that
-            measured best.
+            measured best, or TensorFlow's for a network of layers that this package
+            does not compute in integers.
         rounding: of the engine `"ranges"`: `"nearest"`, or `"second-order"`, by what
             the layers' outputs lose on the calibration images; None for the recipe's.
         method: how a range comes from images: `"mse"`, `"minmax"` or `"percentile"`;
@@ -92,6 +104,7 @@ def quantize(
         sparse: see there.
         preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
         logits: without the softmax or sigmoid.
+        features: names of endpoints to put out, see `keras_resnets.export.to_tflite`.
         source: see `keras_resnets.export.to_tflite`.
         metadata: see there.
         progress: called with the number of calibration images done: once for the ranges,
@@ -116,7 +129,6 @@ def quantize(
         'float16'
     """
     plan = PrecisionPlan.of(recipe)
-    quantize = plan.recipe.quantize
     if isinstance(model, keras.Model) and is_quantized(model):
         raise InvalidArgument(
             f"{model.name} is quantized already: to_tflite writes the file that it "
@@ -134,24 +146,16 @@ def quantize(
     check_range("percentile", percentile, 50.000001, 100)
     choices.check_method(method, name)
     wanted = session.Wanted(
-        input_size, preprocessing, logits, source=source, metadata=metadata
+        input_size, preprocessing, logits, features, source, metadata
     )
-    chosen = None
-    if number_formats.find(quantize).calibrated:
-        reference = prepare.inference_model(model)
-        shape = prepare.input_shape(reference, input_size)
-        known = provenance.known_preprocessing(model)
-        chosen = checked_set(calibration, shape, known)
-        if plan.layers:
-            plan.check_network(model.name, prepare.all_layers(reference))
-            operators.check_model(reference)
+    chosen = _chosen(model, plan, calibration, input_size)
     place, ready = session.begin(
         "tflite",
         model,
         path,
         wanted,
-        quantize,
-        chosen and chosen.images,
+        plan.recipe.quantize,
+        getattr(chosen or calibration, "images", calibration),
         images,
         overwrite,
         threads,
@@ -169,12 +173,72 @@ def quantize(
         pooled_strides,
         sparse,
     )
+    facts = plan_files.facts(plan, name, method, chosen)
+    is_free = (engine, rounding, method) == (None, None, None)
+    has_other = is_free and not plan.layers and plan.recipe.weight_bits == 8
 
     def make() -> bytes | memoryview:
-        return engines.ENGINES[name](ready, plan, options)
+        try:
+            return engines.ENGINES[name](ready, plan, options)
+        except UnknownLayer as error:
+            if not has_other:
+                raise
+            _tell_converter(error)
+            facts.update(plan_files.facts(plan, "converter", None, chosen))
+            return engines.converter(ready, plan, options)
 
-    facts = plan_files.facts(plan, name, method, chosen)
     return plan_files.land(place, ready, make, plan, facts, options)
+
+
+def quantize_as_exporters(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    recipe: typing.Any,
+    calibration: typing.Any,
+    images: np.ndarray | None,
+    input_size: tuple[int, int] | None,
+    *rest: typing.Any,
+    **options: typing.Any,
+) -> ExportReport:
+    """`quantize` for `to_tflite`, which warns of less than ten images."""
+    given = getattr(model, "inputs", None)
+    if calibration is not None and given and len(given) == 1:
+        if not isinstance(calibration, CalibrationSet):
+            shape = prepare.input_shape(model, input_size)
+            found = calibration_checks.collect(calibration, shape)
+            calibration = CalibrationSet(found, type(calibration).__name__)
+    return quantize(
+        model, path, recipe, calibration, images, input_size, *rest, **options
+    )
+
+
+def _chosen(
+    model: keras.Model,
+    plan: PrecisionPlan,
+    calibration: typing.Any,
+    input_size: tuple[int, int] | None,
+) -> CalibrationSet | None:
+    """The images that ranges come from, checked with the plan; None where it has none."""
+    if not number_formats.find(plan.recipe.quantize).calibrated:
+        return None
+    reference = prepare.inference_model(model)
+    shape = prepare.input_shape(reference, input_size)
+    known = provenance.known_preprocessing(model)
+    # Whoever made a set knows how small it is.
+    fewest = 1 if isinstance(calibration, CalibrationSet) else FEWEST
+    chosen = checked_set(calibration, shape, known, fewest=fewest)
+    if plan.layers:
+        plan.check_network(model.name, prepare.all_layers(reference))
+        operators.check_model(reference)
+    return chosen
+
+
+def _tell_converter(error: UnknownLayer) -> None:
+    warnings.warn(
+        f"TensorFlow's converter finds the ranges, which loses more: {error}",
+        OtherEngine,
+        stacklevel=2,
+    )
 
 
 @renamed.arguments(pictures="images")

@@ -6,6 +6,7 @@ import typing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import shown
+from keras_resnets.export import number_formats
 from keras_resnets.export.tflite.storage import Storage
 
 # How activation ranges move while a quantization-aware model is trained.
@@ -115,6 +116,13 @@ _ALL = (
     Recipe(
         name="static_wi8_ai16", quantize="int16x8", activation_bits=16, trainable=False
     ),
+    Recipe(
+        name="static_wi8_ai16_per_tensor",
+        quantize="int16x8",
+        activation_bits=16,
+        per_channel=False,
+        trainable=False,
+    ),
     # With 15 values a weight, the largest one must not decide where the others lie.
     Recipe(
         name="static_wi4_ai8",
@@ -135,7 +143,7 @@ def find(recipe: str | Recipe) -> Recipe:
     """
     if isinstance(recipe, Recipe):
         return recipe
-    check_choice("recipe", recipe, tuple(RECIPES))
+    number_formats.check_recipe(recipe, tuple(RECIPES))
     return RECIPES[recipe]
 
 

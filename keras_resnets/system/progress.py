@@ -1,18 +1,33 @@
-"""A progress bar."""
+"""What a person sees while something takes long: the step, how far it is, for how long.
+
+One line on standard error, drawn anew and wiped away; nothing where that is no terminal.
+Bars are drawn wherever they are made; the steps inside this package show themselves only
+where `steps_shown` lets them, as commands do.
+"""
 
 import contextlib
+import dataclasses
+import os
+import sys
+import threading
+import time
 import typing
 from collections.abc import Iterator
 
+from keras_resnets.system import interrupts
 from keras_resnets.system import quiet
 
-# Whether bars are hidden (`--quiet`).
+# Seconds that a step takes before it is worth a line, and between two drawings of one.
+_PATIENCE, _AGAIN = 0.5, 0.25
+_WHEEL = "|/-\\"
+# Whether nobody wants to see bars (`--quiet`), and whether steps are shown at all.
 _is_hidden = False
+_has_steps = False
 
 
 @contextlib.contextmanager
 def hidden(yes: bool = True) -> Iterator[None]:
-    """Hides progress bars inside the block if `yes`."""
+    """Shows no bar and no step inside, where `yes`."""
     global _is_hidden
     before, _is_hidden = _is_hidden, yes
     try:
@@ -21,8 +36,141 @@ def hidden(yes: bool = True) -> Iterator[None]:
         _is_hidden = before
 
 
+@contextlib.contextmanager
+def steps_shown(title: str) -> Iterator[None]:
+    """Shows steps inside, and `title` where no step is known: what a command does."""
+    global _has_steps
+    before, _has_steps = _has_steps, True
+    try:
+        with step(title):
+            yield
+    finally:
+        _has_steps = before
+
+
+@contextlib.contextmanager
+def step(title: str) -> Iterator[None]:
+    """Shows what goes on inside, and for how long; a step inside it is shown instead.
+
+    Args:
+        title: what is done, in a few printable words.
+    """
+    if not _has_steps or _is_hidden or not _is_terminal(quiet.terminal()):
+        yield
+        return
+    entry = _Step(title)
+    with interrupts.at_the_end(_line.wipe):
+        _line.begin(entry)
+        try:
+            yield
+        finally:
+            _line.end(entry)
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Leaves the terminal to something else inside: lines that are printed, another bar."""
+    _line.stand_aside(True)
+    try:
+        yield
+    finally:
+        _line.stand_aside(False)
+
+
+@dataclasses.dataclass(eq=False)
+class _Step:
+    title: str
+    detail: str = ""
+    began: float = dataclasses.field(default_factory=time.monotonic)
+
+    def text(self, now: float) -> str:
+        took = now - self.began
+        wheel = _WHEEL[int(took / _AGAIN) % len(_WHEEL)]
+        shown = f"{wheel} {self.title}"
+        if self.detail:
+            shown += f"  {self.detail}"
+        return f"{shown}  {int(took) // 60}:{int(took) % 60:02}"
+
+
+class _Line:
+    """The one line of the terminal, which several threads draw."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._steps: list[_Step] = []
+        self._width, self._aside = 0, 0
+        self._awake = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def begin(self, entry: _Step) -> None:
+        with self._lock:
+            self._steps.append(entry)
+            if self._painter is None:
+                self._awake.clear()
+                self._painter = threading.Thread(target=self._paint, daemon=True)
+                self._painter.start()
+
+    def end(self, entry: _Step) -> None:
+        with self._lock:
+            self._steps.remove(entry)
+            self.wipe()
+            painter = self._painter
+            if self._steps or painter is None:
+                return
+            self._painter = None
+            self._awake.set()
+        painter.join(1)
+
+    def tell(self, detail: str) -> bool:
+        """Shows how far the current step is; False where there is none."""
+        with self._lock:
+            if not self._steps:
+                return False
+            changed = self._steps[-1].detail != detail
+            self._steps[-1].detail = detail
+            if changed:
+                self._show()
+            return True
+
+    def stand_aside(self, yes: bool) -> None:
+        with self._lock:
+            self._aside += 1 if yes else -1
+            if yes:
+                self.wipe()
+
+    def draw(self, text: str, stream: typing.TextIO) -> None:
+        with self._lock:
+            width = _columns(stream) - 1
+            text = text[:width]
+            _write(stream, "\r" + text + " " * (self._width - len(text)))
+            self._width = len(text)
+
+    def wipe(self) -> None:
+        with self._lock:
+            if self._width:
+                _write(quiet.terminal(), "\r" + " " * self._width + "\r")
+            self._width = 0
+
+    def _show(self) -> None:
+        if self._steps and not self._aside:
+            self.draw(self._steps[-1].text(time.monotonic()), quiet.terminal())
+
+    def _paint(self) -> None:
+        while not self._awake.wait(_AGAIN):
+            with self._lock:
+                if threading.current_thread() is not self._painter:
+                    return
+                if self._steps and (
+                    self._width or time.monotonic() - self._steps[-1].began >= _PATIENCE
+                ):
+                    self._show()
+
+
+_line = _Line()
+
+
 class ProgressBar:
-    """A progress bar on a terminal; elsewhere it shows nothing.
+    """A bar on a terminal, and nothing anywhere else; inside a step, a part of its line.
 
     Args:
         total: the number at the end; each call can update it.
@@ -39,15 +187,16 @@ class ProgressBar:
     ) -> None:
         self._total, self._unit, self._width = total, unit, width
         self._stream = stream or quiet.terminal()
-        self._shown = self._stream.isatty() and not _is_hidden
+        self._shown = _is_terminal(self._stream) and not _is_hidden
 
     def __call__(self, done: float, total: float | None = None) -> None:
         self._total = self._total if total is None else total
-        if self._shown:
-            full = round(self._width * done / max(self._total, 1))
-            bar = "#" * full + "." * (self._width - full)
-            shown = f"{self._count(done)} of {self._count(self._total)} {self._unit}"
-            self._draw(f"\r{bar} {shown.rstrip()}")
+        if not self._shown:
+            return
+        shown = f"{self._count(done)} of {self._count(self._total)} {self._unit}"
+        share = min(done / max(self._total, 1), 1.0)
+        if not _line.tell(f"{_bar(share, self._width // 2)} {shown.rstrip()}"):
+            _line.draw(f"{_bar(share, self._width)} {shown.rstrip()}", self._stream)
 
     def _count(self, number: float) -> str:
         return f"{number / 1e6:,.1f}" if self._unit == "MB" else f"{number:,}"
@@ -59,12 +208,41 @@ class ProgressBar:
         self.close()
 
     def close(self) -> None:
-        """Erases the bar."""
-        if self._shown:
-            self._draw("\r" + " " * (self._width + 40) + "\r")
+        """Wipes the bar away."""
+        if self._shown and not _line.tell(""):
+            _line.wipe()
 
-    def _draw(self, text: str) -> None:
-        # A closed terminal must not end the work.
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
-            self._stream.flush()
+
+def _bar(share: float, width: int) -> str:
+    full = round(width * share)
+    return "#" * full + "." * (width - full)
+
+
+def _is_terminal(stream: typing.TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+def _columns(stream: typing.TextIO) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    return 80
+
+
+def _write(stream: typing.TextIO, text: str) -> None:
+    # A terminal that has gone is no reason to end the work.
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(text)
+        stream.flush()
+
+
+def _forget() -> None:
+    """In a child that was forked no painter is left, and a lock may be held for good."""
+    global _line
+    _line = _Line()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget)

@@ -16,6 +16,7 @@ from keras_resnets.images.datasets.split import Dataset
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.system import interrupts
+from keras_resnets.system.progress import aside
 from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
@@ -54,8 +55,7 @@ class Job:
         save_seconds: seconds between two states within an epoch.
         tensorboard: whether to write logs for TensorBoard.
         verbose: `verbose` of `fit`.
-        trained_head: whether the classifier was trained on the data's classes, so that
-            it learns at the body's rate.
+        trained_head: whether the classifier was trained on the data's classes.
         tell: function of a line about images that were replaced.
         flags: the user's `trainable` flags of the model.
     """
@@ -369,7 +369,7 @@ def _fit(
         watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
     validation = job.validation_batches()
     # The `Keeper` stops at a complete state, if a step ends soon enough.
-    with own_errors(data, validation), interrupts.held(_PATIENCE):
+    with own_errors(data, validation), interrupts.held(_PATIENCE), aside():
         trainer.fit(
             data,
             epochs=last,

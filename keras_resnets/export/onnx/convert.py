@@ -16,9 +16,11 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import first_line
 from keras_resnets.export import float16_range
 from keras_resnets.export import landing
+from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
+from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.onnx import runner as onnx_runner
 from keras_resnets.export.onnx import simplify
@@ -36,11 +38,11 @@ OPSETS = tuple(range(13, 19))
 PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
-@renamed.arguments(pictures="images")
+@renamed.arguments(pictures="images", quantize="recipe")
 def to_onnx(
     model: keras.Model,
     path: str | os.PathLike[str],
-    quantize: str = "none",
+    recipe: str = number_formats.FLOAT32,
     calibration: Any = None,
     images: Any = None,
     input_size: tuple[int, int] | None = None,
@@ -63,11 +65,13 @@ def to_onnx(
         model: a built `keras.Model` with one image input, under any dtype policy. A
             quantization-aware one becomes a QDQ file with its own ranges.
         path: file to write, ending in `.onnx`.
-        quantize: `"none"` (float32), `"float16"` (weights and activations; input and
-            output stay float32) or `"int8"` (QDQ: uint8 activations, int8 weights).
+        recipe: `"float32"`, `"float16"` (weights and activations; input and output stay
+            float32) or `"static_wi8_ai8"` (QDQ: uint8 activations, int8 weights). The
+            words that there were (`quantize="none"`, `"int8"`) are told of, for this one
+            version.
         calibration: float32 images (count, height, width, channels), at least ten,
             pre-processed as for training; or a `tf.data.Dataset` or generator, of which
-            the first 500 are used. They determine the activation ranges of `"int8"`.
+            the first 500 are used. They determine the ranges of int8 activations.
         images: images to compare on; by default four of `calibration`, or four synthetic
             images in the range of the network's preprocessing.
         input_size: (height, width) if the model leaves them open.
@@ -77,9 +81,9 @@ def to_onnx(
         layout: layout of the file's input and of its output feature maps: `"nhwc"`,
             which costs one Transpose each, or `"nchw"`.
         batch: images per call, or `"dynamic"`.
-        reduce_range: `"int8"` weights of 7 bits: for x86 processors without VNNI, whose
+        reduce_range: int8 weights of 7 bits: for x86 processors without VNNI, whose
             kernels overflow on sums of two full products.
-        method: how `"int8"` ranges are computed from the images: `"minmax"`, or
+        method: how int8 ranges are computed from the images: `"minmax"`, or
             `"percentile"`, which clips the outermost 0.001 %.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`, to include in
             the file, which then takes RGB pixels of the network's size as uint8.
@@ -106,12 +110,15 @@ def to_onnx(
         9
     """
     _check_choices(layout, method, opset)
+    recipe = number_formats.current_recipe(
+        recipe, FORMATS["onnx"].recipes, stacklevel=4
+    )
     place, ready = session.begin(
         "onnx",
         model,
         path,
         session.Wanted(input_size, preprocessing, logits, features),
-        quantize,
+        number_formats.format_of(recipe).name,
         calibration,
         images,
         overwrite,
@@ -123,7 +130,7 @@ def to_onnx(
     numbers = place.numbers
     if symmetric and numbers.name != "int8":
         raise InvalidArgument(
-            f"symmetric is how int8 activations are stored; got quantize={quantize!r}"
+            f"symmetric is how int8 activations are stored; got {recipe}"
         )
 
     def write(file: pathlib.Path) -> None:
@@ -143,18 +150,18 @@ def to_onnx(
         del proto
         check_valid(file)
 
-    recipe = {
+    facts = {
         "opset": opset,
         "layout": layout,
         "batch": batch,
         "symmetric": symmetric,
     }
     if ready.convert:
-        recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
+        facts |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
     else:
         used = method if numbers.name == "int8" else None
-        recipe |= {"reduce_range": reduce_range, "method": used}
-    return landing.land(place, ready, write, recipe)
+        facts |= {"reduce_range": reduce_range, "method": used}
+    return landing.land(place, ready, write, facts)
 
 
 def _check_choices(layout: str, method: str, opset: int) -> None:

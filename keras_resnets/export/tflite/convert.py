@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -14,15 +13,15 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.errors import check_choice
 from keras_resnets.export import float16_range
 from keras_resnets.export import landing
+from keras_resnets.export import model_kinds
 from keras_resnets.export import number_formats
-from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature
+from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.landing import Destination
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.prepare import Ready
@@ -31,6 +30,7 @@ from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import large_weights
 from keras_resnets.export.tflite import packing
 from keras_resnets.export.tflite import photos
+from keras_resnets.export.tflite import refusal
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import sparse as sparse_kernels
 from keras_resnets.export.tflite import storage as storages
@@ -38,6 +38,7 @@ from keras_resnets.export.tflite import strided
 from keras_resnets.export.tflite import versions
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
+from keras_resnets.system import progress
 
 IO_DTYPES = number_formats.IO_DTYPES
 # Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
@@ -49,19 +50,13 @@ FORBIDDEN = (
     "CALL",
     "CALL_ONCE",
 )
-# Formats whose kernels an operator reads as they are stored.
-_SPARSE = ("none", "int8")
-# Where the converter says which operator stands in its way, and its scope.
-_REFUSED = re.compile(
-    r"""error: loc\(.*?"([^"@]*)@[^"]*"\].*?'tf\.(\w+)' op is neither"""
-)
 
 
-@renamed.arguments(pictures="images")
+@renamed.arguments(pictures="images", quantize="recipe")
 def to_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
-    quantize: str = "none",
+    recipe: Any = number_formats.FLOAT32,
     calibration: Any = None,
     images: Any = None,
     input_size: tuple[int, int] | None = None,
@@ -90,22 +85,23 @@ def to_tflite(
             quantization-aware one becomes the int8 file that it stands for, with the
             ranges that it has.
         path: file to write, ending in `.tflite`.
-        quantize: `"none"` (float32), `"float16"` (weights; half the size),
-            `"dynamic"` (int8 weights, float activations), `"int8"` (all integer) or
-            `"int16x8"` (int16 activations, int8 weights; input and output float32).
+        recipe: `"float32"`, or what `keras_resnets.quantization.quantize` takes, which
+            then makes the file as it does by default: `"float16"` (weights; half the
+            size), `"dynamic_wi8"` (int8 weights, float activations),
+            `"static_wi8_ai8"` (all integer), `"static_wi8_ai16"` (int16 activations,
+            int8 weights; input and output float32), ... The words of `quantize`, as this
+            was called, are told of for one version.
         calibration: float32 images (count, height, width, channels), at least ten,
             pre-processed as for training; or a `tf.data.Dataset` or generator, of which
-            the first 500 are taken. The integer formats take their activation ranges
-            from them.
+            the first 500 are taken; or a `CalibrationSet`. The static recipes take their
+            activation ranges from them.
         images: the same, to compare with; by default four of `calibration`, or
-            four synthetic images as the network's pre-processing gives them.
+            four synthetic ones as the network's pre-processing gives them.
         input_size: (height, width) where the model leaves them open.
-        io_dtype: input and output of an `"int8"` file: `"int8"`, `"uint8"` or
-            `"float32"`.
+        io_dtype: of an int8 file's ends: `"int8"`, `"uint8"` or `"float32"`.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter for the comparison and the latency.
-        per_tensor: one scale a kernel instead of one a channel, for chips that want
-            that.
+        per_tensor: what the recipes ending in `_per_tensor` were called.
         packed: int8 convolutions of few channels are arranged for kernels that work
             on many at a time, see `packing`: the same numbers, sooner, in
             LiteRT; later on microcontrollers.
@@ -113,9 +109,9 @@ def to_tflite(
             application sets by resizing the input.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
             front: the file takes RGB pixels of the network's size as uint8
-            (`"int16x8"`: as float32).
+            (with int16 activations as float32).
         logits: without the softmax or sigmoid.
-        features: names of endpoints to put out, such as `["stage2", "stage4"]`.
+        features: names of endpoints to put out.
         storage: where the weights of a quantization-aware model of 4 bits are put:
             `"fully_connected"` (the default: convolutions become FULLY_CONNECTED with
             int4 weights where XNNPACK computes those about as fast as int8, see
@@ -126,12 +122,11 @@ def to_tflite(
         int4: what `storage` was called; True is `"conv_int4"`.
         pooled_strides: 1x1 convolutions of int8 weights that stride are written as a
             max pool and a stride of 1, without which LiteRT's GPU accelerator answers
-            wrongly; see `strided`.
+            wrongly.
         sparse: kernels of many zeros, as pruning leaves them, are written without them,
-            see `sparse`; of `"none"` and `"int8"`.
-        source: (height, width) of the photos that go in as uint8: their resize and
-            centre crop, equal to Pillow's, stand in the file in front of
-            `preprocessing`.
+            see `sparse`; of float32 and int8 files.
+        source: (height, width) of the photos that go in as uint8: resize and centre
+            crop, equal to Pillow's, stand in front of `preprocessing`.
         metadata: TFLite metadata and the names of the classes are in the file, as
             MediaPipe wants them; of one that takes pixels.
 
@@ -152,13 +147,41 @@ def to_tflite(
         9
     """
     check_choice("io_dtype", io_dtype, IO_DTYPES)
+    if isinstance(recipe, str):
+        known = FORMATS["tflite"].recipes
+        recipe = number_formats.current_recipe(recipe, known, per_tensor, 4)
+    kind = model_kinds.kind_of(model)
+    if kind is None and recipe != number_formats.FLOAT32:
+        return model_kinds.quantizer()(
+            model,
+            path,
+            recipe,
+            calibration,
+            images,
+            input_size,
+            overwrite,
+            threads,
+            io_dtype=io_dtype,
+            packed=packed,
+            batch=batch,
+            preprocessing=preprocessing,
+            logits=logits,
+            features=features,
+            storage=storage,
+            prefer=prefer,
+            int4=int4,
+            pooled_strides=pooled_strides,
+            sparse=sparse,
+            source=source,
+            metadata=metadata,
+        )
     stored = storages.choose(storage, prefer, int4)
     place, ready = session.begin(
         "tflite",
         model,
         path,
         session.Wanted(input_size, preprocessing, logits, features, source, metadata),
-        quantize,
+        number_formats.format_of(recipe).name,
         calibration,
         images,
         overwrite,
@@ -167,29 +190,30 @@ def to_tflite(
         per_tensor=per_tensor,
     )
     stored.check_numbers(place.numbers)
-    check_sparse(sparse, place.numbers)
-    recipe: dict[str, Any] = {}
-    if ready.convert:
-        recipe |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
-    elif place.numbers.calibrated:
-        recipe |= {"per_tensor": per_tensor}
-
-    def make() -> Any:
-        if ready.convert:
-            return ready.convert(ready, io_dtype, batch)
-        return convert(ready, quantize, io_dtype, per_tensor=per_tensor, batch=batch)
-
+    sparse_kernels.check(sparse, place.numbers)
+    make, facts = _maker(ready, io_dtype, batch)
     return land(
         place,
         ready,
         make,
-        recipe,
+        facts,
         io_dtype,
         packed,
         stored,
         pooled_strides=pooled_strides,
         sparse=sparse,
     )
+
+
+def _maker(
+    ready: Ready, io_dtype: str, batch: int | str
+) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """(function that returns the bytes, what a passport says of it)."""
+    known = ready.convert
+    if known is None:
+        return lambda: convert(ready, batch=batch), {}
+    facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
+    return lambda: known(ready, io_dtype, batch), facts
 
 
 def land(
@@ -234,6 +258,8 @@ def land(
 
     def write(file: pathlib.Path) -> None:
         content = make()
+        # What an engine found out while it made them.
+        facts.update(recipe)
         if pooled_strides:
             content = strided.rewrite(content)
         layers = write_checked(content, file, integer, packed, storage, sparse)
@@ -262,15 +288,6 @@ def _has_depthwise(file: pathlib.Path) -> bool:
     """Whether a file has a depthwise convolution, such as a BN that stands alone."""
     with tflite_runner.opened(file) as content:
         return "DEPTHWISE_CONV_2D" in tflite_runner.operators(content)
-
-
-def check_sparse(sparse: bool, numbers: number_formats.NumberFormat) -> None:
-    """Raises `InvalidArgument` where kernels of a format have no sparse encoding."""
-    if sparse and numbers.name not in _SPARSE:
-        raise InvalidArgument(
-            f"sparse is of quantize={' or '.join(map(repr, _SPARSE))}; got "
-            f"quantize={numbers.name!r}"
-        )
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
@@ -356,14 +373,15 @@ def convert(
                 )
             # The converter has no public way to ask for one scale a kernel.
             converter._experimental_disable_per_channel = per_tensor
-            content = converter.convert()
+            with progress.step("converting by TensorFlow's converter"):
+                content = converter.convert()
     except NotWritten:
         raise
     except Exception as error:
         # Also a full disk, of which TensorFlow has errors of its own.
         raise ExportError(
             f"TensorFlow's converter refused {ready.original.name}: "
-            f"{_reason(error, ready.model)}; nothing was written"
+            f"{refusal.reason(error, ready.model)}; nothing was written"
         ) from error
     if quantize == "dynamic":
         content = versions.lowered(content)
@@ -374,16 +392,6 @@ def convert(
     if kernels:
         return large_weights.filled(content, kernels, names)
     return file_editor.with_named_ends(content, names)
-
-
-def _reason(error: Exception, model: keras.Model) -> str:
-    """What of the converter's pages says what is wrong, on one line."""
-    refused = _REFUSED.findall(str(error))
-    if refused:
-        found = [prepare.at_layer(model, name, scope) for scope, name in refused]
-        return f"no operator of TFLite does what {', '.join(found)} does"[:300]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [repr(error)])[0][:300]
 
 
 def _configure(converter: Any, tf: Any, quantize: str, io_dtype: str) -> None:

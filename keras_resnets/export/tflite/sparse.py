@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import number_formats
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import runner as tflite_runner
 
@@ -48,6 +50,18 @@ class Encoded:
     def size(self) -> int:
         """Bytes."""
         return int(self.values.nbytes + self.segments.nbytes + self.indices.nbytes)
+
+
+# Files whose kernels an operator reads as they are stored.
+_KERNELS = ("float32", "int8")
+
+
+def check(sparse: bool, numbers: number_formats.NumberFormat) -> None:
+    """Raises `InvalidArgument` where kernels of a format have no sparse encoding."""
+    if sparse and numbers.title not in _KERNELS:
+        raise InvalidArgument(
+            f"sparse is of {' and '.join(_KERNELS)} files; got {numbers.title}"
+        )
 
 
 def encode(kernel: np.ndarray, block: int, by_outputs: bool = False) -> Encoded:

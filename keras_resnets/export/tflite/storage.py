@@ -74,7 +74,7 @@ class Storage:
         if self.is_asked and numbers.name != "int8":
             raise InvalidArgument(
                 "storage and prefer are of weights of 4 bits in an int8 file; got "
-                f"quantize={numbers.name!r}"
+                f"{numbers.title}"
             )
 
 

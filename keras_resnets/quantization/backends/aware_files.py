@@ -35,7 +35,7 @@ def check_asked(
     if quantize not in ("none", "int8"):
         raise InvalidArgument(
             f"{model.name} is quantization-aware: its {form.title.split()[0]} file is "
-            f"int8; got quantize={quantize!r}: give the float model that it was made of"
+            f"int8; got {quantize!r}: give the float model that it was made of"
         )
     given_too = [
         name

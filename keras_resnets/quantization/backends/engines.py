@@ -24,6 +24,7 @@ from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.rounding.kernels import Rounded
 from keras_resnets.quantization.rounding.kernels import round_kernels
+from keras_resnets.system import progress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,26 +105,28 @@ def ranged(
         plan = operators.set_weight_bits(made, plan, ready.shape)
     biases = biases_of(made)
     images: typing.Any = ready.calibration
-    seen = ranges.set_ranges(
-        made,
-        images,
-        options.method or "mse",
-        options.percentile,
-        options.seed,
-        options.progress,
-    )
+    with progress.step("finding activation ranges"):
+        seen = ranges.set_ranges(
+            made,
+            images,
+            options.method or "mse",
+            options.percentile,
+            options.seed,
+            options.progress,
+        )
     if ready.takes_pixels:
         # A scale of 1: the integers are the pixels.
         next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
-    round_kernels(
-        made,
-        images,
-        plan.recipe.rounding,
-        options.seed,
-        options.progress,
-        [layer.name for layer in made.layers if _stays_float(layer, plan)],
-        coarser,
-    )
+    with progress.step(f"rounding weights ({plan.recipe.rounding})"):
+        round_kernels(
+            made,
+            images,
+            plan.recipe.rounding,
+            options.seed,
+            options.progress,
+            [layer.name for layer in made.layers if _stays_float(layer, plan)],
+            coarser,
+        )
     return freeze(made), seen, biases
 
 

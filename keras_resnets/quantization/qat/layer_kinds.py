@@ -5,6 +5,7 @@ import typing
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import UnknownLayer
 from keras_resnets.graph import operations
 from keras_resnets.graph.nodes import Step
 from keras_resnets.networks import layers
@@ -84,7 +85,7 @@ def unsupported(step: Step) -> InvalidArgument:
     name = getattr(layer, "activation", None)
     if name is not None:
         kind = f"{kind} with {getattr(name, '__name__', name)}"
-    return InvalidArgument(
+    return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
         "leaky_relu or sigmoid, Conv2D, Dense, BatchNormalization, Add, Multiply, "
         "Concatenate, pooling and padding in its place, or quantize after training with "
