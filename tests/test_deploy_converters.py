@@ -99,8 +99,8 @@ def test_core_ml_of_another_network_is_refused(change, words):
         core_ml._check(job, {**facts, **change})
 
 
-def test_pixels_are_refused_where_the_toolchain_quantizes():
-    for name in ("esp32", "rockchip"):
+def test_pixels_are_refused_where_the_toolchain_has_none():
+    for name in ("esp32", "rockchip", "coreml"):
         with pytest.raises(InvalidArgument, match="--include-preprocessing"):
             allowed.check_pixels(targets.find(name), "float32")
 

@@ -72,10 +72,10 @@ def check_storage(target: Target, recipe: str, storage: str | None) -> str:
 
 def check_pixels(target: Target, recipe: str) -> None:
     """Raises `InvalidArgument` where a target's file cannot take RGB pixels."""
-    if target.quantizes:
+    if target.no_pixels:
         raise InvalidArgument(
-            f"{target.name} quantizes the network by itself, from normalized images: "
-            "leave out --include-preprocessing"
+            f"{target.name} takes normalized images: leave out --include-preprocessing, "
+            f"{target.no_pixels}"
         )
     if recipe in targets.FLOATS and not target.float_pixels:
         raise InvalidArgument(

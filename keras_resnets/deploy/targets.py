@@ -62,6 +62,7 @@ class Target:
             the first is the default.
         no_storage: why not otherwise, where something is to be said.
         pixels: whether its file takes RGB pixels, asked for or not.
+        no_pixels: why its file cannot take RGB pixels, where it cannot.
         float_pixels: whether a file that computes in floats may take uint8 pixels.
         photos: whether its file may take photos of another size, and crop and resize
             them itself, see `export.tflite.source`.
@@ -103,6 +104,7 @@ class Target:
     storages: tuple[str, ...] = ("int8", "conv_int4", "fully_connected")
     no_storage: str = ""
     pixels: bool = False
+    no_pixels: str = ""
     float_pixels: bool = True
     photos: bool = False
     no_photos: str = "it takes images of the network's size"
@@ -200,6 +202,7 @@ _MEDIAPIPE: dict[str, Any] = {
     "variable": "KERAS_RESNETS_MEDIAPIPE_PYTHON",
     "install": _own_python("KERAS_RESNETS_MEDIAPIPE_PYTHON", "mediapipe==1.2.3"),
 }
+_OWN_RANGES = "from which its toolchain takes ranges itself"
 _ALL = (
     Target(
         name="linux-x86",
@@ -289,6 +292,7 @@ _ALL = (
             "chip": "esp32s3",
             "made": ("model.espdl", "model.info", "model.json"),
         },
+        no_pixels=_OWN_RANGES,
         quantizes=True,
     ),
     Target(
@@ -309,6 +313,7 @@ _ALL = (
             "chip": "rk3588",
             "made": ("model.rknn",),
         },
+        no_pixels=_OWN_RANGES,
         quantizes=True,
     ),
     Target(
@@ -316,6 +321,7 @@ _ALL = (
         title="iPhone, iPad and Mac, Core ML",
         format="saved_model",
         recipes=(FLOAT32,),
+        no_pixels="which is a second function: coremltools takes one",
         toolchain="core_ml",
         proof="coremltools, which converts saved_model; a Mac alone runs it",
         takes="coremltools",
