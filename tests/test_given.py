@@ -133,8 +133,8 @@ def test_onnx_is_the_qdq_file(layout, models, tmp_path):
     assert report.quantize == "int8" and report.logits.sqnr > 35
     assert sqnr(model, report.path) > 20
     kinds, _, constants = scales_and_zero_points(report.path)
-    # Kernels, biases, and the numbers of BN that stands alone.
-    assert kinds == {"uint8"} and constants == {"int8", "int32", "uint8"}
+    # Kernels and biases, those of BN that stands alone among them.
+    assert kinds == {"uint8"} and constants == {"int8", "int32"}
     assert floats_of_the_runtime(report.path, tmp_path) == []
 
 
