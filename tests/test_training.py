@@ -30,6 +30,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.training import correctness
 from keras_resnets.training import data
 from keras_resnets.training import devices
+from keras_resnets.training import diagnosis
 from keras_resnets.training import loop
 from keras_resnets.training import state
 from keras_resnets.training.run_folder import RunFolder
@@ -371,7 +372,7 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
         (WANTED, None, "activations overflow: the learning rate of 0.1"),
     ):
         job = loop.Job(classifier(dtype=dtype), data, recipe, wanted, 8)
-        assert expected in loop._cause(job, 0.1, 0, 1)
+        assert expected in diagnosis.cause(job, 0.1, 0, 1)
 
 
 @pytest.mark.costly

@@ -79,9 +79,11 @@ def add_to(commands):
         _verify,
         facts={
             "images": "how many both were run on",
-            "outputs": "parity: max_error, relative_error, rmse, sqnr, cosine, top1, top5",
+            "outputs": "parity: max_error, relative_error, rmse, sqnr, cosine, top1, top5, "
+            "labels (share of equal answers of several labels an image, or null)",
             "logits": "the same of what the softmax gets; null where it cannot be read",
-            "accuracies": "top-1 shares of A and B on labelled data; else null",
+            "accuracies": "top-1 shares of A and B on labelled data, of several "
+            "labels an image mean average precisions; else null",
             "layers": "with --layers: name, sqnr and lost (dB) of each; else null",
             "tolerance": "the number format whose tolerance holds; null: not judged",
             "failures": "what exceeds it, as texts; exit code 1 where there are some",
@@ -134,6 +136,7 @@ def _verify(asked):
         from keras_resnets.export import passport
         from keras_resnets.export.compare import isolated
         from keras_resnets.export.compare import verify
+        from keras_resnets.images.labels import MULTI_LABEL
 
         paths = (asked.first, asked.second)
         if asked.layers:
@@ -143,7 +146,8 @@ def _verify(asked):
         opener = functools.cache(isolated.open_apart)
         wanted, shape = _expected(asked, passports, opener)
         names = _names(passports)
-        batches, labels = _images(asked, wanted, shape, names)
+        several = any(known and known.get("task") == MULTI_LABEL for known in passports)
+        batches, labels = _images(asked, wanted, shape, names, several)
         seen = page_compare.Verified(paths, wanted, names)
         with progress.step("running both files"):
             found = verify.verify(
@@ -229,13 +233,14 @@ def _names(passports):
     return labels.class_names(labels.count(known), known) if known else ()
 
 
-def _images(asked, wanted, shape, names):
+def _images(asked, wanted, shape, names, several):
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
     from keras_resnets.images import loading
     from keras_resnets.images import samples
+    from keras_resnets.images.datasets import labelled_files
     from keras_resnets.images.preprocessing import MODES
 
     if asked.data is None:
@@ -251,12 +256,15 @@ def _images(asked, wanted, shape, names):
             f"{', '.join(MODES)}"
         )
     folder, seed = pathlib.Path(asked.data), asked.seed
-    if folder.is_dir() and not image_folders.class_folders(folder):
+    labelled = several and labelled_files.tables_of(folder)
+    if folder.is_dir() and not labelled and not image_folders.class_folders(folder):
         loaded, skipped = loading.load_folder(folder, wanted, asked.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
         network.say_notes(image_folders.notes_of(folder, skipped))
         return [loaded], None
-    data = evaluation.open_data(asked.data, wanted, asked.count, names, seed=seed)
+    data = evaluation.open_data(
+        asked.data, wanted, asked.count, names, seed=seed, multi_label=several
+    )
     network.say_notes(data.notes)
     return list(data.batches(100)), data.labels
 

@@ -21,8 +21,8 @@ from keras_resnets.system import progress
 FACTS = {
     "file": "the report: path, format, size, operators, outputs and logits (parity with "
     "the model), latency and keras_latency in seconds, ...",
-    "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse; else "
-    "null",
+    "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse (of "
+    "several labels an image model_map and file_map for the top1); else null",
 }
 # What --weights takes, for --help.
 WEIGHTS = (
@@ -336,12 +336,27 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
 
     names = labels.class_names(model.output_shape[-1], model.labels)
     with progress.step("reading labelled images"):
+        several = has_several_labels(model)
         data = evaluation.open_data(
-            source, model.preprocessing, count, names, part, seed
+            source, model.preprocessing, count, names, part, seed, several
         )
     say_notes(data.notes)
     page.went_in("labelled images", f"{len(data.labels):,} of {source}")
     return data
+
+
+def has_several_labels(model):
+    """Whether an image may have none, one or several of the labels of a classifier.
+
+    Args:
+        model: a `keras.Model`, or a `FileClassifier`.
+    """
+    from keras_resnets.graph import outputs
+    from keras_resnets.images.labels import MULTI_LABEL
+
+    if not hasattr(model, "layers"):
+        return model.task == MULTI_LABEL
+    return outputs.is_multi_label(model)
 
 
 def say_export(report, images):
@@ -368,6 +383,7 @@ def say_figures(model, report, data, threads, logits=False):
         threads: of the file's runtime.
         logits: whether the file puts out logits.
     """
+    from keras_resnets.cli import reports
     from keras_resnets.quantization import accuracy
 
     bar = progress.ProgressBar(len(data.labels), "images")
@@ -379,6 +395,13 @@ def say_figures(model, report, data, threads, logits=False):
         found = accuracy.compare(model, report.path, data, threads, bar, logits, watch)
     rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
     output.keep(measured=found)
+    if found.file_top1 is None:
+        say(
+            f"measured     {found.count:,} images: mAP {reports.share(found.file_map)} of "
+            f"{reports.share(found.model_map)}, label agreement {found.agreement:.2%}, "
+            f"logit RMSE {rmse}"
+        )
+        return
     say(
         f"measured     {found.count:,} images: top-1 {found.file_top1:.2%} of "
         f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE {rmse}"

@@ -14,11 +14,14 @@ from keras_resnets.cli import page_evaluation
 from keras_resnets.cli import photos
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.system import progress
 from keras_resnets.system.quiet import native_logs_hidden
 
 # What photos end in, mostly: no name of a variant does.
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Of several labels an image, the probability from which on one is said.
+THRESHOLD = 0.5
 # Images in memory.
 _AT_A_TIME = 300
 
@@ -29,6 +32,7 @@ class Prediction(subject.Subject):
 
     photos: tuple[str, ...]
     count: int | None
+    threshold: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ class Evaluation(subject.Subject):
     batch_size: int
     count: int | None
     seed: int
+    threshold: float | None
 
 
 def add_to(commands):
@@ -57,6 +62,7 @@ def add_to(commands):
         help="images to take of each folder or data set; default: all of a folder, "
         f"{photos.COUNT} of a data set",
     )
+    _add_threshold(predict)
     options.set_command(
         predict,
         Prediction,
@@ -64,7 +70,8 @@ def add_to(commands):
         facts={
             "model": "name of the network or the file",
             "images": "an object for each: title; classes as objects of index, label and "
-            "probability, the likeliest first; is_sure, whether that reaches the threshold "
+            "probability, the likeliest first (of several labels an image: those that "
+            "reach --threshold); is_sure, whether that reaches the threshold "
             "of calibrate-confidence, or null",
         },
         examples=(
@@ -100,6 +107,7 @@ def _add_evaluate(commands):
     evaluate.add_argument(
         "--seed", type=options.SEED, default=0, help="of their choice"
     )
+    _add_threshold(evaluate)
     options.set_command(
         evaluate,
         Evaluation,
@@ -109,6 +117,10 @@ def _add_evaluate(commands):
             "count": "how many images",
             "top1": "share of right answers",
             "top5": "share of images whose class is among the five likeliest",
+            "mean_average_precision": "of several labels an image, instead of top1 and "
+            "what follows it; null where no label tells images apart. Also micro_f1, "
+            "macro_f1, exact_match, threshold, and labels: an object for each of label, "
+            "count, average_precision, precision, recall, f1",
             "ece": "expected calibration error of 15 bins; null of logits",
             "reliability": "mean confidence, accuracy and images of each bin",
         },
@@ -118,6 +130,27 @@ def _add_evaluate(commands):
         ),
         report=True,
     )
+
+
+def _add_threshold(parser):
+    parser.add_argument(
+        "--threshold",
+        type=options.number(0, 1),
+        help="of a network of several labels an image: the probability from which on a "
+        "label is said (0.5)",
+    )
+
+
+def _threshold(asked, model):
+    """From which probability a label is said; None where an image has one class."""
+    if network.has_several_labels(model):
+        return THRESHOLD if asked.threshold is None else asked.threshold
+    if asked.threshold is not None:
+        raise InvalidArgument(
+            f"--threshold is for networks of several labels an image; {model.name} gives "
+            "an image one class"
+        )
+    return None
 
 
 def _all_photos(namespace):
@@ -142,19 +175,25 @@ def _predict(asked):
             if word not in sets
             for path in photos.paths_of(word, asked.count)
         ]
+        threshold = _threshold(asked, model)
         output.keep(model=model.name, images=[])
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
             loaded, skipped = loading.load_images(chosen, model.preprocessing)
             if skipped:
                 network.say_notes([image_files.skipped_note(skipped)])
-            _show(model, loaded.items())
+            _show(model, loaded.items(), threshold)
         for word in sets:
-            _show(model, photos.of_data_set(word, model, asked.count))
+            _show(model, photos.of_data_set(word, model, asked.count), threshold)
 
 
-def _show(model, images):
-    """Prints the likeliest classes of images that come with their titles."""
+def _show(model, images, threshold=None):
+    """Prints the likeliest classes of images that come with their titles.
+
+    With a threshold all labels that reach it.
+    """
+    import numpy as np
+
     from keras_resnets.cli import reports
 
     # A `FileClassifier` may put out logits; a network ends in a softmax here.
@@ -162,7 +201,12 @@ def _show(model, images):
     known = getattr(model, "confidence", None)
     least = known["threshold"] if known else None
     for title, image in images:
-        outputs = judge(image[None])[0]
+        outputs = np.asarray(judge(image[None]))[0]
+        if threshold is not None:
+            facts = reports.said(outputs, title, model.labels, threshold)
+            output.add("images", {**facts, "is_sure": None})
+            say(reports.labels_of(outputs, title, model.labels, threshold))
+            continue
         is_sure = None if least is None else bool(outputs.max() >= least)
         facts = reports.ranked(outputs, title, model.labels)
         output.add("images", {**facts, "is_sure": is_sure})
@@ -177,8 +221,16 @@ def _evaluate(asked):
         from keras_resnets.images import evaluation
 
         model = subject.open_subject(asked)
+        threshold = _threshold(asked, model)
         data = network.open_labelled(asked.data, model, asked.count, asked.seed)
         bar = progress.ProgressBar(len(data.labels), "images")
+        if threshold is not None:
+            with bar:
+                found = evaluation.evaluate_labels(
+                    model, data, asked.batch_size, bar, threshold
+                )
+            _say_labels(model, found)
+            return
         sums = confidence.Reliability()
         logits = getattr(model, "puts_out_logits", False)
         watch = None if logits else sums.add
@@ -203,3 +255,31 @@ def _evaluate(asked):
         )
         if seen is not None:
             seen.show(found, None if logits else sums)
+
+
+def _say_labels(model, found):
+    """Says how well a network tells several labels an image, each and together."""
+    from keras_resnets.cli import reports
+    from keras_resnets.images import labels
+
+    names = labels.class_names(len(found.labels), model.labels)
+    output.keep(
+        model=model.name,
+        count=found.count,
+        mean_average_precision=found.mean_average_precision,
+        micro_f1=found.micro_f1,
+        macro_f1=found.macro_f1,
+        exact_match=found.exact_match,
+        threshold=found.threshold,
+        labels=[
+            {"label": name, **dataclasses.asdict(row)}
+            for (_, name), row in zip(names, found.labels, strict=True)
+        ],
+    )
+    say(
+        f"{model.name}: {found.count:,} images, mAP "
+        f"{reports.share(found.mean_average_precision)}, micro-F1 {found.micro_f1:.2%}, "
+        f"macro-F1 {reports.share(found.macro_f1)}, exact match {found.exact_match:.2%} "
+        f"(labels from a probability of {found.threshold:g} on)"
+    )
+    say(reports.label_table(found, model.labels))

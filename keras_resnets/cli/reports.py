@@ -6,7 +6,9 @@ from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.keras import runner as keras_runner
+from keras_resnets.images import multi_label
 from keras_resnets.images.labels import class_names
+from keras_resnets.system.text_table import text_table
 from keras_resnets.system.text_table import width_of
 
 # The longest name in ImageNet's 1,000 has 30.
@@ -26,7 +28,7 @@ def export_report(report, images):
         f"operators    {counted}",
         f"compared     {report.compared} images ({images}) in {runtime} and Keras:",
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
-        f"top-1 agreement {report.outputs.top1:.0%}",
+        f"{_agreement(report.outputs)}",
         _logits_line(report),
         f"latency      {runtime} {report.latency * 1e3:,.1f} ms{threads}, "
         f"Keras {report.keras_latency * 1e3:,.1f} ms: {ratio:.1f}x",
@@ -44,8 +46,15 @@ def _logits_line(report):
     return (
         f"  {name:<11}relative error {report.logits.relative_error:.2g}, "
         f"SQNR {report.logits.sqnr:.1f} dB, cosine {report.logits.cosine:.6f}, "
-        f"top-1 agreement {report.logits.top1:.0%}"
+        f"{_agreement(report.logits)}"
     )
+
+
+def _agreement(parity):
+    """How many answers are the same: of several labels an image, each for itself."""
+    if parity.labels is not None:
+        return f"label agreement {parity.labels:.0%}"
+    return f"top-1 agreement {parity.top1:.0%}"
 
 
 def top_five(model, report, photo, name):
@@ -83,6 +92,56 @@ def ranked(outputs, title, labels=None, count=5):
         for index in best
     ]
     return {"title": str(title), "classes": classes}
+
+
+def said(outputs, title, labels, threshold):
+    """The labels of one image that reach a threshold, as facts; see `labels_of`."""
+    names = class_names(len(outputs), labels)
+    found = multi_label.said(outputs, threshold)
+    classes = [
+        {
+            "index": index,
+            "label": names[index][1],
+            "probability": float(outputs[index]),
+        }
+        for index in found
+    ]
+    return {"title": str(title), "classes": classes}
+
+
+def labels_of(outputs, name, labels, threshold):
+    """The labels of one image that reach a threshold, with a bar each."""
+    found = multi_label.said(outputs, threshold)
+    if found:
+        return likeliest(outputs, name, labels, count=len(found))
+    best = int(np.argmax(outputs))
+    label = printable(class_names(len(outputs), labels)[best][1], _LABEL)
+    return (
+        f"{printable(str(name), 4 * _LABEL)}\n  no label reaches {threshold:.0%}: the "
+        f"likeliest is {label}, {outputs[best]:.2%}"
+    )
+
+
+def label_table(figures, labels):
+    """A line for each label: images that have it, AP, precision, recall, F1."""
+    names = class_names(len(figures.labels), labels)
+    rows = [
+        (
+            printable(name, _LABEL),
+            row.count,
+            share(row.average_precision),
+            share(row.precision),
+            share(row.recall),
+            share(row.f1),
+        )
+        for (_, name), row in zip(names, figures.labels, strict=True)
+    ]
+    return text_table(("label", "images", "AP", "precision", "recall", "F1"), rows)
+
+
+def share(value):
+    """A share in percent, or what stands where there is none."""
+    return "undefined" if value is None else f"{value:.2%}"
 
 
 def likeliest(outputs, name, labels=None, count=5, width=30):

@@ -231,8 +231,7 @@ def verification_table(first, second, found):
         ("RMSE over deviation", "rmse", ".3g"),
         ("SQNR in dB", "sqnr", ".1f"),
         ("smallest cosine", "cosine", ".6f"),
-        ("top-1 agreement", "top1", ".2%"),
-        ("top-5 agreement", "top5", ".2%"),
+        *_agreements(found.outputs),
     )
     rows = [
         (label, *(format(getattr(parity, name), style) for _, parity in measured))
@@ -241,11 +240,21 @@ def verification_table(first, second, found):
     table = text_table(headers, rows)
     if found.accuracies is None:
         return table
+    words = "top-1" if found.outputs.labels is None else "mAP"
+    # Where all images have a label, or none, there is no average precision.
+    texts = ["undefined" if n is None else f"{n:.2%}" for n in found.accuracies]
     shares = [
-        f"top-1 {share:.2%}  {printable(str(path), _LONGEST)}"
-        for share, path in zip(found.accuracies, (first, second), strict=True)
+        f"{words} {text}  {printable(str(path), _LONGEST)}"
+        for text, path in zip(texts, (first, second), strict=True)
     ]
     return "\n".join([table, *shares])
+
+
+def _agreements(parity):
+    """The rows of equal answers: of several labels an image, each for itself."""
+    if parity.labels is not None:
+        return (("label agreement", "labels", ".2%"),)
+    return (("top-1 agreement", "top1", ".2%"), ("top-5 agreement", "top5", ".2%"))
 
 
 def loss_table(losses):

@@ -30,7 +30,8 @@ _ELSEWHERE = {
 FACTS = {
     "run": "the folder of the run",
     "figures": "best_val_accuracy, best_epoch, test_accuracy, test_weights, seconds, ... "
-    "as far as the data have such images",
+    "as far as the data have such images; with --multi-label mean_average_precision in "
+    "the place of accuracy",
     "history": "an object of figures for each epoch",
 }
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -49,6 +50,7 @@ class Options(network.Network):
     validation: float | None
     labels: str | None
     change: tuple[str, ...]
+    multi_label: bool
     class_weight: str | None
     sampler: str
     precision: str
@@ -170,6 +172,12 @@ def _add_data(group):
         help="names of the classes in their order: cifar10, imagenet, or cat,dog,...",
     )
     group.add_argument(
+        "--multi-label",
+        action="store_true",
+        help="an image may have none, one or several of the labels: --data is a CSV file "
+        "beside its images, a folder with one, or an .npz with y of 0 and 1",
+    )
+    group.add_argument(
         "--sampler",
         default="shuffled",
         choices=("shuffled", "balanced"),
@@ -279,6 +287,7 @@ def _train(asked):
             asked.validation,
             asked.seed,
             _names(asked) or asked.classes,
+            multi_label=asked.multi_label,
         )
         precision = asked.precision
         if precision == "auto":
@@ -419,16 +428,20 @@ def conclude(run, recipe, opened):
     figures = run.figures
     output.keep(run=run.folder.path, figures=figures, history=run.history)
     if "kept" in figures:
-        say(best_weights.sentence(recipe, figures, opened.validation.count))
-    elif "best_epoch" in figures:
+        several = opened.is_multi_label
+        say(best_weights.sentence(recipe, figures, opened.validation.count, several))
+    key, words = "accuracy", "accuracy"
+    if opened.is_multi_label:
+        key, words = "mean_average_precision", "mAP"
+    if "best_epoch" in figures and "kept" not in figures:
         say(
-            f"best validation accuracy {figures['best_val_accuracy']:.2%}, epoch "
+            f"best validation {words} {figures[f'best_val_{key}']:.2%}, epoch "
             f"{figures['best_epoch']}"
         )
-    if "test_accuracy" in figures:
+    if f"test_{key}" in figures:
         say(
-            f"test accuracy of the {figures['test_weights']} weights "
-            f"{figures['test_accuracy']:.2%}"
+            f"test {words} of the {figures['test_weights']} weights "
+            f"{figures[f'test_{key}']:.2%}"
         )
     say(f"wrote {run.folder.path} in {figures['seconds']:,.0f} s")
     page_training.trained(run, recipe, opened)

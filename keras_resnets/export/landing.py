@@ -22,6 +22,8 @@ from keras_resnets.export import signature
 from keras_resnets.export.contents import Contents
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.prepare import Ready
+from keras_resnets.graph.outputs import is_multi_label
+from keras_resnets.images.multi_label import THRESHOLD
 from keras_resnets.io import files
 from keras_resnets.system import progress
 
@@ -208,7 +210,9 @@ def _prove(
             f"{first_line(error)}; nothing was written"
         ) from error
     actual = runner(ready.given)
-    outputs = parity.compare(expected, actual)
+    several = is_multi_label(ready.original)
+    threshold = (THRESHOLD if probable else 0.0) if several else None
+    outputs = parity.compare(expected, actual, threshold)
     input_shape = runner.input_shape
     batch = (input_shape[0] or 1, *ready.given.shape[1:])
     latency = runner.latency(np.resize(ready.given, batch))
@@ -219,7 +223,8 @@ def _prove(
         tapped = open_file(True)
         if len(tapped.tapped) == len(tapped_names):
             actual_logits = acceptance.shaped_as(expected_logits, tapped(ready.given))
-            logits = parity.compare(expected_logits, actual_logits)
+            cut = 0.0 if several else None
+            logits = parity.compare(expected_logits, actual_logits, cut)
     acceptance.judge_by(place.numbers, expected, actual, probable, logits)
     return ExportReport(
         path=place.path,

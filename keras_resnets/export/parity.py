@@ -27,6 +27,8 @@ class Parity:
         top1: share of inputs whose largest output has the same index.
         top5: share of inputs whose reference winner is among the candidate's five
             largest.
+        labels: of several labels an image, share of equal answers on all labels of all
+            inputs; None of one class an image.
     """
 
     max_error: float
@@ -36,18 +38,27 @@ class Parity:
     cosine: float
     top1: float
     top5: float
+    labels: float | None = None
 
 
-def compare(reference: Outputs, candidate: Outputs) -> Parity:
+def compare(
+    reference: Outputs, candidate: Outputs, threshold: float | None = None
+) -> Parity:
     """Returns the `Parity` of two outputs of shape (inputs, ...), or of dicts of them.
 
     For several outputs each figure is that of the worst one.
+
+    Args:
+        reference: of the model.
+        candidate: of the file.
+        threshold: from which output on one of several labels is said; None where an
+            image has one class.
 
     Raises:
         ExportError: names or shapes that differ, or values that are not finite.
     """
     if isinstance(reference, dict) or isinstance(candidate, dict):
-        return _worst(reference, candidate)
+        return _worst(reference, candidate, threshold)
     if reference.shape != candidate.shape:
         raise ExportError(
             f"the file's output has shape {candidate.shape}, the model's {reference.shape}"
@@ -72,10 +83,19 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         cosine=float(cosines.min()),
         top1=float((best == b.argmax(axis=1)).mean()),
         top5=float((five == best[:, None]).any(axis=1).mean()),
+        labels=_equal_labels(reference, candidate, threshold),
     )
 
 
-def _worst(reference: Any, candidate: Any) -> Parity:
+def _equal_labels(
+    reference: np.ndarray, candidate: np.ndarray, threshold: float | None
+) -> float | None:
+    if threshold is None or reference.ndim != 2:
+        return None
+    return float(((reference >= threshold) == (candidate >= threshold)).mean())
+
+
+def _worst(reference: Any, candidate: Any, threshold: float | None) -> Parity:
     names = [
         sorted(outputs) if isinstance(outputs, dict) else ["one output"]
         for outputs in (reference, candidate)
@@ -84,16 +104,17 @@ def _worst(reference: Any, candidate: Any) -> Parity:
         raise ExportError(
             f"the file outputs {', '.join(names[1])}, the model {', '.join(names[0])}"
         )
-    parities = [compare(reference[name], candidate[name]) for name in names[0]]
+    parities = [
+        compare(reference[name], candidate[name], threshold) for name in names[0]
+    ]
     larger_is_worse = ("max_error", "relative_error", "rmse")
-    return Parity(
-        **{
-            field.name: (max if field.name in larger_is_worse else min)(
-                getattr(parity, field.name) for parity in parities
-            )
-            for field in dataclasses.fields(Parity)
-        }
-    )
+
+    def worst(name: str) -> Any:
+        values = [getattr(parity, name) for parity in parities]
+        figures = [value for value in values if value is not None]
+        return (max if name in larger_is_worse else min)(figures, default=None)
+
+    return Parity(**{f.name: worst(f.name) for f in dataclasses.fields(Parity)})
 
 
 def compare_some(
@@ -104,7 +125,8 @@ def compare_some(
         return None
     if not isinstance(reference, dict):
         return compare(reference, candidate)
-    return compare(*({n: x[n] for n in names} for x in (reference, candidate)))
+    ours, theirs = ({n: x[n] for n in names} for x in (reference, candidate))
+    return compare(ours, theirs)
 
 
 def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:

@@ -13,7 +13,9 @@ from typing import Any
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
 from keras_resnets.export.contents import Contents
+from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
+from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
 from keras_resnets.version import __version__
@@ -111,6 +113,7 @@ def write(
         "weights": record.weights_origin,
         "preprocessing": _plain(record.preprocessing),
         "labels": record.labels,
+        "task": MULTI_LABEL if outputs.is_multi_label(model) else None,
         "confidence": record.confidence and dict(record.confidence),
         "parameters": model.count_params(),
         "format": report.format,

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 
 from keras_resnets.graph import anatomy
+from keras_resnets.graph import provenance
+from keras_resnets.images.labels import MULTI_LABEL
 
 # Symbolic tensors by the name of the output.
 Tensors = dict[str, keras.KerasTensor]
@@ -111,6 +113,22 @@ def is_probability(operation: Any) -> bool:
     is_known = isinstance(operation, kinds) or not hasattr(operation, "activation")
     function = anatomy.function_of(operation)
     return is_known and function in (anatomy.SOFTMAX, anatomy.SIGMOID)
+
+
+def are_sigmoids(model: keras.Model) -> bool:
+    """Whether a classifier has a sigmoid for each of two labels or more."""
+    if len(model.outputs) != 1 or list(outputs(model)) != ["predictions"]:
+        return False
+    labels = model.outputs[0].shape[-1]
+    return labels != 1 and anatomy.kind_of_outputs(model) == anatomy.SIGMOID
+
+
+def is_multi_label(model: keras.Model) -> bool:
+    """Whether an image may have none, one or several of a model's labels.
+
+    It has a sigmoid for each, or puts out logits and was trained so.
+    """
+    return are_sigmoids(model) or provenance.of(model).task == MULTI_LABEL
 
 
 def moves(operation: Any) -> bool:

@@ -34,6 +34,8 @@ class Provenance:
             `create_model` without weights, whose `weights_origin` is None.
         confidence: fields of an `images.confidence.Confidence`, if the temperature of
             its logits was fitted; None: unknown.
+        task: `"multi-label"` if an image may have none, one or several of the labels,
+            each with its own sigmoid; None: one class per image.
     """
 
     architecture: Architecture | None = None
@@ -43,6 +45,7 @@ class Provenance:
     weights_origin: str | None = None
     random_weights: bool = False
     confidence: Mapping[str, typing.Any] | None = None
+    task: str | None = None
 
 
 def of(model: "keras.Model") -> Provenance:
@@ -64,6 +67,7 @@ def of(model: "keras.Model") -> Provenance:
         weights_origin=read("weights_origin", str),
         random_weights=getattr(model, "weights_origin", _ABSENT) is None,
         confidence=read("confidence", Mapping),
+        task=read("task", str),
     )
 
 
@@ -75,6 +79,8 @@ def give(model: "keras.Model", record: Provenance) -> None:
         setattr(model, field, getattr(record, field))
     if record.confidence is not None or hasattr(model, "confidence"):
         model.confidence = record.confidence
+    if record.task is not None or hasattr(model, "task"):
+        model.task = record.task
     if record.weights_origin is not None or record.random_weights:
         model.weights_origin = record.weights_origin
     elif hasattr(model, "weights_origin"):

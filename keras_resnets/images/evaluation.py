@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images import multi_label as several
 from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.images.files import skipped_note
 
@@ -35,7 +36,8 @@ class Labelled:
     """Images with labels, in batches.
 
     Attributes:
-        labels: int array (count,).
+        labels: int array (count,); of several labels an image (count, labels) of 0
+            and 1.
         batches: function of a batch size that yields pre-processed float32 arrays.
         notes: lines about what was left out or taken for granted: whoever opens data
             for a person says them.
@@ -53,6 +55,7 @@ def open_data(
     names: tuple[typing.Any, ...] = (),
     part: str = "test",
     seed: int = 0,
+    multi_label: bool = False,
 ) -> Labelled:
     """Labelled images to measure a network by.
 
@@ -69,6 +72,8 @@ def open_data(
         part: `"test"`, which is the validation part where there is no other; or
             `"train"`.
         seed: of the choice of `count`: the same seed takes the same images.
+        multi_label: whether an image may have several labels: the source is then what
+            `training.open_dataset` takes with `multi_label=True`.
 
     Returns:
         A `Labelled`. Images that are not whole are left out, and named in its notes.
@@ -85,7 +90,7 @@ def open_data(
     # Heavy: its batches come with Keras.
     from keras_resnets.images.datasets.sources import open_part
 
-    split, notes = open_part(source, part, names, count, seed)
+    split, notes = open_part(source, part, names, count, seed, multi_label)
     return of_split(split, preprocessing, notes)
 
 
@@ -151,6 +156,10 @@ def evaluate(
         InvalidArgument: a label that the model has no class for.
     """
     classes = model.output_shape[-1]
+    if data.labels.ndim == 2:
+        raise InvalidArgument(
+            "images with several labels are measured by evaluate_labels, not by accuracy"
+        )
     if data.labels.min() < 0 or data.labels.max() >= classes:
         raise InvalidArgument(
             f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
@@ -169,3 +178,38 @@ def evaluate(
         if progress:
             progress(done)
     return Accuracy(done, first / done, five / done)
+
+
+def evaluate_labels(
+    model: "keras.Model",
+    data: Labelled,
+    batch_size: int = 64,
+    progress: Callable[[int], typing.Any] | None = None,
+    threshold: float = several.THRESHOLD,
+) -> several.MultiLabelFigures:
+    """How well `model` tells several labels an image: mAP, F1 and the rest.
+
+    Args:
+        model: a `keras.Model` with outputs (batch, labels), a sigmoid each, or an
+            exported file of one, an `open_classifier`.
+        data: a `Labelled` of such images.
+        batch_size: images at a time, >= 1.
+        progress: called with the number of images done after every batch.
+        threshold: probability from which on a label is said, in [0, 1].
+
+    Raises:
+        InvalidArgument: data of one class an image, or of another number of labels.
+    """
+    classes = model.output_shape[-1]
+    if data.labels.ndim != 2 or data.labels.shape[1] != classes:
+        raise InvalidArgument(
+            f"labels must be 0 and 1, a column for each of the {classes} of "
+            f"{model.name}; got {data.labels.shape}"
+        )
+    judge = getattr(model, "probabilities", model.predict_on_batch)
+    found: list[np.ndarray] = []
+    for images in data.batches(batch_size):
+        found.append(np.asarray(judge(images)))
+        if progress:
+            progress(sum(map(len, found)))
+    return several.measure(data.labels, np.concatenate(found), threshold)

@@ -28,6 +28,8 @@ shrew skunk skyscraper snail snake spider squirrel streetcar sunflower
 sweet_pepper table tank telephone television tiger tractor train trout tulip
 turtle wardrobe whale willow_tree wolf woman worm
 """.split()
+# What a model and a passport call it, in `task`, that an image may have several labels.
+MULTI_LABEL = "multi-label"
 NAMES = ("imagenet", "imagenet_darknet", "cifar10", "cifar100")
 _CIFAR = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}
 # Class counts that tell a label set by themselves.

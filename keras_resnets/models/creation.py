@@ -64,6 +64,8 @@ def create_model(
             else the variant's default. A number that differs from the checkpoint's makes
             a new classifier with random values, with a `NewHead` warning.
         classifier_activation: activation of the classifier; None returns logits.
+            `"sigmoid"` is for several labels per image (`model.task` is `"multi-label"`
+            then); weights that were trained so get it in place of a softmax.
         name: name of the model and prefix of every layer's name. By default the
             model has the variant's name and the layers have no prefix.
         dtype: dtype policy of the layers; None for Keras' global policy. The classifier
@@ -205,6 +207,9 @@ def _as_stored(
     Values that the caller set are kept. A network without its top has no default size.
     """
     options = dict(options)
+    if source.task and options.get("classifier_activation", "softmax") == "softmax":
+        # Each label has a probability of its own.
+        options["classifier_activation"] = "sigmoid"
     if options.get("classes") is None:
         options["classes"] = source.classes
         if source.classes is None and isinstance(source.labels, tuple):
@@ -304,7 +309,16 @@ def _provenance(
         weights_origin=source.origin if source else None,
         random_weights=source is None,
         confidence=source.confidence if source and own_classes else None,
+        task=_task(model, source.task if source and own_classes else None),
     )
+
+
+def _task(model: typing.Any, known: str | None) -> str | None:
+    """`"multi-label"` of weights that were trained so, or of a sigmoid a label."""
+    from keras_resnets.graph import outputs
+    from keras_resnets.images.labels import MULTI_LABEL
+
+    return MULTI_LABEL if known or outputs.are_sigmoids(model) else None
 
 
 def _is_last(data_format: str | None) -> bool:

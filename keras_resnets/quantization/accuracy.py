@@ -14,6 +14,7 @@ from keras_resnets.export.compare.verify import takes_pixels
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.graph import provenance
 from keras_resnets.images import evaluation
+from keras_resnets.images import multi_label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,17 +23,21 @@ class Figures:
 
     Attributes:
         count: images that both were run on.
-        model_top1, file_top1: shares of right answers.
-        agreement: share of equal answers.
+        model_top1, file_top1: shares of right answers; None of several labels an image.
+        agreement: share of equal answers; of several labels an image, of each for itself.
         rmse: root mean square difference of the logits over the standard deviation of
             the model's; None where those cannot be read in the file.
+        model_map, file_map: mean average precisions of several labels an image; None
+            of one class, or where no label tells images apart.
     """
 
     count: int
-    model_top1: float
-    file_top1: float
+    model_top1: float | None
+    file_top1: float | None
     agreement: float
     rmse: float | None
+    model_map: float | None = None
+    file_map: float | None = None
 
 
 def compare(
@@ -81,10 +86,19 @@ def compare(
             progress(done)
     ours, theirs = np.concatenate(expected), np.concatenate(found)
     compared = parity.compare(ours, theirs)
+    rmse = compared.rmse if measured else None
+    if data.labels.ndim == 2:
+        # Logits are above 0 where probabilities are above a half.
+        threshold = 0.0 if logits or ours.min() < 0 else multi_label.THRESHOLD
+        agreement = float(((ours >= threshold) == (theirs >= threshold)).mean())
+        maps = (
+            multi_label.measure(data.labels, x).mean_average_precision
+            for x in (ours, theirs)
+        )
+        return Figures(len(theirs), None, None, agreement, rmse, *maps)
     ours_top1, theirs_top1 = (
         float((x.argmax(axis=1) == data.labels).mean()) for x in (ours, theirs)
     )
-    rmse = compared.rmse if measured else None
     return Figures(len(theirs), ours_top1, theirs_top1, compared.top1, rmse)
 
 

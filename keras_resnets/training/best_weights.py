@@ -43,7 +43,8 @@ def discordant(earlier: str, later: str) -> tuple[int, int]:
     """Counts (images correct only in the later one, images correct only in the earlier).
 
     Args:
-        earlier: `RIGHT` or `WRONG` for each image, as a string.
+        earlier: `RIGHT` or `WRONG` for each image, as a string; with several labels per
+            image `rights_of`: the one with more correct labels wins an image.
         later: the same of another network. If a run is resumed with more devices, which
             share the images evenly, one of the two lacks some of the last.
 
@@ -52,7 +53,20 @@ def discordant(earlier: str, later: str) -> tuple[int, int]:
         (2, 1)
     """
     pairs = list(zip(earlier, later, strict=False))
-    return pairs.count((WRONG, RIGHT)), pairs.count((RIGHT, WRONG))
+    return sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
+
+
+def rights_of(counts: "np.ndarray") -> str:
+    """How many labels of each image are right, as a text: a character an image.
+
+    Args:
+        counts: int array (images,), each below 50,000.
+
+    Example:
+        >>> rights_of([0, 1, 2])
+        '012'
+    """
+    return "".join(chr(ord(WRONG) + int(count)) for count in counts)
 
 
 def p_value(wins: int, losses: int) -> float:
@@ -91,8 +105,11 @@ def knows(recipe: "Recipe", right: str, labels: "np.ndarray") -> bool:
     Args:
         recipe: a `Recipe`.
         right: `RIGHT` or `WRONG` for each held-out image, as a string.
-        labels: their labels, int array (count,).
+        labels: their labels, int array (count,), or (count, labels) of 0 and 1.
     """
+    if labels.ndim == 2:
+        likeliest = labels.mean(axis=0) >= 0.5
+        return wins(recipe, rights_of((labels == likeliest).sum(axis=1)), right)
     classes = labels.tolist()
     most = max(classes, key=classes.count)
     guess = "".join(RIGHT if label == most else WRONG for label in classes)
@@ -152,12 +169,15 @@ def _rivals(progress: typing.Any, name: str) -> dict[typing.Any, typing.Any]:
     return {each: progress.right[each] for each in earlier if each in progress.right}
 
 
-def figures(recipe: "Recipe", progress: typing.Any) -> dict[str, typing.Any]:
+def figures(
+    recipe: "Recipe", progress: typing.Any, measure: str = "accuracy"
+) -> dict[str, typing.Any]:
     """Returns the figures for `run.json`: the best of every stage, and the kept one.
 
     Args:
         recipe: a `Recipe`.
         progress: the final `state.Progress`.
+        measure: the name of the metric by which weights are kept.
 
     Returns:
         A dict with `best_epoch` and `best_val_accuracy` of the kept weights; for a recipe
@@ -167,12 +187,12 @@ def figures(recipe: "Recipe", progress: typing.Any) -> dict[str, typing.Any]:
     """
     if progress.best is None:
         return {}
-    result = {"best_epoch": progress.kept, "best_val_accuracy": progress.best}
+    result = {"best_epoch": progress.kept, f"best_val_{measure}": progress.best}
     if recipe.fine_tunes:
         best: dict[str, float] = {}
         for row in progress.history:
             name = stage(recipe, row["epoch"])
-            best[name] = max(best.get(name, 0.0), row["val_accuracy"])
+            best[name] = max(best.get(name, 0.0), row[f"val_{measure}"])
         now = stage(recipe, progress.kept)
         result.update(kept=now, stages=best)
         rivals = _rivals(progress, now)
@@ -184,13 +204,16 @@ def figures(recipe: "Recipe", progress: typing.Any) -> dict[str, typing.Any]:
     return result
 
 
-def sentence(recipe: typing.Any, result: typing.Any, count: int) -> str:
+def sentence(
+    recipe: typing.Any, result: typing.Any, count: int, multi_label: bool = False
+) -> str:
     """Returns the result of `figures` as sentences.
 
     Args:
         recipe: a `Recipe` that fine-tunes.
         result: the result of `figures`.
         count: the number of held-out images.
+        multi_label: whether they have several labels each.
     """
     each = ", ".join(
         f"{WORDS[name]} {accuracy:.2%}" for name, accuracy in result["stages"].items()
@@ -204,11 +227,19 @@ def sentence(recipe: typing.Any, result: typing.Any, count: int) -> str:
     if "paired" in result:
         paired = result["paired"]
         rule = (
-            f'{paired["wins"]:,} images right that "{WORDS[paired["against"]]}" has '
-            f"wrong, {paired['losses']:,} the other way round: p = {paired['p']:.2g}; "
+            f"{paired['wins']:,} {_won(WORDS[paired['against']], multi_label)}, "
+            f"{paired['losses']:,} the other way round: p = {paired['p']:.2g}; "
             f"{rule}"
         )
+    what = "mAP of" if multi_label else "of"
     return (
-        f"of the {count:,} held-out images: {each}\n"
+        f"{what} the {count:,} held-out images: {each}\n"
         f"kept: {WORDS[result['kept']]} ({rule})"
     )
+
+
+def _won(against: str, multi_label: bool) -> str:
+    """What an image is that a later stage wins, in words."""
+    if multi_label:
+        return f'images with more labels right than "{against}" has'
+    return f'images right that "{against}" has wrong'

@@ -40,6 +40,7 @@ class Keeper(keras.callbacks.Callback):
         take: function of (epoch from 1, validation accuracy): whether the network's
             weights after that epoch are to be kept from now on.
         seconds: seconds between two states within an epoch; every epoch ends with one.
+        measure: the name of the metric by which weights are kept.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Keeper(keras.callbacks.Callback):
         check: Callable[..., typing.Any],
         take: Callable[..., typing.Any],
         seconds: float,
+        measure: str = "accuracy",
     ) -> None:
         super().__init__()
         self._folder, self._progress, self._network = folder, progress, model
         # Only one of several processes of a joint training writes.
         self._writes = devices.part()[0] == 0
         self._provenance, self._seconds = provenance, seconds
+        self._measure = f"val_{measure}"
         self._rate, self._check, self._take = rate, check, take
         self._first = progress.step
         self._saved = self._counted = time.monotonic()
@@ -80,7 +83,7 @@ class Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        self._keep_best(epoch + 1, figures.get("val_accuracy"))
+        self._keep_best(epoch + 1, figures.get(self._measure))
         with interrupts.held():
             self._keep_epoch(epoch, figures)
         interrupts.check()

@@ -86,6 +86,27 @@ def check_classes(model: keras.Model, data: "Dataset") -> None:
     )
 
 
+def check_multi_label(
+    model: keras.Model, teacher: typing.Any, class_weight: typing.Any, sampler: str
+) -> None:
+    """Raises `InvalidArgument` for what several labels an image do not go with."""
+    if anatomy.kind_of_outputs(model) == anatomy.SOFTMAX:
+        raise InvalidArgument(
+            f"{model.name} ends in a softmax, which gives an image one class; several "
+            'labels an image need classifier_activation="sigmoid" or None'
+        )
+    if teacher is not None:
+        raise InvalidArgument(
+            "a teacher tells one class an image; with several labels an image leave "
+            "--teacher out"
+        )
+    if class_weight is not None or sampler != "shuffled":
+        raise InvalidArgument(
+            "classes are balanced where an image has one; with several labels an image "
+            "leave --class-weight and --sampler out"
+        )
+
+
 def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
     """Raises `InvalidArgument` if the recipe cannot train the trainable layers.
 

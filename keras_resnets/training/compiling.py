@@ -6,6 +6,7 @@ import keras
 
 from keras_resnets.graph import anatomy
 from keras_resnets.training import compatibility
+from keras_resnets.training.metrics import MeanAveragePrecision
 
 if typing.TYPE_CHECKING:
     from keras_resnets.training.recipes import Recipe
@@ -145,8 +146,15 @@ def loss(recipe: "Recipe", logits: bool) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy(**options)
 
 
-def metrics(classes: int) -> list[typing.Any]:
-    """Returns the metrics: accuracy, and top-5 accuracy for more than ten classes."""
+def metrics(
+    classes: int, multi_label: bool = False, logits: bool = True
+) -> list[typing.Any]:
+    """Returns the metrics: accuracy, and top-5 accuracy for more than ten classes.
+
+    With several labels per image it is the mean average precision.
+    """
+    if multi_label:
+        return [MeanAveragePrecision(classes, logits)]
     accuracies = [keras.metrics.CategoricalAccuracy(name="accuracy")]
     if classes > 10:
         accuracies.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
@@ -183,6 +191,7 @@ def options(
     model: keras.Model,
     steps_per_epoch: int,
     batch_size: int | None = None,
+    multi_label: bool = False,
 ) -> dict[str, typing.Any]:
     """Returns the arguments of `model.compile` to train by `recipe`.
 
@@ -191,6 +200,8 @@ def options(
         model: a classifier with outputs (batch, classes), probabilities or logits.
         steps_per_epoch: optimizer steps per epoch, >= 1.
         batch_size: images per step, over all devices; None: the recipe's.
+        multi_label: whether an image may have several labels; the recipe's loss must be
+            `"binary"` then.
 
     Returns:
         A dict with `optimizer`, `loss` and `metrics`.
@@ -215,5 +226,5 @@ def options(
     return {
         "optimizer": optimizer(recipe, rate, variables, is_half(model)),
         "loss": loss(recipe, logits),
-        "metrics": metrics(model.output_shape[-1]),
+        "metrics": metrics(model.output_shape[-1], multi_label, logits),
     }

@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_resnets.images.multi_label import THRESHOLD
 from keras_resnets.training import best_weights
+from keras_resnets.training import compiling
 from keras_resnets.training import devices
 from keras_resnets.training import state
 from keras_resnets.training.data.pipeline import own_errors
@@ -28,12 +30,16 @@ class Correctness:
     def __init__(self, job: typing.Any) -> None:
         self._job, self._split = job, job.held_out
         self._judging: typing.Any = None
+        # Where a label is said, of outputs that need not be probabilities.
+        is_logits = compiling.puts_out_logits(job.model)
+        self._threshold = 0.0 if is_logits else THRESHOLD
         self._metric: typing.Any = None
 
     def __call__(self) -> str:
         """Returns `best_weights.RIGHT` or `WRONG` for each held-out image, as a string.
 
-        Every process of a joint training must call it.
+        With several labels per image the number of correct ones, see
+        `best_weights.rights_of`. Every process of a joint training must call it.
         """
         if self._judging is None:
             self._compile()
@@ -44,14 +50,11 @@ class Correctness:
         )
         with own_errors(data):
             self._judging.evaluate(data, verbose=0)
-        is_right = self._metric.flags()
-        return "".join(
-            np.where(is_right, best_weights.RIGHT, best_weights.WRONG).tolist()
-        )
+        return best_weights.rights_of(self._metric.rights())
 
     def _compile(self) -> None:
         self._judging = without_optimizer(self._job.model)
-        self._metric = _RightImages(self._split.labels)
+        self._metric = _RightImages(self._split.labels, self._threshold)
         self._judging.compile(
             loss=_none, metrics=[self._metric], jit_compile=devices.jit_compile()
         )
@@ -66,11 +69,14 @@ class _RightImages(keras.metrics.Metric):
     """Flags correctly predicted images; targets are their indices.
 
     Args:
-        labels: int array (count,), the label of each image.
+        labels: int array (count,), the label of each image; or (count, labels) of 0
+            and 1.
+        threshold: output from which on one of several labels is predicted.
     """
 
-    def __init__(self, labels: np.ndarray) -> None:
+    def __init__(self, labels: np.ndarray, threshold: float) -> None:
         super().__init__(name="right")
+        self._threshold = threshold
         self._labels = np.asarray(labels, "int32")
         self._right = self.add_variable((len(labels),), "zeros", name="right")
 
@@ -79,7 +85,12 @@ class _RightImages(keras.metrics.Metric):
     ) -> None:
         places = ops.cast(ops.reshape(places, (-1,)), "int32")
         expected = ops.take(ops.convert_to_tensor(self._labels), places)
-        right = ops.equal(expected, ops.cast(ops.argmax(outputs, axis=-1), "int32"))
+        if self._labels.ndim == 2:
+            predicted = ops.cast(outputs >= self._threshold, "int32")
+            right = ops.sum(ops.cast(ops.equal(expected, predicted), "int32"), axis=-1)
+        else:
+            predicted = ops.cast(ops.argmax(outputs, axis=-1), "int32")
+            right = ops.equal(expected, predicted)
         # No scatter, which is not always deterministic; Keras sums over devices.
         rows = ops.one_hot(places, len(self._labels), dtype=self._right.dtype)
         rows = rows * ops.cast(right, rows.dtype)[:, None]
@@ -88,6 +99,6 @@ class _RightImages(keras.metrics.Metric):
     def result(self) -> typing.Any:
         return ops.mean(self._right)
 
-    def flags(self) -> np.ndarray:
-        """Returns a bool array (count,)."""
-        return state.array_of(self._right) > 0
+    def rights(self) -> np.ndarray:
+        """Returns an int array (count,): 1 if right; or the number of correct labels."""
+        return np.rint(state.array_of(self._right)).astype("int64")

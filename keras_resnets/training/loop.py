@@ -21,6 +21,8 @@ from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import devices
+from keras_resnets.training import diagnosis
+from keras_resnets.training import metrics
 from keras_resnets.training import state
 from keras_resnets.training.balance import BALANCED
 from keras_resnets.training.correctness import Correctness
@@ -90,6 +92,11 @@ class Job:
     @property
     def classes(self) -> int:
         return self.model.output_shape[-1]
+
+    @property
+    def measure(self) -> str:
+        """What the weights that are kept are chosen by: the name of a metric."""
+        return metrics.NAME if self.data.is_multi_label else "accuracy"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -254,12 +261,13 @@ def _judge_start(
     if begun or not job.recipe.fine_tunes or job.held_out is None:
         return
     figures = judge(job, job.held_out)
-    progress.best = figures["accuracy"]
+    progress.best = figures[job.measure]
     if best_weights.is_tested(job.recipe):
         right, labels = correctness(), job.held_out.labels
         if job.trained_head or best_weights.knows(job.recipe, right, labels):
             progress.right[best_weights.START] = right
-    row = {"epoch": 0, "val_accuracy": figures["accuracy"], "val_loss": figures["loss"]}
+    measured = {f"val_{name}": figures[name] for name in (job.measure, "loss")}
+    row = {"epoch": 0, **measured}
     progress.history.append({**row, "seconds": 0.0})
     if devices.part()[0] == 0:
         folder.write_weights("best", job.model, job.provenance)
@@ -287,7 +295,11 @@ def _prepare(job: Job, phase: Phase) -> keras.Model:
             job.preprocessing,
         )
     options = compiling.options(
-        phase.recipe, job.model, job.steps_per_epoch, job.batch_size
+        phase.recipe,
+        job.model,
+        job.steps_per_epoch,
+        job.batch_size,
+        job.data.is_multi_label,
     )
     trainer.compile(**options, jit_compile=devices.jit_compile())
     trainer.optimizer.build(trainer.trainable_variables)
@@ -337,8 +349,8 @@ def _fit(
     def explain(epoch: int, step: int) -> typing.Any:
         # The weights belong to the previous step.
         past = (epoch - phase.first) * job.steps_per_epoch + step - 1
-        cause = _cause(job, _rate(job, phase, max(past, 0)), epoch, step)
-        return cause + _what_stays(folder, progress)
+        cause = diagnosis.cause(job, _rate(job, phase, max(past, 0)), epoch, step)
+        return cause + diagnosis.what_stays(folder, progress)
 
     def take(epoch: int, accuracy: float) -> bool:
         return best_weights.take(job.recipe, progress, epoch, accuracy, correctness)
@@ -362,6 +374,7 @@ def _fit(
             watch.check,
             take,
             job.save_seconds,
+            job.measure,
         )
     )
     watching.append(callbacks.TellReplaced(job.data, job.tell))
@@ -407,43 +420,16 @@ def _rate(job: Job, phase: Phase, step: typing.Any) -> float:
     return float(schedule(int(step)))
 
 
-def _cause(job: typing.Any, rate: typing.Any, epoch: int, step: int) -> str:
-    """The likely cause of a loss that is not finite."""
-    images, targets, *_ = next(iter(job.training_batches(epoch, step)))
-    for name, values in (("images", images), ("targets", targets)):
-        if not np.isfinite(np.asarray(values)).all():
-            return f"the {name} of that step are not finite: look at the data"
-    for layer in anatomy.all_layers(job.model):
-        for weight in layer.get_weights():
-            if not anatomy.holds_others(layer) and not np.isfinite(weight).all():
-                return (
-                    f"the weights of {layer.name} are not finite any more: the learning "
-                    f"rate of {rate:.3g} is likely too high"
-                )
-    if compiling.is_half(job.model):
-        return "activations overflow float16: mixed_bfloat16 has float32's range"
-    return f"activations overflow: the learning rate of {rate:.3g} is likely too high"
-
-
-def _what_stays(folder: RunFolder, progress: typing.Any) -> str:
-    """The files that a failed run leaves, for the end of a message."""
-    if progress.best is None:
-        return ""
-    when = f"after epoch {progress.kept}" if progress.kept else "as the network came"
-    return (
-        f"; {folder.weights('best')} keeps the best so far, {when}: "
-        f"{progress.best:.2%} of the held-out images"
-    )
-
-
 def judge(job: Job, split: Split) -> dict[str, float]:
-    """Returns `loss` and `accuracy` of the network on a `Split`, as a dict.
+    """Returns `loss` and the job's `measure` of the network on a `Split`, as a dict.
 
     They are measured on as many images as can be distributed evenly over the devices.
     """
     judging = without_optimizer(job.model)
-    loss = compiling.loss(job.recipe, compiling.puts_out_logits(job.model))
-    judging.compile(loss=loss, metrics=compiling.metrics(job.classes)[:1])
+    logits = compiling.puts_out_logits(job.model)
+    loss = compiling.loss(job.recipe, logits)
+    measures = compiling.metrics(job.classes, job.data.is_multi_label, logits)
+    judging.compile(loss=loss, metrics=measures[:1])
     data = job.batches(_spread(split), training=False)
     with own_errors(data):
         figures = judging.evaluate(data, verbose=0, return_dict=True)

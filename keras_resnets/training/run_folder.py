@@ -47,6 +47,11 @@ _LOCK = ".keras_resnets.lock"
 _PROSE = ("source", "published")
 # Fields that a recipe's number of epochs stretches.
 _STRETCHED = ("milestones", "warmup")
+# Measures drawn beside the loss, and their names in the plot.
+_MEASURES = {
+    "accuracy": "accuracy, %",
+    "mean_average_precision": "mean average precision, %",
+}
 # More than any number of epochs.
 _MOST = 1e12
 
@@ -313,8 +318,9 @@ def draw(rows: list[dict[str, float]], path: pathlib.Path) -> None:
     import matplotlib.ticker
 
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+    measure = next((name for name in rows[-1] if name in _MEASURES), "accuracy")
     for axes, name, scale in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True
+        figure.subplots(1, 2), ("loss", measure), (1, 100), strict=True
     ):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             measured = [row for row in rows if key in row]
@@ -324,7 +330,7 @@ def draw(rows: list[dict[str, float]], path: pathlib.Path) -> None:
                 axes.plot(epochs, values, label=label, marker="." * (len(rows) < 30))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-        axes.set_ylabel("loss" if name == "loss" else "accuracy, %")
+        axes.set_ylabel(_MEASURES.get(name, name))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     plots.save(figure, path, dpi=110)

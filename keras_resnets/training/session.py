@@ -29,6 +29,7 @@ from keras_resnets.graph import anatomy
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.images.files import replaced_note
+from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.system import interrupts
 from keras_resnets.training import balance
 from keras_resnets.training import best_weights
@@ -65,7 +66,8 @@ class Run:
         figures: `best_val_accuracy` and `best_epoch` of the kept weights, if images
             were held out; for a recipe that fine-tunes also `kept` and `stages`, see
             `best_weights.figures`; `test_accuracy` if the data have test images,
-            `test_weights` (the weights tested: `"best"` or `"last"`), `seconds`.
+            `test_weights` (the weights tested: `"best"` or `"last"`), `seconds`. With
+            several labels per image `mean_average_precision` replaces `accuracy`.
     """
 
     folder: RunFolder
@@ -82,6 +84,7 @@ def train(
     preprocessing: "Preprocessing | None" = None,
     batch_size: int | None = None,
     validation: float | None = None,
+    multi_label: bool = False,
     seed: int = 0,
     teacher: keras.Model | None = None,
     class_weight: str | Mapping[str, float] | None = None,
@@ -113,6 +116,10 @@ def train(
             values if a layer of the model scales them.
         batch_size: images per step, over all devices; None for the recipe's.
         validation: share of the training images to hold out, see `open_dataset`.
+        multi_label: whether an image of `data` may have several labels, see
+            `open_dataset`. Each label then has a sigmoid and binary cross-entropy,
+            whatever the recipe's loss, and the mean average precision decides which
+            weights are kept.
         seed: seed of order, augmentation and the held-out images. Dropout and the
             initial weights have their own (`keras.utils.set_random_seed`).
         teacher: a trained classifier to distil from.
@@ -158,10 +165,14 @@ def train(
     _check_tensorboard(tensorboard)
     compatibility.check_model(model)
     preprocessing = compatibility.preprocessing_for(model, preprocessing)
+    if data.is_multi_label if isinstance(data, Dataset) else multi_label:
+        compatibility.check_multi_label(model, teacher, class_weight, sampler)
+        # A sigmoid for each label, whatever the recipe trains one class an image by.
+        recipe = recipe.replace(loss="binary")
     compatibility.check_recipe(model, recipe)
     balance.check_sampler(sampler, class_weight)
     if not isinstance(data, Dataset):
-        data = open_dataset(data, validation, seed)
+        data = open_dataset(data, validation, seed, multi_label=multi_label)
     compatibility.check_classes(model, data)
     weights = _class_weights(class_weight, sampler, data)
     trained_head = heads.is_trained(model, data.classes)
@@ -413,6 +424,7 @@ def _provenance(
         random_weights=False,
         # It belongs to the previous weights.
         confidence=None,
+        task=MULTI_LABEL if data.is_multi_label else None,
     )
 
 
@@ -423,11 +435,12 @@ def _figures(
     figures: dict[str, typing.Any] = {"seconds": round(progress.seconds, 1)}
     which = "last"
     if progress.best is not None:
-        figures.update(best_weights.figures(job.recipe, progress))
+        figures.update(best_weights.figures(job.recipe, progress, job.measure))
         which = "best"
         devices.wait_for_all()
         without_optimizer(job.model).load_weights(folder.weights(which))
     if job.data.test is not None:
         measured = loop.judge(job, job.data.test)
-        figures.update(test_accuracy=measured["accuracy"], test_weights=which)
+        key = f"test_{job.measure}"
+        figures.update({key: measured[job.measure], "test_weights": which})
     return figures

@@ -16,6 +16,7 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.graph.provenance import Provenance
 from keras_resnets.images import confidence
+from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.io import keras_archive
 from keras_resnets.networks.architecture import Architecture
 from keras_resnets.weights.source import Source
@@ -54,6 +55,8 @@ def _entries(key: str, record: Provenance) -> dict[str, str]:
     facts = dataclasses.asdict(record)
     if record.confidence is None:
         del facts["confidence"]
+    if record.task is None:
+        del facts["task"]
     return {key: json.dumps(facts)}
 
 
@@ -68,7 +71,7 @@ def apply(source: Source, text: str | None) -> None:
     record = parsed(text, source.path)
     source.axes, source.preprocessing = dict(record.axes), record.preprocessing
     source.labels = record.labels
-    source.confidence = record.confidence
+    source.confidence, source.task = record.confidence, record.task
 
 
 def parsed(text: str, path: pathlib.Path) -> Provenance:
@@ -90,6 +93,7 @@ def parsed(text: str, path: pathlib.Path) -> Provenance:
             weights_origin=printable(origin, 1000) if isinstance(origin, str) else None,
             random_weights=content.get("random_weights") is True,
             confidence=confidence.of_record(content.get("confidence")),
+            task=MULTI_LABEL if content.get("task") == MULTI_LABEL else None,
         )
     except (ValueError, KeyError, TypeError, InvalidArgument) as error:
         raise WeightsError(

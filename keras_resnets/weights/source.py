@@ -25,6 +25,7 @@ class Source:
         count: the number of values that the file has for a network, or None.
         labels: the order of the classes (`keras_resnets.images.labels`); None: unknown.
         confidence: see `graph.provenance`; None: unknown.
+        task: see `graph.provenance`.
         layout: the `layouts.Layout` of the tensors' names, or None.
     """
 
@@ -38,6 +39,7 @@ class Source:
         self.count: int | None = None
         self.labels: str | tuple[str, ...] | None = None
         self.confidence: typing.Any = None
+        self.task: str | None = None
         self.layout: Layout | None = None
 
     def load(self, model: "keras.Model") -> bool:

@@ -17,6 +17,8 @@ from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.runner import Runner
 from keras_resnets.export.signature import HEATMAP
 from keras_resnets.images import confidence
+from keras_resnets.images.labels import MULTI_LABEL
+from keras_resnets.images.multi_label import sigmoid
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import default_for
@@ -31,6 +33,7 @@ class FileClassifier:
             file that includes its preprocessing it leaves RGB pixels unchanged.
         labels: order of the classes, as `labels.class_names` takes it; None: unknown.
         confidence: fields of an `images.confidence.Confidence` in the passport, or None.
+        task: `"multi-label"` if the passport says so, see `graph.provenance`.
         output_shape: (None, classes).
         puts_out_logits: whether the outputs are logits.
         has_heatmap: whether the file also outputs a heat map, see
@@ -51,6 +54,7 @@ class FileClassifier:
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
         self._output, self._first, self.has_heatmap = output, first, has_heatmap
         self.confidence: dict[str, float] | None = None
+        self.task: str | None = None
         self.puts_out_logits = output == "logits"
         size = preprocessing.size
         outputs = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
@@ -74,10 +78,15 @@ class FileClassifier:
         return outputs if isinstance(outputs, dict) else {self._output: outputs}
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Returns the outputs as probabilities; applies a softmax if the file has none."""
+        """Returns the outputs as probabilities.
+
+        Applies a softmax (with several labels per image a sigmoid) if the file has none.
+        """
         outputs = self.predict_on_batch(images)
         if not self.puts_out_logits and outputs.min() >= 0 and outputs.max() <= 1:
             return outputs
+        if self.task == MULTI_LABEL:
+            return sigmoid(outputs)
         shifted = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
         return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -135,6 +144,8 @@ def open_classifier(
     classifier = FileClassifier(
         path, runner, preprocessing, labels, output, first, has_heatmap
     )
+    if (facts or {}).get("task") == MULTI_LABEL:
+        classifier.task = MULTI_LABEL
     classifier.confidence = confidence.of_record((facts or {}).get("confidence"))
     return classifier
 

@@ -23,6 +23,9 @@ from keras_resnets.export.runner import size_text
 from keras_resnets.export.tflite.runner import OUTPUT as _OUTPUT
 from keras_resnets.export.tflite.runner import layer_name
 from keras_resnets.export.tflite.runner import tensors
+from keras_resnets.images import multi_label
+from keras_resnets.images.labels import MULTI_LABEL
+from keras_resnets.images.multi_label import THRESHOLD
 from keras_resnets.images.preprocessing import Preprocessing
 
 Paths = Sequence[str | os.PathLike[str]]
@@ -40,7 +43,8 @@ class Verification:
             are none.
         logits: `Parity` of the inputs of the softmax or sigmoid, and of the other
             outputs; None if one of the files does not give them.
-        accuracies: top-1 share of each file if there are labels, else None.
+        accuracies: top-1 share of each file if there are labels (with several labels per
+            image the mean average precision), else None.
     """
 
     count: int
@@ -69,7 +73,8 @@ def verify(
         second: the candidate, likewise.
         batches: iterable of float32 images (count, height, width, channels),
             pre-processed.
-        labels: int array with one class per image, or None.
+        labels: int array with one class per image, or (count, labels) of 0 and 1; None
+            if unknown.
         threads: threads of each runtime.
         progress: called with the number of images done after every batch.
         preprocessing: the `Preprocessing` that was applied to the images, for a file
@@ -125,13 +130,16 @@ def verify(
     _check_alike((first, second), probable)
     accuracies = None
     if labels is not None and not isinstance(whole[0], dict):
-        accuracies = tuple(float((f.argmax(1) == labels).mean()) for f in whole)
-    outputs = parity.compare(whole[0], whole[1])
+        accuracies = tuple(_accuracy(outputs, labels) for outputs in whole)
+    several = _has_several_labels(first, labels)
+    threshold = (THRESHOLD if any(probable) else 0.0) if several else None
+    outputs = parity.compare(whole[0], whole[1], threshold)
     compared = None if any(probable) else outputs
     # All outputs, or some probabilities would be compared as logits.
     counts = [len(runner.tapped) for runner in tapped]
     if with_logits and counts == [len(names) for names in probable]:
-        compared = parity.compare(joined(logits[0]), joined(logits[1]))
+        cut = 0.0 if several else None
+        compared = parity.compare(joined(logits[0]), joined(logits[1]), cut)
     return Verification(
         count=done,
         outputs=outputs,
@@ -144,6 +152,21 @@ def verify(
 def _part(labels: np.ndarray | None, done: int, count: int) -> np.ndarray | None:
     """The labels of the last `count` images of those that are done."""
     return None if labels is None else labels[done - count : done]
+
+
+def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> float | None:
+    if labels.ndim == 2:
+        return multi_label.measure(labels, outputs).mean_average_precision
+    return float((outputs.argmax(1) == labels).mean())
+
+
+def _has_several_labels(
+    path: str | os.PathLike[str], labels: np.ndarray | None
+) -> bool:
+    """Whether an image may have several, by the labels or the file's passport."""
+    if labels is not None:
+        return labels.ndim == 2
+    return (passport.read(path) or {}).get("task") == MULTI_LABEL
 
 
 def _as_taken(

@@ -71,13 +71,16 @@ def read_npz(path: pathlib.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_parts(
-    path: pathlib.Path, parts: Sequence[str]
+    path: pathlib.Path, parts: Sequence[str], multi_label: bool = False
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """`read_npz` of several parts, by part."""
+    """`read_npz` of several parts, by part.
+
+    With `multi_label` the labels are uint8 (count, labels) of 0 and 1.
+    """
     found = {}
     for part, (names, (images, labels)) in _read(path, parts, 2).items():
-        labels = integers_of(labels)
-        check_arrays(images, labels, *names)
+        labels = columns_of(labels, names[1]) if multi_label else integers_of(labels)
+        check_arrays(images, labels, names[0], names[1], multi_label)
         found[part] = (images, labels)
     return found
 
@@ -109,6 +112,28 @@ def _read(
         return found
 
 
+def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:
+    """Labels of 0 and 1, one column each, as uint8 (count, labels).
+
+    Raises:
+        InvalidArgument: labels of another shape, or other values.
+    """
+    labels = np.asarray(labels)
+    is_fit = labels.ndim == 2 and labels.dtype.kind in "iufb"
+    if not is_fit:
+        raise InvalidArgument(
+            f"{name} must be 0 and 1 of shape (count, labels) where an image may have "
+            f"several labels; got {labels.dtype} {labels.shape}"
+        )
+    wrong = labels[(labels != 0) & (labels != 1)]
+    if wrong.size:
+        raise InvalidArgument(
+            f"{name} must be 0 and 1 where an image may have several labels; it holds "
+            f"{wrong.flat[0]}"
+        )
+    return labels.astype("uint8")
+
+
 def integers_of(labels: np.ndarray) -> np.ndarray:
     """Labels of shape (count,): one-hot rows and columns of one as integers."""
     labels = np.asarray(labels)
@@ -134,14 +159,25 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
 
 
 def check_arrays(
-    images: np.ndarray, labels: np.ndarray, x: str = "x", y: str = "y"
+    images: np.ndarray,
+    labels: np.ndarray,
+    x: str = "x",
+    y: str = "y",
+    multi_label: bool = False,
 ) -> None:
     """Raises `InvalidArgument` unless these are labelled RGB images."""
     check_images(images, x)
+    if multi_label:
+        if len(labels) != len(images) or not len(labels):
+            raise InvalidArgument(
+                f"{y} must be a row an image; got {len(labels)} for {len(images)} images"
+            )
+        return
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InvalidArgument(
             f"{y} must be one integer an image; got {labels.dtype} {labels.shape} "
-            "(one-hot rows of 0 and 1 are taken too)"
+            "(one-hot rows of 0 and 1 are taken too, and with --multi-label any rows of "
+            "0 and 1)"
         )
     if len(labels) != len(images) or not len(labels):
         raise InvalidArgument(

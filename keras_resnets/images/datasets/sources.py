@@ -16,6 +16,8 @@ from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.images import folders
 from keras_resnets.images.datasets import class_folders
+from keras_resnets.images.datasets import label_tables
+from keras_resnets.images.datasets import labelled_files
 from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.datasets.arrays import check_arrays
@@ -29,7 +31,9 @@ from keras_resnets.images.datasets.seeded import held_out
 from keras_resnets.images.datasets.split import Dataset
 from keras_resnets.images.datasets.split import check_classes
 from keras_resnets.images.datasets.split import check_labels
+from keras_resnets.images.datasets.split import notes_of_columns
 from keras_resnets.images.labels import class_names
+from keras_resnets.images.multi_label import strata
 
 if typing.TYPE_CHECKING:
     from keras_resnets.images.datasets.listing import FileListing
@@ -49,6 +53,7 @@ def open_dataset(
     validation: float | None = None,
     seed: int = 0,
     classes: int | Sequence[typing.Any] | None = None,
+    multi_label: bool = False,
 ) -> Dataset:
     """Opens labelled images for training.
 
@@ -73,6 +78,11 @@ def open_dataset(
         seed: of the choice of what is held out.
         classes: how many classes there are, or their names or (id, name) in the order
             of the network's outputs; None for what the source says.
+        multi_label: whether an image may have none, one or several of the labels. The
+            source is then a CSV file of names and labels beside its images, or a folder
+            with one, or with train.csv, val.csv and test.csv (see
+            `label_tables.read`); or an .npz file whose `y_train` and so on are 0 and 1
+            of shape (count, labels).
 
     Returns:
         A `Dataset`.
@@ -91,7 +101,7 @@ def open_dataset(
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
     check_seed(seed)
     given = _given(classes)
-    opened = _find(source, given, None)
+    opened = _find(source, given, None, multi_label)
     if "train" not in opened.listings:
         raise InvalidArgument(
             f"{opened.name} must hold images to train on; it has "
@@ -107,6 +117,7 @@ def open_part(
     classes: tuple[typing.Any, ...] = (),
     count: int | None = None,
     seed: int = 0,
+    multi_label: bool = False,
 ) -> "tuple[Split, tuple[str, ...]]":
     """Opens one part of a data set: for evaluation, or to train without validation.
 
@@ -122,6 +133,7 @@ def open_part(
             they are not known.
         count: how many images to take, of every class the same share; None for all.
         seed: of their choice: the same seed takes the same images.
+        multi_label: see `open_dataset`.
 
     Returns:
         (`Split`, notes): lines about what was left out or taken for granted.
@@ -129,7 +141,7 @@ def open_part(
     Raises:
         InvalidArgument: as of `open_dataset`; or no such part.
     """
-    opened = _find(source, tuple(classes), part)
+    opened = _find(source, tuple(classes), part, multi_label)
     wanted = part if part in opened.listings or part == "train" else "validation"
     if wanted not in opened.listings:
         raise InvalidArgument(
@@ -137,7 +149,7 @@ def open_part(
             f"{', '.join(opened.listings)} alone"
         )
     listing = opened.listings[wanted]
-    chosen = None if count is None else spread(listing.labels, count, seed)
+    chosen = None if count is None else spread(strata(listing.labels), count, seed)
     split = listing.split(chosen, thorough=True)
     notes = [*opened.notes, *listing.notes]
     if wanted != part:
@@ -149,6 +161,7 @@ def _find(
     source: str | os.PathLike[str],
     given: tuple[typing.Any, ...] | None,
     part: str | None,
+    multi_label: bool = False,
 ) -> "_Found":
     """The `_Found` of a source.
 
@@ -156,8 +169,17 @@ def _find(
         source: path or name.
         given: (id, name) of each class, or None or () where nobody names them.
         part: the only one that is wanted, see `open_part`; None for all.
+        multi_label: see `open_dataset`.
     """
     path, name = pathlib.Path(source), str(source)
+    if multi_label:
+        return _multi_label(path, given, part)
+    if path.suffix.lower() in label_tables.SUFFIXES:
+        raise InvalidArgument(
+            "data of one class an image must be an .npz file, a folder with a sub-folder "
+            f"a class, or records; {printable(name)} is a table of labels: give "
+            "--multi-label (multi_label=True) where an image may have several"
+        )
     if name in LOADERS:
         return _loaded(name)
     if name.startswith(_TFDS):
@@ -169,6 +191,39 @@ def _find(
     if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path, part)
     raise InvalidArgument(_unknown(name))
+
+
+def _multi_label(
+    path: pathlib.Path, given: tuple[typing.Any, ...] | None, part: str | None
+) -> "_Found":
+    """The `_Found` of a source whose images have any number of labels."""
+    if path.suffix == ".npz" and path.is_file():
+        return _npz(path, part, multi_label=True)
+    tables = labelled_files.tables_of(path)
+    if not tables:
+        raise InvalidArgument(
+            f"images with several labels must come as {label_tables.FORM}, as a folder "
+            "with such a file, or as an .npz file with y of 0 and 1, one column a label; "
+            f"got {printable(str(path))!r}"
+        )
+    if part is not None:
+        fits = part if part in tables or part == "train" else "validation"
+        tables = {fits: tables[fits]} if fits in tables else tables
+    named = given if given and given != class_names(len(given)) else ()
+    names, listings = labelled_files.list_tables(tables, named, part or "train")
+    if given and len(given) != len(names):
+        raise InvalidArgument(
+            f"{path.name} must have the {len(given)} labels of the network; it has "
+            f"{len(names)}"
+        )
+    found = _Found(path.name, names)
+    for name in (name for name in _ORDER if name in listings):
+        listing = listings[name]
+        sizes = listing.places[:, 2]
+        files = zip(listing.files, sizes, strict=True)
+        listed = "\n".join(f"{file} {size}" for file, size in files)
+        found.add(name, listing, listed, np.ascontiguousarray(listing.labels))
+    return found
 
 
 def _given(
@@ -230,7 +285,7 @@ class _Found:
         return self._digest.hexdigest()
 
 
-def _npz(path: pathlib.Path, part: str | None) -> _Found:
+def _npz(path: pathlib.Path, part: str | None, multi_label: bool = False) -> _Found:
     there = set(npz_parts(path))
     if part is not None:
         only = part if part in there or part == "train" else "validation"
@@ -238,7 +293,7 @@ def _npz(path: pathlib.Path, part: str | None) -> _Found:
     elif "train" not in there:
         there = {"train"}
     wanted = [name for name in _ORDER if name in there]
-    return _arrays(path.name, read_parts(path, wanted))
+    return _arrays(path.name, read_parts(path, wanted, multi_label))
 
 
 def _loaded(name: str) -> _Found:
@@ -263,8 +318,10 @@ def _arrays(
 ) -> _Found:
     found = _Found(name, names)
     for part, (pixels, labels) in parts.items():
-        check_arrays(pixels, labels, f"x_{part}", f"y_{part}")
-        pixels, labels = np.ascontiguousarray(pixels), labels.astype("int64")
+        # Whoever read them has told rows of labels from others.
+        check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
+        pixels = np.ascontiguousarray(pixels)
+        labels = np.ascontiguousarray(labels, "int64" if labels.ndim == 1 else "uint8")
         listing = ArrayListing(pixels, labels)
         found.add(part, listing, json.dumps(pixels.shape), pixels, labels)
     return found
@@ -334,7 +391,7 @@ def _sharded(
 def _names(found: _Found, count: typing.Any) -> tuple[typing.Any, ...]:
     """(id, name) of each class of a source; `count` is None or how many there are."""
     labels = found.listings["train"].labels
-    names, most = found.names, int(labels.max()) + 1
+    names, most = found.names, _count_of(labels)
     if names is None and count is None:
         # Before so many names are made.
         check_classes(labels, found.name)
@@ -349,6 +406,11 @@ def _names(found: _Found, count: typing.Any) -> tuple[typing.Any, ...]:
     return names
 
 
+def _count_of(labels: np.ndarray) -> int:
+    """How many classes labels tell of."""
+    return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+
+
 def _finish(
     found: _Found, names: tuple[typing.Any, ...], validation: float | None, seed: int
 ) -> Dataset:
@@ -359,7 +421,7 @@ def _finish(
         check_labels(listing.labels, len(names), found.name)
     parts = {part: listing.split() for part, listing in listings.items()}
     for part, split in parts.items():
-        if split.kind == "files":
+        if split.kind == "files" and not split.is_multi_label:
             class_folders.check_no_class_is_empty(listings[part].root, split)
     train, held = parts["train"], parts.get("validation")
     if validation is None and held is None:
@@ -367,7 +429,7 @@ def _finish(
     if validation is not None:
         held = None
     if validation:
-        chosen = held_out(train.labels, validation, seed)
+        chosen = held_out(strata(train.labels), validation, seed)
         train, held = train.part(~chosen), train.part(chosen)
     if held is not None and not held.count:
         raise InvalidArgument(
@@ -375,6 +437,7 @@ def _finish(
             "validation=0"
         )
     notes = [line for listing in listings.values() for line in listing.notes]
+    notes += notes_of_columns(train.labels, names)
     return Dataset(
         name=found.name,
         classes=names,

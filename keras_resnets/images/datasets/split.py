@@ -9,6 +9,9 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.images.files import some
+from keras_resnets.images.multi_label import strata
 
 if typing.TYPE_CHECKING:
     import PIL.Image
@@ -61,7 +64,8 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        labels: int64 array (count,), the class of each image.
+        labels: int64 array (count,), the class of each image; of several labels uint8
+            (count, labels) of 0 and 1.
         images: where they are: `ArrayImages` or `EncodedImages`.
         indices: int array (count,), which of those are the part's.
         skipped: names of files that were left out because they are no whole images.
@@ -78,6 +82,11 @@ class Split:
         return len(self.labels)
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may have none, one or several of the labels."""
+        return self.labels.ndim == 2
+
+    @property
     def kind(self) -> str:
         """`"arrays"`, `"files"` or `"records"`."""
         return self.images.kind
@@ -89,8 +98,9 @@ class Split:
         a function of the labels alone, so that every run takes the same.
         """
         yield place
+        labels = strata(self.labels)
         for alike in (True, False):
-            others = np.flatnonzero((self.labels == self.labels[place]) == alike)
+            others = np.flatnonzero((labels == labels[place]) == alike)
             others = np.roll(others, -np.searchsorted(others, place))
             yield from others[others != place].tolist()
 
@@ -122,6 +132,11 @@ class Dataset:
     test: Split | None
     fingerprint: str
     notes: tuple = ()
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may have none, one or several of the labels."""
+        return self.train.is_multi_label
 
     @property
     def skipped(self) -> tuple[typing.Any, ...]:
@@ -185,7 +200,17 @@ class ArrayImages:
 
 
 def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
-    """Raises `InvalidArgument` unless all labels lie in 0..classes - 1."""
+    """Raises `InvalidArgument` unless all labels lie in 0..classes - 1.
+
+    Of several labels an image: unless there is a column for each.
+    """
+    if labels.ndim == 2:
+        if labels.shape[1] != classes:
+            raise InvalidArgument(
+                f"{name}: labels must have a column for each of the {classes}; got "
+                f"{labels.shape[1]}"
+            )
+        return
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= classes:
         raise InvalidArgument(
@@ -196,12 +221,43 @@ def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
 
 def check_classes(labels: np.ndarray, name: str) -> None:
     """Raises `InvalidArgument` where there is nothing to tell apart."""
+    if labels.ndim == 2:
+        _check_columns(labels, name)
+        return
     found = np.unique(labels)
     if len(found) < 2:
         raise InvalidArgument(
             f"{name} must hold images of two classes or more; all {len(labels)} are "
             f"of class {found[0]}"
         )
+
+
+def _check_columns(labels: np.ndarray, name: str) -> None:
+    if labels.shape[1] < 2:
+        raise InvalidArgument(
+            f"{name} must have two labels or more; it has {labels.shape[1]}: for one "
+            "question of yes or no train two classes, each in a folder of its own"
+        )
+    if (labels == labels[:1]).all():
+        raise InvalidArgument(
+            f"{name} must hold images that differ in a label; all {len(labels)} have "
+            "the same"
+        )
+
+
+def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[str]:
+    """What there is to say of labels that all images to train on have, or none."""
+    if labels.ndim == 1:
+        return []
+    found = []
+    for value, who in ((0, "no image"), (1, "every image")):
+        same = np.flatnonzero((labels == value).all(axis=0)).tolist()
+        if same:
+            told = some([printable(names[index][1], 60) for index in same])
+            found.append(
+                f"{who} to train on has {told}: the network cannot learn to tell it"
+            )
+    return found
 
 
 __getattr__ = renamed.attributes_of(__name__, {"ArrayPictures": "ArrayImages"})

@@ -131,6 +131,8 @@ class Loader:
 
     def _targets(self, places: np.ndarray) -> np.ndarray:
         labels = self._split.labels[places]
+        if labels.ndim == 2:
+            return labels.astype("float32")
         if not self._one_hot:
             return labels
         targets = np.zeros((len(labels), self._classes), "float32")

@@ -1,0 +1,307 @@
+"""CSV files that name several labels for each image, as listings.
+
+Two forms are usual, and both are told by the file itself: a column for each label with 0
+or 1 in it (Kaggle's), or one column of labels that a mark separates (fastai's, Keras'
+`flow_from_dataframe`).
+"""
+
+import csv
+import dataclasses
+import io
+import pathlib
+import unicodedata
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.errors import nearest
+from keras_resnets.errors import printable
+from keras_resnets.images.files import some
+from keras_resnets.images.folders import part_called
+from keras_resnets.io.untrusted import read_text
+
+SUFFIXES = (".csv", ".tsv")
+FORM = (
+    "a CSV file with a column of file names, and a column of 0 and 1 for each label or "
+    "one column of labels"
+)
+# Nine million images of Open Images take less; as Python objects ten times that.
+_MOST = 512 << 20
+# What columns are called, in any case.
+_FILES = tuple(
+    "filename file_name file fname image image_name image_id imageid img name path "
+    "filepath file_path image_path id".split()
+)
+_LABELS = ("labels", "label", "tags", "tag", "classes", "class", "labelname")
+_PARTS = ("split", "subset", "partition", "set")
+_HELD_OUT = ("is_valid", "is_val", "is_validation")
+# The first of these that a cell holds separates labels; else a space does.
+_SEPARATORS = "|;,"
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What a CSV file says.
+
+    Attributes:
+        path: of the file.
+        names: of the labels.
+        files: a name for each image, as the file says it.
+        lines: the line of each.
+        labels: uint8 array (count, labels) of 0 and 1.
+        parts: the part of each image, `"train"` and the like; None without such a
+            column.
+        notes: lines about how it was read.
+    """
+
+    path: pathlib.Path
+    names: tuple[str, ...]
+    files: list[str]
+    lines: list[int]
+    labels: np.ndarray
+    parts: list[str] | None
+    notes: tuple[str, ...] = ()
+
+
+def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
+    """What a CSV file says of images and labels.
+
+    Args:
+        path: of the file: UTF-8, with commas, semicolons or tabs, and a first line
+            that names the columns.
+        names: of the labels, in the order that is wanted; () for the file's own: of
+            columns in their order, of a column of labels sorted.
+
+    Raises:
+        InvalidArgument: another file; cells that are neither 0 nor 1; labels that are
+            not among `names`; an image on two lines that say different labels.
+    """
+    head, lines = _cells(path)
+    where = printable(str(path))
+    plain = [cell.strip().casefold() for cell in head]
+    files = next((plain.index(word) for word in _FILES if word in plain), 0)
+    split = next((plain.index(word) for word in _PARTS if word in plain), None)
+    held = next((plain.index(word) for word in _HELD_OUT if word in plain), None)
+    rest = [n for n in range(len(head)) if n not in (files, split, held)]
+    if not rest:
+        raise InvalidArgument(f"{where} must be {FORM}; it has no column of labels")
+    texts = [n for n in rest if plain[n] in _LABELS]
+    is_binary = [
+        all(row[n].casefold() in (*_YES, *_NO, "") for _, row in lines) for n in rest
+    ]
+    notes: tuple[str, ...] = ()
+    if len(rest) == 1 and not all(is_binary):
+        texts = rest
+    if texts and not any(is_binary):
+        own, labels, notes = _separated(lines, texts[0], where, names)
+    else:
+        own, labels = _columns(head, lines, rest, where, names)
+    parts = _parts(lines, split, held, where)
+    rows = Rows(
+        path,
+        own,
+        [row[files] for _, row in lines],
+        [number for number, _ in lines],
+        labels,
+        parts,
+        notes,
+    )
+    return _once(rows, where, may_join=bool(texts and not any(is_binary)))
+
+
+def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """(the first line's cells, (number, cells) of every other line that is not empty)."""
+    where = printable(str(path))
+    text = read_text(path, FORM, _MOST)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    mark = max("\t;,", key=first.count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+        found = [
+            (reader.line_num, [cell.strip() for cell in row])
+            for row in reader
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        raise InvalidArgument(f"{where} must be {FORM}: {first_line(error)}") from None
+    if len(found) < 2:
+        raise InvalidArgument(
+            f"{where} must be {FORM}; it has "
+            f"{'a first line alone' if found else 'no lines'}"
+        )
+    (_, head), *lines = found
+    twice = sorted({cell for cell in head if head.count(cell) > 1})
+    if twice or "" in head:
+        what = f"{some(twice)} twice" if any(twice) else "a column without a name"
+        raise InvalidArgument(f"the columns of {where} must have names; it has {what}")
+    for number, row in lines:
+        if len(row) > len(head):
+            raise InvalidArgument(
+                f"{where} has {len(head)} columns; line {number} has {len(row)}: put "
+                "quotes around a cell that holds the mark between columns"
+            )
+    return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+
+
+def _columns(
+    head: list[str],
+    lines: list[tuple[int, list[str]]],
+    places: list[int],
+    where: str,
+    names: Sequence[str],
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, labels) of a column for each label."""
+    own = [head[n] for n in places]
+    if names:
+        known = {_key(name): n for name, n in zip(own, places, strict=True)}
+        missing = [name for name in names if _key(name) not in known]
+        if missing:
+            raise InvalidArgument(
+                f"{where} must have a column for each of the {len(names)} labels; there "
+                f"is none for {_few(missing)}"
+            )
+        unknown = [name for name in own if _key(name) not in set(map(_key, names))]
+        _check_known(unknown, names, where)
+        own, places = list(names), [known[_key(name)] for name in names]
+    labels = np.zeros((len(lines), len(places)), "uint8")
+    for index, (number, row) in enumerate(lines):
+        for column, n in enumerate(places):
+            cell = row[n].casefold()
+            if cell in _YES:
+                labels[index, column] = 1
+            elif cell not in _NO:
+                said = f"holds {printable(row[n], 60)!r}" if cell else "is empty"
+                raise InvalidArgument(
+                    f"a column of a label must hold 0 or 1; {printable(head[n], 60)} of "
+                    f"line {number} in {where} {said}"
+                )
+    return tuple(own), labels
+
+
+def _separated(
+    lines: list[tuple[int, list[str]]], place: int, where: str, names: Sequence[str]
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+    """(names, labels, notes) of one column of labels."""
+    cells = [row[place] for _, row in lines]
+    mark = next(
+        (one for one in _SEPARATORS if any(one in cell for cell in cells)), None
+    )
+    found = [
+        [word.strip() for word in cell.split(mark) if word.strip()] for cell in cells
+    ]
+    own = sorted({word for words in found for word in words})
+    if names:
+        known = set(map(_key, names))
+        _check_known([name for name in own if _key(name) not in known], names, where)
+    order = {_key(name): n for n, name in enumerate(names or own)}
+    labels = np.zeros((len(lines), len(order)), "uint8")
+    for index, words in enumerate(found):
+        for word in words:
+            labels[index, order[_key(word)]] = 1
+    said = f"{mark!r}" if mark else "spaces"
+    note = f"{where}: labels are separated by {said}: {_few(own)}"
+    return tuple(names or own), labels, (note,)
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _few(names: Sequence[str]) -> str:
+    return some([printable(name, 60) for name in names])
+
+
+def _check_known(unknown: list[str], names: Sequence[str], where: str) -> None:
+    if not unknown:
+        return
+    near = nearest(unknown[0][:100], list(names), count=1)
+    hint = f"; did you mean {printable(near[0], 60)!r}?" if near else ""
+    raise InvalidArgument(
+        f"{where}: no such label as {_few(unknown)} among the {len(names)}, "
+        f"{_few(names)}{hint}"
+    )
+
+
+def _parts(
+    lines: list[tuple[int, list[str]]], split: int | None, held: int | None, where: str
+) -> list[str] | None:
+    """The part of each line, or None without a column of it."""
+
+    def read(number: int, cell: str) -> str:
+        part = part_called(cell)
+        if part is None:
+            raise InvalidArgument(
+                f"a column of parts must hold train, val or test; line {number} of "
+                f"{where} holds {printable(cell, 60)!r}"
+            )
+        return part
+
+    def held_out(number: int, cell: str) -> str:
+        if cell.casefold() not in (*_YES, *_NO):
+            raise InvalidArgument(
+                f"is_valid must hold True or False; line {number} of {where} holds "
+                f"{printable(cell, 60)!r}"
+            )
+        return "validation" if cell.casefold() in _YES else "train"
+
+    how: tuple[int | None, Callable[[int, str], str]]
+    how = (split, read) if split is not None else (held, held_out)
+    place, take = how
+    return (
+        None if place is None else [take(number, row[place]) for number, row in lines]
+    )
+
+
+def _once(rows: Rows, where: str, may_join: bool) -> Rows:
+    """The rows with each image once.
+
+    Where each line names labels, several lines for an image name all of its labels, as
+    those of Open Images do.
+
+    Raises:
+        InvalidArgument: no name, or columns that say different things of one image.
+    """
+    places: dict[str, int] = {}
+    first: list[int] = []
+    labels = rows.labels.copy()
+    for index, name in enumerate(rows.files):
+        if not name:
+            raise InvalidArgument(f"line {rows.lines[index]} of {where} names no image")
+        known = places.setdefault(plain(name), index)
+        if known == index:
+            first.append(index)
+            continue
+        if may_join:
+            labels[known] |= labels[index]
+        elif (labels[known] != labels[index]).any():
+            raise InvalidArgument(
+                f"{where} must say one thing of an image; lines {rows.lines[known]} and "
+                f"{rows.lines[index]} say different labels of {printable(name, 60)}"
+            )
+        if rows.parts and rows.parts[known] != rows.parts[index]:
+            raise InvalidArgument(
+                f"{printable(name, 60)} is in two parts of {where}, lines "
+                f"{rows.lines[known]} and {rows.lines[index]}"
+            )
+    notes = rows.notes
+    if len(first) < len(rows.files):
+        more = len(rows.files) - len(first)
+        done = "their labels are joined" if may_join else "each is taken once"
+        notes = (*notes, f"{where}: {more:,} lines name an image again: {done}")
+    return dataclasses.replace(
+        rows,
+        files=[rows.files[index] for index in first],
+        lines=[rows.lines[index] for index in first],
+        labels=labels[first],
+        parts=rows.parts and [rows.parts[index] for index in first],
+        notes=notes,
+    )
+
+
+def plain(name: str) -> str:
+    """A name of a file in one of the two ways that Unicode writes an umlaut."""
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,211 @@
+"""The images that CSV files of labels name: where they lie, and in which part."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.images.datasets import label_tables
+from keras_resnets.images.datasets.listing import FileListing
+from keras_resnets.images.files import is_hidden
+from keras_resnets.images.files import some
+from keras_resnets.images.files import suffixes
+from keras_resnets.images.folders import part_called
+
+
+def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The CSV files that a source names, by part; `""` for one that is all there is.
+
+    Args:
+        path: a CSV file, or a folder with one, or with such as train.csv and test.csv.
+
+    Returns:
+        An empty dict where there are none.
+
+    Raises:
+        InvalidArgument: several files that are called as no part.
+    """
+    if path.suffix.lower() in label_tables.SUFFIXES and path.is_file():
+        return {"": path}
+    if not path.is_dir():
+        return {}
+    inside = sorted(
+        entry
+        for entry in path.iterdir()
+        if entry.suffix.lower() in label_tables.SUFFIXES and not is_hidden(entry.name)
+    )
+    parts: dict[str, pathlib.Path] = {}
+    for entry in inside:
+        part = part_called(entry.stem)
+        if part is not None and part not in parts:
+            parts[part] = entry
+    if "train" in parts:
+        return parts
+    if len(inside) > 1:
+        raise InvalidArgument(
+            f"{printable(str(path))} holds {len(inside)} CSV files, "
+            f"{some([entry.name for entry in inside])}: call them train.csv, val.csv and "
+            "test.csv, or give the path of one"
+        )
+    return {"": inside[0]} if inside else {}
+
+
+def list_tables(
+    tables: dict[str, pathlib.Path],
+    given: Sequence[tuple[str, str]] = (),
+    alone: str = "train",
+) -> tuple[tuple[tuple[str, str], ...], dict[str, FileListing]]:
+    """The labels and a `FileListing` for each part of some CSV files.
+
+    Args:
+        tables: of `tables_of`.
+        given: (id, name) of each label where they are known; () for those of the first
+            file.
+        alone: the part of a file that tells none.
+
+    Returns:
+        ((id, name) of each label, listings by part).
+
+    Raises:
+        InvalidArgument: files that are no such tables, or whose images are missing.
+    """
+    names = tuple(name for _, name in given)
+    listings: dict[str, FileListing] = {}
+    finder = _Finder()
+    for part, path in sorted(tables.items(), key=lambda item: item[0] != "train"):
+        rows = label_tables.read(path, names)
+        names = names or rows.names
+        listing = _listing(rows, finder)
+        if rows.parts is None or part:
+            listings[part or alone] = listing
+            continue
+        for name in dict.fromkeys(rows.parts):
+            chosen = [index for index, own in enumerate(rows.parts) if own == name]
+            listings[name] = _some_of(listing, chosen)
+    unlisted = finder.unlisted()
+    if unlisted:
+        first = next(iter(listings))
+        note = (
+            f"{len(unlisted):,} images that no line of the CSV names are left out: "
+            f"{some(unlisted)}"
+        )
+        notes = (*listings[first].notes, note)
+        listings[first] = dataclasses.replace(listings[first], notes=notes)
+    return tuple(given) or tuple((name, name) for name in names), listings
+
+
+def _some_of(listing: FileListing, chosen: list[int]) -> FileListing:
+    return dataclasses.replace(
+        listing,
+        files=[listing.files[index] for index in chosen],
+        names=[listing.names[index] for index in chosen],
+        places=_places([listing.places[index, 2] for index in chosen]),
+        labels=listing.labels[chosen],
+    )
+
+
+def _places(lengths: Sequence[int]) -> np.ndarray:
+    found = np.zeros((len(lengths), 3), "int64")
+    found[:, 0], found[:, 2] = np.arange(len(lengths)), lengths
+    return found
+
+
+def _listing(rows: label_tables.Rows, finder: "_Finder") -> FileListing:
+    root = rows.path.parent
+    paths = [finder.find(root, name) for name in rows.files]
+    missing = [
+        f"{printable(name, 60)} (line {line})"
+        for name, line, path in zip(rows.files, rows.lines, paths, strict=True)
+        if path is None
+    ]
+    where = printable(str(rows.path))
+    if missing:
+        raise InvalidArgument(
+            f"every image of {where} must lie in its folder or one inside; "
+            f"{len(missing):,} of {len(paths):,} do not: {some(missing)}"
+        )
+    whole = [path for path in paths if path is not None]
+    names = [os.path.relpath(path, root) for path in whole]
+    lengths = [os.stat(path).st_size for path in whole]
+    return FileListing(
+        "files", str(root), names, _places(lengths), names, rows.labels, rows.notes
+    )
+
+
+class _Finder:
+    """Finds the files that tables name: as they are named, else anywhere inside."""
+
+    def __init__(self) -> None:
+        self._index: dict[pathlib.Path, dict[str, list[str]]] = {}
+        self._listed: dict[str, set[str]] = {}
+
+    def find(self, root: pathlib.Path, name: str) -> str | None:
+        """The path of an image, or None.
+
+        Args:
+            root: the folder of the table.
+            name: as the table says it, with the ending of the file or without.
+        """
+        for said in dict.fromkeys((name, name.replace("\\", "/"))):
+            path = os.path.join(root, said)
+            if os.path.isfile(path):
+                return self._found(path)
+        if root not in self._index:
+            self._index[root] = _indexed(root)
+        said = label_tables.plain(name.replace("\\", "/"))
+        tail = said.rpartition("/")[2]
+        for key in (tail, f"{tail}."):
+            found = self._index[root].get(key, [])
+            # Of several that are called so, the one in the folder that is named too.
+            within = [path for path in found if _ends(path, said, key.endswith("."))]
+            if len(within or found) == 1:
+                return self._found(os.path.join(root, (within or found)[0]))
+            if found:
+                raise InvalidArgument(
+                    f"{printable(name, 60)} may be one of {len(found)} images, "
+                    f"{some(sorted(found))}: name its folder too"
+                )
+        return None
+
+    def _found(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        self._listed.setdefault(folder, set()).add(label_tables.plain(name))
+        return path
+
+    def unlisted(self) -> list[str]:
+        """Images beside those that were found which no table names."""
+        return [
+            name
+            for folder, names in self._listed.items()
+            for name in sorted(os.listdir(folder))
+            if name.lower().endswith(suffixes())
+            and not is_hidden(name)
+            and label_tables.plain(name) not in names
+        ]
+
+
+def _ends(path: str, name: str, bare: bool) -> bool:
+    """Whether a path ends in a name; `bare`: in one without the ending of the file."""
+    path = os.path.splitext(path)[0] if bare else path
+    return f"/{label_tables.plain(path)}".endswith(f"/{name}")
+
+
+def _indexed(root: pathlib.Path) -> dict[str, list[str]]:
+    """The images below a folder by their names, and by those without an ending."""
+    found: dict[str, list[str]] = {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            if is_hidden(name) or not name.lower().endswith(suffixes()):
+                continue
+            path = os.path.relpath(os.path.join(folder, name), root).replace(
+                os.sep, "/"
+            )
+            plain = label_tables.plain(name)
+            for key in (plain, f"{os.path.splitext(plain)[0]}."):
+                found.setdefault(key, []).append(path)
+    return found
