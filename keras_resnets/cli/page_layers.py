@@ -8,6 +8,7 @@ from keras_resnets.cli import page_parts
 
 if typing.TYPE_CHECKING:
     from keras_resnets.quantization.search.mixed_precision import Mix
+    from keras_resnets.quantization.search.points import Front
     from keras_resnets.quantization.search.sensitivity import LayerCost
 
 _COST = "logit RMSE over their deviation, where this layer alone is rounded"
@@ -105,3 +106,55 @@ def mix(found: "Mix") -> None:
         charts.layers(drawn, caption),
         Details("All layers", (Table(head, rows, _COST),)),
     )
+
+
+def front(found: "Front") -> None:
+    """The files of a front, from the smallest to the most accurate."""
+    if not page.wanted():
+        return
+    from keras_resnets.reports import Details
+    from keras_resnets.reports import Lines
+    from keras_resnets.reports import Table
+    from keras_resnets.reports import charts
+
+    chosen = found.chosen
+    page.tile(chosen.path.name, "chosen for the budget")
+    page.tile(
+        f"{chosen.trial.drop:+.2f} points", "its drop of top-1 on held-out images"
+    )
+    page.tile(f"{chosen.ratio:.2f}x", "of the int8 file's latency")
+    sizes = [point.size / 1e3 for point in found.points]
+    marked = (chosen.size / 1e3, "chosen")
+    top1 = {
+        "files": [point.trial.top1 for point in found.points],
+        "float": [found.float_top1 for _ in found.points],
+    }
+    caption = f"Top-1 on {found.count:,} held-out images over the size of the file"
+    rmse = {"logit RMSE": [point.trial.rmse for point in found.points]}
+    rows = [
+        (
+            point.path.name,
+            page_parts.megabytes(point.size),
+            " + ".join(f"{n} x {word}" for word, n in point.layers.items() if n),
+            page_parts.percent(point.trial.top1),
+            f"{point.trial.drop:.2f} ({point.trial.error:.2f})",
+            f"{point.trial.rmse:.4f}",
+            page_parts.milliseconds(point.seconds),
+            "chosen" if point is chosen else "",
+        )
+        for point in found.points
+    ]
+    head = ("file", "size", "layers x bits", "top-1", "drop (error)", "RMSE", "latency", "")
+    page.add(
+        "The front: smaller against more accurate",
+        charts.lines(sizes, top1, caption, "top-1", "kB", percent=True, marked=marked),
+        charts.lines(
+            sizes, rmse, "What it costs the logits", "RMSE", "kB", marked=marked
+        ),
+        Table(head, rows, f"Every file is in {found.folder}, with its plan"),
+    )
+    if found.refused:
+        left = Lines(found.refused)
+        page.add(
+            "The front: smaller against more accurate", Details("Left out", (left,))
+        )

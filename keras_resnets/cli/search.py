@@ -261,6 +261,7 @@ def _search_front(asked, path):
         )
     output.keep(front=points.record(front))
     say(tables.front_table(front))
+    page_layers.front(front)
     with files.stands_already(folder):
         report = front.write(path, asked.overwrite)
     say(f"front        {folder}")

@@ -56,6 +56,8 @@ _LABEL = 26
 # Classes of a confusion matrix whose counts are written out, and whose names are.
 _COUNTED, _NAMED = 12, 40
 _MOST_BARS = 60
+# Of fewer points each is seen.
+_DOTTED = 13
 _numbers = itertools.count(1)
 
 
@@ -191,7 +193,8 @@ def lines(
                 styles[place % 4],
                 color=_SERIES[place % 4],
                 label=short(name),
-                marker="o" if len(y) < 3 else None,
+                marker="o" if len(y) < _DOTTED else None,
+                markersize=4,
             )
         if marked is not None:
             axes.axvline(marked[0], color=_MUTED, linewidth=0.8, linestyle=":")
