@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from commands import refused as refused_command
+from commands import reported
 from commands import run
 from helpers import randomize
 from helpers import refusal
@@ -122,8 +123,10 @@ NETWORK += ["--count", 20]
 def test_command(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     words = ["search", *NETWORK, "--max-size", "60kB", "--points", 2, "--json"]
-    code, out, err = run(*words, "--output", "small.tflite", capsys=capsys)
+    page = ("--report", "front.html")
+    code, out, err = run(*words, "--output", "small.tflite", *page, capsys=capsys)
     assert code == 0, err
+    reported(folder / "front.html", "The front: smaller", "chosen for the budget")
     said = json.loads(out)
     told, front = said["front"], folder / "small_front"
     assert said["mix"] is None and told["folder"] == "small_front"

@@ -144,7 +144,16 @@ def front(found: "Front") -> None:
         )
         for point in found.points
     ]
-    head = ("file", "size", "layers x bits", "top-1", "drop (error)", "RMSE", "latency", "")
+    head = (
+        "file",
+        "size",
+        "layers x bits",
+        "top-1",
+        "drop (error)",
+        "RMSE",
+        "latency",
+        "",
+    )
     page.add(
         "The front: smaller against more accurate",
         charts.lines(sizes, top1, caption, "top-1", "kB", percent=True, marked=marked),

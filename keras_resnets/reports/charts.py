@@ -160,7 +160,7 @@ def lines(
     label: str,
     x_label: str = "epoch",
     percent: bool = False,
-    marked: tuple[int, str] | None = None,
+    marked: tuple[float, str] | None = None,
 ) -> Chart:
     """Curves over the epochs of a training.
 
