@@ -189,7 +189,7 @@ def _own_python(variable: str, packages: str) -> str:
     """What to type for a toolchain that wants a Python of its own."""
     return (
         f"python -m venv own; own/bin/pip install {packages}; export "
-        f"{variable}=own/bin/python"
+        f"{variable}=$PWD/own/bin/python"
     )
 
 
