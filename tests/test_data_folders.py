@@ -341,7 +341,7 @@ def test_verify_takes_images_of_every_class(tmp_path):
     folder = classes_of(tmp_path, list("abcdefghij"), 12)
     words = {"data": str(folder), "count": 100, "seed": 0}
     options = argparse.Namespace(**words)
-    batches, found = compare._images(options, RAW, (8, 8, 3), ())
+    batches, found = compare._images(options, RAW, (8, 8, 3), (), several=False)
     assert np.bincount(found).tolist() == [10] * 10
     assert sum(map(len, batches)) == 100
 

@@ -136,7 +136,7 @@ def test_sizes(text, size):
     assert byte_count(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "256 parsecs", "1e9", "nan"])
+@pytest.mark.parametrize("text", [" ", "0", "-1", "256 parsecs", "1e9", "nan"])
 def test_no_sizes(text, capsys):
     words = ["deploy", "resnet8", "--weights", "a.h5", "--target", "linux-x86"]
     words += ["--data", "a.npz", "--output", "out", f"--ram={text}"]

@@ -77,10 +77,10 @@ def test_pixels(tmp_path):
         runner = open_runner(tmp_path / name)
         assert runner.takes_pixels
         np.testing.assert_allclose(runner(pixels), expected, atol=1e-6)
-    images = np.zeros((2, *SHAPE), "float32")
+    images = pixels.astype("float32")
     for options, message in (
         (
-            {"quantize": "int8", "calibration": images},
+            {"recipe": "static_wi8_ai8", "calibration": images},
             "int8 goes with a model of float",
         ),
         ({"images": images - 0.5}, "whole numbers from 0 to 255"),

@@ -238,8 +238,8 @@ def test_tapped_logits():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"quantize": "int16"}, "quantize must be one of"),
-        ({"quantize": "int8"}, "calibration must be an array"),
+        ({"recipe": "int16"}, "recipe must be one of"),
+        ({"recipe": "static_wi8_ai8"}, "calibration must be an array"),
         ({"opset": 12}, "opset must be one of"),
         ({"layout": "nhcw"}, "layout must be one of"),
         ({"batch": 0}, "batch must be"),

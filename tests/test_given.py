@@ -80,7 +80,7 @@ def test_what_is_refused(models, tmp_path):
     other = tmp_path / "a.onnx"
     refusal(lambda: to_onnx(aware, other, "float16"), word, "ONNX", "'float16'")
     refusal(lambda: to_onnx(aware, other, reduce_range=True), word, "reduce_range")
-    refusal(lambda: to_onnx(model, other, symmetric=True), "symmetric", "'none'")
+    refusal(lambda: to_onnx(model, other, symmetric=True), "symmetric", "float32")
     for recipe, engine in (("static_wi8_ai8", "converter"), ("float16", None)):
         refusal(
             lambda recipe=recipe, engine=engine: quantization.quantize(

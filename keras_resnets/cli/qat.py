@@ -150,6 +150,7 @@ def _natively(asked, model, path):
     """Trains in Keras 3; returns the `ExportReport` of the file."""
     from keras_resnets import quantization
     from keras_resnets.quantization.qat import training
+    from keras_resnets.quantization.ranges import DeadTensors
     from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.training import data as training_data
     from keras_resnets.training import recipes as training_recipes
@@ -167,7 +168,7 @@ def _natively(asked, model, path):
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = asked.run_folder or pathlib.Path(path).with_suffix("")
-    with train.notes_said(FewWindows):
+    with train.notes_said(FewWindows, DeadTensors):
         aware, run = training.train_aware(
             model,
             opened,

@@ -291,11 +291,12 @@ def make_file(model, path, plan, chosen, **given):
     from keras_resnets import quantization
     from keras_resnets.cli import train
     from keras_resnets.quantization import ptq
+    from keras_resnets.quantization.ranges import DeadTensors
     from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-    with bar, train.notes_said(FewWindows, ptq.OtherEngine):
+    with bar, train.notes_said(FewWindows, DeadTensors, ptq.OtherEngine):
         return quantization.quantize(model, path, plan, chosen, progress=bar, **given)
 
 

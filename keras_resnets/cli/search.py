@@ -219,6 +219,7 @@ def _search_front(asked, path):
     from keras_resnets.cli import train
     from keras_resnets.io import files
     from keras_resnets.io import plots
+    from keras_resnets.quantization.ranges import DeadTensors
     from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.quantization.search import points
 
@@ -238,7 +239,7 @@ def _search_front(asked, path):
         max_seconds=seconds,
         max_ratio=ratio,
     )
-    with _Stages() as stages, train.notes_said(FewWindows):
+    with _Stages() as stages, train.notes_said(FewWindows, DeadTensors):
         front = quantization.find_front(
             model,
             chosen,

@@ -13,7 +13,6 @@ from typing import Any
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import passport_text
 from keras_resnets.export.contents import Contents
-from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
 from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.io import files
@@ -106,6 +105,9 @@ def write(
         recipe: the options of the conversion, as names and plain values.
         contents: the file's `contents.Contents`.
     """
+    # Who reads passports needs no Keras.
+    from keras_resnets.graph import outputs
+
     record = provenance.of(model)
     content = {
         "model": model.name,

@@ -75,7 +75,7 @@ def begin(
     place = landing.destination(format_name, path, quantize, overwrite, threads, batch)
     kind = model_kinds.kind_of(model)
     if kind is None or format_name not in kind.converters:
-        with progress.step(f"preparing {model.name}"):
+        with progress.step(f"preparing {getattr(model, 'name', 'the model')}"):
             return place, make_ready(model, quantize, calibration, images, options)
     asked = {"calibration": calibration, "preprocessing": options.preprocessing}
     kind.check_asked(model, place.format, quantize, {**asked, **ranged})

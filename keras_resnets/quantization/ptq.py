@@ -19,6 +19,7 @@ from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite import sparse as sparse_kernels
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
@@ -161,6 +162,7 @@ def quantize(
         threads,
         batch,
     )
+    sparse_kernels.check(sparse, place.numbers)
     options = engines.Options(
         method,
         percentile,

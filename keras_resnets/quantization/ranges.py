@@ -3,6 +3,7 @@
 import contextlib
 import math
 import typing
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -28,6 +29,12 @@ _BINS = 4096
 # What parts of a range are tried.
 _CUTS = np.geomspace(1.0, 0.02, 60)
 _FINE = np.linspace(0.95, 1.05, 21)
+# Of a tensor that is always 0, which any range keeps exactly.
+_DEAD = (0.0, 1.0)
+
+
+class DeadTensors(UserWarning):
+    """Tensors of a network are 0 for all calibration images."""
 
 
 class Observed:
@@ -77,8 +84,11 @@ def set_ranges(
         The least and largest value that was seen, by name of the `FakeQuantize`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, or a tensor without any value
-            other than 0 or with NaN.
+        InvalidArgument: an argument that is not allowed, or a tensor with NaN or
+            infinity.
+
+    Warns:
+        DeadTensors: tensors that are 0 for every image.
     """
     check_choice("method", method, METHODS)
     check_range("percentile", percentile, 50.000001, 100)
@@ -88,11 +98,18 @@ def set_ranges(
         # A fixed range, as that of a sigmoid, does not come from images.
         if isinstance(layer, FakeQuantize) and layer.ranges != "fixed"
     ]
-    found = observe(model, targets, images, seed, progress)
-    for layer, seen in zip(targets, found, strict=True):
+    observed = observe(model, targets, images, seed, progress)
+    dead = []
+    for layer, seen in zip(targets, observed, strict=True):
         _check(layer, seen)
-        layer.set_range(*choose(seen, layer.bits, method, percentile))
-    return {x.name: (s.low, s.high) for x, s in zip(targets, found, strict=True)}
+        if seen.low == seen.high == 0:
+            dead.append(layer.name)
+            layer.set_range(*_DEAD)
+        else:
+            layer.set_range(*choose(seen, layer.bits, method, percentile))
+    if dead:
+        _warn_of_dead(dead, len(targets))
+    return {x.name: (s.low, s.high) for x, s in zip(targets, observed, strict=True)}
 
 
 def observe(
@@ -176,11 +193,15 @@ def _check(layer: keras.layers.Layer, seen: Observed) -> None:
         raise InvalidArgument(
             f"the calibration images give NaN or infinity at {layer.name}"
         )
-    if seen.low == seen.high == 0:
-        raise InvalidArgument(
-            f"the calibration images give nothing but 0 at {layer.name}: there is no "
-            "range to take (are they constant, or not pre-processed?)"
-        )
+
+
+def _warn_of_dead(names: list[str], total: int) -> None:
+    warnings.warn(
+        f"{len(names)} of {total} tensors, the first of them {names[0]}, are 0 for every "
+        f"calibration image: their range is {_DEAD[0]:g} to {_DEAD[1]:g}",
+        DeadTensors,
+        stacklevel=3,
+    )
 
 
 def choose(

@@ -25,6 +25,8 @@ _BLOCKS = (4, 1)
 # Bytes of what a sparse tensor and its DENSIFY take besides, roughly.
 _OVERHEAD = 600
 _KERNELS = ("CONV_2D", "FULLY_CONNECTED")
+# Files whose kernels an operator reads as they are stored.
+_FILES = ("float32", "int8")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,15 +54,11 @@ class Encoded:
         return int(self.values.nbytes + self.segments.nbytes + self.indices.nbytes)
 
 
-# Files whose kernels an operator reads as they are stored.
-_KERNELS = ("float32", "int8")
-
-
 def check(sparse: bool, numbers: number_formats.NumberFormat) -> None:
     """Raises `InvalidArgument` where kernels of a format have no sparse encoding."""
-    if sparse and numbers.title not in _KERNELS:
+    if sparse and numbers.title not in _FILES:
         raise InvalidArgument(
-            f"sparse is of {' and '.join(_KERNELS)} files; got {numbers.title}"
+            f"sparse is of {' and '.join(_FILES)} files; got {numbers.title}"
         )
 
 
