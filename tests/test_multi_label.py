@@ -256,7 +256,9 @@ def test_from_csv_to_a_proven_file(tmp_path, capsys):
     record = json.loads((trained / "run.json").read_text())
     assert record["recipe"]["loss"] == "binary"
     assert figures["best_val_mean_average_precision"] > 0.5
-    measured = done("evaluate", trained, "--data", data, "--json")
+    report = tmp_path / "report.html"
+    measured = done("evaluate", trained, "--data", data, "--report", report, "--json")
+    assert "mean average precision" in report.read_text("utf-8")
     assert [row["label"] for row in measured["labels"]] == list(NAMES)
     file, integers = tmp_path / "a.tflite", tmp_path / "q.tflite"
     shown = done("export", "tflite", trained, "--output", file)
@@ -290,3 +292,22 @@ def test_what_one_class_an_image_needs_is_refused(tmp_path, capsys):
     said = refused(*several, "--class-weight", "balanced", capsys=capsys)
     assert "--class-weight" in said
     assert "--sampler" in refused(*several, "--sampler", "balanced", capsys=capsys)
+
+
+def test_jobs_of_one_class_an_image_refuse_several_labels(tmp_path, capsys):
+    import keras_resnets
+    from keras_resnets.export import to_keras
+
+    model = keras_resnets.ResNet8(classes=4, classifier_activation="sigmoid")
+    model.preprocessing = keras_resnets.Preprocessing("cifar", (32, 32))
+    to_keras(model, tmp_path / "m.keras")
+    folder(tmp_path / "d", count=16)
+    images = ("--data", tmp_path / "d")
+    for command, *more in (
+        ("search",),
+        ("qat", "--epochs", 1),
+        ("deploy", "--target", "linux-x86", "--output", tmp_path / "out"),
+        ("calibrate-confidence",),
+    ):
+        words = (command, tmp_path / "m.keras", *images, *more)
+        assert "one class an image" in refused(*words, capsys=capsys), command

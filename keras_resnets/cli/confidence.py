@@ -78,7 +78,9 @@ def _calibrate(asked):
 
         place = asked.path("_calibrated.safetensors")
         saving.check_output(place, asked.overwrite)
-        model, architecture, source = network.build(asked, strict=True)
+        model, architecture, source = network.build_one_class(
+            asked, "calibrate-confidence", strict=True
+        )
         known = getattr(model, "confidence", None)
         if known is not None:
             raise InvalidArgument(

@@ -359,6 +359,15 @@ def has_several_labels(model):
     return outputs.is_multi_label(model)
 
 
+def build_one_class(asked, job, **options):
+    """`build` for a job that takes classifiers of one class an image alone."""
+    from keras_resnets.graph import outputs
+
+    built = build(asked, **options)
+    outputs.check_one_class(built[0], job)
+    return built
+
+
 def say_export(report, images):
     """Says what an `ExportReport` tells, and keeps it for `--json`.
 

@@ -3,6 +3,7 @@
 import typing
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
@@ -13,6 +14,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.confidence import Reliability
     from keras_resnets.images.evaluation import Accuracy
     from keras_resnets.images.evaluation import Labelled
+    from keras_resnets.images.multi_label import MultiLabelFigures
 
 # Pairs of classes, and classes, that a table has.
 _PAIRS, _CLASSES = 15, 40
@@ -135,3 +137,54 @@ class Watch:
         if len(rows) < len(self._names):
             caption += f" ({len(rows)} of {len(self._names)} classes)"
         return Table(("class", "images", "recall", "precision"), rows, caption)
+
+
+def several_labels(found: "MultiLabelFigures", names: "Sequence[str]") -> None:
+    """The figures of a multi-label classifier, for all labels and each.
+
+    Args:
+        found: the figures.
+        names: of the labels, in their order.
+    """
+    if not page.wanted():
+        return
+    from keras_resnets.reports import Table
+    from keras_resnets.reports import charts
+
+    page.judged(
+        f"{found.exact_match:.2%} of {found.count:,} images have all their labels right."
+    )
+    page.tile(
+        page_parts.percent(found.mean_average_precision), "mean average precision"
+    )
+    page.tile(page_parts.percent(found.micro_f1), "micro-F1")
+    page.tile(page_parts.percent(found.macro_f1), "macro-F1")
+    page.tile(f"{found.count:,}", "images")
+    order = sorted(
+        zip(names, found.labels, strict=True),
+        key=lambda pair: (pair[1].average_precision is None, pair[1].average_precision),
+    )[:_CLASSES]
+    precisions = [
+        (name, row.average_precision, page_parts.percent(row.average_precision))
+        for name, row in order
+        if row.average_precision is not None
+    ]
+    rows = [
+        (
+            name,
+            f"{row.count:,}",
+            page_parts.percent(row.average_precision),
+            page_parts.percent(row.precision),
+            page_parts.percent(row.recall),
+            page_parts.percent(row.f1),
+        )
+        for name, row in order
+    ]
+    caption = (
+        f"Labels from a probability of {found.threshold:g} on, the lowest AP first"
+    )
+    if len(rows) < len(names):
+        caption += f" ({len(rows)} of {len(names)} labels)"
+    head = ("label", "images", "AP", "precision", "recall", "F1")
+    drawn = [charts.bars(precisions, "Average precision (AP)")] if precisions else []
+    page.add("Each label", *drawn, Table(head, rows, caption))

@@ -283,3 +283,4 @@ def _say_labels(model, found):
         f"(labels from a probability of {found.threshold:g} on)"
     )
     say(reports.label_table(found, model.labels))
+    page_evaluation.several_labels(found, [name for _, name in names])

@@ -138,7 +138,7 @@ def _qat(asked):
         mixed = "_mixed" if plan.layers else ""
         path = asked.path(f"_{plan.recipe.name}{mixed}_qat.tflite")
         tflite.check_output(path, asked.overwrite)
-        model, _, _ = network.build(asked)
+        model, _, _ = network.build_one_class(asked, "qat")
         data = quantize.labelled(asked, model)
         make = _natively if asked.engine == "native" else _by_tfmot
         report = make(asked, model, path)

@@ -196,7 +196,7 @@ def _search(asked):
             _search_front(asked, path)
             return
         tflite.check_output(path, asked.overwrite)
-        model, _, _ = network.build(asked)
+        model, _, _ = network.build_one_class(asked, "search")
         data = quantize.labelled(asked, model)
         chosen = calibration.choose(asked, model)
         mix = _find(asked, model, chosen, _hold_out(asked, model, chosen))
@@ -228,7 +228,7 @@ def _search_front(asked, path):
     folder = asked.front or pathlib.Path(path).with_suffix("")
     folder = folder if asked.front else folder.with_name(f"{folder.name}_front")
     files.check_folder(folder, points.OWN, asked.overwrite)
-    model, _, _ = network.build(asked)
+    model, _, _ = network.build_one_class(asked, "search")
     data = quantize.labelled(asked, model)
     chosen = calibration.choose(asked, model)
     held = _hold_out(asked, model, chosen)

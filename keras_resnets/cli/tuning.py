@@ -87,7 +87,10 @@ def add_evaluation(parser):
 
 
 def training_data(asked, model):
-    """The labelled training images of `--data`."""
+    """The labelled training images of `--data`, of a network of one class an image."""
+    from keras_resnets.graph import outputs
+
+    outputs.check_one_class(model, "training by tensorflow-model-optimization")
     data = network.open_labelled(asked.data, model, part="train")
     output.note(f"training     {len(data.labels):,} images of {asked.data}")
     return data

@@ -30,6 +30,7 @@ from keras_resnets.export import passport
 from keras_resnets.export import prepare
 from keras_resnets.export import session as export_session
 from keras_resnets.export.tflite import photos
+from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
 from keras_resnets.images import labels
@@ -178,6 +179,7 @@ def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
     """
     prepare.check_functional(model, "deploy")
     prepare.check_finite(model)
+    outputs.check_one_class(model, "deploy")
     if is_quantized(model) and recipe is not None:
         raise InvalidArgument(
             f"{model.name} is quantized already, and its file what it stands for: leave "

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import provenance
 from keras_resnets.images.labels import MULTI_LABEL
@@ -129,6 +130,15 @@ def is_multi_label(model: keras.Model) -> bool:
     It has a sigmoid for each, or puts out logits and was trained so.
     """
     return are_sigmoids(model) or provenance.of(model).task == MULTI_LABEL
+
+
+def check_one_class(model: keras.Model, job: str) -> None:
+    """Raises `InvalidArgument` for a multi-label classifier, which `job` cannot take."""
+    if is_multi_label(model):
+        raise InvalidArgument(
+            f"{job} takes classifiers of one class an image; an image may have several "
+            f"of the labels of {model.name}"
+        )
 
 
 def moves(operation: Any) -> bool:
