@@ -94,7 +94,7 @@ def main(arguments=None, prog="keras-resnets"):
         prog: the name that help and errors show.
 
     Returns:
-        0; 1 where an exported file does not say what the model says, or could not be
+        0; 1 where an exported file differs from the model or could not be
         written; 2 for arguments that are not allowed; 130 where Ctrl-C ended it, 143
         where SIGTERM did, 141 where the reader of its output had gone (`| head`).
     """
