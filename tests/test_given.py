@@ -22,6 +22,7 @@ from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.weights.naming import variant_of
 
 SHAPE = (16, 16, 3)
 IMAGES = noise(12, *SHAPE)
@@ -220,3 +221,20 @@ def test_zoo_in_the_formats_of_quantization_aware_models(tmp_path):
         open_runner(loaded)(IMAGES), outputs(aware, IMAGES), atol=1e-5
     )
     assert keras_resnets.analyze(aware).macs >= keras_resnets.analyze(model).macs
+
+
+@pytest.mark.costly
+def test_commands_take_the_file_of_a_quantization_aware_variant(tmp_path, capsys):
+    """Its weights are not those of the variant whose architecture it has."""
+    from keras_resnets.cli import main as cli
+
+    model = keras_resnets.ResNet8(input_shape=SHAPE)
+    aware = quantization.quantize_aware(model, calibration=IMAGES)
+    to_keras(aware, tmp_path / "aware.keras")
+    to_keras(model, tmp_path / "float.keras")
+    out = tmp_path / "a.tflite"
+    words = ["export", "tflite", str(tmp_path / "aware.keras"), "--output", str(out)]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    assert not tflite_runner.float_operators(out.read_bytes())
+    assert variant_of(tmp_path / "aware.keras") is None
+    assert variant_of(tmp_path / "float.keras") == "resnet8"

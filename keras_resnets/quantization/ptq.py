@@ -130,11 +130,7 @@ def quantize(
         'float16'
     """
     plan = PrecisionPlan.of(recipe)
-    if isinstance(model, keras.Model) and is_quantized(model):
-        raise InvalidArgument(
-            f"{model.name} is quantized already: to_tflite writes the file that it "
-            "stands for; give the float model that it was made of to quantize anew"
-        )
+    _check_float(model)
     name = plan.check_engine(engine)
     choices.check_rounding(rounding, name, plan.recipe)
     plan = plan.with_rounding(rounding)
@@ -190,6 +186,14 @@ def quantize(
             return engines.converter(ready, plan, options)
 
     return plan_files.land(place, ready, make, plan, facts, options)
+
+
+def _check_float(model: keras.Model) -> None:
+    if isinstance(model, keras.Model) and is_quantized(model):
+        raise InvalidArgument(
+            f"{model.name} is quantized already: export it (to_tflite, keras-resnets "
+            "export), or quantize the float model that it was made of"
+        )
 
 
 def quantize_as_exporters(

@@ -1,12 +1,20 @@
 """The variant that a file of weights belongs to, if the file records it."""
 
 import pathlib
+import re
 import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.networks import variants
 from keras_resnets.weights import metadata
 from keras_resnets.weights import open_source
+from keras_resnets.weights.readers.keras_zip import KerasZip
+
+# Registered names in a quantization-aware network: it has a variant's architecture, and
+# other weights.
+_QUANTIZED = re.compile(
+    r'"keras_resnets>(FakeQuantize|QuantizedConv2D|QuantizedDense|QuantizedAffine)"'
+)
 
 
 def variant_of(path: pathlib.Path) -> str | None:
@@ -17,13 +25,17 @@ def variant_of(path: pathlib.Path) -> str | None:
 
     Returns:
         A name; None if the file does not record it: files of other libraries, of Keras'
-        own `save_weights`, and of architectures that no variant has.
+        own `save_weights`, and of architectures that no variant has; also for a
+        quantization-aware network, which is loaded as it is.
 
     Raises:
         WeightsError: a file that cannot be read.
     """
     from keras_resnets.weights.readers import read
 
+    if path.suffix.lower() == ".keras":
+        if _QUANTIZED.search(KerasZip(path).text("config.json") or ""):
+            return None
     text = read(path).metadata.get(metadata.KEY)
     if text is None:
         return None
