@@ -18,6 +18,7 @@ import pytest
 from helpers import small_model
 
 from keras_resnets import deploy
+from keras_resnets import quantization
 from keras_resnets.deploy import c_files
 from keras_resnets.deploy import ethos_u
 from keras_resnets.deploy import session
@@ -28,7 +29,6 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export import passport
-from keras_resnets.export import to_tflite
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.tflite import depthwise
 from keras_resnets.export.tflite.runner import TFLiteRunner
@@ -201,7 +201,10 @@ def test_a_bn_as_a_convolution_is_nearer_to_the_network(tmp_path, monkeypatch):
     expected, errors = KerasRunner(model)(x)[1], {}
     for name, rewrite in (("one", depthwise.rewrite), ("two", lambda content: None)):
         monkeypatch.setattr(depthwise, "rewrite", rewrite)
-        report = to_tflite(model, tmp_path / f"{name}.tflite", "int8", x)
+        path = tmp_path / f"{name}.tflite"
+        report = quantization.quantize(
+            model, path, calibration=CalibrationSet(x, "x"), engine="converter"
+        )
         assert ("MUL" in report.operators) == (name == "two")
         found = TFLiteRunner(report.path, 2, True)(x)
         errors[name] = parity.compare(expected, found).rmse

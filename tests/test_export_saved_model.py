@@ -134,7 +134,7 @@ def test_what_is_replaced_and_what_is_not(tmp_path, monkeypatch):
         "none", "float32", number_formats.Tolerance(probability=-1.0)
     )
     monkeypatch.setitem(number_formats.NUMBER_FORMATS, "none", strict)
-    with pytest.raises(ExportError, match="does not say"):
+    with pytest.raises(ExportError, match="differs from the model"):
         to_saved_model(model, path, overwrite=True)
     assert open_runner(path).input_shape == (None, *SHAPE)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [

@@ -27,6 +27,7 @@ from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.compare.verify import verify
 from keras_resnets.export.keras import runner as keras_runner
+from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.evaluation import Labelled
 from keras_resnets.quantization import accuracy
 
@@ -221,13 +222,13 @@ def test_a_file_that_int8_refuses_is_refused_as_uint8(tmp_path, shared_data):
     x = model.preprocessing.normalize(cifar(shared_data)[0][:40], "channels_last")
     for io_dtype in ("int8", "uint8", "float32"):
         with pytest.raises(ExportError, match=r"SQNR 8\.\d dB"):
-            to_tflite(
+            quantization.quantize(
                 model,
                 tmp_path / "a.tflite",
-                "int8",
+                "static_wi8_ai8_per_tensor",
+                CalibrationSet(x, "x"),
                 x,
-                x,
-                per_tensor=True,
+                engine="converter",
                 io_dtype=io_dtype,
             )
     assert not list(tmp_path.iterdir())

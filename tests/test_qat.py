@@ -422,7 +422,9 @@ def test_file_of_a_shallow_network(kind, pictures, tmp_path):
     model = classifying_model(KINDS[kind], train, labels, depths=(1, 1))
     path = tmp_path / "aware.tflite"
     ours, theirs, inside = check_file(model, train[:200], others, path)
-    assert (inside == 0).mean() >= 0.998
+    # The file rounds a bias to the grid of its products. Where one product makes the
+    # output, as of a BN that stands alone, that grid is nearly as coarse as the output's.
+    assert (inside == 0).mean() >= (0.997 if kind == "pre-activation" else 0.998)
     # Scores of random features lie close together: who leads by two steps, and loses
     # one where the other wins one, leads no more.
     first, second = np.sort(ours, axis=1)[:, :-3:-1].T

@@ -7,6 +7,7 @@ import pytest
 from helpers import noise
 from helpers import small_model
 
+from keras_resnets import quantization
 from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import to_tflite
@@ -15,6 +16,7 @@ from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.tflite import int4
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import versions as tflite_versions
+from keras_resnets.images.calibration import CalibrationSet
 
 SHAPE = (16, 16, 3)
 # Enough for the converter to round the weights of the classifier.
@@ -76,7 +78,12 @@ def test_groups_and_4_bits(tmp_path, capsys):
     assert stated(tmp_path / "groups.tflite") == "2.9.0"
     assert cli.main(["inspect", str(tmp_path / "groups.tflite")]) == 0
     assert "runtime    TFLite 2.9.0 or later" in capsys.readouterr().out
-    to_tflite(model, tmp_path / "a.tflite", "int8", noise(4, *SHAPE))
+    quantization.quantize(
+        model,
+        tmp_path / "a.tflite",
+        calibration=CalibrationSet(noise(10, *SHAPE), "noise"),
+        engine="converter",
+    )
     content = coarse((tmp_path / "a.tflite").read_bytes())
     (tmp_path / "b.tflite").write_bytes(int4.store(content)[0])
     # The converter's word is that of the file before it was edited.

@@ -392,7 +392,9 @@ def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full)
-        with pytest.raises(TrainingError, match="No space left on device; what stood"):
+        with pytest.raises(
+            TrainingError, match="No space left on device; the previous"
+        ):
             run(tmp_path, "stopped", recipe)
     names = {path.name for path in (tmp_path / "stopped").iterdir()}
     assert not [name for name in names if name.startswith(".")]

@@ -6,6 +6,7 @@ import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import UnknownLayer
+from keras_resnets.graph import anatomy
 from keras_resnets.graph import operations
 from keras_resnets.graph.nodes import Step
 from keras_resnets.networks import layers
@@ -52,12 +53,12 @@ def is_kernel(layer: typing.Any) -> bool:
     """Whether it is a convolution or dense layer, with an activation that is known."""
     known = (keras.layers.Dense, keras.layers.Conv2D, layers.Conv2D)
     inside = ("linear", *FUSED, *BOUNDED)
-    return type(layer) in known and layer.activation.__name__ in inside
+    return type(layer) in known and anatomy.function_of(layer) in inside
 
 
 def has_end(layer: typing.Any) -> bool:
     """Whether a kernel ends in a function that no operator has in it."""
-    return layer.activation.__name__ in BOUNDED
+    return anatomy.function_of(layer) in BOUNDED
 
 
 def activation(layer: typing.Any) -> str | None:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import anatomy
 from keras_resnets.graph import bn_folding
 from keras_resnets.graph import operations
 from keras_resnets.graph.nodes import Step
@@ -203,7 +204,7 @@ class _Rewriter:
             new = self._kept[id(layer)] = self._rounding(step, names)
             made = self._apply(new, step)
             _fill(new, layer, behind and behind.layer)
-        activation = layer.activation.__name__
+        activation = anatomy.function_of(layer)
         if activation == "linear":
             self._finish(end, made, names)
             return
@@ -233,7 +234,7 @@ class _Rewriter:
         return self._own_norm(step)
 
     def _own_norm(self, step: Step) -> Step | None:
-        linear = step.layer.activation.__name__ == "linear"
+        linear = anatomy.function_of(step.layer) == "linear"
         follower = self._only_reader(step) if linear else None
         if not follower or not layer_kinds.is_norm(follower.layer):
             return None
