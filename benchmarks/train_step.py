@@ -3,17 +3,21 @@
     python benchmarks/train_step.py --torch-python OTHER/bin/python
 
 One training step (forward, loss, backward, SGD with momentum 0.9) of compiled
-models, batch 8 at 96 x 96, two threads, on the TensorFlow backend. Contestants:
-ours, torchvision (eager, channels_last) and the same ResNeXt-50 with Keras' own
-grouped Conv2D. Each lives in its own process; they take turns, and the best step
-counts. torchvision runs in the interpreter that `--torch-python` names, or in this
-one where it has torch.
+models, batch 8 at 96 x 96, two threads, on the TensorFlow backend, in float32 and in
+bfloat16. Contestants: ours, torchvision (channels_last, eager and under
+`torch.compile`; in bfloat16 by autocast) and the same ResNeXt-50 with Keras' own
+grouped Conv2D. Each lives in its own process; they take turns. The best step of each
+counts, and the median is printed beside it. torchvision runs in the interpreter that
+`--torch-python` names, or in this one where it has torch; `torch.compile` needs a C++
+compiler.
 
-Targets: at least 0.9 times torchvision's images per second, and 20 times those of
-Keras' own grouped convolution.
+Targets: in float32 at least 0.9 times torchvision's eager images per second, the
+better of our precisions at least as fast as the best of torchvision's four, and 20
+times Keras' own grouped convolution.
 """
 
 import importlib.util
+import statistics
 import sys
 
 import common
@@ -22,9 +26,15 @@ BATCH = 8
 SIZE = 96
 THREADS = 2
 MODELS = ("resnet50", "resnext50_32x4d")
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+# A contestant is KIND/PRECISION/NETWORK.
+OURS = "ours"
+EAGER = "torchvision"
+COMPILED = "torch.compile"
+KERAS_CONV = "keras-conv"
 
 
-def keras_step(name, stock=False):
+def keras_step(name, precision, stock=False):
     common.quiet_tensorflow()
     import keras
     import numpy as np
@@ -35,6 +45,7 @@ def keras_step(name, stock=False):
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    keras.mixed_precision.set_global_policy(POLICIES[precision])
 
     def stock_conv(layer):
         if type(layer) is layers.Conv2D:
@@ -57,7 +68,7 @@ def keras_step(name, stock=False):
     return lambda: model.train_on_batch(images, labels)
 
 
-def torch_step(name):
+def torch_step(name, precision, compiled):
     import torch
     import torchvision
 
@@ -65,15 +76,18 @@ def torch_step(name):
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None)
     model = model.train().to(memory_format=torch.channels_last)
+    forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.SGD(model.parameters(), 0.001, momentum=0.9)
     criterion = torch.nn.CrossEntropyLoss()
     images = torch.randn(BATCH, 3, SIZE, SIZE)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, 1000, (BATCH,))
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def step():
         optimizer.zero_grad()
-        loss = criterion(model(images), labels)
+        with autocast:
+            loss = criterion(forward(images), labels)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -82,36 +96,67 @@ def torch_step(name):
 
 
 def work(contestant):
-    kind, name = contestant.split("/")
-    step = torch_step(name) if kind == "torchvision" else None
-    common.serve(step or keras_step(name, stock=kind == "keras-conv"))
+    kind, precision, name = contestant.split("/")
+    if kind in (EAGER, COMPILED):
+        common.serve(torch_step(name, precision, kind == COMPILED))
+    else:
+        common.serve(keras_step(name, precision, stock=kind == KERAS_CONV))
 
 
-def measure(arguments):
-    """Best seconds of each contestant by name; None for one that cannot run."""
+def contestants(name, torch_python):
+    """(name of the contestant, its interpreter) of one network."""
+    for precision in POLICIES:
+        yield f"{OURS}/{precision}/{name}", sys.executable
+        for kind in (EAGER, COMPILED) if torch_python else ():
+            yield f"{kind}/{precision}/{name}", torch_python
+
+
+def measure(arguments, name):
+    """The best seconds of each turn, by contestant; none for one that cannot run."""
     torch_python = arguments.torch_python
     if torch_python is None and importlib.util.find_spec("torchvision"):
         torch_python = sys.executable
-    workers = []
-    for name in MODELS:
-        workers.append(common.Worker(__file__, f"ours/{name}"))
-        if torch_python:
-            workers.append(common.Worker(__file__, f"torchvision/{name}", torch_python))
+    workers = [
+        common.Worker(__file__, contestant, python)
+        for contestant, python in contestants(name, torch_python)
+    ]
     # The first steps trace, compile and choose kernels.
-    alive = [worker for worker in workers if worker.ask(2) is not None]
-    times = {worker.name: [] for worker in workers}
+    ready = [worker for worker in workers if worker.ask(2) is not None]
+    turns = {worker.name: [] for worker in workers}
     for _ in range(arguments.rounds):
-        for worker in alive:
-            times[worker.name].append(worker.ask(arguments.steps))
+        for worker in ready:
+            turns[worker.name].append(worker.ask(arguments.steps))
     for worker in workers:
         worker.close()
-    best = {name: min(found, default=None) for name, found in times.items()}
-    if not arguments.skip_keras_conv:
-        worker = common.Worker(__file__, f"keras-conv/{MODELS[1]}")
-        worker.ask(1)
-        best[worker.name] = worker.ask(1)
-        worker.close()
-    return best
+    return turns
+
+
+def measure_keras_conv(name):
+    """Seconds of a step with Keras' own grouped convolution, which is slow."""
+    worker = common.Worker(__file__, f"{KERAS_CONV}/float32/{name}")
+    worker.ask(1)
+    seconds = worker.ask(1)
+    worker.close()
+    return seconds
+
+
+def speeds(turns, choose=min):
+    """Images per second by contestant, of those that ran."""
+    return {name: BATCH / choose(each) for name, each in turns.items() if each}
+
+
+def ratios(speed, name):
+    """{what is compared: ratio of images per second}, where both sides ran."""
+    ours = {p: speed[f"{OURS}/{p}/{name}"] for p in POLICIES}
+    theirs = {key: value for key, value in speed.items() if not key.startswith(OURS)}
+    compared = {}
+    for precision in POLICIES:
+        eager = theirs.get(f"{EAGER}/{precision}/{name}")
+        if eager:
+            compared[f"{precision} over {EAGER}"] = ours[precision] / eager
+    if theirs:
+        compared["best over best"] = max(ours.values()) / max(theirs.values())
+    return compared
 
 
 def main():
@@ -124,26 +169,31 @@ def main():
     if arguments.worker:
         work(arguments.worker)
         return
-    best = measure(arguments)
-    rows, ratios = [], {}
+    limits = {f"float32 over {EAGER}": 0.9, "best over best": 1.0, KERAS_CONV: 20}
+    lines, verdicts, figures = [], [], {}
     for name in MODELS:
-        if best[f"ours/{name}"] is None:
-            raise SystemExit(f"see why: echo 1 | train_step.py --worker ours/{name}")
-        ours = BATCH / best[f"ours/{name}"]
-        for kind, limit in (("torchvision", 0.9), ("keras-conv", 20)):
-            key = f"{kind}/{name}"
-            if key not in best:
-                continue
-            speed = BATCH / best[key] if best[key] else None
-            ratio = ours / speed if speed else None
-            cells = common.target(ratio, limit, at_most=False)
-            rows.append((name, ours, kind, speed, *cells))
-            ratios[key] = ratio
-    if not any(key.startswith("torchvision/") and best[key] for key in best):
-        print("torchvision skipped: name an interpreter that has it: --torch-python\n")
-    headers = ("network", "ours", "against", "images/s", "ratio", "target", "")
-    common.show(headers, rows)
-    common.write(arguments.json, {"best_seconds": best, "ratios": ratios})
+        turns = measure(arguments, name)
+        best, median = speeds(turns), speeds(turns, statistics.median)
+        ours = f"{OURS}/float32/{name}"
+        if ours not in best:
+            raise SystemExit(f"see why: echo 1 | train_step.py --worker {ours}")
+        for contestant in turns:
+            kind, precision, _ = contestant.split("/")
+            cells = best.get(contestant), median.get(contestant)
+            lines.append((name, kind, precision, *cells))
+        compared = ratios(best, name)
+        if name == MODELS[1] and not arguments.skip_keras_conv:
+            compared[KERAS_CONV] = best[ours] * measure_keras_conv(name) / BATCH
+        for what, ratio in compared.items():
+            limit = limits.get(what)
+            cells = (common.times(ratio), "", "")
+            if limit:
+                cells = common.target(ratio, limit, at_most=False)
+            verdicts.append((name, what, *cells))
+        figures[name] = {"best": best, "median": median, "ratios": compared}
+    common.show(("network", "", "", "images/s, best", "median"), lines)
+    common.show(("network", "ours", "ratio", "target", ""), verdicts)
+    common.write(arguments.json, figures)
 
 
 if __name__ == "__main__":
