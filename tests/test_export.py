@@ -151,7 +151,15 @@ def test_int16x8_per_tensor_and_batch(tmp_path):
     assert sixteen.logits.rmse < plain.logits.rmse
     assert sixteen.logits.relative_error > 1e-4
     whole = to_tflite(model, tmp_path / "c.tflite", "int8", pictures, per_tensor=True)
-    # Rounded by second order, it need not be further from the model.
+    coarse = quantization.quantize(
+        model,
+        tmp_path / "coarse.tflite",
+        "static_wi8_ai8_per_tensor",
+        CalibrationSet(noise(10, 32, 32, 3), "noise"),
+        images=pictures[:4],
+        engine="converter",
+    )
+    assert coarse.logits.rmse > plain.logits.rmse
     assert whole.size < eight.size
     four = to_tflite(model, tmp_path / "d.tflite", "int8", pictures, batch=4)
     assert four.input_shape == (4, 32, 32, 3) and four.compared == 4

@@ -396,7 +396,12 @@ def check_file(model, train, others, path):
         assert apart.max() <= 1, layer.name
         if isinstance(layer, (keras.layers.Add, layers.ChannelOffset)):
             assert apart.max() == 0, layer.name
-        if isinstance(layer, (layers.QuantizedConv2D, keras.layers.ReLU)):
+        source = keras.tree.flatten(layer.input)[0]._keras_history.operation
+        if isinstance(source, layers.QuantizedAffine):
+            # The built-in kernels round twice, the first time 7 bits below a step where
+            # one product makes the output: 1 value in 256 is so near to a half.
+            assert (apart == 0).mean() >= 0.99, layer.name
+        elif isinstance(layer, (layers.QuantizedConv2D, keras.layers.ReLU)):
             inside.append(apart.ravel())
     ours, theirs, apart = steps_apart(frozen, path.read_bytes(), others)
     assert apart.max() <= 6 and (apart <= 1).mean() >= 0.88
@@ -422,9 +427,7 @@ def test_file_of_a_shallow_network(kind, pictures, tmp_path):
     model = classifying_model(KINDS[kind], train, labels, depths=(1, 1))
     path = tmp_path / "aware.tflite"
     ours, theirs, inside = check_file(model, train[:200], others, path)
-    # The file rounds a bias to the grid of its products. Where one product makes the
-    # output, as of a BN that stands alone, that grid is nearly as coarse as the output's.
-    assert (inside == 0).mean() >= (0.997 if kind == "pre-activation" else 0.998)
+    assert (inside == 0).mean() >= 0.998
     # Scores of random features lie close together: who leads by two steps, and loses
     # one where the other wins one, leads no more.
     first, second = np.sort(ours, axis=1)[:, :-3:-1].T

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
+from keras_resnets.cli import tables
 
 if typing.TYPE_CHECKING:
     from keras_resnets.quantization.search.mixed_precision import Mix
@@ -88,23 +89,11 @@ def mix(found: "Mix") -> None:
         (row.name, max(row.weights or 0.0, row.output), row.precision)
         for row in found.layers
     ]
-    rows = [
-        (
-            row.name,
-            row.kind,
-            row.precision,
-            f"{row.share:.1%}",
-            "-" if row.weights is None else f"{row.weights:.4f}",
-            f"{row.output:.4f}",
-        )
-        for row in found.layers
-    ]
-    head = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
     caption = "Of weights and output the costlier alone: logit RMSE; colour: precision"
     page.add(
         "What each layer costs, and what it became",
         charts.layers(drawn, caption),
-        Details("All layers", (Table(head, rows, _COST),)),
+        Details("All layers", (Table(tables.MIX_HEAD, tables.mix_rows(found), _COST),)),
     )
 
 

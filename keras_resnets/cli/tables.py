@@ -302,9 +302,12 @@ def sensitivity_table(costs):
     return text_table(("layer", "part", "logit RMSE", "agreement"), rows)
 
 
-def mix_table(mix):
-    """One row a layer of a `Mix`, and what it came to."""
-    rows = [
+MIX_HEAD = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
+
+
+def mix_rows(mix):
+    """The cells of `MIX_HEAD` for each layer of a `Mix`."""
+    return [
         (
             layer.name,
             layer.kind,
@@ -315,12 +318,16 @@ def mix_table(mix):
         )
         for layer in mix.layers
     ]
-    headers = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
+
+
+def mix_table(mix):
+    """One row a layer of a `Mix`, and what it came to."""
+    rows = mix_rows(mix)
     raised = [
         f"{printable(name)} {precision}" for name, precision in mix.raised.items()
     ]
     lines = [
-        text_table(headers, rows),
+        text_table(MIX_HEAD, rows),
         "alone: logit RMSE over their deviation when nothing else is rounded",
         "",
         f"float        top-1 {mix.float_top1:.2%}",
