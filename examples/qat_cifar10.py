@@ -76,7 +76,7 @@ def parse():
 
 
 def load(options, preprocessing):
-    """(x_train, y_train, x_test, y_test), images pre-processed."""
+    """(x_train, y_train, x_test, y_test), images preprocessed."""
     if options.smoke:
         arrays = [*stripes(600, 1), *stripes(200, 2)]
     else:

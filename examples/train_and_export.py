@@ -65,7 +65,7 @@ def parse():
 
 
 def load(options):
-    """(x_train, y_train, x_test, y_test), images pre-processed."""
+    """(x_train, y_train, x_test, y_test), images preprocessed."""
     if options.data is None:
         train, test = drawn_shapes(2000, seed=1), drawn_shapes(500, seed=2)
         arrays = (*train, *test)

@@ -70,7 +70,7 @@ def test_a_process_with_such_a_keras_json(work, tmp_path):
 
 @pytest.mark.costly
 def test_exports_of_a_network_with_its_channels_last(tmp_path):
-    """Their own layers (option A, pre-processing) take no default for granted."""
+    """Their own layers (option A, preprocessing) take no default for granted."""
     model = randomize(
         keras_resnets.create_model("resnet8", shortcut_type="A", classes=3)
     )

@@ -81,7 +81,7 @@ def test_accuracies(files):
 
 @pytest.mark.costly
 def test_without_data_a_good_file_passes(tmp_path, shared_data, capsys):
-    """On images as the passport's pre-processing gives them; on noise it failed."""
+    """On images as the passport's preprocessing gives them; on noise it failed."""
     model = keras_resnets.create_model("resnet20", weights="cifar10")
     x = model.preprocessing.normalize(cifar(shared_data)[0][:50], "channels_last")
     a, b = (str(tmp_path / name) for name in ("a.tflite", "b.tflite"))
@@ -108,7 +108,7 @@ def test_synthetic_images():
     # White noise has 1.41.
     assert steps < 0.8 * made.std()
     assert synthetic.images((1, 1, 3)).shape == (4, 1, 1, 3)
-    # Where the pre-processing is known, every format is compared on such.
+    # Where the preprocessing is known, every format is compared on such.
     wanted = keras_resnets.Preprocessing("torch", SHAPE[:2])
     given = samples.default_images(SHAPE, None, wanted)
     np.testing.assert_array_equal(wanted.pixels(given), synthetic.images(SHAPE))

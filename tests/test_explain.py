@@ -102,7 +102,7 @@ def test_grad_cam_is_for_any_network():
             keras.layers.Dense(5, activation="softmax"),
         ]
     )
-    with pytest.raises(InvalidArgument, match="pre-processing"):
+    with pytest.raises(InvalidArgument, match="preprocessing"):
         keras_resnets.explain(flat, PHOTO)
     flat.preprocessing = Preprocessing("tf", size=(8, 8))
     found = keras_resnets.explain(flat, PHOTO)

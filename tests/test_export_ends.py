@@ -64,7 +64,7 @@ def pixels(count=4, seed=0):
     ids=lambda value: value.__name__ if callable(value) else "-".join(value.values()),
 )
 def test_pixels(mode, write, options, tmp_path):
-    """Against pre-processing outside the file, channel order included."""
+    """Against preprocessing outside the file, channel order included."""
     model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
     wanted = Preprocessing(mode, SHAPE[:2])
     given = wanted.normalize(pixels(16), "channels_last")
@@ -120,7 +120,7 @@ def test_preprocessing_that_does_not_fit(tmp_path):
         ):
             with pytest.raises(InvalidArgument, match=message):
                 write(network, tmp_path / f"a{ending}", preprocessing=given)
-    with pytest.raises(InvalidArgument, match="no pre-processing"):
+    with pytest.raises(InvalidArgument, match="no preprocessing"):
         to_keras(model, tmp_path / "a.weights.h5", preprocessing=wanted)
     assert list(tmp_path.iterdir()) == []
 
@@ -369,7 +369,7 @@ def test_weights_file(tmp_path):
 
 @pytest.fixture
 def three_files(tmp_path):
-    """One network: as it is, behind its pre-processing, and that as int16x8."""
+    """One network: as it is, behind its preprocessing, and that as int16x8."""
     model = keras_resnets.create_model("resnet8")
     wanted = Preprocessing("cifar", SHAPE[:2])
     model.preprocessing = wanted

@@ -71,8 +71,8 @@ def test_bad_calibration_sets(tmp_path, photos):
     refusal(lambda: check(good[:9], shape), "at least 10", "9")
     refusal(lambda: check(np.ones((12, *shape)), shape), "one colour")
     refusal(lambda: check(np.where(good > 1, np.nan, good), shape), "NaN")
-    refusal(lambda: check(good * 60 + 120, shape, CIFAR), "pre-processed", "cifar")
-    refusal(lambda: check(good * 0.01, shape, CIFAR), "pre-processed")
+    refusal(lambda: check(good * 60 + 120, shape, CIFAR), "preprocessed", "cifar")
+    refusal(lambda: check(good * 0.01, shape, CIFAR), "preprocessed")
     choose = quantization.choose
     refusal(lambda: choose(tmp_path / "no.npz", CIFAR), "no.npz")
     refusal(lambda: choose(photos, CIFAR), "at least 10", "6")
@@ -148,7 +148,7 @@ def test_engines_and_passports(tmp_path, shared_data):
 
 @pytest.mark.costly
 def test_pixels_go_in(tmp_path, shared_data):
-    """With the pre-processing inside, the file's input is the pixel."""
+    """With the preprocessing inside, the file's input is the pixel."""
     pixels, labels = cifar(shared_data)
     x = CIFAR.normalize(pixels, "channels_last")
     model = classifying_model("basic_original", x[:500], labels[:500], depths=(1, 1))

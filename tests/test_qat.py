@@ -376,7 +376,7 @@ def test_on_jax():
 
 @pytest.fixture
 def pictures(shared_data):
-    """(500 pictures, their labels, 1,000 others): CIFAR-10, pre-processed."""
+    """(500 pictures, their labels, 1,000 others): CIFAR-10, preprocessed."""
     pixels, labels = cifar(shared_data)
     x = CIFAR.normalize(pixels, "channels_last")
     return x[:500], labels[:500], x[500:]

@@ -65,7 +65,7 @@ def honest(pixels):
 )
 @pytest.mark.parametrize("name", [*TRAINED, *CHECKPOINTS])
 def test_honest_images_pass(name, shared_data):
-    """With the pre-processing known, and by the network's statistics alone."""
+    """With the preprocessing known, and by the network's statistics alone."""
     model = trained(shared_data, name)
     pixels, labels = cifar(shared_data)
     sets = [*honest(pixels[:40]), ("one class", pixels[labels == 6][:40])]
@@ -93,13 +93,13 @@ def test_images_of_another_mode_are_refused(name, shared_data):
             # The statistics of "torch" and "cifar" are so near that either does.
             if {mode, own.mode} == {"torch", "cifar"} and given is soft:
                 continue
-            with pytest.raises(InvalidArgument, match="pre-processed as for training"):
+            with pytest.raises(InvalidArgument, match="preprocessed as for training"):
                 calibration_checks.check(in_mode(given, mode), SHAPE, own, model)
 
 
 @pytest.mark.parametrize("name", ["post-activation", "pre-activation", "resnet56"])
 def test_the_network_alone_tells_another_scale(name, shared_data):
-    """Without a pre-processing at the model: the first BN knows."""
+    """Without a preprocessing at the model: the first BN knows."""
     model, pixels = trained(shared_data, name), cifar(shared_data)[0][:40]
     for mode, words in (
         ("raw", "times the variance that it was trained on"),
@@ -195,7 +195,7 @@ def test_every_way_in_refuses_the_same(known, tmp_path, shared_data):
     blank = np.full((20, *SHAPE), 0.3, "float32")
     for way in ways(model, tmp_path):
         for images in (in_mode(pixels, "raw"), in_mode(pixels, "darknet")):
-            with pytest.raises(InvalidArgument, match="pre-processed as for training"):
+            with pytest.raises(InvalidArgument, match="preprocessed as for training"):
                 way(images)
         with pytest.raises(InvalidArgument, match="one colour"):
             way(blank)

@@ -66,7 +66,7 @@ def add_to(commands):
         help="most images to take, of every class the same share",
     )
     verify.add_argument("--seed", type=options.SEED, default=0, help="of their choice")
-    verify.add_argument("--mode", help="pre-processing; default: of the passports")
+    verify.add_argument("--mode", help="preprocessing; default: of the passports")
     verify.add_argument(
         "--layers", action="store_true", help="where an integer TFLite file loses most"
     )
@@ -245,7 +245,7 @@ def _images(asked, wanted, shape, names, several):
 
     if asked.data is None:
         made = samples.default_images(shape, preprocessing=wanted, count=asked.count)
-        kind = "noise, since no passport says the pre-processing (--mode)"
+        kind = "noise, since no passport says the preprocessing (--mode)"
         if wanted is not None:
             kind = f"synthetic images as mode {wanted.mode!r} gives them"
         output.note(f"compared on {kind}; --data takes real ones")

@@ -74,7 +74,7 @@ def images(made: "keras.Model") -> "Provenance":
 
     known = provenance.of(made)
     if known.preprocessing is not None:
-        page.went_in("pre-processing", _preprocessing(known.preprocessing))
+        page.went_in("preprocessing", _preprocessing(known.preprocessing))
     if known.labels is not None:
         page.went_in("classes", _labels(known.labels))
     return known
@@ -264,7 +264,7 @@ class Gallery:
         """Takes those images of a batch in whose answers differ.
 
         Args:
-            images: (count, height, width, channels), pre-processed.
+            images: (count, height, width, channels), preprocessed.
             *answers: outputs (count, classes) of each that is asked.
             labels: int array (count,), or None.
             against_labels: whether an answer differs from its label, not from another.

@@ -47,7 +47,7 @@ def add_options(parser):
         "default: of the weights or the passport",
     )
     group.add_argument(
-        "--mode", help="pre-processing of a file without a passport: torch, tf, ..."
+        "--mode", help="preprocessing of a file without a passport: torch, tf, ..."
     )
     group.add_argument(
         "--threads", type=options.THREADS, help="of a file's runtime; default: 2"

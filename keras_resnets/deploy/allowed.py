@@ -79,7 +79,7 @@ def check_pixels(target: Target, recipe: str) -> None:
         )
     if recipe in targets.FLOATS and not target.float_pixels:
         raise InvalidArgument(
-            f"{target.name} has no CAST from uint8 to float32, which the pre-processing "
+            f"{target.name} has no CAST from uint8 to float32, which the preprocessing "
             f"of a {recipe} file begins with: leave it out, or take the recipe "
             f"{targets.INT8}"
         )

@@ -23,7 +23,7 @@ class Spec:
         io_dtype: of an int8 TFLite file.
         packed: see `export.tflite.packing`.
         batch: images at a time, or `"dynamic"`.
-        pixels: whether the pre-processing is inside.
+        pixels: whether the preprocessing is inside.
         storage: of weights of 4 bits, see `export.tflite.storage`.
         source: (height, width) of the photos that go in, or None.
         depthwise: whether a BN that stands alone is a depthwise convolution, see

@@ -161,7 +161,7 @@ class Job:
         spec: what the exported file is to be.
         workshop: what exports it.
         folder: of the target, to write into.
-        images: pre-processed float32 images to compare on.
+        images: preprocessed float32 images to compare on.
         labels: name of each class.
         ram, flash: bytes that the device has; None for any number.
         photos: uint8 images of the size of `Spec.source` that became those `images`.

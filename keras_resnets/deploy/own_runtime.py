@@ -57,6 +57,6 @@ def prove(job: Job) -> Proof:
 
 
 def snippet(job: Job, made: Made) -> str:
-    """Python that runs the file, with the numbers of its pre-processing."""
+    """Python that runs the file, with the numbers of its preprocessing."""
     pip = f"pip install {_PACKAGES[made.spec.format]} numpy pillow"
     return snippets.python(job, made, pip)

@@ -87,7 +87,7 @@ def deploy(
             quantization-aware.
         target: name in `targets.TARGETS`, or several.
         folder: to write `folder/<target>` into; it is made where it is missing.
-        images: pre-processed float32 images, at least ten: a `CalibrationSet`
+        images: preprocessed float32 images, at least ten: a `CalibrationSet`
             (`quantization.choose`), or what `quantization.quantize` takes. Ranges come
             from all of them; answers are compared on the first.
         recipe: what files compute in: a name in `quantization.RECIPES`, or

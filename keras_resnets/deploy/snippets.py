@@ -92,7 +92,7 @@ def preparing(known: Preprocessing, made: Made) -> str:
     is in the file. A letterbox, or grey images, are left to this package.
 
     Args:
-        known: the network's pre-processing.
+        known: the network's preprocessing.
         made: the file.
     """
     if made.spec.source is not None:

@@ -29,7 +29,7 @@ def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> None:
     Args:
         model: a `keras.Model`; its BN variables, the kernels of convolutions that end
             a branch without BN, and the classifier's are modified in place.
-        images: float32 array (count, height, width, channels), already pre-processed;
+        images: float32 array (count, height, width, channels), already preprocessed;
             of large images only the first are used.
         seed: seed of the random values.
     """

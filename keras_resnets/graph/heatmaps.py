@@ -126,7 +126,7 @@ def explain(
     preprocessing = provenance.of(model).preprocessing
     if preprocessing is None:
         raise InvalidArgument(
-            f"the pre-processing of {model.name} is unknown: set model.preprocessing = "
+            f"the preprocessing of {model.name} is unknown: set model.preprocessing = "
             "keras_resnets.Preprocessing(...)"
         )
     if isinstance(photo, (str, os.PathLike)):

@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CalibrationSet:
-    """Pre-processed images, and where they came from.
+    """Preprocessed images, and where they came from.
 
     Attributes:
         images: float32 array (count, height, width, channels).
@@ -143,7 +143,7 @@ def checked_set(
         shape: (height, width, channels) of the network; None for an open size.
         preprocessing: what its images go through, or None where that is not known.
         network: the `keras.Model`, whose first BN tells what it was trained on where
-            the pre-processing does not; None for no such check.
+            the preprocessing does not; None for no such check.
         fewest: images that there must be.
 
     Raises:

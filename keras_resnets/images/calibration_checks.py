@@ -1,6 +1,6 @@
 """Calibration images: taken out of whatever holds them, and checked before anything else.
 
-Ranges from images that were pre-processed otherwise make a file that is wrong on all
+Ranges from images that were preprocessed otherwise make a file that is wrong on all
 others, and that agrees with its model on these.
 """
 
@@ -127,7 +127,7 @@ def check(
         preprocessing: the `Preprocessing` of the network, or None where that is not
             known.
         network: the `keras.Model`, whose first BN tells what it was trained on where
-            the pre-processing does not; None for no such check.
+            the preprocessing does not; None for no such check.
         source: where they come from, for the messages.
         fewest: images that there must be.
     """
@@ -204,7 +204,7 @@ def _check_content(images: np.ndarray, fewest: int) -> None:
 
 
 def _check_mode(images: np.ndarray, preprocessing: typing.Any) -> None:
-    """Raises `InvalidArgument` for images that were pre-processed otherwise."""
+    """Raises `InvalidArgument` for images that were preprocessed otherwise."""
     low, high = _ends(preprocessing)
     span = high - low
     least, most = images.min((0, 1, 2)), images.max((0, 1, 2))
@@ -215,7 +215,7 @@ def _check_mode(images: np.ndarray, preprocessing: typing.Any) -> None:
         return
     looks = f", as {other} does" if other else ""
     raise InvalidArgument(
-        f"calibration images must be pre-processed as for training: mode "
+        f"calibration images must be preprocessed as for training: mode "
         f"{preprocessing.mode!r} gives values in {low.min():.3g} to {high.max():.3g}; "
         f"got {images.min():.3g} to {images.max():.3g}{looks}"
     )
@@ -290,7 +290,7 @@ def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
     low, high = _VARIANCE
     if not low <= variance <= high:
         raise InvalidArgument(
-            "calibration images must be pre-processed as for training: what they give "
+            "calibration images must be preprocessed as for training: what they give "
             f"{norm.name} has {variance:.3g} times the variance that it was trained on "
             f"(allowed {low:g} to {high:g}); they lie in {images.min():.3g} to "
             f"{images.max():.3g}"
@@ -321,7 +321,7 @@ def _check_fit(
     best = min(apart, key=lambda mode: apart[mode][1])
     if apart[best][1] * _TIMES_NEARER < distance:
         raise InvalidArgument(
-            f"calibration images must be pre-processed as for training: these are of mode "
+            f"calibration images must be preprocessed as for training: these are of mode "
             f"{given!r}, and the statistics of {norm.name} are those of mode {best!r}"
         )
 

@@ -38,7 +38,7 @@ class Labelled:
     Attributes:
         labels: int array (count,); of several labels an image (count, labels) of 0
             and 1.
-        batches: function of a batch size that yields pre-processed float32 arrays.
+        batches: function of a batch size that yields preprocessed float32 arrays.
         notes: lines about what was left out or taken for granted: whoever opens data
             for a person says them.
     """

@@ -108,7 +108,7 @@ def matrices(
     if preprocessing.letterbox:
         raise InvalidArgument(
             "a source size goes with images whose centre is cropped; this network's "
-            "pre-processing is darknet's letterbox: resize in the application"
+            "preprocessing is darknet's letterbox: resize in the application"
         )
     target = tuple(preprocessing.size)
     resized = loading.resized_size(size, target, preprocessing.crop_fraction)

@@ -74,7 +74,7 @@ def default_images(
 ) -> np.ndarray:
     """float32 inputs (count, *shape) to compare on.
 
-    Some of the calibration's; without one, synthetic images as the pre-processing gives
+    Some of the calibration's; without one, synthetic images as the preprocessing gives
     them; noise where that is not known.
     """
     if calibration is not None:

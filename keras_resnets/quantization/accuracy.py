@@ -54,7 +54,7 @@ def compare(
     Args:
         model: the float `keras.Model` that it was made of.
         path: of the file.
-        data: an `evaluation.Labelled`: `labels`, and `batches` of pre-processed
+        data: an `evaluation.Labelled`: `labels`, and `batches` of preprocessed
             images.
         threads: of the file's runtime.
         progress: called with the number of images done after every batch.
@@ -64,7 +64,7 @@ def compare(
 
     Raises:
         InvalidArgument: a file that takes pixels, of a model that does not know its
-            pre-processing.
+            preprocessing.
     """
     reference = KerasRunner(model)
     runner = open_runner(path, threads, logits=reference.has_logits and not logits)
@@ -105,7 +105,7 @@ def compare(
 def _inputs_of(
     path: str | os.PathLike[str], pixels: bool, model: keras.Model
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Function that makes what a file takes of pre-processed images."""
+    """Function that makes what a file takes of preprocessed images."""
     if not pixels:
         return lambda images: images
     preprocessing = provenance.of(model).preprocessing

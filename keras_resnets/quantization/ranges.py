@@ -72,7 +72,7 @@ def set_ranges(
 
     Args:
         model: from `rewrite`.
-        images: float32 array (count, height, width, channels), pre-processed.
+        images: float32 array (count, height, width, channels), preprocessed.
         method: `"mse"` (the range of least squared error on a sample of the values),
             `"minmax"` (all values) or `"percentile"`.
         percentile: share in per cent of the values above 0 that `"percentile"` keeps,

@@ -122,7 +122,7 @@ def tfmot_quantize_aware(
         model: a trained classifier, a built functional or Sequential `keras.Model` with
             one image input; it is not modified.
         path: file to write, ending in `.tflite`.
-        data: pre-processed training images float32 (count, height, width, channels)
+        data: preprocessed training images float32 (count, height, width, channels)
             and labels (count,) as a pair, or an `evaluation.Labelled`.
         tuning: a `Tuning`; None for one epoch.
         calibration: number of images for the initial activation ranges, >= 10.

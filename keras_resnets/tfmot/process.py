@@ -57,7 +57,7 @@ def run(
         model: a Keras 3 classifier; it is not modified.
         job: a job of `tfmot.worker` without `description`; with `tuning` if `data` is
             given.
-        data: pre-processed images and labels, see `write_images`; None only for the
+        data: preprocessed images and labels, see `write_images`; None only for the
             job that compares both networks.
         progress: called with the number of training steps done.
         tell: called with a line of text after every epoch.
@@ -230,7 +230,7 @@ def write_images(folder: pathlib.Path, data: typing.Any, model: keras.Model) -> 
 
     Args:
         folder: the folder.
-        data: (x, y), or an `evaluation.Labelled` whose batches are pre-processed.
+        data: (x, y), or an `evaluation.Labelled` whose batches are preprocessed.
         model: the model that they must fit.
 
     Raises:

@@ -43,7 +43,7 @@ def apply(source: "FileSource") -> None:
         labels = metadata.checked_labels(labels)
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"{place}: its pre-processing is damaged: {first_line(error)}"
+            f"{place}: its preprocessing is damaged: {first_line(error)}"
         ) from None
     source.preprocessing = preprocessing
     if labels is not None:

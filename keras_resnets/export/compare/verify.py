@@ -72,7 +72,7 @@ def verify(
             folder.
         second: the candidate, likewise.
         batches: iterable of float32 images (count, height, width, channels),
-            pre-processed.
+            preprocessed.
         labels: int array with one class per image, or (count, labels) of 0 and 1; None
             if unknown.
         threads: threads of each runtime.
@@ -105,7 +105,7 @@ def verify(
     ]
     if any(pixels) and preprocessing is None:
         raise InvalidArgument(
-            f"{(first, second)[pixels.index(True)]} takes pixels: give the pre-processing "
+            f"{(first, second)[pixels.index(True)]} takes pixels: give the preprocessing "
             "of the other file's images"
         )
     results: tuple[list[Any], list[Any]] = ([], [])
@@ -288,7 +288,7 @@ def layer_losses(
     Args:
         float_path: TFLite file of a network in floating point.
         integer_path: TFLite file of the same network in integers.
-        images: float32 (count, height, width, channels), pre-processed.
+        images: float32 (count, height, width, channels), preprocessed.
         preprocessing: see `verify`.
         opener: see `verify`.
 

@@ -81,7 +81,7 @@ def to_keras(
     bare = str(path).endswith(".h5")
     if bare and preprocessing is not None:
         raise InvalidArgument(
-            "a file of weights has no pre-processing: write a .keras file for it"
+            "a file of weights has no preprocessing: write a .keras file for it"
         )
     options = session.Wanted(input_size, preprocessing, logits, features)
     place, ready = session.begin(

@@ -70,7 +70,7 @@ def to_onnx(
             words that there were (`quantize="none"`, `"int8"`) are told of, for this one
             version.
         calibration: float32 images (count, height, width, channels), at least ten,
-            pre-processed as for training; or a `tf.data.Dataset` or generator, of which
+            preprocessed as for training; or a `tf.data.Dataset` or generator, of which
             the first 500 are used. They determine the ranges of int8 activations.
         images: images to compare on; by default four of `calibration`, or four synthetic
             images in the range of the network's preprocessing.

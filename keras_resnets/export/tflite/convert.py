@@ -92,11 +92,11 @@ def to_tflite(
             int8 weights; input and output float32), ... The words of `quantize`, as this
             was called, are told of for one version.
         calibration: float32 images (count, height, width, channels), at least ten,
-            pre-processed as for training; or a `tf.data.Dataset` or generator, of which
+            preprocessed as for training; or a `tf.data.Dataset` or generator, of which
             the first 500 are taken; or a `CalibrationSet`. The static recipes take their
             activation ranges from them.
         images: the same, to compare with; by default four of `calibration`, or
-            four synthetic ones as the network's pre-processing gives them.
+            four synthetic ones as the network's preprocessing gives them.
         input_size: (height, width) where the model leaves them open.
         io_dtype: of an int8 file's ends: `"int8"`, `"uint8"` or `"float32"`.
         overwrite: replace an existing file.

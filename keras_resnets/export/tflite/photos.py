@@ -34,7 +34,7 @@ def check(wanted: Wanted, shape: Sequence[int]) -> None:
     check_size(wanted.source)
     if tuple(wanted.preprocessing.size) != tuple(shape[:2]):
         raise InvalidArgument(
-            "source is resized to the size of the pre-processing, which must be the "
+            "source is resized to the size of the preprocessing, which must be the "
             f"network's: it is {tuple(wanted.preprocessing.size)}, the network takes "
             f"{tuple(shape[:2])}"
         )

@@ -32,7 +32,7 @@ def put_in_front(
         preprocessing: of the network.
 
     Raises:
-        InvalidArgument: pre-processing that is no resize and crop.
+        InvalidArgument: preprocessing that is no resize and crop.
     """
     rows, columns = resampling.matrices(size, preprocessing)
     clipped = preprocessing.interpolation in ("bicubic", "lanczos")

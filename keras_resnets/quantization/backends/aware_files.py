@@ -61,7 +61,7 @@ def at_rest(
 def _default_images(
     frozen: keras.Model, input_size: tuple[int, int] | None, count: typing.Any = 4
 ) -> typing.Any:
-    """Images as the pre-processing gives them, or noise that fills the input's range."""
+    """Images as the preprocessing gives them, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
     known = provenance.known_preprocessing(frozen)

@@ -139,7 +139,7 @@ def _stays_float(layer: keras.layers.Layer, plan: PrecisionPlan) -> bool:
 
 def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> bytes:
     """Bytes of the int8 file of a model that knows its ranges."""
-    # Its own reference, unless the pre-processing is part of it.
+    # Its own reference, unless the preprocessing is part of it.
     reference = ready.reference if ready.takes_pixels else frozen
     alone = dataclasses.replace(
         ready, model=frozen, reference=reference, calibration=None

@@ -79,7 +79,7 @@ def _check(ready: Ready, recipe: Recipe, options: Options) -> None:
     if options.batch != 1 or ready.takes_pixels:
         raise InvalidArgument(
             "the engine 'ai_edge_quantizer' makes files of batch 1 without "
-            "pre-processing inside: use another engine"
+            "preprocessing inside: use another engine"
         )
 
 

@@ -42,7 +42,7 @@ def quantize_aware(
             under any dtype policy; it is not changed.
         recipe: name of a trainable recipe in `recipes.RECIPES`, a `Recipe`, or a
             `PrecisionPlan` with weights of 4 or 8 bits.
-        calibration: pre-processed training images (a `CalibrationSet`, or what
+        calibration: preprocessed training images (a `CalibrationSet`, or what
             `export.to_tflite` takes) that the ranges start from, kernels are rounded by
             where the recipe's rounding is `"second-order"`, and biases are corrected
             with. Without, a moving average starts with the first

@@ -126,7 +126,7 @@ def _right(
 def calibration_images(
     split: Split, preprocessing: Preprocessing, count: int, seed: int, classes: int
 ) -> np.ndarray:
-    """Pre-processed images (count, height, width, channels) of a split, drawn by seed."""
+    """Preprocessed images (count, height, width, channels) of a split, drawn by seed."""
     chosen = np.random.default_rng(seed).permutation(split.count)[:count]
     part = split.part(np.isin(np.arange(split.count), chosen))
     batches = training_data.batches(

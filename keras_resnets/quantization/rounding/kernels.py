@@ -157,7 +157,7 @@ def round_kernels(
 
     Args:
         model: from `rewrite`, with the ranges of its activations set.
-        images: float32 array (count, height, width, channels), pre-processed.
+        images: float32 array (count, height, width, channels), preprocessed.
         rounding: `"nearest"`: kernels stay as they are, to be rounded where they are
             used, and biases are corrected (`correct_biases`); or `"second-order"`.
         seed: see `round_second_order`.
@@ -190,7 +190,7 @@ def round_second_order(
 
     Args:
         model: from `rewrite`, with the ranges of its activations set.
-        images: float32 array (count, height, width, channels), pre-processed.
+        images: float32 array (count, height, width, channels), preprocessed.
         seed: of the windows that are looked at where there are more than enough.
         progress: called with the number of images done, as if each layer took the same.
         skipped: names of layers to leave as they are.

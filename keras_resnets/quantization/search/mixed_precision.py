@@ -177,7 +177,7 @@ def find_mix(
         calibration: training images for the ranges, see `quantize`.
         data: other labelled training images to choose by: an `evaluation.Labelled`,
             such as `hold_out` gives, or (images, labels): float32 (count, height,
-            width, channels), pre-processed, and integers.
+            width, channels), preprocessed, and integers.
         max_drop: points of top-1 that may be lost, above 0.
         recipe: `"static_wi8_ai8"`, or another of 8 bits.
         precisions: what a layer may be: `("int8", "float")` leaves int16 out.

@@ -52,7 +52,7 @@ def sensitivity(
 
     Args:
         model: see `quantize_aware`.
-        images: float32 array (count, height, width, channels), pre-processed training
+        images: float32 array (count, height, width, channels), preprocessed training
             images to measure on; a hundred tell the order.
         recipe: how each layer is quantized.
         calibration: images for the ranges; `images` by default.
