@@ -169,7 +169,7 @@ def aware_model(model, pictures, recipe="static_wi8_ai8"):
 
 def rounded_model(model, x, recipe=PER_TENSOR):
     """(model, its frozen rounded model, its graph, the bytes of its int8 file)."""
-    ready = session.make_ready(model, "int8", x[:20], None, session.Wanted())
+    ready = session.make_ready(model, "int8", x[:20], None, session.ExportOptions())
     # As a search has it: what is raised to float needs its kernel as it is.
     plan = quantization.PrecisionPlan.of(recipe).with_rounding("nearest")
     base = engines.base(ready, plan, engines.Options())

@@ -287,7 +287,7 @@ def _benchmark(asked):
                 temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         if asked.plot:
             first = asked.output
-            with files.stands_already(first) if first else contextlib.nullcontext():
+            with files.after_writing(first) if first else contextlib.nullcontext():
                 benchmark.plot(found, asked.plot)
             say(f"drew {asked.plot}")
 

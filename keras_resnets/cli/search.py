@@ -205,7 +205,7 @@ def _search(asked):
         page_layers.mix(mix)
         report = mix.write(path, asked.overwrite, asked.threads, asked.packed)
         if asked.plot:
-            with files.stands_already(path):
+            with files.after_writing(path):
                 plots.plot(mix, asked.plot, model.name)
             say(f"plot         {asked.plot}")
         network.say_export(report, "calibration")
@@ -263,7 +263,7 @@ def _search_front(asked, path):
     output.keep(front=points.record(front))
     say(tables.front_table(front))
     page_layers.front(front)
-    with files.stands_already(folder):
+    with files.after_writing(folder):
         report = front.write(path, asked.overwrite)
     say(f"front        {folder}")
     network.say_export(report, "calibration")

@@ -47,7 +47,7 @@ def prove(job: Job) -> Proof:
         ):
             begun = time.monotonic()
             opened_in(page)
-            given = job.given(made)
+            given = job.file_inputs(made)
             outputs = [_run(page, given[0])]
             seconds = time.monotonic() - begun
             outputs += [_run(page, image) for image in given[1:]]

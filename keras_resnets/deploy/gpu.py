@@ -32,7 +32,7 @@ def prove(job: Job) -> Proof:
     interpreter = tflite_runner.litert().Interpreter(str(made.path))
     given = interpreter.get_input_details()[0]
     output = interpreter.get_output_details()[0]
-    images = tflite_runner.quantize(job.given(made), given)
+    images = tflite_runner.quantize(job.file_inputs(made), given)
     with files.scratch_folder() as folder:
         np.save(folder / "inputs.npy", images)
         facts = _run(made, folder, len(images))

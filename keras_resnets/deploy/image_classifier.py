@@ -19,7 +19,7 @@ def prove(job: Job) -> Proof:
         ExportError: it does not take the file.
     """
     made = job.export()
-    images = job.given(made)
+    images = job.file_inputs(made)
     names = list(job.labels)
     with files.scratch_folder() as folder:
         given, found = folder / "given.npz", folder / "made.npz"

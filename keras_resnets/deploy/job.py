@@ -40,8 +40,8 @@ class Proof:
     Attributes:
         made: the exported file that was run or compiled: of several the chosen one.
         outputs: float32 (images, classes), as the target's runtime put them out for
-            `job.given(made)`; None where it compiles and does not run: the answers are
-            those of LiteRT then, and the report says so.
+            `job.file_inputs(made)`; None where it compiles and does not run: the answers
+            are those of LiteRT then, and the report says so.
         figures: of the target, for its report, as plain values.
         ran: what ran it, with its release, as `"tflite-micro 0.dev20261023"`.
     """
@@ -106,7 +106,9 @@ class Workshop:
             "tflite",
             self.model,
             place / spec.file_name,
-            session.Wanted(None, self.model.preprocessing if spec.pixels else None),
+            session.ExportOptions(
+                None, self.model.preprocessing if spec.pixels else None
+            ),
             spec.quantize,
             None if is_quantized(self.model) else self._calibration.images,
             self._calibration.images[:4],
@@ -186,8 +188,8 @@ class Job:
         """The file, run and compared; with `changes` of its `Spec`: `packed=False`."""
         return self.workshop.export(dataclasses.replace(self.spec, **changes))
 
-    def given(self, made: Made) -> np.ndarray:
-        """What a file gets: the images, their RGB pixels, or the photos they were."""
+    def file_inputs(self, made: Made) -> np.ndarray:
+        """Returns the images as a file takes them: arrays, RGB pixels, or whole photos."""
         if made.spec.source is not None and self.photos is not None:
             return self.photos
         if made.report.takes_pixels:

@@ -31,7 +31,7 @@ def prove(job: Job) -> Proof:
     """
     made = job.export()
     ends = Ends.of(made)
-    given = tflite_runner.quantize(job.given(made), ends.input)
+    given = tflite_runner.quantize(job.file_inputs(made), ends.input)
     with files.scratch_folder() as folder:
         np.save(folder / "inputs.npy", given)
         facts = _run(made, folder, len(given))
@@ -103,7 +103,7 @@ def write(job: Job, proof: Proof | None) -> None:
     """Writes the C++ sources: array, constants, operators, a test image and a main."""
     made = proof.made if proof else job.export()
     ends = Ends.of(made)
-    image = job.given(made)[:1]
+    image = job.file_inputs(made)[:1]
     expected = reference.ReferenceKernels(made).integers(image)[0]
     sources = c_files.Sources(
         content=made.path.read_bytes(),

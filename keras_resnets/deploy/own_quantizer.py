@@ -29,7 +29,7 @@ def prove(job: Job) -> Proof:
     """
     made, settings = job.export(), job.target.settings
     worker = importlib.import_module(f"keras_resnets.deploy.{settings['worker']}")
-    given = job.given(made)
+    given = job.file_inputs(made)
     # Plain operators in channels-first order, as both want them.
     images = np.ascontiguousarray(given.transpose(0, 3, 1, 2))
     ranges = job.workshop.images(_CALIBRATION).transpose(0, 3, 1, 2)

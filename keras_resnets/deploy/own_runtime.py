@@ -29,7 +29,7 @@ def prove(job: Job) -> Proof:
         ExportError: it answers otherwise in another batch.
     """
     made, threads = job.export(), job.workshop.threads
-    given = job.given(made)
+    given = job.file_inputs(made)
     # TensorFlow would be loaded a second time, for a minute on a busy machine.
     here = open_runner(made.path, threads)
     apart = made.spec.format != "saved_model"

@@ -61,7 +61,7 @@ def prove(job: Job) -> Proof:
         shutil.copyfile(made.path, folder / made.path.name)
         (folder / RUNNER).write_text(runner(job, made), "utf-8")
         (folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
-        np.save(folder / "inputs.npy", job.given(made))
+        np.save(folder / "inputs.npy", job.file_inputs(made))
         for processor in job.target.settings["processors"]:
             version = _run(root, processor, folder, len(job.images))
             found[processor] = np.load(folder / "outputs.npy")

@@ -137,7 +137,7 @@ def deploy(
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
     photos.check(
-        prepare.Wanted(preprocessing=model.preprocessing, source=source), shape
+        prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
     )
     known = provenance.known_preprocessing(model)
     chosen = calibration.checked_set(images, shape, known)
@@ -280,7 +280,9 @@ def _proven(
     made = proof.made
     if job.target.quantizes and proof.outputs is not None:
         return _classes(job, proof, proof.outputs, predicted, least)
-    wanted = reference.expected(made, job.given(made), predicted, job.target.exact)
+    wanted = reference.expected(
+        made, job.file_inputs(made), predicted, job.target.exact
+    )
     ran = wanted.outputs if proof.outputs is None else proof.outputs
     found = agreement.compare(
         predicted,

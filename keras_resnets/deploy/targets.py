@@ -3,7 +3,7 @@
 A new target is a row here, and at most one module beside it, its toolchain, which
 `Target.toolchain` names and which is imported when it is used. Such a module has
     prove(job) -> job.Proof     runs the file of `job.export()` in the target's own runtime
-                                on `job.given(made)`; raises `ExportError`, with the
+                                on `job.file_inputs(made)`; raises `ExportError`, with the
                                 operators' names and what to change, for what the target
                                 cannot do
     snippet(job, made) -> str   Markdown for the folder's README: what runs the file there

@@ -24,7 +24,7 @@ _IMAGES = 8
 
 def inputs_of(ready: Ready) -> np.ndarray:
     """Returns inputs of the file of a `prepare.Ready`: images and calibration images."""
-    inputs = ready.given[:_IMAGES]
+    inputs = ready.file_inputs[:_IMAGES]
     if ready.calibration is None or len(inputs) == _IMAGES:
         return inputs
     more = ready.calibration[: _IMAGES - len(inputs)]

@@ -209,20 +209,22 @@ def _prove(
             f"the file of {ready.original.name} does not load in its runtime: "
             f"{first_line(error)}; nothing was written"
         ) from error
-    actual = runner(ready.given)
+    actual = runner(ready.file_inputs)
     several = is_multi_label(ready.original)
     threshold = (THRESHOLD if probable else 0.0) if several else None
     outputs = parity.compare(expected, actual, threshold)
     input_shape = runner.input_shape
-    batch = (input_shape[0] or 1, *ready.given.shape[1:])
-    latency = runner.latency(np.resize(ready.given, batch))
+    batch = (input_shape[0] or 1, *ready.file_inputs.shape[1:])
+    latency = runner.latency(np.resize(ready.file_inputs, batch))
     # A runtime holds the weights twice, so only one is open at a time.
     del runner
     logits = None if probable else outputs
     if tapped_names and len(tapped_names) == len(probable):
         tapped = open_file(True)
         if len(tapped.tapped) == len(tapped_names):
-            actual_logits = acceptance.shaped_as(expected_logits, tapped(ready.given))
+            actual_logits = acceptance.shaped_as(
+                expected_logits, tapped(ready.file_inputs)
+            )
             cut = 0.0 if several else None
             logits = parity.compare(expected_logits, actual_logits, cut)
     acceptance.judge_by(place.numbers, expected, actual, probable, logits)
@@ -253,7 +255,7 @@ def _certify(
 ) -> None:
     """Writes the passport; the selection and the calibration are added to the recipe."""
     count = None if ready.calibration is None else len(ready.calibration)
-    recipe = {**recipe, **ready.wanted.recipe(), "calibration_images": count}
+    recipe = {**recipe, **ready.options.recipe(), "calibration_images": count}
     kind = model_kinds.kind_of(ready.original)
     if kind:
         recipe["made_of"] = kind.name

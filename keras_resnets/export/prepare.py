@@ -16,7 +16,7 @@ from keras_resnets.networks import layers
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """The options of an export that do not depend on the format.
 
     Attributes:
@@ -55,7 +55,7 @@ class Ready:
     """A model that is ready for conversion, with its images.
 
     Attributes:
-        wanted: the options of the export.
+        options: the options of the export.
         original: the user's model.
         reference: the model as float32, for inference, with the selected outputs.
         model: the model to convert: the reference, with its preprocessing if selected.
@@ -63,12 +63,12 @@ class Ready:
         input_dtype: the type that `model` takes.
         calibration: float32 inputs of `model`, or None if nothing is calibrated.
         images: float32 inputs of `reference` to compare on.
-        given: the same images as inputs of the file.
+        file_inputs: the same images as inputs of the file.
         convert: the converter of such a model that replaces the exporter's, see
             `model_kinds.Kind`; None for a float network.
     """
 
-    wanted: Wanted
+    options: ExportOptions
     original: keras.Model
     reference: keras.Model
     model: keras.Model
@@ -76,7 +76,7 @@ class Ready:
     input_dtype: str
     calibration: np.ndarray | None
     images: np.ndarray
-    given: np.ndarray
+    file_inputs: np.ndarray
     convert: Callable[..., Any] | None = None
 
     @property

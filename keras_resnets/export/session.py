@@ -18,14 +18,21 @@ from keras_resnets.export import signature
 from keras_resnets.export.landing import Destination
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.number_formats import NumberFormat
+from keras_resnets.export.prepare import ExportOptions
 from keras_resnets.export.prepare import Ready
-from keras_resnets.export.prepare import Wanted
 from keras_resnets.graph import provenance
 from keras_resnets.images import samples
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.system import progress
 
-__all__ = ["Destination", "ExportReport", "Ready", "Wanted", "begin", "make_ready"]
+__all__ = [
+    "Destination",
+    "ExportReport",
+    "Ready",
+    "ExportOptions",
+    "begin",
+    "make_ready",
+]
 
 
 def check_backend() -> None:
@@ -41,7 +48,7 @@ def begin(
     format_name: str,
     model: keras.Model,
     path: str | os.PathLike[str],
-    options: Wanted,
+    options: ExportOptions,
     quantize: str = "none",
     calibration: Any = None,
     images: Any = None,
@@ -90,7 +97,7 @@ def make_ready(
     quantize: str = "none",
     calibration: Any = None,
     images: Any = None,
-    options: Wanted | None = None,
+    options: ExportOptions | None = None,
 ) -> Ready:
     """Returns the model to convert, with images; see `begin` for the arguments.
 
@@ -99,7 +106,7 @@ def make_ready(
     """
     check_backend()
     numbers = number_formats.find(quantize)
-    options = options or Wanted()
+    options = options or ExportOptions()
     reference = prepare.inference_model(model, options.logits, options.features)
     prepare.check_finite(reference)
     shape = prepare.input_shape(reference, options.input_size)
@@ -120,7 +127,7 @@ def make_ready(
         options.preprocessing or recorded,
     )
     ready = Ready(
-        wanted=options,
+        options=options,
         original=model,
         reference=reference,
         model=reference,
@@ -128,7 +135,7 @@ def make_ready(
         input_dtype="float32",
         calibration=calibration,
         images=images,
-        given=images,
+        file_inputs=images,
     )
     if dtype != "float32":
         return _of_pixels(ready, numbers, options.preprocessing, explicit)
@@ -165,7 +172,9 @@ def _of_pixels(
             f"got {pixels.min():.3g} to {pixels.max():.3g}"
         )
     pixels = pixels.astype("uint8")
-    return dataclasses.replace(ready, input_dtype=dtype, images=pixels, given=pixels)
+    return dataclasses.replace(
+        ready, input_dtype=dtype, images=pixels, file_inputs=pixels
+    )
 
 
 def refuse_pixels(model: keras.Model, what: str) -> None:
@@ -190,7 +199,7 @@ def _behind_pixels(
     return dataclasses.replace(
         ready,
         images=preprocessing.normalize(pixels, "channels_last"),
-        given=pixels,
+        file_inputs=pixels,
         calibration=calibration,
         model=signature.with_pixels(ready.reference, preprocessing, ready.shape, dtype),
         input_dtype=dtype,

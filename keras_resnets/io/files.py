@@ -310,11 +310,11 @@ def _to_disk(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def stands_already(path: str | os.PathLike[str]) -> Iterator[None]:
+def after_writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Adds to a `NotWritten` of a second output that the first one was written.
 
     Example:
-        >>> with stands_already("a.tflite"):
+        >>> with after_writing("a.tflite"):
         ...     pass  # draw its plot
     """
     try:

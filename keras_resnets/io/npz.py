@@ -45,12 +45,12 @@ class Npz:
     Attributes:
         names: names of its arrays.
         reading: the array that was read last, "" before the first.
-        wanted: the expected arrays, for messages.
+        expected: the expected arrays, for messages.
     """
 
     def __init__(self, archive: zipfile.ZipFile, size: int, content: str) -> None:
         self._archive, self._room = archive, max(_ROOM, _TIMES * size)
-        self.reading, self.wanted = "", content
+        self.reading, self.expected = "", content
         self._members: dict[str, list[zipfile.ZipInfo]] = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
@@ -140,7 +140,7 @@ def opened(path: str | os.PathLike[str], content: str) -> Iterator[Npz]:
         array = f"{printable(npz.reading, 60)}: " if npz and npz.reading else ""
         raise InvalidArgument(
             f"{printable(str(path))} must be an .npz file with arrays "
-            f"{npz.wanted if npz else content}: "
+            f"{npz.expected if npz else content}: "
             f"{array}{reason}"
         ) from None
 

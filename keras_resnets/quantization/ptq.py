@@ -142,7 +142,7 @@ def quantize(
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_range("percentile", percentile, 50.000001, 100)
     choices.check_method(method, name)
-    wanted = session.Wanted(
+    common = session.ExportOptions(
         input_size, preprocessing, logits, features, source, metadata
     )
     chosen = _chosen(model, plan, calibration, input_size)
@@ -150,7 +150,7 @@ def quantize(
         "tflite",
         model,
         path,
-        wanted,
+        common,
         plan.recipe.quantize,
         getattr(chosen or calibration, "images", calibration),
         images,

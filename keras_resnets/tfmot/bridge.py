@@ -156,7 +156,7 @@ def tfmot_quantize_aware(
     _, values, content = _run("quantize", model, job, data, tuning, progress, tell)
     tuned = _with(model, values)
     ready = session.make_ready(
-        tuned, "none", None, _first(data, 4), session.Wanted(None, None, logits)
+        tuned, "none", None, _first(data, 4), session.ExportOptions(None, None, logits)
     )
     facts = {
         "recipe": "quantization-aware",

@@ -83,7 +83,7 @@ def to_keras(
         raise InvalidArgument(
             "a file of weights has no preprocessing: write a .keras file for it"
         )
-    options = session.Wanted(input_size, preprocessing, logits, features)
+    options = session.ExportOptions(input_size, preprocessing, logits, features)
     place, ready = session.begin(
         "keras", model, path, options, images=images, overwrite=overwrite
     )

@@ -117,7 +117,7 @@ def to_onnx(
         "onnx",
         model,
         path,
-        session.Wanted(input_size, preprocessing, logits, features),
+        session.ExportOptions(input_size, preprocessing, logits, features),
         number_formats.format_of(recipe).name,
         calibration,
         images,

@@ -82,7 +82,7 @@ def to_saved_model(
         "saved_model",
         model,
         path,
-        session.Wanted(input_size, None, logits, features),
+        session.ExportOptions(input_size, None, logits, features),
         images=images,
         overwrite=overwrite,
         batch=batch,

@@ -180,7 +180,9 @@ def to_tflite(
         "tflite",
         model,
         path,
-        session.Wanted(input_size, preprocessing, logits, features, source, metadata),
+        session.ExportOptions(
+            input_size, preprocessing, logits, features, source, metadata
+        ),
         number_formats.format_of(recipe).name,
         calibration,
         images,
@@ -253,7 +255,7 @@ def land(
     numbers = place.numbers
     packed = packed and numbers.name == "int8"
     integer = numbers.integer if integer is None else integer
-    photos.check(ready.wanted, ready.shape)
+    photos.check(ready.options, ready.shape)
     whole = photos.behind_photos(ready)
 
     def write(file: pathlib.Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.export.prepare import ExportOptions
 from keras_resnets.export.prepare import Ready
-from keras_resnets.export.prepare import Wanted
 from keras_resnets.export.tflite import metadata
 from keras_resnets.export.tflite import source
 from keras_resnets.export.tflite import versions
@@ -21,24 +21,24 @@ from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.networks import extent
 
 
-def check(wanted: Wanted, shape: Sequence[int]) -> None:
+def check(options: ExportOptions, shape: Sequence[int]) -> None:
     """Raises `InvalidArgument` for photos or metadata that a file cannot have."""
-    for name, value in (("source", wanted.source), ("metadata", wanted.metadata)):
-        if value and wanted.preprocessing is None:
+    for name, value in (("source", options.source), ("metadata", options.metadata)):
+        if value and options.preprocessing is None:
             raise InvalidArgument(
                 f"{name} is of a file that takes pixels: it goes with preprocessing "
                 f"(--include-preprocessing); got {name}={value!r} without"
             )
-    if wanted.source is None or wanted.preprocessing is None:
+    if options.source is None or options.preprocessing is None:
         return
-    check_size(wanted.source)
-    if tuple(wanted.preprocessing.size) != tuple(shape[:2]):
+    check_size(options.source)
+    if tuple(options.preprocessing.size) != tuple(shape[:2]):
         raise InvalidArgument(
             "source is resized to the size of the preprocessing, which must be the "
-            f"network's: it is {tuple(wanted.preprocessing.size)}, the network takes "
+            f"network's: it is {tuple(options.preprocessing.size)}, the network takes "
             f"{tuple(shape[:2])}"
         )
-    resampling.matrices((1, 1), wanted.preprocessing)
+    resampling.matrices((1, 1), options.preprocessing)
 
 
 def check_size(source: Any) -> None:
@@ -54,14 +54,14 @@ def check_size(source: Any) -> None:
 
 
 def enlarged(
-    pixels: np.ndarray, size: tuple[int, int], wanted: Preprocessing
+    pixels: np.ndarray, size: tuple[int, int], preprocessing: Preprocessing
 ) -> tuple[np.ndarray, np.ndarray]:
     """Photos for a file to compare on, and the network's input of each.
 
     Args:
         pixels: uint8 (count, height, width, 3).
         size: (height, width) that they are enlarged to.
-        wanted: what the network expects of them.
+        preprocessing: what the network expects of them.
 
     Returns:
         uint8 photos, and their float32 inputs.
@@ -72,7 +72,7 @@ def enlarged(
         Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
         for image in pixels
     ]
-    inputs = np.stack([wanted(photo) for photo in photos])
+    inputs = np.stack([preprocessing(photo) for photo in photos])
     return np.stack([np.asarray(photo) for photo in photos]), inputs
 
 
@@ -81,22 +81,22 @@ def behind_photos(ready: Ready) -> Ready:
 
     The photos are those pixels, enlarged.
     """
-    wanted, size = ready.wanted.preprocessing, ready.wanted.source
-    if wanted is None or size is None:
+    preprocessing, size = ready.options.preprocessing, ready.options.source
+    if preprocessing is None or size is None:
         return ready
-    photos, images = enlarged(ready.given, size, wanted)
-    return dataclasses.replace(ready, images=images, given=photos)
+    photos, images = enlarged(ready.file_inputs, size, preprocessing)
+    return dataclasses.replace(ready, images=images, file_inputs=photos)
 
 
 def finish(file: pathlib.Path, ready: Ready) -> None:
     """Puts resize and metadata, where they are asked for, into a file, in place."""
-    wanted = ready.wanted
-    if wanted.preprocessing is None or not (wanted.source or wanted.metadata):
+    options = ready.options
+    if options.preprocessing is None or not (options.source or options.metadata):
         return
     content = file.read_bytes()
-    if wanted.source:
-        content = source.put_in_front(content, wanted.source, wanted.preprocessing)
-    if wanted.metadata:
+    if options.source:
+        content = source.put_in_front(content, options.source, options.preprocessing)
+    if options.metadata:
         content = metadata.add(content, ready.original.name, label_names(ready))
     file.write_bytes(content)
     versions.stamp(file)

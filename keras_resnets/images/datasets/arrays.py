@@ -105,7 +105,7 @@ def _read(
         known, found = _parts_of(file.names), {}
         for part in parts:
             names = (known.get(part) or _usual(part))[:count]
-            file.wanted = " and ".join(names)
+            file.expected = " and ".join(names)
             if not set(names) <= set(file.names):
                 raise InvalidArgument(f"it has {some(file.names, 12) or 'none'}")
             found[part] = (names, [file.read(name) for name in names])

@@ -151,7 +151,7 @@ def find_front(
     shape = prepare.input_shape(reference, input_size)
     chosen = checked_set(calibration, shape, provenance.known_preprocessing(model))
     ready = session.make_ready(
-        model, "int8", chosen.images, None, session.Wanted(input_size)
+        model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
     told = progress or (lambda *words: None)
     options = choices.Options(
@@ -375,7 +375,7 @@ class _Search:
 
     def _timed(self, points: list[Point]) -> list[Point]:
         """The points with their latencies, of rounds in which each file is run in turn."""
-        image = self._ready.given[:1]
+        image = self._ready.file_inputs[:1]
         runners = [TFLiteRunner(x.path, self._threads) for x in points]
         rounds = [[x.latency(image) for x in runners] for _ in range(_ROUNDS)]
         seconds = np.median(np.array(rounds).reshape(_ROUNDS, -1), axis=0).tolist()

@@ -220,7 +220,7 @@ def find_mix(
     known = provenance.known_preprocessing(model)
     chosen = checked_set(calibration, shape, known)
     ready = session.make_ready(
-        model, "int8", chosen.images, None, session.Wanted(input_size)
+        model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
     progress = progress or (lambda *words: None)
     options = engines.Options(
