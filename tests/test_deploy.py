@@ -23,7 +23,7 @@ from keras_resnets.deploy import agreement
 from keras_resnets.deploy import allowed
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import own_runtime
-from keras_resnets.deploy import targets
+from keras_resnets.deploy import row as rows
 from keras_resnets.deploy.asked import Asked
 from keras_resnets.deploy.targets import TARGETS
 from keras_resnets.errors import ExportError
@@ -315,7 +315,7 @@ def test_a_missing_toolchain_is_named_and_unproven_is_marked(
 ):
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        targets.importlib.util,
+        rows.importlib.util,
         "find_spec",
         lambda name, *rest: None if name == "onnxruntime" else real(name, *rest),
     )
@@ -365,7 +365,7 @@ def test_operators_that_a_target_does_not_run(tmp_path, monkeypatch):
 
 
 def test_what_a_toolchain_lacks(monkeypatch):
-    row = dataclasses.replace(TARGETS["raspberry-pi"], program="ls")
+    row = dataclasses.replace(TARGETS["raspberry-pi"], program="ls", holds=())
     monkeypatch.setenv("KERAS_RESNETS_ARM64", "/somewhere")
     assert row.missing() is None
     monkeypatch.delenv("KERAS_RESNETS_ARM64")

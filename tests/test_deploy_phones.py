@@ -36,13 +36,14 @@ def test_refused(name, recipe, io_dtype, words):
         allowed.check_io(target, allowed.check_recipe(target, recipe), io_dtype)
 
 
-def test_what_is_missing_is_told(monkeypatch):
+def test_what_is_missing_is_told(monkeypatch, tmp_path):
     monkeypatch.delenv("KERAS_RESNETS_MEDIAPIPE_PYTHON", raising=False)
     assert "pip install mediapipe==" in ANDROID.missing()
     monkeypatch.delenv("VK_ICD_FILENAMES", raising=False)
     monkeypatch.setattr(gpu_tools, "_SWIFTSHADER", ())
     assert "apt install chromium" in GPU.missing()
-    monkeypatch.setenv("VK_ICD_FILENAMES", "a.json")
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "a.json"))
     assert GPU.missing() is None
     # A driver that is named is taken.
     assert gpu_tools.environment("/scratch").keys() == {"XDG_RUNTIME_DIR"}

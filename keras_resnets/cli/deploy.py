@@ -9,6 +9,7 @@ from keras_resnets.cli import output
 from keras_resnets.cli import page_deploy
 from keras_resnets.cli.network import say
 from keras_resnets.deploy import asked as asking
+from keras_resnets.deploy import destination
 from keras_resnets.deploy import targets
 from keras_resnets.export import number_formats
 from keras_resnets.export.tflite import storage
@@ -97,7 +98,7 @@ def add_to(commands):
             "the figures of the toolchain, ...)",
         },
         examples=(
-            "resnet20 --weights cifar10 --target android --data cifar10 --output app",
+            "resnet20 --weights cifar10 --target android --data cifar10.npz --output app",
             "run/ --target microcontroller --data photos/ --ram 256kB --output device",
         ),
         report=True,
@@ -156,13 +157,17 @@ def _add_file(parser):
 
 
 def _names(text):
-    return tuple(word for word in text.split(",") if word)
+    """The names of `--target`, as the table has them: case and spaces do not matter."""
+    words = [word.strip().lower() for word in text.split(",")]
+    return tuple(word for word in words if word)
 
 
 def _deploy(asked):
     with native_logs_hidden():
         from keras_resnets import deploy
 
+        rows = asking.find_all(asked.target)
+        destination.check(asked.output, rows, asked.overwrite)
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
         seen = page_deploy.Deployed(model)

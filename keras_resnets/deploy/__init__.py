@@ -10,7 +10,7 @@ from keras_resnets import lazy
 _IN_MODULE = {
     "Deployment": ".session",
     "TARGETS": ".targets",
-    "Target": ".targets",
+    "Target": ".row",
     "deploy": ".session",
 }
 

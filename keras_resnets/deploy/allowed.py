@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_resnets.deploy import targets
-from keras_resnets.deploy.targets import Target
+from keras_resnets.deploy.row import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite.storage import STORAGES
@@ -103,5 +103,5 @@ def check_source(target: Target, source: Any, pixels: bool) -> None:
     if not pixels:
         raise InvalidArgument(
             f"--source is of a file that takes pixels: for {target.name} it goes with "
-            f"--include-preprocessing; got {source!r} without"
+            f"--include-preprocessing; got {source[0]}x{source[1]} without"
         )

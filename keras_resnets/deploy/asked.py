@@ -6,9 +6,10 @@ from typing import Any
 
 from keras_resnets.deploy import allowed
 from keras_resnets.deploy import targets
-from keras_resnets.deploy.targets import Target
+from keras_resnets.deploy.row import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import shown
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.quantization import recipes
 
@@ -131,7 +132,11 @@ def find_all(names: str | Sequence[str]) -> tuple[Target, ...]:
     Raises:
         InvalidArgument: a name that no row has, or none.
     """
-    words = [names] if isinstance(names, str) else list(names)
+    words = [names] if isinstance(names, str) else names
+    if not isinstance(words, Sequence):
+        raise InvalidArgument(
+            f"target must be a name of the table or several; got {shown(words)}"
+        )
     if not words:
         raise InvalidArgument(
             "target must name at least one row of the table; got none"

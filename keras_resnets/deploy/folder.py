@@ -8,17 +8,8 @@ from typing import Any
 
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Made
-from keras_resnets.deploy.targets import Target
 from keras_resnets.export import passport
 from keras_resnets.io import files
-
-# The first is the mark by which such a folder is known to be one of ours.
-OWN = ("report.json", "README.md", "labels.txt", "model.*", "saved_model.json")
-
-
-def own(target: Target) -> tuple[str, ...]:
-    """Patterns of all that the folder of a target may hold."""
-    return (*OWN, *target.files)
 
 
 def fill(job: Job, made: Made, report: Mapping[str, Any]) -> None:

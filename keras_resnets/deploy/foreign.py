@@ -4,10 +4,10 @@ Toolchains that want other packages than TensorFlow have a Python of their own, 
 variable of the environment names.
 """
 
-import os
 import pathlib
 from types import ModuleType
 
+from keras_resnets.deploy import variables
 from keras_resnets.deploy.job import Job
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
@@ -34,7 +34,7 @@ def run(
         ExportError: it ended otherwise than well; the last line of its errors is told.
     """
     # Without the folder of this package, and of ours, among its own.
-    python = [os.environ[str(job.target.variable)], "-I"]
+    python = [variables.python(str(job.target.variable)), "-I"]
     path = pathlib.Path(str(worker.__file__))
     code, out, errors = child_process.run([*python, path, *words], folder, seconds)
     if code:

@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from keras_resnets.errors import shown
+
 _VARIABLE = "VK_ICD_FILENAMES"
 # A GPU in software, with the Vulkan loader beside it.
 _SWIFTSHADER = tuple(
@@ -34,7 +36,13 @@ def environment(scratch: str | os.PathLike[str]) -> dict[str, str]:
 
 def missing(_: str) -> str | None:
     """What lacks to run the accelerator, and what to do; None where all is there."""
-    if os.environ.get(_VARIABLE) or any(path.is_file() for path in _SWIFTSHADER):
+    drivers = os.environ.get(_VARIABLE)
+    if drivers and not any(map(os.path.isfile, drivers.split(os.pathsep))):
+        return (
+            f"LiteRT's GPU accelerator: {_VARIABLE} must name a Vulkan driver's .json; got "
+            f"{shown(drivers)}, which is no file"
+        )
+    if drivers or any(path.is_file() for path in _SWIFTSHADER):
         return None
     return (
         "LiteRT's GPU accelerator, which needs a Vulkan driver: name its .json in "

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_resnets.deploy import agreement
+from keras_resnets.deploy import destination
 from keras_resnets.deploy import folder as folders
 from keras_resnets.deploy import reference
 from keras_resnets.deploy.asked import Asked
@@ -134,6 +135,7 @@ def deploy(
         recipe, io_dtype, include_preprocessing, storage, ram, flash, unproven, source
     )
     asked.check(rows)
+    destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
     photos.check(
@@ -150,8 +152,6 @@ def deploy(
     place = pathlib.Path(folder)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_parent(place))
-        for row in rows:
-            files.check_folder(place / row.name, folders.own(row), overwrite)
         scratch = stack.enter_context(files.scratch_folder())
         workshop = Workshop(model, chosen, scratch, threads)
         predicted = model.predict(shown, batch_size=32, verbose=0)
@@ -161,7 +161,7 @@ def deploy(
         for row in rows:
             progress(f"{row.name}: {row.title}")
             where = stack.enter_context(
-                files.atomic_folder(place / row.name, folders.own(row))
+                files.atomic_folder(place / row.name, destination.patterns(row))
             )
             spec = asked.spec(row)
             job = Job(row, spec, workshop, where, shown, names, ram, flash, given)
@@ -212,7 +212,7 @@ def _parent(folder: pathlib.Path) -> Iterator[None]:
     """Makes the folder of all targets; takes it away again where nothing came of it."""
     existed = folder.is_dir()
     if not existed:
-        files.check_folder(folder, folders.OWN)
+        files.check_folder(folder, destination.COMMON)
         folder.mkdir()
     try:
         yield

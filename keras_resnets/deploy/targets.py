@@ -12,14 +12,9 @@ and may have
 A row without one is honest: `--unproven` alone writes it. Nothing heavy is imported here.
 """
 
-import dataclasses
-import importlib
-import importlib.util
-import os
-import shutil
-from collections.abc import Mapping
 from typing import Any
 
+from keras_resnets.deploy.row import Target
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite.storage import STORAGES
 
@@ -41,115 +36,6 @@ _RECIPES = (*INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *FLOATS)
 
 # What the folder of a web page holds besides.
 _PAGE = ("index.html", "*.js", "style.css", "package.json")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
-    """A device or runtime, and what a file must be for it.
-
-    Attributes:
-        name: on the command line; the name of its folder.
-        title: what people call it.
-        format: key of `export.formats.FORMATS`.
-        recipes: what its file may compute in: names of `quantization.RECIPES`, or
-            `"float32"`; the first is the default.
-        refused: why another recipe is not allowed, by its name.
-        io_dtypes: input and output of its int8 file; the first is the default.
-        layouts: whether its int8 convolutions are packed (`export.tflite.packing`); of
-            several the toolchain takes the one that its own figures call faster.
-        batch: images at a time, or `"dynamic"`.
-        storages: how its file may store weights of 4 bits, of `export.tflite.storage`;
-            the first is the default.
-        no_storage: why not otherwise, where something is to be said.
-        pixels: whether its file takes RGB pixels, asked for or not.
-        no_pixels: why its file cannot take RGB pixels, where it cannot.
-        float_pixels: whether a file that computes in floats may take uint8 pixels.
-        photos: whether its file may take photos of another size, and crop and resize
-            them itself, see `export.tflite.source`.
-        no_photos: why not otherwise.
-        operators: the names of all that it runs, in a file's own words; empty where the
-            toolchain tells.
-        export: options of the exporter besides, as pairs: `(("layout", "nchw"),)`.
-        toolchain: module of `keras_resnets.deploy` that proves a file; None: none does.
-        proof: what proves a file, for people; or why nothing does.
-        module: what must be importable for that.
-        program: what must be on the path for it.
-        variable: of the environment, that must name what else it needs.
-        install: what to type where it is not.
-        tools: module of `keras_resnets.deploy` whose `missing(name)` tells what lacks
-            besides, where that is no module of Python.
-        files: patterns of the files that its folder has besides those of all targets.
-        settings: of its toolchain.
-        takes: what refuses a file there, in messages.
-        checks: module of `keras_resnets.deploy` whose `check(job, made)` tells, without
-            its toolchain, what that would refuse.
-        quantizes: whether its toolchain rounds a float file by itself: classes are
-            compared then, and no outputs.
-        exact: whether its integer kernels are those that LiteRT calls the reference, and
-            not XNNPACK's, which round otherwise: in a deep network a step of a softmax
-            becomes twenty where two classes are about as likely.
-        within: the largest difference of outputs that is a step of rounding there,
-            where its kernels compute integers in floats.
-        memory: figures of its report that `--ram` and `--flash` are held against.
-    """
-
-    name: str
-    title: str
-    format: str = "tflite"
-    recipes: tuple[str, ...] = (INT8,)
-    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    io_dtypes: tuple[str, ...] = ("int8", "uint8", "float32")
-    layouts: tuple[bool, ...] = (True,)
-    batch: int | str = 1
-    storages: tuple[str, ...] = ("int8", "conv_int4", "fully_connected")
-    no_storage: str = ""
-    pixels: bool = False
-    no_pixels: str = ""
-    float_pixels: bool = True
-    photos: bool = False
-    no_photos: str = "it takes images of the network's size"
-    operators: frozenset[str] = frozenset()
-    export: tuple[tuple[str, Any], ...] = ()
-    toolchain: str | None = None
-    proof: str = ""
-    module: str | None = None
-    program: str | None = None
-    variable: str | None = None
-    install: str = ""
-    tools: str | None = None
-    files: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    takes: str = ""
-    checks: str | None = None
-    quantizes: bool = False
-    exact: bool = False
-    within: float = 0.0
-    memory: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @property
-    def room(self) -> Any:
-        """Its toolchain, imported now; None without one."""
-        if self.toolchain is None:
-            return None
-        return importlib.import_module(f"keras_resnets.deploy.{self.toolchain}")
-
-    def missing(self) -> str | None:
-        """Why nothing can prove a file here, and what to do; None where it can."""
-        if self.toolchain is None:
-            return f"{self.name}: {self.proof}"
-        if self.tools is not None:
-            tools = importlib.import_module(f"keras_resnets.deploy.{self.tools}")
-            lacking = tools.missing(self.name)
-            return lacking and f"{self.name} is proven by {lacking}"
-        if (
-            (self.module is None or importlib.util.find_spec(self.module) is not None)
-            and (self.program is None or shutil.which(self.program) is not None)
-            and (self.variable is None or os.environ.get(self.variable))
-        ):
-            return None
-        return (
-            f"{self.name} is proven by {self.proof}, which is missing: {self.install}"
-        )
 
 
 def _ethos_u(name: str, system: str, mode: str) -> Target:
@@ -200,6 +86,7 @@ _MEDIAPIPE: dict[str, Any] = {
     "proof": "MediaPipe's ImageClassifier in Python, with the same C++ inside",
     "takes": "MediaPipe",
     "variable": "KERAS_RESNETS_MEDIAPIPE_PYTHON",
+    "imports": ("mediapipe",),
     "install": _own_python("KERAS_RESNETS_MEDIAPIPE_PYTHON", "mediapipe==1.2.3"),
 }
 _OWN_RANGES = "from which its toolchain takes ranges itself"
@@ -223,6 +110,7 @@ _ALL = (
         proof="LiteRT's aarch64 wheel under qemu-user, as Cortex-A72 and A76",
         program="qemu-aarch64-static",
         variable="KERAS_RESNETS_ARM64",
+        holds=("usr/bin/python3.11", "site/ai_edge_litert"),
         install="apt install qemu-user-static, and KERAS_RESNETS_ARM64 names a folder "
         "with an arm64 Python (docs/targets.md)",
         files=("run.py",),
@@ -284,6 +172,7 @@ _ALL = (
         proof="ESP-PPQ (esp-ppq), which quantizes model.onnx itself and simulates that",
         takes="ESP-PPQ",
         variable="KERAS_RESNETS_ESP_PYTHON",
+        imports=("esp_ppq",),
         install=_own_python("KERAS_RESNETS_ESP_PYTHON", "esp-ppq==1.3.12 torch"),
         files=("model.espdl", "model.info", "model.json"),
         settings={
@@ -305,6 +194,7 @@ _ALL = (
         proof="the simulator of rknn-toolkit2, which quantizes model.onnx itself",
         takes="rknn-toolkit2",
         variable="KERAS_RESNETS_RKNN_PYTHON",
+        imports=("rknn",),
         install=_own_python("KERAS_RESNETS_RKNN_PYTHON", "rknn-toolkit2==2.5.0"),
         files=("model.rknn",),
         settings={
@@ -326,6 +216,7 @@ _ALL = (
         proof="coremltools, which converts saved_model; a Mac alone runs it",
         takes="coremltools",
         variable="KERAS_RESNETS_COREML_PYTHON",
+        imports=("coremltools",),
         install=_own_python(
             "KERAS_RESNETS_COREML_PYTHON", "coremltools==9.0 tensorflow"
         ),

@@ -1,0 +1,101 @@
+"""Variables of the environment that name a toolchain: whether it can be used.
+
+A name that is wrong is reported before images are read, not by a bare error of the system
+after the network was exported.
+"""
+
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from keras_resnets.errors import printable
+from keras_resnets.errors import shown
+
+# Prints the modules that are missing; imports none of them, which would take seconds.
+_SCRIPT = """import importlib.util, sys
+print("missing", *(x for x in sys.argv[1:] if importlib.util.find_spec(x) is None))
+"""
+# A Python starts in 0.1 s; this allows for a busy machine.
+_SECONDS = 60
+
+
+def python(variable: str) -> str:
+    """The whole path of the Python that a variable names: workers run in other folders.
+
+    Args:
+        variable: its name, of a variable that `unusable_python` passed.
+    """
+    value = os.path.expanduser(os.environ[variable])
+    # Links are kept: the target of a link has not the packages of its environment.
+    return os.path.abspath(shutil.which(value) or value)
+
+
+def unusable_python(variable: str, modules: Sequence[str]) -> str | None:
+    """Why a variable names no Python with some modules; None where it does.
+
+    Args:
+        variable: its name; it is set.
+        modules: names of modules that this Python must be able to import.
+    """
+    value = os.path.expanduser(os.environ[variable])
+    reason = _no_program(value) or _lacks(python(variable), tuple(modules))
+    if reason is None:
+        return None
+    return (
+        f"{variable} must name a Python with {', '.join(modules)}; got {shown(value)}, "
+        f"which {reason}"
+    )
+
+
+def unusable_folder(variable: str, names: Sequence[str]) -> str | None:
+    """Why a variable names no folder with some files; None where it does.
+
+    Args:
+        variable: its name; it is set.
+        names: paths in the folder.
+    """
+    value = os.path.expanduser(os.environ[variable])
+    folder = pathlib.Path(value)
+    missing = [name for name in names if not (folder / name).exists()]
+    if not missing:
+        return None
+    reason = f"has no {missing[0]}" if folder.is_dir() else "is no folder"
+    return (
+        f"{variable} must name a folder with {', '.join(names)}; got {shown(value)}, "
+        f"which {reason}"
+    )
+
+
+def _no_program(value: str) -> str | None:
+    if shutil.which(value) is not None:
+        return None
+    if os.path.isdir(value):
+        return "is a folder"
+    return "is not executable" if os.path.exists(value) else "does not exist"
+
+
+@functools.cache
+def _lacks(path: str, modules: tuple[str, ...]) -> str | None:
+    """What keeps a program from being a Python with some modules."""
+    try:
+        done = subprocess.run(
+            [path, "-I", "-c", _SCRIPT, *modules],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not answer in {_SECONDS} seconds"
+    except OSError as error:
+        return f"cannot be run ({error.strerror})"
+    words = done.stdout.split()
+    if done.returncode or words[:1] != ["missing"]:
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        return f"is no Python (it said {printable(last, 100)!r})"
+    return f"has no {', '.join(words[1:])}" if words[1:] else None

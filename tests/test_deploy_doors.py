@@ -1,0 +1,129 @@
+"""`deploy`: what is refused before images are read: places, names, toolchains."""
+
+import os
+import sys
+
+import pytest
+from commands import refused
+
+from keras_resnets.cli import deploy as command
+from keras_resnets.deploy import asked as asking
+from keras_resnets.deploy import destination
+from keras_resnets.deploy import gpu_tools
+from keras_resnets.deploy import row as rows
+from keras_resnets.deploy import targets
+from keras_resnets.deploy import variables
+from keras_resnets.errors import InvalidArgument
+
+VARIABLE = "KERAS_RESNETS_MEDIAPIPE_PYTHON"
+ANDROID, LINUX = targets.find("android"), targets.find("linux-x86")
+
+
+def program(folder, text, mode=0o755):
+    """The path of a program whose text is given."""
+    path = folder / "python"
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+NO_PYTHON = {
+    "nothing": (lambda folder: str(folder / "none"), "which does not exist"),
+    "a folder": (str, "which is a folder"),
+    "a text": (lambda f: program(f, "hello", 0o644), "which is not executable"),
+    "no format": (lambda f: program(f, "\0" * 64), "which cannot be run"),
+    "another program": (
+        lambda f: program(f, "#!/bin/sh\necho no such option >&2; exit 2\n"),
+        "is no Python (it said 'no such option')",
+    ),
+    "one that is silent": (
+        lambda f: program(f, "#!/bin/sh\n"),
+        "is no Python (it said 'nothing')",
+    ),
+    "a Python without the package": (
+        lambda f: program(f, f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n'),
+        "has no mediapipe: python -m venv own",
+    ),
+}
+
+
+@pytest.mark.parametrize("named, words", NO_PYTHON.values(), ids=NO_PYTHON)
+def test_a_variable_that_names_no_python(tmp_path, monkeypatch, named, words):
+    monkeypatch.setenv(VARIABLE, named(tmp_path))
+    line = ANDROID.missing()
+    assert line.startswith(
+        f"android: {VARIABLE} must name a Python with mediapipe; got "
+    )
+    assert words in line and "\n" not in line
+    with pytest.raises(InvalidArgument, match=VARIABLE):
+        asking.Asked().check([ANDROID])
+    asking.Asked(unproven=True).check([ANDROID])
+
+
+def test_a_python_is_named_by_its_whole_path(tmp_path, monkeypatch):
+    """Workers run in another folder; a link is kept, of which an environment consists."""
+    monkeypatch.chdir(tmp_path)
+    program(tmp_path, "#!/bin/sh\necho missing\n")
+    os.symlink("python", "link")
+    monkeypatch.setenv(VARIABLE, "./link")
+    assert ANDROID.missing() is None
+    assert variables.python(VARIABLE) == str(tmp_path / "link")
+
+
+def test_a_variable_that_names_no_arm64_python(tmp_path, monkeypatch):
+    row = targets.find("raspberry-pi")
+    monkeypatch.setattr(rows.shutil, "which", lambda name: name)
+    monkeypatch.setenv("KERAS_RESNETS_ARM64", str(tmp_path / "none"))
+    assert "which is no folder" in row.missing()
+    monkeypatch.setenv("KERAS_RESNETS_ARM64", str(tmp_path))
+    assert "which has no usr/bin/python3.11" in row.missing()
+    for name in row.holds:
+        (tmp_path / name).mkdir(parents=True)
+    assert row.missing() is None
+
+
+def test_a_driver_that_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "none.json"))
+    words = f"VK_ICD_FILENAMES must name a Vulkan driver's .json; got '{tmp_path}"
+    assert words in gpu_tools.missing("gpu")
+
+
+def test_names_as_people_type_them():
+    typed = " Linux-X86, linux-x86 ,,ANDROID "
+    assert command._names(typed) == ("linux-x86", "linux-x86", "android")
+    assert asking.find_all(command._names(typed)) == (LINUX, ANDROID)
+    for names in (3, None, {"linux-x86"}):
+        with pytest.raises(InvalidArgument, match="a name of the table or several"):
+            asking.find_all(names)
+    with pytest.raises(InvalidArgument, match="did you mean 'linux-x86'"):
+        asking.find_all("linux_x86")
+
+
+PLACES = {
+    "of others": ("others", "exists and is no folder with a report.json"),
+    "ours": ("ours", "exists; --overwrite"),
+    "a file": ("file", "the output of deploy is a folder"),
+    "no parent": ("none/out", "there is no folder"),
+}
+
+
+@pytest.mark.parametrize("name, words", PLACES.values(), ids=PLACES)
+def test_a_place_is_checked_before_images_are_read(tmp_path, capsys, name, words):
+    for kind in ("others", "ours"):
+        (tmp_path / kind / "linux-x86").mkdir(parents=True)
+    (tmp_path / "ours" / "linux-x86" / "report.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    words_typed = [
+        "deploy",
+        "resnet20",
+        "--weights",
+        "cifar10",
+        "--target",
+        "linux-x86",
+    ]
+    words_typed += ["--data", tmp_path / "none.npz", "--output", tmp_path / name]
+    assert words in refused(*words_typed, capsys=capsys)
+    with pytest.raises(InvalidArgument, match=words):
+        destination.check(tmp_path / name, [LINUX], overwrite=False)
+    if name == "ours":
+        destination.check(tmp_path / name, [LINUX], overwrite=True)
