@@ -76,7 +76,7 @@ def choose(asked, model, fewest=10):
         chosen = quantization.choose(
             asked.data, model.preprocessing, asked.count or _COUNT, asked.seed, fewest
         )
-    page.went_in("calibration", f"{len(chosen.images):,} images of {chosen.source}")
+    page.add_input("calibration", f"{len(chosen.images):,} images of {chosen.source}")
     output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
     few = calibration_checks.words_for_few(len(chosen.images))
     if chosen.skipped:

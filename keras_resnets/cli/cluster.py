@@ -58,14 +58,14 @@ def _cluster(asked):
         path = asked.path("_clustered.keras")
         path = keras_file.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
-        data, how = tuning.training_data(asked, model), asked.for_tfmot()
-        with tuning.Bar(data, how) as bar:
-            few = tfmot.tfmot_cluster(
-                model, data, asked.clusters, how, bar.progress, bar.tell
+        data, settings = tuning.training_data(asked, model), asked.for_tfmot()
+        with tuning.Bar(data, settings) as bar:
+            clustered = tfmot.tfmot_cluster(
+                model, data, asked.clusters, settings, bar.progress, bar.tell
             )
-        keras_file.to_keras(few, path, overwrite=asked.overwrite)
-        before, after = (pruning.pruning_report(x) for x in (model, few))
+        keras_file.to_keras(clustered, path, overwrite=asked.overwrite)
+        before, after = (pruning.pruning_report(x) for x in (model, clustered))
         output.keep(path=path, before=before, after=after)
         say(tables.gzip_table(before, after))
-        tuning.say_accuracy(asked, model, few)
+        tuning.say_accuracy(asked, model, clustered)
         say(f"wrote {path}")

@@ -144,66 +144,68 @@ def _verify(asked):
         passports = [passport.read(path) for path in paths]
         # Each file in one process of its own, whoever asks for it.
         opener = functools.cache(isolated.open_apart)
-        wanted, shape = _expected(asked, passports, opener)
+        preprocessing, shape = _expected(asked, passports, opener)
         names = _names(passports)
-        several = any(known and known.get("task") == MULTI_LABEL for known in passports)
-        batches, labels = _images(asked, wanted, shape, names, several)
-        seen = page_compare.Verified(paths, wanted, names)
+        several = any(facts and facts.get("task") == MULTI_LABEL for facts in passports)
+        batches, labels = _images(asked, preprocessing, shape, names, several)
+        watcher = page_compare.Verified(paths, preprocessing, names)
         with progress.step("running both files"):
-            found = verify.verify(
+            result = verify.verify(
                 *paths,
                 batches,
                 labels,
                 asked.threads,
-                preprocessing=wanted,
+                preprocessing=preprocessing,
                 opener=opener,
-                watch=seen.add,
+                watch=watcher.add,
             )
-        seen.show(found)
+        watcher.show(result)
         output.keep(
-            images=found.count,
-            outputs=found.outputs,
-            logits=found.logits,
-            accuracies=found.accuracies,
+            images=result.count,
+            outputs=result.outputs,
+            logits=result.logits,
+            accuracies=result.accuracies,
         )
-        say(tables.verification_table(*paths, found))
+        say(tables.verification_table(*paths, result))
         if asked.layers:
             with progress.step("comparing layer by layer"):
-                losses = verify.layer_losses(*paths, batches[0][:4], wanted, opener)
+                losses = verify.layer_losses(
+                    *paths, batches[0][:4], preprocessing, opener
+                )
             output.keep(layers=losses)
             say(tables.loss_table(losses))
             page_compare.losses(losses)
-        _judge(found, passports)
+        _judge(result, passports)
 
 
-def _judge(found, passports):
+def _judge(result, passports):
     """Says whether two files differ by no more than the format of the second allows."""
     from keras_resnets.export import number_formats
     from keras_resnets.export import parity
 
-    quantize = next((known["quantize"] for known in passports[::-1] if known), None)
+    quantize = next((facts["quantize"] for facts in passports[::-1] if facts), None)
     if quantize is None:
         say("no passport says the format: nothing is judged")
-        page.judged("No passport says the format: nothing is judged.")
+        page.set_summary("No passport says the format: nothing is judged.")
         return
     numbers = number_formats.find(quantize)
-    if found.logits is None and quantize != "none":
+    if result.logits is None and quantize != "none":
         say(
             f"the logits of one cannot be read, by which {numbers.title} files are "
             "judged: nothing is judged"
         )
-        page.judged("The logits of one cannot be read: nothing is judged.")
+        page.set_summary("The logits of one cannot be read: nothing is judged.")
         return
-    failures = parity.excesses(numbers, found.probabilities, found.logits)
+    failures = parity.excesses(numbers, result.probabilities, result.logits)
     output.keep(tolerance=quantize, failures=failures)
-    output.stands()
+    output.keep_on_failure()
     if failures:
         raise ExportError(
             f"the two differ by more than {numbers.title} files may: "
             f"{'; '.join(failures)}"
         )
     say(f"within the tolerance of {numbers.title}")
-    page.judged(f"The two agree within the tolerance of {numbers.title}.", True)
+    page.set_summary(f"The two agree within the tolerance of {numbers.title}.", True)
 
 
 def _expected(asked, passports, opener):
@@ -217,23 +219,27 @@ def _expected(asked, passports, opener):
     shape = next((shape for shape in shapes if None not in shape), None)
     if shape is None:
         raise InvalidArgument("both files leave the size of their images open")
-    known = next(
+    settings = next(
         (p["preprocessing"] for p in passports if p and p["preprocessing"]), None
     )
     if asked.mode:
-        known = {"mode": asked.mode}
-    return known and Preprocessing(**{**known, "size": shape[:2]}), shape
+        settings = {"mode": asked.mode}
+    return settings and Preprocessing(**{**settings, "size": shape[:2]}), shape
 
 
 def _names(passports):
     """(id, name) of each class, or () where no passport knows them."""
     from keras_resnets.images import labels
 
-    known = next((p["labels"] for p in passports if p and p.get("labels")), ())
-    return labels.class_names(labels.count(known), known) if known else ()
+    class_labels = next((p["labels"] for p in passports if p and p.get("labels")), ())
+    return (
+        labels.class_names(labels.count(class_labels), class_labels)
+        if class_labels
+        else ()
+    )
 
 
-def _images(asked, wanted, shape, names, several):
+def _images(asked, preprocessing, shape, names, several):
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
@@ -244,13 +250,15 @@ def _images(asked, wanted, shape, names, several):
     from keras_resnets.images.preprocessing import MODES
 
     if asked.data is None:
-        made = samples.default_images(shape, preprocessing=wanted, count=asked.count)
+        generated = samples.default_images(
+            shape, preprocessing=preprocessing, count=asked.count
+        )
         kind = "noise, since no passport says the preprocessing (--mode)"
-        if wanted is not None:
-            kind = f"synthetic images as mode {wanted.mode!r} gives them"
+        if preprocessing is not None:
+            kind = f"synthetic images as mode {preprocessing.mode!r} gives them"
         output.note(f"compared on {kind}; --data takes real ones")
-        return [made], None
-    if wanted is None:
+        return [generated], None
+    if preprocessing is None:
         raise InvalidArgument(
             "no passport says what the images must look like: give --mode "
             f"{', '.join(MODES)}"
@@ -258,12 +266,12 @@ def _images(asked, wanted, shape, names, several):
     folder, seed = pathlib.Path(asked.data), asked.seed
     labelled = several and labelled_files.tables_of(folder)
     if folder.is_dir() and not labelled and not image_folders.class_folders(folder):
-        loaded, skipped = loading.load_folder(folder, wanted, asked.count, seed)
+        loaded, skipped = loading.load_folder(folder, preprocessing, asked.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
         network.say_notes(image_folders.notes_of(folder, skipped))
         return [loaded], None
     data = evaluation.open_data(
-        asked.data, wanted, asked.count, names, seed=seed, multi_label=several
+        asked.data, preprocessing, asked.count, names, seed=seed, multi_label=several
     )
     network.say_notes(data.notes)
     return list(data.batches(100)), data.labels
@@ -277,18 +285,18 @@ def _benchmark(asked):
 
         _check_places(asked)
         with progress.step("timing the files in turns"):
-            found = benchmark.benchmark(asked.files, asked.threads, asked.runs)
-        output.keep(files=found)
-        say(tables.timing_table(found))
-        page_compare.timings(found)
+            timings = benchmark.benchmark(asked.files, asked.threads, asked.runs)
+        output.keep(files=timings)
+        say(tables.timing_table(timings))
+        page_compare.timings(timings)
         if asked.output:
-            figures = [dataclasses.asdict(timing) for timing in found]
+            figures = [dataclasses.asdict(timing) for timing in timings]
             with files.atomic_file(asked.output) as temporary:
                 temporary.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         if asked.plot:
             first = asked.output
             with files.after_writing(first) if first else contextlib.nullcontext():
-                benchmark.plot(found, asked.plot)
+                benchmark.plot(timings, asked.plot)
             say(f"drew {asked.plot}")
 
 

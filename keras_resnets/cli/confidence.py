@@ -81,28 +81,28 @@ def _calibrate(asked):
         model, architecture, source = network.build_one_class(
             asked, "calibrate-confidence", strict=True
         )
-        known = getattr(model, "confidence", None)
-        if known is not None:
+        earlier = getattr(model, "confidence", None)
+        if earlier is not None:
             raise InvalidArgument(
-                f"{asked.weights} has a temperature of {known['temperature']:.3g} in it "
+                f"{asked.weights} has a temperature of {earlier['temperature']:.3g} in it "
                 "already: give the weights that it was made of"
             )
         data = network.open_labelled(
             asked.data, model, asked.count, asked.seed, asked.part
         )
         logits = _logits(model, data)
-        found = confidence.calibrate(
+        fit = confidence.calibrate(
             logits, data.labels, asked.false_rejections, asked.seed
         )
-        temperature.calibrated(model, found)
+        temperature.calibrated(model, fit)
         saving.save(model, place, source, architecture, asked.overwrite)
-        output.keep(path=str(place), confidence=dataclasses.asdict(found))
+        output.keep(path=str(place), confidence=dataclasses.asdict(fit))
         say(
-            f"temperature  {found.temperature:.3f}, from {found.count:,} images\n"
-            f"ECE          {found.ece_before:.4f} -> {found.ece:.4f} (each half by the "
+            f"temperature  {fit.temperature:.3f}, from {fit.count:,} images\n"
+            f"ECE          {fit.ece_before:.4f} -> {fit.ece:.4f} (each half by the "
             "temperature of the other)\n"
-            f"threshold    {found.threshold:.4f}: below it an answer is none of these; it "
-            f"rejects {found.false_rejections:.1%} of these images\n"
+            f"threshold    {fit.threshold:.4f}: below it an answer is none of these; it "
+            f"rejects {fit.false_rejections:.1%} of these images\n"
             f"wrote        {place}"
         )
 
@@ -115,11 +115,11 @@ def _logits(model, data):
     from keras_resnets.graph import outputs
     from keras_resnets.system.progress import ProgressBar
 
-    wanted = outputs.logits_of(model)
-    judge = model if wanted is None else keras.Model(model.inputs, wanted)
-    found = []
+    logits = outputs.logits_of(model)
+    classifier = model if logits is None else keras.Model(model.inputs, logits)
+    batches = []
     with ProgressBar(len(data.labels), "images") as bar:
         for images in data.batches(100):
-            found.append(judge.predict_on_batch(images))
-            bar(sum(map(len, found)))
-    return np.concatenate(found)
+            batches.append(classifier.predict_on_batch(images))
+            bar(sum(map(len, batches)))
+    return np.concatenate(batches)

@@ -170,8 +170,8 @@ def _deploy(asked):
         destination.check(asked.output, rows, asked.overwrite)
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
-        seen = page_deploy.Deployed(model)
-        made = deploy.deploy(
+        watcher = page_deploy.Deployed(model)
+        deployments = deploy.deploy(
             model,
             asked.target,
             asked.output,
@@ -189,28 +189,31 @@ def _deploy(asked):
             unproven=asked.unproven,
             overwrite=asked.overwrite,
             progress=output.note,
-            watch=seen.add,
+            watch=watcher.add,
         )
-        output.keep(targets=made)
-        for one in made:
-            say(_line(one))
-        seen.show(made)
+        output.keep(targets=deployments)
+        for deployment in deployments:
+            say(_line(deployment))
+        watcher.show(deployments)
 
 
-def _line(made):
+def _line(deployment):
     """One line about a folder."""
-    report = made.report
+    report = deployment.report
     if not report["proven"]:
-        return f"{made.folder}  NOT PROVEN: {report['reason']}"
+        return f"{deployment.folder}  NOT PROVEN: {report['reason']}"
     if report["compared"] is False:
-        return f"{made.folder}  {report['proof']}: shapes and kernels as the network's"
-    text = f"{made.folder}  proven by {report['proof']}: "
+        return (
+            f"{deployment.folder}  {report['proof']}: shapes and kernels as the "
+            "network's"
+        )
+    text = f"{deployment.folder}  proven by {report['proof']}: "
     text += f"{report['agreement']:.1%} of {report['compared']} images as predict"
     if report["outputs"]:
-        found = report["outputs"]
+        outputs = report["outputs"]
         text += (
-            f", {found['equal']} equal to {found['against']}, {found['one_step']} within "
-            "a step"
+            f", {outputs['equal']} equal to {outputs['against']}, {outputs['one_step']} "
+            "within a step"
         )
     figures = [
         f"{name} {value:,}"

@@ -101,9 +101,9 @@ def _explain(asked):
 
 def _class_of(text, names):
     """The class that `--class` names: by its name, its id or its number."""
-    known = [{text} & {name, identity} for identity, name in names]
-    if any(known):
-        return next(index for index, match in enumerate(known) if match)
+    matches = [{text} & {name, identity} for identity, name in names]
+    if any(matches):
+        return next(index for index, match in enumerate(matches) if match)
     if text.isdecimal() and int(text) < len(names):
         return int(text)
     from keras_resnets.errors import nearest
@@ -124,8 +124,8 @@ def _of_file(opened, photo, index):
         raise InvalidArgument(
             f"{opened.name} puts out no heat map: export or quantize it with --heatmap"
         )
-    found = opened.outputs_by_name(opened.preprocessing(photo)[None])
-    return heatmaps.of_outputs(found, index)
+    outputs = opened.outputs_by_name(opened.preprocessing(photo)[None])
+    return heatmaps.of_outputs(outputs, index)
 
 
 def _say(shown, names):
@@ -133,21 +133,21 @@ def _say(shown, names):
     from keras_resnets.images import overlay
 
     width, facts = max(len(model.name) for model, _ in shown), []
-    for model, found in shown:
-        rows, columns = found.heatmap.shape
-        same = overlay.correlation(shown[0][1].heatmap, found.heatmap)
+    for model, explanation in shown:
+        rows, columns = explanation.heatmap.shape
+        same = overlay.correlation(shown[0][1].heatmap, explanation.heatmap)
         alike = f", correlation with {shown[0][0].name}'s {same:.4f}" if facts else ""
-        label = names[found.index][1]
+        label = names[explanation.index][1]
         say(
-            f"{model.name:<{width}}  {label} {found.probability:.2%}, "
-            f"{found.method} of {rows} x {columns}{alike}"
+            f"{model.name:<{width}}  {label} {explanation.probability:.2%}, "
+            f"{explanation.method} of {rows} x {columns}{alike}"
         )
         facts.append(
             {
                 "name": model.name,
                 "class": label,
-                "probability": found.probability,
-                "method": found.method,
+                "probability": explanation.probability,
+                "method": explanation.method,
                 "correlation": same,
             }
         )
@@ -161,12 +161,12 @@ def _drawn(photo, shown, names):
     # Files on the network's own scale, where theirs means the same.
     largest = float(shown[0][1].heatmap.max())
     panels, titles = [photo], ["photo"]
-    for model, found in shown:
-        same = found.method == shown[0][1].method
+    for model, explanation in shown:
+        same = explanation.method == shown[0][1].method
         top = largest if same and largest > 0 else None
         panels.append(
-            overlay.draw(photo, found.heatmap, model.preprocessing, largest=top)
+            overlay.draw(photo, explanation.heatmap, model.preprocessing, largest=top)
         )
-        what = f"{names[found.index][1]} {found.probability:.1%} ({found.method})"
-        titles.append(f"{model.name}\n{what}")
+        label, share = names[explanation.index][1], explanation.probability
+        titles.append(f"{model.name}\n{label} {share:.1%} ({explanation.method})")
     return overlay.side_by_side(panels, titles)

@@ -18,7 +18,7 @@ from keras_resnets.system.quiet import native_logs_hidden
 
 
 @dataclasses.dataclass(frozen=True)
-class _Own:
+class _FormatOption:
     """An option that not every format and not every number format has.
 
     Attributes:
@@ -40,20 +40,20 @@ def _switch(text, value=True):
 
 # By the name that the exporters have for it; `formats.FORMATS` says who has which.
 _OPTIONS = {
-    "batch": _Own(
+    "batch": _FormatOption(
         "--batch",
         {"type": options.batch, "help": "images at a time: number, or dynamic"},
     ),
-    "source": _Own("--source", options.SOURCE),
-    "metadata": _Own("--metadata", options.METADATA),
-    "opset": _Own(
+    "source": _FormatOption("--source", options.SOURCE),
+    "metadata": _FormatOption("--metadata", options.METADATA),
+    "opset": _FormatOption(
         "--opset", {"type": options.whole(13, 18), "help": "of the file (17)"}
     ),
-    "layout": _Own(
+    "layout": _FormatOption(
         "--layout",
         {"choices": ("nhwc", "nchw"), "help": "of the file's input (nhwc)"},
     ),
-    "io_dtype": _Own(
+    "io_dtype": _FormatOption(
         "--io-dtype",
         {
             "choices": number_formats.IO_DTYPES,
@@ -62,38 +62,40 @@ _OPTIONS = {
         ("int8",),
         "the type of the input and output of int8 files",
     ),
-    "packed": _Own(
+    "packed": _FormatOption(
         "--unpacked",
         _switch("int8 convolutions as the network has them: microcontrollers", False),
         ("int8",),
         "how the convolutions of int8 files are arranged",
     ),
-    "pooled_strides": _Own(
+    "pooled_strides": _FormatOption(
         "--pooled-strides",
         _switch("strided 1x1 convolutions as LiteRT's GPU accelerator computes them"),
         ("int8", "dynamic"),
         "how strided 1x1 convolutions of int8 weights are written",
     ),
-    "sparse": _Own(
+    "sparse": _FormatOption(
         "--sparse",
         _switch("kernels of many zeros, as prune leaves them, without these"),
         ("none", "int8"),
         "how the kernels of float32 and int8 files are stored",
     ),
-    "reduce_range": _Own(
+    "reduce_range": _FormatOption(
         "--reduce-range",
         _switch("7-bit weights, for x86 without VNNI"),
         ("int8",),
         "how the weights of int8 files are rounded",
     ),
-    "symmetric": _Own(
+    "symmetric": _FormatOption(
         "--symmetric",
         _switch("int8 activations around 0, as TensorRT wants them"),
         ("int8",),
         "how the activations of int8 files are stored",
     ),
 }
-_METHOD = _Own("--method", {}, ("int8",), "how the ranges of int8 files are found")
+_METHOD = _FormatOption(
+    "--method", {}, ("int8",), "how the ranges of int8 files are found"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,8 +132,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
         super().__post_init__()
         network.check_photos(self)
         for name, option in {**_OPTIONS, "method": _METHOD}.items():
-            given = getattr(self, name) is not None
-            if given and option.numbers and self.numbers.name not in option.numbers:
+            is_set = getattr(self, name) is not None
+            if is_set and option.numbers and self.numbers.name not in option.numbers:
                 raise InvalidArgument(
                     f"{option.flag} is {option.what}; got --recipe {self.recipe}"
                 )
@@ -179,13 +181,17 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
     def for_exporter(self, preprocessing):
         """What the file's maker is called with, besides model, path and images."""
-        given = {name: getattr(self, name) for name in self.form.options}
-        given["threads"] = self.threads
-        given["method"] = self.method
-        given["features"] = self.features and self.features.split(",")
-        given["preprocessing"] = preprocessing if self.include_preprocessing else None
-        given = {name: value for name, value in given.items() if value is not None}
-        return {**given, "overwrite": self.overwrite, "logits": self.logits}
+        arguments = {name: getattr(self, name) for name in self.form.options}
+        arguments["threads"] = self.threads
+        arguments["method"] = self.method
+        arguments["features"] = self.features and self.features.split(",")
+        arguments["preprocessing"] = (
+            preprocessing if self.include_preprocessing else None
+        )
+        arguments = {
+            name: value for name, value in arguments.items() if value is not None
+        }
+        return {**arguments, "overwrite": self.overwrite, "logits": self.logits}
 
 
 def add_to(commands):
@@ -225,7 +231,7 @@ def add_to(commands):
             },
             examples=examples,
             report=True,
-            prepare=_mend,
+            prepare=_replace_old_words,
         )
 
 
@@ -247,10 +253,10 @@ def _add_file(parser, form):
         "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
     )
     network.add_heatmap(group)
-    _add_own(group, form, of_numbers=False)
+    _add_format_options(group, form, of_numbers=False)
 
 
-def _add_own(group, form, of_numbers):
+def _add_format_options(group, form, of_numbers):
     """Adds the options that a format has: those of some number formats, or the others."""
     for name in form.options:
         option = _OPTIONS.get(name)
@@ -272,10 +278,10 @@ def _add_quantization(parser, form):
     group.add_argument(
         "--method", choices=form.methods, help=f"of int8 ranges ({form.methods[0]})"
     )
-    _add_own(group, form, of_numbers=True)
+    _add_format_options(group, form, of_numbers=True)
 
 
-def _mend(namespace):
+def _replace_old_words(namespace):
     """Puts the words of today in the place of older ones, and says so."""
     old, typed = namespace.quantize, namespace.recipe
     recipe = number_formats.OLD_WORDS.get(old, old) or typed or number_formats.FLOAT32
@@ -326,11 +332,11 @@ def _export(asked):
         path = asked.path(f"{kind}{form.ending}")
         form.room.check_output(path, asked.overwrite)
         model, _, source = network.build(asked, head_needed=not asked.features)
-        wanted = model.preprocessing
+        preprocessing = model.preprocessing
         chosen = None
         if asked.data is not None:
             chosen = calibration.choose(asked, model, fewest=1)
-        photo = asked.predict and loading.load_image(asked.predict, wanted)
+        photo = asked.predict and loading.load_image(asked.predict, preprocessing)
         images = _images(model, source, asked, chosen and chosen.images)
         output.note(f"converting to {form.title.split()[0]} ({asked.recipe}) ...")
         data = asked.evaluate and network.open_labelled(
@@ -348,14 +354,20 @@ def _export(asked):
 
 def _make(asked, model, path, images, chosen):
     """Writes the file; returns its `ExportReport`."""
-    form, given = asked.form, asked.for_exporter(model.preprocessing)
+    form, arguments = asked.form, asked.for_exporter(model.preprocessing)
     if form.name == "tflite" and asked.recipe != number_formats.FLOAT32:
         return quantize.make_file(
-            model, path, asked.recipe, chosen, images=images, seed=asked.seed, **given
+            model,
+            path,
+            asked.recipe,
+            chosen,
+            images=images,
+            seed=asked.seed,
+            **arguments,
         )
     if form.methods:
-        given |= {"recipe": asked.recipe, "calibration": chosen and chosen.images}
-    return getattr(form.room, form.exporter)(model, path, images=images, **given)
+        arguments |= {"recipe": asked.recipe, "calibration": chosen and chosen.images}
+    return getattr(form.room, form.exporter)(model, path, images=images, **arguments)
 
 
 def _images(model, source, asked, chosen):

@@ -43,15 +43,17 @@ def _inspect(asked):
         from keras_resnets.export import passport
         from keras_resnets.export.compare import inspection
 
-        found = inspection.inspect(asked.file)
-        known = passport.read(asked.file)
-        output.keep(file=found, passport=known)
-        say(f"{printable(asked.file)}  {found.format}, {found.size / 1e6:,.2f} MB")
-        signatures = list((found.signatures or {"": None}).items())
+        contents = inspection.inspect(asked.file)
+        facts = passport.read(asked.file)
+        output.keep(file=contents, passport=facts)
+        say(
+            f"{printable(asked.file)}  {contents.format}, {contents.size / 1e6:,.2f} MB"
+        )
+        signatures = list((contents.signatures or {"": None}).items())
         for name, ports in signatures[:_SHOWN]:
             if name:
                 say(f"signature  {printable(name)}")
-            inputs, outputs = ports or (found.inputs, found.outputs)
+            inputs, outputs = ports or (contents.inputs, contents.outputs)
             say(tables.port_table(inputs[:_SHOWN], outputs[:_SHOWN]))
             left = max(len(inputs), len(outputs)) - _SHOWN
             if left > 0:
@@ -59,12 +61,13 @@ def _inspect(asked):
         if len(signatures) > _SHOWN:
             say(f"and {len(signatures) - _SHOWN:,} more signatures")
         counted = ", ".join(
-            f"{printable(name, 60)} {count}" for name, count in _most(found.operators)
+            f"{printable(name, 60)} {count}"
+            for name, count in _most(contents.operators)
         )
         say(f"operators  {counted}")
-        if found.runtime:
-            say(f"runtime    {_release(found.runtime)}")
-        say(tables.passport_text(known) if known else "passport   none")
+        if contents.runtime:
+            say(f"runtime    {_release(contents.runtime)}")
+        say(tables.passport_text(facts) if facts else "passport   none")
 
 
 def _most(operators):

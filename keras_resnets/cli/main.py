@@ -178,13 +178,15 @@ def _parser(prog, first=None):
     commands = parser.add_subparsers(
         required=True, prog=prog, metavar="COMMAND", help=argparse.SUPPRESS
     )
-    told = first is not None and (
+    names_no_command = first is not None and (
         not first or first[0] in ("-h", "--help", "--version")
     )
     only = first[0] if first and first[0] in COMMANDS else None
-    modules = [] if told else [COMMANDS[only][0]] if only else _modules()
+    modules = [] if names_no_command else [COMMANDS[only][0]] if only else _modules()
     for name in modules:
-        importlib.import_module(f"keras_resnets.cli.{name}").add_to(_Summed(commands))
+        importlib.import_module(f"keras_resnets.cli.{name}").add_to(
+            _Described(commands)
+        )
     return parser
 
 
@@ -201,7 +203,7 @@ def _map():
     return "\n".join(lines)
 
 
-class _Summed:
+class _Described:
     """Sub-commands whose description is their line in the map."""
 
     def __init__(self, commands):

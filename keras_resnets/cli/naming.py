@@ -77,19 +77,21 @@ def resolve(namespace):
     model, weights = namespace.model, getattr(namespace, "weights", None)
     takes_files = getattr(namespace, "takes_files", False)
     try:
-        found = _found(model, weights, takes_files)
+        resolved = _network_and_weights(model, weights, takes_files)
     except (OSError, ValueError) as error:
         if isinstance(error, (InvalidArgument, WeightsError)):
             raise
         # No name of a file: too long, or with a zero byte in it.
         if model is None:
             raise InvalidArgument(NEEDED) from None
-        found = model, weights
-    namespace.model = found[0]
-    if hasattr(namespace, "weights") or found[1] is not None:
-        namespace.weights = found[1]
-    if namespace.weights_needed and found[1] is None and not is_own(found[0]):
-        raise InvalidArgument(f"--weights is required for a variant such as {found[0]}")
+        resolved = model, weights
+    namespace.model = resolved[0]
+    if hasattr(namespace, "weights") or resolved[1] is not None:
+        namespace.weights = resolved[1]
+    if namespace.weights_needed and resolved[1] is None and not is_own(resolved[0]):
+        raise InvalidArgument(
+            f"--weights is required for a variant such as {resolved[0]}"
+        )
 
 
 def is_own(model):
@@ -97,7 +99,7 @@ def is_own(model):
     return model.lower().endswith(".keras")
 
 
-def _found(model, weights, takes_files):
+def _network_and_weights(model, weights, takes_files):
     """(MODEL, weights) that are meant."""
     if model is not None and _holds_weights(model):
         if weights is not None:
@@ -116,8 +118,8 @@ def _found(model, weights, takes_files):
     if model is None:
         model = _variant_in(weights) if weights is not None else None
     if model is None:
-        told = "" if weights is None else f"{weights} does not tell its network. "
-        raise InvalidArgument(f"{told}{NEEDED}")
+        reason = "" if weights is None else f"{weights} does not tell its network. "
+        raise InvalidArgument(f"{reason}{NEEDED}")
     return model, weights
 
 
@@ -149,11 +151,11 @@ def _network_of(folder):
     from keras_resnets.models import registry
 
     try:
-        told = json.loads((folder / "run.json").read_text(encoding="utf-8"))["model"]
-        registry.get_architecture(told)
+        name = json.loads((folder / "run.json").read_text(encoding="utf-8"))["model"]
+        registry.get_architecture(name)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return told
+    return name
 
 
 def _variant_in(file):

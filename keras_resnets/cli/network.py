@@ -214,7 +214,7 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
     title = f"building {asked.model}"
     with warnings.catch_warnings(record=True) as notes, progress.step(title):
         warnings.simplefilter("always", UserWarning)
-        found = creation.create_described(
+        built = creation.create_described(
             asked.model,
             asked.weights,
             {**(axes or {}), **axes_of(asked.set)},
@@ -232,22 +232,22 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
             raise WeightsError(str(note.message))
         output.note(f"note: {note.message}")
     if asked.input_size is None:
-        _note_size(found[0], architecture, found[2])
-    page_parts.model(found[0], asked, found[2])
-    return found
+        _note_size(built[0], architecture, built[2])
+    page_parts.model(built[0], asked, built[2])
+    return built
 
 
 def _check_own(asked):
     """Raises `InvalidArgument` for what a file of somebody's own has inside."""
     if not pathlib.Path(asked.model).is_file():
         raise InvalidArgument(f"there is no file {shown(asked.model)}")
-    given = {
+    typed = {
         "--weights": asked.weights,
         "--classes": asked.classes,
         "--input-size": asked.input_size,
         "--set": asked.set,
     }
-    for option in (name for name, value in given.items() if value):
+    for option in (name for name, value in typed.items() if value):
         raise InvalidArgument(
             f"{asked.model} has its network and weights inside: leave out {option}"
         )
@@ -287,16 +287,18 @@ def _images_of(path):
     """(`Preprocessing` or None, labels) that a `.keras` file or its passport tells."""
     from keras_resnets.export import passport
     from keras_resnets.images.preprocessing import Preprocessing
-    from keras_resnets.weights import naming as told
+    from keras_resnets.weights import naming as sidecar_naming
 
-    known = passport.read(path)
-    if not known or not known["preprocessing"]:
-        return told.images_of(path) or (None, None)
-    wanted = Preprocessing(**known["preprocessing"])
-    if (known.get("recipe") or {}).get("include_preprocessing"):
+    facts = passport.read(path)
+    if not facts or not facts["preprocessing"]:
+        return sidecar_naming.images_of(path) or (None, None)
+    preprocessing = Preprocessing(**facts["preprocessing"])
+    if (facts.get("recipe") or {}).get("include_preprocessing"):
         # It takes pixels as they are.
-        wanted = dataclasses.replace(wanted, mode="raw", mean=None, std=None)
-    return wanted, known.get("labels")
+        preprocessing = dataclasses.replace(
+            preprocessing, mode="raw", mean=None, std=None
+        )
+    return preprocessing, facts.get("labels")
 
 
 def _note_size(model, architecture, source):
@@ -341,7 +343,7 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
             source, model.preprocessing, count, names, part, seed, several
         )
     say_notes(data.notes)
-    page.went_in("labelled images", f"{len(data.labels):,} of {source}")
+    page.add_input("labelled images", f"{len(data.labels):,} of {source}")
     return data
 
 
@@ -397,25 +399,28 @@ def say_figures(model, report, data, threads, logits=False):
 
     bar = progress.ProgressBar(len(data.labels), "images")
     gallery = None
-    if page.wanted():
+    if page.is_requested():
         gallery = page_parts.Gallery(model.preprocessing, page_parts.names_of(model))
     watch = gallery and gallery.compare
     with progress.step("evaluating the file and its model"), bar:
-        found = accuracy.compare(model, report.path, data, threads, bar, logits, watch)
-    rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
-    output.keep(measured=found)
-    if found.file_top1 is None:
+        figures = accuracy.compare(
+            model, report.path, data, threads, bar, logits, watch
+        )
+    rmse = "not measured" if figures.rmse is None else f"{figures.rmse:.4f}"
+    output.keep(measured=figures)
+    if figures.file_top1 is None:
         say(
-            f"measured     {found.count:,} images: mAP {reports.share(found.file_map)} of "
-            f"{reports.share(found.model_map)}, label agreement {found.agreement:.2%}, "
+            f"measured     {figures.count:,} images: mAP "
+            f"{reports.share(figures.file_map)} of {reports.share(figures.model_map)}, "
+            f"label agreement {figures.agreement:.2%}, "
             f"logit RMSE {rmse}"
         )
         return
     say(
-        f"measured     {found.count:,} images: top-1 {found.file_top1:.2%} of "
-        f"{found.model_top1:.2%}, agreement {found.agreement:.2%}, logit RMSE {rmse}"
+        f"measured     {figures.count:,} images: top-1 {figures.file_top1:.2%} of "
+        f"{figures.model_top1:.2%}, agreement {figures.agreement:.2%}, logit RMSE {rmse}"
     )
-    page_parts.measured(found, gallery)
+    page_parts.measured(figures, gallery)
 
 
 def say_notes(notes):

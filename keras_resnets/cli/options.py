@@ -56,22 +56,25 @@ def set_command(
     """
     words = parser.prog.split()
     command = " ".join(words[1:])
-    told = dict(facts or {})
-    own = _add_terminal(parser)
+    described = dict(facts or {})
+    added = _add_terminal(parser)
     if report:
         page.add_option(parser)
     parser.epilog = _epilog(parser.prog, examples)
     parser.usage = parser.usage or _usage(parser)
 
     def from_namespace(namespace: argparse.Namespace) -> None:
-        spoken = output.spoken(
+        printing = output.running(
             command,
-            tuple(told),
-            as_json="json" in own and namespace.json,
+            tuple(described),
+            as_json="json" in added and namespace.json,
             be_quiet=namespace.quiet,
             verbose=namespace.verbose,
         )
-        with spoken, page.collected(namespace, command, tuple(told)) as collected:
+        with (
+            printing,
+            page.collected(namespace, command, tuple(described)) as collected,
+        ):
             if prepare is not None:
                 prepare(namespace)
             if hasattr(namespace, "weights_needed"):
@@ -86,7 +89,7 @@ def set_command(
 
     parser.set_defaults(run=from_namespace)
     # What documentation and tests read.
-    FACTS[command] = told
+    FACTS[command] = described
     EXAMPLES[command] = tuple(examples)
 
 
@@ -202,9 +205,9 @@ def byte_count(text: str) -> int:
 
     As data sheets write them: kB of 1000 bytes is the careful reading, KiB has 1024.
     """
-    found = _BYTES.fullmatch(text)
-    scale = _UNITS.get(found[2].lower()) if found else None
-    count = int(float(found[1]) * scale) if found and scale else 0
+    match = _BYTES.fullmatch(text)
+    scale = _UNITS.get(match[2].lower()) if match else None
+    count = int(float(match[1]) * scale) if match and scale else 0
     if count < 1:
         raise argparse.ArgumentTypeError(
             f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {shown(text)}"
@@ -217,16 +220,16 @@ def latency(text: str) -> tuple[float | None, float | None]:
 
     A ratio is to the int8 file's.
     """
-    found = _LATENCY.fullmatch(text)
-    if not found or not float(found[1]):
+    match = _LATENCY.fullmatch(text)
+    if not match or not float(match[1]):
         raise argparse.ArgumentTypeError(
             "must be a time, as 2ms, 500us or 0.1s, or a ratio to the int8 file's "
             f"latency, as 1.05x; got {shown(text)}"
         )
-    value = float(found[1])
-    if found[2] == "x":
+    value = float(match[1])
+    if match[2] == "x":
         return None, value
-    return value * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[found[2]], None
+    return value * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[match[2]], None
 
 
 def batch(text):

@@ -24,7 +24,7 @@ _LONGEST = 100_000
 class _State:
     json: bool = False
     quiet: bool = False
-    stands: bool = False
+    kept_on_failure: bool = False
     facts: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -35,7 +35,7 @@ _verbose = False
 
 
 @contextlib.contextmanager
-def spoken(
+def running(
     command: str,
     names: tuple[str, ...],
     *,
@@ -49,7 +49,7 @@ def spoken(
         command: its name, such as `"export tflite"`.
         names: of the facts that its JSON has; null where a run has none of them.
         as_json: whether standard output gets one JSON object and nothing else; nothing
-            where the command fails, unless what it found stands (see `stands`).
+            where the command fails, unless what it found stands (see `keep_on_failure`).
         be_quiet: whether notes and progress are left out.
         verbose: whether the logs of libraries are shown.
     """
@@ -64,7 +64,7 @@ def spoken(
                     yield
                 failed = False
             finally:
-                if as_json and _now.facts and (_now.stands or not failed):
+                if as_json and _now.facts and (_now.kept_on_failure or not failed):
                     print(as_text(command, names), flush=True)
     finally:
         _now = before
@@ -111,14 +111,14 @@ def keep(**facts: typing.Any) -> None:
     _now.facts.update(facts)
 
 
-def stands() -> None:
+def keep_on_failure() -> None:
     """What was kept is a result, also where the command fails over it (`verify`)."""
-    _now.stands = True
+    _now.kept_on_failure = True
 
 
 def has_result() -> bool:
     """Whether what was kept stands though the command fails."""
-    return _now.stands
+    return _now.kept_on_failure
 
 
 def add(name: str, fact: typing.Any) -> None:
@@ -131,7 +131,7 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
 
     Args:
         command: its name, which comes first.
-        names: of the facts, see `spoken`.
+        names: of the facts, see `running`.
     """
     facts = {"command": command, **dict.fromkeys(names), **_now.facts}
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False)

@@ -87,8 +87,8 @@ class Collected:
             value = getattr(asked, field.name)
             for word in value if isinstance(value, tuple) else (value,):
                 self._check_other(field.name, word)
-            given = value != parser.get_default(field.name) and value not in ((), None)
-            self.options.append((field.name, value, given))
+            is_set = value != parser.get_default(field.name) and value not in ((), None)
+            self.options.append((field.name, value, is_set))
 
     def _check_other(self, name: str, word: object) -> None:
         if not isinstance(word, (str, os.PathLike)) or self.path is None:
@@ -112,8 +112,8 @@ _now: Collected | None = None
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Adds `--report` to a command."""
-    known = {group.title: group for group in parser._action_groups}
-    group = next(known[title] for title in _GROUPS if title in known)
+    groups = {group.title: group for group in parser._action_groups}
+    group = next(groups[title] for title in _GROUPS if title in groups)
     group.add_argument("--report", metavar="FILE", help=_HELP)
 
 
@@ -143,7 +143,7 @@ def collected(
             yield _now
         except ExportError as error:
             if output.has_result():
-                judged(f"Not good enough: {error}", good=False)
+                set_summary(f"Not good enough: {error}", good=False)
                 _write(_now, names)
             raise
         _write(_now, names)
@@ -151,47 +151,47 @@ def collected(
         _now = before
 
 
-def wanted() -> bool:
+def is_requested() -> bool:
     """Whether a page is asked for: what is dear to make for it need not be made else."""
     return _now is not None and _now.is_page
 
 
-def entitle(title: str) -> None:
+def set_title(title: str) -> None:
     """What the page is about: the name of the network, or of the files."""
     if _now is not None:
         _now.title = title
 
 
-def went_in(name: str, value: object) -> None:
+def add_input(name: str, value: object) -> None:
     """Takes one fact about what the command was given; a later one replaces it."""
     if _now is not None:
         _now.inputs[name] = value
 
 
-def weighs(params: int) -> None:
+def set_params(params: int) -> None:
     """Takes the number of the network's parameters, that its file is held against."""
     if _now is not None:
         _now.params = params
 
 
 def params() -> int | None:
-    """What `weighs` was told; None where no network went in."""
+    """What `set_params` was told; None where no network went in."""
     return None if _now is None else _now.params
 
 
-def tile(value: str, name: str) -> None:
+def add_tile(value: str, name: str) -> None:
     """Takes one of the figures that are read first."""
     if _now is not None:
         _now.tiles.append((value, name))
 
 
-def judged(summary: str, good: bool | None = None) -> None:
+def set_summary(summary: str, good: bool | None = None) -> None:
     """Takes what came out, in a sentence; `good` is None where nothing was judged."""
     if _now is not None:
         _now.summary, _now.good = summary, good
 
 
-def add(title: str, *blocks: "Block") -> None:
+def add_section(title: str, *blocks: "Block") -> None:
     """Takes blocks for the section of a title."""
     if _now is not None:
         _now.sections.setdefault(title, []).extend(blocks)
@@ -244,8 +244,8 @@ def _notes(notes: list[str]) -> "Block":
     from keras_resnets.reports import Lines
 
     more = len(notes) - _MOST_NOTES
-    told = [f"and {more} more"] if more > 0 else []
-    return Lines([*notes[:_MOST_NOTES], *told])
+    remainder = [f"and {more} more"] if more > 0 else []
+    return Lines([*notes[:_MOST_NOTES], *remainder])
 
 
 def _options(options: list[tuple[str, object, bool]]) -> "Block":
@@ -253,8 +253,8 @@ def _options(options: list[tuple[str, object, bool]]) -> "Block":
     from keras_resnets.reports import Table
 
     rows = [
-        (name.replace("_", "-"), _shown(value), "given" if given else "default")
-        for name, value, given in sorted(options, key=lambda row: not row[2])
+        (name.replace("_", "-"), _shown(value), "given" if is_set else "default")
+        for name, value, is_set in sorted(options, key=lambda row: not row[2])
     ]
     table = Table(("option", "value", ""), rows, "All options of the run")
     return Details("All options", (table,))

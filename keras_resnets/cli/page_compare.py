@@ -41,12 +41,12 @@ class Verified:
         second: typing.Any,
     ) -> None:
         """Takes a batch in; of files with several outputs, or maps, no images."""
-        if page.wanted() and getattr(first, "ndim", 0) == 2:
+        if page.is_requested() and getattr(first, "ndim", 0) == 2:
             self._gallery.add(images, first, second, labels=labels)
 
-    def show(self, found: "Verification") -> None:
+    def show(self, result: "Verification") -> None:
         """Puts everything on the page."""
-        if not page.wanted():
+        if not page.is_requested():
             return
         from keras_resnets.io import files
         from keras_resnets.reports import charts
@@ -54,66 +54,68 @@ class Verified:
         names = [pathlib.Path(path).name for path in self._paths]
         for letter, path in zip("AB", self._paths, strict=True):
             page_parts.file(path, letter)
-        page.entitle(" and ".join(names))
-        page.tile(page_parts.percent(found.outputs.top1), "top-1 agreement")
-        page.tile(f"{found.outputs.max_error:.2g}", "largest difference")
-        if found.logits is not None:
-            page.tile(f"{found.logits.sqnr:.1f} dB", "SQNR of the logits")
-        page.tile(f"{found.count:,}", "images")
-        page.add(
+        page.set_title(" and ".join(names))
+        page.add_tile(page_parts.percent(result.outputs.top1), "top-1 agreement")
+        page.add_tile(f"{result.outputs.max_error:.2g}", "largest difference")
+        if result.logits is not None:
+            page.add_tile(f"{result.logits.sqnr:.1f} dB", "SQNR of the logits")
+        page.add_tile(f"{result.count:,}", "images")
+        page.add_section(
             "Differences",
-            page_parts.parity_table({"outputs": found.outputs, "logits": found.logits}),
+            page_parts.parity_table(
+                {"outputs": result.outputs, "logits": result.logits}
+            ),
         )
         sizes = [files.size(path) for path in self._paths]
         labels = [f"{a}: {b}" for a, b in zip("AB", names, strict=True)]
-        told = zip(labels, sizes, map(page_parts.megabytes, sizes), strict=True)
-        blocks = [charts.bars(list(told), "Size of the files")]
-        if found.accuracies is not None:
-            texts = map(page_parts.percent, found.accuracies)
-            told = zip(labels, found.accuracies, texts, strict=True)
-            blocks.append(charts.bars(list(told), "Top-1 accuracy"))
-        page.add("Both files", *blocks)
+        bars = zip(labels, sizes, map(page_parts.megabytes, sizes), strict=True)
+        blocks = [charts.bars(list(bars), "Size of the files")]
+        if result.accuracies is not None:
+            texts = map(page_parts.percent, result.accuracies)
+            bars = zip(labels, result.accuracies, texts, strict=True)
+            blocks.append(charts.bars(list(bars), "Top-1 accuracy"))
+        page.add_section("Both files", *blocks)
         self._gallery.show("Images on which A and B disagree", "disagree")
 
 
-def losses(found: "Sequence[LayerLoss]") -> None:
+def losses(layer_losses: "Sequence[LayerLoss]") -> None:
     """What each layer of an integer file loses."""
-    if not page.wanted() or not found:
+    if not page.is_requested() or not layer_losses:
         return
     from keras_resnets.reports import Details
     from keras_resnets.reports import Table
     from keras_resnets.reports import charts
 
-    rows = [(loss.name, max(loss.lost, 0.0), "") for loss in found]
+    rows = [(loss.name, max(loss.lost, 0.0), "") for loss in layer_losses]
     table = Table(
         ("layer", "SQNR (dB)", "lost (dB)"),
-        [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in found],
+        [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in layer_losses],
         "Signal to quantization noise of each layer",
     )
-    page.add(
+    page.add_section(
         "Where the integer file loses most",
         charts.layers(rows, "dB that each layer loses", log=False),
         Details("All layers", (table,)),
     )
 
 
-def timings(found: "Sequence[Timing]") -> None:
+def timings(measured: "Sequence[Timing]") -> None:
     """What the files of a benchmark cost."""
-    if not page.wanted():
+    if not page.is_requested():
         return
     from keras_resnets.reports import Block
     from keras_resnets.reports import Table
     from keras_resnets.reports import charts
 
-    names = _names([timing.path for timing in found])
-    best = min(range(len(found)), key=lambda place: found[place].median)
-    page.entitle(", ".join(names))
-    page.judged(
-        f"{names[best]} is the fastest: {page_parts.milliseconds(found[best].median)} a "
+    names = _names([timing.path for timing in measured])
+    best = min(range(len(measured)), key=lambda place: measured[place].median)
+    page.set_title(", ".join(names))
+    page.set_summary(
+        f"{names[best]} is the fastest: {page_parts.milliseconds(measured[best].median)} a "
         "batch (median)."
     )
-    for name, timing in list(zip(names, found, strict=True))[:4]:
-        page.tile(page_parts.milliseconds(timing.median), name)
+    for name, timing in list(zip(names, measured, strict=True))[:4]:
+        page.add_tile(page_parts.milliseconds(timing.median), name)
     blocks: list[Block] = []
     for field, caption, written in (
         ("median", "Median time of a batch", page_parts.milliseconds),
@@ -122,10 +124,10 @@ def timings(found: "Sequence[Timing]") -> None:
         ("memory", "Peak memory of loading and running", page_parts.megabytes),
         ("load", "From the file to the first answer", page_parts.milliseconds),
     ):
-        values = [getattr(timing, field) for timing in found]
+        values = [getattr(timing, field) for timing in measured]
         rows = list(zip(names, values, map(written, values), strict=True))
         blocks.append(charts.bars(rows, caption))
-    page.add("Bars", *blocks)
+    page.add_section("Bars", *blocks)
     lines = [
         (
             name,
@@ -135,13 +137,13 @@ def timings(found: "Sequence[Timing]") -> None:
             page_parts.milliseconds(timing.median),
             page_parts.milliseconds(timing.p95),
             f"{timing.throughput:,.0f}",
-            f"{found[0].median / timing.median:.2f}x",
+            f"{measured[0].median / timing.median:.2f}x",
         )
-        for name, timing in zip(names, found, strict=True)
+        for name, timing in zip(names, measured, strict=True)
     ]
     head = ("file", "size", "load", "memory", "median", "p95", "images/s", "speed")
-    page.add("Figures", Table(head, lines, "speed is against the first file"))
-    for path in dict.fromkeys(timing.path for timing in found):
+    page.add_section("Figures", Table(head, lines, "speed is against the first file"))
+    for path in dict.fromkeys(timing.path for timing in measured):
         page_parts.file(path, entitled=False)
 
 

@@ -41,7 +41,7 @@ class Deployed:
         ran: "np.ndarray",
     ) -> None:
         """Takes the answers of a target, as `deploy` gives them to `watch`."""
-        if not page.wanted():
+        if not page.is_requested():
             return
         names = page_parts.names_of(self._model)
         titles = ("predict", "target")
@@ -49,39 +49,53 @@ class Deployed:
         gallery.add(images, predicted, ran)
         self._galleries[target] = gallery
 
-    def show(self, made: "Sequence[Deployment]") -> None:
+    def show(self, deployments: "Sequence[Deployment]") -> None:
         """Puts everything on the page."""
-        if not page.wanted():
+        if not page.is_requested():
             return
         from keras_resnets.reports import Table
 
-        unproven = [one.target for one in made if not one.report["proven"]]
-        page.entitle(f"{self._model.name} for {', '.join(one.target for one in made)}")
+        unproven = [
+            deployment.target
+            for deployment in deployments
+            if not deployment.report["proven"]
+        ]
+        targets = ", ".join(deployment.target for deployment in deployments)
+        page.set_title(f"{self._model.name} for {targets}")
         if unproven:
-            page.judged(f"Written, but not proven: {', '.join(unproven)}.", False)
+            page.set_summary(f"Written, but not proven: {', '.join(unproven)}.", False)
         else:
-            page.judged("Every folder was proven in its target's own runtime.", True)
+            page.set_summary(
+                "Every folder was proven in its target's own runtime.", True
+            )
         head = ("target", "proven by", "images", "as predict", "equal", "within a step")
-        rows = [_row(one) for one in made]
-        page.add("Proofs", Table(head, rows, "Answers beside those of predict"))
-        page.add("Sizes and speed", *_bars(made))
-        for one in made:
-            page.add(one.target, *_facts(one))
-            gallery = self._galleries.get(one.target)
+        rows = [_row(deployment) for deployment in deployments]
+        page.add_section("Proofs", Table(head, rows, "Answers beside those of predict"))
+        page.add_section("Sizes and speed", *_bars(deployments))
+        for deployment in deployments:
+            page.add_section(deployment.target, *_facts(deployment))
+            gallery = self._galleries.get(deployment.target)
             if gallery is not None:
                 gallery.show(
-                    f"{one.target}: images with another answer than predict's",
+                    f"{deployment.target}: images with another answer than predict's",
                     "have another answer",
                 )
 
 
-def _row(one: "Deployment") -> tuple[object, ...]:
-    report = one.report
+def _row(deployment: "Deployment") -> tuple[object, ...]:
+    report = deployment.report
     if not report["proven"]:
-        return (one.target, f"not proven: {report['reason']}", "-", "-", "-", "-")
+        return (
+            deployment.target,
+            f"not proven: {report['reason']}",
+            "-",
+            "-",
+            "-",
+            "-",
+        )
     outputs = report["outputs"] or {}
     return (
-        one.target,
+        deployment.target,
         report["proof"],
         report["compared"],
         page_parts.percent(report["agreement"]),
@@ -90,51 +104,51 @@ def _row(one: "Deployment") -> tuple[object, ...]:
     )
 
 
-def _bars(made: "Sequence[Deployment]") -> list["Block"]:
+def _bars(deployments: "Sequence[Deployment]") -> list["Block"]:
     """A chart for each figure that targets have, and tiles of a target alone."""
     from keras_resnets.reports import charts
 
-    found: dict[str, list[tuple[str, float, str]]] = {}
-    for one in made:
-        for name, value, text in _figures(one):
-            found.setdefault(name, []).append((one.target, value, text))
+    figures: dict[str, list[tuple[str, float, str]]] = {}
+    for deployment in deployments:
+        for name, value, text in _figures(deployment):
+            figures.setdefault(name, []).append((deployment.target, value, text))
     blocks: list[Block] = []
-    for name, rows in found.items():
+    for name, rows in figures.items():
         title = name.replace("_", " ")
-        if len(made) == 1:
-            page.tile(rows[0][2], title)
+        if len(deployments) == 1:
+            page.add_tile(rows[0][2], title)
         elif len(rows) > 1:
             blocks.append(charts.bars(rows, f"{title[:1].upper()}{title[1:]}"))
     return blocks
 
 
-def _figures(one: "Deployment") -> list[tuple[str, float, str]]:
+def _figures(deployment: "Deployment") -> list[tuple[str, float, str]]:
     """(name, value, how it is written) of each figure of a target."""
-    found = []
-    for name, value in one.report.items():
+    figures = []
+    for name, value in deployment.report.items():
         ending = next((end for end in _UNITS if name.endswith(end)), None)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if ending is not None and is_number:
             title = name.removesuffix(ending) if ending != "cycles" else name
-            found.append((title, float(value), _UNITS[ending](value)))
-    return found
+            figures.append((title, float(value), _UNITS[ending](value)))
+    return figures
 
 
-def _facts(one: "Deployment") -> list["Block"]:
+def _facts(deployment: "Deployment") -> list["Block"]:
     from keras_resnets.reports import Details
     from keras_resnets.reports import Facts
 
-    told = {
+    facts = {
         name: value
-        for name, value in one.report.items()
+        for name, value in deployment.report.items()
         if isinstance(value, (str, int, float)) or value is None
     }
-    figures = {name: text for name, _, text in _figures(one)}
-    rows = [(name.replace("_", " "), told[name]) for name in told]
+    figures = {name: text for name, _, text in _figures(deployment)}
+    rows = [(name.replace("_", " "), facts[name]) for name in facts]
     first: list[tuple[str, object]] = [
-        ("folder", one.folder),
-        ("file", one.report["file"]),
-        ("numbers", one.report["recipe"]),
+        ("folder", deployment.folder),
+        ("file", deployment.report["file"]),
+        ("numbers", deployment.report["recipe"]),
     ]
     first += [(name.replace("_", " "), text) for name, text in figures.items()]
     return [Facts(first), Details("Everything in report.json", (Facts(rows),))]

@@ -65,26 +65,28 @@ class Watch:
         if self._images is not None:
             self._gallery.add(self._images, outputs, labels=labels, against_labels=True)
 
-    def show(self, found: "Accuracy", sums: "Reliability | None") -> None:
+    def show(self, accuracy: "Accuracy", sums: "Reliability | None") -> None:
         """Puts everything on the page.
 
         Args:
-            found: the accuracy.
+            accuracy: of the classifier.
             sums: of the confidences; None of logits.
         """
         from keras_resnets.reports import charts
 
-        page.judged(f"{found.top1:.2%} of {found.count:,} images are classified right.")
-        page.tile(page_parts.percent(found.top1), "top-1 accuracy")
+        page.set_summary(
+            f"{accuracy.top1:.2%} of {accuracy.count:,} images are classified right."
+        )
+        page.add_tile(page_parts.percent(accuracy.top1), "top-1 accuracy")
         if len(self._names) > 5:
-            page.tile(page_parts.percent(found.top5), "top-5 accuracy")
-        page.tile(f"{found.count:,}", "images")
+            page.add_tile(page_parts.percent(accuracy.top5), "top-5 accuracy")
+        page.add_tile(f"{accuracy.count:,}", "images")
         if sums is not None:
-            page.tile(f"{sums.ece:.4f}", "expected calibration error (ECE)")
-            told = "What the classifier's probabilities are worth"
-            page.add(told, charts.reliability(sums.rows(), sums.ece))
+            page.add_tile(f"{sums.ece:.4f}", "expected calibration error (ECE)")
+            section = "What the classifier's probabilities are worth"
+            page.add_section(section, charts.reliability(sums.rows(), sums.ece))
         caption = "Images of each true class (row) by the class that was predicted"
-        page.add(
+        page.add_section(
             "Confusion matrix",
             charts.confusion(self._matrix, self._names, caption),
             self._pairs(),
@@ -139,29 +141,30 @@ class Watch:
         return Table(("class", "images", "recall", "precision"), rows, caption)
 
 
-def several_labels(found: "MultiLabelFigures", names: "Sequence[str]") -> None:
+def several_labels(figures: "MultiLabelFigures", names: "Sequence[str]") -> None:
     """The figures of a multi-label classifier, for all labels and each.
 
     Args:
-        found: the figures.
+        figures: of all labels and of each.
         names: of the labels, in their order.
     """
-    if not page.wanted():
+    if not page.is_requested():
         return
     from keras_resnets.reports import Table
     from keras_resnets.reports import charts
 
-    page.judged(
-        f"{found.exact_match:.2%} of {found.count:,} images have all their labels right."
+    page.set_summary(
+        f"{figures.exact_match:.2%} of {figures.count:,} images have all their labels "
+        "right."
     )
-    page.tile(
-        page_parts.percent(found.mean_average_precision), "mean average precision"
+    page.add_tile(
+        page_parts.percent(figures.mean_average_precision), "mean average precision"
     )
-    page.tile(page_parts.percent(found.micro_f1), "micro-F1")
-    page.tile(page_parts.percent(found.macro_f1), "macro-F1")
-    page.tile(f"{found.count:,}", "images")
+    page.add_tile(page_parts.percent(figures.micro_f1), "micro-F1")
+    page.add_tile(page_parts.percent(figures.macro_f1), "macro-F1")
+    page.add_tile(f"{figures.count:,}", "images")
     order = sorted(
-        zip(names, found.labels, strict=True),
+        zip(names, figures.labels, strict=True),
         key=lambda pair: (pair[1].average_precision is None, pair[1].average_precision),
     )[:_CLASSES]
     precisions = [
@@ -181,10 +184,10 @@ def several_labels(found: "MultiLabelFigures", names: "Sequence[str]") -> None:
         for name, row in order
     ]
     caption = (
-        f"Labels from a probability of {found.threshold:g} on, the lowest AP first"
+        f"Labels from a probability of {figures.threshold:g} on, the lowest AP first"
     )
     if len(rows) < len(names):
         caption += f" ({len(rows)} of {len(names)} labels)"
     head = ("label", "images", "AP", "precision", "recall", "F1")
     drawn = [charts.bars(precisions, "Average precision (AP)")] if precisions else []
-    page.add("Each label", *drawn, Table(head, rows, caption))
+    page.add_section("Each label", *drawn, Table(head, rows, caption))

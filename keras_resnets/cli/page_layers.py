@@ -17,7 +17,7 @@ _COST = "logit RMSE over their deviation, where this layer alone is rounded"
 
 def sensitivity(costs: "Sequence[LayerCost]") -> None:
     """What quantizing each layer alone costs, the costliest first."""
-    if not page.wanted() or not costs:
+    if not page.is_requested() or not costs:
         return
     from keras_resnets.reports import Details
     from keras_resnets.reports import Table
@@ -25,51 +25,53 @@ def sensitivity(costs: "Sequence[LayerCost]") -> None:
 
     worst = costs[0]
     changed = f"{1 - worst.agreement:.1%} of the" if worst.agreement < 1 else "no"
-    page.judged(
+    page.set_summary(
         f"{worst.name} costs most: rounded alone, its {worst.part} change the answer to "
         f"{changed} images."
     )
-    page.tile(f"{worst.rmse:.4f}", f"largest logit RMSE ({worst.name})")
-    page.tile(page_parts.percent(worst.agreement), "agreement with it rounded alone")
-    page.tile(f"{len(costs):,}", "layers and parts measured")
+    page.add_tile(f"{worst.rmse:.4f}", f"largest logit RMSE ({worst.name})")
+    page.add_tile(
+        page_parts.percent(worst.agreement), "agreement with it rounded alone"
+    )
+    page.add_tile(f"{len(costs):,}", "layers and parts measured")
     rows = [
         (cost.name, cost.part, f"{cost.rmse:.4f}", page_parts.percent(cost.agreement))
         for cost in costs
     ]
     head = ("layer", "part", "logit RMSE", "agreement")
     drawn = [(cost.name, cost.rmse, cost.part) for cost in costs]
-    page.add(
+    page.add_section(
         "What each layer costs",
         charts.layers(drawn, f"{_COST[0].upper()}{_COST[1:]}"),
         Details("All layers", (Table(head, rows, "The costliest first"),)),
     )
 
 
-def mix(found: "Mix") -> None:
+def mix(result: "Mix") -> None:
     """The mix of precisions that a search found, and why."""
-    if not page.wanted():
+    if not page.is_requested():
         return
     from keras_resnets.reports import Details
     from keras_resnets.reports import Table
     from keras_resnets.reports import charts
 
-    page.tile(f"{found.mix.drop:+.2f} points", "drop of top-1 on held-out images")
-    page.tile(page_parts.percent(found.share()), "of the multiply-adds in int8")
+    page.add_tile(f"{result.mix.drop:+.2f} points", "drop of top-1 on held-out images")
+    page.add_tile(page_parts.percent(result.share()), "of the multiply-adds in int8")
     trials = [
-        ("float", found.float_top1),
-        ("all int8", found.int8.top1),
-        ("the mix", found.mix.top1),
+        ("float", result.float_top1),
+        ("all int8", result.int8.top1),
+        ("the mix", result.mix.top1),
     ]
     bars = [(name, top1, page_parts.percent(top1)) for name, top1 in trials]
     sizes = [
-        ("all int8", float(len(found.int8_content))),
-        ("the mix", float(len(found.content))),
+        ("all int8", float(len(result.int8_content))),
+        ("the mix", float(len(result.content))),
     ]
-    told = [(name, size, page_parts.megabytes(size)) for name, size in sizes]
-    page.add(
+    size_bars = [(name, size, page_parts.megabytes(size)) for name, size in sizes]
+    page.add_section(
         "What the search found",
-        charts.bars(bars, f"Top-1 on {found.mix.count:,} held-out images"),
-        charts.bars(told, "Size of the file"),
+        charts.bars(bars, f"Top-1 on {result.mix.count:,} held-out images"),
+        charts.bars(size_bars, "Size of the file"),
         Table(
             ("", "drop (points)", "standard error", "agreement", "logit RMSE"),
             [
@@ -80,46 +82,49 @@ def mix(found: "Mix") -> None:
                     page_parts.percent(trial.agreement),
                     f"{trial.rmse:.4f}",
                 )
-                for name, trial in (("all int8", found.int8), ("the mix", found.mix))
+                for name, trial in (("all int8", result.int8), ("the mix", result.mix))
             ],
-            f"Allowed: {found.max_drop:g} points, the drop and its standard error together",
+            f"Allowed: {result.max_drop:g} points, the drop and its standard error "
+            "together",
         ),
     )
     drawn = [
         (row.name, max(row.weights or 0.0, row.output), row.precision)
-        for row in found.layers
+        for row in result.layers
     ]
     caption = "Of weights and output the costlier alone: logit RMSE; colour: precision"
-    page.add(
+    page.add_section(
         "What each layer costs, and what it became",
         charts.layers(drawn, caption),
-        Details("All layers", (Table(tables.MIX_HEAD, tables.mix_rows(found), _COST),)),
+        Details(
+            "All layers", (Table(tables.MIX_HEAD, tables.mix_rows(result), _COST),)
+        ),
     )
 
 
-def front(found: "Front") -> None:
+def front(result: "Front") -> None:
     """The files of a front, from the smallest to the most accurate."""
-    if not page.wanted():
+    if not page.is_requested():
         return
     from keras_resnets.reports import Details
     from keras_resnets.reports import Lines
     from keras_resnets.reports import Table
     from keras_resnets.reports import charts
 
-    chosen = found.chosen
-    page.tile(chosen.path.name, "chosen for the budget")
-    page.tile(
+    chosen = result.chosen
+    page.add_tile(chosen.path.name, "chosen for the budget")
+    page.add_tile(
         f"{chosen.trial.drop:+.2f} points", "its drop of top-1 on held-out images"
     )
-    page.tile(f"{chosen.ratio:.2f}x", "of the int8 file's latency")
-    sizes = [point.size / 1e3 for point in found.points]
+    page.add_tile(f"{chosen.ratio:.2f}x", "of the int8 file's latency")
+    sizes = [point.size / 1e3 for point in result.points]
     marked = (chosen.size / 1e3, "chosen")
     top1 = {
-        "files": [point.trial.top1 for point in found.points],
-        "float": [found.float_top1 for _ in found.points],
+        "files": [point.trial.top1 for point in result.points],
+        "float": [result.float_top1 for _ in result.points],
     }
-    caption = f"Top-1 on {found.count:,} held-out images over the size of the file"
-    rmse = {"logit RMSE": [point.trial.rmse for point in found.points]}
+    caption = f"Top-1 on {result.count:,} held-out images over the size of the file"
+    rmse = {"logit RMSE": [point.trial.rmse for point in result.points]}
     rows = [
         (
             point.path.name,
@@ -131,7 +136,7 @@ def front(found: "Front") -> None:
             page_parts.milliseconds(point.seconds),
             "chosen" if point is chosen else "",
         )
-        for point in found.points
+        for point in result.points
     ]
     head = (
         "file",
@@ -143,16 +148,16 @@ def front(found: "Front") -> None:
         "latency",
         "",
     )
-    page.add(
+    page.add_section(
         "The front: smaller against more accurate",
         charts.lines(sizes, top1, caption, "top-1", "kB", percent=True, marked=marked),
         charts.lines(
             sizes, rmse, "What it costs the logits", "RMSE", "kB", marked=marked
         ),
-        Table(head, rows, f"Every file is in {found.folder}, with its plan"),
+        Table(head, rows, f"Every file is in {result.folder}, with its plan"),
     )
-    if found.refused:
-        left = Lines(found.refused)
-        page.add(
+    if result.refused:
+        left = Lines(result.refused)
+        page.add_section(
             "The front: smaller against more accurate", Details("Left out", (left,))
         )

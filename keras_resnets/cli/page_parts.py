@@ -39,32 +39,32 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.2f} s"
 
 
-def model(made: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
+def model(network: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
     """The network that goes in, and where its weights come from."""
-    if not page.wanted():
+    if not page.is_requested():
         return
-    shape = " x ".join(str(side or "any") for side in made.inputs[0].shape[1:])
-    page.entitle(made.name)
-    page.weighs(made.count_params())
-    page.went_in("model", made.name)
-    page.went_in("input", shape)
-    page.went_in("outputs", " x ".join(map(str, made.output_shape[1:])))
-    page.went_in("parameters", f"{made.count_params():,}")
-    known = images(made)
+    shape = " x ".join(str(side or "any") for side in network.inputs[0].shape[1:])
+    page.set_title(network.name)
+    page.set_params(network.count_params())
+    page.add_input("model", network.name)
+    page.add_input("input", shape)
+    page.add_input("outputs", " x ".join(map(str, network.output_shape[1:])))
+    page.add_input("parameters", f"{network.count_params():,}")
+    provenance = images(network)
     if source is None:
-        page.went_in("weights", f"random (seed {getattr(asked, 'seed', 0)})")
+        page.add_input("weights", f"random (seed {getattr(asked, 'seed', 0)})")
         return
-    page.went_in("weights", asked.weights or source.path)
-    page.went_in("weights from", source.origin)
+    page.add_input("weights", asked.weights or source.path)
+    page.add_input("weights from", source.origin)
     digest = _digest(source.path)
     if digest:
-        page.went_in("sha256 of the weights", digest)
-    if known.confidence:
-        temperature = known.confidence["temperature"]
-        page.went_in("temperature of the logits", f"{temperature:.3f}")
+        page.add_input("sha256 of the weights", digest)
+    if provenance.confidence:
+        temperature = provenance.confidence["temperature"]
+        page.add_input("temperature of the logits", f"{temperature:.3f}")
 
 
-def images(made: "keras.Model") -> "Provenance":
+def images(network: "keras.Model") -> "Provenance":
     """What the images of a network go through, and its classes, as it knows them now.
 
     Returns:
@@ -72,12 +72,12 @@ def images(made: "keras.Model") -> "Provenance":
     """
     from keras_resnets.graph import provenance
 
-    known = provenance.of(made)
-    if known.preprocessing is not None:
-        page.went_in("preprocessing", _preprocessing(known.preprocessing))
-    if known.labels is not None:
-        page.went_in("classes", _labels(known.labels))
-    return known
+    origin = provenance.of(network)
+    if origin.preprocessing is not None:
+        page.add_input("preprocessing", _preprocessing(origin.preprocessing))
+    if origin.labels is not None:
+        page.add_input("classes", _labels(origin.labels))
+    return origin
 
 
 def file(path: str, name: str = "file", entitled: bool = True) -> None:
@@ -88,27 +88,27 @@ def file(path: str, name: str = "file", entitled: bool = True) -> None:
         name: what it is called on the page.
         entitled: whether the page is about it.
     """
-    if not page.wanted():
+    if not page.is_requested():
         return
     from keras_resnets.io import files
 
     place = pathlib.Path(path)
     if entitled:
-        page.entitle(place.name)
-    page.went_in(name, f"{path}, {megabytes(files.size(place))}")
+        page.set_title(place.name)
+    page.add_input(name, f"{path}, {megabytes(files.size(place))}")
     digest = _digest(place)
     if digest:
-        page.went_in(f"sha256 of {place.name}", digest)
+        page.add_input(f"sha256 of {place.name}", digest)
 
 
-def _preprocessing(wanted: "Preprocessing") -> str:
+def _preprocessing(preprocessing: "Preprocessing") -> str:
     mean, std = (
-        ", ".join(f"{value:.4g}" for value in x) for x in (wanted.mean, wanted.std)
+        ", ".join(f"{value:.4g}" for value in x)
+        for x in (preprocessing.mean, preprocessing.std)
     )
-    height, width = wanted.size
-    return (
-        f"mode {wanted.mode}, {height} x {width} pixels, mean {mean}, deviation {std}"
-    )
+    height, width = preprocessing.size
+    size = f"{height} x {width} pixels"
+    return f"mode {preprocessing.mode}, {size}, mean {mean}, deviation {std}"
 
 
 def _labels(labels: typing.Any) -> str:
@@ -121,14 +121,14 @@ def _labels(labels: typing.Any) -> str:
 
 def _digest(path: typing.Any) -> str | None:
     """SHA-256 of a file; None of what is none."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
             while chunk := file.read(_CHUNK):
-                found.update(chunk)
+                digest.update(chunk)
     except (OSError, TypeError, ValueError):
         return None
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def exported(report: "ExportReport", images: str) -> None:
@@ -138,7 +138,7 @@ def exported(report: "ExportReport", images: str) -> None:
         report: what its exporter found.
         images: what they are that it was compared on, in a word.
     """
-    if not page.wanted():
+    if not page.is_requested():
         return
     from keras_resnets.export.formats import FORMATS
     from keras_resnets.reports import Details
@@ -147,14 +147,14 @@ def exported(report: "ExportReport", images: str) -> None:
     from keras_resnets.reports import charts
 
     runtime = FORMATS[report.format].runtime
-    page.judged(
+    page.set_summary(
         f"Written, run in {runtime} and compared with Keras: within the tolerance.",
         True,
     )
-    page.tile(megabytes(report.size), "size of the file")
-    page.tile(milliseconds(report.latency), f"an image in {runtime}")
+    page.add_tile(megabytes(report.size), "size of the file")
+    page.add_tile(milliseconds(report.latency), f"an image in {runtime}")
     count = f"{report.compared:,} images"
-    page.tile(percent(report.outputs.top1), f"top-1 agreement with Keras, {count}")
+    page.add_tile(percent(report.outputs.top1), f"top-1 agreement with Keras, {count}")
     blocks: list[Block] = []
     params = page.params()
     if params:
@@ -183,8 +183,8 @@ def exported(report: "ExportReport", images: str) -> None:
     )
     counts = sorted(report.operators.items(), key=lambda item: -item[1])
     table = Table(("operator", "count"), counts, "Operators of the file")
-    page.add("The file", *blocks, Details("Operators", (table,)))
-    page.add(
+    page.add_section("The file", *blocks, Details("Operators", (table,)))
+    page.add_section(
         f"Parity with Keras on {report.compared:,} images ({images})",
         parity_table({"outputs": report.outputs, "logits": report.logits}),
     )
@@ -198,39 +198,41 @@ def parity_table(rows: dict[str, typing.Any]) -> "Block":
         ("", "top-1 agreement", "max difference", "relative", "SQNR", "cosine"),
         [
             (name, "-", "-", "-", "-", "-")
-            if found is None
+            if parity is None
             else (
                 name,
-                percent(found.top1),
-                f"{found.max_error:.3g}",
-                f"{found.relative_error:.3g}",
-                f"{found.sqnr:.1f} dB",
-                f"{found.cosine:.6f}",
+                percent(parity.top1),
+                f"{parity.max_error:.3g}",
+                f"{parity.relative_error:.3g}",
+                f"{parity.sqnr:.1f} dB",
+                f"{parity.cosine:.6f}",
             )
-            for name, found in rows.items()
+            for name, parity in rows.items()
         ],
         "Differences of the answers; - was not measured",
     )
 
 
-def measured(found: typing.Any, gallery: "Gallery | None") -> None:
+def measured(comparison: typing.Any, gallery: "Gallery | None") -> None:
     """How a file does on labelled images, beside its model."""
     if gallery is None:
         return
     from keras_resnets.reports import Facts
     from keras_resnets.reports import charts
 
-    points = 100 * (found.file_top1 - found.model_top1)
-    page.tile(percent(found.file_top1), f"top-1 of the file ({points:+.2f} points)")
+    points = 100 * (comparison.file_top1 - comparison.model_top1)
+    page.add_tile(
+        percent(comparison.file_top1), f"top-1 of the file ({points:+.2f} points)"
+    )
     rows = [
-        ("model", found.model_top1, percent(found.model_top1)),
-        ("file", found.file_top1, percent(found.file_top1)),
+        ("model", comparison.model_top1, percent(comparison.model_top1)),
+        ("file", comparison.file_top1, percent(comparison.file_top1)),
     ]
-    rmse = "not measured" if found.rmse is None else f"{found.rmse:.4f}"
-    page.add(
-        f"Accuracy on {found.count:,} labelled images",
+    rmse = "not measured" if comparison.rmse is None else f"{comparison.rmse:.4f}"
+    page.add_section(
+        f"Accuracy on {comparison.count:,} labelled images",
         charts.bars(rows, "Top-1 accuracy"),
-        Facts([("agreement", percent(found.agreement)), ("logit RMSE", rmse)]),
+        Facts([("agreement", percent(comparison.agreement)), ("logit RMSE", rmse)]),
     )
     gallery.show("Images on which the file and the model disagree", "disagree")
 
@@ -271,20 +273,22 @@ class Gallery:
         """
         import numpy as np
 
-        shares = [_as_shares(np.asarray(found)) for found in answers]
-        winners = [found.argmax(axis=1) for found in shares]
+        shares = [_as_shares(np.asarray(probabilities)) for probabilities in answers]
+        winners = [probabilities.argmax(axis=1) for probabilities in shares]
         other = labels if against_labels else winners[-1]
         self.seen += len(images)
         (differ,) = np.nonzero(winners[0] != other)
         self.total += len(differ)
         for index in differ:
-            sure = float(max(found[index].max() for found in shares))
+            sure = float(max(probabilities[index].max() for probabilities in shares))
             if len(self._kept) >= _IMAGES and sure <= self._kept[0][0]:
                 continue
             lines = [] if labels is None else [f"label: {self._name(labels[index])}"]
             lines += [
-                f"{title}: {self._name(won[index])} {found[index][won[index]]:.1%}"
-                for title, won, found in zip(self.titles, winners, shares, strict=True)
+                f"{title}: {self._name(won[index])} {probabilities[index][won[index]]:.1%}"
+                for title, won, probabilities in zip(
+                    self.titles, winners, shares, strict=True
+                )
             ]
             entry = (sure, next(self._count), (np.array(images[index]), lines))
             add = heapq.heappush if len(self._kept) < _IMAGES else heapq.heapreplace
@@ -311,7 +315,7 @@ class Gallery:
             title: of the section.
             verb: what the answers do, as `"disagree"`.
         """
-        if not page.wanted() or not self.seen:
+        if not page.is_requested() or not self.seen:
             return
         from keras_resnets.reports import Images
         from keras_resnets.reports import Text
@@ -319,16 +323,18 @@ class Gallery:
         from keras_resnets.reports import thumbnails
 
         if not self.total:
-            page.add(title, Text(f"None of {self.seen:,} images."))
+            page.add_section(title, Text(f"None of {self.seen:,} images."))
             return
         kept = sorted(self._kept, key=lambda entry: (-entry[0], entry[1]))
-        told = "all of them" if self.total == len(kept) else f"the {len(kept)} surest"
+        selection = (
+            "all of them" if self.total == len(kept) else f"the {len(kept)} surest"
+        )
         items = [
             Thumbnail(thumbnails.data_uri(self._pixels(image)), ", ".join(lines), lines)
             for _, _, (image, lines) in kept
         ]
-        text = f"{self.total:,} of {self.seen:,} images {verb}; {told} are shown."
-        page.add(title, Text(text), Images(items))
+        text = f"{self.total:,} of {self.seen:,} images {verb}; {selection} are shown."
+        page.add_section(title, Text(text), Images(items))
 
     def _pixels(self, image: "np.ndarray") -> "np.ndarray":
         if self.preprocessing is None:
@@ -345,9 +351,11 @@ def _as_shares(outputs: "np.ndarray") -> "np.ndarray":
     return confidence.softmax(outputs)
 
 
-def names_of(made: typing.Any) -> tuple[str, ...]:
+def names_of(network: typing.Any) -> tuple[str, ...]:
     """The names of a network's classes."""
     from keras_resnets.images import labels
 
-    known = labels.class_names(made.output_shape[-1], getattr(made, "labels", None))
-    return tuple(name for _, name in known)
+    pairs = labels.class_names(
+        network.output_shape[-1], getattr(network, "labels", None)
+    )
+    return tuple(name for _, name in pairs)

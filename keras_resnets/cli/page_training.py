@@ -30,30 +30,30 @@ def trained(run: "Run", recipe: "Recipe", opened: typing.Any) -> None:
         recipe: by which.
         opened: the data.
     """
-    if not page.wanted():
+    if not page.is_requested():
         return
     figures = run.figures
     if "best_val_accuracy" in figures:
         best = page_parts.percent(figures["best_val_accuracy"])
         epoch = figures.get("best_epoch")
-        page.tile(best, f"best validation accuracy (epoch {epoch})")
+        page.add_tile(best, f"best validation accuracy (epoch {epoch})")
     if "test_accuracy" in figures:
         shown = page_parts.percent(figures["test_accuracy"])
-        page.tile(shown, f"test accuracy ({figures['test_weights']} weights)")
-    page.tile(f"{figures['seconds']:,.0f} s", "of training")
-    page.judged(_summary(run))
+        page.add_tile(shown, f"test accuracy ({figures['test_weights']} weights)")
+    page.add_tile(f"{figures['seconds']:,.0f} s", "of training")
+    page.set_summary(_summary(run))
     curves = [
         _curves(run.history, name, percent, title, figures.get("best_epoch"))
         for name, percent, title in _CURVES
     ]
     curves.append(_rates(run.history))
-    page.add(
+    page.add_section(
         "Curves of training",
         *(curve for curve in curves if curve is not None),
         _table(run.history),
     )
-    page.add("Data", *_data(opened))
-    page.add("Recipe", _recipe(recipe))
+    page.add_section("Data", *_data(opened))
+    page.add_section("Recipe", _recipe(recipe))
 
 
 def _summary(run: "Run") -> str:

@@ -97,13 +97,13 @@ class Parser(argparse.ArgumentParser):
         ]
         if self._shows_all or not rare or text.count("\n") <= SCREEN:
             return text
-        told = [action.help for action in rare]
+        help_texts = [action.help for action in rare]
         for action in rare:
             action.help = argparse.SUPPRESS
         try:
             text = super().format_help()
         finally:
-            for action, help_text in zip(rare, told, strict=True):
+            for action, help_text in zip(rare, help_texts, strict=True):
                 action.help = help_text
         names = " ".join(action.option_strings[0] for action in rare)
         width = shutil.get_terminal_size().columns - 2

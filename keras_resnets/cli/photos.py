@@ -44,17 +44,17 @@ def paths_of(word, count=None):
     except InvalidArgument:
         # Images without labels may lie anyhow.
         folder, notes = word, ()
-    found, others = image_files.scan(folder)
-    if not found:
+    paths, others = image_files.scan(folder)
+    if not paths:
         raise InvalidArgument(image_folders.no_images(folder, others))
     left = image_files.others_note(others)
     network.say_notes([*notes, left] if left else notes)
-    if count is not None and count < len(found):
+    if count is not None and count < len(paths):
         import numpy as np
 
-        chosen = np.linspace(0, len(found) - 1, count).astype(int)
-        found = [found[index] for index in chosen]
-    return [str(path) for path in found]
+        chosen = np.linspace(0, len(paths) - 1, count).astype(int)
+        paths = [paths[index] for index in chosen]
+    return [str(path) for path in paths]
 
 
 def of_data_set(word, model, count=None):
@@ -76,6 +76,6 @@ def of_data_set(word, model, count=None):
     for images in data.batches(COUNT):
         for image in images:
             label = int(data.labels[done])
-            known = names[label][1] if label < len(names) else label
+            name = names[label][1] if label < len(names) else label
             done += 1
-            yield f"{word}  {done} of {total}: {known}", image
+            yield f"{word}  {done} of {total}: {name}", image

@@ -78,7 +78,7 @@ def add_to(commands):
             "resnet50 --weights imagenet cat.jpg",
             "run/ photos/ --count 20 --json",
         ),
-        prepare=_all_photos,
+        prepare=_first_photo,
     )
     _add_evaluate(commands)
 
@@ -153,7 +153,7 @@ def _threshold(asked, model):
     return None
 
 
-def _all_photos(namespace):
+def _first_photo(namespace):
     """Where the weights name the network, the first word may be a photo too."""
     word = namespace.model
     if namespace.weights is None or word is None or namespace.photos is None:
@@ -197,13 +197,13 @@ def _show(model, images, threshold=None):
     from keras_resnets.cli import reports
 
     # A `FileClassifier` may put out logits; a network ends in a softmax here.
-    judge = getattr(model, "probabilities", model.predict_on_batch)
-    known = getattr(model, "confidence", None)
-    least = known["threshold"] if known else None
+    predict = getattr(model, "probabilities", model.predict_on_batch)
+    confidence = getattr(model, "confidence", None)
+    least = confidence["threshold"] if confidence else None
     for title, image in images:
-        outputs = np.asarray(judge(image[None]))[0]
+        outputs = np.asarray(predict(image[None]))[0]
         if threshold is not None:
-            facts = reports.said(outputs, title, model.labels, threshold)
+            facts = reports.labels_above(outputs, title, model.labels, threshold)
             output.add("images", {**facts, "is_sure": None})
             say(reports.labels_of(outputs, title, model.labels, threshold))
             continue
@@ -226,61 +226,62 @@ def _evaluate(asked):
         bar = progress.ProgressBar(len(data.labels), "images")
         if threshold is not None:
             with bar:
-                found = evaluation.evaluate_labels(
+                accuracy = evaluation.evaluate_labels(
                     model, data, asked.batch_size, bar, threshold
                 )
-            _say_labels(model, found)
+            _say_labels(model, accuracy)
             return
-        sums = confidence.Reliability()
+        reliability = confidence.Reliability()
         logits = getattr(model, "puts_out_logits", False)
-        watch = None if logits else sums.add
-        seen = page_evaluation.Watch(model) if page.wanted() else None
-        if seen is not None:
-            data, watch = seen.remembered(data), seen.also(watch)
+        watch = None if logits else reliability.add
+        watcher = page_evaluation.Watch(model) if page.is_requested() else None
+        if watcher is not None:
+            data, watch = watcher.remembered(data), watcher.also(watch)
         with progress.step(f"evaluating {model.name}"), bar:
-            found = evaluation.evaluate(model, data, asked.batch_size, bar, watch)
-        ece = None if logits else sums.ece
+            accuracy = evaluation.evaluate(model, data, asked.batch_size, bar, watch)
+        ece = None if logits else reliability.ece
         output.keep(
             model=model.name,
-            count=found.count,
-            top1=found.top1,
-            top5=found.top5,
+            count=accuracy.count,
+            top1=accuracy.top1,
+            top5=accuracy.top5,
             ece=ece,
-            reliability=[] if logits else sums.rows(),
+            reliability=[] if logits else reliability.rows(),
         )
-        told = "" if ece is None else f", ECE {ece:.4f}"
+        ece_text = "" if ece is None else f", ECE {ece:.4f}"
         say(
-            f"{model.name}: {found.count:,} images, top-1 {found.top1:.2%}, "
-            f"top-5 {found.top5:.2%}{told}"
+            f"{model.name}: {accuracy.count:,} images, top-1 {accuracy.top1:.2%}, "
+            f"top-5 {accuracy.top5:.2%}{ece_text}"
         )
-        if seen is not None:
-            seen.show(found, None if logits else sums)
+        if watcher is not None:
+            watcher.show(accuracy, None if logits else reliability)
 
 
-def _say_labels(model, found):
+def _say_labels(model, figures):
     """Says how well a network tells several labels an image, each and together."""
     from keras_resnets.cli import reports
     from keras_resnets.images import labels
 
-    names = labels.class_names(len(found.labels), model.labels)
+    names = labels.class_names(len(figures.labels), model.labels)
     output.keep(
         model=model.name,
-        count=found.count,
-        mean_average_precision=found.mean_average_precision,
-        micro_f1=found.micro_f1,
-        macro_f1=found.macro_f1,
-        exact_match=found.exact_match,
-        threshold=found.threshold,
+        count=figures.count,
+        mean_average_precision=figures.mean_average_precision,
+        micro_f1=figures.micro_f1,
+        macro_f1=figures.macro_f1,
+        exact_match=figures.exact_match,
+        threshold=figures.threshold,
         labels=[
             {"label": name, **dataclasses.asdict(row)}
-            for (_, name), row in zip(names, found.labels, strict=True)
+            for (_, name), row in zip(names, figures.labels, strict=True)
         ],
     )
     say(
-        f"{model.name}: {found.count:,} images, mAP "
-        f"{reports.share(found.mean_average_precision)}, micro-F1 {found.micro_f1:.2%}, "
-        f"macro-F1 {reports.share(found.macro_f1)}, exact match {found.exact_match:.2%} "
-        f"(labels from a probability of {found.threshold:g} on)"
+        f"{model.name}: {figures.count:,} images, mAP "
+        f"{reports.share(figures.mean_average_precision)}, "
+        f"micro-F1 {figures.micro_f1:.2%}, macro-F1 {reports.share(figures.macro_f1)}, "
+        f"exact match {figures.exact_match:.2%} "
+        f"(labels from a probability of {figures.threshold:g} on)"
     )
-    say(reports.label_table(found, model.labels))
-    page_evaluation.several_labels(found, [name for _, name in names])
+    say(reports.label_table(figures, model.labels))
+    page_evaluation.several_labels(figures, [name for _, name in names])

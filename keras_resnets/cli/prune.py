@@ -148,9 +148,9 @@ def _pruned(asked, model):
 def _by_tfmot(asked, model):
     from keras_resnets import tfmot
 
-    how = asked.for_tfmot()
+    settings = asked.for_tfmot()
     data = tuning.training_data(asked, model)
-    with tuning.Bar(data, how) as bar:
+    with tuning.Bar(data, settings) as bar:
         return tfmot.tfmot_prune(
-            model, data, asked.sparsity, how, bar.progress, bar.tell
+            model, data, asked.sparsity, settings, bar.progress, bar.tell
         )

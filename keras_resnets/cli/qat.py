@@ -168,7 +168,7 @@ def _natively(asked, model, path):
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = asked.run_folder or pathlib.Path(path).with_suffix("")
-    with train.notes_said(FewWindows, DeadTensors):
+    with train.notes_printed(FewWindows, DeadTensors):
         aware, run = training.train_aware(
             model,
             opened,
@@ -201,14 +201,14 @@ def _by_tfmot(asked, model, path):
     """Trains by tensorflow-model-optimization; returns the file's `ExportReport`."""
     from keras_resnets import tfmot
 
-    how = asked.for_tfmot()
+    settings = asked.for_tfmot()
     data = tuning.training_data(asked, model)
-    with tuning.Bar(data, how) as bar:
+    with tuning.Bar(data, settings) as bar:
         return tfmot.tfmot_quantize_aware(
             model,
             path,
             data,
-            how,
+            settings,
             calibration=asked.count,
             overwrite=asked.overwrite,
             threads=asked.threads,

@@ -278,7 +278,7 @@ def _quantize(asked):
         say_accuracy(asked, model, report, data, asked.logits)
 
 
-def make_file(model, path, plan, chosen, **given):
+def make_file(model, path, plan, chosen, **arguments):
     """Quantizes as every command does; returns the `ExportReport`.
 
     Args:
@@ -286,7 +286,7 @@ def make_file(model, path, plan, chosen, **given):
         path: see there.
         plan: see there.
         chosen: the `CalibrationSet`, or None.
-        **given: more of its arguments.
+        **arguments: more of its arguments.
     """
     from keras_resnets import quantization
     from keras_resnets.cli import train
@@ -296,8 +296,10 @@ def make_file(model, path, plan, chosen, **given):
     from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-    with bar, train.notes_said(FewWindows, DeadTensors, ptq.OtherEngine):
-        return quantization.quantize(model, path, plan, chosen, progress=bar, **given)
+    with bar, train.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine):
+        return quantization.quantize(
+            model, path, plan, chosen, progress=bar, **arguments
+        )
 
 
 def labelled(asked, model):

@@ -136,12 +136,12 @@ def _chosen(asked):
     from keras_resnets.models import registry
 
     names = registry.list_models()
-    found = [
+    costs_of_all = [
         costs.cost(name, asked.target, asked.classes, asked.input_size)
         for name in names
         if registry.model_info(name).weights
     ]
-    fitting = [cost for cost in found if _fits(asked, cost)]
+    fitting = [cost for cost in costs_of_all if _fits(asked, cost)]
     datasets = (asked.dataset,) if asked.dataset else _DATASETS
     for dataset in datasets:
         ranked = [cost for cost in fitting if cost.dataset == dataset]
@@ -149,7 +149,7 @@ def _chosen(asked):
         kept = _with_room(asked, ranked)
         if kept:
             return kept
-    least = min(found, key=lambda cost: cost.ms)
+    least = min(costs_of_all, key=lambda cost: cost.ms)
     raise InvalidArgument(
         f"no network with public weights keeps these limits on {asked.target}: "
         f"{least.name} takes the least time, {least.ms:.3g} ms and "

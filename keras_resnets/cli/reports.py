@@ -63,8 +63,8 @@ def top_five(model, report, photo, name):
     if report.output == "logits" and logits is not None:
         keras_outputs = logits
     runner = runners.open_runner(report.path, max(report.threads, 1))
-    given = model.preprocessing.pixels(photo) if report.takes_pixels else photo
-    file_outputs = runner(given[None])[0]
+    inputs = model.preprocessing.pixels(photo) if report.takes_pixels else photo
+    file_outputs = runner(inputs[None])[0]
     names = class_names(len(file_outputs), model.labels)
     shown = [
         [f"{outputs[i]:.4f} {printable(names[i][1], 30)}" for i in best]
@@ -94,26 +94,26 @@ def ranked(outputs, title, labels=None, count=5):
     return {"title": str(title), "classes": classes}
 
 
-def said(outputs, title, labels, threshold):
+def labels_above(outputs, title, labels, threshold):
     """The labels of one image that reach a threshold, as facts; see `labels_of`."""
     names = class_names(len(outputs), labels)
-    found = multi_label.said(outputs, threshold)
+    indices = multi_label.said(outputs, threshold)
     classes = [
         {
             "index": index,
             "label": names[index][1],
             "probability": float(outputs[index]),
         }
-        for index in found
+        for index in indices
     ]
     return {"title": str(title), "classes": classes}
 
 
 def labels_of(outputs, name, labels, threshold):
     """The labels of one image that reach a threshold, with a bar each."""
-    found = multi_label.said(outputs, threshold)
-    if found:
-        return likeliest(outputs, name, labels, count=len(found))
+    indices = multi_label.said(outputs, threshold)
+    if indices:
+        return likeliest(outputs, name, labels, count=len(indices))
     best = int(np.argmax(outputs))
     label = printable(class_names(len(outputs), labels)[best][1], _LABEL)
     return (

@@ -231,7 +231,7 @@ def _search_front(asked, path):
     model, _, _ = network.build_one_class(asked, "search")
     data = quantize.labelled(asked, model)
     chosen = calibration.choose(asked, model)
-    held = _hold_out(asked, model, chosen)
+    held_out = _hold_out(asked, model, chosen)
     seconds, ratio = asked.max_latency or (None, None)
     budget = quantization.Budget(
         max_size=asked.max_size,
@@ -239,11 +239,11 @@ def _search_front(asked, path):
         max_seconds=seconds,
         max_ratio=ratio,
     )
-    with _Stages() as stages, train.notes_said(FewWindows, DeadTensors):
+    with _Stages() as stages, train.notes_printed(FewWindows, DeadTensors):
         front = quantization.find_front(
             model,
             chosen,
-            held,
+            held_out,
             budget,
             folder,
             asked.recipe,
@@ -279,27 +279,27 @@ def _hold_out(asked, model, chosen):
     if is_gated:
         _check_room(asked, chosen, chosen.available - chosen.taken)
     names = labels.class_names(model.output_shape[-1], model.labels)
-    held = quantization.hold_out(
+    held_out = quantization.hold_out(
         asked.data, model.preprocessing, chosen, asked.held_out, names
     )
     if is_gated:
-        _check_room(asked, chosen, len(held.labels))
+        _check_room(asked, chosen, len(held_out.labels))
     say(
-        f"held out     {len(held.labels):,} other labelled training images of "
+        f"held out     {len(held_out.labels):,} other labelled training images of "
         f"{pathlib.Path(asked.data).name} to choose by"
     )
-    network.say_notes(held.notes)
-    return held
+    network.say_notes(held_out.notes)
+    return held_out
 
 
-def _find(asked, model, chosen, held):
+def _find(asked, model, chosen, held_out):
     from keras_resnets import quantization
 
     with _Stages() as stages:
         return quantization.find_mix(
             model,
             chosen,
-            held,
+            held_out,
             _drop_of(asked),
             asked.recipe,
             precisions=asked.allowed,

@@ -168,7 +168,7 @@ def _info(asked):
         from keras_resnets.graph import analysis_report
 
         model, title, table = _described(asked)
-        found = analysis.analyze(model)
+        figures = analysis.analyze(model)
         size = tuple(model.inputs[0].shape[1:3])
     output.keep(
         model=title[0],
@@ -176,20 +176,20 @@ def _info(asked):
         input_size=size,
         classes=model.output_shape[-1],
         figures={
-            field.name: getattr(found, field.name)
-            for field in dataclasses.fields(found)
+            field.name: getattr(figures, field.name)
+            for field in dataclasses.fields(figures)
             if field.name != "layers"
         },
-        layers=found.layers if asked.layers else None,
+        layers=figures.layers if asked.layers else None,
     )
     say(f"{title[0]} ({title[1] or 'a model of its own'})")
     if table:
         say(table)
     say("")
-    say(analysis_report.figures_text(found))
+    say(analysis_report.figures_text(figures))
     if asked.layers:
         say("")
-        say(analysis_report.layers_text(found))
+        say(analysis_report.layers_text(figures))
 
 
 def _described(asked):

@@ -140,7 +140,7 @@ def open_file(path, asked):
         path,
         asked.mode,
         size,
-        _notes(path),
+        _images_of(path),
         threads=threads,
         opener=isolated.open_apart,
     )
@@ -150,20 +150,20 @@ def open_file(path, asked):
     return opened
 
 
-def _notes(path):
+def _images_of(path):
     """(`Preprocessing`, labels) that a `.keras` file of `convert` tells, or None."""
-    from keras_resnets.weights import naming as told
+    from keras_resnets.weights import naming as sidecar_naming
 
     if not path.endswith(".keras") or not pathlib.Path(path).is_file():
         return None
-    return told.images_of(pathlib.Path(path))
+    return sidecar_naming.images_of(pathlib.Path(path))
 
 
 def _labels(text, classes):
     """The value of `--labels`, checked."""
     from keras_resnets.images import labels
 
-    known = labels.typed(text)
-    names = text if text in labels.NAMES else tuple(name for _, name in known)
+    pairs = labels.typed(text)
+    names = text if text in labels.NAMES else tuple(name for _, name in pairs)
     labels.class_names(classes, names)
     return names

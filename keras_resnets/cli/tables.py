@@ -180,15 +180,15 @@ def port_table(inputs, outputs):
 
 def passport_text(passport):
     """The facts of a passport that a person asks for first."""
-    parity, known = passport["parity"], passport["labels"] or "not known"
-    wanted = passport["preprocessing"] or {}
+    parity, labels = passport["parity"], passport["labels"] or "not known"
+    preprocessing = passport["preprocessing"] or {}
     facts = {
         "model": f"{passport['model']}, {passport['parameters']:,} parameters",
         "weights": passport["weights"] or "random",
         "quantize": passport["quantize"],
         "recipe": ", ".join(f"{k} {v}" for k, v in passport["recipe"].items()),
-        "images": f"mode {wanted.get('mode', 'not known')}",
-        "labels": known if isinstance(known, str) else ", ".join(known),
+        "images": f"mode {preprocessing.get('mode', 'not known')}",
+        "labels": labels if isinstance(labels, str) else ", ".join(labels),
         "parity": _parity_words(parity, passport.get("outputs")),
         "sha256": passport["sha256"],
         "versions": ", ".join(f"{k} {v}" for k, v in passport["versions"].items()),
@@ -219,30 +219,30 @@ def _classifies(ports):
     return any(name in ("predictions", "logits") for name in named)
 
 
-def verification_table(first, second, found):
+def verification_table(first, second, result):
     """What `export.verify.verify` found, one row a figure."""
-    measured = [("outputs", found.outputs)]
-    if found.logits is not None:
-        measured.append(("logits", found.logits))
-    headers = (f"{found.count} images", *(name for name, _ in measured))
+    measured = [("outputs", result.outputs)]
+    if result.logits is not None:
+        measured.append(("logits", result.logits))
+    headers = (f"{result.count} images", *(name for name, _ in measured))
     figures = (
         ("largest difference", "max_error", ".3g"),
         ("of the largest value", "relative_error", ".3g"),
         ("RMSE over deviation", "rmse", ".3g"),
         ("SQNR in dB", "sqnr", ".1f"),
         ("smallest cosine", "cosine", ".6f"),
-        *_agreements(found.outputs),
+        *_agreements(result.outputs),
     )
     rows = [
         (label, *(format(getattr(parity, name), style) for _, parity in measured))
         for label, name, style in figures
     ]
     table = text_table(headers, rows)
-    if found.accuracies is None:
+    if result.accuracies is None:
         return table
-    words = "top-1" if found.outputs.labels is None else "mAP"
+    words = "top-1" if result.outputs.labels is None else "mAP"
     # Where all images have a label, or none, there is no average precision.
-    texts = ["undefined" if n is None else f"{n:.2%}" for n in found.accuracies]
+    texts = ["undefined" if n is None else f"{n:.2%}" for n in result.accuracies]
     shares = [
         f"{words} {text}  {printable(str(path), _LONGEST)}"
         for text, path in zip(texts, (first, second), strict=True)

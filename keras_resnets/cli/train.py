@@ -265,12 +265,12 @@ def _recipes(asked):
     from keras_resnets.training import recipes
 
     names = recipes.list_recipes() if asked.name is None else [asked.name]
-    found = {name: recipes.get_recipe(name) for name in names}
-    output.keep(recipes=found)
+    chosen = {name: recipes.get_recipe(name) for name in names}
+    output.keep(recipes=chosen)
     if asked.name is None:
-        say(tables.recipe_table(found))
+        say(tables.recipe_table(chosen))
     else:
-        say(tables.recipe_text(found[asked.name]))
+        say(tables.recipe_text(chosen[asked.name]))
 
 
 def _train(asked):
@@ -295,14 +295,14 @@ def _train(asked):
         stack.enter_context(devices.use(asked.devices, asked.deterministic))
         model = _build(asked, recipe, opened, precision)
         _announce(asked, model, opened, recipe, precision)
-        stack.enter_context(notes_said())
+        stack.enter_context(notes_printed())
         run = _run(asked, model, opened, recipe)
         page_parts.images(model)
     conclude(run, recipe, opened)
 
 
 @contextlib.contextmanager
-def notes_said(*kinds):
+def notes_printed(*kinds):
     """The notes of a training, and warnings of `kinds`, as lines, when they come."""
     kinds = (TrainingNote, *kinds)
     with warnings.catch_warnings():
@@ -361,11 +361,11 @@ def _teacher(asked, classes):
         input_shape=(None, None, 3),
         name="teacher",
     )
-    found = teacher.output_shape[-1]
-    if found != classes:
+    teacher_classes = teacher.output_shape[-1]
+    if teacher_classes != classes:
         raise InvalidArgument(
             f"a teacher must have the {classes} classes of the data; "
-            f"{asked.teacher_weights} has {found} classes"
+            f"{asked.teacher_weights} has {teacher_classes} classes"
         )
     return teacher
 

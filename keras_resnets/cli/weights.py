@@ -73,14 +73,14 @@ def _weights(asked):
     from keras_resnets.weights import store
 
     registry.get_architecture(asked.model)
-    found = records.records_of(registry.canonical_name(asked.model))
-    if not found:
+    public = records.records_of(registry.canonical_name(asked.model))
+    if not public:
         raise InvalidArgument(f"there are no public weights for {asked.model}")
-    output.keep(weights=found)
-    say(tables.weights_table(found, [store.proof_of(record) for record in found]))
+    output.keep(weights=public)
+    say(tables.weights_table(public, [store.proof_of(record) for record in public]))
     say("")
-    for dataset in dict.fromkeys(record.dataset for record in found):
-        default = next((r for r in found if r.dataset == dataset and r.free), None)
+    for dataset in dict.fromkeys(record.dataset for record in public):
+        default = next((r for r in public if r.dataset == dataset and r.free), None)
         if default:
             why = (
                 "it comes with this package"
@@ -88,7 +88,7 @@ def _weights(asked):
                 else "the most accurate whose licence lets anybody use it"
             )
             say(f"weights={dataset!r} takes {default.tag}: {why}")
-    for record in found:
+    for record in public:
         say(f"{record.tag}: {record.location}")
 
 
