@@ -410,3 +410,20 @@ def test_a_microcontroller_runs(tmp_path, words):
     outputs = made.report["outputs"]
     assert outputs["other"] == 0 and outputs["equal"] + outputs["one_step"] == 12
     assert made.report["arena_bytes"] > 10_000
+
+
+@pytest.mark.slow
+@needs_tflm
+def test_weights_of_4_bits_are_unpacked_into_the_arena(chips, tmp_path):
+    (made,) = deploy.deploy(
+        network(),
+        "microcontroller",
+        tmp_path / "out",
+        images(),
+        min_agreement=0,
+        recipe="static_wi4_ai8",
+        storage="conv_int4",
+    )
+    int8 = report_of(chips / "microcontroller")
+    assert made.report["arena_bytes"] > int8["arena_bytes"]
+    assert made.report["flash_bytes"] < int8["flash_bytes"]

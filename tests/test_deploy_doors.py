@@ -1,19 +1,26 @@
 """`deploy`: what is refused before images are read: places, names, toolchains."""
 
+import errno
 import os
 import sys
 
+import numpy as np
 import pytest
 from commands import refused
+from helpers import small_model
 
+from keras_resnets import deploy
 from keras_resnets.cli import deploy as command
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import destination
+from keras_resnets.deploy import folder as folders
 from keras_resnets.deploy import gpu_tools
 from keras_resnets.deploy import row as rows
 from keras_resnets.deploy import targets
 from keras_resnets.deploy import variables
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import NotWritten
+from keras_resnets.images.preprocessing import Preprocessing
 
 VARIABLE = "KERAS_RESNETS_MEDIAPIPE_PYTHON"
 ANDROID, LINUX = targets.find("android"), targets.find("linux-x86")
@@ -127,3 +134,73 @@ def test_a_place_is_checked_before_images_are_read(tmp_path, capsys, name, words
         destination.check(tmp_path / name, [LINUX], overwrite=False)
     if name == "ours":
         destination.check(tmp_path / name, [LINUX], overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("quantize", "resnet20", "--output", "a.tflite"),
+        ("search", "resnet20", "--output", "a.tflite"),
+        ("search", "resnet20", "--max-size", "90kB", "--front", "a"),
+        ("qat", "resnet20", "--output", "a.tflite"),
+        ("qat", "resnet20", "--output", "new.tflite", "--run", "a"),
+        ("export", "tflite", "resnet20", "--recipe", "static_wi8_ai8")
+        + ("--output", "a.tflite"),
+    ],
+    ids=" ".join,
+)
+def test_an_output_that_exists_is_told_before_the_data(
+    tmp_path, monkeypatch, capsys, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.txt").write_text("mine")
+    (tmp_path / "a.tflite").write_text("mine")
+    line = refused(*words, "--weights", "cifar10", "--data", "no.npz", capsys=capsys)
+    assert "no.npz" not in line
+    assert "exists" in line or "is not empty" in line
+    assert (tmp_path / "a.tflite").read_text() == "mine"
+
+
+def network():
+    """A small network of random values, that knows its images and classes."""
+    model = small_model("basic_original", input_shape=(32, 32, 3))
+    model.preprocessing = Preprocessing("tf", (32, 32))
+    return model
+
+
+IMAGES = np.random.default_rng(3).uniform(-1, 1, (10, 32, 32, 3)).astype("float32")
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(
+    "error, reported",
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(errno.ENOSPC, "No space left on device"), NotWritten),
+    ],
+    ids=["Ctrl-C", "full disk"],
+)
+def test_nothing_half_written_is_left(tmp_path, monkeypatch, error, reported):
+    """The second target fails when its report is written: the first is not there either."""
+    real, filled = folders.fill, []
+
+    def fill(job, *rest):
+        real(job, *rest)
+        filled.append(job.target.name)
+        if len(filled) == 2:
+            raise error
+
+    monkeypatch.setattr(folders, "fill", fill)
+    names = ["linux-x86", "server-onnx"]
+    with pytest.raises(reported):
+        deploy.deploy(network(), names, tmp_path / "out", IMAGES, recipe="float32")
+    assert filled == names and not list(tmp_path.iterdir())
+
+
+def test_labels_of_another_number(tmp_path):
+    model = network()
+    model.labels = ("cat", "dog")
+    with pytest.raises(InvalidArgument, match="2 labels|labels"):
+        deploy.deploy(model, "linux-x86", tmp_path / "out", IMAGES, recipe="float32")
+    assert not list(tmp_path.iterdir())

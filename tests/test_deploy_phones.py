@@ -98,3 +98,16 @@ def test_mediapipe(options, shared_data, tmp_path):
     report = json.loads((made.folder / "report.json").read_text())
     assert report["target"] == "android" and "mediapipe" in report["proof"]
     assert report["agreement"] >= 0.9
+
+
+@pytest.mark.costly
+@pytest.mark.skipif(ANDROID.missing() is not None, reason=str(ANDROID.missing()))
+def test_mediapipe_takes_no_float_file_without_metadata(
+    shared_data, tmp_path, monkeypatch
+):
+    """Why the targets of MediaPipe have it."""
+    row = dataclasses.replace(ANDROID, export=(), pixels=False)
+    monkeypatch.setitem(targets.TARGETS, "android", row)
+    with pytest.raises(ExportError, match="MediaPipe does not take the float32 file"):
+        deployed("resnet20", "android", tmp_path / "a", shared_data, recipe="float32")
+    assert not (tmp_path / "a").exists()

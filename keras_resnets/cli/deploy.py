@@ -168,7 +168,7 @@ def _deploy(asked):
 
         rows = asking.find_all(asked.target)
         destination.check(asked.output, rows, asked.overwrite)
-        model, _, _ = network.build(asked)
+        model, _, _ = network.build_one_class(asked, "deploy")
         chosen = calibration.choose(asked, model)
         watcher = page_deploy.Deployed(model)
         deployments = deploy.deploy(

@@ -133,17 +133,25 @@ def _add_run(group):
 def _qat(asked):
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
+        from keras_resnets.training import run_folder
 
         plan = asked.quantization()
         mixed = "_mixed" if plan.layers else ""
         path = asked.path(f"_{plan.recipe.name}{mixed}_qat.tflite")
         tflite.check_output(path, asked.overwrite)
+        if asked.engine == "native":
+            run_folder.RunFolder(_run_of(asked, path)).check(asked.resume)
         model, _, _ = network.build_one_class(asked, "qat")
         data = quantize.labelled(asked, model)
         make = _natively if asked.engine == "native" else _by_tfmot
         report = make(asked, model, path)
         network.say_export(report, "training")
         quantize.say_accuracy(asked, model, report, data)
+
+
+def _run_of(asked, path):
+    """The folder that the training is recorded in: beside the file, unless it is named."""
+    return asked.run_folder or pathlib.Path(path).with_suffix("")
 
 
 def _natively(asked, model, path):
@@ -167,7 +175,7 @@ def _natively(asked, model, path):
     )
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
-    folder = asked.run_folder or pathlib.Path(path).with_suffix("")
+    folder = _run_of(asked, path)
     with train.notes_printed(FewWindows, DeadTensors):
         aware, run = training.train_aware(
             model,

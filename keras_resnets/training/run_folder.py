@@ -133,6 +133,25 @@ class RunFolder:
         self.write_record(stored)
         return stored
 
+    def check(self, resume: bool) -> None:
+        """Checks the folder before data are read; `open` checks it again.
+
+        Args:
+            resume: whether the run in the folder is to be resumed.
+
+        Raises:
+            InvalidArgument: a folder that is not empty, that another process trains in,
+                or one to resume that holds no run.
+        """
+        if resume:
+            if not self.record.is_file():
+                raise InvalidArgument(f"there is no run in {self.path} to resume")
+            return
+        try:
+            self._check_empty()
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Releases the folder for other processes."""
         if self._lock is not None:
