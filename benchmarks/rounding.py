@@ -4,11 +4,11 @@
     python benchmarks/rounding.py --time resnet50 [--images 500]
 
 Each network (by default those in this package) as a TFLite file with 4-bit weights in
-every layer and 8-bit activations, rounded to nearest and by the second order, run on all
-test images of CIFAR-10; the calibration set is of training images. Results are kept in
-`--results` (JSON) and not made again; the page is written from them. Each file is made in
-a process of its own, whose peak memory and CPU seconds are told as well as those on the
-clock: on a busy machine the clock says little.
+every layer and 8-bit activations, rounded to nearest, by the second order and by gradient
+(`--roundings` for some of them), run on all test images of CIFAR-10; the calibration set
+is of training images. Results are kept in `--results` (JSON) and not made again; the page
+is written from them. Each file is made in a process of its own, whose peak memory and CPU
+seconds are told as well as those on the clock: on a busy machine the clock says little.
 
 `--time` makes no file: one network of random weights with settled BN statistics, synthetic
 images of its own size, ranges and rounding alone. Targets: ResNet-50 with 500 images in at
@@ -29,7 +29,7 @@ import fine_tuning
 
 PAGE = common.ROOT / "docs" / "rounding_table.md"
 RESULTS = common.ROOT / "docs" / "rounding_table.json"
-ROUNDINGS = ("nearest", "second-order")
+ROUNDINGS = ("nearest", "second-order", "learned")
 RECIPE = "static_wi4_ai8"
 HEADERS = (
     "network (float top-1, %)",
@@ -57,7 +57,7 @@ def used():
     return {"cpu": found.ru_utime + found.ru_stime, "gb": found.ru_maxrss / 2**20}
 
 
-def of_network(name, rounding, data):
+def of_network(name, rounding, data, steps=None):
     """The figures of one file."""
     from keras_resnets.errors import ExportError
     from keras_resnets.quantization import RECIPES
@@ -66,7 +66,7 @@ def of_network(name, rounding, data):
         subject = fine_tuning.Subject(name, data, folder)
         start = time.perf_counter()
         try:
-            recipe = RECIPES[RECIPE].replace(rounding=rounding)
+            recipe = RECIPES[RECIPE].with_rounding(rounding, steps)
             path = subject.quantized("file", recipe)
         except ExportError as error:
             return {"refused": str(error)}
@@ -79,6 +79,7 @@ def of_network(name, rounding, data):
             "agreement": compared.agreement,
             "rmse": compared.rmse,
             "bytes": path.stat().st_size,
+            **({"steps": recipe.rounding_steps} if recipe.rounding_steps else {}),
             **cost,
         }
 
@@ -159,9 +160,10 @@ def table(arguments):
         found = kept.setdefault(label_of(network), {})
         for rounding in arguments.roundings:
             if rounding not in found:
-                found[rounding] = in_process(
-                    network, rounding, "--data", arguments.data
-                )
+                words = [network, rounding, "--data", arguments.data]
+                if arguments.steps:
+                    words += ["--steps", arguments.steps]
+                found[rounding] = in_process(*words)
                 print(network, rounding, found[rounding], flush=True)
                 text = json.dumps(kept, indent=1) + "\n"
                 arguments.results.write_text(text, "utf-8")
@@ -173,6 +175,7 @@ def main():
     parser.add_argument("--data", metavar="NPZ")
     parser.add_argument("--networks", nargs="*", metavar="NAME[=WEIGHTS]")
     parser.add_argument("--roundings", nargs="*", choices=ROUNDINGS, default=ROUNDINGS)
+    parser.add_argument("--steps", type=int, help="of learned rounding, for each block")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--time", metavar="NAME")
     parser.add_argument("--images", type=int, default=500)
@@ -182,7 +185,8 @@ def main():
     if arguments.one:
         name, rounding = arguments.one
         if arguments.data:
-            found = of_network(name, rounding, arguments.data)
+            steps = arguments.steps if rounding == "learned" else None
+            found = of_network(name, rounding, arguments.data, steps)
         else:
             found = of_random(name, rounding, arguments.images)
         print(json.dumps(found))

@@ -14,15 +14,18 @@ from helpers import noise
 from helpers import refusal
 from helpers import small_model
 from quantized import rounding_problem
+from rounding_parts import off
+from rounding_parts import ranged
+from rounding_parts import smooth_images
+from rounding_parts import tiny
 
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.quantization import ranges
 from keras_resnets.quantization.qat import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
-from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.recipes import RECIPES
 from keras_resnets.quantization.rounding import kernels
+from keras_resnets.quantization.rounding import methods
 from keras_resnets.quantization.rounding import second_order
 from keras_resnets.quantization.rounding.patches import Windows
 from keras_resnets.quantization.rounding.second_order import Problem
@@ -160,37 +163,6 @@ def test_windows_times_kernel_is_the_convolution(options):
     )
 
 
-def ranged(model, images, recipe=RECIPE):
-    made = rewrite(model, recipe)
-    ranges.set_ranges(made, images)
-    return made
-
-
-def images(count=40, size=32):
-    """Smooth images: neighbouring pixels are alike, as in photographs."""
-    coarse = np.random.default_rng(0).standard_normal((count, size // 4, size // 4, 3))
-    return np.repeat(np.repeat(coarse, 4, 1), 4, 2).astype("float32")
-
-
-def tiny():
-    """Convolutions with a stride and with groups, a shortcut, and a classifier."""
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
-    y = keras.layers.Conv2D(8, 3, padding="same", groups=2)(x)
-    x = keras.layers.Add()([keras.layers.BatchNormalization()(y), x])
-    x = keras.layers.Conv2D(16, 3, 2, padding="same", activation="relu")(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, keras.layers.Dense(10)(x))
-
-
-def off(model, made, given):
-    """RMSE of the logits over the standard deviation of the model's."""
-    expected = model.predict(given, verbose=0)
-    found = freeze.freeze(made).predict(given, verbose=0)
-    return np.sqrt(np.mean(np.square(found - expected))) / expected.std()
-
-
 @pytest.mark.parametrize(
     "kind, recipe",
     [
@@ -206,11 +178,11 @@ def off(model, made, given):
 def test_a_network_errs_less_than_with_nearest(kind, recipe):
     axes = {"input_shape": (32, 32, 3), "classifier_activation": None}
     model = tiny() if kind == "tiny" else small_model(kind, **axes)
-    given, recipe = images(size=model.input_shape[1]), RECIPES[recipe]
+    given, recipe = smooth_images(size=model.input_shape[1]), RECIPES[recipe]
     found = {}
     for rounding in ("nearest", "second-order"):
         made = ranged(model, given[:30], recipe)
-        kernels.round_kernels(made, given[:30], rounding)
+        methods.round_kernels(made, given[:30], recipe.with_rounding(rounding))
         found[rounding] = off(model, made, given[30:])
     share = 0.8 if recipe.weight_bits == 4 else 1.0
     assert found["second-order"] < share * found["nearest"], found
@@ -219,9 +191,9 @@ def test_a_network_errs_less_than_with_nearest(kind, recipe):
 def test_kernels_lie_on_their_grid_and_progress_and_seed_are_kept():
     model = tiny()
     done = []
-    first, again = (ranged(model, images(20, 8)) for _ in range(2))
-    kernels.round_second_order(first, images(20, 8), 3, done.append)
-    kernels.round_second_order(again, images(20, 8), 3)
+    first, again = (ranged(model, smooth_images(20, 8)) for _ in range(2))
+    kernels.round_second_order(first, smooth_images(20, 8), 3, done.append)
+    kernels.round_second_order(again, smooth_images(20, 8), 3)
     assert done[-1] == 20 and done == sorted(done)
     for layer, other in zip(first.layers, again.layers, strict=True):
         if not isinstance(layer, KERNELS):
@@ -240,18 +212,18 @@ def test_kernels_lie_on_their_grid_and_progress_and_seed_are_kept():
 
 def test_skipped_layers_stay_and_nan_is_named():
     model = tiny()
-    made = ranged(model, images(12, 8))
+    made = ranged(model, smooth_images(12, 8))
     names = [layer.name for layer in made.layers if isinstance(layer, KERNELS)]
     before = np.asarray(made.get_layer(names[1]).folded_kernel())
     with pytest.warns(kernels.FewWindows, match=r"2 calibration images.*damped"):
-        kernels.round_second_order(made, images(2, 8), skipped=names[1:2])
+        kernels.round_second_order(made, smooth_images(2, 8), skipped=names[1:2])
     np.testing.assert_array_equal(
         before, np.asarray(made.get_layer(names[1]).folded_kernel())
     )
-    broken = images(12, 8)
+    broken = smooth_images(12, 8)
     broken[3, 0, 0] = np.nan
     with pytest.raises(InvalidArgument, match=rf"NaN.*at {names[0]}"):
-        kernels.round_second_order(ranged(model, images(12, 8)), broken)
+        kernels.round_second_order(ranged(model, smooth_images(12, 8)), broken)
 
 
 @pytest.mark.costly
@@ -271,7 +243,7 @@ def test_both_backends_give_the_same_integers(tmp_path):
 @pytest.mark.costly
 def test_the_passport_says_the_rounding(tmp_path):
     model = tiny()
-    given = images(10, 8)
+    given = smooth_images(10, 8)
 
     def write(name, recipe, **options):
         path = tmp_path / f"{name}.tflite"

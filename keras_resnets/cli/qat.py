@@ -28,6 +28,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     recipe: str | None
     plan: str | None
     rounding: str | None
+    rounding_steps: int | None
     engine: str
     count: int
     run_folder: str | None
@@ -46,7 +47,8 @@ class Options(network.Network, network.Output, tuning.Tuning):
             plan = plans.PrecisionPlan.read(self.plan)
         else:
             plan = plans.PrecisionPlan.of(self.recipe or quantize.DEFAULT)
-        return plan.with_rounding(self.rounding)
+        quantize.check_steps(self, plan.recipe)
+        return plan.with_rounding(self.rounding, self.rounding_steps)
 
     def __post_init__(self):
         super().__post_init__()
@@ -63,6 +65,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
             )
         native = {
             "--rounding": self.rounding is not None,
+            "--rounding-steps": self.rounding_steps is not None,
             "--run": self.run_folder is not None,
             "--resume": self.resume,
             "--validation": self.validation is not None,

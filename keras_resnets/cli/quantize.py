@@ -34,6 +34,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     plan: str | None
     engine: str | None
     rounding: str | None
+    rounding_steps: int | None
     method: str | None
     percentile: float
     storage: str | None
@@ -65,6 +66,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
         engine = plan.check_engine(self.engine)
         choices.check_method(self.method, engine)
         choices.check_rounding(self.rounding, engine, plan.recipe)
+        check_steps(self, plan.recipe)
         if is_calibrated(plan) and self.data is None:
             raise InvalidArgument(f"{plan.recipe.name} takes its ranges from --data")
 
@@ -73,6 +75,16 @@ class Options(network.Network, network.Output, calibration.Calibration):
         if self.plan is not None:
             return plans.PrecisionPlan.read(self.plan)
         return plans.PrecisionPlan.of(self.recipe or DEFAULT)
+
+
+def check_steps(asked, recipe):
+    """Raises `InvalidArgument` where --rounding-steps are asked of another rounding."""
+    rounding = asked.rounding or recipe.rounding
+    if asked.rounding_steps is not None and rounding != "learned":
+        raise InvalidArgument(
+            f"--rounding-steps goes with --rounding learned; {recipe.name} rounds by "
+            f"{rounding}"
+        )
 
 
 def is_calibrated(plan):
@@ -164,7 +176,14 @@ def add_rounding(group):
     group.add_argument(
         "--rounding",
         choices=recipes.ROUNDINGS,
-        help="of weights; second-order: by what outputs lose (the recipe's)",
+        help="of weights; second-order: by what layers' outputs lose; learned: by what "
+        "blocks' outputs lose, by gradient, slower (the recipe's)",
+    )
+    group.add_argument(
+        "--rounding-steps",
+        type=options.COUNT,
+        metavar="N",
+        help=f"of --rounding learned, for each block ({recipes.ROUNDING_STEPS})",
     )
 
 
@@ -260,6 +279,7 @@ def _quantize(asked):
             threads=asked.threads,
             engine=asked.engine,
             rounding=asked.rounding,
+            rounding_steps=asked.rounding_steps,
             method=asked.method,
             percentile=asked.percentile,
             seed=asked.seed,

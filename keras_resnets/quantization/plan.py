@@ -160,11 +160,11 @@ class PrecisionPlan:
             )
         return name
 
-    def with_rounding(self, rounding: str | None) -> "PrecisionPlan":
-        """The plan with another rounding of kernels; with its recipe's for None."""
-        if rounding is None:
-            return self
-        recipe = self.recipe.replace(rounding=rounding)
+    def with_rounding(
+        self, rounding: str | None, steps: int | None = None
+    ) -> "PrecisionPlan":
+        """The plan with another rounding of kernels, see `Recipe.with_rounding`."""
+        recipe = self.recipe.with_rounding(rounding, steps)
         return dataclasses.replace(self, recipe=recipe)
 
     def storage_words(

@@ -16,6 +16,7 @@ from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.io import files
 from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.recipes import ROUNDING_STEPS
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -38,6 +39,8 @@ def facts(
         "rounding": plan.recipe.rounding if engine == "ranges" else "nearest",
         "calibration": chosen and chosen.record(),
     }
+    if told["rounding"] == "learned":
+        told["rounding_steps"] = plan.recipe.rounding_steps or ROUNDING_STEPS
     if plan.layers:
         told["precisions"] = {name: x.precision for name, x in plan.layers.items()}
     return told

@@ -54,6 +54,7 @@ def quantize(
     *,
     engine: str | None = None,
     rounding: str | None = None,
+    rounding_steps: int | None = None,
     method: str | None = None,
     percentile: float = 99.99,
     seed: int = 0,
@@ -89,12 +90,14 @@ def quantize(
             (TensorFlow's) or `"ai_edge_quantizer"` (LiteRT's); None for the one that
             measured best, or TensorFlow's for a network of layers that this package
             does not compute in integers.
-        rounding: of the engine `"ranges"`: `"nearest"`, or `"second-order"`, by what
-            the layers' outputs lose on the calibration images; None for the recipe's.
+        rounding: of the engine `"ranges"`: `"nearest"`; `"second-order"`, by what the
+            layers' outputs lose on the calibration images; or `"learned"`, from there by
+            gradient, by what residual blocks' outputs lose; None for the recipe's.
+        rounding_steps: of `"learned"`, for each block; None for the recipe's, or 1,000.
         method: how a range comes from images: `"mse"`, `"minmax"` or `"percentile"`;
             None for the engine's own.
         percentile: see `ranges.set_ranges`.
-        seed: of the samples that `"mse"` and `"second-order"` work on.
+        seed: of the samples that `"mse"`, `"second-order"` and `"learned"` work on.
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
         batch: images at a time, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
@@ -133,7 +136,7 @@ def quantize(
     _check_float(model)
     name = plan.check_engine(engine)
     choices.check_rounding(rounding, name, plan.recipe)
-    plan = plan.with_rounding(rounding)
+    plan = plan.with_rounding(rounding, rounding_steps)
     stored = plan.stored(storage, prefer)
     if int4 is not None:
         stored = storages.choose(storage, prefer, int4)

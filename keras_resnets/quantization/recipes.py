@@ -5,6 +5,7 @@ import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
 from keras_resnets.export import number_formats
 from keras_resnets.export.tflite.storage import Storage
@@ -14,7 +15,9 @@ ACTIVATION_RANGES = ("moving_average", "learned")
 # Where those of the weights come from.
 WEIGHT_RANGES = ("max", "learned")
 # How a kernel becomes integers after training; see quantization/rounding.
-ROUNDINGS = ("nearest", "second-order")
+ROUNDINGS = ("nearest", "second-order", "learned")
+# Steps of gradient for each residual block.
+ROUNDING_STEPS = 1000
 # Bits that weights and activations may have, by the word of `quantize`.
 _BITS = {
     "int8": ((8, 4), 8),
@@ -45,8 +48,10 @@ class Recipe:
         trainable: whether `quantize_aware` takes it.
         rounding: by the engine `ranges`: every weight to the integer `"nearest"` to it,
             or `"second-order"`: so that the layer's outputs err least on the
-            calibration images. Training starts from the latter where the range of a
-            kernel is learned; where it is that of the largest weight, from nearest.
+            calibration images; or `"learned"`: so that those of each residual block do,
+            by gradient. Training starts from the recipe's where the range of a kernel is
+            learned; where it is that of the largest weight, from nearest.
+        rounding_steps: of `"learned"`, for each block; None for 1,000.
 
     Raises:
         InvalidArgument: a value that is not allowed.
@@ -65,6 +70,7 @@ class Recipe:
     weight_ranges: str = "max"
     trainable: bool = True
     rounding: str = "nearest"
+    rounding_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable():
@@ -81,6 +87,7 @@ class Recipe:
         check_choice("weight_ranges", self.weight_ranges, WEIGHT_RANGES)
         check_choice("trainable", self.trainable, (True, False))
         check_choice("rounding", self.rounding, ROUNDINGS)
+        self._check_steps()
         if self.rounding != "nearest" and self.quantize != "int8":
             raise InvalidArgument(
                 f"rounding={self.rounding!r} is of int8 recipes; {self.name} is "
@@ -91,6 +98,27 @@ class Recipe:
                 "quantization-aware training is of activations with 8 bits; got "
                 f"activation_bits={self.activation_bits}: trainable must be False"
             )
+
+    def _check_steps(self) -> None:
+        if self.rounding_steps is None:
+            return
+        check_positive_int("rounding_steps", self.rounding_steps)
+        if self.rounding != "learned":
+            raise InvalidArgument(
+                "rounding_steps is of rounding='learned'; the rounding is "
+                f"{self.rounding!r}"
+            )
+
+    def with_rounding(self, rounding: str | None, steps: int | None = None) -> "Recipe":
+        """The same recipe with another rounding; with its own for None.
+
+        Args:
+            rounding: one of `ROUNDINGS`.
+            steps: `rounding_steps`; None keeps those of the same rounding.
+        """
+        if steps is None and rounding in (None, self.rounding):
+            return self
+        return self.replace(rounding=rounding or self.rounding, rounding_steps=steps)
 
     def replace(self, **changes: typing.Any) -> "Recipe":
         """The same recipe but for `changes`."""

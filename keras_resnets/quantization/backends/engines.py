@@ -23,7 +23,7 @@ from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.rounding.kernels import Rounded
-from keras_resnets.quantization.rounding.kernels import round_kernels
+from keras_resnets.quantization.rounding.methods import round_kernels
 from keras_resnets.system import progress
 
 
@@ -31,7 +31,7 @@ from keras_resnets.system import progress
 class Base:
     """What the files of all plans with the same recipe and weights are made of.
 
-    Kernels that the plan rounded by the second order stay so: a layer that `file` raises
+    Kernels that the plan rounded by images stay so: a layer that `file` raises
     to float must have been left out, or the plan be of nearest rounding.
 
     Attributes:
@@ -121,7 +121,7 @@ def ranged(
         round_kernels(
             made,
             images,
-            plan.recipe.rounding,
+            plan.recipe,
             options.seed,
             options.progress,
             [layer.name for layer in made.layers if _stays_float(layer, plan)],

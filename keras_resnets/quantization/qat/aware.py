@@ -18,7 +18,7 @@ from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.recipes import Recipe
-from keras_resnets.quantization.rounding.kernels import round_kernels
+from keras_resnets.quantization.rounding.methods import round_kernels
 
 
 def quantize_aware(
@@ -44,9 +44,8 @@ def quantize_aware(
             `PrecisionPlan` with weights of 4 or 8 bits.
         calibration: preprocessed training images (a `CalibrationSet`, or what
             `export.to_tflite` takes) that the ranges start from, kernels are rounded by
-            where the recipe's rounding is `"second-order"`, and biases are corrected
-            with. Without, a moving average starts with the first
-            training batch.
+            where the recipe's rounding is not `"nearest"`, and biases are corrected
+            with. Without, a moving average starts with the first training batch.
         method: see `ranges.set_ranges`.
         percentile: see there.
         seed: of the sample that `method="mse"` works on.
@@ -91,8 +90,8 @@ def quantize_aware(
         ranges.set_ranges(made, calibration.images, method, percentile, seed, progress)
         # Ranges that follow the largest weight do not stay with rounded kernels.
         learned = recipe.weight_ranges == "learned"
-        rounding = recipe.rounding if learned else "nearest"
-        round_kernels(made, calibration.images, rounding, seed, progress)
+        recipe = recipe if learned else recipe.with_rounding("nearest")
+        round_kernels(made, calibration.images, recipe, seed, progress)
     return made
 
 

@@ -5,6 +5,7 @@
 such a network are Keras' own. Whatever the dtype policy, the rounding is in float32.
 """
 
+import contextlib
 import typing
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -198,6 +199,7 @@ class _RoundsKernel:
         self.weight_ranges = weight_ranges
         self.replaces = tuple(replaces)
         self.enabled = True
+        self._given: typing.Any = None
 
     def add_weight(
         self, *arguments: typing.Any, name: str | None = None, **options: typing.Any
@@ -258,8 +260,19 @@ class _RoundsKernel:
         if self.use_bias:
             yield "bias", self.bias
 
+    @contextlib.contextmanager
+    def computing_with(self, kernel: typing.Any) -> Iterator[None]:
+        """Lets the layer multiply by another kernel, a float32 tensor, inside."""
+        self._given = kernel
+        try:
+            yield
+        finally:
+            self._given = None
+
     def rounded_kernel(self) -> typing.Any:
         """The kernel on its grid, in the layer's compute dtype."""
+        if self._given is not None:
+            return ops.cast(self._given, self.compute_dtype)
         kernel = self.folded_kernel()
         if not self.enabled:
             return ops.cast(kernel, self.compute_dtype)

@@ -12,12 +12,9 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
 from keras_resnets.graph.nodes import Step
-from keras_resnets.quantization.bias_correction import correct_biases
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.freeze import least_amax
-from keras_resnets.quantization.recipes import ROUNDINGS
 from keras_resnets.quantization.rounding import second_order
 from keras_resnets.quantization.rounding.patches import Windows
 from keras_resnets.quantization.rounding.streams import Streams
@@ -90,6 +87,22 @@ class Moments:
         missing -= means[:, :, None] * (self.outputs / self.count)[:, None]
         return second_order.Problem(kernel, gram, missing, **options)
 
+    def told(self, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """float64 (channels,) mean and deviation of the products with a float kernel.
+
+        Args:
+            kernel: as a layer has it, (..., channels).
+
+        Returns:
+            (mean over inputs in float, standard deviation over rounded inputs).
+        """
+        parts = grouped(kernel, len(self.inputs))
+        products = np.einsum("gi,gio->go", self.inputs, parts)
+        mean = (self.outputs + products) / self.count
+        power = np.einsum("gio,gio->go", parts, self.gram @ parts) / self.count
+        variance = np.maximum(power - np.square(products / self.count), 0.0)
+        return mean.ravel(), np.sqrt(variance).ravel()
+
     def shift(self, kernel: np.ndarray, rounded: np.ndarray) -> np.ndarray:
         """(groups, outputs): what the outputs lack on average with a rounded kernel."""
         lost = np.einsum("gi,gio->go", self.inputs, kernel - rounded)
@@ -144,37 +157,6 @@ def ungrouped(kernel: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return kernel.transpose(1, 0, 2).reshape(shape)
 
 
-def round_kernels(
-    model: keras.Model,
-    images: np.ndarray,
-    rounding: str = "nearest",
-    seed: int = 0,
-    progress: Callable[..., object] | None = None,
-    skipped: Sequence[str] = (),
-    coarser: dict[str, Rounded] | None = None,
-) -> None:
-    """Makes the biases of `model` fit its rounded kernels, and these the images.
-
-    Args:
-        model: from `rewrite`, with the ranges of its activations set.
-        images: float32 array (count, height, width, channels), preprocessed.
-        rounding: `"nearest"`: kernels stay as they are, to be rounded where they are
-            used, and biases are corrected (`correct_biases`); or `"second-order"`.
-        seed: see `round_second_order`.
-        progress: see there.
-        skipped: see there.
-        coarser: see there.
-
-    Raises:
-        InvalidArgument: a rounding that does not exist; and see there.
-    """
-    check_choice("rounding", rounding, ROUNDINGS)
-    if rounding == "nearest":
-        correct_biases(model, images)
-    else:
-        round_second_order(model, images, seed, progress, skipped, coarser)
-
-
 def round_second_order(
     model: keras.Model,
     images: np.ndarray,
@@ -201,36 +183,99 @@ def round_second_order(
         InvalidArgument: images that give NaN or infinity at a layer.
     """
     streams = Streams(model, images)
-    stops, done, few = streams.stops(), set(), []
-    change: Callable[[], object] | None = None
+    stops, solver = (
+        streams.stops(),
+        Solver(streams, len(images), seed, skipped, coarser),
+    )
     for number, step in enumerate(stops):
-        streams.advance(step, change)
-        change = None
-        layer = step.layer
-        if layer.name not in skipped and layer.name not in done and layer.trainable:
-            rng = np.random.default_rng((seed, number))
-            kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
-            moments = _moments(streams, step, kernel, len(images), rng)
-            if moments.count < moments.gram.shape[1]:
-                few.append(layer.name)
-            change = functools.partial(
-                _solved(layer, kernel, moments, layer.weight_bits).set, layer
-            )
-            if coarser is not None:
-                coarser[layer.name] = _solved(layer, kernel, moments, 4)
-        done.add(layer.name)
+        solver.solve(step)
         if progress:
             progress(len(images) * (number + 1) // len(stops))
-    if change:
-        change()
-    if few:
-        warnings.warn(
-            f"{len(few)} of {len(stops)} kernels, the first of them {few[0]}, have more "
-            f"inputs than {len(images)} calibration images have windows for: their "
-            "matrices are damped; more images round better",
-            FewWindows,
-            stacklevel=2,
-        )
+    if solver.change:
+        solver.change()
+    solver.warn()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Solved:
+    """A layer that has integers now, and what it was in float.
+
+    Attributes:
+        layer: from `rewrite`.
+        kernel: float32, before it was rounded.
+        mean: float64 mean of its outputs in float, by channel.
+        deviation: their standard deviation, about, by channel.
+    """
+
+    layer: typing.Any
+    kernel: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+class Solver:
+    """Second-order rounding of one layer after the other.
+
+    Args:
+        streams: in front of the first layer.
+        images: how many there are.
+        seed: see `round_second_order`.
+        skipped: names of layers to leave as they are.
+        coarser: see there.
+
+    Attributes:
+        change: sets what was found for the layer that was solved last, once its float
+            outputs are not needed any more; None where there is nothing to set.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        images: int,
+        seed: int,
+        skipped: Sequence[str],
+        coarser: dict[str, Rounded] | None = None,
+    ) -> None:
+        self.change: Callable[[], object] | None = None
+        self._streams, self._images, self._seed = streams, images, seed
+        self._done, self._count = set(skipped), 0
+        self._few: list[str] = []
+        self._coarser = coarser
+
+    def solve(self, step: Step) -> "Solved | None":
+        """Goes on to a layer and finds its integers; None where it has them already."""
+        self._streams.advance(step, self.change)
+        self.change = None
+        layer, number = step.layer, self._count
+        self._count += 1
+        is_new = layer.name not in self._done and layer.trainable
+        self._done.add(layer.name)
+        if not is_new:
+            return None
+        rng = np.random.default_rng((self._seed, number))
+        kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
+        moments = _moments(self._streams, step, kernel, self._images, rng)
+        if moments.count < moments.gram.shape[1]:
+            self._few.append(layer.name)
+        found = _solved(layer, kernel, moments, layer.weight_bits)
+        self.change = functools.partial(found.set, layer)
+        if self._coarser is not None:
+            self._coarser[layer.name] = _solved(layer, kernel, moments, 4)
+        bias = keras.ops.convert_to_numpy(layer.bias)
+        mean, deviation = moments.told(kernel)
+        return Solved(layer, kernel, mean + bias, deviation)
+
+    def warn(self) -> None:
+        """Says which layers have more inputs than there are windows."""
+        if self._few:
+            warnings.warn(
+                f"{len(self._few)} of {self._count} kernels, the first of them "
+                f"{self._few[0]}, have more inputs than {self._images} calibration "
+                "images have windows for: their matrices are damped; more images round "
+                "better",
+                FewWindows,
+                stacklevel=3,
+            )
 
 
 def _moments(

@@ -10,6 +10,7 @@ import math
 import typing
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from keras_resnets.graph.nodes import Step
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import QUANTIZED
+from keras_resnets.quantization.rounding import units
 
 # Numbers that the activations of a part of the images may have: 4 bytes each.
 _ALIVE = 20_000_000
@@ -39,9 +41,13 @@ class Kept:
         scale = largest if math.isfinite(largest) and largest > 0 else 1.0
         return cls((values / np.float32(scale)).astype("float16"), scale)
 
-    def read(self) -> np.ndarray:
-        """float32."""
-        return self.values.astype("float32") * np.float32(self.scale)
+    def read(self, image: int | slice = slice(None)) -> np.ndarray:
+        """float32, of all images or of one."""
+        return self.values[image].astype("float32") * np.float32(self.scale)
+
+
+# Tensors of a part of the images by their keys.
+Held = dict[typing.Any, Kept]
 
 
 class Streams:
@@ -50,18 +56,23 @@ class Streams:
     Args:
         model: with its ranges set.
         images: float32 array (count, height, width, channels).
+
+    Attributes:
+        units: what is rounded together, see `units.split`.
+        at_once: images that are computed together.
     """
 
     def __init__(self, model: keras.Model, images: np.ndarray) -> None:
-        self._steps, _ = read_steps(model)
-        self._last = {
-            key: n for n, step in enumerate(self._steps) for key in step.inputs
-        }
-        size = _images_together(model, images.shape[1:])
-        parts = [images[n : n + size] for n in range(0, len(images), size)]
+        self._steps, outputs = read_steps(model)
+        self._last = units.last_reads(self._steps, outputs)
+        self.units = units.split(self._steps, outputs)
+        self.at_once = _images_together(model, images.shape[1:])
+        parts = [
+            images[n : n + self.at_once] for n in range(0, len(images), self.at_once)
+        ]
         key = id(model.inputs[0])
         # By stream (in float: True), part of the images and key of a tensor.
-        self._kept: dict[bool, list[dict[typing.Any, Kept]]] = {
+        self._kept: dict[bool, list[Held]] = {
             in_float: [{key: Kept.of(part)} for part in parts]
             for in_float in (False, True)
         }
@@ -85,12 +96,54 @@ class Streams:
             change: called after the way in float and before the rounded one: it sets
                 the rounded kernel of the stop before.
         """
-        end = self._steps.index(step)
+        self.advance_to(self._steps.index(step), change)
+
+    def advance_to(self, end: int, change: Callable[[], object] | None = None) -> None:
+        """Goes on to the step of an index, which is not done; see `advance`."""
         self._run(end, in_float=True)
         if change:
             change()
         self._run(end, in_float=False)
         self._at = end
+
+    def held(self, in_float: bool = False) -> list[Held]:
+        """What is kept of one way where it stands, for each part of the images."""
+        return [dict(kept) for kept in self._kept[in_float]]
+
+    def again(self, held: list[Held], start: int, end: int) -> None:
+        """Goes a part of the rounded way once more.
+
+        Args:
+            held: what `held` returned in front of it.
+            start: index of its first step.
+            end: of the first step behind it.
+        """
+        self._at = start
+        self._kept[False] = [dict(kept) for kept in held]
+        self._run(end, in_float=False)
+        self._at = end
+
+    def mean(self, key: typing.Any) -> np.ndarray:
+        """float64 mean of a kept tensor of the rounded way, by channel."""
+        total, count = 0.0, 0
+        for kept in self._kept[False]:
+            rows = kept[key].read()
+            rows = rows.reshape(-1, rows.shape[-1])
+            total, count = total + rows.sum(axis=0, dtype="float64"), count + len(rows)
+        return np.asarray(total / count)
+
+    def errors(self, keys: Sequence[typing.Any]) -> np.ndarray:
+        """float64 mean squared differences of both ways, for each of some tensors."""
+        pairs = list(zip(self._kept[False], self._kept[True], strict=True))
+        found = []
+        for key in keys:
+            total, count = 0.0, 0
+            for rounded, in_float in pairs:
+                off = rounded[key].read() - in_float[key].read()
+                total += float(np.square(off, dtype="float64").sum())
+                count += off.size
+            found.append(total / count)
+        return np.array(found)
 
     def _run(self, end: int, in_float: bool) -> None:
         for kept in self._kept[in_float]:
@@ -99,7 +152,7 @@ class Streams:
                 for key in step.inputs:
                     if key not in tensors:
                         tensors[key] = keras.ops.convert_to_tensor(kept[key].read())
-                made = _called(step, [tensors[key] for key in step.inputs], in_float)
+                made = called(step, [tensors[key] for key in step.inputs], in_float)
                 tensors.update(zip(step.outputs, made, strict=True))
             for key, tensor in tensors.items():
                 if key not in kept and self._last.get(key, -1) >= end:
@@ -111,7 +164,9 @@ class Streams:
                 del kept[key]
 
 
-def _called(step: Step, tensors: list[typing.Any], in_float: bool) -> list[typing.Any]:
+def called(
+    step: Step, tensors: list[typing.Any], in_float: bool = False
+) -> list[typing.Any]:
     """What a step makes of `tensors`, at inference."""
     arguments, options = step.called_with(tensors)
     layer = step.layer

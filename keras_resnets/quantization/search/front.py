@@ -132,7 +132,7 @@ def find_front(
         ... )  # doctest: +SKIP
     """
     place = files.check_folder(folder, points_of.OWN, overwrite)
-    recipe = recipes.find(recipe).replace(rounding="second-order")
+    recipe = recipes.find(recipe).with_rounding("second-order")
     mixed_precision.check_recipe(recipe)
     allowed = choices.check_bits(precisions)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)

@@ -208,7 +208,7 @@ def find_mix(
         {}
     """
     # What is raised to float needs its kernel as it is.
-    recipe = recipes.find(recipe).replace(rounding="nearest")
+    recipe = recipes.find(recipe).with_rounding("nearest")
     check_recipe(recipe)
     allowed = choices.check_precisions(precisions)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)

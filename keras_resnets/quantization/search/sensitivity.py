@@ -74,7 +74,7 @@ def sensitivity(
     """
     images = np.asarray(images, "float32")
     # Each layer is rounded and put back: its kernel must be there as it is.
-    recipe = recipes.find(recipe).replace(rounding="nearest")
+    recipe = recipes.find(recipe).with_rounding("nearest")
     made = quantize_aware(model, recipe, images if calibration is None else calibration)
     biases = biases_of(rewrite(model, recipe))
     found = layer_costs(made, images, biases, progress)

@@ -1,0 +1,275 @@
+"""One unit of a network whose roundings are learned, as a Keras model that is fitted."""
+
+import contextlib
+import dataclasses
+import math
+import typing
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat.freeze import amax_of
+from keras_resnets.quantization.rounding.kernels import Solved
+from keras_resnets.quantization.rounding.streams import Held
+from keras_resnets.quantization.rounding.streams import Streams
+from keras_resnets.quantization.rounding.streams import called
+from keras_resnets.quantization.rounding.units import Unit
+from keras_resnets.training import devices
+
+# Images of a step, where so many fit into memory: the papers' number.
+_BATCH = 32
+# What the sigmoid is stretched to before it is cut off at 0 and 1 (both papers).
+_LOW, _HIGH = -0.1, 1.1
+# Of Adam: twenty times that of BRECQ's 20,000 steps, for some hundred of them.
+_RATE = 0.02
+# Share of the steps in which nothing drives the roundings to 0 or 1 (both papers), and
+# how sharply it does from then on: |2 h - 1| to this power, first and last.
+_FREE = 0.2
+_SHARPNESS = (20.0, 2.0)
+# A bias goes this share of the way of a rounding, in deviations of the outputs.
+_SHIFT = 0.1
+# Of the second term, a mean over all weights, beside an error that starts at 1.
+_WEIGHT = 100.0
+# How far from the integer of second-order rounding a weight starts at most, of 1: a half
+# would leave open where it is.
+_FARTHEST = 0.4
+_NEAREST = 0.02
+
+
+@dataclasses.dataclass(eq=False)
+class Choice:
+    """Between which integers the weights of a layer choose.
+
+    Attributes:
+        layer: from `rewrite`, with integers of second-order rounding.
+        step: float32 step, by output channel or in all.
+        lower: float32, the lower integer of each weight.
+        start: float32 in (0, 1): where between both it starts.
+        kernel, bias: float32, those of second-order rounding.
+        mean: float64 mean of the layer's outputs in float, by channel.
+        deviation: float32, their standard deviation over all channels.
+    """
+
+    layer: typing.Any
+    step: np.ndarray
+    lower: np.ndarray
+    start: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    deviation: float
+
+    @classmethod
+    def of(cls, solved: Solved) -> "Choice":
+        """That of a rounded layer.
+
+        One of both integers is that which the weight has; the other lies on the side
+        where its number in float does.
+        """
+        layer = solved.layer
+        _, largest = fake_quant.levels(layer.weight_bits, narrow=True)
+        step = (amax_of(layer) / largest).astype("float32")
+        integers = _integers(layer, step)
+        place = solved.kernel / step
+        lower = np.clip(integers - (place < integers), -largest, largest - 1)
+        off = np.clip(np.abs(place - integers), _NEAREST, _FARTHEST)
+        start = np.where(lower == integers, off, 1 - off)
+        return cls(
+            layer,
+            step,
+            lower.astype("float32"),
+            start.astype("float32"),
+            ops.convert_to_numpy(layer.folded_kernel()),
+            ops.convert_to_numpy(layer.bias),
+            solved.mean,
+            float(np.sqrt(np.mean(np.square(solved.deviation)))),
+        )
+
+    def values(self) -> tuple[np.ndarray, np.ndarray]:
+        """(integers, bias) that the layer has now."""
+        return _integers(self.layer, self.step), ops.convert_to_numpy(self.layer.bias)
+
+    def reset(self) -> None:
+        """Gives the layer what second-order rounding found."""
+        factor = ops.convert_to_numpy(self.layer.kernel_factor)
+        self.layer.set_kernel(self.kernel, factor)
+        self.layer.bias.assign(self.bias)
+
+    def set(self, integers: np.ndarray, bias: np.ndarray) -> None:
+        """Gives the layer integers and a bias."""
+        factor = ops.convert_to_numpy(self.layer.kernel_factor)
+        self.layer.set_kernel(integers * self.step, factor)
+        self.layer.bias.assign(bias.astype("float32"))
+
+
+def _integers(layer: typing.Any, step: np.ndarray) -> np.ndarray:
+    return np.rint(ops.convert_to_numpy(layer.folded_kernel()) / step)
+
+
+class Reconstruction(keras.Model):
+    """A unit whose weights lie between two integers each.
+
+    Called with the tensors of `unit.inputs`, it gives those of `unit.outputs`.
+
+    Args:
+        unit: of a network of `rewrite`.
+        choices: of its layers.
+        scale: squared error of each output that counts as 1.
+    """
+
+    def __init__(
+        self, unit: Unit, choices: Sequence[Choice], scale: np.ndarray
+    ) -> None:
+        super().__init__(dtype="float32")
+        # Behind a function: their layers are none of this model's.
+        self._parts = lambda: (unit, choices)
+        self._scale = scale.astype("float32").tolist()
+        self.roundings = []
+        for choice in choices:
+            variable = self.add_weight(
+                shape=choice.start.shape, initializer="zeros", name="rounding"
+            )
+            inside = (choice.start - _LOW) / (_HIGH - _LOW)
+            variable.assign(np.log(inside / (1 - inside)))
+            self.roundings.append(variable)
+        self.shifts = [
+            self.add_weight(shape=x.bias.shape, initializer="zeros", name="shift")
+            for x in choices
+        ]
+        self.built = True
+
+    def shares(self) -> list[typing.Any]:
+        """How far above its lower integer each weight lies, 0 to 1, by layer."""
+        return [
+            ops.clip(ops.sigmoid(x) * (_HIGH - _LOW) + _LOW, 0.0, 1.0)
+            for x in map(ops.convert_to_tensor, self.roundings)
+        ]
+
+    def moves(self) -> list[typing.Any]:
+        """What is added to the biases, by layer."""
+        unit, choices = self._parts()
+        return [
+            ops.convert_to_tensor(x) * (_SHIFT * choice.deviation)
+            for x, choice in zip(self.shifts, choices, strict=True)
+        ]
+
+    def call(self, inputs: typing.Any, training: bool | None = None) -> typing.Any:
+        unit, choices = self._parts()
+        tensors = dict(zip(unit.inputs, inputs, strict=True))
+        with contextlib.ExitStack() as stack:
+            for choice, share in zip(choices, self.shares(), strict=True):
+                kernel = (share + choice.lower) * choice.step
+                stack.enter_context(choice.layer.computing_with(kernel))
+            moves = {
+                id(choice.layer): move
+                for choice, move in zip(choices, self.moves(), strict=True)
+            }
+            for step in unit.steps:
+                made = called(step, [tensors[key] for key in step.inputs])
+                if id(step.layer) in moves:
+                    made = [made[0] + moves[id(step.layer)]]
+                tensors.update(zip(step.outputs, made, strict=True))
+        return tuple(tensors[key] for key in unit.outputs)
+
+    def compute_loss(
+        self,
+        x: typing.Any = None,
+        y: typing.Any = None,
+        y_pred: typing.Any = None,
+        sample_weight: typing.Any = None,
+        training: bool = True,
+    ) -> typing.Any:
+        """The squared error, and the share of what is not decided.
+
+        Args:
+            x: not used.
+            y: the outputs in float, and (sharpness, weight) of the second term.
+            y_pred: the outputs.
+            sample_weight: not used.
+            training: not used.
+        """
+        *targets, pressure = y
+        loss = 0.0
+        for target, made, scale in zip(targets, y_pred, self._scale, strict=True):
+            off = ops.cast(made, "float32") - target
+            loss = loss + ops.mean(ops.square(off)) / scale
+        sharpness, weight = ops.mean(pressure[:, 0]), ops.mean(pressure[:, 1])
+        count = sum(math.prod(x.shape) for x in self.roundings)
+        for share in self.shares():
+            # The gradient of a power at 0 is NaN.
+            decided = ops.power(ops.abs(2 * share - 1) + 1e-6, sharpness)
+            loss = loss + weight * ops.sum(1 - decided) / count
+        return loss
+
+
+def learn(
+    streams: Streams,
+    unit: Unit,
+    choices: Sequence[Choice],
+    held: list[Held],
+    scale: np.ndarray,
+    steps: int,
+    rng: np.random.Generator,
+    tell: Callable[[float], object],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(integers, bias) of the layers of a unit, as they are after so many steps.
+
+    Args:
+        streams: behind the unit.
+        unit: see `Reconstruction`.
+        choices: see there.
+        held: what the rounded way held in front of the unit.
+        scale: see `Reconstruction`.
+        steps: of gradient.
+        rng: draws the images of each step.
+        tell: called with the share of the steps that is done.
+    """
+    made = Reconstruction(unit, choices, scale)
+    optimizer = keras.optimizers.Adam(_RATE)
+    made.compile(optimizer, jit_compile=devices.jit_compile())
+    bar = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: tell((step + 1) / steps)
+    )
+    size = min(_BATCH, streams.at_once)
+    batches = _batches(unit, held, streams.held(True), size, steps, rng)
+    made.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[bar])
+    found = zip(choices, made.shares(), made.moves(), strict=True)
+    return [
+        (
+            choice.lower + (ops.convert_to_numpy(share) >= 0.5),
+            choice.bias + ops.convert_to_numpy(move),
+        )
+        for choice, share, move in found
+    ]
+
+
+def _batches(
+    unit: Unit,
+    held: list[Held],
+    in_float: list[Held],
+    size: int,
+    steps: int,
+    rng: np.random.Generator,
+) -> Iterator[typing.Any]:
+    """(inputs, (outputs in float, (sharpness, weight) for each image)) of each step."""
+    counts = [len(kept[unit.inputs[0]].values) for kept in held]
+    places = [(part, n) for part, count in enumerate(counts) for n in range(count)]
+
+    def rows(parts: list[Held], key: typing.Any, chosen: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [parts[p][key].read(n) for p, n in map(places.__getitem__, chosen)]
+        )
+
+    first, last = _SHARPNESS
+    for step in range(steps + 1):
+        chosen = rng.integers(0, len(places), size)
+        past = (step / steps - _FREE) / (1 - _FREE)
+        pressure = (first + (last - first) * max(past, 0.0), _WEIGHT * float(past >= 0))
+        inputs = tuple(rows(held, key, chosen) for key in unit.inputs)
+        targets = tuple(rows(in_float, key, chosen) for key in unit.outputs)
+        yield inputs, (*targets, np.tile(np.array(pressure, "float32"), (size, 1)))
