@@ -29,7 +29,7 @@ def main():
         found.append(streams.errors(unit.outputs).sum() / before)
 
     learned._improve = told
-    learned.round_learned(ranged(block(), given), given, steps=800)
+    learned.round_learned(ranged(block(), given), given, steps=400)
 
     if len(found) != 3 or max(found) > 1.0 or found[1] > 0.95:
         raise SystemExit(
