@@ -34,8 +34,8 @@ def round_learned(
     """Sets every kernel of `model` to rounded numbers, and the biases that go with them.
 
     Residual block by residual block from the image on, by layer outside of them (see
-    `units.split`). A block's error on the images is at most that of second-order
-    rounding.
+    `units.split`). One image in five is not learned from: on these a block's error is at
+    most that of second-order rounding.
 
     Args:
         model: from `rewrite`, with the ranges of its activations set.

@@ -236,7 +236,8 @@ def learn(
         on_train_batch_end=lambda step, logs: tell((step + 1) / steps)
     )
     size = min(_BATCH, streams.at_once)
-    batches = _batches(unit, held, streams.held(True), size, steps, rng)
+    places = [(part, n) for part, rows in enumerate(streams.learned) for n in rows]
+    batches = _batches(unit, held, streams.held(True), places, size, steps, rng)
     made.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[bar])
     found = zip(choices, made.shares(), made.moves(), strict=True)
     return [
@@ -252,14 +253,12 @@ def _batches(
     unit: Unit,
     held: list[Held],
     in_float: list[Held],
+    places: Sequence[tuple[int, int]],
     size: int,
     steps: int,
     rng: np.random.Generator,
 ) -> Iterator[typing.Any]:
     """(inputs, (outputs in float, (sharpness, weight) for each image)) of each step."""
-    counts = [len(kept[unit.inputs[0]].values) for kept in held]
-    places = [(part, n) for part, count in enumerate(counts) for n in range(count)]
-
     def rows(parts: list[Held], key: typing.Any, chosen: np.ndarray) -> np.ndarray:
         return np.stack(
             [parts[p][key].read(n) for p, n in map(places.__getitem__, chosen)]

@@ -25,6 +25,8 @@ from keras_resnets.quantization.rounding import units
 _ALIVE = 20_000_000
 # Images that are computed together at most.
 _MOST = 100
+# One image in so many is not learned from: it tells whether learning helped.
+_ASIDE = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Kept:
         scale = largest if math.isfinite(largest) and largest > 0 else 1.0
         return cls((values / np.float32(scale)).astype("float16"), scale)
 
-    def read(self, image: int | slice = slice(None)) -> np.ndarray:
-        """float32, of all images or of one."""
+    def read(self, image: int | slice | np.ndarray = slice(None)) -> np.ndarray:
+        """float32, of all images, of some or of one."""
         return self.values[image].astype("float32") * np.float32(self.scale)
 
 
@@ -60,6 +62,8 @@ class Streams:
     Attributes:
         units: what is rounded together, see `units.split`.
         at_once: images that are computed together.
+        learned: indices of the images that may be learned from, in each part.
+        aside: of those that tell what learning was worth: others, where there are any.
     """
 
     def __init__(self, model: keras.Model, images: np.ndarray) -> None:
@@ -77,6 +81,14 @@ class Streams:
             for in_float in (False, True)
         }
         self._at = 0
+        numbers = np.arange(len(images))
+        apart = numbers % _ASIDE == _ASIDE - 1
+        self.learned = self._in_parts(~apart)
+        self.aside = self._in_parts(apart if apart.any() else ~apart)
+
+    def _in_parts(self, chosen: np.ndarray) -> list[np.ndarray]:
+        starts = range(0, len(chosen), self.at_once)
+        return [np.flatnonzero(chosen[n : n + self.at_once]) for n in starts]
 
     def stops(self) -> list[Step]:
         """The applications of layers with a kernel, in order."""
@@ -133,13 +145,16 @@ class Streams:
         return np.asarray(total / count)
 
     def errors(self, keys: Sequence[typing.Any]) -> np.ndarray:
-        """float64 mean squared differences of both ways, for each of some tensors."""
-        pairs = list(zip(self._kept[False], self._kept[True], strict=True))
+        """float64 mean squared differences of both ways, for each of some tensors.
+
+        Of the images that are not learned from.
+        """
+        pairs = list(zip(self._kept[False], self._kept[True], self.aside, strict=True))
         found = []
         for key in keys:
             total, count = 0.0, 0
-            for rounded, in_float in pairs:
-                off = rounded[key].read() - in_float[key].read()
+            for rounded, in_float, aside in pairs:
+                off = rounded[key].read(aside) - in_float[key].read(aside)
                 total += float(np.square(off, dtype="float64").sum())
                 count += off.size
             found.append(total / count)
