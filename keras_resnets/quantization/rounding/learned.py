@@ -39,7 +39,7 @@ def round_learned(
 
     Args:
         model: from `rewrite`, with the ranges of its activations set.
-        images: float32 array (count, height, width, channels), pre-processed.
+        images: float32 array (count, height, width, channels), preprocessed.
         seed: of the windows of second-order rounding and of the images of each step.
         progress: called with the number of images done, as if each block took the same.
         skipped: names of layers to leave as they are.

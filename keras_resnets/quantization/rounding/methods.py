@@ -27,7 +27,7 @@ def round_kernels(
 
     Args:
         model: from `rewrite`, with the ranges of its activations set.
-        images: float32 array (count, height, width, channels), pre-processed.
+        images: float32 array (count, height, width, channels), preprocessed.
         recipe: of which `rounding` counts. `"nearest"`: kernels stay as they are, to be
             rounded where they are used, and biases are corrected (`correct_biases`);
             `"second-order"`: see `round_second_order`; `"learned"`: see `round_learned`,

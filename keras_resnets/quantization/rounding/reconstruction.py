@@ -259,6 +259,7 @@ def _batches(
     rng: np.random.Generator,
 ) -> Iterator[typing.Any]:
     """(inputs, (outputs in float, (sharpness, weight) for each image)) of each step."""
+
     def rows(parts: list[Held], key: typing.Any, chosen: np.ndarray) -> np.ndarray:
         return np.stack(
             [parts[p][key].read(n) for p, n in map(places.__getitem__, chosen)]
