@@ -86,5 +86,5 @@ def test_the_file_holds_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-7, 1e-6, 1e-5, 1.001e-5, 1e-4, 1e-3, 0.1])
 def test_a_variance_that_is_one(epsilon):
-    found = large_weights._one_without(epsilon)
+    found = large_weights._one_minus(epsilon)
     assert found + np.float32(epsilon) == np.float32(1)

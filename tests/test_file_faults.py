@@ -93,7 +93,7 @@ VERIFIED = (
     ("folder a.tflite", "without a saved_model.pb"),
 )
 OPENED = (
-    ("cut_a.tflite", "it points at byte"),
+    ("cut_a.tflite", "it points to byte"),
     ("cut_a.onnx", "bytes too late"),
     ("cut_a.keras", "is no .keras file"),
     ("empty_a.tflite", "it is empty"),

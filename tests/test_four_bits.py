@@ -215,7 +215,7 @@ def test_groups_stay_int8(tmp_path):
 
 def test_words():
     assert storages.choose() == storages.Storage("fully_connected", "latency", False)
-    assert storages.choose(prefer="size").is_asked
+    assert storages.choose(prefer="size").is_explicit
     refusal(lambda: storages.choose("conv"), "storage", "conv_int4")
     refusal(lambda: storages.choose(prefer="bytes"), "prefer", "size")
     refusal(lambda: storages.choose("int8", "size"), "prefer goes with")

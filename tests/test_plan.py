@@ -233,7 +233,7 @@ def test_plans_of_other_networks_are_refused(hard, tmp_path):
     refusal(call(misspelt), "'stage1_block2_conv_1'", f"did you mean {HARD!r}")
     plan = PrecisionPlan(PER_TENSOR, {HARD: int16})
     refusal(call(plan, engine="converter"), "'ranges'", "'converter'")
-    refusal(call(plan, storage="conv_int4"), "4 bits")
+    refusal(call(plan, storage="conv_int4"), "4-bit")
     path.with_name("net.tflite.plan.json").write_text("mine")
     refusal(call(plan, overwrite=True), "net.tflite.plan.json exists")
     assert [x.name for x in tmp_path.iterdir()] == ["net.tflite.plan.json"]
@@ -275,7 +275,7 @@ def test_training_by_a_plan():
     assert plan.storage_words("int8") == ("int8", None)
     again = quantization.PrecisionPlan.from_json(plan.to_json())
     assert again == plan and again.stored().kind == "conv_int4"
-    assert not again.stored().is_asked
+    assert not again.stored().is_explicit
     high = dataclasses.replace(
         plan, layers={"stem_conv": quantization.LayerBits(8, 16)}
     )

@@ -182,7 +182,7 @@ class PrecisionPlan:
             return storages.choose(storage, prefer)
         own = storages.choose(self.storage, self.prefer)
         # A plan whose layers were edited to 8 bits is none that asks for 4.
-        return dataclasses.replace(own, is_asked=False)
+        return dataclasses.replace(own, is_explicit=False)
 
     def for_training(self) -> "PrecisionPlan":
         """The plan as a quantization-aware model is trained by it.

@@ -177,8 +177,8 @@ def find(recipe: str | Recipe) -> Recipe:
 
 def check_storage(storage: Storage, recipe: Recipe) -> None:
     """Raises `InvalidArgument` where a storage is asked for weights of more bits."""
-    if storage.is_asked and recipe.weight_bits != 4:
+    if storage.is_explicit and recipe.weight_bits != 4:
         raise InvalidArgument(
-            "storage and prefer are of weights of 4 bits; those of "
+            "storage and prefer apply to 4-bit weights; those of "
             f"{recipe.name} have {recipe.weight_bits or 16}"
         )

@@ -1,7 +1,7 @@
-"""What stands in a TFLite file, without an interpreter: looked at where it lies.
+"""Reads and checks the contents of a TFLite file without an interpreter.
 
-A runtime trusts a file: an offset, an index or a size that is wrong makes it read other
-memory of the process. Here each is checked before a runtime sees it.
+A runtime trusts a file: a wrong offset, index or size makes it read other memory of the
+process. This module checks each of them before a runtime opens the file.
 """
 
 import collections
@@ -19,7 +19,7 @@ from keras_resnets.export.tflite import flatbuffer
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import versions
 
-# TensorType: name as NumPy has it, bits of a value.
+# TensorType: NumPy's name, bits of a value.
 _TYPES = (
     ("float32", 32),
     ("float16", 16),
@@ -43,8 +43,8 @@ _TYPES = (
     ("int2", 2),
     ("uint4", 4),
 )
-# BuiltinOptions: bytes of a value in each vector, by the number of its field. Fields of
-# tables elsewhere are numbers, which lie inside the table.
+# BuiltinOptions: bytes per value of each vector, by the number of its field. All other
+# options have only numbers, which are checked with the table itself.
 _OPTIONS = {
     3: {1: 4, 2: 4},  # ConcatEmbeddings
     8: {5: 1},  # FullyConnected
@@ -53,10 +53,10 @@ _OPTIONS = {
     111: {0: 1, 1: 1},  # VarHandle
     115: {0: 4},  # Bucketize
 }
-# BuiltinOptions2: composites, which other kernels stand for; the rest is no image
-# network's and few runtimes know it.
+# BuiltinOptions2: composites, which other kernels implement. Image networks have no
+# others, and few runtimes support them.
 _OPTIONS_2 = {0: {}, 20: {}, 21: {0: 1, 2: 1}, 22: {}}
-# Large enough for any image in a network of ours, by far.
+# Bytes of a tensor: far more than any network of this package needs.
 _TENSOR = 1 << 31
 _SIDES = 8
 _CUSTOM = 32
@@ -64,11 +64,11 @@ _ENDLESS = ("WHILE", "STABLEHLO_WHILE")
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """The `Contents` of a TFLite file, and the release of TFLite that it needs.
+    """The `Contents` of a TFLite file, including the release of TFLite that it needs.
 
     Raises:
-        InvalidArgument: a file that is damaged or no TFLite file, or that points
-            anywhere but into itself.
+        InvalidArgument: the file is damaged, is not a TFLite file, or has an offset
+            outside itself.
 
     Example:
         >>> import keras_resnets, tempfile
@@ -78,10 +78,10 @@ def read(path: str | os.PathLike[str]) -> Contents:
         ...     read(report.path).inputs[0].shape
         (1, 32, 32, 3)
     """
-    found = _read(path)
+    contents = _read(path)
     with tflite_runner.opened(path) as content:
         release = versions.needed(content) or "unknown"
-    return dataclasses.replace(found, runtime=release)
+    return dataclasses.replace(contents, runtime=release)
 
 
 def _read(path: str | os.PathLike[str]) -> Contents:
@@ -93,17 +93,16 @@ def _read(path: str | os.PathLike[str]) -> Contents:
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raises `InvalidArgument` unless a TFLite file is whole, and ends when it is run.
+    """Raises `InvalidArgument` unless a TFLite file is safe to run, without loops.
 
     Args:
         path: of the file.
     """
-    found = _read(path)
-    for name in sorted(found.inner):
+    for name in sorted(_read(path).inner):
         if name in _ENDLESS or name.startswith("Flex"):
             raise InvalidArgument(
-                f"{path} is not run: a network for images has no loops, and nothing of "
-                f"TensorFlow's; it has the operator {printable(name, 60)!r}"
+                f"{path} is not run: files of image networks have no loops and no "
+                f"TensorFlow operators; this one has {printable(name, 60)!r}"
             )
 
 
@@ -118,7 +117,7 @@ class _Model:
         if any(
             table.number(1, "I") >= len(self._buffers) for table in self._metadata()
         ):
-            raise protobuf.Damaged("its metadata lie in no buffer that there is")
+            raise protobuf.Damaged("its metadata name a buffer that does not exist")
         if self._root.tables(8) or self._root.tables(9):
             raise protobuf.Damaged("it keeps its weights in other files")
         graphs = self._root.tables(2)
@@ -136,28 +135,28 @@ class _Model:
             for field in (0, 1):
                 for entry in self._signatures[0].tables(field):
                     names[entry.number(1, "I")] = entry.text(0)
-        counted = collections.Counter(main.operators)
+        counts = collections.Counter(main.operators)
         inputs, outputs = (
             tuple(main.port(i, names) for i in ends) for ends in main.ends
         )
         return Contents(
             inputs=inputs,
             outputs=outputs,
-            operators=dict(counted.most_common()),
+            operators=dict(counts.most_common()),
             inner=frozenset(n for graph in self._graphs for n in graph.operators),
         )
 
-    def held(self, index: int) -> int:
-        """Bytes in a buffer."""
+    def buffer_size(self, index: int) -> int:
+        """Bytes of a buffer."""
         if not 0 <= index < len(self._buffers):
             raise protobuf.Damaged(f"it has no buffer {index:,}")
         return self._buffers[index]
 
     def operator(self, index: int) -> str:
-        """The name of what an operator's code stands for."""
+        """The name of an operator by the index of its code."""
         if index >= len(self._codes):
             raise protobuf.Damaged(
-                f"an operator has the code {index:,}, which there is not"
+                f"an operator has the code {index:,}, which does not exist"
             )
         return self._codes[index]
 
@@ -170,9 +169,9 @@ class _Model:
     def _buffer(self, table: flatbuffer.Table) -> int:
         offset, size = table.number(1, "Q"), table.number(2, "Q")
         if offset > 1:
-            # Behind the flatbuffer, in files of more than 2 GB.
+            # Behind the flatbuffer, in files over 2 GB.
             if offset + size > self._size:
-                raise protobuf.Damaged("a buffer ends behind the end of the file")
+                raise protobuf.Damaged("a buffer ends after the end of the file")
             return size
         return table.length(0)
 
@@ -183,66 +182,68 @@ class _Model:
             return custom
         names = tflite_runner.operator_names(tflite_runner.schema())
         if number not in names:
-            raise protobuf.Damaged(f"it has the operator {number}, which there is not")
+            raise protobuf.Damaged(
+                f"it has the operator {number}, which does not exist"
+            )
         return names[number]
 
     def _check_signature(self, signature: flatbuffer.Table) -> None:
         signature.text(2)
-        place = signature.number(4, "I")
-        if place >= len(self._graphs):
-            raise protobuf.Damaged("a signature is of a graph that there is not")
+        graph = signature.number(4, "I")
+        if graph >= len(self._graphs):
+            raise protobuf.Damaged("a signature names a graph that does not exist")
         for field in (0, 1):
             for entry in signature.tables(field):
                 entry.text(0)
-                self._graphs[place].check_index(entry.number(1, "I"))
+                self._graphs[graph].check_index(entry.number(1, "I"))
 
 
 class _Graph:
     def __init__(self, table: flatbuffer.Table, model: "_Model") -> None:
         self._model = model
         self._tensors = table.tables(0)
-        self._known = [_Tensor(tensor, model) for tensor in self._tensors]
+        self._checked = [_Tensor(tensor, model) for tensor in self._tensors]
         table.text(4)
         self.ends = table.numbers(1), table.numbers(2)
         for index in (*self.ends[0], *self.ends[1]):
             self.check_index(index)
-        made = {i for i, tensor in enumerate(self._known) if tensor.is_given}
-        made |= {-1, *self.ends[0]}
-        self.operators = [self._operator(op, made) for op in table.tables(3)]
-        # What nobody writes would show what lay in memory before.
+        written = {i for i, x in enumerate(self._checked) if x.has_values}
+        written |= {-1, *self.ends[0]}
+        self.operators = [self._operator(op, written) for op in table.tables(3)]
+        # Tensors that no operator writes would show earlier contents of the memory.
         for index in self.ends[1]:
-            self._check_made(index, made)
+            self._check_written(index, written)
 
     def check_index(self, index: int, lowest: int = 0) -> None:
-        """Raises where there is no tensor of that number; -1 is one left out."""
+        """Raises if a tensor does not exist; -1 is an input that is left out."""
         if not lowest <= index < len(self._tensors):
             raise protobuf.Damaged(
                 f"it names tensor {index:,} of {len(self._tensors):,} in its graph"
             )
 
     def port(self, index: int, names: dict[int, str]) -> Port:
-        """The `Port` that a tensor is."""
-        tensor = self._known[index]
+        """The `Port` of a tensor."""
+        tensor = self._checked[index]
         return Port(names.get(index, tensor.name), *tensor.facts)
 
-    def _operator(self, op: flatbuffer.Table, made: set[int]) -> str:
+    def _operator(self, op: flatbuffer.Table, written: set[int]) -> str:
         name = self._model.operator(op.number(0, "I"))
         inputs, outputs = op.numbers(1), op.numbers(2)
         for index in (*inputs, *outputs, *op.numbers(8)):
             self.check_index(index, -1)
         for index in inputs:
-            self._check_made(index, made)
-        made.update(outputs)
+            self._check_written(index, written)
+        written.update(outputs)
         op.length(5)
         op.length(7)
         self._check_options(op, name)
         return name
 
-    def _check_made(self, index: int, made: set[int]) -> None:
-        if index not in made:
+    def _check_written(self, index: int, written: set[int]) -> None:
+        if index not in written:
             raise protobuf.Damaged(
-                f"the tensor {printable(self._known[index].name, 60)!r} is read before "
-                "anything is in it"
+                f"the tensor {printable(self._checked[index].name, 60)!r} is read before "
+                "it is written"
             )
 
     def _check_options(self, op: flatbuffer.Table, name: str) -> None:
@@ -253,7 +254,7 @@ class _Graph:
         kind, options = op.number(11, "B"), op.table(12)
         if kind not in _OPTIONS_2:
             raise protobuf.Damaged(
-                f"it has the operator {printable(name, 60)}, which is not run here"
+                f"it has the operator {printable(name, 60)}, which is not supported"
             )
         if options is not None:
             for field, size in _OPTIONS_2[kind].items():
@@ -261,7 +262,7 @@ class _Graph:
 
 
 class _Tensor:
-    """Attributes: `name`; `facts`, (shape, dtype, scale, zero point); `is_given`."""
+    """Attributes: `name`; `facts` (shape, dtype, scale, zero point); `has_values`."""
 
     def __init__(self, table: flatbuffer.Table, model: "_Model") -> None:
         self.name = table.text(3)
@@ -269,7 +270,7 @@ class _Tensor:
         number = table.number(1, "b")
         if not 0 <= number < len(_TYPES):
             raise protobuf.Damaged(
-                f"{self._called()} has the type {number}, which there is not"
+                f"{self._title()} has the type {number}, which does not exist"
             )
         dtype, bits = _TYPES[number]
         sides = max(len(shape), len(signature))
@@ -278,26 +279,26 @@ class _Tensor:
             or any(side < 0 for side in shape)
             or any(s < -1 for s in signature)
         ):
-            raise protobuf.Damaged(f"{self._called()} has a shape that there is not")
+            raise protobuf.Damaged(f"{self._title()} has an impossible shape")
         size = -(-protobuf.product(shape) * bits // 8)
         if size > _TENSOR:
             raise protobuf.Damaged(
-                f"{self._called()} takes {size:,} bytes; {_TENSOR:,} at most"
+                f"{self._title()} takes {size:,} bytes; {_TENSOR:,} at most"
             )
-        held = model.held(table.number(2, "I"))
+        stored = model.buffer_size(table.number(2, "I"))
         is_sparse = self._check_sparse(table.table(6))
-        if held and bits and not is_sparse and held != size:
+        if stored and bits and not is_sparse and stored != size:
             raise protobuf.Damaged(
-                f"{self._called()} takes {size:,} bytes; its buffer has {held:,}"
+                f"{self._title()} takes {size:,} bytes; its buffer has {stored:,}"
             )
         is_variable = table.number(5, "b")
-        self.is_given = bool(held or is_variable or not size)
+        self.has_values = bool(stored or is_variable or not size)
         scale = self._quantization(table.table(4), shape)
         self.facts = (self._sides(shape, signature), dtype, *scale)
         for part in table.tables(9):
             part.numbers(0)
 
-    def _called(self) -> str:
+    def _title(self) -> str:
         return f"the tensor {printable(self.name, 60)!r}"
 
     def _sides(
@@ -308,7 +309,7 @@ class _Tensor:
     def _quantization(
         self, table: flatbuffer.Table | None, shape: tuple[int, ...]
     ) -> typing.Any:
-        """(scale, zero point) where there is one for the whole tensor, else Nones."""
+        """(scale, zero point) of a tensor with one of each; else (None, None)."""
         if table is None:
             return None, None
         table.length(0, 4)
@@ -321,8 +322,8 @@ class _Tensor:
             or (scales > 1 and not (0 <= axis < len(shape) and shape[axis] == scales))
         ):
             raise protobuf.Damaged(
-                f"{self._called()} has {scales:,} scales and {len(points):,} zero points, "
-                "which do not go with its shape"
+                f"{self._title()} has {scales:,} scales and {len(points):,} zero points, "
+                "which do not fit its shape"
             )
         if details is not None:
             details.length(0)
@@ -332,7 +333,7 @@ class _Tensor:
         return (scale, points[0]) if scale else (None, None)
 
     def _check_sparse(self, table: flatbuffer.Table | None) -> bool:
-        """Whether the tensor is written without its zeros."""
+        """Whether the tensor is stored without its zeros."""
         if table is None:
             return False
         table.numbers(0)

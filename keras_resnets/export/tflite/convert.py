@@ -1,4 +1,4 @@
-"""Keras model -> TFLite file that has been run and compared."""
+"""Converts a Keras model to a TFLite file, runs it and compares it."""
 
 import os
 import pathlib
@@ -41,8 +41,8 @@ from keras_resnets.io import files
 from keras_resnets.system import progress
 
 IO_DTYPES = number_formats.IO_DTYPES
-# Operators that a LiteRT runtime without TensorFlow cannot run, or that say that a
-# convolution or a variable was not converted as it should.
+# Operators that a LiteRT runtime without TensorFlow cannot run, or that show that a
+# convolution or a variable was not converted as it should be.
 FORBIDDEN = (
     "SPACE_TO_BATCH_ND",
     "BATCH_TO_SPACE_ND",
@@ -78,64 +78,64 @@ def to_tflite(
     source: tuple[int, int] | None = None,
     metadata: bool = False,
 ) -> ExportReport:
-    """Writes `model` as a TFLite file, having run it and compared it.
+    """Writes `model` as a TFLite file, which is run and compared with the model.
 
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy. A
-            quantization-aware one becomes the int8 file that it stands for, with the
-            ranges that it has.
+            quantization-aware one becomes the int8 file that it simulates, with its own
+            ranges.
         path: file to write, ending in `.tflite`.
         recipe: `"float32"`, or what `keras_resnets.quantization.quantize` takes, which
             then makes the file as it does by default: `"float16"` (weights; half the
             size), `"dynamic_wi8"` (int8 weights, float activations),
             `"static_wi8_ai8"` (all integer), `"static_wi8_ai16"` (int16 activations,
-            int8 weights; input and output float32), ... The words of `quantize`, as this
-            was called, are told of for one version.
+            int8 weights; input and output float32), ... The values of `quantize`, the
+            old name of this argument, work with a warning.
         calibration: float32 images (count, height, width, channels), at least ten,
-            preprocessed as for training; or a `tf.data.Dataset` or generator, of which
-            the first 500 are taken; or a `CalibrationSet`. The static recipes take their
+            preprocessed as for training; or a `tf.data.Dataset` or generator, whose
+            first 500 images are used; or a `CalibrationSet`. The static recipes compute
             activation ranges from them.
-        images: the same, to compare with; by default four of `calibration`, or
-            four synthetic ones as the network's preprocessing gives them.
-        input_size: (height, width) where the model leaves them open.
-        io_dtype: of an int8 file's ends: `"int8"`, `"uint8"` or `"float32"`.
+        images: images of the same kind, to compare on; by default four of
+            `calibration`, or four synthetic ones, preprocessed for the network.
+        input_size: (height, width) for a model that leaves them open.
+        io_dtype: of the input and output of an int8 file: `"int8"`, `"uint8"` or
+            `"float32"`.
         overwrite: replace an existing file.
         threads: of the LiteRT interpreter for the comparison and the latency.
-        per_tensor: what the recipes ending in `_per_tensor` were called.
-        packed: int8 convolutions of few channels are arranged for kernels that work
-            on many at a time, see `packing`: the same numbers, sooner, in
-            LiteRT; later on microcontrollers.
-        batch: images at a time, fixed in the file; or `"dynamic"`, which an
+        per_tensor: the old name of the recipes that end in `_per_tensor`.
+        packed: rearrange int8 convolutions of few channels for kernels that compute many
+            channels at a time, see `packing`: the same results, faster in LiteRT,
+            slower on microcontrollers.
+        batch: images per batch, fixed in the file; or `"dynamic"`, which an
             application sets by resizing the input.
-        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to put in
-            front: the file takes RGB pixels of the network's size as uint8
+        preprocessing: a `Preprocessing`, such as `model.preprocessing`, to include in
+            the file, which then takes RGB pixels of the network's size as uint8
             (with int16 activations as float32).
-        logits: without the softmax or sigmoid.
-        features: names of endpoints to put out.
-        storage: where the weights of a quantization-aware model of 4 bits are put:
+        logits: leave out the softmax or sigmoid.
+        features: names of endpoints to output.
+        storage: how the weights of a quantization-aware model of 4 bits are stored:
             `"fully_connected"` (the default: convolutions become FULLY_CONNECTED with
             int4 weights where XNNPACK computes those about as fast as int8, see
             `fully_connected`), `"conv_int4"` (CONV_2D with int4 weights, for
             microcontrollers: XNNPACK has none) or `"int8"`.
-        prefer: of `"fully_connected"`: `"latency"` (the default, at most 5 % over the
+        prefer: for `"fully_connected"`: `"latency"` (the default, at most 5 % over the
             int8 file's) or `"size"` (all that make the file smaller).
-        int4: what `storage` was called; True is `"conv_int4"`.
-        pooled_strides: 1x1 convolutions of int8 weights that stride are written as a
-            max pool and a stride of 1, without which LiteRT's GPU accelerator answers
-            wrongly.
-        sparse: kernels of many zeros, as pruning leaves them, are written without them,
-            see `sparse`; of float32 and int8 files.
-        source: (height, width) of the photos that go in as uint8: resize and centre
-            crop, equal to Pillow's, stand in front of `preprocessing`.
-        metadata: TFLite metadata and the names of the classes are in the file, as
-            MediaPipe wants them; of one that takes pixels.
+        int4: the old name of `storage`; True is `"conv_int4"`.
+        pooled_strides: write strided 1x1 convolutions of int8 weights as a max pool and
+            a convolution of stride 1; without this LiteRT's GPU accelerator computes
+            wrong results.
+        sparse: store kernels with many zeros, as pruning makes them, without the zeros,
+            see `sparse`; for float32 and int8 files.
+        source: (height, width) of the photos that the file takes as uint8: resize and
+            centre crop, equal to Pillow's, precede `preprocessing`.
+        metadata: add TFLite metadata and class names, for MediaPipe; with preprocessing.
 
     Returns:
         An `ExportReport`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed; nothing was done.
-        ExportError: the file has operators it should not have, or differs from the
+        InvalidArgument: an argument is not allowed; nothing was done.
+        ExportError: the file has operators that it should not have, or differs from the
             model by more than its `NumberFormat` allows. No file is left.
 
     Example:
@@ -148,8 +148,8 @@ def to_tflite(
     """
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     if isinstance(recipe, str):
-        known = FORMATS["tflite"].recipes
-        recipe = number_formats.current_recipe(recipe, known, per_tensor, 4)
+        recipes = FORMATS["tflite"].recipes
+        recipe = number_formats.current_recipe(recipe, recipes, per_tensor, 4)
     kind = model_kinds.kind_of(model)
     if kind is None and recipe != number_formats.FLOAT32:
         return model_kinds.quantizer()(
@@ -210,12 +210,12 @@ def to_tflite(
 def _maker(
     ready: Ready, io_dtype: str, batch: int | str
 ) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """(function that returns the bytes, what a passport says of it)."""
-    known = ready.convert
-    if known is None:
+    """(function that returns the bytes, its record for the passport)."""
+    convert_aware = ready.convert
+    if convert_aware is None:
         return lambda: convert(ready, batch=batch), {}
     facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
-    return lambda: known(ready, io_dtype, batch), facts
+    return lambda: convert_aware(ready, io_dtype, batch), facts
 
 
 def land(
@@ -230,18 +230,18 @@ def land(
     pooled_strides: bool = False,
     sparse: bool = False,
 ) -> ExportReport:
-    """Writes, proves and lands the bytes of a TFLite file: the tail of whatever makes one.
+    """Writes a TFLite file, compares it with the model and moves it to its place.
 
     Args:
         place: a `landing.Destination`.
-        ready: the `prepare.Ready` that it is of.
+        ready: a `prepare.Ready`.
         make: function that returns the bytes.
         recipe: options of the conversion, for the passport.
-        io_dtype: input and output of an int8 file.
-        packed: whether its int8 convolutions are arranged by `packing`.
-        storage: where its weights of 4 bits are put.
-        integer: whether nothing in it may compute in floating point; None: as its
-            numbers say.
+        io_dtype: of the input and output of an int8 file.
+        packed: whether int8 convolutions are rearranged by `packing`.
+        storage: how 4-bit weights are stored.
+        integer: whether no operator may compute in floating point; None: as the number
+            format has it.
         pooled_strides: see `to_tflite`.
         sparse: see `to_tflite`.
 
@@ -249,31 +249,31 @@ def land(
         An `ExportReport`.
 
     Raises:
-        ExportError: operators that it should not have, or other answers than the
-            model's; no file is left.
+        ExportError: the file has operators that it should not have, or differs from the
+            model; no file is left.
     """
     numbers = place.numbers
     packed = packed and numbers.name == "int8"
     integer = numbers.integer if integer is None else integer
     photos.check(ready.options, ready.shape)
-    whole = photos.behind_photos(ready)
+    compared = photos.behind_photos(ready)
 
     def write(file: pathlib.Path) -> None:
         content = make()
-        # What an engine found out while it made them.
+        # An engine may add to it while it makes the bytes.
         facts.update(recipe)
         if pooled_strides:
             content = strided.rewrite(content)
         layers = write_checked(content, file, integer, packed, storage, sparse)
         if layers:
-            # Read when the file is proven.
+            # `landing.land` reads the facts after `write`.
             facts["storage"] = storage.record(layers)
         if numbers.name == "int8" and _has_depthwise(file):
             facts["depthwise"] = True
         if numbers.name == "float16":
-            given = float16_range.inputs_of(ready)
-            largest = float16_range.of_tflite(file, given)
-            float16_range.refuse_above(largest, ready.original.name, len(given))
+            inputs = float16_range.inputs_of(ready)
+            largest = float16_range.of_tflite(file, inputs)
+            float16_range.refuse_above(largest, ready.original.name, len(inputs))
         photos.finish(file, ready)
 
     facts = {**recipe, "batch": place.batch}
@@ -283,11 +283,11 @@ def land(
         facts["sparse"] = True
     if numbers.name == "int8":
         facts |= {"io_dtype": io_dtype, "packed": packed}
-    return landing.land(place, whole, write, facts)
+    return landing.land(place, compared, write, facts)
 
 
 def _has_depthwise(file: pathlib.Path) -> bool:
-    """Whether a file has a depthwise convolution, such as a BN that stands alone."""
+    """Whether a file has a depthwise convolution, such as a BN that was not folded."""
     with tflite_runner.opened(file) as content:
         return "DEPTHWISE_CONV_2D" in tflite_runner.operators(content)
 
@@ -306,21 +306,21 @@ def write_checked(
     storage: storages.Storage | None = None,
     sparse: bool = False,
 ) -> dict[str, str]:
-    """Writes the bytes of a file whose operators may stand in one.
+    """Checks the operators of a file and writes it.
 
     Args:
-        content: the bytes.
-        file: where to write them.
-        integer: whether none of the operators may compute in floating point.
-        packed: whether its int8 convolutions are arranged by `packing`.
-        storage: where its weights of 4 bits are put; None: as they are.
-        sparse: whether kernels of many zeros are written without them.
+        content: bytes of the file.
+        file: path to write.
+        integer: whether no operator may compute in floating point.
+        packed: whether int8 convolutions are rearranged by `packing`.
+        storage: how 4-bit weights are stored; None: not changed.
+        sparse: whether kernels with many zeros are stored without them.
 
     Returns:
-        What layers with weights of 4 bits became by their name.
+        Layer name -> how its 4-bit weights are stored.
 
     Raises:
-        ExportError: operators that may not.
+        ExportError: an operator that is not allowed.
     """
     layers: dict[str, str] = {}
     if storage is not None:
@@ -346,17 +346,17 @@ def convert(
 ) -> Any:
     """The TFLite file for a `session.Ready`, as bytes or a view of them.
 
-    Nothing is checked; `to_tflite` does that. A model that holds fake quantization
-    knows its ranges itself: an integer format without `ready.calibration` is such.
+    Nothing is checked; `to_tflite` does that. An integer format without
+    `ready.calibration` is for models with fake quantization, which have ranges.
 
     Raises:
-        ExportError: a network that TFLite's own operators cannot express.
+        ExportError: TFLite's own operators cannot express the network.
     """
     import tensorflow as tf
 
     size = None if isinstance(batch, str) else batch
     calibrated = number_formats.find(quantize).calibrated
-    # What is quantized is computed with by the converter, which needs it there.
+    # To quantize weights the converter needs them as constants.
     kernels = large_weights.kernels_of(ready.model) if quantize == "none" else {}
     try:
         with files.scratch_folder() as folder:
@@ -380,7 +380,7 @@ def convert(
     except NotWritten:
         raise
     except Exception as error:
-        # Also a full disk, of which TensorFlow has errors of its own.
+        # Includes a full disk, for which TensorFlow has errors of its own.
         raise ExportError(
             f"TensorFlow's converter refused {ready.original.name}: "
             f"{refusal.reason(error, ready.model)}; nothing was written"
@@ -388,7 +388,7 @@ def convert(
     if quantize == "dynamic":
         content = versions.lowered(content)
     if quantize == "int8" and ready.calibration is not None and not per_tensor:
-        # A constant of a product has finer steps than a kernel of one scale.
+        # With one scale per kernel, MUL's constant would be the finer one.
         content = depthwise.rewrite(content) or content
     names = list(signature.outputs(ready.model))
     if kernels:
@@ -397,9 +397,9 @@ def convert(
 
 
 def _configure(converter: Any, tf: Any, quantize: str, io_dtype: str) -> None:
-    # Without TensorFlow's own operators: a network that needs them is an error.
+    # No TensorFlow operators: a network that needs them is an error.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    # What it would add to the finished file costs two more copies of it.
+    # Adding its metadata takes two more copies of the file in memory.
     converter.exclude_conversion_metadata = True
     if quantize == "none":
         return
@@ -419,7 +419,7 @@ def _configure(converter: Any, tf: Any, quantize: str, io_dtype: str) -> None:
 def _representative(calibration: Any, batch: int) -> Callable[[], Any]:
     def images() -> Iterator[list[np.ndarray]]:
         for start in range(0, len(calibration), batch):
-            # The last batch is filled up with its own images.
+            # The last batch repeats its own images.
             chunk = calibration[start : start + batch]
             yield [np.resize(chunk, (batch, *chunk.shape[1:]))]
 
@@ -427,7 +427,7 @@ def _representative(calibration: Any, batch: int) -> Callable[[], Any]:
 
 
 def check_integer(content: Any) -> None:
-    """Raises `ExportError` where an integer file computes in floating point."""
+    """Raises `ExportError` if an integer file computes in floating point."""
     floats = tflite_runner.float_operators(content)
     if floats:
         raise ExportError(
@@ -437,7 +437,7 @@ def check_integer(content: Any) -> None:
 
 
 def check_operators(counts: Iterable[str]) -> None:
-    """Raises `ExportError` where a file has operators that it should not have."""
+    """Raises `ExportError` if a file has operators that it should not have."""
     wrong = [
         name
         for name in counts

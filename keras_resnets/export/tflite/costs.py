@@ -1,9 +1,9 @@
-"""How long convolutions take in XNNPACK, int8 and as FULLY_CONNECTED of 4-bit weights.
+"""Latency of convolutions in XNNPACK, as int8 and as FULLY_CONNECTED of 4-bit weights.
 
 `costs.csv` has what `benchmarks/four_bits.py --table` measured, in microseconds with one
-and with two threads, and in its first line on which processor. A shape that it lacks is
-taken for the nearest that it has. On other processors the times are others, the ratios
-much alike: they come from what is copied and what is multiplied.
+and with two threads; its first line names the CPU. A shape that is not in the table is
+estimated from the nearest one. Other CPUs have other times but similar ratios, which
+come from the amounts that are copied and multiplied.
 """
 
 import csv
@@ -37,7 +37,7 @@ class Shape:
 
     @property
     def macs(self) -> int:
-        """Multiplications."""
+        """Multiply-accumulate operations."""
         return self.taps * self.pixels * self.outputs
 
     @property
@@ -56,7 +56,7 @@ class Row:
 
 
 class Stored(Protocol):
-    """What could be stored in 4 bits: its `Shape`, and the bytes that this saves."""
+    """A layer that can be stored in 4 bits: its `Shape`, and the bytes that this saves."""
 
     @property
     def shape(self) -> Shape: ...
@@ -71,8 +71,8 @@ Candidate = TypeVar("Candidate", bound=Stored)
 @functools.cache
 def table() -> tuple[Row, ...]:
     """The measured shapes."""
-    place = importlib.resources.files("keras_resnets.export.tflite")
-    lines = place.joinpath("costs.csv").read_text("utf-8").splitlines()
+    folder = importlib.resources.files("keras_resnets.export.tflite")
+    lines = folder.joinpath("costs.csv").read_text("utf-8").splitlines()
     rows = csv.DictReader(line for line in lines if not line.startswith("#"))
     return tuple(_row(row) for row in rows)
 
@@ -91,46 +91,44 @@ def microseconds(shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(scale * x for x in row.int8), tuple(scale * x for x in row.int4)
 
 
-def _distance(one: Shape, other: Shape) -> float:
-    """How unlike two shapes are; a window or stride of its own counts most."""
-    unlike = 20.0 * (one.kind != other.kind)
+def _distance(first: Shape, second: Shape) -> float:
+    """How different two shapes are; window and stride count most."""
+    distance = 20.0 * (first.kind != second.kind)
     for weight, a, b in (
-        (5.0, one.window, other.window),
-        (5.0, one.stride, other.stride),
-        (1.0, one.pixels, other.pixels),
-        (1.0, one.inputs, other.inputs),
-        (1.0, one.outputs, other.outputs),
+        (5.0, first.window, second.window),
+        (5.0, first.stride, second.stride),
+        (1.0, first.pixels, second.pixels),
+        (1.0, first.inputs, second.inputs),
+        (1.0, first.outputs, second.outputs),
     ):
-        unlike += weight * abs(math.log2(a / b))
-    return unlike
+        distance += weight * abs(math.log2(a / b))
+    return distance
 
 
 def affordable(
-    stored: Sequence[Candidate], every: Sequence[Shape], allowed: float
+    candidates: Sequence[Candidate], shapes: Sequence[Shape], allowed: float
 ) -> list[Candidate]:
-    """Which to store in 4 bits, so that the file is small and not much slower.
+    """Chooses what to store in 4 bits, so that the file is small and not much slower.
 
-    Those that take no longer come first, then those with most bytes for their time.
+    Layers that get no slower come first, then those that save most bytes for their time.
 
     Args:
-        stored: what could be.
-        every: shapes of all convolutions and dense layers of the network.
-        allowed: by how much their time in int8 may grow, such as 0.05.
+        candidates: what can be stored in 4 bits.
+        shapes: shapes of all convolutions and dense layers of the network.
+        allowed: how much longer than in int8 they may take, such as 0.05.
 
     Returns:
-        Some of `stored`.
+        Some of `candidates`.
     """
-    whole = [
-        sum(times) for times in zip(*(microseconds(x)[0] for x in every), strict=True)
-    ]
-    left = [allowed * time for time in whole]
+    int8 = zip(*(microseconds(shape)[0] for shape in shapes), strict=True)
+    budget = [allowed * sum(times) for times in int8]
     chosen = []
-    for candidate, more in sorted(
-        ((x, _growth(x.shape)) for x in stored), key=lambda pair: _price(*pair)
+    for candidate, growth in sorted(
+        ((x, _growth(x.shape)) for x in candidates), key=lambda pair: _price(*pair)
     ):
-        if all(m <= max(rest, 0) for m, rest in zip(more, left, strict=True)):
+        if all(m <= max(rest, 0) for m, rest in zip(growth, budget, strict=True)):
             chosen.append(candidate)
-            left = [rest - m for m, rest in zip(more, left, strict=True)]
+            budget = [rest - m for m, rest in zip(growth, budget, strict=True)]
     return chosen
 
 
@@ -139,5 +137,5 @@ def _growth(shape: Shape) -> tuple[float, ...]:
     return tuple(after - before for before, after in zip(int8, int4, strict=True))
 
 
-def _price(candidate: Stored, more: Sequence[float]) -> float:
-    return max(more) / candidate.saved
+def _price(candidate: Stored, growth: Sequence[float]) -> float:
+    return max(growth) / candidate.saved

@@ -1,12 +1,13 @@
-"""A batch normalization that stands alone as a depthwise 1x1 convolution.
+"""Rewrites a BN that no convolution takes up as a depthwise 1x1 convolution.
 
-In front of a convolution's activation (He et al. 2016, arXiv:1603.05027) BN cannot be
-folded; the converter writes it as MUL and ADD of int8 constants. As one DEPTHWISE_CONV_2D
-what is between the two is no longer rounded to 8 bits, and the map is read and written
-once: fewer cycles on an NPU, less time in XNNPACK (`benchmarks/depthwise_bn.py`).
+A BN in front of the activation of a convolution (He et al. 2016, arXiv:1603.05027) cannot
+be folded; the converter writes it as MUL and ADD of int8 constants. One DEPTHWISE_CONV_2D
+does not round the product to 8 bits, and reads and writes the feature map once: fewer
+cycles on an NPU, less time in XNNPACK (`benchmarks/depthwise_bn.py`).
 
-Networks that know their ranges have that operator of themselves, see
-`quantization.qat.layers.QuantizedAffine`; this is for what a converter calibrates.
+Quantization-aware networks have this operator already, see
+`quantization.qat.layers.QuantizedAffine`; this module is for files that the converter
+calibrates.
 """
 
 from typing import Any
@@ -15,21 +16,21 @@ import numpy as np
 
 from keras_resnets.export.tflite import file_editor
 
-# Of a bias: room to 2^31 for the products that are added to it.
+# The largest bias, which leaves room up to 2^31 for the products added to it.
 _LARGEST = 1 << 30
 
 
 def rewrite(content: Any) -> bytes | None:
-    """An int8 file whose MUL and ADD of constants a channel are one convolution.
+    """Joins each MUL and ADD of constants per channel to one depthwise convolution.
 
     Args:
-        content: bytes of a TFLite file.
+        content: bytes of an int8 TFLite file.
 
     Returns:
-        The bytes of the changed file; None where there is nothing to change.
+        The bytes of the changed file; None if there is nothing to change.
     """
     editor = _Editor(content)
-    return editor.finished() if editor.run() else None
+    return editor.finished() if editor.apply() else None
 
 
 def folded(
@@ -38,9 +39,9 @@ def folded(
     """(int8 kernel, int32 bias, scales of the kernel) of `factor * x + offset`.
 
     Args:
-        factor: of each channel.
-        offset: of each channel.
-        scale: of x.
+        factor: one value per channel.
+        offset: one value per channel.
+        scale: quantization scale of x.
 
     Example:
         >>> kernel, _, scales = folded(np.array([2.0, -1.0]), np.array([1.0, 0.5]), 0.1)
@@ -55,8 +56,8 @@ def folded(
 
 
 class _Editor(file_editor.Editor):
-    def run(self) -> bool:
-        """Makes the changes; whether there was one."""
+    def apply(self) -> bool:
+        """Makes the changes; returns whether there were any."""
         before = len(self.graph.operators)
         for add in list(self.graph.operators):
             mul = self._factor_of(add)
@@ -66,30 +67,30 @@ class _Editor(file_editor.Editor):
         return len(self.graph.operators) < before
 
     def _factor_of(self, add: Any) -> Any:
-        """The MUL that an ADD of a constant stands behind; None for another operator."""
+        """The MUL that feeds an ADD of a constant; None if there is none."""
         if self.code(add) != "ADD" or not self._is_by_channel(add):
             return None
-        made = self._split(add)[0]
-        readers = [op for op in self.graph.operators if made in op.inputs]
-        makers = [op for op in self.graph.operators if made in op.outputs]
-        if len(readers) != 1 or not makers or made in self.graph.outputs:
+        product = self._split(add)[0]
+        readers = [op for op in self.graph.operators if product in op.inputs]
+        producers = [op for op in self.graph.operators if product in op.outputs]
+        if len(readers) != 1 or not producers or product in self.graph.outputs:
             return None
-        (mul,) = makers
-        is_plain = self.code(mul) == "MUL" and self._is_by_channel(mul)
+        (mul,) = producers
+        is_product = self.code(mul) == "MUL" and self._is_by_channel(mul)
         none = self.schema.ActivationFunctionType.NONE
-        if not is_plain or mul.builtinOptions.fusedActivationFunction != none:
+        if not is_product or mul.builtinOptions.fusedActivationFunction != none:
             return None
         return mul
 
     def _split(self, op: Any) -> tuple[int, int]:
-        """(the computed input, the constant one) of an operator of two."""
+        """(computed input, constant input) of an operator with two inputs."""
         computed, constant = op.inputs
         if self.data(constant) is None:
             computed, constant = constant, computed
         return computed, constant
 
     def _is_by_channel(self, op: Any) -> bool:
-        """Whether an operator is of a map in int8 and one constant a channel."""
+        """Whether an operator takes an int8 feature map and a constant per channel."""
         computed, constant = self._split(op)
         if self.data(constant) is None or self.data(computed) is not None:
             return False
@@ -99,49 +100,38 @@ class _Editor(file_editor.Editor):
         return is_map and int(np.prod(values.shape)) == image.shape[3]
 
     def _real(self, index: int) -> np.ndarray:
-        """What a constant of one scale stands for."""
-        known = self.graph.tensors[index].quantization
+        """The dequantized values of a constant with one scale."""
+        quantization = self.graph.tensors[index].quantization
         values = self.data(index).view("int8").astype("float64")
-        return (values - known.zeroPoint[0]) * known.scale[0]
+        return (values - quantization.zeroPoint[0]) * quantization.scale[0]
 
     def _join(self, mul: Any, add: Any) -> None:
-        """Makes the ADD the convolution that both are."""
+        """Turns the ADD into the convolution that computes both."""
         image, factor = self._split(mul)
         _, offset = self._split(add)
         scale = float(self.graph.tensors[image].quantization.scale[0])
         kernel, bias, scales = folded(self._real(factor), self._real(offset), scale)
-        types = self.schema.TensorType
         add.inputs = [
             image,
-            self._constant(factor, kernel[None, None, None], types.INT8, scales, 3),
-            self._constant(offset, bias, types.INT32, scale * scales, 0),
+            self._constant(factor, kernel[None, None, None], scales, 3),
+            self._constant(offset, bias, scale * scales, 0),
         ]
-        options = self.schema.DepthwiseConv2DOptionsT()
-        options.padding = self.schema.Padding.VALID
-        options.strideW = options.strideH = options.depthMultiplier = 1
-        options.dilationWFactor = options.dilationHFactor = 1
-        options.fusedActivationFunction = add.builtinOptions.fusedActivationFunction
-        add.builtinOptions = options
-        add.builtinOptionsType = self.schema.BuiltinOptions.DepthwiseConv2DOptions
-        add.opcodeIndex = self.operator_code("DEPTHWISE_CONV_2D", 3)
+        options = self.options(
+            "DepthwiseConv2D",
+            padding=self.schema.Padding.VALID,
+            strideW=1,
+            strideH=1,
+            depthMultiplier=1,
+            dilationHFactor=1,
+            dilationWFactor=1,
+            fusedActivationFunction=add.builtinOptions.fusedActivationFunction,
+        )
+        self.become(add, "DEPTHWISE_CONV_2D", 3, options)
 
     def _constant(
-        self, like: int, values: np.ndarray, kind: int, scales: np.ndarray, axis: int
+        self, named: int, values: np.ndarray, scales: np.ndarray, axis: int
     ) -> int:
-        """A constant tensor of one scale a channel; its index.
-
-        Args:
-            like: index of the one whose name it takes.
-            values: of it.
-            kind: its `TensorType`.
-            scales: of its channels.
-            axis: theirs.
-        """
-        tensor, known = self.schema.TensorT(), self.schema.QuantizationParametersT()
-        known.scale = scales.astype("float32")
-        known.zeroPoint = np.zeros(len(scales), "int64")
-        known.quantizedDimension = axis
-        tensor.name = self.graph.tensors[like].name
-        tensor.shape, tensor.type = list(values.shape), kind
-        tensor.quantization, tensor.buffer = known, self.add_buffer(values)
-        return int(self.add_tensor(tensor))
+        """Adds a constant with one scale per channel; it takes a tensor's name."""
+        quantization = file_editor.symmetric(self.schema, scales, axis)
+        name = self.graph.tensors[named].name.decode()
+        return self.add_constant(name, values, quantization)

@@ -1,19 +1,24 @@
-"""A TFLite file as objects that can be changed, and back to bytes."""
+"""Edits a TFLite file: parses it into objects, changes them, serializes them again."""
+
+import copy
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_resnets.export.tflite import runner as tflite_runner
 
 IDENTIFIER = b"TFL3"
-# Kernels of runtimes read their constants in such steps.
+# Kernels of runtimes read their constants at multiples of so many bytes.
 ALIGNMENT = 16
 
 
 class Editor:
-    """One file, as objects.
+    """A TFLite file as objects that can be changed.
 
     Args:
-        content: its bytes.
+        content: bytes of the file.
 
     Attributes:
         schema: the module of the file format.
@@ -21,7 +26,7 @@ class Editor:
         graph: its main graph, a `schema.SubGraphT`.
     """
 
-    def __init__(self, content):
+    def __init__(self, content: Any) -> None:
         self.schema, root = tflite_runner.parse(content)
         self.model = self.schema.ModelT.InitFromObj(root)
         self.graph = self.model.subgraphs[0]
@@ -31,32 +36,126 @@ class Editor:
             op.inputs, op.outputs = list(op.inputs), list(op.outputs)
         self._codes = tflite_runner.operator_names(self.schema)
 
-    def code(self, op):
-        """The name of what an operator does."""
+    @classmethod
+    def rewritten(cls, content: Any) -> Any:
+        """The bytes of a file after `apply`; `content` itself if nothing changed."""
+        editor = cls(content)
+        return editor.finished() if editor.apply() else content
+
+    def apply(self) -> bool:
+        """Makes the changes of a subclass; returns whether there were any."""
+        raise NotImplementedError
+
+    def code(self, op: Any) -> str:
+        """The name of an operator, such as `"CONV_2D"`."""
         code = self.model.operatorCodes[op.opcodeIndex]
         return self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
-    def data(self, index):
-        """The bytes of the constant tensor `index`; None for one that is computed."""
+    def data(self, index: int) -> Any:
+        """The bytes of a constant tensor; None for one that is computed or left out."""
         if index < 0:
             return None
         data = self.model.buffers[self.graph.tensors[index].buffer].data
         return None if data is None or not len(data) else data
 
-    def add_tensor(self, tensor):
+    def is_int8(self, index: int) -> bool:
+        """Whether a tensor is int8."""
+        return bool(self.graph.tensors[index].type == self.schema.TensorType.INT8)
+
+    def add_tensor(self, tensor: Any) -> int:
         """Adds a `schema.TensorT`; returns its index."""
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
-    def add_buffer(self, values):
-        """Adds the constant array `values`; returns the index of its buffer."""
+    def add_buffer(self, values: np.ndarray) -> int:
+        """Adds a buffer with the bytes of `values`; returns its index."""
         buffer = self.schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), "uint8")
         self.model.buffers.append(buffer)
         return len(self.model.buffers) - 1
 
-    def operator_code(self, name, version):
-        """The index of an operator's code, which is added where there is none."""
+    def add_constant(
+        self, name: str, values: np.ndarray, quantization: Any = None
+    ) -> int:
+        """Adds a constant tensor of the type of `values`; returns its index."""
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape = name.encode(), list(values.shape)
+        tensor.type = getattr(self.schema.TensorType, values.dtype.name.upper())
+        tensor.quantization = quantization
+        tensor.buffer = self.add_buffer(values)
+        return self.add_tensor(tensor)
+
+    def replace_constant(
+        self, op: Any, place: int, values: np.ndarray, shape: Any = None
+    ) -> Any:
+        """Gives one operator another constant input; returns its `schema.TensorT`.
+
+        Other operators that read the old one keep it.
+
+        Args:
+            op: the operator.
+            place: of the input among the operator's inputs.
+            values: of the new constant.
+            shape: of the tensor; None: that of `values`.
+        """
+        tensor = copy.copy(self.graph.tensors[op.inputs[place]])
+        tensor.shape = list(values.shape) if shape is None else shape
+        tensor.buffer = self.add_buffer(values)
+        op.inputs[place] = self.add_tensor(tensor)
+        return tensor
+
+    def open_shape(self, tensor: Any) -> list[int]:
+        """The shape of a tensor, with -1 for an open batch."""
+        shape = list(map(int, tensor.shape))
+        signature = tensor.shapeSignature
+        if signature is not None and len(signature) and signature[0] < 0:
+            shape[0] = -1
+        return shape
+
+    def resized(self, tensor: Any, sides: Sequence[int], name: bytes) -> Any:
+        """A copy of a computed tensor: its batch, type and scale, but other sides."""
+        batch = self.open_shape(tensor)[0]
+        resized = copy.copy(tensor)
+        resized.name, resized.buffer = name, 0
+        resized.shape = [int(tensor.shape[0]), *map(int, sides)]
+        resized.shapeSignature = [batch, *resized.shape[1:]] if batch < 0 else None
+        return resized
+
+    def options(self, kind: str, **values: Any) -> Any:
+        """The options of an operator: `"Reshape"` is a `schema.ReshapeOptionsT`."""
+        options = getattr(self.schema, f"{kind}OptionsT")()
+        for name, value in values.items():
+            setattr(options, name, value)
+        return options
+
+    def operator(
+        self,
+        name: str,
+        version: int,
+        inputs: list[int],
+        outputs: list[int],
+        options: Any = None,
+    ) -> Any:
+        """A new `schema.OperatorT`, not yet in the graph."""
+        op = self.schema.OperatorT()
+        op.inputs, op.outputs = inputs, outputs
+        self.become(op, name, version, options)
+        return op
+
+    def become(self, op: Any, name: str, version: int, options: Any = None) -> None:
+        """Turns an operator into another one; without `options` it keeps its own."""
+        op.opcodeIndex = self.operator_code(name, version)
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            op.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)
+            op.builtinOptions = options
+
+    def insert_before(self, op: Any, inserted: Any) -> None:
+        """Inserts an operator into the graph, in front of another."""
+        self.graph.operators.insert(self.graph.operators.index(op), inserted)
+
+    def operator_code(self, name: str, version: int) -> int:
+        """The index of an operator's code, which is added if it is missing."""
         number = getattr(self.schema.BuiltinOperator, name)
         for index, code in enumerate(self.model.operatorCodes):
             if code.builtinCode == number and code.version == version:
@@ -67,8 +166,8 @@ class Editor:
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
 
-    def finished(self):
-        """The bytes of the changed file, without what nobody uses any more."""
+    def finished(self) -> bytes:
+        """The bytes of the changed file, without what is no longer used."""
         drop_unused(self.model)
         self.model.buffers = [
             _Aligned(self.schema, buffer.data) for buffer in self.model.buffers
@@ -78,24 +177,39 @@ class Editor:
         return bytes(builder.Output())
 
 
-def _sharing_builder(size):
+def symmetric(schema: Any, scales: Any, axis: int = 0) -> Any:
+    """A `schema.QuantizationParametersT` whose zero points are 0.
+
+    Args:
+        schema: the module of the file format.
+        scales: one of the tensor, or one for each channel.
+        axis: of the channels.
+    """
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = np.atleast_1d(np.asarray(scales, "float32"))
+    quantization.zeroPoint = np.zeros(len(quantization.scale), "int64")
+    quantization.quantizedDimension = axis
+    return quantization
+
+
+def _sharing_builder(size: int) -> Any:
     """A builder of FlatBuffers that writes equal small vectors once.
 
     An int8 kernel and its bias have a zero point of eight bytes a channel, all of them 0,
-    and many tensors have the same shape: of a small network that is 5 % of the file. All
-    readers follow an offset to a vector, whoever else points there.
+    and many tensors have the same shape: 5 % of the file of a small network. Readers
+    follow an offset to a vector, no matter how many offsets point there.
     """
     import flatbuffers
 
     class Builder(flatbuffers.Builder):
-        def __init__(self, size):
+        def __init__(self, size: int) -> None:
             super().__init__(size)
-            self._written = {}
+            self._written: dict[tuple[str, bytes], int] = {}
 
-        def CreateNumpyVector(self, x):  # noqa: N802
-            # Bytes are buffers, which are aligned by more than their type.
+        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802
+            # Vectors of bytes are buffers, which need a larger alignment.
             if not isinstance(x, np.ndarray) or x.dtype == np.uint8:
-                return super().CreateNumpyVector(x)
+                return int(super().CreateNumpyVector(x))
             key = (x.dtype.str, x.tobytes())
             if key not in self._written:
                 self._written[key] = super().CreateNumpyVector(x)
@@ -104,10 +218,10 @@ def _sharing_builder(size):
     return Builder(size)
 
 
-def without_names(content):
+def without_names(content: Any) -> bytes:
     """The bytes of a file whose inner tensors have no names.
 
-    No runtime needs them: inputs and outputs keep theirs, and the signature its own.
+    No runtime needs them. Inputs, outputs and the signature keep theirs.
     """
     editor = Editor(content)
     ends = {*editor.graph.inputs, *editor.graph.outputs}
@@ -117,85 +231,89 @@ def without_names(content):
     return editor.finished()
 
 
-def name_ends(model, outputs):
-    """Gives inputs and outputs their names, and the outputs their order.
+def name_ends(model: Any, outputs: Sequence[str]) -> None:
+    """Names inputs and outputs as the signature does, and orders the outputs.
 
-    The converter's order by index is neither that of the network nor of the alphabet,
-    and a tensor of its is called `StatefulPartitionedCall:1`.
+    The converter's order is neither that of the network nor that of the alphabet, and
+    it names tensors `StatefulPartitionedCall:1`.
 
     Args:
         model: a `schema.ModelT`, changed in place.
-        outputs: what the signature calls them, in the order that they shall have.
+        outputs: names of the outputs in the signature, in the order to write.
     """
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
-    places = {name: index for index, name in enumerate(outputs)}
-    made = sorted(signature.outputs, key=lambda entry: places[entry.name.decode()])
-    signature.outputs, graph.outputs = made, [entry.tensorIndex for entry in made]
-    taken, named = {bytes(tensor.name) for tensor in graph.tensors}, set()
+    order = {name: index for index, name in enumerate(outputs)}
+    entries = sorted(signature.outputs, key=lambda entry: order[entry.name.decode()])
+    signature.outputs = entries
+    graph.outputs = [entry.tensorIndex for entry in entries]
+    names, named = {bytes(tensor.name) for tensor in graph.tensors}, set()
     for entry in [*signature.inputs, *signature.outputs]:
-        # One that is put out twice, or is an input too, has the first of its names.
-        if entry.name not in taken and entry.tensorIndex not in named:
+        # A tensor that is an output twice, or an input too, gets the first of its names.
+        if entry.name not in names and entry.tensorIndex not in named:
             graph.tensors[entry.tensorIndex].name = entry.name
-            taken.add(entry.name)
+            names.add(entry.name)
         named.add(entry.tensorIndex)
 
 
-def with_named_ends(content, outputs):
-    """The bytes of a file with `name_ends` done."""
+def with_named_ends(content: Any, outputs: Sequence[str]) -> bytes:
+    """The bytes of a file after `name_ends`."""
     editor = Editor(bytes(content))
     name_ends(editor.model, outputs)
     return editor.finished()
 
 
 class _Aligned:
-    """A buffer that is written where the kernels of a runtime can read it at once."""
+    """A buffer that is written at a multiple of `ALIGNMENT`."""
 
-    def __init__(self, schema, data):
+    def __init__(self, schema: Any, data: Any) -> None:
         self._schema, self._data = schema, data
 
-    def Pack(self, builder):  # noqa: N802
+    def Pack(self, builder: Any) -> Any:  # noqa: N802
         return write_buffer(self._schema, builder, self._data)
 
 
-def write_buffer(schema, builder, data):
-    """Writes a buffer of so many bytes, or an empty one, aligned; returns its place."""
-    place = None
+def write_buffer(schema: Any, builder: Any, data: Any) -> Any:
+    """Writes an aligned buffer with `data`, or an empty one; returns its offset."""
+    offset = None
     if data is not None and len(data):
         builder.Prep(ALIGNMENT, len(data))
-        place = builder.CreateNumpyVector(np.asarray(data, "uint8"))
+        offset = builder.CreateNumpyVector(np.asarray(data, "uint8"))
     schema.BufferStart(builder)
-    if place is not None:
-        schema.BufferAddData(builder, place)
+    if offset is not None:
+        schema.BufferAddData(builder, offset)
     return schema.BufferEnd(builder)
 
 
-def drop_unused(model):
-    """Drops tensors that nobody names, and operator codes that nobody uses, any more."""
-    graph = model.subgraphs[0]
-    entries = [*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs]
-    lists = [graph.__dict__, *(operator.__dict__ for operator in graph.operators)]
-    named = {i for one in lists for key in ("inputs", "outputs") for i in one[key]}
-    kept = [index for index in range(len(graph.tensors)) if index in named]
-    places = {index: place for place, index in enumerate(kept)}
+def drop_unused(model: Any) -> None:
+    """Drops tensors, operator codes and buffers that are no longer used."""
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    users = [graph.__dict__, *(operator.__dict__ for operator in graph.operators)]
+    keys = ("inputs", "outputs")
     # An input that is left out is -1.
-    places[-1] = -1
-    graph.tensors = [graph.tensors[index] for index in kept]
-    for one in lists:
-        for key in ("inputs", "outputs"):
-            one[key] = [places[index] for index in one[key]]
-    for entry in entries:
+    used = {i for user in users for key in keys for i in user[key]} - {-1}
+    places = {-1: -1, **_places(used)}
+    graph.tensors = [graph.tensors[index] for index in sorted(used)]
+    for user in users:
+        for key in keys:
+            user[key] = [places[index] for index in user[key]]
+    for entry in [*signature.inputs, *signature.outputs]:
         entry.tensorIndex = places[entry.tensorIndex]
-    codes = sorted({operator.opcodeIndex for operator in graph.operators})
+    codes = _places({operator.opcodeIndex for operator in graph.operators})
     model.operatorCodes = [model.operatorCodes[index] for index in codes]
     for operator in graph.operators:
-        operator.opcodeIndex = codes.index(operator.opcodeIndex)
+        operator.opcodeIndex = codes[operator.opcodeIndex]
     _drop_buffers(model)
 
 
-def _drop_buffers(model):
-    entries = [*model.subgraphs[0].tensors, *(model.metadata or [])]
+def _drop_buffers(model: Any) -> None:
+    users = [*model.subgraphs[0].tensors, *(model.metadata or [])]
     # The first is the empty one.
-    kept = sorted({0, *(entry.buffer for entry in entries)})
-    model.buffers = [model.buffers[index] for index in kept]
-    for entry in entries:
-        entry.buffer = kept.index(entry.buffer)
+    buffers = _places({0, *(user.buffer for user in users)})
+    model.buffers = [model.buffers[index] for index in buffers]
+    for user in users:
+        user.buffer = buffers[user.buffer]
+
+
+def _places(indices: Iterable[int]) -> dict[int, int]:
+    """Index -> new index, when only these are kept."""
+    return {index: place for place, index in enumerate(sorted(indices))}

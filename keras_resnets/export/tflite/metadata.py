@@ -1,9 +1,9 @@
-"""TFLite metadata of an image classifier: what its pixels are, and its classes' names.
+"""TFLite metadata of an image classifier: the range of its pixels and its class names.
 
-MediaPipe's tasks refuse a file without (float32 ones), or show numbers instead of names.
-Google's schema (`metadata_schema.fbs`, identifier M001) comes in no package that this
-one needs: the few tables of it that are written here are told by the numbers of their
-fields.
+Without metadata MediaPipe's tasks refuse float32 files, and show numbers instead of class
+names for others. No dependency of this package has Google's schema
+(`metadata_schema.fbs`, identifier M001): the few tables needed are written by the numbers
+of their fields.
 """
 
 import io
@@ -17,44 +17,44 @@ from keras_resnets.export.tflite import file_editor
 
 LABELS = "labels.txt"
 _KEY, _IDENTIFIER = b"TFLITE_METADATA", b"M001"
-# The first version of MediaPipe's parser; nothing newer is used.
+# The first version of MediaPipe's parser; no newer field is used.
 _PARSER = "1.0.0"
 # Members of the unions and enumerations of the schema.
 _FEATURE, _IMAGE = 1, 2
 _RGB = 1
 _NORMALIZATION = 1
 _AXIS_LABELS = 2
-# A moment that zip files can tell: the same file has the same bytes.
+# A fixed time stamp, the earliest of zip files: equal files have equal bytes.
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 
 
 def add(
     content: bytes, name: str, labels: Sequence[str] | None, output: str = "score"
 ) -> bytes:
-    """The bytes of a file that takes RGB pixels of 0 to 255, with metadata.
+    """Adds metadata to a file that takes RGB pixels from 0 to 255; returns its bytes.
 
     Args:
         content: bytes of the file, of one input and one output.
         name: of the network.
-        labels: name of each class, in the order of the output; None: not known.
-        output: what the output is called.
+        labels: class names, in the order of the output; None if they are not known.
+        output: name of the output.
     """
     editor = file_editor.Editor(content)
     buffer = editor.add_buffer(np.frombuffer(encoded(name, labels, output), "uint8"))
     entry = editor.schema.MetadataT()
     entry.name, entry.buffer = _KEY, buffer
-    others = [one for one in editor.model.metadata or [] if one.name != _KEY]
+    others = [other for other in editor.model.metadata or [] if other.name != _KEY]
     editor.model.metadata = [*others, entry]
-    made = editor.finished()
+    flatbuffer = editor.finished()
     if labels is None:
-        return made
-    # An associated file is one of a zip archive behind the flatbuffer.
-    whole = io.BytesIO(made)
-    whole.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(whole, "a") as archive:
+        return flatbuffer
+    # Associated files are members of a zip archive behind the flatbuffer.
+    file = io.BytesIO(flatbuffer)
+    file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file, "a") as archive:
         text = "".join(f"{label}\n" for label in labels)
         archive.writestr(zipfile.ZipInfo(LABELS, _MOMENT), text)
-    return whole.getvalue()
+    return file.getvalue()
 
 
 def encoded(name: str, labels: Sequence[str] | None, output: str = "score") -> bytes:
@@ -62,57 +62,57 @@ def encoded(name: str, labels: Sequence[str] | None, output: str = "score") -> b
     import flatbuffers
 
     builder = flatbuffers.Builder(512)
-    # A pixel goes in as it is: (x - 0) / 1.
+    # Pixels are not scaled: (x - 0) / 1.
     normalization = _table(builder, {0: [0.0], 1: [1.0]})
     unit = _table(builder, {0: ("int8", _NORMALIZATION), 1: normalization})
     image = _table(builder, {0: ("int8", _RGB)})
     pixels = _table(builder, {0: ("int8", _IMAGE), 1: image})
     stats = _table(builder, {0: [255.0], 1: [0.0]})
-    given = _table(builder, {0: "image", 3: pixels, 4: [unit], 5: stats})
+    image_input = _table(builder, {0: "image", 3: pixels, 4: [unit], 5: stats})
     score = _table(builder, {0: ("int8", _FEATURE), 1: _table(builder, {})})
-    made = {0: output, 3: score, 5: _table(builder, {0: [1.0], 1: [0.0]})}
+    described = {0: output, 3: score, 5: _table(builder, {0: [1.0], 1: [0.0]})}
     if labels is not None:
-        made[6] = [_table(builder, {0: LABELS, 2: ("int8", _AXIS_LABELS)})]
-    graph = _table(builder, {2: [given], 3: [_table(builder, made)]})
+        described[6] = [_table(builder, {0: LABELS, 2: ("int8", _AXIS_LABELS)})]
+    graph = _table(builder, {2: [image_input], 3: [_table(builder, described)]})
     root = {0: name, 3: [graph], 7: _PARSER}
     builder.Finish(int(_table(builder, root)), _IDENTIFIER)
     return bytes(builder.Output())
 
 
-class _Place(int):
-    """Where a table stands in a builder."""
+class _Offset(int):
+    """The offset of a table in a builder."""
 
 
-def _table(builder: Any, fields: dict[int, Any]) -> _Place:
-    """Writes a table by the numbers of its fields; returns its place.
+def _table(builder: Any, fields: dict[int, Any]) -> _Offset:
+    """Writes a table by the numbers of its fields; returns its offset.
 
-    Fields are texts, tables (`_Place`), lists of tables or of floats, or
+    Fields are strings, tables (`_Offset`), lists of tables or of floats, or
     ("int8", number).
     """
-    placed = {
-        number: value if isinstance(value, tuple) else _place(builder, value)
+    values = {
+        number: value if isinstance(value, tuple) else _offset(builder, value)
         for number, value in fields.items()
     }
     builder.StartObject(max(fields, default=-1) + 1)
-    for number, value in placed.items():
+    for number, value in values.items():
         if isinstance(value, tuple):
             builder.PrependInt8Slot(number, value[1], 0)
         else:
             builder.PrependUOffsetTRelativeSlot(number, int(value), 0)
-    return _Place(builder.EndObject())
+    return _Offset(builder.EndObject())
 
 
-def _place(builder: Any, value: Any) -> int:
-    """Where a text, a table or a list stands; texts and lists are written first."""
-    if isinstance(value, _Place):
+def _offset(builder: Any, value: Any) -> int:
+    """The offset of a string, table or list; writes strings and lists."""
+    if isinstance(value, _Offset):
         return value
     if isinstance(value, str):
         return int(builder.CreateString(value))
-    tables = isinstance(value[0], _Place)
+    tables = isinstance(value[0], _Offset)
     builder.StartVector(4, len(value), 4)
-    for one in reversed(value):
+    for item in reversed(value):
         if tables:
-            builder.PrependUOffsetTRelative(int(one))
+            builder.PrependUOffsetTRelative(int(item))
         else:
-            builder.PrependFloat32(one)
+            builder.PrependFloat32(item)
     return int(builder.EndVector())

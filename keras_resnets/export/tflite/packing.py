@@ -1,19 +1,20 @@
-"""Int8 convolutions of few channels, arranged to fill the registers of a processor.
+"""Rearranges int8 convolutions of few channels, so that they fill a CPU's registers.
 
 XNNPACK's int8 kernels, which LiteRT runs on phones, Raspberry Pis and PCs, work on 8
-input and up to 16 output channels at a time. A convolution with 4 channels a group, or
-one of an image's 3, leaves most of that idle. The same convolution, to the last bit:
+input and up to 16 output channels at a time. A convolution with 4 channels per group, or
+with the 3 of an image, leaves most of that idle. These rewrites compute the same, to the
+last bit:
 
-* of narrow groups, several make one, with zeros between them;
-* in front of a stem of stride 2, two pixels beside each other are one of twice the
+* several narrow groups become one group, with zeros between them;
+* in front of a stem of stride 2, two neighbouring pixels become one of twice the
   channels: the same bytes in the same order, so that a RESHAPE suffices.
 
-ResNeXt's 4 channels a group take 0.4 of the time so, its 8 take 0.8
-(`benchmarks/packing.py` on an AMD EPYC with AVX-512 VNNI). On kernels that count every
-multiplication, such as a microcontroller's, these few layers take longer instead.
+With them ResNeXt's convolutions of 4 channels per group take 0.4 of the time, those of 8
+take 0.8 (`benchmarks/packing.py` on an AMD EPYC with AVX-512 VNNI). On kernels that
+compute every multiplication, such as a microcontroller's, these layers take longer.
 """
 
-import copy
+from typing import Any
 
 import numpy as np
 
@@ -23,66 +24,67 @@ from keras_resnets.export.tflite import file_editor
 OUTPUTS = 16
 INPUTS = 8
 
+_Pads = tuple[int, int]
 
-def pack(content):
-    """The bytes of a file whose narrow int8 convolutions are arranged as above.
+
+def pack(content: Any) -> Any:
+    """Rearranges the narrow int8 convolutions of a file.
 
     Args:
         content: bytes of a TFLite file.
 
     Returns:
         Bytes of a file that computes the same, bit for bit; `content` itself if there
-        is nothing to arrange.
+        is nothing to rearrange.
     """
-    packer = _Packer(content)
-    return packer.finished() if packer.run() else content
+    return _Packer.rewritten(content)
 
 
 class _Packer(file_editor.Editor):
-    def run(self):
-        """Makes the changes; whether there was one."""
+    def apply(self) -> bool:
+        """Makes the changes; returns whether there were any."""
         operators, changed = list(self.graph.operators), False
         for op in operators:
             if self._is_int8_convolution(op):
                 changed |= self._merge_groups(op) or self._pair_columns(op)
         return changed
 
-    def _is_int8_convolution(self, op):
-        types = {self.graph.tensors[index].type for index in op.inputs[:2]}
-        is_int8 = types == {self.schema.TensorType.INT8}
-        if self.code(op) != "CONV_2D" or not is_int8:
-            return False
-        return self.data(op.inputs[1]) is not None
+    def _is_int8_convolution(self, op: Any) -> bool:
+        is_int8 = self.code(op) == "CONV_2D" and all(map(self.is_int8, op.inputs[:2]))
+        return is_int8 and self.data(op.inputs[1]) is not None
 
-    def _merge_groups(self, op):
+    def _merge_groups(self, op: Any) -> bool:
         channels = self.graph.tensors[op.inputs[0]].shape[3]
         outputs, _, _, depth = self.graph.tensors[op.inputs[1]].shape
         groups = channels // depth
         count = merged_groups(groups, max(depth, outputs // groups))
         if count == 1:
             return False
-        self._give_kernel(op, block_diagonal(self._kernel(op), groups, count))
+        kernel = block_diagonal(self._kernel(op), groups, count)
+        self.replace_constant(op, 1, kernel)
         return True
 
-    def _pair_columns(self, op):
+    def _pair_columns(self, op: Any) -> bool:
         """Twice the channels in half the columns, for a stem of stride 2."""
         pad = self._padding(op)
         first = op if pad is None else pad
         source = self.graph.tensors[first.inputs[0]].shape
-        found = self._in_pairs(op, pad, *source[2:])
-        if found is None:
+        paired = self._paired(op, pad, *source[2:])
+        if paired is None:
             return False
-        kernel, pads = found
-        self._give_kernel(op, kernel)
+        kernel, pads = paired
+        self.replace_constant(op, 1, kernel)
         op.builtinOptions.strideW = 1
-        shape = (*source[:2], source[2] // 2, 2 * source[3])
-        first.inputs[0] = self._reshaped(first, shape)
+        sides = (source[1], source[2] // 2, 2 * source[3])
+        first.inputs[0] = self._reshape(first, sides)
         if pad is not None:
             self._repad(pad, pads)
         return True
 
-    def _in_pairs(self, op, pad, width, channels):
-        """(kernel, pads) for pairs of columns; None where they do not come out even."""
+    def _paired(
+        self, op: Any, pad: Any, width: int, channels: int
+    ) -> tuple[np.ndarray, _Pads] | None:
+        """(kernel, pads) for pairs of columns; None if the columns do not pair up."""
         kernel, options = self._kernel(op), op.builtinOptions
         is_same = options.padding == self.schema.Padding.SAME
         fits = (
@@ -95,85 +97,64 @@ class _Packer(file_editor.Editor):
         if not fits:
             return None
         if pad is not None:
-            found = paired_columns(kernel, width, self._pads(pad)[2])
-            return found if found[1][1] >= 0 else None
-        # Then what the convolution itself pads by must be right as well.
-        given = same_pads(width, kernel.shape[2]) if is_same else (0, 0)
-        made, pads = paired_columns(kernel, width, given)
-        whole = made.shape[2] - 1 if is_same else 0
-        return (made, pads) if pads == (whole // 2, whole - whole // 2) else None
+            paired = paired_columns(kernel, width, self._pads(pad)[2])
+            return paired if paired[1][1] >= 0 else None
+        # Then the convolution's own padding must fit the pairs as well.
+        before = same_pads(width, kernel.shape[2]) if is_same else (0, 0)
+        pair_kernel, pads = paired_columns(kernel, width, before)
+        total = pair_kernel.shape[2] - 1 if is_same else 0
+        fits = pads == (total // 2, total - total // 2)
+        return (pair_kernel, pads) if fits else None
 
-    def _padding(self, op):
-        """The PAD whose output this operator alone reads, or None."""
-        made = op.inputs[0]
-        readers = [one for one in self.graph.operators if made in one.inputs]
-        makers = [one for one in self.graph.operators if made in one.outputs]
-        is_alone = len(readers) == 1 and made not in self.graph.outputs
+    def _padding(self, op: Any) -> Any:
+        """The PAD whose output only this operator reads, or None."""
+        padded = op.inputs[0]
+        readers = [other for other in self.graph.operators if padded in other.inputs]
+        makers = [other for other in self.graph.operators if padded in other.outputs]
+        is_only_reader = len(readers) == 1 and padded not in self.graph.outputs
         is_pad = bool(makers) and self.code(makers[0]) == "PAD"
-        return makers[0] if is_pad and is_alone else None
+        return makers[0] if is_pad and is_only_reader else None
 
-    def _pads(self, pad):
-        """((before, after) of each axis) of a PAD."""
+    def _pads(self, pad: Any) -> Any:
+        """[(before, after) of each axis] of a PAD."""
         tensor = self.graph.tensors[pad.inputs[1]]
         kind = "int64" if tensor.type == self.schema.TensorType.INT64 else "int32"
         return self.data(pad.inputs[1]).view(kind).reshape(-1, 2).tolist()
 
-    def _repad(self, pad, columns):
-        """Gives a PAD behind a RESHAPE other columns."""
+    def _repad(self, pad: Any, columns: _Pads) -> None:
+        """Changes how many columns a PAD behind a RESHAPE adds."""
         pads = self._pads(pad)
         pads[2] = list(columns)
-        tensor = copy.copy(self.graph.tensors[pad.inputs[1]])
+        shape = self.graph.tensors[pad.inputs[1]].shape
+        tensor = self.replace_constant(pad, 1, np.asarray(pads, "int32"), shape)
         tensor.type = self.schema.TensorType.INT32
-        tensor.buffer = self.add_buffer(np.asarray(pads, "int32"))
-        pad.inputs[1] = self.add_tensor(tensor)
         _, _, width, channels = self.graph.tensors[pad.inputs[0]].shape
-        made = self.graph.tensors[pad.outputs[0]]
-        # What it holds is not the layer's output any more, as other files have it.
-        made.name = b"packed/padded_pairs/Pad"
-        made.shape = [*made.shape[:2], sum(columns) + width, channels]
-        if made.shapeSignature is not None:
-            made.shapeSignature = [made.shapeSignature[0], *made.shape[1:]]
+        padded = self.graph.tensors[pad.outputs[0]]
+        # It no longer has the values that tensors of this name have in other files.
+        padded.name = b"packed/padded_pairs/Pad"
+        padded.shape = [*padded.shape[:2], sum(columns) + width, channels]
+        if padded.shapeSignature is not None:
+            padded.shapeSignature = [padded.shapeSignature[0], *padded.shape[1:]]
 
-    def _reshaped(self, op, shape):
-        """Puts a RESHAPE in front of an operator; returns the tensor that it makes."""
+    def _reshape(self, op: Any, sides: tuple[int, ...]) -> int:
+        """Inserts a RESHAPE in front of an operator; returns its output."""
         source = self.graph.tensors[op.inputs[0]]
-        tensor, target = copy.copy(source), self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = (
-            b"packed/pairs/Reshape",
-            list(shape),
-            0,
-        )
-        wanted = list(shape)
-        if source.shapeSignature is not None and source.shapeSignature[0] < 0:
-            wanted[0] = -1
-            tensor.shapeSignature = wanted
-        else:
-            tensor.shapeSignature = None
-        target.name, target.shape = b"packed/pairs/shape", [4]
-        target.type = self.schema.TensorType.INT32
-        target.buffer = self.add_buffer(np.asarray(wanted, "int32"))
-        reshape = self.schema.OperatorT()
-        reshape.opcodeIndex = self.operator_code("RESHAPE", 1)
-        reshape.inputs = [op.inputs[0], self.add_tensor(target)]
-        reshape.outputs = [self.add_tensor(tensor)]
-        reshape.builtinOptionsType = self.schema.BuiltinOptions.ReshapeOptions
-        reshape.builtinOptions = self.schema.ReshapeOptionsT()
-        reshape.builtinOptions.newShape = wanted
-        self.graph.operators.insert(self.graph.operators.index(op), reshape)
-        return reshape.outputs[0]
+        tensor = self.resized(source, sides, b"packed/pairs/Reshape")
+        shape = self.open_shape(tensor)
+        target = self.add_constant("packed/pairs/shape", np.asarray(shape, "int32"))
+        reshaped = self.add_tensor(tensor)
+        options = self.options("Reshape", newShape=shape)
+        inputs = [op.inputs[0], target]
+        self.insert_before(op, self.operator("RESHAPE", 1, inputs, [reshaped], options))
+        return reshaped
 
-    def _kernel(self, op):
+    def _kernel(self, op: Any) -> Any:
         shape = self.graph.tensors[op.inputs[1]].shape
         return self.data(op.inputs[1]).view("int8").reshape(shape)
 
-    def _give_kernel(self, op, kernel):
-        tensor = copy.copy(self.graph.tensors[op.inputs[1]])
-        tensor.shape, tensor.buffer = list(kernel.shape), self.add_buffer(kernel)
-        op.inputs[1] = self.add_tensor(tensor)
 
-
-def merged_groups(groups, channels):
-    """How many of `groups` with so many channels become one.
+def merged_groups(groups: int, channels: int) -> int:
+    """How many of `groups`, of so many channels each, become one.
 
     Example:
         >>> merged_groups(32, 4), merged_groups(32, 16), merged_groups(6, 4)
@@ -185,18 +166,18 @@ def merged_groups(groups, channels):
     return count
 
 
-def block_diagonal(kernel, groups, count):
+def block_diagonal(kernel: np.ndarray, groups: int, count: int) -> np.ndarray:
     """A kernel (outputs, height, width, depth) with `count` times fewer groups."""
     outputs, height, width, depth = kernel.shape
+    by_group = kernel.reshape(groups, outputs // groups, height, width, depth)
     shape = (groups, outputs // groups, height, width, count, depth)
-    made = np.zeros(shape, kernel.dtype)
-    given = kernel.reshape(groups, outputs // groups, height, width, depth)
+    merged = np.zeros(shape, kernel.dtype)
     for place in range(count):
-        made[place::count, :, :, :, place] = given[place::count]
-    return made.reshape(outputs, height, width, count * depth)
+        merged[place::count, :, :, :, place] = by_group[place::count]
+    return merged.reshape(outputs, height, width, count * depth)
 
 
-def same_pads(width, kernel):
+def same_pads(width: int, kernel: int) -> _Pads:
     """(before, after): what "same" padding adds to a row, at stride 2.
 
     Example:
@@ -204,12 +185,14 @@ def same_pads(width, kernel):
         ((2, 3), (0, 1))
     """
     outputs = (width + 1) // 2
-    whole = max(2 * (outputs - 1) + kernel - width, 0)
-    return whole // 2, whole - whole // 2
+    total = max(2 * (outputs - 1) + kernel - width, 0)
+    return total // 2, total - total // 2
 
 
-def paired_columns(kernel, width, pads):
-    """What a convolution of stride 2 does with pairs of columns, at stride 1.
+def paired_columns(
+    kernel: np.ndarray, width: int, pads: _Pads
+) -> tuple[np.ndarray, _Pads]:
+    """Turns a convolution of stride 2 into one of pairs of columns and stride 1.
 
     Args:
         kernel: int8 (outputs, height, width, depth).
@@ -217,8 +200,8 @@ def paired_columns(kernel, width, pads):
         pads: (before, after), columns of zeros.
 
     Returns:
-        (kernel for pairs, pairs of zeros (before, after)); fewer than none after it
-        where the convolution leaves columns out.
+        (kernel for pairs, pairs of zeros (before, after)); `after` is negative if the
+        convolution leaves columns out.
 
     Example:
         >>> kernel, pads = paired_columns(np.ones((64, 7, 7, 3), "int8"), 224, (3, 3))
@@ -232,6 +215,6 @@ def paired_columns(kernel, width, pads):
     shift = before % 2
     zeros = (shift, (columns + shift) % 2)
     even = np.pad(kernel, ((0, 0), (0, 0), zeros, (0, 0)))
-    made = even.reshape(filters, height, -1, 2 * depth)
+    paired = even.reshape(filters, height, -1, 2 * depth)
     left = (before + shift) // 2
-    return made, (left, outputs - 1 + made.shape[2] - left - width // 2)
+    return paired, (left, outputs - 1 + paired.shape[2] - left - width // 2)

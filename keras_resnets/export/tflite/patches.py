@@ -1,15 +1,13 @@
 """What a convolution reads for each pixel, gathered by operators that XNNPACK runs.
 
-A convolution is a FULLY_CONNECTED over such patches. PAD puts zeros around the image,
-SLICE takes what a column, then a row of the kernel meets, CONCATENATION sets the slices
-beside each other. A stride first makes an axis of its own, by a RESHAPE that moves no
+A convolution is a FULLY_CONNECTED over such patches. PAD adds zeros around the image,
+SLICE takes the pixels under each column, then each row of the kernel, CONCATENATION joins
+the slices. A stride first becomes an axis of its own, by a RESHAPE that moves no
 byte, since no runtime's fast kernels slice in steps:
 (batch, height, width, channels) -> (batch, height / s, s, width / s, s * channels).
 """
 
-import copy
 import dataclasses
-from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,10 +24,10 @@ class Axis:
     """One side of an image under a convolution.
 
     Attributes:
-        size: pixels that come in.
-        outputs: pixels that go out.
+        size: pixels of the input.
+        outputs: pixels of the output.
         kernel: taps.
-        stride, dilation: steps of the kernel and between its taps, in pixels.
+        stride, dilation: in pixels.
         before: zeros in front of the first pixel.
 
     Example:
@@ -56,15 +54,15 @@ class Axis:
     ) -> "Axis":
         """The axis of a convolution with "same" or "valid" padding."""
         reach = (outputs - 1) * stride + (kernel - 1) * dilation + 1
-        whole = max(reach - size, 0) if is_same else 0
-        return cls(size, outputs, kernel, stride, dilation, whole // 2)
+        zeros = max(reach - size, 0) if is_same else 0
+        return cls(size, outputs, kernel, stride, dilation, zeros // 2)
 
     @property
     def padded(self) -> int:
-        """Pixels with the zeros, a multiple of the stride."""
+        """Pixels including the zeros, a multiple of the stride."""
         reach = (self.outputs - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
-        whole = max(reach, self.before + self.size)
-        return -(-whole // self.stride) * self.stride
+        pixels = max(reach, self.before + self.size)
+        return -(-pixels // self.stride) * self.stride
 
     @property
     def after(self) -> int:
@@ -78,12 +76,12 @@ class Axis:
 
     @property
     def is_moved(self) -> bool:
-        """Whether more than the pixels as they are is read."""
+        """Whether patches differ from the pixels themselves."""
         return bool(self.kernel > 1 or self.stride > 1 or self.before or self.after)
 
 
 class Writer(int4.Int4Editor):
-    """A file that gets such operators; `written` are those of the new graph."""
+    """Adds such operators to a file; `written` are the operators of the new graph."""
 
     def __init__(self, content: Any) -> None:
         super().__init__(content)
@@ -92,17 +90,17 @@ class Writer(int4.Int4Editor):
         self._label, self._count = "", 0
 
     def gather(self, source: int, rows: Axis, columns: Axis, label: str) -> int:
-        """Writes what makes patches of an image.
+        """Writes the operators that gather the patches of an image.
 
         Args:
             source: tensor (batch, height, width, channels).
             rows: the `Axis` of the height.
-            columns: that of the width.
-            label: name of the layer, which begins those of the tensors.
+            columns: the `Axis` of the width.
+            label: name of the layer, a prefix of the names of the new tensors.
 
         Returns:
-            A tensor with kernel height * kernel width * channels last; of five axes
-            where there is a stride.
+            A tensor whose last axis is kernel height * kernel width * channels; it has
+            five axes if there is a stride.
         """
         self._label, self._count = label, 0
         channels = int(self.graph.tensors[source].shape[3])
@@ -118,10 +116,11 @@ class Writer(int4.Int4Editor):
         return self._gather_rows(source, rows, columns, channels, is_strided)
 
     def write_reshape(self, source: int, target: int) -> None:
-        """Writes the RESHAPE of one tensor into another that there is."""
-        tensor = self.graph.tensors[target]
-        op = self._operator("RESHAPE", 1, [source], [target])
-        self._set_shape(op, self._signature(tensor))
+        """Writes a RESHAPE of one tensor into another, which exists."""
+        shape = self.open_shape(self.graph.tensors[target])
+        options = self.options("Reshape", newShape=shape)
+        inputs = [source, self._int32(shape)]
+        self.written.append(self.operator("RESHAPE", 1, inputs, [target], options))
 
     def _split(self, source: int, rows: Axis, columns: Axis, channels: int) -> int:
         shape = (
@@ -130,16 +129,15 @@ class Writer(int4.Int4Editor):
             columns.padded // columns.stride,
             columns.stride * channels,
         )
-        made = self._like(source, shape)
-        op = self._operator("RESHAPE", 1, [source], [made])
-        self._set_shape(op, self._signature(self.graph.tensors[made]))
-        return made
+        split = self.like(source, shape)
+        self.write_reshape(source, split)
+        return split
 
     def _gather_columns(
         self, source: int, rows: Axis, columns: Axis, channels: int, is_strided: bool
     ) -> int:
         if columns.kernel == 1:
-            # What rows are sliced by takes the one column of a step as well.
+            # The slices of the rows take the one column of a step as well.
             return source
         slices: _Slices = []
         for steps, first, count in _runs(columns.taps):
@@ -168,23 +166,17 @@ class Writer(int4.Int4Editor):
         return self._concatenated(source, slices)
 
     def _concatenated(self, source: int, slices: _Slices) -> int:
-        """Slices of a tensor beside each other; (begin, size) without the batch."""
-        made = [self._slice(source, begin, size) for begin, size in slices]
-        if len(made) == 1:
-            return made[0]
+        """Concatenates slices of a tensor; (begin, size) of each, without the batch."""
+        first, *others = [self._slice(source, begin, size) for begin, size in slices]
+        if not others:
+            return first
         depth = sum(size[-1] for _, size in slices)
         shape = (*slices[0][1][:-1], depth)
-        first, *others = made
-
-        def configure(op: Any) -> None:
-            op.builtinOptionsType = self.schema.BuiltinOptions.ConcatenationOptions
-            op.builtinOptions = self.schema.ConcatenationOptionsT()
-            op.builtinOptions.axis = len(shape)
-
-        return self._write("CONCATENATION", first, others, shape, configure)
+        options = self.options("Concatenation", axis=len(shape))
+        return self._write("CONCATENATION", first, others, shape, options)
 
     def _slice(self, source: int, begin: Sequence[int], size: Sequence[int]) -> int:
-        batch = self._signature(self.graph.tensors[source])[0]
+        batch = self.open_shape(self.graph.tensors[source])[0]
         constants = [self._int32([0, *begin]), self._int32([batch, *size])]
         return self._write("SLICE", source, constants, size)
 
@@ -194,73 +186,34 @@ class Writer(int4.Int4Editor):
         source: int,
         others: Sequence[int],
         shape: Sequence[int],
-        configure: Callable[[Any], None] | None = None,
+        options: Any = None,
     ) -> int:
-        """Writes an operator; returns its tensor, of the source's batch and scale."""
-        made = self._like(source, shape)
-        # Version 5 of SLICE is that of five axes.
+        """Writes an operator; returns its output, of the source's batch and scale."""
+        output = self.like(source, shape)
+        # SLICE of five axes needs version 5.
         version = 5 if name == "SLICE" and len(shape) == 4 else 2
-        op = self._operator(name, version, [source, *others], [made])
-        if configure is not None:
-            configure(op)
-        return made
+        inputs = [source, *others]
+        self.written.append(self.operator(name, version, inputs, [output], options))
+        return output
 
-    def _operator(
-        self, name: str, version: int, inputs: list[int], outputs: list[int]
-    ) -> Any:
-        op = self.schema.OperatorT()
-        op.opcodeIndex = self.operator_code(name, version)
-        op.inputs, op.outputs = inputs, outputs
-        self.written.append(op)
-        return op
-
-    def _set_shape(self, op: Any, shape: list[int]) -> None:
-        op.inputs = [op.inputs[0], self._int32(shape)]
-        op.builtinOptionsType = self.schema.BuiltinOptions.ReshapeOptions
-        op.builtinOptions = self.schema.ReshapeOptionsT()
-        op.builtinOptions.newShape = shape
-
-    def _like(self, source: int, shape: Sequence[int]) -> int:
-        """A computed tensor of other sides, see `like`."""
-        return self.add_tensor(self.like(self.graph.tensors[source], shape))
-
-    def like(self, tensor: Any, shape: Sequence[int]) -> Any:
-        """A copy of a `TensorT` with other sides behind the batch, and its own name."""
-        made = copy.copy(tensor)
-        made.shape, made.buffer = [int(tensor.shape[0]), *map(int, shape)], 0
-        # Files that gather alike have the same names, which `verify` compares by.
-        made.name, self._count = (
-            f"{self._label}.{self._count}/".encode(),
-            self._count + 1,
-        )
-        batch = self._signature(tensor)[0]
-        made.shapeSignature = [batch, *made.shape[1:]] if batch < 0 else None
-        return made
-
-    def _signature(self, tensor: Any) -> list[int]:
-        """The shape, with -1 for an open batch."""
-        shape = list(map(int, tensor.shape))
-        signature = tensor.shapeSignature
-        if signature is not None and len(signature) and signature[0] < 0:
-            shape[0] = -1
-        return shape
+    def like(self, index: int, sides: Sequence[int]) -> int:
+        """Adds a copy of a computed tensor with other sides behind the batch."""
+        # Files that gather alike have the same names, by which `verify` compares.
+        name, self._count = f"{self._label}.{self._count}/".encode(), self._count + 1
+        return self.add_tensor(self.resized(self.graph.tensors[index], sides, name))
 
     def _int32(self, values: Any) -> int:
-        """A constant tensor; equal ones are one."""
+        """A constant tensor; equal values share one."""
         array = np.asarray(values, "int32")
         key = bytes(array.shape) + array.tobytes()
         if key not in self._constants:
-            tensor = self.schema.TensorT()
-            tensor.name = b"%d" % len(self.graph.tensors)
-            tensor.shape = list(array.shape)
-            tensor.type = self.schema.TensorType.INT32
-            tensor.buffer = self.add_buffer(array)
-            self._constants[key] = self.add_tensor(tensor)
+            name = str(len(self.graph.tensors))
+            self._constants[key] = self.add_constant(name, array)
         return self._constants[key]
 
 
 def _runs(taps: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """(steps, first pixel, count) of taps that lie beside each other within a step.
+    """(steps, first pixel, count) of taps that are neighbours within a step.
 
     Example:
         >>> _runs([(0, 0), (0, 1), (1, 0)])

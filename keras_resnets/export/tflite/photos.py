@@ -1,4 +1,4 @@
-"""Files that take photos of one size: what may be asked, and photos to compare on."""
+"""Files that take photos of one size: checks of arguments, and photos to compare on."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ from keras_resnets.networks import extent
 
 
 def check(options: ExportOptions, shape: Sequence[int]) -> None:
-    """Raises `InvalidArgument` for photos or metadata that a file cannot have."""
+    """Raises `InvalidArgument` if a file cannot have the source or metadata."""
     for name, value in (("source", options.source), ("metadata", options.metadata)):
         if value and options.preprocessing is None:
             raise InvalidArgument(
@@ -42,7 +42,7 @@ def check(options: ExportOptions, shape: Sequence[int]) -> None:
 
 
 def check_size(source: Any) -> None:
-    """Raises `InvalidArgument` for what is no size of photos."""
+    """Raises `InvalidArgument` unless `source` is a (height, width) of photos."""
     if isinstance(source, str) or not isinstance(source, Sequence) or len(source) != 2:
         raise InvalidArgument(
             "source must be (height, width) of the photos, one size a file; got "
@@ -56,12 +56,12 @@ def check_size(source: Any) -> None:
 def enlarged(
     pixels: np.ndarray, size: tuple[int, int], preprocessing: Preprocessing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photos for a file to compare on, and the network's input of each.
+    """Photos to compare a file on, and the network's input for each.
 
     Args:
         pixels: uint8 (count, height, width, 3).
-        size: (height, width) that they are enlarged to.
-        preprocessing: what the network expects of them.
+        size: (height, width) to enlarge them to.
+        preprocessing: of the network.
 
     Returns:
         uint8 photos, and their float32 inputs.
@@ -77,10 +77,7 @@ def enlarged(
 
 
 def behind_photos(ready: Ready) -> Ready:
-    """`ready`, which takes pixels, with photos for the file to compare on.
-
-    The photos are those pixels, enlarged.
-    """
+    """`ready`, which takes pixels, with those pixels enlarged to photos."""
     preprocessing, size = ready.options.preprocessing, ready.options.source
     if preprocessing is None or size is None:
         return ready
@@ -89,7 +86,7 @@ def behind_photos(ready: Ready) -> Ready:
 
 
 def finish(file: pathlib.Path, ready: Ready) -> None:
-    """Puts resize and metadata, where they are asked for, into a file, in place."""
+    """Adds the resize and the metadata that were requested to a file, in place."""
     options = ready.options
     if options.preprocessing is None or not (options.source or options.metadata):
         return
@@ -103,9 +100,9 @@ def finish(file: pathlib.Path, ready: Ready) -> None:
 
 
 def label_names(ready: Ready) -> tuple[str, ...] | None:
-    """Name of each class of a network, in order; None where they are not known."""
-    known: Any = provenance.of(ready.original).labels
+    """The class names of a network, in order; None if they are not known."""
+    label_set: Any = provenance.of(ready.original).labels
     count = ready.reference.outputs[0].shape[-1]
-    if known is None:
+    if label_set is None:
         return None
-    return tuple(name for _, name in labels.class_names(count, known))
+    return tuple(name for _, name in labels.class_names(count, label_set))

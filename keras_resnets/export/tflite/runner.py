@@ -1,4 +1,4 @@
-"""Runs a TFLite file in LiteRT, and reads what stands in it."""
+"""Runs a TFLite file in LiteRT, and reads its graph."""
 
 import collections
 import contextlib
@@ -17,11 +17,11 @@ from keras_resnets.export.runner import is_pixel
 from keras_resnets.export.runner import median_seconds
 from keras_resnets.io.files import scratch_folder
 
-# What makes probabilities of logits, and what may stand behind it: other types, other
-# integers (uint8 for int8), another shape.
+# Operators that turn logits into probabilities, and those that may follow: conversions to
+# another type, to other integers (uint8 for int8), to another shape.
 _SQUASHING = ("SOFTMAX", "LOGISTIC")
 _PASSED = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
-# What a tensor without a layer in its name is taken for.
+# The layer name of a tensor whose name has no layer in it.
 OUTPUT = "output"
 
 
@@ -45,12 +45,12 @@ class TFLiteRunner:
     Args:
         file: its path, or its bytes.
         threads: threads of the interpreter, >= 1.
-        logits: return what the final softmax or sigmoid gets instead of what it puts
-            out. The same kernels run: only the list of outputs is changed, in memory.
+        logits: return the input of the final softmax or sigmoid instead of its output.
+            The same kernels run: only the list of outputs is changed, in memory.
 
     Attributes:
-        input_shape: with the batch; None for an open one.
-        tapped: names of the outputs that are what a softmax or sigmoid gets.
+        input_shape: including the batch, None if that is open.
+        tapped: names of the outputs that are inputs of a softmax or sigmoid.
         has_logits: whether there are any.
         takes_pixels: whether its input is pixel values.
     """
@@ -63,28 +63,32 @@ class TFLiteRunner:
                 tapped = folder / "tapped.tflite"
                 taps = _tap_logits(file, tapped)
                 file = tapped
-            whole = isinstance(file, bytes)
-            given = {"model_content": file} if whole else {"model_path": str(file)}
-            # It says best what is wrong with a damaged file.
-            self._interpreter = litert().Interpreter(num_threads=threads, **given)
+            is_content = isinstance(file, bytes)
+            source = (
+                {"model_content": file} if is_content else {"model_path": str(file)}
+            )
+            # First of all: its messages on damaged files are the best.
+            self._interpreter = litert().Interpreter(num_threads=threads, **source)
             with opened(file) as content:
                 names, outputs = signature_names(content), signature_outputs(content)
         inputs = self._interpreter.get_input_details()
         check_inputs([details["shape"].tolist() for details in inputs])
         self._interpreter.allocate_tensors()
         self._input = inputs[0]
-        made = self._interpreter.get_output_details()
-        taps = taps or [(details["index"],) * 2 for details in made]
-        called = [
-            names.get(own, x["name"]) for x, (own, _) in zip(made, taps, strict=True)
+        details = self._interpreter.get_output_details()
+        taps = taps or [(output["index"],) * 2 for output in details]
+        output_names = [
+            names.get(own, x["name"]) for x, (own, _) in zip(details, taps, strict=True)
         ]
         if [index for _, index in outputs] == [own for own, _ in taps]:
             # One tensor may have two names.
-            called = [name for name, _ in outputs]
-        self._outputs = dict(zip(called, made, strict=True))
+            output_names = [name for name, _ in outputs]
+        self._outputs = dict(zip(output_names, details, strict=True))
         self.output_names = tuple(self._outputs)
         self.tapped = tuple(
-            name for name, (own, tap) in zip(called, taps, strict=True) if own != tap
+            name
+            for name, (own, tap) in zip(output_names, taps, strict=True)
+            if own != tap
         )
         self.has_logits = bool(self.tapped)
         self.input_shape = tuple(
@@ -95,7 +99,7 @@ class TFLiteRunner:
         self.takes_pixels = is_pixel(dtype, *quantization)
 
     def __call__(self, images: np.ndarray) -> Any:
-        """float32 outputs for `images`, a batch of the file's size at a time."""
+        """float32 outputs for `images`, in batches of the file's size."""
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -112,25 +116,25 @@ class TFLiteRunner:
         }
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
-        """Median seconds of one inference, `image` already in place."""
+        """Median seconds of one inference, without copying `image` to the input."""
         self._run(image)
         return median_seconds(self._interpreter.invoke, runs, warmup)
 
 
 def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """`values` in the type and scale of a tensor of the file."""
+    """`values` quantized to the type and scale of a tensor of the file."""
     dtype = np.dtype(details["dtype"])
     if dtype.kind == "f":
         return np.asarray(values, dtype)
     scale, zero_point = details["quantization"]
     limits = np.iinfo(dtype)
-    # An integer without a scale stands for itself.
+    # Integers without a scale are the values themselves.
     integers = np.rint(np.asarray(values, "float32") / (scale or 1.0)) + zero_point
     return np.clip(integers, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """Real values of an integer tensor of the file."""
+    """The real values of a tensor of the file."""
     if np.dtype(details["dtype"]).kind == "f":
         return np.array(values, "float32")
     scale, zero_point = details["quantization"]
@@ -138,35 +142,35 @@ def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
 
 
 def signature_names(content: Any) -> dict[int, str]:
-    """What the signature calls inputs and outputs, by the index of their tensors."""
-    _, model = parse(content)
-    if not model.SignatureDefsLength():
-        return {}
-    signature = model.SignatureDefs(0)
-    entries = [signature.Inputs(i) for i in range(signature.InputsLength())]
-    entries += [signature.Outputs(i) for i in range(signature.OutputsLength())]
-    return {entry.TensorIndex(): entry.Name().decode() for entry in entries}
+    """Tensor index -> name of the signature's inputs and outputs."""
+    entries = [*_signature_entries(content, "Inputs"), *signature_outputs(content)]
+    return {index: name for name, index in entries}
 
 
 def signature_outputs(content: Any) -> list[tuple[str, int]]:
-    """(name, index of its tensor) of every output of the signature, in its order."""
+    """(name, tensor index) of every output of the signature, in its order."""
+    return _signature_entries(content, "Outputs")
+
+
+def _signature_entries(content: Any, kind: str) -> list[tuple[str, int]]:
     _, model = parse(content)
     if not model.SignatureDefsLength():
         return []
     signature = model.SignatureDefs(0)
-    entries = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    count, entry = getattr(signature, f"{kind}Length"), getattr(signature, kind)
+    entries = [entry(i) for i in range(count())]
     return [(entry.Name().decode(), entry.TensorIndex()) for entry in entries]
 
 
 def operators(content: Any) -> dict[str, int]:
-    """Counts of the operators in a TFLite file's main graph, by name."""
+    """Operator name -> count in the main graph of a TFLite file."""
     return dict(
         collections.Counter(name for name, _, _ in _graph(content)).most_common()
     )
 
 
 def float_operators(content: Any) -> list[str]:
-    """Names of the operators that put out floating point, DEQUANTIZE left out."""
+    """Names of the operators, other than DEQUANTIZE, whose output is floating point."""
     schema, model = parse(content)
     graph = model.Subgraphs(0)
     floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
@@ -180,14 +184,14 @@ def float_operators(content: Any) -> list[str]:
 
 
 def _graph(content: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(name, inputs, outputs) of each operator of the main graph; tensors by index."""
+    """(name, inputs, outputs) of each operator of the main graph, as tensor indices."""
     schema, model = parse(content)
     names = operator_names(schema)
     graph = model.Subgraphs(0)
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
-        # Files for old readers have the code in the one-byte field alone.
+        # Files for old readers have only the deprecated field, of one byte.
         name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         if name == "CUSTOM":
             name = code.CustomCode().decode()
@@ -195,7 +199,7 @@ def _graph(content: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def operator_names(schema: Any) -> dict[int, str]:
-    """What each number of an operator means, for the module that `parse` returns."""
+    """Number -> name of every operator of the schema."""
     return {
         number: name
         for name, number in vars(schema.BuiltinOperator).items()
@@ -204,13 +208,18 @@ def operator_names(schema: Any) -> dict[int, str]:
 
 
 def layer_name(name: str) -> str:
-    """`stem_act` of `resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/...`."""
+    """The layer in a tensor's name.
+
+    Example:
+        >>> layer_name("resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/mul")
+        'stem_act'
+    """
     parts = name.partition(";")[0].split("/")
     return re.sub(r"_\d+$", "", parts[-2]) if len(parts) > 1 else OUTPUT
 
 
 def schema() -> Any:
-    """The module that the format's schema was compiled to."""
+    """The module generated from the schema of the format."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError:
@@ -219,33 +228,33 @@ def schema() -> Any:
 
 
 def parse(content: Any) -> tuple[Any, Any]:
-    """The schema's module, and the file's root in it."""
+    """(module of the schema, root of the file)."""
     module = schema()
     return module, module.Model.GetRootAs(content, 0)
 
 
 @contextlib.contextmanager
 def opened(file: Any, access: int = mmap.ACCESS_READ) -> Iterator[Any]:
-    """The bytes of a file that is given by its path or by them.
+    """The bytes of a file, from its path or from the bytes themselves.
 
-    With `mmap.ACCESS_COPY` they may be changed in memory; those of the file stay.
+    With `mmap.ACCESS_COPY` they can be changed in memory, not in the file.
     """
     if isinstance(file, bytes):
         yield file if access == mmap.ACCESS_READ else bytearray(file)
         return
     with (
-        open(file, "rb") as opened,
-        mmap.mmap(opened.fileno(), 0, access=access) as content,
+        open(file, "rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=access) as content,
     ):
         yield content
 
 
 def _tap_logits(file: Any, tapped: pathlib.Path) -> list[tuple[int, int]]:
-    """Writes a copy that puts out what every final softmax or sigmoid gets.
+    """Writes a copy whose outputs are the inputs of each final softmax or sigmoid.
 
     Returns:
-        The tensors that the file itself puts out, each with what is put out in its
-        place: another one where it was tapped.
+        (output of the file, output of the copy), as tensor indices; they differ where
+        a softmax or sigmoid was removed.
     """
     with opened(file, mmap.ACCESS_COPY) as content:
         taps = _rewire(content)
@@ -259,7 +268,9 @@ def _rewire(content: Any) -> list[tuple[int, int]]:
     # A view: writing to it changes the content.
     outputs = model.Subgraphs(0).OutputsAsNumpy()
     makers = {
-        made[0]: (name, read[0]) for name, read, made in _graph(content) if len(read)
+        written[0]: (name, read[0])
+        for name, read, written in _graph(content)
+        if len(read)
     }
     taps = []
     for place, index in enumerate(outputs.tolist()):
@@ -272,31 +283,31 @@ def _rewire(content: Any) -> list[tuple[int, int]]:
 
 
 def tensors(path: str | os.PathLike[str], images: np.ndarray) -> dict[str, np.ndarray]:
-    """Real values of every tensor that the file computes, by name, in its order.
+    """Name -> real values of every tensor that the file computes, in its order.
 
     Args:
         path: of the file.
         images: float32, one batch of the file's size.
     """
     module = litert()
-    # A delegate keeps to itself what it computes in between.
-    plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    # A delegate does not show its intermediate tensors.
+    no_delegate = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(
         str(path),
         experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=plain,
+        experimental_op_resolver_type=no_delegate,
         num_threads=2,
     )
     interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    interpreter.set_tensor(given["index"], quantize(images, given))
+    source = interpreter.get_input_details()[0]
+    interpreter.set_tensor(source["index"], quantize(images, source))
     interpreter.invoke()
-    details = {one["index"]: one for one in interpreter.get_tensor_details()}
-    with open(path, "rb") as file:
-        made = [index for _, _, made in _graph(file.read()) for index in made]
+    details = {x["index"]: x for x in interpreter.get_tensor_details()}
+    with opened(path) as content:
+        computed = [index for _, _, outputs in _graph(content) for index in outputs]
     return {
         details[index]["name"]: dequantize(
             interpreter.get_tensor(index), details[index]
         )
-        for index in made
+        for index in computed
     }

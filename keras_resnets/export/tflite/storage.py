@@ -1,4 +1,4 @@
-"""How an int8 TFLite file stores the weights that have 4 bits."""
+"""How an int8 TFLite file stores 4-bit weights."""
 
 import dataclasses
 import warnings
@@ -10,70 +10,73 @@ from keras_resnets.errors import check_choice
 from keras_resnets.export import number_formats
 
 # FULLY_CONNECTED with int4 weights, where that is not much slower; CONV_2D with int4
-# weights, for microcontrollers; int8 values from -7 to 7, which every runtime knows.
+# weights, for microcontrollers; int8 values from -7 to 7, which every runtime supports.
 STORAGES = ("fully_connected", "conv_int4", "int8")
-# What `fully_connected` weighs: at most 5 % over the int8 file's latency, or bytes alone.
-# For bytes, names of inner tensors go too.
+# What `fully_connected` optimizes: bytes at no more than 5 % over the int8 file's latency,
+# or bytes alone, for which names of inner tensors are removed too.
 PREFERENCES = ("latency", "size")
-# What knows which of them: `conv_int4` has no other latency to choose.
+# Which storage has which of them: `conv_int4` has no other latency to choose.
 _PREFERRING = {"fully_connected": PREFERENCES, "conv_int4": ("size",)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Where weights of 4 bits are put.
+    """How 4-bit weights are stored.
 
     Attributes:
         kind: one of `STORAGES`.
-        prefer: one of `PREFERENCES`; "size" leaves out the names of inner tensors too.
-        is_asked: whether somebody asked for fewer bytes: then a file without such weights
-            is an error.
+        prefer: one of `PREFERENCES`; "size" removes the names of inner tensors too.
+        is_explicit: whether the user asked for it: then a file without 4-bit weights is
+            an error.
     """
 
     kind: str = STORAGES[0]
     prefer: str = PREFERENCES[0]
-    is_asked: bool = False
+    is_explicit: bool = False
 
     def store(self, content: Any) -> tuple[Any, dict[str, str]]:
-        """(bytes of the file, what its layers of 4 bits became by their name).
+        """Stores the 4-bit weights of a file.
 
         Args:
-            content: the bytes of an int8 file.
+            content: bytes of an int8 file.
+
+        Returns:
+            (bytes, layer name -> how its 4-bit weights are stored).
 
         Raises:
-            ExportError: no weights of 4 bits in a file that was asked to store them.
+            ExportError: the file has no 4-bit weights, and `is_explicit`.
         """
-        # Commands read what may be asked for without NumPy.
+        # Commands import this module, and must not import NumPy.
         from keras_resnets.export.tflite import file_editor
         from keras_resnets.export.tflite import fully_connected
         from keras_resnets.export.tflite import int4 as conv_int4
 
         if self.kind == "conv_int4":
-            made, layers = conv_int4.store(content)
+            stored, layers = conv_int4.store(content)
         elif self.kind == "fully_connected":
-            made, layers = fully_connected.store(content, self.prefer)
+            stored, layers = fully_connected.store(content, self.prefer)
         else:
-            made, layers = content, {}
-        if self.is_asked and not layers:
+            stored, layers = content, {}
+        if self.is_explicit and not layers:
             raise ExportError(
                 f"no kernel of the file has weights of 4 bits: storage={self.kind!r} "
                 "stores those of a 4-bit recipe; nothing was written"
             )
         if self.prefer == "size":
-            made = file_editor.without_names(made)
-        return made, layers
+            stored = file_editor.without_names(stored)
+        return stored, layers
 
     def record(self, layers: dict[str, str]) -> dict[str, Any]:
-        """What a passport says of what `store` did."""
-        is_told = self.kind == STORAGES[0] or self.prefer != PREFERENCES[0]
-        prefer = {"prefer": self.prefer} if is_told else {}
+        """The record of `store` for the passport; `layers` is what it returned."""
+        has_choice = self.kind == STORAGES[0] or self.prefer != PREFERENCES[0]
+        prefer = {"prefer": self.prefer} if has_choice else {}
         return {"kind": self.kind, **prefer, "layers": layers}
 
     def check_numbers(self, numbers: number_formats.NumberFormat) -> None:
-        """Raises `InvalidArgument` where it is asked for in a file that is not int8."""
-        if self.is_asked and numbers.name != "int8":
+        """Raises `InvalidArgument` if it is explicit and the file is not int8."""
+        if self.is_explicit and numbers.name != "int8":
             raise InvalidArgument(
-                "storage and prefer are of weights of 4 bits in an int8 file; got "
+                "storage and prefer apply to 4-bit weights of an int8 file; got "
                 f"{numbers.title}"
             )
 
@@ -84,16 +87,16 @@ DEFAULT = Storage()
 def choose(
     storage: str | None = None, prefer: str | None = None, int4: bool | None = None
 ) -> Storage:
-    """The `Storage` that arguments ask for.
+    """The `Storage` for the arguments of an export.
 
     Args:
         storage: one of `STORAGES`; None for the first.
         prefer: one of `PREFERENCES`; None for the first.
-        int4: what `storage` was called: True is `"conv_int4"`, False `"int8"`.
+        int4: the old name of `storage`: True is `"conv_int4"`, False `"int8"`.
 
     Raises:
-        InvalidArgument: a word that is not allowed, or a `prefer` that the storage does
-            not know.
+        InvalidArgument: a value that is not allowed, or a `prefer` that does not apply
+            to the storage.
 
     Example:
         >>> choose(prefer="size").kind

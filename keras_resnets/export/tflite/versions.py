@@ -1,12 +1,13 @@
-"""Which release of TFLite a file needs, and no later one than that.
+"""The oldest release of TFLite that runs a file.
 
-From TensorFlow's `lite/tools/versioning`: `runtime_version.cc` (since when a version of
-an operator is known) and `op_version.cc` (which version what types need). The converter
-states what it wrote, and no longer what became of it by an edit; other tools state
-nothing.
+From TensorFlow's `lite/tools/versioning`: `runtime_version.cc` (the release that added a
+version of an operator) and `op_version.cc` (the version that the types of the tensors
+need). The converter states the release in the file, which edits may change afterwards;
+other tools do not state it.
 """
 
-import copy
+import os
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ _RELEASES = {
     "TANH": "1.14.0 1.14.0 2.3.0",
     "TRANSPOSE": "1.6.0 1.14.0 1.15.0 2.3.0 2.4.0 2.12.0 2.14.4",
 }
-# Versions that activations of a type need, where that is more than the first.
+# Versions that activations of a type need, if not the first.
 _OF_INT8 = {
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
@@ -91,50 +92,51 @@ _OF_INT16 = {
     "TRANSPOSE": 5,
 }
 _OF_INT4 = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
-# Of FULLY_CONNECTED with int8 activations and int4 weights of several scales, which no
-# version of the operator tells: TFLite 2.14 and 2.17 and LiteRT 1.0.1 refuse it when they
-# prepare, LiteRT 1.1.2, of the time of TensorFlow 2.19, runs it.
+# For FULLY_CONNECTED with int8 activations and int4 weights of several scales, which has
+# no version of its own: TFLite 2.14 and 2.17 and LiteRT 1.0.1 refuse to prepare it,
+# LiteRT 1.1.2, as old as TensorFlow 2.19, runs it.
 _FINE_INT4 = (2, 19, 0)
-# Of int8 weights between float activations: one scale, one a channel.
+# For int8 weights and float activations: with one scale, with one per channel.
 _HYBRID = {"CONV_2D": (2, 5), "DEPTHWISE_CONV_2D": (4, 6), "FULLY_CONNECTED": (3, 12)}
 
 
-def needed(content):
-    """The oldest release of TFLite that knows every operator of a file, as `2.4.0`.
+def needed(content: Any) -> str | None:
+    """The oldest release of TFLite that supports every operator of a file.
 
     Args:
         content: bytes of the file.
 
     Returns:
-        None where it has an operator that is not in the table.
+        A release such as `"2.4.0"`; None for an operator that is not in the table.
     """
     schema, model = tflite_runner.parse(content)
     names = tflite_runner.operator_names(schema)
-    graph, found = model.Subgraphs(0), {(1, 5, 0)}
+    graph, releases = model.Subgraphs(0), {(1, 5, 0)}
     for index in range(graph.OperatorsLength()):
         op = graph.Operators(index)
         code = model.OperatorCodes(op.OpcodeIndex())
         name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         version = max(code.Version(), _by_types(schema, graph, op, name))
-        releases = _RELEASES.get(name, "").split()
-        if version > len(releases):
+        by_version = _RELEASES.get(name, "").split()
+        if version > len(by_version):
             return None
-        found.add(tuple(map(int, releases[version - 1].split("."))))
+        major, minor, patch = map(int, by_version[version - 1].split("."))
+        releases.add((major, minor, patch))
         if _has_fine_int4(schema, graph, op, name):
-            found.add(_FINE_INT4)
-    return ".".join(map(str, max(found)))
+            releases.add(_FINE_INT4)
+    return ".".join(map(str, max(releases)))
 
 
-def _has_fine_int4(schema, graph, op, name):
+def _has_fine_int4(schema: Any, graph: Any, op: Any, name: str) -> bool:
     """Whether an operator is a FULLY_CONNECTED of int4 weights with several scales."""
     if name != "FULLY_CONNECTED":
         return False
     weights = graph.Tensors(op.Inputs(1))
     is_int4 = weights.Type() == schema.TensorType.INT4
-    return is_int4 and weights.Quantization().ScaleLength() > 1
+    return bool(is_int4 and weights.Quantization().ScaleLength() > 1)
 
 
-def _by_types(schema, graph, op, name):
+def _by_types(schema: Any, graph: Any, op: Any, name: str) -> int:
     """The version that the types of an operator's tensors need."""
     types, kinds = schema.TensorType, []
     inputs = [index for index in op.InputsAsNumpy() if index >= 0]
@@ -156,11 +158,11 @@ def _by_types(schema, graph, op, name):
     return _OF_INT8.get(name, 1) if kinds[0] == types.INT8 else 1
 
 
-def stamp(file):
+def stamp(file: str | os.PathLike[str]) -> None:
     """Writes the release that a file needs into its metadata, in place.
 
     Args:
-        file: its path. One without such metadata stays as it is.
+        file: its path. A file without such metadata is not changed.
     """
     with tflite_runner.opened(file) as content:
         text, places = (needed(content) or "").encode(), _places(content)
@@ -171,54 +173,51 @@ def stamp(file):
             edited.write(text.ljust(length, b"\0"))
 
 
-def _places(content):
+def _places(content: Any) -> list[tuple[int, int]]:
     """(start, length) of each place that holds the release."""
     _, model = tflite_runner.parse(content)
-    whole, places = np.frombuffer(content, "uint8"), []
+    file, places = np.frombuffer(content, "uint8"), []
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
         if entry.Name() == _KEY:
             # A view into the file.
-            held = model.Buffers(entry.Buffer()).DataAsNumpy()
-            places.append((held.ctypes.data - whole.ctypes.data, len(held)))
+            data = model.Buffers(entry.Buffer()).DataAsNumpy()
+            places.append((data.ctypes.data - file.ctypes.data, len(data)))
     return places
 
 
-def lowered(content):
+def lowered(content: Any) -> Any:
     """The bytes of a `dynamic` file whose dense layers have one scale each.
 
-    One a channel needs TFLite 2.17, and old runtimes refuse the file.
+    Scales per channel need TFLite 2.17, and older runtimes refuse the file.
     """
-    editor = _Lowering(content)
-    return editor.finished() if editor.run() else content
+    return _Lowering.rewritten(content)
 
 
 class _Lowering(file_editor.Editor):
-    def run(self):
-        """Makes the changes; whether there was one."""
-        changed, types = False, self.schema.TensorType
-        for op in self.graph.operators:
-            kinds = [self.graph.tensors[index].type for index in op.inputs[:2]]
-            if self.code(op) != "FULLY_CONNECTED" or kinds != [
-                types.FLOAT32,
-                types.INT8,
-            ]:
-                continue
-            if len(self.graph.tensors[op.inputs[1]].quantization.scale) > 1:
-                op.inputs[1] = self._of_one_scale(op.inputs[1])
-                asymmetric = op.builtinOptions.asymmetricQuantizeInputs
-                version = 9 if asymmetric else 3
-                op.opcodeIndex = self.operator_code("FULLY_CONNECTED", version)
-                changed = True
-        return changed
+    def apply(self) -> bool:
+        """Makes the changes; returns whether there were any."""
+        lowered = [op for op in self.graph.operators if self._has_scales(op)]
+        for op in lowered:
+            self._give_one_scale(op)
+            asymmetric = op.builtinOptions.asymmetricQuantizeInputs
+            self.become(op, "FULLY_CONNECTED", 9 if asymmetric else 3)
+        return bool(lowered)
 
-    def _of_one_scale(self, index):
-        tensor = copy.copy(self.graph.tensors[index])
-        held = self.data(index).view("int8").reshape(tensor.shape)
-        values = held * np.asarray(tensor.quantization.scale)[:, None]
+    def _has_scales(self, op: Any) -> bool:
+        """Whether an operator is a dense layer of floats with a scale per channel."""
+        if self.code(op) != "FULLY_CONNECTED":
+            return False
+        image, kernel = (self.graph.tensors[index] for index in op.inputs[:2])
+        is_hybrid = image.type == self.schema.TensorType.FLOAT32
+        is_hybrid &= kernel.type == self.schema.TensorType.INT8
+        return is_hybrid and len(kernel.quantization.scale) > 1
+
+    def _give_one_scale(self, op: Any) -> None:
+        kernel = self.graph.tensors[op.inputs[1]]
+        integers = self.data(op.inputs[1]).view("int8").reshape(kernel.shape)
+        values = integers * np.asarray(kernel.quantization.scale)[:, None]
         scale = np.float32(max(np.abs(values).max(), 1e-30) / 127)
-        tensor.quantization = self.schema.QuantizationParametersT()
-        tensor.quantization.scale = np.array([scale], "float32")
-        tensor.quantization.zeroPoint = np.zeros(1, "int64")
-        tensor.buffer = self.add_buffer(np.rint(values / scale).astype("int8"))
-        return self.add_tensor(tensor)
+        integers = np.rint(values / scale).astype("int8")
+        replaced = self.replace_constant(op, 1, integers, kernel.shape)
+        replaced.quantization = file_editor.symmetric(self.schema, scale)
