@@ -98,7 +98,7 @@ def test_other_refusals(tmp_path):
 
 def test_a_balanced_epoch_has_as_many_images_of_each_class():
     labels = np.repeat([4, 0, 2], [100, 10, 3])
-    order = Order(113, 8, 1, shuffled=True, whole=False, balance=labels)
+    order = Order(113, 8, 1, shuffled=True, drop_remainder=False, balance=labels)
     epochs = []
     for epoch in range(6):
         found = np.concatenate([order.indices(epoch, s) for s in range(order.steps)])

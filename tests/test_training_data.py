@@ -35,7 +35,7 @@ def kinds(tmp_path_factory):
 
 
 def test_order_is_a_function_of_epoch_and_position():
-    order = Order(23, 4, 7, shuffled=True, whole=False)
+    order = Order(23, 4, 7, shuffled=True, drop_remainder=False)
     assert order.steps == 6 and Order(23, 4, 7, True, True).steps == 5
     epochs = [
         np.concatenate([order.indices(epoch, step) for step in range(6)])
@@ -44,11 +44,11 @@ def test_order_is_a_function_of_epoch_and_position():
     for epoch in epochs:
         assert sorted(epoch) == list(range(23))
     assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
-    other = Order(23, 4, 8, shuffled=True, whole=False)
+    other = Order(23, 4, 8, shuffled=True, drop_remainder=False)
     assert (other.indices(0, 0) != order.indices(0, 0)).any()
-    fresh = Order(23, 4, 7, shuffled=True, whole=False)
+    fresh = Order(23, 4, 7, shuffled=True, drop_remainder=False)
     assert (fresh.indices(2, 5) == epochs[2][20:]).all()
-    plain = Order(23, 4, 7, shuffled=False, whole=False)
+    plain = Order(23, 4, 7, shuffled=False, drop_remainder=False)
     assert plain.indices(5, 5).tolist() == [20, 21, 22]
 
 
@@ -93,7 +93,7 @@ def test_memory_is_held_however_python_counts_references(monkeypatch):
 
 
 def test_machines_share_a_step():
-    whole = Order(23, 6, 7, shuffled=True, whole=False)
+    whole = Order(23, 6, 7, shuffled=True, drop_remainder=False)
     parts = [Order(23, 6, 7, True, False, part=(index, 4)) for index in range(4)]
     for step in range(4):
         shares = [part.indices(1, step) for part in parts]
@@ -477,7 +477,10 @@ def test_arguments_of_batches_that_are_refused(kinds):
     for options, message in (
         ({"classes": 2}, r"labels must lie in 0..1, the 2 classes; got 0..2"),
         ({"batch_size": 0}, "batch_size must be"),
-        ({"batch_size": 23}, "a batch of 23 needs as many images; there are 22"),
+        (
+            {"batch_size": 23},
+            "batch_size must be at most the number of images, 22; got 23",
+        ),
         ({"first_step": 5}, r"first_step must lie in 0..4"),
         ({"workers": 0}, "workers must be"),
         ({"seed": -1}, "seed must be a whole number >= 0; got -1"),

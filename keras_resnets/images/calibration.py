@@ -124,8 +124,8 @@ def _of_arrays(
         return preprocessing.normalize(x[order], "channels_last"), len(x)
     from PIL import Image
 
-    found = [preprocessing(Image.fromarray(x[index])) for index in order]
-    return np.stack(found) if found else x[order], len(x)
+    images = [preprocessing(Image.fromarray(x[index])) for index in order]
+    return np.stack(images) if images else x[order], len(x)
 
 
 def checked_set(

@@ -92,7 +92,7 @@ def _of_stream(calibration: typing.Any, most: int) -> np.ndarray:
     if not hasattr(calibration, "__iter__"):
         # A keras.utils.PyDataset.
         calibration = (calibration[index] for index in range(len(calibration)))
-    found, count = [], 0
+    batches, count = [], 0
     for element in calibration:
         while isinstance(element, (tuple, list, dict)):
             # Images, then labels; or images by the name of the input.
@@ -102,13 +102,13 @@ def _of_stream(calibration: typing.Any, most: int) -> np.ndarray:
         images = images[None] if images.ndim == 3 else images
         if images.ndim != 4:
             raise ValueError(f"it yields arrays of the shape {images.shape}")
-        found.append(images[: most - count])
-        count += len(found[-1])
+        batches.append(images[: most - count])
+        count += len(batches[-1])
         if count == most:
             break
-    if not found:
+    if not batches:
         raise ValueError("it yields nothing")
-    return np.concatenate(found)
+    return np.concatenate(batches)
 
 
 def check(
@@ -282,10 +282,10 @@ def _some(images: np.ndarray) -> np.ndarray:
 
 def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
     """Raises `InvalidArgument` for images that the network was not trained on."""
-    found = _first_norm(network)
-    if found is None:
+    first_norm = _first_norm(network)
+    if first_norm is None:
         return
-    probe, norm = found
+    probe, norm = first_norm
     variance, distance = _measure(probe, norm, images)
     low, high = _VARIANCE
     if not low <= variance <= high:
@@ -303,26 +303,26 @@ def _check_fit(
     images: np.ndarray, probe: keras.Model, norm: keras.layers.Layer, distance: float
 ) -> None:
     """Raises `InvalidArgument` where the network fits the images in another mode."""
-    given = next((m for m in MODES if _whole(images, Preprocessing(m))), None)
-    if given is None or distance <= _FAR:
+    own_mode = next((m for m in MODES if _whole(images, Preprocessing(m))), None)
+    if own_mode is None or distance <= _FAR:
         return
-    pixels = _pixels(_some(images), Preprocessing(given))
+    pixels = _pixels(_some(images), Preprocessing(own_mode))
     if not (70 <= pixels.mean() <= 190 and pixels.std() >= 40):
         # Dark or pale images are far from any statistics.
         return
-    pixels = pixels[..., ::-1] if MODES[given][3] == "bgr" else pixels
-    apart = {
+    pixels = pixels[..., ::-1] if MODES[own_mode][3] == "bgr" else pixels
+    measured = {
         mode: _measure(
             probe, norm, Preprocessing(mode).normalize(pixels, "channels_last")
         )
         for mode in MODES
-        if mode != given
+        if mode != own_mode
     }
-    best = min(apart, key=lambda mode: apart[mode][1])
-    if apart[best][1] * _TIMES_NEARER < distance:
+    best = min(measured, key=lambda mode: measured[mode][1])
+    if measured[best][1] * _TIMES_NEARER < distance:
         raise InvalidArgument(
             f"calibration images must be preprocessed as for training: these are of mode "
-            f"{given!r}, and the statistics of {norm.name} are those of mode {best!r}"
+            f"{own_mode!r}, and the statistics of {norm.name} are those of mode {best!r}"
         )
 
 
@@ -387,11 +387,13 @@ def _measure(
     images = _some(images).astype("float32")
     sums, squares, count = 0.0, 0.0, 0
     for start in range(0, len(images), _CHUNK):
-        made = probe(images[start : start + _CHUNK], training=False)
-        made = keras.ops.convert_to_numpy(made).astype("float64")
-        made = np.moveaxis(made, norm.axis, -1).reshape(-1, made.shape[norm.axis])
-        sums, squares = sums + made.sum(0), squares + np.square(made).sum(0)
-        count += len(made)
+        outputs = probe(images[start : start + _CHUNK], training=False)
+        outputs = keras.ops.convert_to_numpy(outputs).astype("float64")
+        outputs = np.moveaxis(outputs, norm.axis, -1).reshape(
+            -1, outputs.shape[norm.axis]
+        )
+        sums, squares = sums + outputs.sum(0), squares + np.square(outputs).sum(0)
+        count += len(outputs)
     mean, trained = sums / count, _statistics(norm)
     live = trained[1] > 1e-4 * np.median(trained[1])
     scale = np.where(live, trained[1], 1.0)

@@ -129,9 +129,9 @@ def expected_calibration_error(
         >>> round(expected_calibration_error(answers, np.array([0] * 8 + [1] * 2)), 4)
         0.1
     """
-    found = Reliability(bins)
-    found.add(probabilities, labels)
-    return found.ece
+    reliability = Reliability(bins)
+    reliability.add(probabilities, labels)
+    return reliability.ece
 
 
 def softmax(logits: "np.ndarray", temperature: float = 1.0) -> "np.ndarray":
@@ -237,12 +237,12 @@ def cross_fitted(
     import numpy as np
 
     parts = np.random.default_rng(seed).permutation(len(labels)) % folds
-    found = np.empty(logits.shape)
+    probabilities = np.empty(logits.shape)
     for part in range(folds):
         mine = parts == part
         temperature = fit_temperature(logits[~mine], labels[~mine])
-        found[mine] = softmax(logits[mine], temperature)
-    return found
+        probabilities[mine] = softmax(logits[mine], temperature)
+    return probabilities
 
 
 def calibrate(

@@ -167,13 +167,13 @@ def evaluate(
         )
     first, five, done = 0, 0, 0
     for images in data.batches(batch_size):
-        wanted = data.labels[done : done + len(images), None]
+        expected = data.labels[done : done + len(images), None]
         outputs = np.asarray(model.predict_on_batch(images))
         if watch is not None:
-            watch(outputs, wanted[:, 0])
+            watch(outputs, expected[:, 0])
         order = np.argsort(-outputs, axis=-1, kind="stable")
-        first += int((order[:, :1] == wanted).sum())
-        five += int((order[:, :5] == wanted).any(axis=-1).sum())
+        first += int((order[:, :1] == expected).sum())
+        five += int((order[:, :5] == expected).any(axis=-1).sum())
         done += len(images)
         if progress:
             progress(done)
@@ -207,9 +207,9 @@ def evaluate_labels(
             f"{model.name}; got {data.labels.shape}"
         )
     judge = getattr(model, "probabilities", model.predict_on_batch)
-    found: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
     for images in data.batches(batch_size):
-        found.append(np.asarray(judge(images)))
+        scores.append(np.asarray(judge(images)))
         if progress:
-            progress(sum(map(len, found)))
-    return several.measure(data.labels, np.concatenate(found), threshold)
+            progress(sum(map(len, scores)))
+    return several.measure(data.labels, np.concatenate(scores), threshold)

@@ -109,8 +109,8 @@ def scan(folder: str | os.PathLike[str]) -> tuple[list[pathlib.Path], list[typin
         (paths, others): sorted paths of the images that can be opened here, and of
         those that end as images do and cannot.
     """
-    known = suffixes()
-    found: list[pathlib.Path] = []
+    image_suffixes = suffixes()
+    images: list[pathlib.Path] = []
     others: list[pathlib.Path] = []
     unknown = {*_OTHERS, *(s for group in _SUFFIXES.values() for s in group)}
     for root, folders, names in os.walk(folder, onerror=refuse_unreadable):
@@ -120,8 +120,10 @@ def scan(folder: str | os.PathLike[str]) -> tuple[list[pathlib.Path], list[typin
             if is_hidden(name) or (suffix and suffix not in unknown):
                 continue
             if os.path.isfile(path) and (suffix or _begins_as_image(path)):
-                (found if suffix in known or not suffix else others).append(path)
-    return sorted(found), sorted(others)
+                (images if suffix in image_suffixes or not suffix else others).append(
+                    path
+                )
+    return sorted(images), sorted(others)
 
 
 def refuse_unreadable(error: typing.Any) -> None:

@@ -92,15 +92,15 @@ def parts_of(
     for name in inside:
         called.setdefault(part_called(name), []).append(name)
     rest = called.pop(None, [])
-    whole = {
-        part: [name for name in found if _holds_classes(folder / name)]
-        for part, found in called.items()
-    }
-    whole = {part: found for part, found in whole.items() if found}
-    if whole and ("train" in whole or not rest):
-        parts = {part: _only(folder, part, found) for part, found in whole.items()}
-        for part in parts.values():
-            _check_one_reading(part, names)
+    holding: dict[str | None, list[str]] = {}
+    for word, part_names in called.items():
+        for name in part_names:
+            if _holds_classes(folder / name):
+                holding.setdefault(word, []).append(name)
+    if holding and ("train" in holding or not rest):
+        parts = {part: _only(folder, part, same) for part, same in holding.items()}
+        for part_folder in parts.values():
+            _check_one_reading(part_folder, names)
         left = [name for name in inside if folder / name not in parts.values()]
         return parts, _left_out(folder, left)
     if len(inside) > 1 and not rest:
@@ -114,13 +114,13 @@ def parts_of(
     return {}, ()
 
 
-def _only(folder: pathlib.Path, part: str | None, found: list[str]) -> pathlib.Path:
-    if len(found) > 1:
+def _only(folder: pathlib.Path, part: str | None, names: list[str]) -> pathlib.Path:
+    if len(names) > 1:
         raise InvalidArgument(
-            f"one folder may hold the {part} part; {_said(folder)} has {some(found)}: "
+            f"one folder may hold the {part} part; {_said(folder)} has {some(names)}: "
             "keep one, or give its path"
         )
-    return folder / found[0]
+    return folder / names[0]
 
 
 def _left_out(folder: pathlib.Path, names: list[typing.Any]) -> tuple[typing.Any, ...]:
@@ -139,11 +139,11 @@ def _holds_classes(folder: pathlib.Path) -> bool:
 
 def _holds_images(folder: pathlib.Path, deep: bool = False) -> bool:
     """Whether there is an image right in a folder, or, where `deep`, anywhere below."""
-    known = suffixes()
+    image_suffixes = suffixes()
     for _, folders, files in os.walk(folder, onerror=refuse_unreadable):
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            if (suffix in known or not suffix) and not is_hidden(name):
+            if (suffix in image_suffixes or not suffix) and not is_hidden(name):
                 return True
         if not deep:
             return False
@@ -169,13 +169,13 @@ def _check_one_reading(
     if any(_holds_images(folder / name) for name in inside):
         return
     below = {name: class_folders(folder / name) for name in inside}
-    below = {name: found for name, found in below.items() if found}
-    seen = [name for found in below.values() for name in found]
+    below = {name: inner_names for name, inner_names in below.items() if inner_names}
+    seen = [name for inner_names in below.values() for name in inner_names]
     shared = sorted({name for name in seen if seen.count(name) > 1})
     if below and (shared or len(below) == 1):
         raise InvalidArgument(_two_readings(folder, below, shared))
-    for name, found in below.items():
-        for inner in found:
+    for name, inner_names in below.items():
+        for inner in inner_names:
             if _holds_classes(folder / name / inner):
                 raise InvalidArgument(_too_deep(folder, name, inner))
 
@@ -254,16 +254,18 @@ def to_evaluate(
     parts, notes = parts_of(folder, names)
     if not parts:
         return pathlib.Path(folder), notes
-    found = part if part in parts or part == "train" else "validation"
-    if found not in parts:
+    chosen_part = part if part in parts or part == "train" else "validation"
+    if chosen_part not in parts:
         have = next(iter(parts.values()))
         raise InvalidArgument(
             f"{_said(folder)} must hold images of the {part} part; it has "
             f"{some([path.name for path in parts.values()])} alone: give {_said(have)} for "
             "the images there"
         )
-    note = f"of {_said(folder)}, the images of {_said(parts[found].name)} are taken"
-    return parts[found], (note, *notes)
+    note = (
+        f"of {_said(folder)}, the images of {_said(parts[chosen_part].name)} are taken"
+    )
+    return parts[chosen_part], (note, *notes)
 
 
 def no_images(folder: pathlib.Path, others: Sequence[pathlib.Path] = ()) -> str:
@@ -296,23 +298,23 @@ def labelled_files(
     classes, note = labels.indices(
         inside, names, where or f"the sub-folders of {_said(folder)}"
     )
-    found: list[tuple[pathlib.Path, int]] = []
+    labelled: list[tuple[pathlib.Path, int]] = []
     others: list[pathlib.Path] = []
     nested: list[typing.Any] = []
     for name in sorted(classes):
         paths, unopened = scan(folder / name)
-        found.extend((path, classes[name]) for path in paths)
+        labelled.extend((path, classes[name]) for path in paths)
         others.extend(unopened)
         if paths and all(path.parent != folder / name for path in paths):
             nested.append(name)
-    if not found:
+    if not labelled:
         raise InvalidArgument(
             f"{_said(folder)} must hold a sub-folder a class with images "
             f"({', '.join(suffixes())}); found {len(classes)} sub-folders"
             + (f"; {others_note(others)}" if others else "")
         )
     said = (note, others_note(others), _loose(folder), _nested(nested))
-    return found, tuple(filter(None, said))
+    return labelled, tuple(filter(None, said))
 
 
 def _nested(names: list[typing.Any]) -> str | None:

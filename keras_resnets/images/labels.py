@@ -80,9 +80,9 @@ def name_of(classes: tuple[tuple[str, ...], ...]) -> str | None:
     Args:
         classes: sequence of (id, name).
     """
-    wanted = tuple(identity for identity, _ in classes)
+    identities = tuple(identity for identity, _ in classes)
     for name in NAMES:
-        if tuple(identity for identity, _ in label_set(name)) == wanted:
+        if tuple(identity for identity, _ in label_set(name)) == identities:
             return name
     return None
 
@@ -203,24 +203,24 @@ def indices(
         ({'10': 0, '2': 1}, None)
     """
     words, names = sorted(words), tuple(names)
-    found: dict[str, typing.Any]
+    index_of: dict[str, typing.Any]
     if names == class_names(len(names)):
         return _by_sorting(words, len(names), where)
     by_name = _lookup((name, index) for index, (_, name) in enumerate(names))
-    found = {word: _only(by_name, word) for word in words}
-    if not any(index is not None for index in found.values()):
+    index_of = {word: _only(by_name, word) for word in words}
+    if not any(index is not None for index in index_of.values()):
         ids: dict[str, typing.Any] = {word: _by_id(word, names) for word in words}
         if None not in ids.values():
             return ids, _numbered(ids, names, where)
-    found = {
+    index_of = {
         word: _by_wordnet(word, by_name) if index is None else index
-        for word, index in found.items()
+        for word, index in index_of.items()
     }
-    unknown = [word for word, index in found.items() if index is None]
+    unknown = [word for word, index in index_of.items() if index is None]
     if unknown:
         raise InvalidArgument(_not_among(unknown, names, where))
-    _check_distinct(found, where)
-    return found, None
+    _check_distinct(index_of, where)
+    return index_of, None
 
 
 def all_named(words: list[str], names: Sequence[typing.Any]) -> bool:
@@ -240,11 +240,11 @@ def _plain(word: str) -> str:
 
 def _lookup(pairs: Iterator[typing.Any]) -> dict[str | tuple[str, ...], set[int]]:
     """Classes by name: as it stands, and without what does not count."""
-    found: dict[typing.Any, set[int]] = {}
+    indices_of: dict[typing.Any, set[int]] = {}
     for name, index in pairs:
         for spelling in {name, ("plain", _plain(name))}:
-            found.setdefault(spelling, set()).add(index)
-    return found
+            indices_of.setdefault(spelling, set()).add(index)
+    return indices_of
 
 
 def _only(lookup: dict[str | tuple[str, ...], set[int]], word: str) -> int | None:
@@ -318,9 +318,9 @@ def _few(names: list[str]) -> str:
     return ", ".join(shown) + (", ..." if names[3:] else "")
 
 
-def _check_distinct(found: dict[str, typing.Any], where: str) -> None:
+def _check_distinct(index_of: dict[str, typing.Any], where: str) -> None:
     classes: dict[typing.Any, str] = {}
-    for word, index in found.items():
+    for word, index in index_of.items():
         if classes.setdefault(index, word) != word:
             raise InvalidArgument(
                 f"{where} must be one a class; {printable(classes[index], 60)} and "

@@ -217,18 +217,18 @@ def cost(image: "PIL.Image.Image") -> int:
 
 def _cost(image: typing.Any, stream: typing.Any) -> int:
     """The same with what the stream says besides."""
-    pixels, found = image.width * image.height, cost(image)
+    pixels, total = image.width * image.height, cost(image)
     if image.format in ("JPEG", "MPO"):
         if image.info.get("progressive") or not _is_one_scan(image, stream):
             _check_scans(stream, pixels)
-            found += int(pixels * _coefficients(image))
+            total += int(pixels * _coefficients(image))
     elif image.format == "TIFF":
-        found += 8 * math.prod(
+        total += 8 * math.prod(
             _whole_number(image.tag_v2.get(tag)) for tag in (_TILE_WIDTH, _TILE_HEIGHT)
         )
     elif image.format == "JPEG2000":
-        found += _tiles(stream)
-    return found
+        total += _tiles(stream)
+    return total
 
 
 class Turns:

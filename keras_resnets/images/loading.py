@@ -286,9 +286,9 @@ def _between(
     first = np.minimum(position.astype(int), have - 1)
     second = np.minimum(first + 1, have - 1)
     share = (position - first).astype("float32").reshape((-1,) + (1,) * (-axis - 1))
-    one = ops.take(images, first, axis=axis)
+    lower = ops.take(images, first, axis=axis)
     other = ops.take(images, second, axis=axis)
-    return one * (1 - share) + other * share
+    return lower * (1 - share) + other * share
 
 
 __getattr__ = renamed.attributes_of(

@@ -51,13 +51,13 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
         >>> average_precision(np.array([1, 0, 1, 0]), np.array([4.0, 3.0, 2.0, 1.0]))
         0.8333333333333333
     """
-    wanted = np.asarray(labels) != 0
-    positive = int(wanted.sum())
-    if positive in (0, len(wanted)):
+    is_positive = np.asarray(labels) != 0
+    positive = int(is_positive.sum())
+    if positive in (0, len(is_positive)):
         return None
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    right = wanted[order].cumsum()[ends]
+    right = is_positive[order].cumsum()[ends]
     precision = right / (ends + 1)
     recall = right / positive
     return float((np.diff(recall, prepend=0.0) * precision).sum())
@@ -126,30 +126,32 @@ def measure(
         >>> found.mean_average_precision, found.micro_f1, found.exact_match
         (1.0, 0.6666666666666666, 0.5)
     """
-    wanted = np.asarray(labels) != 0
-    told = scores >= threshold if said is None else said
-    right = (wanted & told).sum(axis=0)
+    expected = np.asarray(labels) != 0
+    predicted = scores >= threshold if said is None else said
+    right = (expected & predicted).sum(axis=0)
     rows = []
     for index, hits in enumerate(right.tolist()):
-        has, says = int(wanted[:, index].sum()), int(told[:, index].sum())
+        has, says = int(expected[:, index].sum()), int(predicted[:, index].sum())
         rows.append(
             LabelFigures(
                 has,
-                average_precision(wanted[:, index], scores[:, index]),
+                average_precision(expected[:, index], scores[:, index]),
                 hits / says if says else 0.0,
                 hits / has if has else 0.0,
                 2 * hits / (has + says) if has + says else None,
             )
         )
-    known = [row.average_precision for row in rows if row.average_precision is not None]
+    precisions = [
+        row.average_precision for row in rows if row.average_precision is not None
+    ]
     scored = [row.f1 for row in rows if row.f1 is not None]
-    among = int(wanted.sum() + told.sum())
+    among = int(expected.sum() + predicted.sum())
     return MultiLabelFigures(
-        count=len(wanted),
-        mean_average_precision=float(np.mean(known)) if known else None,
+        count=len(expected),
+        mean_average_precision=float(np.mean(precisions)) if precisions else None,
         micro_f1=2 * int(right.sum()) / among if among else 0.0,
         macro_f1=float(np.mean(scored)) if scored else None,
-        exact_match=float((wanted == told).all(axis=1).mean()),
+        exact_match=float((expected == predicted).all(axis=1).mean()),
         labels=tuple(rows),
         threshold=threshold,
     )

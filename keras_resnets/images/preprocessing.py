@@ -311,8 +311,8 @@ def preprocess_input(
         >>> preprocess_input(np.full((1, 1, 1, 3), 255), mode="tf").tolist()
         [[[[1.0, 1.0, 1.0]]]]
     """
-    wanted = mode if isinstance(mode, Preprocessing) else Preprocessing(mode)
-    return wanted.normalize(x, data_format)
+    preprocessing = mode if isinstance(mode, Preprocessing) else Preprocessing(mode)
+    return preprocessing.normalize(x, data_format)
 
 
 def for_architecture(
@@ -329,8 +329,10 @@ def for_architecture(
     """
     own = architecture.input_size
     height, width = size or (own, own)
-    found = default_for(mode or architecture.preprocessing, (height, width))
-    return dataclasses.replace(found, crop_fraction=_crop_fraction(found.mode, own))
+    preprocessing = default_for(mode or architecture.preprocessing, (height, width))
+    return dataclasses.replace(
+        preprocessing, crop_fraction=_crop_fraction(preprocessing.mode, own)
+    )
 
 
 def default_for(mode: str, size: tuple[int, int]) -> Preprocessing:

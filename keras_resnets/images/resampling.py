@@ -65,14 +65,14 @@ def weights(
     """
     import numpy as np
 
-    made = np.zeros((want, have))
+    matrix = np.zeros((want, have))
     # Pillow holds the part in single precision.
     first_edge, last_edge = np.float32(start), np.float32(end or have)
     start, scale = float(first_edge), float(last_edge - first_edge) / want
     if interpolation == "nearest":
         places = np.floor(start + (np.arange(want) + 0.5) * scale).astype(int)
-        made[np.arange(want), np.minimum(places, have - 1)] = 1
-        return made.astype("float32")
+        matrix[np.arange(want), np.minimum(places, have - 1)] = 1
+        return matrix.astype("float32")
     reach, function = _FILTERS[interpolation]
     # Where it shrinks the filter is widened: that is what smooths.
     wide = max(scale, 1.0)
@@ -81,10 +81,10 @@ def weights(
         first = max(int(centre - reach * wide + 0.5), 0)
         last = min(int(centre + reach * wide + 0.5), have)
         values = [function((x - centre + 0.5) / wide) for x in range(first, last)]
-        made[place, first:last] = np.array(values) / sum(values)
+        matrix[place, first:last] = np.array(values) / sum(values)
     # Pillow's integers: halves go away from zero.
-    whole = np.trunc(made * 2**_BITS + np.copysign(0.5, made))
-    return (whole / 2**_BITS).astype("float32")
+    fixed_point = np.trunc(matrix * 2**_BITS + np.copysign(0.5, matrix))
+    return (fixed_point / 2**_BITS).astype("float32")
 
 
 def matrices(
@@ -114,13 +114,13 @@ def matrices(
     resized = loading.resized_size(size, target, preprocessing.crop_fraction)
     corner = loading.centre(resized, target)
     is_strip = loading.is_strip(resized, target)
-    made = []
+    both = []
     for have, whole, first, want in zip(size, resized, corner, target, strict=True):
         if is_strip:
             scale = have / whole
             part = (first * scale, (first + want) * scale)
-            made.append(weights(have, want, preprocessing.interpolation, *part))
+            both.append(weights(have, want, preprocessing.interpolation, *part))
         else:
             lines = weights(have, whole, preprocessing.interpolation)
-            made.append(lines[first : first + want])
-    return made[0], made[1]
+            both.append(lines[first : first + want])
+    return both[0], both[1]

@@ -37,12 +37,12 @@ def npz_parts(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
 
 def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
     """See `npz_parts`."""
-    known = {name.casefold(): name for name in names}
+    by_key = {name.casefold(): name for name in names}
     parts: dict[str, typing.Any] = {}
     for part, words in PARTS.items():
         for images, answers in _ARRAYS:
             for word in words:
-                x, y = (known.get(form.format(word)) for form in (images, answers))
+                x, y = (by_key.get(form.format(word)) for form in (images, answers))
                 if not x:
                     continue
                 if part in parts:
@@ -77,12 +77,12 @@ def read_parts(
 
     With `multi_label` the labels are uint8 (count, labels) of 0 and 1.
     """
-    found = {}
+    arrays = {}
     for part, (names, (images, labels)) in _read(path, parts, 2).items():
         labels = columns_of(labels, names[1]) if multi_label else integers_of(labels)
         check_arrays(images, labels, names[0], names[1], multi_label)
-        found[part] = (images, labels)
-    return found
+        arrays[part] = (images, labels)
+    return arrays
 
 
 def read_images(path: pathlib.Path, part: str) -> np.ndarray:
@@ -102,14 +102,14 @@ def _read(
     """(names, arrays) by part: the images, and of a `count` of two the labels."""
     said = " and ".join(name for part in parts for name in _usual(part)[:count])
     with npz.opened(path, said) as file:
-        known, found = _parts_of(file.names), {}
+        names_by_part, arrays = _parts_of(file.names), {}
         for part in parts:
-            names = (known.get(part) or _usual(part))[:count]
+            names = (names_by_part.get(part) or _usual(part))[:count]
             file.expected = " and ".join(names)
             if not set(names) <= set(file.names):
                 raise InvalidArgument(f"it has {some(file.names, 12) or 'none'}")
-            found[part] = (names, [file.read(name) for name in names])
-        return found
+            arrays[part] = (names, [file.read(name) for name in names])
+        return arrays
 
 
 def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:

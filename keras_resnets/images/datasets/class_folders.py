@@ -21,8 +21,10 @@ if typing.TYPE_CHECKING:
 
 def names_of(folder: pathlib.Path) -> tuple[typing.Any, ...]:
     """(id, name) of each sub-folder, in sorted order; WordNet ids have their names."""
-    known = dict(label_set("imagenet"))
-    return tuple((name, known.get(name, name)) for name in class_folders(folder))
+    wordnet_names = dict(label_set("imagenet"))
+    return tuple(
+        (name, wordnet_names.get(name, name)) for name in class_folders(folder)
+    )
 
 
 def list_folder(

@@ -193,18 +193,18 @@ def examine(
         file, start, length = place
         return _size(os.path.join(root, files[file]), start, length, thorough)
 
-    found, reasons = np.zeros((len(places), 2), "int32"), {}
+    sizes, reasons = np.zeros((len(places), 2), "int32"), {}
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         for index, (size, reason) in enumerate(pool.map(look, places.tolist())):
-            found[index] = size
+            sizes[index] = size
             if reason:
                 reasons[index] = reason
             if progress and index % 100 == 99:
                 progress(index + 1)
-    whole = found[:, 0] > 0
-    broken = tuple(names[index] for index in np.flatnonzero(~whole))
+    is_readable = sizes[:, 0] > 0
+    broken = tuple(names[index] for index in np.flatnonzero(~is_readable))
     check_broken(broken, len(places), root, next(iter(reasons.values()), ""))
-    return EncodedImages(kind, root, files, places, found), whole, broken
+    return EncodedImages(kind, root, files, places, sizes), is_readable, broken
 
 
 def _size(

@@ -33,8 +33,8 @@ def ends(file: typing.Any, start: int, length: int) -> bool:
     if b"\xff\xd9" in file.read(tail):
         return True
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = markers(content, start, start + length)
-        return any(marker == END for marker, _ in found)
+        segments = markers(content, start, start + length)
+        return any(marker == END for marker, _ in segments)
 
 
 def cut_short(content: memoryview, rows: int) -> Callable[..., typing.Any] | None:

@@ -121,19 +121,19 @@ def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     mark = max("\t;,", key=first.count)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-        found = [
+        rows = [
             (reader.line_num, [cell.strip() for cell in row])
             for row in reader
             if any(cell.strip() for cell in row)
         ]
     except csv.Error as error:
         raise InvalidArgument(f"{where} must be {FORM}: {first_line(error)}") from None
-    if len(found) < 2:
+    if len(rows) < 2:
         raise InvalidArgument(
             f"{where} must be {FORM}; it has "
-            f"{'a first line alone' if found else 'no lines'}"
+            f"{'a first line alone' if rows else 'no lines'}"
         )
-    (_, head), *lines = found
+    (_, head), *lines = rows
     twice = sorted({cell for cell in head if head.count(cell) > 1})
     if twice or "" in head:
         what = f"{some(twice)} twice" if any(twice) else "a column without a name"
@@ -157,8 +157,8 @@ def _columns(
     """(names, labels) of a column for each label."""
     own = [head[n] for n in places]
     if names:
-        known = {_key(name): n for name, n in zip(own, places, strict=True)}
-        missing = [name for name in names if _key(name) not in known]
+        columns_by_name = {_key(name): n for name, n in zip(own, places, strict=True)}
+        missing = [name for name in names if _key(name) not in columns_by_name]
         if missing:
             raise InvalidArgument(
                 f"{where} must have a column for each of the {len(names)} labels; there "
@@ -166,7 +166,7 @@ def _columns(
             )
         unknown = [name for name in own if _key(name) not in set(map(_key, names))]
         _check_known(unknown, names, where)
-        own, places = list(names), [known[_key(name)] for name in names]
+        own, places = list(names), [columns_by_name[_key(name)] for name in names]
     labels = np.zeros((len(lines), len(places)), "uint8")
     for index, (number, row) in enumerate(lines):
         for column, n in enumerate(places):
@@ -188,18 +188,23 @@ def _separated(
     """(names, labels, notes) of one column of labels."""
     cells = [row[place] for _, row in lines]
     mark = next(
-        (one for one in _SEPARATORS if any(one in cell for cell in cells)), None
+        (
+            separator
+            for separator in _SEPARATORS
+            if any(separator in cell for cell in cells)
+        ),
+        None,
     )
-    found = [
+    cell_labels = [
         [word.strip() for word in cell.split(mark) if word.strip()] for cell in cells
     ]
-    own = sorted({word for words in found for word in words})
+    own = sorted({word for words in cell_labels for word in words})
     if names:
-        known = set(map(_key, names))
-        _check_known([name for name in own if _key(name) not in known], names, where)
+        expected = set(map(_key, names))
+        _check_known([name for name in own if _key(name) not in expected], names, where)
     order = {_key(name): n for n, name in enumerate(names or own)}
     labels = np.zeros((len(lines), len(order)), "uint8")
-    for index, words in enumerate(found):
+    for index, words in enumerate(cell_labels):
         for word in words:
             labels[index, order[_key(word)]] = 1
     said = f"{mark!r}" if mark else "spaces"
@@ -271,21 +276,21 @@ def _once(rows: Rows, where: str, may_join: bool) -> Rows:
     for index, name in enumerate(rows.files):
         if not name:
             raise InvalidArgument(f"line {rows.lines[index]} of {where} names no image")
-        known = places.setdefault(plain(name), index)
-        if known == index:
+        earlier = places.setdefault(plain(name), index)
+        if earlier == index:
             first.append(index)
             continue
         if may_join:
-            labels[known] |= labels[index]
-        elif (labels[known] != labels[index]).any():
+            labels[earlier] |= labels[index]
+        elif (labels[earlier] != labels[index]).any():
             raise InvalidArgument(
-                f"{where} must say one thing of an image; lines {rows.lines[known]} and "
+                f"{where} must say one thing of an image; lines {rows.lines[earlier]} and "
                 f"{rows.lines[index]} say different labels of {printable(name, 60)}"
             )
-        if rows.parts and rows.parts[known] != rows.parts[index]:
+        if rows.parts and rows.parts[earlier] != rows.parts[index]:
             raise InvalidArgument(
                 f"{printable(name, 60)} is in two parts of {where}, lines "
-                f"{rows.lines[known]} and {rows.lines[index]}"
+                f"{rows.lines[earlier]} and {rows.lines[index]}"
             )
     notes = rows.notes
     if len(first) < len(rows.files):

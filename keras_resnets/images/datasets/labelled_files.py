@@ -109,9 +109,9 @@ def _some_of(listing: FileListing, chosen: list[int]) -> FileListing:
 
 
 def _places(lengths: Sequence[int]) -> np.ndarray:
-    found = np.zeros((len(lengths), 3), "int64")
-    found[:, 0], found[:, 2] = np.arange(len(lengths)), lengths
-    return found
+    places = np.zeros((len(lengths), 3), "int64")
+    places[:, 0], places[:, 2] = np.arange(len(lengths)), lengths
+    return places
 
 
 def _listing(rows: label_tables.Rows, finder: "_Finder") -> FileListing:
@@ -159,15 +159,17 @@ class _Finder:
         said = label_tables.plain(name.replace("\\", "/"))
         tail = said.rpartition("/")[2]
         for key in (tail, f"{tail}."):
-            found = self._index[root].get(key, [])
+            candidates = self._index[root].get(key, [])
             # Of several that are called so, the one in the folder that is named too.
-            within = [path for path in found if _ends(path, said, key.endswith("."))]
-            if len(within or found) == 1:
-                return self._found(os.path.join(root, (within or found)[0]))
-            if found:
+            within = [
+                path for path in candidates if _ends(path, said, key.endswith("."))
+            ]
+            if len(within or candidates) == 1:
+                return self._found(os.path.join(root, (within or candidates)[0]))
+            if candidates:
                 raise InvalidArgument(
-                    f"{printable(name, 60)} may be one of {len(found)} images, "
-                    f"{some(sorted(found))}: name its folder too"
+                    f"{printable(name, 60)} may be one of {len(candidates)} images, "
+                    f"{some(sorted(candidates))}: name its folder too"
                 )
         return None
 
@@ -196,7 +198,7 @@ def _ends(path: str, name: str, bare: bool) -> bool:
 
 def _indexed(root: pathlib.Path) -> dict[str, list[str]]:
     """The images below a folder by their names, and by those without an ending."""
-    found: dict[str, list[str]] = {}
+    index: dict[str, list[str]] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(names):
@@ -207,5 +209,5 @@ def _indexed(root: pathlib.Path) -> dict[str, list[str]]:
             )
             plain = label_tables.plain(name)
             for key in (plain, f"{os.path.splitext(plain)[0]}."):
-                found.setdefault(key, []).append(path)
-    return found
+                index.setdefault(key, []).append(path)
+    return index

@@ -100,14 +100,14 @@ def open_dataset(
     if validation is not None:
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
     check_seed(seed)
-    given = _given(classes)
-    opened = _find(source, given, None, multi_label)
+    pairs = _class_names_of(classes)
+    opened = _find(source, pairs, None, multi_label)
     if "train" not in opened.listings:
         raise InvalidArgument(
             f"{opened.name} must hold images to train on; it has "
             f"{', '.join(opened.listings)} alone"
         )
-    names = given or _names(opened, classes)
+    names = pairs or _names(opened, classes)
     return _finish(opened, names, validation, seed)
 
 
@@ -142,38 +142,38 @@ def open_part(
         InvalidArgument: as of `open_dataset`; or no such part.
     """
     opened = _find(source, tuple(classes), part, multi_label)
-    wanted = part if part in opened.listings or part == "train" else "validation"
-    if wanted not in opened.listings:
+    chosen_part = part if part in opened.listings or part == "train" else "validation"
+    if chosen_part not in opened.listings:
         raise InvalidArgument(
             f"{opened.name} must hold images of the {part} part; it has "
             f"{', '.join(opened.listings)} alone"
         )
-    listing = opened.listings[wanted]
+    listing = opened.listings[chosen_part]
     chosen = None if count is None else spread(strata(listing.labels), count, seed)
     split = listing.split(chosen, thorough=True)
     notes = [*opened.notes, *listing.notes]
-    if wanted != part:
-        notes.append(f"{opened.name} has no {part} part: {wanted} is taken")
+    if chosen_part != part:
+        notes.append(f"{opened.name} has no {part} part: {chosen_part} is taken")
     return split, tuple(notes)
 
 
 def _find(
     source: str | os.PathLike[str],
-    given: tuple[typing.Any, ...] | None,
+    classes: tuple[typing.Any, ...] | None,
     part: str | None,
     multi_label: bool = False,
-) -> "_Found":
-    """The `_Found` of a source.
+) -> "_Opened":
+    """The `_Opened` of a source.
 
     Args:
         source: path or name.
-        given: (id, name) of each class, or None or () where nobody names them.
+        classes: (id, name) of each class, or None or () where nobody names them.
         part: the only one that is wanted, see `open_part`; None for all.
         multi_label: see `open_dataset`.
     """
     path, name = pathlib.Path(source), str(source)
     if multi_label:
-        return _multi_label(path, given, part)
+        return _multi_label(path, classes, part)
     if path.suffix.lower() in label_tables.SUFFIXES:
         raise InvalidArgument(
             "data of one class an image must be an .npz file, a folder with a sub-folder "
@@ -187,16 +187,16 @@ def _find(
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
-        return _folder(path, given, part)
+        return _folder(path, classes, part)
     if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path, part)
     raise InvalidArgument(_unknown(name))
 
 
 def _multi_label(
-    path: pathlib.Path, given: tuple[typing.Any, ...] | None, part: str | None
-) -> "_Found":
-    """The `_Found` of a source whose images have any number of labels."""
+    path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
+) -> "_Opened":
+    """The `_Opened` of a source whose images have any number of labels."""
     if path.suffix == ".npz" and path.is_file():
         return _npz(path, part, multi_label=True)
     tables = labelled_files.tables_of(path)
@@ -209,26 +209,24 @@ def _multi_label(
     if part is not None:
         fits = part if part in tables or part == "train" else "validation"
         tables = {fits: tables[fits]} if fits in tables else tables
-    named = given if given and given != class_names(len(given)) else ()
+    named = classes if classes and classes != class_names(len(classes)) else ()
     names, listings = labelled_files.list_tables(tables, named, part or "train")
-    if given and len(given) != len(names):
+    if classes and len(classes) != len(names):
         raise InvalidArgument(
-            f"{path.name} must have the {len(given)} labels of the network; it has "
+            f"{path.name} must have the {len(classes)} labels of the network; it has "
             f"{len(names)}"
         )
-    found = _Found(path.name, names)
+    opened = _Opened(path.name, names)
     for name in (name for name in _ORDER if name in listings):
         listing = listings[name]
         sizes = listing.places[:, 2]
         files = zip(listing.files, sizes, strict=True)
         listed = "\n".join(f"{file} {size}" for file, size in files)
-        found.add(name, listing, listed, np.ascontiguousarray(listing.labels))
-    return found
+        opened.add(name, listing, listed, np.ascontiguousarray(listing.labels))
+    return opened
 
 
-def _given(
-    classes: typing.Any,
-) -> tuple[typing.Any, ...] | None:
+def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
     """(id, name) of each class where the caller names them."""
     if classes is None:
         return None
@@ -249,7 +247,7 @@ def _unknown(source: str) -> str:
     )
 
 
-class _Found:
+class _Opened:
     """What a source holds, before anything is looked at or held out.
 
     Attributes:
@@ -285,18 +283,18 @@ class _Found:
         return self._digest.hexdigest()
 
 
-def _npz(path: pathlib.Path, part: str | None, multi_label: bool = False) -> _Found:
+def _npz(path: pathlib.Path, part: str | None, multi_label: bool = False) -> _Opened:
     there = set(npz_parts(path))
     if part is not None:
         only = part if part in there or part == "train" else "validation"
         there = {only if only in there else part}
     elif "train" not in there:
         there = {"train"}
-    wanted = [name for name in _ORDER if name in there]
-    return _arrays(path.name, read_parts(path, wanted, multi_label))
+    part_names = [name for name in _ORDER if name in there]
+    return _arrays(path.name, read_parts(path, part_names, multi_label))
 
 
-def _loaded(name: str) -> _Found:
+def _loaded(name: str) -> _Opened:
     import keras
 
     loaded = getattr(keras.datasets, name).load_data()
@@ -315,32 +313,32 @@ def _loaded(name: str) -> _Found:
 
 def _arrays(
     name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], names: typing.Any = None
-) -> _Found:
-    found = _Found(name, names)
+) -> _Opened:
+    opened = _Opened(name, names)
     for part, (pixels, labels) in parts.items():
         # Whoever read them has told rows of labels from others.
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
         pixels = np.ascontiguousarray(pixels)
         labels = np.ascontiguousarray(labels, "int64" if labels.ndim == 1 else "uint8")
         listing = ArrayListing(pixels, labels)
-        found.add(part, listing, json.dumps(pixels.shape), pixels, labels)
-    return found
+        opened.add(part, listing, json.dumps(pixels.shape), pixels, labels)
+    return opened
 
 
 def _folder(
-    path: pathlib.Path, given: tuple[typing.Any, ...] | None, part: str | None
-) -> _Found:
+    path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
+) -> _Opened:
     names: typing.Any
     if part is None:
-        parts, notes = folders.parts_of(path, given or ())
+        parts, notes = folders.parts_of(path, classes or ())
         parts = parts or {"train": path}
         if "train" not in parts:
-            folders.to_evaluate(path, "train", given or ())
-        names = given or class_folders.names_of(parts["train"])
+            folders.to_evaluate(path, "train", classes or ())
+        names = classes or class_folders.names_of(parts["train"])
     else:
-        only, notes = folders.to_evaluate(path, part, given)
-        parts, names = {part: only}, given
-    found = _Found(path.name, names, notes)
+        only, notes = folders.to_evaluate(path, part, classes)
+        parts, names = {part: only}, classes
+    opened = _Opened(path.name, names, notes)
     for name in (name for name in _ORDER if name in parts):
         listing = class_folders.list_folder(
             parts[name], names, name if len(parts) > 1 else ""
@@ -349,15 +347,15 @@ def _folder(
         listed = [
             f"{file} {size}" for file, size in zip(listing.files, sizes, strict=True)
         ]
-        found.add(name, listing, "\n".join(listed))
-    return found
+        opened.add(name, listing, "\n".join(listed))
+    return opened
 
 
-def _records(path: pathlib.Path, part: str | None) -> _Found:
+def _records(path: pathlib.Path, part: str | None) -> _Opened:
     return _sharded(path.name, tfrecords.shards(path), None, None, part)
 
 
-def _tfds(name: str, part: str | None) -> _Found:
+def _tfds(name: str, part: str | None) -> _Opened:
     files, keys, names = tfds.prepared(name)
     return _sharded(_TFDS + name, files, keys, names, part)
 
@@ -368,40 +366,42 @@ def _sharded(
     keys: typing.Any,
     names: typing.Any,
     part: str | None,
-) -> _Found:
+) -> _Opened:
     if part is None and "train" not in parts:
         raise InvalidArgument(
             f"a folder of TFRecord files must hold train-00000-of-...; {name} has "
             f"{', '.join(sorted(parts))} alone"
         )
     listings = {}
-    for one in sorted(parts, key=lambda one: (one != "train", one)):
-        listings[one], keys = tfrecords.list_records(parts[one], keys)
+    for name_of_part in sorted(parts, key=lambda x: (x != "train", x)):
+        files = parts[name_of_part]
+        listings[name_of_part], keys = tfrecords.list_records(files, keys)
     listings = tfrecords.from_zero(listings, keys)
     if names is None and keys == tfrecords.IMAGENET and "train" in listings:
         count = int(listings["train"].labels.max()) + 1
         names = class_names(count, "imagenet") if count == 1000 else None
-    found = _Found(name, names and _given(names))
-    for one, listing in listings.items():
-        listed = [f"{path.name} {path.stat().st_size}" for path in parts[one]]
-        found.add(one, listing, "\n".join(listed))
-    return found
+    opened = _Opened(name, names and _class_names_of(names))
+    for name_of_part, listing in listings.items():
+        files = parts[name_of_part]
+        listed = [f"{path.name} {path.stat().st_size}" for path in files]
+        opened.add(name_of_part, listing, "\n".join(listed))
+    return opened
 
 
-def _names(found: _Found, count: typing.Any) -> tuple[typing.Any, ...]:
+def _names(opened: _Opened, count: typing.Any) -> tuple[typing.Any, ...]:
     """(id, name) of each class of a source; `count` is None or how many there are."""
-    labels = found.listings["train"].labels
-    names, most = found.names, _count_of(labels)
+    labels = opened.listings["train"].labels
+    names, most = opened.names, _count_of(labels)
     if names is None and count is None:
         # Before so many names are made.
-        check_classes(labels, found.name)
-        check_labels(labels, max(most, 1), found.name)
-        check_no_gaps(labels, found.name)
+        check_classes(labels, opened.name)
+        check_labels(labels, max(most, 1), opened.name)
+        check_no_gaps(labels, opened.name)
     if names is None:
         return class_names(max(count or most, 1))
     if count not in (None, len(names)):
         raise InvalidArgument(
-            f"classes must be {len(names)}, which {found.name} has; got {count}"
+            f"classes must be {len(names)}, which {opened.name} has; got {count}"
         )
     return names
 
@@ -412,13 +412,13 @@ def _count_of(labels: np.ndarray) -> int:
 
 
 def _finish(
-    found: _Found, names: tuple[typing.Any, ...], validation: float | None, seed: int
+    opened: _Opened, names: tuple[typing.Any, ...], validation: float | None, seed: int
 ) -> Dataset:
     """Checks the labels, looks at the images, holds out those for validation."""
-    listings = found.listings
-    check_classes(listings["train"].labels, found.name)
+    listings = opened.listings
+    check_classes(listings["train"].labels, opened.name)
     for listing in listings.values():
-        check_labels(listing.labels, len(names), found.name)
+        check_labels(listing.labels, len(names), opened.name)
     parts = {part: listing.split() for part, listing in listings.items()}
     for part, split in parts.items():
         if split.kind == "files" and not split.is_multi_label:
@@ -433,17 +433,17 @@ def _finish(
         train, held = train.part(~chosen), train.part(chosen)
     if held is not None and not held.count:
         raise InvalidArgument(
-            f"{found.name}: no class has an image to spare for validation; give "
+            f"{opened.name}: no class has an image to spare for validation; give "
             "validation=0"
         )
     notes = [line for listing in listings.values() for line in listing.notes]
     notes += notes_of_columns(train.labels, names)
     return Dataset(
-        name=found.name,
+        name=opened.name,
         classes=names,
         train=train,
         validation=held,
         test=parts.get("test"),
-        fingerprint=found.fingerprint(validation, seed if validation else 0),
-        notes=tuple(dict.fromkeys([*found.notes, *notes])),
+        fingerprint=opened.fingerprint(validation, seed if validation else 0),
+        notes=tuple(dict.fromkeys([*opened.notes, *notes])),
     )

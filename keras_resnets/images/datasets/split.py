@@ -224,11 +224,11 @@ def check_classes(labels: np.ndarray, name: str) -> None:
     if labels.ndim == 2:
         _check_columns(labels, name)
         return
-    found = np.unique(labels)
-    if len(found) < 2:
+    present = np.unique(labels)
+    if len(present) < 2:
         raise InvalidArgument(
             f"{name} must hold images of two classes or more; all {len(labels)} are "
-            f"of class {found[0]}"
+            f"of class {present[0]}"
         )
 
 
@@ -249,15 +249,16 @@ def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[
     """What there is to say of labels that all images to train on have, or none."""
     if labels.ndim == 1:
         return []
-    found = []
+    notes = []
     for value, who in ((0, "no image"), (1, "every image")):
         same = np.flatnonzero((labels == value).all(axis=0)).tolist()
         if same:
-            told = some([printable(names[index][1], 60) for index in same])
-            found.append(
-                f"{who} to train on has {told}: the network cannot learn to tell it"
+            constant_labels = some([printable(names[index][1], 60) for index in same])
+            notes.append(
+                f"{who} to train on has {constant_labels}: the network cannot learn to "
+                "tell it"
             )
-    return found
+    return notes
 
 
 __getattr__ = renamed.attributes_of(__name__, {"ArrayPictures": "ArrayImages"})

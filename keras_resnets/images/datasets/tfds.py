@@ -60,13 +60,13 @@ def prepared(name: str) -> tuple[typing.Any, ...]:
 
 
 def _parts(info: typing.Any) -> list[str]:
-    found = [part for part in _PARTS if part in info.splits]
-    if "train" not in found:
+    parts = [part for part in _PARTS if part in info.splits]
+    if "train" not in parts:
         raise InvalidArgument(
             f"tfds:{info.name} must have a split train; it has "
             f"{some(sorted(info.splits), 12)}"
         )
-    return found
+    return parts
 
 
 def _files(split: typing.Any, name: str) -> list[pathlib.Path]:

@@ -42,7 +42,7 @@ _BEFORE, _AFTER = 12, 4
 
 def shards(folder: pathlib.Path) -> dict[typing.Any, typing.Any]:
     """The TFRecord files of each part of a folder, sorted; {} where there are none."""
-    found: dict[str, list[pathlib.Path]] = {}
+    parts: dict[str, list[pathlib.Path]] = {}
     try:
         paths = sorted(pathlib.Path(folder).iterdir())
     except OSError as error:
@@ -54,8 +54,8 @@ def shards(folder: pathlib.Path) -> dict[typing.Any, typing.Any]:
             words = re.split(r"[-_.]", match[1])
             for part, names in _PARTS.items():
                 if words[-1] in names:
-                    found.setdefault(part, []).append(path)
-    return found
+                    parts.setdefault(part, []).append(path)
+    return parts
 
 
 def list_records(
@@ -207,8 +207,8 @@ def _features(
 def _map_entry(
     content: typing.Any, start: int, end: int
 ) -> tuple[list[int], list[int]]:
-    found = {number: place for number, *place in _fields(content, start, end)}
-    return found[1], found[2]
+    fields = {number: place for number, *place in _fields(content, start, end)}
+    return fields[1], fields[2]
 
 
 def _only(content: typing.Any, start: int, end: int, number: int) -> list[int]:

@@ -1,11 +1,10 @@
-"""One batch by NumPy and Pillow: read, cut out, changed, normalized.
+"""Prepares a batch with NumPy and Pillow: read, crop, augment, normalize.
 
-JPEG photos go through Pillow with the TensorFlow backend as well. `tf.image` was
-measured and is slower: decoding takes it 1.25 times as long, and
-`decode_and_crop_jpeg` saves nothing of that, because most of the time goes into the
-entropy coding that has to be read whole; normalizing takes it 6 times as long as NumPy
-(processor time of one photo of 500x375 on one core). What lies below a crop need not
-be read, though, and is not: see `jpeg.py`.
+Pillow decodes JPEG photos with the TensorFlow backend as well, because `tf.image` is
+slower by measurement: decoding takes 1.25 times as long, and `decode_and_crop_jpeg`
+saves none of it, since most of the time is spent on entropy decoding of the whole file;
+normalizing takes 6 times as long as NumPy (CPU time of one photo of 500x375 on one
+core). The rows below a crop need not be decoded, and are not: see `jpeg.py`.
 """
 
 import functools
@@ -34,26 +33,25 @@ if typing.TYPE_CHECKING:
     from keras_resnets.training.data.sampler import Order
 
 
-# Images that a thread takes on at a time.
+# Images per task of a thread.
 _PORTION = 8
-# Rows of the result that reach below it: 3 of Lanczos, 3 of the JPEG's colours that are
-# stored in halves, 1 of rounding.
+# Rows below a crop that affect it: 3 for Lanczos, 3 for the subsampled colours of JPEG,
+# 1 for rounding.
 _MARGIN = 7
 
 
 class Loader:
-    """Makes the batch of any step.
+    """Prepares the batch of any step.
 
     Args:
         split: a `Split`.
         preprocessing: a `Preprocessing`.
-        augmentation: an `Augmentation`, or None to see images as evaluation does.
+        augmentation: an `Augmentation`, or None to prepare images as for evaluation.
         order: an `Order`.
-        classes: how many the network has.
+        classes: number of classes of the network.
         dtype: of the images.
         one_hot: whether targets are (batch, classes).
-        weights: float array (classes,), what an image of each class counts in the
-            loss, or None.
+        weights: float array (classes,), the weight of each class in the loss, or None.
     """
 
     def __init__(
@@ -78,21 +76,21 @@ class Loader:
         )
 
     def signature(self) -> tuple[typing.Any, ...]:
-        """The `tf.TensorSpec` of images, targets and, where there are, weights."""
+        """The `tf.TensorSpec` of images, targets and, if there are any, weights."""
         import tensorflow as tf
 
         shape = (None, *self._preprocessing.size, self._preprocessing.channels)
         target = (None, self._classes) if self._one_hot else (None,)
-        found = (
+        specs = (
             tf.TensorSpec(shape, self._dtype),
             tf.TensorSpec(target, "float32" if self._one_hot else "int64"),
         )
         if self._weights is None:
-            return found
-        return (*found, tf.TensorSpec((None,), "float32"))
+            return specs
+        return (*specs, tf.TensorSpec((None,), "float32"))
 
     def start(self, epoch: int, step: int) -> tuple[typing.Any, ...]:
-        """The work of a step: (functions to call in any order, one to call then).
+        """The work of a step: (functions to call in any order, a function to call last).
 
         The last one returns (images, targets), or (images, targets, weights).
         """
@@ -106,14 +104,14 @@ class Loader:
             if self._mixer and self._mixer.works:
                 seed = self._order.batch_seed(epoch, step)
                 changed, targets = self._mixer(x, targets, seed)
-            found = changed.astype(self._dtype, copy=False), targets
+            batch = changed.astype(self._dtype, copy=False), targets
             if self._weights is None:
-                return found
-            # Of an image that was mixed of two classes, their weights are mixed.
+                return batch
+            # The weights of mixed images are mixed too.
             weights = (
                 targets @ self._weights if self._one_hot else self._weights[targets]
             )
-            return (*found, weights)
+            return (*batch, weights)
 
         if self._is_ready_made():
             fill = functools.partial(self._fill_at_once, x, indices, plan(indices))
@@ -141,12 +139,12 @@ class Loader:
 
     def _is_ready_made(self) -> bool:
         """Whether images need no resizing and no Pillow."""
-        wanted, changes = self._preprocessing, self._augmentation
+        preprocessing, changes = self._preprocessing, self._augmentation
         simple = changes is None or not (
             changes.crop == "inception" or any(changes.jitter) or changes.rand_augment
         )
         # A letterbox of the image's own size changes nothing.
-        return simple and self._split.images.size == tuple(wanted.size)
+        return simple and self._split.images.size == tuple(preprocessing.size)
 
     def _fill_at_once(
         self, x: np.ndarray, indices: np.ndarray, plan: "Plan | None"
@@ -198,7 +196,7 @@ class Loader:
         self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
 
     def _changed(self, index: int, plan: "Plan", row: int) -> np.ndarray:
-        """One image of the input's size after all that is done to it as pixels."""
+        """One image of the input's size, with the augmentations that work on pixels."""
         from PIL import Image
 
         image = self._cut_out(index, None if plan.boxes is None else plan.boxes[row])
@@ -227,16 +225,19 @@ class Loader:
         """An RGB Pillow image of the input's size."""
         from PIL import Image
 
-        wanted, source = self._preprocessing, self._split.images
-        height, width = wanted.size
+        preprocessing, source = self._preprocessing, self._split.images
+        height, width = preprocessing.size
         if box is None:
             image = source.open(index)
-            if wanted.letterbox:
-                boxed = loading.letterbox(np.asarray(image), wanted.size, np)
+            if preprocessing.letterbox:
+                boxed = loading.letterbox(np.asarray(image), preprocessing.size, np)
                 return Image.fromarray(np.rint(boxed).astype("uint8"))
             return Image.fromarray(
                 loading.resize_and_crop(
-                    image, wanted.size, wanted.crop_fraction, wanted.interpolation
+                    image,
+                    preprocessing.size,
+                    preprocessing.crop_fraction,
+                    preprocessing.interpolation,
                 )
             )
         return self._resized_part(index, *box.tolist())
@@ -246,18 +247,18 @@ class Loader:
     ) -> "PIL.Image.Image":
         from PIL import Image
 
-        wanted, source = self._preprocessing, self._split.images
-        height, width = wanted.size
+        preprocessing, source = self._preprocessing, self._split.images
+        height, width = preprocessing.size
         full = source.sizes(np.array([index]))[0].tolist()
         draft = (full[1] * width / columns, full[0] * height / rows)
         end = _rows_needed(full, (height, width), top, rows, columns)
         image = source.open(index, draft, end)
-        # Rows may be missing below the part; columns are all there.
+        # Rows below the part may be missing; columns are complete.
         reduced = next((n for n in REDUCED if -(-full[1] // n) == image.width), 1)
         down, right = (-(-side // reduced) / side for side in full)
         return image.resize(
             (width, height),
-            getattr(Image.Resampling, wanted.interpolation.upper()),
+            getattr(Image.Resampling, preprocessing.interpolation.upper()),
             (left * right, top * down, (left + columns) * right, (top + rows) * down),
         )
 
@@ -265,7 +266,7 @@ class Loader:
 def _rows_needed(
     full: list[int], size: tuple[int, int], top: int, rows: int, columns: int
 ) -> int | None:
-    """How many of an image's upper rows a part of it depends on; None for all."""
+    """How many of an image's upper rows a crop depends on; None for all."""
     ratio = min(rows / size[0], columns / size[1])
     reduced = max(n for n in REDUCED if n <= max(1, ratio))
     high, wide = (side / reduced - want for side, want in zip(full, size, strict=True))

@@ -1,4 +1,4 @@
-"""Memory for batches that is used again."""
+"""Reuses the memory of batches."""
 
 import collections
 import typing
@@ -6,17 +6,17 @@ import weakref
 
 import numpy as np
 
-# Bytes; what TensorFlow and JAX count on to take an array over without copying it.
+# Bytes; TensorFlow and JAX need this alignment to use an array without copying it.
 _ALIGNMENT = 64
-_MOST_KEPT = 12
+_MOST_FREE = 12
 
 
 class Buffers:
-    """Empty float32 arrays of one shape, out of memory that nobody holds any more.
+    """Uninitialized float32 arrays of one shape, in memory that is no longer in use.
 
-    Fresh memory has to be fetched from the system and cleared for every batch, which
-    takes a tenth of the time of a batch of photos. Memory is held by any array that
-    looks at it, and so by what TensorFlow, JAX or PyTorch made of such an array.
+    The system has to provide and clear new memory for every batch, which takes a tenth
+    of the time of a batch of photos. Memory is in use while any array refers to it,
+    including tensors that TensorFlow, JAX or PyTorch made from such an array.
 
     Args:
         shape: of the arrays.
@@ -25,10 +25,10 @@ class Buffers:
     def __init__(self, shape: tuple[typing.Any, ...]) -> None:
         self._shape, self._size = tuple(shape), 4 * int(np.prod(shape))
         # Both ends of a deque are safe to use from any thread.
-        self._free: collections.deque = collections.deque(maxlen=_MOST_KEPT)
+        self._free: collections.deque = collections.deque(maxlen=_MOST_FREE)
 
     def take(self, count: int) -> np.ndarray:
-        """An empty array of the first `count` rows of the shape."""
+        """An uninitialized array with the first `count` rows of the shape."""
         try:
             memory = self._free.pop()
         except IndexError:
@@ -37,12 +37,12 @@ class Buffers:
         weakref.finalize(holder, self._free.append, memory).atexit = False
         raw = np.asarray(holder)
         first = -raw.ctypes.data % _ALIGNMENT
-        whole = raw[first : first + self._size].view("float32")
-        return whole.reshape(self._shape)[:count]
+        values = raw[first : first + self._size].view("float32")
+        return values.reshape(self._shape)[:count]
 
 
 class _Holder:
-    """Lives as long as an array that NumPy made of it, or a view of one."""
+    """Lives as long as the array that NumPy makes from it, and the views of that."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.memory = memory

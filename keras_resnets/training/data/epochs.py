@@ -1,4 +1,4 @@
-"""Which epoch an iteration goes through, and batches made ahead of it."""
+"""The epoch of the next iteration, and batches that threads prepare ahead."""
 
 import concurrent.futures
 import threading
@@ -10,17 +10,17 @@ if typing.TYPE_CHECKING:
 
 
 class Epochs:
-    """The epoch that the next iteration goes through.
+    """The epoch of the next iteration.
 
-    It advances when the last batch of an epoch has been handed over. Keras' `fit`
-    reads a batch before its first epoch, to build the model, and begins anew: that
-    advances nothing, unless an epoch has one step alone. Whoever calls `set_epoch` at
-    the beginning of every epoch does not depend on this.
+    It advances when the last batch of an epoch has been taken. Keras' `fit` reads a
+    batch before its first epoch, to build the model, and then starts again: this does
+    not advance it, unless an epoch has only one step. Callers that call `set_epoch` at
+    the beginning of every epoch do not depend on this.
 
     Args:
         first: the epoch to start in.
-        first_step: the step of that epoch to start at; later epochs are whole.
-        steps: of a whole epoch.
+        first_step: the step of that epoch to start at; later epochs start at step 0.
+        steps: steps of a complete epoch.
     """
 
     def __init__(self, first: int, first_step: int, steps: int) -> None:
@@ -28,16 +28,16 @@ class Epochs:
         self._steps, self._finished = steps, False
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the next iteration go through `epoch`."""
+        """Sets the epoch of the next iteration."""
         self._epoch, self._finished = epoch, False
 
     @property
     def epoch(self) -> int:
-        """The epoch that an iteration would go through if it began now."""
+        """The epoch of an iteration that begins now."""
         return self._epoch + self._finished
 
     def steps(self) -> range:
-        """The steps of `epoch`, a range."""
+        """The steps of `epoch`."""
         start = self._first_step if self.epoch == self._first else 0
         return range(start, self._steps)
 
@@ -47,16 +47,16 @@ class Epochs:
         return self._epoch, self.steps()
 
     def hand_over(self, epoch: int, step: int) -> None:
-        """Notes that the batch of a step has been taken."""
+        """Records that the batch of a step has been taken."""
         if epoch == self._epoch and step == self._steps - 1:
             self._finished = True
 
 
 class _Pools:
-    """Threads that all batches of a process share, as long as some are being made.
+    """Threads that all data sets of a process share while they prepare batches.
 
-    TensorFlow keeps whatever its data sets call, and would keep threads with it: of an
-    epoch that somebody left in the middle there are no others than these.
+    TensorFlow never releases the functions of its data sets, nor would it release
+    their threads: an epoch that is abandoned leaves no threads but these.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class _Pools:
         self._lock = threading.Lock()
 
     def begin(self, workers: int) -> typing.Any:
-        """A pool of so many threads."""
+        """The pool with this number of threads."""
         with self._lock:
             pool, users = self._pools.get(workers, (None, 0))
             pool = pool or concurrent.futures.ThreadPoolExecutor(workers)
@@ -72,7 +72,7 @@ class _Pools:
         return pool
 
     def end(self, workers: int) -> None:
-        """Ends the threads where nobody else uses them."""
+        """Ends the threads unless another data set uses them."""
         with self._lock:
             pool, users = self._pools.pop(workers)
             if users > 1:
@@ -85,14 +85,14 @@ _POOLS = _Pools()
 
 
 class Ahead:
-    """Batches made by threads, a few steps ahead of their being asked for.
+    """Prepares batches in threads, a few steps ahead.
 
     Args:
         start: function of (epoch, step) that returns the work of a batch: functions
-            to be called in any order, and one to be called when they have returned,
-            whose value is the batch.
+            to call in any order, and a function to call after them, which returns the
+            batch.
         workers: threads.
-        depth: how many batches are being made or wait.
+        depth: how many batches are prepared or ready at a time.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Ahead:
         self._batches: dict[typing.Any, typing.Any] = {}
 
     def get(self, epoch: int, step: int, end: int) -> "tuple[np.ndarray, np.ndarray]":
-        """The batch of a step; those after it are begun, up to step `end`."""
-        wanted = [(epoch, s) for s in range(step, min(step + self._depth, end))]
-        for key in [key for key in self._batches if key not in wanted]:
+        """The batch of a step; starts those that follow, before step `end`."""
+        upcoming = [(epoch, s) for s in range(step, min(step + self._depth, end))]
+        for key in [key for key in self._batches if key not in upcoming]:
             self._batches.pop(key).cancel()
-        for key in wanted:
+        for key in upcoming:
             if key not in self._batches:
                 self._batches[key] = _Work(self._threads(), *self._start(*key))
         try:
@@ -122,14 +122,14 @@ class Ahead:
         return self._pool
 
     def close(self) -> None:
-        """Gives the threads back; new ones begin where a batch is asked for."""
+        """Releases the threads; the next `get` starts new ones."""
         if self._pool is not None:
             self._pool = None
             _POOLS.end(self._workers)
 
 
 class _Work:
-    """One batch: several threads share it, and the one that ends last finishes it."""
+    """One batch, prepared by several threads; the last one to end finishes it."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class _Work:
                 last = not self._left
             if last:
                 self._batch.set_result(self._finish())
-        # Handed on to whoever asks for the batch.
+        # Raised again where the batch is taken.
         except Exception as error:
             with self._lock:
                 if not self._batch.done():

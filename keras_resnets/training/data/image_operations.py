@@ -1,10 +1,9 @@
-"""What is done to one Pillow image: RandAugment's operations, colour jitter.
+"""Augmentations of one Pillow image: RandAugment's operations, colour jitter.
 
-RandAugment is not `keras.layers.RandAugment` (3.15): that one takes the same
-operations for all images of a batch, turns by up to magnitude/10 of the whole circle
-where the paper has 30 degrees at most, and computes all eleven operations to keep one
-of them, at 50 to 170 ms of processor time an image of 224 pixels (TensorFlow, JAX)
-against 1 ms here.
+This does not use `keras.layers.RandAugment` (3.15), which applies the same operations to
+all images of a batch, rotates by up to magnitude/10 of a full turn where the paper has
+at most 30 degrees, and computes all eleven operations to use one of them: 50 to 170 ms of
+CPU time per image of 224 pixels (TensorFlow, JAX), against 1 ms here.
 """
 
 import functools
@@ -19,7 +18,7 @@ if typing.TYPE_CHECKING:
 def jitter(
     image: "PIL.Image.Image", factors: list[float], order: typing.Any
 ) -> "PIL.Image.Image":
-    """Brightness, contrast, saturation and hue of an RGB image changed.
+    """Changes brightness, contrast, saturation and hue of an RGB image.
 
     Args:
         image: a Pillow image.
@@ -57,20 +56,20 @@ def rand_augment(
     seed: int,
     fill: tuple[int, int, int],
 ) -> "PIL.Image.Image":
-    """Some of fourteen operations, each chosen by chance, in a row (Cubuk 2020).
+    """Applies some of fourteen operations, each chosen at random (Cubuk 2020).
 
     The operations and their ranges are those of AutoAugment (Cubuk 2019, table 6) as
     torchvision's RandAugment has them; magnitude 10 is the end of each range. Shears,
-    translations, rotations and the four enhancements go either way by chance.
+    translations, rotations and the four enhancements have a random sign.
 
     Args:
         image: an RGB Pillow image.
         operations: how many.
         magnitude: 0 to 10.
-        seed: whole number that decides which.
+        seed: integer that determines which.
         fill: colour (3,) of what comes in from outside.
     """
-    # Its numbers are the same in every version of Python.
+    # `random` gives the same numbers in every version of Python.
     chance = random.Random(seed)
     names = tuple(OPERATIONS)
     for _ in range(operations):
@@ -163,7 +162,7 @@ def _solarize(
     return ImageOps.solarize(image, round(255 * (1 - strength)))
 
 
-def _whole(
+def _image_operation(
     image: "PIL.Image.Image",
     strength: float,
     sign: int,
@@ -189,6 +188,6 @@ OPERATIONS: dict[str, typing.Callable[..., typing.Any]] = {
     "sharpness": functools.partial(_enhance, name="Sharpness"),
     "posterize": _posterize,
     "solarize": _solarize,
-    "autocontrast": functools.partial(_whole, name="autocontrast"),
-    "equalize": functools.partial(_whole, name="equalize"),
+    "autocontrast": functools.partial(_image_operation, name="autocontrast"),
+    "equalize": functools.partial(_image_operation, name="equalize"),
 }

@@ -14,10 +14,10 @@ if typing.TYPE_CHECKING:
 
 
 class KerasBatches(keras.utils.PyDataset):
-    """Batches of one epoch after the other, by position within the epoch.
+    """Batches of consecutive epochs, by position within the epoch.
 
     Args:
-        ahead: an `Ahead`; it has its own threads, so that Keras uses none.
+        ahead: an `Ahead`, which has its own threads: Keras uses none.
         epochs: an `Epochs`.
     """
 
@@ -27,12 +27,12 @@ class KerasBatches(keras.utils.PyDataset):
         self._last, self._inside = -1, False
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the next iteration go through `epoch`."""
+        """Sets the epoch of the next iteration."""
         self._epochs.set_epoch(epoch)
 
     @property
     def num_batches(self) -> int:
-        """Steps of the epoch that an iteration would go through now."""
+        """Steps of the epoch of an iteration that begins now."""
         return len(self._epochs.steps())
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Keras' MixUp, CutMix and RandomErasing, with random numbers that a step decides."""
+"""Keras' MixUp, CutMix and RandomErasing with random numbers seeded by the step."""
 
 import typing
 
@@ -14,18 +14,17 @@ _SEEDS = {"tensorflow": "int64", "jax": "uint32", "torch": "int32"}
 
 
 class StepSeed(keras.random.SeedGenerator):
-    """A seed generator without history: its n-th seed follows from `seed` and n.
+    """A seed generator whose n-th seed is a function of `seed` and n.
 
-    Keras' own keeps its state in a variable, so that what it draws depends on all that
-    was drawn before.
+    Keras' own has its state in a variable: its seeds depend on all earlier draws.
 
     Args:
-        seed: whole number in [0, 2**31).
+        seed: integer in [0, 2**31).
         dtype: of the backend's seeds.
     """
 
     def __init__(self, seed: int, dtype: str) -> None:
-        # Deliberately without the parent's: it would make that variable.
+        # Does not call the parent's, which creates that variable.
         self._seed, self._drawn, self._dtype = seed, 0, dtype
 
     def next(self, ordered: bool = True) -> typing.Any:
@@ -38,19 +37,19 @@ class StepSeed(keras.random.SeedGenerator):
 
 
 class _BetaByNumPy:
-    """A backend, or its random operations, but for Beta.
+    """A backend, or its random operations, with NumPy's Beta distribution.
 
-    Keras on PyTorch draws from Beta by seeding PyTorch's one global generator and puts
-    it back afterwards. Dropout draws from the same generator at the same time, in the
-    thread that trains: no run would be like another.
+    To draw from Beta, Keras on PyTorch seeds PyTorch's global generator and restores it
+    afterwards. Meanwhile Dropout draws from the same generator, in the thread that
+    trains: runs would not be reproducible.
     """
 
     def __init__(self, inner: typing.Any) -> None:
         self._inner = inner
 
     def __getattr__(self, name: str) -> typing.Any:
-        found = getattr(self._inner, name)
-        return _BetaByNumPy(found) if name == "random" else found
+        attribute = getattr(self._inner, name)
+        return _BetaByNumPy(attribute) if name == "random" else attribute
 
     def beta(
         self,
@@ -67,17 +66,17 @@ class _BetaByNumPy:
 class Mixer:
     """Erases and mixes the images of a batch, and mixes its targets.
 
-    - Erasing is `keras.layers.RandomErasing`, which fills with 0, the mean colour. It
-      takes height and width as shares of the image's whose squares are uniform in
-      [0.02, 0.33], where Zhong 2020 draws area and aspect.
-    - Mixup is `keras.layers.MixUp`: one lambda ~ Beta(alpha, alpha) an image, y =
+    - Erasing is `keras.layers.RandomErasing`, filled with 0, the mean colour. The
+      squares of the relative height and width are uniform in [0.02, 0.33], whereas
+      Zhong 2020 draws area and aspect ratio.
+    - Mixup is `keras.layers.MixUp`: one lambda ~ Beta(alpha, alpha) per image, y =
       lambda y1 + (1 - lambda) y2 (Zhang 2018, equation 2).
-    - CutMix is `keras.layers.CutMix`, with `factor=(alpha, alpha)`, since a single
-      number would have Keras draw an alpha below it for every batch. Its box lies
-      whole in the image (and never reaches the first row and column), where Yun 2019
-      cuts off what hangs over; and its lambda is the area before the box is rounded to
-      pixels, so that lambda is taken from the mask here: the share of the image that
-      stays, exactly.
+    - CutMix is `keras.layers.CutMix`, with `factor=(alpha, alpha)`: with a single
+      number Keras draws an alpha below it for every batch. Its box is always inside the
+      image (and never includes the first row and column), whereas Yun 2019 crops boxes
+      at the border. Its lambda is the area before the box is rounded to pixels;
+      therefore lambda is computed from the mask here: the exact share of the image
+      that remains.
 
     Args:
         augmentation: an `Augmentation`.
@@ -89,8 +88,8 @@ class Mixer:
         cutmix = augmentation.cutmix
         self._erasing = self._mixup = self._cutmix = None
         self._dtype = _SEEDS[keras.backend.backend()]
-        # Not on a device of choice: with several machines, a layer's own seed lies on
-        # the devices of all.
+        # Not under a device scope: with several machines, the seed of a layer is placed
+        # on the devices of all.
         if erase:
             self._erasing = layers.RandomErasing(
                 factor=(erase, erase),
@@ -112,7 +111,7 @@ class Mixer:
 
     @property
     def works(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether any of the three is enabled."""
         return any((self._erasing, self._mixup, self._cutmix))
 
     def __call__(
@@ -150,5 +149,5 @@ class Mixer:
 
 
 def _kept(masks: typing.Any) -> typing.Any:
-    """The share of each image that is outside of its mask."""
+    """The share of each image outside its mask."""
     return 1 - keras.ops.mean(keras.ops.cast(masks[..., 0], "float32"), axis=(1, 2))

@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` take: batches that are a pure function of the step."""
+"""Batches for `fit` and `evaluate`, each a pure function of its step."""
 
 import contextlib
 import typing
@@ -43,47 +43,47 @@ def batches(
 
     The images of a step, their order and every random number of their augmentation
     are functions of the seed, the epoch, the step and the position in it: a run that
-    goes on at `epoch_of_first` and `first_step` sees what it would have seen.
+    is resumed at `epoch_of_first` and `first_step` sees the same as one that was not
+    interrupted.
 
-    One iteration goes through one epoch, the next one through the next epoch. Call
-    the result's `set_epoch(epoch)` at the beginning of every epoch (as in a callback's
-    `on_epoch_begin`) to name it; else an epoch follows when the last batch of the one
-    before has been taken, which does for `fit` unless an epoch has one step alone.
-    Keras' `fit` asks how many steps there are once a call: where `first_step` is not
-    0, fit the rest of that epoch in one call and the epochs after it in another.
+    One iteration is one epoch, the next iteration is the next epoch. Call the result's
+    `set_epoch(epoch)` at the beginning of every epoch (as in a callback's
+    `on_epoch_begin`) to set it. Otherwise the next epoch follows when the last batch of
+    an epoch has been taken, which suffices for `fit` unless an epoch has only one step.
+    Keras' `fit` reads the number of steps once per call: if `first_step` is not 0, fit
+    the rest of that epoch in one call and later epochs in another.
 
     Args:
         split: a `Split`.
         preprocessing: the network's `Preprocessing`.
-        batch_size: images of a step, >= 1.
+        batch_size: images per step, >= 1.
         augmentation: an `Augmentation`, applied in training only; None for none.
-        classes: how many the network has.
-        seed: of order and augmentation, a whole number >= 0.
+        classes: number of classes of the network.
+        seed: of order and augmentation, an integer >= 0.
         epoch_of_first: the epoch to start in, counted from 0.
         first_step: the step of that epoch to start at.
-        training: shuffle and augment; else the images come in their order, the
-            last and smaller batch as well.
+        training: shuffle and augment; otherwise the images come in their own order,
+            including the last, smaller batch.
         dtype: of the images, `"float32"`, `"bfloat16"` or `"float16"`.
-        drop_remainder: leave out the last images of an epoch of training that fill
-            no batch.
-        one_hot: targets as float32 (batch, classes); else int64 (batch,), which mixup
-            and CutMix do not allow.
-        workers: threads that read and change images.
-        part: (index, number): only that share of every batch, where `number` machines
-            each feed their own; mixup and CutMix then mix within a share.
-        class_weights: what an image of each class counts in the loss, (classes,), in
-            training only; None for 1. That of a mixed image is mixed as its targets.
-        balanced: as many images of each class in every epoch of training, which is as
-            long as without: those of small classes come several times.
+        drop_remainder: leave out the last, incomplete batch of a training epoch.
+        one_hot: targets are float32 (batch, classes); otherwise int64 (batch,), which
+            mixup and CutMix do not allow.
+        workers: threads that read and augment images.
+        part: (index, number): this machine's share of every batch, if `number` machines
+            train together; mixup and CutMix then mix within a share.
+        class_weights: weight of each class in the loss, (classes,), in training only;
+            None for 1. The weight of a mixed image is mixed as its targets are.
+        balanced: take equally many images of each class in every training epoch, which
+            is as long as without; images of small classes are repeated.
 
     Returns:
-        With the TensorFlow backend a `tf.data.Dataset`, else a `keras.utils.PyDataset`
-        (pass `shuffle=False` to `fit`), of (images (batch, height, width, channels),
-        targets), with `class_weights` also weights (batch,).
+        With the TensorFlow backend a `tf.data.Dataset`, otherwise a
+        `keras.utils.PyDataset` (pass `shuffle=False` to `fit`), of (images (batch,
+        height, width, channels), targets), with `class_weights` also weights (batch,).
 
     Raises:
-        InvalidArgument: an argument out of range, or labels that the network has no
-            class for.
+        InvalidArgument: an argument is out of range, or a label is not a class of the
+            network.
 
     Example:
         >>> import numpy as np
@@ -91,18 +91,19 @@ def batches(
         >>> from keras_resnets.images.datasets.split import ArrayImages, Split
         >>> images = ArrayImages(np.zeros((4, 8, 8, 3), "uint8"))
         >>> split = Split(np.arange(4), images, np.arange(4))
-        >>> found = batches(split, Preprocessing("tf", (8, 8)), 2, classes=4)
-        >>> [tuple(x.shape) for x, y in found]
+        >>> dataset = batches(split, Preprocessing("tf", (8, 8)), 2, classes=4)
+        >>> [tuple(x.shape) for x, y in dataset]
         [(2, 8, 8, 3), (2, 8, 8, 3)]
     """
     augmentation = (augmentation or Augmentation()) if training else None
     _check(split, augmentation, batch_size, classes, seed, dtype, one_hot, workers)
-    whole = training and drop_remainder
+    drop_last = training and drop_remainder
     balance = split.labels if training and balanced else None
-    order = Order(split.count, batch_size, seed, training, whole, part, balance)
+    order = Order(split.count, batch_size, seed, training, drop_last, part, balance)
     if not order.steps:
         raise InvalidArgument(
-            f"a batch of {batch_size} needs as many images; there are {split.count}"
+            f"batch_size must be at most the number of images, {split.count}; got "
+            f"{batch_size}"
         )
     if not 0 <= first_step < order.steps:
         raise InvalidArgument(
@@ -128,16 +129,18 @@ def batches(
 
 
 @contextlib.contextmanager
-def own_errors(*found: typing.Any) -> Iterator[None]:
-    """Raises what went wrong while batches were made, not what a backend makes of it.
+def own_errors(*datasets: typing.Any) -> Iterator[None]:
+    """Raises errors of the preparation of batches as they are, not a backend's of them.
 
     Args:
-        *found: what `batches` returned, or None.
+        *datasets: what `batches` returned, or None.
     """
     try:
         yield
     except Exception:
-        failures = [error for data in found for error in getattr(data, "failures", ())]
+        failures = [
+            error for data in datasets for error in getattr(data, "failures", ())
+        ]
         if failures:
             raise failures[0] from None
         raise

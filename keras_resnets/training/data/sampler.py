@@ -1,4 +1,4 @@
-"""Which images a step sees and which random numbers it gets: pure functions."""
+"""The images and random numbers of each step, as pure functions."""
 
 import functools
 import typing
@@ -17,20 +17,20 @@ from keras_resnets.images.datasets.seeded import permuted
 class Order:
     """The images and random numbers of every step of every epoch.
 
-    All of it is a function of the seed, the epoch and the position within it: nothing
-    depends on what was drawn before, on threads or on a global seed, so that a run may
-    start anywhere.
+    Everything is a function of the seed, the epoch and the position within it. It does
+    not depend on earlier draws, threads or a global seed, so that a run may start
+    anywhere.
 
     Args:
-        count: images of an epoch.
-        batch_size: images of a step.
-        seed: whole number >= 0.
-        shuffled: each epoch in a new order, or always as the images stand.
-        whole: leave out the last step where it would be smaller.
-        part: (index, number) of the machine's share of every step, where several
+        count: images per epoch.
+        batch_size: images per step.
+        seed: integer >= 0.
+        shuffled: use a new order in each epoch, or always the order of the images.
+        drop_remainder: leave out the last step if it is smaller.
+        part: (index, number) of the machine's share of every step, if several
             machines train together.
-        balance: labels, int array (count,), to take as many images of each class in
-            every epoch, or None to take each image once; only where it is shuffled.
+        balance: labels, int array (count,), to take equally many images of each class
+            in every epoch; or None to take each image once. Only if shuffled.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class Order:
         batch_size: int,
         seed: int,
         shuffled: bool,
-        whole: bool,
+        drop_remainder: bool,
         part: tuple[int, int] = (0, 1),
         balance: typing.Any = None,
     ) -> None:
         self.count, self.batch_size = count, batch_size
         self._members = [] if balance is None else _members(balance)
         self._seed, self._shuffled, self._part = seed, shuffled, part
-        self.steps = count // batch_size if whole else -(-count // batch_size)
-        # Kept: a step asks for the same permutation as the one before.
+        self.steps = count // batch_size if drop_remainder else -(-count // batch_size)
+        # Cached: all steps of an epoch use the same permutation.
         self._permutation = functools.lru_cache(2)(self._permutation_of)
 
     def indices(self, epoch: int, step: int) -> np.ndarray:
@@ -58,7 +58,7 @@ class Order:
         return self._permutation(epoch)[start:end]
 
     def _rows(self, step: int) -> tuple[int, int]:
-        """First position of a step's share in the epoch, and the one behind it."""
+        """(first, end) of the positions of a step's share in the epoch."""
         start = step * self.batch_size
         end = min(start + self.batch_size, self.count)
         index, number = self._part
@@ -72,13 +72,13 @@ class Order:
         return self._balanced(epoch)[order] if self._members else order
 
     def _balanced(self, epoch: int) -> np.ndarray:
-        """As many images of each class, but for one, in an epoch of the same length.
+        """Equally many images of each class, within one, in an epoch of the same length.
 
-        A class is gone through from beginning to end, in a new order each time, until
-        it has given its share: its images appear equally often, but for one.
+        The images of a class are repeated, in a new order each time, until its share
+        is complete: each of them appears equally often, within one.
         """
         classes = len(self._members)
-        # The classes that give one more change with the epoch.
+        # The classes whose share is one image larger change with the epoch.
         turns = permuted(classes, self._seed, epoch, CLASSES)
         chosen = []
         for turn, index in enumerate(turns.tolist()):
@@ -94,11 +94,11 @@ class Order:
     def numbers(self, epoch: int, step: int, columns: int) -> np.ndarray:
         """float64 array (images of the step, columns), uniform in [0, 1).
 
-        An image's row follows from its position in the epoch alone, whatever the
-        size of a batch.
+        The row of an image depends only on its position in the epoch, not on the batch
+        size.
         """
         start, end = self._rows(step)
-        # One step of Philox' counter makes four numbers.
+        # Each increment of Philox' counter gives four numbers.
         padded = -(-columns // 4) * 4
         numbers = generator(self._seed, epoch, IMAGES)
         numbers.advance(start * padded // 4)
@@ -106,19 +106,19 @@ class Order:
         return drawn[:, :columns]
 
     def batch_seed(self, epoch: int, step: int) -> int:
-        """Int in [0, 2**31) for what is drawn for a step as a whole."""
+        """Int in [0, 2**31), the seed of random operations on a complete batch."""
         numbers = generator(self._seed, epoch, BATCH)
         numbers.advance(step)
         return int(numbers.random_raw() >> 33)
 
 
 def network_seed(seed: int, epoch: int, step: int) -> int:
-    """Int in [0, 2**63) for what the network itself draws in a step, as dropout."""
+    """Int in [0, 2**63), the seed of the network's own draws in a step, as of dropout."""
     numbers = generator(seed, epoch, NETWORK)
     numbers.advance(step)
     return int(numbers.random_raw() >> 1)
 
 
 def _members(labels: typing.Any) -> list[typing.Any]:
-    """The places of the images of each class that has any."""
+    """The indices of the images of each class that has any."""
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]

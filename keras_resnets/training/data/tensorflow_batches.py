@@ -29,43 +29,43 @@ def dataset_of(loader: "Loader", epochs: "Epochs", workers: int) -> typing.Any:
     import tensorflow as tf
 
     ahead, specs = Ahead(loader.start, workers), loader.signature()
-    whole, failures = epochs.steps().stop, []
+    count, failures = epochs.steps().stop, []
 
     def begin() -> typing.Any:
         epoch, steps = epochs.begin()
-        # The steps of all epochs are numbered in a row: one number says both.
-        return np.array([steps.start, steps.stop], "int64") + epoch * whole
+        # The steps of all epochs are numbered consecutively.
+        return np.array([steps.start, steps.stop], "int64") + epoch * count
 
     def one_epoch(_: typing.Any) -> typing.Any:
         bounds = tf.ensure_shape(tf.numpy_function(begin, [], "int64"), [2])
         return tf.data.Dataset.range(bounds[0], bounds[1])
 
     def take(number: typing.Any) -> typing.Any:
-        epoch, step = divmod(int(number), whole)
+        epoch, step = divmod(int(number), count)
         try:
-            taken = ahead.get(epoch, step, whole)
-        # TensorFlow makes an error of its own of it, with a long story.
+            tensors = ahead.get(epoch, step, count)
+        # TensorFlow raises an error of its own instead, with a long message.
         except Exception as error:
             failures.append(error)
             raise
         epochs.hand_over(epoch, step)
-        return taken
+        return tensors
 
     def batch(number: typing.Any) -> typing.Any:
-        found = tf.numpy_function(take, [number], [spec.dtype for spec in specs])
-        for tensor, spec in zip(found, specs, strict=True):
+        tensors = tf.numpy_function(take, [number], [spec.dtype for spec in specs])
+        for tensor, spec in zip(tensors, specs, strict=True):
             tensor.set_shape(spec.shape)
-        return tuple(found)
+        return tuple(tensors)
 
     dataset = tf.data.Dataset.from_tensors(0).flat_map(one_epoch).map(batch)
     options = tf.data.Options()
-    # Nothing may read on behind the last step.
+    # No prefetching past the last step.
     options.experimental_optimization.inject_prefetch = False
-    # Nothing runs in parallel that could be tuned, and the end of an epoch would often
-    # wait 200 ms for the thread that tunes.
+    # There is no parallelism to tune, and the end of an epoch would often wait 200 ms
+    # for the tuning thread.
     options.autotune.enabled = False
     dataset = dataset.with_options(options)
     dataset.set_epoch, dataset.failures = epochs.set_epoch, failures
-    # The first epoch may be shorter than those after it, which TensorFlow cannot say.
+    # The first epoch may be shorter than later ones, which TensorFlow cannot express.
     dataset.cardinality = lambda: tf.constant(len(epochs.steps()), "int64")
     return dataset
