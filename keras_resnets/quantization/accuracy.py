@@ -73,18 +73,18 @@ def compare(
     logits = logits or runner.has_logits or runner.output_names == ("logits",)
     measured = logits or not reference.has_logits
     expected: list[np.ndarray] = []
-    found: list[np.ndarray] = []
+    scores_of_file: list[np.ndarray] = []
     for images in data.batches(100):
         outputs, scores = reference(images)
         expected.append(outputs if scores is None or not logits else scores)
-        found.append(runner(taken(images)))
-        done = sum(map(len, found))
+        scores_of_file.append(runner(taken(images)))
+        done = sum(map(len, scores_of_file))
         if watch:
             labels = data.labels[done - len(images) : done]
-            watch(images, labels, expected[-1], found[-1])
+            watch(images, labels, expected[-1], scores_of_file[-1])
         if progress:
             progress(done)
-    ours, theirs = np.concatenate(expected), np.concatenate(found)
+    ours, theirs = np.concatenate(expected), np.concatenate(scores_of_file)
     compared = parity.compare(ours, theirs)
     rmse = compared.rmse if measured else None
     if data.labels.ndim == 2:

@@ -66,18 +66,20 @@ def _input_means(
     """The float64 mean of each input channel of each layer, over all that it reads."""
     read = inputs_of(model)
     owners = [index for index, layer in enumerate(targets) for _ in read[id(layer)]]
-    given = [tensor for layer in targets for tensor in read[id(layer)]]
-    probe = keras.Model(model.inputs, given)
-    batch = images_at_a_time(given, images.shape[1:])
+    probed = [tensor for layer in targets for tensor in read[id(layer)]]
+    probe = keras.Model(model.inputs, probed)
+    batch = images_at_a_time(probed, images.shape[1:])
     sums: list[typing.Any] = [0.0] * len(targets)
     count = 0
     with float_arithmetic(model):
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
-            found = probe.predict_on_batch(
+            predicted = probe.predict_on_batch(
                 np.resize(chunk, (min(batch, len(images)), *chunk.shape[1:]))
             )
-            for index, values in zip(owners, keras.tree.flatten(found), strict=True):
+            for index, values in zip(
+                owners, keras.tree.flatten(predicted), strict=True
+            ):
                 axes = tuple(range(1, values.ndim - 1))
                 by_image = np.asarray(values, "float64")[: len(chunk)].mean(axis=axes)
                 sums[index] = sums[index] + by_image.sum(axis=0)

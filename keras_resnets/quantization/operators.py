@@ -127,12 +127,12 @@ def check_model(model: keras.Model) -> None:
             "a mix is judged by the answers of a classifier, the one output of its "
             f"model; {model.name} has {len(outputs)}"
         )
-    for found in applications(steps).values():
-        layer, path = as_layer(found[0]), found[0].path
-        if len(found) > 1 and getattr(layer, "weights", None):
+    for nodes in applications(steps).values():
+        layer, path = as_layer(nodes[0]), nodes[0].path
+        if len(nodes) > 1 and getattr(layer, "weights", None):
             raise InvalidArgument(
                 f"a mix is of layers that are applied once; {path} is applied "
-                f"{len(found)} times: quantize the network as a whole"
+                f"{len(nodes)} times: quantize the network as a whole"
             )
         if isinstance(layer, keras.layers.Concatenate):
             raise InvalidArgument(
@@ -168,7 +168,7 @@ def set_weight_bits(
 def read(
     model: keras.Model,
     shape: Sequence[int],
-    seen: dict[str, tuple[float, float]] | None = None,
+    observed: dict[str, tuple[float, float]] | None = None,
     biases: dict[str, np.ndarray] | None = None,
 ) -> Graph:
     """The `Graph` of a model of `rewrite`.
@@ -176,18 +176,18 @@ def read(
     Args:
         model: a `keras.Model`.
         shape: (height, width, channels) of an image.
-        seen: what `ranges.set_ranges` returned.
+        observed: what `ranges.set_ranges` returned.
         biases: see `Graph`.
     """
-    found, fixed = _Reader(model, shape).run()
-    return Graph(found, fixed, seen or {}, biases or {})
+    network_operators, fixed = _Reader(model, shape).run()
+    return Graph(network_operators, fixed, observed or {}, biases or {})
 
 
 class _Reader:
     def __init__(self, model: keras.Model, shape: Sequence[int]) -> None:
         self._model = model
-        found = analyze(model, shape).layers
-        self._macs = {layer.name: layer.macs or 0 for layer in found}
+        analyzed = analyze(model, shape).layers
+        self._macs = {layer.name: layer.macs or 0 for layer in analyzed}
         # By tensor: the grid that it lies on, or what is computed since the last.
         self._grids: dict[int, FakeQuantize] = {}
         self._chains: dict[int, tuple[tuple[typing.Any, ...], ...]] = {}
@@ -203,21 +203,21 @@ class _Reader:
         return tuple(self._operators), tuple(dict.fromkeys(fixed))
 
     def _visit(self, node: typing.Any) -> None:
-        layer, given = node.operation, node.input_tensors
-        made = id(node.output_tensors[0])
+        layer, inputs = node.operation, node.input_tensors
+        output = id(node.output_tensors[0])
         if isinstance(layer, FakeQuantize):
-            self._settle(layer, given[0])
-            self._grids[made] = layer
-        elif isinstance(layer, _STAYING) and id(given[0]) in self._grids:
-            self._grids[made] = self._grids[id(given[0])]
+            self._settle(layer, inputs[0])
+            self._grids[output] = layer
+        elif isinstance(layer, _STAYING) and id(inputs[0]) in self._grids:
+            self._grids[output] = self._grids[id(inputs[0])]
         elif layer_kinds.activation(layer) in layer_kinds.BOUNDED:
             # A file has them in int8 alone, with the tensors on both sides.
-            self._kept8.extend(grid for x in given for grid in self._grids_of(x))
+            self._kept8.extend(grid for x in inputs for grid in self._grids_of(x))
         else:
-            before = [self._chains.get(id(tensor), ((), ())) for tensor in given]
-            grids = [grid for tensor in given for grid in self._grids_of(tensor)]
-            layers = [one for _, chain in before for one in chain]
-            self._chains[made] = (tuple(dict.fromkeys(grids)), (*layers, layer))
+            before = [self._chains.get(id(tensor), ((), ())) for tensor in inputs]
+            grids = [grid for tensor in inputs for grid in self._grids_of(tensor)]
+            layers = [member for _, chain in before for member in chain]
+            self._chains[output] = (tuple(dict.fromkeys(grids)), (*layers, layer))
 
     def _grids_of(self, tensor: typing.Any) -> tuple[FakeQuantize, ...]:
         grid = self._grids.get(id(tensor))
@@ -234,7 +234,9 @@ class _Reader:
             self._kept8.append(grid)
             return
         inputs, chain = self._chains[id(tensor)]
-        weights = [one for one in chain if isinstance(one, quantized.QUANTIZED)]
+        weights = [
+            member for member in chain if isinstance(member, quantized.QUANTIZED)
+        ]
         kind = type((weights or chain)[0]).__name__.removeprefix("Quantized")
         self._operators.append(
             Operator(
@@ -244,6 +246,6 @@ class _Reader:
                 weights=weights[0] if weights else None,
                 inputs=inputs,
                 output=grid,
-                macs=sum(self._macs.get(one.name, 0) for one in chain),
+                macs=sum(self._macs.get(member.name, 0) for member in chain),
             )
         )

@@ -100,13 +100,13 @@ def set_ranges(
     ]
     observed = observe(model, targets, images, seed, progress)
     dead = []
-    for layer, seen in zip(targets, observed, strict=True):
-        _check(layer, seen)
-        if seen.low == seen.high == 0:
+    for layer, observation in zip(targets, observed, strict=True):
+        _check(layer, observation)
+        if observation.low == observation.high == 0:
             dead.append(layer.name)
             layer.set_range(*_DEAD)
         else:
-            layer.set_range(*choose(seen, layer.bits, method, percentile))
+            layer.set_range(*choose(observation, layer.bits, method, percentile))
     if dead:
         _warn_of_dead(dead, len(targets))
     return {x.name: (s.low, s.high) for x, s in zip(targets, observed, strict=True)}
@@ -123,20 +123,20 @@ def observe(
     rng = np.random.default_rng(seed)
     tensors = [input_of(layer) for layer in targets]
     probe = keras.Model(model.inputs, tensors)
-    found = [Observed(rng) for _ in targets]
+    observations = [Observed(rng) for _ in targets]
     shape = images.shape[1:]
     batch = images_at_a_time(tensors, shape)
     with float_arithmetic(model):
         for start in range(0, len(images), batch):
             # One size of a batch, so that there is one graph.
             chunk = images[start : start + batch]
-            given = np.resize(chunk, (min(batch, len(images)), *shape))
-            made = keras.tree.flatten(probe.predict_on_batch(given))
-            for seen, values in zip(found, made, strict=True):
-                seen.see(values[: len(chunk)])
+            batch_images = np.resize(chunk, (min(batch, len(images)), *shape))
+            outputs = keras.tree.flatten(probe.predict_on_batch(batch_images))
+            for observation, values in zip(observations, outputs, strict=True):
+                observation.see(values[: len(chunk)])
             if progress:
                 progress(start + len(chunk))
-    return found
+    return observations
 
 
 def input_of(layer: keras.layers.Layer) -> typing.Any:
@@ -146,10 +146,10 @@ def input_of(layer: keras.layers.Layer) -> typing.Any:
 
 def inputs_of(model: keras.Model) -> dict[int, list[typing.Any]]:
     """The tensors that each layer of a flat `model` reads, a list by the layer's `id`."""
-    found: dict[int, list[typing.Any]] = {}
+    inputs: dict[int, list[typing.Any]] = {}
     for node in nodes_in_order(model):
-        found.setdefault(id(node.operation), []).append(node.input_tensors[0])
-    return found
+        inputs.setdefault(id(node.operation), []).append(node.input_tensors[0])
+    return inputs
 
 
 def images_at_a_time(tensors: Sequence[typing.Any], shape: Sequence[int]) -> int:
@@ -188,8 +188,8 @@ def float_arithmetic(
             layer.enabled = enabled
 
 
-def _check(layer: keras.layers.Layer, seen: Observed) -> None:
-    if not np.isfinite([seen.low, seen.high]).all():
+def _check(layer: keras.layers.Layer, observation: Observed) -> None:
+    if not np.isfinite([observation.low, observation.high]).all():
         raise InvalidArgument(
             f"the calibration images give NaN or infinity at {layer.name}"
         )

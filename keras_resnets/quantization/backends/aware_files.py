@@ -64,9 +64,9 @@ def _default_images(
     """Images as the preprocessing gives them, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
-    known = provenance.known_preprocessing(frozen)
-    if known is not None and shape[-1] == 3:
-        return samples.default_images(shape, None, known, count)
+    preprocessing = provenance.known_preprocessing(frozen)
+    if preprocessing is not None and shape[-1] == 3:
+        return samples.default_images(shape, None, preprocessing, count)
     rng = np.random.default_rng(0)
     return rng.uniform(float(first.low), float(first.high), (count, *shape))
 

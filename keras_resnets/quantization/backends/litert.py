@@ -36,22 +36,22 @@ def edge_quantizer(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes
     """
     recipe = plan.recipe
     _check(ready, recipe, options)
-    package, found = _load()
+    package, modules = _load()
     content = tflite.convert(ready, "none", batch=options.batch)
     try:
-        chosen = getattr(found["recipe"], _RECIPES[recipe.quantize])()
+        chosen = getattr(modules["recipe"], _RECIPES[recipe.quantize])()
         if not recipe.per_channel:
             for entry in chosen:
                 weights = entry["op_config"]["weight_tensor_config"]
                 weights["granularity"] = "TENSORWISE"
-        quantizer = found["quantizer"].Quantizer(bytes(content), chosen)
+        quantizer = modules["quantizer"].Quantizer(bytes(content), chosen)
         results = None
         if quantizer.need_calibration:
-            results = _calibrate(found, content, quantizer, ready, options)
-        made = quantizer.quantize(
+            results = _calibrate(modules, content, quantizer, ready, options)
+        quantized = quantizer.quantize(
             results, enable_progress_bar=False, enable_progress_report=False
         )
-        return bytes(made.quantized_model)
+        return bytes(quantized.quantized_model)
     except Exception as error:
         # It has no errors of its own, and raises whatever comes.
         raise ExportError(
@@ -102,7 +102,7 @@ def _load() -> tuple[str, dict[str, typing.Any]]:
 
 
 def _calibrate(
-    found: dict[str, typing.Any],
+    modules: dict[str, typing.Any],
     content: bytes,
     quantizer: typing.Any,
     ready: Ready,
@@ -110,12 +110,12 @@ def _calibrate(
 ) -> dict[str, typing.Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        calibrator = found["calibrator"].Calibrator(
+        calibrator = modules["calibrator"].Calibrator(
             bytes(content),
             num_threads=2,
-            qsv_update_func=found["utils.qsv_utils"].min_max_update,
+            qsv_update_func=modules["utils.qsv_utils"].min_max_update,
         )
-    manager = found["manager"].RecipeManager()
+    manager = modules["manager"].RecipeManager()
     manager.load_quantization_recipe(quantizer.get_quantization_recipe())
     images: typing.Any = ready.calibration
 

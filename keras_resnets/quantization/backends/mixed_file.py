@@ -124,9 +124,9 @@ class _Mixer(Named):
             )
         for op in self.graph.operators:
             self._keep(op)
-        for index, kept in self._kept.items():
+        for index, precision in self._kept.items():
             self._scales[index] = self._range16(index)
-            self._set_type(self.graph.tensors[index], kept, self._scales[index])
+            self._set_type(self.graph.tensors[index], precision, self._scales[index])
         for op in self.graph.operators:
             self._place(op)
         self.graph.operators = self._done
@@ -137,11 +137,11 @@ class _Mixer(Named):
         if self.code(op) in _OUTSIDE:
             return
         grid = self._grids.get(op.inputs[0])
-        kept = self._kept.get(op.inputs[0], "int8")
+        precision = self._kept.get(op.inputs[0], "int8")
         if id(op) in self._names:
             grid = self._known[self._names[id(op)]].output
-            kept = self._network.precision_of(grid, self._precisions)
-        self._kept[op.outputs[0]], self._grids[op.outputs[0]] = kept, grid
+            precision = self._network.precision_of(grid, self._precisions)
+        self._kept[op.outputs[0]], self._grids[op.outputs[0]] = precision, grid
 
     def _range16(self, index: int) -> float:
         """The scale of a tensor as int16: with its range as int8, if it is kept so."""
@@ -174,35 +174,35 @@ class _Mixer(Named):
             # It moves values, in whatever they are kept in.
             self._done.append(op)
             return
-        wanted = self._precisions.get(name, "int8")
-        if wanted != "int8":
-            self._compute_in(op, code, self._known[name], wanted)
-        given = [self._as(index, wanted) for index in op.inputs]
-        if wanted == "int16" and code in TURNS:
-            given[2] = self._wide_bias(op, given, self._known[name])
-        op.inputs = given
+        precision = self._precisions.get(name, "int8")
+        if precision != "int8":
+            self._compute_in(op, code, self._known[name], precision)
+        inputs = [self._as(index, precision) for index in op.inputs]
+        if precision == "int16" and code in TURNS:
+            inputs[2] = self._wide_bias(op, inputs, self._known[name])
+        op.inputs = inputs
         self._done.append(op)
-        made = op.outputs[0]
-        if self._kept[made] != wanted:
-            own = self._tensor_like(made, wanted)
-            op.outputs = [own]
-            self._cast(own, made, self._kept[made])
+        output = op.outputs[0]
+        if self._kept[output] != precision:
+            converted = self._tensor_like(output, precision)
+            op.outputs = [converted]
+            self._cast(converted, output, self._kept[output])
 
-    def _as(self, index: int, wanted: str) -> int:
+    def _as(self, index: int, precision: str) -> int:
         """The tensor `index` in another precision; itself where it is no activation."""
         is_input = index in set(self.graph.inputs)
         if index not in self._kept and not is_input and not self._is_quantized(index):
             return index
-        kept = self._kept.get(index, "int8")
-        if kept == wanted:
+        current = self._kept.get(index, "int8")
+        if current == precision:
             return index
-        if (index, wanted) not in self._casts:
+        if (index, precision) not in self._casts:
             if index not in self._scales:
                 self._scales[index] = self._range16(index)
-            own = self._tensor_like(index, wanted)
-            self._cast(index, own, wanted)
-            self._casts[index, wanted] = own
-        return self._casts[index, wanted]
+            converted = self._tensor_like(index, precision)
+            self._cast(index, converted, precision)
+            self._casts[index, precision] = converted
+        return self._casts[index, precision]
 
     def _is_quantized(self, index: int) -> bool:
         """Whether it is an int8 activation, such as the image behind a QUANTIZE."""
@@ -220,27 +220,27 @@ class _Mixer(Named):
         self._set_type(tensor, precision, self._scales[index])
         return self.add_tensor(tensor)
 
-    def _cast(self, source: int, made: int, after: str) -> None:
+    def _cast(self, source: int, target: int, after: str) -> None:
         op = self.schema.OperatorT()
-        op.inputs, op.outputs = [source], [made]
+        op.inputs, op.outputs = [source], [target]
         code = "DEQUANTIZE" if after == "float" else "QUANTIZE"
         op.opcodeIndex = self.operator_code(code, _VERSION)
         self._done.append(op)
 
     def _compute_in(
-        self, op: typing.Any, code: str, operator: operators.Operator, wanted: str
+        self, op: typing.Any, code: str, operator: operators.Operator, precision: str
     ) -> None:
         """Gives an operator the constants and options of a precision."""
-        if wanted == "int16" and code == "ADD":
+        if precision == "int16" and code == "ADD":
             # Any scale, not powers of two alone.
             op.builtinOptions.potScaleInt16 = False
         if code in TURNS:
-            if wanted == "float":
+            if precision == "float":
                 self._make_float(op, code, operator)
         elif operator.weights is not None:
             place = next(i for i, t in enumerate(op.inputs) if t not in self._kept)
             values = keras.ops.convert_to_numpy(operator.weights.folded_values())
-            op.inputs[place] = self._constant(op.inputs[place], values, wanted)
+            op.inputs[place] = self._constant(op.inputs[place], values, precision)
 
     def _constant(self, like: int, values: np.ndarray, precision: str) -> int:
         tensor = copy.copy(self.graph.tensors[like])
@@ -273,12 +273,12 @@ class _Mixer(Named):
         tensor = self.graph.tensors[op.inputs[1]]
         same = tuple(tensor.shape) == kernel.shape
         if same:
-            held = self.model.buffers[tensor.buffer].data.view("int8")
+            integers = self.model.buffers[tensor.buffer].data.view("int8")
             how = tensor.quantization
             sizes = np.ones(kernel.ndim, int)
             sizes[how.quantizedDimension] = -1
             scale = how.scale.reshape(sizes) if len(how.scale) > 1 else how.scale[0]
-            error = np.abs(held.reshape(kernel.shape) * scale - kernel) / scale
+            error = np.abs(integers.reshape(kernel.shape) * scale - kernel) / scale
             same = float(error.max()) < 1
         if not same:
             raise ExportError(
@@ -287,12 +287,12 @@ class _Mixer(Named):
             )
 
     def _wide_bias(
-        self, op: typing.Any, given: list[int], operator: operators.Operator
+        self, op: typing.Any, inputs: list[int], operator: operators.Operator
     ) -> int:
         """An int64 bias, in steps of the product of the scales of image and kernel."""
-        scale = self.graph.tensors[given[0]].quantization.scale[0]
-        how = self.graph.tensors[given[1]].quantization
-        steps = how.scale.astype("float64") * float(scale)
+        scale = self.graph.tensors[inputs[0]].quantization.scale[0]
+        quantization = self.graph.tensors[inputs[1]].quantization
+        steps = quantization.scale.astype("float64") * float(scale)
         bias = keras.ops.convert_to_numpy(operator.weights.bias).astype("float64")
         tensor = copy.copy(self.graph.tensors[op.inputs[2]])
         tensor.type = self.schema.TensorType.INT64

@@ -98,14 +98,14 @@ class _Pairs:
                 continue
             if node.op_type not in _MOVING or node.output[0] in outputs:
                 continue
-            made, parameters = node.output[0], list(source.input[1:])
-            node.output[0] = f"{made}_moved"
+            output, parameters = node.output[0], list(source.input[1:])
+            node.output[0] = f"{output}_moved"
             self._makers[node.output[0]] = node
-            for kind, given, name in (
-                ("QuantizeLinear", node.output[0], f"{made}_integers"),
-                ("DequantizeLinear", f"{made}_integers", made),
+            for kind, pair_input, name in (
+                ("QuantizeLinear", node.output[0], f"{output}_integers"),
+                ("DequantizeLinear", f"{output}_integers", output),
             ):
-                new = self._node(kind, [given, *parameters], name)
+                new = self._node(kind, [pair_input, *parameters], name)
                 self._makers[name] = new
                 nodes.append(new)
         del self._graph.node[:]

@@ -39,12 +39,12 @@ class Numbers:
 
 def affine(numbers: Numbers, **options: typing.Any) -> quantized.QuantizedAffine:
     """One operator of a file; `options` are of `QuantizedAffine`."""
-    made = quantized.QuantizedAffine(
+    layer = quantized.QuantizedAffine(
         numbers.channels, kernel_initializer="zeros", **options
     )
-    made.build((None, None, None, numbers.channels))
-    made.set_values(numbers.scale, numbers.offset, numbers.factor)
-    return made
+    layer.build((None, None, None, numbers.channels))
+    layer.set_values(numbers.scale, numbers.offset, numbers.factor)
+    return layer
 
 
 def product_and_sum(
@@ -70,7 +70,7 @@ def of_image(
         per_channel: whether its kernel has a scale a channel.
         **options: of `QuantizedConv2D`.
     """
-    made = quantized.QuantizedConv2D(
+    layer = quantized.QuantizedConv2D(
         numbers.channels,
         1,
         per_channel=per_channel,
@@ -78,9 +78,9 @@ def of_image(
         trainable=False,
         **options,
     )
-    made.build((None, None, None, numbers.channels))
+    layer.build((None, None, None, numbers.channels))
     kernel = np.diag(numbers.scale)[None, None].astype("float32")
-    made.set_kernel(kernel, numbers.scale)
-    made.bias.assign(numbers.offset.astype("float32"))
-    made.kernel_radius.assign(quantized.largest_amax(kernel, made.per_channel))
-    return made
+    layer.set_kernel(kernel, numbers.scale)
+    layer.bias.assign(numbers.offset.astype("float32"))
+    layer.kernel_radius.assign(quantized.largest_amax(kernel, layer.per_channel))
+    return layer

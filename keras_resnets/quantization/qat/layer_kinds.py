@@ -45,15 +45,15 @@ def policy(step: Step) -> typing.Any:
 
 def is_norm(layer: typing.Any) -> bool:
     """Whether it is a BN."""
-    known = (keras.layers.BatchNormalization, layers.BatchNormalization)
-    return type(layer) in known
+    classes = (keras.layers.BatchNormalization, layers.BatchNormalization)
+    return type(layer) in classes
 
 
 def is_kernel(layer: typing.Any) -> bool:
     """Whether it is a convolution or dense layer, with an activation that is known."""
-    known = (keras.layers.Dense, keras.layers.Conv2D, layers.Conv2D)
+    classes = (keras.layers.Dense, keras.layers.Conv2D, layers.Conv2D)
     inside = ("linear", *FUSED, *BOUNDED)
-    return type(layer) in known and anatomy.function_of(layer) in inside
+    return type(layer) in classes and anatomy.function_of(layer) in inside
 
 
 def has_end(layer: typing.Any) -> bool:

@@ -123,8 +123,8 @@ class _Rewriter:
             (layer_kinds.MERGING, self._merge),
             (layer_kinds.MAKING, self._make),
         )
-        for known, method in by_class:
-            if isinstance(layer, known):
+        for layer_class, method in by_class:
+            if isinstance(layer, layer_class):
                 return method
         if layer_kinds.is_kernel(layer):
             return self._kernel
@@ -137,35 +137,35 @@ class _Rewriter:
         return self._refuse
 
     def _make(self, step: Step) -> None:
-        made = self._apply(self._copy(step), step)
-        self._finish(step, made, [self._name(step)], self._stays_positive(step))
+        output = self._apply(self._copy(step), step)
+        self._finish(step, output, [self._name(step)], self._stays_positive(step))
 
     def _bound(self, step: Step) -> None:
-        made = self._apply(self._copy(step), step)
-        self._made[step.output] = Made(made, True, None)
+        output = self._apply(self._copy(step), step)
+        self._made[step.output] = Made(output, True, None)
 
     def _refuse(self, step: Step) -> None:
         raise layer_kinds.unsupported(step)
 
     def _pass(self, step: Step) -> None:
-        given = self._read(step.inputs[0])
+        source = self._read(step.inputs[0])
         if step.training is False and isinstance(step.layer, operations.IDLE):
             # Inside a model that is at rest it does nothing in training either.
-            self._made[step.output] = given
+            self._made[step.output] = source
             return
-        made = self._apply(self._copy(step), step)
-        self._made[step.output] = dataclasses.replace(given, tensor=made)
+        output = self._apply(self._copy(step), step)
+        self._made[step.output] = dataclasses.replace(source, tensor=output)
 
     def _average(self, step: Step) -> None:
         """TFLite's AVERAGE_POOL_2D rounds to the grid of its input.
 
         A mean of four whole numbers is half of one often: how that is rounded matters.
         """
-        given = self._read(step.inputs[0])
-        made = self._apply(self._copy(step), step)
+        source = self._read(step.inputs[0])
+        output = self._apply(self._copy(step), step)
         # The mean says nothing new about the range, which the input alone moves.
-        made = given.grid(made, training=False, halves_to_even=True)
-        self._made[step.output] = dataclasses.replace(given, tensor=made)
+        output = source.grid(output, training=False, halves_to_even=True)
+        self._made[step.output] = dataclasses.replace(source, tensor=output)
 
     def _stays_positive(self, step: Step) -> bool:
         layer = self._layers[id(step)]
@@ -184,10 +184,10 @@ class _Rewriter:
         while others:
             first = self._copy(step)([first, others.pop(0)])
             if others:
-                made = self._ranged(
+                merged = self._ranged(
                     first, name, [name], positive, layer_kinds.policy(step)
                 )
-                first = made.tensor
+                first = merged.tensor
         self._finish(step, first, [name], positive)
 
     def _kernel(self, step: Step) -> None:
@@ -199,14 +199,14 @@ class _Rewriter:
             end, names = behind, [name, self._name(behind)]
             self._joined.add(end.output)
         if id(layer) in self._kept:
-            made = self._apply(self._kept[id(layer)], step)
+            output = self._apply(self._kept[id(layer)], step)
         else:
             new = self._kept[id(layer)] = self._rounding(step, names)
-            made = self._apply(new, step)
+            output = self._apply(new, step)
             _fill(new, layer, behind and behind.layer)
         activation = anatomy.function_of(layer)
         if activation == "linear":
-            self._finish(end, made, names)
+            self._finish(end, output, names)
             return
         # What was inside the layer becomes one of its own, with its name at the end.
         name = self._own(step) if layer_kinds.has_end(layer) else f"{name}_{activation}"
@@ -217,19 +217,19 @@ class _Rewriter:
         )
         positive = activation in layer_kinds.FUSED
         if positive:
-            made = outside(made)
-        made = self._ranged(made, names[0], names, positive, layer.dtype_policy)
+            output = outside(output)
+        output = self._ranged(output, names[0], names, positive, layer.dtype_policy)
         if not positive:
-            made = Made(outside(made.tensor), True, None)
-        self._made[end.output] = made
+            output = Made(outside(output.tensor), True, None)
+        self._made[end.output] = output
 
     def _norm_behind(self, step: Step) -> Step | None:
         """The step of the BN that a kernel takes in.
 
         It must be the same wherever the layer is applied, or each would need a kernel.
         """
-        found = [self._own_norm(x) for x in self._applied[id(step.layer)]]
-        if len({id(x.layer) if x else None for x in found}) > 1:
+        norms = [self._own_norm(x) for x in self._applied[id(step.layer)]]
+        if len({id(x.layer) if x else None for x in norms}) > 1:
             return None
         return self._own_norm(step)
 
@@ -279,16 +279,16 @@ class _Rewriter:
             scale, offset = scale * more[0], offset * more[0] + more[1]
             step, names = follower, [*names, self._name(follower)]
             self._joined.add(step.output)
-        given = self._made[first.inputs[0]]
-        channels = given.tensor.shape[-1]
+        source = self._made[first.inputs[0]]
+        channels = source.tensor.shape[-1]
         scale, offset = (np.broadcast_to(x, (channels,)) for x in (scale, offset))
         numbers = by_channel.Numbers(scale, offset, scale)
-        of_image = given.grid is self._image.grid and len(given.tensor.shape) == 4
+        of_image = source.grid is self._image.grid and len(source.tensor.shape) == 4
         if of_image and channels <= _COLORS:
-            made = by_channel.of_image(
+            affine = by_channel.of_image(
                 numbers, self._recipe.per_channel, **self._options(step, names)
             )
-            self._finish(step, made(given.tensor), names)
+            self._finish(step, affine(source.tensor), names)
         else:
             self._by_channel(first, step, names, numbers)
 
@@ -300,20 +300,20 @@ class _Rewriter:
         Of a map and with a scale a channel they are one operator in a file; one scale in
         all is finer for the constant of a product than for a kernel.
         """
-        given = self._read(first.inputs[0]).tensor
-        kept, key = self._kept, id(last.layer)
-        if len(given.shape) == 4 and self._recipe.per_channel:
-            if key not in kept:
-                kept[key] = by_channel.affine(numbers, **self._options(last, names))
-            self._finish(last, kept[key](given), names)
+        source = self._read(first.inputs[0]).tensor
+        shared, key = self._kept, id(last.layer)
+        if len(source.shape) == 4 and self._recipe.per_channel:
+            if key not in shared:
+                shared[key] = by_channel.affine(numbers, **self._options(last, names))
+            self._finish(last, shared[key](source), names)
             return
         policy, name = layer_kinds.policy(last), names[-1]
-        if key not in kept:
+        if key not in shared:
             both = [free_name(f"{name}_{x}", self._taken) for x in ("scale", "offset")]
-            kept[key] = by_channel.product_and_sum(numbers, names, both, policy)
-        product, summand = kept[key]
-        made = self._ranged(product(given), f"{name}_scale", names, False, policy)
-        self._finish(last, summand(made.tensor), names)
+            shared[key] = by_channel.product_and_sum(numbers, names, both, policy)
+        product, summand = shared[key]
+        scaled = self._ranged(product(source), f"{name}_scale", names, False, policy)
+        self._finish(last, summand(scaled.tensor), names)
 
     def _options(self, step: Step, names: list[str]) -> dict[str, typing.Any]:
         """Of a new layer in the place of a step's."""
@@ -321,7 +321,7 @@ class _Rewriter:
         return {"replaces": names, "name": self._own(step), "dtype": policy}
 
     def _finish(
-        self, step: Step, made: typing.Any, names: list[str], positive: bool = False
+        self, step: Step, output: typing.Any, names: list[str], positive: bool = False
     ) -> None:
         """Puts the ReLU that alone reads a tensor, and the range, behind it."""
         follower, policy = self._only_reader(step), layer_kinds.policy(step)
@@ -329,12 +329,12 @@ class _Rewriter:
             follower
             and layer_kinds.activation(self._layers[id(follower)]) in layer_kinds.FUSED
         ):
-            made = self._copy(follower)(made)
+            output = self._copy(follower)(output)
             names = [*names, self._name(follower)]
             step, positive = follower, True
             self._joined.add(step.output)
-        made = self._ranged(made, names[-1], names, positive, policy)
-        self._made[step.output] = made
+        output = self._ranged(output, names[-1], names, positive, policy)
+        self._made[step.output] = output
 
     def _ranged(
         self,
@@ -357,9 +357,9 @@ class _Rewriter:
 
     def _read(self, key: typing.Any) -> Made:
         """What a step reads, rounded: the output of a sigmoid is, where it is read."""
-        made = self._made[key]
-        if made.grid is None:
-            layer = made.tensor._keras_history.operation
+        source = self._made[key]
+        if source.grid is None:
+            layer = source.tensor._keras_history.operation
             grid = quantized.FakeQuantize(
                 bits=self._bits,
                 ranges="fixed",
@@ -368,11 +368,11 @@ class _Rewriter:
                 name=free_name(f"{layer.name}_range", self._taken),
                 dtype=layer.dtype_policy,
             )
-            made = self._made[key] = Made(grid(made.tensor), True, grid)
+            source = self._made[key] = Made(grid(source.tensor), True, grid)
             # LOGISTIC and SOFTMAX have steps of 1/256.
             count = 2**self._bits
             grid.set_range(0.0, (count - 1) / count)
-        return made
+        return source
 
     def _only_reader(self, step: Step) -> Step | None:
         """The step that alone reads what `step` makes, if nobody else does."""

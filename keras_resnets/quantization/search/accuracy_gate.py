@@ -118,11 +118,11 @@ class Judge:
         self._data, self._max_drop, self._progress = data, max_drop, progress
         runner = KerasRunner(ready.reference)
         self._has_logits = runner.has_logits
-        known = {image.tobytes() for image in chosen.images}
+        calibration_images = {image.tobytes() for image in chosen.images}
         shared, logits = 0, []
         for images in data.batches(50):
             images = check_images("data", images, ready.shape)
-            shared += sum(image.tobytes() in known for image in images)
+            shared += sum(image.tobytes() in calibration_images for image in images)
             outputs, scores = runner(images)
             logits.append(outputs if scores is None else scores)
             progress("float model", sum(map(len, logits)), len(data.labels))
@@ -147,23 +147,23 @@ class Judge:
 
         Images that come after a hopeless beginning are left out.
         """
-        found, done = [], 0
+        answers, done = [], 0
         for images in self._data.batches(100):
-            found.append(run(images))
+            answers.append(run(images))
             done += len(images)
             self._progress(stage, done, len(self._data.labels))
-            trial = self._trial(np.concatenate(found)) if done >= 500 else None
+            trial = self._trial(np.concatenate(answers)) if done >= 500 else None
             if trial and trial.drop - _HOPELESS * trial.error > self._max_drop:
                 break
-        return self._trial(np.concatenate(found))
+        return self._trial(np.concatenate(answers))
 
     def some(self, count: int) -> Iterator[np.ndarray]:
         """Yields the first so many images in batches."""
-        left = count
+        remaining = count
         for images in self._data.batches(100):
-            yield images[:left]
-            left -= len(images[:left])
-            if not left:
+            yield images[:remaining]
+            remaining -= len(images[:remaining])
+            if not remaining:
                 return
 
     def check_logits(self, runner: typing.Any) -> None:
@@ -184,15 +184,15 @@ class Judge:
 
     def _trial(self, logits: np.ndarray) -> Trial:
         count = len(logits)
-        wanted, reference = self._data.labels[:count], self._logits[:count]
+        labels, reference = self._data.labels[:count], self._logits[:count]
         answers, before = logits.argmax(axis=1), self._answers[:count]
-        lost = float(((before == wanted) & (answers != wanted)).mean())
-        won = float(((before != wanted) & (answers == wanted)).mean())
+        lost = float(((before == labels) & (answers != labels)).mean())
+        won = float(((before != labels) & (answers == labels)).mean())
         error = math.sqrt((lost + won - (lost - won) ** 2) / count)
         noise = np.square(logits.astype("float64") - reference).mean()
         return Trial(
             count=count,
-            top1=float((answers == wanted).mean()),
+            top1=float((answers == labels).mean()),
             drop=100 * (lost - won),
             error=100 * error,
             agreement=float((answers == before).mean()),

@@ -153,13 +153,13 @@ def find_front(
     ready = session.make_ready(
         model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
-    told = progress or (lambda *words: None)
+    report = progress or (lambda *words: None)
     options = choices.Options(
         method, percentile, io_dtype, packed=packed, storage=plan.stored(), seed=seed
     )
-    judge = Judge(ready, data, budget.max_drop or 100.0, chosen, told)
+    judge = Judge(ready, data, budget.max_drop or 100.0, chosen, report)
     search = _Search(
-        ready, judge, budget, plan, allowed, options, chosen, threads, told
+        ready, judge, budget, plan, allowed, options, chosen, threads, report
     )
     return search.run(place, points, model.name)
 
@@ -198,8 +198,8 @@ class _Search:
             self._folder = folder
             for lowered in self._plans(points):
                 self._point(lowered)
-            chosen, kept = self._chosen_of()
-            front = self._finished(place, kept, chosen)
+            chosen, front_points = self._chosen_of()
+            front = self._finished(place, front_points, chosen)
             self._write(folder, front, name)
         return front
 
@@ -222,8 +222,8 @@ class _Search:
 
     def _all_layers(self) -> tuple[str, ...]:
         """The layers that can have bits of their own, in order."""
-        made = rewrite(self._ready.model, self._plan.recipe)
-        return tuple(operators.read(made, self._ready.shape).names)
+        rewritten = rewrite(self._ready.model, self._plan.recipe)
+        return tuple(operators.read(rewritten, self._ready.shape).names)
 
     def _planned(self, lowered: Iterable[str]) -> PrecisionPlan:
         """The plan with some layers in 4 bits."""
@@ -269,12 +269,12 @@ class _Search:
         """The layers in 4 bits of each point, the largest file first."""
         least = self._edits.size([move.name for move in self._moves])
         sizes = np.linspace(self._whole, least, points)
-        found = [self._within(round(size)) for size in sizes]
+        plans = [self._within(round(size)) for size in sizes]
         if self._budget.max_size is not None:
-            found.append(self._within(self._budget.max_size))
+            plans.append(self._within(self._budget.max_size))
         if self._budget.max_drop is not None:
-            found.append(self._lowest())
-        return sorted(set(found), key=len)
+            plans.append(self._lowest())
+        return sorted(set(plans), key=len)
 
     def _within(self, limit: int) -> tuple[str, ...]:
         """The layers in 4 bits of the file that has no more bytes than a limit."""
@@ -334,10 +334,10 @@ class _Search:
         """(what the budget asks for, the front), timed."""
         for _ in range(_TRIES):
             timed = self._timed([x for x in self._made.values() if x is not None])
-            kept = points_of.pareto(timed)
-            meeting = [x for x in kept if self._meets(x)]
+            front = points_of.pareto(timed)
+            meeting = [x for x in front if self._meets(x)]
             if meeting:
-                return self._best(meeting), kept
+                return self._best(meeting), front
             if not self._try_another():
                 break
         raise ExportError(self._refusal(timed))
@@ -412,27 +412,29 @@ class _Search:
             f"{', '.join(least)}{together}; nothing was written"
         )
 
-    def _finished(self, place: pathlib.Path, kept: list[Point], chosen: Point) -> Front:
+    def _finished(
+        self, place: pathlib.Path, points: list[Point], chosen: Point
+    ) -> Front:
         """The front with its files numbered by size, the others gone."""
         for point in self._made.values():
-            if point is not None and point.path not in [x.path for x in kept]:
+            if point is not None and point.path not in [x.path for x in points]:
                 self._refused.append(
                     f"{point.layers['4']} layers in 4 bits: {point.size:,} bytes and RMSE "
                     f"{point.trial.rmse:.4f} are both more than another point's"
                 )
                 for path in points_of.beside(point.path):
                     path.unlink()
-        for number, point in enumerate(kept):
+        for number, point in enumerate(points):
             for path in points_of.beside(point.path):
                 path.rename(path.with_name(f"kept-{number}.{path.name}"))
         moved = []
-        for number, point in enumerate(kept):
+        for number, point in enumerate(points):
             name = f"point-{number + 1}.tflite"
             for path in self._folder.glob(f"kept-{number}.*"):
                 suffix = path.name.partition(".tflite")[2]
                 path.rename(self._folder / f"{name}{suffix}")
             moved.append(dataclasses.replace(point, path=place / name))
-        index = kept.index(chosen)
+        index = points.index(chosen)
         return Front(
             place,
             tuple(moved),

@@ -64,19 +64,23 @@ def _coarsen(
         finer = [n for n in names if level(precisions[n]) > level(coarser)]
         return {**precisions, **dict.fromkeys(finer, coarser)}
 
-    left = [group for group in groups if lowered([group]) != precisions]
+    remaining = [group for group in groups if lowered([group]) != precisions]
     for _ in range(_ROUNDS):
         # Nothing but int8 was the beginning.
-        known = set(lowered(left).values()) <= {"int8"}
-        kept, refused = 0, len(left) if known else len(left) + 1
-        while refused - kept > 1:
+        is_int8 = set(lowered(remaining).values()) <= {"int8"}
+        accepted, refused = 0, len(remaining) if is_int8 else len(remaining) + 1
+        while refused - accepted > 1:
             # All of them first.
-            middle = (kept + refused) // 2 if refused <= len(left) else len(left)
-            found = attempt(lowered(left[:middle]))
-            if found is not None:
-                kept, trial = middle, found
+            middle = (
+                (accepted + refused) // 2
+                if refused <= len(remaining)
+                else len(remaining)
+            )
+            lower_trial = attempt(lowered(remaining[:middle]))
+            if lower_trial is not None:
+                accepted, trial = middle, lower_trial
             else:
                 refused = middle
-        precisions = lowered(left[:kept])
-        left = left[kept + 1 :]
+        precisions = lowered(remaining[:accepted])
+        remaining = remaining[accepted + 1 :]
     return precisions, trial

@@ -217,8 +217,8 @@ def find_mix(
     reference = prepare.inference_model(model)
     operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
-    known = provenance.known_preprocessing(model)
-    chosen = checked_set(calibration, shape, known)
+    preprocessing = provenance.known_preprocessing(model)
+    chosen = checked_set(calibration, shape, preprocessing)
     ready = session.make_ready(
         model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
@@ -233,17 +233,17 @@ def find_mix(
     # First, since it may have something to say against the images.
     judge = Judge(ready, data, max_drop, chosen, progress)
     base = engines.base(ready, PrecisionPlan.of(recipe), options)
-    found = _Search(base, judge, allowed, threads).run(
+    result = _Search(base, judge, allowed, threads).run(
         chosen.images[:_RANKED], progress
     )
     plan = PrecisionPlan(
         recipe,
-        {x.name: LayerBits.of(x.precision) for x in found["layers"]},
+        {x.name: LayerBits.of(x.precision) for x in result["layers"]},
         model.name,
         fingerprint(prepare.all_layers(reference)),
     )
     return Mix(
-        **found,
+        **result,
         max_drop=max_drop,
         conversions=1,
         plan=plan,
@@ -277,14 +277,16 @@ def fewest_raised(
     search = _Search(base, judge, allowed, threads)
     if judge.accepts(search.trial({})):
         return {}
-    found = search.run(images[:_RANKED], progress)
-    return {x.name: x.precision for x in found["layers"] if x.precision != "int8"}
+    result = search.run(images[:_RANKED], progress)
+    return {x.name: x.precision for x in result["layers"] if x.precision != "int8"}
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Raises `InvalidArgument` for a recipe that is not int8 throughout."""
     if not _is_int8(recipe):
-        names = [name for name, one in recipes.RECIPES.items() if _is_int8(one)]
+        names = [
+            name for name, recipe_row in recipes.RECIPES.items() if _is_int8(recipe_row)
+        ]
         raise InvalidArgument(
             f"a mix is of an int8 recipe ({', '.join(names)}); got {recipe.name}"
         )
@@ -361,9 +363,9 @@ class _Search:
         for cost in sorted(ranked, key=lambda cost: -cost.rmse):
             layer = layers[cost.name]
             is_tensor = isinstance(layer, FakeQuantize)
-            wanted = self._allowed[1 if is_tensor else -1]
+            precision = self._allowed[1 if is_tensor else -1]
             raised = {
-                name: max(now.get(name, "int8"), wanted, key=self._allowed.index)
+                name: max(now.get(name, "int8"), precision, key=self._allowed.index)
                 for name in self._graph.touching(layer)
                 if name in self._names
             }
@@ -381,9 +383,9 @@ class _Search:
             low, high = high, min(2 * high + 1, last)
         while high - low > 1:
             middle = (low + high) // 2
-            found = self.trial(steps[middle])
-            if self._judge.accepts(found):
-                high, trial = middle, found
+            accepted = self.trial(steps[middle])
+            if self._judge.accepts(accepted):
+                high, trial = middle, accepted
             else:
                 low = middle
         return steps[high], trial
@@ -398,8 +400,8 @@ class _Search:
 
     def _check(self, content: bytes, precisions: dict[str, str]) -> None:
         """Raises `ExportError` unless the file is what the mix says."""
-        held = mixed_file.kinds(content, self._graph)
-        wrong = [n for n, kind in held.items() if kind != precisions.get(n, "int8")]
+        in_file = mixed_file.kinds(content, self._graph)
+        wrong = [n for n, kind in in_file.items() if kind != precisions.get(n, "int8")]
         if wrong:
             raise ExportError(
                 f"{', '.join(wrong)} came out in another precision than was chosen; "

@@ -39,7 +39,7 @@ class Edits:
         coarser: dict[str, Rounded] = {}
         self._base = engines.base(ready, plan, options, coarser)
         graph = self._base.graph
-        labels = {own: label for label, own in graph.names.items()}
+        labels = {name: label for label, name in graph.names.items()}
         names = kernel_file.editable(self._base.content, graph)
         raised = plan.fitted(graph.names).precisions
         self._raised = {graph.names[label]: x for label, x in raised.items()}
@@ -75,15 +75,15 @@ class Edits:
             progress: called with the layers done, and how many there are.
         """
         whole, before = self.size(()), self._logits((), images, threads)
-        found = []
+        moves = []
         for done, name in enumerate(self.layers, 1):
             saved = whole - self.size((name,))
             if saved > 0:
                 after = self._logits((name,), images, threads)
                 cost = float(np.square(after - before, dtype="float64").mean())
-                found.append(Move(name, saved, cost))
+                moves.append(Move(name, saved, cost))
             progress(done, len(self.layers))
-        return found
+        return moves
 
     def _logits(
         self, lowered: Collection[str], images: np.ndarray, threads: int

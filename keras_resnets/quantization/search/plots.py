@@ -89,11 +89,11 @@ def _title(mix: "Mix", name: str) -> str:
 def _handles(rows: Sequence["LayerChoice"]) -> list[typing.Any]:
     from matplotlib.patches import Patch
 
-    found = {row.precision for row in rows}
+    precisions = {row.precision for row in rows}
     return [
         Patch(color=colour, label=precision)
         for precision, colour in _COLOURS.items()
-        if precision in found
+        if precision in precisions
     ]
 
 

@@ -131,11 +131,11 @@ def beside(path: pathlib.Path) -> list[pathlib.Path]:
 
 def pareto(points: list[Point]) -> list[Point]:
     """Those that no other is smaller and more accurate than, the smallest first."""
-    kept: list[Point] = []
+    front: list[Point] = []
     for point in sorted(points, key=lambda x: (x.size, x.trial.rmse)):
-        if not kept or point.trial.rmse < kept[-1].trial.rmse:
-            kept.append(point)
-    return kept
+        if not front or point.trial.rmse < front[-1].trial.rmse:
+            front.append(point)
+    return front
 
 
 def check_copy(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:

@@ -75,14 +75,16 @@ def sensitivity(
     images = np.asarray(images, "float32")
     # Each layer is rounded and put back: its kernel must be there as it is.
     recipe = recipes.find(recipe).with_rounding("nearest")
-    made = quantize_aware(model, recipe, images if calibration is None else calibration)
+    quantized = quantize_aware(
+        model, recipe, images if calibration is None else calibration
+    )
     biases = biases_of(rewrite(model, recipe))
-    found = layer_costs(made, images, biases, progress)
-    return sorted(found, key=lambda cost: -cost.rmse)
+    costs = layer_costs(quantized, images, biases, progress)
+    return sorted(costs, key=lambda cost: -cost.rmse)
 
 
 def layer_costs(
-    made: keras.Model,
+    quantized: keras.Model,
     images: np.ndarray,
     biases: dict[str, np.ndarray],
     progress: Callable[..., object] | None = None,
@@ -90,57 +92,61 @@ def layer_costs(
     """A `LayerCost` of every layer that rounds, in order.
 
     Args:
-        made: a model of `rewrite` that knows its ranges.
+        quantized: a model of `rewrite` with ranges.
         images: see `sensitivity`.
         biases: of kernels that are not rounded, by name of the layer.
         progress: see there.
     """
-    measured = measurable(made)
-    with bias_correction.replaced(made, biases):
-        expected = _run(measured, made, images, [])
-    found = []
-    targets = [layer for layer in made.layers if isinstance(layer, QUANTIZED)]
+    measured = measurable(quantized)
+    with bias_correction.replaced(quantized, biases):
+        expected = _run(measured, quantized, images, [])
+    costs = []
+    targets = [layer for layer in quantized.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
         others = {name: b for name, b in biases.items() if name != layer.name}
-        with bias_correction.replaced(made, others):
-            rounded = _run(measured, made, images, [layer])
+        with bias_correction.replaced(quantized, others):
+            rounded = _run(measured, quantized, images, [layer])
         compared = parity.compare(expected, rounded)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"
-        found.append(
+        costs.append(
             LayerCost(layer.name, part, layer.replaces, compared.rmse, compared.top1)
         )
         if progress:
             progress(done, len(targets))
-    return found
+    return costs
 
 
-def measurable(made: keras.Model) -> keras.Model:
-    """The model that puts out the logits of `made`, or what it has without softmax."""
-    logits = signature.logits_of(made)
+def measurable(quantized: keras.Model) -> keras.Model:
+    """The model that outputs the logits of `quantized`, or else its outputs."""
+    logits = signature.logits_of(quantized)
     if logits is None:
         # Of several the worst counts.
-        logits = signature.outputs(made) if len(made.outputs) > 1 else made.outputs[0]
-    return keras.Model(made.inputs[0], logits)
+        logits = (
+            signature.outputs(quantized)
+            if len(quantized.outputs) > 1
+            else quantized.outputs[0]
+        )
+    return keras.Model(quantized.inputs[0], logits)
 
 
 def _run(
     measured: keras.Model,
-    made: keras.Model,
+    model: keras.Model,
     images: np.ndarray,
     rounding: list[keras.layers.Layer],
 ) -> typing.Any:
     """What the network puts out with the rounding of some layers alone."""
-    found = []
-    tensors = [ranges.input_of(x) for x in made.layers if isinstance(x, FakeQuantize)]
+    batches = []
+    tensors = [ranges.input_of(x) for x in model.layers if isinstance(x, FakeQuantize)]
     batch = ranges.images_at_a_time(tensors, images.shape[1:])
     # Eagerly: a graph for each layer would take longer than its images.
-    with ranges.float_arithmetic(made, but=rounding):
+    with ranges.float_arithmetic(model, but=rounding):
         for start in range(0, len(images), batch):
             outputs = measured(images[start : start + batch], training=False)
             outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
-            found.append(outputs)
+            batches.append(outputs)
 
     def joined(*parts: np.ndarray) -> np.ndarray:
         return np.concatenate(parts).astype("float32")
 
-    return keras.tree.map_structure(joined, *found)
+    return keras.tree.map_structure(joined, *batches)
