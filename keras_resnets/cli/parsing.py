@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import re
 import shutil
 import sys
 import textwrap
@@ -203,8 +202,3 @@ class HelpAll(argparse.Action):
         """Prints it and ends the command."""
         parser._print_message(parser.format_all(), sys.stdout)
         parser.exit()
-
-
-def has_help(action):
-    """Whether help says something of an argument, or hides it with a reason."""
-    return action.help is argparse.SUPPRESS or bool(re.search(r"\w", action.help or ""))

@@ -22,8 +22,6 @@ from keras_resnets.io import files
 _OURS = ("index.html", "page.js", "resample.js", "style.css")
 _RUNTIMES = {"tflite": "litert.js", "onnx": "onnx.js"}
 _WORDS = {"tflite": "LiteRT.js", "onnx": "ONNX Runtime Web"}
-# A page's first answer, from its opening.
-FIRST_ANSWER = 3.0
 
 
 def prove(job: Job) -> Proof:
