@@ -412,29 +412,27 @@ class _Search:
             f"{', '.join(least)}{together}; nothing was written"
         )
 
-    def _finished(
-        self, place: pathlib.Path, points: list[Point], chosen: Point
-    ) -> Front:
+    def _finished(self, place: pathlib.Path, kept: list[Point], chosen: Point) -> Front:
         """The front with its files numbered by size, the others gone."""
         for point in self._made.values():
-            if point is not None and point.path not in [x.path for x in points]:
+            if point is not None and point.path not in [x.path for x in kept]:
                 self._refused.append(
                     f"{point.layers['4']} layers in 4 bits: {point.size:,} bytes and RMSE "
                     f"{point.trial.rmse:.4f} are both more than another point's"
                 )
                 for path in points_of.beside(point.path):
                     path.unlink()
-        for number, point in enumerate(points):
+        for number, point in enumerate(kept):
             for path in points_of.beside(point.path):
                 path.rename(path.with_name(f"kept-{number}.{path.name}"))
         moved = []
-        for number, point in enumerate(points):
+        for number, point in enumerate(kept):
             name = f"point-{number + 1}.tflite"
             for path in self._folder.glob(f"kept-{number}.*"):
                 suffix = path.name.partition(".tflite")[2]
                 path.rename(self._folder / f"{name}{suffix}")
             moved.append(dataclasses.replace(point, path=place / name))
-        index = points.index(chosen)
+        index = kept.index(chosen)
         return Front(
             place,
             tuple(moved),
