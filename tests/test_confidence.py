@@ -4,6 +4,7 @@ import dataclasses
 import json
 import types
 
+import keras
 import numpy as np
 import pytest
 from commands import refused
@@ -14,9 +15,11 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets.export import passport
+from keras_resnets.export.keras import to_keras
 from keras_resnets.export.tflite import to_tflite
 from keras_resnets.graph import temperature
 from keras_resnets.images import confidence
+from keras_resnets.images.preprocessing import Preprocessing
 
 
 def sampled(count=4000, classes=5, factor=2.5, seed=0):
@@ -143,6 +146,24 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         capsys=capsys,
     )
     assert code == 0 and "ECE" in out, err
+
+
+def test_the_command_takes_a_network_that_is_no_variant(tmp_path, monkeypatch, capsys):
+    """Its default output is a `.keras` file; names for `.safetensors` it has none."""
+    monkeypatch.chdir(tmp_path)
+    image = keras.Input((16, 16, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(pooled))
+    model.preprocessing = Preprocessing(mode="torch", size=(16, 16))
+    to_keras(model, "own.keras")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 16, 16, 3)).astype("uint8")
+    np.savez("d.npz", x_test=pixels, y_test=rng.integers(0, 3, 40))
+    words = ("calibrate-confidence", "own.keras", "--data", "d.npz")
+    message = refused(*words, "--output", "c.safetensors", capsys=capsys)
+    assert "own.keras is no variant" in message and "--output FILE.keras" in message
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0 and "own_calibrated.keras" in out, err
 
 
 def test_predict_says_none_of_these(monkeypatch, capsys):

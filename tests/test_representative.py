@@ -1,6 +1,7 @@
 """Calibration images: what they come in, and that wrong scales are refused everywhere."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -17,6 +18,9 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import quantization
 from keras_resnets import tfmot
+from keras_resnets.cli import calibration as command_calibration
+from keras_resnets.cli import options
+from keras_resnets.cli import parsing
 from keras_resnets.export import random_weights
 from keras_resnets.export import session
 from keras_resnets.export import to_onnx
@@ -258,6 +262,30 @@ def test_a_dataset_gives_the_ranges(tmp_path):
     assert record["source"] == "iterator" and record["images"] == 12
     with pytest.warns(calibration_checks.FewImages, match="come from 3 images"):
         session.make_ready(model, "int8", iter(x[:3]))
+
+
+def test_a_command_with_few_images_leaves_the_warning_to_others(capsys):
+    """It prints a line in the place of the warning, for itself alone."""
+    model = small_model("basic_original", input_shape=SHAPE, axes=ONE_UNIT)
+    chosen = calibration.CalibrationSet(noise(3, *SHAPE), "d.npz")
+
+    def run(asked):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(quantization, "choose", lambda *_: chosen)
+            model.preprocessing = None
+            command_calibration.choose(asked, model, fewest=1)
+        warnings.warn("few", calibration_checks.FewImages, stacklevel=1)
+
+    parser = parsing.Parser(prog="keras-resnets few")
+    command_calibration.add_options(parser)
+    options.set_command(parser, command_calibration.Calibration, run)
+    words = parser.parse_args(["--data", "d.npz"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", calibration_checks.FewImages)
+        words.run(words)
+        assert "fewer than 10" in capsys.readouterr().out
+        with pytest.raises(calibration_checks.FewImages):
+            session.make_ready(model, "int8", noise(3, *SHAPE))
 
 
 def test_statistics_of_a_random_network():

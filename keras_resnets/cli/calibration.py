@@ -1,7 +1,9 @@
 """The images that quantization takes its ranges from, as a command line names them."""
 
+import argparse
 import dataclasses
 import pathlib
+import typing
 import warnings
 
 from keras_resnets.cli import network
@@ -9,6 +11,12 @@ from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page
 from keras_resnets.system import progress
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.images.calibration import CalibrationSet
+
 
 _COUNT = 500
 
@@ -28,7 +36,9 @@ class Calibration:
     seed: int
 
 
-def add_options(parser, required=True, count=_COUNT):
+def add_options(
+    parser: argparse.ArgumentParser, required: bool = True, count: int | None = _COUNT
+) -> None:
     """Adds the group of the calibration images.
 
     Args:
@@ -59,7 +69,9 @@ def add_options(parser, required=True, count=_COUNT):
     )
 
 
-def choose(asked, model, fewest=10):
+def choose(
+    asked: Calibration, model: "keras.Model", fewest: int = 10
+) -> "CalibrationSet":
     """The `CalibrationSet` that the options name, which it prints lines about.
 
     Args:
@@ -72,9 +84,11 @@ def choose(asked, model, fewest=10):
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
 
+    # Each command has refused a calibration without images.
+    source = typing.cast(str, asked.data)
     with progress.step("reading calibration images"):
         chosen = quantization.choose(
-            asked.data, model.preprocessing, asked.count or _COUNT, asked.seed, fewest
+            source, model.preprocessing, asked.count or _COUNT, asked.seed, fewest
         )
     page.add_input("calibration", f"{len(chosen.images):,} images of {chosen.source}")
     output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
@@ -84,8 +98,9 @@ def choose(asked, model, fewest=10):
         count = len(chosen.skipped)
         output.note(f"             {count} skipped, not readable: {names}")
     if few:
+        # The line below says so: until the command ends, no warning repeats it.
         warnings.simplefilter("ignore", calibration_checks.FewImages)
         output.note(f"             {few}")
-    if pathlib.Path(asked.data).is_dir():
-        network.say_notes(image_folders.notes_of(asked.data))
+    if pathlib.Path(source).is_dir():
+        network.say_notes(image_folders.notes_of(pathlib.Path(source)))
     return chosen

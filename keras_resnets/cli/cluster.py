@@ -5,6 +5,7 @@ import dataclasses
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli import tuning
 from keras_resnets.cli.network import say
 from keras_resnets.system.quiet import native_logs_hidden
@@ -14,11 +15,12 @@ from keras_resnets.system.quiet import native_logs_hidden
 class Options(network.Network, network.Output, tuning.Tuning):
     """What `keras-resnets cluster` is asked for; see its help."""
 
+    data: str
     clusters: int
     evaluate: str | None
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "cluster",
@@ -46,7 +48,7 @@ def add_to(commands):
     )
 
 
-def _cluster(asked):
+def _cluster(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import pruning
         from keras_resnets import tfmot

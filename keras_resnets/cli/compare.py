@@ -5,17 +5,27 @@ import dataclasses
 import functools
 import json
 import pathlib
+import typing
+from collections.abc import Callable
+from collections.abc import Sequence
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page
 from keras_resnets.cli import page_compare
+from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system import progress
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+    from keras_resnets.export.compare import verify as verifying
+    from keras_resnets.images.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +52,7 @@ class Timing:
     output: str | None
     plot: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for file in self.files:
             if file.endswith(".json"):
                 raise InvalidArgument(
@@ -51,7 +61,7 @@ class Timing:
                 )
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds both commands to the parser's sub-commands."""
     verify = commands.add_parser("verify")
     verify.add_argument("first", metavar="A", help="the reference")
@@ -97,7 +107,7 @@ def add_to(commands):
     _add_benchmark(commands)
 
 
-def _add_benchmark(commands):
+def _add_benchmark(commands: parsing.Commands) -> None:
     """Adds what times files."""
     benchmark = commands.add_parser("benchmark")
     benchmark.add_argument(
@@ -130,7 +140,7 @@ def _add_benchmark(commands):
     )
 
 
-def _verify(asked):
+def _verify(asked: Verification) -> None:
     with native_logs_hidden():
         from keras_resnets.cli import tables
         from keras_resnets.export import passport
@@ -178,7 +188,9 @@ def _verify(asked):
         _judge(result, passports)
 
 
-def _judge(result, passports):
+def _judge(
+    result: "verifying.Verification", passports: Sequence[dict[str, typing.Any] | None]
+) -> None:
     """Says whether two files differ by no more than the format of the second allows."""
     from keras_resnets.export import number_formats
     from keras_resnets.export import parity
@@ -208,7 +220,11 @@ def _judge(result, passports):
     page.set_summary(f"The two agree within the tolerance of {numbers.title}.", True)
 
 
-def _expected(asked, passports, opener):
+def _expected(
+    asked: Verification,
+    passports: Sequence[dict[str, typing.Any] | None],
+    opener: Callable[..., typing.Any],
+) -> "tuple[Preprocessing | None, tuple[int, ...]]":
     """(`Preprocessing` or None, (height, width, channels)) of the two files."""
     from keras_resnets.images.preprocessing import Preprocessing
 
@@ -227,7 +243,9 @@ def _expected(asked, passports, opener):
     return settings and Preprocessing(**{**settings, "size": shape[:2]}), shape
 
 
-def _names(passports):
+def _names(
+    passports: Sequence[dict[str, typing.Any] | None],
+) -> tuple[tuple[str, ...], ...]:
     """(id, name) of each class, or () where no passport knows them."""
     from keras_resnets.images import labels
 
@@ -239,7 +257,13 @@ def _names(passports):
     )
 
 
-def _images(asked, preprocessing, shape, names, several):
+def _images(
+    asked: Verification,
+    preprocessing: "Preprocessing | None",
+    shape: tuple[int, ...],
+    names: Sequence[tuple[str, ...]],
+    several: bool,
+) -> "tuple[list[np.ndarray], np.ndarray | None]":
     """(batches, labels or None) that the options ask for, in the network's own way."""
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
@@ -268,16 +292,21 @@ def _images(asked, preprocessing, shape, names, several):
     if folder.is_dir() and not labelled and not image_folders.class_folders(folder):
         loaded, skipped = loading.load_folder(folder, preprocessing, asked.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)
-        network.say_notes(image_folders.notes_of(folder, skipped))
+        network.say_notes(image_folders.notes_of(folder, tuple(skipped)))
         return [loaded], None
     data = evaluation.open_data(
-        asked.data, preprocessing, asked.count, names, seed=seed, multi_label=several
+        asked.data,
+        preprocessing,
+        asked.count,
+        tuple(names),
+        seed=seed,
+        multi_label=several,
     )
     network.say_notes(data.notes)
     return list(data.batches(100)), data.labels
 
 
-def _benchmark(asked):
+def _benchmark(asked: Timing) -> None:
     with native_logs_hidden():
         from keras_resnets.cli import tables
         from keras_resnets.export.compare import benchmark
@@ -300,7 +329,7 @@ def _benchmark(asked):
             say(f"drew {asked.plot}")
 
 
-def _check_places(asked):
+def _check_places(asked: Timing) -> None:
     """Raises `InvalidArgument` where the figures cannot be written, before the work."""
     from keras_resnets.io import files
     from keras_resnets.io import plots

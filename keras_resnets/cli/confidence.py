@@ -1,13 +1,21 @@
 """`keras-resnets calibrate-confidence`: a network as sure as it is right."""
 
 import dataclasses
+import typing
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from keras_resnets.images.evaluation import Labelled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +28,16 @@ class Options(network.Network, network.Output):
     seed: int
     false_rejections: float
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_own and str(self.output).endswith(".safetensors"):
+            raise InvalidArgument(
+                f"{self.model} is no variant, whose tensors have names in .safetensors "
+                f"files: use --output FILE.keras; got {self.output}"
+            )
 
-def add_to(commands):
+
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("calibrate-confidence")
     network.add_trained(parser)
@@ -53,7 +69,10 @@ def add_to(commands):
         default=0.05,
         help="share of these images that the threshold for none of these rejects (0.05)",
     )
-    network.add_output(parser, "default: MODEL_calibrated.safetensors")
+    network.add_output(
+        parser,
+        "default: MODEL_calibrated.safetensors; of a .keras file of your own .keras",
+    )
     options.set_command(
         parser,
         Options,
@@ -70,13 +89,14 @@ def add_to(commands):
     )
 
 
-def _calibrate(asked):
+def _calibrate(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.graph import temperature
         from keras_resnets.images import confidence
         from keras_resnets.weights import saving
 
-        place = asked.path("_calibrated.safetensors")
+        suffix = ".keras" if asked.is_own else ".safetensors"
+        place = asked.path(f"_calibrated{suffix}")
         saving.check_output(place, asked.overwrite)
         model, architecture, source = network.build_one_class(
             asked, "calibrate-confidence", strict=True
@@ -107,7 +127,7 @@ def _calibrate(asked):
         )
 
 
-def _logits(model, data):
+def _logits(model: "keras.Model", data: "Labelled") -> "np.ndarray":
     """What the softmax of `model` gets of each image."""
     import keras
     import numpy as np

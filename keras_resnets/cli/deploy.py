@@ -1,12 +1,15 @@
 """`keras-resnets deploy` and `keras-resnets targets`: a folder that works on a device."""
 
+import argparse
 import dataclasses
+import typing
 
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page_deploy
+from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import destination
@@ -16,11 +19,16 @@ from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
+if typing.TYPE_CHECKING:
+    from keras_resnets.deploy.session import Deployment
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, calibration.Calibration):
     """What `keras-resnets deploy` is asked for; see its help."""
 
+    data: str
+    count: int
     target: tuple[str, ...]
     output: str
     overwrite: bool
@@ -36,7 +44,7 @@ class Options(network.Network, calibration.Calibration):
     min_agreement: float
     threads: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         asking.Asked(
             self.recipe,
@@ -55,7 +63,7 @@ class Listing:
     """What `keras-resnets targets` is asked for; see its help."""
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds both commands to the parser's sub-commands."""
     parser = commands.add_parser(
         "deploy",
@@ -114,7 +122,7 @@ def add_to(commands):
     )
 
 
-def _add_file(parser):
+def _add_file(parser: argparse.ArgumentParser) -> None:
     """Adds what overrides the target's own wishes, and the comparison."""
     group = parser.add_argument_group("file")
     group.add_argument(
@@ -156,13 +164,13 @@ def _add_file(parser):
     )
 
 
-def _names(text):
+def _names(text: str) -> tuple[str, ...]:
     """The names of `--target`, as the table has them: case and spaces do not matter."""
     words = [word.strip().lower() for word in text.split(",")]
     return tuple(word for word in words if word)
 
 
-def _deploy(asked):
+def _deploy(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import deploy
 
@@ -197,7 +205,7 @@ def _deploy(asked):
         watcher.show(deployments)
 
 
-def _line(deployment):
+def _line(deployment: "Deployment") -> str:
     """One line about a folder."""
     report = deployment.report
     if not report["proven"]:
@@ -227,7 +235,7 @@ def _line(deployment):
 _SHOWN = ("_bytes", "_ms", "_percent", "cycles")
 
 
-def _list(asked):
+def _list(asked: Listing) -> None:
     from keras_resnets.system.text_table import text_table
 
     rows = list(targets.TARGETS.values())

@@ -2,14 +2,25 @@
 
 import dataclasses
 import pathlib
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+    from PIL import Image
+
+    from keras_resnets.export.compare.classifier import FileClassifier
+    from keras_resnets.graph.heatmaps import Explanation
+
 
 METHODS = ("cam", "grad-cam")
 
@@ -25,12 +36,12 @@ class Options(subject.Subject):
     output: str | None
     overwrite: bool
 
-    def place(self):
+    def place(self) -> str:
         """Where the picture is written: by default in this folder, by the photo's name."""
         return self.output or f"{pathlib.Path(self.photo).stem}_explained.png"
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("explain")
     subject.add_options(parser)
@@ -71,7 +82,7 @@ def add_to(commands):
     )
 
 
-def _explain(asked):
+def _explain(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.graph import heatmaps
         from keras_resnets.images import labels
@@ -99,7 +110,7 @@ def _explain(asked):
         output.keep(output=str(place))
 
 
-def _class_of(text, names):
+def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:
     """The class that `--class` names: by its name, its id or its number."""
     matches = [{text} & {name, identity} for identity, name in names]
     if any(matches):
@@ -116,7 +127,9 @@ def _class_of(text, names):
     )
 
 
-def _of_file(opened, photo, index):
+def _of_file(
+    opened: "FileClassifier", photo: "Image.Image", index: int | None
+) -> "Explanation":
     """The `Explanation` that an exported file gives."""
     from keras_resnets.graph import heatmaps
 
@@ -128,11 +141,15 @@ def _of_file(opened, photo, index):
     return heatmaps.of_outputs(outputs, index)
 
 
-def _say(shown, names):
+def _say(
+    shown: "Sequence[tuple[keras.Model | FileClassifier, Explanation]]",
+    names: Sequence[tuple[str, ...]],
+) -> None:
     """Prints a line for the network and each file: class, certainty, and how alike."""
     from keras_resnets.images import overlay
 
-    width, facts = max(len(model.name) for model, _ in shown), []
+    width = max(len(model.name) for model, _ in shown)
+    facts: list[dict[str, typing.Any]] = []
     for model, explanation in shown:
         rows, columns = explanation.heatmap.shape
         same = overlay.correlation(shown[0][1].heatmap, explanation.heatmap)
@@ -154,7 +171,11 @@ def _say(shown, names):
     output.keep(shown=facts)
 
 
-def _drawn(photo, shown, names):
+def _drawn(
+    photo: "Image.Image",
+    shown: "Sequence[tuple[keras.Model | FileClassifier, Explanation]]",
+    names: Sequence[tuple[str, ...]],
+) -> "Image.Image":
     """The photo, and beside it the photo under each heat map."""
     from keras_resnets.images import overlay
 

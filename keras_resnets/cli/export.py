@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import pathlib
 import typing
 
 from keras_resnets.cli import calibration
@@ -9,12 +10,23 @@ from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
 from keras_resnets.export.formats import FORMATS
+from keras_resnets.export.formats import Format
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from keras_resnets.export.landing import ExportReport
+    from keras_resnets.images.calibration import CalibrationSet
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.weights.source import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +46,7 @@ class _FormatOption:
     what: str = ""
 
 
-def _switch(text, value=True):
+def _switch(text: str, value: bool = True) -> dict[str, typing.Any]:
     return {"action": "store_const", "const": value, "help": text}
 
 
@@ -128,7 +140,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     predict: str | None
     evaluate: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         network.check_photos(self)
         for name, option in {**_OPTIONS, "method": _METHOD}.items():
@@ -158,7 +170,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
                 "give that too"
             )
 
-    def _check_heatmap(self):
+    def _check_heatmap(self) -> None:
         if self.heatmap and (self.logits or self.features or self.predict):
             raise InvalidArgument(
                 "--heatmap is put out beside the probabilities: it goes with neither "
@@ -170,16 +182,18 @@ class Options(network.Network, network.Output, calibration.Calibration):
             )
 
     @property
-    def form(self):
+    def form(self) -> Format:
         """The `Format`."""
         return FORMATS[self.format]
 
     @property
-    def numbers(self):
+    def numbers(self) -> number_formats.NumberFormat:
         """The `NumberFormat` of the file."""
         return number_formats.format_of(self.recipe)
 
-    def for_exporter(self, preprocessing):
+    def for_exporter(
+        self, preprocessing: "Preprocessing | None"
+    ) -> dict[str, typing.Any]:
         """What the file's maker is called with, besides model, path and images."""
         arguments = {name: getattr(self, name) for name in self.form.options}
         arguments["threads"] = self.threads
@@ -194,7 +208,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
         return {**arguments, "overwrite": self.overwrite, "logits": self.logits}
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     export = commands.add_parser("export")
     formats = export.add_subparsers(title="formats", required=True, metavar="FORMAT")
@@ -235,14 +249,14 @@ def add_to(commands):
         )
 
 
-def _add_network(parser):
+def _add_network(parser: argparse.ArgumentParser) -> None:
     naming.add_model(parser)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
     network.add_options(group)
 
 
-def _add_file(parser, form):
+def _add_file(parser: argparse.ArgumentParser, form: Format) -> None:
     group = network.add_output(parser, f"default: MODEL[_RECIPE]{form.ending}")
     pixels = "take RGB pixels as uint8"
     if form.folder:
@@ -256,7 +270,7 @@ def _add_file(parser, form):
     _add_format_options(group, form, of_numbers=False)
 
 
-def _add_format_options(group, form, of_numbers):
+def _add_format_options(group: parsing.Group, form: Format, of_numbers: bool) -> None:
     """Adds the options that a format has: those of some number formats, or the others."""
     for name in form.options:
         option = _OPTIONS.get(name)
@@ -264,7 +278,7 @@ def _add_format_options(group, form, of_numbers):
             group.add_argument(option.flag, dest=name, **option.how)
 
 
-def _add_quantization(parser, form):
+def _add_quantization(parser: argparse.ArgumentParser, form: Format) -> None:
     group = parser.add_argument_group("quantization")
     quantize.add_recipe(group, form.recipes, None, number_formats.FLOAT32)
     # What `--recipe` was called, and a part of its words.
@@ -281,7 +295,7 @@ def _add_quantization(parser, form):
     _add_format_options(group, form, of_numbers=True)
 
 
-def _replace_old_words(namespace):
+def _replace_old_words(namespace: argparse.Namespace) -> None:
     """Puts the words of today in the place of older ones, and says so."""
     old, typed = namespace.quantize, namespace.recipe
     recipe = number_formats.OLD_WORDS.get(old, old) or typed or number_formats.FLOAT32
@@ -307,7 +321,7 @@ def _replace_old_words(namespace):
     namespace.recipe = recipe
 
 
-def _add_comparison(parser, form):
+def _add_comparison(parser: argparse.ArgumentParser, form: Format) -> None:
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--evaluate",
@@ -321,7 +335,7 @@ def _add_comparison(parser, form):
         )
 
 
-def _export(asked):
+def _export(asked: Options) -> None:
     form = asked.form
     with native_logs_hidden():
         from keras_resnets.cli import reports
@@ -333,11 +347,14 @@ def _export(asked):
         form.room.check_output(path, asked.overwrite)
         model, _, source = network.build(asked, head_needed=not asked.features)
         preprocessing = model.preprocessing
-        chosen = None
+        chosen = photo = None
         if asked.data is not None:
             chosen = calibration.choose(asked, model, fewest=1)
-        photo = asked.predict and loading.load_image(asked.predict, preprocessing)
-        images = _images(model, source, asked, chosen and chosen.images)
+        if asked.predict is not None:
+            photo = loading.load_image(asked.predict, preprocessing)
+        images = _images(
+            model, source, asked, None if chosen is None else chosen.images
+        )
         output.note(f"converting to {form.title.split()[0]} ({asked.recipe}) ...")
         data = asked.evaluate and network.open_labelled(
             asked.evaluate, model, seed=asked.seed
@@ -348,11 +365,17 @@ def _export(asked):
         if data:
             threads = asked.threads or 2
             network.say_figures(model, report, data, threads, asked.logits)
-        if photo is not None:
+        if photo is not None and asked.predict is not None:
             say(reports.top_five(model, report, photo, asked.predict))
 
 
-def _make(asked, model, path, images, chosen):
+def _make(
+    asked: Options,
+    model: "keras.Model",
+    path: str | pathlib.Path,
+    images: "np.ndarray",
+    chosen: "CalibrationSet | None",
+) -> "ExportReport":
     """Writes the file; returns its `ExportReport`."""
     form, arguments = asked.form, asked.for_exporter(model.preprocessing)
     if form.name == "tflite" and asked.recipe != number_formats.FLOAT32:
@@ -370,7 +393,12 @@ def _make(asked, model, path, images, chosen):
     return getattr(form.room, form.exporter)(model, path, images=images, **arguments)
 
 
-def _images(model, source, asked, chosen):
+def _images(
+    model: "keras.Model",
+    source: "Source | None",
+    asked: Options,
+    chosen: "np.ndarray | None",
+) -> "np.ndarray":
     """Says what `model` is, and gives one without weights values that prove something.
 
     Returns:

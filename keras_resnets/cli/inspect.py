@@ -1,9 +1,11 @@
 """`keras-resnets inspect`: what an exported file is."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
 from keras_resnets.errors import printable
 from keras_resnets.system.quiet import native_logs_hidden
@@ -19,7 +21,7 @@ class Options:
     file: str
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("inspect")
     parser.add_argument(
@@ -37,7 +39,7 @@ def add_to(commands):
     )
 
 
-def _inspect(asked):
+def _inspect(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.cli import tables
         from keras_resnets.export import passport
@@ -49,11 +51,11 @@ def _inspect(asked):
         say(
             f"{printable(asked.file)}  {contents.format}, {contents.size / 1e6:,.2f} MB"
         )
-        signatures = list((contents.signatures or {"": None}).items())
-        for name, ports in signatures[:_SHOWN]:
+        ports = (contents.inputs, contents.outputs)
+        signatures = list((contents.signatures or {"": ports}).items())
+        for name, (inputs, outputs) in signatures[:_SHOWN]:
             if name:
                 say(f"signature  {printable(name)}")
-            inputs, outputs = ports or (contents.inputs, contents.outputs)
             say(tables.port_table(inputs[:_SHOWN], outputs[:_SHOWN]))
             left = max(len(inputs), len(outputs)) - _SHOWN
             if left > 0:
@@ -70,14 +72,14 @@ def _inspect(asked):
         say(tables.passport_text(facts) if facts else "passport   none")
 
 
-def _most(operators):
+def _most(operators: Mapping[str, int]) -> list[tuple[str, int]]:
     """The first operators with their counts, and how many kinds follow them."""
     shown = list(operators.items())[:_SHOWN]
     left = len(operators) - len(shown)
     return [*shown, ("more kinds:", left)] if left else shown
 
 
-def _release(version):
+def _release(version: str) -> str:
     if version == "unknown":
         return "not known: it has operators that are in no table of versions"
     return f"TFLite {version} or later"

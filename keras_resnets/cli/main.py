@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 import traceback
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.cli import output
 from keras_resnets.cli import parsing
@@ -86,7 +88,7 @@ _ENDS = """exit codes:
 keras-resnets COMMAND --help tells the options of a command, with examples."""
 
 
-def main(arguments=None, prog="keras-resnets"):
+def main(arguments: Sequence[str] | None = None, prog: str = "keras-resnets") -> int:
     """Runs a command.
 
     Args:
@@ -104,16 +106,16 @@ def main(arguments=None, prog="keras-resnets"):
         code = _answer(arguments, prog)
     except SystemExit as end:
         # After --help, or words that are no command.
-        raise SystemExit(streams.ended(end.code, prog)) from None
+        raise SystemExit(streams.ended(int(end.code or 0), prog)) from None
     return streams.ended(code, prog)
 
 
-def _answer(arguments, prog):
+def _answer(arguments: Sequence[str] | None, prog: str) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
-    arguments = _parser(prog, words[:1]).parse_args(words or ["--help"])
-    arguments.words = words
+    namespace = _parser(prog, words[:1]).parse_args(words or ["--help"])
+    namespace.words = words
     try:
-        return interrupts.run(lambda: arguments.run(arguments), prog)
+        return interrupts.run(lambda: namespace.run(namespace), prog)
     except (InvalidArgument, WeightsError) as error:
         _trace()
         streams.complain(_line(f"{prog}: error: {error}"))
@@ -135,12 +137,12 @@ def _answer(arguments, prog):
         return 1
 
 
-def _line(text):
+def _line(text: str) -> str:
     """A message as one line, whatever names of files and words are in it."""
     return printable(text, 4000)
 
 
-def entry_point(arguments=None):
+def entry_point(arguments: Sequence[str] | None = None) -> None:
     """What the installed command runs, and the scripts of a checkout."""
     streams.read_names_as_utf8()
     with files.own_temporaries():
@@ -148,14 +150,14 @@ def entry_point(arguments=None):
     interrupts.leave(code)
 
 
-def _trace():
+def _trace() -> None:
     """Shows where an error comes from, to whom wants to know (`--verbose`)."""
     if output.is_verbose():
         with contextlib.suppress(OSError):
             traceback.print_exc()
 
 
-def _parser(prog, first=None):
+def _parser(prog: str, first: Sequence[str] | None = None) -> parsing.Parser:
     """The parser of all commands.
 
     Args:
@@ -190,11 +192,11 @@ def _parser(prog, first=None):
     return parser
 
 
-def _modules():
+def _modules() -> list[str]:
     return list(dict.fromkeys(module for module, _ in COMMANDS.values()))
 
 
-def _map():
+def _map() -> str:
     """The commands by task."""
     lines = []
     for task, rows in TASKS.items():
@@ -206,10 +208,10 @@ def _map():
 class _Described:
     """Sub-commands whose description is their line in the map."""
 
-    def __init__(self, commands):
+    def __init__(self, commands: "argparse._SubParsersAction[parsing.Parser]") -> None:
         self._commands = commands
 
-    def add_parser(self, name, **options):
+    def add_parser(self, name: str, **options: typing.Any) -> parsing.Parser:
         """The parser of a command."""
         summary = COMMANDS[name][1]
         options.setdefault("description", f"{summary[0].upper()}{summary[1:]}.")

@@ -6,6 +6,7 @@ Weights of this package tell their network, so that MODEL may be left out.
 import argparse
 import json
 import pathlib
+import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -25,7 +26,13 @@ NEEDED = (
 class Named(argparse.Action):
     """`--model MODEL`, which says the same as MODEL in its place."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: typing.Any,
+        option_string: str | None = None,
+    ) -> None:
         """Keeps the value where MODEL itself would be."""
         if getattr(namespace, "model", None) not in (None, values):
             parser.error(
@@ -37,7 +44,13 @@ class Named(argparse.Action):
 class Place(argparse.Action):
     """MODEL in its place."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: typing.Any,
+        option_string: str | None = None,
+    ) -> None:
         """Keeps the value, unless there is none."""
         if values is None:
             return
@@ -47,7 +60,9 @@ class Place(argparse.Action):
         namespace.model = values
 
 
-def add_model(parser, what=WHAT, weights_needed=False):
+def add_model(
+    parser: argparse.ArgumentParser, what: str = WHAT, weights_needed: bool = False
+) -> None:
     """Adds MODEL, and `--model` as its other spelling.
 
     Args:
@@ -67,7 +82,7 @@ def add_model(parser, what=WHAT, weights_needed=False):
     parser.set_defaults(weights_needed=weights_needed)
 
 
-def resolve(namespace):
+def resolve(namespace: argparse.Namespace) -> None:
     """Puts the variant and its weights in the place of what names both.
 
     Raises:
@@ -94,12 +109,14 @@ def resolve(namespace):
         )
 
 
-def is_own(model):
+def is_own(model: str) -> bool:
     """Whether MODEL is a `.keras` file, whose network stands in it."""
     return model.lower().endswith(".keras")
 
 
-def _network_and_weights(model, weights, takes_files):
+def _network_and_weights(
+    model: str | None, weights: str | None, takes_files: bool
+) -> tuple[str, str | None]:
     """(MODEL, weights) that are meant."""
     if model is not None and _holds_weights(model):
         if weights is not None:
@@ -123,7 +140,7 @@ def _network_and_weights(model, weights, takes_files):
     return model, weights
 
 
-def _holds_weights(model):
+def _holds_weights(model: str) -> bool:
     path = pathlib.Path(model)
     if path.suffix.lower() not in _WEIGHTS:
         return _is_run(path)
@@ -132,21 +149,21 @@ def _holds_weights(model):
     return True
 
 
-def _is_run(path):
+def _is_run(path: pathlib.Path) -> bool:
     try:
         return (path / "run.json").is_file()
     except OSError:
         return False
 
 
-def _weights_of(folder):
+def _weights_of(folder: pathlib.Path) -> str:
     for name in _OF_A_RUN:
         if (folder / name).is_file():
             return str(folder / name)
     raise InvalidArgument(f"the run in {folder} has no {_OF_A_RUN[0]} yet")
 
 
-def _network_of(folder):
+def _network_of(folder: pathlib.Path) -> str | None:
     """The variant that a run's record tells; None for what is none."""
     from keras_resnets.models import registry
 
@@ -158,7 +175,7 @@ def _network_of(folder):
     return name
 
 
-def _variant_in(file):
+def _variant_in(file: str) -> str | None:
     path = pathlib.Path(file)
     try:
         if not path.is_file():

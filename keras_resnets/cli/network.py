@@ -1,14 +1,21 @@
 """What several commands share: the network's options, and saying what goes on."""
 
+import argparse
 import dataclasses
 import pathlib
+import typing
 import warnings
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from keras_resnets.cli import naming
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import own_model
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
+from keras_resnets.cli import parsing
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -16,6 +23,16 @@ from keras_resnets.errors import shown
 from keras_resnets.fields import read_settings
 from keras_resnets.networks.architecture import AXES
 from keras_resnets.system import progress
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.export.compare.classifier import FileClassifier
+    from keras_resnets.export.landing import ExportReport
+    from keras_resnets.images.evaluation import Labelled
+    from keras_resnets.networks.architecture import Architecture
+    from keras_resnets.weights.source import Source
+
 
 # Of --json, where a file is written.
 FACTS = {
@@ -57,14 +74,20 @@ class Network:
     input_size: str | None
     set: tuple[str, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.is_own:
-            _check_own(self)
+            typed = {
+                "--weights": self.weights,
+                "--classes": self.classes,
+                "--input-size": self.input_size,
+                "--set": self.set,
+            }
+            own_model.check(self.model, typed)
         else:
             find(self)
 
     @property
-    def is_own(self):
+    def is_own(self) -> bool:
         """Whether the network stands in a file, and is no variant."""
         return naming.is_own(self.model)
 
@@ -80,13 +103,16 @@ class Output:
 
     output: str | None
     overwrite: bool
+    if typing.TYPE_CHECKING:
+        # Each record with an output is a `Network` as well.
+        model: str
 
-    def path(self, ending):
+    def path(self, ending: str) -> str | pathlib.Path:
         """Where to write: without `--output` in this folder, by the variant's name."""
-        return self.output or default_output(self, ending)
+        return self.output or default_output(self.model, ending)
 
 
-def add_trained(parser):
+def add_trained(parser: argparse.ArgumentParser) -> None:
     """Adds MODEL with its weights, and what is changed of it."""
     naming.add_model(parser, weights_needed=True)
     group = parser.add_argument_group("network")
@@ -94,7 +120,9 @@ def add_trained(parser):
     add_options(group)
 
 
-def add_output(parser, what="file to write"):
+def add_output(
+    parser: argparse.ArgumentParser, what: str = "file to write"
+) -> parsing.Group:
     """Adds the group of the file that is written, and returns it."""
     group = parser.add_argument_group("output")
     group.add_argument("--output", metavar="FILE", help=what)
@@ -102,7 +130,7 @@ def add_output(parser, what="file to write"):
     return group
 
 
-def add_options(parser):
+def add_options(parser: parsing.Group) -> None:
     """Adds what chooses a variant's size, classes and axes."""
     parser.add_argument(
         "--classes",
@@ -123,7 +151,7 @@ def add_options(parser):
     )
 
 
-def add_batch(parser, default=1):
+def add_batch(parser: parsing.Group, default: int | None = 1) -> None:
     """Adds `--batch`, a number or `dynamic`."""
     parser.add_argument(
         "--batch",
@@ -133,7 +161,7 @@ def add_batch(parser, default=1):
     )
 
 
-def add_heatmap(group):
+def add_heatmap(group: parsing.Group) -> None:
     """Adds the switch of the second output."""
     group.add_argument(
         "--heatmap",
@@ -142,14 +170,14 @@ def add_heatmap(group):
     )
 
 
-def with_heatmap(model):
+def with_heatmap(model: "keras.Model") -> "keras.Model":
     """`model` with a heat map of every class as a second output."""
     from keras_resnets.graph import heatmaps
 
     return heatmaps.heatmap_model(model)
 
 
-def add_packing(parser):
+def add_packing(parser: parsing.Group) -> None:
     """Adds the switch of what `packing` does."""
     parser.add_argument(
         "--unpacked",
@@ -159,16 +187,16 @@ def add_packing(parser):
     )
 
 
-def default_output(asked, ending):
+def default_output(model: str, ending: str) -> pathlib.Path:
     """Where to write without `--output`: the network's name, here."""
     from keras_resnets.models import registry
 
-    if naming.is_own(asked.model):
-        return pathlib.Path(f"{pathlib.Path(asked.model).stem}{ending}")
-    return pathlib.Path(f"{registry.canonical_name(asked.model)}{ending}")
+    if naming.is_own(model):
+        return pathlib.Path(f"{pathlib.Path(model).stem}{ending}")
+    return pathlib.Path(f"{registry.canonical_name(model)}{ending}")
 
 
-def find(asked):
+def find(asked: Network) -> "tuple[Architecture, tuple[int, int], int]":
     """(architecture, (height, width), classes) that the options ask for."""
     from keras_resnets.models import registry
     from keras_resnets.networks import extent
@@ -184,7 +212,14 @@ def find(asked):
     return architecture, size, classes
 
 
-def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **options):
+def build(
+    asked: Network,
+    strict: bool = False,
+    new_head: bool = False,
+    head_needed: bool = True,
+    axes: Mapping[str, typing.Any] | None = None,
+    **options: typing.Any,
+) -> "tuple[keras.Model, Architecture | None, Source | None]":
     """(model, its architecture, the opened weights) that the options ask for.
 
     Classes and size that no option gives are those of the weights.
@@ -198,7 +233,9 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
         **options: of `create_model`.
     """
     if asked.is_own:
-        return _build_own(asked, options)
+        model, _, source = own_model.build(asked.model, options)
+        page_parts.model(model, asked, source)
+        return model, None, source
     import keras
 
     from keras_resnets.models import creation
@@ -237,71 +274,9 @@ def build(asked, strict=False, new_head=False, head_needed=True, axes=None, **op
     return built
 
 
-def _check_own(asked):
-    """Raises `InvalidArgument` for what a file of somebody's own has inside."""
-    if not pathlib.Path(asked.model).is_file():
-        raise InvalidArgument(f"there is no file {shown(asked.model)}")
-    typed = {
-        "--weights": asked.weights,
-        "--classes": asked.classes,
-        "--input-size": asked.input_size,
-        "--set": asked.set,
-    }
-    for option in (name for name, value in typed.items() if value):
-        raise InvalidArgument(
-            f"{asked.model} has its network and weights inside: leave out {option}"
-        )
-
-
-def _build_own(asked, changes):
-    """(model, None, source) of a `.keras` file that is no variant's."""
-    from keras_resnets.export.keras import safe_loading
-    from keras_resnets.graph import provenance
-    from keras_resnets.weights.source import Source
-
-    if changes:
-        raise InvalidArgument(
-            f"a variant is needed here, which is built anew; {asked.model} is a network "
-            "as it stands"
-        )
-    path = pathlib.Path(asked.model)
-    model = safe_loading.load_model(path)
-    preprocessing, labels = _images_of(path)
-    if preprocessing is None:
-        raise InvalidArgument(
-            f"{path} does not tell what its images must look like: write it by "
-            "keras_resnets.export.to_keras(model, path), with model.preprocessing set"
-        )
-    provenance.give(
-        model,
-        provenance.Provenance(
-            preprocessing=preprocessing, labels=labels, weights_origin=path.name
-        ),
-    )
-    source = Source(path)
-    page_parts.model(model, asked, source)
-    return model, None, source
-
-
-def _images_of(path):
-    """(`Preprocessing` or None, labels) that a `.keras` file or its passport tells."""
-    from keras_resnets.export import passport
-    from keras_resnets.images.preprocessing import Preprocessing
-    from keras_resnets.weights import naming as sidecar_naming
-
-    facts = passport.read(path)
-    if not facts or not facts["preprocessing"]:
-        return sidecar_naming.images_of(path) or (None, None)
-    preprocessing = Preprocessing(**facts["preprocessing"])
-    if (facts.get("recipe") or {}).get("include_preprocessing"):
-        # It takes pixels as they are.
-        preprocessing = dataclasses.replace(
-            preprocessing, mode="raw", mean=None, std=None
-        )
-    return preprocessing, facts.get("labels")
-
-
-def _note_size(model, architecture, source):
+def _note_size(
+    model: "keras.Model", architecture: "Architecture", source: "Source | None"
+) -> None:
     """Says where the size is that of the weights and not the variant's."""
     size = model.preprocessing.size
     if source is not None and size != (architecture.input_size,) * 2:
@@ -311,7 +286,15 @@ def _note_size(model, architecture, source):
         )
 
 
-def check_photos(asked):
+class PhotoOptions(typing.Protocol):
+    """The record of a command that writes a file which may take pixels."""
+
+    @property
+    def include_preprocessing(self) -> bool:
+        """Whether the file takes RGB pixels."""
+
+
+def check_photos(asked: PhotoOptions) -> None:
     """Raises `InvalidArgument` for what only a file of pixels can have."""
     for name in ("source", "metadata"):
         if getattr(asked, name) and not asked.include_preprocessing:
@@ -321,7 +304,13 @@ def check_photos(asked):
             )
 
 
-def open_labelled(source, model, count=None, seed=0, part="test"):
+def open_labelled(
+    source: str,
+    model: "keras.Model | FileClassifier",
+    count: int | None = None,
+    seed: int = 0,
+    part: str = "test",
+) -> "Labelled":
     """Labelled images for a model, as every command takes them.
 
     Says what was left out or taken for granted.
@@ -347,7 +336,7 @@ def open_labelled(source, model, count=None, seed=0, part="test"):
     return data
 
 
-def has_several_labels(model):
+def has_several_labels(model: "keras.Model | FileClassifier") -> bool:
     """Whether an image may have none, one or several of the labels of a classifier.
 
     Args:
@@ -361,7 +350,9 @@ def has_several_labels(model):
     return outputs.is_multi_label(model)
 
 
-def build_one_class(asked, job, **options):
+def build_one_class(
+    asked: Network, job: str, **options: typing.Any
+) -> "tuple[keras.Model, Architecture | None, Source | None]":
     """`build` for a job that takes classifiers of one class an image alone."""
     from keras_resnets.graph import outputs
 
@@ -370,7 +361,7 @@ def build_one_class(asked, job, **options):
     return built
 
 
-def say_export(report, images):
+def say_export(report: "ExportReport", images: str) -> None:
     """Says what an `ExportReport` tells, and keeps it for `--json`.
 
     Args:
@@ -384,7 +375,13 @@ def say_export(report, images):
     page_parts.exported(report, images)
 
 
-def say_figures(model, report, data, threads, logits=False):
+def say_figures(
+    model: "keras.Model",
+    report: "ExportReport",
+    data: "Labelled",
+    threads: int,
+    logits: bool = False,
+) -> None:
     """Runs a file and its model on labelled images, and prints how they compare.
 
     Args:
@@ -401,7 +398,7 @@ def say_figures(model, report, data, threads, logits=False):
     gallery = None
     if page.is_requested():
         gallery = page_parts.Gallery(model.preprocessing, page_parts.names_of(model))
-    watch = gallery and gallery.compare
+    watch = None if gallery is None else gallery.compare
     with progress.step("evaluating the file and its model"), bar:
         figures = accuracy.compare(
             model, report.path, data, threads, bar, logits, watch
@@ -423,19 +420,19 @@ def say_figures(model, report, data, threads, logits=False):
     page_parts.measured(figures, gallery)
 
 
-def say_notes(notes):
+def say_notes(notes: Iterable[str]) -> None:
     """Prints lines about data that were opened."""
     for note in notes:
         output.note(f"note: {note}")
 
 
-def size_of(text):
+def size_of(text: str) -> tuple[int, int]:
     """(height, width) that `--input-size` asks for."""
     words = text.lower().split("x")
     try:
         sides = [AXES["input_size"].read("", word) for word in words[:3]]
     except InvalidArgument:
-        sides = ()
+        sides = []
     if len(sides) not in (1, 2):
         raise InvalidArgument(
             "--input-size must be a number of pixels from 1 to 65,535, or HEIGHTxWIDTH; "
@@ -444,6 +441,6 @@ def size_of(text):
     return (sides[0], sides[-1])
 
 
-def axes_of(settings):
+def axes_of(settings: Sequence[str]) -> dict[str, typing.Any]:
     """The axes that `--set` gives, by name."""
     return read_settings(settings, AXES, "--set", "AXIS=VALUE", _ELSEWHERE)

@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import re
+import typing
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from keras_resnets.cli import parsing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
 from keras_resnets.fields import Number
+from keras_resnets.fields import Rule
 from keras_resnets.fields import Whole
 from keras_resnets.networks.architecture import AXES
 
@@ -73,6 +76,8 @@ def set_command(
         )
         with (
             printing,
+            # Filters that a command sets for warnings end with it.
+            warnings.catch_warnings(),
             page.collected(namespace, command, tuple(described)) as collected,
         ):
             if prepare is not None:
@@ -164,26 +169,28 @@ class Moved(argparse.Action):
         parser.error(f"{option_string} {self._instead}")
 
 
-def typed(rule):
+def typed(rule: Rule) -> Callable[[str], typing.Any]:
     """What `add_argument` takes as `type`: the value that a `Rule` reads."""
 
-    def read(text):
+    def read(text: str) -> typing.Any:
         try:
             return rule.read("", text)
         except InvalidArgument as error:
             raise argparse.ArgumentTypeError(str(error).strip()) from None
 
     # Help shows its range.
-    read.rule = rule
+    read.rule = rule  # type: ignore[attr-defined]  # functions have any attribute
     return read
 
 
-def whole(least, most):
+def whole(least: int, most: int) -> Callable[[str], int]:
     """The type of a whole number in [least, most]."""
     return typed(Whole(least, most))
 
 
-def number(least, most, above=False, below=False):
+def number(
+    least: float, most: float, above: bool = False, below: bool = False
+) -> Callable[[str], float]:
     """The type of a number in [least, most]; without its ends, see `fields.Number`."""
     return typed(Number(least, most, above, below))
 
@@ -232,7 +239,7 @@ def latency(text: str) -> tuple[float | None, float | None]:
     return value * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[match[2]], None
 
 
-def batch(text):
+def batch(text: str) -> int | str:
     """The type of `--batch`: a whole number, or `dynamic`."""
     try:
         return text if text == "dynamic" else _BATCH.read("", text)
@@ -242,12 +249,12 @@ def batch(text):
         ) from None
 
 
-def add_source(group):
+def add_source(group: parsing.Group) -> None:
     """Adds the size of the photos that go into a file which resizes them."""
     group.add_argument("--source", **SOURCE)
 
 
-def size(text):
+def size(text: str) -> tuple[int, int]:
     """The type of the size of photos: (height, width)."""
     if text.lower() == "any":
         raise argparse.ArgumentTypeError(
@@ -264,12 +271,12 @@ def size(text):
     return height, width
 
 
-SOURCE = {
+SOURCE: dict[str, Any] = {
     "type": size,
     "metavar": "HEIGHTxWIDTH",
     "help": "photos of this size go in: resize and crop stand in the file too",
 }
-METADATA = {
+METADATA: dict[str, Any] = {
     "action": "store_const",
     "const": True,
     "help": "TFLite metadata and the classes' names in the file, for MediaPipe",

@@ -5,6 +5,8 @@ import contextlib
 import shutil
 import sys
 import textwrap
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -12,6 +14,17 @@ from keras_resnets.errors import printable
 from keras_resnets.export.number_formats import OLD_WORDS
 from keras_resnets.fields import Number
 from keras_resnets.fields import Whole
+
+# `argparse` has no public name for what `add_argument_group` returns.
+Group = argparse._ArgumentGroup
+
+
+class Commands(typing.Protocol):
+    """The place where a module adds its commands; `main` and `argparse` have one each."""
+
+    def add_parser(self, name: str, **options: typing.Any) -> argparse.ArgumentParser:
+        """Returns the parser of a new command."""
+
 
 # A range that ends here or later ends nowhere, for a reader.
 _ENDLESS = 1_000_000
@@ -37,22 +50,28 @@ RARE = frozenset(
 class Help(argparse.RawDescriptionHelpFormatter):
     """Help that shows the default and the range of every option by itself."""
 
-    def __init__(self, prog, indent_increment=2, max_help_position=28, width=None):
+    def __init__(
+        self,
+        prog: str,
+        indent_increment: int = 2,
+        max_help_position: int = 28,
+        width: int | None = None,
+    ) -> None:
         super().__init__(prog, indent_increment, max_help_position, width)
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         text, default = action.help, shown_default(action)
         if not text or default is None or default in text:
             return text
         return f"{text} {default}"
 
-    def _get_default_metavar_for_optional(self, action):
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return allowed_range(action) or super()._get_default_metavar_for_optional(
             action
         )
 
 
-def shown_default(action):
+def shown_default(action: argparse.Action) -> str | None:
     """The default of an option as help has it; None for what has none to tell.
 
     A switch is off by default, and what is not given by default says so in its own words.
@@ -64,7 +83,7 @@ def shown_default(action):
     return f"({text})"
 
 
-def allowed_range(action):
+def allowed_range(action: argparse.Action) -> str | None:
     """The range of an option's number, as `1..1024`; None for what is no number.
 
     A range without an end worth reading is `N`.
@@ -78,13 +97,13 @@ def allowed_range(action):
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; takes MODEL in any place among the options."""
 
-    def __init__(self, *words, **options):
+    def __init__(self, *words: typing.Any, **options: typing.Any) -> None:
         options.setdefault("formatter_class", Help)
         super().__init__(*words, **options)
         self._is_inside = False
         self._shows_all = False
 
-    def format_help(self):
+    def format_help(self) -> str:
         """The whole of it, where that fits a screen or is asked for; else the gist."""
         text = super().format_help()
         rare = [
@@ -115,7 +134,7 @@ class Parser(argparse.ArgumentParser):
         )
         return f"{text}\n{more}\n"
 
-    def format_all(self):
+    def format_all(self) -> str:
         """Help with every option."""
         self._shows_all = True
         try:
@@ -123,7 +142,9 @@ class Parser(argparse.ArgumentParser):
         finally:
             self._shows_all = False
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(
+        self, args: typing.Any = None, namespace: typing.Any = None
+    ) -> typing.Any:
         words = sys.argv[1:] if args is None else args
         for before, word in zip(["", *words], words, strict=False):
             # A variable of a shell that is not set; as a path it would mean this folder.
@@ -137,7 +158,9 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"-- is no value of an option; got {word!r}")
         return super().parse_args(words, namespace)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(
+        self, args: typing.Any = None, namespace: typing.Any = None
+    ) -> typing.Any:
         if self._is_inside or not self._may_lack_a_place():
             return super().parse_known_args(args, namespace)
         self._refuse_unknown(args)
@@ -148,7 +171,7 @@ class Parser(argparse.ArgumentParser):
         finally:
             self._is_inside = False
 
-    def _refuse_unknown(self, words):
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
         """Says what is no option here, whose value would else be taken for MODEL."""
         if "--" in words:
             words = words[: words.index("--")]
@@ -163,17 +186,19 @@ class Parser(argparse.ArgumentParser):
             ]
             self.error(f"unrecognized arguments: {' '.join([word, *value])}")
 
-    def _may_lack_a_place(self):
+    def _may_lack_a_place(self) -> bool:
         return any(
             not action.option_strings and action.nargs == "?"
             for action in self._actions
         )
 
-    def _check_value(self, action, value):
+    def _check_value(self, action: argparse.Action, value: typing.Any) -> None:
         # argparse's own sentence names no nearest choice.
         if action.choices is None or value in action.choices:
             return
-        name = action.option_strings[-1] if action.option_strings else action.metavar
+        name = (
+            action.option_strings[-1] if action.option_strings else str(action.metavar)
+        )
         new = OLD_WORDS.get(value) if isinstance(value, str) else None
         if new in action.choices:
             raise argparse.ArgumentError(None, f"{name} {value} is {new} here")
@@ -182,12 +207,12 @@ class Parser(argparse.ArgumentParser):
         except InvalidArgument as error:
             raise argparse.ArgumentError(None, str(error)) from None
 
-    def _print_message(self, message, file=None):
+    def _print_message(self, message: str, file: typing.Any = None) -> None:
         # Newer releases of Python do this themselves; `streams.ended` tells it.
         with contextlib.suppress(OSError):
             super()._print_message(message, file)
 
-    def error(self, message):
+    def error(self, message: str) -> typing.NoReturn:
         message = printable(message, 1000)
         self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
 
@@ -195,10 +220,21 @@ class Parser(argparse.ArgumentParser):
 class HelpAll(argparse.Action):
     """`--help-all`: help with every option."""
 
-    def __init__(self, option_strings, dest, help=None):  # noqa: A002
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, help: str | None = None
+    ) -> None:  # noqa: A002
         super().__init__(option_strings, argparse.SUPPRESS, 0, help=help)
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: typing.Any,
+        option_string: str | None = None,
+    ) -> None:
         """Prints it and ends the command."""
-        parser._print_message(parser.format_all(), sys.stdout)
+        text = (
+            parser.format_all() if isinstance(parser, Parser) else parser.format_help()
+        )
+        parser._print_message(text, sys.stdout)
         parser.exit()

@@ -2,15 +2,24 @@
 
 import os
 import pathlib
+import typing
+from collections.abc import Iterator
 
 from keras_resnets.cli import network
 from keras_resnets.errors import InvalidArgument
+
+if typing.TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from keras_resnets.export.compare.classifier import FileClassifier
+
 
 # Of a data set, whose images have no names of their own.
 COUNT = 10
 
 
-def is_data_set(word):
+def is_data_set(word: str) -> bool:
     """Whether a word names labelled images that are no files of their own."""
     from keras_resnets.images.datasets import tfrecords
     from keras_resnets.images.datasets.sources import LOADERS
@@ -23,7 +32,7 @@ def is_data_set(word):
     return path.suffix == ".npz"
 
 
-def paths_of(word, count=None):
+def paths_of(word: str, count: int | None = None) -> list[str]:
     """The image files that a word names.
 
     Args:
@@ -40,10 +49,10 @@ def paths_of(word, count=None):
     if not os.path.isdir(word):
         return [word]
     try:
-        folder, notes = image_folders.to_evaluate(word, "test")
+        folder, notes = image_folders.to_evaluate(pathlib.Path(word), "test")
     except InvalidArgument:
         # Images without labels may lie anyhow.
-        folder, notes = word, ()
+        folder, notes = pathlib.Path(word), ()
     paths, others = image_files.scan(folder)
     if not paths:
         raise InvalidArgument(image_folders.no_images(folder, others))
@@ -57,7 +66,9 @@ def paths_of(word, count=None):
     return [str(path) for path in paths]
 
 
-def of_data_set(word, model, count=None):
+def of_data_set(
+    word: str, model: "keras.Model | FileClassifier", count: int | None = None
+) -> "Iterator[tuple[str, np.ndarray]]":
     """Yields (title, image) of the test part of a data set.
 
     Args:

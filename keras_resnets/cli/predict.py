@@ -3,20 +3,33 @@
 The network is a variant with weights, or an exported file.
 """
 
+import argparse
 import dataclasses
 import pathlib
+import typing
+from collections.abc import Callable
+from collections.abc import Iterable
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page
 from keras_resnets.cli import page_evaluation
+from keras_resnets.cli import parsing
 from keras_resnets.cli import photos
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system import progress
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from keras_resnets.export.compare.classifier import FileClassifier
+    from keras_resnets.images.multi_label import MultiLabelFigures
+
 
 # What photos end in, mostly: no name of a variant does.
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -46,7 +59,7 @@ class Evaluation(subject.Subject):
     threshold: float | None
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds both commands to the parser's sub-commands."""
     predict = commands.add_parser("predict")
     subject.add_options(predict)
@@ -83,7 +96,7 @@ def add_to(commands):
     _add_evaluate(commands)
 
 
-def _add_evaluate(commands):
+def _add_evaluate(commands: parsing.Commands) -> None:
     """Adds what measures accuracy."""
     evaluate = commands.add_parser("evaluate")
     subject.add_options(evaluate)
@@ -132,7 +145,7 @@ def _add_evaluate(commands):
     )
 
 
-def _add_threshold(parser):
+def _add_threshold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=options.number(0, 1),
@@ -141,7 +154,9 @@ def _add_threshold(parser):
     )
 
 
-def _threshold(asked, model):
+def _threshold(
+    asked: Prediction | Evaluation, model: "keras.Model | FileClassifier"
+) -> float | None:
     """From which probability a label is said; None where an image has one class."""
     if network.has_several_labels(model):
         return THRESHOLD if asked.threshold is None else asked.threshold
@@ -153,7 +168,7 @@ def _threshold(asked, model):
     return None
 
 
-def _first_photo(namespace):
+def _first_photo(namespace: argparse.Namespace) -> None:
     """Where the weights name the network, the first word may be a photo too."""
     word = namespace.model
     if namespace.weights is None or word is None or namespace.photos is None:
@@ -162,7 +177,7 @@ def _first_photo(namespace):
         namespace.model, namespace.photos = None, [word, *namespace.photos]
 
 
-def _predict(asked):
+def _predict(asked: Prediction) -> None:
     with native_logs_hidden():
         from keras_resnets.images import files as image_files
         from keras_resnets.images import loading
@@ -181,13 +196,17 @@ def _predict(asked):
             chosen = paths[start : start + _AT_A_TIME]
             loaded, skipped = loading.load_images(chosen, model.preprocessing)
             if skipped:
-                network.say_notes([image_files.skipped_note(skipped)])
+                network.say_notes([image_files.skipped_note(tuple(skipped))])
             _show(model, loaded.items(), threshold)
         for word in sets:
             _show(model, photos.of_data_set(word, model, asked.count), threshold)
 
 
-def _show(model, images, threshold=None):
+def _show(
+    model: "keras.Model | FileClassifier",
+    images: "Iterable[tuple[typing.Any, np.ndarray]]",
+    threshold: float | None = None,
+) -> None:
     """Prints the likeliest classes of images that come with their titles.
 
     With a threshold all labels that reach it.
@@ -215,7 +234,7 @@ def _show(model, images, threshold=None):
             say(f"  none of these: the likeliest is below the threshold, {least:.2%}")
 
 
-def _evaluate(asked):
+def _evaluate(asked: Evaluation) -> None:
     with native_logs_hidden():
         from keras_resnets.images import confidence
         from keras_resnets.images import evaluation
@@ -226,14 +245,14 @@ def _evaluate(asked):
         bar = progress.ProgressBar(len(data.labels), "images")
         if threshold is not None:
             with bar:
-                accuracy = evaluation.evaluate_labels(
+                figures = evaluation.evaluate_labels(
                     model, data, asked.batch_size, bar, threshold
                 )
-            _say_labels(model, accuracy)
+            _say_labels(model, figures)
             return
         reliability = confidence.Reliability()
         logits = getattr(model, "puts_out_logits", False)
-        watch = None if logits else reliability.add
+        watch: Callable[..., object] | None = None if logits else reliability.add
         watcher = page_evaluation.Watch(model) if page.is_requested() else None
         if watcher is not None:
             data, watch = watcher.remembered(data), watcher.also(watch)
@@ -257,7 +276,9 @@ def _evaluate(asked):
             watcher.show(accuracy, None if logits else reliability)
 
 
-def _say_labels(model, figures):
+def _say_labels(
+    model: "keras.Model | FileClassifier", figures: "MultiLabelFigures"
+) -> None:
     """Says how well a network tells several labels an image, each and together."""
     from keras_resnets.cli import reports
     from keras_resnets.images import labels

@@ -1,14 +1,20 @@
 """`keras-resnets prune`: weights set to zero, or channels removed."""
 
 import dataclasses
+import typing
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli import tuning
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+
 
 ENGINES = ("native", "tfmot")
 # Those of `keras_resnets.pruning.magnitude`.
@@ -28,7 +34,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     engine: str
     evaluate: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if (self.sparsity is None) == (self.shrink is None):
             raise InvalidArgument("give one of --sparsity and --shrink")
@@ -44,7 +50,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
         if self.engine == "tfmot":
             self._check_tfmot()
 
-    def _check_tfmot(self):
+    def _check_tfmot(self) -> None:
         if self.shrink is not None or self.pattern != "unstructured":
             raise InvalidArgument(
                 "--engine tfmot prunes by --sparsity, unstructured; --shrink and "
@@ -56,7 +62,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
             )
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "prune",
@@ -103,7 +109,7 @@ def add_to(commands):
     )
 
 
-def _prune(asked):
+def _prune(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import pruning
         from keras_resnets.cli import tables
@@ -128,7 +134,7 @@ def _prune(asked):
         say(f"wrote {path}{tuned}")
 
 
-def _pruned(asked, model):
+def _pruned(asked: Options, model: "keras.Model") -> "keras.Model":
     import keras
 
     from keras_resnets import pruning
@@ -145,7 +151,7 @@ def _pruned(asked, model):
     return copy
 
 
-def _by_tfmot(asked, model):
+def _by_tfmot(asked: Options, model: "keras.Model") -> "keras.Model":
     from keras_resnets import tfmot
 
     settings = asked.for_tfmot()

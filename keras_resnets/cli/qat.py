@@ -4,16 +4,25 @@ import dataclasses
 import pathlib
 import shlex
 import sys
+import typing
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli import train
+from keras_resnets.cli import training_output
 from keras_resnets.cli import tuning
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.export.landing import ExportReport
+
 
 ENGINES = ("native", "tfmot")
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
@@ -25,6 +34,7 @@ _OF_TFMOT = "static_wi8_ai8"
 class Options(network.Network, network.Output, tuning.Tuning):
     """What `keras-resnets qat` is asked for; see its help."""
 
+    data: str
     recipe: str | None
     plan: str | None
     rounding: str | None
@@ -41,7 +51,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     threads: int
     evaluate: str | None
 
-    def quantization(self):
+    def quantization(self) -> plans.PrecisionPlan:
         """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
         if self.plan is not None:
             plan = plans.PrecisionPlan.read(self.plan)
@@ -50,7 +60,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
         quantize.check_steps(self, plan.recipe)
         return plan.with_rounding(self.rounding, self.rounding_steps)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
@@ -74,7 +84,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
             raise InvalidArgument(f"{option} does not go with --engine tfmot")
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "qat",
@@ -115,7 +125,7 @@ def add_to(commands):
     )
 
 
-def _add_run(group):
+def _add_run(group: parsing.Group) -> None:
     """Adds what the native training keeps."""
     group.add_argument(
         "--run",
@@ -133,7 +143,7 @@ def _add_run(group):
     )
 
 
-def _qat(asked):
+def _qat(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
         from keras_resnets.training import run_folder
@@ -152,12 +162,14 @@ def _qat(asked):
         quantize.say_accuracy(asked, model, report, data)
 
 
-def _run_of(asked, path):
+def _run_of(asked: Options, path: str | pathlib.Path) -> str | pathlib.Path:
     """The folder that the training is recorded in: beside the file, unless it is named."""
     return asked.run_folder or pathlib.Path(path).with_suffix("")
 
 
-def _natively(asked, model, path):
+def _natively(
+    asked: Options, model: "keras.Model", path: str | pathlib.Path
+) -> "ExportReport":
     """Trains in Keras 3; returns the `ExportReport` of the file."""
     from keras_resnets import quantization
     from keras_resnets.quantization.qat import training
@@ -179,7 +191,7 @@ def _natively(asked, model, path):
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = _run_of(asked, path)
-    with train.notes_printed(FewWindows, DeadTensors):
+    with training_output.notes_printed(FewWindows, DeadTensors):
         aware, run = training.train_aware(
             model,
             opened,
@@ -190,11 +202,11 @@ def _natively(asked, model, path):
             seed=asked.seed,
             batch_size=asked.batch_size,
             resume=asked.resume,
-            verbose=train.verbosity(),
+            verbose=training_output.verbosity(),
             command=shlex.join(["keras-resnets", *sys.argv[1:]]),
             tell=lambda line: network.say_notes([line]),
         )
-    train.conclude(run, recipe, opened)
+    training_output.conclude(run, recipe, opened)
     stored = asked.quantization().storage_words(asked.storage, asked.prefer)
     return quantization.to_tflite(
         aware,
@@ -208,7 +220,9 @@ def _natively(asked, model, path):
     )
 
 
-def _by_tfmot(asked, model, path):
+def _by_tfmot(
+    asked: Options, model: "keras.Model", path: str | pathlib.Path
+) -> "ExportReport":
     """Trains by tensorflow-model-optimization; returns the file's `ExportReport`."""
     from keras_resnets import tfmot
 

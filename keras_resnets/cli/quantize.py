@@ -2,10 +2,14 @@
 
 import argparse
 import dataclasses
+import pathlib
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
+from keras_resnets.cli import parsing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
 from keras_resnets.export.tflite import storage
@@ -13,6 +17,14 @@ from keras_resnets.quantization import choices
 from keras_resnets.quantization import plan as plans
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.export.landing import ExportReport
+    from keras_resnets.images.calibration import CalibrationSet
+    from keras_resnets.images.evaluation import Labelled
+
 
 DEFAULT = "static_wi8_ai8"
 # What other commands do since each job has its own: option -> what to type.
@@ -51,7 +63,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     threads: int
     evaluate: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         network.check_photos(self)
         if self.heatmap and (self.logits or self.evaluate is not None):
@@ -70,14 +82,26 @@ class Options(network.Network, network.Output, calibration.Calibration):
         if is_calibrated(plan) and self.data is None:
             raise InvalidArgument(f"{plan.recipe.name} takes its ranges from --data")
 
-    def precision_plan(self):
+    def precision_plan(self) -> plans.PrecisionPlan:
         """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
         if self.plan is not None:
             return plans.PrecisionPlan.read(self.plan)
         return plans.PrecisionPlan.of(self.recipe or DEFAULT)
 
 
-def check_steps(asked, recipe):
+class Rounded(typing.Protocol):
+    """The record of a command that rounds kernels."""
+
+    @property
+    def rounding(self) -> str | None:
+        """The rounding, or None for the recipe's."""
+
+    @property
+    def rounding_steps(self) -> int | None:
+        """The steps of learned rounding, or None for the default."""
+
+
+def check_steps(asked: Rounded, recipe: recipes.Recipe) -> None:
     """Raises `InvalidArgument` where --rounding-steps are asked of another rounding."""
     rounding = asked.rounding or recipe.rounding
     if asked.rounding_steps is not None and rounding != "learned":
@@ -87,12 +111,28 @@ def check_steps(asked, recipe):
         )
 
 
-def is_calibrated(plan):
+class Compared(typing.Protocol):
+    """The record of a command that compares its file with the network."""
+
+    @property
+    def evaluate(self) -> str | None:
+        """The labelled images to compare on, or None."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of their choice."""
+
+    @property
+    def threads(self) -> int:
+        """The threads of LiteRT."""
+
+
+def is_calibrated(plan: plans.PrecisionPlan) -> bool:
     """Whether a plan has ranges, which images tell."""
     return number_formats.find(plan.recipe.quantize).calibrated
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "quantize",
@@ -131,7 +171,7 @@ def add_to(commands):
     )
 
 
-def add_quantization(group):
+def add_quantization(group: parsing.Group) -> None:
     """Adds how numbers are rounded."""
     add_recipe(group, tuple(recipes.RECIPES), default=None)
     add_plan(group)
@@ -146,14 +186,19 @@ def add_quantization(group):
     add_storage(group)
 
 
-def add_plan(group):
+def add_plan(group: parsing.Group) -> None:
     """Adds the plan that says more than a recipe."""
     group.add_argument(
         "--plan", metavar="FILE", help="of search, or edited: FILE.tflite.plan.json"
     )
 
 
-def add_recipe(group, names, default=DEFAULT, shown=DEFAULT):
+def add_recipe(
+    group: parsing.Group,
+    names: Sequence[str],
+    default: str | None = DEFAULT,
+    shown: str = DEFAULT,
+) -> None:
     """Adds the choice of a recipe.
 
     Args:
@@ -171,7 +216,7 @@ def add_recipe(group, names, default=DEFAULT, shown=DEFAULT):
     )
 
 
-def add_rounding(group):
+def add_rounding(group: parsing.Group) -> None:
     """Adds how kernels become integers."""
     group.add_argument(
         "--rounding",
@@ -187,7 +232,7 @@ def add_rounding(group):
     )
 
 
-def add_method(group):
+def add_method(group: parsing.Group) -> None:
     """Adds how ranges come from the calibration images."""
     group.add_argument(
         "--method",
@@ -202,7 +247,7 @@ def add_method(group):
     )
 
 
-def add_storage(group):
+def add_storage(group: parsing.Group) -> None:
     """Adds where weights of 4 bits are put."""
     group.add_argument(
         "--storage",
@@ -224,7 +269,7 @@ def add_storage(group):
     )
 
 
-def add_file(group):
+def add_file(group: parsing.Group) -> None:
     """Adds what an integer file is like."""
     group.add_argument(
         "--io-dtype",
@@ -235,7 +280,7 @@ def add_file(group):
     network.add_packing(group)
 
 
-def add_comparison(parser):
+def add_comparison(parser: argparse.ArgumentParser) -> None:
     """Adds how the file is compared with the network."""
     group = parser.add_argument_group("comparison")
     group.add_argument(
@@ -248,7 +293,7 @@ def add_comparison(parser):
     )
 
 
-def _engine(text):
+def _engine(text: str) -> str:
     if text == "tfmot":
         raise argparse.ArgumentTypeError(
             "tfmot trains: keras-resnets qat MODEL --weights W --data D --engine tfmot"
@@ -256,7 +301,7 @@ def _engine(text):
     return text
 
 
-def _quantize(asked):
+def _quantize(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
 
@@ -298,7 +343,13 @@ def _quantize(asked):
         say_accuracy(asked, model, report, data, asked.logits)
 
 
-def make_file(model, path, plan, chosen, **arguments):
+def make_file(
+    model: "keras.Model",
+    path: str | pathlib.Path,
+    plan: plans.PrecisionPlan | str,
+    chosen: "CalibrationSet | None",
+    **arguments: typing.Any,
+) -> "ExportReport":
     """Quantizes as every command does; returns the `ExportReport`.
 
     Args:
@@ -309,27 +360,33 @@ def make_file(model, path, plan, chosen, **arguments):
         **arguments: more of its arguments.
     """
     from keras_resnets import quantization
-    from keras_resnets.cli import train
+    from keras_resnets.cli import training_output
     from keras_resnets.quantization import ptq
     from keras_resnets.quantization.ranges import DeadTensors
     from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-    with bar, train.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine):
+    with bar, training_output.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine):
         return quantization.quantize(
             model, path, plan, chosen, progress=bar, **arguments
         )
 
 
-def labelled(asked, model):
+def labelled(asked: Compared, model: "keras.Model") -> "Labelled | None":
     """The labelled images of `--evaluate`, opened before the work; None without."""
     if asked.evaluate is None:
         return None
     return network.open_labelled(asked.evaluate, model, seed=asked.seed)
 
 
-def say_accuracy(asked, model, report, data, logits=False):
+def say_accuracy(
+    asked: Compared,
+    model: "keras.Model",
+    report: "ExportReport",
+    data: "Labelled | None",
+    logits: bool = False,
+) -> None:
     """Says how a file does on the labelled images, where there are some."""
     if data is not None:
         network.say_figures(model, report, data, asked.threads, logits)

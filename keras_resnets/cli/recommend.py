@@ -1,11 +1,18 @@
 """`keras-resnets recommend`: the networks that keep a device's limits, the best first."""
 
 import dataclasses
+import typing
+from collections.abc import Sequence
 
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.models.costs import Cost
+
 
 _DATASETS = ("imagenet", "cifar10", "cifar100")
 
@@ -23,14 +30,14 @@ class Options:
     dataset: str | None
     count: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         from keras_resnets.errors import check_choice
         from keras_resnets.models import costs
 
         check_choice("--target", self.target, tuple(costs.SPEEDS))
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser("recommend")
     _add_limits(parser.add_argument_group("device"))
@@ -53,7 +60,7 @@ def add_to(commands):
     )
 
 
-def _add_limits(group):
+def _add_limits(group: parsing.Group) -> None:
     group.add_argument(
         "--target",
         required=True,
@@ -82,7 +89,7 @@ def _add_limits(group):
     )
 
 
-def _add_network(group):
+def _add_network(group: parsing.Group) -> None:
     group.add_argument(
         "--classes", type=options.CLASSES, help="of your data; default: the weights'"
     )
@@ -105,7 +112,7 @@ def _add_network(group):
     )
 
 
-def _recommend(asked):
+def _recommend(asked: Options) -> None:
     from keras_resnets.models import costs
 
     speed = costs.SPEEDS[asked.target]
@@ -122,7 +129,7 @@ def _recommend(asked):
     say(f"next: {command}")
 
 
-def _next(best):
+def _next(best: "Cost") -> str:
     """What to type with a `Cost`."""
     return (
         f"keras-resnets train {best.name} --weights {best.dataset} --data photos/ "
@@ -130,7 +137,7 @@ def _next(best):
     )
 
 
-def _chosen(asked):
+def _chosen(asked: Options) -> "list[tuple[Cost, int | None]]":
     """(`Cost`, bytes of RAM or None) of the best networks that keep the limits."""
     from keras_resnets.models import costs
     from keras_resnets.models import registry
@@ -145,7 +152,7 @@ def _chosen(asked):
     datasets = (asked.dataset,) if asked.dataset else _DATASETS
     for dataset in datasets:
         ranked = [cost for cost in fitting if cost.dataset == dataset]
-        ranked.sort(key=lambda cost: -cost.top1)
+        ranked.sort(key=lambda cost: -(cost.top1 or 0.0))
         kept = _with_room(asked, ranked)
         if kept:
             return kept
@@ -157,19 +164,21 @@ def _chosen(asked):
     )
 
 
-def _fits(asked, cost):
+def _fits(asked: Options, cost: "Cost") -> bool:
     fits_time = asked.ms is None or cost.ms <= asked.ms
     return fits_time and (asked.size is None or cost.size <= asked.size)
 
 
-def _with_room(asked, ranked):
+def _with_room(
+    asked: Options, ranked: "Sequence[Cost]"
+) -> "list[tuple[Cost, int | None]]":
     """The first `--count` of them whose tensors between layers fit."""
     if asked.ram is None:
         return [(cost, None) for cost in ranked[: asked.count]]
     from keras_resnets.system.progress import ProgressBar
     from keras_resnets.system.quiet import native_logs_hidden
 
-    kept = []
+    kept: list[tuple[Cost, int | None]] = []
     with native_logs_hidden(), ProgressBar(len(ranked), "networks built") as bar:
         for done, cost in enumerate(ranked, 1):
             ram = _ram(cost)
@@ -181,7 +190,7 @@ def _with_room(asked, ranked):
     return kept
 
 
-def _ram(cost):
+def _ram(cost: "Cost") -> int:
     """Bytes of the largest tensors that a network holds at once, in int8."""
     from keras_resnets.graph import analysis
     from keras_resnets.models import creation
@@ -193,12 +202,15 @@ def _ram(cost):
     return int(analysis.analyze(model).peak_activations)
 
 
-def _table(chosen, has_ram):
+def _table(chosen: "Sequence[tuple[Cost, int | None]]", has_ram: bool) -> str:
     from keras_resnets.system.text_table import text_table
 
-    headers = ("name", "top-1", "of", "input", "M MACs", "kB", "ms", "")
-    rows = [
-        (
+    headers = ["name", "top-1", "of", "input", "M MACs", "kB", "ms", ""]
+    if has_ram:
+        headers.append("RAM kB")
+    rows = []
+    for cost, ram in chosen:
+        row = [
             cost.name,
             f"{cost.top1:.2f}",
             cost.dataset,
@@ -207,13 +219,8 @@ def _table(chosen, has_ram):
             f"{cost.size / 1e3:,.0f}",
             f"{cost.ms:.3g}",
             "measured" if cost.measured else "estimated",
-        )
-        for cost, _ in chosen
-    ]
-    if has_ram:
-        headers = (*headers, "RAM kB")
-        rows = [
-            (*row, f"{ram / 1e3:,.0f}")
-            for row, (_, ram) in zip(rows, chosen, strict=True)
         ]
+        if ram is not None:
+            row.append(f"{ram / 1e3:,.0f}")
+        rows.append(row)
     return text_table(headers, rows)

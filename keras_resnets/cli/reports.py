@@ -1,5 +1,7 @@
 """What the export commands show on a terminal."""
 
+import typing
+
 import numpy as np
 
 from keras_resnets.errors import printable
@@ -11,11 +13,19 @@ from keras_resnets.images.labels import class_names
 from keras_resnets.system.text_table import text_table
 from keras_resnets.system.text_table import width_of
 
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.export.landing import ExportReport
+    from keras_resnets.export.parity import Parity
+    from keras_resnets.images.multi_label import MultiLabelFigures
+
+
 # The longest name in ImageNet's 1,000 has 30.
 _LABEL = 60
 
 
-def export_report(report, images):
+def export_report(report: "ExportReport", images: str) -> str:
     """Size, operators, parity and latency of an `ExportReport`."""
     runtime = FORMATS[report.format].runtime
     counted = ", ".join(
@@ -36,7 +46,7 @@ def export_report(report, images):
     return "\n".join(lines)
 
 
-def _logits_line(report):
+def _logits_line(report: "ExportReport") -> str:
     if report.logits is None:
         return (
             f"  logits     not measured: a {report.format} cannot be read in front of its "
@@ -50,14 +60,16 @@ def _logits_line(report):
     )
 
 
-def _agreement(parity):
+def _agreement(parity: "Parity") -> str:
     """How many answers are the same: of several labels an image, each for itself."""
     if parity.labels is not None:
         return f"label agreement {parity.labels:.0%}"
     return f"top-1 agreement {parity.top1:.0%}"
 
 
-def top_five(model, report, photo, name):
+def top_five(
+    model: "keras.Model", report: "ExportReport", photo: "np.ndarray", name: str
+) -> str:
     """The five likeliest classes of one image, by the model and by the file."""
     keras_outputs, logits = keras_runner.KerasRunner(model)(photo[None])
     if report.output == "logits" and logits is not None:
@@ -79,7 +91,12 @@ def top_five(model, report, photo, name):
     return "\n".join([f"top five     {printable(str(name))}", *lines])
 
 
-def ranked(outputs, title, labels=None, count=5):
+def ranked(
+    outputs: "np.ndarray",
+    title: object,
+    labels: tuple[str, ...] | str | None = None,
+    count: int = 5,
+) -> dict[str, typing.Any]:
     """The `count` likeliest classes of one image, as facts; see `likeliest`."""
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]
@@ -94,7 +111,12 @@ def ranked(outputs, title, labels=None, count=5):
     return {"title": str(title), "classes": classes}
 
 
-def labels_above(outputs, title, labels, threshold):
+def labels_above(
+    outputs: "np.ndarray",
+    title: object,
+    labels: tuple[str, ...] | str | None,
+    threshold: float,
+) -> dict[str, typing.Any]:
     """The labels of one image that reach a threshold, as facts; see `labels_of`."""
     names = class_names(len(outputs), labels)
     indices = multi_label.said(outputs, threshold)
@@ -109,7 +131,12 @@ def labels_above(outputs, title, labels, threshold):
     return {"title": str(title), "classes": classes}
 
 
-def labels_of(outputs, name, labels, threshold):
+def labels_of(
+    outputs: "np.ndarray",
+    name: object,
+    labels: tuple[str, ...] | str | None,
+    threshold: float,
+) -> str:
     """The labels of one image that reach a threshold, with a bar each."""
     indices = multi_label.said(outputs, threshold)
     if indices:
@@ -122,7 +149,9 @@ def labels_of(outputs, name, labels, threshold):
     )
 
 
-def label_table(figures, labels):
+def label_table(
+    figures: "MultiLabelFigures", labels: tuple[str, ...] | str | None
+) -> str:
     """A line for each label: images that have it, AP, precision, recall, F1."""
     names = class_names(len(figures.labels), labels)
     rows = [
@@ -139,12 +168,18 @@ def label_table(figures, labels):
     return text_table(("label", "images", "AP", "precision", "recall", "F1"), rows)
 
 
-def share(value):
+def share(value: float | None) -> str:
     """A share in percent, or what stands where there is none."""
     return "undefined" if value is None else f"{value:.2%}"
 
 
-def likeliest(outputs, name, labels=None, count=5, width=30):
+def likeliest(
+    outputs: "np.ndarray",
+    name: object,
+    labels: tuple[str, ...] | str | None = None,
+    count: int = 5,
+    width: int = 30,
+) -> str:
     """The `count` likeliest classes of one image, with a bar each.
 
     Args:

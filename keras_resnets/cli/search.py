@@ -7,19 +7,30 @@ front of files, and the one of them that the budget asks for.
 
 import dataclasses
 import pathlib
+import typing
 
 from keras_resnets.cli import calibration
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page_layers
+from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import recipes
+from keras_resnets.system.progress import ProgressBar
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.images.calibration import CalibrationSet
+    from keras_resnets.images.evaluation import Labelled
+    from keras_resnets.quantization.search.mixed_precision import Mix
+
 
 # Of one mix without any limit named.
 _DROP = 0.2
@@ -36,6 +47,8 @@ _RECIPES = tuple(
 class Options(network.Network, network.Output, calibration.Calibration):
     """What `keras-resnets search` is asked for; see its help."""
 
+    data: str
+    count: int
     max_drop: float | None
     max_size: int | None
     max_latency: tuple | None
@@ -54,7 +67,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     threads: int
     evaluate: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.has_front:
             choices.check_bits(self.allowed)
@@ -82,26 +95,26 @@ class Options(network.Network, network.Output, calibration.Calibration):
             plots.check_place(self.plot)
 
     @property
-    def has_front(self):
+    def has_front(self) -> bool:
         """Whether a front of files is wanted, or one mix."""
         limits = (self.max_size, self.max_latency, self.front)
         return any(x is not None for x in limits) or "int4" in self.named
 
     @property
-    def named(self):
+    def named(self) -> list[str]:
         """The precisions that were typed; none where the option was left out."""
         words = [word.strip() for word in (self.precisions or "").split(",")]
         return [_BITS.get(word, word) for word in words if word]
 
     @property
-    def allowed(self):
+    def allowed(self) -> list[str]:
         """What a layer may be."""
         if self.precisions is not None:
             return self.named
         return list(choices.BITS if self.has_front else choices.PRECISIONS)
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "search",
@@ -136,7 +149,7 @@ def add_to(commands):
     )
 
 
-def _add_search(group):
+def _add_search(group: parsing.Group) -> None:
     """Adds the limits, and what may be done to hold them."""
     group.add_argument(
         "--max-drop",
@@ -184,7 +197,7 @@ def _add_search(group):
     )
 
 
-def _search(asked):
+def _search(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.cli import tables
         from keras_resnets.export.tflite import convert as tflite
@@ -212,11 +225,11 @@ def _search(asked):
         quantize.say_accuracy(asked, model, report, data)
 
 
-def _search_front(asked, path):
+def _search_front(asked: Options, path: str | pathlib.Path) -> None:
     """Writes the front, and copies the file that the budget asks for to `path`."""
     from keras_resnets import quantization
     from keras_resnets.cli import tables
-    from keras_resnets.cli import train
+    from keras_resnets.cli import training_output
     from keras_resnets.io import files
     from keras_resnets.io import plots
     from keras_resnets.quantization.ranges import DeadTensors
@@ -225,8 +238,8 @@ def _search_front(asked, path):
 
     points.check_copy(path, asked.overwrite)
     plots.check_library()
-    folder = asked.front or pathlib.Path(path).with_suffix("")
-    folder = folder if asked.front else folder.with_name(f"{folder.name}_front")
+    bare = pathlib.Path(path).with_suffix("")
+    folder = pathlib.Path(asked.front or bare.with_name(f"{bare.name}_front"))
     files.check_folder(folder, points.OWN, asked.overwrite)
     model, _, _ = network.build_one_class(asked, "search")
     data = quantize.labelled(asked, model)
@@ -239,7 +252,7 @@ def _search_front(asked, path):
         max_seconds=seconds,
         max_ratio=ratio,
     )
-    with _Stages() as stages, train.notes_printed(FewWindows, DeadTensors):
+    with _Stages() as stages, training_output.notes_printed(FewWindows, DeadTensors):
         front = quantization.find_front(
             model,
             chosen,
@@ -270,14 +283,16 @@ def _search_front(asked, path):
     quantize.say_accuracy(asked, model, report, data)
 
 
-def _hold_out(asked, model, chosen):
+def _hold_out(
+    asked: Options, model: "keras.Model", chosen: "CalibrationSet"
+) -> "Labelled":
     """The labelled images that the mix is chosen by."""
     from keras_resnets import quantization
     from keras_resnets.images import labels
 
     is_gated = asked.max_drop is not None or not asked.has_front
     if is_gated:
-        _check_room(asked, chosen, chosen.available - chosen.taken)
+        _check_room(asked, chosen, _left(chosen))
     names = labels.class_names(model.output_shape[-1], model.labels)
     held_out = quantization.hold_out(
         asked.data, model.preprocessing, chosen, asked.held_out, names
@@ -292,7 +307,14 @@ def _hold_out(asked, model, chosen):
     return held_out
 
 
-def _find(asked, model, chosen, held_out):
+def _left(chosen: "CalibrationSet") -> int:
+    """Number of images that the calibration has left."""
+    return (chosen.available or 0) - (chosen.taken or 0)
+
+
+def _find(
+    asked: Options, model: "keras.Model", chosen: "CalibrationSet", held_out: "Labelled"
+) -> "Mix":
     from keras_resnets import quantization
 
     with _Stages() as stages:
@@ -312,12 +334,12 @@ def _find(asked, model, chosen, held_out):
         )
 
 
-def _drop_of(asked):
+def _drop_of(asked: Options) -> float:
     """Points of top-1 that one mix may lose."""
     return _DROP if asked.max_drop is None else asked.max_drop
 
 
-def _check_room(asked, chosen, left):
+def _check_room(asked: Options, chosen: "CalibrationSet", left: int) -> None:
     """Raises `InvalidArgument` where too few images are left to choose the mix by.
 
     Args:
@@ -335,7 +357,7 @@ def _check_room(asked, chosen, left):
     if left >= needed:
         advice = f"give --held-out {needed:,} or more; got {asked.held_out:,}"
     else:
-        everything = chosen.taken + left
+        everything = (chosen.taken or 0) + left
         room, most = everything - needed, everything - calibration_checks.FEWEST
         advice = (
             f"{pathlib.Path(asked.data).name} has {everything:,}, of which the "
@@ -359,25 +381,24 @@ def _check_room(asked, chosen, left):
 class _Stages:
     """A progress bar for one stage after the other."""
 
-    def __init__(self):
-        self._stage, self._bar = None, None
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: ProgressBar | None = None
 
-    def __call__(self, stage, done, total):
-        from keras_resnets.system.progress import ProgressBar
-
-        if stage != self._stage:
+    def __call__(self, stage: str, done: float, total: float) -> None:
+        if stage != self._stage or self._bar is None:
             self.close()
             unit = "layers" if stage == "layers" else f"images: {stage}"
             self._stage, self._bar = stage, ProgressBar(total, unit)
         self._bar(done)
 
-    def __enter__(self):
+    def __enter__(self) -> typing.Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Wipes the bar away."""
         if self._bar is not None:
             self._bar.close()

@@ -7,6 +7,7 @@ from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page_layers
+from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.quantization import recipes
@@ -20,11 +21,13 @@ _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
 class Options(network.Network, calibration.Calibration):
     """What `keras-resnets sensitivity` is asked for; see its help."""
 
+    data: str
+    count: int
     recipe: str
     images: int
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "sensitivity",
@@ -53,7 +56,7 @@ def add_to(commands):
     )
 
 
-def _sensitivity(asked):
+def _sensitivity(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import quantization
         from keras_resnets.cli import tables

@@ -2,14 +2,22 @@
 
 import dataclasses
 import math
+import pathlib
+import typing
 
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.models.registry import ModelInfo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +50,7 @@ _ORDERS = {
 }
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds both commands to the parser's sub-commands."""
     listing = commands.add_parser("list")
     listing.add_argument("pattern", nargs="?", default="*", help="wildcard: 'drn_*'")
@@ -91,7 +99,7 @@ def add_to(commands):
     _add_info(commands)
 
 
-def _add_info(commands):
+def _add_info(commands: parsing.Commands) -> None:
     """Adds what tells of one network."""
     info = commands.add_parser("info")
     naming.add_model(info)
@@ -115,7 +123,7 @@ def _add_info(commands):
     )
 
 
-def _list(asked):
+def _list(asked: Listing) -> None:
     from keras_resnets.cli import tables
     from keras_resnets.models import registry
 
@@ -129,8 +137,9 @@ def _list(asked):
             f"none of the {len(names)} variants passes the filter: allow more MACs or "
             "parameters, or leave one of the filters out"
         )
-    if _ORDERS[asked.sort] is not None:
-        infos.sort(key=_ORDERS[asked.sort])
+    order = _ORDERS[asked.sort]
+    if order is not None:
+        infos.sort(key=order)
     output.keep(models=[_plain(info) for info in infos])
     say(tables.model_table(infos))
     say(
@@ -139,7 +148,7 @@ def _list(asked):
     )
 
 
-def _passes(asked, info):
+def _passes(asked: Listing, info: "ModelInfo") -> bool:
     """Whether a variant is one of those asked for."""
     if (
         asked.max_macs is not None
@@ -154,7 +163,7 @@ def _passes(asked, info):
     return info.weights is not None or not asked.weights
 
 
-def _plain(info):
+def _plain(info: "ModelInfo") -> dict[str, typing.Any]:
     facts = {
         field.name: getattr(info, field.name) for field in dataclasses.fields(info)
     }
@@ -162,7 +171,7 @@ def _plain(info):
     return facts
 
 
-def _info(asked):
+def _info(asked: Info) -> None:
     with native_logs_hidden():
         from keras_resnets.graph import analysis
         from keras_resnets.graph import analysis_report
@@ -192,7 +201,7 @@ def _info(asked):
         say(analysis_report.layers_text(figures))
 
 
-def _described(asked):
+def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str | None]":
     """(model, (name, family or None), the paper's table or None)."""
     from keras_resnets.cli import tables
     from keras_resnets.models import creation
@@ -201,15 +210,15 @@ def _described(asked):
     if asked.is_own:
         from keras_resnets.export.keras import safe_loading
 
-        model = safe_loading.load_model(asked.model)
+        model = safe_loading.load_model(pathlib.Path(asked.model))
         return model, (model.name, None), None
     name = registry.canonical_name(asked.model)
     if asked.weights is not None:
         # A run or a file has classes and axes of its own.
-        model, architecture, _ = network.build(asked)
+        model, _, _ = network.build(asked)
         shape, classes = model.inputs[0].shape, model.output_shape[-1]
         table = tables.paper_table(model.architecture, tuple(shape[1:3]), classes)
-        return model, (name, architecture.family), table
+        return model, (name, model.architecture.family), table
     architecture, size, classes = network.find(asked)
     model = creation.create_model(
         asked.model,

@@ -1,7 +1,9 @@
 """What `predict` and `evaluate` judge: a variant with weights, or an exported file."""
 
+import argparse
 import dataclasses
 import pathlib
+import typing
 
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
@@ -11,27 +13,30 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import formats
 from keras_resnets.networks import extent
 
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.export.compare.classifier import FileClassifier
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Subject:
+class Subject(network.Network):
     """A variant with weights, or an exported file, as a command line names it."""
 
-    model: str
-    weights: str | None
-    classes: int | None
-    input_size: str | None
-    set: tuple[str, ...]
     labels: str | None
     mode: str | None
     threads: int | None
 
-    is_own = False
+    @property
+    def is_own(self) -> bool:
+        """False: a `.keras` file is run as any exported file is."""
+        return False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check(self)
 
 
-def add_options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what chooses a variant and its weights, or a file."""
     naming.add_model(
         parser,
@@ -55,7 +60,7 @@ def add_options(parser):
     network.add_options(group)
 
 
-def check(asked):
+def check(asked: Subject) -> None:
     """Raises `InvalidArgument` for options that do not go together.
 
     Nothing is opened for it, and nothing heavy imported.
@@ -73,7 +78,7 @@ def check(asked):
         network.find(asked)
 
 
-def open_subject(asked):
+def open_subject(asked: Subject) -> "keras.Model | FileClassifier":
     """The classifier that the asked name, ready to judge images.
 
     Returns:
@@ -94,7 +99,7 @@ def open_subject(asked):
     return model
 
 
-def _check_network(asked):
+def _check_network(asked: Subject) -> None:
     """Raises `InvalidArgument` for what is no variant, or options of files."""
     path = pathlib.Path(asked.model)
     if path.is_dir():
@@ -110,7 +115,7 @@ def _check_network(asked):
         )
 
 
-def _check_file(asked):
+def _check_file(asked: Subject) -> None:
     """Raises `InvalidArgument` for options of variants."""
     for name in ("weights", "classes"):
         if getattr(asked, name) is not None:
@@ -123,11 +128,11 @@ def _check_file(asked):
         extent.check_pixels(network.size_of(asked.input_size))
 
 
-def _file(asked):
+def _file(asked: Subject) -> "FileClassifier":
     return open_file(asked.model, asked)
 
 
-def open_file(path, asked):
+def open_file(path: str, asked: Subject) -> "FileClassifier":
     """The `FileClassifier` of an exported file, opened as the options say."""
     from keras_resnets.export.compare import classifier
     from keras_resnets.export.compare import isolated
@@ -150,7 +155,7 @@ def open_file(path, asked):
     return opened
 
 
-def _images_of(path):
+def _images_of(path: str) -> tuple[typing.Any, typing.Any] | None:
     """(`Preprocessing`, labels) that a `.keras` file of `convert` tells, or None."""
     from keras_resnets.weights import naming as sidecar_naming
 
@@ -159,7 +164,7 @@ def _images_of(path):
     return sidecar_naming.images_of(pathlib.Path(path))
 
 
-def _labels(text, classes):
+def _labels(text: str, classes: int) -> tuple[str, ...] | str:
     """The value of `--labels`, checked."""
     from keras_resnets.images import labels
 

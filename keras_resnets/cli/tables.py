@@ -2,20 +2,45 @@
 
 import dataclasses
 import itertools
+import typing
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 from keras_resnets.errors import printable
+from keras_resnets.networks.blueprint import Conv
 from keras_resnets.networks.blueprint import Pool
+from keras_resnets.networks.blueprint import Unit
 from keras_resnets.networks.blueprint import walk
 from keras_resnets.system.text_table import text_table
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.export.compare.benchmark import Timing
+    from keras_resnets.export.compare.verify import LayerLoss
+    from keras_resnets.export.compare.verify import Verification
+    from keras_resnets.export.contents import Port
+    from keras_resnets.export.parity import Parity
+    from keras_resnets.models.registry import ModelInfo
+    from keras_resnets.networks.architecture import Architecture
+    from keras_resnets.pruning.magnitude import PruningReport
+    from keras_resnets.quantization.search.accuracy_gate import Trial
+    from keras_resnets.quantization.search.mixed_precision import Mix
+    from keras_resnets.quantization.search.points import Front
+    from keras_resnets.quantization.search.sensitivity import LayerCost
+    from keras_resnets.training.recipes import Recipe
+    from keras_resnets.weights.records import Record
+
 
 # Of a line of facts: our recipes and versions have 250.
 _LONGEST = 600
 
 
-def model_table(infos):
+def model_table(infos: "Sequence[ModelInfo]") -> str:
     """One row a variant, from `registry.model_info`."""
-    headers = ("name", "family", "input", "parameters", "M MACs", "convs", "classes")
-    headers = (*headers, "top-1", "weights")
+    headers = (
+        *("name", "family", "input", "parameters", "M MACs", "convs", "classes"),
+        *("top-1", "weights"),
+    )
     rows = [
         (
             info.name,
@@ -33,7 +58,7 @@ def model_table(infos):
     return text_table(headers, rows)
 
 
-def recipe_table(recipes):
+def recipe_table(recipes: "Mapping[str, Recipe]") -> str:
     """One row a `Recipe`, by its name."""
     headers = ("recipe", "epochs", "batch", "optimizer", "rate", "source")
     rows = [
@@ -50,17 +75,19 @@ def recipe_table(recipes):
     return text_table(headers, rows)
 
 
-def recipe_text(recipe):
+def recipe_text(recipe: "Recipe") -> str:
     """The fields of a `Recipe`, one a line, as --change takes them."""
     facts = dataclasses.asdict(recipe)
     facts |= facts.pop("augmentation")
     return "\n".join(f"{name:<20} {value}" for name, value in facts.items())
 
 
-def weights_table(records, proofs):
+def weights_table(records: "Sequence[Record]", proofs: Sequence[str]) -> str:
     """One row a `Record` of public weights, with what its file is checked by."""
-    headers = ("tag", "top-1", "top-5", "pixels", "crop", "licence", "verified by")
-    headers = (*headers, "hash")
+    headers = (
+        *("tag", "top-1", "top-5", "pixels", "crop", "licence", "verified by"),
+        *("hash",),
+    )
     rows = [
         (
             record.tag,
@@ -79,7 +106,9 @@ def weights_table(records, proofs):
     return text_table(headers, rows)
 
 
-def paper_table(architecture, size, classes):
+def paper_table(
+    architecture: "Architecture", size: tuple[int, ...], classes: int
+) -> str:
     """The layer / output size / blocks table of the papers.
 
     Args:
@@ -92,8 +121,8 @@ def paper_table(architecture, size, classes):
     rows.append(("stem", _size(size), _stem(architecture)))
     if architecture.stem_pool:
         size = _smaller(size, 2)
-        conv = architecture.stem_pool == "conv"
-        kind = "3x3 convolution" if conv else "3x3 max pool"
+        is_conv = architecture.stem_pool == "conv"
+        kind = "3x3 convolution" if is_conv else "3x3 max pool"
         rows.append(("stem_pool", _size(size), f"{kind}, /2"))
     for stage in walk(architecture):
         if isinstance(stage.transition, Pool):
@@ -113,17 +142,17 @@ def paper_table(architecture, size, classes):
     return text_table(("layer", "output", "blocks"), rows)
 
 
-def _head(architecture, classes):
+def _head(architecture: "Architecture", classes: int) -> tuple[str, str, str]:
     if architecture.head == "conv":
         return ("head", "1 x 1", f"1x1, {classes}; average pool; softmax")
     return ("head", "1 x 1", f"average pool; {classes}-d dense; softmax")
 
 
-def _pool_stride(architecture):
+def _pool_stride(architecture: "Architecture") -> int:
     return 2 if architecture.stem_pool else 1
 
 
-def _stem(architecture):
+def _stem(architecture: "Architecture") -> str:
     width = architecture.stem_filters
     stride = architecture.stem_stride // _pool_stride(architecture)
     down = f", /{stride}" if stride > 1 else ""
@@ -135,13 +164,13 @@ def _stem(architecture):
     return f"{kernel}, {width}{down}"
 
 
-def _runs(units):
+def _runs(units: Iterable[Unit]) -> list[str]:
     """One text for each run of equal units: a first or last one often differs."""
     runs = itertools.groupby(f"[{_convs(unit.convs)}]" for unit in units)
     return [f"{text} x {len(list(run))}" for text, run in runs]
 
 
-def _convs(convs):
+def _convs(convs: Iterable[Conv]) -> str:
     texts = []
     for conv in convs:
         text = f"{conv.kernel}x{conv.kernel}, {conv.filters}"
@@ -152,15 +181,15 @@ def _convs(convs):
     return "; ".join(texts)
 
 
-def _smaller(size, stride):
+def _smaller(size: tuple[int, ...], stride: int) -> tuple[int, ...]:
     return tuple(-(-side // stride) for side in size)
 
 
-def _size(size):
+def _size(size: tuple[int, ...]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def port_table(inputs, outputs):
+def port_table(inputs: "Sequence[Port]", outputs: "Sequence[Port]") -> str:
     """One row an input or output of an exported file."""
     headers = ("", "name", "shape", "type", "scale", "zero point")
     rows = [
@@ -178,7 +207,7 @@ def port_table(inputs, outputs):
     return text_table(headers, rows)
 
 
-def passport_text(passport):
+def passport_text(passport: Mapping[str, typing.Any]) -> str:
     """The facts of a passport that a person asks for first."""
     parity, labels = passport["parity"], passport["labels"] or "not known"
     preprocessing = passport["preprocessing"] or {}
@@ -198,7 +227,7 @@ def passport_text(passport):
     )
 
 
-def _parity_words(parity, ports):
+def _parity_words(parity: Mapping[str, typing.Any], ports: object) -> str:
     outputs, logits = parity["outputs"], parity["logits"]
     # What is infinite stands as a text.
     error = float(outputs["max_error"])
@@ -211,7 +240,7 @@ def _parity_words(parity, ports):
     return f"{words}, {kind} by {error:.2g} of the largest"
 
 
-def _classifies(ports):
+def _classifies(ports: object) -> bool:
     """Whether the outputs of a passport, which nobody has checked, are a classifier's."""
     if not isinstance(ports, list):
         return True
@@ -219,7 +248,7 @@ def _classifies(ports):
     return any(name in ("predictions", "logits") for name in named)
 
 
-def verification_table(first, second, result):
+def verification_table(first: str, second: str, result: "Verification") -> str:
     """What `export.verify.verify` found, one row a figure."""
     measured = [("outputs", result.outputs)]
     if result.logits is not None:
@@ -250,14 +279,14 @@ def verification_table(first, second, result):
     return "\n".join([table, *shares])
 
 
-def _agreements(parity):
+def _agreements(parity: "Parity") -> tuple[tuple[str, str, str], ...]:
     """The rows of equal answers: of several labels an image, each for itself."""
     if parity.labels is not None:
         return (("label agreement", "labels", ".2%"),)
     return (("top-1 agreement", "top1", ".2%"), ("top-5 agreement", "top5", ".2%"))
 
 
-def loss_table(losses):
+def loss_table(losses: "Sequence[LayerLoss]") -> str:
     """The layers of an integer file, with what each lost."""
     rows = [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in losses]
     most = max(losses, key=lambda loss: loss.lost)
@@ -265,7 +294,7 @@ def loss_table(losses):
     return f"{table}\n{printable(most.name)} loses most: {most.lost:.1f} dB"
 
 
-def timing_table(timings):
+def timing_table(timings: "Sequence[Timing]") -> str:
     """One row a file that was timed; ratios to the first."""
     headers = (
         "file",
@@ -293,7 +322,7 @@ def timing_table(timings):
     return text_table(headers, rows)
 
 
-def sensitivity_table(costs):
+def sensitivity_table(costs: "Sequence[LayerCost]") -> str:
     """One row a layer that was quantized alone, the dearest first."""
     rows = [
         (cost.name, cost.part, f"{cost.rmse:.4f}", f"{cost.agreement:.1%}")
@@ -305,7 +334,7 @@ def sensitivity_table(costs):
 MIX_HEAD = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
 
 
-def mix_rows(mix):
+def mix_rows(mix: "Mix") -> list[tuple[str, ...]]:
     """The cells of `MIX_HEAD` for each layer of a `Mix`."""
     return [
         (
@@ -320,7 +349,7 @@ def mix_rows(mix):
     ]
 
 
-def mix_table(mix):
+def mix_table(mix: "Mix") -> str:
     """One row a layer of a `Mix`, and what it came to."""
     rows = mix_rows(mix)
     raised = [
@@ -342,7 +371,7 @@ def mix_table(mix):
     return "\n".join(lines)
 
 
-def front_table(front):
+def front_table(front: "Front") -> str:
     """One row a point of a `Front`, and what the budget came to."""
     rows = [
         (
@@ -359,9 +388,9 @@ def front_table(front):
         for point in front.points
     ]
     headers = ("file", "bytes", "layers x bits", "top-1", "drop (error)")
-    headers += ("agreement", "RMSE", "ms", "of int8's")
+    more = ("agreement", "RMSE", "ms", "of int8's")
     lines = [
-        text_table(headers, rows),
+        text_table((*headers, *more), rows),
         f"top-1, drop and RMSE of the logits on {front.count:,} held-out training images; "
         f"float top-1 {front.float_top1:.2%}",
         f"*            the {'smallest' if front.budget.smallest else 'most accurate'} "
@@ -371,7 +400,7 @@ def front_table(front):
     return "\n".join(lines)
 
 
-def _trial(trial):
+def _trial(trial: "Trial") -> str:
     return (
         f"top-1 {trial.top1:.2%} on {trial.count:,} held-out images: drop "
         f"{trial.drop:.2f} points (standard error {trial.error:.2f}), agreement "
@@ -379,7 +408,7 @@ def _trial(trial):
     )
 
 
-def gzip_table(before, after):
+def gzip_table(before: "PruningReport", after: "PruningReport") -> str:
     """Bytes of the weights of two `PruningReport`s, as they are and after gzip."""
     rows = [
         ("bytes", before.size, after.size),
@@ -388,7 +417,7 @@ def gzip_table(before, after):
     return text_table(("", "before", "after"), rows)
 
 
-def pruning_table(before, after):
+def pruning_table(before: "PruningReport", after: "PruningReport") -> str:
     """Figures of two `PruningReport`s, and the zeros of every kernel of the second."""
     figures = ("parameters", "macs", "live_macs", "size", "gzip_size")
     names = ("parameters", "MACs", "MACs without zeros", "bytes", "bytes gzipped")

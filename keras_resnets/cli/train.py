@@ -4,20 +4,28 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-import warnings
+import typing
 
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import page_parts
-from keras_resnets.cli import page_training
+from keras_resnets.cli import parsing
+from keras_resnets.cli import training_output
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import TrainingNote
 from keras_resnets.fields import read_settings
 from keras_resnets.images.files import skipped_note
 from keras_resnets.system.quiet import native_logs_hidden
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.images.datasets.split import Dataset
+    from keras_resnets.training.recipes import Recipe
+    from keras_resnets.training.session import Run
+
 
 # Fields that have an option of their own, or several.
 _ELSEWHERE = {
@@ -66,7 +74,7 @@ class Options(network.Network):
     save_seconds: float
     tensorboard: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         from keras_resnets.training import recipes
 
         if self.recipe == "list":
@@ -84,7 +92,7 @@ class Options(network.Network):
             raise InvalidArgument("a teacher must be trained: give --teacher-weights")
         super().__post_init__()
 
-    def training_recipe(self):
+    def training_recipe(self) -> "Recipe":
         """The `Recipe` with what is changed of it."""
         from keras_resnets.training import recipes
 
@@ -104,7 +112,7 @@ class Listing:
     name: str | None
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds both commands to the parser's sub-commands."""
     parser = commands.add_parser(
         "train",
@@ -144,7 +152,7 @@ def add_to(commands):
     )
 
 
-def _add_network(group):
+def _add_network(group: parsing.Group) -> None:
     group.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
     network.add_options(group)
     group.add_argument("--teacher", metavar="MODEL", help="network to distil from")
@@ -155,7 +163,7 @@ def _add_network(group):
     )
 
 
-def _add_data(group):
+def _add_data(group: parsing.Group) -> None:
     group.add_argument(
         "--data",
         required=True,
@@ -194,7 +202,7 @@ def _add_data(group):
     )
 
 
-def _add_recipe(group):
+def _add_recipe(group: parsing.Group) -> None:
     group.add_argument(
         "--recipe", required=True, help="a name of keras-resnets recipes"
     )
@@ -216,7 +224,7 @@ def _add_recipe(group):
     )
 
 
-def _add_run(group):
+def _add_run(group: parsing.Group) -> None:
     group.add_argument("--output", required=True, metavar="RUN", help="folder to make")
     group.add_argument(
         "--resume",
@@ -238,7 +246,7 @@ def _add_run(group):
     )
 
 
-def _add_devices(group):
+def _add_devices(group: parsing.Group) -> None:
     """Several of them, on one machine or more."""
     group.add_argument("--devices", help="how many, such as 2, or all; default: one")
     group.add_argument(
@@ -260,7 +268,7 @@ def _add_devices(group):
     )
 
 
-def _recipes(asked):
+def _recipes(asked: Listing) -> None:
     from keras_resnets.cli import tables
     from keras_resnets.training import recipes
 
@@ -273,7 +281,7 @@ def _recipes(asked):
         say(tables.recipe_text(chosen[asked.name]))
 
 
-def _train(asked):
+def _train(asked: Options) -> None:
     recipe = asked.training_recipe()
     with contextlib.ExitStack() as stack:
         stack.enter_context(native_logs_hidden())
@@ -295,39 +303,22 @@ def _train(asked):
         stack.enter_context(devices.use(asked.devices, asked.deterministic))
         model = _build(asked, recipe, opened, precision)
         _announce(asked, model, opened, recipe, precision)
-        stack.enter_context(notes_printed())
+        stack.enter_context(training_output.notes_printed())
         run = _run(asked, model, opened, recipe)
         page_parts.images(model)
-    conclude(run, recipe, opened)
+    training_output.conclude(run, recipe, opened)
 
 
-@contextlib.contextmanager
-def notes_printed(*kinds):
-    """The notes of a training, and warnings of `kinds`, as lines, when they come."""
-    kinds = (TrainingNote, *kinds)
-    with warnings.catch_warnings():
-        for kind in kinds:
-            warnings.simplefilter("always", kind)
-        show = warnings.showwarning
-
-        def tell(message, category, *rest, **more):
-            if issubclass(category, kinds):
-                output.note(f"note: {message}")
-            else:
-                show(message, category, *rest, **more)
-
-        warnings.showwarning = tell
-        yield
-
-
-def _names(asked):
+def _names(asked: Options) -> tuple[tuple[str, ...], ...] | None:
     """(id, name) of each class, or None for what the data say."""
     from keras_resnets.images import labels
 
     return None if asked.labels is None else labels.typed(asked.labels)
 
 
-def _build(asked, recipe, opened, precision):
+def _build(
+    asked: Options, recipe: "Recipe", opened: "Dataset", precision: str
+) -> "keras.Model":
     """The network that is trained, with a class for each of the data's."""
     classes = len(opened.classes)
     if asked.classes not in (None, classes):
@@ -348,7 +339,7 @@ def _build(asked, recipe, opened, precision):
     return model
 
 
-def _teacher(asked, classes):
+def _teacher(asked: Options, classes: int) -> "keras.Model | None":
     if not asked.teacher:
         return None
     from keras_resnets.models import creation
@@ -370,7 +361,13 @@ def _teacher(asked, classes):
     return teacher
 
 
-def _announce(asked, model, opened, recipe, precision):
+def _announce(
+    asked: Options,
+    model: "keras.Model",
+    opened: "Dataset",
+    recipe: "Recipe",
+    precision: str,
+) -> None:
     held_out = opened.validation.count if opened.validation else 0
     batch_size = asked.batch_size or recipe.batch_size
     output.note(
@@ -385,13 +382,15 @@ def _announce(asked, model, opened, recipe, precision):
     network.say_notes([*opened.notes, *([skipped_note(skipped)] if skipped else [])])
 
 
-def _length(recipe):
+def _length(recipe: "Recipe") -> str:
     words = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
     frozen = min(recipe.frozen_epochs, recipe.epochs)
     return f"{words} (the first {frozen} the classifier alone)" if frozen else words
 
 
-def _run(asked, model, opened, recipe):
+def _run(
+    asked: Options, model: "keras.Model", opened: "Dataset", recipe: "Recipe"
+) -> "Run":
     from keras_resnets.training.session import train
 
     return train(
@@ -408,40 +407,7 @@ def _run(asked, model, opened, recipe):
         workers=asked.workers,
         save_seconds=asked.save_seconds,
         tensorboard=asked.tensorboard,
-        verbose=verbosity(),
+        verbose=training_output.verbosity(),
         command=shlex.join(["keras-resnets", *sys.argv[1:]]),
         tell=lambda line: network.say_notes([line]),
     )
-
-
-def verbosity():
-    """What Keras shows of the epochs: nothing, a bar, or a line each."""
-    if output.is_json():
-        return 0
-    return 2 if output.is_quiet() or not sys.stdout.isatty() else 1
-
-
-def conclude(run, recipe, opened):
-    """Says what came of a `Run`."""
-    from keras_resnets.training import best_weights
-
-    figures = run.figures
-    output.keep(run=run.folder.path, figures=figures, history=run.history)
-    if "kept" in figures:
-        several = opened.is_multi_label
-        say(best_weights.sentence(recipe, figures, opened.validation.count, several))
-    key, words = "accuracy", "accuracy"
-    if opened.is_multi_label:
-        key, words = "mean_average_precision", "mAP"
-    if "best_epoch" in figures and "kept" not in figures:
-        say(
-            f"best validation {words} {figures[f'best_val_{key}']:.2%}, epoch "
-            f"{figures['best_epoch']}"
-        )
-    if f"test_{key}" in figures:
-        say(
-            f"test {words} of the {figures['test_weights']} weights "
-            f"{figures[f'test_{key}']:.2%}"
-        )
-    say(f"wrote {run.folder.path} in {figures['seconds']:,.0f} s")
-    page_training.trained(run, recipe, opened)

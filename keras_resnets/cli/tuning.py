@@ -1,11 +1,21 @@
 """What the commands share that fine-tune a network while they compress it."""
 
+import argparse
 import dataclasses
+import typing
 
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets import tfmot
+    from keras_resnets.images.evaluation import Labelled
+
 
 # Of --json.
 FACTS = {
@@ -30,7 +40,7 @@ class Tuning:
     no_mirror: bool
     seed: int
 
-    def for_tfmot(self):
+    def for_tfmot(self) -> "tfmot.Tuning":
         """The `Tuning` that tensorflow-model-optimization is called with."""
         from keras_resnets import tfmot
 
@@ -44,7 +54,20 @@ class Tuning:
         )
 
 
-def add_options(parser, required=True, epochs="1", note=""):
+class Evaluated(typing.Protocol):
+    """The record of a command with `--evaluate`."""
+
+    @property
+    def evaluate(self) -> str | None:
+        """The labelled images to score on, or None."""
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    epochs: str = "1",
+    note: str = "",
+) -> parsing.Group:
     """Adds the group of the fine-tuning.
 
     Args:
@@ -79,19 +102,21 @@ def add_options(parser, required=True, epochs="1", note=""):
     return group
 
 
-def add_evaluation(parser):
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Adds what the network is scored on, before and after."""
     parser.add_argument_group("comparison").add_argument(
         "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
     )
 
 
-def training_data(asked, model):
+def training_data(asked: Tuning, model: "keras.Model") -> "Labelled":
     """The labelled training images of `--data`, of a network of one class an image."""
     from keras_resnets.graph import outputs
 
     outputs.check_one_class(model, "training by tensorflow-model-optimization")
-    data = network.open_labelled(asked.data, model, part="train")
+    # Each command has refused a training without data.
+    source = typing.cast(str, asked.data)
+    data = network.open_labelled(source, model, part="train")
     output.note(f"training     {len(data.labels):,} images of {asked.data}")
     return data
 
@@ -99,25 +124,25 @@ def training_data(asked, model):
 class Bar:
     """The bar over all training steps, and lines about epochs above it."""
 
-    def __init__(self, data, tuning):
+    def __init__(self, data: "Labelled", tuning: "tfmot.Tuning") -> None:
         from keras_resnets.system.progress import ProgressBar
 
         steps = -(-len(data.labels) // tuning.batch_size)
         self.progress = ProgressBar(tuning.epochs * steps, "steps")
 
-    def tell(self, line):
+    def tell(self, line: str) -> None:
         """Prints a line about an epoch."""
         self.progress.close()
         say(line)
 
-    def __enter__(self):
+    def __enter__(self) -> typing.Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.progress.close()
 
 
-def say_accuracy(asked, before, after):
+def say_accuracy(asked: Evaluated, before: "keras.Model", after: "keras.Model") -> None:
     """Says what `--evaluate` finds of two networks."""
     if not asked.evaluate:
         return

@@ -6,6 +6,7 @@ from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
+from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system.quiet import native_logs_hidden
@@ -26,7 +27,7 @@ class Conversion(network.Network):
     overwrite: bool
 
 
-def add_to(commands):
+def add_to(commands: parsing.Commands) -> None:
     """Adds both commands to the parser's sub-commands."""
     listing = commands.add_parser("weights")
     naming.add_model(listing, "variant (keras-resnets list)")
@@ -66,7 +67,7 @@ def add_to(commands):
     )
 
 
-def _weights(asked):
+def _weights(asked: Listing) -> None:
     from keras_resnets.cli import tables
     from keras_resnets.models import registry
     from keras_resnets.weights import records
@@ -92,7 +93,7 @@ def _weights(asked):
         say(f"{record.tag}: {record.location}")
 
 
-def _convert(asked):
+def _convert(asked: Conversion) -> None:
     with native_logs_hidden():
         from keras_resnets.weights import saving
 

@@ -41,8 +41,8 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathl
 def save(
     model: "keras.Model",
     path: str | os.PathLike[str],
-    source: Source,
-    architecture: "Architecture",
+    source: Source | None,
+    architecture: "Architecture | None",
     overwrite: bool = False,
 ) -> str | None:
     """Writes the weights of `model`; the file appears whole or not at all.
@@ -52,8 +52,8 @@ def save(
         path: ending in `.weights.h5`, `.keras` or `.safetensors`. The last has the
             names of torchvision, timm, akamaster or fyu/drn if one of them computes
             what the model computes, else this package's names.
-        source: the `Source` that its weights came from.
-        architecture: the model's architecture.
+        source: the `Source` that its weights came from; None for others.
+        architecture: the model's architecture; None for a model that is no variant.
         overwrite: replace an existing file.
 
     Returns:
@@ -75,8 +75,13 @@ def save(
     return None
 
 
-def _torch_layout(source: typing.Any, architecture: "Architecture") -> typing.Any:
+def _torch_layout(
+    source: Source | None, architecture: "Architecture | None"
+) -> layouts.Layout:
     """The layout of the loaded weights, else that of the architecture."""
-    if source.layout is not None and source.layout.torch:
-        return source.layout
+    loaded = None if source is None else source.layout
+    if loaded is not None and loaded.torch:
+        return loaded
+    if architecture is None:
+        return layouts.NATIVE
     return layouts.for_architecture(architecture)

@@ -1,0 +1,79 @@
+"""A `.keras` file of one's own as MODEL: a network that is no variant."""
+
+import dataclasses
+import pathlib
+import typing
+from collections.abc import Mapping
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import shown
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.networks.architecture import Architecture
+    from keras_resnets.weights.source import Source
+
+
+def check(model: str, typed: Mapping[str, object]) -> None:
+    """Raises `InvalidArgument` for options whose values are in the file already.
+
+    Args:
+        model: path of the file.
+        typed: the options of variants, by their names; None or empty where not typed.
+    """
+    if not pathlib.Path(model).is_file():
+        raise InvalidArgument(f"there is no file {shown(model)}")
+    for option in (name for name, value in typed.items() if value):
+        raise InvalidArgument(
+            f"{model} has its network and weights inside: leave out {option}"
+        )
+
+
+def build(
+    file: str, changes: Mapping[str, typing.Any]
+) -> "tuple[keras.Model, Architecture | None, Source | None]":
+    """(model, None, source) of a `.keras` file that is no variant's."""
+    from keras_resnets.export.keras import safe_loading
+    from keras_resnets.graph import provenance
+    from keras_resnets.weights.source import Source
+
+    if changes:
+        raise InvalidArgument(
+            f"a variant is needed here, which is built anew; {file} is a network "
+            "as it stands"
+        )
+    path = pathlib.Path(file)
+    model = safe_loading.load_model(path)
+    preprocessing, labels = _images_of(path)
+    if preprocessing is None:
+        raise InvalidArgument(
+            f"{path} does not tell what its images must look like: write it by "
+            "keras_resnets.export.to_keras(model, path), with model.preprocessing set"
+        )
+    provenance.give(
+        model,
+        provenance.Provenance(
+            preprocessing=preprocessing, labels=labels, weights_origin=path.name
+        ),
+    )
+    source = Source(path)
+    return model, None, source
+
+
+def _images_of(path: pathlib.Path) -> tuple[typing.Any, typing.Any]:
+    """(`Preprocessing` or None, labels) that a `.keras` file or its passport tells."""
+    from keras_resnets.export import passport
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.weights import naming as sidecar_naming
+
+    facts = passport.read(path)
+    if not facts or not facts["preprocessing"]:
+        return sidecar_naming.images_of(path) or (None, None)
+    preprocessing = Preprocessing(**facts["preprocessing"])
+    if (facts.get("recipe") or {}).get("include_preprocessing"):
+        # It takes pixels as they are.
+        preprocessing = dataclasses.replace(
+            preprocessing, mode="raw", mean=None, std=None
+        )
+    return preprocessing, facts.get("labels")

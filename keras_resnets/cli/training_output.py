@@ -1,0 +1,74 @@
+"""What a training prints, for the commands that train: `train` and `qat`."""
+
+import contextlib
+import sys
+import typing
+import warnings
+from collections.abc import Iterator
+
+from keras_resnets.cli import output
+from keras_resnets.cli import page_training
+from keras_resnets.cli.output import say
+from keras_resnets.errors import TrainingNote
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.datasets.split import Dataset
+    from keras_resnets.training.recipes import Recipe
+    from keras_resnets.training.session import Run
+
+
+@contextlib.contextmanager
+def notes_printed(*kinds: type[Warning]) -> Iterator[None]:
+    """The notes of a training, and warnings of `kinds`, as lines, when they come."""
+    kinds = (TrainingNote, *kinds)
+    with warnings.catch_warnings():
+        for kind in kinds:
+            warnings.simplefilter("always", kind)
+        show = warnings.showwarning
+
+        def tell(
+            message: Warning | str,
+            category: type[Warning],
+            *rest: typing.Any,
+            **more: typing.Any,
+        ) -> None:
+            if issubclass(category, kinds):
+                output.note(f"note: {message}")
+            else:
+                show(message, category, *rest, **more)
+
+        warnings.showwarning = tell
+        yield
+
+
+def verbosity() -> int:
+    """What Keras shows of the epochs: nothing, a bar, or a line each."""
+    if output.is_json():
+        return 0
+    return 2 if output.is_quiet() or not sys.stdout.isatty() else 1
+
+
+def conclude(run: "Run", recipe: "Recipe", opened: "Dataset") -> None:
+    """Says what came of a `Run`."""
+    from keras_resnets.training import best_weights
+
+    figures = run.figures
+    output.keep(run=run.folder.path, figures=figures, history=run.history)
+    if "kept" in figures:
+        count = opened.validation.count if opened.validation else 0
+        say(best_weights.sentence(recipe, figures, count, opened.is_multi_label))
+    key, words = "accuracy", "accuracy"
+    if opened.is_multi_label:
+        key, words = "mean_average_precision", "mAP"
+    if "best_epoch" in figures and "kept" not in figures:
+        say(
+            f"best validation {words} {figures[f'best_val_{key}']:.2%}, epoch "
+            f"{figures['best_epoch']}"
+        )
+    if f"test_{key}" in figures:
+        say(
+            f"test {words} of the {figures['test_weights']} weights "
+            f"{figures[f'test_{key}']:.2%}"
+        )
+    say(f"wrote {run.folder.path} in {figures['seconds']:,.0f} s")
+    page_training.trained(run, recipe, opened)
