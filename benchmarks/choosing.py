@@ -62,7 +62,7 @@ def rows(variant, tag, data, folder):
         elif tag is None and precision == "int4":
             continue
         elif tag is None:
-            to_tflite(model, path, "int8", images=calibration, calibration=calibration)
+            to_tflite(model, path, recipe, images=calibration, calibration=calibration)
         else:
             prefer = "size" if precision == "int4" else None
             quantization.quantize(model, path, recipe, calibration, prefer=prefer)

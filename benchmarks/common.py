@@ -131,6 +131,16 @@ def target(value, limit, at_most, unit="x"):
     return (f"{value:.3g} {unit}", f"{sign} {limit:g} {unit}", verdict)
 
 
+def kept_rows(path):
+    """Rows of an earlier run: the JSON object in a file, or an empty one."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def keep_rows(path, rows):
+    """Writes all rows to a file as a JSON object, so that none is measured again."""
+    path.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
 def show(headers, rows):
     """Prints a table."""
     from keras_resnets.system.text_table import text_table

@@ -25,18 +25,18 @@ NETWORKS = (
     "drn_d_22",
     "resnet20",
 )
-# (format, quantize, end of the file's name)
+# (format, recipe, end of the file's name)
 FORMATS = (
-    ("saved_model", "none", ""),
-    ("keras", "none", ".keras"),
-    ("tflite", "none", ".tflite"),
+    ("saved_model", "float32", ""),
+    ("keras", "float32", ".keras"),
+    ("tflite", "float32", ".tflite"),
     ("tflite", "float16", ".tflite"),
-    ("tflite", "dynamic", ".tflite"),
-    ("tflite", "int8", ".tflite"),
-    ("tflite", "int16x8", ".tflite"),
-    ("onnx", "none", ".onnx"),
+    ("tflite", "dynamic_wi8", ".tflite"),
+    ("tflite", "static_wi8_ai8", ".tflite"),
+    ("tflite", "static_wi8_ai16", ".tflite"),
+    ("onnx", "float32", ".onnx"),
     ("onnx", "float16", ".onnx"),
-    ("onnx", "int8", ".onnx"),
+    ("onnx", "static_wi8_ai8", ".onnx"),
 )
 HEADERS = (
     "format",
@@ -60,13 +60,13 @@ and comparing.
 """
 
 
-def export(model, images, form, quantize, path):
+def export(model, images, form, recipe, path):
     """(report, seconds) of one file."""
     import keras_resnets.export
 
     options = {"images": images}
     if form in ("tflite", "onnx"):
-        options |= {"quantize": quantize, "calibration": images}
+        options |= {"recipe": recipe, "calibration": images}
     start = time.perf_counter()
     report = getattr(keras_resnets.export, f"to_{form}")(model, path, **options)
     return report, time.perf_counter() - start
@@ -84,30 +84,30 @@ def measure(name, folder, runs):
     images = samples.default_images(model.input_shape[1:], count=2)
     random_weights.settle(model, images)
     done = []
-    for form, quantize, ending in FORMATS:
-        path = pathlib.Path(folder, f"{form}_{quantize}{ending}")
-        done.append((form, quantize, *export(model, images, form, quantize, path)))
-        print(f"{name} {form} {quantize}: {done[-1][3]:.0f} s", flush=True)
+    for form, recipe, ending in FORMATS:
+        path = pathlib.Path(folder, f"{form}_{recipe}{ending}")
+        done.append((form, recipe, *export(model, images, form, recipe, path)))
+        print(f"{name} {form} {recipe}: {done[-1][3]:.0f} s", flush=True)
     paths = [report.path for _, _, report, _ in done]
     timings = benchmark.benchmark(paths, threads=2, runs=runs, rounds=runs)
     whole = {
         form: timing.median
-        for (form, quantize, _, _), timing in zip(done, timings, strict=True)
-        if quantize == "none"
+        for (form, recipe, _, _), timing in zip(done, timings, strict=True)
+        if recipe == "float32"
     }
     return [
-        row(form, quantize, report, seconds, timing.median, whole[form])
-        for (form, quantize, report, seconds), timing in zip(done, timings, strict=True)
+        row(form, recipe, report, seconds, timing.median, whole[form])
+        for (form, recipe, report, seconds), timing in zip(done, timings, strict=True)
     ]
 
 
-def row(form, quantize, report, seconds, median, whole):
+def row(form, recipe, report, seconds, median, whole):
     """One line of a table, as text."""
     from keras_resnets.export import number_formats
 
     counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
     return (
-        label(form, number_formats.find(quantize)),
+        label(form, number_formats.format_of(recipe)),
         f"{report.size / 1e6:,.1f}",
         # A SavedModel cannot be read in front of its softmax.
         f"{report.logits.relative_error:.1e}" if report.logits else "-",

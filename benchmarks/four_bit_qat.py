@@ -13,7 +13,6 @@ Rows are kept in `--results` (JSON) as they come, and not made again; the page i
 from them. Target: at most 0.2 points below float.
 """
 
-import json
 import pathlib
 import tempfile
 import textwrap
@@ -99,16 +98,13 @@ def main():
     common.quiet_tensorflow()
     from keras_resnets.system.quiet import native_logs_hidden
 
-    kept = {}
-    if arguments.results.is_file():
-        kept = json.loads(arguments.results.read_text("utf-8"))
+    kept = common.kept_rows(arguments.results)
     for network in arguments.networks or fine_tuning.shipped():
         if network not in kept:
             with native_logs_hidden():
                 kept[network] = measured(network, arguments)
             print(network, kept[network], flush=True)
-            text = json.dumps(kept, indent=1) + "\n"
-            arguments.results.write_text(text, "utf-8")
+            common.keep_rows(arguments.results, kept)
             arguments.page.write_text(page(kept), "utf-8")
     rows = []
     for name, one in kept.items():

@@ -40,11 +40,11 @@ def ours(folder):
     for name in MODELS:
         model = keras_resnets.create_model(name)
         random_weights.settle(model, images)
-        for quantize in ("none", "int8"):
-            path = folder / f"{name}_{quantize}.onnx"
+        for recipe in ("float32", "static_wi8_ai8"):
+            path = folder / f"{name}_{recipe}.onnx"
             # NCHW as torchvision's; the softmax that it has not is too little to tell.
-            to_onnx(model, path, quantize, calibration=images, layout="nchw")
-            found[f"ours/{name}/{quantize}"] = runners.open_runner(path)
+            to_onnx(model, path, recipe, calibration=images, layout="nchw")
+            found[f"ours/{name}/{recipe}"] = runners.open_runner(path)
     return found
 
 
@@ -85,7 +85,7 @@ def main():
     common.show(("file", "best ms", "median ms"), rows)
     rows = []
     for name, limit in MODELS.items():
-        float32, int8 = f"ours/{name}/none", f"ours/{name}/int8"
+        float32, int8 = f"ours/{name}/float32", f"ours/{name}/static_wi8_ai8"
         cells = common.target(best[float32] / best[int8], limit, at_most=False)
         rows.append((f"{name}: float32 / int8", *cells))
         if f"torchvision/{name}" in best:

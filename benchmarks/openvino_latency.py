@@ -24,7 +24,7 @@ import common
 
 SHAPE = (224, 224, 3)
 MODELS = ("resnet50", "resnext50_32x4d")
-FORMS = {"float32": "none", "int8": "int8"}
+FORMS = {"float32": "float32", "int8": "static_wi8_ai8"}
 THREADS = 2
 # What this processor does in float32 by itself; OpenVINO would choose bfloat16 where
 # there is AMX.
@@ -52,9 +52,9 @@ def write_ours(folder):
         for name in MODELS:
             model = keras_resnets.create_model(name)
             random_weights.settle(model, images)
-            for form, quantize in FORMS.items():
+            for form, recipe in FORMS.items():
                 path = folder / f"{name}_{form}.tflite"
-                to_tflite(model, path, quantize, calibration=images)
+                to_tflite(model, path, recipe, calibration=images)
 
 
 def write_theirs(folder):

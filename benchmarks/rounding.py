@@ -153,9 +153,7 @@ def label_of(network):
 
 def table(arguments):
     """Adds what `--results` lacks and writes the page."""
-    kept = {}
-    if arguments.results.is_file():
-        kept = json.loads(arguments.results.read_text("utf-8"))
+    kept = common.kept_rows(arguments.results)
     for network in arguments.networks or fine_tuning.shipped():
         found = kept.setdefault(label_of(network), {})
         for rounding in arguments.roundings:
@@ -165,8 +163,7 @@ def table(arguments):
                     words += ["--steps", arguments.steps]
                 found[rounding] = in_process(*words)
                 print(network, rounding, found[rounding], flush=True)
-                text = json.dumps(kept, indent=1) + "\n"
-                arguments.results.write_text(text, "utf-8")
+                common.keep_rows(arguments.results, kept)
     PAGE.write_text(page(kept), "utf-8")
 
 
