@@ -1,4 +1,4 @@
-"""The `keras-resnets` command, a module for the commands that belong together."""
+"""The `keras-resnets` command: one module for each group of related commands."""
 
 from keras_resnets.cli.main import entry_point
 

@@ -1,4 +1,4 @@
-"""The images that quantization takes its ranges from, as a command line names them."""
+"""The options for the calibration images, and the images that they select."""
 
 import argparse
 import dataclasses
@@ -23,7 +23,7 @@ _COUNT = 500
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What `add_options` adds.
+    """The options that `add_options` adds.
 
     Attributes:
         data: .npz file with x_train, or folder of images; None for none.
@@ -72,12 +72,12 @@ def add_options(
 def choose(
     asked: Calibration, model: "keras.Model", fewest: int = 10
 ) -> "CalibrationSet":
-    """The `CalibrationSet` that the options name, which it prints lines about.
+    """Returns the `CalibrationSet` that the options select, and prints what it holds.
 
     Args:
         asked: a `Calibration`.
         model: the network, which has the `preprocessing`.
-        fewest: images that there must be.
+        fewest: the smallest number of images that is allowed.
     """
     from keras_resnets import quantization
     from keras_resnets.images import calibration_checks

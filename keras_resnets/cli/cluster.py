@@ -1,4 +1,4 @@
-"""`keras-resnets cluster`: few different weights a kernel, by fine-tuning."""
+"""`keras-resnets cluster`: fine-tunes a network to a few different weights per kernel."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from keras_resnets.system.quiet import native_logs_hidden
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output, tuning.Tuning):
-    """What `keras-resnets cluster` is asked for; see its help."""
+    """The options of `keras-resnets cluster`; see its help."""
 
     data: str
     clusters: int
@@ -21,7 +21,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser(
         "cluster",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",

@@ -1,4 +1,4 @@
-"""`keras-resnets verify` and `keras-resnets benchmark`: exported files side by side."""
+"""`keras-resnets verify` and `keras-resnets benchmark`: compare exported files."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What `keras-resnets verify` is asked for; see its help."""
+    """The options of `keras-resnets verify`; see its help."""
 
     first: str
     second: str
@@ -44,7 +44,7 @@ class Verification:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What `keras-resnets benchmark` is asked for; see its help."""
+    """The options of `keras-resnets benchmark`; see its help."""
 
     files: tuple[str, ...]
     threads: int
@@ -62,7 +62,7 @@ class Timing:
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds both commands to the parser's sub-commands."""
+    """Adds both commands."""
     verify = commands.add_parser("verify")
     verify.add_argument("first", metavar="A", help="the reference")
     verify.add_argument("second", metavar="B", help="what is judged")
@@ -108,7 +108,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_benchmark(commands: parsing.Commands) -> None:
-    """Adds what times files."""
+    """Adds the `benchmark` command."""
     benchmark = commands.add_parser("benchmark")
     benchmark.add_argument(
         "files", nargs="+", metavar="FILE", help="exported files to time in turns"
@@ -152,7 +152,7 @@ def _verify(asked: Verification) -> None:
         if asked.layers:
             verify.check_layers(paths)
         passports = [passport.read(path) for path in paths]
-        # Each file in one process of its own, whoever asks for it.
+        # Each file is opened once, in a process of its own.
         opener = functools.cache(isolated.open_apart)
         preprocessing, shape = _expected(asked, passports, opener)
         names = _names(passports)
@@ -191,7 +191,7 @@ def _verify(asked: Verification) -> None:
 def _judge(
     result: "verifying.Verification", passports: Sequence[dict[str, typing.Any] | None]
 ) -> None:
-    """Says whether two files differ by no more than the format of the second allows."""
+    """Checks the difference of two files against the tolerance of the second's format."""
     from keras_resnets.export import number_formats
     from keras_resnets.export import parity
 
@@ -225,7 +225,7 @@ def _expected(
     passports: Sequence[dict[str, typing.Any] | None],
     opener: Callable[..., typing.Any],
 ) -> "tuple[Preprocessing | None, tuple[int, ...]]":
-    """(`Preprocessing` or None, (height, width, channels)) of the two files."""
+    """Returns (`Preprocessing` or None, (height, width, channels)) of the two files."""
     from keras_resnets.images.preprocessing import Preprocessing
 
     shapes = [
@@ -246,7 +246,7 @@ def _expected(
 def _names(
     passports: Sequence[dict[str, typing.Any] | None],
 ) -> tuple[tuple[str, ...], ...]:
-    """(id, name) of each class, or () where no passport knows them."""
+    """Returns (id, name) of each class, or () if no passport lists them."""
     from keras_resnets.images import labels
 
     class_labels = next((p["labels"] for p in passports if p and p.get("labels")), ())
@@ -264,7 +264,7 @@ def _images(
     names: Sequence[tuple[str, ...]],
     several: bool,
 ) -> "tuple[list[np.ndarray], np.ndarray | None]":
-    """(batches, labels or None) that the options ask for, in the network's own way."""
+    """Returns (batches, labels or None) of the selected images, preprocessed."""
     from keras_resnets.images import evaluation
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
@@ -330,7 +330,7 @@ def _benchmark(asked: Timing) -> None:
 
 
 def _check_places(asked: Timing) -> None:
-    """Raises `InvalidArgument` where the figures cannot be written, before the work."""
+    """Raises `InvalidArgument` before the work if the figures cannot be written."""
     from keras_resnets.io import files
     from keras_resnets.io import plots
 

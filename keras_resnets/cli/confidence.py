@@ -1,4 +1,4 @@
-"""`keras-resnets calibrate-confidence`: a network as sure as it is right."""
+"""`keras-resnets calibrate-confidence`: fits a temperature for the probabilities."""
 
 import dataclasses
 import typing
@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output):
-    """What `keras-resnets calibrate-confidence` is asked for; see its help."""
+    """The options of `keras-resnets calibrate-confidence`; see its help."""
 
     data: str
     part: str
@@ -38,7 +38,7 @@ class Options(network.Network, network.Output):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser("calibrate-confidence")
     network.add_trained(parser)
     group = parser.add_argument_group("held-out images")
@@ -128,7 +128,7 @@ def _calibrate(asked: Options) -> None:
 
 
 def _logits(model: "keras.Model", data: "Labelled") -> "np.ndarray":
-    """What the softmax of `model` gets of each image."""
+    """Returns the logits of `model` for each image."""
     import keras
     import numpy as np
 

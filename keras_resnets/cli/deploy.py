@@ -1,4 +1,4 @@
-"""`keras-resnets deploy` and `keras-resnets targets`: a folder that works on a device."""
+"""`keras-resnets deploy` and `keras-resnets targets`: files and code for a device."""
 
 import argparse
 import dataclasses
@@ -25,7 +25,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, calibration.Calibration):
-    """What `keras-resnets deploy` is asked for; see its help."""
+    """The options of `keras-resnets deploy`; see its help."""
 
     data: str
     count: int
@@ -60,11 +60,11 @@ class Options(network.Network, calibration.Calibration):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What `keras-resnets targets` is asked for; see its help."""
+    """The options of `keras-resnets targets`; see its help."""
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds both commands to the parser's sub-commands."""
+    """Adds both commands."""
     parser = commands.add_parser(
         "deploy",
         usage="%(prog)s MODEL --weights W --target T[,T] --data IMAGES --output FOLDER ...",
@@ -123,7 +123,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    """Adds what overrides the target's own wishes, and the comparison."""
+    """Adds the options that override the target's defaults, and the comparison."""
     group = parser.add_argument_group("file")
     group.add_argument(
         "--recipe",
@@ -206,7 +206,7 @@ def _deploy(asked: Options) -> None:
 
 
 def _line(deployment: "Deployment") -> str:
-    """One line about a folder."""
+    """Returns one line about the folder of a target."""
     report = deployment.report
     if not report["proven"]:
         return f"{deployment.folder}  NOT PROVEN: {report['reason']}"
@@ -231,7 +231,7 @@ def _line(deployment: "Deployment") -> str:
     return f"{text}\n  {', '.join(figures)}"
 
 
-# What figures end in that a line has room for.
+# Suffixes of the figures that are shown in the line.
 _SHOWN = ("_bytes", "_ms", "_percent", "cycles")
 
 

@@ -1,4 +1,4 @@
-"""`keras-resnets explain`: where in a photo a network and its files see a class."""
+"""`keras-resnets explain`: heat maps of a class in a photo, by a network and its files."""
 
 import dataclasses
 import pathlib
@@ -27,7 +27,7 @@ METHODS = ("cam", "grad-cam")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(subject.Subject):
-    """What `keras-resnets explain` is asked for; see its help."""
+    """The options of `keras-resnets explain`; see its help."""
 
     photo: str
     file: tuple[str, ...]
@@ -37,12 +37,12 @@ class Options(subject.Subject):
     overwrite: bool
 
     def place(self) -> str:
-        """Where the picture is written: by default in this folder, by the photo's name."""
+        """Returns the path of the PNG file; by default named after the photo."""
         return self.output or f"{pathlib.Path(self.photo).stem}_explained.png"
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser("explain")
     subject.add_options(parser)
     parser.add_argument("photo", metavar="PHOTO", help="image file")
@@ -111,7 +111,7 @@ def _explain(asked: Options) -> None:
 
 
 def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:
-    """The class that `--class` names: by its name, its id or its number."""
+    """Returns the index of the class with the name, id or number given by `--class`."""
     matches = [{text} & {name, identity} for identity, name in names]
     if any(matches):
         return next(index for index, match in enumerate(matches) if match)
@@ -130,7 +130,7 @@ def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:
 def _of_file(
     opened: "FileClassifier", photo: "Image.Image", index: int | None
 ) -> "Explanation":
-    """The `Explanation` that an exported file gives."""
+    """Returns the `Explanation` computed by an exported file."""
     from keras_resnets.graph import heatmaps
 
     if not opened.has_heatmap:
@@ -145,7 +145,7 @@ def _say(
     shown: "Sequence[tuple[keras.Model | FileClassifier, Explanation]]",
     names: Sequence[tuple[str, ...]],
 ) -> None:
-    """Prints a line for the network and each file: class, certainty, and how alike."""
+    """Prints a line for the network and each file: class, probability, correlation."""
     from keras_resnets.images import overlay
 
     width = max(len(model.name) for model, _ in shown)
@@ -176,10 +176,10 @@ def _drawn(
     shown: "Sequence[tuple[keras.Model | FileClassifier, Explanation]]",
     names: Sequence[tuple[str, ...]],
 ) -> "Image.Image":
-    """The photo, and beside it the photo under each heat map."""
+    """Returns an image of the photo beside the photo under each heat map."""
     from keras_resnets.images import overlay
 
-    # Files on the network's own scale, where theirs means the same.
+    # Maps of the same method share the network's scale.
     largest = float(shown[0][1].heatmap.max())
     panels, titles = [photo], ["photo"]
     for model, explanation in shown:

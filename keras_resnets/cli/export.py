@@ -1,4 +1,4 @@
-"""`keras-resnets export`: files that have been run and compared."""
+"""`keras-resnets export`: writes a file, runs it and compares it with the network."""
 
 import argparse
 import dataclasses
@@ -31,13 +31,13 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class _FormatOption:
-    """An option that not every format and not every number format has.
+    """An option that only some formats or number formats have.
 
     Attributes:
-        flag: what is typed.
-        how: what the parser is told of it.
-        numbers: number formats whose files it belongs to; empty for all.
-        what: what it is of those, for messages.
+        flag: the option, as it is typed.
+        how: arguments of `add_argument`.
+        numbers: the number formats that it applies to; empty for all.
+        what: what it sets, for messages.
     """
 
     flag: str
@@ -50,7 +50,7 @@ def _switch(text: str, value: bool = True) -> dict[str, typing.Any]:
     return {"action": "store_const", "const": value, "help": text}
 
 
-# By the name that the exporters have for it; `formats.FORMATS` says who has which.
+# By the exporters' argument; `formats.FORMATS` lists the options of each format.
 _OPTIONS = {
     "batch": _FormatOption(
         "--batch",
@@ -112,9 +112,9 @@ _METHOD = _FormatOption(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output, calibration.Calibration):
-    """What `keras-resnets export FORMAT` is asked for; see its help.
+    """The options of `keras-resnets export FORMAT`; see its help.
 
-    None for what was not typed, and for what the format has not.
+    None for options that were not typed, or that the format does not have.
     """
 
     format: str
@@ -183,7 +183,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
     @property
     def form(self) -> Format:
-        """The `Format`."""
+        """The `Format` of the file."""
         return FORMATS[self.format]
 
     @property
@@ -194,7 +194,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     def for_exporter(
         self, preprocessing: "Preprocessing | None"
     ) -> dict[str, typing.Any]:
-        """What the file's maker is called with, besides model, path and images."""
+        """Returns the exporter's arguments, besides model, path and images."""
         arguments = {name: getattr(self, name) for name in self.form.options}
         arguments["threads"] = self.threads
         arguments["method"] = self.method
@@ -209,12 +209,12 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     export = commands.add_parser("export")
     formats = export.add_subparsers(title="formats", required=True, metavar="FORMAT")
     for form in FORMATS.values():
         parser = formats.add_parser(form.name, help=form.title)
-        # What this format has not.
+        # Options that this format does not have.
         unknown = {"method", "data", "count", "threads", "quantize", *_OPTIONS}
         parser.set_defaults(**dict.fromkeys(unknown), per_tensor=False)
         parser.set_defaults(recipe=None, format=form.name)
@@ -271,7 +271,7 @@ def _add_file(parser: argparse.ArgumentParser, form: Format) -> None:
 
 
 def _add_format_options(group: parsing.Group, form: Format, of_numbers: bool) -> None:
-    """Adds the options that a format has: those of some number formats, or the others."""
+    """Adds the options of a format that depend on the number format, or the others."""
     for name in form.options:
         option = _OPTIONS.get(name)
         if option is not None and bool(option.numbers) == of_numbers:
@@ -281,7 +281,7 @@ def _add_format_options(group: parsing.Group, form: Format, of_numbers: bool) ->
 def _add_quantization(parser: argparse.ArgumentParser, form: Format) -> None:
     group = parser.add_argument_group("quantization")
     quantize.add_recipe(group, form.recipes, None, number_formats.FLOAT32)
-    # What `--recipe` was called, and a part of its words.
+    # The former name of `--recipe`, and a former switch.
     group.add_argument(
         "--quantize",
         choices=(*number_formats.OLD_WORDS, *form.recipes),
@@ -296,7 +296,7 @@ def _add_quantization(parser: argparse.ArgumentParser, form: Format) -> None:
 
 
 def _replace_old_words(namespace: argparse.Namespace) -> None:
-    """Puts the words of today in the place of older ones, and says so."""
+    """Replaces old words by today's, and prints a note about them."""
     old, typed = namespace.quantize, namespace.recipe
     recipe = number_formats.OLD_WORDS.get(old, old) or typed or number_formats.FLOAT32
     namespace.word = old or recipe
@@ -399,7 +399,7 @@ def _images(
     asked: Options,
     chosen: "np.ndarray | None",
 ) -> "np.ndarray":
-    """Says what `model` is, and gives one without weights values that prove something.
+    """Prints a line about `model`; settles it first if its weights are random.
 
     Returns:
         The images to compare on.
@@ -411,7 +411,7 @@ def _images(
     images = samples.default_images(shape, chosen, model.preprocessing)
     origin = f"weights from {asked.weights}"
     if source is None:
-        # A fresh network would make the comparison below an empty one.
+        # The outputs of a fresh network hardly depend on its input.
         random_weights.settle(model, images, asked.seed)
         origin = f"random weights and BN statistics (seed {asked.seed})"
     output.note(

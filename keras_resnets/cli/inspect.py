@@ -1,4 +1,4 @@
-"""`keras-resnets inspect`: what an exported file is."""
+"""`keras-resnets inspect`: shows the contents of an exported file."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ _SHOWN = 50
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `keras-resnets inspect` is asked for; see its help."""
+    """The options of `keras-resnets inspect`; see its help."""
 
     file: str
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser("inspect")
     parser.add_argument(
         "file", metavar="FILE", help=".tflite, .onnx, .keras or SavedModel"
@@ -73,7 +73,7 @@ def _inspect(asked: Options) -> None:
 
 
 def _most(operators: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The first operators with their counts, and how many kinds follow them."""
+    """Returns the first operators with their counts, and the number of further kinds."""
     shown = list(operators.items())[:_SHOWN]
     left = len(operators) - len(shown)
     return [*shown, ("more kinds:", left)] if left else shown

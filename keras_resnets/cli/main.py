@@ -1,4 +1,4 @@
-"""The `keras-resnets` command; what it does stands in the modules beside."""
+"""The `keras-resnets` command: reads the command line and runs one of the commands."""
 
 import argparse
 import contextlib
@@ -22,7 +22,7 @@ from keras_resnets.system import interrupts
 from keras_resnets.system import streams
 from keras_resnets.version import __version__
 
-# Task -> command -> (its module beside, what it does).
+# Task -> command -> (its module in this package, its summary).
 TASKS = {
     "choose a network": {
         "list": ("show", "list the variants with their figures"),
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "keras-resnets") ->
     try:
         code = _answer(arguments, prog)
     except SystemExit as end:
-        # After --help, or words that are no command.
+        # Raised after --help, and for a command line that is not allowed.
         raise SystemExit(streams.ended(int(end.code or 0), prog)) from None
     return streams.ended(code, prog)
 
@@ -122,7 +122,7 @@ def _answer(arguments: Sequence[str] | None, prog: str) -> int:
         return 2
     except (ExportError, TrainingError, OSError) as error:
         _trace()
-        # `streams.ended` says what became of standard output.
+        # `streams.ended` reports errors of standard output.
         if error is not streams.broken():
             streams.complain(_line(f"{prog}: failed: {error}"))
         return 1
@@ -131,19 +131,19 @@ def _answer(arguments: Sequence[str] | None, prog: str) -> int:
         streams.complain(f"{prog}: error: names must be UTF-8; got {name}")
         return 2
     except (MemoryError, ImportError) as error:
-        # Without room, the parts of a library cannot be loaded either.
+        # Without memory, a library may fail to load its parts.
         reason = first_line(error) if str(error) else "there is not enough memory"
         streams.complain(f"{prog}: failed: {reason}")
         return 1
 
 
 def _line(text: str) -> str:
-    """A message as one line, whatever names of files and words are in it."""
+    """Returns a message as one line, with the names in it made printable."""
     return printable(text, 4000)
 
 
 def entry_point(arguments: Sequence[str] | None = None) -> None:
-    """What the installed command runs, and the scripts of a checkout."""
+    """Entry point of the installed command, and of the scripts of a checkout."""
     streams.read_names_as_utf8()
     with files.own_temporaries():
         code = main(arguments)
@@ -151,14 +151,14 @@ def entry_point(arguments: Sequence[str] | None = None) -> None:
 
 
 def _trace() -> None:
-    """Shows where an error comes from, to whom wants to know (`--verbose`)."""
+    """Prints the traceback of an error if `--verbose` is on."""
     if output.is_verbose():
         with contextlib.suppress(OSError):
             traceback.print_exc()
 
 
 def _parser(prog: str, first: Sequence[str] | None = None) -> parsing.Parser:
-    """The parser of all commands.
+    """Returns the parser of the commands.
 
     Args:
         prog: its name.
@@ -197,7 +197,7 @@ def _modules() -> list[str]:
 
 
 def _map() -> str:
-    """The commands by task."""
+    """Returns the list of commands by task, for help."""
     lines = []
     for task, rows in TASKS.items():
         lines.append(f"{task}:")
@@ -206,13 +206,13 @@ def _map() -> str:
 
 
 class _Described:
-    """Sub-commands whose description is their line in the map."""
+    """Sub-commands whose description is their summary in `TASKS`."""
 
     def __init__(self, commands: "argparse._SubParsersAction[parsing.Parser]") -> None:
         self._commands = commands
 
     def add_parser(self, name: str, **options: typing.Any) -> parsing.Parser:
-        """The parser of a command."""
+        """Returns the parser of a new command."""
         summary = COMMANDS[name][1]
         options.setdefault("description", f"{summary[0].upper()}{summary[1:]}.")
         return self._commands.add_parser(name, **options)

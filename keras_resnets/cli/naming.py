@@ -12,9 +12,9 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import shown
 
-# Files that are weights and no model: by their names, since nothing is opened here.
+# Suffixes of files that contain weights only; no file is opened to find out.
 _WEIGHTS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weights")
-# What a run keeps, the better first.
+# Files of weights in the folder of a run, the preferred one first.
 _OF_A_RUN = ("best.weights.h5", "last.weights.h5")
 WHAT = "variant, run folder, .keras or weights file"
 NEEDED = (
@@ -24,7 +24,7 @@ NEEDED = (
 
 
 class Named(argparse.Action):
-    """`--model MODEL`, which says the same as MODEL in its place."""
+    """`--model MODEL`, the same as the positional MODEL."""
 
     def __call__(
         self,
@@ -33,7 +33,7 @@ class Named(argparse.Action):
         values: typing.Any,
         option_string: str | None = None,
     ) -> None:
-        """Keeps the value where MODEL itself would be."""
+        """Stores the value as the positional MODEL would."""
         if getattr(namespace, "model", None) not in (None, values):
             parser.error(
                 f"MODEL was given twice: {namespace.model} and --model {values}"
@@ -42,7 +42,7 @@ class Named(argparse.Action):
 
 
 class Place(argparse.Action):
-    """MODEL in its place."""
+    """The positional MODEL."""
 
     def __call__(
         self,
@@ -51,7 +51,7 @@ class Place(argparse.Action):
         values: typing.Any,
         option_string: str | None = None,
     ) -> None:
-        """Keeps the value, unless there is none."""
+        """Stores the value, unless it is missing."""
         if values is None:
             return
         before = getattr(namespace, "model", None)
@@ -63,12 +63,12 @@ class Place(argparse.Action):
 def add_model(
     parser: argparse.ArgumentParser, what: str = WHAT, weights_needed: bool = False
 ) -> None:
-    """Adds MODEL, and `--model` as its other spelling.
+    """Adds MODEL as a positional argument and as `--model`.
 
     Args:
         parser: of the command.
-        what: MODEL may be.
-        weights_needed: whether a variant does not do without `--weights`.
+        what: the allowed values of MODEL, for help.
+        weights_needed: whether a variant requires `--weights`.
     """
     parser.add_argument(
         "model",
@@ -77,16 +77,16 @@ def add_model(
         action=Place,
         help=f"{what}; or by --model MODEL",
     )
-    # MODEL tells of it.
+    # The help of MODEL mentions it.
     parser.add_argument("--model", dest="model", action=Named, help=argparse.SUPPRESS)
     parser.set_defaults(weights_needed=weights_needed)
 
 
 def resolve(namespace: argparse.Namespace) -> None:
-    """Puts the variant and its weights in the place of what names both.
+    """Splits a MODEL that names a network and its weights into these two.
 
     Raises:
-        InvalidArgument: nothing names a network.
+        InvalidArgument: no network is named.
         WeightsError: a file that cannot be read.
     """
     model, weights = namespace.model, getattr(namespace, "weights", None)
@@ -96,7 +96,7 @@ def resolve(namespace: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         if isinstance(error, (InvalidArgument, WeightsError)):
             raise
-        # No name of a file: too long, or with a zero byte in it.
+        # The path is too long or contains a zero byte.
         if model is None:
             raise InvalidArgument(NEEDED) from None
         resolved = model, weights
@@ -110,14 +110,14 @@ def resolve(namespace: argparse.Namespace) -> None:
 
 
 def is_own(model: str) -> bool:
-    """Whether MODEL is a `.keras` file, whose network stands in it."""
+    """Whether MODEL is a `.keras` file, which contains its network."""
     return model.lower().endswith(".keras")
 
 
 def _network_and_weights(
     model: str | None, weights: str | None, takes_files: bool
 ) -> tuple[str, str | None]:
-    """(MODEL, weights) that are meant."""
+    """Returns (variant or `.keras` file, weights or None)."""
     if model is not None and _holds_weights(model):
         if weights is not None:
             raise InvalidArgument(
@@ -164,7 +164,7 @@ def _weights_of(folder: pathlib.Path) -> str:
 
 
 def _network_of(folder: pathlib.Path) -> str | None:
-    """The variant that a run's record tells; None for what is none."""
+    """Returns the variant recorded in a run's folder; None if there is none."""
     from keras_resnets.models import registry
 
     try:

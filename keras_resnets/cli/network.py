@@ -1,4 +1,4 @@
-"""What several commands share: the network's options, and saying what goes on."""
+"""Shared by several commands: the options of the network, and its construction."""
 
 import argparse
 import dataclasses
@@ -34,14 +34,14 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.source import Source
 
 
-# Of --json, where a file is written.
+# Keys of --json of the commands that write an exported file.
 FACTS = {
     "file": "the report: path, format, size, operators, outputs and logits (parity with "
     "the model), latency and keras_latency in seconds, ...",
     "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse (of "
     "several labels an image model_map and file_map for the top1); else null",
 }
-# What --weights takes, for --help.
+# The values of --weights, for --help.
 WEIGHTS = (
     "file of weights, run folder, imagenet, cifar10, cifar100, or a tag of "
     "keras-resnets weights MODEL"
@@ -55,17 +55,17 @@ _ELSEWHERE = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """A variant and what is changed of it, as a command line names it.
+    """The options that select a variant and change it.
 
     Attributes:
-        model: name of the variant, or path of a `.keras` file of somebody's own.
+        model: name of the variant, or path of a `.keras` file.
         weights: see `WEIGHTS`; None for random values.
         classes: number of classes; None for that of the weights, or the variant's.
         input_size: as it was typed; see `size_of`.
-        set: axes, each as it was typed; see `axes_of`.
+        set: changes of axes, each as it was typed; see `axes_of`.
 
     Raises:
-        InvalidArgument: no variant, or one that cannot be so.
+        InvalidArgument: an unknown variant, or changes that it does not allow.
     """
 
     model: str
@@ -88,32 +88,32 @@ class Network:
 
     @property
     def is_own(self) -> bool:
-        """Whether the network stands in a file, and is no variant."""
+        """Whether the network comes from a `.keras` file, not from the registry."""
         return naming.is_own(self.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Output:
-    """A file to write, as a command line names it.
+    """The options of the file to write.
 
     Attributes:
         output: its path; None for the command's default.
-        overwrite: whether it may stand already.
+        overwrite: whether an existing file is replaced.
     """
 
     output: str | None
     overwrite: bool
     if typing.TYPE_CHECKING:
-        # Each record with an output is a `Network` as well.
+        # Every record with an output is also a `Network`.
         model: str
 
     def path(self, ending: str) -> str | pathlib.Path:
-        """Where to write: without `--output` in this folder, by the variant's name."""
+        """Returns the path of `--output`; by default the variant's name in this folder."""
         return self.output or default_output(self.model, ending)
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
-    """Adds MODEL with its weights, and what is changed of it."""
+    """Adds MODEL, its weights and its changes."""
     naming.add_model(parser, weights_needed=True)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"of a variant: {WEIGHTS}")
@@ -123,7 +123,7 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
 def add_output(
     parser: argparse.ArgumentParser, what: str = "file to write"
 ) -> parsing.Group:
-    """Adds the group of the file that is written, and returns it."""
+    """Adds the options of the file to write; returns their group."""
     group = parser.add_argument_group("output")
     group.add_argument("--output", metavar="FILE", help=what)
     group.add_argument("--overwrite", action="store_true", help="replace the file")
@@ -131,7 +131,7 @@ def add_output(
 
 
 def add_options(parser: parsing.Group) -> None:
-    """Adds what chooses a variant's size, classes and axes."""
+    """Adds the options for the size, classes and axes of a variant."""
     parser.add_argument(
         "--classes",
         type=options.CLASSES,
@@ -162,7 +162,7 @@ def add_batch(parser: parsing.Group, default: int | None = 1) -> None:
 
 
 def add_heatmap(group: parsing.Group) -> None:
-    """Adds the switch of the second output."""
+    """Adds `--heatmap`, the switch for a second output."""
     group.add_argument(
         "--heatmap",
         action="store_true",
@@ -171,14 +171,14 @@ def add_heatmap(group: parsing.Group) -> None:
 
 
 def with_heatmap(model: "keras.Model") -> "keras.Model":
-    """`model` with a heat map of every class as a second output."""
+    """Returns `model` with a heat map of every class as its second output."""
     from keras_resnets.graph import heatmaps
 
     return heatmaps.heatmap_model(model)
 
 
 def add_packing(parser: parsing.Group) -> None:
-    """Adds the switch of what `packing` does."""
+    """Adds `--unpacked`, which turns `tflite.packing` off."""
     parser.add_argument(
         "--unpacked",
         dest="packed",
@@ -188,7 +188,7 @@ def add_packing(parser: parsing.Group) -> None:
 
 
 def default_output(model: str, ending: str) -> pathlib.Path:
-    """Where to write without `--output`: the network's name, here."""
+    """Returns the default path of a file to write: the network's name and `ending`."""
     from keras_resnets.models import registry
 
     if naming.is_own(model):
@@ -197,7 +197,7 @@ def default_output(model: str, ending: str) -> pathlib.Path:
 
 
 def find(asked: Network) -> "tuple[Architecture, tuple[int, int], int]":
-    """(architecture, (height, width), classes) that the options ask for."""
+    """Returns (architecture, (height, width), classes) that the options select."""
     from keras_resnets.models import registry
     from keras_resnets.networks import extent
 
@@ -220,7 +220,7 @@ def build(
     axes: Mapping[str, typing.Any] | None = None,
     **options: typing.Any,
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
-    """(model, its architecture, the opened weights) that the options ask for.
+    """Builds the network that the options select.
 
     Classes and size that no option gives are those of the weights.
 
@@ -243,7 +243,7 @@ def build(
     from keras_resnets.weights.assign import NewHead
 
     architecture, size, _ = find(asked)
-    # Whatever keras.json says: images and exported files have their channels last.
+    # Images and exported files are channels-last, even if keras.json says otherwise.
     keras.config.set_image_data_format("channels_last")
     if asked.input_size is not None:
         options["input_shape"] = (*size, 3)
@@ -277,7 +277,7 @@ def build(
 def _note_size(
     model: "keras.Model", architecture: "Architecture", source: "Source | None"
 ) -> None:
-    """Says where the size is that of the weights and not the variant's."""
+    """Prints a note if the image size comes from the weights, not from the variant."""
     size = model.preprocessing.size
     if source is not None and size != (architecture.input_size,) * 2:
         output.note(
@@ -295,7 +295,7 @@ class PhotoOptions(typing.Protocol):
 
 
 def check_photos(asked: PhotoOptions) -> None:
-    """Raises `InvalidArgument` for what only a file of pixels can have."""
+    """Raises `InvalidArgument` for options that require `--include-preprocessing`."""
     for name in ("source", "metadata"):
         if getattr(asked, name) and not asked.include_preprocessing:
             raise InvalidArgument(
@@ -311,7 +311,7 @@ def open_labelled(
     seed: int = 0,
     part: str = "test",
 ) -> "Labelled":
-    """Labelled images for a model, as every command takes them.
+    """Opens the labelled images for a model; prints what was left out or assumed.
 
     Says what was left out or taken for granted.
 
@@ -337,7 +337,7 @@ def open_labelled(
 
 
 def has_several_labels(model: "keras.Model | FileClassifier") -> bool:
-    """Whether an image may have none, one or several of the labels of a classifier.
+    """Whether a classifier is multi-label: an image may have any number of its labels.
 
     Args:
         model: a `keras.Model`, or a `FileClassifier`.
@@ -353,7 +353,7 @@ def has_several_labels(model: "keras.Model | FileClassifier") -> bool:
 def build_one_class(
     asked: Network, job: str, **options: typing.Any
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
-    """`build` for a job that takes classifiers of one class an image alone."""
+    """Builds the network; refuses a multi-label one, which `job` does not support."""
     from keras_resnets.graph import outputs
 
     built = build(asked, **options)
@@ -362,11 +362,11 @@ def build_one_class(
 
 
 def say_export(report: "ExportReport", images: str) -> None:
-    """Says what an `ExportReport` tells, and keeps it for `--json`.
+    """Prints an `ExportReport`, and keeps it for `--json` and `--report`.
 
     Args:
         report: of the file that was written.
-        images: what they are that it was compared on, in a word.
+        images: the kind of images that it was compared on: `"calibration"`.
     """
     from keras_resnets.cli import reports
 
@@ -382,14 +382,14 @@ def say_figures(
     threads: int,
     logits: bool = False,
 ) -> None:
-    """Runs a file and its model on labelled images, and prints how they compare.
+    """Evaluates a file and its model on labelled images, and prints both figures.
 
     Args:
         model: the network.
         report: the `ExportReport` of its file.
         data: an `evaluation.Labelled`.
         threads: of the file's runtime.
-        logits: whether the file puts out logits.
+        logits: whether the outputs of the file are logits.
     """
     from keras_resnets.cli import reports
     from keras_resnets.quantization import accuracy
@@ -421,13 +421,13 @@ def say_figures(
 
 
 def say_notes(notes: Iterable[str]) -> None:
-    """Prints lines about data that were opened."""
+    """Prints notes about the data that were opened."""
     for note in notes:
         output.note(f"note: {note}")
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """(height, width) that `--input-size` asks for."""
+    """Returns the (height, width) of `--input-size`."""
     words = text.lower().split("x")
     try:
         sides = [AXES["input_size"].read("", word) for word in words[:3]]
@@ -442,5 +442,5 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def axes_of(settings: Sequence[str]) -> dict[str, typing.Any]:
-    """The axes that `--set` gives, by name."""
+    """Returns the values of `--set` by axis."""
     return read_settings(settings, AXES, "--set", "AXIS=VALUE", _ELSEWHERE)

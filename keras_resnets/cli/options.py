@@ -1,4 +1,4 @@
-"""What commands read: each value with its range, and all of them as one frozen record."""
+"""Option types with their ranges, and the frozen record of a command's options."""
 
 import argparse
 import dataclasses
@@ -21,7 +21,7 @@ from keras_resnets.fields import Rule
 from keras_resnets.fields import Whole
 from keras_resnets.networks.architecture import AXES
 
-# Of each command: what its JSON has, and the examples of its help.
+# By command: the keys of its JSON, and the examples of its help.
 FACTS: dict[str, dict[str, str]] = {}
 EXAMPLES: dict[str, tuple[str, ...]] = {}
 _TERMINAL = {
@@ -40,7 +40,7 @@ def set_command(
     prepare: Callable[[argparse.Namespace], None] | None = None,
     report: bool = False,
 ) -> None:
-    """Lets a parser's command be `run` with a `record` of what was typed.
+    """Sets the function that a parser's command runs, and the record of its options.
 
     Every command gets what every command has here: `--json`, `--quiet`, `--verbose`, and
     MODEL as `naming` reads it.
@@ -76,7 +76,7 @@ def set_command(
         )
         with (
             printing,
-            # Filters that a command sets for warnings end with it.
+            # Warning filters that a command sets are removed when it ends.
             warnings.catch_warnings(),
             page.collected(namespace, command, tuple(described)) as collected,
         ):
@@ -93,15 +93,15 @@ def set_command(
             run(asked)
 
     parser.set_defaults(run=from_namespace)
-    # What documentation and tests read.
+    # Read by the documentation's script and the tests.
     FACTS[command] = described
     EXAMPLES[command] = tuple(examples)
 
 
 def _add_terminal(parser: argparse.ArgumentParser) -> list[str]:
-    """Adds what every command can say less or more; returns what was not there yet."""
+    """Adds the options about output that every command has; returns the new names."""
     group = parser.add_argument_group("terminal")
-    # Beside the others, and not in front of what the command is about.
+    # Shows --help with these options, not in front of the command's own.
     for action in parser._optionals._group_actions[:]:
         if action.dest == "help":
             parser._optionals._group_actions.remove(action)
@@ -117,7 +117,7 @@ def _add_terminal(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
-    """What a command cannot do without; its groups tell the rest."""
+    """Returns the usage line with the required arguments; help lists the others."""
     words = ["%(prog)s"]
     formatter = parser._get_formatter()
     for action in parser._actions:
@@ -145,7 +145,7 @@ def _frozen(value: Any) -> Any:
 
 
 class Moved(argparse.Action):
-    """An option that another command or option has now: refused with what to type."""
+    """An option that moved to another command: refused with what to type instead."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Moved(argparse.Action):
 
 
 def typed(rule: Rule) -> Callable[[str], typing.Any]:
-    """What `add_argument` takes as `type`: the value that a `Rule` reads."""
+    """Returns a `type` for `add_argument` that reads values by a `Rule`."""
 
     def read(text: str) -> typing.Any:
         try:
@@ -178,25 +178,25 @@ def typed(rule: Rule) -> Callable[[str], typing.Any]:
         except InvalidArgument as error:
             raise argparse.ArgumentTypeError(str(error).strip()) from None
 
-    # Help shows its range.
+    # For `parsing.allowed_range`, which shows the range in help.
     read.rule = rule  # type: ignore[attr-defined]  # functions have any attribute
     return read
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """The type of a whole number in [least, most]."""
+    """Returns the type of an integer in [least, most]."""
     return typed(Whole(least, most))
 
 
 def number(
     least: float, most: float, above: bool = False, below: bool = False
 ) -> Callable[[str], float]:
-    """The type of a number in [least, most]; without its ends, see `fields.Number`."""
+    """Returns the type of a number in [least, most]; see `fields.Number` for open ends."""
     return typed(Number(least, most, above, below))
 
 
 def amount(text: str) -> float:
-    """The type of an amount with its unit: `50M`, `4G`, `300k`, `1000`."""
+    """Reads an amount with its unit: `50M`, `4G`, `300k`, `1000`."""
     try:
         scale = _SCALES.get(text[-1:], 1)
         value = _AMOUNT.read("", text[:-1] if scale > 1 else text)
@@ -208,9 +208,9 @@ def amount(text: str) -> float:
 
 
 def byte_count(text: str) -> int:
-    """A number of bytes, as 262144, 256kB or 256KiB.
+    """Reads a number of bytes: 262144, 256kB or 256KiB.
 
-    As data sheets write them: kB of 1000 bytes is the careful reading, KiB has 1024.
+    Units are as in data sheets: 1 kB is 1,000 bytes, 1 KiB is 1,024 bytes.
     """
     match = _BYTES.fullmatch(text)
     scale = _UNITS.get(match[2].lower()) if match else None
@@ -223,9 +223,9 @@ def byte_count(text: str) -> int:
 
 
 def latency(text: str) -> tuple[float | None, float | None]:
-    """A latency as (seconds, None), of `2ms`, `500us`, `0.1s`; or (None, ratio) of `1.05x`.
+    """Reads a latency: `2ms` gives (seconds, None), `1.05x` gives (None, ratio).
 
-    A ratio is to the int8 file's.
+    The ratio is relative to the latency of the int8 file.
     """
     match = _LATENCY.fullmatch(text)
     if not match or not float(match[1]):
@@ -240,7 +240,7 @@ def latency(text: str) -> tuple[float | None, float | None]:
 
 
 def batch(text: str) -> int | str:
-    """The type of `--batch`: a whole number, or `dynamic`."""
+    """Reads `--batch`: an integer, or `dynamic`."""
     try:
         return text if text == "dynamic" else _BATCH.read("", text)
     except InvalidArgument:
@@ -250,12 +250,12 @@ def batch(text: str) -> int | str:
 
 
 def add_source(group: parsing.Group) -> None:
-    """Adds the size of the photos that go into a file which resizes them."""
+    """Adds `--source`, the size of the photos for a file that resizes them."""
     group.add_argument("--source", **SOURCE)
 
 
 def size(text: str) -> tuple[int, int]:
-    """The type of the size of photos: (height, width)."""
+    """Reads the size of photos as (height, width)."""
     if text.lower() == "any":
         raise argparse.ArgumentTypeError(
             "must be HEIGHTxWIDTH in pixels, as 480x640: what a resize multiplies by is "
@@ -288,14 +288,14 @@ _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9}
 _AMOUNT = Number(0, 1e18, above=True)
-# Of one signature of a file; what fits a machine, `extent.check_pixels` tells.
+# Limit of a file's signature; `extent.check_pixels` checks what fits in memory.
 _BATCH = Whole(1, 65_536)
 BATCH_SIZE = whole(1, 2**20)
 CLASSES = typed(AXES["classes"])
-# More than any data set has: all of them.
+# No data set has more images: the default takes them all.
 COUNT = whole(1, 10**9)
 EPOCHS = whole(1, 1_000_000)
-# What NumPy, TensorFlow and PyTorch all take.
+# Range that NumPy, TensorFlow and PyTorch all accept.
 SEED = whole(0, 2**32 - 1)
-# Cores of the largest machines.
+# The largest machines have about as many cores.
 THREADS = whole(1, 1024)

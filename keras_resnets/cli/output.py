@@ -1,6 +1,6 @@
-"""Where what a command says goes: lines for a person, or one JSON object for a program.
+"""Output of the commands: lines for a person, or one JSON object for a program.
 
-`say` prints results, `note` what one may do without, `keep` collects the facts that
+`say` prints results, `note` prints optional lines, `keep` collects the facts that
 `--json` prints at the end. One command runs at a time in a process.
 """
 
@@ -16,7 +16,7 @@ from keras_resnets.errors import printable
 from keras_resnets.system import progress
 from keras_resnets.system import quiet
 
-# Of a line; a passport as JSON may have a name for each of 20,000 classes.
+# Characters of a line; a passport as JSON may name 20,000 classes.
 _LONGEST = 100_000
 
 
@@ -30,7 +30,7 @@ class _State:
 
 
 _now = _State()
-# The last command's, for whoever reports its failure.
+# The setting of the last command, for the report of its failure.
 _verbose = False
 
 
@@ -43,7 +43,7 @@ def running(
     be_quiet: bool,
     verbose: bool,
 ) -> Iterator[None]:
-    """While a command runs: what it says goes where its options tell.
+    """Sets the output of a command while it runs, by its options.
 
     Args:
         command: its name, such as `"export tflite"`.
@@ -71,22 +71,22 @@ def running(
 
 
 def is_verbose() -> bool:
-    """Whether the last command was asked for all that there is to say."""
+    """Whether the last command had `--verbose`."""
     return _verbose
 
 
 def is_json() -> bool:
-    """Whether standard output belongs to one JSON object."""
+    """Whether standard output is one JSON object."""
     return _now.json
 
 
 def is_quiet() -> bool:
-    """Whether nobody wants notes and bars."""
+    """Whether notes and progress bars are hidden."""
     return _now.quiet
 
 
 def say(text: str) -> None:
-    """Prints a result at once; nothing in it that a terminal would obey."""
+    """Prints a result at once, without control characters."""
     if _now.json:
         return
     lines = (printable(line, _LONGEST) for line in text.split("\n"))
@@ -95,39 +95,39 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Prints what is no result: `--quiet` leaves it out."""
+    """Prints a note, which `--quiet` hides."""
     _now.notes.append(text)
     if not _now.quiet:
         say(text)
 
 
 def notes() -> tuple[str, ...]:
-    """What `note` was told, whether anybody read it."""
+    """Returns the notes of the command, printed or not."""
     return tuple(_now.notes)
 
 
 def keep(**facts: typing.Any) -> None:
-    """Keeps facts for `--json`, by the names that the command has declared."""
+    """Keeps facts for `--json`, under the keys that the command declares."""
     _now.facts.update(facts)
 
 
 def keep_on_failure() -> None:
-    """What was kept is a result, also where the command fails over it (`verify`)."""
+    """Marks the facts as a result even if the command fails afterwards (`verify`)."""
     _now.kept_on_failure = True
 
 
 def has_result() -> bool:
-    """Whether what was kept stands though the command fails."""
+    """Whether the facts are a result although the command fails."""
     return _now.kept_on_failure
 
 
 def add(name: str, fact: typing.Any) -> None:
-    """Appends one fact to a list that was kept."""
+    """Appends a fact to a list that was kept."""
     _now.facts[name].append(fact)
 
 
 def as_text(command: str, names: tuple[str, ...]) -> str:
-    """What was kept as one JSON object.
+    """Returns the kept facts as one JSON object.
 
     Args:
         command: its name, which comes first.
@@ -138,9 +138,9 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
 
 
 def _plain(value: typing.Any) -> typing.Any:
-    """A value as JSON has it: what is infinite is a text, as in passports."""
+    """Returns a value as JSON types; infinite numbers become text, as in passports."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # Not `asdict`, which copies what is inside.
+        # `dataclasses.asdict` would copy the values.
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         value = {
             name: item

@@ -1,4 +1,4 @@
-"""A `.keras` file of one's own as MODEL: a network that is no variant."""
+"""A `.keras` file as MODEL: any network, not only a variant of the registry."""
 
 import dataclasses
 import pathlib
@@ -33,7 +33,7 @@ def check(model: str, typed: Mapping[str, object]) -> None:
 def build(
     file: str, changes: Mapping[str, typing.Any]
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
-    """(model, None, source) of a `.keras` file that is no variant's."""
+    """Loads the network of a `.keras` file; returns (model, None, its source)."""
     from keras_resnets.export.keras import safe_loading
     from keras_resnets.graph import provenance
     from keras_resnets.weights.source import Source
@@ -62,7 +62,7 @@ def build(
 
 
 def _images_of(path: pathlib.Path) -> tuple[typing.Any, typing.Any]:
-    """(`Preprocessing` or None, labels) that a `.keras` file or its passport tells."""
+    """Returns the (`Preprocessing` or None, labels) of a `.keras` file or its passport."""
     from keras_resnets.export import passport
     from keras_resnets.images.preprocessing import Preprocessing
     from keras_resnets.weights import naming as sidecar_naming
@@ -72,7 +72,7 @@ def _images_of(path: pathlib.Path) -> tuple[typing.Any, typing.Any]:
         return sidecar_naming.images_of(path) or (None, None)
     preprocessing = Preprocessing(**facts["preprocessing"])
     if (facts.get("recipe") or {}).get("include_preprocessing"):
-        # It takes pixels as they are.
+        # The preprocessing is in the file, which takes raw pixels.
         preprocessing = dataclasses.replace(
             preprocessing, mode="raw", mean=None, std=None
         )

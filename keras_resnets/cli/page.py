@@ -1,4 +1,4 @@
-"""`--report FILE`: what a command found as a page to look at, or as JSON.
+"""`--report FILE`: the results of a command as an HTML page, or as JSON.
 
 While a command runs, it tells this module what belongs on the page; at the end the page
 appears whole, or, where the command fails or is interrupted, not at all.
@@ -26,9 +26,9 @@ if typing.TYPE_CHECKING:
     from keras_resnets.reports import Block
 
 _HELP = "write a page (.html) or the object of --json (.json)"
-# Where `--report` stands in help: with the other files that a command writes.
+# Help shows `--report` with the other files that a command writes.
 _GROUPS = ("output", "run", "terminal")
-# Distributions whose versions change a result.
+# Distributions whose versions can change a result.
 _LIBRARIES = (
     *("keras", "tensorflow", "jax", "torch", "ai-edge-litert", "onnxruntime"),
     *("ai-edge-quantizer", "numpy", "pillow"),
@@ -38,7 +38,7 @@ _MOST_NOTES = 40
 
 @dataclasses.dataclass
 class Collected:
-    """What a page is made of, as it comes.
+    """The contents of a page, collected while the command runs.
 
     Attributes:
         command: its name, as `"export tflite"`.
@@ -60,11 +60,11 @@ class Collected:
 
     @property
     def is_page(self) -> bool:
-        """Whether a page is asked for, and not JSON."""
+        """Whether an HTML page is requested, not JSON."""
         return self.path is not None and self.path.suffix.lower() == ".html"
 
     def begin(self, asked: typing.Any, parser: argparse.ArgumentParser) -> None:
-        """Takes the options in.
+        """Adds the options of the command.
 
         Args:
             asked: the record of the command.
@@ -78,7 +78,7 @@ class Collected:
             return
         from keras_resnets import reports
 
-        # A run's own folder, or that of deploy, comes while the command runs.
+        # The command creates the folder of a run or of a deployment itself.
         folders = [getattr(asked, name, None) for name in ("output", "run_folder")]
         place = self.path.parent
         is_coming = any(_same(folder, place) for folder in folders if folder)
@@ -100,7 +100,7 @@ class Collected:
 
 
 def _same(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
-    """Whether two paths lead to one place; a word that is no path leads nowhere."""
+    """Whether two paths are the same file; False for text that is not a path."""
     try:
         return pathlib.Path(first).resolve() == pathlib.Path(second).resolve()
     except (OSError, ValueError):
@@ -121,9 +121,9 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def collected(
     namespace: argparse.Namespace, command: str, names: tuple[str, ...]
 ) -> Iterator[Collected]:
-    """While a command runs: collects for its report, and writes it where all went well.
+    """Collects the report of a command while it runs, and writes it if it succeeds.
 
-    A command that fails over a result that stands (`verify`) has its report too.
+    A command that fails after `output.keep_on_failure` (`verify`) has its report too.
 
     Args:
         namespace: with `report` where the command has the option, and `words`.
@@ -132,7 +132,7 @@ def collected(
     """
     global _now
     place = getattr(namespace, "report", None)
-    # One of several processes that train together writes it.
+    # Of several processes that train together, only the first writes it.
     if getattr(namespace, "process", 0):
         place = None
     path = None if place is None else pathlib.Path(place)
@@ -152,47 +152,47 @@ def collected(
 
 
 def is_requested() -> bool:
-    """Whether a page is asked for: what is dear to make for it need not be made else."""
+    """Whether a page is requested; without one, costly contents need not be computed."""
     return _now is not None and _now.is_page
 
 
 def set_title(title: str) -> None:
-    """What the page is about: the name of the network, or of the files."""
+    """Sets the subject of the page: the name of the network, or of the files."""
     if _now is not None:
         _now.title = title
 
 
 def add_input(name: str, value: object) -> None:
-    """Takes one fact about what the command was given; a later one replaces it."""
+    """Adds a fact about the inputs; a later one of the same name replaces it."""
     if _now is not None:
         _now.inputs[name] = value
 
 
 def set_params(params: int) -> None:
-    """Takes the number of the network's parameters, that its file is held against."""
+    """Sets the number of parameters, which the size of a file is compared with."""
     if _now is not None:
         _now.params = params
 
 
 def params() -> int | None:
-    """What `set_params` was told; None where no network went in."""
+    """Returns the number of parameters; None without a network."""
     return None if _now is None else _now.params
 
 
 def add_tile(value: str, name: str) -> None:
-    """Takes one of the figures that are read first."""
+    """Adds one of the figures at the top of the page."""
     if _now is not None:
         _now.tiles.append((value, name))
 
 
 def set_summary(summary: str, good: bool | None = None) -> None:
-    """Takes what came out, in a sentence; `good` is None where nothing was judged."""
+    """Sets the summary sentence; `good` is None if nothing was checked."""
     if _now is not None:
         _now.summary, _now.good = summary, good
 
 
 def add_section(title: str, *blocks: "Block") -> None:
-    """Takes blocks for the section of a title."""
+    """Adds blocks to the section with a title."""
     if _now is not None:
         _now.sections.setdefault(title, []).extend(blocks)
 
@@ -207,7 +207,7 @@ def _write(now: Collected, names: tuple[str, ...]) -> None:
         return
     from keras_resnets import reports
 
-    # Something else may have come there meanwhile, such as a passport.
+    # Another file may have been created there meanwhile, such as a passport.
     reports.check_place(now.path)
     if now.is_page:
         text = _page(now)

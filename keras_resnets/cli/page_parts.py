@@ -136,7 +136,7 @@ def exported(report: "ExportReport", images: str) -> None:
 
     Args:
         report: what its exporter found.
-        images: what they are that it was compared on, in a word.
+        images: the kind of images that it was compared on: `"calibration"`.
     """
     if not page.is_requested():
         return

@@ -1,4 +1,4 @@
-"""The parser of every command: one line for what is wrong, help that hides nothing."""
+"""The parser of every command: one-line errors, and help with defaults and ranges."""
 
 import argparse
 import contextlib
@@ -26,12 +26,12 @@ class Commands(typing.Protocol):
         """Returns the parser of a new command."""
 
 
-# A range that ends here or later ends nowhere, for a reader.
+# A larger limit is shown as no limit.
 _ENDLESS = 1_000_000
-# Lines of help that stay in view on an ordinary terminal.
+# Lines of an ordinary terminal.
 SCREEN = 50
-# Options that few people need: help that is longer than a screen names them alone, and
-# --help-all tells of them.
+# Rarely needed options: help that exceeds a screen lists only their names, and
+# --help-all describes them.
 RARE = frozenset(
     f"--{name}"
     for name in (
@@ -48,7 +48,7 @@ RARE = frozenset(
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help that shows the default and the range of every option by itself."""
+    """Help that adds the default and the range of every option."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def shown_default(action: argparse.Action) -> str | None:
-    """The default of an option as help has it; None for what has none to tell.
+    """Returns the default of an option as help shows it; None if it has none.
 
     A switch is off by default, and what is not given by default says so in its own words.
     """
@@ -84,7 +84,7 @@ def shown_default(action: argparse.Action) -> str | None:
 
 
 def allowed_range(action: argparse.Action) -> str | None:
-    """The range of an option's number, as `1..1024`; None for what is no number.
+    """Returns the range of a numeric option, such as `1..1024`; None for others.
 
     A range without an end worth reading is `N`.
     """
@@ -95,7 +95,7 @@ def allowed_range(action: argparse.Action) -> str | None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; takes MODEL in any place among the options."""
+    """A parser with one-line errors, which takes MODEL anywhere among the options."""
 
     def __init__(self, *words: typing.Any, **options: typing.Any) -> None:
         options.setdefault("formatter_class", Help)
@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         self._shows_all = False
 
     def format_help(self) -> str:
-        """The whole of it, where that fits a screen or is asked for; else the gist."""
+        """Returns the help; longer than a screen, it lists rare options by name only."""
         text = super().format_help()
         rare = [
             action
@@ -135,7 +135,7 @@ class Parser(argparse.ArgumentParser):
         return f"{text}\n{more}\n"
 
     def format_all(self) -> str:
-        """Help with every option."""
+        """Returns the help with every option."""
         self._shows_all = True
         try:
             return self.format_help()
@@ -147,13 +147,13 @@ class Parser(argparse.ArgumentParser):
     ) -> typing.Any:
         words = sys.argv[1:] if args is None else args
         for before, word in zip(["", *words], words, strict=False):
-            # A variable of a shell that is not set; as a path it would mean this folder.
+            # An unset shell variable; an empty path would mean the current folder.
             if not word.strip() or word.startswith("--") and word.endswith("="):
                 name = before if before.startswith("-") else word or "an argument"
                 self.error(
                     f"{name.rstrip('=')} is empty; leave it out, or give a value"
                 )
-            # argparse drops a lone --, here too, and hands on an empty list.
+            # argparse drops a lone -- here as well, and passes an empty list on.
             if word.startswith("--") and word.endswith("=--"):
                 self.error(f"-- is no value of an option; got {word!r}")
         return super().parse_args(words, namespace)
@@ -164,7 +164,7 @@ class Parser(argparse.ArgumentParser):
         if self._is_inside or not self._may_lack_a_place():
             return super().parse_known_args(args, namespace)
         self._refuse_unknown(args)
-        # A positional that may be missing is else looked for at the very front alone.
+        # Otherwise argparse looks for an optional positional only in front of the options.
         self._is_inside = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
@@ -172,7 +172,7 @@ class Parser(argparse.ArgumentParser):
             self._is_inside = False
 
     def _refuse_unknown(self, words: Sequence[str]) -> None:
-        """Says what is no option here, whose value would else be taken for MODEL."""
+        """Refuses unknown options, whose values would otherwise be taken for MODEL."""
         if "--" in words:
             words = words[: words.index("--")]
         for index, word in enumerate(words):
@@ -193,7 +193,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def _check_value(self, action: argparse.Action, value: typing.Any) -> None:
-        # argparse's own sentence names no nearest choice.
+        # The message of argparse does not suggest the nearest choice.
         if action.choices is None or value in action.choices:
             return
         name = (
@@ -208,7 +208,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, str(error)) from None
 
     def _print_message(self, message: str, file: typing.Any = None) -> None:
-        # Newer releases of Python do this themselves; `streams.ended` tells it.
+        # As newer releases of Python do; `streams.ended` reports the error.
         with contextlib.suppress(OSError):
             super()._print_message(message, file)
 
@@ -232,7 +232,7 @@ class HelpAll(argparse.Action):
         values: typing.Any,
         option_string: str | None = None,
     ) -> None:
-        """Prints it and ends the command."""
+        """Prints the help and ends the command."""
         text = (
             parser.format_all() if isinstance(parser, Parser) else parser.format_help()
         )

@@ -1,4 +1,4 @@
-"""The images that `predict` is given: files, folders of them, data sets."""
+"""The images of `predict`: files, folders of files, and data sets."""
 
 import os
 import pathlib
@@ -15,12 +15,12 @@ if typing.TYPE_CHECKING:
     from keras_resnets.export.compare.classifier import FileClassifier
 
 
-# Of a data set, whose images have no names of their own.
+# Default number of images of a data set.
 COUNT = 10
 
 
 def is_data_set(word: str) -> bool:
-    """Whether a word names labelled images that are no files of their own."""
+    """Whether a word names a data set, not image files or a folder of them."""
     from keras_resnets.images.datasets import tfrecords
     from keras_resnets.images.datasets.sources import LOADERS
 
@@ -33,7 +33,7 @@ def is_data_set(word: str) -> bool:
 
 
 def paths_of(word: str, count: int | None = None) -> list[str]:
-    """The image files that a word names.
+    """Returns the image files that a word names.
 
     Args:
         word: an image, or a folder with images in it or further down; of a folder with
@@ -51,7 +51,7 @@ def paths_of(word: str, count: int | None = None) -> list[str]:
     try:
         folder, notes = image_folders.to_evaluate(pathlib.Path(word), "test")
     except InvalidArgument:
-        # Images without labels may lie anyhow.
+        # Images without labels may be anywhere in the folder.
         folder, notes = pathlib.Path(word), ()
     paths, others = image_files.scan(folder)
     if not paths:

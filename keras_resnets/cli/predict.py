@@ -1,4 +1,4 @@
-"""`keras-resnets predict` and `keras-resnets evaluate`: what a network says of images.
+"""`keras-resnets predict` and `keras-resnets evaluate`: classify images, and score.
 
 The network is a variant with weights, or an exported file.
 """
@@ -31,17 +31,17 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.multi_label import MultiLabelFigures
 
 
-# What photos end in, mostly: no name of a variant does.
+# Usual suffixes of photos; no variant's name ends like that.
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# Of several labels an image, the probability from which on one is said.
+# Default probability from which a multi-label network predicts a label.
 THRESHOLD = 0.5
-# Images in memory.
+# Images that are loaded at a time.
 _AT_A_TIME = 300
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction(subject.Subject):
-    """What `keras-resnets predict` is asked for; see its help."""
+    """The options of `keras-resnets predict`; see its help."""
 
     photos: tuple[str, ...]
     count: int | None
@@ -50,7 +50,7 @@ class Prediction(subject.Subject):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation(subject.Subject):
-    """What `keras-resnets evaluate` is asked for; see its help."""
+    """The options of `keras-resnets evaluate`; see its help."""
 
     data: str
     batch_size: int
@@ -60,7 +60,7 @@ class Evaluation(subject.Subject):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds both commands to the parser's sub-commands."""
+    """Adds both commands."""
     predict = commands.add_parser("predict")
     subject.add_options(predict)
     predict.add_argument(
@@ -97,7 +97,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_evaluate(commands: parsing.Commands) -> None:
-    """Adds what measures accuracy."""
+    """Adds the `evaluate` command."""
     evaluate = commands.add_parser("evaluate")
     subject.add_options(evaluate)
     evaluate.add_argument(
@@ -157,7 +157,7 @@ def _add_threshold(parser: argparse.ArgumentParser) -> None:
 def _threshold(
     asked: Prediction | Evaluation, model: "keras.Model | FileClassifier"
 ) -> float | None:
-    """From which probability a label is said; None where an image has one class."""
+    """Returns the threshold of a multi-label network; None for one class per image."""
     if network.has_several_labels(model):
         return THRESHOLD if asked.threshold is None else asked.threshold
     if asked.threshold is not None:
@@ -169,7 +169,7 @@ def _threshold(
 
 
 def _first_photo(namespace: argparse.Namespace) -> None:
-    """Where the weights name the network, the first word may be a photo too."""
+    """Takes a first word that is a photo as one, if the weights name the network."""
     word = namespace.model
     if namespace.weights is None or word is None or namespace.photos is None:
         return
@@ -207,15 +207,15 @@ def _show(
     images: "Iterable[tuple[typing.Any, np.ndarray]]",
     threshold: float | None = None,
 ) -> None:
-    """Prints the likeliest classes of images that come with their titles.
+    """Prints the likeliest classes of images, each given with its title.
 
-    With a threshold all labels that reach it.
+    With a threshold, prints all labels that reach it.
     """
     import numpy as np
 
     from keras_resnets.cli import reports
 
-    # A `FileClassifier` may put out logits; a network ends in a softmax here.
+    # A file may return logits; a network built here ends in a softmax.
     predict = getattr(model, "probabilities", model.predict_on_batch)
     confidence = getattr(model, "confidence", None)
     least = confidence["threshold"] if confidence else None
@@ -279,7 +279,7 @@ def _evaluate(asked: Evaluation) -> None:
 def _say_labels(
     model: "keras.Model | FileClassifier", figures: "MultiLabelFigures"
 ) -> None:
-    """Says how well a network tells several labels an image, each and together."""
+    """Prints the figures of a multi-label network, over all labels and for each."""
     from keras_resnets.cli import reports
     from keras_resnets.images import labels
 

@@ -1,4 +1,4 @@
-"""`keras-resnets prune`: weights set to zero, or channels removed."""
+"""`keras-resnets prune`: sets weights to zero, or removes channels."""
 
 import dataclasses
 import typing
@@ -17,15 +17,15 @@ if typing.TYPE_CHECKING:
 
 
 ENGINES = ("native", "tfmot")
-# Those of `keras_resnets.pruning.magnitude`.
+# The patterns of `keras_resnets.pruning.magnitude`.
 PATTERNS = ("unstructured", "1x4", "2:4")
-# Something is pruned, and something stays.
+# Neither nothing nor everything is pruned.
 _SHARE = options.number(0, 1, above=True, below=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output, tuning.Tuning):
-    """What `keras-resnets prune` is asked for; see its help."""
+    """The options of `keras-resnets prune`; see its help."""
 
     sparsity: float | None
     shrink: float | None
@@ -63,7 +63,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser(
         "prune",
         usage="%(prog)s MODEL --weights WEIGHTS (--sparsity S | --shrink S) [options]",

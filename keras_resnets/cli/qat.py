@@ -1,4 +1,4 @@
-"""`keras-resnets qat`: a TFLite file of a network trained with its rounding."""
+"""`keras-resnets qat`: quantization-aware training, and the TFLite file."""
 
 import dataclasses
 import pathlib
@@ -26,13 +26,13 @@ if typing.TYPE_CHECKING:
 
 ENGINES = ("native", "tfmot")
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
-# The one that tensorflow-model-optimization trains.
+# The only recipe that tensorflow-model-optimization trains.
 _OF_TFMOT = "static_wi8_ai8"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output, tuning.Tuning):
-    """What `keras-resnets qat` is asked for; see its help."""
+    """The options of `keras-resnets qat`; see its help."""
 
     data: str
     recipe: str | None
@@ -52,7 +52,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     evaluate: str | None
 
     def quantization(self) -> plans.PrecisionPlan:
-        """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
+        """Returns the `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
         if self.plan is not None:
             plan = plans.PrecisionPlan.read(self.plan)
         else:
@@ -85,7 +85,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser(
         "qat",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
@@ -126,7 +126,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_run(group: parsing.Group) -> None:
-    """Adds what the native training keeps."""
+    """Adds the options for the run of the native training."""
     group.add_argument(
         "--run",
         dest="run_folder",

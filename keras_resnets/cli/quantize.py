@@ -1,4 +1,4 @@
-"""`keras-resnets quantize`: a TFLite file from a trained network, without training."""
+"""`keras-resnets quantize`: post-training quantization into a TFLite file."""
 
 import argparse
 import dataclasses
@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
 
 
 DEFAULT = "static_wi8_ai8"
-# What other commands do since each job has its own: option -> what to type.
+# Former options whose jobs are commands now -> what to type instead.
 _SEARCH = "keras-resnets search MODEL --weights W --data D --max-drop POINTS"
 _MOVED = {
     "--sensitivity": "keras-resnets sensitivity MODEL --weights W --data D",
@@ -40,7 +40,7 @@ _MOVED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output, calibration.Calibration):
-    """What `keras-resnets quantize` is asked for; see its help."""
+    """The options of `keras-resnets quantize`; see its help."""
 
     recipe: str | None
     plan: str | None
@@ -83,7 +83,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
             raise InvalidArgument(f"{plan.recipe.name} takes its ranges from --data")
 
     def precision_plan(self) -> plans.PrecisionPlan:
-        """The `PrecisionPlan` that is asked for: a file's, or a recipe's."""
+        """Returns the `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
         if self.plan is not None:
             return plans.PrecisionPlan.read(self.plan)
         return plans.PrecisionPlan.of(self.recipe or DEFAULT)
@@ -128,12 +128,12 @@ class Compared(typing.Protocol):
 
 
 def is_calibrated(plan: plans.PrecisionPlan) -> bool:
-    """Whether a plan has ranges, which images tell."""
+    """Whether a plan needs ranges, which come from calibration images."""
     return number_formats.find(plan.recipe.quantize).calibrated
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser(
         "quantize",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
@@ -172,7 +172,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def add_quantization(group: parsing.Group) -> None:
-    """Adds how numbers are rounded."""
+    """Adds the options of the quantization."""
     add_recipe(group, tuple(recipes.RECIPES), default=None)
     add_plan(group)
     group.add_argument(
@@ -187,7 +187,7 @@ def add_quantization(group: parsing.Group) -> None:
 
 
 def add_plan(group: parsing.Group) -> None:
-    """Adds the plan that says more than a recipe."""
+    """Adds `--plan`, a file with the precision of each layer."""
     group.add_argument(
         "--plan", metavar="FILE", help="of search, or edited: FILE.tflite.plan.json"
     )
@@ -199,13 +199,13 @@ def add_recipe(
     default: str | None = DEFAULT,
     shown: str = DEFAULT,
 ) -> None:
-    """Adds the choice of a recipe.
+    """Adds `--recipe`.
 
     Args:
         group: of options.
-        names: that may be chosen.
-        default: what the option is without; None to know that it was not typed.
-        shown: the default that help shows then.
+        names: the recipes that are allowed.
+        default: the default recipe; None to see whether the option was typed.
+        shown: the default that help shows if `default` is None.
     """
     group.add_argument(
         "--recipe",
@@ -217,7 +217,7 @@ def add_recipe(
 
 
 def add_rounding(group: parsing.Group) -> None:
-    """Adds how kernels become integers."""
+    """Adds `--rounding`, the method that rounds kernels."""
     group.add_argument(
         "--rounding",
         choices=recipes.ROUNDINGS,
@@ -233,7 +233,7 @@ def add_rounding(group: parsing.Group) -> None:
 
 
 def add_method(group: parsing.Group) -> None:
-    """Adds how ranges come from the calibration images."""
+    """Adds `--method` and `--percentile`, which set the ranges from images."""
     group.add_argument(
         "--method",
         choices=choices.METHODS,
@@ -248,7 +248,7 @@ def add_method(group: parsing.Group) -> None:
 
 
 def add_storage(group: parsing.Group) -> None:
-    """Adds where weights of 4 bits are put."""
+    """Adds the options for the storage of 4-bit weights."""
     group.add_argument(
         "--storage",
         choices=storage.STORAGES,
@@ -270,7 +270,7 @@ def add_storage(group: parsing.Group) -> None:
 
 
 def add_file(group: parsing.Group) -> None:
-    """Adds what an integer file is like."""
+    """Adds the options of an integer file."""
     group.add_argument(
         "--io-dtype",
         default="int8",
@@ -281,7 +281,7 @@ def add_file(group: parsing.Group) -> None:
 
 
 def add_comparison(parser: argparse.ArgumentParser) -> None:
-    """Adds how the file is compared with the network."""
+    """Adds the options of the comparison with the network."""
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--evaluate",
@@ -350,7 +350,7 @@ def make_file(
     chosen: "CalibrationSet | None",
     **arguments: typing.Any,
 ) -> "ExportReport":
-    """Quantizes as every command does; returns the `ExportReport`.
+    """Quantizes with a progress bar; returns the `ExportReport`.
 
     Args:
         model: see `keras_resnets.quantization.quantize`.
@@ -374,7 +374,7 @@ def make_file(
 
 
 def labelled(asked: Compared, model: "keras.Model") -> "Labelled | None":
-    """The labelled images of `--evaluate`, opened before the work; None without."""
+    """Opens the labelled images of `--evaluate`; None without the option."""
     if asked.evaluate is None:
         return None
     return network.open_labelled(asked.evaluate, model, seed=asked.seed)
@@ -387,6 +387,6 @@ def say_accuracy(
     data: "Labelled | None",
     logits: bool = False,
 ) -> None:
-    """Says how a file does on the labelled images, where there are some."""
+    """Prints the accuracy of a file on the labelled images, if there are any."""
     if data is not None:
         network.say_figures(model, report, data, asked.threads, logits)

@@ -1,4 +1,4 @@
-"""`keras-resnets recommend`: the networks that keep a device's limits, the best first."""
+"""`keras-resnets recommend`: the best networks within the limits of a device."""
 
 import dataclasses
 import typing
@@ -19,7 +19,7 @@ _DATASETS = ("imagenet", "cifar10", "cifar100")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `keras-resnets recommend` is asked for; see its help."""
+    """The options of `keras-resnets recommend`; see its help."""
 
     target: str
     ms: float | None
@@ -38,7 +38,7 @@ class Options:
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser("recommend")
     _add_limits(parser.add_argument_group("device"))
     _add_network(parser.add_argument_group("network"))
@@ -130,7 +130,7 @@ def _recommend(asked: Options) -> None:
 
 
 def _next(best: "Cost") -> str:
-    """What to type with a `Cost`."""
+    """Returns the command that trains the network of a `Cost`."""
     return (
         f"keras-resnets train {best.name} --weights {best.dataset} --data photos/ "
         "--recipe finetune --output run"
@@ -138,7 +138,7 @@ def _next(best: "Cost") -> str:
 
 
 def _chosen(asked: Options) -> "list[tuple[Cost, int | None]]":
-    """(`Cost`, bytes of RAM or None) of the best networks that keep the limits."""
+    """Returns (`Cost`, bytes of RAM or None) of the best networks within the limits."""
     from keras_resnets.models import costs
     from keras_resnets.models import registry
 
@@ -172,7 +172,7 @@ def _fits(asked: Options, cost: "Cost") -> bool:
 def _with_room(
     asked: Options, ranked: "Sequence[Cost]"
 ) -> "list[tuple[Cost, int | None]]":
-    """The first `--count` of them whose tensors between layers fit."""
+    """Returns the first `--count` networks whose activations fit in the RAM."""
     if asked.ram is None:
         return [(cost, None) for cost in ranked[: asked.count]]
     from keras_resnets.system.progress import ProgressBar
@@ -191,7 +191,7 @@ def _with_room(
 
 
 def _ram(cost: "Cost") -> int:
-    """Bytes of the largest tensors that a network holds at once, in int8."""
+    """Returns the peak size in bytes of a network's int8 activations."""
     from keras_resnets.graph import analysis
     from keras_resnets.models import creation
 

@@ -1,4 +1,4 @@
-"""What the export commands show on a terminal."""
+"""Text about exported files and predictions, for a terminal."""
 
 import typing
 
@@ -21,12 +21,12 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.multi_label import MultiLabelFigures
 
 
-# The longest name in ImageNet's 1,000 has 30.
+# Characters of a class name; ImageNet's longest has 30.
 _LABEL = 60
 
 
 def export_report(report: "ExportReport", images: str) -> str:
-    """Size, operators, parity and latency of an `ExportReport`."""
+    """Returns size, operators, parity and latency of an `ExportReport` as lines."""
     runtime = FORMATS[report.format].runtime
     counted = ", ".join(
         f"{printable(name, 60)} {count}" for name, count in report.operators.items()
@@ -61,7 +61,7 @@ def _logits_line(report: "ExportReport") -> str:
 
 
 def _agreement(parity: "Parity") -> str:
-    """How many answers are the same: of several labels an image, each for itself."""
+    """Returns the share of equal predictions; for a multi-label network, of labels."""
     if parity.labels is not None:
         return f"label agreement {parity.labels:.0%}"
     return f"top-1 agreement {parity.top1:.0%}"
@@ -70,7 +70,7 @@ def _agreement(parity: "Parity") -> str:
 def top_five(
     model: "keras.Model", report: "ExportReport", photo: "np.ndarray", name: str
 ) -> str:
-    """The five likeliest classes of one image, by the model and by the file."""
+    """Returns the five likeliest classes of one image, by the model and by the file."""
     keras_outputs, logits = keras_runner.KerasRunner(model)(photo[None])
     if report.output == "logits" and logits is not None:
         keras_outputs = logits
@@ -97,7 +97,7 @@ def ranked(
     labels: tuple[str, ...] | str | None = None,
     count: int = 5,
 ) -> dict[str, typing.Any]:
-    """The `count` likeliest classes of one image, as facts; see `likeliest`."""
+    """Returns the `count` likeliest classes of one image for JSON; see `likeliest`."""
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]
     classes = [
@@ -117,7 +117,7 @@ def labels_above(
     labels: tuple[str, ...] | str | None,
     threshold: float,
 ) -> dict[str, typing.Any]:
-    """The labels of one image that reach a threshold, as facts; see `labels_of`."""
+    """Returns the labels of one image above a threshold for JSON; see `labels_of`."""
     names = class_names(len(outputs), labels)
     indices = multi_label.said(outputs, threshold)
     classes = [
@@ -137,7 +137,7 @@ def labels_of(
     labels: tuple[str, ...] | str | None,
     threshold: float,
 ) -> str:
-    """The labels of one image that reach a threshold, with a bar each."""
+    """Returns the labels of one image above a threshold, with a bar each."""
     indices = multi_label.said(outputs, threshold)
     if indices:
         return likeliest(outputs, name, labels, count=len(indices))
@@ -152,7 +152,7 @@ def labels_of(
 def label_table(
     figures: "MultiLabelFigures", labels: tuple[str, ...] | str | None
 ) -> str:
-    """A line for each label: images that have it, AP, precision, recall, F1."""
+    """Returns a table with images, AP, precision, recall and F1 of each label."""
     names = class_names(len(figures.labels), labels)
     rows = [
         (
@@ -169,7 +169,7 @@ def label_table(
 
 
 def share(value: float | None) -> str:
-    """A share in percent, or what stands where there is none."""
+    """Returns a share in percent; `undefined` for None."""
     return "undefined" if value is None else f"{value:.2%}"
 
 
@@ -180,14 +180,14 @@ def likeliest(
     count: int = 5,
     width: int = 30,
 ) -> str:
-    """The `count` likeliest classes of one image, with a bar each.
+    """Returns the `count` likeliest classes of one image, with a bar each.
 
     Args:
         outputs: probabilities (classes,).
         name: of the image.
         labels: see `keras_resnets.images.labels.class_names`.
         count: how many.
-        width: characters of a bar for certainty.
+        width: characters of a bar for probability 1.
     """
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]

@@ -1,4 +1,4 @@
-"""`keras-resnets search`: bits of each layer under a budget of top-1, bytes or latency.
+"""`keras-resnets search`: chooses the precision of each layer within a budget.
 
 With `--max-drop` alone it finds the smallest mix of int8, int16 and float. With
 `--max-size`, `--max-latency`, `--front` or int4 among the precisions it writes a Pareto
@@ -32,9 +32,9 @@ if typing.TYPE_CHECKING:
     from keras_resnets.quantization.search.mixed_precision import Mix
 
 
-# Of one mix without any limit named.
+# Default drop in points, if no limit is given.
 _DROP = 0.2
-# Bits are words too.
+# A precision may be written as its bits.
 _BITS = {"4": "int4", "8": "int8", "16": "int16"}
 _RECIPES = tuple(
     name
@@ -45,7 +45,7 @@ _RECIPES = tuple(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, network.Output, calibration.Calibration):
-    """What `keras-resnets search` is asked for; see its help."""
+    """The options of `keras-resnets search`; see its help."""
 
     data: str
     count: int
@@ -96,26 +96,26 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
     @property
     def has_front(self) -> bool:
-        """Whether a front of files is wanted, or one mix."""
+        """Whether the options ask for a Pareto front of files, not for one mix."""
         limits = (self.max_size, self.max_latency, self.front)
         return any(x is not None for x in limits) or "int4" in self.named
 
     @property
     def named(self) -> list[str]:
-        """The precisions that were typed; none where the option was left out."""
+        """The precisions of `--precisions`; empty without the option."""
         words = [word.strip() for word in (self.precisions or "").split(",")]
         return [_BITS.get(word, word) for word in words if word]
 
     @property
     def allowed(self) -> list[str]:
-        """What a layer may be."""
+        """The precisions that a layer may have."""
         if self.precisions is not None:
             return self.named
         return list(choices.BITS if self.has_front else choices.PRECISIONS)
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser(
         "search",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
@@ -150,7 +150,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_search(group: parsing.Group) -> None:
-    """Adds the limits, and what may be done to hold them."""
+    """Adds the limits of the search and the precisions that it may use."""
     group.add_argument(
         "--max-drop",
         type=options.number(0.001, 100, below=True),
@@ -226,7 +226,7 @@ def _search(asked: Options) -> None:
 
 
 def _search_front(asked: Options, path: str | pathlib.Path) -> None:
-    """Writes the front, and copies the file that the budget asks for to `path`."""
+    """Writes the front, and copies the file chosen by the budget to `path`."""
     from keras_resnets import quantization
     from keras_resnets.cli import tables
     from keras_resnets.cli import training_output
@@ -286,7 +286,7 @@ def _search_front(asked: Options, path: str | pathlib.Path) -> None:
 def _hold_out(
     asked: Options, model: "keras.Model", chosen: "CalibrationSet"
 ) -> "Labelled":
-    """The labelled images that the mix is chosen by."""
+    """Returns the held-out labelled images, by which the search chooses."""
     from keras_resnets import quantization
     from keras_resnets.images import labels
 
@@ -308,7 +308,7 @@ def _hold_out(
 
 
 def _left(chosen: "CalibrationSet") -> int:
-    """Number of images that the calibration has left."""
+    """Returns the number of images that the calibration does not use."""
     return (chosen.available or 0) - (chosen.taken or 0)
 
 
@@ -335,17 +335,17 @@ def _find(
 
 
 def _drop_of(asked: Options) -> float:
-    """Points of top-1 that one mix may lose."""
+    """Returns the points of top-1 that one mix may lose."""
     return _DROP if asked.max_drop is None else asked.max_drop
 
 
 def _check_room(asked: Options, chosen: "CalibrationSet", left: int) -> None:
-    """Raises `InvalidArgument` where too few images are left to choose the mix by.
+    """Raises `InvalidArgument` if too few images are left for the held-out part.
 
     Args:
         asked: the `Options`.
         chosen: the `CalibrationSet`.
-        left: labelled images that it has not.
+        left: labelled images outside of it.
     """
     from keras_resnets.images import calibration_checks
     from keras_resnets.quantization.search import accuracy_gate
@@ -379,7 +379,7 @@ def _check_room(asked: Options, chosen: "CalibrationSet", left: int) -> None:
 
 
 class _Stages:
-    """A progress bar for one stage after the other."""
+    """A progress bar for each stage of the search."""
 
     def __init__(self) -> None:
         self._stage: str | None = None
@@ -399,6 +399,6 @@ class _Stages:
         self.close()
 
     def close(self) -> None:
-        """Wipes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.close()

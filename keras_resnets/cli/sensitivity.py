@@ -1,4 +1,4 @@
-"""`keras-resnets sensitivity`: what each layer costs when it alone is quantized."""
+"""`keras-resnets sensitivity`: the cost of quantizing each layer alone."""
 
 import dataclasses
 
@@ -13,13 +13,13 @@ from keras_resnets.cli.network import say
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
-# What can be rounded one layer at a time: what can be trained so.
+# Recipes that can round one layer alone: those that can be trained.
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network, calibration.Calibration):
-    """What `keras-resnets sensitivity` is asked for; see its help."""
+    """The options of `keras-resnets sensitivity`; see its help."""
 
     data: str
     count: int
@@ -28,7 +28,7 @@ class Options(network.Network, calibration.Calibration):
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds the command to the parser's sub-commands."""
+    """Adds the command."""
     parser = commands.add_parser(
         "sensitivity",
         usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",

@@ -1,4 +1,4 @@
-"""`keras-resnets list` and `keras-resnets info`: tables of variants and layers."""
+"""`keras-resnets list` and `keras-resnets info`: figures of variants and layers."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What `keras-resnets list` is asked for; see its help."""
+    """The options of `keras-resnets list`; see its help."""
 
     pattern: str
     family: str | None
@@ -35,12 +35,12 @@ class Listing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info(network.Network):
-    """What `keras-resnets info` is asked for; see its help."""
+    """The options of `keras-resnets info`; see its help."""
 
     layers: bool
 
 
-# How `list` may be sorted -> by what.
+# Values of --sort -> sort keys.
 _ORDERS = {
     "table": None,
     "accuracy": lambda info: -(info.top1 or 0.0),
@@ -51,7 +51,7 @@ _ORDERS = {
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds both commands to the parser's sub-commands."""
+    """Adds both commands."""
     listing = commands.add_parser("list")
     listing.add_argument("pattern", nargs="?", default="*", help="wildcard: 'drn_*'")
     group = listing.add_argument_group("filter")
@@ -100,7 +100,7 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_info(commands: parsing.Commands) -> None:
-    """Adds what tells of one network."""
+    """Adds the `info` command."""
     info = commands.add_parser("info")
     naming.add_model(info)
     group = info.add_argument_group("network")
@@ -149,7 +149,7 @@ def _list(asked: Listing) -> None:
 
 
 def _passes(asked: Listing, info: "ModelInfo") -> bool:
-    """Whether a variant is one of those asked for."""
+    """Whether a variant passes the filters."""
     if (
         asked.max_macs is not None
         and (info.mega_macs or math.inf) * 1e6 > asked.max_macs
@@ -202,7 +202,7 @@ def _info(asked: Info) -> None:
 
 
 def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str | None]":
-    """(model, (name, family or None), the paper's table or None)."""
+    """Returns (model, (name, family or None), the paper's table or None)."""
     from keras_resnets.cli import tables
     from keras_resnets.models import creation
     from keras_resnets.models import registry
@@ -214,7 +214,7 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
         return model, (model.name, None), None
     name = registry.canonical_name(asked.model)
     if asked.weights is not None:
-        # A run or a file has classes and axes of its own.
+        # The classes and axes come from the run or the file.
         model, _, _ = network.build(asked)
         shape, classes = model.inputs[0].shape, model.output_shape[-1]
         table = tables.paper_table(model.architecture, tuple(shape[1:3]), classes)

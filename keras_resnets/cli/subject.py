@@ -1,4 +1,4 @@
-"""What `predict` and `evaluate` judge: a variant with weights, or an exported file."""
+"""MODEL of `predict` and `evaluate`: a variant with weights, or an exported file."""
 
 import argparse
 import dataclasses
@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject(network.Network):
-    """A variant with weights, or an exported file, as a command line names it."""
+    """The options that select a variant with weights, or an exported file."""
 
     labels: str | None
     mode: str | None
@@ -29,7 +29,7 @@ class Subject(network.Network):
 
     @property
     def is_own(self) -> bool:
-        """False: a `.keras` file is run as any exported file is."""
+        """False: a `.keras` file is run like any exported file."""
         return False
 
     def __post_init__(self) -> None:
@@ -37,12 +37,12 @@ class Subject(network.Network):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what chooses a variant and its weights, or a file."""
+    """Adds the options that select a variant and its weights, or a file."""
     naming.add_model(
         parser,
         f"{naming.WHAT}, or a .tflite or .onnx file or the folder of a SavedModel",
     )
-    # A .keras file is run as it stands.
+    # A .keras file is run as any exported file.
     parser.set_defaults(takes_files=True)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"of a variant: {network.WEIGHTS}")
@@ -63,12 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def check(asked: Subject) -> None:
     """Raises `InvalidArgument` for options that do not go together.
 
-    Nothing is opened for it, and nothing heavy imported.
+    Opens no file and imports nothing heavy.
     """
     try:
         is_file = formats.looks_exported(asked.model)
     except (OSError, ValueError):
-        # No name of a file, such as one of thousands of characters.
+        # The text is not a path: it has thousands of characters.
         is_file = False
         network.find(asked)
     if is_file:
@@ -79,7 +79,7 @@ def check(asked: Subject) -> None:
 
 
 def open_subject(asked: Subject) -> "keras.Model | FileClassifier":
-    """The classifier that the asked name, ready to judge images.
+    """Opens the classifier that the options select.
 
     Returns:
         A `keras.Model` that knows its `preprocessing` and `labels`, or a
@@ -100,7 +100,7 @@ def open_subject(asked: Subject) -> "keras.Model | FileClassifier":
 
 
 def _check_network(asked: Subject) -> None:
-    """Raises `InvalidArgument` for what is no variant, or options of files."""
+    """Raises `InvalidArgument` for an unknown variant, or options of files."""
     path = pathlib.Path(asked.model)
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder without a SavedModel in it")
@@ -133,7 +133,7 @@ def _file(asked: Subject) -> "FileClassifier":
 
 
 def open_file(path: str, asked: Subject) -> "FileClassifier":
-    """The `FileClassifier` of an exported file, opened as the options say."""
+    """Opens an exported file as a `FileClassifier`, by the options."""
     from keras_resnets.export.compare import classifier
     from keras_resnets.export.compare import isolated
 
@@ -156,7 +156,7 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
 
 
 def _images_of(path: str) -> tuple[typing.Any, typing.Any] | None:
-    """(`Preprocessing`, labels) that a `.keras` file of `convert` tells, or None."""
+    """Returns the (`Preprocessing`, labels) in a `.keras` file of `convert`, or None."""
     from keras_resnets.weights import naming as sidecar_naming
 
     if not path.endswith(".keras") or not pathlib.Path(path).is_file():
@@ -165,7 +165,7 @@ def _images_of(path: str) -> tuple[typing.Any, typing.Any] | None:
 
 
 def _labels(text: str, classes: int) -> tuple[str, ...] | str:
-    """The value of `--labels`, checked."""
+    """Returns the checked value of `--labels`."""
     from keras_resnets.images import labels
 
     pairs = labels.typed(text)

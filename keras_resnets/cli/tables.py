@@ -1,4 +1,4 @@
-"""What the commands print: tables of text."""
+"""Tables of text, which the commands print."""
 
 import dataclasses
 import itertools
@@ -31,12 +31,12 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.records import Record
 
 
-# Of a line of facts: our recipes and versions have 250.
+# Characters of a line; this package's recipes and versions have 250.
 _LONGEST = 600
 
 
 def model_table(infos: "Sequence[ModelInfo]") -> str:
-    """One row a variant, from `registry.model_info`."""
+    """Returns a table of variants, from `registry.model_info`."""
     headers = (
         *("name", "family", "input", "parameters", "M MACs", "convs", "classes"),
         *("top-1", "weights"),
@@ -59,7 +59,7 @@ def model_table(infos: "Sequence[ModelInfo]") -> str:
 
 
 def recipe_table(recipes: "Mapping[str, Recipe]") -> str:
-    """One row a `Recipe`, by its name."""
+    """Returns a table of recipes, by name."""
     headers = ("recipe", "epochs", "batch", "optimizer", "rate", "source")
     rows = [
         (
@@ -76,14 +76,14 @@ def recipe_table(recipes: "Mapping[str, Recipe]") -> str:
 
 
 def recipe_text(recipe: "Recipe") -> str:
-    """The fields of a `Recipe`, one a line, as --change takes them."""
+    """Returns the fields of a `Recipe`, one per line, as --change takes them."""
     facts = dataclasses.asdict(recipe)
     facts |= facts.pop("augmentation")
     return "\n".join(f"{name:<20} {value}" for name, value in facts.items())
 
 
 def weights_table(records: "Sequence[Record]", proofs: Sequence[str]) -> str:
-    """One row a `Record` of public weights, with what its file is checked by."""
+    """Returns a table of public weights, with the check of each file."""
     headers = (
         *("tag", "top-1", "top-5", "pixels", "crop", "licence", "verified by"),
         *("hash",),
@@ -109,7 +109,7 @@ def weights_table(records: "Sequence[Record]", proofs: Sequence[str]) -> str:
 def paper_table(
     architecture: "Architecture", size: tuple[int, ...], classes: int
 ) -> str:
-    """The layer / output size / blocks table of the papers.
+    """Returns the table of the papers: layer, output size, blocks.
 
     Args:
         architecture: an `Architecture`.
@@ -165,7 +165,7 @@ def _stem(architecture: "Architecture") -> str:
 
 
 def _runs(units: Iterable[Unit]) -> list[str]:
-    """One text for each run of equal units: a first or last one often differs."""
+    """Returns a text per run of equal units: the first or last unit often differs."""
     runs = itertools.groupby(f"[{_convs(unit.convs)}]" for unit in units)
     return [f"{text} x {len(list(run))}" for text, run in runs]
 
@@ -190,7 +190,7 @@ def _size(size: tuple[int, ...]) -> str:
 
 
 def port_table(inputs: "Sequence[Port]", outputs: "Sequence[Port]") -> str:
-    """One row an input or output of an exported file."""
+    """Returns a table of the inputs and outputs of an exported file."""
     headers = ("", "name", "shape", "type", "scale", "zero point")
     rows = [
         (
@@ -208,7 +208,7 @@ def port_table(inputs: "Sequence[Port]", outputs: "Sequence[Port]") -> str:
 
 
 def passport_text(passport: Mapping[str, typing.Any]) -> str:
-    """The facts of a passport that a person asks for first."""
+    """Returns the main facts of a passport as lines."""
     parity, labels = passport["parity"], passport["labels"] or "not known"
     preprocessing = passport["preprocessing"] or {}
     facts = {
@@ -229,19 +229,19 @@ def passport_text(passport: Mapping[str, typing.Any]) -> str:
 
 def _parity_words(parity: Mapping[str, typing.Any], ports: object) -> str:
     outputs, logits = parity["outputs"], parity["logits"]
-    # What is infinite stands as a text.
+    # Infinite numbers are stored as text.
     error = float(outputs["max_error"])
     words = f"{parity['compared']} images: outputs differ by {error:.2g}"
     if logits is None:
         return f"{words}; logits not measured"
     error = float(logits["relative_error"])
-    # Of what is no classifier these are the figures of its features.
+    # The figures of a network without a classifier are those of its features.
     kind = "logits" if _classifies(ports) else "features"
     return f"{words}, {kind} by {error:.2g} of the largest"
 
 
 def _classifies(ports: object) -> bool:
-    """Whether the outputs of a passport, which nobody has checked, are a classifier's."""
+    """Whether the outputs in a passport, which is not checked, are a classifier's."""
     if not isinstance(ports, list):
         return True
     named = [port.get("name") for port in ports if isinstance(port, dict)]
@@ -249,7 +249,7 @@ def _classifies(ports: object) -> bool:
 
 
 def verification_table(first: str, second: str, result: "Verification") -> str:
-    """What `export.verify.verify` found, one row a figure."""
+    """Returns a table of the figures of `compare.verify.verify`."""
     measured = [("outputs", result.outputs)]
     if result.logits is not None:
         measured.append(("logits", result.logits))
@@ -270,7 +270,7 @@ def verification_table(first: str, second: str, result: "Verification") -> str:
     if result.accuracies is None:
         return table
     words = "top-1" if result.outputs.labels is None else "mAP"
-    # Where all images have a label, or none, there is no average precision.
+    # A label that all images or none have has no average precision.
     texts = ["undefined" if n is None else f"{n:.2%}" for n in result.accuracies]
     shares = [
         f"{words} {text}  {printable(str(path), _LONGEST)}"
@@ -280,14 +280,14 @@ def verification_table(first: str, second: str, result: "Verification") -> str:
 
 
 def _agreements(parity: "Parity") -> tuple[tuple[str, str, str], ...]:
-    """The rows of equal answers: of several labels an image, each for itself."""
+    """Returns the rows of the agreement; for a multi-label network, of its labels."""
     if parity.labels is not None:
         return (("label agreement", "labels", ".2%"),)
     return (("top-1 agreement", "top1", ".2%"), ("top-5 agreement", "top5", ".2%"))
 
 
 def loss_table(losses: "Sequence[LayerLoss]") -> str:
-    """The layers of an integer file, with what each lost."""
+    """Returns a table of the layers of an integer file, with the loss of each."""
     rows = [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in losses]
     most = max(losses, key=lambda loss: loss.lost)
     table = text_table(("layer", "SQNR in dB", "lost"), rows)
@@ -295,7 +295,7 @@ def loss_table(losses: "Sequence[LayerLoss]") -> str:
 
 
 def timing_table(timings: "Sequence[Timing]") -> str:
-    """One row a file that was timed; ratios to the first."""
+    """Returns a table of timed files, with the speed relative to the first."""
     headers = (
         "file",
         "MB",
@@ -323,7 +323,7 @@ def timing_table(timings: "Sequence[Timing]") -> str:
 
 
 def sensitivity_table(costs: "Sequence[LayerCost]") -> str:
-    """One row a layer that was quantized alone, the dearest first."""
+    """Returns a table of layers that were quantized alone, the costliest first."""
     rows = [
         (cost.name, cost.part, f"{cost.rmse:.4f}", f"{cost.agreement:.1%}")
         for cost in costs
@@ -335,7 +335,7 @@ MIX_HEAD = ("layer", "kind", "precision", "MACs", "weights alone", "output alone
 
 
 def mix_rows(mix: "Mix") -> list[tuple[str, ...]]:
-    """The cells of `MIX_HEAD` for each layer of a `Mix`."""
+    """Returns the cells of `MIX_HEAD` for each layer of a `Mix`."""
     return [
         (
             layer.name,
@@ -350,7 +350,7 @@ def mix_rows(mix: "Mix") -> list[tuple[str, ...]]:
 
 
 def mix_table(mix: "Mix") -> str:
-    """One row a layer of a `Mix`, and what it came to."""
+    """Returns a table of the layers of a `Mix`, and its figures."""
     rows = mix_rows(mix)
     raised = [
         f"{printable(name)} {precision}" for name, precision in mix.raised.items()
@@ -372,7 +372,7 @@ def mix_table(mix: "Mix") -> str:
 
 
 def front_table(front: "Front") -> str:
-    """One row a point of a `Front`, and what the budget came to."""
+    """Returns a table of the files of a `Front`, with the chosen one marked."""
     rows = [
         (
             f"{'* ' if point is front.chosen else ''}{point.path.name}",
@@ -409,7 +409,7 @@ def _trial(trial: "Trial") -> str:
 
 
 def gzip_table(before: "PruningReport", after: "PruningReport") -> str:
-    """Bytes of the weights of two `PruningReport`s, as they are and after gzip."""
+    """Returns the bytes of the weights of two `PruningReport`s, plain and gzipped."""
     rows = [
         ("bytes", before.size, after.size),
         ("bytes gzipped", before.gzip_size, after.gzip_size),
@@ -418,7 +418,7 @@ def gzip_table(before: "PruningReport", after: "PruningReport") -> str:
 
 
 def pruning_table(before: "PruningReport", after: "PruningReport") -> str:
-    """Figures of two `PruningReport`s, and the zeros of every kernel of the second."""
+    """Returns the figures of two `PruningReport`s, and the zeros of each kernel after."""
     figures = ("parameters", "macs", "live_macs", "size", "gzip_size")
     names = ("parameters", "MACs", "MACs without zeros", "bytes", "bytes gzipped")
     rows = [

@@ -1,4 +1,4 @@
-"""`keras-resnets train`: images and a recipe to a trained network in a folder."""
+"""`keras-resnets train` and `keras-resnets recipes`: training by a recipe."""
 
 import contextlib
 import dataclasses
@@ -27,14 +27,14 @@ if typing.TYPE_CHECKING:
     from keras_resnets.training.session import Run
 
 
-# Fields that have an option of their own, or several.
+# Fields that other options set.
 _ELSEWHERE = {
     "classes": "use --classes N",
     "augmentation": "give its fields by their own names: --change mixup=0.2",
     "margin": "a later stage must win a paired test now: --change significance=0.01 is "
     "stricter, 1 keeps the highest accuracy",
 }
-# Of --json.
+# Keys of --json.
 FACTS = {
     "run": "the folder of the run",
     "figures": "best_val_accuracy, best_epoch, test_accuracy, test_weights, seconds, ... "
@@ -47,7 +47,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(network.Network):
-    """What `keras-resnets train` is asked for; see its help."""
+    """The options of `keras-resnets train`; see its help."""
 
     data: str
     recipe: str
@@ -93,7 +93,7 @@ class Options(network.Network):
         super().__post_init__()
 
     def training_recipe(self) -> "Recipe":
-        """The `Recipe` with what is changed of it."""
+        """Returns the `Recipe` with its changes."""
         from keras_resnets.training import recipes
 
         fields = {**recipes.FIELDS, **recipes.AUGMENTATION_FIELDS}
@@ -107,13 +107,13 @@ class Options(network.Network):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What `keras-resnets recipes` is asked for."""
+    """The options of `keras-resnets recipes`."""
 
     name: str | None
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds both commands to the parser's sub-commands."""
+    """Adds both commands."""
     parser = commands.add_parser(
         "train",
         usage="%(prog)s MODEL --data DATA --recipe RECIPE --output RUN [options]",
@@ -247,7 +247,7 @@ def _add_run(group: parsing.Group) -> None:
 
 
 def _add_devices(group: parsing.Group) -> None:
-    """Several of them, on one machine or more."""
+    """Adds the options for several devices, on one machine or more."""
     group.add_argument("--devices", help="how many, such as 2, or all; default: one")
     group.add_argument(
         "--coordinator",
@@ -310,7 +310,7 @@ def _train(asked: Options) -> None:
 
 
 def _names(asked: Options) -> tuple[tuple[str, ...], ...] | None:
-    """(id, name) of each class, or None for what the data say."""
+    """Returns (id, name) of each class by `--labels`; None to take them from the data."""
     from keras_resnets.images import labels
 
     return None if asked.labels is None else labels.typed(asked.labels)
@@ -319,7 +319,7 @@ def _names(asked: Options) -> tuple[tuple[str, ...], ...] | None:
 def _build(
     asked: Options, recipe: "Recipe", opened: "Dataset", precision: str
 ) -> "keras.Model":
-    """The network that is trained, with a class for each of the data's."""
+    """Builds the network to train, with the classes of the data."""
     classes = len(opened.classes)
     if asked.classes not in (None, classes):
         raise InvalidArgument(
@@ -348,7 +348,7 @@ def _teacher(asked: Options, classes: int) -> "keras.Model | None":
         asked.teacher,
         weights=asked.teacher_weights,
         classifier_activation=None,
-        # The student's size is not always the one that the teacher was trained at.
+        # The teacher may have been trained at another size than the student's.
         input_shape=(None, None, 3),
         name="teacher",
     )

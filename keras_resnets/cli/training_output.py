@@ -1,4 +1,4 @@
-"""What a training prints, for the commands that train: `train` and `qat`."""
+"""Output of the commands that train: `train` and `qat`."""
 
 import contextlib
 import sys
@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
 
 @contextlib.contextmanager
 def notes_printed(*kinds: type[Warning]) -> Iterator[None]:
-    """The notes of a training, and warnings of `kinds`, as lines, when they come."""
+    """Prints notes of a training, and warnings of `kinds`, as they occur."""
     kinds = (TrainingNote, *kinds)
     with warnings.catch_warnings():
         for kind in kinds:
@@ -42,14 +42,14 @@ def notes_printed(*kinds: type[Warning]) -> Iterator[None]:
 
 
 def verbosity() -> int:
-    """What Keras shows of the epochs: nothing, a bar, or a line each."""
+    """Returns Keras' `verbose`: 0 for nothing, 1 for a bar, 2 for a line per epoch."""
     if output.is_json():
         return 0
     return 2 if output.is_quiet() or not sys.stdout.isatty() else 1
 
 
 def conclude(run: "Run", recipe: "Recipe", opened: "Dataset") -> None:
-    """Says what came of a `Run`."""
+    """Prints the results of a `Run`."""
     from keras_resnets.training import best_weights
 
     figures = run.figures

@@ -1,4 +1,4 @@
-"""What the commands share that fine-tune a network while they compress it."""
+"""Shared by the commands that fine-tune a network while they compress it."""
 
 import argparse
 import dataclasses
@@ -17,20 +17,20 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.evaluation import Labelled
 
 
-# Of --json.
+# Keys of --json.
 FACTS = {
     "path": "the file that was written",
     "before": "parameters, MACs, bytes, zeros of the network that came in",
     "after": "the same of what was written",
     "measured": "with --evaluate: images, and top-1 of both as shares; else null",
 }
-# What --data takes where a network is trained.
+# The values of --data of the commands that train.
 DATA = ".npz file with x_train and y_train, or folder with a sub-folder a class"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How a network is fine-tuned, as a command line says it; see `add_options`."""
+    """The options of a fine-tuning; see `add_options`."""
 
     data: str | None
     epochs: int | None
@@ -41,7 +41,7 @@ class Tuning:
     seed: int
 
     def for_tfmot(self) -> "tfmot.Tuning":
-        """The `Tuning` that tensorflow-model-optimization is called with."""
+        """Returns the settings for tensorflow-model-optimization."""
         from keras_resnets import tfmot
 
         return tfmot.Tuning(
@@ -68,13 +68,13 @@ def add_options(
     epochs: str = "1",
     note: str = "",
 ) -> parsing.Group:
-    """Adds the group of the fine-tuning.
+    """Adds the options of the fine-tuning; returns their group.
 
     Args:
         parser: of the command.
-        required: whether there is none without `--data`.
+        required: whether `--data` is required.
         epochs: their default, in words.
-        note: when the options count.
+        note: a condition of the options, for the title of their group.
     """
     group = parser.add_argument_group("fine-tuning" + note)
     group.add_argument("--data", required=required, help=DATA)
@@ -103,14 +103,14 @@ def add_options(
 
 
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
-    """Adds what the network is scored on, before and after."""
+    """Adds `--evaluate`, the data to score the network on, before and after."""
     parser.add_argument_group("comparison").add_argument(
         "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
     )
 
 
 def training_data(asked: Tuning, model: "keras.Model") -> "Labelled":
-    """The labelled training images of `--data`, of a network of one class an image."""
+    """Opens the training images of `--data`; refuses a multi-label network."""
     from keras_resnets.graph import outputs
 
     outputs.check_one_class(model, "training by tensorflow-model-optimization")
@@ -122,7 +122,7 @@ def training_data(asked: Tuning, model: "keras.Model") -> "Labelled":
 
 
 class Bar:
-    """The bar over all training steps, and lines about epochs above it."""
+    """A progress bar over all training steps, with lines about epochs above it."""
 
     def __init__(self, data: "Labelled", tuning: "tfmot.Tuning") -> None:
         from keras_resnets.system.progress import ProgressBar
@@ -143,7 +143,7 @@ class Bar:
 
 
 def say_accuracy(asked: Evaluated, before: "keras.Model", after: "keras.Model") -> None:
-    """Says what `--evaluate` finds of two networks."""
+    """Prints the accuracy of two networks on the data of `--evaluate`."""
     if not asked.evaluate:
         return
     from keras_resnets.images import evaluation

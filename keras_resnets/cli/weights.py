@@ -1,4 +1,4 @@
-"""`keras-resnets weights` and `keras-resnets convert`: what there is, and its format."""
+"""`keras-resnets weights` and `keras-resnets convert`: list weights, convert files."""
 
 import dataclasses
 
@@ -14,21 +14,21 @@ from keras_resnets.system.quiet import native_logs_hidden
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What `keras-resnets weights` is asked for."""
+    """The options of `keras-resnets weights`."""
 
     model: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conversion(network.Network):
-    """What `keras-resnets convert` is asked for; see its help."""
+    """The options of `keras-resnets convert`; see its help."""
 
     output: str
     overwrite: bool
 
 
 def add_to(commands: parsing.Commands) -> None:
-    """Adds both commands to the parser's sub-commands."""
+    """Adds both commands."""
     listing = commands.add_parser("weights")
     naming.add_model(listing, "variant (keras-resnets list)")
     options.set_command(
@@ -98,7 +98,7 @@ def _convert(asked: Conversion) -> None:
         from keras_resnets.weights import saving
 
         path = saving.check_output(asked.output, asked.overwrite)
-        # A new classifier or fitted channels would be another network's weights.
+        # A new classifier or adapted channels would not be the weights of the file.
         model, architecture, source = network.build(asked, strict=True)
         layout = saving.save(model, path, source, architecture, asked.overwrite)
         output.keep(
