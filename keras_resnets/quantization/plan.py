@@ -218,7 +218,7 @@ class PrecisionPlan:
 
     def to_json(self) -> str:
         """The plan as text, a layer a line; see `from_json`."""
-        own = self.recipe == recipes.RECIPES.get(self.recipe.name)
+        is_listed = self.recipe == recipes.RECIPES.get(self.recipe.name)
         head = {
             "schema": SCHEMA,
             "version": VERSION,
@@ -226,7 +226,9 @@ class PrecisionPlan:
             "fingerprint": self.fingerprint,
             "storage": self.storage,
             "prefer": self.prefer,
-            "recipe": self.recipe.name if own else dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.name
+            if is_listed
+            else dataclasses.asdict(self.recipe),
         }
         if self.storage is None and self.prefer is None:
             del head["storage"], head["prefer"]
@@ -299,12 +301,12 @@ class PrecisionPlan:
             name: of the network.
             layers: its layers, see `fingerprint`.
         """
-        found = fingerprint(layers)
-        if self.fingerprint not in (None, found):
+        actual = fingerprint(layers)
+        if self.fingerprint not in (None, actual):
             raise InvalidArgument(
                 f"the plan is of {shown(self.network or 'another network')} "
                 f"(fingerprint {shown(self.fingerprint)}), whose layers are not those of "
-                f"{name} ({found}): search a plan of {name}, or take the fingerprint out "
+                f"{name} ({actual}): search a plan of {name}, or take the fingerprint out "
                 "to go by the names of layers alone"
             )
 
@@ -324,8 +326,8 @@ class PrecisionPlan:
         allowed = tuple(names)
         layers: dict[str, LayerBits] = {}
         for name, bits in self.layers.items():
-            own = next((x for x in _written(name) if x in allowed), None)
-            if own is None:
+            layer_name = next((x for x in _written(name) if x in allowed), None)
+            if layer_name is None:
                 near = nearest(name, allowed, count=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise InvalidArgument(
@@ -333,8 +335,10 @@ class PrecisionPlan:
                     f"{_some(allowed)}; got {shown(name)}{hint}"
                 )
             # Of two halves the finer one.
-            both = (bits, layers.get(own, bits))
-            layers[own] = max(both, key=lambda x: choices.PRECISIONS.index(x.precision))
+            both = (bits, layers.get(layer_name, bits))
+            layers[layer_name] = max(
+                both, key=lambda x: choices.PRECISIONS.index(x.precision)
+            )
         return dataclasses.replace(self, layers=layers)
 
 
@@ -350,23 +354,23 @@ def fingerprint(layers: Iterable[typing.Any]) -> str:
     Args:
         layers: Keras layers in order; name and shapes of those with weights count.
     """
-    told = [
+    description = [
         [layer.name, [list(variable.shape) for variable in layer.weights]]
         for layer in layers
         if layer.weights
     ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(description).encode()).hexdigest()[:16]
 
 
 def _decoded(content: typing.Any) -> PrecisionPlan:
     """The plan of what JSON says."""
     _check_keys("the plan", content, _REQUIRED, _OPTIONAL)
-    said = (content["schema"], content["version"])
+    header = (content["schema"], content["version"])
     # True is equal to 1.
-    if said != (SCHEMA, VERSION) or type(said[1]) is not int:
+    if header != (SCHEMA, VERSION) or type(header[1]) is not int:
         raise InvalidArgument(
             f"schema and version must be {SCHEMA!r} and {VERSION}; got "
-            f"{shown(said[0])} and {shown(said[1])}"
+            f"{shown(header[0])} and {shown(header[1])}"
         )
     layers = content["layers"]
     if not isinstance(layers, dict):

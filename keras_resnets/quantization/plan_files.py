@@ -29,7 +29,7 @@ def facts(
     plan: PrecisionPlan, engine: str, method: str | None, chosen: CalibrationSet | None
 ) -> dict[str, typing.Any]:
     """What a passport says of how a float model was quantized."""
-    told = {
+    record = {
         "recipe": plan.recipe.name,
         "engine": engine,
         "method": method,
@@ -39,11 +39,11 @@ def facts(
         "rounding": plan.recipe.rounding if engine == "ranges" else "nearest",
         "calibration": chosen and chosen.record(),
     }
-    if told["rounding"] == "learned":
-        told["rounding_steps"] = plan.recipe.rounding_steps or ROUNDING_STEPS
+    if record["rounding"] == "learned":
+        record["rounding_steps"] = plan.recipe.rounding_steps or ROUNDING_STEPS
     if plan.layers:
-        told["precisions"] = {name: x.precision for name, x in plan.layers.items()}
-    return told
+        record["precisions"] = {name: x.precision for name, x in plan.layers.items()}
+    return record
 
 
 def land(

@@ -210,12 +210,12 @@ def quantize_as_exporters(
     **options: typing.Any,
 ) -> ExportReport:
     """`quantize` for `to_tflite`, which warns of less than ten images."""
-    given = getattr(model, "inputs", None)
-    if calibration is not None and given and len(given) == 1:
+    inputs = getattr(model, "inputs", None)
+    if calibration is not None and inputs and len(inputs) == 1:
         if not isinstance(calibration, CalibrationSet):
             shape = prepare.input_shape(model, input_size)
-            found = calibration_checks.collect(calibration, shape)
-            calibration = CalibrationSet(found, type(calibration).__name__)
+            collected = calibration_checks.collect(calibration, shape)
+            calibration = CalibrationSet(collected, type(calibration).__name__)
     return quantize(
         model, path, recipe, calibration, images, input_size, *rest, **options
     )
@@ -232,10 +232,10 @@ def _chosen(
         return None
     reference = prepare.inference_model(model)
     shape = prepare.input_shape(reference, input_size)
-    known = provenance.known_preprocessing(model)
+    preprocessing = provenance.known_preprocessing(model)
     # Whoever made a set knows how small it is.
     fewest = 1 if isinstance(calibration, CalibrationSet) else FEWEST
-    chosen = checked_set(calibration, shape, known, fewest=fewest)
+    chosen = checked_set(calibration, shape, preprocessing, fewest=fewest)
     if plan.layers:
         plan.check_network(model.name, prepare.all_layers(reference))
         operators.check_model(reference)

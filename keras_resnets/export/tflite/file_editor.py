@@ -96,10 +96,10 @@ class Editor:
             op: the operator.
             place: of the input among the operator's inputs.
             values: of the new constant.
-            shape: of the tensor; None: that of `values`.
+            shape: of the tensor; None: that of the old one.
         """
         tensor = copy.copy(self.graph.tensors[op.inputs[place]])
-        tensor.shape = list(values.shape) if shape is None else shape
+        tensor.shape = tensor.shape if shape is None else shape
         tensor.buffer = self.add_buffer(values)
         op.inputs[place] = self.add_tensor(tensor)
         return tensor

@@ -78,14 +78,14 @@ class Int4Editor(file_editor.Editor):
 
     def store(self, op: Any, name: str) -> None:
         """Stores the int8 kernel of an operator in half the space."""
-        tensor = self.store_kernel(op, self.graph.tensors[op.inputs[1]].shape)
+        tensor = self.store_kernel(op)
         version = _VERSIONS[name]
         if name == "FULLY_CONNECTED" and len(tensor.quantization.scale) > 1:
             version = PER_CHANNEL
         self.become(op, name, version)
 
-    def store_kernel(self, op: Any, shape: Sequence[int]) -> Any:
-        """Stores an int8 kernel in 4 bits, of this shape; returns its `TensorT`."""
+    def store_kernel(self, op: Any, shape: Sequence[int] | None = None) -> Any:
+        """Stores an int8 kernel in 4 bits; returns its `TensorT`."""
         values = nibbles(self.data(op.inputs[1]).view("int8"))
         tensor = self.replace_constant(op, 1, values, shape)
         tensor.type = self.schema.TensorType.INT4

@@ -61,7 +61,7 @@ class _Packer(file_editor.Editor):
         if count == 1:
             return False
         kernel = block_diagonal(self._kernel(op), groups, count)
-        self.replace_constant(op, 1, kernel)
+        self.replace_constant(op, 1, kernel, list(kernel.shape))
         return True
 
     def _pair_columns(self, op: Any) -> bool:
@@ -73,7 +73,7 @@ class _Packer(file_editor.Editor):
         if paired is None:
             return False
         kernel, pads = paired
-        self.replace_constant(op, 1, kernel)
+        self.replace_constant(op, 1, kernel, list(kernel.shape))
         op.builtinOptions.strideW = 1
         sides = (source[1], source[2] // 2, 2 * source[3])
         first.inputs[0] = self._reshape(first, sides)
@@ -125,8 +125,7 @@ class _Packer(file_editor.Editor):
         """Changes how many columns a PAD behind a RESHAPE adds."""
         pads = self._pads(pad)
         pads[2] = list(columns)
-        shape = self.graph.tensors[pad.inputs[1]].shape
-        tensor = self.replace_constant(pad, 1, np.asarray(pads, "int32"), shape)
+        tensor = self.replace_constant(pad, 1, np.asarray(pads, "int32"))
         tensor.type = self.schema.TensorType.INT32
         _, _, width, channels = self.graph.tensors[pad.inputs[0]].shape
         padded = self.graph.tensors[pad.outputs[0]]

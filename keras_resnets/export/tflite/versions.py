@@ -219,5 +219,5 @@ class _Lowering(file_editor.Editor):
         values = integers * np.asarray(kernel.quantization.scale)[:, None]
         scale = np.float32(max(np.abs(values).max(), 1e-30) / 127)
         integers = np.rint(values / scale).astype("int8")
-        replaced = self.replace_constant(op, 1, integers, kernel.shape)
+        replaced = self.replace_constant(op, 1, integers)
         replaced.quantization = file_editor.symmetric(self.schema, scale)

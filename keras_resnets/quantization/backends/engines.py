@@ -63,9 +63,9 @@ def base(
 
     `coarser`: see `rounding.kernels.round_second_order`.
     """
-    rounded, seen, biases = ranged(ready, plan, options, coarser)
+    rounded, observed, biases = ranged(ready, plan, options, coarser)
     content = bytes(from_fake_quantized(rounded, ready, options))
-    graph = operators.read(rounded, ready.shape, seen, biases)
+    graph = operators.read(rounded, ready.shape, observed, biases)
     return Base(rounded, graph, content)
 
 
@@ -76,10 +76,10 @@ def own_ranges(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
     """
     if not plan.precisions:
         return from_fake_quantized(ranged(ready, plan, options)[0], ready, options)
-    made = base(ready, plan, options)
-    names = made.graph.names
+    converted = base(ready, plan, options)
+    names = converted.graph.names
     precisions = plan.fitted(names).precisions
-    return made.file({names[label]: x for label, x in precisions.items()})
+    return converted.file({names[label]: x for label, x in precisions.items()})
 
 
 def ranged(
@@ -100,14 +100,14 @@ def ranged(
         (that model, what `ranges.set_ranges` saw, the biases that go with kernels that
         are not rounded, by name of the layer).
     """
-    made = rewrite(ready.model, plan.recipe)
+    network = rewrite(ready.model, plan.recipe)
     if plan.layers:
-        plan = operators.set_weight_bits(made, plan, ready.shape)
-    biases = biases_of(made)
+        plan = operators.set_weight_bits(network, plan, ready.shape)
+    biases = biases_of(network)
     images: typing.Any = ready.calibration
     with progress.step("finding activation ranges"):
-        seen = ranges.set_ranges(
-            made,
+        observed = ranges.set_ranges(
+            network,
             images,
             options.method or "mse",
             options.percentile,
@@ -116,18 +116,18 @@ def ranged(
         )
     if ready.takes_pixels:
         # A scale of 1: the integers are the pixels.
-        next(x for x in made.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
+        next(x for x in network.layers if isinstance(x, FakeQuantize)).set_range(0, 255)
     with progress.step(f"rounding weights ({plan.recipe.rounding})"):
         round_kernels(
-            made,
+            network,
             images,
             plan.recipe,
             options.seed,
             options.progress,
-            [layer.name for layer in made.layers if _stays_float(layer, plan)],
+            [layer.name for layer in network.layers if _stays_float(layer, plan)],
             coarser,
         )
-    return freeze(made), seen, biases
+    return freeze(network), observed, biases
 
 
 def _stays_float(layer: keras.layers.Layer, plan: PrecisionPlan) -> bool:

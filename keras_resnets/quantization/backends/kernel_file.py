@@ -66,13 +66,8 @@ class _Kernels(mixed_file.Named):
         source = self.graph.tensors[op.inputs[0]].quantization.scale[0]
         products = steps * np.float32(source)
         bias = np.rint(rounded.bias.astype("float64") / products).astype("int32")
-        op.inputs[1] = self._constant(op.inputs[1], integers, steps)
-        op.inputs[2] = self._constant(op.inputs[2], bias, products)
-
-    def _constant(self, like: int, values: np.ndarray, scale: np.ndarray) -> int:
-        tensor = copy.copy(self.graph.tensors[like])
-        tensor.quantization = copy.copy(tensor.quantization)
-        tensor.quantization.scale = scale
-        tensor.quantization.zeroPoint = np.zeros(len(scale), "int64")
-        tensor.buffer = self.add_buffer(values)
-        return self.add_tensor(tensor)
+        for place, values, scale in ((1, integers, steps), (2, bias, products)):
+            tensor = self.replace_constant(op, place, values)
+            tensor.quantization = copy.copy(tensor.quantization)
+            tensor.quantization.scale = scale
+            tensor.quantization.zeroPoint = np.zeros(len(scale), "int64")

@@ -159,14 +159,7 @@ class _Mixer(Named):
         if precision == "float":
             tensor.quantization = None
         elif precision == "int16":
-            tensor.quantization = self._quantization([scale])
-
-    def _quantization(self, scale: typing.Any, axis: int = 0) -> typing.Any:
-        how = self.schema.QuantizationParametersT()
-        how.scale = np.asarray(scale, "float32")
-        how.zeroPoint = np.zeros(len(how.scale), "int64")
-        how.quantizedDimension = axis
-        return how
+            tensor.quantization = file_editor.symmetric(self.schema, scale)
 
     def _place(self, op: typing.Any) -> None:
         name, code = self._names.get(id(op)), self.code(op)
@@ -221,11 +214,8 @@ class _Mixer(Named):
         return self.add_tensor(tensor)
 
     def _cast(self, source: int, target: int, after: str) -> None:
-        op = self.schema.OperatorT()
-        op.inputs, op.outputs = [source], [target]
         code = "DEQUANTIZE" if after == "float" else "QUANTIZE"
-        op.opcodeIndex = self.operator_code(code, _VERSION)
-        self._done.append(op)
+        self._done.append(self.operator(code, _VERSION, [source], [target]))
 
     def _compute_in(
         self, op: typing.Any, code: str, operator: operators.Operator, precision: str
@@ -240,16 +230,10 @@ class _Mixer(Named):
         elif operator.weights is not None:
             place = next(i for i, t in enumerate(op.inputs) if t not in self._kept)
             values = keras.ops.convert_to_numpy(operator.weights.folded_values())
-            op.inputs[place] = self._constant(op.inputs[place], values, precision)
-
-    def _constant(self, like: int, values: np.ndarray, precision: str) -> int:
-        tensor = copy.copy(self.graph.tensors[like])
-        scale = max(float(np.abs(values).max()), 1e-12) / _LARGEST
-        self._set_type(tensor, precision, scale)
-        if precision == "int16":
-            values = np.rint(values / scale).astype("int16")
-        tensor.buffer = self.add_buffer(values)
-        return self.add_tensor(tensor)
+            scale = max(float(np.abs(values).max()), 1e-12) / _LARGEST
+            if precision == "int16":
+                values = np.rint(values / scale).astype("int16")
+            self._set_type(self.replace_constant(op, place, values), precision, scale)
 
     def _make_float(
         self, op: typing.Any, code: str, operator: operators.Operator
@@ -261,10 +245,7 @@ class _Mixer(Named):
         bias = self._network.biases.get(layer.name, layer.bias)
         bias = keras.ops.convert_to_numpy(bias).astype("float32")
         for place, values in ((1, kernel), (2, bias)):
-            tensor = copy.copy(self.graph.tensors[op.inputs[place]])
-            self._set_type(tensor, "float")
-            tensor.buffer = self.add_buffer(values)
-            op.inputs[place] = self.add_tensor(tensor)
+            self._set_type(self.replace_constant(op, place, values), "float")
 
     def _check(
         self, op: typing.Any, kernel: np.ndarray, operator: operators.Operator
@@ -296,6 +277,6 @@ class _Mixer(Named):
         bias = keras.ops.convert_to_numpy(operator.weights.bias).astype("float64")
         tensor = copy.copy(self.graph.tensors[op.inputs[2]])
         tensor.type = self.schema.TensorType.INT64
-        tensor.quantization = self._quantization(steps)
+        tensor.quantization = file_editor.symmetric(self.schema, steps)
         tensor.buffer = self.add_buffer(np.rint(bias / steps).astype("int64"))
         return self.add_tensor(tensor)

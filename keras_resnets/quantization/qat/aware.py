@@ -78,21 +78,21 @@ def quantize_aware(
         )
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
-        wanted = provenance.known_preprocessing(model)
-        calibration = checked_set(calibration, shape, wanted, model)
-    made = rewrite(model, recipe)
+        preprocessing = provenance.known_preprocessing(model)
+        calibration = checked_set(calibration, shape, preprocessing, model)
+    aware = rewrite(model, recipe)
     if plan.layers:
-        operators.set_weight_bits(made, plan, made.inputs[0].shape[1:])
-    provenance.inherit(made, model, confidence=None)
+        operators.set_weight_bits(aware, plan, aware.inputs[0].shape[1:])
+    provenance.inherit(aware, model, confidence=None)
     if recipe.weight_ranges == "learned":
-        set_amax(made)
+        set_amax(aware)
     if calibration is not None:
-        ranges.set_ranges(made, calibration.images, method, percentile, seed, progress)
+        ranges.set_ranges(aware, calibration.images, method, percentile, seed, progress)
         # Ranges that follow the largest weight do not stay with rounded kernels.
         learned = recipe.weight_ranges == "learned"
         recipe = recipe if learned else recipe.with_rounding("nearest")
-        round_kernels(made, calibration.images, recipe, seed, progress)
-    return made
+        round_kernels(aware, calibration.images, recipe, seed, progress)
+    return aware
 
 
 def _check_model(model: keras.Model) -> None:

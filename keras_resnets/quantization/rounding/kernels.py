@@ -257,8 +257,8 @@ class Solver:
         moments = _moments(self._streams, step, kernel, self._images, rng)
         if moments.count < moments.gram.shape[1]:
             self._few.append(layer.name)
-        found = _solved(layer, kernel, moments, layer.weight_bits)
-        self.change = functools.partial(found.set, layer)
+        solution = _solved(layer, kernel, moments, layer.weight_bits)
+        self.change = functools.partial(solution.set, layer)
         if self._coarser is not None:
             self._coarser[layer.name] = _solved(layer, kernel, moments, 4)
         bias = keras.ops.convert_to_numpy(layer.bias)
@@ -287,22 +287,22 @@ def _moments(
 ) -> Moments:
     windows = Windows.of(step.layer)
     parts = grouped(kernel, windows.groups)
-    made, inputs = Moments.of(parts), parts.shape[1]
+    moments, inputs = Moments.of(parts), parts.shape[1]
     most = np.clip(_WORK / (windows.groups * inputs**2), _FEWEST * inputs, _MOST)
     at_once = max(1, _ALIVE // (2 * inputs * windows.groups))
     for rounded, in_float in streams.parts(step):
         there = windows.count(rounded.shape)
-        wanted = min(there, math.ceil(most * len(rounded) / images))
-        chosen = np.sort(rng.permutation(there)[:wanted])
-        for start in range(0, wanted, at_once):
+        count = min(there, math.ceil(most * len(rounded) / images))
+        chosen = np.sort(rng.permutation(there)[:count])
+        for start in range(0, count, at_once):
             some = chosen[start : start + at_once]
             rows = windows.rows(rounded, some), windows.rows(in_float, some)
-            made.add(*rows, parts)
-    if not all(np.isfinite(x).all() for x in (made.gram, made.missing, parts)):
+            moments.add(*rows, parts)
+    if not all(np.isfinite(x).all() for x in (moments.gram, moments.missing, parts)):
         raise InvalidArgument(
             f"the calibration images give NaN or infinity at {step.layer.name}"
         )
-    return made
+    return moments
 
 
 def _solved(
@@ -320,12 +320,12 @@ def _solved(
         per_channel=layer.per_channel,
         least=least / largest,
     )
-    found = second_order.solve(problem)
-    shift = moments.shift(parts, found.weights).ravel()
+    solution = second_order.solve(problem)
+    shift = moments.shift(parts, solution.weights).ravel()
     bias = keras.ops.convert_to_numpy(layer.bias) + shift
-    steps = found.steps.ravel()
+    steps = solution.steps.ravel()
     return Rounded(
-        ungrouped(found.weights, kernel.shape),
+        ungrouped(solution.weights, kernel.shape),
         steps if layer.per_channel else steps[0],
         bias.astype("float32"),
         bits,

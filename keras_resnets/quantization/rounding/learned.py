@@ -56,14 +56,14 @@ def round_learned(
             if progress:
                 progress(int(len(images) * (number + share) / len(streams.units)))
 
-        held = streams.held()
+        inputs = streams.held()
         solved = [x for x in map(solver.solve, unit.stops) if x is not None]
         streams.advance_to(unit.end, solver.change)
         solver.change = None
         if solved:
             choices = [Choice.of(x) for x in solved]
             rng = np.random.default_rng((seed, number))
-            _improve(streams, unit, choices, held, steps, rng, tell)
+            _improve(streams, unit, choices, inputs, steps, rng, tell)
         tell(1.0)
     solver.warn()
 
@@ -99,9 +99,9 @@ def _improve(
         streams.again(held, unit.start, unit.end)
         return float((streams.errors(unit.outputs) / scale).sum())
 
-    found = learn(streams, unit, choices, held, scale, steps, rng, tell)
+    learned = learn(streams, unit, choices, held, scale, steps, rng, tell)
     best, least = None, float((first / scale).sum())
-    for choice, values in zip(choices, found, strict=True):
+    for choice, values in zip(choices, learned, strict=True):
         choice.set(*values)
     for correct in (False, True):
         if correct:

@@ -86,14 +86,16 @@ class Windows:
         image, place = np.divmod(chosen, down * across)
         row, column = np.divmod(place, across)
         top, left = self.before(values.shape[1:])
-        made = np.zeros((len(chosen), *self.kernel, channels), "float32")
+        windows = np.zeros((len(chosen), *self.kernel, channels), "float32")
         for y in range(self.kernel[0]):
             for x in range(self.kernel[1]):
                 at_y = row * self.strides[0] + y * self.dilation[0] - top
                 at_x = column * self.strides[1] + x * self.dilation[1] - left
                 inside = (0 <= at_y) & (at_y < height) & (0 <= at_x) & (at_x < width)
-                made[inside, y, x] = values[image[inside], at_y[inside], at_x[inside]]
-        parts = made.reshape(len(chosen), -1, self.groups, channels // self.groups)
+                windows[inside, y, x] = values[
+                    image[inside], at_y[inside], at_x[inside]
+                ]
+        parts = windows.reshape(len(chosen), -1, self.groups, channels // self.groups)
         return parts.transpose(2, 0, 1, 3).reshape(self.groups, len(chosen), -1)
 
     def count(self, shape: tuple[int, ...]) -> int:

@@ -170,10 +170,10 @@ class Reconstruction(keras.Model):
                 for choice, move in zip(choices, self.moves(), strict=True)
             }
             for step in unit.steps:
-                made = called(step, [tensors[key] for key in step.inputs])
+                outputs = called(step, [tensors[key] for key in step.inputs])
                 if id(step.layer) in moves:
-                    made = [made[0] + moves[id(step.layer)]]
-                tensors.update(zip(step.outputs, made, strict=True))
+                    outputs = [outputs[0] + moves[id(step.layer)]]
+                tensors.update(zip(step.outputs, outputs, strict=True))
         return tuple(tensors[key] for key in unit.outputs)
 
     def compute_loss(
@@ -195,8 +195,8 @@ class Reconstruction(keras.Model):
         """
         *targets, pressure = y
         loss = 0.0
-        for target, made, scale in zip(targets, y_pred, self._scale, strict=True):
-            off = ops.cast(made, "float32") - target
+        for target, prediction, scale in zip(targets, y_pred, self._scale, strict=True):
+            off = ops.cast(prediction, "float32") - target
             loss = loss + ops.mean(ops.square(off)) / scale
         sharpness, weight = ops.mean(pressure[:, 0]), ops.mean(pressure[:, 1])
         count = sum(math.prod(x.shape) for x in self.roundings)
@@ -229,23 +229,25 @@ def learn(
         rng: draws the images of each step.
         tell: called with the share of the steps that is done.
     """
-    made = Reconstruction(unit, choices, scale)
+    reconstruction = Reconstruction(unit, choices, scale)
     optimizer = keras.optimizers.Adam(_RATE)
-    made.compile(optimizer, jit_compile=devices.jit_compile())
+    reconstruction.compile(optimizer, jit_compile=devices.jit_compile())
     bar = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda step, logs: tell((step + 1) / steps)
     )
     size = min(_BATCH, streams.at_once)
     places = [(part, n) for part, rows in enumerate(streams.learned) for n in rows]
     batches = _batches(unit, held, streams.held(True), places, size, steps, rng)
-    made.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[bar])
-    found = zip(choices, made.shares(), made.moves(), strict=True)
+    reconstruction.fit(
+        batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[bar]
+    )
+    learned = zip(choices, reconstruction.shares(), reconstruction.moves(), strict=True)
     return [
         (
             choice.lower + (ops.convert_to_numpy(share) >= 0.5),
             choice.bias + ops.convert_to_numpy(move),
         )
-        for choice, share, move in found
+        for choice, share, move in learned
     ]
 
 

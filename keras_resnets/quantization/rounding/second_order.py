@@ -117,8 +117,8 @@ def solve(problem: Problem) -> Solution:
     problem = _made_up_for(problem, roots, orders)
     best: Solution | None = None
     for cuts in _cuts(problem):
-        for found in _swept(problem, roots, orders, _steps(problem, cuts)):
-            best = _better(problem, best, found)
+        for candidate in _swept(problem, roots, orders, _steps(problem, cuts)):
+            best = _better(problem, best, candidate)
     if best is None:
         raise InvalidArgument("no range of the weights was tried")
     return _refined(problem, best)
@@ -166,10 +166,10 @@ def _inverse_of_upper(upper: np.ndarray) -> np.ndarray:
     half = size // 2
     first = _inverse_of_upper(upper[:half, :half])
     last = _inverse_of_upper(upper[half:, half:])
-    made = np.zeros_like(upper)
-    made[:half, :half], made[half:, half:] = first, last
-    made[:half, half:] = -first @ upper[:half, half:] @ last
-    return made
+    inverse = np.zeros_like(upper)
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[:half, half:] = -first @ upper[:half, half:] @ last
+    return inverse
 
 
 def _cuts(problem: Problem) -> list[np.ndarray]:
@@ -211,8 +211,8 @@ def _swept(
         )
         integers[:, group, order] = swept.reshape(-1, cuts, outputs).swapaxes(0, 1)
         losses[:, group] = loss.reshape(cuts, outputs)
-    found = zip(integers, steps, losses, strict=True)
-    return [Solution(*parts) for parts in found]
+    solutions = zip(integers, steps, losses, strict=True)
+    return [Solution(*parts) for parts in solutions]
 
 
 def _sweep(
@@ -245,40 +245,40 @@ def _sweep(
     return integers, loss
 
 
-def _better(problem: Problem, best: Solution | None, found: Solution) -> Solution:
+def _better(problem: Problem, best: Solution | None, candidate: Solution) -> Solution:
     """The better of two by output, or by all of them."""
-    loss = found.loss
+    loss = candidate.loss
     if not problem.per_channel:
         loss = np.full_like(loss, np.sum(loss))
-    found = dataclasses.replace(found, loss=loss)
+    candidate = dataclasses.replace(candidate, loss=loss)
     if best is None:
-        return found
+        return candidate
     wins = np.less(loss, best.loss)
-    integers = np.where(wins[:, None], found.integers, best.integers)
-    steps = np.where(wins, found.steps, best.steps)
+    integers = np.where(wins[:, None], candidate.integers, best.integers)
+    steps = np.where(wins, candidate.steps, best.steps)
     return Solution(integers, steps, np.minimum(loss, best.loss))
 
 
-def _refined(problem: Problem, found: Solution) -> Solution:
+def _refined(problem: Problem, solution: Solution) -> Solution:
     """Steps by least squares and integers one at a time, in turns."""
     for _ in range(_ROUNDS):
-        steps = _fitted_steps(problem, found)
-        integers = _descended(problem, found.integers, steps)
-        found = dataclasses.replace(found, integers=integers, steps=steps)
-    return found
+        steps = _fitted_steps(problem, solution)
+        integers = _descended(problem, solution.integers, steps)
+        solution = dataclasses.replace(solution, integers=integers, steps=steps)
+    return solution
 
 
-def _fitted_steps(problem: Problem, found: Solution) -> np.ndarray:
+def _fitted_steps(problem: Problem, solution: Solution) -> np.ndarray:
     """The steps of least error for given integers."""
-    products = product(problem.gram, found.integers)
+    products = product(problem.gram, solution.integers)
     above = np.einsum("gio,gio->go", products, problem.weights)
-    below = np.einsum("gio,gio->go", products, found.integers)
+    below = np.einsum("gio,gio->go", products, solution.integers)
     if not problem.per_channel:
         above = np.full_like(above, above.sum())
         below = np.full_like(below, below.sum())
-    steps = np.where(below > 0, above / np.where(below > 0, below, 1.0), found.steps)
+    steps = np.where(below > 0, above / np.where(below > 0, below, 1.0), solution.steps)
     # No step below the least; one that is fitted to nothing but zeros says nothing.
-    return np.where(steps >= problem.least, steps, found.steps).astype("float32")
+    return np.where(steps >= problem.least, steps, solution.steps).astype("float32")
 
 
 def _descended(

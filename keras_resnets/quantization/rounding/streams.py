@@ -82,9 +82,9 @@ class Streams:
         }
         self._at = 0
         numbers = np.arange(len(images))
-        apart = numbers % _ASIDE == _ASIDE - 1
-        self.learned = self._in_parts(~apart)
-        self.aside = self._in_parts(apart if apart.any() else ~apart)
+        is_aside = numbers % _ASIDE == _ASIDE - 1
+        self.learned = self._in_parts(~is_aside)
+        self.aside = self._in_parts(is_aside if is_aside.any() else ~is_aside)
 
     def _in_parts(self, chosen: np.ndarray) -> list[np.ndarray]:
         starts = range(0, len(chosen), self.at_once)
@@ -150,15 +150,15 @@ class Streams:
         Of the images that are not learned from.
         """
         pairs = list(zip(self._kept[False], self._kept[True], self.aside, strict=True))
-        found = []
+        errors = []
         for key in keys:
             total, count = 0.0, 0
             for rounded, in_float, aside in pairs:
                 off = rounded[key].read(aside) - in_float[key].read(aside)
                 total += float(np.square(off, dtype="float64").sum())
                 count += off.size
-            found.append(total / count)
-        return np.array(found)
+            errors.append(total / count)
+        return np.array(errors)
 
     def _run(self, end: int, in_float: bool) -> None:
         for kept in self._kept[in_float]:
@@ -167,8 +167,8 @@ class Streams:
                 for key in step.inputs:
                     if key not in tensors:
                         tensors[key] = keras.ops.convert_to_tensor(kept[key].read())
-                made = called(step, [tensors[key] for key in step.inputs], in_float)
-                tensors.update(zip(step.outputs, made, strict=True))
+                outputs = called(step, [tensors[key] for key in step.inputs], in_float)
+                tensors.update(zip(step.outputs, outputs, strict=True))
             for key, tensor in tensors.items():
                 if key not in kept and self._last.get(key, -1) >= end:
                     values = keras.ops.convert_to_numpy(

@@ -57,7 +57,7 @@ def split(steps: Sequence[Step], outputs: Sequence[typing.Any]) -> list[Unit]:
         rounding is in none.
     """
     last = last_reads(steps, outputs)
-    found: list[Unit] = []
+    units: list[Unit] = []
     start = 0
     for end in _cuts(steps, last) or [len(steps)]:
         stops = [n for n in range(start, end) if isinstance(steps[n].layer, KERNELS)]
@@ -67,9 +67,9 @@ def split(steps: Sequence[Step], outputs: Sequence[typing.Any]) -> list[Unit]:
         if len(stops) > _MOST:
             borders = [start, *stops[1:], end]
         for first, behind in zip(borders, borders[1:], strict=False):
-            found.append(_unit(steps, last, first, behind))
+            units.append(_unit(steps, last, first, behind))
         start = end
-    return found
+    return units
 
 
 def last_reads(
@@ -103,11 +103,11 @@ def _unit(
     steps: Sequence[Step], last: dict[typing.Any, int], start: int, end: int
 ) -> Unit:
     inside = steps[start:end]
-    made = dict.fromkeys(key for step in inside for key in step.outputs)
+    written = dict.fromkeys(key for step in inside for key in step.outputs)
     read = dict.fromkeys(key for step in inside for key in step.inputs)
     return Unit(
         steps=tuple(inside),
         start=start,
-        inputs=tuple(key for key in read if key not in made),
-        outputs=tuple(key for key in made if last.get(key, -1) >= end),
+        inputs=tuple(key for key in read if key not in written),
+        outputs=tuple(key for key in written if last.get(key, -1) >= end),
     )
