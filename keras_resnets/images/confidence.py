@@ -1,8 +1,8 @@
-"""How far a classifier's probabilities can be believed; pure functions of arrays.
+"""Calibrates a classifier's probabilities; pure functions of arrays.
 
-The logits of a network that was trained long are too large: it is surer than it is right.
-Divided by one number, the temperature, they are as sure as right, and no answer changes
-(Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+The logits of a network that was trained for long are too large: it is overconfident.
+Dividing them by one number, the temperature, calibrates the probabilities and changes no
+answer (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ _STEPS = 40
 
 @dataclasses.dataclass(frozen=True)
 class Confidence:
-    """What is known of the probabilities of a network whose logits were scaled.
+    """The calibration of a network's probabilities.
 
     Attributes:
-        temperature: what its logits were divided by.
+        temperature: the divisor of its logits.
         threshold: an answer of a smaller probability is "none of these".
-        false_rejections: share of images of the known classes that are so rejected.
+        false_rejections: share of images of the known classes that this rejects.
         ece_before, ece: expected calibration error without and with the temperature, on
             images that it was not fitted on.
-        count: images that it was fitted on.
+        count: number of images that it was fitted on.
     """
 
     temperature: float
@@ -60,14 +60,14 @@ def of_record(facts: object) -> dict[str, float] | None:
 
 
 class Reliability:
-    """Sums for the reliability diagram, of as many batches as there are.
+    """Sums for a reliability diagram over any number of batches.
 
     Args:
         bins: of confidence, of the same width, >= 1.
 
     Attributes:
         counts: images of each bin.
-        confidences, rights: sums of the confidences, and of the right answers.
+        confidences, rights: sums of the confidences, and of the correct answers.
     """
 
     def __init__(self, bins: int = BINS) -> None:
@@ -77,7 +77,7 @@ class Reliability:
         self.confidences, self.rights = np.zeros(bins), np.zeros(bins)
 
     def add(self, probabilities: "np.ndarray", labels: "np.ndarray") -> None:
-        """Takes a batch in.
+        """Adds a batch.
 
         Args:
             probabilities: float array (count, classes).
@@ -116,7 +116,7 @@ class Reliability:
 def expected_calibration_error(
     probabilities: "np.ndarray", labels: "np.ndarray", bins: int = BINS
 ) -> float:
-    """ECE of answers, in [0, 1].
+    """Expected calibration error of probabilities, in [0, 1].
 
     Args:
         probabilities: float array (count, classes).
@@ -156,12 +156,12 @@ def negative_log_likelihood(
 
 
 def fit_temperature(logits: "np.ndarray", labels: "np.ndarray") -> float:
-    """The temperature of the least cross-entropy, which has one minimum.
+    """The temperature with the lowest cross-entropy, which has a single minimum.
 
     Args:
         logits: float array (count, classes) of images that the network was *not* trained
-            on: on its own training images it is right nearly always, and they say that
-            it may be as sure as it is.
+            on: on its training images it is nearly always correct, so that they would
+            confirm its overconfidence.
         labels: int array (count,).
 
     Raises:
@@ -225,14 +225,14 @@ def rejection_threshold(probabilities: "np.ndarray", share: float) -> float:
 def cross_fitted(
     logits: "np.ndarray", labels: "np.ndarray", folds: int = 2, seed: int = 0
 ) -> "np.ndarray":
-    """Probabilities of each image by a temperature that was fitted without it.
+    """Probabilities of each image with a temperature that was fitted without it.
 
     Args:
         logits: float array (count, classes).
         labels: int array (count,).
-        folds: the images are dealt into so many parts at random; the temperature of a
-            part is fitted on the others.
-        seed: of the deal.
+        folds: number of random parts; the temperature of each part is fitted on the
+            others.
+        seed: of the parts.
     """
     import numpy as np
 
@@ -251,7 +251,7 @@ def calibrate(
     false_rejections: float = 0.05,
     seed: int = 0,
 ) -> Confidence:
-    """The `Confidence` that held-out images say.
+    """The `Confidence` measured on held-out images.
 
     Args:
         logits: float array (count, classes) of images that the network was not trained

@@ -1,6 +1,6 @@
-"""What an image may cost: judged by its header, before it is decoded.
+"""Limits of the memory and time of an image, checked by its header before decoding.
 
-A few kilobytes can say that they are gigapixels, or that a thousand scans go over them.
+A few kilobytes can claim to be gigapixels, or to have a thousand scans.
 Docs: `docs/training.md`, "Images that are too large".
 """
 
@@ -78,7 +78,7 @@ class Stretch(io.RawIOBase):
         self._left = math.inf
 
     def allow(self, most: float) -> None:
-        """Lets at most so many bytes be read from now on."""
+        """Limits how many bytes can be read from now on."""
         self._left = most
 
     def readable(self) -> bool:
@@ -108,7 +108,7 @@ class Stretch(io.RawIOBase):
 
 
 def open_within(stream: typing.Any, formats: tuple[str, ...]) -> "PIL.Image.Image":
-    """A Pillow image that is not decoded yet, and may be.
+    """A Pillow image, not decoded yet, that is within the limits.
 
     Args:
         stream: an `io.BytesIO`, or an `io.BufferedReader` of a `Stretch`.
@@ -232,7 +232,7 @@ def _cost(image: typing.Any, stream: typing.Any) -> int:
 
 
 class Turns:
-    """Lets threads decode at a time what fits into memory, and one at least.
+    """Lets threads decode as many images at a time as fit into memory, at least one.
 
     Args:
         room: bytes; None for as many as decoding an image may always take on a machine
@@ -245,7 +245,7 @@ class Turns:
 
     @contextlib.contextmanager
     def take(self, size: int) -> Iterator[None]:
-        """Waits until so many bytes are free, and holds them."""
+        """Waits until this many bytes are free, and reserves them."""
         with self._change:
             self._change.wait_for(
                 lambda: not self._taken or self._taken + size <= self._room
@@ -352,7 +352,7 @@ def _check_chunks(stream: typing.Any, length: int) -> None:
 
 
 def _tiles(stream: typing.Any) -> int:
-    """Bytes that the tiles of a JPEG 2000 take, by the first segment of its codestream."""
+    """Bytes of the tiles of a JPEG 2000, by the first segment of its codestream."""
     at = stream.tell()
     stream.seek(0)
     head = stream.read(_HEADER)

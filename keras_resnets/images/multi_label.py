@@ -1,4 +1,4 @@
-"""How well a network tells which labels an image has, of none, one or several."""
+"""Figures of multi-label classification: an image has none, one or several labels."""
 
 import dataclasses
 import typing
@@ -65,7 +65,7 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class LabelFigures:
-    """How well one label is told.
+    """Figures of one label.
 
     Attributes:
         count: images that have it.
@@ -85,7 +85,7 @@ class LabelFigures:
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabelFigures:
-    """How well all labels are told.
+    """Figures of all labels.
 
     Attributes:
         count: images.

@@ -1,4 +1,4 @@
-"""Heat maps drawn onto the photos that they belong to."""
+"""Draws heat maps onto their photos."""
 
 import typing
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ _MARGIN, _LINE = 12, 22
 def seen_box(
     size: tuple[int, int], preprocessing: "Preprocessing"
 ) -> tuple[float, float, float, float]:
-    """The part of a photo that a network is shown, in the photo's pixels.
+    """The part of a photo that the network sees, in the photo's pixels.
 
     Args:
         size: (width, height) of the photo.
@@ -73,7 +73,7 @@ def draw(
     preprocessing: "Preprocessing",
     largest: float | None = None,
 ) -> "PIL.Image.Image":
-    """A photo with a heat map over the part that the network was shown.
+    """A photo with a heat map over the part that the network sees.
 
     Args:
         photo: an upright Pillow image.

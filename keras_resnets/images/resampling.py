@@ -1,7 +1,7 @@
 """Pillow's resize and centre crop of images of one size, as two matrices.
 
 A resize is linear in the pixels: rows of the result are sums of rows, columns sums of
-columns. A file that has to do it itself multiplies by these matrices, and rounds behind
+columns. A file that includes the resize multiplies by these matrices, and rounds after
 each as Pillow does.
 """
 

@@ -1,4 +1,4 @@
-"""Biases that make up for what rounding the weights adds on average."""
+"""Corrects biases for the mean error of rounded weights."""
 
 import contextlib
 import typing
@@ -19,11 +19,11 @@ _IMAGES = 100
 
 
 def correct_biases(model: keras.Model, images: np.ndarray) -> None:
-    """Moves every bias by the mean error that the rounded kernel in front of it makes.
+    """Subtracts the mean error of each rounded kernel from its bias.
 
-    Rounded weights are off by a little each; over inputs that are mostly positive those
+    Each rounded weight has a small error; over inputs that are mostly positive the
     errors add up to a constant (Nagel 2019, arXiv:1906.04721, section 4.2, with means
-    from images). Borders, where padding takes part, count as the inside does.
+    from images). Borders, which include padding, are treated like the interior.
 
     Args:
         model: from `rewrite`, with the ranges of its kernels set.
@@ -49,7 +49,7 @@ def biases_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def replaced(model: keras.Model, biases: dict[str, np.ndarray]) -> Iterator[None]:
-    """Lets `model` have other biases, of some layers by name, inside."""
+    """Replaces biases of `model`, by name of the layer, within the context."""
     before = {name: bias for name, bias in biases_of(model).items() if name in biases}
     try:
         for name in before:
@@ -63,7 +63,7 @@ def replaced(model: keras.Model, biases: dict[str, np.ndarray]) -> Iterator[None
 def _input_means(
     model: keras.Model, targets: list[keras.layers.Layer], images: np.ndarray
 ) -> list[np.ndarray]:
-    """The float64 mean of each input channel of each layer, over all that it reads."""
+    """The float64 mean of each input channel of each layer, over all of its inputs."""
     read = inputs_of(model)
     owners = [index for index, layer in enumerate(targets) for _ in read[id(layer)]]
     probed = [tensor for layer in targets for tensor in read[id(layer)]]
@@ -88,7 +88,7 @@ def _input_means(
 
 
 def _mean_error(layer: keras.layers.Layer, mean: np.ndarray) -> np.ndarray:
-    """What the rounding of a kernel adds to each output channel on average."""
+    """The mean error of each output channel that rounding the kernel causes."""
     kernel = layer.folded_kernel()
     radius = keras.ops.convert_to_tensor(amax_of(layer))
     rounded = fake_quant.fake_quantize_symmetric(kernel, radius, layer.weight_bits)

@@ -1,4 +1,4 @@
-"""Activation ranges from images: least and largest, percentile, least squared error."""
+"""Activation ranges from images: min/max, percentile, least squared error."""
 
 import contextlib
 import math
@@ -38,7 +38,7 @@ class DeadTensors(UserWarning):
 
 
 class Observed:
-    """The least and largest value of one tensor, and a random sample of all."""
+    """Minimum and maximum of one tensor, and a random sample of its values."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -81,7 +81,7 @@ def set_ranges(
         progress: called with the number of images done after every batch.
 
     Returns:
-        The least and largest value that was seen, by name of the `FakeQuantize`.
+        (minimum, maximum) of the images, by name of the `FakeQuantize`.
 
     Raises:
         InvalidArgument: an argument that is not allowed, or a tensor with NaN or
@@ -119,7 +119,7 @@ def observe(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
 ) -> list[Observed]:
-    """What goes into each of the layers `targets`, as a list of `Observed`."""
+    """An `Observed` of the input of each layer of `targets`."""
     rng = np.random.default_rng(seed)
     tensors = [input_of(layer) for layer in targets]
     probe = keras.Model(model.inputs, tensors)
@@ -140,7 +140,7 @@ def observe(
 
 
 def input_of(layer: keras.layers.Layer) -> typing.Any:
-    """What a layer reads where it is applied first."""
+    """The input of a layer where it is applied first."""
     return layer._inbound_nodes[0].input_tensors[0]
 
 
@@ -153,10 +153,10 @@ def inputs_of(model: keras.Model) -> dict[int, list[typing.Any]]:
 
 
 def images_at_a_time(tensors: Sequence[typing.Any], shape: Sequence[int]) -> int:
-    """How many images' activations fit into memory together.
+    """How many images' activations fit into memory at a time.
 
     Args:
-        tensors: symbolic tensors that are put out.
+        tensors: symbolic tensors that are computed.
         shape: (height, width, channels) of an image.
     """
     numbers = 0
@@ -171,11 +171,11 @@ def images_at_a_time(tensors: Sequence[typing.Any], shape: Sequence[int]) -> int
 def float_arithmetic(
     model: keras.Model, but: Sequence[keras.layers.Layer] = ()
 ) -> Iterator[None]:
-    """Takes the rounding out of `model` for what runs eagerly or is traced inside.
+    """Disables the rounding of `model` for code that runs or is traced in the context.
 
     Args:
         model: from `rewrite`.
-        but: layers that go on rounding.
+        but: layers that still round.
     """
     layers = [layer for layer in model.layers if isinstance(layer, QUANTIZED)]
     before = [layer.enabled for layer in layers]
@@ -246,7 +246,7 @@ def least_squares(
 def _error(
     values: np.ndarray, counts: np.ndarray, low: float, high: float, bits: int
 ) -> float:
-    """Squared error of `values`, so many of each, on the grid of [low, high]."""
+    """Squared error of `values`, weighted by their counts, on the grid of [low, high]."""
     least, largest = fake_quant.levels(bits)
     scale = (high - low) / (largest - least)
     if not scale > 0:

@@ -1,4 +1,4 @@
-"""What makes the bytes of a quantized file: three ways from a float model to TFLite."""
+"""The engines that quantize: three ways from a float model to a TFLite file."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ from keras_resnets.system import progress
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Base:
-    """What the files of all plans with the same recipe and weights are made of.
+    """The common base of the files of all plans with the same recipe and weights.
 
     Kernels that the plan rounded by images stay so: a layer that `file` raises
     to float must have been left out, or the plan be of nearest rounding.
@@ -70,9 +70,9 @@ def base(
 
 
 def own_ranges(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
-    """Ranges sought here, biases corrected, written into the graph that is converted.
+    """Computes ranges, corrects biases, and converts a graph with both.
 
-    The one engine that knows bits of single layers.
+    The only engine that supports bits of single layers.
     """
     if not plan.precisions:
         return from_fake_quantized(ranged(ready, plan, options)[0], ready, options)
@@ -138,7 +138,7 @@ def _stays_float(layer: keras.layers.Layer, plan: PrecisionPlan) -> bool:
 
 
 def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> bytes:
-    """Bytes of the int8 file of a model that knows its ranges."""
+    """Bytes of the int8 file of a model with fake quantization and ranges."""
     # Its own reference, unless the preprocessing is part of it.
     reference = ready.reference if ready.takes_pixels else frozen
     alone = dataclasses.replace(

@@ -1,7 +1,7 @@
-"""Kernels of an int8 TFLite file given other integers, scales and biases.
+"""Replaces the integers, scales and biases of kernels in an int8 TFLite file.
 
-What a search looks at differs in the kernels of a few layers. Its files are edits of one
-that was converted, as those of `mixed_file` are.
+The candidates of a search differ in the kernels of a few layers. Its files are edits of
+one converted file, as those of `mixed_file` are.
 """
 
 import copy
@@ -24,16 +24,16 @@ def with_kernels(
     Args:
         content: bytes of the int8 file of a frozen model.
         graph: the `operators.Graph` of that model.
-        kernels: what was found for a layer, by name of its operator.
+        kernels: the rounded kernel of a layer, by name of its operator.
 
     Raises:
-        ExportError: an operator that is not in the file as it was expected.
+        ExportError: the file has not the expected operators.
     """
     return _Kernels(content, graph).run(kernels) if kernels else content
 
 
 def editable(content: bytes, graph: operators.Graph) -> dict[str, str]:
-    """Names of the operators whose kernel can be given, by name of the layer with it."""
+    """Layer name -> name of the operator, for kernels that can be replaced."""
     editor = _Kernels(content, graph)
     return {
         x.weights.name: x.name

@@ -1,4 +1,4 @@
-"""Operators of an int8 TFLite file turned into int16 or float ones, in the file itself.
+"""Changes operators of an int8 TFLite file to int16 or float, in the file itself.
 
 The converter decides by rules of its own what it computes in integers: an operator
 between int8 tensors becomes int8 whether its weights are rounded or not, and one with
@@ -35,7 +35,7 @@ _VERSION = 2
 def mix(
     content: bytes | memoryview, graph: operators.Graph, precisions: dict[str, str]
 ) -> bytes:
-    """The bytes of a file whose operators have the wanted precisions.
+    """Gives operators of a file other precisions; returns its bytes.
 
     Args:
         content: bytes of the int8 file of a frozen model.
@@ -43,7 +43,7 @@ def mix(
         precisions: `"int8"`, `"int16"` or `"float"` by name of an operator.
 
     Raises:
-        ExportError: an operator that is not in the file as it was expected.
+        ExportError: the file has not the expected operators.
     """
     content = bytes(content)
     if set(precisions.values()) <= {"int8"}:
@@ -57,7 +57,7 @@ def names(content: bytes | memoryview, graph: operators.Graph) -> set[str]:
 
 
 def kinds(content: bytes | memoryview, graph: operators.Graph) -> dict[str, str]:
-    """What each operator of a mixed file computes in, by name, as the file says it."""
+    """The precision of each operator of a mixed file, by name, read from the file."""
     editor = Named(bytes(content), graph)
     return {name: editor.precision(op) for name, op in editor.found.items()}
 
@@ -96,7 +96,7 @@ class Named(file_editor.Editor):
         return layer_name(name)
 
     def precision(self, op: typing.Any) -> str:
-        """What an operator computes in."""
+        """The precision of an operator."""
         types = {self.graph.tensors[index].type for index in op.outputs}
         return next(name for name, number in self._types.items() if number in types)
 
@@ -133,7 +133,7 @@ class _Mixer(Named):
         return self.finished()
 
     def _keep(self, op: typing.Any) -> None:
-        """Decides what the output of an operator is kept in."""
+        """Chooses the precision of the output of an operator."""
         if self.code(op) in _OUTSIDE:
             return
         grid = self._grids.get(op.inputs[0])
@@ -182,7 +182,7 @@ class _Mixer(Named):
             self._cast(converted, output, self._kept[output])
 
     def _as(self, index: int, precision: str) -> int:
-        """The tensor `index` in another precision; itself where it is no activation."""
+        """The tensor `index` in another precision; itself if it is not an activation."""
         is_input = index in set(self.graph.inputs)
         if index not in self._kept and not is_input and not self._is_quantized(index):
             return index
@@ -198,7 +198,7 @@ class _Mixer(Named):
         return self._casts[index, precision]
 
     def _is_quantized(self, index: int) -> bool:
-        """Whether it is an int8 activation, such as the image behind a QUANTIZE."""
+        """Whether a tensor is an int8 activation, such as the output of a QUANTIZE."""
         if index < 0:
             return False
         is_int8 = self.graph.tensors[index].type == self._types["int8"]
@@ -250,7 +250,7 @@ class _Mixer(Named):
     def _check(
         self, op: typing.Any, kernel: np.ndarray, operator: operators.Operator
     ) -> None:
-        """Raises `ExportError` unless the file's integers are of this kernel."""
+        """Raises `ExportError` unless the file has the integers of this kernel."""
         tensor = self.graph.tensors[op.inputs[1]]
         same = tuple(tensor.shape) == kernel.shape
         if same:

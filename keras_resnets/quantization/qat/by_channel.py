@@ -1,4 +1,4 @@
-"""What multiplies every channel by a number and adds one: BN that stands alone, scaling."""
+"""Scale and offset per channel: a BN that is not folded, or a Rescaling layer."""
 
 import dataclasses
 import typing
@@ -13,12 +13,12 @@ from keras_resnets.quantization.qat import layers as quantized
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Numbers:
-    """Of every channel; NumPy arrays (channels,).
+    """Scale and offset of every channel; NumPy arrays (channels,).
 
     Attributes:
-        scale: what it is multiplied by.
-        offset: what is added then.
-        factor: what of `scale` is not trained.
+        scale: the factor.
+        offset: added after that.
+        factor: the part of `scale` that is not trained.
     """
 
     scale: np.ndarray
@@ -27,13 +27,13 @@ class Numbers:
 
     @classmethod
     def of_norm(cls, layer: keras.layers.Layer) -> "Numbers":
-        """Those of a BN with the statistics that it has."""
+        """The numbers of a BN, from its current statistics."""
         scale, offset = bn_folding.scale_and_offset(layer)
         return cls(scale, offset, bn_folding.inverse_deviation(layer))
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """The number of channels."""
         return len(self.scale)
 
 

@@ -1,4 +1,4 @@
-"""What a file says of labelled images, beside its float model."""
+"""Compares a file with its float model on labelled images."""
 
 import dataclasses
 import math
@@ -24,15 +24,15 @@ _SHARED = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """How a mix does on labelled images, beside the float model.
+    """Accuracy of a mix on labelled images, compared with the float model.
 
     Attributes:
         count: images that it was run on.
-        top1: share of right answers.
-        drop: what that is below the float model's, in points (per cent of the
-            images); negative where it is above.
-        error: standard error of `drop`: of images chosen by chance, one in six sets
-            gives a drop larger by more.
+        top1: share of correct answers.
+        drop: the float model's top-1 minus this one, in percentage points; negative if
+            this one is higher.
+        error: standard error of `drop`: with randomly chosen images, one set in six
+            has a drop that is larger by more than this.
         agreement: share of equal answers.
         rmse: root mean square difference of the logits over the standard deviation of
             the float model's.
@@ -47,7 +47,7 @@ class Trial:
 
 
 def check_drop(max_drop: typing.Any) -> None:
-    """Raises `InvalidArgument` unless it is a number of points above 0."""
+    """Raises `InvalidArgument` unless a drop is a number of points above 0."""
     number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
     if not number or not 0 < max_drop < 100:
         raise InvalidArgument(
@@ -57,7 +57,7 @@ def check_drop(max_drop: typing.Any) -> None:
 
 
 def fewest_for(max_drop: float) -> int:
-    """Labelled images on which a drop shows: one of them is no more than the drop."""
+    """How many labelled images resolve a drop: one image is no more than the drop."""
     return math.ceil(100 / max_drop - 1e-9)
 
 
@@ -100,7 +100,7 @@ def _labelled(data: typing.Any) -> evaluation.Labelled:
 
 
 class Judge:
-    """The labelled images, and what the float model says of them.
+    """The labelled images, and the float model's answers to them.
 
     Attributes:
         top1: its share of right answers.
@@ -143,9 +143,9 @@ class Judge:
         self.count = len(data.labels)
 
     def __call__(self, run: Callable[[np.ndarray], typing.Any], stage: str) -> Trial:
-        """`Trial` of what `run` says of a batch of images.
+        """The `Trial` of `run`, a function of a batch of images.
 
-        Images that come after a hopeless beginning are left out.
+        After a hopeless beginning the remaining images are skipped.
         """
         answers, done = [], 0
         for images in self._data.batches(100):
@@ -158,7 +158,7 @@ class Judge:
         return self._trial(np.concatenate(answers))
 
     def some(self, count: int) -> Iterator[np.ndarray]:
-        """Yields the first so many images in batches."""
+        """Yields the first `count` images in batches."""
         remaining = count
         for images in self._data.batches(100):
             yield images[:remaining]
@@ -167,7 +167,7 @@ class Judge:
                 return
 
     def check_logits(self, runner: typing.Any) -> None:
-        """Raises `ExportError` where a file's probabilities would pass for logits."""
+        """Raises `ExportError` if a file outputs probabilities instead of logits."""
         if self._has_logits and not runner.has_logits:
             raise ExportError(
                 "layers are ranked by the logits, which cannot be read in this file: "
@@ -201,7 +201,7 @@ class Judge:
 
 
 def refusal(trial: Trial, raised: int, max_drop: float, top1: float) -> str:
-    """Why even the finest mix is not accepted, and what may help.
+    """The message why even the finest mix is refused, and what may help.
 
     Args:
         trial: the `Trial` of that mix.

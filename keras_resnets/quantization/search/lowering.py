@@ -1,11 +1,11 @@
-"""Which layers of a mix that is accepted go back to a coarser precision."""
+"""Lowers layers of an accepted mix to a coarser precision again."""
 
 import typing
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-# How often layers are sought that can go back, to each precision.
+# Passes over the layers for each coarser precision.
 _ROUNDS = 2
 
 
@@ -17,15 +17,15 @@ def lower(
     allowed: Sequence[str],
     attempt: Callable[[dict[str, str]], typing.Any],
 ) -> tuple[dict[str, str], typing.Any]:
-    """The same mix with the layers back in int8 that are not needed.
+    """Lowers the layers of a mix that need no finer precision.
 
-    First those that save the most multiply-adds for the error that they bring: errors
-    add up in squares.
+    Layers that save the most multiply-adds for their error come first: squared errors
+    add up.
 
     Args:
         precisions: of the mix, by name of an operator.
-        trial: what is known of it.
-        costs: the squared error that an operator brings in int8, by its name.
+        trial: the trial of the mix.
+        costs: the squared error of an operator in int8, by its name.
         macs: its multiply-adds, by its name, in the order of the operators.
         allowed: precisions, the coarsest first.
         attempt: function of precisions that returns their trial; None where they are

@@ -1,8 +1,8 @@
-"""Files of a search that are edits of one: layers in 4 bits, and what that is worth.
+"""Files of a search as edits of one file: layers in 4 bits, and what that saves.
 
-Kernels of 4 bits are rounded by the second order in the int8 network, each for itself, in
-one pass over the layers: what a layer loses is then known without the others. The files
-that are written at last are rounded anew, layer after layer, by their plan.
+Second-order rounding rounds each 4-bit kernel independently in the int8 network, in one
+pass over the layers: the loss of a layer is then known without the others. The files that
+are written in the end are rounded again, layer after layer, by their plans.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class Edits:
     def moves(
         self, images: np.ndarray, threads: int, progress: Callable[..., object]
     ) -> list[Move]:
-        """What 4 bits are worth in each layer that gets smaller by them.
+        """The savings and costs of 4 bits for each layer that they shrink.
 
         Args:
             images: float32 (count, height, width, channels) to run.

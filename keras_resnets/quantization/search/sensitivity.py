@@ -1,4 +1,4 @@
-"""What each layer costs when it alone is quantized."""
+"""The error of each layer when only this layer is quantized."""
 
 import dataclasses
 import typing
@@ -23,14 +23,14 @@ from keras_resnets.quantization.recipes import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What rounding one layer does to the logits.
+    """The effect of rounding one layer on the logits.
 
     Attributes:
         name: of the layer in the quantization-aware model.
         part: `"weights"` or `"activations"`.
-        of: layers of the float model that it stands for.
+        of: the layers of the float model that it replaces.
         rmse: root mean square difference over the standard deviation of the logits.
-        agreement: share of images with the same winner.
+        agreement: share of images with the same top-1 class.
     """
 
     name: str
@@ -59,8 +59,8 @@ def sensitivity(
         progress: called with the number of layers done, and of all.
 
     Returns:
-        A list of `LayerCost`, the costliest first. Their squares add up to about that of
-        the whole network's error.
+        A list of `LayerCost`, the costliest first. The sum of their squared errors is
+        about the squared error of the network.
 
     Raises:
         InvalidArgument: see `quantize_aware`.
@@ -135,7 +135,7 @@ def _run(
     images: np.ndarray,
     rounding: list[keras.layers.Layer],
 ) -> typing.Any:
-    """What the network puts out with the rounding of some layers alone."""
+    """The outputs of the network when only some layers round."""
     batches = []
     tensors = [ranges.input_of(x) for x in model.layers if isinstance(x, FakeQuantize)]
     batch = ranges.images_at_a_time(tensors, images.shape[1:])
