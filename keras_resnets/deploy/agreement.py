@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 
-# A float's rounding, in the probabilities that a file puts out; `export.parity` allows
+# A float's rounding, in the probabilities of a file's output; `export.parity` allows
 # as much between a float32 file and its network.
 FLOAT_STEP = 1e-5
 
@@ -53,7 +53,7 @@ class Agreement:
 def compare(
     predicted: np.ndarray,
     expected: np.ndarray,
-    found: np.ndarray,
+    actual: np.ndarray,
     step: float,
     against: str,
     logit_step: float = 0.0,
@@ -62,8 +62,8 @@ def compare(
 
     Args:
         predicted: probabilities of the network itself, as `predict` shows them.
-        expected: outputs of the same file, or of the network, that `found` must equal.
-        found: outputs of the target's own runtime.
+        expected: outputs of the same file, or of the network, that `actual` must equal.
+        actual: outputs of the target's own runtime.
         step: what one step of rounding is worth in the outputs.
         against: what `expected` comes from, in words.
         logit_step: the same of what a softmax at the end gets; 0 where there is none.
@@ -77,26 +77,30 @@ def compare(
         >>> compare(a, a, a + [[0, 0.25], [0, 0]], 0.25, "itself").step
         1
     """
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         raise ExportError(
-            f"the target puts out an array of {found.shape}; {against} of "
+            f"the output of the target has the shape {actual.shape}; that of {against} has "
             f"{expected.shape}; nothing was written"
         )
-    if not np.isfinite(found).all():
-        raise ExportError("the target puts out NaN or infinity; nothing was written")
+    if not np.isfinite(actual).all():
+        raise ExportError(
+            "the output of the target has NaN or infinity; nothing was written"
+        )
     wide = expected.astype("float64")
-    difference = np.abs(found - wide).max(axis=1) / step
-    equal = (found == expected).all(axis=1)
+    difference = np.abs(actual - wide).max(axis=1) / step
+    equal = (actual == expected).all(axis=1)
     # Scales are float32: a step is not a whole number to the last bit.
     low, high = (within(wide, sign * logit_step) for sign in (-1, 1))
-    one = ((found > low - 1.5 * step) & (found < high + 1.5 * step)).all(axis=1)
+    within_step = ((actual > low - 1.5 * step) & (actual < high + 1.5 * step)).all(
+        axis=1
+    )
     return Agreement(
-        compared=len(found),
-        top1=float((predicted.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        compared=len(actual),
+        top1=float((predicted.argmax(axis=1) == actual.argmax(axis=1)).mean()),
         against=against,
         equal=int(equal.sum()),
-        step=int((one & ~equal).sum()),
-        other=int((~one).sum()),
+        step=int((within_step & ~equal).sum()),
+        other=int((~within_step).sum()),
         largest=round(float(difference.max()), 3),
     )
 
@@ -124,25 +128,25 @@ def within(probabilities: np.ndarray, logit_step: float) -> np.ndarray:
     )
 
 
-def judge(name: str, found: Agreement, least: float) -> None:
+def judge(name: str, result: Agreement, least: float) -> None:
     """Raises `ExportError` where a target answers otherwise than Python.
 
     Args:
         name: of the target.
-        found: how its answers compare.
+        result: how its answers compare.
         least: share of images whose likeliest class must be that of `predict`.
     """
-    if found.other:
+    if result.other:
         raise ExportError(
-            f"{name} answers otherwise than {found.against}: {found.other} of "
-            f"{found.compared} images differ by more than a step of rounding, by "
-            f"{found.largest:g} steps at most; nothing was written"
+            f"{name} answers otherwise than {result.against}: {result.other} of "
+            f"{result.compared} images differ by more than a step of rounding, by "
+            f"{result.largest:g} steps at most; nothing was written"
         )
-    if found.top1 < least:
-        wrong = round((1 - found.top1) * found.compared)
+    if result.top1 < least:
+        wrong = round((1 - result.top1) * result.compared)
         raise ExportError(
             f"the file for {name} has another likeliest class than predict on {wrong} of "
-            f"{found.compared} images, {found.top1:.1%} agree (at least {least:.0%}, see "
+            f"{result.compared} images, {result.top1:.1%} agree (at least {least:.0%}, see "
             "--min-agreement): take a recipe of more bits, or train with quantization "
             "(keras-resnets qat); nothing was written"
         )

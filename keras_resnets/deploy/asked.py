@@ -27,8 +27,8 @@ class Spec:
         pixels: whether the preprocessing is inside.
         storage: of weights of 4 bits, see `export.tflite.storage`.
         source: (height, width) of the photos that go in, or None.
-        depthwise: whether a BN that stands alone is a depthwise convolution, see
-            `export.tflite.depthwise`.
+        depthwise: whether a BN without a convolution before it is a depthwise
+            convolution, see `export.tflite.depthwise`.
         export: options of the exporter besides, as pairs.
     """
 
@@ -119,10 +119,10 @@ class Asked:
                     f"got {', '.join(row.name for row in rows)}"
                 )
         lacking = [row.missing() for row in rows]
-        found = [text for text in lacking if text]
-        if found and not self.unproven:
+        missing = [text for text in lacking if text]
+        if missing and not self.unproven:
             raise InvalidArgument(
-                f"{'; '.join(found)} (--unproven writes the files all the same)"
+                f"{'; '.join(missing)} (--unproven writes the files all the same)"
             )
 
 

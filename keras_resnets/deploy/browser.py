@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_resnets.deploy import browser_tools
 from keras_resnets.deploy import chromium
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.export.tflite import runner as tflite_runner
@@ -32,24 +32,24 @@ def prove(job: Job) -> Proof:
     """
     if job.model.preprocessing.channels != 3:
         raise ExportError("the page is for networks of RGB images; nothing was written")
-    made = job.export()
+    exported = job.export()
     binary = chromium.find()
     if binary is None:
         raise ExportError("there is no Chromium; nothing was written")
     with files.scratch_folder() as folder:
-        fill(job, made, folder)
-        (folder / made.path.name).write_bytes(made.path.read_bytes())
+        fill(job, exported, folder)
+        (folder / exported.path.name).write_bytes(exported.path.read_bytes())
         with (
             browser_tools.served(folder) as address,
             chromium.opened(binary, address) as page,
         ):
             begun = time.monotonic()
             opened_in(page)
-            given = job.file_inputs(made)
-            outputs = [_run(page, given[0])]
+            inputs = job.file_inputs(exported)
+            outputs = [_run(page, inputs[0])]
             seconds = time.monotonic() - begun
-            outputs += [_run(page, image) for image in given[1:]]
-            milliseconds = _latency(page, given[0])
+            outputs += [_run(page, image) for image in inputs[1:]]
+            milliseconds = _latency(page, inputs[0])
             browser = page.browser
     ran = " ".join(
         f"{name} {browser_tools.version(name)}"
@@ -59,9 +59,9 @@ def prove(job: Job) -> Proof:
     figures = {
         "first_answer_s": round(seconds, 2),
         "latency_ms": round(milliseconds, 3),
-        "download_bytes": made.report.size,
+        "download_bytes": exported.report.size,
     }
-    return Proof(made, np.stack(outputs), figures, f"{ran} in {browser}")
+    return Proof(exported, np.stack(outputs), figures, f"{ran} in {browser}")
 
 
 def opened_in(page: chromium.Page) -> None:
@@ -106,17 +106,17 @@ def _latency(page: chromium.Page, image: np.ndarray) -> float:
 
 def write(job: Job, proof: Proof | None) -> None:
     """Writes the page into the folder of a target."""
-    fill(job, proof.made if proof else job.export(), job.folder)
+    fill(job, proof.exported if proof else job.export(), job.folder)
 
 
-def fill(job: Job, made: Made, folder: pathlib.Path) -> None:
+def fill(job: Job, exported: ExportedFile, folder: pathlib.Path) -> None:
     """Writes the page of a file; the file itself is written by others."""
     ours = importlib.resources.files("keras_resnets.deploy") / "web"
     for name in _OURS:
         (folder / name).write_text((ours / name).read_text("utf-8"), "utf-8")
-    runtime = (ours / _RUNTIMES[made.spec.format]).read_text("utf-8")
+    runtime = (ours / _RUNTIMES[exported.spec.format]).read_text("utf-8")
     (folder / "runtime.js").write_text(runtime, "utf-8")
-    facts = json.dumps(_facts(job, made), indent=1)
+    facts = json.dumps(_facts(job, exported), indent=1)
     (folder / "model.json").write_text(facts + "\n", "utf-8")
     package = {
         "private": True,
@@ -126,59 +126,59 @@ def fill(job: Job, made: Made, folder: pathlib.Path) -> None:
     (folder / "package.json").write_text(json.dumps(package, indent=1) + "\n", "utf-8")
 
 
-def _facts(job: Job, made: Made) -> dict[str, Any]:
+def _facts(job: Job, exported: ExportedFile) -> dict[str, Any]:
     """What the page must know of the network."""
-    known = job.model.preprocessing
-    given, output = _ends(made)
+    preprocessing = job.model.preprocessing
+    input_facts, output = _ends(exported)
     return {
         "name": job.model.name,
-        "words": f"{_number_format(made)}, {made.report.size / 1e6:.2f} MB, runs in this "
-        f"browser by {_WORDS[made.spec.format]}",
-        "file": made.path.name,
+        "words": f"{_number_format(exported)}, {exported.report.size / 1e6:.2f} MB, runs "
+        f"in this browser by {_WORDS[exported.spec.format]}",
+        "file": exported.path.name,
         "labels": list(job.labels),
-        "probabilities": made.report.output == "predictions",
-        "input": given,
+        "probabilities": exported.report.output == "predictions",
+        "input": input_facts,
         "output": output,
         "preprocessing": {
-            "size": list(known.size),
-            "crop_fraction": known.crop_fraction,
-            "letterbox": known.letterbox,
-            "interpolation": known.interpolation,
-            "takes_pixels": made.report.takes_pixels,
-            "scale": known.scale,
-            "mean": list(known.mean),
-            "std": list(known.std),
-            "channel_order": known.channel_order,
+            "size": list(preprocessing.size),
+            "crop_fraction": preprocessing.crop_fraction,
+            "letterbox": preprocessing.letterbox,
+            "interpolation": preprocessing.interpolation,
+            "takes_pixels": exported.report.takes_pixels,
+            "scale": preprocessing.scale,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "channel_order": preprocessing.channel_order,
         },
     }
 
 
-def _number_format(made: Made) -> str:
+def _number_format(exported: ExportedFile) -> str:
     """What people call what it computes in."""
-    return "float32" if made.spec.quantize == "none" else made.spec.quantize
+    return "float32" if exported.spec.quantize == "none" else exported.spec.quantize
 
 
-def _ends(made: Made) -> tuple[dict[str, Any], dict[str, Any]]:
+def _ends(exported: ExportedFile) -> tuple[dict[str, Any], dict[str, Any]]:
     """Types and scales of input and output."""
-    shape = [size or 1 for size in made.report.input_shape]
-    if made.spec.format == "onnx":
-        dtype = "uint8" if made.report.takes_pixels else "float32"
-        given = {"dtype": dtype, "scale": 0, "zero": 0, "shape": shape}
-        return given, {"dtype": "float32", "scale": 0, "zero": 0}
-    interpreter = tflite_runner.litert().Interpreter(str(made.path))
+    shape = [size or 1 for size in exported.report.input_shape]
+    if exported.spec.format == "onnx":
+        dtype = "uint8" if exported.report.takes_pixels else "float32"
+        input_facts = {"dtype": dtype, "scale": 0, "zero": 0, "shape": shape}
+        return input_facts, {"dtype": "float32", "scale": 0, "zero": 0}
+    interpreter = tflite_runner.litert().Interpreter(str(exported.path))
     details = (interpreter.get_input_details()[0], interpreter.get_output_details()[0])
-    given, output = (
+    input_facts, output = (
         {
-            "dtype": np.dtype(one["dtype"]).name,
-            "scale": float(one["quantization"][0]),
-            "zero": int(one["quantization"][1]),
+            "dtype": np.dtype(end["dtype"]).name,
+            "scale": float(end["quantization"][0]),
+            "zero": int(end["quantization"][1]),
         }
-        for one in details
+        for end in details
     )
-    return {**given, "shape": shape}, output
+    return {**input_facts, "shape": shape}, output
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """How to open the page."""
     return (
         "```sh\nnpm install    # the runtime, as package.json pins it\n"
@@ -194,7 +194,7 @@ def snippet(job: Job, made: Made) -> str:
         "  facts.preprocessing); // rgb: Uint8Array (height, width, 3)\n"
         + (
             "const scores = await run(x);\n"
-            if made.spec.io_dtype == "float32"
+            if exported.spec.io_dtype == "float32"
             else "// model.json has the scale and zero point of input and output.\n"
         )
         + "```\n"

@@ -38,10 +38,10 @@ def missing(target: str) -> str | None:
     """What lacks to prove the page of a target, and what to do; None where all is there."""
     if chromium.find() is None:
         return "Chromium, which is not on the PATH (Debian: apt install chromium)"
-    wanted = PACKAGES[target]
-    if all(version(name) == release for name, release in wanted.items()):
+    packages = PACKAGES[target]
+    if all(version(name) == release for name, release in packages.items()):
         return None
-    names = " ".join(f"{name}@{release}" for name, release in wanted.items())
+    names = " ".join(f"{name}@{release}" for name, release in packages.items())
     return (
         f"{names}, which is not in {modules()}: npm install {names}, in this folder or "
         f"in the one that ${_VARIABLE} names"
@@ -58,10 +58,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def translate_path(self, path: str) -> str:
         """Of the runtime's files where npm put them."""
-        found = super().translate_path(path)
-        inside = os.path.relpath(found, self.directory)
+        local = super().translate_path(path)
+        inside = os.path.relpath(local, self.directory)
         head, _, rest = inside.replace(os.sep, "/").partition("/")
-        return str(modules().resolve() / rest) if head == "node_modules" else found
+        return str(modules().resolve() / rest) if head == "node_modules" else local
 
     def log_message(self, *words: Any) -> None:
         """Nothing: who deploys waits for one answer."""

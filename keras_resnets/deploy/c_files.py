@@ -25,7 +25,7 @@ _IN_A_LINE = 14
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What the sources are made of.
+    """What the sources are generated from.
 
     Attributes:
         content: the file's bytes.
@@ -35,7 +35,7 @@ class Sources:
         labels: name of each class.
         preprocessing: what makes the input of RGB pixels; None where that is inside.
         image: one input in the file's type.
-        expected: what the file puts out for it, in its type.
+        expected: the file's output for it, in its type.
     """
 
     content: bytes
@@ -93,19 +93,24 @@ class Sources:
 
     def _quantize(self) -> str:
         """The function that makes one number of the input of one pixel value."""
-        known = self.preprocessing
-        if known is None:
+        preprocessing = self.preprocessing
+        if preprocessing is None:
             return _PIXEL
-        order = "" if known.channel_order == "rgb" else "  // BGR: channel 0 is blue\n"
+        order = (
+            ""
+            if preprocessing.channel_order == "rgb"
+            else "  // BGR: channel 0 is blue\n"
+        )
         mean, std = (
-            ", ".join(map(_float, values)) for values in (known.mean, known.std)
+            ", ".join(map(_float, values))
+            for values in (preprocessing.mean, preprocessing.std)
         )
         head = _NORMALIZE.format(
             order=order,
-            count=len(known.mean),
+            count=len(preprocessing.mean),
             mean=mean,
             std=std,
-            scale=_float(known.scale),
+            scale=_float(preprocessing.scale),
         )
         if self.input["dtype"] == "float32":
             return head + "  return value;\n}\n"
@@ -164,8 +169,8 @@ def _words(values: np.ndarray) -> Iterable[str]:
 
 def _lines(words: Iterable[str]) -> str:
     """Numbers with commas, a few a line."""
-    known = list(words)
-    rows = (known[i : i + _IN_A_LINE] for i in range(0, len(known), _IN_A_LINE))
+    items = list(words)
+    rows = (items[i : i + _IN_A_LINE] for i in range(0, len(items), _IN_A_LINE))
     return "".join(f"    {', '.join(row)},\n" for row in rows)
 
 
@@ -194,7 +199,7 @@ extern const unsigned char kData[kBytes];
 
 #endif  // MODEL_DATA_H_
 """
-_SETTINGS = """// What the network takes and puts out, and what it needs.
+_SETTINGS = """// Input and output of the network, and what it needs.
 #ifndef MODEL_SETTINGS_H_
 #define MODEL_SETTINGS_H_
 
@@ -224,7 +229,7 @@ constexpr const char* kLabels[kClasses] = {{
 {labels}}};
 
 {quantize}
-// Probability (or logit) of what the network puts out for a class.
+// Probability (or logit) of the network's output for a class.
 inline float Score(Output output) {{
   const float value = static_cast<float>(output);
   return kOutputScale > 0.0f ? kOutputScale * (value - kOutputZeroPoint) : value;
@@ -269,7 +274,7 @@ inline TfLiteStatus AddOperators(
 
 #endif  // MODEL_OPERATORS_H_
 """
-_TEST_H = """// One image, and what LiteRT's reference kernels put out for it.
+_TEST_H = """// One image, and the output of LiteRT's reference kernels for it.
 #ifndef MODEL_TEST_IMAGE_H_
 #define MODEL_TEST_IMAGE_H_
 

@@ -47,8 +47,8 @@ def opened(binary: str, address: str) -> Iterator["Page"]:
         binary: path of Chromium.
         address: of the page.
     """
-    into, given = os.pipe()
-    made, outof = os.pipe()
+    into, to_browser = os.pipe()
+    from_browser, outof = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = [
             *("--headless", "--remote-debugging-pipe", "--no-first-run"),
@@ -69,28 +69,28 @@ def opened(binary: str, address: str) -> Iterator["Page"]:
         os.close(into)
         os.close(outof)
         try:
-            yield Page(made, given, address)
+            yield Page(from_browser, to_browser, address)
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
             process.kill()
             process.wait()
-            os.close(made)
-            os.close(given)
+            os.close(from_browser)
+            os.close(to_browser)
 
 
 class Page:
     """One page.
 
     Args:
-        made: file that the browser's messages come from.
-        given: file that ours go to.
+        from_browser: file that the browser's messages come from.
+        to_browser: file that ours go to.
         address: of the page.
     """
 
-    def __init__(self, made: int, given: int, address: str) -> None:
-        self._made, self._given, self._rest = made, given, b""
+    def __init__(self, from_browser: int, to_browser: int, address: str) -> None:
+        self._from_browser, self._to_browser, self._rest = from_browser, to_browser, b""
         self._number = 0
         # What the browser said unasked: messages of the console, where Log is enabled.
         self.events: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ class Page:
             message["sessionId"] = self._session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self._given, data) :]
+            data = data[os.write(self._to_browser, data) :]
         end = time.monotonic() + _SECONDS
         while True:
             answer = self._next(end)
@@ -129,8 +129,10 @@ class Page:
 
     def _next(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._made], [], [], end - time.monotonic())
-            data = os.read(self._made, 1 << 20) if ready else b""
+            ready, _, _ = select.select(
+                [self._from_browser], [], [], end - time.monotonic()
+            )
+            data = os.read(self._from_browser, 1 << 20) if ready else b""
             if not data:
                 raise ExportError("Chromium ended, or does not answer")
             self._rest += data
@@ -143,14 +145,14 @@ class Page:
         Raises:
             ExportError: it throws.
         """
-        found = self.call(
+        answer = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
-        if "exceptionDetails" in found:
-            details = found["exceptionDetails"]
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
             words = details.get("exception", {}).get("description") or details["text"]
             raise ExportError(f"the page fails: {printable(str(words), 300)}")
-        return found["result"].get("value")
+        return answer["result"].get("value")
 
     def wait(self, script: str, seconds: float = _SECONDS) -> Any:
         """The first value of an expression that is true.
@@ -169,8 +171,8 @@ class Page:
     def choose_file(self, selector: str, path: pathlib.Path) -> None:
         """Gives a file to an input of the page, as a user chooses one."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
-        found = self.call("DOM.querySelector", nodeId=root, selector=selector)
-        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=found["nodeId"])
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node["nodeId"])
 
     def screenshot(self, width: int, height: int, dark: bool = False) -> bytes:
         """A PNG of the page in a window of a size."""

@@ -5,8 +5,8 @@ import shutil
 
 from keras_resnets.deploy import coreml_worker
 from keras_resnets.deploy import foreign
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.export import prepare
@@ -17,17 +17,17 @@ PACKAGE = "model.mlpackage"
 
 
 def prove(job: Job) -> Proof:
-    """Converts the file, and compares what the program is made of with the network.
+    """Converts the file, and compares the program's shapes and kernels with the network's.
 
     Nothing is run: the input and output must have the network's shapes, and each kernel of
-    the network must stand in the program with its shape, as finite numbers.
+    the network must be in the program with its shape, as finite numbers.
 
     Raises:
         ExportError: coremltools does not convert it, or makes something else of it.
     """
-    made = job.export()
+    exported = job.export()
     with files.scratch_folder() as folder:
-        shutil.copytree(made.path, folder / "saved_model")
+        shutil.copytree(exported.path, folder / "saved_model")
         words = ("saved_model", PACKAGE, "facts.json")
         version = foreign.run(job, coreml_worker, words, folder, _SECONDS)
         facts = json.loads((folder / "facts.json").read_text("utf-8"))
@@ -43,7 +43,9 @@ def prove(job: Job) -> Proof:
         "input": facts["input"],
         "output": facts["output"],
     }
-    return Proof(made, None, figures, f"coremltools {version}, converted and not run")
+    return Proof(
+        exported, None, figures, f"coremltools {version}, converted and not run"
+    )
 
 
 def _check(job: Job, facts: dict[str, object]) -> None:
@@ -57,13 +59,13 @@ def _check(job: Job, facts: dict[str, object]) -> None:
             if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4
         )
     ]
-    wanted = {
+    expected = {
         "input": [1, *prepare.input_shape(job.model)],
         "output": [1, len(job.labels)],
         "kernels": sorted(kernels),
         "finite": True,
     }
-    for name, value in wanted.items():
+    for name, value in expected.items():
         if facts[name] != value:
             raise ExportError(
                 f"coremltools makes another network of {job.model.name}: {name} must be "
@@ -71,13 +73,13 @@ def _check(job: Job, facts: dict[str, object]) -> None:
             )
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """How an application runs the package, and what was not tried."""
     return (
         "Drag `model.mlpackage` into Xcode, which makes a class of its name:\n\n"
         "```swift\n"
         "let network = try model(configuration: MLModelConfiguration())\n"
-        "let found = try network.prediction(input: x)  // MLMultiArray, see below\n"
+        "let result = try network.prediction(input: x)  // MLMultiArray, see below\n"
         "```\n\n"
         "`report.json` has the names and shapes of input and output. No Mac was there: "
         "the package was converted and not run. Compare it on yours with `predict` before "

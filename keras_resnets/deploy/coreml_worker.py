@@ -19,21 +19,21 @@ def main(folder: str, package: str, facts: str) -> None:
     """Writes both; see above for the arguments."""
     import coremltools
 
-    made = coremltools.convert(folder, source="tensorflow", convert_to="mlprogram")
-    made.save(package)
-    (program,) = made._mil_program.functions.values()
+    converted = coremltools.convert(folder, source="tensorflow", convert_to="mlprogram")
+    converted.save(package)
+    (program,) = converted._mil_program.functions.values()
     operators = collections.Counter(
         op.op_type for op in program.operations if op.op_type != "const"
     )
     kernels = [op.weight.val for op in program.operations if op.op_type == "conv"]
-    (given,) = program.inputs.values()
-    (found,) = program.outputs
+    (program_input,) = program.inputs.values()
+    (program_output,) = program.outputs
     written = {
         "operators": dict(sorted(operators.items())),
         "kernels": sorted(list(kernel.shape) for kernel in kernels),
         "finite": all(bool(np.isfinite(kernel).all()) for kernel in kernels),
-        "input": [int(side) for side in given.shape],
-        "output": [int(side) for side in found.shape],
+        "input": [int(side) for side in program_input.shape],
+        "output": [int(side) for side in program_output.shape],
     }
     pathlib.Path(facts).write_text(json.dumps(written), "utf-8")
     sys.stdout.write("\n" + coremltools.__version__)

@@ -1,4 +1,4 @@
-"""Coral's Edge TPU: what its compiler would leave to the CPU, found without it.
+"""Coral's Edge TPU: what its compiler would leave to the CPU, without running it.
 
 The rules are those of Coral's page "TensorFlow models on the Edge TPU", "Model
 requirements" and Table 1, "All operations supported by the Edge TPU and any known
@@ -12,29 +12,30 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.errors import ExportError
 from keras_resnets.export.tflite import file_editor
 
 _SOFTMAX = 16_000
 
 
-def check(job: Job, made: Made) -> dict[str, Any]:
+def check(job: Job, exported: ExportedFile) -> dict[str, Any]:
     """What was checked, for the report.
 
     Raises:
         ExportError: operators or tensors that the compiler does not map, by name.
     """
-    editor = file_editor.Editor(made.path.read_bytes())
+    editor = file_editor.Editor(exported.path.read_bytes())
     broken = [*_tensors(editor), *_operators(editor)]
     if broken:
         raise ExportError(
-            f"the Edge TPU leaves to the CPU what follows of the {made.spec.recipe} file "
-            f"of {job.model.name}: {'; '.join(dict.fromkeys(broken))}; train a variant "
-            "without (of strided slices: --set shortcut_type=B); nothing was written"
+            f"the Edge TPU leaves to the CPU what follows of the {exported.spec.recipe} "
+            f"file of {job.model.name}: {'; '.join(dict.fromkeys(broken))}; train a "
+            "variant without (of strided slices: --set shortcut_type=B); nothing was "
+            "written"
         )
-    counts = made.report.operators
+    counts = exported.report.operators
     return {
         "checked": "integers of 8 bits, fixed shapes, one image, operators and their "
         "limits by Coral's table; not compiled",

@@ -16,7 +16,7 @@ import numpy as np
 _BITS = 8
 
 
-def main(path: str, given: str, made: str, chip: str) -> None:
+def main(path: str, images_path: str, outputs_path: str, chip: str) -> None:
     """Writes the outputs; see above for the arguments."""
     import torch
     from esp_ppq.api import espdl_quantize_onnx
@@ -24,11 +24,11 @@ def main(path: str, given: str, made: str, chip: str) -> None:
 
     # Threads that wait for each other take minutes on a machine that others use.
     torch.set_num_threads(1)
-    with np.load(given) as loaded:
+    with np.load(images_path) as loaded:
         images, ranges = loaded["images"], loaded["ranges"]
     graph = espdl_quantize_onnx(
         path,
-        str(pathlib.Path(made).absolute().with_name("model.espdl")),
+        str(pathlib.Path(outputs_path).absolute().with_name("model.espdl")),
         [torch.from_numpy(image[None]) for image in ranges],
         len(ranges),
         [1, *images.shape[1:]],
@@ -41,7 +41,7 @@ def main(path: str, given: str, made: str, chip: str) -> None:
         executor.forward(inputs=torch.from_numpy(image[None]))[0].numpy()
         for image in images
     ]
-    np.savez(made, outputs=np.concatenate(outputs).astype("float32"))
+    np.savez(outputs_path, outputs=np.concatenate(outputs).astype("float32"))
     sys.stdout.write("\n" + importlib.metadata.version("esp-ppq"))
 
 

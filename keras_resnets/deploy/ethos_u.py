@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
@@ -24,7 +24,7 @@ COMPILED = "model_vela.tflite"
 # ResNet-50 takes one on a calm machine.
 _MINUTES = 30
 _SHARE = re.compile(r"NPU operators = \d+ \(([\d.]+)%\)")
-# The custom operator that all of an NPU's become: what else stands in a compiled file is
+# The custom operator that all of an NPU's become: what else is in a compiled file is
 # the CPU's.
 _ON_NPU = "ethos-u"
 # Columns of Vela's summary, in KiB.
@@ -37,9 +37,9 @@ _KIB = {
 
 @dataclasses.dataclass(frozen=True)
 class _Compiled:
-    """What Vela made of a file."""
+    """A file as Vela compiled it."""
 
-    made: Made
+    exported: ExportedFile
     file: pathlib.Path
     figures: dict[str, Any]
 
@@ -52,47 +52,52 @@ def prove(job: Job) -> Proof:
     """
     with files.scratch_folder() as folder:
         tried = {}
-        for name, made in _layouts(job):
-            check_types(made, job.target.title)
+        for name, exported in _layouts(job):
+            check_types(exported, job.target.title)
             place = folder / name.replace(" ", "_")
             place.mkdir()
-            tried[name] = _compile(job, made, place)
-        best = min(tried.values(), key=lambda one: one.figures["cycles"])
+            tried[name] = _compile(job, exported, place)
+        best = min(tried.values(), key=lambda compiled: compiled.figures["cycles"])
         shutil.copyfile(best.file, job.folder / COMPILED)
-    layouts = {name: one.figures["cycles"] for name, one in tried.items()}
+    layouts = {name: compiled.figures["cycles"] for name, compiled in tried.items()}
     figures = {"file": COMPILED, **best.figures, "cycles_by_layout": layouts}
     ran = f"ethos-u-vela {importlib.metadata.version('ethos-u-vela')}, compiled"
-    return Proof(best.made, None, figures, ran)
+    return Proof(best.exported, None, figures, ran)
 
 
-def _layouts(job: Job) -> Iterator[tuple[str, Made]]:
+def _layouts(job: Job) -> Iterator[tuple[str, ExportedFile]]:
     """(name, file) of each way to write the network; those of the same bytes once."""
     seen = set()
     for packed in job.target.layouts:
         name = "packed" if packed else "unpacked"
-        made = job.export(packed=packed)
-        joined = job.workshop.depthwise(made.spec) if made.spec.integer else None
-        for kind, one in ((name, made), (f"{name} depthwise", joined)):
-            if one is not None and (content := one.path.read_bytes()) not in seen:
+        exported = job.export(packed=packed)
+        joined = (
+            job.workshop.depthwise(exported.spec) if exported.spec.integer else None
+        )
+        for kind, candidate in ((name, exported), (f"{name} depthwise", joined)):
+            if (
+                candidate is not None
+                and (content := candidate.path.read_bytes()) not in seen
+            ):
                 seen.add(content)
-                yield kind, one
+                yield kind, candidate
 
 
-def check_types(made: Made, title: str) -> None:
+def check_types(exported: ExportedFile, title: str) -> None:
     """Raises `ExportError` for operators that Vela would leave to the CPU, or die of.
 
     Args:
-        made: the exported file.
+        exported: the exported file.
         title: of the target.
     """
-    with tflite_runner.opened(made.path) as content:
+    with tflite_runner.opened(exported.path) as content:
         floats = tflite_runner.float_operators(content)
         nibbles = _int4_operators(content)
     if floats:
         raise ExportError(
             f"{title} computes in integers; {', '.join(floats)} of the "
-            f"{made.spec.recipe} file compute in floats and would stay on the CPU: take "
-            "the recipe static_wi8_ai8; nothing was written"
+            f"{exported.spec.recipe} file compute in floats and would stay on the CPU: "
+            "take the recipe static_wi8_ai8; nothing was written"
         )
     if nibbles:
         raise ExportError(
@@ -105,20 +110,22 @@ def _int4_operators(content: Any) -> list[str]:
     """Names of the operators that read a tensor of 4 bits."""
     schema, model = tflite_runner.parse(content)
     names, graph = tflite_runner.operator_names(schema), model.Subgraphs(0)
-    found = set()
+    readers = set()
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
         for tensor in operator.InputsAsNumpy():
             if tensor >= 0 and graph.Tensors(tensor).Type() == schema.TensorType.INT4:
-                found.add(names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())])
-    return sorted(found)
+                readers.add(
+                    names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+                )
+    return sorted(readers)
 
 
-def _compile(job: Job, made: Made, folder: pathlib.Path) -> _Compiled:
+def _compile(job: Job, exported: ExportedFile, folder: pathlib.Path) -> _Compiled:
     settings = job.target.settings
     words = [
-        made.path,
+        exported.path,
         "--accelerator-config",
         settings["accelerator"],
         "--config",
@@ -131,20 +138,20 @@ def _compile(job: Job, made: Made, folder: pathlib.Path) -> _Compiled:
         folder,
     ]
     code, text = _run(words)
-    compiled = folder / f"{made.path.stem}_vela.tflite"
+    compiled = folder / f"{exported.path.stem}_vela.tflite"
     if code != 0 or not compiled.is_file():
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         last = (text.strip().splitlines() or ["nothing"])[-1]
         raise ExportError(
-            f"Vela ended with {how} at the {made.spec.recipe} file of {job.model.name}, "
-            f"and said {printable(last, 200)!r}; nothing was written"
+            f"Vela ended with {how} at the {exported.spec.recipe} file of "
+            f"{job.model.name}, and said {printable(last, 200)!r}; nothing was written"
         )
     with tflite_runner.opened(compiled) as content:
         on_cpu = sorted(set(tflite_runner.operators(content)) - {_ON_NPU})
     share = _SHARE.search(text)
     if on_cpu or share is None:
         raise ExportError(
-            f"{', '.join(on_cpu) or 'all'} of the {made.spec.recipe} file of "
+            f"{', '.join(on_cpu) or 'all'} of the {exported.spec.recipe} file of "
             f"{job.model.name} fall to the CPU on {job.target.title}: take the recipe "
             "static_wi8_ai8 with int8 ends; nothing was written"
         )
@@ -155,7 +162,7 @@ def _compile(job: Job, made: Made, folder: pathlib.Path) -> _Compiled:
         "flash_bytes": files.size(compiled),
         **settings,
     }
-    return _Compiled(made, compiled, figures)
+    return _Compiled(exported, compiled, figures)
 
 
 def _run(words: list[Any]) -> tuple[int, str]:
@@ -171,8 +178,8 @@ def _run(words: list[Any]) -> tuple[int, str]:
                 f"Vela took more than {_MINUTES} minutes; nothing was written"
             ) from None
         errors.seek(0)
-        told = errors.read().decode("utf-8", "replace")
-        return process.returncode, text + told
+        error_text = errors.read().decode("utf-8", "replace")
+        return process.returncode, text + error_text
 
 
 def _figures(summary: pathlib.Path) -> dict[str, Any]:
@@ -188,11 +195,12 @@ def _figures(summary: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def snippet(job: Job, made: Made) -> str:
-    """How the compiled file is built into an application, or made anew."""
+def snippet(job: Job, exported: ExportedFile) -> str:
+    """How the compiled file is built into an application, or compiled again."""
     settings = job.target.settings
     return f"""`{COMPILED}` has one custom operator, `ethos-u`, which TensorFlow Lite Micro
-hands to Arm's driver. Its types, shapes and quantization are those of `{made.path.name}`:
+hands to Arm's driver. Its types, shapes and quantization are those of
+`{exported.path.name}`:
 
 ```cpp
 tflite::MicroMutableOpResolver<1> resolver;
@@ -206,7 +214,7 @@ Vela's cycles, and not a chip's, are what `report.json` has. For another system
 configuration of your own `vela.ini`:
 
 ```sh
-vela {made.path.name} --accelerator-config {settings["accelerator"]} \\
+vela {exported.path.name} --accelerator-config {settings["accelerator"]} \\
     --config Arm/vela.ini --system-config {settings["system_config"]} \\
     --memory-mode {settings["memory_mode"]}
 ```

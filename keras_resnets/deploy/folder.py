@@ -6,30 +6,30 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.export import passport
 from keras_resnets.io import files
 
 
-def fill(job: Job, made: Made, report: Mapping[str, Any]) -> None:
+def fill(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> None:
     """Writes what every target's folder has.
 
     Args:
         job: of the target.
-        made: its exported file.
-        report: what was found.
+        exported: its exported file.
+        report: of the proof, for `report.json`.
     """
-    copy(made, job.folder)
+    copy(exported, job.folder)
     (job.folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
     text = json.dumps(report, indent=1, allow_nan=False)
     (job.folder / "report.json").write_text(text + "\n", "utf-8")
-    (job.folder / "README.md").write_text(readme(job, made, report), "utf-8")
+    (job.folder / "README.md").write_text(readme(job, exported, report), "utf-8")
 
 
-def copy(made: Made, folder: pathlib.Path) -> None:
+def copy(exported: ExportedFile, folder: pathlib.Path) -> None:
     """Copies an exported file and its passport into a folder."""
-    for source in (made.path, passport.path_of(made.path)):
+    for source in (exported.path, passport.path_of(exported.path)):
         into = folder / source.name
         if source.is_dir():
             shutil.copytree(source, into)
@@ -37,22 +37,22 @@ def copy(made: Made, folder: pathlib.Path) -> None:
             shutil.copyfile(source, into)
 
 
-def readme(job: Job, made: Made, report: Mapping[str, Any]) -> str:
+def readme(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> str:
     """What the folder is, how it was proven, and what runs it."""
     target, room = job.target, job.target.room
     lines = [
         f"# {job.model.name} for {target.title}",
         "",
-        f"`{report['file']}` ({files.size(made.path):,} bytes as exported, "
-        f"{made.spec.recipe}) was made by `keras-resnets deploy`; `{made.path.name}.json` "
-        "is its passport, `labels.txt` has the name of each class in the order of the "
-        "outputs, `report.json` every figure.",
+        f"`{report['file']}` ({files.size(exported.path):,} bytes as exported, "
+        f"{exported.spec.recipe}) was written by `keras-resnets deploy`; "
+        f"`{exported.path.name}.json` is its passport, `labels.txt` has the name of each "
+        "class in the order of the outputs, `report.json` every figure.",
         "",
         _proof(report),
         "",
     ]
     if room is not None:
-        lines += ["## Run it", "", room.snippet(job, made)]
+        lines += ["## Run it", "", room.snippet(job, exported)]
     return "\n".join(lines).rstrip() + "\n"
 
 

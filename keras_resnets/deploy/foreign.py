@@ -31,7 +31,7 @@ def run(
         seconds: that it has.
 
     Raises:
-        ExportError: it ended otherwise than well; the last line of its errors is told.
+        ExportError: it failed; the message has the last line of its errors.
     """
     # Without the folder of this package, and of ours, among its own.
     python = [variables.python(str(job.target.variable)), "-I"]

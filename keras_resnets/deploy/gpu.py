@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_resnets.deploy import gpu_tools
 from keras_resnets.deploy import snippets
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -28,50 +28,50 @@ def prove(job: Job) -> Proof:
     Raises:
         ExportError: it does not take the whole file, or ends.
     """
-    made = job.export()
-    interpreter = tflite_runner.litert().Interpreter(str(made.path))
-    given = interpreter.get_input_details()[0]
-    output = interpreter.get_output_details()[0]
-    images = tflite_runner.quantize(job.file_inputs(made), given)
+    exported = job.export()
+    interpreter = tflite_runner.litert().Interpreter(str(exported.path))
+    input_details = interpreter.get_input_details()[0]
+    output_details = interpreter.get_output_details()[0]
+    images = tflite_runner.quantize(job.file_inputs(exported), input_details)
     with files.scratch_folder() as folder:
         np.save(folder / "inputs.npy", images)
-        facts = _run(made, folder, len(images))
+        facts = _run(exported, folder, len(images))
         if "error" in facts or not facts["fully"]:
             reason = facts.get("error", "some of its operators fall to the CPU")
             raise ExportError(
-                f"LiteRT's GPU accelerator does not take the {made.spec.recipe} file of "
-                f"{job.model.name} whole: {printable(reason, 300)}; take the recipe "
+                f"LiteRT's GPU accelerator does not take the {exported.spec.recipe} file "
+                f"of {job.model.name} whole: {printable(reason, 300)}; take the recipe "
                 "float16; nothing was written"
             )
-        found = np.load(folder / "outputs.npy")
-    outputs = tflite_runner.dequantize(found, output)
+        raw_outputs = np.load(folder / "outputs.npy")
+    outputs = tflite_runner.dequantize(raw_outputs, output_details)
     ran = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, GPU accelerator"
-    return Proof(made, outputs, {"fully_accelerated": True}, ran)
+    return Proof(exported, outputs, {"fully_accelerated": True}, ran)
 
 
-def _run(made: Made, folder: Any, count: int) -> dict[str, Any]:
+def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
     """What `gpu_worker` answers; a crash of the runtime is an `ExportError`."""
     inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
     module = "keras_resnets.deploy.gpu_worker"
     variables = gpu_tools.environment(folder)
     try:
         with child_process.started(
-            module, made.path, inputs, outputs, environment=variables
+            module, exported.path, inputs, outputs, environment=variables
         ) as process:
             seconds = _SECONDS + _OF_AN_IMAGE * count
-            return isolated.answered(made.path.name, process, seconds)
+            return isolated.answered(exported.path.name, process, seconds)
     except InvalidArgument as error:
         raise ExportError(
             f"LiteRT's GPU accelerator: {error}; nothing was written"
         ) from None
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """How an application asks for the accelerator."""
     return (
         "On Android, with `com.google.ai.edge.litert:litert`:\n\n```kotlin\n"
         "val model = CompiledModel.create(\n"
-        f'    context.assets, "{made.path.name}",\n'
+        f'    context.assets, "{exported.path.name}",\n'
         "    CompiledModel.Options(Accelerator.GPU))\n"
         "val inputs = model.createInputBuffers()\n"
         "val outputs = model.createOutputBuffers()\n"
@@ -79,5 +79,5 @@ def snippet(job: Job, made: Made) -> str:
         "model.run(inputs, outputs)\n"
         "val scores = outputs[0].readFloat()\n```\n\n"
         "In Python, the same file on the CPU, with the preparation of a photo:\n\n"
-        + snippets.python(job, made, "pip install ai-edge-litert numpy pillow")
+        + snippets.python(job, exported, "pip install ai-edge-litert numpy pillow")
     )

@@ -34,15 +34,18 @@ def _run(path: str, images: np.ndarray, outputs: str) -> dict[str, Any]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(path)
-    made = interpreter.get_output_details()[0]
-    count = int(np.prod(made["shape"]))
+    output_details = interpreter.get_output_details()[0]
+    count = int(np.prod(output_details["shape"]))
     model = CompiledModel.from_file(path, hardware_accel=HardwareAccelerator.GPU)
-    given, found = model.create_input_buffers(0), model.create_output_buffers(0)
+    input_buffers, output_buffers = (
+        model.create_input_buffers(0),
+        model.create_output_buffers(0),
+    )
     rows = []
     for image in images:
-        given[0].write(np.ascontiguousarray(image).ravel())
-        model.run_by_index(0, given, found)
-        rows.append(np.array(found[0].read(count, made["dtype"])))
+        input_buffers[0].write(np.ascontiguousarray(image).ravel())
+        model.run_by_index(0, input_buffers, output_buffers)
+        rows.append(np.array(output_buffers[0].read(count, output_details["dtype"])))
     np.save(outputs, np.stack(rows))
     return {"fully": bool(model.is_fully_accelerated())}
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from keras_resnets.deploy import foreign
 from keras_resnets.deploy import mediapipe_worker
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.io import files
 
@@ -18,27 +18,27 @@ def prove(job: Job) -> Proof:
     Raises:
         ExportError: it does not take the file.
     """
-    made = job.export()
-    images = job.file_inputs(made)
+    exported = job.export()
+    images = job.file_inputs(exported)
     names = list(job.labels)
     with files.scratch_folder() as folder:
-        given, found = folder / "given.npz", folder / "made.npz"
-        np.savez(given, images=images, labels=names)
+        images_path, scores_path = folder / "images.npz", folder / "scores.npz"
+        np.savez(images_path, images=images, labels=names)
         seconds = _SECONDS + _OF_AN_IMAGE * len(images)
-        words = (made.path, given, found)
+        words = (exported.path, images_path, scores_path)
         version = foreign.run(job, mediapipe_worker, words, folder, seconds)
-        with np.load(found) as loaded:
+        with np.load(scores_path) as loaded:
             scores = loaded["scores"]
-    return Proof(made, scores, {}, f"mediapipe {version}")
+    return Proof(exported, scores, {}, f"mediapipe {version}")
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """How an application classifies a photo, and what it must do before."""
     height, width = job.model.preprocessing.size
     code = _IOS if job.target.name == "ios" else _ANDROID
-    text = f"{code.format(file=made.path.name)}\n"
-    if made.spec.source is not None:
-        tall, wide = made.spec.source
+    text = f"{code.format(file=exported.path.name)}\n"
+    if exported.spec.source is not None:
+        tall, wide = exported.spec.source
         return (
             f"{text}The file takes photos {wide} pixels wide and {tall} high as they are: "
             "it crops and resizes them itself, as `predict` does. MediaPipe stretches a "
@@ -46,7 +46,7 @@ def snippet(job: Job, made: Made) -> str:
             "deploy a file for each size that the camera has.\n"
         )
     return (
-        f"{text}MediaPipe stretches what it is given to {height} x {width} and does not "
+        f"{text}MediaPipe stretches each image to {height} x {width} and does not "
         "smooth: hand it the photo's centre, resized and cropped to that as `predict` does "
         "(`keras_resnets.images.resampling` has the weights), or deploy a file for "
         f"photos of one size, which does it itself: `--target {job.target.name} --source "
@@ -62,9 +62,9 @@ val options = ImageClassifier.ImageClassifierOptions.builder()
     .setMaxResults(5)
     .build()
 val classifier = ImageClassifier.createFromOptions(context, options)
-val found = classifier.classify(BitmapImageBuilder(bitmap).build())
-for (one in found.classificationResult().classifications()[0].categories())
-    println("${{one.score()}} ${{one.categoryName()}}")
+val result = classifier.classify(BitmapImageBuilder(bitmap).build())
+for (category in result.classificationResult().classifications()[0].categories())
+    println("${{category.score()}} ${{category.categoryName()}}")
 ```
 """
 _IOS = """With the pod `MediaPipeTasksVision`:
@@ -75,9 +75,9 @@ options.baseOptions.modelAssetPath =
     Bundle.main.path(forResource: "model", ofType: "tflite")!  // {file}
 options.maxResults = 5
 let classifier = try ImageClassifier(options: options)
-let found = try classifier.classify(image: MPImage(uiImage: photo))
-for one in found.classificationResult.classifications[0].categories {{
-    print(one.score, one.categoryName ?? "")
+let result = try classifier.classify(image: MPImage(uiImage: photo))
+for category in result.classificationResult.classifications[0].categories {{
+    print(category.score, category.categoryName ?? "")
 }}
 ```
 """

@@ -25,8 +25,8 @@ from keras_resnets.quantization.qat.layers import is_quantized
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
-    """An exported file, and what the exporter found."""
+class ExportedFile:
+    """An exported file, and the exporter's report of it."""
 
     spec: Spec
     path: pathlib.Path
@@ -35,18 +35,18 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What a toolchain found.
+    """What a toolchain reports about a file.
 
     Attributes:
-        made: the exported file that was run or compiled: of several the chosen one.
-        outputs: float32 (images, classes), as the target's runtime put them out for
-            `job.file_inputs(made)`; None where it compiles and does not run: the answers
-            are those of LiteRT then, and the report says so.
+        exported: the exported file that was run or compiled: of several the chosen one.
+        outputs: float32 (images, classes), of the target's runtime for
+            `job.file_inputs(exported)`; None where it compiles and does not run: the
+            answers are those of LiteRT then, and the report says so.
         figures: of the target, for its report, as plain values.
         ran: what ran it, with its release, as `"tflite-micro 0.dev20261023"`.
     """
 
-    made: Made
+    exported: ExportedFile
     outputs: np.ndarray | None
     figures: dict[str, Any]
     ran: str
@@ -71,36 +71,36 @@ class Workshop:
     ) -> None:
         self.model, self.threads = model, threads
         self._calibration, self._folder = calibration, folder
-        self._made: dict[Spec, Made] = {}
+        self._exported: dict[Spec, ExportedFile] = {}
 
     def images(self, count: int) -> np.ndarray:
         """The first of its calibration images, for a toolchain that takes ranges itself."""
         return self._calibration.images[:count]
 
-    def export(self, spec: Spec) -> Made:
+    def export(self, spec: Spec) -> ExportedFile:
         """The file of a `Spec`, run and compared with the network."""
-        if spec not in self._made:
-            place = self._folder / str(len(self._made))
+        if spec not in self._exported:
+            place = self._folder / str(len(self._exported))
             place.mkdir()
             path = place / spec.file_name
-            self._made[spec] = Made(spec, path, self._export(spec, path))
-        return self._made[spec]
+            self._exported[spec] = ExportedFile(spec, path, self._export(spec, path))
+        return self._exported[spec]
 
-    def depthwise(self, spec: Spec) -> Made | None:
-        """The int8 file of a `Spec` with every BN that stands alone a convolution.
+    def depthwise(self, spec: Spec) -> ExportedFile | None:
+        """The int8 file of a `Spec` with every BN that has no convolution before it as one.
 
         Returns:
             None where no BN does.
         """
         changed = dataclasses.replace(spec, depthwise=True)
-        if changed in self._made:
-            return self._made[changed]
+        if changed in self._exported:
+            return self._exported[changed]
         plain = self.export(spec)
         content = depthwise.rewrite(plain.path.read_bytes())
         if content is None:
             return None
-        known = passport.read(plain.path)
-        place = self._folder / str(len(self._made))
+        plain_passport = passport.read(plain.path)
+        place = self._folder / str(len(self._exported))
         place.mkdir()
         where, ready = session.begin(
             "tflite",
@@ -119,39 +119,39 @@ class Workshop:
             where,
             ready,
             lambda: content,
-            {**(known or {"recipe": {}})["recipe"], "depthwise": True},
+            {**(plain_passport or {"recipe": {}})["recipe"], "depthwise": True},
             spec.io_dtype,
             spec.packed,
             storage.Storage("int8"),
         )
-        self._made[changed] = Made(changed, where.path, report)
-        return self._made[changed]
+        self._exported[changed] = ExportedFile(changed, where.path, report)
+        return self._exported[changed]
 
     def _export(self, spec: Spec, path: pathlib.Path) -> ExportReport:
         inside: Preprocessing | None = self.model.preprocessing if spec.pixels else None
-        given: dict[str, Any] = {"preprocessing": inside, "batch": spec.batch}
-        given |= dict(spec.export)
+        options: dict[str, Any] = {"preprocessing": inside, "batch": spec.batch}
+        options |= dict(spec.export)
         if spec.source is not None:
-            given["source"] = spec.source
+            options["source"] = spec.source
         if spec.format != "saved_model":
-            given["threads"] = self.threads
+            options["threads"] = self.threads
         if spec.format == "tflite":
-            given |= {"packed": spec.packed, "storage": spec.storage}
+            options |= {"packed": spec.packed, "storage": spec.storage}
             if spec.quantize == "int8":
-                given["io_dtype"] = spec.io_dtype
+                options["io_dtype"] = spec.io_dtype
         calibrated = spec.integer and not is_quantized(self.model)
         if spec.format == "tflite" and spec.recipe != FLOAT32:
             if not is_quantized(self.model):
                 images = self._calibration if calibrated else None
                 return quantization.quantize(
-                    self.model, path, spec.recipe, images, **given
+                    self.model, path, spec.recipe, images, **options
                 )
         elif spec.recipe != FLOAT32:
-            given["recipe"] = spec.recipe
-            given["calibration"] = self._calibration.images if calibrated else None
+            options["recipe"] = spec.recipe
+            options["calibration"] = self._calibration.images if calibrated else None
         exporter = getattr(export, FORMATS[spec.format].exporter)
         some = self._calibration.images[:4]
-        return exporter(self.model, path, images=some, **given)
+        return exporter(self.model, path, images=some, **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,14 +184,14 @@ class Job:
         """The network."""
         return self.workshop.model
 
-    def export(self, **changes: Any) -> Made:
+    def export(self, **changes: Any) -> ExportedFile:
         """The file, run and compared; with `changes` of its `Spec`: `packed=False`."""
         return self.workshop.export(dataclasses.replace(self.spec, **changes))
 
-    def file_inputs(self, made: Made) -> np.ndarray:
+    def file_inputs(self, exported: ExportedFile) -> np.ndarray:
         """Returns the images as a file takes them: arrays, RGB pixels, or whole photos."""
-        if made.spec.source is not None and self.photos is not None:
+        if exported.spec.source is not None and self.photos is not None:
             return self.photos
-        if made.report.takes_pixels:
+        if exported.report.takes_pixels:
             return self.model.preprocessing.pixels(self.images)
         return self.images

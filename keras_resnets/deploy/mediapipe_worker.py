@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 
-def main(path: str, given: str, made: str) -> None:
+def main(path: str, images_path: str, scores_path: str) -> None:
     """Writes the scores; see above for the arguments."""
     import mediapipe
 
-    with np.load(given) as loaded:
+    with np.load(images_path) as loaded:
         images, count = loaded["images"], len(loaded["labels"])
     scores = np.zeros((len(images), count), "float32")
     with _classifier(path, count) as classifier:
@@ -25,10 +25,10 @@ def main(path: str, given: str, made: str) -> None:
                 image_format=mediapipe.ImageFormat.SRGB,
                 data=np.ascontiguousarray(pixels),
             )
-            found = classifier.classify(image).classifications[0].categories
-            for category in found:
+            categories = classifier.classify(image).classifications[0].categories
+            for category in categories:
                 row[category.index] = category.score
-    np.savez(made, scores=scores)
+    np.savez(scores_path, scores=scores)
     sys.stdout.write(mediapipe.__version__)
 
 

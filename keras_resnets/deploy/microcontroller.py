@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_resnets.deploy import c_files
 from keras_resnets.deploy import reference
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -27,41 +27,41 @@ def prove(job: Job) -> Proof:
     """Runs the file in TensorFlow Lite Micro, in the least arena that it runs in.
 
     Raises:
-        ExportError: an operator that it does not run, or its arena cannot be told.
+        ExportError: an operator that it does not run, or its arena cannot be measured.
     """
-    made = job.export()
-    ends = Ends.of(made)
-    given = tflite_runner.quantize(job.file_inputs(made), ends.input)
+    exported = job.export()
+    ends = Ends.of(exported)
+    inputs = tflite_runner.quantize(job.file_inputs(exported), ends.input)
     with files.scratch_folder() as folder:
-        np.save(folder / "inputs.npy", given)
-        facts = _run(made, folder, len(given))
+        np.save(folder / "inputs.npy", inputs)
+        facts = _run(exported, folder, len(inputs))
         if "error" in facts:
             raise ExportError(
-                f"TensorFlow Lite Micro does not run the {made.spec.recipe} file of "
+                f"TensorFlow Lite Micro does not run the {exported.spec.recipe} file of "
                 f"{job.model.name}: {printable(facts['error'], 400)}; take the recipe "
                 "static_wi8_ai8; nothing was written"
             )
         integers = np.load(folder / "outputs.npy")
     figures = {
         "arena_bytes": facts["arena"],
-        "flash_bytes": made.report.size,
-        "operators": made.report.operators,
+        "flash_bytes": exported.report.size,
+        "operators": exported.report.operators,
         "input": ends.words(ends.input),
         "output": ends.words(ends.output),
     }
     outputs = tflite_runner.dequantize(integers, ends.output)
     ran = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
-    return Proof(made, outputs, figures, ran)
+    return Proof(exported, outputs, figures, ran)
 
 
-def _run(made: Made, folder: Any, count: int) -> dict[str, Any]:
+def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
     """What `tflm_worker` answers; a crash of the runtime is an `ExportError`."""
     inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
     module = "keras_resnets.deploy.tflm_worker"
     try:
-        with child_process.started(module, made.path, inputs, outputs) as process:
+        with child_process.started(module, exported.path, inputs, outputs) as process:
             seconds = _SECONDS + _OF_AN_IMAGE * count
-            return isolated.answered(made.path.name, process, seconds)
+            return isolated.answered(exported.path.name, process, seconds)
     except InvalidArgument as error:
         raise ExportError(
             f"TensorFlow Lite Micro: {error}; nothing was written"
@@ -80,9 +80,9 @@ class Ends:
     output: dict[str, Any]
 
     @classmethod
-    def of(cls, made: Made) -> "Ends":
+    def of(cls, exported: ExportedFile) -> "Ends":
         """Those of an exported file."""
-        interpreter = tflite_runner.litert().Interpreter(str(made.path))
+        interpreter = tflite_runner.litert().Interpreter(str(exported.path))
         return cls(
             interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         )
@@ -101,18 +101,18 @@ class Ends:
 
 def write(job: Job, proof: Proof | None) -> None:
     """Writes the C++ sources: array, constants, operators, a test image and a main."""
-    made = proof.made if proof else job.export()
-    ends = Ends.of(made)
-    image = job.file_inputs(made)[:1]
-    expected = reference.ReferenceKernels(made).integers(image)[0]
+    exported = proof.exported if proof else job.export()
+    ends = Ends.of(exported)
+    image = job.file_inputs(exported)[:1]
+    expected = reference.ReferenceKernels(exported).integers(image)[0]
     sources = c_files.Sources(
-        content=made.path.read_bytes(),
+        content=exported.path.read_bytes(),
         arena=proof.figures["arena_bytes"] if proof else None,
-        operators=tuple(made.report.operators),
+        operators=tuple(exported.report.operators),
         input=ends.words(ends.input),
         output=ends.words(ends.output),
         labels=job.labels,
-        preprocessing=None if made.report.takes_pixels else job.model.preprocessing,
+        preprocessing=None if exported.report.takes_pixels else job.model.preprocessing,
         image=tflite_runner.quantize(image, ends.input)[0],
         expected=expected,
     )
@@ -120,7 +120,7 @@ def write(job: Job, proof: Proof | None) -> None:
         (job.folder / name).write_text(text, "utf-8")
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """How the sources are built, and what they need besides."""
     names = ", ".join(f"`{name}`" for name in c_files.NAMES)
     return f"""The sources are {names}. Add them to a project that has TensorFlow Lite Micro

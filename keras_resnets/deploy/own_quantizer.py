@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.deploy import foreign
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.io import files
 
@@ -22,42 +22,44 @@ _SECONDS, _OF_AN_IMAGE = 900, 30
 
 
 def prove(job: Job) -> Proof:
-    """Has the toolchain quantize the file, and simulate what it made.
+    """Has the toolchain quantize the file, and simulate the result.
 
     Raises:
         ExportError: it does not take the file.
     """
-    made, settings = job.export(), job.target.settings
+    exported, settings = job.export(), job.target.settings
     worker = importlib.import_module(f"keras_resnets.deploy.{settings['worker']}")
-    given = job.file_inputs(made)
+    inputs = job.file_inputs(exported)
     # Plain operators in channels-first order, as both want them.
-    images = np.ascontiguousarray(given.transpose(0, 3, 1, 2))
+    images = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
     ranges = job.workshop.images(_CALIBRATION).transpose(0, 3, 1, 2)
     with files.scratch_folder() as folder:
-        shutil.copyfile(made.path, folder / "model.onnx")
-        np.savez(folder / "given.npz", images=images, ranges=ranges)
+        shutil.copyfile(exported.path, folder / "model.onnx")
+        np.savez(folder / "images.npz", images=images, ranges=ranges)
         version = foreign.run(
             job,
             worker,
-            ("model.onnx", "given.npz", "made.npz", settings["chip"]),
+            ("model.onnx", "images.npz", "outputs.npz", settings["chip"]),
             folder,
             _SECONDS + _OF_AN_IMAGE * (len(images) + len(ranges)),
         )
-        with np.load(folder / "made.npz") as loaded:
+        with np.load(folder / "outputs.npz") as loaded:
             outputs = loaded["outputs"]
-        for name in settings["made"]:
+        for name in settings["writes"]:
             shutil.copyfile(folder / name, job.folder / name)
-        size = files.size(folder / settings["made"][0])
+        size = files.size(folder / settings["writes"][0])
     figures: dict[str, Any] = {
-        "file": settings["made"][0],
+        "file": settings["writes"][0],
         "chip": settings["chip"],
         "compiled_bytes": size,
         "calibrated_on": len(ranges),
     }
-    return Proof(made, outputs, figures, f"{settings['package']} {version}, simulated")
+    return Proof(
+        exported, outputs, figures, f"{settings['package']} {version}, simulated"
+    )
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """What runs the file of the chip there."""
     return _SNIPPETS[job.target.name]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.deploy import snippets
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.export.compare.isolated import open_apart
@@ -28,35 +28,35 @@ def prove(job: Job) -> Proof:
     Raises:
         ExportError: it answers otherwise in another batch.
     """
-    made, threads = job.export(), job.workshop.threads
-    given = job.file_inputs(made)
+    exported, threads = job.export(), job.workshop.threads
+    inputs = job.file_inputs(exported)
     # TensorFlow would be loaded a second time, for a minute on a busy machine.
-    here = open_runner(made.path, threads)
-    apart = made.spec.format != "saved_model"
-    runner = open_apart(made.path, threads) if apart else here
-    outputs = runner(given)
+    here = open_runner(exported.path, threads)
+    apart = exported.spec.format != "saved_model"
+    runner = open_apart(exported.path, threads) if apart else here
+    outputs = runner(inputs)
     figures: dict[str, Any] = {"threads": threads}
     if job.spec.batch == "dynamic":
-        single = np.concatenate([runner(image[None]) for image in given[:4]])
+        single = np.concatenate([runner(image[None]) for image in inputs[:4]])
         # A runtime may sum in another order for another batch.
         difference = float(np.abs(single - outputs[:4]).max())
         if difference > 1e-5:
             raise ExportError(
-                f"the file for {job.target.name} puts out other values for one image "
-                f"than for {len(given)}: they differ by {difference:.2g}; nothing was "
+                f"the file for {job.target.name} has other outputs for one image "
+                f"than for {len(inputs)}: they differ by {difference:.2g}; nothing was "
                 "written"
             )
-        figures["batches"] = [1, len(given)]
+        figures["batches"] = [1, len(inputs)]
     if apart:
         runner.close()
-    figures["latency_ms"] = round(1e3 * here.latency(given[:1]), 3)
+    figures["latency_ms"] = round(1e3 * here.latency(inputs[:1]), 3)
     package = _PACKAGES[job.spec.format]
     return Proof(
-        made, outputs, figures, f"{package} {importlib.metadata.version(package)}"
+        exported, outputs, figures, f"{package} {importlib.metadata.version(package)}"
     )
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """Python that runs the file, with the numbers of its preprocessing."""
-    pip = f"pip install {_PACKAGES[made.spec.format]} numpy pillow"
-    return snippets.python(job, made, pip)
+    pip = f"pip install {_PACKAGES[exported.spec.format]} numpy pillow"
+    return snippets.python(job, exported, pip)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.deploy import snippets
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
@@ -48,32 +48,34 @@ print(importlib.metadata.version("ai-edge-litert"))
 
 
 def prove(job: Job) -> Proof:
-    """Runs the folder's runner as each processor; all must put out the same.
+    """Runs the folder's runner as each processor; all must have the same output.
 
     Raises:
         ExportError: it does not run there, or two processors answer differently.
     """
-    made = job.export()
+    exported = job.export()
     root = pathlib.Path(os.environ[str(job.target.variable)])
-    found: dict[str, np.ndarray] = {}
+    outputs: dict[str, np.ndarray] = {}
     version = ""
     with files.scratch_folder() as folder:
-        shutil.copyfile(made.path, folder / made.path.name)
-        (folder / RUNNER).write_text(runner(job, made), "utf-8")
+        shutil.copyfile(exported.path, folder / exported.path.name)
+        (folder / RUNNER).write_text(runner(job, exported), "utf-8")
         (folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
-        np.save(folder / "inputs.npy", job.file_inputs(made))
+        np.save(folder / "inputs.npy", job.file_inputs(exported))
         for processor in job.target.settings["processors"]:
             version = _run(root, processor, folder, len(job.images))
-            found[processor] = np.load(folder / "outputs.npy")
-    first = next(iter(found.values()))
-    differing = [name for name, x in found.items() if np.abs(x - first).max() > 1e-5]
+            outputs[processor] = np.load(folder / "outputs.npy")
+    first = next(iter(outputs.values()))
+    differing = [name for name, x in outputs.items() if np.abs(x - first).max() > 1e-5]
     if differing:
         raise ExportError(
-            f"{', '.join(differing)} answers otherwise than {next(iter(found))}; nothing "
+            f"{', '.join(differing)} answers otherwise than {next(iter(outputs))}; nothing "
             "was written"
         )
-    figures: dict[str, Any] = {"processors": list(found), "emulated": True}
-    return Proof(made, first, figures, f"ai-edge-litert {version}, aarch64 under qemu")
+    figures: dict[str, Any] = {"processors": list(outputs), "emulated": True}
+    return Proof(
+        exported, first, figures, f"ai-edge-litert {version}, aarch64 under qemu"
+    )
 
 
 def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -> str:
@@ -84,7 +86,7 @@ def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -
     (root / "proc" / "cpuinfo").write_text(text)
     # OpenBLAS has a thread for each of this machine's cores, and qemu-user is slow at
     # starting them.
-    given = {
+    variables = {
         "PYTHONPATH": root / "site",
         "PYTHONHOME": root / "usr",
         "OPENBLAS_NUM_THREADS": 1,
@@ -95,7 +97,11 @@ def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -
         processor,
         "-L",
         root,
-        *(word for name, value in given.items() for word in ("-E", f"{name}={value}")),
+        *(
+            word
+            for name, value in variables.items()
+            for word in ("-E", f"{name}={value}")
+        ),
         root / "usr" / "bin" / "python3.11",
         "-c",
         _DRIVER,
@@ -111,18 +117,18 @@ def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -
     return out.strip().splitlines()[-1]
 
 
-def runner(job: Job, made: Made) -> str:
+def runner(job: Job, exported: ExportedFile) -> str:
     """`run.py`: classifies a photo, or what the camera sees."""
     return _RUNNER.format(
-        functions=snippets.functions(job, made), configured=_configured(made)
+        functions=snippets.functions(job, exported), configured=_configured(exported)
     )
 
 
-def _configured(made: Made) -> str:
+def _configured(exported: ExportedFile) -> str:
     """A line that has the camera take photos of the size that the file takes."""
-    if made.spec.source is None:
+    if exported.spec.source is None:
         return ""
-    height, width = made.spec.source
+    height, width = exported.spec.source
     return (
         "    camera.configure(camera.create_still_configuration("
         f'main={{"size": ({width}, {height})}}))\n'
@@ -131,11 +137,11 @@ def _configured(made: Made) -> str:
 
 def write(job: Job, proof: Proof | None) -> None:
     """Writes the runner."""
-    made = proof.made if proof else job.export()
-    (job.folder / RUNNER).write_text(runner(job, made), "utf-8")
+    exported = proof.exported if proof else job.export()
+    (job.folder / RUNNER).write_text(runner(job, exported), "utf-8")
 
 
-def snippet(job: Job, made: Made) -> str:
+def snippet(job: Job, exported: ExportedFile) -> str:
     """How the runner is called."""
     return f"""```sh
 pip install ai-edge-litert numpy pillow

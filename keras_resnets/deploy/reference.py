@@ -1,11 +1,11 @@
-"""What a file must put out, by which a target's runtime is judged."""
+"""The outputs of a file that a target's runtime is compared with."""
 
 import dataclasses
 
 import numpy as np
 
 from keras_resnets.deploy import agreement
-from keras_resnets.deploy.job import Made
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.targets import FLOAT32
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.formats import FORMATS
@@ -26,36 +26,36 @@ class Expected:
 
 
 def expected(
-    made: Made, given: np.ndarray, predicted: np.ndarray, exact: bool
+    exported: ExportedFile, inputs: np.ndarray, predicted: np.ndarray, exact: bool
 ) -> "Expected":
     """The outputs of a file by the most exact way that runs it here.
 
     Args:
-        made: the exported file.
-        given: images for it.
+        exported: the exported file.
+        inputs: images for it.
         predicted: probabilities of the network.
         exact: whether an integer file must be computed as the reference kernels do.
 
     Returns:
-        An `Expected`: a float32 file must put out what its network does, others what
-        their runtime does here.
+        An `Expected`: a float32 file must have its network's outputs, others those
+        of their runtime here.
     """
     # Logits are larger than probabilities, and so is their rounding.
     small = agreement.FLOAT_STEP * max(1.0, float(np.abs(predicted).max()))
-    if made.spec.recipe == FLOAT32:
+    if exported.spec.recipe == FLOAT32:
         return Expected(predicted, small, "predict")
-    runtime = FORMATS[made.spec.format].runtime
-    if made.spec.format == "onnx" and made.spec.integer:
+    runtime = FORMATS[exported.spec.format].runtime
+    if exported.spec.format == "onnx" and exported.spec.integer:
         # Another build fuses floats between its integers otherwise.
-        outputs = open_runner(made.path, 1)(given)
+        outputs = open_runner(exported.path, 1)(inputs)
         return Expected(outputs, 10 * small, f"{runtime} here")
-    if made.spec.format != "tflite" or not made.spec.integer:
-        outputs = open_runner(made.path, 1)(given)
+    if exported.spec.format != "tflite" or not exported.spec.integer:
+        outputs = open_runner(exported.path, 1)(inputs)
         return Expected(outputs, small, f"{runtime} here")
-    runner = ReferenceKernels(made)
+    runner = ReferenceKernels(exported)
     if exact:
-        return Expected(runner(given), runner.step, REFERENCE, runner.logit_step)
-    outputs = open_runner(made.path, 1)(given)
+        return Expected(runner(inputs), runner.step, REFERENCE, runner.logit_step)
+    outputs = open_runner(exported.path, 1)(inputs)
     return Expected(outputs, runner.step, f"{runtime} here", runner.logit_step)
 
 
@@ -63,7 +63,7 @@ class ReferenceKernels:
     """A TFLite file in LiteRT's reference kernels: plain loops, exact by definition.
 
     Args:
-        made: the exported file.
+        exported: the exported file.
 
     Attributes:
         step: what one step of the last integer is worth in the outputs.
@@ -71,13 +71,13 @@ class ReferenceKernels:
             a softmax.
     """
 
-    def __init__(self, made: Made) -> None:
+    def __init__(self, exported: ExportedFile) -> None:
         module = tflite_runner.litert()
         self._interpreter = module.Interpreter(
-            str(made.path),
+            str(exported.path),
             experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
         )
-        shape = made.report.input_shape
+        shape = exported.report.input_shape
         self._size = shape[0]
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
@@ -87,8 +87,8 @@ class ReferenceKernels:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 outputs for `images`."""
-        found = in_batches(self._run, images, self._size or 1)
-        return np.asarray(found)
+        outputs = in_batches(self._run, images, self._size or 1)
+        return np.asarray(outputs)
 
     def integers(self, images: np.ndarray) -> np.ndarray:
         """The outputs in the file's own type."""
@@ -98,8 +98,8 @@ class ReferenceKernels:
         return {"": tflite_runner.dequantize(self._raw(images), self._output)}
 
     def _raw(self, images: np.ndarray) -> np.ndarray:
-        given = tflite_runner.quantize(images, self._input)
-        self._interpreter.set_tensor(self._input["index"], given)
+        integers = tflite_runner.quantize(images, self._input)
+        self._interpreter.set_tensor(self._input["index"], integers)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output["index"])
 
@@ -116,8 +116,8 @@ def output_step(interpreter: object) -> float:
         return float(scale)
     behind = interpreter._get_ops_details()[-1]["inputs"][0]  # type: ignore[attr-defined]
     tensors = interpreter.get_tensor_details()  # type: ignore[attr-defined]
-    known = {one["index"]: one for one in tensors}
-    return float(known[behind]["quantization"][0]) or agreement.FLOAT_STEP
+    by_index = {tensor["index"]: tensor for tensor in tensors}
+    return float(by_index[behind]["quantization"][0]) or agreement.FLOAT_STEP
 
 
 def logit_step(interpreter: object) -> float:
@@ -127,5 +127,5 @@ def logit_step(interpreter: object) -> float:
     if not inputs:
         return 0.0
     tensors = interpreter.get_tensor_details()  # type: ignore[attr-defined]
-    known = {one["index"]: one for one in tensors}
-    return float(known[inputs[-1]]["quantization"][0])
+    by_index = {tensor["index"]: tensor for tensor in tensors}
+    return float(by_index[inputs[-1]]["quantization"][0])

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 
-def main(path: str, given: str, made: str, chip: str) -> None:
+def main(path: str, images_path: str, outputs_path: str, chip: str) -> None:
     """Writes the outputs; see above for the arguments."""
     from rknn.api import RKNN
 
-    with np.load(given) as loaded:
+    with np.load(images_path) as loaded:
         images, ranges = loaded["images"], loaded["ranges"]
     # It reads its calibration images from files that a list names.
     names = [f"range_{index}.npy" for index in range(len(ranges))]
@@ -38,13 +38,13 @@ def main(path: str, given: str, made: str, chip: str) -> None:
         outputs = [_run(toolkit, image) for image in images]
     finally:
         toolkit.release()
-    np.savez(made, outputs=np.stack(outputs).astype("float32"))
+    np.savez(outputs_path, outputs=np.stack(outputs).astype("float32"))
     sys.stdout.write("\n" + importlib.metadata.version("rknn-toolkit2"))
 
 
 def _run(toolkit: Any, image: np.ndarray) -> np.ndarray:
-    (found,) = toolkit.inference(inputs=[image[None]], data_format=["nchw"])
-    return np.asarray(found).reshape(-1)
+    (scores,) = toolkit.inference(inputs=[image[None]], data_format=["nchw"])
+    return np.asarray(scores).reshape(-1)
 
 
 def _check(code: int, step: str) -> None:

@@ -52,7 +52,7 @@ class Target:
         files: patterns of the files that its folder has besides those of all targets.
         settings: of its toolchain.
         takes: what refuses a file there, in messages.
-        checks: module of `keras_resnets.deploy` whose `check(job, made)` tells, without
+        checks: module of `keras_resnets.deploy` whose `check(job, exported)` tells, without
             its toolchain, what that would refuse.
         quantizes: whether its toolchain rounds a float file by itself: classes are
             compared then, and no outputs.
@@ -61,7 +61,7 @@ class Target:
             becomes twenty where two classes are about as likely.
         within: the largest difference of outputs that is a step of rounding there,
             where its kernels compute integers in floats.
-        memory: figures of its report that `--ram` and `--flash` are held against.
+        memory: figures of its report that `--ram` and `--flash` are compared with.
     """
 
     name: str

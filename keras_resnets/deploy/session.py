@@ -19,8 +19,8 @@ from keras_resnets.deploy import folder as folders
 from keras_resnets.deploy import reference
 from keras_resnets.deploy.asked import Asked
 from keras_resnets.deploy.asked import find_all
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.job import Workshop
 from keras_resnets.errors import ExportError
@@ -87,7 +87,7 @@ def deploy(
         model: a built `keras.Model` of image classes with its `preprocessing`, float or
             quantization-aware.
         target: name in `targets.TARGETS`, or several.
-        folder: to write `folder/<target>` into; it is made where it is missing.
+        folder: to write `folder/<target>` into; it is created where it is missing.
         images: preprocessed float32 images, at least ten: a `CalibrationSet`
             (`quantization.choose`), or what `quantization.quantize` takes. Ranges come
             from all of them; answers are compared on the first.
@@ -100,7 +100,7 @@ def deploy(
         ram: bytes of RAM that the device has; None for any number.
         flash: the same of flash memory.
         source: (height, width) of the photos that go in as uint8: their resize and
-            centre crop stand in the file too, see `export.to_tflite`; None: images have
+            centre crop are in the file too, see `export.to_tflite`; None: images have
             the network's size.
         compare: images to compare on; None for 100, of large images fewer.
         min_agreement: share of them whose likeliest class must be that of `predict`.
@@ -125,8 +125,8 @@ def deploy(
         >>> model = keras_resnets.create_model("resnet8")
         >>> x = np.random.default_rng(0).standard_normal((10, 32, 32, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     (made,) = deploy(model, "linux-x86", folder, 20 * x + 125)
-        >>> made.report["proven"], made.report["outputs"]["other"]
+        ...     (deployment,) = deploy(model, "linux-x86", folder, 20 * x + 125)
+        >>> deployment.report["proven"], deployment.report["outputs"]["other"]
         (True, 0)
     """
     export_session.check_backend()
@@ -141,13 +141,13 @@ def deploy(
     photos.check(
         prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
     )
-    known = provenance.known_preprocessing(model)
-    chosen = calibration.checked_set(images, shape, known)
-    shown, given = chosen.images[: _count(compare, shape)], None
+    preprocessing = provenance.known_preprocessing(model)
+    chosen = calibration.checked_set(images, shape, preprocessing)
+    shown, source_photos = chosen.images[: _count(compare, shape)], None
     if source is not None:
-        known = model.preprocessing
-        given, shown = photos.enlarged(
-            known.pixels(shown), (source[0], source[1]), known
+        preprocessing = model.preprocessing
+        source_photos, shown = photos.enlarged(
+            preprocessing.pixels(shown), (source[0], source[1]), preprocessing
         )
     place = pathlib.Path(folder)
     with contextlib.ExitStack() as stack:
@@ -157,18 +157,20 @@ def deploy(
         predicted = model.predict(shown, batch_size=32, verbose=0)
         classes = labels.class_names(predicted.shape[-1], provenance.of(model).labels)
         names = tuple(name for _, name in classes)
-        made = []
+        deployments = []
         for row in rows:
             progress(f"{row.name}: {row.title}")
             where = stack.enter_context(
                 files.atomic_folder(place / row.name, destination.patterns(row))
             )
             spec = asked.spec(row)
-            job = Job(row, spec, workshop, where, shown, names, ram, flash, given)
+            job = Job(
+                row, spec, workshop, where, shown, names, ram, flash, source_photos
+            )
             with steps.step(f"{row.name}: {row.title}"):
                 report = _fill(job, predicted, min_agreement, watch)
-            made.append(Deployment(row.name, place / row.name, report))
-    return made
+            deployments.append(Deployment(row.name, place / row.name, report))
+    return deployments
 
 
 def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
@@ -182,7 +184,7 @@ def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
     outputs.check_one_class(model, "deploy")
     if is_quantized(model) and recipe is not None:
         raise InvalidArgument(
-            f"{model.name} is quantized already, and its file what it stands for: leave "
+            f"{model.name} is quantized already, and so is its file: leave "
             f"out the recipe; got {recipe!r}"
         )
     if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
@@ -229,38 +231,38 @@ def _fill(
     """Writes the folder of one target, and returns its report."""
     reason = job.target.missing()
     proof = None if reason else job.target.room.prove(job)
-    made = proof.made if proof else job.export()
-    _check_operators(job, made)
+    exported = proof.exported if proof else job.export()
+    _check_operators(job, exported)
     facts: dict[str, Any] = {
         "target": job.target.name,
         "model": job.model.name,
-        "file": made.path.name,
+        "file": exported.path.name,
         "proven": proof is not None,
     }
     if job.target.checks is not None:
         checks = importlib.import_module(f"keras_resnets.deploy.{job.target.checks}")
-        facts |= checks.check(job, made)
+        facts |= checks.check(job, exported)
     if proof is None:
         facts |= {"reason": reason, "compared": 0, "agreement": None}
     else:
         facts |= _proven(job, proof, predicted, least, watch)
     facts |= {
-        "format": made.spec.format,
-        "recipe": made.spec.recipe,
-        "io_dtype": made.spec.io_dtype,
-        "packed": made.spec.packed,
-        "depthwise": "DEPTHWISE_CONV_2D" in getattr(made.report, "operators", ()),
-        "storage": made.spec.storage,
-        "takes_pixels": made.report.takes_pixels,
-        "source": list(made.spec.source) if made.spec.source else None,
-        "size_bytes": made.report.size,
+        "format": exported.spec.format,
+        "recipe": exported.spec.recipe,
+        "io_dtype": exported.spec.io_dtype,
+        "packed": exported.spec.packed,
+        "depthwise": "DEPTHWISE_CONV_2D" in getattr(exported.report, "operators", ()),
+        "storage": exported.spec.storage,
+        "takes_pixels": exported.report.takes_pixels,
+        "source": list(exported.spec.source) if exported.spec.source else None,
+        "size_bytes": exported.report.size,
         **(proof.figures if proof else {}),
         "versions": passport.versions(),
     }
     write = getattr(job.target.room, "write", None)
     if write is not None:
         write(job, proof)
-    folders.fill(job, made, facts)
+    folders.fill(job, exported, facts)
     return facts
 
 
@@ -277,24 +279,24 @@ def _proven(
         ExportError: there is no room on the device, or it answers otherwise.
     """
     _check_room(job, proof)
-    made = proof.made
+    exported = proof.exported
     if job.target.quantizes and proof.outputs is not None:
         return _classes(job, proof, proof.outputs, predicted, least)
-    wanted = reference.expected(
-        made, job.file_inputs(made), predicted, job.target.exact
+    expected = reference.expected(
+        exported, job.file_inputs(exported), predicted, job.target.exact
     )
-    ran = wanted.outputs if proof.outputs is None else proof.outputs
-    found = agreement.compare(
+    ran = expected.outputs if proof.outputs is None else proof.outputs
+    result = agreement.compare(
         predicted,
-        wanted.outputs,
+        expected.outputs,
         ran,
-        max(wanted.step, job.target.within),
-        wanted.against,
-        wanted.logit_step,
+        max(expected.step, job.target.within),
+        expected.against,
+        expected.logit_step,
     )
-    agreement.judge(job.target.name, found, least)
+    agreement.judge(job.target.name, result, least)
     watch(job.target.name, job.images, predicted, ran)
-    record = found.record()
+    record = result.record()
     if proof.outputs is None:
         # Compiled, and not run: the answers are those of the file that was compiled.
         record["outputs"] = None
@@ -305,25 +307,29 @@ def _classes(
     job: Job, proof: Proof, outputs: np.ndarray, predicted: np.ndarray, least: float
 ) -> dict[str, Any]:
     """How the classes compare of a target that rounds the network by itself."""
-    found = agreement.compare(predicted, outputs, outputs, 1.0, "predict")
-    agreement.judge(job.target.name, found, least)
+    result = agreement.compare(predicted, outputs, outputs, 1.0, "predict")
+    agreement.judge(job.target.name, result, least)
     largest = float(np.abs(outputs - predicted).max())
     return {
         "proof": proof.ran,
-        **found.record(),
+        **result.record(),
         "outputs": None,
         "largest_difference": round(largest, 6),
     }
 
 
-def _check_operators(job: Job, made: Made) -> None:
+def _check_operators(job: Job, exported: ExportedFile) -> None:
     """Raises `ExportError` where a file has operators that its target does not run."""
-    known = job.target.operators
-    foreign = [name for name in made.report.operators if known and name not in known]
+    supported = job.target.operators
+    foreign = [
+        name
+        for name in exported.report.operators
+        if supported and name not in supported
+    ]
     if foreign:
         raise ExportError(
             f"{job.target.name} does not run {', '.join(foreign)}, which the "
-            f"{made.spec.recipe} file of {job.model.name} has: take a variant without, "
+            f"{exported.spec.recipe} file of {job.model.name} has: take a variant without, "
             "such as one of another activation (--set activation=relu); nothing was written"
         )
 

@@ -2,8 +2,8 @@
 
 import textwrap
 
+from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
-from keras_resnets.deploy.job import Made
 from keras_resnets.images.preprocessing import Preprocessing
 
 _HEAD = """```python
@@ -35,15 +35,16 @@ _RUNTIMES = {
 _RUN = {
     "tflite": """interpreter = Interpreter("{file}", num_threads=2)
 interpreter.allocate_tensors()
-given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-scale, zero = given["quantization"]
+input_end = interpreter.get_input_details()[0]
+output_end = interpreter.get_output_details()[0]
+scale, zero = input_end["quantization"]
 if scale:
-    limits = np.iinfo(given["dtype"])
+    limits = np.iinfo(input_end["dtype"])
     x = np.clip(np.rint(x / np.float32(scale)) + zero, limits.min, limits.max)
-interpreter.set_tensor(given["index"], x.astype(given["dtype"]))
+interpreter.set_tensor(input_end["index"], x.astype(input_end["dtype"]))
 interpreter.invoke()
-y = interpreter.get_tensor(made["index"]).astype("float32")
-scale, zero = made["quantization"]
+y = interpreter.get_tensor(output_end["index"]).astype("float32")
+scale, zero = output_end["quantization"]
 y = (y - zero) * scale if scale else y
 """,
     "onnx": """session = onnxruntime.InferenceSession("{file}")
@@ -56,76 +57,79 @@ y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 }
 
 
-def python(job: Job, made: Made, pip: str) -> str:
+def python(job: Job, exported: ExportedFile, pip: str) -> str:
     """A Python program that prints the five likeliest classes of a photo.
 
     Args:
         job: of the target.
-        made: the file that it runs.
+        exported: the file that it runs.
         pip: the line that installs what it imports.
     """
-    head = _HEAD.format(pip=pip, runtime=_RUNTIMES[made.spec.format])
-    run = _RUN[made.spec.format].format(file=made.path.name)
-    return head + preparing(job.model.preprocessing, made) + run + _TAIL
+    head = _HEAD.format(pip=pip, runtime=_RUNTIMES[exported.spec.format])
+    run = _RUN[exported.spec.format].format(file=exported.path.name)
+    return head + preparing(job.model.preprocessing, exported) + run + _TAIL
 
 
-def functions(job: Job, made: Made) -> str:
+def functions(job: Job, exported: ExportedFile) -> str:
     """`prepare(image)` and `classify(x)` of a TFLite file, as the source of a module."""
-    known = preparing(job.model.preprocessing, made)
-    file = made.path.name
+    preparation = preparing(job.model.preprocessing, exported)
+    file = exported.path.name
     opening, _, running = _RUN["tflite"].format(file=file).partition("scale, zero")
     return (
         f"{opening}\n\n"
         "def prepare(image):\n"
         '    """The input of a Pillow image, as `keras-resnets predict` makes it."""\n'
-        f"{textwrap.indent(known, '    ')}    return x\n\n\n"
+        f"{textwrap.indent(preparation, '    ')}    return x\n\n\n"
         "def classify(x):\n"
         '    """The score of each class for an input of one image."""\n'
         f"{textwrap.indent('scale, zero' + running, '    ')}    return y\n"
     )
 
 
-def preparing(known: Preprocessing, made: Made) -> str:
+def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
     """Lines of Python that make a file's input `x` of a Pillow `image`, as `predict` does.
 
     Pillow's resize, which antialiases, a centre crop, and the normalization, unless that
     is in the file. A letterbox, or grey images, are left to this package.
 
     Args:
-        known: the network's preprocessing.
-        made: the file.
+        preprocessing: the network's preprocessing.
+        exported: the file.
     """
-    if made.spec.source is not None:
-        return _PLAIN.format(*made.spec.source)
-    if known.letterbox or known.channels == 1:
+    if exported.spec.source is not None:
+        return _PLAIN.format(*exported.spec.source)
+    if preprocessing.letterbox or preprocessing.channels == 1:
         return (
             "from keras_resnets import Preprocessing  # its letterbox or grey images\n"
-            f"prepare = {known!r}\nx = prepare(image)[None]\n"
-            + ("x = prepare.pixels(x)\n" if made.report.takes_pixels else "")
+            f"prepare = {preprocessing!r}\nx = prepare(image)[None]\n"
+            + ("x = prepare.pixels(x)\n" if exported.report.takes_pixels else "")
         )
-    height, width = known.size
+    height, width = preprocessing.size
     # See `loading.resized_size`.
-    tall, wide = (int(side / known.crop_fraction + 1e-6) for side in known.size)
+    tall, wide = (
+        int(side / preprocessing.crop_fraction + 1e-6) for side in preprocessing.size
+    )
     lines = [
         f"scale = max({tall} / image.height, {wide} / image.width)",
         f"height = max({height}, int(image.height * scale + 1e-6))",
         f"width = max({width}, int(image.width * scale + 1e-6))",
         "if image.size != (width, height):",
         "    image = image.resize((width, height), Image.Resampling."
-        f"{known.interpolation.upper()})",
+        f"{preprocessing.interpolation.upper()})",
         f"top, left = round((height - {height}) / 2), round((width - {width}) / 2)",
         f"x = np.asarray(image)[None, top : top + {height}, left : left + {width}]",
     ]
-    if not made.report.takes_pixels:
-        lines += normalizing(known)
+    if not exported.report.takes_pixels:
+        lines += normalizing(preprocessing)
     return "\n".join(lines) + "\n"
 
 
-def normalizing(known: Preprocessing) -> list[str]:
+def normalizing(preprocessing: Preprocessing) -> list[str]:
     """Lines of Python that normalize an array `x` of RGB pixels."""
-    lines = ["x = x[..., ::-1]"] if known.channel_order == "bgr" else []
+    lines = ["x = x[..., ::-1]"] if preprocessing.channel_order == "bgr" else []
     return [
         *lines,
-        f"x = x * np.float32({known.scale!r})",
-        f"x = (x - np.float32({list(known.mean)})) / np.float32({list(known.std)})",
+        f"x = x * np.float32({preprocessing.scale!r})",
+        f"x = (x - np.float32({list(preprocessing.mean)})) "
+        f"/ np.float32({list(preprocessing.std)})",
     ]

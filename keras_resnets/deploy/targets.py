@@ -3,10 +3,10 @@
 A new target is a row here, and at most one module beside it, its toolchain, which
 `Target.toolchain` names and which is imported when it is used. Such a module has
     prove(job) -> job.Proof     runs the file of `job.export()` in the target's own runtime
-                                on `job.file_inputs(made)`; raises `ExportError`, with the
-                                operators' names and what to change, for what the target
-                                cannot do
-    snippet(job, made) -> str   Markdown for the folder's README: what runs the file there
+                                on `job.file_inputs(exported)`; raises `ExportError`, with
+                                the operators' names and what to change, for what the
+                                target cannot do
+    snippet(job, exported) -> str Markdown for the folder's README: what runs the file there
 and may have
     write(job, proof)           writes more files into `job.folder`
 A row without one is honest: `--unproven` alone writes it. Nothing heavy is imported here.
@@ -179,7 +179,7 @@ _ALL = (
             "worker": "esp32_worker",
             "package": "esp-ppq",
             "chip": "esp32s3",
-            "made": ("model.espdl", "model.info", "model.json"),
+            "writes": ("model.espdl", "model.info", "model.json"),
         },
         no_pixels=_OWN_RANGES,
         quantizes=True,
@@ -201,7 +201,7 @@ _ALL = (
             "worker": "rockchip_worker",
             "package": "rknn-toolkit2",
             "chip": "rk3588",
-            "made": ("model.rknn",),
+            "writes": ("model.rknn",),
         },
         no_pixels=_OWN_RANGES,
         quantizes=True,

@@ -53,12 +53,12 @@ def main(path: str, inputs: str, outputs: str) -> None:
         return
     arena = _least(opened, total)
     interpreter = opened(arena)
-    found = []
+    rows = []
     for image in images:
         interpreter.set_input(image[None], 0)
         interpreter.invoke()
-        found.append(interpreter.get_output(0).copy())
-    np.save(outputs, np.concatenate(found))
+        rows.append(interpreter.get_output(0).copy())
+    np.save(outputs, np.concatenate(rows))
     answer({"arena": arena})
 
 
@@ -74,7 +74,7 @@ def _least(opened: Callable[[int], Any], most: int) -> int:
     least = 0
     while most - least > 1:
         middle = (least + most) // 2
-        _, error = _told(functools.partial(opened, middle))
+        _, error = _captured(functools.partial(opened, middle))
         least, most = (least, middle) if error is None else (middle, most)
     return most
 
@@ -83,11 +83,11 @@ def _total(opened: Callable[[int], Any], size: int) -> tuple[int | None, str]:
     """(bytes that it says it used, nothing), or (None, what the interpreter says)."""
     arena = max(_LEAST, _TIMES * size)
 
-    def tell(arena: int) -> None:
+    def print_allocations(arena: int) -> None:
         opened(arena).print_allocations()
 
     while True:
-        text, error = _told(functools.partial(tell, arena))
+        text, error = _captured(functools.partial(print_allocations, arena))
         if error is None:
             total = _TOTAL.search(text)
             return (int(total[1]), "") if total else (None, "it tells no arena")
@@ -98,7 +98,7 @@ def _total(opened: Callable[[int], Any], size: int) -> tuple[int | None, str]:
             return None, f"its arena is larger than {_MOST:,} bytes"
 
 
-def _told(call: Callable[[], object]) -> tuple[str, Exception | None]:
+def _captured(call: Callable[[], object]) -> tuple[str, Exception | None]:
     """What C++ says on standard error in a call, and what the call raises."""
     error = None
     sys.stderr.flush()
@@ -120,8 +120,8 @@ def _reason(text: str, error: Exception) -> str:
     """The last lines that the interpreter said: which operator, and why."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Paths of the sources say nothing.
-    told = [line.rpartition(".cc ")[2] for line in lines[-3:]]
-    return "; ".join(told) or str(error)
+    last_lines = [line.rpartition(".cc ")[2] for line in lines[-3:]]
+    return "; ".join(last_lines) or str(error)
 
 
 if __name__ == "__main__":
