@@ -21,6 +21,7 @@ from keras_resnets.deploy import variables
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.io import files
 
 VARIABLE = "KERAS_RESNETS_MEDIAPIPE_PYTHON"
 ANDROID, LINUX = targets.find("android"), targets.find("linux-x86")
@@ -196,6 +197,20 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch, error, reported):
     with pytest.raises(reported):
         deploy.deploy(network(), names, tmp_path / "out", IMAGES, recipe="float32")
     assert filled == names and not list(tmp_path.iterdir())
+
+
+def test_a_copy_that_finds_no_room_names_the_output(tmp_path):
+    """The system's error names the source of the copy first, a temporary file."""
+    with (
+        pytest.raises(
+            NotWritten, match=f"^{tmp_path}/out could not be written: No space"
+        ),
+        files.scratch_folder() as scratch,
+        files.atomic_folder(tmp_path / "out", ()) as folder,
+    ):
+        names = (str(scratch / "a"), None, str(folder / "a"))
+        raise OSError(errno.ENOSPC, "No space left on device", *names)
+    assert not list(tmp_path.iterdir())
 
 
 def test_labels_of_another_number(tmp_path):

@@ -347,8 +347,9 @@ def _concerns(error: OSError, start: pathlib.Path) -> bool:
     """
     if isinstance(error, BrokenPipeError):
         return False
-    name = error.filename
-    return not isinstance(name, str | bytes) or os.fsdecode(name).startswith(str(start))
+    # A copy names its source first, and what it writes second.
+    names = [x for x in (error.filename, error.filename2) if isinstance(x, str | bytes)]
+    return not names or any(os.fsdecode(x).startswith(str(start)) for x in names)
 
 
 def _reason(error: OSError) -> str:
