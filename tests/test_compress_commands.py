@@ -162,7 +162,7 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
         (["tflite", *words, "--evaluate", "data.npz"], "--evaluate needs --weights"),
         (
             ["tflite", *own, "--evaluate", "data.npz", "--features", "stage1"],
-            "goes without --features",
+            "leave out --features",
         ),
         (
             ["tflite", *own, "--method", "mse"],

@@ -103,7 +103,7 @@ REFUSED = {
     ),
     "photos without pixels": (
         {"names": "linux-x86", "source": (480, 640)},
-        "it goes with --include-preprocessing",
+        "add --include-preprocessing",
     ),
     "memory of a server": (
         {"names": "server-onnx", "ram": 1000},

@@ -427,7 +427,7 @@ def test_options_of_the_command(photos, tmp_path, capsys):
     code, _, err = run(
         "tflite", *model, "--features", "stage1", "--logits", capsys=capsys
     )
-    assert code == 2 and "goes with neither" in err
+    assert code == 2 and "leave out --logits" in err
     code, _, err = run(
         "tflite",
         *model,

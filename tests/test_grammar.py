@@ -229,7 +229,7 @@ def test_a_file_of_ones_own_is_a_model(files, tmp_path, capsys, monkeypatch):
     assert "inside: leave out --classes" in error
     model.save("strange.keras")
     error = refused("export", "tflite", "strange.keras", capsys=capsys)
-    assert "does not tell what its images must look like" in error
+    assert "does not record its preprocessing" in error
 
 
 def test_quiet_and_failures(files, capsys, monkeypatch):

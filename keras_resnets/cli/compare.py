@@ -56,8 +56,8 @@ class Timing:
         for file in self.files:
             if file.endswith(".json"):
                 raise InvalidArgument(
-                    f"{file} is no file to time; figures are written to --output {file}, "
-                    "and --json prints them"
+                    f"{file} is not a file to time; figures are written to "
+                    f"--output {file}, and --json prints them"
                 )
 
 
@@ -197,16 +197,18 @@ def _judge(
 
     quantize = next((facts["quantize"] for facts in passports[::-1] if facts), None)
     if quantize is None:
-        say("no passport says the format: nothing is judged")
-        page.set_summary("No passport says the format: nothing is judged.")
+        say("no passport records the format: no tolerance is checked")
+        page.set_summary("No passport records the format: no tolerance is checked.")
         return
     numbers = number_formats.find(quantize)
     if result.logits is None and quantize != "none":
         say(
-            f"the logits of one cannot be read, by which {numbers.title} files are "
-            "judged: nothing is judged"
+            f"{numbers.title} files are compared by their logits, and those of one file "
+            "cannot be read: no tolerance is checked"
         )
-        page.set_summary("The logits of one cannot be read: nothing is judged.")
+        page.set_summary(
+            "The logits of one file cannot be read: no tolerance is checked."
+        )
         return
     failures = parity.excesses(numbers, result.probabilities, result.logits)
     output.keep(tolerance=quantize, failures=failures)
@@ -277,15 +279,14 @@ def _images(
         generated = samples.default_images(
             shape, preprocessing=preprocessing, count=asked.count
         )
-        kind = "noise, since no passport says the preprocessing (--mode)"
+        kind = "noise, since no passport records the preprocessing (--mode)"
         if preprocessing is not None:
             kind = f"synthetic images as mode {preprocessing.mode!r} gives them"
         output.note(f"compared on {kind}; --data takes real ones")
         return [generated], None
     if preprocessing is None:
         raise InvalidArgument(
-            "no passport says what the images must look like: give --mode "
-            f"{', '.join(MODES)}"
+            f"no passport records the preprocessing: give --mode {', '.join(MODES)}"
         )
     folder, seed = pathlib.Path(asked.data), asked.seed
     labelled = several and labelled_files.tables_of(folder)

@@ -135,7 +135,8 @@ def _of_file(
 
     if not opened.has_heatmap:
         raise InvalidArgument(
-            f"{opened.name} puts out no heat map: export or quantize it with --heatmap"
+            f"{opened.name} has no heat map among its outputs: export or quantize it "
+            "with --heatmap"
         )
     outputs = opened.outputs_by_name(opened.preprocessing(photo)[None])
     return heatmaps.of_outputs(outputs, index)

@@ -151,17 +151,15 @@ class Options(network.Network, network.Output, calibration.Calibration):
                 )
         if self.features and (self.logits or self.predict):
             raise InvalidArgument(
-                "--features puts out maps: it goes with neither --logits nor --predict"
+                "--features returns feature maps: leave out --logits and --predict"
             )
         self._check_heatmap()
         if self.evaluate is not None and self.weights is None:
             raise InvalidArgument(
-                "--evaluate needs --weights: random ones know no classes"
+                "--evaluate needs --weights: a network of random weights knows no classes"
             )
         if self.evaluate is not None and self.features:
-            raise InvalidArgument(
-                "--evaluate counts classes: it goes without --features"
-            )
+            raise InvalidArgument("--evaluate counts classes: leave out --features")
         if self.data is None and self.numbers.calibrated:
             raise InvalidArgument(f"--recipe {self.recipe} needs --calibration IMAGES")
         if self.data is None and self.count is not None:
@@ -173,12 +171,13 @@ class Options(network.Network, network.Output, calibration.Calibration):
     def _check_heatmap(self) -> None:
         if self.heatmap and (self.logits or self.features or self.predict):
             raise InvalidArgument(
-                "--heatmap is put out beside the probabilities: it goes with neither "
-                "--logits nor --features nor --predict (keras-resnets explain shows it)"
+                "--heatmap adds an output beside the probabilities: leave out --logits, "
+                "--features and --predict (keras-resnets explain shows heat maps)"
             )
         if self.heatmap and self.evaluate is not None:
             raise InvalidArgument(
-                "--heatmap goes without --evaluate: keras-resnets evaluate takes the file"
+                "--heatmap adds an output: leave out --evaluate; keras-resnets evaluate "
+                "takes the file"
             )
 
     @property
@@ -264,7 +263,7 @@ def _add_file(parser: argparse.ArgumentParser, form: Format) -> None:
     group.add_argument("--include-preprocessing", action="store_true", help=pixels)
     group.add_argument("--logits", action="store_true", help="leave the softmax out")
     group.add_argument(
-        "--features", metavar="STAGES", help="put out feature maps: stage2,stage4"
+        "--features", metavar="STAGES", help="return feature maps: stage2,stage4"
     )
     network.add_heatmap(group)
     _add_format_options(group, form, of_numbers=False)

@@ -26,7 +26,7 @@ from keras_resnets.version import __version__
 TASKS = {
     "choose a network": {
         "list": ("show", "list the variants with their figures"),
-        "info": ("show", "tell everything about one network"),
+        "info": ("show", "show everything about one network"),
         "recommend": ("recommend", "name the networks that keep a device's limits"),
         "weights": ("weights", "list the public weights of a variant"),
     },
@@ -73,7 +73,7 @@ TASKS = {
         ),
     },
     "prove and measure files": {
-        "inspect": ("inspect", "tell what an exported file is"),
+        "inspect": ("inspect", "show what an exported file contains"),
         "verify": ("compare", "compare two exported files"),
         "benchmark": ("compare", "time exported files in turns"),
     },
@@ -85,7 +85,7 @@ _ENDS = """exit codes:
   2  the request cannot be met
   130  interrupted by Ctrl-C
 
-keras-resnets COMMAND --help tells the options of a command, with examples."""
+keras-resnets COMMAND --help shows the options of a command, with examples."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "keras-resnets") -> int:

@@ -166,7 +166,7 @@ def add_heatmap(group: parsing.Group) -> None:
     group.add_argument(
         "--heatmap",
         action="store_true",
-        help="put out where each class is seen, too",
+        help="add a heat map of every class as an output",
     )
 
 
@@ -299,8 +299,7 @@ def check_photos(asked: PhotoOptions) -> None:
     for name in ("source", "metadata"):
         if getattr(asked, name) and not asked.include_preprocessing:
             raise InvalidArgument(
-                f"--{name} is of a file that takes pixels: it goes with "
-                "--include-preprocessing"
+                f"--{name} is for a file that takes pixels: add --include-preprocessing"
             )
 
 

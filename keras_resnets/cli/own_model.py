@@ -40,15 +40,14 @@ def build(
 
     if changes:
         raise InvalidArgument(
-            f"a variant is needed here, which is built anew; {file} is a network "
-            "as it stands"
+            f"this command builds a variant; {file} contains a finished network"
         )
     path = pathlib.Path(file)
     model = safe_loading.load_model(path)
     preprocessing, labels = _images_of(path)
     if preprocessing is None:
         raise InvalidArgument(
-            f"{path} does not tell what its images must look like: write it by "
+            f"{path} does not record its preprocessing: write it by "
             "keras_resnets.export.to_keras(model, path), with model.preprocessing set"
         )
     provenance.give(

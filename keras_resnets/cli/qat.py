@@ -134,7 +134,7 @@ def _add_run(group: parsing.Group) -> None:
         help="of the training, to make; default: MODEL_RECIPE_qat",
     )
     group.add_argument(
-        "--resume", action="store_true", help="go on with the training there"
+        "--resume", action="store_true", help="continue the training there"
     )
     group.add_argument(
         "--validation",

@@ -68,8 +68,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
         network.check_photos(self)
         if self.heatmap and (self.logits or self.evaluate is not None):
             raise InvalidArgument(
-                "--heatmap is put out beside the probabilities: it goes with neither "
-                "--logits nor --evaluate (keras-resnets evaluate takes the file)"
+                "--heatmap adds an output beside the probabilities: leave out --logits "
+                "and --evaluate (keras-resnets evaluate takes the file)"
             )
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan has its recipe in it: leave out --recipe")

@@ -48,8 +48,9 @@ def export_report(report: "ExportReport", images: str) -> str:
 
 def _logits_line(report: "ExportReport") -> str:
     if report.logits is None:
+        name = FORMATS[report.format].title.split()[0]
         return (
-            f"  logits     not measured: a {report.format} cannot be read in front of its "
+            f"  logits     not measured: {name} files do not show the input of their "
             "softmax or sigmoid"
         )
     name = "logits" if report.output in ("predictions", "logits") else "features"

@@ -74,7 +74,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
             storage.choose(self.storage, self.prefer)
             if self.plot is not None:
                 raise InvalidArgument(
-                    "--plot is of a mix by --max-drop alone; a front has its own image, "
+                    "--plot is for a mix by --max-drop alone; a front has its own image, "
                     "front.png in the folder of --front"
                 )
             return

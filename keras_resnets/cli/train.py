@@ -229,7 +229,7 @@ def _add_run(group: parsing.Group) -> None:
     group.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run there; with more --epochs it is extended",
+        help="continue the run there; more --epochs extend it",
     )
     group.add_argument(
         "--save-seconds",

@@ -102,6 +102,6 @@ def check_source(target: Target, source: Any, pixels: bool) -> None:
         )
     if not pixels:
         raise InvalidArgument(
-            f"--source is of a file that takes pixels: for {target.name} it goes with "
+            f"--source is for a file that takes pixels: for {target.name} add "
             f"--include-preprocessing; got {source[0]}x{source[1]} without"
         )
