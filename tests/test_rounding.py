@@ -276,3 +276,26 @@ def test_bad_roundings(tmp_path):
         )
     with pytest.raises(InvalidArgument, match="rounding must be"):
         quantization.Recipe(name="a", rounding="secondorder")
+
+
+@pytest.mark.costly
+def test_sensitivity_goes_by_the_rounding_that_is_asked_for():
+    model, given, recipe = tiny(), smooth_images(40, 8), "static_wi4_ai8"
+    costs = {
+        rounding: {
+            x.name: x
+            for x in quantization.sensitivity(model, given, recipe, rounding=rounding)
+        }
+        for rounding in ("nearest", "second-order")
+    }
+    for name, cost in costs["nearest"].items():
+        other = costs["second-order"][name].rmse
+        if cost.part == "activations":
+            assert other == pytest.approx(cost.rmse, rel=1e-5)
+        else:
+            assert 0 < other < cost.rmse
+    refusal(
+        lambda: quantization.sensitivity(model, given, recipe, rounding="learned"),
+        "'nearest', 'second-order'",
+        "'learned'",
+    )

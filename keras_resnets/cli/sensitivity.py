@@ -13,6 +13,7 @@ from keras_resnets.cli.network import say
 from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
+_ROUNDINGS = ("nearest", "second-order")
 # Recipes that can round one layer alone: those that can be trained.
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
 
@@ -24,6 +25,7 @@ class Options(network.Network, calibration.Calibration):
     data: str
     count: int
     recipe: str
+    rounding: str
     images: int
 
 
@@ -37,6 +39,12 @@ def add_to(commands: parsing.Commands) -> None:
     calibration.add_options(parser)
     group = parser.add_argument_group("quantization")
     quantize.add_recipe(group, _RECIPES)
+    group.add_argument(
+        "--rounding",
+        choices=_ROUNDINGS,
+        default="nearest",
+        help="of weights; second-order: as the whole network is rounded (nearest)",
+    )
     group.add_argument(
         "--images",
         type=options.COUNT,
@@ -60,13 +68,20 @@ def _sensitivity(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import quantization
         from keras_resnets.cli import tables
+        from keras_resnets.cli import train
+        from keras_resnets.quantization.rounding.kernels import FewWindows
         from keras_resnets.system.progress import ProgressBar
 
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
-        with ProgressBar(0, "layers") as bar:
+        with ProgressBar(0, "layers") as bar, train.notes_said(FewWindows):
             costs = quantization.sensitivity(
-                model, chosen.images[: asked.images], asked.recipe, chosen, bar
+                model,
+                chosen.images[: asked.images],
+                asked.recipe,
+                chosen,
+                bar,
+                asked.rounding,
             )
         output.keep(layers=costs)
         say(tables.sensitivity_table(costs))

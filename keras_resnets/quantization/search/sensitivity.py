@@ -1,13 +1,16 @@
 """The error of each layer when only this layer is quantized."""
 
+import contextlib
 import dataclasses
 import typing
 from collections.abc import Callable
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 from keras_resnets import renamed
+from keras_resnets.errors import check_choice
 from keras_resnets.export import parity
 from keras_resnets.export import signature
 from keras_resnets.quantization import bias_correction
@@ -15,10 +18,14 @@ from keras_resnets.quantization import ranges
 from keras_resnets.quantization import recipes
 from keras_resnets.quantization.bias_correction import biases_of
 from keras_resnets.quantization.qat.aware import quantize_aware
+from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.recipes import Recipe
+
+# What is done in seconds: the order of layers does not want more.
+ROUNDINGS = ("nearest", "second-order")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +54,7 @@ def sensitivity(
     recipe: str | Recipe = "static_wi8_ai8",
     calibration: typing.Any = None,
     progress: Callable[..., object] | None = None,
+    rounding: str = "nearest",
 ) -> list[LayerCost]:
     """Ranks the layers of a float model by what each costs when quantized alone.
 
@@ -57,6 +65,8 @@ def sensitivity(
         recipe: how each layer is quantized.
         calibration: images for the ranges; `images` by default.
         progress: called with the number of layers done, and of all.
+        rounding: of kernels, `"nearest"` or `"second-order"`: then each kernel is the
+            one that the whole network's rounding gives it.
 
     Returns:
         A list of `LayerCost`, the costliest first. The sum of their squared errors is
@@ -73,13 +83,20 @@ def sensitivity(
         25
     """
     images = np.asarray(images, "float32")
-    # Each layer is rounded and put back: its kernel must be there as it is.
-    recipe = recipes.find(recipe).with_rounding("nearest")
+    check_choice("rounding", rounding, ROUNDINGS)
+    recipe = recipes.find(recipe).with_rounding(rounding)
+    if rounding != "nearest":
+        # Steps that the rounding finds do not follow the largest weight.
+        recipe = recipe.replace(weight_ranges="learned")
     quantized = quantize_aware(
         model, recipe, images if calibration is None else calibration
     )
-    biases = biases_of(rewrite(model, recipe))
-    costs = layer_costs(quantized, images, biases, progress)
+    plain = rewrite(model, recipe)
+    kernels = None
+    if rounding != "nearest":
+        layers = [x for x in plain.layers if isinstance(x, KERNELS)]
+        kernels = {x.name: x.folded_kernel() for x in layers}
+    costs = layer_costs(quantized, images, biases_of(plain), progress, kernels)
     return sorted(costs, key=lambda cost: -cost.rmse)
 
 
@@ -88,6 +105,7 @@ def layer_costs(
     images: np.ndarray,
     biases: dict[str, np.ndarray],
     progress: Callable[..., object] | None = None,
+    kernels: dict[str, typing.Any] | None = None,
 ) -> list[LayerCost]:
     """A `LayerCost` of every layer that rounds, in order.
 
@@ -96,15 +114,15 @@ def layer_costs(
         images: see `sensitivity`.
         biases: of kernels that are not rounded, by name of the layer.
         progress: see there.
+        kernels: in float, by name of the layer, where `quantized` has rounded ones.
     """
     measured = measurable(quantized)
-    with bias_correction.replaced(quantized, biases):
+    with _in_float(quantized, biases, kernels or {}):
         expected = _run(measured, quantized, images, [])
     costs = []
     targets = [layer for layer in quantized.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
-        others = {name: b for name, b in biases.items() if name != layer.name}
-        with bias_correction.replaced(quantized, others):
+        with _in_float(quantized, biases, kernels or {}, but=layer.name):
             rounded = _run(measured, quantized, images, [layer])
         compared = parity.compare(expected, rounded)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"
@@ -114,6 +132,23 @@ def layer_costs(
         if progress:
             progress(done, len(targets))
     return costs
+
+
+@contextlib.contextmanager
+def _in_float(
+    quantized: keras.Model,
+    biases: dict[str, np.ndarray],
+    kernels: dict[str, typing.Any],
+    but: str | None = None,
+) -> Iterator[None]:
+    """Lets layers compute with the biases and kernels that they had in float."""
+    others = {name: bias for name, bias in biases.items() if name != but}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bias_correction.replaced(quantized, others))
+        for name in kernels.keys() - {but}:
+            layer = quantized.get_layer(name)
+            stack.enter_context(layer.computing_with(kernels[name]))
+        yield
 
 
 def measurable(quantized: keras.Model) -> keras.Model:
