@@ -20,6 +20,7 @@ if typing.TYPE_CHECKING:
 
     from keras_resnets.export.compare.classifier import FileClassifier
     from keras_resnets.graph.heatmaps import Explanation
+    from keras_resnets.images.preprocessing import Preprocessing
 
 
 METHODS = ("cam", "grad-cam")
@@ -86,14 +87,13 @@ def _explain(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.graph import heatmaps
         from keras_resnets.images import labels
-        from keras_resnets.images import loading
         from keras_resnets.io import files
 
         place = files.check_destination(asked.place(), ".png", asked.overwrite)
         model = subject.open_subject(asked)
         names = labels.class_names(model.output_shape[-1], model.labels)
         index = None if asked.target is None else _class_of(asked.target, names)
-        photo = loading.open_photo(asked.photo)
+        photo = _opened(asked.photo, model.preprocessing)
         if hasattr(model, "outputs_by_name"):
             first = _of_file(model, photo, index)
         else:
@@ -108,6 +108,19 @@ def _explain(asked: Options) -> None:
             picture.save(temporary, format="png")
         say(f"drew {place}")
         output.keep(output=str(place))
+
+
+def _opened(path: str, preprocessing: "Preprocessing") -> "Image.Image":
+    """The photo as a Pillow image, which a heat map is drawn on."""
+    from keras_resnets.images import loading
+
+    if loading.is_of_channels(path, preprocessing.channels):
+        raise InvalidArgument(
+            f"explain draws on photos; {preprocessing.channels} channels of "
+            f"{pathlib.Path(path).name} are none: export with --heatmap, which puts the "
+            "map out as numbers"
+        )
+    return loading.open_photo(path)
 
 
 def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:

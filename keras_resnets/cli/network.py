@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from keras_resnets.cli import channels
 from keras_resnets.cli import naming
 from keras_resnets.cli import options
 from keras_resnets.cli import output
@@ -63,6 +64,7 @@ class Network:
         classes: number of classes; None for that of the weights, or the variant's.
         input_size: as it was typed; see `size_of`.
         set: changes of axes, each as it was typed; see `axes_of`.
+        channels: of the images; None for those of the weights, or 3.
 
     Raises:
         InvalidArgument: an unknown variant, or changes that it does not allow.
@@ -73,6 +75,7 @@ class Network:
     classes: int | None
     input_size: str | None
     set: tuple[str, ...]
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         if self.is_own:
@@ -81,6 +84,7 @@ class Network:
                 "--classes": self.classes,
                 "--input-size": self.input_size,
                 "--set": self.set,
+                "--channels": self.channels,
             }
             own_model.check(self.model, typed)
         else:
@@ -149,6 +153,7 @@ def add_options(parser: parsing.Group) -> None:
         metavar="AXIS=VALUE",
         help="change an axis of the architecture: --set shortcut_type=A",
     )
+    channels.add_option(parser)
 
 
 def add_batch(parser: parsing.Group, default: int | None = 1) -> None:
@@ -245,8 +250,6 @@ def build(
     architecture, size, _ = find(asked)
     # Images and exported files are channels-last, even if keras.json says otherwise.
     keras.config.set_image_data_format("channels_last")
-    if asked.input_size is not None:
-        options["input_shape"] = (*size, 3)
     keras.utils.set_random_seed(getattr(asked, "seed", 0))
     title = f"building {asked.model}"
     with warnings.catch_warnings(record=True) as notes, progress.step(title):
@@ -258,6 +261,7 @@ def build(
             classes=asked.classes,
             new_head=new_head,
             head_needed=head_needed,
+            image=(asked.input_size and size, asked.channels),
             **options,
         )
     for note in notes:

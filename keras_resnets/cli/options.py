@@ -294,6 +294,8 @@ BATCH_SIZE = whole(1, 2**20)
 CLASSES = typed(AXES["classes"])
 # No data set has more images: the default takes them all.
 COUNT = whole(1, 10**9)
+# As many as `images.preprocessing.MOST_CHANNELS`, which is not imported for a parser.
+CHANNELS = whole(1, 1000)
 EPOCHS = whole(1, 1_000_000)
 # Range that NumPy, TensorFlow and PyTorch all accept.
 SEED = whole(0, 2**32 - 1)

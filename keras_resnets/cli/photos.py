@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from keras_resnets.cli import network
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.images.files import NPY
+from keras_resnets.images.files import decoding
 
 if typing.TYPE_CHECKING:
     import keras
@@ -29,22 +32,34 @@ def is_data_set(word: str) -> bool:
     path = pathlib.Path(word)
     if os.path.isdir(path):
         return bool(tfrecords.shards(path))
-    return path.suffix == ".npz"
+    return path.suffix == ".npz" or _holds_several(path)
 
 
-def paths_of(word: str, count: int | None = None) -> list[str]:
+def _holds_several(path: pathlib.Path) -> bool:
+    """Whether a file is an array of images, and not one image."""
+    from keras_resnets.images import channel_files
+
+    if path.suffix != NPY or not os.path.isfile(path):
+        return False
+    with decoding(f"{printable(str(path))} is no readable image"):
+        return channel_files.read_npy(path).ndim == 4
+
+
+def paths_of(word: str, count: int | None = None, channels: int = 3) -> list[str]:
     """Returns the image files that a word names.
 
     Args:
         word: an image, or a folder with images in it or further down; of a folder with
             parts, such as train and test, those that `evaluate` takes.
         count: how many of a folder, spread evenly over it; None for all.
+        channels: of the network, see `images.loading.list_images`.
 
     Raises:
         InvalidArgument: a folder without images.
     """
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
+    from keras_resnets.images import loading
 
     if not os.path.isdir(word):
         return [word]
@@ -53,7 +68,8 @@ def paths_of(word: str, count: int | None = None) -> list[str]:
     except InvalidArgument:
         # Images without labels may be anywhere in the folder.
         folder, notes = pathlib.Path(word), ()
-    paths, others = image_files.scan(folder)
+    paths = loading.list_images(folder, channels)
+    others = image_files.scan(folder)[1]
     if not paths:
         raise InvalidArgument(image_folders.no_images(folder, others))
     left = image_files.others_note(others)
@@ -81,6 +97,9 @@ def of_data_set(
     """
     from keras_resnets.images import labels
 
+    if word.endswith(".npy"):
+        yield from _of_array(word, model, count or COUNT)
+        return
     names = labels.class_names(model.output_shape[-1], model.labels)
     data = network.open_labelled(word, model, count or COUNT)
     total, done = len(data.labels), 0
@@ -90,3 +109,16 @@ def of_data_set(
             name = names[label][1] if label < len(names) else label
             done += 1
             yield f"{word}  {done} of {total}: {name}", image
+
+
+def _of_array(
+    word: str, model: "keras.Model | FileClassifier", count: int
+) -> "Iterator[tuple[str, np.ndarray]]":
+    """Yields (title, image) of the first images in an .npy file, which has no labels."""
+    from keras_resnets.images import channel_files
+    from keras_resnets.images.datasets import arrays
+
+    images = channel_files.read_npy(word)
+    arrays.check_images(images, word)
+    for index, image in enumerate(images[:count]):
+        yield f"{word}  {index + 1} of {len(images)}", model.preprocessing(image)

@@ -188,7 +188,7 @@ def _predict(asked: Prediction) -> None:
             path
             for word in asked.photos
             if word not in sets
-            for path in photos.paths_of(word, asked.count)
+            for path in photos.paths_of(word, asked.count, model.preprocessing.channels)
         ]
         threshold = _threshold(asked, model)
         output.keep(model=model.name, images=[])

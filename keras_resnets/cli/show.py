@@ -222,7 +222,7 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
     architecture, size, classes = network.find(asked)
     model = creation.create_model(
         asked.model,
-        input_shape=(*size, 3),
+        input_shape=(*size, asked.channels or 3),
         classes=classes,
         kernel_initializer="zeros",
         data_format="channels_last",

@@ -26,6 +26,7 @@ class Subject(network.Network):
     labels: str | None
     mode: str | None
     threads: int | None
+    channels: int | None = None
 
     @property
     def is_own(self) -> bool:
@@ -124,6 +125,10 @@ def _check_file(asked: Subject) -> None:
             )
     if asked.set:
         raise InvalidArgument("an exported file has its axes inside: leave out --set")
+    if asked.channels is not None:
+        raise InvalidArgument(
+            "an exported file has its channels inside: leave out --channels"
+        )
     if asked.input_size is not None:
         extent.check_pixels(network.size_of(asked.input_size))
 

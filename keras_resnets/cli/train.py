@@ -6,6 +6,7 @@ import shlex
 import sys
 import typing
 
+from keras_resnets.cli import channels
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
@@ -296,6 +297,7 @@ def _train(asked: Options) -> None:
             asked.seed,
             _names(asked) or asked.classes,
             multi_label=asked.multi_label,
+            channels=channels.wanted(asked),
         )
         precision = asked.precision
         if precision == "auto":
@@ -329,8 +331,9 @@ def _build(
     size = asked.input_size
     if size is None and recipe.input_size:
         size = str(recipe.input_size)
+    depth = asked.channels or opened.train.images.channels
     model, _, _ = network.build(
-        dataclasses.replace(asked, classes=classes, input_size=size),
+        dataclasses.replace(asked, classes=classes, input_size=size, channels=depth),
         new_head=True,
         axes=recipe.axes,
         classifier_activation=None,

@@ -111,6 +111,7 @@ class Sources:
             mean=mean,
             std=std,
             scale=_float(preprocessing.scale),
+            value="uint8_t" if preprocessing.takes_pixels else "float",
         )
         if self.input["dtype"] == "float32":
             return head + "  return value;\n}\n"
@@ -243,7 +244,7 @@ _PIXEL = """// The network takes RGB pixels as they are.
 inline Input Quantize(uint8_t pixel, int) { return static_cast<Input>(pixel); }
 """
 _NORMALIZE = """// One number of the input, of one pixel value of one channel.
-inline Input Quantize(uint8_t pixel, int channel) {{
+inline Input Quantize({value} pixel, int channel) {{
 {order}  constexpr float kMean[{count}] = {{{mean}}};
   constexpr float kStd[{count}] = {{{std}}};
   float value = static_cast<float>(pixel) * {scale};

@@ -23,6 +23,7 @@ from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.job import Workshop
+from keras_resnets.deploy.targets import Target
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
@@ -138,6 +139,7 @@ def deploy(
     destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
+    _check_channels(rows, shape[-1])
     photos.check(
         prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
     )
@@ -223,6 +225,18 @@ def _parent(folder: pathlib.Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _check_channels(rows: Sequence[Target], channels: int) -> None:
+    """Raises `InvalidArgument` for targets whose apps take photos alone."""
+    for row in rows:
+        takes_photos = row.pixels or row.toolchain in ("raspberry_pi", "browser")
+        if takes_photos and channels not in (1, 3):
+            raise InvalidArgument(
+                f"{row.name} takes photos, which have 3 channels, or 1 for grey; the "
+                f"network takes {channels}: deploy it to linux-x86, server-onnx or "
+                "microcontroller, or export the file alone"
+            )
 
 
 def _fill(

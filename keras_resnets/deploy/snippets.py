@@ -17,6 +17,10 @@ from PIL import ImageOps
 
 image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
 """
+# What is no photo.
+_ARRAY = """
+image = np.load(sys.argv[1])  # (height, width, channels)
+"""
 _TAIL = """labels = open("labels.txt", encoding="utf-8").read().splitlines()
 for index in np.argsort(-y[0])[:5]:
     print(f"{y[0][index]:.4f} {labels[index]}")
@@ -66,6 +70,8 @@ def python(job: Job, exported: ExportedFile, pip: str) -> str:
         pip: the line that installs what it imports.
     """
     head = _HEAD.format(pip=pip, runtime=_RUNTIMES[exported.spec.format])
+    if job.model.preprocessing.channels not in (1, 3):
+        head = head[: head.index("from PIL")] + _ARRAY
     run = _RUN[exported.spec.format].format(file=exported.path.name)
     return head + preparing(job.model.preprocessing, exported) + run + _TAIL
 
@@ -90,7 +96,7 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
     """Lines of Python that make a file's input `x` of a Pillow `image`, as `predict` does.
 
     Pillow's resize, which antialiases, a centre crop, and the normalization, unless that
-    is in the file. A letterbox, or grey images, are left to this package.
+    is in the file. A letterbox, and images that are not RGB, are left to this package.
 
     Args:
         preprocessing: the network's preprocessing.
@@ -98,9 +104,13 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
     """
     if exported.spec.source is not None:
         return _PLAIN.format(*exported.spec.source)
-    if preprocessing.letterbox or preprocessing.channels == 1:
+    if (
+        not preprocessing.takes_pixels
+        or preprocessing.letterbox
+        or preprocessing.channels == 1
+    ):
         return (
-            "from keras_resnets import Preprocessing  # its letterbox or grey images\n"
+            "from keras_resnets import Preprocessing  # its letterbox or channels\n"
             f"prepare = {preprocessing!r}\nx = prepare(image)[None]\n"
             + ("x = prepare.pixels(x)\n" if exported.report.takes_pixels else "")
         )

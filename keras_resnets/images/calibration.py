@@ -13,11 +13,14 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import printable
 from keras_resnets.images import calibration_checks
+from keras_resnets.images import channel_files
+from keras_resnets.images import channels
 from keras_resnets.images import folders
 from keras_resnets.images import loading
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.files import check_broken
+from keras_resnets.images.files import decoding
 
 if typing.TYPE_CHECKING:
     import keras
@@ -101,7 +104,8 @@ def choose(
     if os.path.isdir(path):
         loaded, skipped = loading.load_folder(path, preprocessing, count, seed)
         check_broken(skipped, len(loaded) + len(skipped), path)
-        available = len(loading.list_images(folders.to_train_on(path)))
+        place = folders.to_train_on(path)
+        available = len(loading.list_images(place, preprocessing.channels))
     else:
         loaded, available = _of_arrays(path, preprocessing, count, seed)
         skipped = []
@@ -113,19 +117,29 @@ def choose(
 def _of_arrays(
     path: pathlib.Path, preprocessing: typing.Any, count: int, seed: int
 ) -> typing.Any:
-    if path.suffix != ".npz" or not os.path.isfile(path):
+    if path.suffix not in (".npz", ".npy") or not os.path.isfile(path):
         raise InvalidArgument(
-            "calibration data must be an .npz file with x_train, or a folder of "
-            f"images; got {printable(str(path))}"
+            "calibration data must be an .npz file with x_train, an .npy file of images, "
+            f"or a folder of images; got {printable(str(path))}"
         )
-    x = arrays.read_images(path, "train")
+    x = _images_in(path)
+    preprocessing.check_numbers(x.dtype)
+    x = channels.fitted(x, preprocessing.channels)
     order = np.random.default_rng(seed).permutation(len(x))[:count]
     if x.shape[1:3] == tuple(preprocessing.size):
         return preprocessing.normalize(x[order], "channels_last"), len(x)
-    from PIL import Image
-
-    images = [preprocessing(Image.fromarray(x[index])) for index in order]
+    images = [preprocessing(channels.as_image(x[index])) for index in order]
     return np.stack(images) if images else x[order], len(x)
+
+
+def _images_in(path: pathlib.Path) -> np.ndarray:
+    """The images of an .npz file to train on, or all of an .npy file."""
+    if path.suffix == ".npz":
+        return arrays.read_images(path, "train")
+    with decoding(f"{printable(str(path))} must be an .npy file of images"):
+        images = arrays.with_channels(channel_files.read_npy(path))
+        arrays.check_images(images)
+    return images
 
 
 def checked_set(

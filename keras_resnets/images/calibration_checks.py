@@ -136,7 +136,7 @@ def check(
     check_finite("calibration images", images)
     _check_content(images, fewest)
     known = preprocessing if isinstance(preprocessing, Preprocessing) else None
-    if images.shape[-1] == 3 and known is not None:
+    if images.shape[-1] == 3 and known is not None and known.takes_pixels:
         _check_mode(images, known)
     elif network is not None:
         _check_statistics(images, network)

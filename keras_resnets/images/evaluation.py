@@ -11,8 +11,10 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images import channels
 from keras_resnets.images import multi_label as several
 from keras_resnets.images.datasets.split import ArrayImages
+from keras_resnets.images.datasets.split import check_channels
 from keras_resnets.images.files import skipped_note
 
 if typing.TYPE_CHECKING:
@@ -90,7 +92,9 @@ def open_data(
     # Heavy: its batches come with Keras.
     from keras_resnets.images.datasets.sources import open_part
 
-    split, notes = open_part(source, part, names, count, seed, multi_label)
+    split, notes = open_part(
+        source, part, names, count, seed, multi_label, preprocessing.channels
+    )
     return of_split(split, preprocessing, notes)
 
 
@@ -98,6 +102,9 @@ def of_split(
     split: "Split", preprocessing: "Preprocessing", notes: tuple[str, ...] = ()
 ) -> Labelled:
     """`Labelled` of a `training.data.Split`, in its order."""
+    check_channels(split.images, preprocessing.channels, "the data")
+    if isinstance(split.images, ArrayImages):
+        preprocessing.check_numbers(split.images.pixels.dtype)
 
     def batches(size: int) -> Iterator[np.ndarray]:
         for start in range(0, split.count, size):
@@ -128,11 +135,10 @@ def of_arrays(
 
 def _prepared(images: np.ndarray, preprocessing: "Preprocessing") -> np.ndarray:
     """Images of one size as a network takes them; resized where needed."""
+    images = channels.fitted(images, preprocessing.channels)
     if images.shape[1:3] == tuple(preprocessing.size):
         return preprocessing.normalize(images, "channels_last")
-    from PIL import Image
-
-    return np.stack([preprocessing(Image.fromarray(image)) for image in images])
+    return np.stack([preprocessing(channels.as_image(image)) for image in images])
 
 
 def evaluate(

@@ -39,6 +39,10 @@ _SUFFIXES = {
     "TGA": (".tga",),
     "QOI": (".qoi",),
 }
+# Images that are read as arrays where they have other than 1 or 3 channels.
+NPY = ".npy"
+TIFF = (".tif", ".tiff")
+ARRAYS = (NPY, *TIFF)
 # What cameras and other programs call images, and Pillow does not open.
 _OTHERS = (
     *(".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
@@ -99,25 +103,34 @@ def suffixes() -> tuple[str, ...]:
     return tuple(suffix for name in formats() for suffix in _SUFFIXES[name])
 
 
-def scan(folder: str | os.PathLike[str]) -> tuple[list[pathlib.Path], list[typing.Any]]:
+def scan(
+    folder: str | os.PathLike[str], kinds: Sequence[str] = ()
+) -> tuple[list[pathlib.Path], list[typing.Any]]:
     """The images in a folder and its sub-folders.
 
     Files are images by their suffix, those without any by how they begin. Hidden files
     and folders and those of the system are passed over.
 
+    Args:
+        folder: searched.
+        kinds: suffixes that files must have, in lower case; () for all of images.
+
     Returns:
         (paths, others): sorted paths of the images that can be opened here, and of
         those that end as images do and cannot.
     """
-    image_suffixes = suffixes()
+    image_suffixes = tuple(kinds) or suffixes()
     images: list[pathlib.Path] = []
     others: list[pathlib.Path] = []
-    unknown = {*_OTHERS, *(s for group in _SUFFIXES.values() for s in group)}
+    unknown = set(kinds) or {
+        *_OTHERS,
+        *(s for group in _SUFFIXES.values() for s in group),
+    }
     for root, folders, names in os.walk(folder, onerror=refuse_unreadable):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
             suffix, path = os.path.splitext(name)[1].lower(), pathlib.Path(root, name)
-            if is_hidden(name) or (suffix and suffix not in unknown):
+            if is_hidden(name) or (suffix or kinds) and suffix not in unknown:
                 continue
             if os.path.isfile(path) and (suffix or _begins_as_image(path)):
                 (images if suffix in image_suffixes or not suffix else others).append(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.images import labels
+from keras_resnets.images.files import NPY
 from keras_resnets.images.files import is_hidden
 from keras_resnets.images.files import others_note
 from keras_resnets.images.files import refuse_unreadable
@@ -139,7 +140,7 @@ def _holds_classes(folder: pathlib.Path) -> bool:
 
 def _holds_images(folder: pathlib.Path, deep: bool = False) -> bool:
     """Whether there is an image right in a folder, or, where `deep`, anywhere below."""
-    image_suffixes = suffixes()
+    image_suffixes = {*suffixes(), NPY}
     for _, folders, files in os.walk(folder, onerror=refuse_unreadable):
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
@@ -277,7 +278,10 @@ def no_images(folder: pathlib.Path, others: Sequence[pathlib.Path] = ()) -> str:
 
 
 def labelled_files(
-    folder: pathlib.Path, names: typing.Any = (), where: str | None = None
+    folder: pathlib.Path,
+    names: typing.Any = (),
+    where: str | None = None,
+    kinds: Sequence[str] = (),
 ) -> tuple[typing.Any, ...]:
     """The images of a folder with one sub-folder a class.
 
@@ -285,6 +289,7 @@ def labelled_files(
         folder: the folder.
         names: (id, name) of each class of the model; see `labels.indices`.
         where: what messages call the folder; None for its path.
+        kinds: see `images.files.scan`.
 
     Returns:
         (files, notes): a list of (path, class), sorted by sub-folder and path, and
@@ -302,7 +307,7 @@ def labelled_files(
     others: list[pathlib.Path] = []
     nested: list[typing.Any] = []
     for name in sorted(classes):
-        paths, unopened = scan(folder / name)
+        paths, unopened = scan(folder / name, kinds)
         labelled.extend((path, classes[name]) for path in paths)
         others.extend(unopened)
         if paths and all(path.parent != folder / name for path in paths):
@@ -310,7 +315,7 @@ def labelled_files(
     if not labelled:
         raise InvalidArgument(
             f"{_said(folder)} must hold a sub-folder a class with images "
-            f"({', '.join(suffixes())}); found {len(classes)} sub-folders"
+            f"({', '.join(kinds or suffixes())}); found {len(classes)} sub-folders"
             + (f"; {others_note(others)}" if others else "")
         )
     said = (note, others_note(others), _loose(folder), _nested(nested))

@@ -82,10 +82,11 @@ def _of_folder(
 ) -> "Labelled":
     folder = folders.to_train_on(folder)
     try:
-        listing = class_folders.list_folder(folder, names)
+        channels = preprocessing.channels
+        listing = class_folders.list_folder(folder, names, channels=channels)
     except InvalidArgument as error:
         raise InvalidArgument(f"labels are needed to choose by: {error}") from None
-    paths = loading.list_images(folder)
+    paths = loading.list_images(folder, preprocessing.channels)
     rest = _rest(calibration, len(paths), len(paths), folder)
     # What lies outside the sub-folders has no label.
     place = {folder / name: index for index, name in enumerate(listing.names)}

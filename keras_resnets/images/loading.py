@@ -10,6 +10,8 @@ from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
 from keras_resnets.images import folders
+from keras_resnets.images.files import ARRAYS
+from keras_resnets.images.files import NPY
 from keras_resnets.images.files import as_rgb
 from keras_resnets.images.files import check_broken
 from keras_resnets.images.files import decoding
@@ -41,13 +43,30 @@ def load_image(path: str | os.PathLike[str], preprocessing: typing.Any) -> "np.n
         preprocessing: a `Preprocessing`.
 
     Returns:
-        float32 array of shape (height, width, 3).
+        float32 array of shape (height, width, channels).
 
     Raises:
         InvalidArgument: a file that is missing or is no whole image.
     """
+    if is_of_channels(path, preprocessing.channels):
+        from keras_resnets.images import channel_files
+
+        array = channel_files.read(path)
+        with decoding(f"{printable(str(path))} does not fit"):
+            return preprocessing(array)
     with _upright(path) as image:
         return preprocessing(image)
+
+
+def is_of_channels(path: str | os.PathLike[str], channels: int) -> bool:
+    """Whether a file is read as an array, and not by Pillow.
+
+    Args:
+        path: of an image.
+        channels: of the network.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    return channels not in (1, 3) or suffix == NPY
 
 
 def open_photo(path: str | os.PathLike[str]) -> "PIL.Image.Image":
@@ -97,9 +116,18 @@ def load_images(
     return images, list(errors)
 
 
-def list_images(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The images in a folder and its sub-folders, sorted; see `images.files.scan`."""
-    return scan(folder)[0]
+def list_images(
+    folder: str | os.PathLike[str], channels: int = 3
+) -> list[pathlib.Path]:
+    """The images in a folder and its sub-folders, sorted; see `images.files.scan`.
+
+    Args:
+        folder: searched.
+        channels: of the network; of other than 1 and 3 the files that are arrays, and
+            of those too where there are no others.
+    """
+    found = scan(folder)[0] if channels in (1, 3) else []
+    return found or scan(folder, ARRAYS)[0]
 
 
 def load_folder(
@@ -129,7 +157,7 @@ def load_folder(
 
     check_folder(folder)
     folder = folders.to_train_on(folder)
-    paths, others = scan(folder)
+    paths, others = list_images(folder, preprocessing.channels), scan(folder)[1]
     if not paths:
         raise InvalidArgument(folders.no_images(folder, others))
     order = np.random.default_rng(seed).permutation(len(paths))

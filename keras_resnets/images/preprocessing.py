@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-import sys
 import typing
 
 from keras_resnets import fields
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import loading
+from keras_resnets.images import tensors
 from keras_resnets.images.files import as_rgb
 from keras_resnets.networks import extent
 
@@ -35,6 +35,8 @@ MODES = {
     "darknet": (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
     "raw": (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb"),
 }
+# Bands of a hyperspectral camera: AVIRIS has 224, EnMAP 246.
+MOST_CHANNELS = 1000
 # What red, green and blue count in grey: ITU-R BT.601, as Pillow's mode L.
 _GREY = (0.299, 0.587, 0.114)
 
@@ -47,8 +49,8 @@ _FIELDS = {
     "crop_fraction": fields.Number(0.01, 1.0),
     "letterbox": fields.Flag(),
     "interpolation": fields.Choice(loading.INTERPOLATIONS),
-    "mean": fields.Maybe(fields.Several(fields.Number(-1e6, 1e6), 1, 3)),
-    "std": fields.Maybe(fields.Several(fields.Number(1e-6, 1e6), 1, 3)),
+    "mean": fields.Maybe(fields.Several(fields.Number(-1e6, 1e6), 1, MOST_CHANNELS)),
+    "std": fields.Maybe(fields.Several(fields.Number(1e-6, 1e6), 1, MOST_CHANNELS)),
 }
 
 
@@ -67,9 +69,9 @@ class Preprocessing:
         interpolation: `"bilinear"`, `"bicubic"`, `"lanczos"` or `"nearest"`, smoothed
             where it shrinks; a letterbox has darknet's own.
         mean, std: subtracted from and divided into the scaled values, one number a
-            channel in `channel_order`; or one number, for networks of one channel:
-            images then become grey (0.299 R + 0.587 G + 0.114 B, ITU-R BT.601), see
-            `grey`.
+            channel in `channel_order`; one number for networks of one channel: images
+            then become grey (0.299 R + 0.587 G + 0.114 B, ITU-R BT.601), see `grey`;
+            or as many as a multispectral image has channels, which keep their order.
 
     Example:
         >>> import numpy as np
@@ -92,18 +94,49 @@ class Preprocessing:
         _, mean, std, _ = MODES[self.mode]
         object.__setattr__(self, "mean", self.mean or mean)
         object.__setattr__(self, "std", self.std or std)
-        channels = {len(self.mean), len(self.std)}
-        if channels not in ({3}, {1}):
+        if len(self.mean) != len(self.std):
             raise InvalidArgument(
-                "mean and std must be three numbers, or one of a network of one channel; "
-                f"got {self.mean}, {self.std}"
+                "mean and std must be three numbers, or one for each channel of the "
+                f"network; got {len(self.mean)} and {len(self.std)}"
             )
         extent.check_pixels(self.size, argument="size")
 
     @property
     def channels(self) -> int:
-        """Of the network's input: 3, or 1."""
+        """Of the network's input: 3, 1 for grey, or those of multispectral images."""
         return len(self.mean)
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether its numbers are colours or grey of 0 to 255, as far as one can tell.
+
+        Of other numbers, such as those of a sensor of 16 bits, mean and deviation are
+        measured (`training.measured`), and tell it.
+        """
+        if self.channels not in (1, 3):
+            return False
+        is_told = self.mode != "raw" or set(self.mean) == {0.0}
+        return is_told or 2 <= max(self.mean) <= 255
+
+    def with_channels(self, channels: int) -> "Preprocessing":
+        """The same for a network of any number of channels.
+
+        Args:
+            channels: 1 gives `grey`; where nobody knows what the channels are, each has
+                the mean and the deviation of all three until they are measured.
+
+        Example:
+            >>> Preprocessing("torch").with_channels(4).channels
+            4
+        """
+        if channels == 1:
+            return self.grey()
+        if channels == self.channels:
+            return self
+        mean, std = (sum(x) / len(x) for x in (self.mean, self.std))
+        return dataclasses.replace(
+            self, mean=(mean,) * channels, std=(std,) * channels, letterbox=False
+        )
 
     def grey(self) -> "Preprocessing":
         """The same for a network of one channel.
@@ -118,6 +151,11 @@ class Preprocessing:
         if self.channels == 1:
             return self
         shares = _GREY[::-1] if self.channel_order == "bgr" else _GREY
+        if self.channels != 3:
+            raise InvalidArgument(
+                f"images of {self.channels} channels have no grey; a network of one "
+                "channel needs images of one or of three"
+            )
         mean = sum(a * b for a, b in zip(shares, self.mean, strict=True))
         return dataclasses.replace(self, mean=(mean,), std=(sum(self.std) / 3,))
 
@@ -131,10 +169,16 @@ class Preprocessing:
         """`"rgb"` or `"bgr"`."""
         return MODES[self.mode][3]
 
-    def __call__(self, image: "PIL.Image.Image") -> "np.ndarray":
-        """float32 array (height, width, channels) from a Pillow image of any mode."""
+    def __call__(self, image: "PIL.Image.Image | np.ndarray") -> "np.ndarray":
+        """float32 array (height, width, channels) of one image.
+
+        Args:
+            image: a Pillow image of any mode, or an array (height, width, channels).
+        """
         import numpy as np
 
+        if isinstance(image, np.ndarray):
+            return self._of_array(image)
         rgb = as_rgb(image)
         if self.letterbox:
             pixels = loading.letterbox(np.asarray(rgb), self.size, np)
@@ -143,6 +187,34 @@ class Preprocessing:
                 rgb, self.size, self.crop_fraction, self.interpolation
             )
         return self.normalize(pixels, "channels_last")
+
+    def _of_array(self, image: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        from keras_resnets.images import channels
+
+        image = channels.fitted(image, self.channels)
+        tensors.check_channels(image, "channels_last", self.channels)
+        self.check_numbers(image.dtype)
+        if self.letterbox:
+            pixels = loading.letterbox(image, self.size, np)
+        else:
+            pixels = channels.resize_and_crop(
+                image, self.size, self.crop_fraction, self.interpolation
+            )
+        return self.normalize(pixels, "channels_last")
+
+    def check_numbers(self, dtype: typing.Any) -> None:
+        """Raises `InvalidArgument` for arrays whose numbers are no pixels of 0 to 255.
+
+        Args:
+            dtype: of the arrays.
+        """
+        if self.mode != "raw" and str(dtype) != "uint8":
+            raise InvalidArgument(
+                f"the network takes pixels of 0 to 255 (uint8, mode {self.mode!r}); got "
+                f"images of {dtype}: train it on such images, or give them as uint8"
+            )
 
     def batch(self, x: typing.Any, data_format: typing.Any = None) -> typing.Any:
         """float32 input from a batch of images of any one size.
@@ -159,9 +231,9 @@ class Preprocessing:
         import keras
 
         data_format = data_format or keras.config.image_data_format()
-        is_array, ops = _is_array(x), _ops_of(x)
-        _check_channels(x, data_format, self.channels)
-        _check_known_size(x, data_format)
+        is_array, ops = tensors.is_array(x), tensors.ops_of(x)
+        tensors.check_channels(x, data_format, self.channels)
+        tensors.check_known_size(x, data_format)
         x = ops.cast(x, "float32")
         if self.letterbox:
             first = data_format == "channels_first"
@@ -190,11 +262,11 @@ class Preprocessing:
         import numpy as np
 
         data_format = data_format or keras.config.image_data_format()
-        _check_channels(x, data_format, self.channels)
+        tensors.check_channels(x, data_format, self.channels)
         last = data_format == "channels_last"
-        if _is_array(x):
+        if tensors.is_array(x):
             return self._normalize_array(np.asarray(x), last)
-        ops = _ops_of(x)
+        ops = tensors.ops_of(x)
         x = ops.cast(x, "float32")
         if self.channels == 1 and x.shape[-1 if last else -3] == 3:
             weights = np.array([_GREY], "float32")
@@ -214,7 +286,7 @@ class Preprocessing:
         axis = -1 if last else -3
         if self.channels == 1:
             x = _grey(x, axis)
-        elif self.channel_order == "bgr":
+        elif self.channels == 3 and self.channel_order == "bgr":
             x = np.flip(x, axis=axis)
         x = np.array(x, "float32", order="C")
         self._scale_in_place(x, last)
@@ -230,7 +302,8 @@ class Preprocessing:
         if self.channels == 1:
             out[...] = _grey(x, -1)
         else:
-            out[...] = x[..., ::-1] if self.channel_order == "bgr" else x
+            turned = self.channels == 3 and self.channel_order == "bgr"
+            out[...] = x[..., ::-1] if turned else x
         self._scale_in_place(out, True)
 
     def _scale_in_place(self, x: "np.ndarray", last: bool) -> None:
@@ -246,12 +319,19 @@ class Preprocessing:
     def pixels(self, x: "np.ndarray") -> "np.ndarray":
         """What `normalize` was given: uint8 RGB from network inputs, channels last.
 
+        Of numbers that are no pixels, and of other than 1 or 3 channels, an image to
+        look at: the first three channels, grey at the mean.
+
         Args:
             x: float32 array (..., channels); values outside what pixels give are cut
                 off.
         """
         import numpy as np
 
+        if not self.takes_pixels:
+            from keras_resnets.images import channels
+
+            return channels.false_colours(x)
         values = (np.asarray(x, "float64") * self.std + self.mean) / self.scale
         if self.channels == 1:
             values = np.repeat(values, 3, axis=-1)
@@ -271,7 +351,7 @@ def _grey(x: typing.Any, axis: typing.Any) -> typing.Any:
 
 
 @functools.lru_cache(64)
-def _row(values: tuple[float, float, float], width: int, last: bool) -> "np.ndarray":
+def _row(values: tuple[float, ...], width: int, last: bool) -> "np.ndarray":
     """A row of pixels that all have the same float32 values."""
     import numpy as np
 
@@ -304,7 +384,7 @@ def preprocess_input(
         `tf.data.Dataset.map` in, one of TensorFlow out, on every backend.
 
     Raises:
-        InvalidArgument: an unknown mode, or channels other than 3.
+        InvalidArgument: an unknown mode, or other channels.
 
     Example:
         >>> import numpy as np
@@ -352,49 +432,3 @@ def default_for(mode: str, size: tuple[int, int]) -> Preprocessing:
 
 def _crop_fraction(mode: str, side: int) -> float:
     return 1.0 if side < loading.SMALL or mode == "darknet" else 0.875
-
-
-def _is_array(x: "np.ndarray") -> bool:
-    import keras
-
-    if _is_tensorflow(x):
-        return False
-    return not keras.ops.is_tensor(x) and not isinstance(x, keras.KerasTensor)
-
-
-def _is_tensorflow(x: "np.ndarray") -> bool:
-    """Whether `x` is a tensor of TensorFlow, told without importing it."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and tensorflow.is_tensor(x)
-
-
-def _ops_of(x: typing.Any) -> typing.Any:
-    """What computes with `x`: `keras.ops`, or the same of TensorFlow for its tensors.
-
-    A `tf.data` pipeline hands over the latter, whatever the backend is.
-    """
-    import keras
-
-    if keras.backend.backend() == "tensorflow" or not _is_tensorflow(x):
-        return keras.ops
-    from keras_resnets.networks.tensorflow_ops import IMAGE_OPS
-
-    return IMAGE_OPS
-
-
-def _check_known_size(x: typing.Any, data_format: typing.Any) -> None:
-    axes = slice(-3, -1) if data_format == "channels_last" else slice(-2, None)
-    if None in tuple(x.shape)[axes]:
-        raise InvalidArgument(
-            f"batch() takes images of one known height and width; got {x.shape}"
-        )
-
-
-def _check_channels(x: "np.ndarray", data_format: str, channels: int) -> None:
-    shape = getattr(x, "shape", ())
-    axis = -1 if data_format == "channels_last" else -3
-    if len(shape) < 3 or shape[axis] not in (3, channels):
-        raise InvalidArgument(
-            f"images have 3 channels, {data_format.replace('_', ' ')}; got shape "
-            f"{tuple(shape)}"
-        )

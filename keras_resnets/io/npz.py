@@ -145,6 +145,39 @@ def opened(path: str | os.PathLike[str], content: str) -> Iterator[Npz]:
         ) from None
 
 
+def read_stream(
+    stream: IO[bytes], size: int, kinds: str = _PLAIN, most: int = _ROOM
+) -> np.ndarray:
+    """Reads the array of an .npy file.
+
+    Args:
+        stream: at its beginning.
+        size: bytes of the file.
+        kinds: allowed kinds of dtypes, as in `numpy.dtype.kind`.
+        most: bytes that the array may have.
+
+    Raises:
+        InvalidArgument: an array of another kind, or one that the file does not hold.
+    """
+    shape, order, dtype = _header(stream)
+    if dtype.kind not in kinds:
+        raise InvalidArgument(f"it must be of numbers; got {printable(str(dtype), 60)}")
+    count = math.prod(shape)
+    need = count * dtype.itemsize
+    if stream.tell() + need != size:
+        raise InvalidArgument(
+            f"its header says {need:,} bytes, its file has {size - stream.tell():,}"
+        )
+    if need > most:
+        raise InvalidArgument(
+            f"an array may have {most / 2**20:,.0f} MB; this one has "
+            f"{need / 2**20:,.0f} MB"
+        )
+    array = np.empty(count, dtype)
+    _fill(stream, array.view("uint8").data)
+    return array.reshape(shape, order=order)
+
+
 def _check_list(file: IO[bytes], size: int) -> None:
     """Raises `InvalidArgument` if the archive's list of members is too long."""
     start = max(0, size - (1 << 16) - 22)

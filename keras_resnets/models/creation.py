@@ -120,6 +120,7 @@ def create_described(
     kernel_initializer: typing.Any = None,
     new_head: bool = True,
     head_needed: bool = True,
+    image: tuple[tuple[int, int] | None, int | None] = (None, None),
     **options: typing.Any,
 ) -> "tuple[keras.Model, Architecture, typing.Any]":
     """Returns (model, its `Architecture`, the opened weights or None).
@@ -133,6 +134,8 @@ def create_described(
             with random values and a `NewHead` warning, or a `WeightsError`.
         head_needed: whether the classifier is used; if not, weights without one are
             accepted, and it has random values.
+        image: (height, width) and channels of the input, channels last; None for those
+            of the weights or, without, the variant's own and 3.
         **options: the other arguments of `create_model`.
     """
     from keras_resnets.graph import provenance
@@ -148,6 +151,11 @@ def create_described(
         architecture = get_architecture(model_name, **axes)
     source = open_source(weights, variant or _UNNAMED)
     options["default_name"] = variant or architecture.family
+    if image != (None, None):
+        stored = source.preprocessing if source else None
+        own = stored.size if stored else (architecture.input_size,) * 2
+        depth = image[1] or (stored.channels if stored else 3)
+        options["input_shape"] = (*(image[0] or own), depth)
     if source is None:
         options["kernel_initializer"] = kernel_initializer
         model, own_classes = builder.build(architecture, **options), False
@@ -219,7 +227,8 @@ def _as_stored(
     if sized and inputs == (None, None) and source.preprocessing is not None:
         size = source.preprocessing.size
         last = _is_last(options.get("data_format"))
-        options["input_shape"] = (*size, 3) if last else (3, *size)
+        channels = source.preprocessing.channels
+        options["input_shape"] = (*size, channels) if last else (channels, *size)
     return options
 
 
@@ -304,7 +313,9 @@ def _provenance(
     fits = class_labels and labels.count(class_labels) == model.output_shape[-1]
     return Provenance(
         architecture=architecture,
-        preprocessing=expected.grey() if channels == 1 else expected,
+        preprocessing=expected
+        if channels is None
+        else expected.with_channels(channels),
         labels=class_labels if fits else None,
         weights_origin=source.origin if source else None,
         random_weights=source is None,

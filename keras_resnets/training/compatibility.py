@@ -61,14 +61,16 @@ def _class_of(model: keras.Model) -> str:
 
 def _check_image(model: keras.Model) -> None:
     shape = tuple(model.inputs[0].shape)
-    if len(shape) == 4 and shape[-1] in (1, 3):
+    is_turned = len(shape) == 4 and shape[1] in (1, 3) and shape[-1] not in (1, 3)
+    if len(shape) == 4 and shape[-1] is not None and not is_turned:
         return
     hint = ""
-    if len(shape) == 4 and shape[1] in (1, 3):
+    if is_turned:
         hint = '; build it with data_format="channels_last"'
     raise InvalidArgument(
         "training needs a model of images (batch, height, width, channels) with 3 "
-        f"channels, or 1 for grey; {model.name} takes {shape}{hint}"
+        "channels, 1 for grey, or those of multispectral images; "
+        f"{model.name} takes {shape}{hint}"
     )
 
 
@@ -164,7 +166,7 @@ def preprocessing_for(
     """Returns the `Preprocessing` of a training: the requested one, else the model's.
 
     A model with a layer that scales pixel values takes raw pixels. A model with one
-    channel gets grey images.
+    channel gets grey images; for other numbers of channels see `measured.fitted`.
 
     Raises:
         InvalidArgument: a model without preprocessing, a `Preprocessing` of another size,
@@ -190,7 +192,12 @@ def preprocessing_for(
                 f"{model.name} takes images of {height} x {width}, preprocessing makes "
                 f"{preprocessing.size[0]} x {preprocessing.size[1]}: they must agree"
             )
-    return preprocessing.grey() if channels == 1 else preprocessing
+    if requested is not None and requested.channels not in (channels, 3):
+        raise InvalidArgument(
+            f"{model.name} takes images of {channels} channels, preprocessing makes "
+            f"{requested.channels}: they must agree"
+        )
+    return preprocessing.with_channels(channels)
 
 
 def _unsaid(model: keras.Model, height: int, width: int) -> str:

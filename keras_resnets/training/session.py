@@ -37,6 +37,7 @@ from keras_resnets.training import compatibility
 from keras_resnets.training import devices
 from keras_resnets.training import heads
 from keras_resnets.training import loop
+from keras_resnets.training import measured
 from keras_resnets.training import state
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
@@ -164,7 +165,7 @@ def train(
     check_positive_int("batch_size", batch_size)
     _check_tensorboard(tensorboard)
     compatibility.check_model(model)
-    preprocessing = compatibility.preprocessing_for(model, preprocessing)
+    fit = compatibility.preprocessing_for(model, preprocessing)
     if data.is_multi_label if isinstance(data, Dataset) else multi_label:
         compatibility.check_multi_label(model, teacher, class_weight, sampler)
         # A sigmoid for each label, whatever the recipe trains one class an image by.
@@ -172,8 +173,11 @@ def train(
     compatibility.check_recipe(model, recipe)
     balance.check_sampler(sampler, class_weight)
     if not isinstance(data, Dataset):
-        data = open_dataset(data, validation, seed, multi_label=multi_label)
+        wanted = (multi_label, fit.channels)
+        data = open_dataset(data, validation, seed, None, *wanted)
     compatibility.check_classes(model, data)
+    preprocessing = fit if preprocessing else measured.fitted(fit, data)
+    recipe = measured.without_colours(recipe, preprocessing, data)
     weights = _class_weights(class_weight, sampler, data)
     trained_head = heads.is_trained(model, data.classes)
     for note in _notes_of(model, data, recipe):

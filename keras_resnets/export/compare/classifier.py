@@ -56,8 +56,8 @@ class FileClassifier:
         self.confidence: dict[str, float] | None = None
         self.task: str | None = None
         self.puts_out_logits = output == "logits"
-        size = preprocessing.size
-        outputs = self.predict_on_batch(np.zeros((1, *size, 3), "float32"))
+        shape = (1, *preprocessing.size, preprocessing.channels)
+        outputs = self.predict_on_batch(np.zeros(shape, "float32"))
         self.output_shape = (None, _classes(path, outputs))
 
     def predict_on_batch(self, images: np.ndarray) -> Any:
@@ -130,11 +130,12 @@ def open_classifier(
         ((None, 10), 'raw')
     """
     runner, output, has_heatmap = _open(path, threads, opener)
-    sides, first = _sides(path, tuple(runner.input_shape[1:]))
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
         metadata = Preprocessing(**facts["preprocessing"]), facts.get("labels")
     preprocessing = metadata[0] if metadata else None
+    channels = preprocessing.channels if preprocessing else None
+    sides, first = _sides(path, tuple(runner.input_shape[1:]), channels)
     if labels is None and metadata:
         labels = metadata[1]
     recipe = (facts or {}).get("recipe") or {}
@@ -173,16 +174,24 @@ def _open(
 
 
 def _sides(
-    path: str | os.PathLike[str], shape: tuple[int | None, ...]
+    path: str | os.PathLike[str], shape: tuple[int | None, ...], channels: int | None
 ) -> tuple[Any, bool]:
-    """((height, width) with None for open ones, whether the channels come first)."""
-    if len(shape) == 3 and shape[2] in (3, None):
+    """((height, width) with None for open ones, whether the channels come first).
+
+    Args:
+        path: of the file.
+        shape: of its input without the batch.
+        channels: that its images are recorded to have; None where nothing says so.
+    """
+    count = 3 if channels is None else channels
+    if len(shape) == 3 and shape[2] in (count, None):
         return shape[:2], False
-    if len(shape) == 3 and shape[0] == 3:
+    if len(shape) == 3 and shape[0] == count:
         # As PyTorch's exporters write it.
         return shape[1:], True
+    kind = "colour images" if count == 3 else f"images of {count} channels"
     raise InvalidArgument(
-        f"a classifier of colour images takes (height, width, 3); {path} takes {shape}"
+        f"a classifier of {kind} takes (height, width, {count}); {path} takes {shape}"
     )
 
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images.channel_files import check_numbers
+from keras_resnets.images.files import decoding
 from keras_resnets.images.files import some
 from keras_resnets.images.folders import PARTS
+from keras_resnets.images.preprocessing import MOST_CHANNELS
 from keras_resnets.io import npz
 
 # What the arrays of a part are called, in any case: Keras' way, and MedMNIST's.
@@ -57,7 +60,7 @@ def read_npz(path: pathlib.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one part of an .npz file.
 
     Args:
-        path: of a file with uint8 images `x_PART` (count, height, width, 3) and
+        path: of a file with images `x_PART` (count, height, width, channels) and
             labels `y_PART`: integers, or one-hot rows; see `npz_parts`.
         part: `"train"`, `"validation"` or `"test"`.
 
@@ -71,14 +74,19 @@ def read_npz(path: pathlib.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_parts(
-    path: pathlib.Path, parts: Sequence[str], multi_label: bool = False
+    path: pathlib.Path,
+    parts: Sequence[str],
+    multi_label: bool = False,
+    channels: int | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """`read_npz` of several parts, by part.
 
-    With `multi_label` the labels are uint8 (count, labels) of 0 and 1.
+    With `multi_label` the labels are uint8 (count, labels) of 0 and 1. Images without
+    an axis of channels are taken where a network of colours is not asked for.
     """
     arrays = {}
     for part, (names, (images, labels)) in _read(path, parts, 2).items():
+        images = images if channels == 3 else with_channels(images)
         labels = columns_of(labels, names[1]) if multi_label else integers_of(labels)
         check_arrays(images, labels, names[0], names[1], multi_label)
         arrays[part] = (images, labels)
@@ -88,6 +96,7 @@ def read_parts(
 def read_images(path: pathlib.Path, part: str) -> np.ndarray:
     """The images alone of one part of an .npz file; see `read_npz`."""
     names, (images,) = _read(path, (part,), 1)[part]
+    images = with_channels(images)
     check_images(images, *names)
     return images
 
@@ -145,17 +154,35 @@ def integers_of(labels: np.ndarray) -> np.ndarray:
     return labels.reshape(-1) if labels.ndim == 2 else labels
 
 
+def with_channels(images: np.ndarray) -> np.ndarray:
+    """Grey images (count, height, width) as (count, height, width, 1); others as is."""
+    return images[..., None] if images.ndim == 3 else images
+
+
 def check_images(images: np.ndarray, x: str = "x") -> None:
-    """Raises `InvalidArgument` unless these are RGB images of 0 to 255."""
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+    """Raises `InvalidArgument` unless these are images of one kind.
+
+    Colours are uint8 of 0 to 255; of one channel, or of others than three, numbers of
+    any type are taken.
+    """
+    is_image = images.ndim == 4
+    is_coloured = is_image and images.shape[-1] == 3
+    if (is_coloured and images.dtype != np.uint8) or not is_image:
         raise InvalidArgument(
-            f"{x} must be uint8 of shape (count, height, width, 3); got "
-            f"{images.dtype} {images.shape}"
+            f"{x} must be uint8 of shape (count, height, width, 3), or numbers of shape "
+            f"(count, height, width, channels); got {images.dtype} {images.shape}"
+        )
+    if images.shape[-1] > MOST_CHANNELS:
+        raise InvalidArgument(
+            f"{x} must have its channels last, at most {MOST_CHANNELS:,}; got "
+            f"{images.shape}"
         )
     if not images.size:
         raise InvalidArgument(
             f"{x} must hold images of at least one pixel; got {images.shape}"
         )
+    with decoding(x):
+        check_numbers(images)
 
 
 def check_arrays(
@@ -165,7 +192,7 @@ def check_arrays(
     y: str = "y",
     multi_label: bool = False,
 ) -> None:
-    """Raises `InvalidArgument` unless these are labelled RGB images."""
+    """Raises `InvalidArgument` unless these are labelled images."""
     check_images(images, x)
     if multi_label:
         if len(labels) != len(images) or not len(labels):

@@ -8,8 +8,10 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.images.datasets import channel_listing
 from keras_resnets.images.datasets.encoded import stretches_of
 from keras_resnets.images.datasets.listing import FileListing
+from keras_resnets.images.files import ARRAYS
 from keras_resnets.images.files import some
 from keras_resnets.images.folders import class_folders
 from keras_resnets.images.folders import labelled_files
@@ -28,7 +30,10 @@ def names_of(folder: pathlib.Path) -> tuple[typing.Any, ...]:
 
 
 def list_folder(
-    folder: pathlib.Path, names: Sequence[typing.Any] | None, part: str | None = None
+    folder: pathlib.Path,
+    names: Sequence[typing.Any] | None,
+    part: str | None = None,
+    channels: int | None = None,
 ) -> FileListing:
     """A `FileListing` of one folder.
 
@@ -36,6 +41,7 @@ def list_folder(
         folder: holds a sub-folder a class.
         names: (id, name) of each class; see `labels.indices`.
         part: what part of the data it is, for messages.
+        channels: of the network; None for those of the images.
 
     Raises:
         InvalidArgument: no images, or sub-folders that are no classes.
@@ -44,10 +50,15 @@ def list_folder(
     where = f"the sub-folders of {printable(str(folder))}" + (
         f" ({part})" if part else ""
     )
-    files, notes = labelled_files(folder, names, where)
+    channels = channel_listing.channels_of(folder, channels)
+    kinds = () if channels is None else ARRAYS
+    files, notes = labelled_files(folder, names, where, kinds)
     relative, places = stretches_of(folder, [path for path, _ in files])
     labels = np.array([label for _, label in files], "int64")
-    return FileListing("files", str(folder), relative, places, relative, labels, notes)
+    content = ("files", str(folder), relative, places, relative, labels, notes)
+    if channels is not None:
+        return channel_listing.ChannelListing(*content, channels=channels)
+    return FileListing(*content)
 
 
 def check_no_class_is_empty(folder: str, split: "Split") -> None:

@@ -66,6 +66,8 @@ class EncodedImages:
 
     # Images in memory have one size; these have each their own.
     size = None
+    # Pillow makes of each what a network of colours or of grey takes.
+    channels: int | None = None
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Int array (len(indices), 2) of heights and widths."""

@@ -1,6 +1,5 @@
 """Opens a data set by path or name."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -26,9 +25,11 @@ from keras_resnets.images.datasets.arrays import npz_parts
 from keras_resnets.images.datasets.arrays import read_parts
 from keras_resnets.images.datasets.arrays import spread
 from keras_resnets.images.datasets.listing import ArrayListing
+from keras_resnets.images.datasets.opened import Opened
 from keras_resnets.images.datasets.seeded import check_seed
 from keras_resnets.images.datasets.seeded import held_out
 from keras_resnets.images.datasets.split import Dataset
+from keras_resnets.images.datasets.split import check_channels
 from keras_resnets.images.datasets.split import check_classes
 from keras_resnets.images.datasets.split import check_labels
 from keras_resnets.images.datasets.split import notes_of_columns
@@ -36,7 +37,6 @@ from keras_resnets.images.labels import class_names
 from keras_resnets.images.multi_label import strata
 
 if typing.TYPE_CHECKING:
-    from keras_resnets.images.datasets.listing import FileListing
     from keras_resnets.images.datasets.split import Split
 
 
@@ -54,6 +54,7 @@ def open_dataset(
     seed: int = 0,
     classes: int | Sequence[typing.Any] | None = None,
     multi_label: bool = False,
+    channels: int | None = None,
 ) -> Dataset:
     """Opens labelled images for training.
 
@@ -83,6 +84,9 @@ def open_dataset(
             with one, or with train.csv, val.csv and test.csv (see
             `label_tables.read`); or an .npz file whose `y_train` and so on are 0 and 1
             of shape (count, labels).
+        channels: of the network that is trained; None for those of the images. Other
+            than 1 and 3 need arrays: an .npz file, or a folder of .npy or TIFF files
+            (see `channel_files.read`).
 
     Returns:
         A `Dataset`.
@@ -101,14 +105,16 @@ def open_dataset(
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
     check_seed(seed)
     pairs = _class_names_of(classes)
-    opened = _find(source, pairs, None, multi_label)
+    opened = _find(source, pairs, None, multi_label, channels)
     if "train" not in opened.listings:
         raise InvalidArgument(
             f"{opened.name} must hold images to train on; it has "
             f"{', '.join(opened.listings)} alone"
         )
     names = pairs or _names(opened, classes)
-    return _finish(opened, names, validation, seed)
+    dataset = _finish(opened, names, validation, seed)
+    check_channels(dataset.train.images, channels, dataset.name)
+    return dataset
 
 
 def open_part(
@@ -118,6 +124,7 @@ def open_part(
     count: int | None = None,
     seed: int = 0,
     multi_label: bool = False,
+    channels: int | None = None,
 ) -> "tuple[Split, tuple[str, ...]]":
     """Opens one part of a data set: for evaluation, or to train without validation.
 
@@ -134,6 +141,7 @@ def open_part(
         count: how many images to take, of every class the same share; None for all.
         seed: of their choice: the same seed takes the same images.
         multi_label: see `open_dataset`.
+        channels: see `open_dataset`.
 
     Returns:
         (`Split`, notes): lines about what was left out or taken for granted.
@@ -141,7 +149,7 @@ def open_part(
     Raises:
         InvalidArgument: as of `open_dataset`; or no such part.
     """
-    opened = _find(source, tuple(classes), part, multi_label)
+    opened = _find(source, tuple(classes), part, multi_label, channels)
     chosen_part = part if part in opened.listings or part == "train" else "validation"
     if chosen_part not in opened.listings:
         raise InvalidArgument(
@@ -151,6 +159,7 @@ def open_part(
     listing = opened.listings[chosen_part]
     chosen = None if count is None else spread(strata(listing.labels), count, seed)
     split = listing.split(chosen, thorough=True)
+    check_channels(split.images, channels, opened.name)
     notes = [*opened.notes, *listing.notes]
     if chosen_part != part:
         notes.append(f"{opened.name} has no {part} part: {chosen_part} is taken")
@@ -162,14 +171,16 @@ def _find(
     classes: tuple[typing.Any, ...] | None,
     part: str | None,
     multi_label: bool = False,
-) -> "_Opened":
-    """The `_Opened` of a source.
+    channels: int | None = None,
+) -> Opened:
+    """The `Opened` of a source.
 
     Args:
         source: path or name.
         classes: (id, name) of each class, or None or () where nobody names them.
         part: the only one that is wanted, see `open_part`; None for all.
         multi_label: see `open_dataset`.
+        channels: see `open_dataset`.
     """
     path, name = pathlib.Path(source), str(source)
     if multi_label:
@@ -187,16 +198,16 @@ def _find(
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
-        return _folder(path, classes, part)
+        return _folder(path, classes, part, channels)
     if path.suffix == ".npz" and os.path.isfile(path):
-        return _npz(path, part)
+        return _npz(path, part, channels=channels)
     raise InvalidArgument(_unknown(name))
 
 
 def _multi_label(
     path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
-) -> "_Opened":
-    """The `_Opened` of a source whose images have any number of labels."""
+) -> Opened:
+    """The `Opened` of a source whose images have any number of labels."""
     if path.suffix == ".npz" and path.is_file():
         return _npz(path, part, multi_label=True)
     tables = labelled_files.tables_of(path)
@@ -216,7 +227,7 @@ def _multi_label(
             f"{path.name} must have the {len(classes)} labels of the network; it has "
             f"{len(names)}"
         )
-    opened = _Opened(path.name, names)
+    opened = Opened(path.name, names)
     for name in (name for name in _ORDER if name in listings):
         listing = listings[name]
         sizes = listing.places[:, 2]
@@ -238,6 +249,11 @@ def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
 
 
 def _unknown(source: str) -> str:
+    if source.endswith(".npy"):
+        return (
+            "data must have labels, which an .npy file has not; got "
+            f"{printable(source)!r}: write an .npz file with x_train and y_train"
+        )
     near = nearest(source[:100], LOADERS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
@@ -247,43 +263,12 @@ def _unknown(source: str) -> str:
     )
 
 
-class _Opened:
-    """What a source holds, before anything is looked at or held out.
-
-    Attributes:
-        name: of the source.
-        names: (id, name) of each class that the source knows, or None.
-        listings: by part.
-        notes: lines about what was left out.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        names: tuple[typing.Any, ...] | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        self.name, self.names, self.notes = name, names, tuple(notes)
-        self.listings: dict[str, typing.Any] = {}
-        self._digest = hashlib.sha256()
-
-    def add(
-        self, part: str, listing: "ArrayListing | FileListing", *content: typing.Any
-    ) -> None:
-        """Adds a part; text and arrays that determine it go into the fingerprint."""
-        self.listings[part] = listing
-        for piece in (part, *content):
-            # Names of files need not be UTF-8.
-            is_text = isinstance(piece, str)
-            words = piece.encode("utf-8", "surrogateescape") if is_text else piece.data
-            self._digest.update(words)
-
-    def fingerprint(self, *values: typing.Any) -> str:
-        self._digest.update(json.dumps(values).encode())
-        return self._digest.hexdigest()
-
-
-def _npz(path: pathlib.Path, part: str | None, multi_label: bool = False) -> _Opened:
+def _npz(
+    path: pathlib.Path,
+    part: str | None,
+    multi_label: bool = False,
+    channels: int | None = None,
+) -> Opened:
     there = set(npz_parts(path))
     if part is not None:
         only = part if part in there or part == "train" else "validation"
@@ -291,10 +276,10 @@ def _npz(path: pathlib.Path, part: str | None, multi_label: bool = False) -> _Op
     elif "train" not in there:
         there = {"train"}
     part_names = [name for name in _ORDER if name in there]
-    return _arrays(path.name, read_parts(path, part_names, multi_label))
+    return _arrays(path.name, read_parts(path, part_names, multi_label, channels))
 
 
-def _loaded(name: str) -> _Opened:
+def _loaded(name: str) -> Opened:
     import keras
 
     loaded = getattr(keras.datasets, name).load_data()
@@ -313,8 +298,8 @@ def _loaded(name: str) -> _Opened:
 
 def _arrays(
     name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], names: typing.Any = None
-) -> _Opened:
-    opened = _Opened(name, names)
+) -> Opened:
+    opened = Opened(name, names)
     for part, (pixels, labels) in parts.items():
         # Whoever read them has told rows of labels from others.
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
@@ -326,8 +311,11 @@ def _arrays(
 
 
 def _folder(
-    path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
-) -> _Opened:
+    path: pathlib.Path,
+    classes: tuple[typing.Any, ...] | None,
+    part: str | None,
+    channels: int | None,
+) -> Opened:
     names: typing.Any
     if part is None:
         parts, notes = folders.parts_of(path, classes or ())
@@ -338,10 +326,10 @@ def _folder(
     else:
         only, notes = folders.to_evaluate(path, part, classes)
         parts, names = {part: only}, classes
-    opened = _Opened(path.name, names, notes)
+    opened = Opened(path.name, names, notes)
     for name in (name for name in _ORDER if name in parts):
         listing = class_folders.list_folder(
-            parts[name], names, name if len(parts) > 1 else ""
+            parts[name], names, name if len(parts) > 1 else "", channels
         )
         sizes = listing.places[:, 2]
         listed = [
@@ -351,11 +339,11 @@ def _folder(
     return opened
 
 
-def _records(path: pathlib.Path, part: str | None) -> _Opened:
+def _records(path: pathlib.Path, part: str | None) -> Opened:
     return _sharded(path.name, tfrecords.shards(path), None, None, part)
 
 
-def _tfds(name: str, part: str | None) -> _Opened:
+def _tfds(name: str, part: str | None) -> Opened:
     files, keys, names = tfds.prepared(name)
     return _sharded(_TFDS + name, files, keys, names, part)
 
@@ -366,7 +354,7 @@ def _sharded(
     keys: typing.Any,
     names: typing.Any,
     part: str | None,
-) -> _Opened:
+) -> Opened:
     if part is None and "train" not in parts:
         raise InvalidArgument(
             f"a folder of TFRecord files must hold train-00000-of-...; {name} has "
@@ -380,7 +368,7 @@ def _sharded(
     if names is None and keys == tfrecords.IMAGENET and "train" in listings:
         count = int(listings["train"].labels.max()) + 1
         names = class_names(count, "imagenet") if count == 1000 else None
-    opened = _Opened(name, names and _class_names_of(names))
+    opened = Opened(name, names and _class_names_of(names))
     for name_of_part, listing in listings.items():
         files = parts[name_of_part]
         listed = [f"{path.name} {path.stat().st_size}" for path in files]
@@ -388,7 +376,7 @@ def _sharded(
     return opened
 
 
-def _names(opened: _Opened, count: typing.Any) -> tuple[typing.Any, ...]:
+def _names(opened: Opened, count: typing.Any) -> tuple[typing.Any, ...]:
     """(id, name) of each class of a source; `count` is None or how many there are."""
     labels = opened.listings["train"].labels
     names, most = opened.names, _count_of(labels)
@@ -412,7 +400,7 @@ def _count_of(labels: np.ndarray) -> int:
 
 
 def _finish(
-    opened: _Opened, names: tuple[typing.Any, ...], validation: float | None, seed: int
+    opened: Opened, names: tuple[typing.Any, ...], validation: float | None, seed: int
 ) -> Dataset:
     """Checks the labels, looks at the images, holds out those for validation."""
     listings = opened.listings

@@ -10,6 +10,7 @@ import numpy as np
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.images import channels
 from keras_resnets.images.files import some
 from keras_resnets.images.multi_label import strata
 
@@ -24,6 +25,8 @@ class ImageSource(typing.Protocol):
         kind: `"arrays"`, `"files"` or `"records"`.
         size: (height, width) of all; None where each has its own.
         broken: names of images that could not be decoded, found so far.
+        channels: of each image, where they are arrays; None of images that Pillow
+            reads, which are colours or grey as a network takes them.
     """
 
     @property
@@ -34,6 +37,9 @@ class ImageSource(typing.Protocol):
 
     @property
     def broken(self) -> tuple[str, ...]: ...
+
+    @property
+    def channels(self) -> int | None: ...
 
     def name(self, index: int) -> str:
         """What messages call an image."""
@@ -49,8 +55,8 @@ class ImageSource(typing.Protocol):
         index: int,
         draft: tuple[float, float] | None = None,
         rows: int | None = None,
-    ) -> "PIL.Image.Image":
-        """One image, upright, as RGB.
+    ) -> "PIL.Image.Image | np.ndarray":
+        """One image, upright, as RGB; of other channels an array.
 
         Args:
             index: of the image.
@@ -160,7 +166,7 @@ class ArrayImages:
     """Images in memory.
 
     Args:
-        pixels: uint8 array (count, height, width, 3).
+        pixels: array (count, height, width, channels).
     """
 
     kind = "arrays"
@@ -183,6 +189,11 @@ class ArrayImages:
         """(height, width) of all."""
         return self.pixels.shape[1:3]
 
+    @property
+    def channels(self) -> int:
+        """Of all."""
+        return int(self.pixels.shape[-1])
+
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Int array (len(indices), 2) of heights and widths."""
         return np.tile(self.size, (len(indices), 1))
@@ -192,11 +203,28 @@ class ArrayImages:
         index: int,
         draft: tuple[float, float] | None = None,
         rows: int | None = None,
-    ) -> "PIL.Image.Image":
-        """One image, as a Pillow image; always the whole."""
-        from PIL import Image
+    ) -> "PIL.Image.Image | np.ndarray":
+        """One image: RGB as a Pillow image, others as array; always the whole."""
+        return channels.as_image(self.pixels[index])
 
-        return Image.fromarray(self.pixels[index])
+
+def check_channels(images: ImageSource, count: int | None, name: str) -> None:
+    """Raises `InvalidArgument` for images that a network of `count` channels cannot take.
+
+    Args:
+        images: of a part.
+        count: of the network; None where it is made for the images.
+        name: of the data.
+    """
+    has = images.channels
+    is_photo = has in (None, 1, 3)
+    if count is None or has == count or (is_photo and count in (1, 3)):
+        return
+    kind = "colours or grey, as Pillow reads them" if has is None else f"{has} channels"
+    raise InvalidArgument(
+        f"images must have the {count} channels of the network; those of "
+        f"{printable(name)} have {kind}"
+    )
 
 
 def check_labels(labels: np.ndarray, classes: int, name: str) -> None:

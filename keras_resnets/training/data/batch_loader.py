@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images import channels
 from keras_resnets.images import loading
 from keras_resnets.images.datasets.encoded import REDUCED
 from keras_resnets.images.datasets.split import ArrayImages
@@ -69,7 +70,7 @@ class Loader:
         self._split, self._preprocessing, self._order = split, preprocessing, order
         self._augmentation: typing.Any = augmentation
         self._classes, self._dtype, self._one_hot = classes, dtype, one_hot
-        self._fill = preprocessing.pixels(np.zeros(preprocessing.channels))
+        self._fill = _mean_colour(preprocessing, split.images.channels)
         self._mixer = Mixer(augmentation) if augmentation else None
         self._buffers = Buffers(
             (order.batch_size, *preprocessing.size, preprocessing.channels)
@@ -200,6 +201,8 @@ class Loader:
         from PIL import Image
 
         image = self._cut_out(index, None if plan.boxes is None else plan.boxes[row])
+        if isinstance(image, np.ndarray):
+            return self._changed_array(image, plan, row)
         if plan.shifts is not None:
             pixels = np.asarray(image)[None]
             pixels = augmenting.shift(pixels, plan.shifts[row : row + 1], self._fill)
@@ -221,14 +224,25 @@ class Loader:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(image)
 
-    def _cut_out(self, index: int, box: np.ndarray | None) -> "PIL.Image.Image":
-        """An RGB Pillow image of the input's size."""
+    def _changed_array(self, image: np.ndarray, plan: "Plan", row: int) -> np.ndarray:
+        """`_changed` of channels that are no colours: moved and mirrored alone."""
+        if plan.shifts is not None:
+            shifts = plan.shifts[row : row + 1]
+            image = augmenting.shift(image[None], shifts, self._fill)[0]
+        return image[:, ::-1] if plan.flips[row] else image
+
+    def _cut_out(
+        self, index: int, box: np.ndarray | None
+    ) -> "PIL.Image.Image | np.ndarray":
+        """An RGB Pillow image of the input's size, or an array of other channels."""
         from PIL import Image
 
         preprocessing, source = self._preprocessing, self._split.images
         height, width = preprocessing.size
         if box is None:
             image = source.open(index)
+            if isinstance(image, np.ndarray):
+                return self._centre(image)
             if preprocessing.letterbox:
                 boxed = loading.letterbox(np.asarray(image), preprocessing.size, np)
                 return Image.fromarray(np.rint(boxed).astype("uint8"))
@@ -242,9 +256,17 @@ class Loader:
             )
         return self._resized_part(index, *box.tolist())
 
+    def _centre(self, image: np.ndarray) -> np.ndarray:
+        wanted = self._preprocessing
+        if wanted.letterbox:
+            return np.asarray(loading.letterbox(image, wanted.size, np))
+        return channels.resize_and_crop(
+            image, wanted.size, wanted.crop_fraction, wanted.interpolation
+        )
+
     def _resized_part(
         self, index: int, top: int, left: int, rows: int, columns: int
-    ) -> "PIL.Image.Image":
+    ) -> "PIL.Image.Image | np.ndarray":
         from PIL import Image
 
         preprocessing, source = self._preprocessing, self._split.images
@@ -253,6 +275,11 @@ class Loader:
         draft = (full[1] * width / columns, full[0] * height / rows)
         end = _rows_needed(full, (height, width), top, rows, columns)
         image = source.open(index, draft, end)
+        if isinstance(image, np.ndarray):
+            box = (top, left, rows, columns)
+            return channels.resize_part(
+                image, preprocessing.size, preprocessing.interpolation, box
+            )
         # Rows below the part may be missing; columns are complete.
         reduced = next((n for n in REDUCED if -(-full[1] // n) == image.width), 1)
         down, right = (-(-side // reduced) / side for side in full)
@@ -261,6 +288,20 @@ class Loader:
             getattr(Image.Resampling, preprocessing.interpolation.upper()),
             (left * right, top * down, (left + columns) * right, (top + rows) * down),
         )
+
+
+def _mean_colour(preprocessing: "Preprocessing", depth: int | None) -> np.ndarray:
+    """What fills the margin of an image, in the numbers of its file.
+
+    Args:
+        preprocessing: a `Preprocessing`.
+        depth: channels of the images; None of those that Pillow reads.
+    """
+    if preprocessing.takes_pixels:
+        colour = preprocessing.pixels(np.zeros(preprocessing.channels))
+        return colour[:1] if depth == 1 else colour
+    mean = np.asarray(preprocessing.mean) / preprocessing.scale
+    return mean[:1] if depth == 1 else mean
 
 
 def _rows_needed(

@@ -1,0 +1,28 @@
+"""How many channels images have, as a command line and weights tell it."""
+
+import typing
+
+from keras_resnets.cli import options
+from keras_resnets.cli import parsing
+
+
+def add_option(parser: parsing.Group) -> None:
+    """Adds `--channels`."""
+    parser.add_argument(
+        "--channels",
+        type=options.CHANNELS,
+        metavar="N",
+        help="of the images (of the data or weights, else 3)",
+    )
+
+
+def wanted(asked: typing.Any) -> int | None:
+    """Channels that training images must have; None where they tell it themselves."""
+    if asked.channels is not None or asked.weights is None:
+        return asked.channels
+    from keras_resnets.models import registry
+    from keras_resnets.weights import open_source
+
+    source = open_source(asked.weights, registry.canonical_name(asked.model))
+    known = source.preprocessing
+    return None if known is None or known.channels in (1, 3) else known.channels

@@ -1,0 +1,61 @@
+"""Arrays and tensors of images: whose they are, and whether they can be pre-processed."""
+
+import sys
+import typing
+
+from keras_resnets.errors import InvalidArgument
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+
+def is_array(x: "np.ndarray") -> bool:
+    """Whether `x` is an array of NumPy, and no tensor of any backend."""
+    import keras
+
+    if _is_tensorflow(x):
+        return False
+    return not keras.ops.is_tensor(x) and not isinstance(x, keras.KerasTensor)
+
+
+def _is_tensorflow(x: "np.ndarray") -> bool:
+    """Whether `x` is a tensor of TensorFlow, told without importing it."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and tensorflow.is_tensor(x)
+
+
+def ops_of(x: typing.Any) -> typing.Any:
+    """What computes with `x`: `keras.ops`, or the same of TensorFlow for its tensors.
+
+    A `tf.data` pipeline hands over the latter, whatever the backend is.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow" or not _is_tensorflow(x):
+        return keras.ops
+    from keras_resnets.networks.tensorflow_ops import IMAGE_OPS
+
+    return IMAGE_OPS
+
+
+def check_known_size(x: typing.Any, data_format: typing.Any) -> None:
+    """Raises `InvalidArgument` for a batch of images of open size."""
+    axes = slice(-3, -1) if data_format == "channels_last" else slice(-2, None)
+    if None in tuple(x.shape)[axes]:
+        raise InvalidArgument(
+            f"batch() takes images of one known height and width; got {x.shape}"
+        )
+
+
+def check_channels(x: "np.ndarray", data_format: str, channels: int) -> None:
+    """Raises `InvalidArgument` for images that a network of `channels` cannot take."""
+    shape = getattr(x, "shape", ())
+    axis = -1 if data_format == "channels_last" else -3
+    # Of colours a network of one channel sees the grey.
+    fits = (1, 3) if channels == 1 else (channels,)
+    if len(shape) < 3 or shape[axis] not in fits:
+        count = 3 if channels == 1 else channels
+        raise InvalidArgument(
+            f"images have {count} channels, {data_format.replace('_', ' ')}; got shape "
+            f"{tuple(shape)}"
+        )

@@ -1,0 +1,132 @@
+"""What training images are like whose numbers are no colours: measured, and kept.
+
+Recipes and variants know the mean and the deviation of three colours. Those of other
+channels, or of a sensor's own numbers, are taken from the images to train on.
+"""
+
+import dataclasses
+import typing
+import warnings
+
+import numpy as np
+
+from keras_resnets.errors import TrainingNote
+from keras_resnets.images.channels import Sums
+from keras_resnets.images.datasets.split import ArrayImages
+from keras_resnets.images.datasets.split import check_channels
+from keras_resnets.images.preprocessing import Preprocessing
+
+if typing.TYPE_CHECKING:
+    from keras_resnets.images.datasets.split import Dataset
+    from keras_resnets.images.datasets.split import Split
+    from keras_resnets.training.recipes import Recipe
+
+
+# Images that mean and deviation are taken from: of CIFAR-10 so many tell the mean of a
+# channel to a hundredth of its deviation.
+_MOST = 5000
+_CHUNK = 64
+_COLOURS = {"jitter": (0.0,) * 4, "lighting": 0.0, "rand_augment": None}
+
+
+def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
+    """The pre-processing with mean and deviation of the images to train on.
+
+    That as it came where it is known: of colours, of grey of 0 to 255, and of a network
+    that was trained on as many channels.
+
+    Args:
+        preprocessing: of the network.
+        data: a `Dataset`.
+    """
+    is_guess = preprocessing.channels not in (1, 3) and (
+        len(set(preprocessing.mean)) == 1 and len(set(preprocessing.std)) == 1
+    )
+    known = preprocessing.mode == "raw" or _is_uint8(data.train)
+    check_channels(data.train.images, preprocessing.channels, data.name)
+    if known and not is_guess:
+        return preprocessing
+    mean, std, count = _statistics(data.train)
+    if len(mean) == 1:
+        mean, std = mean * preprocessing.channels, std * preprocessing.channels
+    found = Preprocessing(
+        "raw",
+        preprocessing.size,
+        preprocessing.crop_fraction,
+        interpolation=preprocessing.interpolation,
+        mean=mean,
+        std=std,
+    )
+    shown = ", ".join(f"{x:g}" for x in mean[:4]) + (", ..." if len(mean) > 4 else "")
+    warnings.warn(
+        f"mean and deviation of the {len(mean)} channels are measured on {count:,} "
+        f"images to train on (means {shown}) and kept with the weights",
+        TrainingNote,
+        stacklevel=3,
+    )
+    return found.with_channels(preprocessing.channels)
+
+
+def check(preprocessing: Preprocessing, data: "Dataset") -> None:
+    """Raises `InvalidArgument` for parts that the network cannot take."""
+    for part in (data.train, data.validation, data.test):
+        if part is None:
+            continue
+        check_channels(part.images, preprocessing.channels, data.name)
+        if isinstance(part.images, ArrayImages):
+            preprocessing.check_numbers(part.images.pixels.dtype)
+
+
+def without_colours(
+    recipe: "Recipe", preprocessing: Preprocessing, data: "Dataset"
+) -> "Recipe":
+    """The recipe without what changes colours, where the images have none.
+
+    Args:
+        recipe: a `Recipe`.
+        preprocessing: of the network.
+        data: a `Dataset`.
+
+    Raises:
+        InvalidArgument: see `check`.
+    """
+    check(preprocessing, data)
+    has = data.train.images.channels
+    if preprocessing.takes_pixels and has in (None, 3):
+        return recipe
+    given = {name: getattr(recipe.augmentation, name) for name in _COLOURS}
+    left = [name for name, off in _COLOURS.items() if given[name] != off]
+    if not left:
+        return recipe
+    warnings.warn(
+        f"{', '.join(left)} of the recipe change colours; images of "
+        f"{has or preprocessing.channels} channels have none: they are left out",
+        TrainingNote,
+        stacklevel=3,
+    )
+    off = typing.cast(dict[str, typing.Any], _COLOURS)
+    augmentation = dataclasses.replace(recipe.augmentation, **off)
+    return recipe.replace(augmentation=augmentation)
+
+
+def _is_uint8(split: "Split") -> bool:
+    if isinstance(split.images, ArrayImages):
+        return bool(split.images.pixels.dtype == np.uint8)
+    first = split.images.open(int(split.indices[0]))
+    return not isinstance(first, np.ndarray) or bool(first.dtype == np.uint8)
+
+
+def _statistics(split: "Split") -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """(means, deviations, images) of up to `_MOST` images, spread evenly."""
+    sums = Sums()
+    places = np.linspace(0, split.count - 1, min(split.count, _MOST)).astype(int)
+    indices = split.indices[np.unique(places)]
+    for start in range(0, len(indices), _CHUNK):
+        chosen = indices[start : start + _CHUNK]
+        if isinstance(split.images, ArrayImages):
+            sums.add(split.images.pixels[chosen])
+            continue
+        for index in chosen.tolist():
+            sums.add(np.asarray(split.images.open(index)))
+    means, deviations = sums.statistics()
+    return means, deviations, len(indices)
