@@ -68,13 +68,13 @@ def _sensitivity(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import quantization
         from keras_resnets.cli import tables
-        from keras_resnets.cli import train
+        from keras_resnets.cli import training_output
         from keras_resnets.quantization.rounding.kernels import FewWindows
         from keras_resnets.system.progress import ProgressBar
 
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
-        with ProgressBar(0, "layers") as bar, train.notes_said(FewWindows):
+        with ProgressBar(0, "layers") as bar, training_output.notes_printed(FewWindows):
             costs = quantization.sensitivity(
                 model,
                 chosen.images[: asked.images],
