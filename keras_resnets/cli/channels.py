@@ -24,5 +24,5 @@ def wanted(asked: typing.Any) -> int | None:
     from keras_resnets.weights import open_source
 
     source = open_source(asked.weights, registry.canonical_name(asked.model))
-    known = source.preprocessing
+    known = source.preprocessing if source else None
     return None if known is None or known.channels in (1, 3) else known.channels

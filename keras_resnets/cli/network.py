@@ -261,7 +261,7 @@ def build(
             classes=asked.classes,
             new_head=new_head,
             head_needed=head_needed,
-            image=(asked.input_size and size, asked.channels),
+            image=(size if asked.input_size else None, asked.channels),
             **options,
         )
     for note in notes:
