@@ -26,7 +26,8 @@ class Calibration:
     """The options that `add_options` adds.
 
     Attributes:
-        data: .npz file with x_train, or folder of images; None for none.
+        data: .npz file with x_train, folder of images or TFRecords, or name of a data
+            set; None for none.
         count: images to take; None for the default.
         seed: of their choice.
     """
@@ -53,7 +54,8 @@ def add_options(
         dest="data",
         metavar="DATA",
         required=required,
-        help="training images: .npz file with x_train, or folder of images",
+        help="training images: .npz file with x_train, folder of images or TFRecords, "
+        "cifar10 or tfds:NAME",
     )
     group.add_argument(
         "--calibration-count",

@@ -24,15 +24,10 @@ COUNT = 10
 
 def is_data_set(word: str) -> bool:
     """Whether a word names a data set, not image files or a folder of them."""
-    from keras_resnets.images.datasets import tfrecords
-    from keras_resnets.images.datasets.sources import LOADERS
+    from keras_resnets.images.datasets import named
 
-    if word in LOADERS or word.startswith("tfds:"):
-        return True
     path = pathlib.Path(word)
-    if os.path.isdir(path):
-        return bool(tfrecords.shards(path))
-    return path.suffix == ".npz" or _holds_several(path)
+    return named.is_named(word) or path.suffix == ".npz" or _holds_several(path)
 
 
 def _holds_several(path: pathlib.Path) -> bool:

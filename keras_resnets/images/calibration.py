@@ -6,6 +6,7 @@ import os
 import pathlib
 import typing
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from keras_resnets.errors import printable
 from keras_resnets.images import calibration_checks
 from keras_resnets.images import channel_files
 from keras_resnets.images import channels
+from keras_resnets.images import evaluation
 from keras_resnets.images import folders
 from keras_resnets.images import loading
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.datasets import arrays
+from keras_resnets.images.datasets import named
 from keras_resnets.images.files import check_broken
 from keras_resnets.images.files import decoding
 
@@ -81,7 +84,9 @@ def choose(
     Args:
         data: an .npz file with uint8 images `x_train` (count, height, width, 3), or a
             folder of image files, searched with its sub-folders. Of a folder with
-            parts, such as train and test, those to train on are taken.
+            parts, such as train and test, those to train on are taken. Or a folder of
+            TFRecord files, `"tfds:NAME"`, or `"cifar10"` and the like, see
+            `training.open_dataset`.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
         count: most images to take, at least `fewest`.
         seed: of the choice.
@@ -101,7 +106,11 @@ def choose(
             f"a calibration set has at least {fewest} images; got count={count}"
         )
     path = pathlib.Path(data)
-    if os.path.isdir(path):
+    name = path.name
+    if named.is_named(data):
+        name = str(data) if not path.is_dir() else name
+        loaded, skipped, available = _of_listing(data, preprocessing, count, seed)
+    elif os.path.isdir(path):
         loaded, skipped = loading.load_folder(path, preprocessing, count, seed)
         check_broken(skipped, len(loaded) + len(skipped), path)
         place = folders.to_train_on(path)
@@ -111,7 +120,36 @@ def choose(
         skipped = []
     calibration_checks.check_count(len(loaded), path, fewest)
     taken = len(loaded) + len(skipped)
-    return CalibrationSet(loaded, path.name, seed, available, taken, tuple(skipped))
+    return CalibrationSet(loaded, name, seed, available, taken, tuple(skipped))
+
+
+def _of_listing(
+    source: str | os.PathLike[str], preprocessing: typing.Any, count: int, seed: int
+) -> tuple[np.ndarray, Sequence[str], int]:
+    """(images, names of those that cannot be read, how many there are) by name."""
+    listing = training_listing(source, preprocessing.channels)
+    available = len(listing.labels)
+    order = np.random.default_rng(seed).permutation(available)[:count]
+    split = listing.split(order, thorough=True)
+    batches = evaluation.of_split(split, preprocessing).batches(len(order))
+    return np.concatenate(list(batches)), split.skipped, available
+
+
+def training_listing(source: str | os.PathLike[str], channels: int) -> typing.Any:
+    """The listing of the images to train on of a source that `named.is_named`.
+
+    Args:
+        source: see `named.is_named`.
+        channels: of the network.
+
+    Raises:
+        InvalidArgument: see `sources.open_dataset`.
+    """
+    # Heavy: its readers come with Keras.
+    from keras_resnets.images.datasets import sources
+
+    listing, _ = sources.list_part(source, "train", channels=channels)
+    return listing
 
 
 def _of_arrays(
@@ -120,7 +158,7 @@ def _of_arrays(
     if path.suffix not in (".npz", ".npy") or not os.path.isfile(path):
         raise InvalidArgument(
             "calibration data must be an .npz file with x_train, an .npy file of images, "
-            f"or a folder of images; got {printable(str(path))}"
+            f"a folder of images or of {named.ALLOWED}; got {printable(str(path))}"
         )
     x = _images_in(path)
     preprocessing.check_numbers(x.dtype)

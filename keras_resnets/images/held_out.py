@@ -12,8 +12,10 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.images import evaluation
 from keras_resnets.images import folders
 from keras_resnets.images import loading
+from keras_resnets.images.calibration import training_listing
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.datasets import class_folders
+from keras_resnets.images.datasets import named
 
 if typing.TYPE_CHECKING:
     from keras_resnets.images.calibration import CalibrationSet
@@ -36,7 +38,7 @@ def hold_out(
 
     Args:
         data: what `calibration.choose` took its images from: an .npz file with
-            `x_train` and `y_train`, or a folder with a sub-folder a class.
+            `x_train` and `y_train`, a folder with a sub-folder a class, or a name.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
         calibration: the `CalibrationSet` of `choose`.
         count: most images to take; the seed of the calibration chooses.
@@ -52,6 +54,11 @@ def hold_out(
             "images are held out of what calibration.choose took the calibration set "
             "from; this one is of an array"
         )
+    if named.is_named(data):
+        listing = training_listing(data, preprocessing.channels)
+        rest = _rest(calibration, len(listing.labels), count, path)
+        split = listing.split(rest, thorough=True)
+        return evaluation.of_split(split, preprocessing, tuple(listing.notes))
     if path.is_dir():
         return _of_folder(path, preprocessing, calibration, count, names)
     x, y = arrays.read_npz(path, "train")

@@ -17,6 +17,7 @@ from keras_resnets.images import folders
 from keras_resnets.images.datasets import class_folders
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets import labelled_files
+from keras_resnets.images.datasets import named
 from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.datasets.arrays import check_arrays
@@ -42,8 +43,6 @@ if typing.TYPE_CHECKING:
 
 # Held out where the source has no validation images of its own.
 SHARE = 0.1
-LOADERS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
-_TFDS = "tfds:"
 # Of the parts in fingerprints.
 _ORDER = ("train", "validation", "test")
 
@@ -149,6 +148,21 @@ def open_part(
     Raises:
         InvalidArgument: as of `open_dataset`; or no such part.
     """
+    listing, notes = list_part(source, part, classes, multi_label, channels)
+    chosen = None if count is None else spread(strata(listing.labels), count, seed)
+    split = listing.split(chosen, thorough=True)
+    check_channels(split.images, channels, str(source))
+    return split, (*notes, *listing.notes)
+
+
+def list_part(
+    source: str | os.PathLike[str],
+    part: str = "test",
+    classes: tuple[typing.Any, ...] = (),
+    multi_label: bool = False,
+    channels: int | None = None,
+) -> tuple[typing.Any, list[str]]:
+    """(the listing of one part, notes): see `open_part`. No image is decoded."""
     opened = _find(source, tuple(classes), part, multi_label, channels)
     chosen_part = part if part in opened.listings or part == "train" else "validation"
     if chosen_part not in opened.listings:
@@ -156,14 +170,10 @@ def open_part(
             f"{opened.name} must hold images of the {part} part; it has "
             f"{', '.join(opened.listings)} alone"
         )
-    listing = opened.listings[chosen_part]
-    chosen = None if count is None else spread(strata(listing.labels), count, seed)
-    split = listing.split(chosen, thorough=True)
-    check_channels(split.images, channels, opened.name)
-    notes = [*opened.notes, *listing.notes]
+    notes = list(opened.notes)
     if chosen_part != part:
         notes.append(f"{opened.name} has no {part} part: {chosen_part} is taken")
-    return split, tuple(notes)
+    return opened.listings[chosen_part], notes
 
 
 def _find(
@@ -191,10 +201,10 @@ def _find(
             f"a class, or records; {printable(name)} is a table of labels: give "
             "--multi-label (multi_label=True) where an image may have several"
         )
-    if name in LOADERS:
+    if name in named.KERAS:
         return _loaded(name)
-    if name.startswith(_TFDS):
-        return _tfds(name.removeprefix(_TFDS), part)
+    if name.startswith(named.TFDS):
+        return _tfds(name.removeprefix(named.TFDS), part)
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
@@ -254,12 +264,11 @@ def _unknown(source: str) -> str:
             "data must have labels, which an .npy file has not; got "
             f"{printable(source)!r}: write an .npz file with x_train and y_train"
         )
-    near = nearest(source[:100], LOADERS, count=1)
+    near = nearest(source[:100], named.KERAS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
         "data must be an .npz file, a folder with a sub-folder a class, a folder of "
-        f"TFRecord files, tfds:NAME, {', '.join(LOADERS[:-1])} or {LOADERS[-1]}; got "
-        f"{printable(source)!r}{hint}"
+        f"{named.ALLOWED}; got {printable(source)!r}{hint}"
     )
 
 
@@ -280,19 +289,7 @@ def _npz(
 
 
 def _loaded(name: str) -> Opened:
-    import keras
-
-    loaded = getattr(keras.datasets, name).load_data()
-    parts = {}
-    for part, (pixels, labels) in zip(("train", "test"), loaded, strict=True):
-        if pixels.ndim == 4 and pixels.shape[1] == 3:
-            # Keras' loaders follow its image data format.
-            pixels = np.moveaxis(pixels, 1, -1)
-        if pixels.ndim == 3:
-            pixels = np.repeat(pixels[..., None], 3, axis=-1)
-        parts[part] = (pixels, np.ravel(labels))
-    named = {"cifar10": 10, "cifar100": 100}
-    names = class_names(named[name], name) if name in named else None
+    parts, names = named.load_keras(name)
     return _arrays(name, parts, names)
 
 
@@ -345,7 +342,7 @@ def _records(path: pathlib.Path, part: str | None) -> Opened:
 
 def _tfds(name: str, part: str | None) -> Opened:
     files, keys, names = tfds.prepared(name)
-    return _sharded(_TFDS + name, files, keys, names, part)
+    return _sharded(named.TFDS + name, files, keys, names, part)
 
 
 def _sharded(

@@ -1,0 +1,67 @@
+"""Data sets that are no .npz file or folder of images: Keras' own, TFDS and TFRecords."""
+
+import contextlib
+import os
+import pathlib
+import sys
+import typing
+
+import numpy as np
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.images.datasets import tfrecords
+from keras_resnets.images.labels import class_names
+
+KERAS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
+TFDS = "tfds:"
+# As messages list them.
+ALLOWED = f"TFRecord files, {TFDS}NAME, {', '.join(KERAS[:-1])} or {KERAS[-1]}"
+
+
+def is_named(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a name, `tfds:NAME`, or a folder of TFRecord files."""
+    word = str(source)
+    if word in KERAS or word.startswith(TFDS):
+        return True
+    return os.path.isdir(word) and bool(tfrecords.shards(pathlib.Path(word)))
+
+
+def load_keras(
+    name: str,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], typing.Any]:
+    """Loads a data set of Keras, which downloads it where its cache does not have it.
+
+    Args:
+        name: one of `KERAS`.
+
+    Returns:
+        ({"train": (uint8 images (count, height, width, 3), labels (count,)), "test":
+        ...}, (id, name) of each class or None). Grey images are repeated for RGB.
+
+    Raises:
+        InvalidArgument: it cannot be downloaded.
+    """
+    import keras
+
+    try:
+        # Keras prints its download to stdout, which belongs to a command's result.
+        with contextlib.redirect_stdout(sys.stderr):
+            loaded = getattr(keras.datasets, name).load_data()
+    # Keras raises Exception itself where it cannot download.
+    except Exception as error:
+        raise InvalidArgument(
+            f"{name} must be in Keras' cache or be downloadable; got "
+            f"{first_line(error)}: an .npz file with x_train and y_train is allowed too"
+        ) from None
+    parts = {}
+    for part, (pixels, labels) in zip(("train", "test"), loaded, strict=True):
+        if pixels.ndim == 4 and pixels.shape[1] == 3:
+            # Keras' loaders follow its image data format.
+            pixels = np.moveaxis(pixels, 1, -1)
+        if pixels.ndim == 3:
+            pixels = np.repeat(pixels[..., None], 3, axis=-1)
+        parts[part] = (pixels, np.ravel(labels))
+    counts = {"cifar10": 10, "cifar100": 100}
+    names = class_names(counts[name], name) if name in counts else None
+    return parts, names
