@@ -2,14 +2,14 @@
 
     python benchmarks/compression_table.py --data cifar10.npz
 
-Each network (by default those in this package) as a float file, quantized after
-training (int8 per channel and per tensor, 4-bit weights), fine-tuned in float as a
-control, and trained with int8 and with 4-bit weights: here, or (`--trained FOLDER`) by
-`fine_tuning.py` on another machine. Ranges and training see training
-images alone, the figures are those of all test images. Results are kept in
-`--results` (JSON), files in `--files`, and neither is made again; without new ones the
-page is written from them. The files of one network take turns for the latency, each in a
-process of its own.
+Each network (by default those in this package) as a float file and quantized after
+training: int8 per channel and per tensor, 4-bit weights at int8's speed and in the smallest
+file. With `--train` also fine-tuned in float as a control, and trained with int8 and with
+4-bit weights: here, or (`--trained FOLDER`) by `fine_tuning.py` on another machine. Ranges
+and training see training images alone, the figures are those of all test images. Results
+are kept in `--results` (JSON), files in `--files`, and neither is made again; without new
+ones the page is written from them. The files of one network take turns for the latency,
+each in a process of its own.
 """
 
 import json
@@ -22,43 +22,53 @@ import fine_tuning
 
 PAGE = common.ROOT / "docs" / "compression_table.md"
 RESULTS = common.ROOT / "docs" / "compression_table.json"
-KINDS = {
+AFTER_TRAINING = {
     "float32": "float",
-    "control": "float, fine-tuned in the same way",
     "ptq": "int8 after training",
     "ptq_per_tensor": "int8 after training, per tensor",
     "ptq_4bit": "4-bit weights after training",
+    "ptq_4bit_size": "4-bit weights after training, smallest file",
+}
+TRAINED = {
+    "control": "float, fine-tuned in the same way",
     "qat": "int8 in training",
     "qat_4bit": "4-bit weights in training",
 }
+KINDS = {**AFTER_TRAINING, **TRAINED}
 RECIPES = {
     "ptq": "static_wi8_ai8",
     "ptq_per_tensor": "static_wi8_ai8_per_tensor",
     "ptq_4bit": "static_wi4_ai8",
+    "ptq_4bit_size": "static_wi4_ai8",
 }
+OPTIONS = {"ptq_4bit_size": {"prefer": "size"}}
 HEADERS = ("", "top-1, %", "agreement, %", "RMSE", "kB", "latency")
-HEAD = """Written by `python benchmarks/compression_table.py {command}`: TFLite files of
-networks that [this project trained](training/README.md), run in LiteRT on all 10,000 test
-images of CIFAR-10. 500 training images for the ranges; epochs of training and of its
-control: {epochs}, of {images:,} images{machine} (SGD with Nesterov momentum 0.9, batch
-128, cosine from {rate}, crops and mirroring, the float network as a teacher besides the
-labels). *Agreement* is the share of images with the float network's answer, *RMSE* that
-of the logits over their standard deviation; both grow apart where a network was trained
-further. *Latency* is that of one image over the float file's, two threads. 4-bit weights
-stand in the file as int8. *Refused*: the file's answers are too far from the network's to
-be written. Chance moves top-1 by 0.1 to 0.2."""
+HEAD = """Written by `python benchmarks/compression_table.py --data cifar10.npz`: TFLite
+files of networks that [this project trained](training/README.md), run in LiteRT on all
+10,000 test images of CIFAR-10. 500 training images for the ranges. *Agreement* is the share
+of images with the float network's answer, *RMSE* that of the logits over their standard
+deviation; both grow apart where a network was trained further. *Latency* is that of one
+image over the float file's, two threads. 4-bit weights are rounded by the second order and
+stored where that costs no time, *smallest file* where it saves bytes
+([compression.md](compression.md)). *Refused*: the file's answers are too far from the
+network's to be written. Chance moves top-1 by 0.1 to 0.2."""
+HEAD_TRAINED = """Rows of training (`{command}`) have {epochs} epochs of {images:,} images
+{machine}: SGD with Nesterov momentum 0.9, batch 128, cosine from {rate}, crops and
+mirroring, the float network as a teacher besides the labels. They were made before 4-bit
+training began from second-order rounding ([qat_table.md](qat_table.md) has such ones), and
+their files store 4-bit weights as int8."""
 
 
 def head(settings):
-    """What stands on top of the page."""
-    command, machine = "--data cifar10.npz", ""
-    if settings["images"] != 50_000:
-        command += f" --images {settings['images']}"
-    if "machine" in settings:
-        command += " --trained FOLDER"
-        machine = f", trained on {settings['machine']} by `fine_tuning.py`"
-    words = HEAD.format(**{**settings, "machine": machine}, command=command)
-    return f"# What compression costs\n\n{textwrap.fill(words, 90)}\n\n"
+    """The title and what the columns mean."""
+    text = f"# What compression costs\n\n{textwrap.fill(HEAD, 90)}\n\n"
+    if settings:
+        where = {"command": "--train", "machine": "on this machine", **settings}
+        if "machine" in settings:
+            where["command"] = "--trained FOLDER"
+            where["machine"] = f"on {settings['machine']} by `fine_tuning.py`"
+        text += textwrap.fill(HEAD_TRAINED.format(**where), 90) + "\n\n"
+    return text
 
 
 def make(subject, kind, arguments):
@@ -66,7 +76,8 @@ def make(subject, kind, arguments):
     if kind == "float32":
         return None, subject.exported(kind, subject.model)
     if kind.startswith("ptq"):
-        return None, subject.quantized(kind, RECIPES[kind])
+        options = OPTIONS.get(kind, {})
+        return None, subject.quantized(kind, RECIPES[kind], **options)
     recipe = fine_tuning.RECIPES[kind]
     if arguments.trained is None:
         model = subject.trained(recipe, arguments.epochs, arguments.rate)
@@ -79,11 +90,11 @@ def make(subject, kind, arguments):
     return model, subject.file_of(kind, model)
 
 
-def measure(subject, arguments, found, keep):
+def measure(subject, kinds, arguments, found, keep):
     """Adds the figures of the kinds that `found` lacks."""
     from keras_resnets.errors import ExportError
 
-    for kind in KINDS:
+    for kind in kinds:
         if kind in found:
             continue
         try:
@@ -109,8 +120,9 @@ def time_files(folder, found):
     """Adds the latencies of one network's files, which take turns."""
     from keras_resnets.export.compare import benchmark
 
-    kinds = [kind for kind in KINDS if "refused" not in found[kind]]
-    paths = [folder / f"{kind}.tflite" for kind in kinds]
+    paths = {kind: folder / f"{kind}.tflite" for kind in found}
+    kinds = [kind for kind, path in paths.items() if path.is_file()]
+    paths = [paths[kind] for kind in kinds]
     for kind, timing in zip(kinds, benchmark.benchmark(paths, runs=200), strict=True):
         found[kind]["seconds"] = timing.median
 
@@ -120,7 +132,9 @@ def section(name, found):
     lines = [f"## {name}", "", f"| {' | '.join(HEADERS)} |"]
     lines.append("|" + "---|" * len(HEADERS))
     for kind, words in KINDS.items():
-        one = found[kind]
+        one = found.get(kind)
+        if one is None:
+            continue
         if "refused" in one:
             lines.append(f"| {words} | refused | | | | |")
             continue
@@ -131,7 +145,9 @@ def section(name, found):
             "" if same else f"{100 * one['agreement']:.2f}",
             "" if same else f"{one['rmse']:.4f}",
             f"{one['bytes'] / 1e3:,.0f}",
-            f"{one['seconds'] / found['float32']['seconds']:.2f}x",
+            f"{one['seconds'] / found['float32']['seconds']:.2f}x"
+            if "seconds" in one
+            else "",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -147,9 +163,27 @@ def trained_and_files(networks):
         "|---|---|---|",
     ]
     for name, found in networks.items():
+        if "qat" not in found:
+            continue
         same = [found[kind]["agreement_with_trained"] for kind in ("qat", "qat_4bit")]
         lines.append(f"| {name} | " + " | ".join(f"{100 * x:.2f}" for x in same) + " |")
     return "\n".join(lines) + "\n"
+
+
+def open_results(arguments, training):
+    """Results of before; with training they must be of the same settings."""
+    kept = {"settings": {}, "networks": {}}
+    if arguments.results.is_file():
+        kept = json.loads(arguments.results.read_text("utf-8"))
+    if training:
+        settings = fine_tuning.settings_of(arguments)
+        if arguments.trained is not None:
+            path = arguments.trained / fine_tuning.SETTINGS
+            settings = json.loads(path.read_text("utf-8"))
+        if kept["settings"] not in ({}, settings):
+            raise SystemExit(f"{arguments.results} was made with {kept['settings']}")
+        kept["settings"] = settings
+    return kept
 
 
 def main():
@@ -158,6 +192,7 @@ def main():
     parser.add_argument(
         "--networks", nargs="*", metavar="NAME[=WEIGHTS]", help="default: all shipped"
     )
+    parser.add_argument("--train", action="store_true", help="and measure training")
     parser.add_argument("--trained", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--files", type=pathlib.Path, help="default: thrown away")
@@ -166,14 +201,8 @@ def main():
     from keras_resnets.system.quiet import native_logs_hidden
 
     networks = arguments.networks or fine_tuning.shipped()
-    settings = fine_tuning.settings_of(arguments)
-    if arguments.trained is not None:
-        settings = json.loads((arguments.trained / fine_tuning.SETTINGS).read_text())
-    kept = {"settings": settings, "networks": {}}
-    if arguments.results.is_file():
-        kept = json.loads(arguments.results.read_text("utf-8"))
-        if kept["settings"] != settings:
-            raise SystemExit(f"{arguments.results} was made with {kept['settings']}")
+    kinds = KINDS if arguments.train or arguments.trained else AFTER_TRAINING
+    kept = open_results(arguments, training=kinds is KINDS)
 
     def keep():
         arguments.results.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
@@ -184,18 +213,19 @@ def main():
             folder = files / name.partition("=")[0]
             folder.mkdir(parents=True, exist_ok=True)
             found = kept["networks"].setdefault(name, {})
-            if found.keys() != KINDS.keys():
+            if not found.keys() >= kinds.keys():
                 subject = fine_tuning.Subject(
                     name, arguments.data, folder, arguments.images
                 )
-                measure(subject, arguments, found, keep)
+                measure(subject, kinds, arguments, found, keep)
             if "seconds" not in found["float32"]:
                 time_files(folder, found)
                 keep()
-    networks = {name: kept["networks"][name] for name in networks}
+    networks = kept["networks"]
     sections = [section(*item) for item in networks.items()]
-    sections.append(trained_and_files(networks))
-    PAGE.write_text(head(settings) + "\n".join(sections), "utf-8")
+    if kept["settings"]:
+        sections.append(trained_and_files(networks))
+    PAGE.write_text(head(kept["settings"]) + "\n".join(sections), "utf-8")
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ class Subject:
         callbacks = list(callbacks)
         fitted.fit(data, epochs=epochs, shuffle=False, verbose=2, callbacks=callbacks)
 
-    def quantized(self, kind, recipe):
-        """The file of the network quantized after training."""
+    def quantized(self, kind, recipe, **options):
+        """The file of the network quantized after training, by options of `quantize`."""
         from keras_resnets import quantization
 
         path = self.folder / f"{kind}.tflite"
@@ -129,6 +129,7 @@ class Subject:
             self.chosen,
             images=self.images,
             overwrite=True,
+            **options,
         )
         return path
 
