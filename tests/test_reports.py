@@ -1,8 +1,10 @@
 """Pages of --report: what is on them, that they are whole, and how a browser shows them."""
 
+import argparse
 import json
 import os
 import re
+import types
 
 import numpy as np
 import pytest
@@ -11,10 +13,15 @@ from commands import run
 
 import keras_resnets
 from keras_resnets import reports
+from keras_resnets.cli import page as cli_page
+from keras_resnets.cli import page_compare
+from keras_resnets.cli import page_training
 from keras_resnets.deploy import chromium
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.compare import benchmark
 from keras_resnets.reports import charts
 from keras_resnets.reports import thumbnails
+from keras_resnets.training.recipes import get_recipe
 
 pytest.importorskip("matplotlib")
 # What names of classes may be.
@@ -206,3 +213,59 @@ def test_a_command_that_fails_leaves_no_page(labelled, tmp_path, capsys):
     words = ("evaluate", labelled / "m.keras", "--data", tmp_path / "nothing.npz")
     refused(*words, "--report", tmp_path / "r.html", capsys=capsys)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """A function that makes a page of what another adds to it, and its text."""
+
+    def made(add):
+        place = tmp_path / "made.html"
+        with cli_page.collected(argparse.Namespace(report=place), "x", ()):
+            add()
+        return place.read_text("utf-8")
+
+    return made
+
+
+def test_a_benchmark_names_each_file_and_no_memory_that_is_not_known(figures, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.tflite").write_bytes(name.encode() * 1000)
+    timings = [
+        benchmark.Timing(str(tmp_path / f"{name}.tflite"), 0.1, 0.2, 1, 1, 0, 1000)
+        for name in "ab"
+    ]
+    text = figures(lambda: page_compare.timings(timings))
+    assert all(f"{tmp_path}/{name}.tflite, 1.00 kB" in text for name in "ab")
+    assert "Peak memory" not in text and "Size of the file" in text
+
+
+def test_losses_of_two_kinds_are_not_drawn_together(figures):
+    history = [
+        {"epoch": n, "loss": 12.0, "val_loss": 0.1, "accuracy": 1.0} for n in (1, 2)
+    ]
+    part = types.SimpleNamespace(count=2, skipped=(), labels=[0, 1])
+    opened = types.SimpleNamespace(
+        name="d.npz",
+        classes=((0, "a"), (1, "b")),
+        train=part,
+        validation=None,
+        test=None,
+    )
+    made = types.SimpleNamespace(
+        history=history,
+        figures={"seconds": 1.0},
+        folder=types.SimpleNamespace(path="run"),
+    )
+    recipe = get_recipe("qat")
+    apart, together = (
+        figures(
+            lambda taught=taught: page_training.trained(made, recipe, opened, taught)
+        )
+        for taught in (True, False)
+    )
+    assert "Loss in training (labels and teacher)" in apart
+    assert "Loss of validation (labels alone)" in apart
+    assert "labels and teacher" not in together and ">Loss<" in together
+    # The axis of shares ends at 100.
+    assert ">100<" in apart and ">102<" not in apart and ">104<" not in apart

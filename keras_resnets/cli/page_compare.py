@@ -125,6 +125,9 @@ def timings(measured: "Sequence[Timing]") -> None:
         ("load", "From the file to the first answer", page_parts.milliseconds),
     ):
         values = [getattr(timing, field) for timing in measured]
+        if not any(values):
+            # The memory, on systems that do not tell it.
+            continue
         rows = list(zip(names, values, map(written, values), strict=True))
         blocks.append(charts.bars(rows, caption))
     page.add_section("Bars", *blocks)
@@ -143,8 +146,10 @@ def timings(measured: "Sequence[Timing]") -> None:
     ]
     head = ("file", "size", "load", "memory", "median", "p95", "images/s", "speed")
     page.add_section("Figures", Table(head, lines, "speed is against the first file"))
-    for path in dict.fromkeys(timing.path for timing in measured):
-        page_parts.file(path, entitled=False)
+    paths = list(dict.fromkeys(timing.path for timing in measured))
+    for number, path in enumerate(paths, 1):
+        name = f"file {number}" if len(paths) > 1 else "file"
+        page_parts.file(path, name, entitled=False)
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -194,6 +194,7 @@ def parity_table(rows: dict[str, typing.Any]) -> "Block":
     """A table of `parity.Parity` by what was compared; None was not measured."""
     from keras_resnets.reports import Table
 
+    is_partly = any(parity is None for parity in rows.values())
     return Table(
         ("", "top-1 agreement", "max difference", "relative", "SQNR", "cosine"),
         [
@@ -209,7 +210,7 @@ def parity_table(rows: dict[str, typing.Any]) -> "Block":
             )
             for name, parity in rows.items()
         ],
-        "Differences of the answers; - was not measured",
+        "Differences of the answers" + ("; - was not measured" if is_partly else ""),
     )
 
 

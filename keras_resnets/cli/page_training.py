@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Iterator
 
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
@@ -22,13 +23,16 @@ _CURVES = (
 )
 
 
-def trained(run: "Run", recipe: "Recipe", opened: typing.Any) -> None:
+def trained(
+    run: "Run", recipe: "Recipe", opened: typing.Any, has_teacher: bool = False
+) -> None:
     """What came of a training.
 
     Args:
         run: the `Run`.
         recipe: by which.
         opened: the data.
+        has_teacher: whether the loss of training has a teacher's outputs in it.
     """
     if not page.is_requested():
         return
@@ -43,8 +47,8 @@ def trained(run: "Run", recipe: "Recipe", opened: typing.Any) -> None:
     page.add_tile(f"{figures['seconds']:,.0f} s", "of training")
     page.set_summary(_summary(run))
     curves = [
-        _curves(run.history, name, percent, title, figures.get("best_epoch"))
-        for name, percent, title in _CURVES
+        _curves(run.history, name, percent, title, figures.get("best_epoch"), keys)
+        for name, percent, title, keys in _charts(has_teacher)
     ]
     curves.append(_rates(run.history))
     page.add_section(
@@ -65,17 +69,32 @@ def _summary(run: "Run") -> str:
     return f"{words}. The run is in {run.folder.path}."
 
 
+def _charts(
+    has_teacher: bool,
+) -> Iterator[tuple[str, bool, str, dict[str, str]]]:
+    """Name, whether it is a share, title, and the keys of the series of each chart."""
+    for name, percent, title in _CURVES:
+        keys = {"training": name, "validation": f"val_{name}"}
+        if name == "loss" and has_teacher:
+            # The two are no longer the same quantity, and far apart.
+            labels = {"validation": keys.pop("validation")}
+            yield name, percent, f"{title} in training (labels and teacher)", keys
+            yield name, percent, f"{title} of validation (labels alone)", labels
+        else:
+            yield name, percent, title, keys
+
+
 def _curves(
     history: list[dict[str, float]],
     name: str,
     percent: bool,
     title: str,
     best: int | None,
+    keys: dict[str, str],
 ) -> "Block | None":
     """Training and validation over the epochs; None where neither was measured."""
     from keras_resnets.reports import charts
 
-    keys = {"training": name, "validation": f"val_{name}"}
     series = {
         label: [row.get(key) for row in history]
         for label, key in keys.items()

@@ -206,7 +206,7 @@ def _natively(
             command=shlex.join(["keras-resnets", *sys.argv[1:]]),
             tell=lambda line: network.say_notes([line]),
         )
-    training_output.conclude(run, recipe, opened)
+    training_output.conclude(run, recipe, opened, has_teacher=True)
     stored = asked.quantization().storage_words(asked.storage, asked.prefer)
     return quantization.to_tflite(
         aware,

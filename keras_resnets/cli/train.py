@@ -308,7 +308,7 @@ def _train(asked: Options) -> None:
         stack.enter_context(training_output.notes_printed())
         run = _run(asked, model, opened, recipe)
         page_parts.images(model)
-    training_output.conclude(run, recipe, opened)
+    training_output.conclude(run, recipe, opened, has_teacher=bool(asked.teacher))
 
 
 def _names(asked: Options) -> tuple[tuple[str, ...], ...] | None:

@@ -48,8 +48,10 @@ def verbosity() -> int:
     return 2 if output.is_quiet() or not sys.stdout.isatty() else 1
 
 
-def conclude(run: "Run", recipe: "Recipe", opened: "Dataset") -> None:
-    """Prints the results of a `Run`."""
+def conclude(
+    run: "Run", recipe: "Recipe", opened: "Dataset", has_teacher: bool = False
+) -> None:
+    """Prints the results of a `Run`, and puts them on the page."""
     from keras_resnets.training import best_weights
 
     figures = run.figures
@@ -71,4 +73,4 @@ def conclude(run: "Run", recipe: "Recipe", opened: "Dataset") -> None:
             f"{figures[f'test_{key}']:.2%}"
         )
     say(f"wrote {run.folder.path} in {figures['seconds']:,.0f} s")
-    page_training.trained(run, recipe, opened)
+    page_training.trained(run, recipe, opened, has_teacher)
