@@ -5,8 +5,8 @@
 Kernels are integers from -1 to 1, with a step for each output channel, in every layer
 (`all`) or in all but the first and the classifier, which have 8 (`inner`); activations have
 8 bits; rounding is of the second order, or `--rounding learned`. 500 training images, the
-first `--count` test images. Networks compute in fake quantization: there is no recipe of
-2 bits, since no network stays within a point of its float one.
+first `--count` test images. Networks compute in fake quantization; there is no recipe of
+2 bits.
 """
 
 import common
