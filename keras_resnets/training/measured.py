@@ -30,7 +30,7 @@ _COLOURS = {"jitter": (0.0,) * 4, "lighting": 0.0, "rand_augment": None}
 
 
 def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
-    """The pre-processing with mean and deviation of the images to train on.
+    """The preprocessing with mean and deviation of the images to train on.
 
     That as it came where it is known: of colours, of grey of 0 to 255, and of a network
     that was trained on as many channels.
