@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import typing
 from collections.abc import Iterator
 
@@ -57,7 +58,7 @@ def running(
     before, _now = _now, _State(as_json, be_quiet or as_json)
     _verbose = verbose
     try:
-        with progress.hidden(_now.quiet or verbose), quiet.shown_logs(verbose):
+        with progress.hidden(be_quiet or verbose), quiet.shown_logs(verbose):
             failed = True
             try:
                 with progress.steps_shown(command):
@@ -65,7 +66,7 @@ def running(
                 failed = False
             finally:
                 if as_json and _now.facts and (_now.kept_on_failure or not failed):
-                    print(as_text(command, names), flush=True)
+                    print(_encodable(as_text(command, names)), flush=True)
     finally:
         _now = before
 
@@ -135,6 +136,15 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
     """
     facts = {"command": command, **dict.fromkeys(names), **_now.facts}
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _encodable(text: str) -> str:
+    """JSON that standard output can encode: its escapes are valid, Python's are not."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text), indent=1)
+    return text
 
 
 def _plain(value: typing.Any) -> typing.Any:

@@ -1,6 +1,7 @@
 """Output of the commands that train: `train` and `qat`."""
 
 import contextlib
+import os
 import sys
 import typing
 import warnings
@@ -10,11 +11,15 @@ from keras_resnets.cli import output
 from keras_resnets.cli import page_training
 from keras_resnets.cli.output import say
 from keras_resnets.errors import TrainingNote
+from keras_resnets.system import streams
 
 if typing.TYPE_CHECKING:
     from keras_resnets.images.datasets.split import Dataset
     from keras_resnets.training.recipes import Recipe
     from keras_resnets.training.session import Run
+
+# What Keras draws its bar of.
+_BAR = "\u2501"
 
 
 @contextlib.contextmanager
@@ -45,7 +50,19 @@ def verbosity() -> int:
     """Returns Keras' `verbose`: 0 for nothing, 1 for a bar, 2 for a line per epoch."""
     if output.is_json():
         return 0
-    return 2 if output.is_quiet() or not sys.stdout.isatty() else 1
+    return 1 if not output.is_quiet() and _shows_bars(sys.stdout) else 2
+
+
+def _shows_bars(stream: typing.TextIO) -> bool:
+    """Whether Keras' bar, of colours and lines, is one on this stream."""
+    # https://no-color.org: any value but an empty one.
+    if os.environ.get("NO_COLOR") or not streams.can_redraw(stream):
+        return False
+    try:
+        _BAR.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def conclude(

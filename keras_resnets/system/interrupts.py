@@ -24,6 +24,8 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 
+from keras_resnets.system import streams
+
 _SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
@@ -426,4 +428,5 @@ def _line(is_terminal: bool) -> str:
     said = list(dict.fromkeys(_now.remarks))
     line = "; ".join([f"{_now.prog}: {word}", *said])
     # On a terminal, overwrite the remains of a progress bar.
-    return f"\r\x1b[K{line}\n" if is_terminal else f"{line}\n"
+    can_wipe = is_terminal and not streams.is_dumb()
+    return f"\r\x1b[K{line}\n" if can_wipe else f"{line}\n"

@@ -1,6 +1,7 @@
 """What a person sees while something takes long: the step, how far it is, for how long.
 
-One line on standard error, drawn anew and wiped away; nothing where that is no terminal.
+One line on standard error, drawn anew and wiped away; nothing where that is no terminal,
+or one that cannot draw a line again (`TERM=dumb`).
 Bars are drawn wherever they are made; the steps inside this package show themselves only
 where `steps_shown` lets them, as commands do.
 """
@@ -14,12 +15,17 @@ import time
 import typing
 from collections.abc import Iterator
 
+from keras_resnets.errors import printable
 from keras_resnets.system import interrupts
 from keras_resnets.system import quiet
+from keras_resnets.system import streams
+from keras_resnets.system import text_table
 
 # Seconds that a step takes before it is worth a line, and between two drawings of one.
 _PATIENCE, _AGAIN = 0.5, 0.25
 _WHEEL = "|/-\\"
+# Characters of a bar; inside a step half as many.
+_WIDTH = 40
 # Whether nobody wants to see bars (`--quiet`), and whether steps are shown at all.
 _is_hidden = False
 _has_steps = False
@@ -53,18 +59,23 @@ def step(title: str) -> Iterator[None]:
     """Shows what goes on inside, and for how long; a step inside it is shown instead.
 
     Args:
-        title: what is done, in a few printable words.
+        title: what is done, in a few words, with names that may come from a file.
     """
-    if not _has_steps or _is_hidden or not _is_terminal(quiet.terminal()):
+    if not _has_steps or _is_hidden or not streams.can_redraw(quiet.terminal()):
         yield
         return
-    entry = _Step(title)
+    entry = _Step(printable(title))
     with interrupts.at_the_end(_line.wipe):
         _line.begin(entry)
         try:
             yield
         finally:
             _line.end(entry)
+
+
+def count(done: float, total: float, unit: str) -> None:
+    """Shows how far the step is, where it is shown; without a step, nothing."""
+    _line.tell(_counted(done, total, unit, _WIDTH // 2))
 
 
 @contextlib.contextmanager
@@ -140,10 +151,10 @@ class _Line:
 
     def draw(self, text: str, stream: typing.TextIO) -> None:
         with self._lock:
-            width = _columns(stream) - 1
-            text = text[:width]
-            _write(stream, "\r" + text + " " * (self._width - len(text)))
-            self._width = len(text)
+            text = _cut(text, _columns(stream) - 1, stream)
+            width = text_table.width_of(text)
+            _write(stream, "\r" + text + " " * (self._width - width))
+            self._width = width
 
     def wipe(self) -> None:
         with self._lock:
@@ -183,23 +194,19 @@ class ProgressBar:
         total: float,
         unit: str = "",
         stream: typing.TextIO | None = None,
-        width: int = 40,
+        width: int = _WIDTH,
     ) -> None:
         self._total, self._unit, self._width = total, unit, width
         self._stream = stream or quiet.terminal()
-        self._shown = _is_terminal(self._stream) and not _is_hidden
+        self._shown = streams.can_redraw(self._stream) and not _is_hidden
 
     def __call__(self, done: float, total: float | None = None) -> None:
         self._total = self._total if total is None else total
         if not self._shown:
             return
-        shown = f"{self._count(done)} of {self._count(self._total)} {self._unit}"
-        share = min(done / max(self._total, 1), 1.0)
-        if not _line.tell(f"{_bar(share, self._width // 2)} {shown.rstrip()}"):
-            _line.draw(f"{_bar(share, self._width)} {shown.rstrip()}", self._stream)
-
-    def _count(self, number: float) -> str:
-        return f"{number / 1e6:,.1f}" if self._unit == "MB" else f"{number:,}"
+        numbers = done, self._total, self._unit
+        if not _line.tell(_counted(*numbers, self._width // 2)):
+            _line.draw(_counted(*numbers, self._width), self._stream)
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -213,22 +220,33 @@ class ProgressBar:
             _line.wipe()
 
 
-def _bar(share: float, width: int) -> str:
-    full = round(width * share)
-    return "#" * full + "." * (width - full)
-
-
-def _is_terminal(stream: typing.TextIO) -> bool:
-    try:
-        return stream.isatty()
-    except (OSError, ValueError):
-        return False
+def _counted(done: float, total: float, unit: str, width: int) -> str:
+    """A bar of `width` characters, and the numbers behind it."""
+    full = round(width * min(done / max(total, 1), 1.0))
+    numbers = [f"{n / 1e6:,.1f}" if unit == "MB" else f"{n:,}" for n in (done, total)]
+    text = f"{'#' * full}{'.' * (width - full)} {' of '.join(numbers)} {unit}"
+    return text.rstrip()
 
 
 def _columns(stream: typing.TextIO) -> int:
+    """The columns of a terminal, or of `COLUMNS` where they are fewer."""
+    columns = 0
     with contextlib.suppress(OSError, ValueError):
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    return 80
+        columns = os.get_terminal_size(stream.fileno()).columns
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and 0 < int(asked[:4]):
+        columns = min(columns or int(asked[:4]), int(asked[:4]))
+    return columns or 80
+
+
+def _cut(text: str, width: int, stream: typing.TextIO) -> str:
+    """As much of `text`, as the stream shows it, as fits: a longer line would wrap."""
+    if not text.isascii():
+        encoding = stream.encoding or "ascii"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    while text_table.width_of(text) > width:
+        text = text[:-1]
+    return text
 
 
 def _write(stream: typing.TextIO, text: str) -> None:

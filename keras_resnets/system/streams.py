@@ -59,6 +59,23 @@ def prepare() -> None:
             setattr(sys, name, _like(stream, _Raw(number)))
 
 
+def can_redraw(stream: TextIO) -> bool:
+    """Whether a stream is a terminal on which a line can be drawn again.
+
+    One of `TERM=dumb` (an editor's shell, some build logs) shows each drawing behind the
+    one before, and escape sequences as they are.
+    """
+    try:
+        return stream.isatty() and not is_dumb()
+    except (OSError, ValueError):
+        return False
+
+
+def is_dumb() -> bool:
+    """Whether the terminal has no more than lines of text (`TERM=dumb`)."""
+    return os.environ.get("TERM") == "dumb"
+
+
 def complain(line: str) -> None:
     """Prints a line on standard error."""
     sys.stderr.write(f"{line}\n")

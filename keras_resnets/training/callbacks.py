@@ -13,6 +13,7 @@ import keras
 from keras_resnets.errors import TrainingError
 from keras_resnets.images.files import replaced_note
 from keras_resnets.system import interrupts
+from keras_resnets.system.progress import count
 from keras_resnets.training import best_weights
 from keras_resnets.training import devices
 from keras_resnets.training import state
@@ -244,6 +245,25 @@ class StopAtNaN(keras.callbacks.Callback):
             f"the loss is {self._bad[first]} at step {step + 1} of epoch {epoch + 1}: "
             f"{self._explain(epoch, step)}"
         )
+
+
+class CountSteps(keras.callbacks.Callback):
+    """Shows how far a training is, where Keras does not (`verbose=0`).
+
+    Args:
+        first: the number of steps before this `fit`.
+        total: that of the whole training.
+    """
+
+    def __init__(self, first: int, total: int) -> None:
+        super().__init__()
+        self._done, self._total = first, total
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        self._done += 1
+        count(self._done, self._total, "steps")
 
 
 class TellReplaced(keras.callbacks.Callback):

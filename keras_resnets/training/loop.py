@@ -16,7 +16,7 @@ from keras_resnets.images.datasets.split import Dataset
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.system import interrupts
-from keras_resnets.system.progress import aside
+from keras_resnets.system import progress as display
 from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
@@ -382,7 +382,12 @@ def _fit(
         watching.append(keras.callbacks.TensorBoard(folder.path / "tensorboard"))
     validation = job.validation_batches()
     # The `Keeper` stops at a complete state, if a step ends soon enough.
-    with own_errors(data, validation), interrupts.held(_PATIENCE), aside():
+    shown = display.aside()
+    if not job.verbose:
+        shown = display.step(f"training {job.model.name}")
+        before, total = (n * job.steps_per_epoch for n in (epoch, job.recipe.epochs))
+        watching.append(callbacks.CountSteps(before + step, total))
+    with own_errors(data, validation), interrupts.held(_PATIENCE), shown:
         trainer.fit(
             data,
             epochs=last,
