@@ -6,6 +6,8 @@ import inspect
 import pkgutil
 import re
 import runpy
+import sys
+import types
 
 import pytest
 from commands import run_example
@@ -219,3 +221,16 @@ def test_the_papers_tables_are_current_and_compare_as_the_page_says(monkeypatch)
     far = [{**run, "top1": f"{float(run['top1']) - 1:.1f}"} for run in runs]
     assert "differs by +1.05" in script["page"](far)
     assert "one run" in script["page"](runs[:1])
+
+
+def test_images_of_the_readme_are_on_the_site(monkeypatch):
+    files = types.ModuleType("mkdocs.structure.files")
+    files.File = types.SimpleNamespace(generated=lambda config, path, content: content)
+    for name in ("mkdocs", "mkdocs.structure"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, files.__name__, files)
+    hooks = runpy.run_path(str(ROOT / "docs" / "site" / "hooks.py"))
+    pages = hooks["on_files"]([], None)
+    first = next(page for page in pages if page.startswith("# keras_resnets"))
+    images = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", first)
+    assert images and all((ROOT / "docs" / image).is_file() for image in images), images

@@ -46,7 +46,9 @@ def test_every_command_is_in_the_map(capsys):
     assert code == 0
     assert {name.split()[0] for name in PARSERS} == set(cli.COMMANDS)
     for name, (_, summary) in cli.COMMANDS.items():
-        assert re.search(rf"^  {name} +{re.escape(summary)}$", out, re.M), name
+        # All begin in one column, below a name that is wider than its own.
+        place = "\n" + " " * 15 if len(name) > 12 else " " * (13 - len(name))
+        assert f"\n  {name}{place}{summary}\n" in out, name
 
 
 def test_version(capsys):

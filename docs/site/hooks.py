@@ -21,6 +21,8 @@ _ROOMS = {
     "tensorflow-model-optimization": "keras_resnets.tfmot",
     "Training": "keras_resnets.training",
 }
+# Of the README, from the root of the project.
+_IMAGE = re.compile(r"(!\[[^\]]*\]\()docs/")
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -41,6 +43,7 @@ def on_files(files, config):
     made["reference/models.md"] = _model_functions()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     # Links into docs/ are its own pages here, and others lead out of the site.
+    readme = _IMAGE.sub(r"\1", readme)
     made["index.md"] = _LINK.sub(_from_the_root, readme)
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))

@@ -201,7 +201,11 @@ def _map() -> str:
     lines = []
     for task, rows in TASKS.items():
         lines.append(f"{task}:")
-        lines += [f"  {name:<12} {summary}" for name, (_, summary) in rows.items()]
+        for name, (_, summary) in rows.items():
+            # A name that is wider than its column has a line of its own.
+            lines += [f"  {name}"] if len(name) > 12 else []
+            shown = "" if len(name) > 12 else name
+            lines.append(f"  {shown:<12} {summary}")
     return "\n".join(lines)
 
 
