@@ -185,8 +185,8 @@ def test_page_of_exports_has_the_structure_of_its_script(monkeypatch):
     sections = page.split("\n## ")[1:]
     assert [text.partition("\n")[0] for text in sections] == list(script["NETWORKS"])
     formats = [
-        script["label"](form, number_formats.find(quantize))
-        for form, quantize, _ in script["FORMATS"]
+        script["label"](form, number_formats.format_of(recipe))
+        for form, recipe, _ in script["FORMATS"]
     ]
     for text in sections:
         header, _, *rows = [line for line in text.splitlines() if line.startswith("|")]

@@ -352,7 +352,11 @@ REFUSED = [
     (two_outputs, {}, "of one input and one output; m has 2 outputs"),
     (body, {}, "with outputs (batch, classes); body outputs (None, 5, 5, 8)"),
     (lambda: of((3, SIZE, SIZE)), {}, 'build it with data_format="channels_last"'),
-    (lambda: of((SIZE, SIZE, 4)), {}, "or 1 for grey; m takes (None, 16, 16, 4)"),
+    (
+        lambda: of((SIZE, SIZE, 4)),
+        {},
+        "must have the 4 channels of the network; those of small.npz have 3",
+    ),
     (lambda: of((8, 8, 3)), {}, "takes images of 8 x 8, preprocessing makes 16 x 16"),
     (lambda: of((SIZE, SIZE, 3), 7), {}, "m has 7 classes, small.npz has 5"),
     (
