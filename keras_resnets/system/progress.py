@@ -24,8 +24,8 @@ from keras_resnets.system import text_table
 # Seconds that a step takes before it is worth a line, and between two drawings of one.
 _PATIENCE, _AGAIN = 0.5, 0.25
 _WHEEL = "|/-\\"
-# Characters of a bar; inside a step half as many.
-_WIDTH = 40
+# Characters of a bar, inside a step half as many; and of a title that is cut.
+_WIDTH, _SHORTEST = 40, 8
 # Whether nobody wants to see bars (`--quiet`), and whether steps are shown at all.
 _is_hidden = False
 _has_steps = False
@@ -75,7 +75,7 @@ def step(title: str) -> Iterator[None]:
 
 def count(done: float, total: float, unit: str) -> None:
     """Shows how far the step is, where it is shown; without a step, nothing."""
-    _line.tell(_counted(done, total, unit, _WIDTH // 2))
+    _line.tell(_bar(done, total, _WIDTH // 2), _numbers(done, total, unit))
 
 
 @contextlib.contextmanager
@@ -91,16 +91,21 @@ def aside() -> Iterator[None]:
 @dataclasses.dataclass(eq=False)
 class _Step:
     title: str
-    detail: str = ""
+    bar: str = ""
+    numbers: str = ""
     began: float = dataclasses.field(default_factory=time.monotonic)
 
-    def text(self, now: float) -> str:
-        took = now - self.began
+    def text(self, now: float, stream: typing.TextIO) -> str:
+        """The line; where it is too long, without the bar, then with a shorter title."""
+        took, width = now - self.began, _columns(stream) - 1
         wheel = _WHEEL[int(took / _AGAIN) % len(_WHEEL)]
-        shown = f"{wheel} {self.title}"
-        if self.detail:
-            shown += f"  {self.detail}"
-        return f"{shown}  {int(took) // 60}:{int(took) % 60:02}"
+        title = f"{wheel} {_encodable(self.title, stream)}"
+        clock = f"  {int(took) // 60}:{int(took) % 60:02}"
+        bare = f"  {self.numbers}{clock}" if self.numbers else clock
+        whole = f"  {self.bar} {self.numbers}{clock}" if self.bar else bare
+        if text_table.width_of(title + whole) <= width:
+            return title + whole
+        return _cut(title, max(width - len(bare), _SHORTEST)) + bare
 
 
 class _Line:
@@ -132,13 +137,14 @@ class _Line:
             self._awake.set()
         painter.join(1)
 
-    def tell(self, detail: str) -> bool:
+    def tell(self, bar: str, numbers: str) -> bool:
         """Shows how far the current step is; False where there is none."""
         with self._lock:
             if not self._steps:
                 return False
-            changed = self._steps[-1].detail != detail
-            self._steps[-1].detail = detail
+            entry = self._steps[-1]
+            changed = (entry.bar, entry.numbers) != (bar, numbers)
+            entry.bar, entry.numbers = bar, numbers
             if changed:
                 self._show()
             return True
@@ -151,7 +157,7 @@ class _Line:
 
     def draw(self, text: str, stream: typing.TextIO) -> None:
         with self._lock:
-            text = _cut(text, _columns(stream) - 1, stream)
+            text = _cut(_encodable(text, stream), _columns(stream) - 1)
             width = text_table.width_of(text)
             _write(stream, "\r" + text + " " * (self._width - width))
             self._width = width
@@ -164,7 +170,8 @@ class _Line:
 
     def _show(self) -> None:
         if self._steps and not self._aside:
-            self.draw(self._steps[-1].text(time.monotonic()), quiet.terminal())
+            stream = quiet.terminal()
+            self.draw(self._steps[-1].text(time.monotonic(), stream), stream)
 
     def _paint(self) -> None:
         while not self._awake.wait(_AGAIN):
@@ -204,9 +211,10 @@ class ProgressBar:
         self._total = self._total if total is None else total
         if not self._shown:
             return
-        numbers = done, self._total, self._unit
-        if not _line.tell(_counted(*numbers, self._width // 2)):
-            _line.draw(_counted(*numbers, self._width), self._stream)
+        numbers = _numbers(done, self._total, self._unit)
+        if not _line.tell(_bar(done, self._total, self._width // 2), numbers):
+            bar = _bar(done, self._total, self._width)
+            _line.draw(f"{bar} {numbers}", self._stream)
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -216,16 +224,18 @@ class ProgressBar:
 
     def close(self) -> None:
         """Wipes the bar away."""
-        if self._shown and not _line.tell(""):
+        if self._shown and not _line.tell("", ""):
             _line.wipe()
 
 
-def _counted(done: float, total: float, unit: str, width: int) -> str:
-    """A bar of `width` characters, and the numbers behind it."""
+def _bar(done: float, total: float, width: int) -> str:
     full = round(width * min(done / max(total, 1), 1.0))
+    return "#" * full + "." * (width - full)
+
+
+def _numbers(done: float, total: float, unit: str) -> str:
     numbers = [f"{n / 1e6:,.1f}" if unit == "MB" else f"{n:,}" for n in (done, total)]
-    text = f"{'#' * full}{'.' * (width - full)} {' of '.join(numbers)} {unit}"
-    return text.rstrip()
+    return f"{' of '.join(numbers)} {unit}".rstrip()
 
 
 def _columns(stream: typing.TextIO) -> int:
@@ -239,11 +249,14 @@ def _columns(stream: typing.TextIO) -> int:
     return columns or 80
 
 
-def _cut(text: str, width: int, stream: typing.TextIO) -> str:
-    """As much of `text`, as the stream shows it, as fits: a longer line would wrap."""
-    if not text.isascii():
-        encoding = stream.encoding or "ascii"
-        text = text.encode(encoding, "backslashreplace").decode(encoding)
+def _encodable(text: str, stream: typing.TextIO) -> str:
+    """The text as the stream shows it: with escapes of what its encoding lacks."""
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _cut(text: str, width: int) -> str:
+    """As much of `text` as fits: a longer line would wrap."""
     while text_table.width_of(text) > width:
         text = text[:-1]
     return text
