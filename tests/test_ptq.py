@@ -173,7 +173,7 @@ def test_what_engines_refuse(tmp_path):
     refusal(call("float16", engine="ranges"), "ranges", "float16")
     refusal(call("static_wi4_ai8", engine="converter"), "8 bits")
     refusal(call("static_wi8_ai8", storage="conv_int4"), "4-bit weights")
-    refusal(call("static_wi8_ai8", prefer="size"), "weights of 4 bits")
+    refusal(call("static_wi8_ai8", prefer="size"), "4-bit weights")
     refusal(call("static_wi4_ai8", storage="conv4"), "storage", "conv_int4")
     refusal(call("static_wi4_ai8", storage="int8", prefer="size"), "prefer")
     refusal(call(engine="converter", method="mse"), "minmax")
