@@ -1,6 +1,7 @@
 """`deploy`: what is refused before images are read: places, names, toolchains."""
 
 import errno
+import importlib.util
 import os
 import sys
 
@@ -221,3 +222,29 @@ def test_labels_of_another_number(tmp_path):
     with pytest.raises(InvalidArgument, match="2 labels|labels"):
         deploy.deploy(model, "linux-x86", tmp_path / "out", IMAGES, recipe="float32")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_exporter_that_is_not_installed_is_told_before_the_work(
+    tmp_path, monkeypatch, capsys
+):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "onnx" else known(name),
+    )
+    install = 'pip install "keras-resnets[onnx]"'
+    told = f"browser-onnx takes a file of ONNX, which needs onnx: {install}"
+    assert targets.record(targets.find("browser-onnx"))["missing"] == told
+    assert targets.find("linux-x86").missing() is None
+    words = ["deploy", "resnet20", "--target", "browser-onnx,linux-x86", "--unproven"]
+    # The data are not read: there are none.
+    words += [
+        "--weights",
+        "cifar10",
+        "--data",
+        tmp_path / "none",
+        "--output",
+        tmp_path / "out",
+    ]
+    assert told in refused(*map(str, words), capsys=capsys)

@@ -118,6 +118,9 @@ class Asked:
                     f"--{kind} is what a device has, of {', '.join(having) or 'none'}; "
                     f"got {', '.join(row.name for row in rows)}"
                 )
+        unwritable = [text for row in rows if (text := row.unwritable())]
+        if unwritable:
+            raise InvalidArgument("; ".join(unwritable))
         lacking = [row.missing() for row in rows]
         missing = [text for text in lacking if text]
         if missing and not self.unproven:

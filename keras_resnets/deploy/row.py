@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_resnets.deploy import variables
+from keras_resnets.export.formats import FORMATS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,10 +107,23 @@ class Target:
             return None
         return importlib.import_module(f"keras_resnets.deploy.{self.toolchain}")
 
+    def unwritable(self) -> str | None:
+        """Why its file cannot even be written here, and what to do; None where it can."""
+        packages = FORMATS[self.format].packages
+        lacking = [name for name in packages if importlib.util.find_spec(name) is None]
+        if not lacking:
+            return None
+        return (
+            f"{self.name} takes a file of {FORMATS[self.format].title}, which needs "
+            f'{", ".join(lacking)}: pip install "keras-resnets[{self.format}]"'
+        )
+
     def missing(self) -> str | None:
         """Why nothing can prove a file here, and what to do; None where it can."""
         if self.toolchain is None:
             return f"{self.name}: {self.proof}"
+        if reason := self.unwritable():
+            return reason
         if self.tools is not None:
             tools = importlib.import_module(f"keras_resnets.deploy.{self.tools}")
             lacking = tools.missing(self.name)

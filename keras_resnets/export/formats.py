@@ -61,6 +61,7 @@ class Format:
         is_program: whether a file can do anything to the process that runs it:
             untrusted ones are run in a separate process.
         shows_logits: whether the input of the softmax can be read in its files.
+        packages: what its exporter imports of the extra that has its name.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Format:
     has_threads: bool = True
     is_program: bool = True
     shows_logits: bool = True
+    packages: tuple[str, ...] = ()
 
     @property
     def room(self) -> Any:
@@ -127,6 +129,7 @@ _ALL = (
         recipes=("float32", "float16", "static_wi8_ai8"),
         methods=("minmax", "percentile"),
         options=("batch", "opset", "layout", "method", "reduce_range", "symmetric"),
+        packages=("tf2onnx", "onnx", "onnxruntime"),
     ),
     Format(
         "saved_model",

@@ -35,7 +35,6 @@ METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
 LAYOUTS = ("nhwc", "nchw")
 # 13 is the first with one scale per channel; 18 is the last that tf2onnx 1.17 supports.
 OPSETS = tuple(range(13, 19))
-PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
 @renamed.arguments(pictures="images", quantize="recipe")
@@ -194,7 +193,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathl
         InvalidArgument: see `files.check_destination`; or a package is missing.
     """
     session.check_place(path)
-    onnx_runner.require(*PACKAGES)
+    onnx_runner.require(*FORMATS["onnx"].packages)
     return files.check_destination(path, ".onnx", overwrite)
 
 
