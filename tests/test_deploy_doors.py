@@ -234,7 +234,10 @@ def test_an_exporter_that_is_not_installed_is_told_before_the_work(
         lambda name: None if name == "onnx" else known(name),
     )
     install = 'pip install "keras-resnets[onnx]"'
-    told = f"browser-onnx takes a file of ONNX, which needs onnx: {install}"
+    told = (
+        "browser-onnx takes a file of ONNX; of what writes one onnx is missing: "
+        f"{install}"
+    )
     assert targets.record(targets.find("browser-onnx"))["missing"] == told
     assert targets.find("linux-x86").missing() is None
     words = ["deploy", "resnet20", "--target", "browser-onnx,linux-x86", "--unproven"]

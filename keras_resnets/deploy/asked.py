@@ -120,7 +120,7 @@ class Asked:
                 )
         unwritable = [text for row in rows if (text := row.unwritable())]
         if unwritable:
-            raise InvalidArgument("; ".join(unwritable))
+            raise InvalidArgument(f"{'; '.join(unwritable)} (--unproven needs it too)")
         lacking = [row.missing() for row in rows]
         missing = [text for text in lacking if text]
         if missing and not self.unproven:

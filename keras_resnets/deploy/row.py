@@ -114,8 +114,9 @@ class Target:
         if not lacking:
             return None
         return (
-            f"{self.name} takes a file of {FORMATS[self.format].title}, which needs "
-            f'{", ".join(lacking)}: pip install "keras-resnets[{self.format}]"'
+            f"{self.name} takes a file of {FORMATS[self.format].title}; of what writes "
+            f"one {', '.join(lacking)} is missing: "
+            f'pip install "keras-resnets[{self.format}]"'
         )
 
     def missing(self) -> str | None:
