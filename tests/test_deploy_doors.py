@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -171,6 +172,21 @@ def network():
     model = small_model("basic_original", input_shape=(32, 32, 3))
     model.preprocessing = Preprocessing("tf", (32, 32))
     return model
+
+
+def test_an_output_that_exists_needs_no_heavy_import(tmp_path):
+    path = tmp_path / "a.tflite"
+    path.write_text("mine")
+    words = ["quantize", "resnet20", "--weights", "cifar10", "--data", "no.npz"]
+    script = (
+        "import sys; from keras_resnets.cli import main;"
+        f"code = main.main({[*words, '--output', str(path)]!r});"
+        "assert code == 2 and 'keras' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "exists" in done.stderr, done.stderr
 
 
 IMAGES = np.random.default_rng(3).uniform(-1, 1, (10, 32, 32, 3)).astype("float32")

@@ -9,6 +9,7 @@ import pytest
 
 from keras_resnets import InvalidArgument
 from keras_resnets import get_architecture
+from keras_resnets.cli import axis_options
 from keras_resnets.cli import main as cli
 from keras_resnets.models import registry
 from keras_resnets.networks import variants
@@ -137,10 +138,11 @@ def test_values_of_recipes_in_python(name):
 
 @pytest.mark.parametrize("word", ["false", "False", "no", "NO", "off", "0"])
 def test_no_is_no(word, capsys):
-    from keras_resnets.cli import network
 
-    assert network.axes_of([f"stem_bn={word}"]) == {"stem_bn": False}
-    found = network.axes_of([f"zero_init_residual={word}", f"residual={word},yes,1,on"])
+    assert axis_options.axes_of([f"stem_bn={word}"]) == {"stem_bn": False}
+    found = axis_options.axes_of(
+        [f"zero_init_residual={word}", f"residual={word},yes,1,on"]
+    )
     assert found == {
         "zero_init_residual": False,
         "residual": (False, True, True, True),

@@ -7,8 +7,8 @@ import typing
 import warnings
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 
+from keras_resnets.cli import axis_options
 from keras_resnets.cli import channels
 from keras_resnets.cli import naming
 from keras_resnets.cli import options
@@ -20,9 +20,7 @@ from keras_resnets.cli import parsing
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import shown
-from keras_resnets.fields import read_settings
-from keras_resnets.networks.architecture import AXES
+from keras_resnets.io import files
 from keras_resnets.system import progress
 
 if typing.TYPE_CHECKING:
@@ -47,11 +45,6 @@ WEIGHTS = (
     "file of weights, run folder, imagenet, cifar10, cifar100, or a tag of "
     "keras-resnets weights MODEL"
 )
-# Axes that have an option of their own.
-_ELSEWHERE = {
-    "classes": "use --classes N",
-    "input_size": "use --input-size PIXELS",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +55,8 @@ class Network:
         model: name of the variant, or path of a `.keras` file.
         weights: see `WEIGHTS`; None for random values.
         classes: number of classes; None for that of the weights, or the variant's.
-        input_size: as it was typed; see `size_of`.
-        set: changes of axes, each as it was typed; see `axes_of`.
+        input_size: as it was typed; see `axis_options.size_of`.
+        set: changes of axes, each as it was typed; see `axis_options.axes_of`.
         channels: of the images; None for those of the weights, or 3.
 
     Raises:
@@ -89,6 +82,8 @@ class Network:
             own_model.check(self.model, typed)
         else:
             find(self)
+        if isinstance(self, Output):
+            self.check_free()
 
     @property
     def is_own(self) -> bool:
@@ -114,6 +109,11 @@ class Output:
     def path(self, ending: str) -> str | pathlib.Path:
         """Returns the path of `--output`; by default the variant's name in this folder."""
         return self.output or default_output(self.model, ending)
+
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for an existing `--output`, before heavy imports."""
+        if self.output is not None:
+            files.check_free(pathlib.Path(self.output), self.overwrite)
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
@@ -206,10 +206,12 @@ def find(asked: Network) -> "tuple[Architecture, tuple[int, int], int]":
     from keras_resnets.models import registry
     from keras_resnets.networks import extent
 
-    architecture = registry.get_architecture(asked.model, **axes_of(asked.set))
+    architecture = registry.get_architecture(
+        asked.model, **axis_options.axes_of(asked.set)
+    )
     size = (architecture.input_size,) * 2
     if asked.input_size is not None:
-        size = size_of(asked.input_size)
+        size = axis_options.size_of(asked.input_size)
     classes = architecture.classes if asked.classes is None else asked.classes
     extent.check_extent(architecture, classes=classes)
     batch = getattr(asked, "batch", None)
@@ -257,7 +259,7 @@ def build(
         built = creation.create_described(
             asked.model,
             asked.weights,
-            {**(axes or {}), **axes_of(asked.set)},
+            {**(axes or {}), **axis_options.axes_of(asked.set)},
             classes=asked.classes,
             new_head=new_head,
             head_needed=head_needed,
@@ -427,23 +429,3 @@ def say_notes(notes: Iterable[str]) -> None:
     """Prints notes about the data that were opened."""
     for note in notes:
         output.note(f"note: {note}")
-
-
-def size_of(text: str) -> tuple[int, int]:
-    """Returns the (height, width) of `--input-size`."""
-    words = text.lower().split("x")
-    try:
-        sides = [AXES["input_size"].read("", word) for word in words[:3]]
-    except InvalidArgument:
-        sides = []
-    if len(sides) not in (1, 2):
-        raise InvalidArgument(
-            "--input-size must be a number of pixels from 1 to 65,535, or HEIGHTxWIDTH; "
-            f"got {shown(text)}"
-        )
-    return (sides[0], sides[-1])
-
-
-def axes_of(settings: Sequence[str]) -> dict[str, typing.Any]:
-    """Returns the values of `--set` by axis."""
-    return read_settings(settings, AXES, "--set", "AXIS=VALUE", _ELSEWHERE)

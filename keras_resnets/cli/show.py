@@ -5,6 +5,7 @@ import math
 import pathlib
 import typing
 
+from keras_resnets.cli import axis_options
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
@@ -226,7 +227,7 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
         classes=classes,
         kernel_initializer="zeros",
         data_format="channels_last",
-        **network.axes_of(asked.set),
+        **axis_options.axes_of(asked.set),
     )
     table = tables.paper_table(architecture, size, classes)
     return model, (name, architecture.family), table

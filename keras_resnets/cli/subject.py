@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import typing
 
+from keras_resnets.cli import axis_options
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
@@ -130,7 +131,7 @@ def _check_file(asked: Subject) -> None:
             "an exported file has its channels inside: leave out --channels"
         )
     if asked.input_size is not None:
-        extent.check_pixels(network.size_of(asked.input_size))
+        extent.check_pixels(axis_options.size_of(asked.input_size))
 
 
 def _file(asked: Subject) -> "FileClassifier":
@@ -145,7 +146,7 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
     threads = 2 if asked.threads is None else asked.threads
     size = None
     if asked.input_size is not None:
-        size = network.size_of(asked.input_size)
+        size = axis_options.size_of(asked.input_size)
     opened = classifier.open_classifier(
         path,
         asked.mode,
