@@ -160,7 +160,7 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
     calibrated = ["--recipe", "static_wi8_ai8", "--calibration"]
     for words, options in {
         "needs --calibration": ["--recipe", "static_wi8_ai8"],
-        "a folder of images; got": [*calibrated, tmp_path / "missing"],
+        "calibration data must be": [*calibrated, tmp_path / "missing"],
         "holds no images": [*calibrated, empty],
         "none of the 1 images": [*calibrated, broken],
         "--recipe must be one of": ["--recipe", "int4"],

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import typing
 import warnings
@@ -111,8 +112,11 @@ class Output:
         return self.output or default_output(self.model, ending)
 
     def check_free(self) -> None:
-        """Raises `InvalidArgument` for an existing `--output`, before heavy imports."""
-        if self.output is not None:
+        """Raises `InvalidArgument` for an existing `--output`, before heavy imports.
+
+        Folders and devices are left to the exporters, which know what they write.
+        """
+        if self.output is not None and os.path.isfile(self.output):
             files.check_free(pathlib.Path(self.output), self.overwrite)
 
 
