@@ -120,6 +120,7 @@ def test_thumbnails_of_other_channels_and_types():
     assert large.startswith("data:image/jpeg") and len(large) < 10_000
 
 
+@pytest.mark.costly
 @browser
 def test_a_browser_shows_it(page, tmp_path):
     place = tmp_path / "a.html"
