@@ -116,6 +116,8 @@ def step_of(layer):
 def operators_apart(frozen, path, picture):
     """Steps between every tensor of a file and what the model makes of its inputs.
 
+    The file runs in XNNPACK, which rounds once. LiteRT's built-in kernels round twice.
+
     Args:
         frozen: the model that the file was made of.
         path: of the file.
@@ -126,7 +128,7 @@ def operators_apart(frozen, path, picture):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        tensors = tflite_runner.tensors(path, picture)
+        tensors = tflite_runner.tensors(path, picture, xnnpack=True)
     found = {layer_name(name): values for name, values in tensors.items()}
     # (what is rounded, the rounded one, by which layer, how)
     rounded = [

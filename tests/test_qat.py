@@ -398,9 +398,9 @@ def check_file(model, train, others, path):
             assert apart.max() == 0, layer.name
         source = keras.tree.flatten(layer.input)[0]._keras_history.operation
         if isinstance(source, layers.QuantizedAffine):
-            # The built-in kernels round twice, the first time 7 bits below a step where
-            # one product makes the output: 1 value in 256 is so near to a half.
-            assert (apart == 0).mean() >= 0.99, layer.name
+            # The file rounds a bias to the grid of its products. Where one product makes
+            # the output, that grid is coarse: 1 value in 256 is so near to a half.
+            assert (apart == 0).mean() >= 0.994, layer.name
         elif isinstance(layer, (layers.QuantizedConv2D, keras.layers.ReLU)):
             inside.append(apart.ravel())
     ours, theirs, apart = steps_apart(frozen, path.read_bytes(), others)
@@ -446,10 +446,7 @@ def test_file_of_a_trained_network(kind, shared_data, tmp_path):
     )
     path = tmp_path / "aware.tflite"
     ours, theirs, inside = check_file(model, train, others, path)
-    # The convolutions of the wide network were equal in 0.99859 before and after its BN
-    # became depthwise convolutions. ReLU after an exact ADD counted as well before: 0.9989
-    # of all. Nothing exact is counted any more.
-    assert (inside == 0).mean() >= (0.9985 if kind == "wide" else 0.999)
+    assert (inside == 0).mean() >= 0.999
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.99
 
 

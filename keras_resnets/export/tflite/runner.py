@@ -282,20 +282,25 @@ def _rewire(content: Any) -> list[tuple[int, int]]:
     return taps
 
 
-def tensors(path: str | os.PathLike[str], images: np.ndarray) -> dict[str, np.ndarray]:
+def tensors(
+    path: str | os.PathLike[str], images: np.ndarray, xnnpack: bool = False
+) -> dict[str, np.ndarray]:
     """Name -> real values of every tensor that the file computes, in its order.
 
     Args:
         path: of the file.
         images: float32, one batch of the file's size.
+        xnnpack: compute with XNNPACK, as `TFLiteRunner` does. It shows the tensors of
+            int8 files; of float files it keeps some to itself.
     """
     module = litert()
-    # A delegate does not show its intermediate tensors.
-    no_delegate = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    resolvers = module.OpResolverType
     interpreter = module.Interpreter(
         str(path),
         experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=no_delegate,
+        experimental_op_resolver_type=resolvers.AUTO
+        if xnnpack
+        else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         num_threads=2,
     )
     interpreter.allocate_tensors()
