@@ -16,7 +16,7 @@ def add_option(parser: parsing.Group) -> None:
     )
 
 
-def wanted(asked: typing.Any) -> int | None:
+def required(asked: typing.Any) -> int | None:
     """Channels that training images must have; None where they tell it themselves."""
     if asked.channels is not None or asked.weights is None:
         return asked.channels
@@ -24,5 +24,5 @@ def wanted(asked: typing.Any) -> int | None:
     from keras_resnets.weights import open_source
 
     source = open_source(asked.weights, registry.canonical_name(asked.model))
-    known = source.preprocessing if source else None
-    return None if known is None or known.channels in (1, 3) else known.channels
+    stored = source.preprocessing if source else None
+    return None if stored is None or stored.channels in (1, 3) else stored.channels

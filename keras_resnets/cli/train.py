@@ -297,7 +297,7 @@ def _train(asked: Options) -> None:
             asked.seed,
             _names(asked) or asked.classes,
             multi_label=asked.multi_label,
-            channels=channels.wanted(asked),
+            channels=channels.required(asked),
         )
         precision = asked.precision
         if precision == "auto":

@@ -42,14 +42,14 @@ def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
     is_guess = preprocessing.channels not in (1, 3) and (
         len(set(preprocessing.mean)) == 1 and len(set(preprocessing.std)) == 1
     )
-    known = preprocessing.mode == "raw" or _is_uint8(data.train)
+    is_known = preprocessing.mode == "raw" or _is_uint8(data.train)
     check_channels(data.train.images, preprocessing.channels, data.name)
-    if known and not is_guess:
+    if is_known and not is_guess:
         return preprocessing
     mean, std, count = _statistics(data.train)
     if len(mean) == 1:
         mean, std = mean * preprocessing.channels, std * preprocessing.channels
-    found = Preprocessing(
+    measured = Preprocessing(
         "raw",
         preprocessing.size,
         preprocessing.crop_fraction,
@@ -64,7 +64,7 @@ def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
         TrainingNote,
         stacklevel=3,
     )
-    return found.with_channels(preprocessing.channels)
+    return measured.with_channels(preprocessing.channels)
 
 
 def check(preprocessing: Preprocessing, data: "Dataset") -> None:
@@ -91,16 +91,19 @@ def without_colours(
         InvalidArgument: see `check`.
     """
     check(preprocessing, data)
-    has = data.train.images.channels
-    if preprocessing.takes_pixels and has in (None, 3):
+    channels = data.train.images.channels
+    if preprocessing.takes_pixels and channels in (None, 3):
         return recipe
-    given = {name: getattr(recipe.augmentation, name) for name in _COLOURS}
-    left = [name for name, off in _COLOURS.items() if given[name] != off]
+    left = [
+        name
+        for name, off in _COLOURS.items()
+        if getattr(recipe.augmentation, name) != off
+    ]
     if not left:
         return recipe
     warnings.warn(
         f"{', '.join(left)} of the recipe change colours; images of "
-        f"{has or preprocessing.channels} channels have none: they are left out",
+        f"{channels or preprocessing.channels} channels have none: they are left out",
         TrainingNote,
         stacklevel=3,
     )

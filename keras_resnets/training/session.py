@@ -173,8 +173,7 @@ def train(
     compatibility.check_recipe(model, recipe)
     balance.check_sampler(sampler, class_weight)
     if not isinstance(data, Dataset):
-        wanted = (multi_label, fit.channels)
-        data = open_dataset(data, validation, seed, None, *wanted)
+        data = open_dataset(data, validation, seed, None, multi_label, fit.channels)
     compatibility.check_classes(model, data)
     preprocessing = fit if preprocessing else measured.fitted(fit, data)
     recipe = measured.without_colours(recipe, preprocessing, data)

@@ -257,11 +257,14 @@ class Loader:
         return self._resized_part(index, *box.tolist())
 
     def _centre(self, image: np.ndarray) -> np.ndarray:
-        wanted = self._preprocessing
-        if wanted.letterbox:
-            return np.asarray(loading.letterbox(image, wanted.size, np))
+        preprocessing = self._preprocessing
+        if preprocessing.letterbox:
+            return np.asarray(loading.letterbox(image, preprocessing.size, np))
         return channels.resize_and_crop(
-            image, wanted.size, wanted.crop_fraction, wanted.interpolation
+            image,
+            preprocessing.size,
+            preprocessing.crop_fraction,
+            preprocessing.interpolation,
         )
 
     def _resized_part(
