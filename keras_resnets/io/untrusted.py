@@ -91,7 +91,17 @@ def parse_json(
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:
-        reason = first_line(error)
+        reason = first_line(error) if text.strip() else "it is empty"
+        if isinstance(error, json.JSONDecodeError) and _has_spare_comma(error):
+            reason = f"a comma too many in front of line {error.lineno}'s bracket"
     raise InvalidArgument(
         f"{printable(str(path))} is no JSON: {reason}; it must be {what}"
     )
+
+
+def _has_spare_comma(error: json.JSONDecodeError) -> bool:
+    """Whether a comma in front of a closing bracket is what JSON does not take."""
+    # Python 3.13 points at the comma, earlier ones at the bracket.
+    rest = error.doc[error.pos :].lstrip(", \t\r\n")
+    before = error.doc[: error.pos + 1].rstrip("]} \t\r\n")
+    return rest.startswith(("]", "}")) and before.endswith(",")

@@ -68,9 +68,11 @@ class LayerBits:
         plain = all(bits is None or type(bits) is int for bits in pair)
         if not plain or pair not in _PRECISIONS:
             allowed = ", ".join(f"{w}/{a}" for w, a in _PRECISIONS)
+            quoted = any(isinstance(bits, str) for bits in pair)
             raise InvalidArgument(
                 "weight_bits/activation_bits of a layer must be one of "
                 f"{allowed}; got {shown(pair[0])}/{shown(pair[1])}"
+                f"{'; bits are numbers without quotes' if quoted else ''}"
             )
 
     @property
@@ -392,11 +394,17 @@ def _recipe(value: typing.Any) -> Recipe:
 
 
 def _bits(name: str, value: typing.Any) -> LayerBits:
+    layer = f"layer {shown(name)}"
+    if not isinstance(value, dict):
+        example = json.dumps(dataclasses.asdict(LayerBits(4, 8)))
+        raise InvalidArgument(
+            f"{layer} must be an object such as {example}; got {shown(value)}"
+        )
+    _check_keys(layer, value, ("weight_bits", "activation_bits"))
     try:
-        _check_keys("it", value, ("weight_bits", "activation_bits"))
         return LayerBits(**value)
     except InvalidArgument as error:
-        raise InvalidArgument(f"layer {shown(name)}: {error}") from None
+        raise InvalidArgument(f"{layer}: {error}") from None
 
 
 def _check_keys(
@@ -409,17 +417,21 @@ def _check_keys(
     if not isinstance(value, dict):
         raise InvalidArgument(f"{what} must be an object; got {shown(value)}")
     missing = [key for key in required if key not in value]
+    # A key that is mistyped says more than that it is missing.
+    if len(missing) < len(required):
+        for key in value:
+            if key not in (*required, *optional):
+                check_choice(f"a key of {what}", key, (*required, *optional))
     if missing:
         raise InvalidArgument(f"{what} lacks {', '.join(missing)}")
-    for key in value:
-        if key not in (*required, *optional):
-            check_choice(f"a key of {what}", key, (*required, *optional))
 
 
 def _only_once(pairs: list[tuple[str, typing.Any]]) -> dict[str, typing.Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError("a key stands in it twice")
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in content if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} stands in it twice")
     return content
 
 
