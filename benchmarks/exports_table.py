@@ -103,11 +103,11 @@ def measure(name, folder, runs):
 
 def row(form, recipe, report, seconds, median, whole):
     """One line of a table, as text."""
-    from keras_resnets.export import number_formats
+    from keras_resnets.export import recipes
 
     counted = ", ".join(f"{name} {count}" for name, count in report.operators.items())
     return (
-        label(form, number_formats.format_of(recipe)),
+        label(form, recipes.format_of(recipe)),
         f"{report.size / 1e6:,.1f}",
         # A SavedModel cannot be read in front of its softmax.
         f"{report.logits.relative_error:.1e}" if report.logits else "-",

@@ -5,8 +5,8 @@ import numpy as np
 from helpers import noise
 from helpers import small_model
 
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.quantization.qat import aware
-from keras_resnets.quantization.recipes import Recipe
 
 
 def main():

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
+from keras_resnets.export.recipes import RECIPES
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization.qat import freeze
 from keras_resnets.quantization.qat.rewrite import rewrite
-from keras_resnets.quantization.recipes import RECIPES
 
 RECIPE = RECIPES["static_wi4_ai8"]
 

@@ -14,7 +14,7 @@ from commands import run_example
 from conftest import ROOT
 
 import keras_resnets
-from keras_resnets.export import number_formats
+from keras_resnets.export import recipes
 
 MODULES = sorted(
     module.name
@@ -185,7 +185,7 @@ def test_page_of_exports_has_the_structure_of_its_script(monkeypatch):
     sections = page.split("\n## ")[1:]
     assert [text.partition("\n")[0] for text in sections] == list(script["NETWORKS"])
     formats = [
-        script["label"](form, number_formats.format_of(recipe))
+        script["label"](form, recipes.format_of(recipe))
         for form, recipe, _ in script["FORMATS"]
     ]
     for text in sections:

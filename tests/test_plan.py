@@ -18,6 +18,8 @@ from quantized import classifying_model
 import keras_resnets
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.recipes import RECIPES
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
@@ -25,8 +27,6 @@ from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import rewrite
-from keras_resnets.quantization.recipes import RECIPES
-from keras_resnets.quantization.recipes import Recipe
 
 SOME = {"conv1": LayerBits(8, 16), "predictions": LayerBits(None, None)}
 HARD, FEW = "stage1_block2_conv1", "stage2_block1_conv2"

@@ -21,9 +21,9 @@ from rounding_parts import tiny
 
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.recipes import RECIPES
 from keras_resnets.quantization.qat import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
-from keras_resnets.quantization.recipes import RECIPES
 from keras_resnets.quantization.rounding import kernels
 from keras_resnets.quantization.rounding import methods
 from keras_resnets.quantization.rounding import second_order

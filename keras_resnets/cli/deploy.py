@@ -15,8 +15,8 @@ from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import destination
 from keras_resnets.deploy import targets
 from keras_resnets.export import number_formats
+from keras_resnets.export import recipes
 from keras_resnets.export.tflite import storage
-from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:

@@ -15,6 +15,7 @@ from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
+from keras_resnets.export import recipes
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.formats import Format
 from keras_resnets.system.quiet import native_logs_hidden
@@ -188,7 +189,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     @property
     def numbers(self) -> number_formats.NumberFormat:
         """The `NumberFormat` of the file."""
-        return number_formats.format_of(self.recipe)
+        return recipes.format_of(self.recipe)
 
     def for_exporter(
         self, preprocessing: "Preprocessing | None"

@@ -14,8 +14,8 @@ from keras_resnets.cli import train
 from keras_resnets.cli import training_output
 from keras_resnets.cli import tuning
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import recipes
 from keras_resnets.quantization import plan as plans
-from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:

@@ -12,10 +12,10 @@ from keras_resnets.cli import options
 from keras_resnets.cli import parsing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
+from keras_resnets.export import recipes
 from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import plan as plans
-from keras_resnets.quantization import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:

@@ -18,9 +18,9 @@ from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import recipes
 from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import choices
-from keras_resnets.quantization import recipes
 from keras_resnets.system.progress import ProgressBar
 from keras_resnets.system.quiet import native_logs_hidden
 

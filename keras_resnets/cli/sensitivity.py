@@ -10,7 +10,7 @@ from keras_resnets.cli import page_layers
 from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
-from keras_resnets.quantization import recipes
+from keras_resnets.export import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
 _ROUNDINGS = ("nearest", "second-order")

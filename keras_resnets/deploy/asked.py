@@ -10,8 +10,8 @@ from keras_resnets.deploy.row import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
+from keras_resnets.export import recipes
 from keras_resnets.export.formats import FORMATS
-from keras_resnets.quantization import recipes
 
 
 @dataclasses.dataclass(frozen=True)

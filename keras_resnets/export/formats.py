@@ -21,6 +21,7 @@ from typing import Any
 from keras_resnets import lazy
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
+from keras_resnets.export import recipes
 
 
 def room(
@@ -69,7 +70,7 @@ class Format:
     runtime: str
     ending: str
     folder: tuple[str, ...] = ()
-    recipes: tuple[str, ...] = ("float32",)
+    recipes: tuple[str, ...] = (number_formats.FLOAT32,)
     methods: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     has_threads: bool = True
@@ -85,7 +86,7 @@ class Format:
     @property
     def numbers(self) -> tuple[str, ...]:
         """The number formats of its files."""
-        formats = map(number_formats.format_of, self.recipes)
+        formats = map(recipes.format_of, self.recipes)
         return tuple(dict.fromkeys(numbers.name for numbers in formats))
 
     @property
@@ -100,16 +101,7 @@ _ALL = (
         "TFLite for LiteRT",
         "LiteRT",
         ".tflite",
-        recipes=(
-            "float32",
-            "float16",
-            "dynamic_wi8",
-            "static_wi8_ai8",
-            "static_wi8_ai8_per_tensor",
-            "static_wi8_ai16",
-            "static_wi8_ai16_per_tensor",
-            "static_wi4_ai8",
-        ),
+        recipes=(number_formats.FLOAT32, *recipes.RECIPES),
         methods=("mse", "minmax", "percentile"),
         options=(
             "batch",

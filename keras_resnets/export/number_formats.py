@@ -1,4 +1,4 @@
-"""The number formats of exported files, and the recipes that name them."""
+"""The number formats of exported files, and the old names of recipes."""
 
 import dataclasses
 import warnings
@@ -57,19 +57,9 @@ IO_DTYPES = ("int8", "uint8", "float32")
 NUMBER_FORMATS = {number_format.name: number_format for number_format in _ALL}
 
 
-# What every command and function calls a file that is not quantized; the other recipes
-# are those of `quantization.recipes`.
+# What every command and function calls a file that is not quantized; the other words are
+# the names of `recipes.RECIPES`.
 FLOAT32 = "float32"
-_FORMAT_OF = {
-    FLOAT32: "none",
-    "float16": "float16",
-    "dynamic_wi8": "dynamic",
-    "static_wi8_ai8": "int8",
-    "static_wi8_ai8_per_tensor": "int8",
-    "static_wi8_ai16": "int16x8",
-    "static_wi8_ai16_per_tensor": "int16x8",
-    "static_wi4_ai8": "int8",
-}
 # What exporters called a recipe by, when they had words of their own.
 OLD_WORDS = {
     "none": FLOAT32,
@@ -119,16 +109,6 @@ def current_recipe(
         told = f"recipe {recipe!r}{' with per_tensor=True' if per_tensor else ''}"
         warnings.warn(f"{told} is {new!r} now", DeprecationWarning, stacklevel)
     return str(new)
-
-
-def format_of(recipe: str) -> NumberFormat:
-    """The `NumberFormat` of a recipe's file.
-
-    Example:
-        >>> format_of("static_wi8_ai8").name
-        'int8'
-    """
-    return NUMBER_FORMATS[_FORMAT_OF[recipe]]
 
 
 def find(quantize: str, allowed: Sequence[str] = tuple(NUMBER_FORMATS)) -> NumberFormat:

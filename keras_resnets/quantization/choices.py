@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.export.recipes import ROUNDINGS
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite.storage import DEFAULT
 from keras_resnets.export.tflite.storage import Storage
-from keras_resnets.quantization.recipes import ROUNDINGS
-from keras_resnets.quantization.recipes import Recipe
 
 # Who makes the bytes of a file; `backends.engines` has the functions.
 ENGINES = ("ranges", "converter", "ai_edge_quantizer")

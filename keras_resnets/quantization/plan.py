@@ -18,12 +18,12 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import shown
+from keras_resnets.export import recipes
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite.storage import Storage
 from keras_resnets.io import untrusted
 from keras_resnets.quantization import choices
-from keras_resnets.quantization import recipes
-from keras_resnets.quantization.recipes import Recipe
 
 SCHEMA = "keras_resnets.precision_plan"
 VERSION = 1
@@ -214,9 +214,13 @@ class PrecisionPlan:
         return dataclasses.replace(self, recipe=recipe)
 
     def check_storage(self, storage: Storage) -> None:
-        """Raises `InvalidArgument` where a storage is asked for weights of more bits."""
-        if not any(x.weight_bits == 4 for x in self.layers.values()):
-            recipes.check_storage(storage, self.recipe)
+        """Raises `InvalidArgument` if it is explicit and no weights have 4 bits."""
+        bits = {self.recipe.weight_bits, *(x.weight_bits for x in self.layers.values())}
+        if storage.is_explicit and 4 not in bits:
+            raise InvalidArgument(
+                "storage and prefer apply to 4-bit weights; those of "
+                f"{self.recipe.name} have {self.recipe.weight_bits or 16}"
+            )
 
     def to_json(self) -> str:
         """The plan as text, a layer a line; see `from_json`."""

@@ -11,12 +11,12 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.landing import Destination
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.prepare import Ready
+from keras_resnets.export.recipes import ROUNDING_STEPS
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.io import files
 from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
-from keras_resnets.quantization.recipes import ROUNDING_STEPS
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:

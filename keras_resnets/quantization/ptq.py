@@ -18,6 +18,7 @@ from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import sparse as sparse_kernels
 from keras_resnets.export.tflite import storage as storages
@@ -34,7 +35,6 @@ from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import check_quantized
 from keras_resnets.quantization.qat.layers import is_quantized
-from keras_resnets.quantization.recipes import Recipe
 
 
 class OtherEngine(UserWarning):

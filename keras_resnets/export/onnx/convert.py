@@ -18,6 +18,7 @@ from keras_resnets.export import float16_range
 from keras_resnets.export import landing
 from keras_resnets.export import number_formats
 from keras_resnets.export import prepare
+from keras_resnets.export import recipes
 from keras_resnets.export import session
 from keras_resnets.export import signature as ends
 from keras_resnets.export.formats import FORMATS
@@ -117,7 +118,7 @@ def to_onnx(
         model,
         path,
         session.ExportOptions(input_size, preprocessing, logits, features),
-        number_formats.format_of(recipe).name,
+        recipes.format_of(recipe).name,
         calibration,
         images,
         overwrite,

@@ -19,6 +19,7 @@ from keras_resnets.export import float16_range
 from keras_resnets.export import landing
 from keras_resnets.export import model_kinds
 from keras_resnets.export import number_formats
+from keras_resnets.export import recipes
 from keras_resnets.export import session
 from keras_resnets.export import signature
 from keras_resnets.export.formats import FORMATS
@@ -113,10 +114,9 @@ def to_tflite(
             (with int16 activations as float32).
         logits: leave out the softmax or sigmoid.
         features: names of endpoints to output.
-        storage: how the weights of a quantization-aware model of 4 bits are stored:
-            `"fully_connected"` (the default: convolutions become FULLY_CONNECTED with
-            int4 weights where XNNPACK computes those about as fast as int8, see
-            `fully_connected`), `"conv_int4"` (CONV_2D with int4 weights, for
+        storage: how 4-bit weights are stored: `"fully_connected"` (the default:
+            FULLY_CONNECTED with int4 weights where XNNPACK computes it about as fast as
+            int8, see `fully_connected`), `"conv_int4"` (CONV_2D with int4 weights, for
             microcontrollers: XNNPACK has none) or `"int8"`.
         prefer: for `"fully_connected"`: `"latency"` (the default, at most 5 % over the
             int8 file's) or `"size"` (all that make the file smaller).
@@ -148,8 +148,8 @@ def to_tflite(
     """
     check_choice("io_dtype", io_dtype, IO_DTYPES)
     if isinstance(recipe, str):
-        recipes = FORMATS["tflite"].recipes
-        recipe = number_formats.current_recipe(recipe, recipes, per_tensor, 4)
+        allowed = FORMATS["tflite"].recipes
+        recipe = number_formats.current_recipe(recipe, allowed, per_tensor, 4)
     kind = model_kinds.kind_of(model)
     if kind is None and recipe != number_formats.FLOAT32:
         return model_kinds.quantizer()(
@@ -183,7 +183,7 @@ def to_tflite(
         session.ExportOptions(
             input_size, preprocessing, logits, features, source, metadata
         ),
-        number_formats.format_of(recipe).name,
+        recipes.format_of(recipe).name,
         calibration,
         images,
         overwrite,

@@ -14,10 +14,10 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export import signature
 from keras_resnets.export.prepare import Ready
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
-from keras_resnets.quantization.recipes import Recipe
 
 # It has been renamed.
 _PACKAGES = ("litert_quantizer", "ai_edge_quantizer")

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import checked_set
 from keras_resnets.quantization import operators
@@ -17,7 +18,6 @@ from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
-from keras_resnets.quantization.recipes import Recipe
 from keras_resnets.quantization.rounding.methods import round_kernels
 
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import bn_folding
 from keras_resnets.graph import operations
@@ -26,7 +27,6 @@ from keras_resnets.networks import layers
 from keras_resnets.quantization.qat import by_channel
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
-from keras_resnets.quantization.recipes import Recipe
 
 # Up to so many channels, what scales an image is one convolution.
 _COLORS = 4

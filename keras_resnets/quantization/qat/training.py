@@ -10,12 +10,12 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_range
+from keras_resnets.export import recipes
 from keras_resnets.export import signature
 from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.quantization import recipes
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import aware
 from keras_resnets.training import best_weights

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_resnets.quantization.recipes import ROUNDING_STEPS
+from keras_resnets.export.recipes import ROUNDING_STEPS
 from keras_resnets.quantization.rounding.kernels import Solver
 from keras_resnets.quantization.rounding.reconstruction import Choice
 from keras_resnets.quantization.rounding.reconstruction import learn

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_resnets.export.recipes import ROUNDING_STEPS
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.quantization.bias_correction import correct_biases
-from keras_resnets.quantization.recipes import ROUNDING_STEPS
-from keras_resnets.quantization.recipes import Recipe
 from keras_resnets.quantization.rounding.kernels import Rounded
 from keras_resnets.quantization.rounding.kernels import round_second_order
 from keras_resnets.quantization.rounding.learned import round_learned

@@ -18,8 +18,10 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.export import landing
 from keras_resnets.export import prepare
+from keras_resnets.export import recipes
 from keras_resnets.export import session
 from keras_resnets.export.prepare import Ready
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph import provenance
@@ -29,13 +31,11 @@ from keras_resnets.io import files
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
-from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.plan import fingerprint
 from keras_resnets.quantization.qat.rewrite import rewrite
-from keras_resnets.quantization.recipes import Recipe
 from keras_resnets.quantization.search import budget as budgets
 from keras_resnets.quantization.search import mixed_precision
 from keras_resnets.quantization.search import plots

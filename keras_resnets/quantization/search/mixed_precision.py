@@ -15,8 +15,10 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import landing
 from keras_resnets.export import prepare
+from keras_resnets.export import recipes
 from keras_resnets.export import session
 from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph import provenance
@@ -25,14 +27,12 @@ from keras_resnets.images.calibration import checked_set
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
-from keras_resnets.quantization import recipes
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.plan import fingerprint
 from keras_resnets.quantization.qat.layers import FakeQuantize
-from keras_resnets.quantization.recipes import Recipe
 from keras_resnets.quantization.search import lowering
 from keras_resnets.quantization.search.accuracy_gate import Judge
 from keras_resnets.quantization.search.accuracy_gate import Trial

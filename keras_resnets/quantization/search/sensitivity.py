@@ -12,17 +12,17 @@ import numpy as np
 from keras_resnets import renamed
 from keras_resnets.errors import check_choice
 from keras_resnets.export import parity
+from keras_resnets.export import recipes
 from keras_resnets.export import signature
+from keras_resnets.export.recipes import Recipe
 from keras_resnets.quantization import bias_correction
 from keras_resnets.quantization import ranges
-from keras_resnets.quantization import recipes
 from keras_resnets.quantization.bias_correction import biases_of
 from keras_resnets.quantization.qat.aware import quantize_aware
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
-from keras_resnets.quantization.recipes import Recipe
 
 # What is done in seconds: the order of layers does not want more.
 ROUNDINGS = ("nearest", "second-order")

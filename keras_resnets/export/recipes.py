@@ -8,7 +8,6 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
 from keras_resnets.export import number_formats
-from keras_resnets.export.tflite.storage import Storage
 
 # How activation ranges move while a quantization-aware model is trained.
 ACTIVATION_RANGES = ("moving_average", "learned")
@@ -175,10 +174,13 @@ def find(recipe: str | Recipe) -> Recipe:
     return RECIPES[recipe]
 
 
-def check_storage(storage: Storage, recipe: Recipe) -> None:
-    """Raises `InvalidArgument` where a storage is asked for weights of more bits."""
-    if storage.is_explicit and recipe.weight_bits != 4:
-        raise InvalidArgument(
-            "storage and prefer apply to 4-bit weights; those of "
-            f"{recipe.name} have {recipe.weight_bits or 16}"
-        )
+def format_of(recipe: str) -> number_formats.NumberFormat:
+    """The `NumberFormat` of a recipe's file, by the name of the recipe.
+
+    Example:
+        >>> format_of("static_wi8_ai8").name, format_of("float32").title
+        ('int8', 'float32')
+    """
+    if recipe == number_formats.FLOAT32:
+        return number_formats.NUMBER_FORMATS["none"]
+    return number_formats.NUMBER_FORMATS[RECIPES[recipe].quantize]
