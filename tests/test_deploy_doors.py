@@ -44,11 +44,11 @@ NO_PYTHON = {
     "no format": (lambda f: program(f, "\0" * 64), "which cannot be run"),
     "another program": (
         lambda f: program(f, "#!/bin/sh\necho no such option >&2; exit 2\n"),
-        "is no Python (it said 'no such option')",
+        "is no Python (it printed 'no such option')",
     ),
     "one that is silent": (
         lambda f: program(f, "#!/bin/sh\n"),
-        "is no Python (it said 'nothing')",
+        "is no Python (it printed 'nothing')",
     ),
     "a Python without the package": (
         lambda f: program(f, f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n'),
@@ -97,7 +97,7 @@ def test_a_driver_that_is_no_file(tmp_path, monkeypatch):
     message = gpu_tools.missing("gpu")
     assert "VK_ICD_FILENAMES must name a Vulkan driver's .json; got '" in message
     # A long path is shortened in its middle.
-    assert message.endswith("/none.json', which is no file")
+    assert message.endswith("/none.json', which does not exist")
 
 
 def test_names_as_people_type_them():
@@ -105,7 +105,9 @@ def test_names_as_people_type_them():
     assert command._names(typed) == ("linux-x86", "linux-x86", "android")
     assert asking.find_all(command._names(typed)) == (LINUX, ANDROID)
     for names in (3, None, {"linux-x86"}):
-        with pytest.raises(InvalidArgument, match="a name of the table or several"):
+        with pytest.raises(
+            InvalidArgument, match="the name of a target or a list of names"
+        ):
             asking.find_all(names)
     with pytest.raises(InvalidArgument, match="did you mean 'linux-x86'"):
         asking.find_all("linux_x86")
@@ -251,7 +253,8 @@ def test_an_exporter_that_is_not_installed_is_told_before_the_work(
     )
     install = 'pip install "keras-resnets[onnx]"'
     told = (
-        "browser-onnx takes a file of ONNX; of what writes one onnx is missing: "
+        "browser-onnx takes a file of ONNX, and writing one requires onnx, which is "
+        "missing: "
         f"{install}"
     )
     assert targets.record(targets.find("browser-onnx"))["missing"] == told

@@ -1,12 +1,12 @@
-"""Deploy: a folder that works on a target, and says how that was proven.
+"""Deployment of a network to a target: a folder of files that were run and compared.
 
-`targets` is the table; `session` the way from a network to a folder; the modules beside
-them run one toolchain each.
+`targets` is the table of targets, and `session` writes the folders. Each of the other
+modules runs one toolchain.
 """
 
 from keras_resnets import lazy
 
-# Imported when it is asked for: the table loads no Keras.
+# Imported on access, so that reading the table does not import Keras.
 _IN_MODULE = {
     "Deployment": ".session",
     "TARGETS": ".targets",

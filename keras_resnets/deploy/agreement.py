@@ -1,4 +1,4 @@
-"""Whether a target answers as Python does: a step of rounding is no other answer."""
+"""Comparison of a target's outputs with expected outputs, up to one rounding step."""
 
 import dataclasses
 from typing import Any
@@ -7,24 +7,24 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 
-# A float's rounding, in the probabilities of a file's output; `export.parity` allows
-# as much between a float32 file and its network.
+# Rounding error of probabilities in float32; `export.parity` allows the same between a
+# float32 file and its network.
 FLOAT_STEP = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How the answers of a target compare.
+    """The result of comparing a target's outputs.
 
     Attributes:
         compared: number of images.
-        top1: share of them whose likeliest class is that of `predict`.
-        against: what the outputs themselves were compared with.
-        equal: number of images whose outputs are the same, bit for bit.
-        step: of those that differ by one step of rounding at most, of the outputs or of
-            what their softmax gets.
-        other: of those that differ by more.
-        largest: the largest difference, in steps of the outputs.
+        top1: share of images whose predicted class is that of `predict`, in [0, 1].
+        against: name of the runtime whose outputs are expected.
+        equal: number of images whose outputs are equal bit for bit.
+        step: number of images whose outputs differ by at most one rounding step, of
+            the outputs or of the logits.
+        other: number of images whose outputs differ by more.
+        largest: largest difference, in rounding steps of the outputs.
     """
 
     compared: int
@@ -36,7 +36,7 @@ class Agreement:
     largest: float
 
     def record(self) -> dict[str, Any]:
-        """What a report says of it."""
+        """Returns the entries of the report."""
         return {
             "compared": self.compared,
             "agreement": self.top1,
@@ -58,18 +58,18 @@ def compare(
     against: str,
     logit_step: float = 0.0,
 ) -> Agreement:
-    """`Agreement` of outputs (images, classes).
+    """Compares outputs of shape (images, classes).
 
     Args:
-        predicted: probabilities of the network itself, as `predict` shows them.
-        expected: outputs of the same file, or of the network, that `actual` must equal.
-        actual: outputs of the target's own runtime.
-        step: what one step of rounding is worth in the outputs.
-        against: what `expected` comes from, in words.
-        logit_step: the same of what a softmax at the end gets; 0 where there is none.
+        predicted: probabilities of the network, as `predict` shows them.
+        expected: outputs of the file in another runtime, or of the network.
+        actual: outputs of the file in the target's runtime.
+        step: size of one rounding step of the outputs.
+        against: name of the runtime that computed `expected`.
+        logit_step: size of one rounding step of the logits; 0 without a final softmax.
 
     Raises:
-        ExportError: outputs of another shape, or that are not finite.
+        ExportError: the shapes differ, or `actual` is not finite.
 
     Example:
         >>> import numpy as np
@@ -79,17 +79,17 @@ def compare(
     """
     if actual.shape != expected.shape:
         raise ExportError(
-            f"the output of the target has the shape {actual.shape}; that of {against} has "
-            f"{expected.shape}; nothing was written"
+            f"the target's output must have the shape {expected.shape} of {against}; got "
+            f"{actual.shape}; nothing was written"
         )
     if not np.isfinite(actual).all():
         raise ExportError(
-            "the output of the target has NaN or infinity; nothing was written"
+            "the target's output contains NaN or infinity; nothing was written"
         )
     wide = expected.astype("float64")
     difference = np.abs(actual - wide).max(axis=1) / step
     equal = (actual == expected).all(axis=1)
-    # Scales are float32: a step is not a whole number to the last bit.
+    # Scales are float32, so that a step is not exact: hence 1.5 steps.
     low, high = (within(wide, sign * logit_step) for sign in (-1, 1))
     within_step = ((actual > low - 1.5 * step) & (actual < high + 1.5 * step)).all(
         axis=1
@@ -106,15 +106,15 @@ def compare(
 
 
 def within(probabilities: np.ndarray, logit_step: float) -> np.ndarray:
-    """What probabilities become at most where each logit moves by a step.
+    """Returns an upper bound of probabilities whose logits change by one step.
 
-    That of the class by one upwards, those of the others by one downwards: the odds p to
-    1 - p grow by the factor e^(2 step). A step of logits is ten of a softmax's where two
-    classes are about as likely.
+    The bound is reached if the logit of the class grows by a step and all others shrink by
+    one: the odds p / (1 - p) grow by the factor e^(2 step). If two classes are about
+    equally likely, a step of the logits is ten steps of the softmax.
 
     Args:
-        probabilities: of any shape.
-        logit_step: how far a logit moves; negative for the least.
+        probabilities: array of any shape, in [0, 1].
+        logit_step: change of the logits; negative for the lower bound.
 
     Example:
         >>> import numpy as np
@@ -129,24 +129,24 @@ def within(probabilities: np.ndarray, logit_step: float) -> np.ndarray:
 
 
 def judge(name: str, result: Agreement, least: float) -> None:
-    """Raises `ExportError` where a target answers otherwise than Python.
+    """Raises `ExportError` if a target's outputs differ too much.
 
     Args:
-        name: of the target.
-        result: how its answers compare.
-        least: share of images whose likeliest class must be that of `predict`.
+        name: name of the target.
+        result: result of the comparison.
+        least: required share of images whose predicted class is that of `predict`.
     """
     if result.other:
         raise ExportError(
-            f"{name} answers otherwise than {result.against}: {result.other} of "
-            f"{result.compared} images differ by more than a step of rounding, by "
-            f"{result.largest:g} steps at most; nothing was written"
+            f"the outputs of {name} must equal those of {result.against} within one "
+            f"rounding step; {result.other} of {result.compared} images differ by more, "
+            f"by up to {result.largest:g} steps; nothing was written"
         )
     if result.top1 < least:
         wrong = round((1 - result.top1) * result.compared)
         raise ExportError(
-            f"the file for {name} has another likeliest class than predict on {wrong} of "
-            f"{result.compared} images, {result.top1:.1%} agree (at least {least:.0%}, see "
-            "--min-agreement): take a recipe of more bits, or train with quantization "
-            "(keras-resnets qat); nothing was written"
+            f"the file for {name} predicts another class than predict on {wrong} of "
+            f"{result.compared} images: {result.top1:.1%} agree, and --min-agreement "
+            f"requires {least:.0%}: choose a recipe of more bits, or use "
+            "quantization-aware training (keras-resnets qat); nothing was written"
         )

@@ -1,4 +1,4 @@
-"""What may be asked of a target's file: its row says it, these say no."""
+"""Checks of the options of `deploy` against what a target supports."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from keras_resnets.export.tflite.storage import STORAGES
 
 
 def check_recipe(target: Target, recipe: str | None) -> str:
-    """The recipe of a target's file; None asks for the default.
+    """Returns the recipe of a target's file; None selects the default.
 
     Raises:
-        InvalidArgument: a recipe that the target does not run.
+        InvalidArgument: the target does not support the recipe.
     """
     if recipe is None:
         return target.recipes[0]
     if recipe in target.refused:
         raise InvalidArgument(
-            f"{target.name} takes {', '.join(target.recipes)}; got {recipe}: "
+            f"{target.name} supports {', '.join(target.recipes)}; got {recipe}: "
             f"{target.refused[recipe]}"
         )
     check_choice(f"recipe of {target.name}", recipe, target.recipes)
@@ -27,11 +27,11 @@ def check_recipe(target: Target, recipe: str | None) -> str:
 
 
 def check_io(target: Target, recipe: str, io_dtype: str | None) -> str:
-    """The type of the input and output of a target's file; None asks for the default.
+    """Returns the type of a file's input and output; None selects the default.
 
     Raises:
-        InvalidArgument: a type that the target does not take, or one of a file that has
-            float32 ends whatever is asked.
+        InvalidArgument: the target does not support the type, or files of the recipe
+            always have a float32 input and output.
     """
     integer = (
         recipe in (*targets.INT8_KINDS, "static_wi4_ai8") and target.format == "tflite"
@@ -46,11 +46,11 @@ def check_io(target: Target, recipe: str, io_dtype: str | None) -> str:
 
 
 def check_storage(target: Target, recipe: str, storage: str | None) -> str:
-    """How a target's file stores weights of 4 bits; None asks for the default.
+    """Returns the storage of a file's 4-bit weights; None selects the default.
 
     Raises:
-        InvalidArgument: a storage that the target does not read, or a file without such
-            weights.
+        InvalidArgument: the target does not support the storage, or the file has no
+            4-bit weights.
     """
     has_nibbles = recipe == "static_wi4_ai8" and target.format == "tflite"
     if storage is None:
@@ -58,12 +58,12 @@ def check_storage(target: Target, recipe: str, storage: str | None) -> str:
     check_choice("storage", storage, STORAGES)
     if storage != "int8" and not has_nibbles:
         raise InvalidArgument(
-            "storage is of weights of 4 bits, which TFLite files of the recipe "
-            f"static_wi4_ai8 have; got storage={storage!r} of {recipe} for {target.name}"
+            "storage applies to 4-bit weights, that is to TFLite files of the recipe "
+            f"static_wi4_ai8; got storage={storage!r} with {recipe} for {target.name}"
         )
     if storage not in target.storages and target.no_storage:
         raise InvalidArgument(
-            f"{target.name} takes storage {', '.join(target.storages)}; got {storage}: "
+            f"{target.name} supports storage {', '.join(target.storages)}; got {storage}: "
             f"{target.no_storage}"
         )
     check_choice(f"storage of {target.name}", storage, target.storages)
@@ -71,7 +71,7 @@ def check_storage(target: Target, recipe: str, storage: str | None) -> str:
 
 
 def check_pixels(target: Target, recipe: str) -> None:
-    """Raises `InvalidArgument` where a target's file cannot take RGB pixels."""
+    """Raises `InvalidArgument` if a target's file cannot take RGB pixels."""
     if target.no_pixels:
         raise InvalidArgument(
             f"{target.name} takes normalized images: leave out --include-preprocessing, "
@@ -79,18 +79,18 @@ def check_pixels(target: Target, recipe: str) -> None:
         )
     if recipe in targets.FLOATS and not target.float_pixels:
         raise InvalidArgument(
-            f"{target.name} has no CAST from uint8 to float32, which the preprocessing "
-            f"of a {recipe} file begins with: leave it out, or take the recipe "
-            f"{targets.INT8}"
+            f"{target.name} does not support CAST from uint8 to float32, with which the "
+            f"preprocessing of a {recipe} file begins: leave out "
+            f"--include-preprocessing, or use the recipe {targets.INT8}"
         )
 
 
 def check_source(target: Target, source: Any, pixels: bool) -> None:
-    """Raises `InvalidArgument` where a target's file cannot take photos of a size.
+    """Raises `InvalidArgument` if a target's file cannot resize photos itself.
 
     Args:
-        target: the row.
-        source: (height, width) that is asked for, or None.
+        target: the target.
+        source: requested (height, width) of the photos, or None.
         pixels: whether the file takes RGB pixels.
     """
     if source is None:
@@ -98,10 +98,10 @@ def check_source(target: Target, source: Any, pixels: bool) -> None:
     if not target.photos:
         able = ", ".join(row.name for row in targets.TARGETS.values() if row.photos)
         raise InvalidArgument(
-            f"--source is for {able}; got {target.name}: {target.no_photos}"
+            f"--source applies to {able}; got {target.name}: {target.no_photos}"
         )
     if not pixels:
         raise InvalidArgument(
-            f"--source is for a file that takes pixels: for {target.name} add "
-            f"--include-preprocessing; got {source[0]}x{source[1]} without"
+            f"--source requires a file that takes pixels: add --include-preprocessing "
+            f"for {target.name}; got --source {source[0]}x{source[1]} without it"
         )

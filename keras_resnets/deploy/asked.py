@@ -1,4 +1,4 @@
-"""What is asked of targets, checked before anything heavy is imported."""
+"""The options of a deployment, checked before anything heavy is imported."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from keras_resnets.export.formats import FORMATS
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What an exported file is to be.
+    """The specification of an exported file.
 
     Attributes:
-        format: key of `export.formats.FORMATS`.
+        format: format, a key of `export.formats.FORMATS`.
         recipe: name in `quantization.RECIPES`, or `"float32"`.
-        io_dtype: of an int8 TFLite file.
-        packed: see `export.tflite.packing`.
-        batch: images at a time, or `"dynamic"`.
-        pixels: whether the preprocessing is inside.
-        storage: of weights of 4 bits, see `export.tflite.storage`.
-        source: (height, width) of the photos that go in, or None.
-        depthwise: whether a BN without a convolution before it is a depthwise
+        io_dtype: type of the input and output of an int8 TFLite file.
+        packed: whether convolutions are packed, see `export.tflite.packing`.
+        batch: number of images in a batch, or `"dynamic"`.
+        pixels: whether the file takes RGB pixels and includes the preprocessing.
+        storage: storage of 4-bit weights, see `export.tflite.storage`.
+        source: (height, width) of the photos that the file takes, or None.
+        depthwise: whether a BN without a convolution before it becomes a depthwise
             convolution, see `export.tflite.depthwise`.
-        export: options of the exporter besides, as pairs.
+        export: further options of the exporter, as pairs.
     """
 
     format: str
@@ -45,26 +45,26 @@ class Spec:
 
     @property
     def file_name(self) -> str:
-        """Of the file in the folder of every target: an app need not know the network."""
+        """Name of the file, the same for all networks, so that an app can hard-code it."""
         form = FORMATS[self.format]
         return "saved_model" if form.folder else f"model{form.ending}"
 
     @property
     def quantize(self) -> str:
-        """The word of `export.number_formats`."""
+        """Name of the number format in `export.number_formats`."""
         if self.recipe == targets.FLOAT32:
             return "none"
         return recipes.RECIPES[self.recipe].quantize
 
     @property
     def integer(self) -> bool:
-        """Whether it computes in int8 or int16."""
+        """Whether the file computes in int8 or int16."""
         return self.quantize in ("int8", "int16x8")
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What is asked of all targets of one run alike; see `session.deploy`."""
+    """The options that apply to all targets of a run; see `session.deploy`."""
 
     recipe: str | None = None
     io_dtype: str | None = None
@@ -76,10 +76,10 @@ class Asked:
     source: tuple[int, int] | None = None
 
     def spec(self, target: Target) -> Spec:
-        """What the file of a target is to be.
+        """Returns the specification of a target's file.
 
         Raises:
-            InvalidArgument: something that the target does not take.
+            InvalidArgument: the target does not support one of the options.
         """
         recipe = allowed.check_recipe(target, self.recipe)
         io_dtype = allowed.check_io(target, recipe, self.io_dtype)
@@ -100,10 +100,13 @@ class Asked:
         )
 
     def check(self, rows: Sequence[Target]) -> None:
-        """Raises `InvalidArgument` for what a target does not take, or cannot be proven.
+        """Checks that all targets support the options and that their toolchains exist.
 
         Args:
-            rows: of the table.
+            rows: the targets.
+
+        Raises:
+            InvalidArgument: an option is not supported, or a toolchain is missing.
         """
         for row in rows:
             self.spec(row)
@@ -115,34 +118,34 @@ class Asked:
             if not any(kind in row.memory for row in rows):
                 having = [x.name for x in targets.TARGETS.values() if kind in x.memory]
                 raise InvalidArgument(
-                    f"--{kind} is what a device has, of {', '.join(having) or 'none'}; "
+                    f"--{kind} applies to {', '.join(having) or 'no target'}; "
                     f"got {', '.join(row.name for row in rows)}"
                 )
         unwritable = [text for row in rows if (text := row.unwritable())]
         if unwritable:
-            raise InvalidArgument(f"{'; '.join(unwritable)} (--unproven needs it too)")
+            raise InvalidArgument(
+                f"{'; '.join(unwritable)} (also required with --unproven)"
+            )
         lacking = [row.missing() for row in rows]
         missing = [text for text in lacking if text]
         if missing and not self.unproven:
             raise InvalidArgument(
-                f"{'; '.join(missing)} (--unproven writes the files all the same)"
+                f"{'; '.join(missing)} (use --unproven to write the files without a proof)"
             )
 
 
 def find_all(names: str | Sequence[str]) -> tuple[Target, ...]:
-    """The rows of one name or several, each once.
+    """Returns the targets of one or several names, each once.
 
     Raises:
-        InvalidArgument: a name that no row has, or none.
+        InvalidArgument: there is no such target, or no name.
     """
     words = [names] if isinstance(names, str) else names
     if not isinstance(words, Sequence):
         raise InvalidArgument(
-            f"target must be a name of the table or several; got {shown(words)}"
+            f"target must be the name of a target or a list of names; got {shown(words)}"
         )
     if not words:
-        raise InvalidArgument(
-            "target must name at least one row of the table; got none"
-        )
-    # A row holds mappings, which have no hash.
+        raise InvalidArgument("target must name at least one target; got none")
+    # A dict removes duplicates: targets have no hash.
     return tuple({word: targets.find(word) for word in words}.values())

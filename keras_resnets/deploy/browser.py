@@ -1,4 +1,4 @@
-"""A page that classifies photos in the browser, proven in headless Chromium."""
+"""A web page that classifies photos in the browser, tested in headless Chromium."""
 
 import base64
 import importlib.resources
@@ -18,24 +18,27 @@ from keras_resnets.errors import ExportError
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
 
-# Files of the page; `runtime.js` is one of the two that open a network.
+# Files of the page; one of the two runtimes is added as `runtime.js`.
 _OURS = ("index.html", "page.js", "resample.js", "style.css")
 _RUNTIMES = {"tflite": "litert.js", "onnx": "onnx.js"}
 _WORDS = {"tflite": "LiteRT.js", "onnx": "ONNX Runtime Web"}
 
 
 def prove(job: Job) -> Proof:
-    """Runs the images in the page, in Chromium.
+    """Opens the page in Chromium and runs the file on the images there.
 
     Raises:
-        ExportError: the page does not open the file, or fails.
+        ExportError: the page cannot open the file, or fails.
     """
     if job.model.preprocessing.channels != 3:
-        raise ExportError("the page is for networks of RGB images; nothing was written")
+        raise ExportError(
+            "the web page takes RGB photos, that is 3 channels; the network takes "
+            f"{job.model.preprocessing.channels}; nothing was written"
+        )
     exported = job.export()
     binary = chromium.find()
     if binary is None:
-        raise ExportError("there is no Chromium; nothing was written")
+        raise ExportError("Chromium was not found on the PATH; nothing was written")
     with files.scratch_folder() as folder:
         fill(job, exported, folder)
         (folder / exported.path.name).write_bytes(exported.path.read_bytes())
@@ -68,7 +71,7 @@ def opened_in(page: chromium.Page) -> None:
     """Waits until a page has opened its network.
 
     Raises:
-        ExportError: it cannot; what it says of that.
+        ExportError: it cannot open it; with the page's message.
     """
     state = page.wait(
         "['ready', 'failed'].includes(document.body?.dataset.state) && window.network "
@@ -80,7 +83,7 @@ def opened_in(page: chromium.Page) -> None:
 
 
 def _values(image: np.ndarray) -> str:
-    """An expression for the values of an image."""
+    """Returns a JavaScript expression for the values of an image."""
     raw = np.ascontiguousarray(image)
     kind = "Uint8Array" if raw.dtype == np.uint8 else "Float32Array"
     raw = raw if raw.dtype == np.uint8 else raw.astype("<f4")
@@ -94,7 +97,7 @@ def _run(page: chromium.Page, image: np.ndarray) -> np.ndarray:
 
 
 def _latency(page: chromium.Page, image: np.ndarray) -> float:
-    """Median milliseconds of ten runs in the page."""
+    """Returns the median latency of ten runs in the page, in milliseconds."""
     script = (
         f"(async () => {{ const x = {_values(image)}, times = []; "
         "for (let i = 0; i < 10; i++) { const begun = performance.now(); "
@@ -110,7 +113,7 @@ def write(job: Job, proof: Proof | None) -> None:
 
 
 def fill(job: Job, exported: ExportedFile, folder: pathlib.Path) -> None:
-    """Writes the page of a file; the file itself is written by others."""
+    """Writes the page for a file, without the file itself."""
     ours = importlib.resources.files("keras_resnets.deploy") / "web"
     for name in _OURS:
         (folder / name).write_text((ours / name).read_text("utf-8"), "utf-8")
@@ -127,13 +130,13 @@ def fill(job: Job, exported: ExportedFile, folder: pathlib.Path) -> None:
 
 
 def _facts(job: Job, exported: ExportedFile) -> dict[str, Any]:
-    """What the page must know of the network."""
+    """Returns the page's description of the network, for `model.json`."""
     preprocessing = job.model.preprocessing
-    input_facts, output = _ends(exported)
+    input_facts, output = _signature(exported)
     return {
         "name": job.model.name,
         "words": f"{_number_format(exported)}, {exported.report.size / 1e6:.2f} MB, runs "
-        f"in this browser by {_WORDS[exported.spec.format]}",
+        f"in this browser with {_WORDS[exported.spec.format]}",
         "file": exported.path.name,
         "labels": list(job.labels),
         "probabilities": exported.report.output == "predictions",
@@ -154,12 +157,12 @@ def _facts(job: Job, exported: ExportedFile) -> dict[str, Any]:
 
 
 def _number_format(exported: ExportedFile) -> str:
-    """What people call what it computes in."""
+    """Returns the name of the number format for people."""
     return "float32" if exported.spec.quantize == "none" else exported.spec.quantize
 
 
-def _ends(exported: ExportedFile) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Types and scales of input and output."""
+def _signature(exported: ExportedFile) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the types, scales and zero points of the input and output."""
     shape = [size or 1 for size in exported.report.input_shape]
     if exported.spec.format == "onnx":
         dtype = "uint8" if exported.report.takes_pixels else "float32"
@@ -169,23 +172,23 @@ def _ends(exported: ExportedFile) -> tuple[dict[str, Any], dict[str, Any]]:
     details = (interpreter.get_input_details()[0], interpreter.get_output_details()[0])
     input_facts, output = (
         {
-            "dtype": np.dtype(end["dtype"]).name,
-            "scale": float(end["quantization"][0]),
-            "zero": int(end["quantization"][1]),
+            "dtype": np.dtype(tensor["dtype"]).name,
+            "scale": float(tensor["quantization"][0]),
+            "zero": int(tensor["quantization"][1]),
         }
-        for end in details
+        for tensor in details
     )
     return {**input_facts, "shape": shape}, output
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How to open the page."""
+    """Returns the README's section on opening the page."""
     return (
-        "```sh\nnpm install    # the runtime, as package.json pins it\n"
-        "npm start      # or any other static server of this folder\n```\n\n"
+        "```sh\nnpm install    # installs the runtime that package.json pins\n"
+        "npm start      # or serve this folder with any other static server\n```\n\n"
         "Then open localhost:8000 in a browser and drop a photo, or use the camera "
-        "(browsers allow it on localhost and over HTTPS). `resample.js` resizes as "
-        "`predict` does, to the bit; `page.js` shows how an application calls it:\n\n"
+        "(browsers allow it on localhost and over HTTPS). `resample.js` resizes exactly "
+        "as `predict` does; `page.js` shows how an application calls it:\n\n"
         '```js\nimport { open } from "./runtime.js";\n'
         'import { normalize, prepare } from "./resample.js";\n\n'
         'const facts = await (await fetch("./model.json")).json();\n'

@@ -1,4 +1,4 @@
-"""What proves a page: Chromium, and the runtime's package from npm; and a static server."""
+"""Tools that test a web page: Chromium, the runtime's npm package, a static server."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_resnets.deploy import chromium
 
-# Of npm, pinned to what the page was proven with.
+# npm packages, pinned to the versions with which the page was tested.
 PACKAGES = {
     "browser-litert": {"@litertjs/core": "2.5.3", "@litertjs/wasm-utils": "2.5.3"},
     "browser-onnx": {"onnxruntime-web": "1.30.0"},
@@ -21,12 +21,12 @@ _VARIABLE = "KERAS_RESNETS_NODE_MODULES"
 
 
 def modules() -> pathlib.Path:
-    """The folder that npm installs into: `$KERAS_RESNETS_NODE_MODULES` or ours."""
+    """Returns npm's folder: `$KERAS_RESNETS_NODE_MODULES` or ./node_modules."""
     return pathlib.Path(os.environ.get(_VARIABLE, "node_modules"))
 
 
 def version(package: str) -> str | None:
-    """The release of an installed package of npm; None where it is not there."""
+    """Returns the version of an installed npm package, or None."""
     try:
         text = (modules() / package / "package.json").read_text("utf-8")
         return str(json.loads(text)["version"])
@@ -35,7 +35,7 @@ def version(package: str) -> str | None:
 
 
 def missing(target: str) -> str | None:
-    """What lacks to prove the page of a target, and what to do; None where all is there."""
+    """Returns what is missing to test the page and how to install it, or None."""
     if chromium.find() is None:
         return "Chromium, which is not on the PATH (Debian: apt install chromium)"
     packages = PACKAGES[target]
@@ -43,8 +43,8 @@ def missing(target: str) -> str | None:
         return None
     names = " ".join(f"{name}@{release}" for name, release in packages.items())
     return (
-        f"{names}, which is not in {modules()}: npm install {names}, in this folder or "
-        f"in the one that ${_VARIABLE} names"
+        f"{names}, which is not in {modules()}: run npm install {names} in this folder, "
+        f"or set {_VARIABLE} to the node_modules folder that contains it"
     )
 
 
@@ -57,19 +57,19 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     }
 
     def translate_path(self, path: str) -> str:
-        """Of the runtime's files where npm put them."""
+        """Maps node_modules/ to npm's folder, and other paths to the page's folder."""
         local = super().translate_path(path)
         inside = os.path.relpath(local, self.directory)
         head, _, rest = inside.replace(os.sep, "/").partition("/")
         return str(modules().resolve() / rest) if head == "node_modules" else local
 
     def log_message(self, *words: Any) -> None:
-        """Nothing: who deploys waits for one answer."""
+        """Logs nothing: requests are of no interest to the user of `deploy`."""
 
 
 @contextlib.contextmanager
 def served(folder: pathlib.Path) -> Iterator[str]:
-    """The address of a folder on this machine, as long as the block lasts."""
+    """Serves a folder on localhost while the block runs; yields the page's address."""
     handler = functools.partial(_Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

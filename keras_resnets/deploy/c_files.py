@@ -1,4 +1,7 @@
-"""C++ sources of a network: no file system, no vendor's header but TFLM's own."""
+"""C++ sources of a network for TensorFlow Lite Micro.
+
+They need no file system and no headers except TensorFlow Lite Micro's.
+"""
 
 import dataclasses
 import re
@@ -19,23 +22,23 @@ NAMES = (
     "main.cc",
 )
 _TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "float32": "float"}
-# Numbers in a line of 88 characters.
+# Numbers per line, which then has at most 88 characters.
 _IN_A_LINE = 14
 
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What the sources are generated from.
+    """The data from which the sources are generated.
 
     Attributes:
-        content: the file's bytes.
-        arena: bytes that it needs; None where nobody measured it.
-        operators: names of those that it has, each once.
-        input, output: `dtype`, `shape`, `scale` and `zero_point`.
+        content: bytes of the TFLite file.
+        arena: size of the tensor arena in bytes; None if it was not measured.
+        operators: names of the file's operators, each once.
+        input, output: `dtype`, `shape`, `scale` and `zero_point` of each.
         labels: name of each class.
-        preprocessing: what makes the input of RGB pixels; None where that is inside.
-        image: one input in the file's type.
-        expected: the file's output for it, in its type.
+        preprocessing: preprocessing of RGB pixels; None if the file includes it.
+        image: one test image in the input's type.
+        expected: the file's output for it, in the output's type.
     """
 
     content: bytes
@@ -49,7 +52,7 @@ class Sources:
     expected: np.ndarray
 
     def texts(self) -> dict[str, str]:
-        """Text of each file of `NAMES`."""
+        """Returns the text of each file in `NAMES`."""
         makers = (
             _DATA_H.format(size=len(self.content)),
             self._data(),
@@ -72,7 +75,7 @@ class Sources:
     def _settings(self) -> str:
         height, width, channels = self.input["shape"][1:]
         arena = self.arena or 10 * len(self.content)
-        note = "measured, to the byte" if self.arena else "NOT MEASURED: a guess"
+        note = "measured to the byte" if self.arena else "NOT MEASURED, a guess"
         labels = "".join(f"    {_quoted(label)},\n" for label in self.labels)
         return _SETTINGS.format(
             note=note,
@@ -92,7 +95,7 @@ class Sources:
         )
 
     def _quantize(self) -> str:
-        """The function that makes one number of the input of one pixel value."""
+        """Returns the C++ function that converts a pixel value to an input value."""
         preprocessing = self.preprocessing
         if preprocessing is None:
             return _PIXEL
@@ -143,7 +146,7 @@ class Sources:
 
 
 def adder(operator: str) -> str:
-    """The method of TFLM's resolver that adds an operator.
+    """Returns the method of TFLM's resolver that adds an operator.
 
     Example:
         >>> adder("CONV_2D"), adder("PADV2"), adder("LEAKY_RELU")
@@ -156,7 +159,7 @@ def adder(operator: str) -> str:
 
 
 def _float(value: float) -> str:
-    """A number as C++ reads it, the nearest float32 of it."""
+    """Returns the C++ literal of the nearest float32."""
     text = f"{np.float32(value):.9g}"
     return f"{text if set(text) & set('.en') else text + '.0'}f"
 
@@ -169,14 +172,14 @@ def _words(values: np.ndarray) -> Iterable[str]:
 
 
 def _lines(words: Iterable[str]) -> str:
-    """Numbers with commas, a few a line."""
+    """Returns numbers separated by commas, in lines of at most 88 characters."""
     items = list(words)
     rows = (items[i : i + _IN_A_LINE] for i in range(0, len(items), _IN_A_LINE))
     return "".join(f"    {', '.join(row)},\n" for row in rows)
 
 
 def _quoted(text: str) -> str:
-    """A string of C++: what is not plain ASCII as the octal bytes of its UTF-8."""
+    """Returns a C++ string literal; non-ASCII text becomes octal bytes of UTF-8."""
     plain = set(range(32, 127)) - set(b'"\\?')
     return (
         '"'
@@ -187,7 +190,7 @@ def _quoted(text: str) -> str:
     )
 
 
-_DATA_H = """// The network: a .tflite file as an array that stays in flash.
+_DATA_H = """// The network: a .tflite file as a constant array, which stays in flash.
 #ifndef MODEL_DATA_H_
 #define MODEL_DATA_H_
 
@@ -200,7 +203,7 @@ extern const unsigned char kData[kBytes];
 
 #endif  // MODEL_DATA_H_
 """
-_SETTINGS = """// Input and output of the network, and what it needs.
+_SETTINGS = """// Input, output and memory of the network.
 #ifndef MODEL_SETTINGS_H_
 #define MODEL_SETTINGS_H_
 
@@ -210,7 +213,7 @@ _SETTINGS = """// Input and output of the network, and what it needs.
 
 namespace model {{
 
-// Of the tensor arena: {note}.
+// Size of the tensor arena: {note}.
 constexpr std::size_t kArenaBytes = {arena};
 
 using Input = {input};
@@ -220,7 +223,7 @@ constexpr int kWidth = {width};
 constexpr int kChannels = {channels};
 constexpr int kClasses = {classes};
 
-// A real number is scale * (integer - zero point); of floats the scale is 0.
+// real value = scale * (integer - zero point); the scale of a float type is 0.
 constexpr float kInputScale = {in_scale};
 constexpr int kInputZeroPoint = {in_zero};
 constexpr float kOutputScale = {out_scale};
@@ -230,7 +233,7 @@ constexpr const char* kLabels[kClasses] = {{
 {labels}}};
 
 {quantize}
-// Probability (or logit) of the network's output for a class.
+// Converts an output value to a probability (or logit).
 inline float Score(Output output) {{
   const float value = static_cast<float>(output);
   return kOutputScale > 0.0f ? kOutputScale * (value - kOutputZeroPoint) : value;
@@ -240,10 +243,10 @@ inline float Score(Output output) {{
 
 #endif  // MODEL_SETTINGS_H_
 """
-_PIXEL = """// The network takes RGB pixels as they are.
+_PIXEL = """// The network takes RGB pixels without preprocessing.
 inline Input Quantize(uint8_t pixel, int) { return static_cast<Input>(pixel); }
 """
-_NORMALIZE = """// One number of the input, of one pixel value of one channel.
+_NORMALIZE = """// Converts a pixel value of a channel to an input value.
 inline Input Quantize({value} pixel, int channel) {{
 {order}  constexpr float kMean[{count}] = {{{mean}}};
   constexpr float kStd[{count}] = {{{std}}};
@@ -256,7 +259,7 @@ _ROUND = """  value = std::nearbyint(value / kInputScale) + kInputZeroPoint;
   return static_cast<Input>(value);
 }}
 """
-_OPERATORS = """// The operators that the network has: the linker drops the others.
+_OPERATORS = """// The network's operators; the linker drops all others.
 #ifndef MODEL_OPERATORS_H_
 #define MODEL_OPERATORS_H_
 
@@ -275,7 +278,7 @@ inline TfLiteStatus AddOperators(
 
 #endif  // MODEL_OPERATORS_H_
 """
-_TEST_H = """// One image, and the output of LiteRT's reference kernels for it.
+_TEST_H = """// A test image and the output of LiteRT's reference kernels for it.
 #ifndef MODEL_TEST_IMAGE_H_
 #define MODEL_TEST_IMAGE_H_
 
@@ -292,7 +295,7 @@ extern const Output kTestOutputs[kTestScores];
 
 #endif  // MODEL_TEST_IMAGE_H_
 """
-_MAIN = """// Runs the test image: 0 where all scores are within a step of rounding.
+_MAIN = """// Runs the test image; returns 0 if all scores are within one rounding step.
 #include <cmath>
 #include <cstdint>
 

@@ -1,7 +1,7 @@
-"""Headless Chromium, driven over its DevTools protocol: opens a page and asks it things.
+"""Headless Chromium, controlled over the DevTools protocol.
 
-The protocol is spoken over two pipes (`--remote-debugging-pipe`), so that nothing but the
-standard library is needed.
+The protocol uses two pipes (`--remote-debugging-pipe`), so that the standard library
+suffices.
 """
 
 import base64
@@ -22,9 +22,9 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-# A busy machine takes half a minute to begin.
+# Time limit in seconds; on a busy machine Chromium takes half a minute to start.
 _SECONDS = 120.0
-# Makes its pipes the third and fourth file, as Chromium wants them.
+# Chromium expects the pipes as file descriptors 3 and 4.
 _LAUNCHER = """
 import os, sys
 read, write = (os.dup(os.dup(os.dup(int(x)))) for x in sys.argv[1:3])
@@ -35,17 +35,17 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def find() -> str | None:
-    """The path of a Chromium or Chrome; None where there is none."""
+    """Returns the path of Chromium or Chrome, or None if neither is on the PATH."""
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextlib.contextmanager
 def opened(binary: str, address: str) -> Iterator["Page"]:
-    """A page in a browser of its own, which ends with the block.
+    """Starts a browser and opens a page in it; the browser exits with the block.
 
     Args:
         binary: path of Chromium.
-        address: of the page.
+        address: URL of the page.
     """
     into, to_browser = os.pipe()
     from_browser, outof = os.pipe()
@@ -56,7 +56,7 @@ def opened(binary: str, address: str) -> Iterator["Page"]:
             f"--user-data-dir={profile}",
         ]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
-            # Its sandbox does not begin as root.
+            # The sandbox does not start as root.
             options.append("--no-sandbox")
         launch = [sys.executable, "-c", _LAUNCHER, str(into), str(outof)]
         process = subprocess.Popen(
@@ -81,18 +81,18 @@ def opened(binary: str, address: str) -> Iterator["Page"]:
 
 
 class Page:
-    """One page.
+    """A page in a browser.
 
     Args:
-        from_browser: file that the browser's messages come from.
-        to_browser: file that ours go to.
-        address: of the page.
+        from_browser: file descriptor of messages from the browser.
+        to_browser: file descriptor of messages to the browser.
+        address: URL of the page.
     """
 
     def __init__(self, from_browser: int, to_browser: int, address: str) -> None:
         self._from_browser, self._to_browser, self._rest = from_browser, to_browser, b""
         self._number = 0
-        # What the browser said unasked: messages of the console, where Log is enabled.
+        # Events from the browser, such as console messages if Log is enabled.
         self.events: list[dict[str, Any]] = []
         self._session: str | None = None
         self.browser = str(self.call("Browser.getVersion")["product"])
@@ -103,10 +103,10 @@ class Page:
         self.call("Page.navigate", url=address)
 
     def call(self, method: str, **values: Any) -> dict[str, Any]:
-        """What the browser answers to a command of the protocol.
+        """Sends a command of the protocol and returns the browser's answer.
 
         Raises:
-            ExportError: it refuses, dies, or does not answer.
+            ExportError: the browser refuses the command, exits, or does not answer.
         """
         self._number += 1
         message = {"id": self._number, "method": method, "params": values}
@@ -124,7 +124,7 @@ class Page:
                 self.events.append(answer)
         if "error" in answer:
             words = printable(str(answer["error"].get("message")), 200)
-            raise ExportError(f"Chromium refuses {method}: {words}")
+            raise ExportError(f"Chromium refused {method}: {words}")
         return dict(answer["result"])
 
     def _next(self, end: float) -> dict[str, Any]:
@@ -134,16 +134,18 @@ class Page:
             )
             data = os.read(self._from_browser, 1 << 20) if ready else b""
             if not data:
-                raise ExportError("Chromium ended, or does not answer")
+                raise ExportError(
+                    f"Chromium exited or did not answer within {_SECONDS:g} seconds"
+                )
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\0")
         return dict(json.loads(line))
 
     def evaluate(self, script: str) -> Any:
-        """The value of an expression of JavaScript in the page; a promise is awaited.
+        """Evaluates a JavaScript expression in the page; a promise is awaited.
 
         Raises:
-            ExportError: it throws.
+            ExportError: the expression throws.
         """
         answer = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
@@ -151,14 +153,14 @@ class Page:
         if "exceptionDetails" in answer:
             details = answer["exceptionDetails"]
             words = details.get("exception", {}).get("description") or details["text"]
-            raise ExportError(f"the page fails: {printable(str(words), 300)}")
+            raise ExportError(f"the web page failed: {printable(str(words), 300)}")
         return answer["result"].get("value")
 
     def wait(self, script: str, seconds: float = _SECONDS) -> Any:
-        """The first value of an expression that is true.
+        """Evaluates an expression until its value is true, and returns the value.
 
         Raises:
-            ExportError: there is none in so many seconds.
+            ExportError: it is not true within `seconds`.
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -166,16 +168,18 @@ class Page:
             if value:
                 return value
             time.sleep(0.05)
-        raise ExportError(f"the page does not come to: {script}")
+        raise ExportError(
+            f"the web page did not reach this state in {seconds:g} seconds: {script}"
+        )
 
     def choose_file(self, selector: str, path: pathlib.Path) -> None:
-        """Gives a file to an input of the page, as a user chooses one."""
+        """Selects a file in a file input of the page, as a user would."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node["nodeId"])
 
     def screenshot(self, width: int, height: int, dark: bool = False) -> bytes:
-        """A PNG of the page in a window of a size."""
+        """Returns a PNG of the page in a window of width x height pixels."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

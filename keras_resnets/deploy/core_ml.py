@@ -1,4 +1,4 @@
-"""Core ML: coremltools converts the SavedModel; only a Mac can run what comes of it."""
+"""Core ML: coremltools converts the SavedModel; only a Mac can run the result."""
 
 import json
 import shutil
@@ -17,13 +17,13 @@ PACKAGE = "model.mlpackage"
 
 
 def prove(job: Job) -> Proof:
-    """Converts the file, and compares the program's shapes and kernels with the network's.
+    """Converts the file and compares the program's shapes with the network's.
 
-    Nothing is run: the input and output must have the network's shapes, and each kernel of
-    the network must be in the program with its shape, as finite numbers.
+    The program is not run. Its input, output and convolution kernels must have the shapes
+    of the network's, and the kernels must be finite.
 
     Raises:
-        ExportError: coremltools does not convert it, or makes something else of it.
+        ExportError: coremltools failed, or the shapes differ.
     """
     exported = job.export()
     with files.scratch_folder() as folder:
@@ -49,9 +49,9 @@ def prove(job: Job) -> Proof:
 
 
 def _check(job: Job, facts: dict[str, object]) -> None:
-    """Raises `ExportError` where a program is not of the network's shapes."""
+    """Raises `ExportError` if a program's shapes differ from the network's."""
     kernels = [
-        # Of Keras (height, width, in, out), of Core ML (out, in, height, width).
+        # Keras: (height, width, in, out). Core ML: (out, in, height, width).
         [shape[3], shape[2], shape[0], shape[1]]
         for shape in (
             tuple(layer.kernel.shape)
@@ -68,20 +68,20 @@ def _check(job: Job, facts: dict[str, object]) -> None:
     for name, value in expected.items():
         if facts[name] != value:
             raise ExportError(
-                f"coremltools makes another network of {job.model.name}: {name} must be "
-                f"{value}; got {facts[name]}; nothing was written"
+                f"the program that coremltools converted from {job.model.name} differs: "
+                f"{name} must be {value}; got {facts[name]}; nothing was written"
             )
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How an application runs the package, and what was not tried."""
+    """Returns the README's section on running the package, and what was not tested."""
     return (
-        "Drag `model.mlpackage` into Xcode, which makes a class of its name:\n\n"
+        "Drag `model.mlpackage` into Xcode, which generates a class of the same name:\n\n"
         "```swift\n"
         "let network = try model(configuration: MLModelConfiguration())\n"
         "let result = try network.prediction(input: x)  // MLMultiArray, see below\n"
         "```\n\n"
-        "`report.json` has the names and shapes of input and output. No Mac was there: "
-        "the package was converted and not run. Compare it on yours with `predict` before "
-        "you ship it.\n"
+        "`report.json` contains the shapes of the input and output. The package was "
+        "converted and not run, since Core ML runs on Apple's devices only: compare its "
+        "outputs with those of `predict` on yours before you ship it.\n"
     )

@@ -1,10 +1,11 @@
-"""Run by a Python that has coremltools: converts a SavedModel, and says what came of it.
+"""Converts a SavedModel with coremltools and describes the result.
 
     python coreml_worker.py FOLDER PACKAGE.mlpackage FACTS.json
 
-FACTS.json has `operators` (how many of each), `kernels` (the shape of each convolution's,
-sorted), `finite` (whether all their numbers are), and the shapes of `input` and `output`.
-The last line that it prints is the release of coremltools.
+This script runs in a Python environment with coremltools. FACTS.json contains `operators`
+(the number of each), `kernels` (the sorted shapes of the convolution kernels), `finite`
+(whether all kernels are finite), and the shapes of `input` and `output`. The last printed
+line is the version of coremltools.
 """
 
 import collections
@@ -16,7 +17,7 @@ import numpy as np
 
 
 def main(folder: str, package: str, facts: str) -> None:
-    """Writes both; see above for the arguments."""
+    """Writes the package and the facts; the module docstring has the arguments."""
     import coremltools
 
     converted = coremltools.convert(folder, source="tensorflow", convert_to="mlprogram")

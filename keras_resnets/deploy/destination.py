@@ -1,4 +1,4 @@
-"""Where the folders of targets are written, checked before images are read."""
+"""Checks of the output folders, before images are read."""
 
 import os
 import pathlib
@@ -8,13 +8,13 @@ from keras_resnets.deploy.row import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.io import files
 
-# Patterns of what every target's folder holds. The first identifies such a folder: without
-# it none is replaced.
+# Patterns of the files in every target's folder. Only a folder with the first of them is
+# recognized as such, and may be replaced.
 COMMON = ("report.json", "README.md", "labels.txt", "model.*", "saved_model.json")
 
 
 def patterns(target: Target) -> tuple[str, ...]:
-    """Patterns of all files that the folder of a target may hold."""
+    """Returns the patterns of all files that a target's folder may contain."""
     return (*COMMON, *target.files)
 
 
@@ -24,19 +24,19 @@ def check(
     """Checks that the folders of all targets can be written.
 
     Args:
-        folder: their common folder; it may be missing, its parent may not.
-        rows: of the table.
-        overwrite: whether the folders of the same targets are replaced.
+        folder: common folder; it need not exist, but its parent must.
+        rows: the targets.
+        overwrite: whether existing folders of the same targets are replaced.
 
     Raises:
-        InvalidArgument: a place that cannot be written to, a folder that exists without
-            `overwrite`, or one with files of others in it.
+        InvalidArgument: a folder cannot be written to, exists without `overwrite`, or
+            contains files that `deploy` did not write.
     """
     path = pathlib.Path(folder)
     if path.exists() and not path.is_dir():
         raise InvalidArgument(
-            f"the output of deploy is a folder, with one for each target in it; {path} is "
-            "a file"
+            "the output of deploy is a folder with a subfolder for each target; got "
+            f"{path}, which is a file"
         )
     if not path.is_dir():
         files.check_folder(path, COMMON)

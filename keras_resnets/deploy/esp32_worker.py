@@ -1,10 +1,11 @@
-"""Run by a Python that has esp-ppq: quantizes an ONNX file, and simulates the result.
+"""Quantizes an ONNX file with ESP-PPQ and simulates the result.
 
     python esp32_worker.py FILE.onnx IMAGES.npz OUTPUTS.npz CHIP
 
-IMAGES.npz has float32 `images` and `ranges` (count, channels, height, width);
-OUTPUTS.npz gets `outputs` (count, classes). `model.espdl` and what ESP-PPQ tells of it are
-written beside them. The last line that it prints is ESP-PPQ's release.
+This script runs in a Python environment with esp-ppq. IMAGES.npz contains float32 `images`
+to simulate and `ranges` for calibration, both (count, channels, height, width); OUTPUTS.npz
+gets `outputs` (count, classes). ESP-PPQ writes `model.espdl` and its descriptions into the
+same folder. The last printed line is the version of esp-ppq.
 """
 
 import importlib.metadata
@@ -17,12 +18,12 @@ _BITS = 8
 
 
 def main(path: str, images_path: str, outputs_path: str, chip: str) -> None:
-    """Writes the outputs; see above for the arguments."""
+    """Writes the outputs; the module docstring has the arguments."""
     import torch
     from esp_ppq.api import espdl_quantize_onnx
     from esp_ppq.executor import TorchExecutor
 
-    # Threads that wait for each other take minutes on a machine that others use.
+    # On a busy machine several threads take minutes, waiting for each other.
     torch.set_num_threads(1)
     with np.load(images_path) as loaded:
         images, ranges = loaded["images"], loaded["ranges"]

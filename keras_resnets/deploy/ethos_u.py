@@ -1,4 +1,4 @@
-"""Arm Ethos-U: compiled by Vela, wholly for the NPU, in the layout it finds fastest."""
+"""Arm Ethos-U: Vela compiles the file, which must run on the NPU as a whole."""
 
 import csv
 import dataclasses
@@ -21,11 +21,11 @@ from keras_resnets.io import files
 from keras_resnets.system import child_process
 
 COMPILED = "model_vela.tflite"
-# ResNet-50 takes one on a calm machine.
+# Time limit in minutes; ResNet-50 takes one on an idle machine.
 _MINUTES = 30
 _SHARE = re.compile(r"NPU operators = \d+ \(([\d.]+)%\)")
-# The custom operator that all of an NPU's become: what else is in a compiled file is
-# the CPU's.
+# Vela replaces all operators that the NPU runs by this custom operator. Any other operator
+# in a compiled file runs on the CPU.
 _ON_NPU = "ethos-u"
 # Columns of Vela's summary, in KiB.
 _KIB = {
@@ -37,7 +37,7 @@ _KIB = {
 
 @dataclasses.dataclass(frozen=True)
 class _Compiled:
-    """A file as Vela compiled it."""
+    """A compiled file and Vela's figures."""
 
     exported: ExportedFile
     file: pathlib.Path
@@ -45,10 +45,10 @@ class _Compiled:
 
 
 def prove(job: Job) -> Proof:
-    """Compiles the file in each layout, and takes the one of fewest cycles.
+    """Compiles the file in each layout and selects the one with the fewest cycles.
 
     Raises:
-        ExportError: operators that Vela leaves to the CPU, or does not survive.
+        ExportError: operators would run on the CPU, or Vela failed.
     """
     with files.scratch_folder() as folder:
         tried = {}
@@ -66,7 +66,7 @@ def prove(job: Job) -> Proof:
 
 
 def _layouts(job: Job) -> Iterator[tuple[str, ExportedFile]]:
-    """(name, file) of each way to write the network; those of the same bytes once."""
+    """Yields (name, file) for each layout of the network; identical files once."""
     seen = set()
     for packed in job.target.layouts:
         name = "packed" if packed else "unpacked"
@@ -84,30 +84,30 @@ def _layouts(job: Job) -> Iterator[tuple[str, ExportedFile]]:
 
 
 def check_types(exported: ExportedFile, title: str) -> None:
-    """Raises `ExportError` for operators that Vela would leave to the CPU, or die of.
+    """Raises `ExportError` for operators that would run on the CPU or crash Vela.
 
     Args:
         exported: the exported file.
-        title: of the target.
+        title: title of the target.
     """
     with tflite_runner.opened(exported.path) as content:
         floats = tflite_runner.float_operators(content)
         nibbles = _int4_operators(content)
     if floats:
         raise ExportError(
-            f"{title} computes in integers; {', '.join(floats)} of the "
-            f"{exported.spec.recipe} file compute in floats and would stay on the CPU: "
-            "take the recipe static_wi8_ai8; nothing was written"
+            f"{title} computes in integers only; {', '.join(floats)} of the "
+            f"{exported.spec.recipe} file compute in floats and would run on the CPU: "
+            "use the recipe static_wi8_ai8; nothing was written"
         )
     if nibbles:
         raise ExportError(
-            f"{title} has no weights of 4 bits, which {', '.join(nibbles)} have, and Vela "
-            "ends without a word at them: take the storage int8; nothing was written"
+            f"{title} does not support the 4-bit weights of {', '.join(nibbles)}, on "
+            "which Vela crashes: use the storage int8; nothing was written"
         )
 
 
 def _int4_operators(content: Any) -> list[str]:
-    """Names of the operators that read a tensor of 4 bits."""
+    """Returns the names of the operators that read a 4-bit tensor."""
     schema, model = tflite_runner.parse(content)
     names, graph = tflite_runner.operator_names(schema), model.Subgraphs(0)
     readers = set()
@@ -140,20 +140,21 @@ def _compile(job: Job, exported: ExportedFile, folder: pathlib.Path) -> _Compile
     code, text = _run(words)
     compiled = folder / f"{exported.path.stem}_vela.tflite"
     if code != 0 or not compiled.is_file():
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        status = f"signal {-code}" if code < 0 else f"exit code {code}"
         last = (text.strip().splitlines() or ["nothing"])[-1]
         raise ExportError(
-            f"Vela ended with {how} at the {exported.spec.recipe} file of "
-            f"{job.model.name}, and said {printable(last, 200)!r}; nothing was written"
+            f"Vela failed with {status} on the {exported.spec.recipe} file of "
+            f"{job.model.name}; its last line was {printable(last, 200)!r}; nothing was "
+            "written"
         )
     with tflite_runner.opened(compiled) as content:
         on_cpu = sorted(set(tflite_runner.operators(content)) - {_ON_NPU})
     share = _SHARE.search(text)
     if on_cpu or share is None:
         raise ExportError(
-            f"{', '.join(on_cpu) or 'all'} of the {exported.spec.recipe} file of "
-            f"{job.model.name} fall to the CPU on {job.target.title}: take the recipe "
-            "static_wi8_ai8 with int8 ends; nothing was written"
+            f"{job.target.title} would run these operators of {job.model.name}'s "
+            f"{exported.spec.recipe} file on the CPU: {', '.join(on_cpu) or 'all'}; use "
+            "the recipe static_wi8_ai8 with an int8 input and output; nothing was written"
         )
     (summary,) = folder.glob("*_summary_*.csv")
     figures = {
@@ -166,7 +167,7 @@ def _compile(job: Job, exported: ExportedFile, folder: pathlib.Path) -> _Compile
 
 
 def _run(words: list[Any]) -> tuple[int, str]:
-    """(exit code, all that it printed) of Vela."""
+    """Runs Vela; returns its exit code and everything that it printed."""
     with (
         tempfile.TemporaryFile() as errors,
         child_process.started("ethosu.vela", *words, errors=errors) as process,
@@ -183,7 +184,7 @@ def _run(words: list[Any]) -> tuple[int, str]:
 
 
 def _figures(summary: pathlib.Path) -> dict[str, Any]:
-    """What Vela's summary says, in bytes, cycles and milliseconds."""
+    """Returns the figures of Vela's summary, in bytes, cycles and milliseconds."""
     with open(summary, encoding="utf-8", newline="") as file:
         row = list(csv.DictReader(file))[-1]
     return {
@@ -196,11 +197,11 @@ def _figures(summary: pathlib.Path) -> dict[str, Any]:
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How the compiled file is built into an application, or compiled again."""
+    """Returns the README's section on using the compiled file, and compiling it again."""
     settings = job.target.settings
-    return f"""`{COMPILED}` has one custom operator, `ethos-u`, which TensorFlow Lite Micro
-hands to Arm's driver. Its types, shapes and quantization are those of
-`{exported.path.name}`:
+    return f"""`{COMPILED}` contains one custom operator, `ethos-u`, which TensorFlow Lite
+Micro passes to Arm's driver. Its input and output have the types, shapes and quantization
+of `{exported.path.name}`:
 
 ```cpp
 tflite::MicroMutableOpResolver<1> resolver;
@@ -210,8 +211,8 @@ tflite::MicroInterpreter interpreter(tflite::GetModel(model_vela), resolver, are
 interpreter.AllocateTensors();
 ```
 
-Vela's cycles, and not a chip's, are what `report.json` has. For another system
-configuration of your own `vela.ini`:
+The cycles in `report.json` are Vela's estimate, not measured on a chip. To compile the file
+for another system configuration, use your own `vela.ini`:
 
 ```sh
 vela {exported.path.name} --accelerator-config {settings["accelerator"]} \\

@@ -1,4 +1,4 @@
-"""The folder of a target: the file, its passport, the labels, a README and the report."""
+"""The files in every target's folder: network, passport, labels, README and report."""
 
 import json
 import pathlib
@@ -13,12 +13,12 @@ from keras_resnets.io import files
 
 
 def fill(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> None:
-    """Writes what every target's folder has.
+    """Writes the files that every target's folder contains.
 
     Args:
-        job: of the target.
+        job: the target's job.
         exported: its exported file.
-        report: of the proof, for `report.json`.
+        report: contents of `report.json`.
     """
     copy(exported, job.folder)
     (job.folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
@@ -38,15 +38,16 @@ def copy(exported: ExportedFile, folder: pathlib.Path) -> None:
 
 
 def readme(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> str:
-    """What the folder is, how it was proven, and what runs it."""
+    """Returns the README: contents of the folder, how it was tested, how to run it."""
     target, room = job.target, job.target.room
     lines = [
         f"# {job.model.name} for {target.title}",
         "",
         f"`{report['file']}` ({files.size(exported.path):,} bytes as exported, "
         f"{exported.spec.recipe}) was written by `keras-resnets deploy`; "
-        f"`{exported.path.name}.json` is its passport, `labels.txt` has the name of each "
-        "class in the order of the outputs, `report.json` every figure.",
+        f"`{exported.path.name}.json` is its passport (the record of how it was made), "
+        "`labels.txt` lists the class names in the order of the outputs, and "
+        "`report.json` contains all figures.",
         "",
         _proof(report),
         "",
@@ -60,21 +61,23 @@ def _proof(report: Mapping[str, Any]) -> str:
     if not report["proven"]:
         return f"**Not proven**: {report['reason']}"
     if report["compared"] is False:
-        return f"Converted by {report['proof']}: shapes and kernels are the network's."
+        return (
+            f"Converted by {report['proof']}: shapes and kernels equal the network's."
+        )
     outputs = report["outputs"]
     said = (
         f"Proven by {report['proof']} on {report['compared']} images: "
-        f"{report['agreement']:.1%} have the likeliest class of `predict`"
+        f"for {report['agreement']:.1%} the predicted class is that of `predict`"
     )
     if "largest_difference" in report:
         return (
-            f"{said}; it rounds the network by itself, and a probability differs by "
-            f"{report['largest_difference']:.4f} at most."
+            f"{said}; the toolchain quantizes the network itself, and probabilities "
+            f"differ by up to {report['largest_difference']:.4f}."
         )
     if outputs is None:
-        return f"{said}, by the answers of the file before it was compiled."
+        return f"{said}, measured on the file before it was compiled."
     return (
-        f"{said}; of the outputs "
-        f"{outputs['equal']} are equal to those of {outputs['against']} bit for bit, "
-        f"{outputs['one_step']} within one step of rounding, {outputs['other']} other."
+        f"{said}. Compared with {outputs['against']}, the outputs of {outputs['equal']} "
+        f"images are equal bit for bit, those of {outputs['one_step']} differ by at most "
+        f"one rounding step, and those of {outputs['other']} by more."
     )

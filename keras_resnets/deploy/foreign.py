@@ -1,7 +1,7 @@
-"""A worker of this package in the Python of another toolchain.
+"""Runs a worker script in the Python environment of a toolchain.
 
-Toolchains that want other packages than TensorFlow have a Python of their own, which a
-variable of the environment names.
+Toolchains whose packages conflict with TensorFlow's are installed into an environment of
+their own; an environment variable names its Python interpreter.
 """
 
 import pathlib
@@ -21,26 +21,26 @@ def run(
     folder: pathlib.Path,
     seconds: float,
 ) -> str:
-    """The last line that a worker prints.
+    """Runs a worker and returns the last line that it prints.
 
     Args:
-        job: of the target, whose `variable` names the Python.
-        worker: the module, which imports nothing of this package.
-        words: its arguments.
-        folder: that it runs in.
-        seconds: that it has.
+        job: the target's job; `Target.variable` names the interpreter.
+        worker: module of the worker, which must not import this package.
+        words: arguments of the worker.
+        folder: working directory.
+        seconds: time limit in seconds.
 
     Raises:
-        ExportError: it failed; the message has the last line of its errors.
+        ExportError: it failed; the message contains the last line of its errors.
     """
-    # Without the folder of this package, and of ours, among its own.
+    # -I keeps this package's folder and PYTHONPATH out of the worker's sys.path.
     python = [variables.python(str(job.target.variable)), "-I"]
     path = pathlib.Path(str(worker.__file__))
     code, out, errors = child_process.run([*python, path, *words], folder, seconds)
     if code:
         reason = printable(errors.strip().rpartition("\n")[2], 300)
         raise ExportError(
-            f"{job.target.takes} does not take the {job.spec.recipe} file of "
+            f"{job.target.takes} failed on the {job.spec.recipe} file of "
             f"{job.model.name}: {reason}; nothing was written"
         )
     return out.strip().rpartition("\n")[2]

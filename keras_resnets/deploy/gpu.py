@@ -1,4 +1,4 @@
-"""LiteRT's GPU accelerator: phones and browsers compute with it what it takes whole."""
+"""LiteRT's GPU accelerator, which must run all operators of the file."""
 
 import importlib.metadata
 from typing import Any
@@ -18,7 +18,8 @@ from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
 from keras_resnets.system import child_process
 
-# SwiftShader takes a second for a network of 224 pixels, and one to begin.
+# Time limits in seconds. SwiftShader takes a second to start, and one for an image of 224
+# pixels.
 _SECONDS, _OF_AN_IMAGE = 300, 60
 
 
@@ -26,7 +27,7 @@ def prove(job: Job) -> Proof:
     """Runs the file in the accelerator.
 
     Raises:
-        ExportError: it does not take the whole file, or ends.
+        ExportError: the accelerator does not run all operators, or crashes.
     """
     exported = job.export()
     interpreter = tflite_runner.litert().Interpreter(str(exported.path))
@@ -37,11 +38,11 @@ def prove(job: Job) -> Proof:
         np.save(folder / "inputs.npy", images)
         facts = _run(exported, folder, len(images))
         if "error" in facts or not facts["fully"]:
-            reason = facts.get("error", "some of its operators fall to the CPU")
+            reason = facts.get("error", "the CPU would run some of its operators")
             raise ExportError(
-                f"LiteRT's GPU accelerator does not take the {exported.spec.recipe} file "
-                f"of {job.model.name} whole: {printable(reason, 300)}; take the recipe "
-                "float16; nothing was written"
+                f"LiteRT's GPU accelerator must run the whole {exported.spec.recipe} file "
+                f"of {job.model.name}: {printable(reason, 300)}; use the recipe float16; "
+                "nothing was written"
             )
         raw_outputs = np.load(folder / "outputs.npy")
     outputs = tflite_runner.dequantize(raw_outputs, output_details)
@@ -50,7 +51,7 @@ def prove(job: Job) -> Proof:
 
 
 def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
-    """What `gpu_worker` answers; a crash of the runtime is an `ExportError`."""
+    """Returns the answer of `gpu_worker`; raises `ExportError` if it crashes."""
     inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
     module = "keras_resnets.deploy.gpu_worker"
     variables = gpu_tools.environment(folder)
@@ -67,7 +68,7 @@ def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How an application asks for the accelerator."""
+    """Returns the README's section on using the accelerator."""
     return (
         "On Android, with `com.google.ai.edge.litert:litert`:\n\n```kotlin\n"
         "val model = CompiledModel.create(\n"
@@ -75,9 +76,9 @@ def snippet(job: Job, exported: ExportedFile) -> str:
         "    CompiledModel.Options(Accelerator.GPU))\n"
         "val inputs = model.createInputBuffers()\n"
         "val outputs = model.createOutputBuffers()\n"
-        "inputs[0].writeFloat(x)  // prepared as below\n"
+        "inputs[0].writeFloat(x)  // preprocessed as below\n"
         "model.run(inputs, outputs)\n"
         "val scores = outputs[0].readFloat()\n```\n\n"
-        "In Python, the same file on the CPU, with the preparation of a photo:\n\n"
+        "In Python, on the CPU, with the preprocessing of a photo:\n\n"
         + snippets.python(job, exported, "pip install ai-edge-litert numpy pillow")
     )

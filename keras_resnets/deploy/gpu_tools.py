@@ -1,4 +1,4 @@
-"""Where LiteRT's accelerator finds a GPU: a Vulkan driver, or Chromium's SwiftShader."""
+"""Vulkan drivers for LiteRT's GPU accelerator: a GPU's, or Chromium's SwiftShader."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 from keras_resnets.errors import shown
 
 _VARIABLE = "VK_ICD_FILENAMES"
-# A GPU in software, with the Vulkan loader beside it.
+# SwiftShader emulates a GPU; the Vulkan loader is in the same folder.
 _SWIFTSHADER = tuple(
     pathlib.Path(folder, "vk_swiftshader_icd.json")
     for folder in (
@@ -18,10 +18,12 @@ _SWIFTSHADER = tuple(
 
 
 def environment(scratch: str | os.PathLike[str]) -> dict[str, str]:
-    """Variables of a process that uses the accelerator: a driver that is named comes first.
+    """Returns the environment variables of a process that uses the accelerator.
+
+    A driver that the environment already names is preferred to SwiftShader.
 
     Args:
-        scratch: a folder of its own.
+        scratch: an empty folder for the process.
     """
     if os.environ.get(_VARIABLE):
         return {"XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", str(scratch))}
@@ -35,16 +37,16 @@ def environment(scratch: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def missing(_: str) -> str | None:
-    """What lacks to run the accelerator, and what to do; None where all is there."""
+    """Returns what is missing to run the accelerator and how to install it, or None."""
     drivers = os.environ.get(_VARIABLE)
     if drivers and not any(map(os.path.isfile, drivers.split(os.pathsep))):
         return (
             f"LiteRT's GPU accelerator: {_VARIABLE} must name a Vulkan driver's .json; got "
-            f"{shown(drivers)}, which is no file"
+            f"{shown(drivers)}, which does not exist"
         )
     if drivers or any(path.is_file() for path in _SWIFTSHADER):
         return None
     return (
-        "LiteRT's GPU accelerator, which needs a Vulkan driver: name its .json in "
-        f"{_VARIABLE}, or apt install chromium, whose SwiftShader is taken"
+        "LiteRT's GPU accelerator, which requires a Vulkan driver: set "
+        f"{_VARIABLE} to its .json file, or apt install chromium (which has SwiftShader)"
     )

@@ -1,6 +1,6 @@
-"""The process that runs a file in LiteRT's GPU accelerator: `python -m` of this module.
+"""Runs a file in LiteRT's GPU accelerator, as a separate process (`python -m`).
 
-At some files the accelerator ends the process. It answers with one line of JSON.
+Some files crash the accelerator and its process. The answer is one line of JSON.
 """
 
 import sys
@@ -12,12 +12,12 @@ from keras_resnets.system import child_process
 
 
 def main(path: str, inputs: str, outputs: str) -> None:
-    """Runs a file, and says whether all of it was accelerated.
+    """Runs a file and answers whether all operators were accelerated.
 
     Args:
-        path: of the file.
-        inputs: .npy of images in the file's type.
-        outputs: .npy to write, in the file's type.
+        path: path of the TFLite file.
+        inputs: path of an .npy file of images in the input's type.
+        outputs: path of the .npy file to write, in the output's type.
     """
     answer = child_process.answers()
     images = np.load(inputs)

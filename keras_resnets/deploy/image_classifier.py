@@ -1,4 +1,4 @@
-"""MediaPipe's ImageClassifier, as Android, iOS and Python have it."""
+"""MediaPipe's ImageClassifier, which is available for Android, iOS and Python."""
 
 import numpy as np
 
@@ -13,10 +13,10 @@ _SECONDS, _OF_AN_IMAGE = 300, 10
 
 
 def prove(job: Job) -> Proof:
-    """Has MediaPipe classify the pixels of the images.
+    """Classifies the images with MediaPipe.
 
     Raises:
-        ExportError: it does not take the file.
+        ExportError: MediaPipe failed.
     """
     exported = job.export()
     images = job.file_inputs(exported)
@@ -33,24 +33,24 @@ def prove(job: Job) -> Proof:
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How an application classifies a photo, and what it must do before."""
+    """Returns the README's section on classifying a photo."""
     height, width = job.model.preprocessing.size
     code = _IOS if job.target.name == "ios" else _ANDROID
     text = f"{code.format(file=exported.path.name)}\n"
     if exported.spec.source is not None:
         tall, wide = exported.spec.source
         return (
-            f"{text}The file takes photos {wide} pixels wide and {tall} high as they are: "
-            "it crops and resizes them itself, as `predict` does. MediaPipe stretches a "
-            "photo of another size to that before: crop it to the same proportions, or "
-            "deploy a file for each size that the camera has.\n"
+            f"{text}The file takes photos of {wide} x {tall} pixels (width x height), and "
+            "crops and resizes them itself, as `predict` does. MediaPipe first stretches "
+            "photos of other sizes to this size: crop them to the same aspect ratio, or "
+            "deploy a file for each size of the camera.\n"
         )
     return (
-        f"{text}MediaPipe stretches each image to {height} x {width} and does not "
-        "smooth: hand it the photo's centre, resized and cropped to that as `predict` does "
-        "(`keras_resnets.images.resampling` has the weights), or deploy a file for "
-        f"photos of one size, which does it itself: `--target {job.target.name} --source "
-        "480x640`.\n"
+        f"{text}MediaPipe stretches each image to {height} x {width} without "
+        "antialiasing. To get the results of `predict`, resize and crop the photo to this "
+        "size yourself (`keras_resnets.images.resampling` has the weights), or deploy a "
+        "file that does it for photos of one size: "
+        f"`--target {job.target.name} --source 480x640`.\n"
     )
 
 

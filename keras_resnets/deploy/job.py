@@ -1,4 +1,4 @@
-"""What a toolchain is handed, what it hands back, and the files that both speak of."""
+"""The input and output of a toolchain, `Job` and `Proof`, and the exported files."""
 
 import dataclasses
 import pathlib
@@ -26,7 +26,7 @@ from keras_resnets.quantization.qat.layers import is_quantized
 
 @dataclasses.dataclass(frozen=True)
 class ExportedFile:
-    """An exported file, and the exporter's report of it."""
+    """An exported file and its exporter's report."""
 
     spec: Spec
     path: pathlib.Path
@@ -35,15 +35,16 @@ class ExportedFile:
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What a toolchain reports about a file.
+    """The result of a toolchain.
 
     Attributes:
-        exported: the exported file that was run or compiled: of several the chosen one.
-        outputs: float32 (images, classes), of the target's runtime for
-            `job.file_inputs(exported)`; None where it compiles and does not run: the
-            answers are those of LiteRT then, and the report says so.
-        figures: of the target, for its report, as plain values.
-        ran: what ran it, with its release, as `"tflite-micro 0.dev20261023"`.
+        exported: the exported file that was run or compiled; the best one if the
+            toolchain tried several.
+        outputs: float32 outputs (images, classes) of the target's runtime for
+            `job.file_inputs(exported)`; None if the toolchain compiles files and cannot
+            run them, in which case LiteRT's outputs are compared.
+        figures: measured figures for the report, as plain values.
+        ran: name and version of the toolchain, e.g. `"tflite-micro 0.dev20261023"`.
     """
 
     exported: ExportedFile
@@ -53,13 +54,13 @@ class Proof:
 
 
 class Workshop:
-    """Exports a network, each file once.
+    """Exports the files of a network, and caches them.
 
     Args:
         model: the network.
-        calibration: its images, for ranges.
-        folder: to write into.
-        threads: of the runtimes.
+        calibration: the calibration images.
+        folder: folder for the files.
+        threads: number of threads of the runtimes.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Workshop:
         self._exported: dict[Spec, ExportedFile] = {}
 
     def images(self, count: int) -> np.ndarray:
-        """The first of its calibration images, for a toolchain that takes ranges itself."""
+        """Returns the first calibration images, for a toolchain that calibrates itself."""
         return self._calibration.images[:count]
 
     def export(self, spec: Spec) -> ExportedFile:
-        """The file of a `Spec`, run and compared with the network."""
+        """Returns the file of a `Spec`, which is run and compared with the network."""
         if spec not in self._exported:
             place = self._folder / str(len(self._exported))
             place.mkdir()
@@ -87,10 +88,10 @@ class Workshop:
         return self._exported[spec]
 
     def depthwise(self, spec: Spec) -> ExportedFile | None:
-        """The int8 file of a `Spec` with every BN that has no convolution before it as one.
+        """Returns the int8 file with depthwise convolutions for BNs that cannot be folded.
 
         Returns:
-            None where no BN does.
+            The file, or None if every BN is folded into a convolution.
         """
         changed = dataclasses.replace(spec, depthwise=True)
         if changed in self._exported:
@@ -156,17 +157,17 @@ class Workshop:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One target's file, as its toolchain is handed it.
+    """The input of a toolchain: one target and its file.
 
     Attributes:
-        target: the row.
-        spec: what the exported file is to be.
-        workshop: what exports it.
-        folder: of the target, to write into.
+        target: the target.
+        spec: specification of the exported file.
+        workshop: exports the file.
+        folder: folder of the target.
         images: preprocessed float32 images to compare on.
         labels: name of each class.
-        ram, flash: bytes that the device has; None for any number.
-        photos: uint8 images of the size of `Spec.source` that became those `images`.
+        ram, flash: memory of the device in bytes; None to allow any size.
+        photos: the same images as uint8 photos of the size `Spec.source`; None without.
     """
 
     target: Target
@@ -185,11 +186,11 @@ class Job:
         return self.workshop.model
 
     def export(self, **changes: Any) -> ExportedFile:
-        """The file, run and compared; with `changes` of its `Spec`: `packed=False`."""
+        """Returns the exported file; `changes` override its `Spec`, e.g. `packed=False`."""
         return self.workshop.export(dataclasses.replace(self.spec, **changes))
 
     def file_inputs(self, exported: ExportedFile) -> np.ndarray:
-        """Returns the images as a file takes them: arrays, RGB pixels, or whole photos."""
+        """Returns the images as the file takes them: normalized, pixels, or photos."""
         if exported.spec.source is not None and self.photos is not None:
             return self.photos
         if exported.report.takes_pixels:

@@ -1,9 +1,10 @@
-"""Run by a Python that has mediapipe: ImageClassifier's scores of images in an .npz.
+"""Classifies images with MediaPipe's ImageClassifier.
 
     python mediapipe_worker.py FILE.tflite IMAGES.npz SCORES.npz
 
-IMAGES.npz has uint8 `images` (count, height, width, 3) and `labels`, one a class;
-SCORES.npz gets `scores` (count, classes). It prints MediaPipe's release.
+This script runs in a Python environment with mediapipe. IMAGES.npz contains uint8 `images`
+(count, height, width, 3) and `labels`, the name of each class; SCORES.npz gets `scores`
+(count, classes). The script prints the version of mediapipe.
 """
 
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 
 
 def main(path: str, images_path: str, scores_path: str) -> None:
-    """Writes the scores; see above for the arguments."""
+    """Writes the scores; the module docstring has the arguments."""
     import mediapipe
 
     with np.load(images_path) as loaded:

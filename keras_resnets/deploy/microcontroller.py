@@ -1,4 +1,4 @@
-"""TensorFlow Lite Micro: the arena to the byte, and the C++ that an application builds."""
+"""TensorFlow Lite Micro: measures the tensor arena and writes C++ sources."""
 
 import dataclasses
 import importlib.metadata
@@ -19,26 +19,26 @@ from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
 from keras_resnets.system import child_process
 
-# Its kernels are plain loops: seconds for an image of ResNet-50, and a busy machine.
+# Time limits in seconds. The kernels are plain loops: ResNet-50 takes seconds per image.
 _SECONDS, _OF_AN_IMAGE = 300, 60
 
 
 def prove(job: Job) -> Proof:
-    """Runs the file in TensorFlow Lite Micro, in the least arena that it runs in.
+    """Runs the file in TensorFlow Lite Micro, in the smallest possible arena.
 
     Raises:
-        ExportError: an operator that it does not run, or its arena cannot be measured.
+        ExportError: an operator is not supported, or the arena cannot be measured.
     """
     exported = job.export()
-    ends = Ends.of(exported)
-    inputs = tflite_runner.quantize(job.file_inputs(exported), ends.input)
+    signature = Signature.of(exported)
+    inputs = tflite_runner.quantize(job.file_inputs(exported), signature.input)
     with files.scratch_folder() as folder:
         np.save(folder / "inputs.npy", inputs)
         facts = _run(exported, folder, len(inputs))
         if "error" in facts:
             raise ExportError(
-                f"TensorFlow Lite Micro does not run the {exported.spec.recipe} file of "
-                f"{job.model.name}: {printable(facts['error'], 400)}; take the recipe "
+                f"TensorFlow Lite Micro cannot run the {exported.spec.recipe} file of "
+                f"{job.model.name}: {printable(facts['error'], 400)}; use the recipe "
                 "static_wi8_ai8; nothing was written"
             )
         integers = np.load(folder / "outputs.npy")
@@ -46,16 +46,16 @@ def prove(job: Job) -> Proof:
         "arena_bytes": facts["arena"],
         "flash_bytes": exported.report.size,
         "operators": exported.report.operators,
-        "input": ends.words(ends.input),
-        "output": ends.words(ends.output),
+        "input": signature.record(signature.input),
+        "output": signature.record(signature.output),
     }
-    outputs = tflite_runner.dequantize(integers, ends.output)
+    outputs = tflite_runner.dequantize(integers, signature.output)
     ran = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
     return Proof(exported, outputs, figures, ran)
 
 
 def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
-    """What `tflm_worker` answers; a crash of the runtime is an `ExportError`."""
+    """Returns the answer of `tflm_worker`; raises `ExportError` if it crashes."""
     inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
     module = "keras_resnets.deploy.tflm_worker"
     try:
@@ -69,51 +69,51 @@ def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ends:
-    """Input and output of a file, as LiteRT tells them.
+class Signature:
+    """The input and output of a file, as LiteRT describes them.
 
     Attributes:
-        input, output: details with `dtype`, `shape` and `quantization`.
+        input, output: LiteRT's details, with `dtype`, `shape` and `quantization`.
     """
 
     input: dict[str, Any]
     output: dict[str, Any]
 
     @classmethod
-    def of(cls, exported: ExportedFile) -> "Ends":
-        """Those of an exported file."""
+    def of(cls, exported: ExportedFile) -> "Signature":
+        """Returns the signature of an exported file."""
         interpreter = tflite_runner.litert().Interpreter(str(exported.path))
         return cls(
             interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         )
 
     @staticmethod
-    def words(end: dict[str, Any]) -> dict[str, Any]:
-        """One of them as plain values."""
-        scale, zero = end["quantization"]
+    def record(details: dict[str, Any]) -> dict[str, Any]:
+        """Returns LiteRT's details of a tensor as plain values."""
+        scale, zero = details["quantization"]
         return {
-            "dtype": np.dtype(end["dtype"]).name,
-            "shape": end["shape"].tolist(),
+            "dtype": np.dtype(details["dtype"]).name,
+            "shape": details["shape"].tolist(),
             "scale": float(scale),
             "zero_point": int(zero),
         }
 
 
 def write(job: Job, proof: Proof | None) -> None:
-    """Writes the C++ sources: array, constants, operators, a test image and a main."""
+    """Writes the C++ sources: array, constants, operators, a test image and `main`."""
     exported = proof.exported if proof else job.export()
-    ends = Ends.of(exported)
+    signature = Signature.of(exported)
     image = job.file_inputs(exported)[:1]
     expected = reference.ReferenceKernels(exported).integers(image)[0]
     sources = c_files.Sources(
         content=exported.path.read_bytes(),
         arena=proof.figures["arena_bytes"] if proof else None,
         operators=tuple(exported.report.operators),
-        input=ends.words(ends.input),
-        output=ends.words(ends.output),
+        input=signature.record(signature.input),
+        output=signature.record(signature.output),
         labels=job.labels,
         preprocessing=None if exported.report.takes_pixels else job.model.preprocessing,
-        image=tflite_runner.quantize(image, ends.input)[0],
+        image=tflite_runner.quantize(image, signature.input)[0],
         expected=expected,
     )
     for name, text in sources.texts().items():
@@ -121,11 +121,11 @@ def write(job: Job, proof: Proof | None) -> None:
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How the sources are built, and what they need besides."""
+    """Returns the README's section on building the sources."""
     names = ", ".join(f"`{name}`" for name in c_files.NAMES)
-    return f"""The sources are {names}. Add them to a project that has TensorFlow Lite Micro
-(its repository makes one for each board: `create_tflm_tree.py`), and call
-`RunTestImage()`, or let `main` do it:
+    return f"""The sources are {names}. Add them to a project with TensorFlow Lite Micro
+(`create_tflm_tree.py` in its repository generates one) and call `RunTestImage()`, which
+`main` does, too:
 
 ```cpp
 alignas(16) static uint8_t arena[model::kArenaBytes];
@@ -140,7 +140,7 @@ interpreter.Invoke();
 const model::Output* scores = interpreter.typed_output_tensor<model::Output>(0);
 ```
 
-The arena was measured with the pointers of a 64-bit machine: those of a microcontroller
-take half of theirs. Kernels of a vendor (CMSIS-NN) may want scratch memory besides: make
-it larger where `AllocateTensors` fails, and read what `arena_used_bytes()` says.
+The arena was measured on a 64-bit machine; pointers on a microcontroller take half the
+memory. Vendor kernels (CMSIS-NN) may need additional scratch memory: if `AllocateTensors`
+fails, make the arena larger and check `arena_used_bytes()`.
 """

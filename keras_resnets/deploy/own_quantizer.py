@@ -1,7 +1,7 @@
-"""Toolchains that take a float32 ONNX file and round it by themselves: ESP-PPQ, RKNN.
+"""Toolchains that quantize a float32 ONNX file themselves: ESP-PPQ and RKNN.
 
-Each has a worker, in a Python of its own, that is handed the file, calibration images and
-the images to compare on: it quantizes, writes the file of the chip, and simulates it.
+A worker script runs in the toolchain's own Python environment. It quantizes the file on the
+calibration images, writes the chip's file, and simulates it on the images to compare.
 """
 
 import importlib
@@ -16,21 +16,21 @@ from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
 from keras_resnets.io import files
 
-# Images that its ranges come from. Both simulators are slow: minutes on a busy machine.
+# Number of calibration images. Both simulators are slow: minutes on a busy machine.
 _CALIBRATION = 64
 _SECONDS, _OF_AN_IMAGE = 900, 30
 
 
 def prove(job: Job) -> Proof:
-    """Has the toolchain quantize the file, and simulate the result.
+    """Quantizes the file with the toolchain and simulates the result.
 
     Raises:
-        ExportError: it does not take the file.
+        ExportError: the toolchain failed.
     """
     exported, settings = job.export(), job.target.settings
     worker = importlib.import_module(f"keras_resnets.deploy.{settings['worker']}")
     inputs = job.file_inputs(exported)
-    # Plain operators in channels-first order, as both want them.
+    # Both toolchains expect channels first.
     images = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
     ranges = job.workshop.images(_CALIBRATION).transpose(0, 3, 1, 2)
     with files.scratch_folder() as folder:
@@ -60,7 +60,7 @@ def prove(job: Job) -> Proof:
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """What runs the file of the chip there."""
+    """Returns the README's section on running the file on the chip."""
     return _SNIPPETS[job.target.name]
 
 

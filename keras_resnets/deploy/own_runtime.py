@@ -1,4 +1,4 @@
-"""Targets whose runtime this package has itself: LiteRT, ONNX Runtime, TensorFlow."""
+"""Targets that use a runtime of this machine: LiteRT, ONNX Runtime, TensorFlow."""
 
 import importlib.metadata
 from typing import Any
@@ -21,16 +21,16 @@ _PACKAGES = {
 
 
 def prove(job: Job) -> Proof:
-    """Runs the file on all images, one with an open batch on single images too.
+    """Runs the file on all images; with a dynamic batch also on single images.
 
-    LiteRT and ONNX Runtime have a process of their own, that has nothing else loaded.
+    LiteRT and ONNX Runtime run in a separate process, without TensorFlow.
 
     Raises:
-        ExportError: it answers otherwise in another batch.
+        ExportError: the outputs depend on the size of the batch.
     """
     exported, threads = job.export(), job.workshop.threads
     inputs = job.file_inputs(exported)
-    # TensorFlow would be loaded a second time, for a minute on a busy machine.
+    # A separate process would load TensorFlow again, which can take a minute.
     here = open_runner(exported.path, threads)
     apart = exported.spec.format != "saved_model"
     runner = open_apart(exported.path, threads) if apart else here
@@ -38,13 +38,13 @@ def prove(job: Job) -> Proof:
     figures: dict[str, Any] = {"threads": threads}
     if job.spec.batch == "dynamic":
         single = np.concatenate([runner(image[None]) for image in inputs[:4]])
-        # A runtime may sum in another order for another batch.
+        # The order of additions may depend on the size of the batch.
         difference = float(np.abs(single - outputs[:4]).max())
         if difference > 1e-5:
             raise ExportError(
-                f"the file for {job.target.name} has other outputs for one image "
-                f"than for {len(inputs)}: they differ by {difference:.2g}; nothing was "
-                "written"
+                f"the outputs of the file for {job.target.name} depend on the size of the "
+                f"batch: for 1 and {len(inputs)} images they differ by "
+                f"{difference:.2g}; nothing was written"
             )
         figures["batches"] = [1, len(inputs)]
     if apart:
@@ -57,6 +57,6 @@ def prove(job: Job) -> Proof:
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """Python that runs the file, with the numbers of its preprocessing."""
+    """Returns Python code that preprocesses a photo and runs the file."""
     pip = f"pip install {_PACKAGES[exported.spec.format]} numpy pillow"
     return snippets.python(job, exported, pip)

@@ -1,4 +1,4 @@
-"""Raspberry Pi: the runner of the folder, in an arm64 Python under qemu-user."""
+"""Raspberry Pi: runs the folder's `run.py` with an arm64 Python under qemu-user."""
 
 import os
 import pathlib
@@ -17,8 +17,8 @@ from keras_resnets.io import files
 from keras_resnets.system import child_process
 
 RUNNER = "run.py"
-# Part and variant of the processors, as Linux tells them: XNNPACK takes its kernels by
-# them, and qemu-user shows those of this machine.
+# CPU part and variant in /proc/cpuinfo. XNNPACK selects its kernels by them, and qemu-user
+# would show those of this machine.
 _PARTS = {
     "cortex-a53": ("0xd03", "0x0"),
     "cortex-a72": ("0xd08", "0x0"),
@@ -34,9 +34,9 @@ CPU part\t: {part}
 CPU revision\t: 1
 
 """
-# Python alone takes 20 to start there, of a busy machine.
+# Time limits in seconds. On a busy machine the emulated Python takes 20 to start.
 _SECONDS, _OF_AN_IMAGE = 300, 60
-# What the emulated Python does: the functions of the folder's own runner.
+# Script for the emulated Python, which calls the functions of run.py.
 _DRIVER = """import importlib.metadata, sys
 import numpy as np
 sys.path.insert(0, ".")
@@ -48,10 +48,10 @@ print(importlib.metadata.version("ai-edge-litert"))
 
 
 def prove(job: Job) -> Proof:
-    """Runs the folder's runner as each processor; all must have the same output.
+    """Runs `run.py` as each processor; their outputs must be equal.
 
     Raises:
-        ExportError: it does not run there, or two processors answer differently.
+        ExportError: `run.py` failed, or the outputs of two processors differ.
     """
     exported = job.export()
     root = pathlib.Path(os.environ[str(job.target.variable)])
@@ -69,7 +69,8 @@ def prove(job: Job) -> Proof:
     differing = [name for name, x in outputs.items() if np.abs(x - first).max() > 1e-5]
     if differing:
         raise ExportError(
-            f"{', '.join(differing)} answers otherwise than {next(iter(outputs))}; nothing "
+            f"the outputs must be equal on all processors; those on "
+            f"{', '.join(differing)} differ from those on {next(iter(outputs))}; nothing "
             "was written"
         )
     figures: dict[str, Any] = {"processors": list(outputs), "emulated": True}
@@ -79,13 +80,12 @@ def prove(job: Job) -> Proof:
 
 
 def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -> str:
-    """Runs the driver in `folder`; the release of LiteRT that ran."""
+    """Runs the script in `folder`; returns the version of LiteRT."""
     part, variant = _PARTS[processor]
     (root / "proc").mkdir(exist_ok=True)
     text = "".join(_CPUINFO.format(index=i, part=part, variant=variant) for i in (0, 1))
     (root / "proc" / "cpuinfo").write_text(text)
-    # OpenBLAS has a thread for each of this machine's cores, and qemu-user is slow at
-    # starting them.
+    # OpenBLAS would start a thread per core, which is slow in qemu-user.
     variables = {
         "PYTHONPATH": root / "site",
         "PYTHONHOME": root / "usr",
@@ -111,21 +111,21 @@ def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -
     if code != 0:
         last = (errors.strip().splitlines() or ["nothing"])[-1]
         raise ExportError(
-            f"the runner ended with exit code {code} as {processor}, and said "
+            f"{RUNNER} failed with exit code {code} on {processor}; its last line was "
             f"{printable(last, 300)!r}; nothing was written"
         )
     return out.strip().splitlines()[-1]
 
 
 def runner(job: Job, exported: ExportedFile) -> str:
-    """`run.py`: classifies a photo, or what the camera sees."""
+    """Returns the source of `run.py`, which classifies a photo or a camera image."""
     return _RUNNER.format(
         functions=snippets.functions(job, exported), configured=_configured(exported)
     )
 
 
 def _configured(exported: ExportedFile) -> str:
-    """A line that has the camera take photos of the size that the file takes."""
+    """Returns a line of code that sets the camera to the photo size of the file."""
     if exported.spec.source is None:
         return ""
     height, width = exported.spec.source
@@ -136,22 +136,22 @@ def _configured(exported: ExportedFile) -> str:
 
 
 def write(job: Job, proof: Proof | None) -> None:
-    """Writes the runner."""
+    """Writes `run.py`."""
     exported = proof.exported if proof else job.export()
     (job.folder / RUNNER).write_text(runner(job, exported), "utf-8")
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
-    """How the runner is called."""
+    """Returns the README's section on running `run.py`."""
     return f"""```sh
 pip install ai-edge-litert numpy pillow
 python {RUNNER} photo.jpg
-python {RUNNER}  # of the camera: apt install python3-picamera2
+python {RUNNER}  # takes a photo with the camera; needs apt install python3-picamera2
 ```
 """
 
 
-_RUNNER = '''"""Classifies a photo, or what the camera sees: python run.py [PHOTO]."""
+_RUNNER = '''"""Classifies a photo, or an image of the camera: python run.py [PHOTO]."""
 
 import sys
 
@@ -162,10 +162,10 @@ from PIL import ImageOps
 
 {functions}
 
-def photo(words):
-    """The photo that is named, or one that the camera takes."""
-    if words:
-        return ImageOps.exif_transpose(Image.open(words[0])).convert("RGB")
+def photo(arguments):
+    """Opens the photo of the command line, or takes one with the camera."""
+    if arguments:
+        return ImageOps.exif_transpose(Image.open(arguments[0])).convert("RGB")
     from picamera2 import Picamera2
 
     camera = Picamera2()

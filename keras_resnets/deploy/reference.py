@@ -1,4 +1,4 @@
-"""The outputs of a file that a target's runtime is compared with."""
+"""Expected outputs of a file, with which a target's outputs are compared."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ REFERENCE = "LiteRT's reference kernels"
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """Outputs, and what rounding is worth in them; see `agreement.compare`."""
+    """Expected outputs and their rounding steps; see `agreement.compare`."""
 
     outputs: np.ndarray
     step: float
@@ -28,25 +28,25 @@ class Expected:
 def expected(
     exported: ExportedFile, inputs: np.ndarray, predicted: np.ndarray, exact: bool
 ) -> "Expected":
-    """The outputs of a file by the most exact way that runs it here.
+    """Returns the expected outputs of a file.
 
     Args:
         exported: the exported file.
-        inputs: images for it.
-        predicted: probabilities of the network.
-        exact: whether an integer file must be computed as the reference kernels do.
+        inputs: images as the file takes them.
+        predicted: outputs of the network, (images, classes).
+        exact: whether an integer file must equal LiteRT's reference kernels.
 
     Returns:
-        An `Expected`: a float32 file must have its network's outputs, others those
-        of their runtime here.
+        The network's outputs for a float32 file; otherwise the outputs of the file in
+        this machine's runtime.
     """
-    # Logits are larger than probabilities, and so is their rounding.
+    # The rounding error of logits is larger, like the logits themselves.
     small = agreement.FLOAT_STEP * max(1.0, float(np.abs(predicted).max()))
     if exported.spec.recipe == FLOAT32:
         return Expected(predicted, small, "predict")
     runtime = FORMATS[exported.spec.format].runtime
     if exported.spec.format == "onnx" and exported.spec.integer:
-        # Another build fuses floats between its integers otherwise.
+        # Builds of ONNX Runtime fuse float operators between integer ones differently.
         outputs = open_runner(exported.path, 1)(inputs)
         return Expected(outputs, 10 * small, f"{runtime} here")
     if exported.spec.format != "tflite" or not exported.spec.integer:
@@ -60,15 +60,15 @@ def expected(
 
 
 class ReferenceKernels:
-    """A TFLite file in LiteRT's reference kernels: plain loops, exact by definition.
+    """Runs a TFLite file with LiteRT's reference kernels, which are plain loops.
 
     Args:
         exported: the exported file.
 
     Attributes:
-        step: what one step of the last integer is worth in the outputs.
-        logit_step: what one step of the integers that a softmax gets is worth; 0 without
-            a softmax.
+        step: size of one rounding step of the outputs.
+        logit_step: size of one rounding step of the final softmax's input; 0 without a
+            softmax.
     """
 
     def __init__(self, exported: ExportedFile) -> None:
@@ -86,12 +86,12 @@ class ReferenceKernels:
         self.logit_step = logit_step(self._interpreter)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """float32 outputs for `images`."""
+        """Returns the float32 outputs for images."""
         outputs = in_batches(self._run, images, self._size or 1)
         return np.asarray(outputs)
 
     def integers(self, images: np.ndarray) -> np.ndarray:
-        """The outputs in the file's own type."""
+        """Returns the outputs in the file's own type."""
         return np.concatenate([self._raw(image[None]) for image in images])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -105,10 +105,9 @@ class ReferenceKernels:
 
 
 def output_step(interpreter: object) -> float:
-    """What one step of an integer file's output is worth.
+    """Returns the size of one rounding step of an integer file's output.
 
-    Of float32 ends the scale is that of the tensor in front of their DEQUANTIZE, the
-    last but one.
+    If the output is float32, this is the scale of the input of the final DEQUANTIZE.
     """
     details = interpreter.get_output_details()[0]  # type: ignore[attr-defined]
     scale = details["quantization"][0]
@@ -121,7 +120,7 @@ def output_step(interpreter: object) -> float:
 
 
 def logit_step(interpreter: object) -> float:
-    """What one step of what the last softmax gets is worth; 0 without one."""
+    """Returns the scale of the last softmax's input; 0 without a softmax."""
     operators = interpreter._get_ops_details()  # type: ignore[attr-defined]
     inputs = [op["inputs"][0] for op in operators if op["op_name"] == "SOFTMAX"]
     if not inputs:

@@ -1,10 +1,11 @@
-"""Run by a Python that has rknn-toolkit2: quantizes an ONNX file, and simulates the NPU.
+"""Quantizes an ONNX file with rknn-toolkit2 and simulates it on the NPU.
 
     python rockchip_worker.py FILE.onnx IMAGES.npz OUTPUTS.npz CHIP
 
-IMAGES.npz has float32 `images` and `ranges` (count, channels, height, width);
-OUTPUTS.npz gets `outputs` (count, classes). `model.rknn` is written beside them. The last
-line that it prints is the release of rknn-toolkit2.
+This script runs in a Python environment with rknn-toolkit2. IMAGES.npz contains float32
+`images` to simulate and `ranges` for calibration, both (count, channels, height, width);
+OUTPUTS.npz gets `outputs` (count, classes). `model.rknn` is written into the same folder.
+The last printed line is the version of rknn-toolkit2.
 """
 
 import importlib.metadata
@@ -16,12 +17,12 @@ import numpy as np
 
 
 def main(path: str, images_path: str, outputs_path: str, chip: str) -> None:
-    """Writes the outputs; see above for the arguments."""
+    """Writes the outputs; the module docstring has the arguments."""
     from rknn.api import RKNN
 
     with np.load(images_path) as loaded:
         images, ranges = loaded["images"], loaded["ranges"]
-    # It reads its calibration images from files that a list names.
+    # The toolkit reads calibration images from files that a text file lists.
     names = [f"range_{index}.npy" for index in range(len(ranges))]
     for name, image in zip(names, ranges):  # noqa: B905  (Python 3.10 and older)
         np.save(name, image[None])
@@ -33,7 +34,7 @@ def main(path: str, images_path: str, outputs_path: str, chip: str) -> None:
         done = toolkit.build(do_quantization=True, dataset="ranges.txt")
         _check(done, "build")
         _check(toolkit.export_rknn("model.rknn"), "export_rknn")
-        # Without a target: the simulator.
+        # Without a target, this starts the simulator.
         _check(toolkit.init_runtime(), "init_runtime")
         outputs = [_run(toolkit, image) for image in images]
     finally:
@@ -48,9 +49,9 @@ def _run(toolkit: Any, image: np.ndarray) -> np.ndarray:
 
 
 def _check(code: int, step: str) -> None:
-    """Ends the program where a step of the toolkit failed: it says so by a number."""
+    """Exits if a step of the toolkit returned an error code."""
     if code:
-        sys.exit(f"{step} of rknn-toolkit2 failed with {code}")
+        sys.exit(f"{step} of rknn-toolkit2 failed with code {code}")
 
 
 if __name__ == "__main__":

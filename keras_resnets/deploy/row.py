@@ -1,4 +1,4 @@
-"""A row of the table of targets: a device, what its files must be, what proves them."""
+"""The record of one deployment target: its device, its files and its toolchain."""
 
 import dataclasses
 import importlib
@@ -14,55 +14,58 @@ from keras_resnets.export.formats import FORMATS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """A device or runtime, and what a file must be for it.
+    """A device or runtime, and the requirements of its files.
 
     Attributes:
-        name: on the command line; the name of its folder.
-        title: what people call it.
-        format: key of `export.formats.FORMATS`.
-        recipes: what its file may compute in: names of `quantization.RECIPES`, or
+        name: name on the command line, and of the target's folder.
+        title: description for people.
+        format: format of the file, a key of `export.formats.FORMATS`.
+        recipes: number formats that the target runs: names in `quantization.RECIPES`, or
             `"float32"`; the first is the default.
-        refused: why another recipe is not allowed, by its name.
-        io_dtypes: input and output of its int8 file; the first is the default.
-        layouts: whether its int8 convolutions are packed (`export.tflite.packing`); of
-            several the toolchain takes the one that its own figures call faster.
-        batch: images at a time, or `"dynamic"`.
-        storages: how its file may store weights of 4 bits, of `export.tflite.storage`;
+        refused: reason why a recipe is not supported, by its name.
+        io_dtypes: types of the input and output of an int8 file; the first is the
+            default.
+        layouts: whether int8 convolutions are packed (`export.tflite.packing`); if both
+            are listed, the toolchain chooses the faster one by its own estimate.
+        batch: number of images in a batch, or `"dynamic"`.
+        storages: supported storages of 4-bit weights, from `export.tflite.storage`;
             the first is the default.
-        no_storage: why not otherwise, where something is to be said.
-        pixels: whether its file takes RGB pixels, asked for or not.
-        no_pixels: why its file cannot take RGB pixels, where it cannot.
-        float_pixels: whether a file that computes in floats may take uint8 pixels.
-        photos: whether its file may take photos of another size, and crop and resize
+        no_storage: reason why the other storages are not supported.
+        pixels: whether the file always takes RGB pixels.
+        no_pixels: reason why the file cannot take RGB pixels; empty if it can.
+        float_pixels: whether a float file can take uint8 pixels.
+        photos: whether the file can take photos of another size, and crop and resize
             them itself, see `export.tflite.source`.
-        no_photos: why not otherwise.
-        operators: the names of all that it runs, in a file's own words; empty where the
-            toolchain tells.
-        export: options of the exporter besides, as pairs: `(("layout", "nchw"),)`.
-        toolchain: module of `keras_resnets.deploy` that proves a file; None: none does.
-        proof: what proves a file, for people; or why nothing does.
-        module: what must be importable for that.
-        program: what must be on the path for it.
-        variable: of the environment, that must name what else it needs: a Python of its
-            own, or a folder.
-        imports: modules that this Python must have.
-        holds: paths that this folder must have.
-        install: what to type where it is not.
-        tools: module of `keras_resnets.deploy` whose `missing(name)` tells what lacks
-            besides, where that is no module of Python.
-        files: patterns of the files that its folder has besides those of all targets.
-        settings: of its toolchain.
-        takes: what refuses a file there, in messages.
-        checks: module of `keras_resnets.deploy` whose `check(job, exported)` tells, without
-            its toolchain, what that would refuse.
-        quantizes: whether its toolchain rounds a float file by itself: classes are
-            compared then, and no outputs.
-        exact: whether its integer kernels are those that LiteRT calls the reference, and
-            not XNNPACK's, which round otherwise: in a deep network a step of a softmax
-            becomes twenty where two classes are about as likely.
-        within: the largest difference of outputs that is a step of rounding there,
-            where its kernels compute integers in floats.
-        memory: figures of its report that `--ram` and `--flash` are compared with.
+        no_photos: reason why it cannot.
+        operators: names of all supported operators, as in the file; empty if the
+            toolchain checks them.
+        export: further options of the exporter, as pairs: `(("layout", "nchw"),)`.
+        toolchain: module of `keras_resnets.deploy` that runs the file; None if there is
+            none.
+        proof: description of the toolchain, or the reason why there is none.
+        module: Python module that the toolchain needs.
+        program: program on the PATH that the toolchain needs.
+        variable: environment variable that names a Python interpreter or a folder that
+            the toolchain needs.
+        imports: modules that this interpreter must be able to import.
+        holds: paths that must exist in this folder.
+        install: command that installs the toolchain.
+        tools: module of `keras_resnets.deploy` whose `missing(name)` checks for
+            requirements other than Python modules.
+        files: patterns of the files that are in this target's folder only.
+        settings: settings of the toolchain.
+        takes: name of the toolchain in error messages.
+        checks: module of `keras_resnets.deploy` whose `check(job, exported)` checks the
+            rules of a toolchain without running it.
+        quantizes: whether the toolchain itself quantizes a float file; then only the
+            predicted classes are compared.
+        exact: whether its integer kernels equal LiteRT's reference kernels. XNNPACK's
+            round differently: in a deep network a difference of one step before the
+            softmax can become twenty steps after it, if two classes are about equally
+            likely.
+        within: largest difference of the outputs that counts as one rounding step,
+            for kernels that compute integer operators in floats.
+        memory: figures of the report that `--ram` and `--flash` are compared with.
     """
 
     name: str
@@ -102,25 +105,25 @@ class Target:
 
     @property
     def room(self) -> Any:
-        """Its toolchain, imported now; None without one."""
+        """The imported module of the toolchain; None if there is none."""
         if self.toolchain is None:
             return None
         return importlib.import_module(f"keras_resnets.deploy.{self.toolchain}")
 
     def unwritable(self) -> str | None:
-        """Why its file cannot even be written here, and what to do; None where it can."""
+        """Returns why the file cannot be exported here and what to install, or None."""
         packages = FORMATS[self.format].packages
         lacking = [name for name in packages if importlib.util.find_spec(name) is None]
         if not lacking:
             return None
         return (
-            f"{self.name} takes a file of {FORMATS[self.format].title}; of what writes "
-            f"one {', '.join(lacking)} is missing: "
+            f"{self.name} takes a file of {FORMATS[self.format].title}, and writing one "
+            f"requires {', '.join(lacking)}, which is missing: "
             f'pip install "keras-resnets[{self.format}]"'
         )
 
     def missing(self) -> str | None:
-        """Why nothing can prove a file here, and what to do; None where it can."""
+        """Returns why the toolchain cannot run here and what to install, or None."""
         if self.toolchain is None:
             return f"{self.name}: {self.proof}"
         if reason := self.unwritable():
@@ -141,7 +144,7 @@ class Target:
         )
 
     def _unusable(self) -> str | None:
-        """Why what `variable` names cannot be used; None where it can."""
+        """Returns why the value of `variable` cannot be used, or None."""
         if self.variable is None:
             return None
         if self.imports:

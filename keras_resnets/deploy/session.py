@@ -1,4 +1,4 @@
-"""From a network to a folder for each target: quantize, export, run there, compare."""
+"""Deployment of a network: quantize, export, run in the target's runtime, compare."""
 
 import contextlib
 import dataclasses
@@ -41,19 +41,19 @@ from keras_resnets.io import files
 from keras_resnets.quantization.qat.layers import is_quantized
 from keras_resnets.system import progress as steps
 
-# Images that are compared. Plain kernels take seconds for one of 224 pixels: of such as
-# many as have the pixels of 100 of 64, and ten at the least.
+# Number of images to compare on. Plain kernels take seconds for an image of 224 pixels:
+# of larger images as many as have the pixels of 100 images of 64 x 64, but at least ten.
 _COMPARED, _PIXELS, _FEWEST = 100, 100 * 64 * 64, 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Deployment:
-    """A folder that was written.
+    """A written folder of a target.
 
     Attributes:
-        target: name of its target.
-        folder: where it is.
-        report: what its `report.json` says.
+        target: name of the target.
+        folder: path of the folder.
+        report: contents of its `report.json`.
     """
 
     target: str
@@ -82,44 +82,44 @@ def deploy(
     progress: Callable[[str], object] = lambda text: None,
     watch: Callable[..., object] = lambda *answers: None,
 ) -> list[Deployment]:
-    """Writes a folder for each target, proven in the target's own runtime.
+    """Writes a folder for each target and runs its file in the target's own runtime.
 
     Args:
-        model: a built `keras.Model` of image classes with its `preprocessing`, float or
+        model: a built image classifier with its `preprocessing`, float or
             quantization-aware.
-        target: name in `targets.TARGETS`, or several.
-        folder: to write `folder/<target>` into; it is created where it is missing.
-        images: preprocessed float32 images, at least ten: a `CalibrationSet`
-            (`quantization.choose`), or what `quantization.quantize` takes. Ranges come
-            from all of them; answers are compared on the first.
-        recipe: what files compute in: a name in `quantization.RECIPES`, or
-            `"float32"`; None for what each target wants.
-        io_dtype: input and output of int8 files; None for what each target wants.
-        include_preprocessing: files take RGB pixels of the network's size.
-        storage: how files of `"static_wi4_ai8"` store their weights, see
-            `quantization.quantize`; None for what each target wants.
-        ram: bytes of RAM that the device has; None for any number.
-        flash: the same of flash memory.
-        source: (height, width) of the photos that go in as uint8: their resize and
-            centre crop are in the file too, see `export.to_tflite`; None: images have
-            the network's size.
-        compare: images to compare on; None for 100, of large images fewer.
-        min_agreement: share of them whose likeliest class must be that of `predict`.
-        threads: of the runtimes that have them.
-        unproven: write also where the toolchain is not installed, or there is none.
-        overwrite: replace folders of the same targets.
-        progress: called with a line about what is begun.
-        watch: called for each target that was proven with its name, the images, and the
-            outputs of the model and of the target.
+        target: name in `targets.TARGETS`, or a list of names.
+        folder: parent folder; each target gets `folder/<target>`. Created if missing.
+        images: at least ten preprocessed float32 images: a `CalibrationSet`
+            (`quantization.choose`), or what `quantization.quantize` takes. All of them
+            are used for calibration; outputs are compared on the first ones.
+        recipe: a name in `quantization.RECIPES`, or `"float32"`; None for the default of
+            each target.
+        io_dtype: type of the input and output of int8 files; None for the default of
+            each target.
+        include_preprocessing: whether files take RGB pixels of the network's size.
+        storage: storage of 4-bit weights in `"static_wi4_ai8"` files, see
+            `quantization.quantize`; None for the default of each target.
+        ram: RAM of the device in bytes; None to allow any size.
+        flash: flash memory of the device in bytes; None to allow any size.
+        source: (height, width) of the uint8 photos that the file takes, resizes and
+            crops, see `export.to_tflite`; None: images have the network's size.
+        compare: number of images to compare on; None for 100, or fewer large images.
+        min_agreement: required share of images whose predicted class is that of
+            `predict`, in [0, 1].
+        threads: number of threads of the runtimes that support threads.
+        unproven: whether to write files for targets without an installed toolchain.
+        overwrite: whether to replace existing folders of the same targets.
+        progress: called with one line of text when a target begins.
+        watch: called for each target that ran its file, with the target's name, the
+            images, and the outputs of the model and of the target.
 
     Returns:
-        A `Deployment` for each target, in their order.
+        A `Deployment` for each target, in the order of `target`.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, or a toolchain that is not
-            installed; nothing was done.
-        ExportError: a target cannot run the file, has no room for it, or answers
-            otherwise; nothing was written, for no target.
+        InvalidArgument: an argument is not allowed, or a toolchain is not installed.
+        ExportError: a target cannot run the file, has too little memory for it, or
+            returns different outputs; no folder was written, for any target.
 
     Example:
         >>> import keras_resnets, numpy as np, tempfile
@@ -176,18 +176,18 @@ def deploy(
 
 
 def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
-    """(height, width, channels) of a model that can be deployed.
+    """Checks that a model can be deployed; returns its (height, width, channels).
 
     Raises:
-        InvalidArgument: another model.
+        InvalidArgument: it cannot.
     """
     prepare.check_functional(model, "deploy")
     prepare.check_finite(model)
     outputs.check_one_class(model, "deploy")
     if is_quantized(model) and recipe is not None:
         raise InvalidArgument(
-            f"{model.name} is quantized already, and so is its file: leave "
-            f"out the recipe; got {recipe!r}"
+            f"{model.name} is already quantized, which determines the recipe: leave out "
+            f"the recipe; got {recipe!r}"
         )
     if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.outputs)
@@ -197,14 +197,14 @@ def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
         )
     if not isinstance(getattr(model, "preprocessing", None), Preprocessing):
         raise InvalidArgument(
-            "deploy takes a model that knows its images: set model.preprocessing to a "
+            "deploy requires the preprocessing of the model: set model.preprocessing to a "
             f"keras_resnets.Preprocessing; {model.name} has none"
         )
     return prepare.input_shape(model)
 
 
 def _count(compare: int | None, shape: tuple[int, int, int]) -> int:
-    """How many images are compared."""
+    """Returns the number of images to compare on."""
     if compare is not None:
         check_positive_int("compare", compare)
         return compare
@@ -213,7 +213,7 @@ def _count(compare: int | None, shape: tuple[int, int, int]) -> int:
 
 @contextlib.contextmanager
 def _parent(folder: pathlib.Path) -> Iterator[None]:
-    """Makes the folder of all targets; takes it away again where nothing came of it."""
+    """Creates the common folder, and removes it again if the block raises."""
     existed = folder.is_dir()
     if not existed:
         files.check_folder(folder, destination.COMMON)
@@ -228,21 +228,21 @@ def _parent(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _check_channels(rows: Sequence[Target], channels: int) -> None:
-    """Raises `InvalidArgument` for targets whose apps take photos alone."""
+    """Raises `InvalidArgument` for targets whose apps take only photos."""
     for row in rows:
         takes_photos = row.pixels or row.toolchain in ("raspberry_pi", "browser")
         if takes_photos and channels not in (1, 3):
             raise InvalidArgument(
-                f"{row.name} takes photos, which have 3 channels, or 1 for grey; the "
-                f"network takes {channels}: deploy it to linux-x86, server-onnx or "
-                "microcontroller, or export the file alone"
+                f"{row.name} takes photos, which have 3 channels, or 1 if they are grey; "
+                f"the network takes {channels}: deploy it to linux-x86, server-onnx or "
+                "microcontroller, or only export the file"
             )
 
 
 def _fill(
     job: Job, predicted: np.ndarray, least: float, watch: Callable[..., object]
 ) -> dict[str, Any]:
-    """Writes the folder of one target, and returns its report."""
+    """Writes the folder of one target and returns its report."""
     reason = job.target.missing()
     proof = None if reason else job.target.room.prove(job)
     exported = proof.exported if proof else job.export()
@@ -287,10 +287,10 @@ def _proven(
     least: float,
     watch: Callable[..., object],
 ) -> dict[str, Any]:
-    """How the target's answers compare, for its report.
+    """Compares the target's outputs; returns the entries of its report.
 
     Raises:
-        ExportError: there is no room on the device, or it answers otherwise.
+        ExportError: the device has too little memory, or its outputs differ.
     """
     _check_room(job, proof)
     exported = proof.exported
@@ -312,7 +312,7 @@ def _proven(
     watch(job.target.name, job.images, predicted, ran)
     record = result.record()
     if proof.outputs is None:
-        # Compiled, and not run: the answers are those of the file that was compiled.
+        # The compiled file was not run: the outputs are those of the file before that.
         record["outputs"] = None
     return {"proof": proof.ran, **record}
 
@@ -320,7 +320,7 @@ def _proven(
 def _classes(
     job: Job, proof: Proof, outputs: np.ndarray, predicted: np.ndarray, least: float
 ) -> dict[str, Any]:
-    """How the classes compare of a target that rounds the network by itself."""
+    """Compares the predicted classes of a target whose toolchain quantizes itself."""
     result = agreement.compare(predicted, outputs, outputs, 1.0, "predict")
     agreement.judge(job.target.name, result, least)
     largest = float(np.abs(outputs - predicted).max())
@@ -333,7 +333,7 @@ def _classes(
 
 
 def _check_operators(job: Job, exported: ExportedFile) -> None:
-    """Raises `ExportError` where a file has operators that its target does not run."""
+    """Raises `ExportError` if the target does not support all operators of the file."""
     supported = job.target.operators
     foreign = [
         name
@@ -342,20 +342,20 @@ def _check_operators(job: Job, exported: ExportedFile) -> None:
     ]
     if foreign:
         raise ExportError(
-            f"{job.target.name} does not run {', '.join(foreign)}, which the "
-            f"{exported.spec.recipe} file of {job.model.name} has: take a variant without, "
-            "such as one of another activation (--set activation=relu); nothing was written"
+            f"{job.target.name} does not support {', '.join(foreign)}, which the "
+            f"{exported.spec.recipe} file of {job.model.name} contains: choose a variant "
+            "without, for example --set activation=relu; nothing was written"
         )
 
 
 def _check_room(job: Job, proof: Proof) -> None:
-    """Raises `ExportError` where a device has too few bytes."""
+    """Raises `ExportError` if the device has too little memory."""
     for kind, figure in job.target.memory.items():
         has, needs = getattr(job, kind), proof.figures[figure]
         if has is not None and needs > has:
             raise ExportError(
                 f"{job.model.name} needs {needs:,} bytes of {kind} on {job.target.name} "
-                f"({figure}); --{kind} allows {has:,}: take a smaller variant or "
+                f"({figure}); --{kind} allows {has:,}: choose a smaller variant or "
                 "--input-size, or prune its channels (keras-resnets prune); nothing was "
                 "written"
             )

@@ -1,4 +1,4 @@
-"""Code of a README: what runs a file, and prepares its images as `predict` does."""
+"""Python code for the README that preprocesses a photo and runs a file."""
 
 import textwrap
 
@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
 """
-# What is no photo.
+# For inputs that are not photos.
 _ARRAY = """
 image = np.load(sys.argv[1])  # (height, width, channels)
 """
@@ -26,7 +26,7 @@ for index in np.argsort(-y[0])[:5]:
     print(f"{y[0][index]:.4f} {labels[index]}")
 ```
 """
-# A file that crops and resizes takes photos of one size.
+# For a file that crops and resizes photos of one size itself.
 _PLAIN = """if image.size != ({1}, {0}):
     sys.exit(f"the file takes photos {1} wide and {0} high; got {{image.size}}")
 x = np.asarray(image)[None]
@@ -39,16 +39,16 @@ _RUNTIMES = {
 _RUN = {
     "tflite": """interpreter = Interpreter("{file}", num_threads=2)
 interpreter.allocate_tensors()
-input_end = interpreter.get_input_details()[0]
-output_end = interpreter.get_output_details()[0]
-scale, zero = input_end["quantization"]
+input_details = interpreter.get_input_details()[0]
+output_details = interpreter.get_output_details()[0]
+scale, zero = input_details["quantization"]
 if scale:
-    limits = np.iinfo(input_end["dtype"])
+    limits = np.iinfo(input_details["dtype"])
     x = np.clip(np.rint(x / np.float32(scale)) + zero, limits.min, limits.max)
-interpreter.set_tensor(input_end["index"], x.astype(input_end["dtype"]))
+interpreter.set_tensor(input_details["index"], x.astype(input_details["dtype"]))
 interpreter.invoke()
-y = interpreter.get_tensor(output_end["index"]).astype("float32")
-scale, zero = output_end["quantization"]
+y = interpreter.get_tensor(output_details["index"]).astype("float32")
+scale, zero = output_details["quantization"]
 y = (y - zero) * scale if scale else y
 """,
     "onnx": """session = onnxruntime.InferenceSession("{file}")
@@ -62,12 +62,12 @@ y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 
 
 def python(job: Job, exported: ExportedFile, pip: str) -> str:
-    """A Python program that prints the five likeliest classes of a photo.
+    """Returns a Python program that prints the five most likely classes of a photo.
 
     Args:
-        job: of the target.
-        exported: the file that it runs.
-        pip: the line that installs what it imports.
+        job: the target's job.
+        exported: the exported file.
+        pip: command that installs the program's requirements.
     """
     head = _HEAD.format(pip=pip, runtime=_RUNTIMES[exported.spec.format])
     if job.model.preprocessing.channels not in (1, 3):
@@ -77,30 +77,30 @@ def python(job: Job, exported: ExportedFile, pip: str) -> str:
 
 
 def functions(job: Job, exported: ExportedFile) -> str:
-    """`prepare(image)` and `classify(x)` of a TFLite file, as the source of a module."""
+    """Returns the source of `prepare(image)` and `classify(x)` for a TFLite file."""
     preparation = preparing(job.model.preprocessing, exported)
     file = exported.path.name
     opening, _, running = _RUN["tflite"].format(file=file).partition("scale, zero")
     return (
         f"{opening}\n\n"
         "def prepare(image):\n"
-        '    """The input of a Pillow image, as `keras-resnets predict` makes it."""\n'
+        '    """Preprocesses a Pillow image as `keras-resnets predict` does."""\n'
         f"{textwrap.indent(preparation, '    ')}    return x\n\n\n"
         "def classify(x):\n"
-        '    """The score of each class for an input of one image."""\n'
+        '    """Returns the score of each class for one preprocessed image."""\n'
         f"{textwrap.indent('scale, zero' + running, '    ')}    return y\n"
     )
 
 
 def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
-    """Lines of Python that make a file's input `x` of a Pillow `image`, as `predict` does.
+    """Returns Python code that computes a file's input `x` from a Pillow `image`.
 
-    Pillow's resize, which antialiases, a centre crop, and the normalization, unless that
-    is in the file. A letterbox, and images that are not RGB, are left to this package.
+    The code resizes with antialiasing, takes the centre crop, and normalizes unless the
+    file does. Letterboxing and images other than RGB require this package.
 
     Args:
         preprocessing: the network's preprocessing.
-        exported: the file.
+        exported: the exported file.
     """
     if exported.spec.source is not None:
         return _PLAIN.format(*exported.spec.source)
@@ -135,7 +135,7 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
 
 
 def normalizing(preprocessing: Preprocessing) -> list[str]:
-    """Lines of Python that normalize an array `x` of RGB pixels."""
+    """Returns Python code that normalizes an array `x` of RGB pixels."""
     lines = ["x = x[..., ::-1]"] if preprocessing.channel_order == "bgr" else []
     return [
         *lines,

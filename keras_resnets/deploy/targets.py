@@ -1,15 +1,17 @@
-"""The targets of `deploy`: THE TABLE, a row each.
+"""The table of deployment targets.
 
-A new target is a row here, and at most one module beside it, its toolchain, which
-`Target.toolchain` names and which is imported when it is used. Such a module has
+To add a target, add a row here and, if its toolchain is new, one module, which
+`Target.toolchain` names and which is imported on use. The module must have
     prove(job) -> job.Proof     runs the file of `job.export()` in the target's own runtime
-                                on `job.file_inputs(exported)`; raises `ExportError`, with
-                                the operators' names and what to change, for what the
-                                target cannot do
-    snippet(job, exported) -> str Markdown for the folder's README: what runs the file there
+                                on `job.file_inputs(exported)`; raises `ExportError` if the
+                                target cannot run it, with the operators' names and what to
+                                change
+    snippet(job, exported) -> str  returns Markdown for the folder's README: code that runs
+                                the file
 and may have
-    write(job, proof)           writes more files into `job.folder`
-A row without one is honest: `--unproven` alone writes it. Nothing heavy is imported here.
+    write(job, proof)           writes further files into `job.folder`
+A target without a toolchain is written with `--unproven` only. This module imports nothing
+heavy.
 """
 
 from typing import Any
@@ -18,12 +20,12 @@ from keras_resnets.deploy.row import Target
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite.storage import STORAGES
 
-# The word of a file in 32-bit floats, beside the recipes of quantization.
+# Name of an unquantized file, used like the names of the quantization recipes.
 FLOAT32 = "float32"
 INT8 = "static_wi8_ai8"
 INT8_KINDS = (INT8, "static_wi8_ai8_per_tensor")
 FLOATS = (FLOAT32, "float16", "dynamic_wi8")
-# Of Coral's page "TensorFlow models on the Edge TPU", Table 1, of runtime 16.
+# Source: Coral, "TensorFlow models on the Edge TPU", Table 1, runtime 16.
 _EDGE_TPU = frozenset(
     "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS "
     "FULLY_CONNECTED L2_NORMALIZATION LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK "
@@ -34,32 +36,32 @@ _EDGE_TPU = frozenset(
 _RECIPES = (*INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", *FLOATS)
 
 
-# What the folder of a web page holds besides.
+# Further files in the folder of a web page.
 _PAGE = ("index.html", "*.js", "style.css", "package.json")
 
 
 def _ethos_u(name: str, system: str, mode: str) -> Target:
-    """A row of Arm's NPUs.
+    """Returns the row of an Arm NPU.
 
     Args:
-        name: also Vela's of the accelerator.
-        system: the system configuration of Vela's own `Arm/vela.ini` that its figures
-            are for.
-        mode: the memory mode of that.
+        name: name of the target, which is Vela's name of the accelerator.
+        system: system configuration of Vela's `Arm/vela.ini`.
+        mode: memory mode of `Arm/vela.ini`.
     """
     return Target(
         name=name,
         title=f"Arm {name.replace('ethos-u', 'Ethos-U')} NPU",
         recipes=(*INT8_KINDS, "static_wi4_ai8"),
         refused={
-            "static_wi8_ai16": "its ends are float32, whose QUANTIZE stays on the CPU",
-            **dict.fromkeys(FLOATS, "an NPU of integers leaves all of it to the CPU"),
+            "static_wi8_ai16": "its input and output are float32, and the CPU would "
+            "run their QUANTIZE and DEQUANTIZE",
+            **dict.fromkeys(FLOATS, "the NPU computes in integers only"),
         },
         io_dtypes=("int8", "uint8"),
         layouts=(True, False),
         storages=("int8",),
-        no_storage="Vela knows no weights of 4 bits, and ends without a word",
-        no_photos="a resize computes in floats, which an NPU leaves to the CPU",
+        no_storage="Vela does not support 4-bit weights and crashes on them",
+        no_photos="the resize computes in floats, which the NPU does not support",
         toolchain="ethos_u",
         proof="Vela (ethos-u-vela), which compiles and counts cycles",
         module="ethosu",
@@ -72,7 +74,7 @@ def _ethos_u(name: str, system: str, mode: str) -> Target:
 
 
 def _own_python(variable: str, packages: str) -> str:
-    """What to type for a toolchain that wants a Python of its own."""
+    """Returns the commands that install a toolchain into its own environment."""
     return (
         f"python -m venv own; own/bin/pip install {packages}; export "
         f"{variable}=$PWD/own/bin/python"
@@ -89,7 +91,7 @@ _MEDIAPIPE: dict[str, Any] = {
     "imports": ("mediapipe",),
     "install": _own_python("KERAS_RESNETS_MEDIAPIPE_PYTHON", "mediapipe==1.2.3"),
 }
-_OWN_RANGES = "from which its toolchain takes ranges itself"
+_OWN_RANGES = "on which its toolchain calibrates the file"
 _ALL = (
     Target(
         name="linux-x86",
@@ -111,7 +113,7 @@ _ALL = (
         program="qemu-aarch64-static",
         variable="KERAS_RESNETS_ARM64",
         holds=("usr/bin/python3.11", "site/ai_edge_litert"),
-        install="apt install qemu-user-static, and KERAS_RESNETS_ARM64 names a folder "
+        install="apt install qemu-user-static, and set KERAS_RESNETS_ARM64 to a folder "
         "with an arm64 Python (docs/targets.md)",
         files=("run.py",),
         settings={"processors": ("cortex-a72", "cortex-a76")},
@@ -121,15 +123,15 @@ _ALL = (
         title="microcontroller, TensorFlow Lite Micro",
         recipes=(*INT8_KINDS, "static_wi8_ai16", "static_wi4_ai8", FLOAT32),
         refused={
-            "float16": "TensorFlow Lite Micro dequantizes no float16 weights "
+            "float16": "TensorFlow Lite Micro does not support float16 weights "
             "(DEQUANTIZE)",
-            "dynamic_wi8": "TensorFlow Lite Micro has no int8 weights between float "
-            "activations (CONV_2D, FULLY_CONNECTED)",
+            "dynamic_wi8": "TensorFlow Lite Micro does not support int8 weights with "
+            "float activations (CONV_2D, FULLY_CONNECTED)",
         },
-        # What is packed for XNNPACK is computed in full by plain loops.
+        # Packing adds zeros, which plain loops multiply like other values.
         layouts=(False,),
         float_pixels=False,
-        no_photos="a resize computes in floats, on a photo that has no room there",
+        no_photos="the resize computes in floats, and a photo does not fit into its RAM",
         toolchain="microcontroller",
         proof="TensorFlow Lite Micro (tflite-micro)",
         module="tflite_micro",
@@ -150,9 +152,9 @@ _ALL = (
         name="edgetpu",
         title="Google Coral, Edge TPU",
         refused={
-            **dict.fromkeys(FLOATS, "an Edge TPU computes in integers alone"),
-            "static_wi8_ai16": "an Edge TPU has activations of 8 bits",
-            "static_wi4_ai8": "an Edge TPU has weights of 8 bits",
+            **dict.fromkeys(FLOATS, "the Edge TPU computes in integers only"),
+            "static_wi8_ai16": "the Edge TPU supports 8-bit activations only",
+            "static_wi4_ai8": "the Edge TPU supports 8-bit weights only",
         },
         recipes=INT8_KINDS,
         io_dtypes=("uint8", "int8"),
@@ -211,7 +213,7 @@ _ALL = (
         title="iPhone, iPad and Mac, Core ML",
         format="saved_model",
         recipes=(FLOAT32,),
-        no_pixels="which is a second function: coremltools takes one",
+        no_pixels="which coremltools does not convert",
         toolchain="core_ml",
         proof="coremltools, which converts saved_model; a Mac alone runs it",
         takes="coremltools",
@@ -256,12 +258,12 @@ _ALL = (
         title="GPU of phones, LiteRT's accelerator",
         recipes=("float16", FLOAT32, INT8, "static_wi8_ai8_per_tensor"),
         refused={
-            "static_wi8_ai16": "the accelerator does not take it, or ends",
-            "dynamic_wi8": "it computes in floats there, and the CPU in integers",
+            "static_wi8_ai16": "the accelerator refuses it or crashes",
+            "dynamic_wi8": "the accelerator computes it in floats, the CPU in integers",
         },
         io_dtypes=("float32",),
         storages=("int8",),
-        # A strided 1x1 convolution of int8 weights does not stride there.
+        # The accelerator ignores the stride of 1x1 convolutions of int8 weights.
         export=(("pooled_strides", True),),
         toolchain="gpu",
         proof="LiteRT's GPU accelerator, on SwiftShader or a GPU",
@@ -288,7 +290,7 @@ _ALL = (
         name="browser-litert",
         title="web page, LiteRT.js",
         recipes=(INT8, "static_wi8_ai8_per_tensor", FLOAT32, "float16"),
-        # LiteRT.js knows no tensors of int8.
+        # LiteRT.js does not support int8 tensors.
         io_dtypes=("float32", "uint8"),
         no_photos="the page crops and resizes photos of any size itself",
         toolchain="browser",
@@ -312,10 +314,10 @@ TARGETS = {target.name: target for target in _ALL}
 
 
 def find(name: str) -> Target:
-    """The row of a name.
+    """Returns the target of a name.
 
     Raises:
-        InvalidArgument: a name that no row has.
+        InvalidArgument: there is no such target.
 
     Example:
         >>> find("linux-x86").format
@@ -326,7 +328,7 @@ def find(name: str) -> Target:
 
 
 def record(target: Target) -> dict[str, Any]:
-    """A row as plain values, for JSON."""
+    """Returns a target as plain values, for JSON."""
     return {
         "name": target.name,
         "title": target.title,

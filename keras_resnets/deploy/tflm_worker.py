@@ -1,7 +1,7 @@
-"""The process that runs a file in TensorFlow Lite Micro: `python -m` of this module.
+"""Runs a file in TensorFlow Lite Micro, as a separate process (`python -m`).
 
-Its interpreter ends the process at some files, and tells its errors on standard error
-alone. It answers with one line of JSON.
+Some files crash the interpreter and its process, and the interpreter writes its errors to
+standard error only. The answer is one line of JSON.
 """
 
 import functools
@@ -16,18 +16,19 @@ import numpy as np
 
 from keras_resnets.system import child_process
 
-# Of the first try, by the file's size; a network of few weights and large maps needs more.
+# Arena of the first attempt: this multiple of the file's size, at least 1 MiB. Networks
+# with few weights and large feature maps need more, at most 2 GiB.
 _TIMES, _LEAST, _MOST = 10, 1 << 20, 1 << 31
 _TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 
 
 def main(path: str, inputs: str, outputs: str) -> None:
-    """Measures the arena, runs the file in it, and tries one byte less.
+    """Finds the smallest arena and runs the file in it.
 
     Args:
-        path: of the file.
-        inputs: .npy of images in the file's type.
-        outputs: .npy to write, in the file's type.
+        path: path of the TFLite file.
+        inputs: path of an .npy file of images in the input's type.
+        outputs: path of the .npy file to write, in the output's type.
     """
     answer = child_process.answers()
     images = np.load(inputs)
@@ -63,13 +64,13 @@ def main(path: str, inputs: str, outputs: str) -> None:
 
 
 def _least(opened: Callable[[int], Any], most: int) -> int:
-    """The least bytes that tensors can be allocated in: with one less they cannot.
+    """Returns the smallest arena, in bytes, found by bisection.
 
-    What the interpreter says it used has room that it did not need.
+    The interpreter reports a size that is larger than necessary.
 
     Args:
-        opened: function of the bytes that allocates, and raises where there are too few.
-        most: bytes that are enough.
+        opened: allocates an arena of a size in bytes, and raises if it is too small.
+        most: a sufficient size in bytes.
     """
     least = 0
     while most - least > 1:
@@ -80,7 +81,7 @@ def _least(opened: Callable[[int], Any], most: int) -> int:
 
 
 def _total(opened: Callable[[int], Any], size: int) -> tuple[int | None, str]:
-    """(bytes that it says it used, nothing), or (None, what the interpreter says)."""
+    """Returns (reported size of the arena in bytes, ""), or (None, an error message)."""
     arena = max(_LEAST, _TIMES * size)
 
     def print_allocations(arena: int) -> None:
@@ -90,16 +91,16 @@ def _total(opened: Callable[[int], Any], size: int) -> tuple[int | None, str]:
         text, error = _captured(functools.partial(print_allocations, arena))
         if error is None:
             total = _TOTAL.search(text)
-            return (int(total[1]), "") if total else (None, "it tells no arena")
+            return (int(total[1]), "") if total else (None, "it reports no arena size")
         if "Failed to allocate" not in text and "Failed to resize" not in text:
             return None, _reason(text, error)
         arena *= 4
         if arena > _MOST:
-            return None, f"its arena is larger than {_MOST:,} bytes"
+            return None, f"its arena must not exceed {_MOST:,} bytes"
 
 
 def _captured(call: Callable[[], object]) -> tuple[str, Exception | None]:
-    """What C++ says on standard error in a call, and what the call raises."""
+    """Calls a function; returns what C++ wrote to standard error, and the exception."""
     error = None
     sys.stderr.flush()
     kept = os.dup(2)
@@ -117,9 +118,9 @@ def _captured(call: Callable[[], object]) -> tuple[str, Exception | None]:
 
 
 def _reason(text: str, error: Exception) -> str:
-    """The last lines that the interpreter said: which operator, and why."""
+    """Returns the interpreter's last lines, which name the operator and the reason."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # Paths of the sources say nothing.
+    # Remove the paths of source files.
     last_lines = [line.rpartition(".cc ")[2] for line in lines[-3:]]
     return "; ".join(last_lines) or str(error)
 

@@ -1,7 +1,6 @@
-"""Variables of the environment that name a toolchain: whether it can be used.
+"""Checks of the environment variables that name a toolchain.
 
-A name that is wrong is reported before images are read, not by a bare error of the system
-after the network was exported.
+They report a wrong path before images are read and the network is exported.
 """
 
 import functools
@@ -23,22 +22,22 @@ _SECONDS = 60
 
 
 def python(variable: str) -> str:
-    """The whole path of the Python that a variable names: workers run in other folders.
+    """Returns the absolute path of the Python interpreter that a variable names.
 
     Args:
-        variable: its name, of a variable that `unusable_python` passed.
+        variable: name of an environment variable that `unusable_python` accepted.
     """
     value = os.path.expanduser(os.environ[variable])
-    # Links are kept: the target of a link has not the packages of its environment.
+    # Links are not resolved: a virtual environment's interpreter is a link to another.
     return os.path.abspath(shutil.which(value) or value)
 
 
 def unusable_python(variable: str, modules: Sequence[str]) -> str | None:
-    """Why a variable names no Python with some modules; None where it does.
+    """Returns why a variable does not name a usable Python interpreter, or None.
 
     Args:
-        variable: its name; it is set.
-        modules: names of modules that this Python must be able to import.
+        variable: name of an environment variable, which is set.
+        modules: modules that the interpreter must be able to import.
     """
     value = os.path.expanduser(os.environ[variable])
     reason = _no_program(value) or _lacks(python(variable), tuple(modules))
@@ -51,11 +50,11 @@ def unusable_python(variable: str, modules: Sequence[str]) -> str | None:
 
 
 def unusable_folder(variable: str, names: Sequence[str]) -> str | None:
-    """Why a variable names no folder with some files; None where it does.
+    """Returns why a variable does not name a usable folder, or None.
 
     Args:
-        variable: its name; it is set.
-        names: paths in the folder.
+        variable: name of an environment variable, which is set.
+        names: paths that must exist in the folder.
     """
     value = os.path.expanduser(os.environ[variable])
     folder = pathlib.Path(value)
@@ -79,7 +78,7 @@ def _no_program(value: str) -> str | None:
 
 @functools.cache
 def _lacks(path: str, modules: tuple[str, ...]) -> str | None:
-    """What keeps a program from being a Python with some modules."""
+    """Returns why a program is not a Python with some modules, or None."""
     try:
         done = subprocess.run(
             [path, "-I", "-c", _SCRIPT, *modules],
@@ -97,5 +96,5 @@ def _lacks(path: str, modules: tuple[str, ...]) -> str | None:
     words = done.stdout.split()
     if done.returncode or words[:1] != ["missing"]:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        return f"is no Python (it said {printable(last, 100)!r})"
+        return f"is no Python (it printed {printable(last, 100)!r})"
     return f"has no {', '.join(words[1:])}" if words[1:] else None
