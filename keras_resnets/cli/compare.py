@@ -88,15 +88,15 @@ def add_to(commands: parsing.Commands) -> None:
         Verification,
         _verify,
         facts={
-            "images": "how many both were run on",
+            "images": "number of images",
             "outputs": "parity: max_error, relative_error, rmse, sqnr, cosine, top1, top5, "
-            "labels (share of equal answers of several labels an image, or null)",
-            "logits": "the same of what the softmax gets; null where it cannot be read",
-            "accuracies": "top-1 shares of A and B on labelled data, of several "
-            "labels an image mean average precisions; else null",
-            "layers": "with --layers: name, sqnr and lost (dB) of each; else null",
-            "tolerance": "the number format whose tolerance holds; null: not judged",
-            "failures": "what exceeds it, as texts; exit code 1 where there are some",
+            "labels (share of equal labels with several labels per image, or null)",
+            "logits": "the same for the input of the softmax; null if it cannot be read",
+            "accuracies": "top-1 shares of A and B on labelled data (mean average "
+            "precisions with several labels per image); else null",
+            "layers": "with --layers: name, sqnr and lost (dB) of each layer; else null",
+            "tolerance": "the number format whose tolerance applies; null if none does",
+            "failures": "messages about exceeded tolerances; exit code 1 if there are any",
         },
         examples=(
             "resnet20.keras resnet20.tflite",
@@ -129,7 +129,7 @@ def _add_benchmark(commands: parsing.Commands) -> None:
         Timing,
         _benchmark,
         facts={
-            "files": "an object for each: path, size and memory in bytes, load, median "
+            "files": "one object per file: path, size and memory in bytes, load, median "
             "and p95 in seconds, batch",
         },
         examples=(

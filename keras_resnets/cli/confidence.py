@@ -78,7 +78,7 @@ def add_to(commands: parsing.Commands) -> None:
         Options,
         _calibrate,
         facts={
-            "path": "the file of weights",
+            "path": "the weight file",
             "confidence": "temperature, threshold, false_rejections, ece_before, ece and "
             "count",
         },

@@ -102,7 +102,7 @@ def add_to(commands: parsing.Commands) -> None:
         Options,
         _deploy,
         facts={
-            "targets": "an object for each: folder, and its report (proven, agreement, "
+            "targets": "one object per target: folder, and its report (proven, agreement, "
             "the figures of the toolchain, ...)",
         },
         examples=(
@@ -117,7 +117,7 @@ def add_to(commands: parsing.Commands) -> None:
         listing,
         Listing,
         _list,
-        facts={"targets": "an object for each row of the table"},
+        facts={"targets": "one object per row of the table"},
         examples=("", "--json"),
     )
 

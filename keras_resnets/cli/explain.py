@@ -72,7 +72,7 @@ def add_to(commands: parsing.Commands) -> None:
         Options,
         _explain,
         facts={
-            "shown": "an object for the network and each file: name, class, probability, "
+            "shown": "one object for the network and each file: name, class, probability, "
             "method, and correlation of its heat map with the network's",
             "output": "the PNG file",
         },

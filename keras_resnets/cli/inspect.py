@@ -33,7 +33,7 @@ def add_to(commands: parsing.Commands) -> None:
         _inspect,
         facts={
             "file": "format, size in bytes, inputs, outputs, operators, signatures, ...",
-            "passport": "what its exporter wrote beside it; null without",
+            "passport": "the passport beside the file; null without one",
         },
         examples=("resnet20_int8.tflite", "resnet20.onnx --json"),
     )

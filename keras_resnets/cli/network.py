@@ -38,8 +38,8 @@ if typing.TYPE_CHECKING:
 FACTS = {
     "file": "the report: path, format, size, operators, outputs and logits (parity with "
     "the model), latency and keras_latency in seconds, ...",
-    "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse (of "
-    "several labels an image model_map and file_map for the top1); else null",
+    "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse (with "
+    "several labels per image model_map and file_map instead of top1); else null",
 }
 # The values of --weights, for --help.
 WEIGHTS = (

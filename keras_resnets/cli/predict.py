@@ -82,10 +82,10 @@ def add_to(commands: parsing.Commands) -> None:
         _predict,
         facts={
             "model": "name of the network or the file",
-            "images": "an object for each: title; classes as objects of index, label and "
-            "probability, the likeliest first (of several labels an image: those that "
-            "reach --threshold); is_sure, whether that reaches the threshold "
-            "of calibrate-confidence, or null",
+            "images": "one object per image: title; classes, a list of objects with index, "
+            "label and probability, the likeliest first (with several labels per image, "
+            "those that reach --threshold); is_sure, whether the likeliest reaches the "
+            "threshold of calibrate-confidence, or null",
         },
         examples=(
             "resnet50 --weights imagenet cat.jpg",
@@ -127,15 +127,15 @@ def _add_evaluate(commands: parsing.Commands) -> None:
         _evaluate,
         facts={
             "model": "name of the network or the file",
-            "count": "how many images",
-            "top1": "share of right answers",
+            "count": "number of images",
+            "top1": "share of correct predictions",
             "top5": "share of images whose class is among the five likeliest",
-            "mean_average_precision": "of several labels an image, instead of top1 and "
-            "what follows it; null where no label tells images apart. Also micro_f1, "
-            "macro_f1, exact_match, threshold, and labels: an object for each of label, "
-            "count, average_precision, precision, recall, f1",
-            "ece": "expected calibration error of 15 bins; null of logits",
-            "reliability": "mean confidence, accuracy and images of each bin",
+            "mean_average_precision": "with several labels per image, instead of top1 and "
+            "the keys after it; null if each label is on all images or on none. Also "
+            "micro_f1, macro_f1, exact_match, threshold, and labels: one object per label "
+            "with label, count, average_precision, precision, recall, f1",
+            "ece": "expected calibration error of 15 bins; null for logits",
+            "reliability": "mean confidence, accuracy and number of images of each bin",
         },
         examples=(
             "resnet20 --weights cifar10 --data cifar10",

@@ -47,11 +47,11 @@ def add_to(commands: parsing.Commands) -> None:
         Options,
         _recommend,
         facts={
-            "target": "title, and basis: what was measured, what is estimated",
+            "target": "title, and basis: the measured and the estimated figures",
             "networks": "the best first: name, top1 (percent), dataset, weights, "
             "input_size (pixels), mega_macs, size (bytes), ms, measured (whether ms "
-            "is; else it is estimated), ram (bytes, with --ram; else null)",
-            "next": "what to type with the first of them",
+            "is measured or estimated), ram (bytes, with --ram; else null)",
+            "next": "the next command for the first network",
         },
         examples=(
             "--target raspberry-pi --ms 50 --classes 5",

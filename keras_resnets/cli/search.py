@@ -135,10 +135,10 @@ def add_to(commands: parsing.Commands) -> None:
         _search,
         facts={
             **network.FACTS,
-            "mix": "the precision of every layer, and what the search measured; null "
+            "mix": "the precision of every layer and the measurements of the search; null "
             "with a front",
-            "front": "of --max-size and the like: folder, budget, float_top1, count, "
-            "points (file, size, layers, top1, drop, error, agreement, rmse, seconds, "
+            "front": "with a budget such as --max-size: folder, budget, float_top1, "
+            "count, points (file, size, layers, top1, drop, error, agreement, rmse, seconds, "
             "ratio, chosen) and refused; else null",
         },
         examples=(

@@ -55,7 +55,9 @@ def add_to(commands: parsing.Commands) -> None:
         parser,
         Options,
         _sensitivity,
-        facts={"layers": "name, part, rmse and agreement of each, the costliest first"},
+        facts={
+            "layers": "name, part, rmse and agreement per layer, the costliest first"
+        },
         examples=(
             "resnet20 --weights cifar10 --data cifar10.npz",
             "run/ --data photos/ --recipe static_wi4_ai8 --images 200",

@@ -88,9 +88,9 @@ def add_to(commands: parsing.Commands) -> None:
         Listing,
         _list,
         facts={
-            "models": "an object for each: name, family, input_size (pixels), classes, "
+            "models": "one object per model: name, family, input_size (pixels), classes, "
             "trainable_params, total_params, mega_macs, convs, dense, source; weights, "
-            "dataset and top1 (percent) of the default weights, null without",
+            "dataset and top1 (percent) of the default weights, or null",
         },
         examples=(
             "'drn_*'",
@@ -114,11 +114,11 @@ def _add_info(commands: parsing.Commands) -> None:
         _info,
         facts={
             "model": "name of the network",
-            "family": "its family; null for a file of one's own",
+            "family": "family of the network; null for your own network",
             "input_size": "[height, width] in pixels",
             "classes": "number of classes",
             "figures": "parameters, MACs, bytes of the tensors between layers, ...",
-            "layers": "with --layers: an object a layer; else null",
+            "layers": "with --layers: one object per layer; else null",
         },
         examples=("resnet50", "drn_c_26 --input-size 512x1024 --layers"),
     )

@@ -37,11 +37,11 @@ _ELSEWHERE = {
 }
 # Keys of --json.
 FACTS = {
-    "run": "the folder of the run",
+    "run": "the run folder",
     "figures": "best_val_accuracy, best_epoch, test_accuracy, test_weights, seconds, ... "
-    "as far as the data have such images; with --multi-label mean_average_precision in "
-    "the place of accuracy",
-    "history": "an object of figures for each epoch",
+    "if the data has such images; with --multi-label, mean_average_precision instead of "
+    "accuracy",
+    "history": "one object of figures per epoch",
 }
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -148,7 +148,7 @@ def add_to(commands: parsing.Commands) -> None:
         listing,
         Listing,
         _recipes,
-        facts={"recipes": "name -> an object of the recipe's fields"},
+        facts={"recipes": "an object with the fields of each recipe, by name"},
         examples=("", "finetune"),
     )
 

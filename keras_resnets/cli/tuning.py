@@ -20,8 +20,8 @@ if typing.TYPE_CHECKING:
 # Keys of --json.
 FACTS = {
     "path": "the file that was written",
-    "before": "parameters, MACs, bytes, zeros of the network that came in",
-    "after": "the same of what was written",
+    "before": "parameters, MACs, bytes, zeros of the input network",
+    "after": "the same for the written network",
     "measured": "with --evaluate: images, and top-1 of both as shares; else null",
 }
 # The values of --data of the commands that train.

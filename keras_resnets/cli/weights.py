@@ -36,7 +36,7 @@ def add_to(commands: parsing.Commands) -> None:
         Listing,
         _weights,
         facts={
-            "weights": "an object for each, the default of its data set first: tag, "
+            "weights": "one object per record, the default of its data set first: tag, "
             "dataset, top1, top5 (percent), size (pixels), licence, location, ...",
         },
         examples=("resnet50", "resnet20 --json"),
@@ -56,9 +56,9 @@ def add_to(commands: parsing.Commands) -> None:
         _convert,
         facts={
             "path": "the file that was written",
-            "size": "its bytes",
-            "values": "how many numbers it holds",
-            "layout": "whose names its tensors have; null for ours",
+            "size": "size of the file in bytes",
+            "values": "number of values in the file",
+            "layout": "the library whose tensor names it has; null for this package",
         },
         examples=(
             "resnet20 cifar10 resnet20.safetensors",

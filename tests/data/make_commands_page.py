@@ -10,9 +10,9 @@ BEGIN, END = "<!-- begin: python tests/data/make_commands_page.py -->\n", "<!-- 
 
 
 def table():
-    """One row a fact of each command."""
+    """The table with one row per key of each command."""
     cli._parser("keras-resnets")
-    lines = ["| command | key | what it is |", "|---|---|---|"]
+    lines = ["| command | key | value |", "|---|---|---|"]
     for command, facts in options.FACTS.items():
         shown = f"`{command}`"
         for key, what in facts.items():
@@ -22,7 +22,7 @@ def table():
 
 
 def page():
-    """The page with the table of now."""
+    """The page with the current table."""
     head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     return f"{head}{BEGIN}{table()}\n{END}{rest.partition(END)[2]}"
 
