@@ -138,8 +138,8 @@ def add_to(commands: parsing.Commands) -> None:
             "mix": "the precision of every layer and the measurements of the search; null "
             "with a front",
             "front": "with a budget such as --max-size: folder, budget, float_top1, "
-            "count, points (file, size, layers, top1, drop, error, agreement, rmse, seconds, "
-            "ratio, chosen) and refused; else null",
+            "count, points (file, size, layers, top1, drop, error, agreement, rmse, "
+            "seconds, ratio, chosen) and refused; else null",
         },
         examples=(
             "resnet20 --weights cifar10 --data cifar10.npz --max-drop 0.2",
