@@ -43,25 +43,26 @@ RECIPES = {
 }
 OPTIONS = {"ptq_4bit_size": {"prefer": "size"}}
 HEADERS = ("", "top-1, %", "agreement, %", "RMSE", "kB", "latency")
-HEAD = """Written by `python benchmarks/compression_table.py --data cifar10.npz`: TFLite
-files of networks that [this project trained](training/README.md), run in LiteRT on all
-10,000 test images of CIFAR-10. 500 training images for the ranges. *Agreement* is the share
-of images with the float network's answer, *RMSE* that of the logits over their standard
-deviation; both grow apart where a network was trained further. *Latency* is that of one
-image over the float file's, two threads. 4-bit weights are rounded by the second order and
-stored where that costs no time, *smallest file* where it saves bytes
-([compression.md](compression.md)). *Refused*: the file's answers are too far from the
-network's to be written. Chance moves top-1 by 0.1 to 0.2."""
-HEAD_TRAINED = """Rows of training (`{command}`) have {epochs} epochs of {images:,} images
-{machine}: SGD with Nesterov momentum 0.9, batch 128, cosine from {rate}, crops and
-mirroring, the float network as a teacher besides the labels. They were made before 4-bit
-training began from second-order rounding ([qat_table.md](qat_table.md) has such ones), and
-their files store 4-bit weights as int8."""
-
+HEAD = """`python benchmarks/compression_table.py --data cifar10.npz` writes this page.
+The TFLite files are those of networks that [this project trained](training/README.md).
+They run in LiteRT on all 10,000 test images of CIFAR-10; the ranges use 500 training
+images. *Agreement* is the share of images with the prediction of the float network,
+*RMSE* that of the logits divided by their standard deviation; both get worse if a network
+is trained further. *Latency* is that of one image relative to the float file, with two
+threads. 4-bit weights have second-order rounding and are stored in 4 bits where that
+costs no time (*smallest file*: where it saves bytes; [compression.md](compression.md)).
+*Refused* files differ too much from the network to be written. Differences of 0.1 to 0.2
+in top-1 are chance."""
+HEAD_TRAINED = """The rows with training (`{command}`) have {epochs} epochs of {images:,}
+images {machine}, with SGD with Nesterov momentum 0.9, batch 128, a cosine schedule from
+{rate}, crops and horizontal flips, and the float network as the teacher in addition to
+the labels. Their 4-bit training does not start from second-order rounding
+([qat_table.md](qat_table.md) has such rows), and their files store 4-bit weights as
+int8.""" 
 
 def head(settings):
     """The title and what the columns mean."""
-    text = f"# What compression costs\n\n{textwrap.fill(HEAD, 90)}\n\n"
+    text = f"# Accuracy after compression\n\n{textwrap.fill(HEAD, 90)}\n\n"
     if settings:
         where = {"command": "--train", "machine": "on this machine", **settings}
         if "machine" in settings:

@@ -50,13 +50,16 @@ HEADERS = (
 )
 HEAD = """# Every family in every format
 
-Written by `python benchmarks/exports_table.py --write docs/exports.md`. Random weights
-with settled BN statistics, 128 x 128 pixels (CIFAR's: 32 x 32), two images of noise
-for calibration and comparison: sizes, operators and latencies are those of any weights,
-errors are not (trained networks: [export.md](export.md)). *Relative error* and *SQNR*
-are the logits' against Keras; *ms* is the median of one image, 2 threads, *of its
-float32* the ratio to the float32 file of the same runtime; *export s* includes running
-and comparing.
+`python benchmarks/exports_table.py --write docs/exports.md` writes this page. The networks
+have random weights with computed BN statistics and images of 128 x 128 pixels (CIFAR: 32 x
+32). Two images of noise are used for calibration and comparison. Sizes, operators and
+latencies do not depend on the weights; errors do ([export.md](export.md) has those of
+trained networks).
+
+- *relative error* and *SQNR* compare the logits with those of Keras.
+- *ms* is the median latency of one image on 2 threads.
+- *of its float32* is the ratio to the float32 file in the same runtime.
+- *export s* includes running and comparing the file.
 """
 
 

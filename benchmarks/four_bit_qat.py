@@ -35,15 +35,16 @@ HEADERS = (
     "RMSE",
     "minutes",
 )
-HEAD = """Written by `python benchmarks/four_bit_qat.py --data cifar10.npz`: TFLite files
-with 4-bit weights in every layer and 8-bit activations after quantization-aware training
-that begins from second-order rounding, run in LiteRT on all 10,000 test images of
-CIFAR-10. *Images*: training images that it was trained on, an epoch of 50,000 being far
-more; the float network is the teacher, SGD with Nesterov momentum 0.9, batch 128, cosine
-from 0.0002, crops and mirroring. *Lost* is in points of top-1 (below 0: won),
-*agreement* the share of images with the float network's answer, *RMSE* that of the logits
-over their standard deviation. *Minutes* are on the clock, of two cores that had other
-work. Chance moves top-1 by 0.1 to 0.2."""
+HEAD = """`python benchmarks/four_bit_qat.py --data cifar10.npz` writes this page. The
+TFLite files have 4-bit weights in every layer and 8-bit activations, after
+quantization-aware training from second-order rounding. They run in LiteRT on all 10,000
+test images of CIFAR-10. The training uses the float network as the teacher, SGD with
+Nesterov momentum 0.9, batch 128, a cosine schedule from 0.0002, crops and horizontal
+flips. *Images* is the number of training images, far fewer than the 50,000 of an epoch.
+*Lost* is in points of top-1 (negative values are gains). *Agreement* is the share of
+images with the prediction of the float network. *RMSE* is that of the logits divided by
+their standard deviation. *Minutes* are wall-clock minutes on two shared cores.
+Differences of 0.1 to 0.2 in top-1 are chance."""
 
 
 def measured(network, arguments):

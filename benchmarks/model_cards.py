@@ -18,26 +18,27 @@ import ship_trained
 PAGE = common.ROOT / "docs" / "model_cards.md"
 HEAD = """# Model cards
 
-Of the networks that come with the package, in the sections of Mitchell et al. 2019
-([arXiv:1810.03993](https://arxiv.org/abs/1810.03993)). Written by
-`python benchmarks/model_cards.py` from the records of their trainings and the tables of
+These are the networks that come with the package, in the sections of Mitchell et al. 2019
+([arXiv:1810.03993](https://arxiv.org/abs/1810.03993)). `python benchmarks/model_cards.py`
+writes this page from the records of the trainings and the tables of
 [choosing](choosing.md), [rounding](rounding_table.md) and [confidence](confidence.md).
 
-What holds for all of them:
+All networks have this in common:
 
-- **Made by** this project, 2026, under Apache-2.0; `weights="cifar10"` loads them offline.
-- **Intended use**: small examples, tests of a toolchain, a start for fine-tuning on small
-  photos, and comparisons of quantization. Not for decisions about people, nor where an
-  error does harm.
-- **Data**: CIFAR-10 (Krizhevsky 2009): 50,000 training images of ten classes in 32 x 32
-  pixels, cut from photos of the web around 2008; no other images. Figures are of its 10,000
-  test images, which were read when the training was over.
-- **Limits**: one of the ten classes is always the answer, whatever the image shows; an
-  object that does not fill the image is missed; images of other cameras, sizes or years
-  were not measured. The networks are surer than they are right (*ECE*): see
-  [confidence](confidence.md) before a probability is used.
-- **Measured** on one thread of an AMD EPYC with AVX-512 VNNI, in LiteRT; *4-bit* is weights
-  of 4 bits, stored as such (`--prefer size`), without training.
+- **Authors and licence**: this project, 2026, Apache-2.0. `weights="cifar10"` loads them
+  offline.
+- **Intended use**: small examples, tests of a toolchain, fine-tuning on small photos, and
+  comparisons of quantization. They are not for decisions about people, nor for uses in
+  which an error does harm.
+- **Data**: CIFAR-10 (Krizhevsky 2009), with 50,000 training images of ten classes in 32 x
+  32 pixels, cropped from photos on the web around 2008; no other images. The figures are
+  for its 10,000 test images, which were read only after the training.
+- **Limits**: a network always predicts one of the ten classes, whatever the image shows. It
+  misses objects that do not fill the image. Images of other cameras, sizes or years were
+  not measured. The networks are overconfident (*ECE*): see [confidence](confidence.md)
+  before you use a probability.
+- **Measurements**: one thread of an AMD EPYC with AVX-512 VNNI, in LiteRT. *4-bit* means
+  4-bit weights, stored in 4 bits (`--prefer size`), without training.
 """
 
 
@@ -68,7 +69,7 @@ def card(name, rows, errors):
     )
     info = keras_resnets.model_info(name)
     teachers = ", ".join(run.get("teachers", ())).replace("_teacher", "")
-    taught = f", taught by {teachers}" if teachers else ""
+    taught = f", with the teachers {teachers}" if teachers else ""
     error, scaled = errors[name]
     folder = f"training/{name}"
     lines = [
@@ -92,7 +93,7 @@ def card(name, rows, errors):
         row = rows[precision]
         size = int(row["bytes"])
         lines.append(f"| {title} | {row['top1']} | {size:,} | {row['ms']} |")
-    lines += ["", f"ECE {error}; with a temperature of its own {scaled}.", ""]
+    lines += ["", f"ECE {error}; with a fitted temperature {scaled}.", ""]
     return "\n".join(lines)
 
 

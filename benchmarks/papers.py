@@ -29,22 +29,23 @@ PAGE = common.ROOT / "docs" / "papers.md"
 PICTURE = common.ROOT / "docs" / "images" / "papers.png"
 # Of He 2015's five runs of ResNet-110, whose deviation is published.
 PUBLISHED_RUNS = 5
-HEAD = """# The papers' tables, trained again
+HEAD = """# Reproduction of the papers' tables
 
-Written by `python benchmarks/papers.py` from `docs/training/queue.csv`; do not edit.
+`python benchmarks/papers.py` writes this page from `docs/training/queue.csv`; do not
+edit it.
 
-Error on the 10,000 test images of CIFAR-10 in %, after the last epoch, under the papers'
-own recipes (`keras-resnets recipes`). *Ours* is the mean of the seeds with its standard
-error; a row agrees with the paper where the two differ by at most two standard errors.
-The trainings need an accelerator and are queued in `benchmarks/accelerator_queue.json`;
-a row says *queued* until they have run.
+The tables show the error on the 10,000 test images of CIFAR-10 in %, after the last
+epoch, with the papers' recipes (`keras-resnets recipes`). *Measured* is the mean over
+the seeds with its standard error. A row agrees with the paper if the two differ by at
+most two standard errors. The trainings need an accelerator and are queued in
+`benchmarks/accelerator_queue.json`; a row is marked *queued* until they have run.
 """
 NOTES = {
-    "He 2016": "The paper has 110 layers; ours have 56, so that only the ranks compare.",
+    "He 2016": "The paper has 110 layers, this table 56, so only the ranks are comparable.",
     "Torch blog": (
-        "Figures of the co-author's repository, one run each; the blog itself has charts. "
-        "Its fourth variant (BN after the addition and no ReLU, 8.23) is no order of "
-        "this package."
+        "The figures are from the co-author's repository, one run each; the blog itself "
+        "has charts. This package does not implement its fourth variant (BN after the "
+        "addition and no ReLU, 8.23)."
     ),
 }
 
@@ -111,7 +112,10 @@ def section(name, rows, results, queue):
     lines = [f"\n## {name}\n"]
     if name in NOTES:
         lines.append(f"{NOTES[name]}\n")
-    lines.append("| | published | of | ours | network | seeds | | source |")
+    lines.append(
+        "| | published | network of the paper | measured | network | seeds | result | "
+        "source |"
+    )
     lines.append("|---|---|---|---|---|---|---|---|")
     for row in rows:
         errors = errors_of(row["trainings"], results)

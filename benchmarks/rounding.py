@@ -41,14 +41,14 @@ HEADERS = (
     "CPU s",
     "peak GB",
 )
-HEAD = """Written by `python benchmarks/rounding.py --data cifar10.npz`: TFLite files with
-4-bit weights in every layer and 8-bit activations, no training, run in LiteRT on all
-10,000 test images of CIFAR-10; 500 training images for ranges and rounding (seed 0).
-*Lost* is in points of top-1, *agreement* the share of images with the float network's
-answer, *RMSE* that of the logits over their standard deviation. *CPU s* and *peak GB* are
-of the process that made the file, the conversion and the import of TensorFlow among them.
-*Refused*: the file's answers are too far from the network's to be written. Chance moves
-top-1 by 0.1 to 0.2."""
+HEAD = """`python benchmarks/rounding.py --data cifar10.npz` writes this page. The TFLite
+files have 4-bit weights in every layer and 8-bit activations, without training. They run
+in LiteRT on all 10,000 test images of CIFAR-10; ranges and rounding use 500 training
+images (seed 0). *Lost* is in points of top-1. *Agreement* is the share of images with the
+prediction of the float network. *RMSE* is that of the logits divided by their standard
+deviation. *CPU s* and *peak GB* are those of the process that wrote the file, including
+the conversion and the import of TensorFlow. *Refused* files differ too much from the
+network to be written. Differences of 0.1 to 0.2 in top-1 are chance."""
 
 
 def used():
