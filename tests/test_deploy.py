@@ -149,7 +149,7 @@ def test_a_step_of_rounding_is_no_other_answer():
     found = expected + np.float32([[0, 0], [1, -1], [0, 2], [0, 0]]) * scale
     result = agreement.compare(expected, expected, found, float(scale), "itself")
     assert (result.equal, result.step, result.other) == (2, 1, 1)
-    assert result.largest == 2 and result.top1 == 0.75
+    assert result.largest == 2 and result.same == 0.75
     assert result.record()["outputs"]["one_step"] == 1
     with pytest.raises(ExportError, match="within one rounding step; 1 of 4 images"):
         agreement.judge("chip", result, 0.5)
@@ -179,11 +179,27 @@ def test_a_step_of_logits_is_one_of_rounding():
     assert np.abs(found - expected).max() > 15 * scale
 
     def compared(values, step):
-        return agreement.compare(expected, expected, values, scale, "itself", step)
+        return agreement.compare(expected, expected, values, scale, "itself", 2 * step)
 
     assert compared(found, logit).step == 2 and compared(found, 0.0).other == 1
     further = softmax(logits + 2 * logit * np.array([[1, -1, 1], [-1, 1, 1]]))
     assert compared(further, logit).other == 1
+
+
+def test_labels_a_step_from_their_threshold_are_no_others():
+    step, cuts = 1 / 256, np.float32([0.5, 0.25])
+    predicted = np.float32([[0.499, 0.9], [0.3, 0.9], [0.9, 0.1], [0.499, 0.9]])
+    found = np.float32([[0.502, 0.9], [0.6, 0.9], [0.9, 0.1], [0.502, 0.1]])
+    result = agreement.compare(predicted, found, found, step, "itself", cuts=cuts)
+    # The first by rounding, the second by far, the last by both.
+    assert (result.same, result.at_threshold, result.labels) == (0.25, 0.25, 0.5)
+    assert result.record()["label_agreement"] == 0.5
+    agreement.judge("chip", result, 0.5)
+    with pytest.raises(ExportError, match="other labels than predict on 2 of 4"):
+        agreement.judge("chip", result, 0.6)
+    # A step of what the sigmoid gets is many of what comes out.
+    wide = agreement.compare(predicted, found, found, step, "itself", 0.5, cuts)
+    assert wide.at_threshold == 0.5
 
 
 @pytest.fixture(scope="module")

@@ -306,7 +306,6 @@ def test_jobs_of_one_class_an_image_refuse_several_labels(tmp_path, capsys):
     for command, *more in (
         ("search",),
         ("qat", "--epochs", 1),
-        ("deploy", "--target", "linux-x86", "--output", tmp_path / "out"),
         ("calibrate-confidence",),
     ):
         words = (command, tmp_path / "m.keras", *images, *more)

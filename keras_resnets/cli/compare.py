@@ -158,7 +158,7 @@ def _verify(asked: Verification) -> None:
         names = _names(passports)
         several = any(facts and facts.get("task") == MULTI_LABEL for facts in passports)
         batches, labels = _images(asked, preprocessing, shape, names, several)
-        watcher = page_compare.Verified(paths, preprocessing, names)
+        watcher = page_compare.Verified(paths, preprocessing, names, several)
         with progress.step("running both files"):
             result = verify.verify(
                 *paths,

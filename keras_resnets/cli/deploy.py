@@ -42,6 +42,7 @@ class Options(network.Network, calibration.Calibration):
     flash: int | None
     compare: int | None
     min_agreement: float
+    threshold: float | tuple[tuple[str | None, float], ...] | None
     threads: int
 
     def __post_init__(self) -> None:
@@ -157,8 +158,9 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         type=options.number(0, 1),
         default=0.9,
         metavar="SHARE",
-        help="of images whose likeliest class must be that of predict (0.9)",
+        help="of images that must have the answer of predict (0.9)",
     )
+    options.add_threshold(group)
     group.add_argument(
         "--threads", type=options.THREADS, default=2, help="of the runtimes (2)"
     )
@@ -176,9 +178,10 @@ def _deploy(asked: Options) -> None:
 
         rows = asking.find_all(asked.target)
         destination.check(asked.output, rows, asked.overwrite)
-        model, _, _ = network.build_one_class(asked, "deploy")
+        model, _, _ = network.build(asked)
+        threshold = options.asked_threshold(asked.threshold)
         chosen = calibration.choose(asked, model)
-        watcher = page_deploy.Deployed(model)
+        watcher = page_deploy.Deployed(model, threshold)
         deployments = deploy.deploy(
             model,
             asked.target,
@@ -196,6 +199,7 @@ def _deploy(asked: Options) -> None:
             threads=asked.threads,
             unproven=asked.unproven,
             overwrite=asked.overwrite,
+            threshold=threshold,
             progress=output.note,
             watch=watcher.add,
         )
@@ -217,6 +221,8 @@ def _line(deployment: "Deployment") -> str:
         )
     text = f"{deployment.folder}  proven by {report['proof']}: "
     text += f"{report['agreement']:.1%} of {report['compared']} images as predict"
+    if "label_agreement" in report:
+        text += f" ({report['label_agreement']:.2%} of labels)"
     if report["outputs"]:
         outputs = report["outputs"]
         text += (

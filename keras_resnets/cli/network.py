@@ -401,12 +401,17 @@ def say_figures(
         logits: whether the outputs of the file are logits.
     """
     from keras_resnets.cli import reports
+    from keras_resnets.images.multi_label import THRESHOLD
     from keras_resnets.quantization import accuracy
 
     bar = progress.ProgressBar(len(data.labels), "images")
     gallery = None
     if page.is_requested():
-        gallery = page_parts.Gallery(model.preprocessing, page_parts.names_of(model))
+        gallery = page_parts.Gallery(
+            model.preprocessing,
+            page_parts.names_of(model),
+            thresholds=THRESHOLD if has_several_labels(model) else None,
+        )
     watch = None if gallery is None else gallery.compare
     with progress.step("evaluating the file and its model"), bar:
         figures = accuracy.compare(
@@ -421,11 +426,12 @@ def say_figures(
             f"label agreement {figures.agreement:.2%}, "
             f"logit RMSE {rmse}"
         )
-        return
-    say(
-        f"measured     {figures.count:,} images: top-1 {figures.file_top1:.2%} of "
-        f"{figures.model_top1:.2%}, agreement {figures.agreement:.2%}, logit RMSE {rmse}"
-    )
+    else:
+        say(
+            f"measured     {figures.count:,} images: top-1 {figures.file_top1:.2%} of "
+            f"{figures.model_top1:.2%}, agreement {figures.agreement:.2%}, logit RMSE "
+            f"{rmse}"
+        )
     page_parts.measured(figures, gallery)
 
 

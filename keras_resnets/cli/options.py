@@ -239,6 +239,51 @@ def latency(text: str) -> tuple[float | None, float | None]:
     return value * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[match[2]], None
 
 
+def thresholds(text: str) -> float | tuple[tuple[str | None, float], ...]:
+    """Reads `--threshold`: 0.5, cat=0.3,dog=0.6, or 0.4,dog=0.6 with 0.4 for the others.
+
+    Returns:
+        A number, or pairs of a label's name (None for the others) and its number.
+    """
+    try:
+        return _SHARE.read("", text)
+    except InvalidArgument:
+        pass
+    pairs: dict[str | None, float] = {}
+    for word in text.split(","):
+        name, equals, value = word.rpartition("=")
+        try:
+            share = _SHARE.read("", value.strip())
+        except InvalidArgument:
+            share = None
+        key = name.strip() if equals else None
+        if share is None or key in pairs or key == "":
+            raise argparse.ArgumentTypeError(
+                "must be a probability, as 0.5, or one for each of some labels, as "
+                f"cat=0.3,dog=0.6 or 0.4,dog=0.6; got {shown(text)}"
+            )
+        pairs[key] = share
+    return tuple(pairs.items())
+
+
+def asked_threshold(
+    threshold: float | tuple[tuple[str | None, float], ...] | None,
+) -> Any:
+    """Returns a threshold that `thresholds` read as `multi_label.thresholds` takes it."""
+    return dict(threshold) if isinstance(threshold, tuple) else threshold
+
+
+def add_threshold(group: argparse.ArgumentParser | parsing.Group) -> None:
+    """Adds `--threshold`, from which on one of several labels is predicted."""
+    group.add_argument(
+        "--threshold",
+        type=thresholds,
+        metavar="P",
+        help="of several labels an image: each is predicted from P on (0.5); or as "
+        "cat=0.3,dog=0.6",
+    )
+
+
 def batch(text: str) -> int | str:
     """Reads `--batch`: an integer, or `dynamic`."""
     try:
@@ -289,6 +334,7 @@ _UNITS |= {"ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9}
 _AMOUNT = Number(0, 1e18, above=True)
 # Limit of a file's signature; `extent.check_pixels` checks what fits in memory.
+_SHARE = Number(0, 1)
 _BATCH = Whole(1, 65_536)
 BATCH_SIZE = whole(1, 2**20)
 CLASSES = typed(AXES["classes"])

@@ -22,15 +22,25 @@ class Verified:
         paths: of both files.
         preprocessing: what the images went through; None where it is not known.
         names: (id, name) of the classes; () where they are not known.
+        several: whether an image may have several labels.
     """
 
     def __init__(
-        self, paths: Sequence[str], preprocessing: typing.Any, names: typing.Any
+        self,
+        paths: Sequence[str],
+        preprocessing: typing.Any,
+        names: typing.Any,
+        several: bool = False,
     ) -> None:
         self._paths = paths
+        from keras_resnets.images.multi_label import THRESHOLD
+
         shown = tuple(name for _, name in names)
         titles = ("A", "B")
-        self._gallery = page_parts.Gallery(preprocessing, shown, titles)
+        self._several = several
+        self._gallery = page_parts.Gallery(
+            preprocessing, shown, titles, THRESHOLD if several else None
+        )
         self._sizes: list[float] = []
 
     def add(
@@ -55,7 +65,7 @@ class Verified:
         for letter, path in zip("AB", self._paths, strict=True):
             page_parts.file(path, letter)
         page.set_title(" and ".join(names))
-        page.add_tile(page_parts.percent(result.outputs.top1), "top-1 agreement")
+        page.add_tile(*page_parts.agreement_tile(result.outputs, ""))
         page.add_tile(f"{result.outputs.max_error:.2g}", "largest difference")
         if result.logits is not None:
             page.add_tile(f"{result.logits.sqnr:.1f} dB", "SQNR of the logits")
@@ -73,7 +83,8 @@ class Verified:
         if result.accuracies is not None:
             texts = map(page_parts.percent, result.accuracies)
             bars = zip(labels, result.accuracies, texts, strict=True)
-            blocks.append(charts.bars(list(bars), "Top-1 accuracy"))
+            what = "Mean average precision" if self._several else "Top-1 accuracy"
+            blocks.append(charts.bars(list(bars), what))
         page.add_section("Both files", *blocks)
         self._gallery.show("Images on which A and B disagree", "disagree")
 

@@ -3,6 +3,7 @@
 import typing
 from collections.abc import Sequence
 
+from keras_resnets.cli import network
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
 
@@ -27,10 +28,11 @@ class Deployed:
 
     Args:
         model: what is deployed.
+        threshold: of several labels an image, as `deploy` takes it.
     """
 
-    def __init__(self, model: "keras.Model") -> None:
-        self._model = model
+    def __init__(self, model: "keras.Model", threshold: typing.Any = None) -> None:
+        self._model, self._threshold = model, threshold
         self._galleries: dict[str, page_parts.Gallery] = {}
 
     def add(
@@ -43,9 +45,16 @@ class Deployed:
         """Takes the answers of a target, as `deploy` gives them to `watch`."""
         if not page.is_requested():
             return
+        from keras_resnets.images import multi_label
+
         names = page_parts.names_of(self._model)
         titles = ("predict", "target")
-        gallery = page_parts.Gallery(self._model.preprocessing, names, titles)
+        thresholds = None
+        if network.has_several_labels(self._model):
+            thresholds = multi_label.thresholds(self._threshold, names)
+        gallery = page_parts.Gallery(
+            self._model.preprocessing, names, titles, thresholds
+        )
         gallery.add(images, predicted, ran)
         self._galleries[target] = gallery
 
@@ -68,8 +77,13 @@ class Deployed:
             page.set_summary(
                 "Every folder was proven in its target's own runtime.", True
             )
-        head = ("target", "proven by", "images", "as predict", "equal", "within a step")
-        rows = [_row(deployment) for deployment in deployments]
+        several = any("label_agreement" in item.report for item in deployments)
+        labels = ("labels as predict",) if several else ()
+        head = (
+            *("target", "proven by", "images", "as predict", *labels),
+            *("equal", "within a step"),
+        )
+        rows = [_row(deployment, several) for deployment in deployments]
         page.add_section("Proofs", Table(head, rows, "Answers beside those of predict"))
         page.add_section("Sizes and speed", *_bars(deployments))
         for deployment in deployments:
@@ -82,23 +96,19 @@ class Deployed:
                 )
 
 
-def _row(deployment: "Deployment") -> tuple[object, ...]:
+def _row(deployment: "Deployment", several: bool) -> tuple[object, ...]:
     report = deployment.report
     if not report["proven"]:
-        return (
-            deployment.target,
-            f"not proven: {report['reason']}",
-            "-",
-            "-",
-            "-",
-            "-",
-        )
+        figures = ["-"] * (5 if several else 4)
+        return (deployment.target, f"not proven: {report['reason']}", *figures)
+    labels = [page_parts.percent(report.get("label_agreement"))] if several else []
     outputs = report["outputs"] or {}
     return (
         deployment.target,
         report["proof"],
         report["compared"],
         page_parts.percent(report["agreement"]),
+        *labels,
         outputs.get("equal", "-"),
         outputs.get("one_step", "-"),
     )

@@ -150,6 +150,7 @@ def several_labels(figures: "MultiLabelFigures", names: "Sequence[str]") -> None
     """
     if not page.is_requested():
         return
+    from keras_resnets.cli import reports
     from keras_resnets.reports import Table
     from keras_resnets.reports import charts
 
@@ -184,7 +185,8 @@ def several_labels(figures: "MultiLabelFigures", names: "Sequence[str]") -> None
         for name, row in order
     ]
     caption = (
-        f"Labels from a probability of {figures.threshold:g} on, the lowest AP first"
+        f"Labels from a probability of {reports.threshold(figures.threshold)} on, the "
+        "lowest AP first"
     )
     if len(rows) < len(names):
         caption += f" ({len(rows)} of {len(names)} labels)"

@@ -154,7 +154,7 @@ def exported(report: "ExportReport", images: str) -> None:
     page.add_tile(megabytes(report.size), "size of the file")
     page.add_tile(milliseconds(report.latency), f"an image in {runtime}")
     count = f"{report.compared:,} images"
-    page.add_tile(percent(report.outputs.top1), f"top-1 agreement with Keras, {count}")
+    page.add_tile(*agreement_tile(report.outputs, f" with Keras, {count}"))
     blocks: list[Block] = []
     params = page.params()
     if params:
@@ -190,19 +190,30 @@ def exported(report: "ExportReport", images: str) -> None:
     )
 
 
+def agreement_tile(parity: typing.Any, of: str) -> tuple[str, str]:
+    """The share of equal answers, of several labels an image of labels, and its words."""
+    if parity.labels is not None:
+        return percent(parity.labels), f"label agreement{of}"
+    return percent(parity.top1), f"top-1 agreement{of}"
+
+
 def parity_table(rows: dict[str, typing.Any]) -> "Block":
     """A table of `parity.Parity` by what was compared; None was not measured."""
     from keras_resnets.reports import Table
 
     is_partly = any(parity is None for parity in rows.values())
+    several = any(
+        parity is not None and parity.labels is not None for parity in rows.values()
+    )
+    what = "label" if several else "top-1"
     return Table(
-        ("", "top-1 agreement", "max difference", "relative", "SQNR", "cosine"),
+        ("", f"{what} agreement", "max difference", "relative", "SQNR", "cosine"),
         [
             (name, "-", "-", "-", "-", "-")
             if parity is None
             else (
                 name,
-                percent(parity.top1),
+                percent(parity.top1 if parity.labels is None else parity.labels),
                 f"{parity.max_error:.3g}",
                 f"{parity.relative_error:.3g}",
                 f"{parity.sqnr:.1f} dB",
@@ -221,18 +232,25 @@ def measured(comparison: typing.Any, gallery: "Gallery | None") -> None:
     from keras_resnets.reports import Facts
     from keras_resnets.reports import charts
 
-    points = 100 * (comparison.file_top1 - comparison.model_top1)
-    page.add_tile(
-        percent(comparison.file_top1), f"top-1 of the file ({points:+.2f} points)"
-    )
+    if comparison.file_top1 is None:
+        short, name = "mAP", "Mean average precision"
+        pair = comparison.model_map, comparison.file_map
+    else:
+        short, name = "top-1", "Top-1 accuracy"
+        pair = comparison.model_top1, comparison.file_top1
+    # Undefined where no label tells images apart.
+    if None not in pair:
+        points = f"{100 * (pair[1] - pair[0]):+.2f} points"
+        page.add_tile(percent(pair[1]), f"{short} of the file ({points})")
     rows = [
-        ("model", comparison.model_top1, percent(comparison.model_top1)),
-        ("file", comparison.file_top1, percent(comparison.file_top1)),
+        (title, value, percent(value))
+        for title, value in zip(("model", "file"), pair, strict=True)
+        if value is not None
     ]
     rmse = "not measured" if comparison.rmse is None else f"{comparison.rmse:.4f}"
     page.add_section(
         f"Accuracy on {comparison.count:,} labelled images",
-        charts.bars(rows, "Top-1 accuracy"),
+        *([charts.bars(rows, name)] if rows else []),
         Facts([("agreement", percent(comparison.agreement)), ("logit RMSE", rmse)]),
     )
     gallery.show("Images on which the file and the model disagree", "disagree")
@@ -246,11 +264,14 @@ class Gallery:
         preprocessing: what the images went through; None where it is not known.
         names: of the classes; () for their numbers.
         titles: of the answers that are shown below an image.
+        thresholds: of several labels an image the probability of each from which on it
+            is predicted, or of all; None for one class.
     """
 
     preprocessing: typing.Any
     names: tuple[str, ...] = ()
     titles: tuple[str, ...] = ("model", "file")
+    thresholds: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         self.total = self.seen = 0
@@ -269,26 +290,28 @@ class Gallery:
         Args:
             images: (count, height, width, channels), preprocessed.
             *answers: outputs (count, classes) of each that is asked.
-            labels: int array (count,), or None.
+            labels: int array (count,), of several labels (count, labels); or None.
             against_labels: whether an answer differs from its label, not from another.
         """
         import numpy as np
 
-        shares = [_as_shares(np.asarray(probabilities)) for probabilities in answers]
-        winners = [probabilities.argmax(axis=1) for probabilities in shares]
-        other = labels if against_labels else winners[-1]
+        several = self.thresholds is not None
+        shares = [_as_shares(np.asarray(outputs), several) for outputs in answers]
+        said = [self._said(probabilities) for probabilities in shares]
+        other = labels if against_labels else said[-1]
         self.seen += len(images)
-        (differ,) = np.nonzero(winners[0] != other)
+        differences = (said[0] != other).reshape(len(images), -1)
+        (differ,) = np.nonzero(differences.any(axis=1))
         self.total += len(differ)
         for index in differ:
             sure = float(max(probabilities[index].max() for probabilities in shares))
             if len(self._kept) >= _IMAGES and sure <= self._kept[0][0]:
                 continue
-            lines = [] if labels is None else [f"label: {self._name(labels[index])}"]
+            lines = [] if labels is None else [f"label: {self._words(labels[index])}"]
             lines += [
-                f"{title}: {self._name(won[index])} {probabilities[index][won[index]]:.1%}"
-                for title, won, probabilities in zip(
-                    self.titles, winners, shares, strict=True
+                f"{title}: {self._words(answer[index], probabilities[index])}"
+                for title, answer, probabilities in zip(
+                    self.titles, said, shares, strict=True
                 )
             ]
             entry = (sure, next(self._count), (np.array(images[index]), lines))
@@ -304,6 +327,26 @@ class Gallery:
     ) -> None:
         """`add` of two that are compared, as `quantization.accuracy` calls it."""
         self.add(images, first, second, labels=labels)
+
+    def _said(self, probabilities: "np.ndarray") -> "np.ndarray":
+        """The likeliest classes (count,), or of several labels which (count, labels)."""
+        from keras_resnets.images import multi_label
+
+        if self.thresholds is None:
+            return probabilities.argmax(axis=1)
+        return probabilities >= multi_label.cut(self.thresholds)
+
+    def _words(
+        self, answer: "np.ndarray", probabilities: "np.ndarray | None" = None
+    ) -> str:
+        """A class, or the labels of an image, each with its probability if given."""
+        places = answer.nonzero()[0].tolist() if answer.ndim else [int(answer)]
+        if probabilities is None:
+            return ", ".join(map(self._name, places)) or "none"
+        return (
+            ", ".join(f"{self._name(i)} {probabilities[i]:.1%}" for i in places)
+            or "none"
+        )
 
     def _name(self, index: int) -> str:
         index = int(index)
@@ -343,12 +386,15 @@ class Gallery:
         return self.preprocessing.pixels(image)
 
 
-def _as_shares(outputs: "np.ndarray") -> "np.ndarray":
-    """Outputs as probabilities: logits go through a softmax."""
+def _as_shares(outputs: "np.ndarray", several: bool) -> "np.ndarray":
+    """Outputs as probabilities: logits go through a softmax, or a sigmoid of each."""
     from keras_resnets.images import confidence
+    from keras_resnets.images import multi_label
 
     if outputs.min() >= 0 and outputs.max() <= 1.001:
         return outputs
+    if several:
+        return multi_label.sigmoid(outputs)
     return confidence.softmax(outputs)
 
 

@@ -33,8 +33,6 @@ if typing.TYPE_CHECKING:
 
 # Usual suffixes of photos; no variant's name ends like that.
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# Default probability from which a multi-label network predicts a label.
-THRESHOLD = 0.5
 # Images that are loaded at a time.
 _AT_A_TIME = 300
 
@@ -45,7 +43,7 @@ class Prediction(subject.Subject):
 
     photos: tuple[str, ...]
     count: int | None
-    threshold: float | None
+    threshold: float | tuple[tuple[str | None, float], ...] | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class Evaluation(subject.Subject):
     batch_size: int
     count: int | None
     seed: int
-    threshold: float | None
+    threshold: float | tuple[tuple[str | None, float], ...] | None
 
 
 def add_to(commands: parsing.Commands) -> None:
@@ -75,7 +73,7 @@ def add_to(commands: parsing.Commands) -> None:
         help="images to take of each folder or data set; default: all of a folder, "
         f"{photos.COUNT} of a data set",
     )
-    _add_threshold(predict)
+    options.add_threshold(predict)
     options.set_command(
         predict,
         Prediction,
@@ -120,7 +118,7 @@ def _add_evaluate(commands: parsing.Commands) -> None:
     evaluate.add_argument(
         "--seed", type=options.SEED, default=0, help="of their choice"
     )
-    _add_threshold(evaluate)
+    options.add_threshold(evaluate)
     options.set_command(
         evaluate,
         Evaluation,
@@ -145,21 +143,26 @@ def _add_evaluate(commands: parsing.Commands) -> None:
     )
 
 
-def _add_threshold(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threshold",
-        type=options.number(0, 1),
-        help="of a network of several labels an image: the probability from which on a "
-        "label is said (0.5)",
-    )
-
-
-def _threshold(
+def _thresholds(
     asked: Prediction | Evaluation, model: "keras.Model | FileClassifier"
-) -> float | None:
-    """Returns the threshold of a multi-label network; None for one class per image."""
+) -> float | tuple[float, ...] | None:
+    """Returns the threshold of a multi-label network, or that of each label.
+
+    A file of `deploy` has the thresholds that it was deployed with. None for one class
+    per image.
+    """
+    from keras_resnets.images import labels
+    from keras_resnets.images import multi_label
+
     if network.has_several_labels(model):
-        return THRESHOLD if asked.threshold is None else asked.threshold
+        threshold = options.asked_threshold(asked.threshold)
+        if threshold is None:
+            threshold = getattr(model, "thresholds", None)
+        names = labels.class_names(model.output_shape[-1], model.labels)
+        values = multi_label.thresholds(
+            threshold, [name for _, name in names], "--threshold"
+        )
+        return values if len(set(values)) > 1 else values[0]
     if asked.threshold is not None:
         raise InvalidArgument(
             f"--threshold is for networks of several labels an image; {model.name} gives "
@@ -190,7 +193,7 @@ def _predict(asked: Prediction) -> None:
             if word not in sets
             for path in photos.paths_of(word, asked.count, model.preprocessing.channels)
         ]
-        threshold = _threshold(asked, model)
+        threshold = _thresholds(asked, model)
         output.keep(model=model.name, images=[])
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
@@ -205,7 +208,7 @@ def _predict(asked: Prediction) -> None:
 def _show(
     model: "keras.Model | FileClassifier",
     images: "Iterable[tuple[typing.Any, np.ndarray]]",
-    threshold: float | None = None,
+    threshold: float | tuple[float, ...] | None = None,
 ) -> None:
     """Prints the likeliest classes of images, each given with its title.
 
@@ -240,7 +243,7 @@ def _evaluate(asked: Evaluation) -> None:
         from keras_resnets.images import evaluation
 
         model = subject.open_subject(asked)
-        threshold = _threshold(asked, model)
+        threshold = _thresholds(asked, model)
         data = network.open_labelled(asked.data, model, asked.count, asked.seed)
         bar = progress.ProgressBar(len(data.labels), "images")
         if threshold is not None:
@@ -302,7 +305,7 @@ def _say_labels(
         f"{reports.share(figures.mean_average_precision)}, "
         f"micro-F1 {figures.micro_f1:.2%}, macro-F1 {reports.share(figures.macro_f1)}, "
         f"exact match {figures.exact_match:.2%} "
-        f"(labels from a probability of {figures.threshold:g} on)"
+        f"(labels from a probability of {reports.threshold(figures.threshold)} on)"
     )
     say(reports.label_table(figures, model.labels))
     page_evaluation.several_labels(figures, [name for _, name in names])

@@ -116,7 +116,7 @@ def labels_above(
     outputs: "np.ndarray",
     title: object,
     labels: tuple[str, ...] | str | None,
-    threshold: float,
+    threshold: float | tuple[float, ...],
 ) -> dict[str, typing.Any]:
     """Returns the labels of one image above a threshold for JSON; see `labels_of`."""
     names = class_names(len(outputs), labels)
@@ -136,7 +136,7 @@ def labels_of(
     outputs: "np.ndarray",
     name: object,
     labels: tuple[str, ...] | str | None,
-    threshold: float,
+    threshold: float | tuple[float, ...],
 ) -> str:
     """Returns the labels of one image above a threshold, with a bar each."""
     indices = multi_label.said(outputs, threshold)
@@ -145,9 +145,20 @@ def labels_of(
     best = int(np.argmax(outputs))
     label = printable(class_names(len(outputs), labels)[best][1], _LABEL)
     return (
-        f"{printable(str(name), 4 * _LABEL)}\n  no label reaches {threshold:.0%}: the "
+        f"{printable(str(name), 4 * _LABEL)}\n  no label reaches {_least(threshold)}: the "
         f"likeliest is {label}, {outputs[best]:.2%}"
     )
+
+
+def _least(value: float | tuple[float, ...]) -> str:
+    return "its threshold" if isinstance(value, tuple) else f"{value:.0%}"
+
+
+def threshold(value: float | tuple[float, ...]) -> str:
+    """Returns the threshold of several labels as text: one number, or a range."""
+    if isinstance(value, tuple):
+        return f"{min(value):g} to {max(value):g}, by label,"
+    return f"{value:g}"
 
 
 def label_table(

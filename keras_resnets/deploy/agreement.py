@@ -18,28 +18,39 @@ class Agreement:
 
     Attributes:
         compared: number of images.
-        top1: share of images whose predicted class is that of `predict`, in [0, 1].
+        same: share of images whose predicted class, or all of whose labels, are those of
+            `predict`, in [0, 1].
         against: name of the runtime whose outputs are expected.
         equal: number of images whose outputs are equal bit for bit.
         step: number of images whose outputs differ by at most one rounding step, of
             the outputs or of the logits.
         other: number of images whose outputs differ by more.
         largest: largest difference, in rounding steps of the outputs.
+        labels: share of equal labels, in [0, 1]; None for one class per image.
+        at_threshold: share of images with different labels all of which are within one
+            rounding step of their threshold, in [0, 1].
     """
 
     compared: int
-    top1: float
+    same: float
     against: str
     equal: int
     step: int
     other: int
     largest: float
+    labels: float | None = None
+    at_threshold: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """Returns the entries of the report."""
+        several = {
+            "label_agreement": self.labels,
+            "at_threshold": self.at_threshold,
+        }
         return {
             "compared": self.compared,
-            "agreement": self.top1,
+            "agreement": self.same,
+            **(several if self.labels is not None else {}),
             "outputs": {
                 "against": self.against,
                 "equal": self.equal,
@@ -56,7 +67,8 @@ def compare(
     actual: np.ndarray,
     step: float,
     against: str,
-    logit_step: float = 0.0,
+    odds_step: float = 0.0,
+    cuts: np.ndarray | None = None,
 ) -> Agreement:
     """Compares outputs of shape (images, classes).
 
@@ -66,7 +78,10 @@ def compare(
         actual: outputs of the file in the target's runtime.
         step: size of one rounding step of the outputs.
         against: name of the runtime that computed `expected`.
-        logit_step: size of one rounding step of the logits; 0 without a final softmax.
+        odds_step: change of the log odds of a probability by one rounding step of the
+            logits; 0 without a final softmax or sigmoid.
+        cuts: output from which on each label is predicted, of shape (labels,); None for
+            one class per image.
 
     Raises:
         ExportError: the shapes differ, or `actual` is not finite.
@@ -90,42 +105,59 @@ def compare(
     difference = np.abs(actual - wide).max(axis=1) / step
     equal = (actual == expected).all(axis=1)
     # Scales are float32, so that a step is not exact: hence 1.5 steps.
-    low, high = (within(wide, sign * logit_step) for sign in (-1, 1))
-    within_step = ((actual > low - 1.5 * step) & (actual < high + 1.5 * step)).all(
-        axis=1
-    )
+    low, high = _bounds(wide, step, odds_step)
+    within_step = ((actual > low) & (actual < high)).all(axis=1)
+    if cuts is None:
+        same = predicted.argmax(axis=1) == actual.argmax(axis=1)
+        labels, at_threshold = None, 0.0
+    else:
+        differ = (predicted >= cuts) != (actual >= cuts)
+        low, high = _bounds(actual.astype("float64"), step, odds_step)
+        undecided = (low < cuts) & (cuts < high)
+        same = ~differ.any(axis=1)
+        labels = float(1 - differ.mean())
+        at_threshold = float((~same & (~differ | undecided).all(axis=1)).mean())
     return Agreement(
         compared=len(actual),
-        top1=float((predicted.argmax(axis=1) == actual.argmax(axis=1)).mean()),
+        same=float(same.mean()),
         against=against,
         equal=int(equal.sum()),
         step=int((within_step & ~equal).sum()),
         other=int((~within_step).sum()),
         largest=round(float(difference.max()), 3),
+        labels=labels,
+        at_threshold=at_threshold,
     )
 
 
-def within(probabilities: np.ndarray, logit_step: float) -> np.ndarray:
-    """Returns an upper bound of probabilities whose logits change by one step.
+def _bounds(
+    outputs: np.ndarray, step: float, odds_step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lower and the upper bound of outputs that change by one rounding step."""
+    low, high = (within(outputs, sign * odds_step) for sign in (-1, 1))
+    return low - 1.5 * step, high + 1.5 * step
 
-    The bound is reached if the logit of the class grows by a step and all others shrink by
-    one: the odds p / (1 - p) grow by the factor e^(2 step). If two classes are about
-    equally likely, a step of the logits is ten steps of the softmax.
+
+def within(probabilities: np.ndarray, odds_step: float) -> np.ndarray:
+    """Returns the probabilities whose log odds are larger by a step.
+
+    It is an upper bound if the logits change by one rounding step. The log odds of a
+    sigmoid change by that step, those of a softmax by two, if the logit of the class grows
+    and all others shrink. If two classes are about equally likely, a step of the logits
+    is ten steps of the softmax.
 
     Args:
         probabilities: array of any shape, in [0, 1].
-        logit_step: change of the logits; negative for the lower bound.
+        odds_step: change of the log odds log(p / (1 - p)); negative for the lower bound.
 
     Example:
         >>> import numpy as np
-        >>> within(np.array([0.0, 0.5, 1.0]), 0.1).round(3).tolist()
+        >>> within(np.array([0.0, 0.5, 1.0]), 0.2).round(3).tolist()
         [0.0, 0.55, 1.0]
     """
-    if not logit_step:
+    if not odds_step:
         return probabilities
-    return probabilities / (
-        probabilities + (1 - probabilities) * np.exp(-2 * logit_step)
-    )
+    return probabilities / (probabilities + (1 - probabilities) * np.exp(-odds_step))
 
 
 def judge(name: str, result: Agreement, least: float) -> None:
@@ -134,7 +166,9 @@ def judge(name: str, result: Agreement, least: float) -> None:
     Args:
         name: name of the target.
         result: result of the comparison.
-        least: required share of images whose predicted class is that of `predict`.
+        least: required share of images whose predicted class, or all of whose labels, are
+            those of `predict`. Labels that differ by one rounding step at their threshold
+            count as equal.
     """
     if result.other:
         raise ExportError(
@@ -142,11 +176,13 @@ def judge(name: str, result: Agreement, least: float) -> None:
             f"rounding step; {result.other} of {result.compared} images differ by more, "
             f"by up to {result.largest:g} steps; nothing was written"
         )
-    if result.top1 < least:
-        wrong = round((1 - result.top1) * result.compared)
+    share = result.same + result.at_threshold
+    if share < least:
+        wrong = round((1 - share) * result.compared)
+        what = "another class" if result.labels is None else "other labels"
         raise ExportError(
-            f"the file for {name} predicts another class than predict on {wrong} of "
-            f"{result.compared} images: {result.top1:.1%} agree, and --min-agreement "
+            f"the file for {name} predicts {what} than predict on {wrong} of "
+            f"{result.compared} images: {share:.1%} agree, and --min-agreement "
             f"requires {least:.0%}: choose a recipe of more bits, or use "
             "quantization-aware training (keras-resnets qat); nothing was written"
         )

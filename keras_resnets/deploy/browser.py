@@ -52,6 +52,8 @@ def prove(job: Job) -> Proof:
             outputs = [_run(page, inputs[0])]
             seconds = time.monotonic() - begun
             outputs += [_run(page, image) for image in inputs[1:]]
+            if job.cuts is not None:
+                _check_labels(page, np.stack(outputs), job.cuts)
             milliseconds = _latency(page, inputs[0])
             browser = page.browser
     ran = " ".join(
@@ -94,6 +96,20 @@ def _values(image: np.ndarray) -> str:
 def _run(page: chromium.Page, image: np.ndarray) -> np.ndarray:
     script = f"network.outputs({_values(image)}).then(y => Array.from(y))"
     return np.asarray(page.evaluate(script), "float32")
+
+
+def _check_labels(page: chromium.Page, outputs: np.ndarray, cuts: np.ndarray) -> None:
+    """Raises `ExportError` where the page shows others than the outputs that reach cuts."""
+    for values in outputs:
+        numbers = json.dumps(values.tolist())
+        shown = page.evaluate(
+            f"network.answers(network.probabilities({numbers})).map(x => x[1])"
+        )
+        if sorted(shown) != np.flatnonzero(values >= cuts).tolist():
+            raise ExportError(
+                f"the page shows the labels {sorted(shown)} for outputs {numbers}, with "
+                f"thresholds of {cuts.tolist()}; nothing was written"
+            )
 
 
 def _latency(page: chromium.Page, image: np.ndarray) -> float:
@@ -139,6 +155,7 @@ def _facts(job: Job, exported: ExportedFile) -> dict[str, Any]:
         f"in this browser with {_WORDS[exported.spec.format]}",
         "file": exported.path.name,
         "labels": list(job.labels),
+        "thresholds": job.thresholds,
         "probabilities": exported.report.output == "predictions",
         "input": input_facts,
         "output": output,
@@ -181,6 +198,17 @@ def _signature(exported: ExportedFile) -> tuple[dict[str, Any], dict[str, Any]]:
     return {**input_facts, "shape": shape}, output
 
 
+def _labels(job: Job) -> str:
+    """Returns JavaScript for the labels of an image; nothing for one class."""
+    if job.cuts is None:
+        return ""
+    cuts = ", ".join(str(value) for value in job.cuts)
+    return (
+        f"const thresholds = Float32Array.of({cuts});\n"
+        "const labels = facts.labels.filter((_, i) => scores[i] >= thresholds[i]);\n"
+    )
+
+
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on opening the page."""
     return (
@@ -196,7 +224,7 @@ def snippet(job: Job, exported: ExportedFile) -> str:
         "const x = normalize(prepare(rgb, height, width, facts.preprocessing),\n"
         "  facts.preprocessing); // rgb: Uint8Array (height, width, 3)\n"
         + (
-            "const scores = await run(x);\n"
+            f"const scores = await run(x);\n{_labels(job)}"
             if exported.spec.io_dtype == "float32"
             else "// model.json has the scale and zero point of input and output.\n"
         )

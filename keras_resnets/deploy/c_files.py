@@ -39,6 +39,7 @@ class Sources:
         preprocessing: preprocessing of RGB pixels; None if the file includes it.
         image: one test image in the input's type.
         expected: the file's output for it, in the output's type.
+        cuts: score from which on each label is predicted; None for one class per image.
     """
 
     content: bytes
@@ -50,6 +51,7 @@ class Sources:
     preprocessing: Preprocessing | None
     image: np.ndarray
     expected: np.ndarray
+    cuts: np.ndarray | None = None
 
     def texts(self) -> dict[str, str]:
         """Returns the text of each file in `NAMES`."""
@@ -60,7 +62,7 @@ class Sources:
             self._operators(),
             self._test_header(),
             self._test_data(),
-            _MAIN,
+            self._main(),
         )
         return dict(zip(NAMES, makers, strict=True))
 
@@ -92,6 +94,23 @@ class Sources:
             out_zero=self.output["zero_point"],
             labels=labels,
             quantize=self._quantize(),
+            thresholds=self._thresholds(),
+        )
+
+    def _thresholds(self) -> str:
+        """The function that tells the labels of an image; of one class an image nothing."""
+        if self.cuts is None:
+            return ""
+        values = "".join(f"    {_float(value)},\n" for value in self.cuts)
+        return _THRESHOLDS.format(values=values)
+
+    def _main(self) -> str:
+        """The program: what it prints is the likeliest class, or every label."""
+        one = self.cuts is None
+        return (
+            _MAIN.replace("@best@", "  int best = 0;\n" if one else "")
+            .replace("@finding@", _BEST if one else "")
+            .replace("@telling@", _TELL_BEST if one else _TELL_ALL)
         )
 
     def _quantize(self) -> str:
@@ -238,7 +257,7 @@ inline float Score(Output output) {{
   const float value = static_cast<float>(output);
   return kOutputScale > 0.0f ? kOutputScale * (value - kOutputZeroPoint) : value;
 }}
-
+{thresholds}
 }}  // namespace model
 
 #endif  // MODEL_SETTINGS_H_
@@ -257,6 +276,15 @@ _ROUND = """  value = std::nearbyint(value / kInputScale) + kInputZeroPoint;
   if (value < {low}.0f) value = {low}.0f;
   if (value > {high}.0f) value = {high}.0f;
   return static_cast<Input>(value);
+}}
+"""
+_THRESHOLDS = """
+// An image has every label whose score reaches its threshold: none, one or several.
+constexpr float kThresholds[kClasses] = {{
+{values}}};
+
+inline bool Has(Output output, int label) {{
+  return Score(output) >= kThresholds[label];
 }}
 """
 _OPERATORS = """// The network's operators; the linker drops all others.
@@ -325,17 +353,23 @@ int RunTestImage() {
   const model::Output* output =
       interpreter.typed_output_tensor<model::Output>(0);
   const float step = model::kOutputScale > 0.0f ? model::kOutputScale : 1e-5f;
-  int best = 0;
-  for (int i = 0; i < model::kTestScores; ++i) {
+@best@  for (int i = 0; i < model::kTestScores; ++i) {
     const float difference =
         model::Score(output[i]) - model::Score(model::kTestOutputs[i]);
     if (std::fabs(difference) > 1.5f * step) return 4;
-    if (output[i] > output[best]) best = i;
-  }
-  MicroPrintf("%s, as expected; arena %u bytes", model::kLabels[best],
-              static_cast<unsigned>(interpreter.arena_used_bytes()));
-  return 0;
+@finding@  }
+@telling@  return 0;
 }
 
 int main() { return RunTestImage(); }
+"""
+_BEST = "    if (output[i] > output[best]) best = i;\n"
+_TELL_BEST = """  MicroPrintf("%s, as expected; arena %u bytes", model::kLabels[best],
+              static_cast<unsigned>(interpreter.arena_used_bytes()));
+"""
+_TELL_ALL = """  for (int i = 0; i < model::kClasses; ++i) {
+    if (model::Has(output[i], i)) MicroPrintf("label %s", model::kLabels[i]);
+  }
+  MicroPrintf("labels as expected; arena %u bytes",
+              static_cast<unsigned>(interpreter.arena_used_bytes()));
 """

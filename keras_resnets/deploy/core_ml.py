@@ -73,6 +73,20 @@ def _check(job: Job, facts: dict[str, object]) -> None:
             )
 
 
+def _labels(job: Job) -> str:
+    """Returns Swift code for the labels of an image; nothing for one class."""
+    if job.cuts is None:
+        return ""
+    cuts = ", ".join(str(value) for value in job.cuts)
+    return (
+        f"let thresholds: [Float] = [{cuts}]\n"
+        "let name = result.featureNames.first!\n"
+        "let scores = result.featureValue(for: name)!.multiArrayValue!\n"
+        "let labels = (0..<scores.count).filter {\n"
+        "    scores[$0].floatValue >= thresholds[$0]  // lines of labels.txt\n}\n"
+    )
+
+
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on running the package, and what was not tested."""
     return (
@@ -80,7 +94,7 @@ def snippet(job: Job, exported: ExportedFile) -> str:
         "```swift\n"
         "let network = try model(configuration: MLModelConfiguration())\n"
         "let result = try network.prediction(input: x)  // MLMultiArray, see below\n"
-        "```\n\n"
+        f"{_labels(job)}```\n\n"
         "`report.json` contains the shapes of the input and output. The package was "
         "converted and not run, since Core ML runs on Apple's devices only: compare its "
         "outputs with those of `predict` on yours before you ship it.\n"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.export import passport
@@ -21,6 +22,8 @@ def fill(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> None:
         report: contents of `report.json`.
     """
     copy(exported, job.folder)
+    if job.thresholds is not None:
+        passport.add(job.folder / exported.path.name, thresholds=job.thresholds)
     (job.folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
     text = json.dumps(report, indent=1, allow_nan=False)
     (job.folder / "report.json").write_text(text + "\n", "utf-8")
@@ -51,6 +54,7 @@ def readme(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> str:
         "",
         _proof(report),
         "",
+        *_labels(job),
     ]
     if room is not None:
         lines += ["## Run it", "", room.snippet(job, exported)]
@@ -67,7 +71,7 @@ def _proof(report: Mapping[str, Any]) -> str:
     outputs = report["outputs"]
     said = (
         f"Proven by {report['proof']} on {report['compared']} images: "
-        f"for {report['agreement']:.1%} the predicted class is that of `predict`"
+        f"for {report['agreement']:.1%} {_answers(report)}"
     )
     if "largest_difference" in report:
         return (
@@ -80,4 +84,26 @@ def _proof(report: Mapping[str, Any]) -> str:
         f"{said}. Compared with {outputs['against']}, the outputs of {outputs['equal']} "
         f"images are equal bit for bit, those of {outputs['one_step']} differ by at most "
         f"one rounding step, and those of {outputs['other']} by more."
+    )
+
+
+def _labels(job: Job) -> list[str]:
+    """Returns the lines about the thresholds; none for one class per image."""
+    if job.cuts is None:
+        return []
+    return [
+        "An image may have none, one or several of the labels: each whose score reaches "
+        f"its threshold, {snippets.numbers(job.cuts)}.",
+        "",
+    ]
+
+
+def _answers(report: Mapping[str, Any]) -> str:
+    """Returns how the predictions agree, as text."""
+    if "label_agreement" not in report:
+        return "the predicted class is that of `predict`"
+    return (
+        "all labels are those of `predict`, for another "
+        f"{report['at_threshold']:.1%} labels differ by one rounding step at their "
+        f"threshold; {report['label_agreement']:.2%} of all labels agree"
     )

@@ -67,6 +67,18 @@ def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
         ) from None
 
 
+def _labels(job: Job) -> str:
+    """Returns Kotlin code for the labels of an image; nothing for one class."""
+    if job.cuts is None:
+        return ""
+    cuts = ", ".join(f"{value}f" for value in job.cuts)
+    return (
+        f"val thresholds = floatArrayOf({cuts})\n"
+        "val labels = scores.indices.filter { scores[it] >= thresholds[it] }"
+        "  // lines of labels.txt\n"
+    )
+
+
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on using the accelerator."""
     return (
@@ -78,7 +90,8 @@ def snippet(job: Job, exported: ExportedFile) -> str:
         "val outputs = model.createOutputBuffers()\n"
         "inputs[0].writeFloat(x)  // preprocessed as below\n"
         "model.run(inputs, outputs)\n"
-        "val scores = outputs[0].readFloat()\n```\n\n"
+        "val scores = outputs[0].readFloat()\n"
+        f"{_labels(job)}```\n\n"
         "In Python, on the CPU, with the preprocessing of a photo:\n\n"
         + snippets.python(job, exported, "pip install ai-edge-litert numpy pillow")
     )

@@ -7,6 +7,7 @@ from keras_resnets.deploy import mediapipe_worker
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
+from keras_resnets.errors import ExportError
 from keras_resnets.io import files
 
 _SECONDS, _OF_AN_IMAGE = 300, 10
@@ -25,18 +26,32 @@ def prove(job: Job) -> Proof:
         images_path, scores_path = folder / "images.npz", folder / "scores.npz"
         np.savez(images_path, images=images, labels=names)
         seconds = _SECONDS + _OF_AN_IMAGE * len(images)
-        words = (exported.path, images_path, scores_path)
+        words: tuple[object, ...] = (exported.path, images_path, scores_path)
+        if job.cuts is not None:
+            words = (*words, job.cuts.min())
         version = foreign.run(job, mediapipe_worker, words, folder, seconds)
         with np.load(scores_path) as loaded:
             scores = loaded["scores"]
+            if job.cuts is not None:
+                _check_labels(scores, loaded["said"], job.cuts.min())
     return Proof(exported, scores, {}, f"mediapipe {version}")
+
+
+def _check_labels(scores: np.ndarray, said: np.ndarray, cut: np.float32) -> None:
+    """Raises `ExportError` where its own threshold leaves others than scores below."""
+    wrong = int(((scores >= cut) != said).any(axis=1).sum())
+    if wrong:
+        raise ExportError(
+            f"MediaPipe's score threshold of {cut} returns other labels than the scores "
+            f"that reach it, of {wrong} of {len(said)} images; nothing was written"
+        )
 
 
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on classifying a photo."""
     height, width = job.model.preprocessing.size
-    code = _IOS if job.target.name == "ios" else _ANDROID
-    text = f"{code.format(file=exported.path.name)}\n"
+    code, several = _CODES[job.target.name]
+    text = f"{code.format(file=exported.path.name, **_options(job, several))}\n"
     if exported.spec.source is not None:
         tall, wide = exported.spec.source
         return (
@@ -54,17 +69,34 @@ def snippet(job: Job, exported: ExportedFile) -> str:
     )
 
 
+def _options(job: Job, several: dict[str, str]) -> dict[str, str]:
+    """What the code of an application has for one class, or several labels, an image."""
+    if job.cuts is None:
+        return {"most": "5", "option": "", "check": ""}
+    values = [str(value) for value in job.cuts]
+    own = len(set(values)) > 1
+    # Where labels have thresholds of their own, MediaPipe's is the least of them.
+    check = several["check"].format(
+        cuts=", ".join(map(several["number"].format, values))
+    )
+    return {
+        "most": "-1",
+        "option": several["option"].format(cut=job.cuts.min()),
+        "check": check if own else "",
+    }
+
+
 _ANDROID = """With `com.google.mediapipe:tasks-vision`:
 
 ```kotlin
 val options = ImageClassifier.ImageClassifierOptions.builder()
     .setBaseOptions(BaseOptions.builder().setModelAssetPath("{file}").build())
-    .setMaxResults(5)
-    .build()
+    .setMaxResults({most})
+{option}    .build()
 val classifier = ImageClassifier.createFromOptions(context, options)
 val result = classifier.classify(BitmapImageBuilder(bitmap).build())
 for (category in result.classificationResult().classifications()[0].categories())
-    println("${{category.score()}} ${{category.categoryName()}}")
+{check}    println("${{category.score()}} ${{category.categoryName()}}")
 ```
 """
 _IOS = """With the pod `MediaPipeTasksVision`:
@@ -73,11 +105,30 @@ _IOS = """With the pod `MediaPipeTasksVision`:
 let options = ImageClassifierOptions()
 options.baseOptions.modelAssetPath =
     Bundle.main.path(forResource: "model", ofType: "tflite")!  // {file}
-options.maxResults = 5
-let classifier = try ImageClassifier(options: options)
+options.maxResults = {most}
+{option}let classifier = try ImageClassifier(options: options)
 let result = try classifier.classify(image: MPImage(uiImage: photo))
 for category in result.classificationResult.classifications[0].categories {{
-    print(category.score, category.categoryName ?? "")
+{check}    print(category.score, category.categoryName ?? "")
 }}
 ```
 """
+_CODES = {
+    "android": (
+        _ANDROID,
+        {
+            "number": "{}f",
+            "option": "    .setScoreThreshold({cut}f)\n",
+            "check": "    if (category.score() >= floatArrayOf({cuts})"
+            "[category.index()])\n",
+        },
+    ),
+    "ios": (
+        _IOS,
+        {
+            "number": "{}",
+            "option": "options.scoreThreshold = {cut}\n",
+            "check": "    if category.score < [{cuts}][category.index] {{ continue }}\n",
+        },
+    ),
+}

@@ -19,6 +19,8 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import depthwise
 from keras_resnets.export.tflite import storage
+from keras_resnets.graph import outputs
+from keras_resnets.images import multi_label
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization.qat.layers import is_quantized
@@ -168,6 +170,8 @@ class Job:
         labels: name of each class.
         ram, flash: memory of the device in bytes; None to allow any size.
         photos: the same images as uint8 photos of the size `Spec.source`; None without.
+        thresholds: probability from which on each label is predicted; None for one class
+            per image.
     """
 
     target: Target
@@ -179,6 +183,14 @@ class Job:
     ram: int | None = None
     flash: int | None = None
     photos: np.ndarray | None = None
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def cuts(self) -> np.ndarray | None:
+        """The thresholds as float32 outputs, which may be logits."""
+        if self.thresholds is None:
+            return None
+        return multi_label.cut(self.thresholds, not outputs.are_sigmoids(self.model))
 
     @property
     def model(self) -> keras.Model:

@@ -1,10 +1,12 @@
 """Classifies images with MediaPipe's ImageClassifier.
 
-    python mediapipe_worker.py FILE.tflite IMAGES.npz SCORES.npz
+    python mediapipe_worker.py FILE.tflite IMAGES.npz SCORES.npz [THRESHOLD]
 
 This script runs in a Python environment with mediapipe. IMAGES.npz contains uint8 `images`
 (count, height, width, 3) and `labels`, the name of each class; SCORES.npz gets `scores`
-(count, classes). The script prints the version of mediapipe.
+(count, classes). With THRESHOLD it also gets bool `said` (count, classes): the classes
+that the classifier returns with this score threshold. The script prints the version of
+mediapipe.
 """
 
 import sys
@@ -13,14 +15,33 @@ from typing import Any
 import numpy as np
 
 
-def main(path: str, images_path: str, scores_path: str) -> None:
+def main(
+    path: str, images_path: str, scores_path: str, threshold: str | None = None
+) -> None:
     """Writes the scores; the module docstring has the arguments."""
     import mediapipe
 
     with np.load(images_path) as loaded:
         images, count = loaded["images"], len(loaded["labels"])
-    scores = np.zeros((len(images), count), "float32")
-    with _classifier(path, count) as classifier:
+    scores = _scores(path, images, count, max_results=count)
+    answers: dict[str, Any] = {"scores": np.nan_to_num(scores)}
+    if threshold is not None:
+        # As an application asks for all labels: -1 is as many as there are.
+        answers["said"] = ~np.isnan(
+            _scores(
+                path, images, count, max_results=-1, score_threshold=float(threshold)
+            )
+        )
+    np.savez(scores_path, **answers)
+    sys.stdout.write(mediapipe.__version__)
+
+
+def _scores(path: str, images: np.ndarray, count: int, **options: Any) -> np.ndarray:
+    """float32 (count, classes); NaN for a class that the classifier does not return."""
+    import mediapipe
+
+    scores = np.full((len(images), count), np.nan, "float32")
+    with _classifier(path, options) as classifier:
         for row, pixels in zip(scores, images, strict=True):
             image = mediapipe.Image(
                 image_format=mediapipe.ImageFormat.SRGB,
@@ -29,18 +50,17 @@ def main(path: str, images_path: str, scores_path: str) -> None:
             categories = classifier.classify(image).classifications[0].categories
             for category in categories:
                 row[category.index] = category.score
-    np.savez(scores_path, scores=scores)
-    sys.stdout.write(mediapipe.__version__)
+    return scores
 
 
-def _classifier(path: str, count: int) -> Any:
+def _classifier(path: str, options: dict[str, Any]) -> Any:
     from mediapipe.tasks.python import BaseOptions
     from mediapipe.tasks.python import vision
 
-    options = vision.ImageClassifierOptions(
-        base_options=BaseOptions(model_asset_path=path), max_results=count
+    given = vision.ImageClassifierOptions(
+        base_options=BaseOptions(model_asset_path=path), **options
     )
-    return vision.ImageClassifier.create_from_options(options)
+    return vision.ImageClassifier.create_from_options(given)
 
 
 if __name__ == "__main__":

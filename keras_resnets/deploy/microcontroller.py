@@ -115,14 +115,22 @@ def write(job: Job, proof: Proof | None) -> None:
         preprocessing=None if exported.report.takes_pixels else job.model.preprocessing,
         image=tflite_runner.quantize(image, signature.input)[0],
         expected=expected,
+        cuts=job.cuts,
     )
     for name, text in sources.texts().items():
         (job.folder / name).write_text(text, "utf-8")
 
 
+# For several labels per image.
+_LABELS = """for (int i = 0; i < model::kClasses; ++i)
+  if (model::Has(scores[i], i)) MicroPrintf("%s", model::kLabels[i]);
+"""
+
+
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on building the sources."""
     names = ", ".join(f"`{name}`" for name in c_files.NAMES)
+    told = "" if job.cuts is None else _LABELS
     return f"""The sources are {names}. Add them to a project with TensorFlow Lite Micro
 (`create_tflm_tree.py` in its repository generates one) and call `RunTestImage()`, which
 `main` does, too:
@@ -138,7 +146,7 @@ model::Input* input = interpreter.typed_input_tensor<model::Input>(0);
 // input[i] = model::Quantize(pixel, channel) for each RGB value of the image
 interpreter.Invoke();
 const model::Output* scores = interpreter.typed_output_tensor<model::Output>(0);
-```
+{told}```
 
 The arena was measured on a 64-bit machine; pointers on a microcontroller take half the
 memory. Vendor kernels (CMSIS-NN) may need additional scratch memory: if `AllocateTensors`

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.deploy import foreign
+from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
@@ -61,7 +62,10 @@ def prove(job: Job) -> Proof:
 
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on running the file on the chip."""
-    return _SNIPPETS[job.target.name]
+    code, loop = _SNIPPETS[job.target.name]
+    if job.cuts is None:
+        return code.format(labels="")
+    return code.format(labels=loop.format(cuts=snippets.numbers(job.cuts)))
 
 
 _ESP = """Add the component `espressif/esp-dl` and `model.espdl` to an ESP-IDF project:
@@ -71,17 +75,22 @@ dl::Model *model = new dl::Model("model", "model.espdl");
 dl::TensorBase *x = model->get_input();   // int8, exponent in x->exponent
 model->run();
 dl::TensorBase *y = model->get_output();
-```
+{labels}```
+"""
+_ESP_LABELS = """// A score is y * 2^exponent: the labels of the image reach {cuts}.
 """
 _RKNN = """On the board, with `pip install rknn-toolkit-lite2`:
 
 ```python
+import numpy as np
 from rknnlite.api import RKNNLite
 
 board = RKNNLite()
 board.load_rknn("model.rknn")
 board.init_runtime()
 (scores,) = board.inference(inputs=[x], data_format=["nhwc"])
-```
+{labels}```
 """
-_SNIPPETS = {"esp32": _ESP, "rockchip": _RKNN}
+_RKNN_LABELS = """labels = np.flatnonzero(scores.ravel() >= np.float32({cuts}))
+"""
+_SNIPPETS = {"esp32": (_ESP, _ESP_LABELS), "rockchip": (_RKNN, _RKNN_LABELS)}

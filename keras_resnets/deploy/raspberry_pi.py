@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,9 @@ def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -
 def runner(job: Job, exported: ExportedFile) -> str:
     """Returns the source of `run.py`, which classifies a photo or a camera image."""
     return _RUNNER.format(
-        functions=snippets.functions(job, exported), configured=_configured(exported)
+        functions=snippets.functions(job, exported),
+        configured=_configured(exported),
+        answers=textwrap.indent(snippets.answers(job, "scores"), "    "),
     )
 
 
@@ -175,7 +178,4 @@ def photo(arguments):
 
 if __name__ == "__main__":
     scores = classify(prepare(photo(sys.argv[1:])))[0]
-    labels = open("labels.txt", encoding="utf-8").read().splitlines()
-    for index in np.argsort(-scores)[:5]:
-        print(f"{{scores[index]:.4f}} {{labels[index]}}")
-'''
+{answers}'''

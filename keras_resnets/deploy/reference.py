@@ -22,7 +22,7 @@ class Expected:
     outputs: np.ndarray
     step: float
     against: str
-    logit_step: float = 0.0
+    odds_step: float = 0.0
 
 
 def expected(
@@ -54,9 +54,9 @@ def expected(
         return Expected(outputs, small, f"{runtime} here")
     runner = ReferenceKernels(exported)
     if exact:
-        return Expected(runner(inputs), runner.step, REFERENCE, runner.logit_step)
+        return Expected(runner(inputs), runner.step, REFERENCE, runner.odds_step)
     outputs = open_runner(exported.path, 1)(inputs)
-    return Expected(outputs, runner.step, f"{runtime} here", runner.logit_step)
+    return Expected(outputs, runner.step, f"{runtime} here", runner.odds_step)
 
 
 class ReferenceKernels:
@@ -67,8 +67,8 @@ class ReferenceKernels:
 
     Attributes:
         step: size of one rounding step of the outputs.
-        logit_step: size of one rounding step of the final softmax's input; 0 without a
-            softmax.
+        odds_step: change of the log odds of a probability if each input of the final
+            softmax or sigmoid changes by one rounding step; 0 without one.
     """
 
     def __init__(self, exported: ExportedFile) -> None:
@@ -83,7 +83,7 @@ class ReferenceKernels:
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self.step = output_step(self._interpreter)
-        self.logit_step = logit_step(self._interpreter)
+        self.odds_step = odds_step(self._interpreter)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the float32 outputs for images."""
@@ -119,12 +119,19 @@ def output_step(interpreter: object) -> float:
     return float(by_index[behind]["quantization"][0]) or agreement.FLOAT_STEP
 
 
-def logit_step(interpreter: object) -> float:
-    """Returns the scale of the last softmax's input; 0 without a softmax."""
+# By operator: change of the log odds of a probability, in rounding steps of the inputs.
+_ODDS_STEPS = {"SOFTMAX": 2.0, "LOGISTIC": 1.0}
+# Operators that may follow these.
+_MOVING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "DELEGATE")
+
+
+def odds_step(interpreter: object) -> float:
+    """Returns the step of the log odds by the final softmax or sigmoid; 0 without one."""
     operators = interpreter._get_ops_details()  # type: ignore[attr-defined]
-    inputs = [op["inputs"][0] for op in operators if op["op_name"] == "SOFTMAX"]
-    if not inputs:
+    last = next(op for op in reversed(operators) if op["op_name"] not in _MOVING)
+    if last["op_name"] not in _ODDS_STEPS:
         return 0.0
     tensors = interpreter.get_tensor_details()  # type: ignore[attr-defined]
     by_index = {tensor["index"]: tensor for tensor in tensors}
-    return float(by_index[inputs[-1]]["quantization"][0])
+    scale = by_index[last["inputs"][0]]["quantization"][0]
+    return _ODDS_STEPS[last["op_name"]] * float(scale)

@@ -36,6 +36,7 @@ from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
 from keras_resnets.images import labels
+from keras_resnets.images import multi_label
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 from keras_resnets.quantization.qat.layers import is_quantized
@@ -79,6 +80,7 @@ def deploy(
     threads: int = 2,
     unproven: bool = False,
     overwrite: bool = False,
+    threshold: multi_label.Threshold | None = None,
     progress: Callable[[str], object] = lambda text: None,
     watch: Callable[..., object] = lambda *answers: None,
 ) -> list[Deployment]:
@@ -86,7 +88,7 @@ def deploy(
 
     Args:
         model: a built image classifier with its `preprocessing`, float or
-            quantization-aware.
+            quantization-aware. Images may have several labels, see `train`.
         target: name in `targets.TARGETS`, or a list of names.
         folder: parent folder; each target gets `folder/<target>`. Created if missing.
         images: at least ten preprocessed float32 images: a `CalibrationSet`
@@ -104,11 +106,14 @@ def deploy(
         source: (height, width) of the uint8 photos that the file takes, resizes and
             crops, see `export.to_tflite`; None: images have the network's size.
         compare: number of images to compare on; None for 100, or fewer large images.
-        min_agreement: required share of images whose predicted class is that of
-            `predict`, in [0, 1].
+        min_agreement: required share of images whose predicted class, or all of whose
+            labels, are those of `predict`, in [0, 1].
         threads: number of threads of the runtimes that support threads.
         unproven: whether to write files for targets without an installed toolchain.
         overwrite: whether to replace existing folders of the same targets.
+        threshold: for several labels per image, the probability from which on a label is
+            predicted, see `images.multi_label.thresholds`; None for 0.5. The code in the
+            folders uses it.
         progress: called with one line of text when a target begins.
         watch: called for each target that ran its file, with the target's name, the
             images, and the outputs of the model and of the target.
@@ -139,6 +144,9 @@ def deploy(
     destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
     shape = _check_model(model, recipe)
+    classes = labels.class_names(model.output_shape[-1], provenance.of(model).labels)
+    names = tuple(name for _, name in classes)
+    thresholds = _thresholds(model, threshold, names)
     _check_channels(rows, shape[-1])
     photos.check(
         prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
@@ -157,8 +165,6 @@ def deploy(
         scratch = stack.enter_context(files.scratch_folder())
         workshop = Workshop(model, chosen, scratch, threads)
         predicted = model.predict(shown, batch_size=32, verbose=0)
-        classes = labels.class_names(predicted.shape[-1], provenance.of(model).labels)
-        names = tuple(name for _, name in classes)
         deployments = []
         for row in rows:
             progress(f"{row.name}: {row.title}")
@@ -167,7 +173,16 @@ def deploy(
             )
             spec = asked.spec(row)
             job = Job(
-                row, spec, workshop, where, shown, names, ram, flash, source_photos
+                row,
+                spec,
+                workshop,
+                where,
+                shown,
+                names,
+                ram,
+                flash,
+                source_photos,
+                thresholds,
             )
             with steps.step(f"{row.name}: {row.title}"):
                 report = _fill(job, predicted, min_agreement, watch)
@@ -183,7 +198,6 @@ def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
     """
     prepare.check_functional(model, "deploy")
     prepare.check_finite(model)
-    outputs.check_one_class(model, "deploy")
     if is_quantized(model) and recipe is not None:
         raise InvalidArgument(
             f"{model.name} is already quantized, which determines the recipe: leave out "
@@ -201,6 +215,25 @@ def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
             f"keras_resnets.Preprocessing; {model.name} has none"
         )
     return prepare.input_shape(model)
+
+
+def _thresholds(
+    model: keras.Model, threshold: Any, names: tuple[str, ...]
+) -> tuple[float, ...] | None:
+    """Returns the threshold of each label; None for a model of one class per image.
+
+    Raises:
+        InvalidArgument: the threshold is not allowed, or the model has one class per
+            image.
+    """
+    if outputs.is_multi_label(model):
+        return multi_label.thresholds(threshold, names)
+    if threshold is not None:
+        raise InvalidArgument(
+            f"threshold is for networks of several labels an image; {model.name} gives "
+            "an image one class"
+        )
+    return None
 
 
 def _count(compare: int | None, shape: tuple[int, int, int]) -> int:
@@ -267,6 +300,7 @@ def _fill(
         "packed": exported.spec.packed,
         "depthwise": "DEPTHWISE_CONV_2D" in getattr(exported.report, "operators", ()),
         "storage": exported.spec.storage,
+        **_task(job),
         "takes_pixels": exported.report.takes_pixels,
         "source": list(exported.spec.source) if exported.spec.source else None,
         "size_bytes": exported.report.size,
@@ -278,6 +312,13 @@ def _fill(
         write(job, proof)
     folders.fill(job, exported, facts)
     return facts
+
+
+def _task(job: Job) -> dict[str, Any]:
+    """Returns the report's entries on several labels; none for one class per image."""
+    if job.thresholds is None:
+        return {}
+    return {"task": labels.MULTI_LABEL, "thresholds": list(job.thresholds)}
 
 
 def _proven(
@@ -306,7 +347,8 @@ def _proven(
         ran,
         max(expected.step, job.target.within),
         expected.against,
-        expected.logit_step,
+        expected.odds_step,
+        job.cuts,
     )
     agreement.judge(job.target.name, result, least)
     watch(job.target.name, job.images, predicted, ran)
@@ -321,7 +363,9 @@ def _classes(
     job: Job, proof: Proof, outputs: np.ndarray, predicted: np.ndarray, least: float
 ) -> dict[str, Any]:
     """Compares the predicted classes of a target whose toolchain quantizes itself."""
-    result = agreement.compare(predicted, outputs, outputs, 1.0, "predict")
+    result = agreement.compare(
+        predicted, outputs, outputs, agreement.FLOAT_STEP, "predict", cuts=job.cuts
+    )
     agreement.judge(job.target.name, result, least)
     largest = float(np.abs(outputs - predicted).max())
     return {

@@ -2,6 +2,8 @@
 
 import textwrap
 
+import numpy as np
+
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.images.preprocessing import Preprocessing
@@ -21,10 +23,14 @@ image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
 _ARRAY = """
 image = np.load(sys.argv[1])  # (height, width, channels)
 """
-_TAIL = """labels = open("labels.txt", encoding="utf-8").read().splitlines()
-for index in np.argsort(-y[0])[:5]:
-    print(f"{y[0][index]:.4f} {labels[index]}")
-```
+_NAMES = 'labels = open("labels.txt", encoding="utf-8").read().splitlines()\n'
+_LIKELIEST = """for index in np.argsort(-{scores})[:5]:
+    print(f"{{{scores}[index]:.4f}} {{labels[index]}}")
+"""
+_LABELS = """said = {scores} >= np.float32({cuts})
+for index in np.argsort(-{scores}):
+    if said[index]:
+        print(f"{{{scores}[index]:.4f}} {{labels[index]}}")
 """
 # For a file that crops and resizes photos of one size itself.
 _PLAIN = """if image.size != ({1}, {0}):
@@ -62,7 +68,7 @@ y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 
 
 def python(job: Job, exported: ExportedFile, pip: str) -> str:
-    """Returns a Python program that prints the five most likely classes of a photo.
+    """Returns a Python program that prints the classes of a photo, see `answers`.
 
     Args:
         job: the target's job.
@@ -73,7 +79,39 @@ def python(job: Job, exported: ExportedFile, pip: str) -> str:
     if job.model.preprocessing.channels not in (1, 3):
         head = head[: head.index("from PIL")] + _ARRAY
     run = _RUN[exported.spec.format].format(file=exported.path.name)
-    return head + preparing(job.model.preprocessing, exported) + run + _TAIL
+    return (
+        head
+        + preparing(job.model.preprocessing, exported)
+        + run
+        + answers(job, "y[0]")
+        + "```\n"
+    )
+
+
+def answers(job: Job, scores: str) -> str:
+    """Returns Python code that prints the five most likely classes of an image.
+
+    For several labels per image, it prints all labels that reach their thresholds, the
+    most likely first.
+
+    Args:
+        job: of the target.
+        scores: the expression of an image's outputs.
+    """
+    if job.cuts is None:
+        return _NAMES + _LIKELIEST.format(scores=scores)
+    return _NAMES + _LABELS.format(scores=scores, cuts=numbers(job.cuts))
+
+
+def numbers(cuts: np.ndarray) -> str:
+    """Returns thresholds as code: one number if they are all the same, else a list.
+
+    Example:
+        >>> numbers(np.float32([0.3, 0.3])), numbers(np.float32([0.3, 0.5]))
+        ('0.3', '[0.3, 0.5]')
+    """
+    texts = [str(value) for value in cuts.astype("float32")]
+    return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
 
 
 def functions(job: Job, exported: ExportedFile) -> str:

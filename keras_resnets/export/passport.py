@@ -157,6 +157,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return content
 
 
+def add(path: str | os.PathLike[str], **facts: Any) -> None:
+    """Adds keys to the passport of the file at `path`, which was just written."""
+    place = path_of(path)
+    content = {**json.loads(place.read_text("utf-8")), **facts}
+    place.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a file, or of a folder's file names and contents in order."""
     path = pathlib.Path(path)

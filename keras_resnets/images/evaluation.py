@@ -191,7 +191,7 @@ def evaluate_labels(
     data: Labelled,
     batch_size: int = 64,
     progress: Callable[[int], typing.Any] | None = None,
-    threshold: float = several.THRESHOLD,
+    threshold: float | tuple[float, ...] = several.THRESHOLD,
 ) -> several.MultiLabelFigures:
     """How well `model` tells several labels an image: mAP, F1 and the rest.
 
@@ -201,7 +201,8 @@ def evaluate_labels(
         data: a `Labelled` of such images.
         batch_size: images at a time, >= 1.
         progress: called with the number of images done after every batch.
-        threshold: probability from which on a label is said, in [0, 1].
+        threshold: probability from which on a label is said, in [0, 1]; or that of each
+            label, see `multi_label.thresholds`.
 
     Raises:
         InvalidArgument: data of one class an image, or of another number of labels.

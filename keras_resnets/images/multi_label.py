@@ -5,8 +5,64 @@ import typing
 
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_range
+from keras_resnets.errors import nearest
+from keras_resnets.errors import shown
+
 # Of a probability, where nothing else is said.
 THRESHOLD = 0.5
+# What is accepted as thresholds; see `thresholds`.
+Threshold = float | typing.Mapping[str | None, float] | typing.Sequence[float]
+
+
+def thresholds(
+    threshold: Threshold | None, names: typing.Sequence[str], name: str = "threshold"
+) -> tuple[float, ...]:
+    """The probability from which on each label is predicted.
+
+    Args:
+        threshold: one number for all labels; one for each, in the order of the labels; or
+            numbers by the name of the label, where None is the key of those that are not
+            named. None for 0.5.
+        names: of the labels.
+        name: of the argument, for messages.
+
+    Returns:
+        A number in [0, 1] for each label.
+
+    Raises:
+        InvalidArgument: a label that there is not, or a number outside of [0, 1].
+
+    Example:
+        >>> thresholds({"dog": 0.3}, ("cat", "dog"))
+        (0.5, 0.3)
+    """
+    if threshold is None:
+        threshold = THRESHOLD
+    if isinstance(threshold, typing.Mapping):
+        for label in threshold:
+            if label is not None and label not in names:
+                near = nearest(str(label), names, count=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InvalidArgument(
+                    f"{name} must name labels of the network's {len(names)}; got "
+                    f"{shown(label)}{hint}"
+                )
+        default = threshold.get(None, THRESHOLD)
+        values: list[typing.Any] = [threshold.get(label, default) for label in names]
+    elif isinstance(threshold, (list, tuple, np.ndarray)):
+        values = np.asarray(threshold).tolist()
+    else:
+        values = [threshold] * len(names)
+    if len(values) != len(names):
+        raise InvalidArgument(
+            f"{name} must be one number, or one for each of {len(names)} labels; got "
+            f"{len(values)}"
+        )
+    for value in values:
+        check_range(name, value, 0, 1)
+    return tuple(float(value) for value in values)
 
 
 def strata(labels: np.ndarray) -> np.ndarray:
@@ -95,7 +151,7 @@ class MultiLabelFigures:
         macro_f1: the mean of the labels' own, of those that have one; None without.
         exact_match: share of images all of whose labels are right.
         labels: a `LabelFigures` for each.
-        threshold: probability from which on a label is said.
+        threshold: probability from which on a label is said, or that of each label.
     """
 
     count: int
@@ -104,13 +160,13 @@ class MultiLabelFigures:
     macro_f1: float | None
     exact_match: float
     labels: tuple[LabelFigures, ...]
-    threshold: float = THRESHOLD
+    threshold: float | tuple[float, ...] = THRESHOLD
 
 
 def measure(
     labels: np.ndarray,
     scores: np.ndarray,
-    threshold: float = THRESHOLD,
+    threshold: float | tuple[float, ...] = THRESHOLD,
     said: np.ndarray | None = None,
 ) -> MultiLabelFigures:
     """`MultiLabelFigures` of probabilities.
@@ -118,7 +174,7 @@ def measure(
     Args:
         labels: array (count, labels) of 0 and 1.
         scores: float array (count, labels) of probabilities.
-        threshold: from which on a label is said, in [0, 1].
+        threshold: from which on a label is said, in [0, 1]; or that of each label.
         said: bool array (count, labels) of what is said; None for `threshold`.
 
     Example:
@@ -127,7 +183,7 @@ def measure(
         (1.0, 0.6666666666666666, 0.5)
     """
     expected = np.asarray(labels) != 0
-    predicted = scores >= threshold if said is None else said
+    predicted = scores >= cut(threshold) if said is None else said
     right = (expected & predicted).sum(axis=0)
     rows = []
     for index, hits in enumerate(right.tolist()):
@@ -168,16 +224,40 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + half)
 
 
-def said(probabilities: typing.Any, threshold: float = THRESHOLD) -> list[int]:
+def said(
+    probabilities: typing.Any, threshold: float | tuple[float, ...] = THRESHOLD
+) -> list[int]:
     """The places of the labels that an image has, the likeliest first.
 
     Args:
         probabilities: array (labels,).
-        threshold: in [0, 1].
+        threshold: in [0, 1]; or that of each label.
 
     Example:
         >>> said(np.array([0.6, 0.2, 0.9]))
         [2, 0]
     """
     order = np.argsort(-probabilities, kind="stable")
-    return [int(index) for index in order if probabilities[index] >= threshold]
+    has = probabilities >= cut(threshold)
+    return [int(index) for index in order if has[index]]
+
+
+def cut(threshold: float | tuple[float, ...], logits: bool = False) -> np.ndarray:
+    """Thresholds as float32, which outputs are: 0.7 is not less than its own float32.
+
+    Args:
+        threshold: probability, or that of each label.
+        logits: whether outputs are logits, and so are the thresholds then.
+
+    Returns:
+        float32 array () or (labels,), of finite numbers.
+
+    Example:
+        >>> float(cut(0.7)) == 0.7, cut((0.5, 1.0), logits=True).tolist()[0]
+        (False, 0.0)
+    """
+    values = np.asarray(threshold, "float64")
+    if logits:
+        with np.errstate(divide="ignore"):
+            values = np.clip(np.log(values) - np.log1p(-values), -1e30, 1e30)
+    return values.astype("float32")

@@ -1,4 +1,4 @@
-// The page: a photo or the camera in, the five likeliest classes out.
+// The page: a photo or the camera in, the five likeliest classes out, or all labels.
 import { open } from "./runtime.js";
 import { normalize, prepare } from "./resample.js";
 
@@ -40,6 +40,7 @@ async function rgb(source) {
 
 function probabilities(values) {
   if (facts.probabilities) return Array.from(values);
+  if (facts.thresholds) return Array.from(values, (x) => 1 / (1 + Math.exp(-x)));
   const most = Math.max(...values);
   const powers = Array.from(values, (x) => Math.exp(x - most));
   const sum = powers.reduce((a, b) => a + b, 0);
@@ -61,10 +62,19 @@ async function classify(source) {
   };
 }
 
-function show(found) {
-  const order = found.scores.map((score, index) => [score, index]);
+// The five likeliest classes as [score, index]; where an image may have several labels,
+// all that reach their thresholds.
+function answers(scores) {
+  const order = scores.map((score, index) => [score, index]);
   order.sort((a, b) => b[0] - a[0]);
-  const rows = order.slice(0, 5).map(([score, index]) => {
+  if (!facts.thresholds) return order.slice(0, 5);
+  return order.filter(([score, index]) => score >= Math.fround(facts.thresholds[index]));
+}
+
+function show(found) {
+  const said = answers(found.scores);
+  element("none").hidden = said.length > 0;
+  const rows = said.map(([score, index]) => {
     const row = element("row").content.firstElementChild.cloneNode(true);
     row.querySelector(".name").textContent = facts.labels[index];
     row.querySelector(".score").textContent = `${(100 * score).toFixed(1)} %`;
@@ -144,4 +154,4 @@ try {
   element("note").textContent = `The network cannot be opened: ${error.message}`;
   document.body.dataset.state = "failed";
 }
-window.network = { classify, outputs, prepare, normalize, facts, take };
+window.network = { classify, outputs, probabilities, answers, prepare, normalize, facts, take };

@@ -18,7 +18,9 @@ from keras_resnets.export.runner import Runner
 from keras_resnets.export.signature import HEATMAP
 from keras_resnets.images import confidence
 from keras_resnets.images.labels import MULTI_LABEL
+from keras_resnets.images.labels import class_names
 from keras_resnets.images.multi_label import sigmoid
+from keras_resnets.images.multi_label import thresholds
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import default_for
@@ -34,6 +36,8 @@ class FileClassifier:
         labels: order of the classes, as `labels.class_names` takes it; None: unknown.
         confidence: fields of an `images.confidence.Confidence` in the passport, or None.
         task: `"multi-label"` if the passport says so, see `graph.provenance`.
+        thresholds: probability from which on each label is predicted, of a file of
+            `deploy` with several labels an image; else None.
         output_shape: (None, classes).
         puts_out_logits: whether the outputs are logits.
         has_heatmap: whether the file also outputs a heat map, see
@@ -55,6 +59,7 @@ class FileClassifier:
         self._output, self._first, self.has_heatmap = output, first, has_heatmap
         self.confidence: dict[str, float] | None = None
         self.task: str | None = None
+        self.thresholds: tuple[float, ...] | None = None
         self.puts_out_logits = output == "logits"
         shape = (1, *preprocessing.size, preprocessing.channels)
         outputs = self.predict_on_batch(np.zeros(shape, "float32"))
@@ -147,6 +152,12 @@ def open_classifier(
     )
     if (facts or {}).get("task") == MULTI_LABEL:
         classifier.task = MULTI_LABEL
+        recorded = (facts or {}).get("thresholds")
+        if recorded is not None:
+            order = class_names(classifier.output_shape[1], labels)
+            classifier.thresholds = thresholds(
+                recorded, [name for _, name in order], f"thresholds of {path}.json"
+            )
     classifier.confidence = confidence.of_record((facts or {}).get("confidence"))
     return classifier
 

@@ -12,6 +12,7 @@ class MicroMutableOpResolver {
   TfLiteStatus AddAdd() { return Add(); }
   TfLiteStatus AddConv2D() { return Add(); }
   TfLiteStatus AddFullyConnected() { return Add(); }
+  TfLiteStatus AddLogistic() { return Add(); }
   TfLiteStatus AddMaxPool2D() { return Add(); }
   TfLiteStatus AddMean() { return Add(); }
   TfLiteStatus AddPad() { return Add(); }
