@@ -58,7 +58,8 @@ images {machine}, with SGD with Nesterov momentum 0.9, batch 128, a cosine sched
 {rate}, crops and horizontal flips, and the float network as the teacher in addition to
 the labels. Their 4-bit training does not start from second-order rounding
 ([qat_table.md](qat_table.md) has such rows), and their files store 4-bit weights as
-int8.""" 
+int8."""
+
 
 def head(settings):
     """The title and what the columns mean."""

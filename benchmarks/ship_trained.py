@@ -44,19 +44,20 @@ HEADERS = (
 )
 HEAD = """# Networks that this project trained
 
-CIFAR-10: the 50,000 training images alone; the 10,000 test images were read when
-each training was over. Written by `python benchmarks/ship_trained.py` from the folders
-of the trainings, whose `run.json` has everything, seed and versions too. Those on a GPU ran
-beside each other on an NVIDIA H100 or H200, under JAX. To try one, and to train it again:
+`python benchmarks/ship_trained.py` writes this page from the run folders. The `run.json`
+of each run has all settings, including seed and versions. The networks were trained on
+the 50,000 training images of CIFAR-10 only; the 10,000 test images were read once, after
+each training. The runs on a GPU used JAX and shared an NVIDIA H100 or H200. To evaluate a
+network and to train it again:
 
 ```sh
 keras-resnets evaluate {first} --weights cifar10 --data cifar10.npz
 {command}
 ```
 
-`NAME_plain` is what `weights="keras_resnets_cifar10_plain"` means: the network that was
-shipped before, trained without a teacher; the figures of [compression](../compression.md)
-are those of the plain ones.
+`NAME_plain` is the network of `weights="keras_resnets_cifar10_plain"`: the one that was
+shipped before, trained without a teacher. The figures of [compression](../compression.md)
+are those of the plain networks.
 
 """
 
@@ -196,11 +197,11 @@ def teaching(runs):
         if "teachers" in facts:
             lines += [
                 "",
-                f"{facts['model']}: {facts['teacher_weight']:.0%} of its loss is that of "
-                f"the answers of {' and '.join(facts['teachers'])} at temperature "
-                f"{facts['temperature']:g} (Hinton 2015); trained by the queue "
-                "(`benchmarks/accelerator_queue.py`). The command that minimizes the "
-                f"same: `{facts['same']}`",
+                f"{facts['model']}: distillation from the outputs of "
+                f"{' and '.join(facts['teachers'])} at temperature "
+                f"{facts['temperature']:g} is {facts['teacher_weight']:.0%} of the loss "
+                "(Hinton 2015). `benchmarks/accelerator_queue.py` trained it. This command "
+                f"minimizes the same loss: `{facts['same']}`",
             ]
     return lines
 
@@ -232,18 +233,19 @@ def second_cycles(runs):
         if first["status"] == "done":
             seen = first["figures"]["test_accuracy"]
             words = (
-                f"the weights of the first, which had {seen:.2%} of the test images: "
-                "they had been read once when it began."
+                f"the first cycle, which had a test accuracy of {seen:.2%}: the test "
+                "images had been read once before."
             )
         else:
             words = (
-                f"the weights of the first, whose machine was gone after "
-                f"{first['epochs_done']} of {first['recipe']['epochs']} epochs; no test "
-                "image had been read."
+                f"the first cycle, whose machine was lost after "
+                f"{first['epochs_done']} of {first['recipe']['epochs']} epochs, before any "
+                "test image was read."
             )
         lines += [
             "",
-            f"{facts['model']}: a second cycle of the schedule went on with {words}",
+            f"{facts['model']}: a second cycle of the schedule started from the weights of "
+            f"{words}",
         ]
     return lines
 
