@@ -1,4 +1,4 @@
-"""Images that activation ranges are taken from: chosen by a seed, and recorded."""
+"""Calibration images, from which activation ranges are computed: chosen by a seed."""
 
 import dataclasses
 import hashlib
@@ -33,16 +33,16 @@ if typing.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CalibrationSet:
-    """Preprocessed images, and where they came from.
+    """Preprocessed calibration images and their source.
 
     Attributes:
         images: float32 array (count, height, width, channels).
         source: name of the file or folder, or `"array"`.
-        seed: of the choice; None where there was none.
-        available: number of images that they were chosen from.
-        taken: how many of those, in the order of the seed, are used up; the rest is
-            what `held_out.hold_out` takes from.
-        skipped: names of files that were to be taken and cannot be read.
+        seed: seed of the choice; None if all images were taken.
+        available: number of images in the source.
+        taken: number of those, in the order of the seed, that are used up;
+            `held_out.hold_out` takes from the rest.
+        skipped: names of files that were chosen but cannot be read.
     """
 
     images: np.ndarray
@@ -61,7 +61,7 @@ class CalibrationSet:
         return self.images
 
     def record(self) -> dict[str, typing.Any]:
-        """What a passport says of it: enough to know the same set again."""
+        """Returns its record for a passport, which identifies the set."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
         return {
             "source": self.source,
@@ -79,26 +79,26 @@ def choose(
     seed: int = 0,
     fewest: int = FEWEST,
 ) -> CalibrationSet:
-    """A `CalibrationSet` of training images.
+    """Chooses calibration images among the training images of a source.
 
     Args:
-        data: an .npz file with uint8 images `x_train` (count, height, width, 3), or a
-            folder of image files, searched with its sub-folders. Of a folder with
-            parts, such as train and test, those to train on are taken. Or a folder of
-            TFRecord files, `"tfds:NAME"`, or `"cifar10"` and the like, see
-            `training.open_dataset`.
+        data: an .npz file with uint8 images `x_train` (count, height, width, 3); a
+            folder of image files, searched recursively, of which only the training
+            images are taken if it has parts such as train and test; a folder of
+            TFRecord files; `"tfds:NAME"`; or the name of a data set such as
+            `"cifar10"`, see `training.open_dataset`.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
-        count: most images to take, at least `fewest`.
-        seed: of the choice.
-        fewest: images that there must be.
+        count: largest number of images, at least `fewest`.
+        seed: seed of the choice.
+        fewest: smallest number of images.
 
     Returns:
-        The set; what it holds is not in the order of `data`.
+        A `CalibrationSet`; its images are in random order.
 
     Raises:
-        InvalidArgument: data that are missing, are not as above, hold fewer than
-            `fewest` images, or more broken ones than one in a hundred (of less than
-            300, two).
+        InvalidArgument: the data do not exist, are not as above, have fewer than
+            `fewest` images, or have more broken ones than one in a hundred (two, if
+            there are fewer than 300).
     """
     check_positive_int("count", count)
     if count < fewest:
@@ -126,7 +126,7 @@ def choose(
 def _of_listing(
     source: str | os.PathLike[str], preprocessing: typing.Any, count: int, seed: int
 ) -> tuple[np.ndarray, Sequence[str], int]:
-    """(images, names of those that cannot be read, how many there are) by name."""
+    """Returns (images, names of unreadable ones, number of images) of a named source."""
     listing = training_listing(source, preprocessing.channels)
     available = len(listing.labels)
     order = np.random.default_rng(seed).permutation(available)[:count]
@@ -136,16 +136,16 @@ def _of_listing(
 
 
 def training_listing(source: str | os.PathLike[str], channels: int) -> typing.Any:
-    """The listing of the images to train on of a source that `named.is_named`.
+    """Returns the listing of the training images of a source that `is_named`.
 
     Args:
         source: see `named.is_named`.
-        channels: of the network.
+        channels: channels of the network.
 
     Raises:
         InvalidArgument: see `sources.open_dataset`.
     """
-    # Heavy: its readers come with Keras.
+    # Imported here since its readers import Keras.
     from keras_resnets.images.datasets import sources
 
     listing, _ = sources.list_part(source, "train", channels=channels)
@@ -171,7 +171,7 @@ def _of_arrays(
 
 
 def _images_in(path: pathlib.Path) -> np.ndarray:
-    """The images of an .npz file to train on, or all of an .npy file."""
+    """Returns the training images of an .npz file, or all images of an .npy file."""
     if path.suffix == ".npz":
         return arrays.read_images(path, "train")
     with decoding(f"{printable(str(path))} must be an .npy file of images"):
@@ -187,16 +187,16 @@ def checked_set(
     network: "keras.Model | None" = None,
     fewest: int = FEWEST,
 ) -> CalibrationSet:
-    """A `CalibrationSet` of images that fit a network.
+    """Returns a `CalibrationSet` of images that have been checked against a network.
 
     Args:
-        calibration: a `CalibrationSet`, or what holds images, see
-            `calibration_checks.collect`.
+        calibration: a `CalibrationSet`, or anything that `calibration_checks.collect`
+            takes.
         shape: (height, width, channels) of the network; None for an open size.
-        preprocessing: what its images go through, or None where that is not known.
-        network: the `keras.Model`, whose first BN tells what it was trained on where
-            the preprocessing does not; None for no such check.
-        fewest: images that there must be.
+        preprocessing: the network's `Preprocessing`; None if it is not known.
+        network: `keras.Model` whose first BN is used to check the images if
+            `preprocessing` is not known; None for no such check.
+        fewest: smallest number of images.
 
     Raises:
         InvalidArgument: see `calibration_checks.check`.

@@ -1,7 +1,7 @@
-"""Calibration images: taken out of whatever holds them, and checked before anything else.
+"""Collects calibration images and checks that they are preprocessed as in training.
 
-Ranges from images that were preprocessed otherwise make a file that is wrong on all
-others, and that agrees with its model on these.
+Ranges computed from images with another preprocessing make a file that is wrong on real
+images, although it agrees with its model on the calibration images.
 """
 
 import functools
@@ -16,34 +16,34 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 
-# Ten images already give a network twice the error that a hundred give.
+# With ten images the error of a file is twice that with a hundred.
 FEWEST = 10
-# Most images that are taken out of something that has no length.
+# The most images taken from a source without a length.
 MOST = 500
-# Values beyond what a pixel can become, as a share of the whole span.
+# How far values may lie outside the range of a mode, as a share of that range.
 _SLACK = 0.01
-# A set of images reaches black and white; so near it comes to the ends of its mode.
+# A set of images has black and white pixels: it comes this close to both ends.
 _NEAR = 0.03
-# Variance of what the first BN gets, over what it was trained on. Honest images of
-# twelve trained networks: 0.027 (so dark that 38 is the largest pixel) to 4.2 (noise);
-# images of another scale: below 0.0003, or above 2,400.
+# The allowed variance at the first BN, relative to the one that it was trained on.
+# Measured on twelve trained networks: correctly scaled images 0.027 (so dark that 38 is
+# the largest pixel) to 4.2 (noise); wrongly scaled ones below 0.0003 or above 2,400.
 _VARIANCE = (0.003, 100.0)
-# Images that the statistics are taken over, and so many at a time.
+# The number of images for the statistics, and the batch size.
 _MEASURED, _CHUNK = 64, 8
-# Distance of the statistics (see `_distance`) of ordinary images: at most 0.1 in their
+# Distance of the statistics (see `_measure`) of ordinary images: at most 0.1 in their
 # own mode, at least 0.27 in another scale.
 _FAR, _TIMES_NEARER = 0.25, 4.0
-# The attribute of a BN whose statistics were made up from a few images, which tell no
-# mode (`export.random_weights.settle`).
+# The attribute of a BN whose statistics `export.random_weights.settle` computed from a
+# few images, so that they reveal no mode.
 SETTLED = "settled_statistics"
 
 
 class FewImages(UserWarning):
-    """Ranges come from fewer images than tell them."""
+    """There are too few calibration images for reliable ranges."""
 
 
 def words_for_few(count: int) -> str | None:
-    """The line for a set of less than `FEWEST` images; None for others."""
+    """Returns the warning for fewer than `FEWEST` images; None for more."""
     if count >= FEWEST:
         return None
     return (
@@ -55,19 +55,19 @@ def words_for_few(count: int) -> str | None:
 def collect(
     calibration: np.ndarray, shape: Sequence[int | None], most: int = MOST
 ) -> np.ndarray:
-    """float32 images (count, height, width, channels) out of what holds them.
+    """Collects calibration images as a float32 array (count, height, width, channels).
 
     Args:
         calibration: an array or tensor, a list of images, a `tf.data.Dataset`, a loader
-            or generator of images or batches, with labels or without, or a function
-            that returns one, as TFLite's `representative_dataset`.
+            or generator of images or batches, with or without labels, or a function
+            that returns one, such as TFLite's `representative_dataset`.
         shape: (height, width, channels), for messages; None for an open size.
-        most: images to take where it is not an array.
+        most: largest number of images to take, unless it is an array.
 
     Raises:
-        InvalidArgument: something else, or images that do not fit together.
+        InvalidArgument: another type, or images of different shapes.
     """
-    # A CalibrationSet of `compression` holds an array.
+    # A `CalibrationSet`.
     calibration = getattr(calibration, "images", calibration)
     if callable(calibration) and not hasattr(calibration, "__iter__"):
         calibration = calibration()
@@ -95,7 +95,7 @@ def _of_stream(calibration: typing.Any, most: int) -> np.ndarray:
     batches, count = [], 0
     for element in calibration:
         while isinstance(element, (tuple, list, dict)):
-            # Images, then labels; or images by the name of the input.
+            # (images, labels), or a dict from the name of the input.
             parts = element.values() if isinstance(element, dict) else element
             element = next(iter(parts))
         images = np.asarray(element, "float32")
@@ -119,17 +119,16 @@ def check(
     source: str = "array",
     fewest: int = FEWEST,
 ) -> None:
-    """Raises `InvalidArgument` for images that ranges should not be taken from.
+    """Raises `InvalidArgument` for images that are not fit for calibration.
 
     Args:
-        images: float32 array.
+        images: float32 array (count, height, width, channels).
         shape: (height, width, channels) of the network; None for an open size.
-        preprocessing: the `Preprocessing` of the network, or None where that is not
-            known.
-        network: the `keras.Model`, whose first BN tells what it was trained on where
-            the preprocessing does not; None for no such check.
-        source: where they come from, for the messages.
-        fewest: images that there must be.
+        preprocessing: the network's `Preprocessing`; None if it is not known.
+        network: `keras.Model` whose first BN is used to check the images if
+            `preprocessing` is not known; None for no such check.
+        source: source of the images, for messages.
+        fewest: smallest number of images.
     """
     check_shape("calibration images", images, shape)
     check_count(len(images), source, fewest)
@@ -143,15 +142,15 @@ def check(
 
 
 def check_images(what: typing.Any, images: np.ndarray, shape: typing.Any) -> np.ndarray:
-    """`images` as a finite float32 array (count, *shape) of one image or more.
+    """Returns `images` as a finite, non-empty float32 array (count, *shape).
 
     Args:
-        what: what they are called in messages.
-        images: array, or what NumPy makes one of.
+        what: what messages call the images.
+        images: array, or anything that NumPy converts to one.
         shape: (height, width, channels); None for an open size.
 
     Raises:
-        InvalidArgument: another shape, none at all, or values that are not finite.
+        InvalidArgument: another shape, no images, or values that are not finite.
     """
     images = np.asarray(images, "float32")
     check_shape(what, images, shape, fewest=1)
@@ -173,7 +172,7 @@ def check_shape(
 
 
 def check_finite(what: typing.Any, images: np.ndarray) -> None:
-    """Raises `InvalidArgument` where a value is NaN or infinite."""
+    """Raises `InvalidArgument` if a value is NaN or infinite."""
     if not np.isfinite(images).all():
         raise InvalidArgument(f"{what} must be finite; some are NaN or infinite")
 
@@ -181,7 +180,7 @@ def check_finite(what: typing.Any, images: np.ndarray) -> None:
 def check_count(
     count: int, source: str | os.PathLike[str], fewest: int = FEWEST
 ) -> None:
-    """Raises `InvalidArgument` for fewer images than ranges need."""
+    """Raises `InvalidArgument` for too few images, or too few different ones."""
     if count < fewest:
         raise InvalidArgument(
             f"a calibration set has at least {fewest} images; {source} gives {count}"
@@ -195,7 +194,7 @@ def _check_content(images: np.ndarray, fewest: int) -> None:
             "calibration images must show something; every one has one colour"
         )
     different = len({image.tobytes() for image in shown})
-    # A few may be repeated; ten times the same one is one.
+    # Some may be repeated, but ten copies are one image.
     if different < max(fewest, min(FEWEST, len(images) / 2)):
         raise InvalidArgument(
             "calibration images must differ, and show something; of "
@@ -204,7 +203,7 @@ def _check_content(images: np.ndarray, fewest: int) -> None:
 
 
 def _check_mode(images: np.ndarray, preprocessing: typing.Any) -> None:
-    """Raises `InvalidArgument` for images that were preprocessed otherwise."""
+    """Raises `InvalidArgument` if the values do not fit the preprocessing."""
     low, high = _ends(preprocessing)
     span = high - low
     least, most = images.min((0, 1, 2)), images.max((0, 1, 2))
@@ -222,16 +221,16 @@ def _check_mode(images: np.ndarray, preprocessing: typing.Any) -> None:
 
 
 def _ends(preprocessing: typing.Any) -> typing.Any:
-    """What black and white become, by channel."""
+    """Returns the values of black and of white, by channel."""
     pixels = np.array([[0.0] * 3, [255.0] * 3]).reshape(2, 1, 1, 3)
     return preprocessing.normalize(pixels, "channels_last").reshape(2, 3)
 
 
 def _other_mode(images: np.ndarray, own: typing.Any) -> typing.Any:
-    """In words the mode that images show who are not of `own`; None without such signs.
+    """Returns a phrase about the mode that the images seem to have; None if it is `own`.
 
-    Pixels are whole numbers in the mode that they went through, and a set reaches from
-    black to white in it.
+    In their own mode pixels become whole numbers again, and a set of images reaches
+    from black to white.
     """
     if _whole(images, own):
         return None
@@ -253,13 +252,13 @@ def _other_mode(images: np.ndarray, own: typing.Any) -> typing.Any:
 
 
 def _pixels(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """What was normalized, in the order of the input's channels."""
+    """Inverts the normalization; the channels stay in the order of the input."""
     mean, std = np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
     return (images.astype("float64") * std + mean) / preprocessing.scale
 
 
 def _whole(images: np.ndarray, preprocessing: Preprocessing) -> bool:
-    """Whether images are whole pixels from 0 to 255 of a mode."""
+    """Returns whether images are whole pixel values 0 to 255 in a mode."""
     values = _pixels(_some(images), preprocessing)
     if values.min() < -0.5 or values.max() > 255.5:
         return False
@@ -267,7 +266,7 @@ def _whole(images: np.ndarray, preprocessing: Preprocessing) -> bool:
 
 
 def _reaches_ends(images: np.ndarray, preprocessing: typing.Any) -> bool:
-    """Whether every channel goes from black to white of a mode, and no further."""
+    """Returns whether every channel spans black to white of a mode, and no more."""
     low, high = _ends(preprocessing)
     least, most = images.min((0, 1, 2)), images.max((0, 1, 2))
     apart = np.maximum(np.abs(least - low), np.abs(most - high))
@@ -275,13 +274,13 @@ def _reaches_ends(images: np.ndarray, preprocessing: typing.Any) -> bool:
 
 
 def _some(images: np.ndarray) -> np.ndarray:
-    """Images from the whole of a set, few enough to be measured soon."""
+    """Returns a sample of a set, evenly spaced, small enough to be measured quickly."""
     places = np.linspace(0, len(images) - 1, min(len(images), _MEASURED))
     return images[places.astype(int)]
 
 
 def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
-    """Raises `InvalidArgument` for images that the network was not trained on."""
+    """Raises `InvalidArgument` if the first BN sees another scale than in training."""
     first_norm = _first_norm(network)
     if first_norm is None:
         return
@@ -302,13 +301,13 @@ def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
 def _check_fit(
     images: np.ndarray, probe: keras.Model, norm: keras.layers.Layer, distance: float
 ) -> None:
-    """Raises `InvalidArgument` where the network fits the images in another mode."""
+    """Raises `InvalidArgument` if the images fit the network better in another mode."""
     own_mode = next((m for m in MODES if _whole(images, Preprocessing(m))), None)
     if own_mode is None or distance <= _FAR:
         return
     pixels = _pixels(_some(images), Preprocessing(own_mode))
     if not (70 <= pixels.mean() <= 190 and pixels.std() >= 40):
-        # Dark or pale images are far from any statistics.
+        # Dark or pale images are far from the statistics in every mode.
         return
     pixels = pixels[..., ::-1] if MODES[own_mode][3] == "bgr" else pixels
     measured = {
@@ -327,9 +326,9 @@ def _check_fit(
 
 
 def _first_norm(network: keras.Model) -> tuple[keras.Model, keras.layers.Layer] | None:
-    """(model that outputs what the first BN gets, that BN) of a trained network.
+    """Returns (model that outputs the input of the first BN, that BN).
 
-    None where there is none, or where it has never been trained.
+    None if there is no BN, or if it has never been trained.
     """
     for layer in network.layers:
         inner = None
@@ -347,18 +346,18 @@ def _first_norm(network: keras.Model) -> tuple[keras.Model, keras.layers.Layer] 
 
 
 def _up_to(network: keras.Model, layer: keras.layers.Layer) -> keras.Model:
-    """The model that outputs what a layer of a network gets."""
+    """Returns a model that outputs the input of a layer."""
     for node in layer._inbound_nodes:
         try:
             return keras.Model(network.inputs[0], node.input_tensors[0])
         except ValueError:
-            # It is called in another network as well.
+            # The layer is called in another network too.
             continue
     raise InvalidArgument(f"{layer.name} is no layer of {network.name}")
 
 
 class _Chain:
-    """One model behind the other."""
+    """Two models, one after the other."""
 
     def __init__(self, *models: typing.Any) -> None:
         self._models = models
@@ -380,9 +379,9 @@ def _statistics(norm: keras.layers.Layer) -> list[np.ndarray]:
 def _measure(
     probe: keras.Model, norm: keras.layers.Layer, images: np.ndarray
 ) -> tuple[float, float]:
-    """(variance over the trained one, distance of the statistics): medians of channels.
+    """Returns (relative variance, distance of the statistics), medians over channels.
 
-    The distance is that of two normal distributions (Kullback and Leibler's).
+    The distance is the Kullback-Leibler divergence of two normal distributions.
     """
     images = _some(images).astype("float32")
     sums, squares, count = 0.0, 0.0, 0

@@ -1,1 +1,1 @@
-"""Labelled images: where they are, in which parts, found and not yet read."""
+"""Data sets of labelled images: their sources, their parts, and how they are read."""

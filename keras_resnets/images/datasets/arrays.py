@@ -1,4 +1,4 @@
-"""Labelled images in arrays: .npz files, and how some of many are chosen."""
+"""Labelled images in arrays: reading .npz files, checking them, and taking a subset."""
 
 import pathlib
 import typing
@@ -14,25 +14,25 @@ from keras_resnets.images.folders import PARTS
 from keras_resnets.images.preprocessing import MOST_CHANNELS
 from keras_resnets.io import npz
 
-# What the arrays of a part are called, in any case: Keras' way, and MedMNIST's.
+# The names of a part's arrays, ignoring case: those of Keras and of MedMNIST.
 _ARRAYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 _USUAL = "x_test and y_test"
 
 
 def npz_parts(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
-    """The names of the arrays of each part of an .npz file.
+    """Returns the names of the arrays of each part of an .npz file.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Returns:
-        A dict from `"train"`, `"validation"` and `"test"`, as far as they are there, to
-        (images, labels): `x_train` and `y_train`, `x_val` (or `x_valid`,
+        Dict from those of `"train"`, `"validation"` and `"test"` that the file has to
+        the names (images, labels): `x_train` and `y_train`, `x_val` (or `x_valid`,
         `x_validation`) and `y_val`, `x_test` and `y_test`, or `train_images` and
         `train_labels`.
 
     Raises:
-        InvalidArgument: no .npz file, or a part that is there twice.
+        InvalidArgument: the file is not an .npz file, or has a part twice.
     """
     with npz.opened(path, f"{_USUAL}, or of other parts") as file:
         return _parts_of(file.names)
@@ -57,18 +57,18 @@ def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def read_npz(path: pathlib.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one part of an .npz file.
+    """Reads the images and labels of one part of an .npz file.
 
     Args:
-        path: of a file with images `x_PART` (count, height, width, channels) and
-            labels `y_PART`: integers, or one-hot rows; see `npz_parts`.
+        path: a file with images `x_PART` of shape (count, height, width, channels) and
+            labels `y_PART`, integers or one-hot rows; see `npz_parts`.
         part: `"train"`, `"validation"` or `"test"`.
 
     Returns:
-        (images, labels): the labels are integers of shape (count,).
+        (images, labels); the labels are integers of shape (count,).
 
     Raises:
-        InvalidArgument: no such file, or other arrays.
+        InvalidArgument: the file does not exist, or its arrays are not as above.
     """
     return read_parts(path, (part,))[part]
 
@@ -79,10 +79,10 @@ def read_parts(
     multi_label: bool = False,
     channels: int | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """`read_npz` of several parts, by part.
+    """Reads several parts of an .npz file, as `read_npz` does.
 
-    With `multi_label` the labels are uint8 (count, labels) of 0 and 1. Images without
-    an axis of channels are taken where a network of colours is not asked for.
+    With `multi_label` the labels are 0 and 1, uint8 of shape (count, labels). Images
+    without a channel axis are accepted unless the network takes colour images.
     """
     arrays = {}
     for part, (names, (images, labels)) in _read(path, parts, 2).items():
@@ -94,7 +94,7 @@ def read_parts(
 
 
 def read_images(path: pathlib.Path, part: str) -> np.ndarray:
-    """The images alone of one part of an .npz file; see `read_npz`."""
+    """Reads only the images of one part of an .npz file; see `read_npz`."""
     names, (images,) = _read(path, (part,), 1)[part]
     images = with_channels(images)
     check_images(images, *names)
@@ -108,7 +108,7 @@ def _usual(part: str) -> tuple[str, ...]:
 def _read(
     path: pathlib.Path, parts: Sequence[str], count: int
 ) -> dict[str, typing.Any]:
-    """(names, arrays) by part: the images, and of a `count` of two the labels."""
+    """Returns (names, arrays) by part: images, and labels if `count` is 2."""
     said = " and ".join(name for part in parts for name in _usual(part)[:count])
     with npz.opened(path, said) as file:
         names_by_part, arrays = _parts_of(file.names), {}
@@ -122,10 +122,10 @@ def _read(
 
 
 def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:
-    """Labels of 0 and 1, one column each, as uint8 (count, labels).
+    """Returns labels of 0 and 1, one column per label, as uint8 (count, labels).
 
     Raises:
-        InvalidArgument: labels of another shape, or other values.
+        InvalidArgument: another shape, or values other than 0 and 1.
     """
     labels = np.asarray(labels)
     is_fit = labels.ndim == 2 and labels.dtype.kind in "iufb"
@@ -144,7 +144,7 @@ def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:
 
 
 def integers_of(labels: np.ndarray) -> np.ndarray:
-    """Labels of shape (count,): one-hot rows and columns of one as integers."""
+    """Returns one-hot rows, or a single column, as integers of shape (count,)."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
         ones = labels == 1
@@ -155,15 +155,15 @@ def integers_of(labels: np.ndarray) -> np.ndarray:
 
 
 def with_channels(images: np.ndarray) -> np.ndarray:
-    """Grey images (count, height, width) as (count, height, width, 1); others as is."""
+    """Adds the channel axis to grey images (count, height, width)."""
     return images[..., None] if images.ndim == 3 else images
 
 
 def check_images(images: np.ndarray, x: str = "x") -> None:
-    """Raises `InvalidArgument` unless these are images of one kind.
+    """Raises `InvalidArgument` unless `images` is an array of images.
 
-    Colours are uint8 of 0 to 255; of one channel, or of others than three, numbers of
-    any type are taken.
+    RGB images must be uint8 in 0..255; with another number of channels any numeric
+    type is accepted.
     """
     is_image = images.ndim == 4
     is_coloured = is_image and images.shape[-1] == 3
@@ -192,7 +192,7 @@ def check_arrays(
     y: str = "y",
     multi_label: bool = False,
 ) -> None:
-    """Raises `InvalidArgument` unless these are labelled images."""
+    """Raises `InvalidArgument` unless the arrays are images and their labels."""
     check_images(images, x)
     if multi_label:
         if len(labels) != len(images) or not len(labels):
@@ -218,17 +218,17 @@ def check_arrays(
 
 
 def check_no_gaps(labels: np.ndarray, name: str) -> None:
-    """Raises `InvalidArgument` unless the labels are 0 to the highest, all of them.
+    """Raises `InvalidArgument` unless every label from 0 to the largest occurs.
 
-    For labels whose classes nobody has named: one that no image has may be a class, or
-    a sign that the labels count otherwise.
+    For labels without class names: a label that no image has may be a class, or a
+    sign that the labels are numbered in another way.
 
     Args:
-        labels: int array (count,), all at least 0.
-        name: of the data.
+        labels: int array (count,), all >= 0.
+        name: the name of the data, for messages.
     """
     seen = np.unique(labels)
-    # Counted, not listed: a label may be as large as an integer gets.
+    # Counted and not listed, since a label may be as large as any integer.
     count = int(seen[-1]) + 1 - len(seen)
     if not count:
         return
@@ -237,7 +237,7 @@ def check_no_gaps(labels: np.ndarray, name: str) -> None:
             f"{name}: labels must count from 0; they are {seen[0]}..{seen[-1]}: subtract "
             f"{seen[0]}, or name all {seen[-1] + 1} classes (--labels)"
         )
-    # Among so many numbers are at least as many that no image has.
+    # Only as many candidates as are needed to find some missing ones.
     first = np.arange(min(int(seen[-1]), len(seen) + 3))
     missing = np.setdiff1d(first, seen)
     shown = ", ".join(map(str, missing[:3])) + (", ..." if count > 3 else "")
@@ -248,13 +248,13 @@ def check_no_gaps(labels: np.ndarray, name: str) -> None:
 
 
 def spread(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Which images to take where not all are wanted: of every class the same share.
+    """Returns the indices of a stratified sample: the same share of every class.
 
     Args:
-        labels: int array, the class of each image.
-        count: how many to take; None or more than there are for all. From as many as
-            there are classes on, each class has one.
-        seed: of the choice, a whole number >= 0: the same seed takes the same images.
+        labels: int array (count,), the class of each image.
+        count: size of the sample; None, or more than there are, for all images. If it
+            is at least the number of classes, every class is represented.
+        seed: whole number >= 0; the same seed gives the same sample.
 
     Returns:
         Sorted int array of indices.
@@ -271,6 +271,6 @@ def spread(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         order = members[np.argsort(chance[members], kind="stable")]
-        # The first of every class comes before all others.
+        # One image of every class comes before all others.
         place[order] = np.arange(len(order)) / len(order)
     return np.sort(np.lexsort((chance, place))[:count])

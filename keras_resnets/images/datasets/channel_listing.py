@@ -1,4 +1,4 @@
-"""Images of any number of channels in files of their own, as listings."""
+"""Listings of image files with any number of channels."""
 
 import concurrent.futures
 import dataclasses
@@ -26,11 +26,11 @@ _READERS = 16
 
 
 def channels_of(folder: pathlib.Path, channels: int | None) -> int | None:
-    """How many channels the images of a folder are read with as arrays; None: by Pillow.
+    """Returns the number of channels of a folder's images; None if Pillow reads them.
 
     Args:
-        folder: holds a sub-folder a class.
-        channels: of the network, or None where the images tell.
+        folder: a folder with one sub-folder per class.
+        channels: channels of the network; None to use those of the images.
     """
     if channels not in (None, 1, 3):
         return channels
@@ -43,11 +43,11 @@ def channels_of(folder: pathlib.Path, channels: int | None) -> int | None:
 
 
 class ChannelImages(EncodedImages):
-    """`EncodedImages` that `channel_files` reads.
+    """`EncodedImages` in files that `channel_files` reads.
 
     Args:
-        channels: of each.
-        *content: of `EncodedImages`.
+        channels: channels of each image.
+        *content: arguments of `EncodedImages`.
     """
 
     def __init__(self, channels: int, *content: typing.Any) -> None:
@@ -57,7 +57,7 @@ class ChannelImages(EncodedImages):
     def open(  # type: ignore[override]
         self, index: int, draft: typing.Any = None, rows: typing.Any = None
     ) -> np.ndarray:
-        """One image as array (height, width, channels); always the whole."""
+        """Reads one image as array (height, width, channels), always in full."""
         image = channel_files.read(os.path.join(self._root, self.name(index)))
         _check(image, self._wanted)
         return image
@@ -65,19 +65,19 @@ class ChannelImages(EncodedImages):
 
 @dataclasses.dataclass(frozen=True)
 class ChannelListing(FileListing):
-    """A `FileListing` of such images.
+    """A `FileListing` of `ChannelImages`.
 
     Attributes:
-        channels: of each.
+        channels: channels of each image.
     """
 
     channels: int = 0
 
     def split(self, chosen: typing.Any = None, thorough: bool = False) -> Split:
-        """The `Split` of those that can be read; each is read once.
+        """Returns the `Split` of the readable images; reads each image once.
 
         Raises:
-            InvalidArgument: more broken ones than are tolerated.
+            InvalidArgument: more broken images than are tolerated.
         """
         chosen = np.arange(len(self.labels)) if chosen is None else chosen
         names = [self.names[index] for index in chosen]
@@ -99,7 +99,7 @@ class ChannelListing(FileListing):
         return Split(self.labels[chosen], images, indices, broken).part(whole)
 
     def _size(self, name: str) -> tuple[tuple[int, int], str]:
-        """((height, width), ""); ((0, 0), why) of an image that cannot be read."""
+        """Returns ((height, width), ""), or ((0, 0), reason) if it cannot be read."""
         try:
             image = channel_files.read(os.path.join(self.root, name))
             _check(image, self.channels)

@@ -1,4 +1,4 @@
-"""Folders of images with one sub-folder a class, as listings."""
+"""Listings of folders with one sub-folder per class."""
 
 import pathlib
 import typing
@@ -22,7 +22,7 @@ if typing.TYPE_CHECKING:
 
 
 def names_of(folder: pathlib.Path) -> tuple[typing.Any, ...]:
-    """(id, name) of each sub-folder, in sorted order; WordNet ids have their names."""
+    """Returns (id, name) of each sub-folder, sorted; names of WordNet ids are known."""
     wordnet_names = dict(label_set("imagenet"))
     return tuple(
         (name, wordnet_names.get(name, name)) for name in class_folders(folder)
@@ -35,16 +35,16 @@ def list_folder(
     part: str | None = None,
     channels: int | None = None,
 ) -> FileListing:
-    """A `FileListing` of one folder.
+    """Returns the `FileListing` of one folder.
 
     Args:
-        folder: holds a sub-folder a class.
+        folder: a folder with one sub-folder per class.
         names: (id, name) of each class; see `labels.indices`.
-        part: what part of the data it is, for messages.
-        channels: of the network; None for those of the images.
+        part: the part of the data that it holds, for messages.
+        channels: channels of the network; None to use those of the images.
 
     Raises:
-        InvalidArgument: no images, or sub-folders that are no classes.
+        InvalidArgument: there are no images, or a sub-folder is not a class.
     """
     folder = pathlib.Path(folder)
     where = f"the sub-folders of {printable(str(folder))}" + (
@@ -62,7 +62,7 @@ def list_folder(
 
 
 def check_no_class_is_empty(folder: str, split: "Split") -> None:
-    """Raises `InvalidArgument` where a sub-folder has no image in the `Split` of it."""
+    """Raises `InvalidArgument` if a class has no image in the folder's `Split`."""
     left = {pathlib.Path(split.images.name(index)).parts[0] for index in split.indices}
     empty = sorted(set(class_folders(folder)) - left)
     if empty:

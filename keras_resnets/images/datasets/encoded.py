@@ -1,4 +1,4 @@
-"""Images in files: whole files, or stretches of files that hold many."""
+"""Encoded images: one per file, or byte ranges of files that hold many."""
 
 import concurrent.futures
 import io
@@ -30,25 +30,25 @@ if typing.TYPE_CHECKING:
 
 
 _ORIENTATION = 0x0112
-# Sides are swapped by these values of EXIF's orientation.
+# These values of the EXIF orientation swap height and width.
 _TURNED = (5, 6, 7, 8)
-# Opening waits for the disk more than it computes.
+# Opening files waits for the disk more than it computes.
 _READERS = 16
-# Decoding takes memory, and no longer on few cores where it is done in turns.
+# Bounds the memory of decoding; on few cores, taking turns is not slower.
 _TURNS = limits.Turns()
-# What a JPEG's sides may be divided by while it is decoded.
+# The factors by which a JPEG can be reduced while it is decoded.
 REDUCED = (1, 2, 4, 8)
 
 
 class EncodedImages:
-    """Images in files.
+    """Encoded images in files.
 
     Args:
-        kind: `"files"`, or `"records"` with many in a file.
+        kind: `"files"`, or `"records"` if a file holds many images.
         root: folder of the files.
-        files: names of the files, relative to it.
-        places: int64 array (count, 3): index of the file, first byte, bytes.
-        sizes: int32 array (count, 2) of heights and widths, once turned upright.
+        files: names of the files, relative to `root`.
+        places: int64 array (count, 3): index of the file, offset, length in bytes.
+        sizes: int32 array (count, 2) of heights and widths of the upright images.
     """
 
     def __init__(
@@ -64,26 +64,26 @@ class EncodedImages:
         self._broken: dict[int, str] = {}
         self._lock = threading.Lock()
 
-    # Images in memory have one size; these have each their own.
+    # Unlike images in memory, these have different sizes.
     size = None
-    # Pillow makes of each what a network of colours or of grey takes.
+    # Pillow converts each to RGB or grey, as the network takes it.
     channels: int | None = None
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
-        """Int array (len(indices), 2) of heights and widths."""
+        """Returns heights and widths as int array (len(indices), 2)."""
         return self._sizes[indices]
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Names of those that turned out to be broken when they were decoded."""
+        """Names of the images that could not be decoded, found so far."""
         with self._lock:
             return tuple(self.name(index) for index in sorted(self._broken))
 
     def found_broken(self, index: int, error: InvalidArgument) -> None:
-        """Notes that an image cannot be decoded.
+        """Records that an image cannot be decoded.
 
         Raises:
-            TrainingError: it is one too many, see `images.files.tolerated`.
+            TrainingError: more are broken than `images.files.tolerated` allows.
         """
         with self._lock:
             self._broken[index] = first_line(error)
@@ -94,7 +94,7 @@ class EncodedImages:
             raise TrainingError(str(found)) from None
 
     def name(self, index: int) -> str:
-        """What messages call an image: its file, relative to the folder."""
+        """Returns the name of an image for messages: its file, relative to the folder."""
         file, start, _ = self._places[index].tolist()
         if self.kind == "files":
             return self._files[file]
@@ -103,14 +103,14 @@ class EncodedImages:
     def open(
         self, index: int, draft: typing.Any = None, rows: typing.Any = None
     ) -> "PIL.Image.Image":
-        """One image, upright.
+        """Decodes one image and turns it upright.
 
         Args:
-            index: of the image.
-            draft: (width, height) that a JPEG may be reduced to while it is decoded,
-                by 2, 4 or 8, as long as it stays as large; None for its own size.
-            rows: how many of its upper rows are needed, before it is reduced; a JPEG
-                may come without those below. None for all.
+            index: index of the image.
+            draft: (width, height): a JPEG may be reduced by 2, 4 or 8 while it is
+                decoded, to no less than this; None to keep its size.
+            rows: number of upper rows that are needed, before the reduction; the rest
+                of a JPEG may be missing. None for all.
         """
         file, start, length = self._places[index].tolist()
         path = os.path.join(self._root, self._files[file])
@@ -118,7 +118,7 @@ class EncodedImages:
         with decoding(said):
             with open_regular(path) as opened_file:
                 opened_file.seek(start)
-                # Nobody else may know what was read: else writing copies it.
+                # Must be the only reference to the bytes, or writing copies them.
                 stream = io.BytesIO(opened_file.read(length))
             image, turned = _header(stream, rows)
             if draft:
@@ -135,7 +135,7 @@ class EncodedImages:
     def _check_size(
         self, index: int, image: "PIL.Image.Image", draft: typing.Any, rows: typing.Any
     ) -> None:
-        """Raises `InvalidArgument` where an image has not the size that it had."""
+        """Raises `InvalidArgument` if the size of an image has changed."""
         height, width = self._sizes[index].tolist()
         sizes = [
             (-(-width // n), -(-height // n)) for n in (REDUCED if draft else (1,))
@@ -148,8 +148,8 @@ class EncodedImages:
 
 
 def _header(stream: typing.Any, rows: typing.Any) -> "tuple[PIL.Image.Image, bool]":
-    """A Pillow image not yet decoded, and whether it lies on its side."""
-    # By eights: what is left is a whole number of rows however it is reduced.
+    """Returns a Pillow image, not decoded yet, and whether it must be rotated by 90."""
+    # A multiple of 8, which is a whole number of rows at every reduction.
     content = stream.getbuffer()
     restore = cut_short(content, -(-rows // 8) * 8) if rows else None
     image = open_image(stream)
@@ -170,25 +170,26 @@ def examine(
     thorough: bool = False,
     progress: "ProgressBar | None" = None,
 ) -> tuple[typing.Any, ...]:
-    """`EncodedImages` of those that are whole, and the names of those that are not.
+    """Separates complete images from broken ones.
 
-    Of a JPEG the header and the end are read, other formats are decoded: quick, and
-    what is left out depends on the files alone.
+    Of a JPEG only the header and the end are read; other formats are decoded. The
+    result depends on nothing but the files.
 
     Args:
         kind: `"files"` or `"records"`.
         root: folder of the files.
-        files: names of the files, relative to it.
-        places: int64 array (count, 3), as `EncodedImages` takes it.
-        names: of the images, for messages.
-        thorough: decode every JPEG too, where each image is looked at once.
+        files: names of the files, relative to `root`.
+        places: int64 array (count, 3), see `EncodedImages`.
+        names: names of the images, for messages.
+        thorough: decode JPEGs too; for images that are read only once.
         progress: called with the number of images done, or None.
 
     Returns:
-        (`EncodedImages`, bool array of those that are whole, names of the others).
+        (`EncodedImages` of the complete images, bool array (count,) that marks them,
+        names of the others).
 
     Raises:
-        InvalidArgument: more broken ones than `images.files.tolerated`.
+        InvalidArgument: more broken images than `images.files.tolerated` allows.
     """
 
     def look(place: list[int]) -> tuple[tuple[int, int], str]:
@@ -212,7 +213,7 @@ def examine(
 def _size(
     path: str, start: int, length: int, thorough: bool
 ) -> tuple[tuple[int, int], str]:
-    """((height, width) of an upright image, ""); ((0, 0), why) of one not whole."""
+    """Returns ((height, width) upright, ""), or ((0, 0), reason) if it is broken."""
     try:
         with decoding("it"), opened(path, start, length) as stream:
             with open_image(stream) as it:
@@ -233,14 +234,14 @@ def _length(path: pathlib.Path) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
-        # It went away: no whole image either.
+        # The file has disappeared.
         return 0
 
 
 def stretches_of(
     root: pathlib.Path, paths: list[pathlib.Path]
 ) -> tuple[list[str], np.ndarray]:
-    """(names relative to `root`, places) of whole files."""
+    """Returns (names relative to `root`, places) of files that hold one image."""
     names = [str(pathlib.Path(path).relative_to(root)) for path in paths]
     lengths = list(map(_length, paths))
     places = np.zeros((len(paths), 3), "int64")

@@ -1,4 +1,4 @@
-"""JPEG files: whether they are whole, and decoded no further down than needed."""
+"""JPEG files: checks that they are complete, and decodes only the rows needed."""
 
 import mmap
 import typing
@@ -9,24 +9,23 @@ from keras_resnets.images.limits import END
 from keras_resnets.images.limits import markers
 
 _HEADERS, _SCAN = (0xC0, 0xC1), 0xDA
-# Huffman tables and arithmetic coding's settings have numbers like frames of images.
+# Markers of Huffman tables and of arithmetic coding lie among those of frames.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-# Most files end with the marker of their end.
+# Most files end with the end-of-image marker.
 _TAIL = 32
 
 
 def ends(file: typing.Any, start: int, length: int) -> bool:
-    """Whether a JPEG has its end: bytes behind it, as phones write them, may be any.
+    """Returns whether a JPEG has its end-of-image marker; any bytes may follow it.
 
-    Only the last bytes are read where the end stands there, else all of the file: a
-    thumbnail in its header has an end of its own, so that the compressed data are
-    gone through marker by marker.
+    Usually the last bytes suffice. Otherwise the compressed data are read marker by
+    marker, since a thumbnail in the header has an end-of-image marker of its own.
 
     Args:
-        file: opened for reading bytes.
-        start: where in it the JPEG begins.
-        length: how many bytes it may have.
+        file: binary file, open for reading.
+        start: offset of the JPEG.
+        length: its length in bytes.
     """
     tail = min(length, _TAIL)
     file.seek(start + length - tail)
@@ -38,28 +37,27 @@ def ends(file: typing.Any, start: int, length: int) -> bool:
 
 
 def cut_short(content: memoryview, rows: int) -> Callable[..., typing.Any] | None:
-    """Makes a JPEG file's header say that the image ends earlier.
+    """Reduces the height in a JPEG header, so that decoders stop early.
 
-    Decoders then stop there: what lies below costs nothing. The pixels above are the
-    same, but for the last two rows, whose colours are interpolated with the rows below
-    where these are stored in halves. Files that hold the image in several passes
-    (progressive ones) or without Huffman's code stay as they are: every pass goes
-    through the whole image.
+    The pixels above stay the same, except in the last two rows if chroma is
+    subsampled, since it is interpolated with the rows below. Progressive files and
+    those without Huffman coding are not changed: each of their scans covers the whole
+    image.
 
     Args:
-        content: writable memoryview of the file, of any format.
+        content: writable memoryview of a file of any format.
         rows: the new height, >= 1.
 
     Returns:
-        Function of no arguments that makes the image whole again; None where nothing
-        was changed.
+        Function without arguments that restores the height; None if nothing was
+        changed.
     """
     frame = _only_frame(content)
     if frame is None:
         return None
     place = slice(frame + 1, frame + 3)
     height = bytes(content[place])
-    # A height of 0 is stated behind the image.
+    # With a height of 0, a marker after the image states it.
     if not 0 < rows < int.from_bytes(height):
         return None
     content[place] = rows.to_bytes(2)
@@ -67,7 +65,7 @@ def cut_short(content: memoryview, rows: int) -> Callable[..., typing.Any] | Non
 
 
 def _only_frame(content: memoryview) -> int | None:
-    """Where the frame's header is (at its precision), if one scan holds all of it."""
+    """Returns the offset of the frame header's precision if there is only one scan."""
     frame = None
     for marker, start in _segments(content):
         if marker in _FRAMES:
@@ -81,7 +79,7 @@ def _only_frame(content: memoryview) -> int | None:
 
 
 def _segments(content: memoryview) -> Iterator[tuple[int, int]]:
-    """(marker, first byte behind the length) of each segment, up to the first scan."""
+    """Yields (marker, offset behind the length) of each segment up to the first scan."""
     at, end = 2, len(content) - 16
     while at < end and content[at] == 0xFF:
         marker = content[at + 1]

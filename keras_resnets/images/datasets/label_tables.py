@@ -1,7 +1,7 @@
-"""CSV files that name several labels for each image, as listings.
+"""Reads CSV files with several labels per image.
 
-Two forms are usual, and both are told by the file itself: a column for each label with 0
-or 1 in it (Kaggle's), or one column of labels that a mark separates (fastai's, Keras'
+Two layouts are recognized: one column per label with 0 or 1 (Kaggle's), or a single
+column of labels with a separator between them (fastai's, and that of Keras'
 `flow_from_dataframe`).
 """
 
@@ -28,9 +28,10 @@ FORM = (
     "a CSV file with a column of file names, and a column of 0 and 1 for each label or "
     "one column of labels"
 )
-# Nine million images of Open Images take less; as Python objects ten times that.
+# The largest file in bytes. The labels of Open Images' nine million images are smaller;
+# as Python objects they take ten times as much memory.
 _MOST = 512 << 20
-# What columns are called, in any case.
+# The names of columns, ignoring case.
 _FILES = tuple(
     "filename file_name file fname image image_name image_id imageid img name path "
     "filepath file_path image_path id".split()
@@ -38,24 +39,23 @@ _FILES = tuple(
 _LABELS = ("labels", "label", "tags", "tag", "classes", "class", "labelname")
 _PARTS = ("split", "subset", "partition", "set")
 _HELD_OUT = ("is_valid", "is_val", "is_validation")
-# The first of these that a cell holds separates labels; else a space does.
+# The first of these in a cell separates its labels; otherwise a space does.
 _SEPARATORS = "|;,"
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What a CSV file says.
+    """The rows of a CSV file of labels.
 
     Attributes:
-        path: of the file.
-        names: of the labels.
-        files: a name for each image, as the file says it.
-        lines: the line of each.
+        path: the file.
+        names: names of the labels.
+        files: name of each image, as in the file.
+        lines: line number of each image.
         labels: uint8 array (count, labels) of 0 and 1.
-        parts: the part of each image, `"train"` and the like; None without such a
-            column.
-        notes: lines about how it was read.
+        parts: part of each image, such as `"train"`; None without such a column.
+        notes: lines about how the file was read.
     """
 
     path: pathlib.Path
@@ -68,17 +68,17 @@ class Rows:
 
 
 def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
-    """What a CSV file says of images and labels.
+    """Reads a CSV file of images and labels.
 
     Args:
-        path: of the file: UTF-8, with commas, semicolons or tabs, and a first line
-            that names the columns.
-        names: of the labels, in the order that is wanted; () for the file's own: of
-            columns in their order, of a column of labels sorted.
+        path: a UTF-8 file whose first line names the columns, which commas, semicolons
+            or tabs separate.
+        names: names of the labels, in the order of the result; () for those of the
+            file: columns in their order, the labels of a single column sorted.
 
     Raises:
-        InvalidArgument: another file; cells that are neither 0 nor 1; labels that are
-            not among `names`; an image on two lines that say different labels.
+        InvalidArgument: the file has another layout; a cell is neither 0 nor 1; a
+            label is not in `names`; two lines give an image different labels.
     """
     head, lines = _cells(path)
     where = printable(str(path))
@@ -114,7 +114,7 @@ def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
 
 
 def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """(the first line's cells, (number, cells) of every other line that is not empty)."""
+    """Returns (cells of the first line, (number, cells) of each other non-empty line)."""
     where = printable(str(path))
     text = read_text(path, FORM, _MOST)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -154,7 +154,7 @@ def _columns(
     where: str,
     names: Sequence[str],
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """(names, labels) of a column for each label."""
+    """Returns (names, labels) of a file with one column per label."""
     own = [head[n] for n in places]
     if names:
         columns_by_name = {_key(name): n for name, n in zip(own, places, strict=True)}
@@ -185,7 +185,7 @@ def _columns(
 def _separated(
     lines: list[tuple[int, list[str]]], place: int, where: str, names: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
-    """(names, labels, notes) of one column of labels."""
+    """Returns (names, labels, notes) of a file with a single column of labels."""
     cells = [row[place] for _, row in lines]
     mark = next(
         (
@@ -234,7 +234,7 @@ def _check_known(unknown: list[str], names: Sequence[str], where: str) -> None:
 def _parts(
     lines: list[tuple[int, list[str]]], split: int | None, held: int | None, where: str
 ) -> list[str] | None:
-    """The part of each line, or None without a column of it."""
+    """Returns the part of each line; None without such a column."""
 
     def read(number: int, cell: str) -> str:
         part = part_called(cell)
@@ -262,13 +262,13 @@ def _parts(
 
 
 def _once(rows: Rows, where: str, may_join: bool) -> Rows:
-    """The rows with each image once.
+    """Returns the rows with each image once.
 
-    Where each line names labels, several lines for an image name all of its labels, as
-    those of Open Images do.
+    In a file with a column of labels, several lines may each add labels to an image,
+    as in those of Open Images.
 
     Raises:
-        InvalidArgument: no name, or columns that say different things of one image.
+        InvalidArgument: a line without a name, or contradicting lines for an image.
     """
     places: dict[str, int] = {}
     first: list[int] = []
@@ -308,5 +308,5 @@ def _once(rows: Rows, where: str, may_join: bool) -> Rows:
 
 
 def plain(name: str) -> str:
-    """A name of a file in one of the two ways that Unicode writes an umlaut."""
+    """Normalizes a file name: Unicode has two encodings of letters with accents."""
     return unicodedata.normalize("NFC", name)

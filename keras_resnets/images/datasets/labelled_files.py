@@ -1,4 +1,4 @@
-"""The images that CSV files of labels name: where they lie, and in which part."""
+"""Finds the images that CSV files of labels name, by part."""
 
 import dataclasses
 import os
@@ -18,16 +18,18 @@ from keras_resnets.images.folders import part_called
 
 
 def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The CSV files that a source names, by part; `""` for one that is all there is.
+    """Returns the CSV files of a source by part; a single one has the key `""`.
 
     Args:
-        path: a CSV file, or a folder with one, or with such as train.csv and test.csv.
+        path: a CSV file, or a folder with one, or with one per part, such as train.csv
+            and test.csv.
 
     Returns:
-        An empty dict where there are none.
+        Dict from part to path; empty if there are none.
 
     Raises:
-        InvalidArgument: several files that are called as no part.
+        InvalidArgument: there are several files, and their names are not those of
+            parts.
     """
     if path.suffix.lower() in label_tables.SUFFIXES and path.is_file():
         return {"": path}
@@ -59,19 +61,18 @@ def list_tables(
     given: Sequence[tuple[str, str]] = (),
     alone: str = "train",
 ) -> tuple[tuple[tuple[str, str], ...], dict[str, FileListing]]:
-    """The labels and a `FileListing` for each part of some CSV files.
+    """Returns the labels, and a `FileListing` of each part, of CSV files.
 
     Args:
-        tables: of `tables_of`.
-        given: (id, name) of each label where they are known; () for those of the first
-            file.
-        alone: the part of a file that tells none.
+        tables: CSV files by part, see `tables_of`.
+        given: (id, name) of each label, if known; () for those of the first file.
+        alone: the part of a file that does not tell it.
 
     Returns:
         ((id, name) of each label, listings by part).
 
     Raises:
-        InvalidArgument: files that are no such tables, or whose images are missing.
+        InvalidArgument: a file is not a table of labels, or its images are missing.
     """
     names = tuple(name for _, name in given)
     listings: dict[str, FileListing] = {}
@@ -137,18 +138,18 @@ def _listing(rows: label_tables.Rows, finder: "_Finder") -> FileListing:
 
 
 class _Finder:
-    """Finds the files that tables name: as they are named, else anywhere inside."""
+    """Finds images by their names in a table, by path or anywhere in the folder."""
 
     def __init__(self) -> None:
         self._index: dict[pathlib.Path, dict[str, list[str]]] = {}
         self._listed: dict[str, set[str]] = {}
 
     def find(self, root: pathlib.Path, name: str) -> str | None:
-        """The path of an image, or None.
+        """Returns the path of an image, or None.
 
         Args:
-            root: the folder of the table.
-            name: as the table says it, with the ending of the file or without.
+            root: folder of the table.
+            name: name in the table, with or without the suffix of the file.
         """
         for said in dict.fromkeys((name, name.replace("\\", "/"))):
             path = os.path.join(root, said)
@@ -160,7 +161,7 @@ class _Finder:
         tail = said.rpartition("/")[2]
         for key in (tail, f"{tail}."):
             candidates = self._index[root].get(key, [])
-            # Of several that are called so, the one in the folder that is named too.
+            # Of several images of this name, the one whose folder is named too.
             within = [
                 path for path in candidates if _ends(path, said, key.endswith("."))
             ]
@@ -179,7 +180,7 @@ class _Finder:
         return path
 
     def unlisted(self) -> list[str]:
-        """Images beside those that were found which no table names."""
+        """Returns images next to those found that no table names."""
         return [
             name
             for folder, names in self._listed.items()
@@ -191,13 +192,13 @@ class _Finder:
 
 
 def _ends(path: str, name: str, bare: bool) -> bool:
-    """Whether a path ends in a name; `bare`: in one without the ending of the file."""
+    """Returns whether a path ends in a name; `bare`: in a name without the suffix."""
     path = os.path.splitext(path)[0] if bare else path
     return f"/{label_tables.plain(path)}".endswith(f"/{name}")
 
 
 def _indexed(root: pathlib.Path) -> dict[str, list[str]]:
-    """The images below a folder by their names, and by those without an ending."""
+    """Returns the images in a folder by name, with and without the suffix."""
     index: dict[str, list[str]] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not is_hidden(name))

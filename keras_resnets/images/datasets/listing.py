@@ -1,4 +1,4 @@
-"""Labelled images that have been found, and not been looked at yet."""
+"""Listings: labelled images that have been found but not read yet."""
 
 import dataclasses
 import typing
@@ -13,16 +13,16 @@ from keras_resnets.system.progress import ProgressBar
 
 @dataclasses.dataclass(frozen=True)
 class FileListing:
-    """Images in files, each labelled.
+    """Labelled images in files.
 
     Attributes:
-        kind: `"files"`, or `"records"` with many in a file.
+        kind: `"files"`, or `"records"` if a file holds many images.
         root: folder of the files.
-        files: names of the files, relative to it.
-        places: int64 array (count, 3), as `EncodedImages` takes it.
-        names: of the images, for messages.
+        files: names of the files, relative to `root`.
+        places: int64 array (count, 3), see `EncodedImages`.
+        names: names of the images, for messages.
         labels: int64 array (count,).
-        notes: lines about what was left out or taken for granted.
+        notes: lines about what was skipped or assumed.
     """
 
     kind: str
@@ -34,14 +34,14 @@ class FileListing:
     notes: tuple = ()
 
     def split(self, chosen: typing.Any = None, thorough: bool = False) -> Split:
-        """The `Split` of those that are whole.
+        """Returns the `Split` of the images that are complete.
 
         Args:
-            chosen: int array of those that are wanted; None for all.
-            thorough: decode each of them, see `examine`.
+            chosen: int array of indices; None for all.
+            thorough: decode each image, see `examine`.
 
         Raises:
-            InvalidArgument: more broken ones than are tolerated.
+            InvalidArgument: more broken images than are tolerated.
         """
         if chosen is None:
             chosen = np.arange(len(self.labels))
@@ -63,12 +63,12 @@ class FileListing:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayListing:
-    """Images in memory, each labelled.
+    """Labelled images in memory.
 
     Attributes:
         pixels: uint8 array (count, height, width, 3).
         labels: int64 array (count,).
-        notes: as of a `FileListing`.
+        notes: see `FileListing`.
     """
 
     pixels: np.ndarray
@@ -76,6 +76,6 @@ class ArrayListing:
     notes: tuple = ()
 
     def split(self, chosen: np.ndarray | None = None, thorough: bool = False) -> Split:
-        """The `Split` of all, or of the chosen ones."""
+        """Returns the `Split` of all images, or of the chosen ones."""
         indices = np.arange(len(self.labels)) if chosen is None else chosen
         return Split(self.labels[indices], ArrayImages(self.pixels), indices)

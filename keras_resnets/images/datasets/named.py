@@ -1,4 +1,4 @@
-"""Data sets that are no .npz file or folder of images: Keras' own, TFDS and TFRecords."""
+"""Data sets other than .npz files and folders of images: Keras, TFDS, TFRecords."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from keras_resnets.images.labels import class_names
 
 KERAS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 TFDS = "tfds:"
-# As messages list them.
+# For messages.
 ALLOWED = f"TFRecord files, {TFDS}NAME, {', '.join(KERAS[:-1])} or {KERAS[-1]}"
 
 
 def is_named(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is a name, `tfds:NAME`, or a folder of TFRecord files."""
+    """Returns whether a source is a name, `tfds:NAME`, or a folder of TFRecord files."""
     word = str(source)
     if word in KERAS or word.startswith(TFDS):
         return True
@@ -30,7 +30,7 @@ def is_named(source: str | os.PathLike[str]) -> bool:
 def load_keras(
     name: str,
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], typing.Any]:
-    """Loads a data set of Keras, which downloads it where its cache does not have it.
+    """Loads a data set of `keras.datasets`, which downloads it if it is not cached.
 
     Args:
         name: one of `KERAS`.
@@ -40,15 +40,15 @@ def load_keras(
         ...}, (id, name) of each class or None). Grey images are repeated for RGB.
 
     Raises:
-        InvalidArgument: it cannot be downloaded.
+        InvalidArgument: the download fails.
     """
     import keras
 
     try:
-        # Keras prints its download to stdout, which belongs to a command's result.
+        # Keras prints its progress to stdout, where a command prints its result.
         with contextlib.redirect_stdout(sys.stderr):
             loaded = getattr(keras.datasets, name).load_data()
-    # Keras raises Exception itself where it cannot download.
+    # Keras raises a bare Exception if a download fails.
     except Exception as error:
         raise InvalidArgument(
             f"{name} must be in Keras' cache or be downloadable; got "
@@ -57,7 +57,7 @@ def load_keras(
     parts = {}
     for part, (pixels, labels) in zip(("train", "test"), loaded, strict=True):
         if pixels.ndim == 4 and pixels.shape[1] == 3:
-            # Keras' loaders follow its image data format.
+            # The loaders follow Keras' image data format.
             pixels = np.moveaxis(pixels, 1, -1)
         if pixels.ndim == 3:
             pixels = np.repeat(pixels[..., None], 3, axis=-1)

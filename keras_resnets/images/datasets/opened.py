@@ -1,4 +1,4 @@
-"""What a source of labelled images holds, before anything is looked at or held out."""
+"""An opened source: its classes and listings, before images are read or held out."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from keras_resnets.images.datasets.listing import FileListing
 
 
 class Opened:
-    """What a source holds, before anything is looked at or held out.
+    """The contents of a source, before images are read or held out.
 
     Attributes:
-        name: of the source.
-        names: (id, name) of each class that the source knows, or None.
-        listings: by part.
-        notes: lines about what was left out.
+        name: name of the source.
+        names: (id, name) of each class; None if the source does not name them.
+        listings: listings by part.
+        notes: lines about what was skipped.
     """
 
     def __init__(
@@ -31,15 +31,15 @@ class Opened:
     def add(
         self, part: str, listing: ArrayListing | FileListing, *content: typing.Any
     ) -> None:
-        """Adds a part; text and arrays that determine it go into the fingerprint."""
+        """Adds a part, and the text and arrays that determine it to the fingerprint."""
         self.listings[part] = listing
         for piece in (part, *content):
-            # Names of files need not be UTF-8.
+            # File names need not be valid UTF-8.
             is_text = isinstance(piece, str)
             words = piece.encode("utf-8", "surrogateescape") if is_text else piece.data
             self._digest.update(words)
 
     def fingerprint(self, *values: typing.Any) -> str:
-        """The sha256 of all parts, and of what was chosen of them."""
+        """Returns the sha256 of all parts and of `values`."""
         self._digest.update(json.dumps(values).encode())
         return self._digest.hexdigest()

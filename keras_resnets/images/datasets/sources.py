@@ -41,9 +41,9 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.datasets.split import Split
 
 
-# Held out where the source has no validation images of its own.
+# The share held out if the source has no validation images of its own.
 SHARE = 0.1
-# Of the parts in fingerprints.
+# The order of the parts in fingerprints.
 _ORDER = ("train", "validation", "test")
 
 
@@ -57,43 +57,45 @@ def open_dataset(
 ) -> Dataset:
     """Opens labelled images for training.
 
-    Images of folders and TFRecords that are not whole are left out and named in the
-    part's `skipped`; which they are is settled here, by reading every header, so that
-    every run on these files sees the same images.
+    Incomplete images in folders and TFRecord files are skipped and listed in the
+    part's `skipped`. All headers are read here to find them, so every run on the same
+    files sees the same images.
 
     Args:
-        source: an .npz file with uint8 `x_train` (count, height, width, 3), integer
-            `y_train`, and the same of `val` and `test` where there are such images
-            (see `arrays.npz_parts`); a folder with a sub-folder a class, or with
-            such folders as train, val and test (see `images.folders.parts_of`); a
-            folder of TFRecord files train-00000-of-01024, validation-..., with the
-            features of the official ImageNet files, image/encoded and
-            image/class/label (which count from 1 where no image to train on has
-            label 0), or image and label (from 0); `"tfds:NAME"` for TensorFlow
-            Datasets; or `"cifar10"`, `"cifar100"`, `"fashion_mnist"` or `"mnist"` by
-            Keras' own loaders, grey images as RGB.
+        source: one of
+            - an .npz file with uint8 `x_train` (count, height, width, 3) and integer
+              `y_train`, and optionally the same for `val` and `test` (see
+              `arrays.npz_parts`);
+            - a folder with one sub-folder per class, or with one such folder per part:
+              train, val, test (see `images.folders.parts_of`);
+            - a folder of TFRecord files train-00000-of-01024, validation-..., with the
+              features `image/encoded` and `image/class/label` of the official ImageNet
+              files (labels count from 1 unless a training image has label 0), or
+              `image` and `label` (from 0);
+            - `"tfds:NAME"` for TensorFlow Datasets;
+            - `"cifar10"`, `"cifar100"`, `"fashion_mnist"` or `"mnist"`, loaded by
+              Keras, grey images as RGB.
         validation: share of the training images to hold out, of every class, in
-            [0, 1); 0 for none. None takes the source's own validation images, or
-            holds out a tenth where it has none. Test images never serve for that.
-        seed: of the choice of what is held out.
-        classes: how many classes there are, or their names or (id, name) in the order
-            of the network's outputs; None for what the source says.
-        multi_label: whether an image may have none, one or several of the labels. The
-            source is then a CSV file of names and labels beside its images, or a folder
-            with one, or with train.csv, val.csv and test.csv (see
-            `label_tables.read`); or an .npz file whose `y_train` and so on are 0 and 1
-            of shape (count, labels).
-        channels: of the network that is trained; None for those of the images. Other
-            than 1 and 3 need arrays: an .npz file, or a folder of .npy or TIFF files
-            (see `channel_files.read`).
+            [0, 1); 0 for none. None uses the source's own validation images, or holds
+            out a tenth if it has none. Test images are never used for validation.
+        seed: seed of the hold-out.
+        classes: number of classes, or their names or (id, name) in the order of the
+            network's outputs; None for those of the source.
+        multi_label: whether an image may have none, one or several labels. The source
+            is then a CSV file of names and labels beside its images, a folder with
+            one, or with train.csv, val.csv and test.csv (see `label_tables.read`); or
+            an .npz file whose `y_*` are 0 and 1, of shape (count, labels).
+        channels: channels of the network; None for those of the images. Other numbers
+            than 1 and 3 need an .npz file, or a folder of .npy or TIFF files (see
+            `channel_files.read`).
 
     Returns:
         A `Dataset`.
 
     Raises:
-        InvalidArgument: a source that is missing or unknown, or whose images or
-            labels cannot be used: sub-folders that may be classes or parts, labels
-            with gaps whose classes nobody names, too many broken images.
+        InvalidArgument: the source is missing or unknown; it is unclear whether its
+            sub-folders are classes or parts; its labels have gaps and no names; or too
+            many images are broken.
 
     Example:
         >>> data = open_dataset("cifar10.npz", validation=0.1)  # doctest: +SKIP
@@ -125,28 +127,26 @@ def open_part(
     multi_label: bool = False,
     channels: int | None = None,
 ) -> "tuple[Split, tuple[str, ...]]":
-    """Opens one part of a data set: for evaluation, or to train without validation.
+    """Opens one part of a data set, for evaluation or for training without validation.
 
-    Each image is decoded once before it counts: those that are not whole are left out,
-    and named in the `Split`'s `skipped`.
+    Each image is decoded once. Broken images are skipped and listed in the `Split`'s
+    `skipped`.
 
     Args:
-        source: as `open_dataset` takes it; an .npz file or a folder may hold this part
-            alone.
-        part: `"test"`, which is the validation part where there is no other; or
-            `"train"`.
-        classes: (id, name) of each class of the network, see `labels.indices`; () where
+        source: see `open_dataset`; an .npz file or a folder may hold only this part.
+        part: `"train"`, or `"test"`, which falls back to the validation part.
+        classes: (id, name) of each class of the network, see `labels.indices`; () if
             they are not known.
-        count: how many images to take, of every class the same share; None for all.
-        seed: of their choice: the same seed takes the same images.
+        count: number of images, the same share of every class; None for all.
+        seed: seed of the sample; the same seed gives the same images.
         multi_label: see `open_dataset`.
         channels: see `open_dataset`.
 
     Returns:
-        (`Split`, notes): lines about what was left out or taken for granted.
+        (`Split`, notes); the notes are lines about what was skipped or assumed.
 
     Raises:
-        InvalidArgument: as of `open_dataset`; or no such part.
+        InvalidArgument: see `open_dataset`; or the source does not have this part.
     """
     listing, notes = list_part(source, part, classes, multi_label, channels)
     chosen = None if count is None else spread(strata(listing.labels), count, seed)
@@ -162,7 +162,7 @@ def list_part(
     multi_label: bool = False,
     channels: int | None = None,
 ) -> tuple[typing.Any, list[str]]:
-    """(the listing of one part, notes): see `open_part`. No image is decoded."""
+    """Returns (listing of one part, notes), see `open_part`; decodes no image."""
     opened = _find(source, tuple(classes), part, multi_label, channels)
     chosen_part = part if part in opened.listings or part == "train" else "validation"
     if chosen_part not in opened.listings:
@@ -183,12 +183,12 @@ def _find(
     multi_label: bool = False,
     channels: int | None = None,
 ) -> Opened:
-    """The `Opened` of a source.
+    """Opens a source.
 
     Args:
         source: path or name.
-        classes: (id, name) of each class, or None or () where nobody names them.
-        part: the only one that is wanted, see `open_part`; None for all.
+        classes: (id, name) of each class; None or () if they are not known.
+        part: the part to open, see `open_part`; None for all.
         multi_label: see `open_dataset`.
         channels: see `open_dataset`.
     """
@@ -217,7 +217,7 @@ def _find(
 def _multi_label(
     path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
 ) -> Opened:
-    """The `Opened` of a source whose images have any number of labels."""
+    """Opens a source whose images have any number of labels."""
     if path.suffix == ".npz" and path.is_file():
         return _npz(path, part, multi_label=True)
     tables = labelled_files.tables_of(path)
@@ -248,7 +248,7 @@ def _multi_label(
 
 
 def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
-    """(id, name) of each class where the caller names them."""
+    """Returns (id, name) of each class if the caller names them; otherwise None."""
     if classes is None:
         return None
     if isinstance(classes, int):
@@ -298,7 +298,7 @@ def _arrays(
 ) -> Opened:
     opened = Opened(name, names)
     for part, (pixels, labels) in parts.items():
-        # Whoever read them has told rows of labels from others.
+        # The reader has already told multi-label rows from one-hot ones.
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
         pixels = np.ascontiguousarray(pixels)
         labels = np.ascontiguousarray(labels, "int64" if labels.ndim == 1 else "uint8")
@@ -374,11 +374,11 @@ def _sharded(
 
 
 def _names(opened: Opened, count: typing.Any) -> tuple[typing.Any, ...]:
-    """(id, name) of each class of a source; `count` is None or how many there are."""
+    """Returns (id, name) of each class of a source; `count`: their number, or None."""
     labels = opened.listings["train"].labels
     names, most = opened.names, _count_of(labels)
     if names is None and count is None:
-        # Before so many names are made.
+        # Checked first, since so many names would be made.
         check_classes(labels, opened.name)
         check_labels(labels, max(most, 1), opened.name)
         check_no_gaps(labels, opened.name)
@@ -392,14 +392,14 @@ def _names(opened: Opened, count: typing.Any) -> tuple[typing.Any, ...]:
 
 
 def _count_of(labels: np.ndarray) -> int:
-    """How many classes labels tell of."""
+    """Returns the number of classes in labels."""
     return labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
 
 
 def _finish(
     opened: Opened, names: tuple[typing.Any, ...], validation: float | None, seed: int
 ) -> Dataset:
-    """Checks the labels, looks at the images, holds out those for validation."""
+    """Checks the labels, reads the images and holds out those for validation."""
     listings = opened.listings
     check_classes(listings["train"].labels, opened.name)
     for listing in listings.values():

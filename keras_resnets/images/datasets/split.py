@@ -1,4 +1,4 @@
-"""A data set: labelled images in parts, and what identifies them."""
+"""`Dataset` and `Split`: labelled images in parts, with a fingerprint."""
 
 import dataclasses
 import typing
@@ -19,14 +19,14 @@ if typing.TYPE_CHECKING:
 
 
 class ImageSource(typing.Protocol):
-    """What holds images: `ArrayImages` in memory, or `EncodedImages` in files.
+    """A collection of images: `ArrayImages` in memory, or `EncodedImages` in files.
 
     Attributes:
         kind: `"arrays"`, `"files"` or `"records"`.
-        size: (height, width) of all; None where each has its own.
+        size: (height, width) of all images; None if they differ.
         broken: names of images that could not be decoded, found so far.
-        channels: of each image, where they are arrays; None of images that Pillow
-            reads, which are colours or grey as a network takes them.
+        channels: channels of each image; None if Pillow reads them, as RGB or grey
+            according to the network.
     """
 
     @property
@@ -42,13 +42,13 @@ class ImageSource(typing.Protocol):
     def channels(self) -> int | None: ...
 
     def name(self, index: int) -> str:
-        """What messages call an image."""
+        """Returns the name of an image for messages."""
 
     def found_broken(self, index: int, error: InvalidArgument) -> None:
-        """Notes that an image cannot be decoded."""
+        """Records that an image cannot be decoded."""
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
-        """Int array (len(indices), 2) of heights and widths."""
+        """Returns heights and widths as int array (len(indices), 2)."""
 
     def open(
         self,
@@ -56,12 +56,12 @@ class ImageSource(typing.Protocol):
         draft: tuple[float, float] | None = None,
         rows: int | None = None,
     ) -> "PIL.Image.Image | np.ndarray":
-        """One image, upright, as RGB; of other channels an array.
+        """Reads one image, upright: RGB as a Pillow image, others as an array.
 
         Args:
-            index: of the image.
-            draft: (height, width) that a decoder may reduce it to.
-            rows: how many of its upper rows are needed; None for all.
+            index: index of the image.
+            draft: (height, width) to which a decoder may reduce it.
+            rows: number of upper rows that are needed; None for all.
         """
 
 
@@ -70,11 +70,11 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        labels: int64 array (count,), the class of each image; of several labels uint8
-            (count, labels) of 0 and 1.
-        images: where they are: `ArrayImages` or `EncodedImages`.
-        indices: int array (count,), which of those are the part's.
-        skipped: names of files that were left out because they are no whole images.
+        labels: int64 array (count,), the class of each image; with several labels per
+            image uint8 (count, labels) of 0 and 1.
+        images: the `ArrayImages` or `EncodedImages` that hold them.
+        indices: int array (count,), the indices of this part in `images`.
+        skipped: names of files that were skipped because they are broken.
     """
 
     labels: np.ndarray
@@ -84,7 +84,7 @@ class Split:
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.labels)
 
     @property
@@ -98,10 +98,10 @@ class Split:
         return self.images.kind
 
     def stand_ins(self, place: int) -> Iterator[int]:
-        """The places of the images that may stand at `place`, one after the other.
+        """Yields the place of the image at `place`, then those of its replacements.
 
-        Itself, and where that cannot be decoded the next of its class, and then any:
-        a function of the labels alone, so that every run takes the same.
+        If an image cannot be decoded, the next one of its class replaces it, and then
+        any other: a function of the labels alone, so that every run takes the same.
         """
         yield place
         labels = strata(self.labels)
@@ -111,7 +111,7 @@ class Split:
             yield from others[others != place].tolist()
 
     def part(self, chosen: np.ndarray) -> "Split":
-        """The `Split` of the images where the bool array `chosen` says so."""
+        """Returns the `Split` of the images that the bool array `chosen` marks."""
         return dataclasses.replace(
             self, labels=self.labels[chosen], indices=self.indices[chosen]
         )
@@ -122,13 +122,13 @@ class Dataset:
     """Labelled images in parts.
 
     Attributes:
-        name: of the source.
+        name: name of the source.
         classes: (id, name) of each class.
         train: the `Split` to train on.
-        validation: the `Split` that picks epochs and hyper-parameters, or None.
-        test: the `Split` to be read once, at the end, or None.
-        fingerprint: sha256 of what determines the images, labels and parts.
-        notes: lines about what was left out or taken for granted.
+        validation: the `Split` to choose epochs and hyper-parameters with, or None.
+        test: the `Split` to evaluate once, at the end, or None.
+        fingerprint: sha256 of everything that determines images, labels and parts.
+        notes: lines about what was skipped or assumed.
     """
 
     name: str
@@ -146,14 +146,14 @@ class Dataset:
 
     @property
     def skipped(self) -> tuple[typing.Any, ...]:
-        """Names of files of any part that were left out because they are not whole."""
+        """Names of files in any part that were skipped because they are broken."""
         return self._names(lambda part: part.skipped)
 
     @property
     def replaced(self) -> tuple[typing.Any, ...]:
-        """Names of files of any part that others stand in for, found so far.
+        """Names of files in any part that other images replace, found so far.
 
-        They looked whole when the data were opened, and could not be decoded.
+        They looked complete when the data set was opened, but could not be decoded.
         """
         return self._names(lambda part: part.images.broken)
 
@@ -170,32 +170,32 @@ class ArrayImages:
     """
 
     kind = "arrays"
-    # Nothing has to be decoded.
+    # Arrays cannot be broken.
     broken: tuple[str, ...] = ()
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
 
     def name(self, index: int) -> str:
-        """What messages call an image: its place."""
+        """Returns the name of an image for messages: its index."""
         return str(index)
 
     def found_broken(self, index: int, error: InvalidArgument) -> None:
-        """There is nothing to decode: whatever is wrong is wrong with all."""
+        """Raises `error`, since arrays are not decoded one by one."""
         raise error
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of all."""
+        """(height, width) of all images."""
         return self.pixels.shape[1:3]
 
     @property
     def channels(self) -> int:
-        """Of all."""
+        """Number of channels of all images."""
         return int(self.pixels.shape[-1])
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
-        """Int array (len(indices), 2) of heights and widths."""
+        """Returns heights and widths as int array (len(indices), 2)."""
         return np.tile(self.size, (len(indices), 1))
 
     def open(
@@ -204,17 +204,17 @@ class ArrayImages:
         draft: tuple[float, float] | None = None,
         rows: int | None = None,
     ) -> "PIL.Image.Image | np.ndarray":
-        """One image: RGB as a Pillow image, others as array; always the whole."""
+        """Returns one image in full: RGB as a Pillow image, others as an array."""
         return channels.as_image(self.pixels[index])
 
 
 def check_channels(images: ImageSource, count: int | None, name: str) -> None:
-    """Raises `InvalidArgument` for images that a network of `count` channels cannot take.
+    """Raises `InvalidArgument` if a network with `count` channels cannot take images.
 
     Args:
-        images: of a part.
-        count: of the network; None where it is made for the images.
-        name: of the data.
+        images: the images of a part.
+        count: channels of the network; None if it is built for the images.
+        name: name of the data, for messages.
     """
     has = images.channels
     is_photo = has in (None, 1, 3)
@@ -230,7 +230,7 @@ def check_channels(images: ImageSource, count: int | None, name: str) -> None:
 def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
     """Raises `InvalidArgument` unless all labels lie in 0..classes - 1.
 
-    Of several labels an image: unless there is a column for each.
+    Labels of shape (count, labels) must have one column per class.
     """
     if labels.ndim == 2:
         if labels.shape[1] != classes:
@@ -248,7 +248,7 @@ def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
 
 
 def check_classes(labels: np.ndarray, name: str) -> None:
-    """Raises `InvalidArgument` where there is nothing to tell apart."""
+    """Raises `InvalidArgument` unless the images differ in their labels."""
     if labels.ndim == 2:
         _check_columns(labels, name)
         return
@@ -274,7 +274,7 @@ def _check_columns(labels: np.ndarray, name: str) -> None:
 
 
 def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[str]:
-    """What there is to say of labels that all images to train on have, or none."""
+    """Returns notes on labels that all training images have, or none has."""
     if labels.ndim == 1:
         return []
     notes = []

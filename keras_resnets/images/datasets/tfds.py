@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets, whose files are read as TFRecords."""
+"""TensorFlow Datasets: prepares a data set, whose TFRecord files are then read."""
 
 import pathlib
 import re
@@ -10,24 +10,22 @@ from keras_resnets.errors import printable
 from keras_resnets.images.files import some
 
 _PARTS = ("train", "validation", "test")
-# Name, configuration and version; neither a path nor an address, which would be read
-# from anywhere.
+# Name, configuration and version. A path or an address would read from anywhere.
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w+.-]*\w)?(:(\d+|\*)(\.(\d+|\*)){2})?")
 
 
 def prepared(name: str) -> tuple[typing.Any, ...]:
-    """The files of a data set, downloaded and prepared where they are not yet.
+    """Downloads and prepares a data set, unless that is done, and returns its files.
 
     Args:
-        name: as TensorFlow Datasets calls it, such as `"imagenette/160px"`.
+        name: name in TensorFlow Datasets, such as `"imagenette/160px"`.
 
     Returns:
-        (files by part, names of the features that hold image and class, names of
-        the classes).
+        (files by part, names of the image and label features, names of the classes).
 
     Raises:
-        InvalidArgument: TensorFlow Datasets is not installed or has no such data set,
-            or its examples are not one image and one class each.
+        InvalidArgument: TensorFlow Datasets is not installed, does not know the name,
+            or the examples do not have one image and one class each.
     """
     if not _NAME.fullmatch(name) or ".." in name or len(name) > 200:
         raise InvalidArgument(
@@ -43,7 +41,7 @@ def prepared(name: str) -> tuple[typing.Any, ...]:
     try:
         builder = tfds.builder(name)
         builder.download_and_prepare()
-    # Its errors for a name, a download or an archive have no common parent.
+    # Its errors have no common base class.
     except Exception as error:
         raise InvalidArgument(
             f"TensorFlow Datasets cannot open {name!r}: {first_line(error)}"

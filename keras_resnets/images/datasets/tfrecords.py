@@ -1,8 +1,8 @@
-"""TFRecord files of labelled images, found and read without TensorFlow.
+"""TFRecord files of labelled images, read without TensorFlow.
 
-A file is read through once, to know where each image lies; from then on any image
-can be read by itself, so that an epoch is shuffled as a whole and a run can go on at
-any step. The images' own bytes are skipped over in that pass.
+Each file is scanned once for the offsets of its images, without reading their bytes.
+Then images can be read in any order, so that an epoch is shuffled as a whole and a run
+can resume at any step.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from keras_resnets.images.files import some
 from keras_resnets.io.untrusted import open_regular
 from keras_resnets.system.progress import ProgressBar
 
-# The official files of ImageNet, and those of TensorFlow Datasets.
+# The features of the official ImageNet files, and of TensorFlow Datasets.
 IMAGENET = ("image/encoded", "image/class/label")
 PLAIN = ("image", "label")
 _SHARD = re.compile(r"(.+?)(\.tfrecord)?-\d{5}-of-\d{5}")
@@ -33,15 +33,15 @@ _PARTS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test",),
 }
-# Fields of a message, and bytes of a feature's name: those of ImageNet have 15 features,
-# of names of 30 bytes.
+# The most fields of a message, and the most bytes of a feature's name. Those of ImageNet
+# have 15 features with names of up to 30 bytes.
 _MOST_FIELDS, _LONGEST_NAME = 1000, 200
-# A record's length and the checksum of that; the record; its checksum.
+# Length and its checksum before a record, its checksum after it.
 _BEFORE, _AFTER = 12, 4
 
 
 def shards(folder: pathlib.Path) -> dict[typing.Any, typing.Any]:
-    """The TFRecord files of each part of a folder, sorted; {} where there are none."""
+    """Returns the sorted TFRecord files of each part of a folder; {} without any."""
     parts: dict[str, list[pathlib.Path]] = {}
     try:
         paths = sorted(pathlib.Path(folder).iterdir())
@@ -61,19 +61,19 @@ def shards(folder: pathlib.Path) -> dict[typing.Any, typing.Any]:
 def list_records(
     paths: list[pathlib.Path], keys: typing.Any = None
 ) -> tuple[FileListing, tuple[str, ...]]:
-    """A `FileListing` of TFRecord files.
+    """Returns the `FileListing` of TFRecord files.
 
     Args:
-        paths: of the files, all in one folder.
-        keys: the features that hold the encoded image and the class; None for
-            whichever of `IMAGENET` and `PLAIN` the first record has.
+        paths: the files, all in one folder.
+        keys: names of the features with the encoded image and the class; None to use
+            `IMAGENET` or `PLAIN`, whichever the first record has.
 
     Returns:
-        (`FileListing`, keys); the labels are as they stand in the files.
+        (`FileListing`, keys); the labels are those of the files.
 
     Raises:
-        InvalidArgument: a file that breaks off or is none, or records without these
-            features.
+        InvalidArgument: a file is truncated or is not a TFRecord file, or its records
+            lack these features.
     """
     root, names, places, labels = str(paths[0].parent), [], [], []
     bar = ProgressBar(len(paths), "files")
@@ -105,14 +105,15 @@ def list_records(
 def from_zero(
     listings: dict[str, FileListing], keys: tuple[str, ...]
 ) -> dict[str, FileListing]:
-    """Labels counted from 0.
+    """Makes labels start at 0.
 
-    The official files of ImageNet count from 1 and keep 0 for a background that no
-    image shows. So `image/class/label` counts from 1 where no image to train on
-    (of any, where there are none to train on) has label 0; other features count from 0.
+    The official ImageNet files number classes from 1 and reserve 0 for a background
+    that no image has. So 1 is subtracted from `image/class/label` unless a training
+    image (any image, if there are none to train on) has label 0. Other features are
+    taken to start at 0.
 
     Args:
-        listings: `FileListing` by part.
+        listings: `FileListing`s by part.
         keys: the features that they were read from.
     """
     judged = listings.get("train") or next(iter(listings.values()))
@@ -124,7 +125,7 @@ def from_zero(
 
 
 def _examples(path: pathlib.Path) -> Iterator[tuple[dict[str, list[int]], typing.Any]]:
-    """(places of the features by name, content of the file) of each record."""
+    """Yields (offsets of the features by name, content of the file) of each record."""
     try:
         opened = open_regular(path)
     except OSError as error:
@@ -147,7 +148,7 @@ def _examples(path: pathlib.Path) -> Iterator[tuple[dict[str, list[int]], typing
 
 
 def _records(content: typing.Any, path: pathlib.Path) -> Iterator[tuple[int, int]]:
-    """(start, end) of each record."""
+    """Yields (start, end) of each record."""
     at = 0
     while at < len(content):
         length = int.from_bytes(content[at : at + 8], "little")
@@ -177,7 +178,7 @@ def _image(
     keys: tuple[str, ...],
     path: pathlib.Path,
 ) -> tuple[int, int, int]:
-    """(start, length, label) from the places of a record's features."""
+    """Returns (start, length, label) from the offsets of a record's features."""
     try:
         image, label = (features[key] for key in keys)
         start, end = _only(content, image[0], image[1], number=1)
@@ -193,7 +194,7 @@ def _image(
 def _features(
     content: typing.Any, start: int, end: int
 ) -> Iterator[tuple[str, list[int]]]:
-    """(name, (start, end) of its `Feature`) of a serialized tf.train.Example."""
+    """Yields (name, (start, end)) of each `Feature` of a serialized tf.train.Example."""
     for number, *features in _fields(content, start, end):
         if number == 1:
             for _, *entry in _fields(content, *features):
@@ -212,7 +213,7 @@ def _map_entry(
 
 
 def _only(content: typing.Any, start: int, end: int, number: int) -> list[int]:
-    """(start, end) of the one value in a `Feature` of lists of one kind."""
+    """Returns (start, end) of the only value in a `Feature`."""
     ((kind, *values),) = _fields(content, start, end)
     ((_, *value),) = _fields(content, *values)
     if kind != number:
@@ -221,7 +222,7 @@ def _only(content: typing.Any, start: int, end: int, number: int) -> list[int]:
 
 
 def _integer(content: typing.Any, start: int, end: int) -> int:
-    """The one integer in a field, packed or not."""
+    """Returns the only integer in a field, packed or not."""
     value, after = _varint(content, start)
     if after != end:
         raise ValueError(end)
@@ -229,7 +230,7 @@ def _integer(content: typing.Any, start: int, end: int) -> int:
 
 
 def _fields(content: typing.Any, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of each field of a protocol buffer message."""
+    """Yields (number, start, end) of each field of a protocol buffer message."""
     for _ in range(_MOST_FIELDS):
         if at >= end:
             return
