@@ -1,1 +1,1 @@
-"""Quantization-aware networks: layers, rewriting, training, and at rest."""
+"""Quantization-aware training: layers, graph rewriting, training and freezing."""

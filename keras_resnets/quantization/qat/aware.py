@@ -1,4 +1,4 @@
-"""Quantization-aware training: a Keras model that computes as its int8 file will."""
+"""Quantization-aware training: models that simulate their int8 file."""
 
 import dataclasses
 import typing
@@ -30,35 +30,35 @@ def quantize_aware(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
 ) -> keras.Model:
-    """`model` as a Keras model that trains with the rounding of an int8 file.
+    """Returns a copy of `model` that is trained with the rounding of an int8 file.
 
-    BN is folded into the convolution in front of it, with the statistics that it has:
-    train the float model first, then fine-tune what this returns, at a tenth or less of
-    the learning rate. BN that no convolution takes in becomes a product and a sum a
+    BN is folded into the preceding convolution with its current statistics: train the
+    float model first, then fine-tune the result at a tenth of the learning rate or
+    less. A BN that cannot be folded becomes a multiplication and an addition per
     channel, as in the file.
 
     Args:
         model: a built functional or Sequential `keras.Model` with one image input,
             under any dtype policy; it is not changed.
         recipe: name of a trainable recipe in `recipes.RECIPES`, a `Recipe`, or a
-            `PrecisionPlan` with weights of 4 or 8 bits.
-        calibration: preprocessed training images (a `CalibrationSet`, or what
-            `export.to_tflite` takes) that the ranges start from, kernels are rounded by
-            where the recipe's rounding is not `"nearest"`, and biases are corrected
-            with. Without, a moving average starts with the first training batch.
+            `PrecisionPlan` with 4-bit or 8-bit weights.
+        calibration: preprocessed training images (a `CalibrationSet`, or anything that
+            `export.to_tflite` takes). They give the initial ranges, correct the biases,
+            and round the kernels unless the recipe's rounding is `"nearest"`. Without
+            them, moving averages start with the first training batch.
         method: see `ranges.set_ranges`.
-        percentile: see there.
-        seed: of the sample that `method="mse"` works on.
+        percentile: see `ranges.set_ranges`.
+        seed: seed of the sample that `method="mse"` uses.
         progress: called with the number of calibration images done.
 
     Returns:
-        A functional `keras.Model` of the same inputs and outputs, to compile and fit.
-        It saves and loads as any other. `report` tells what each layer became.
+        A functional `keras.Model` with the same inputs and outputs, to compile and fit.
+        It is saved and loaded like any other model; `report` lists its layers.
 
     Raises:
-        InvalidArgument: a model that is quantized already or has a layer without an
-            integer form (it is named), a recipe that is not for training, learned
-            ranges without `calibration`, or images that do not fit.
+        InvalidArgument: the model is already quantized or has a layer without an
+            integer form, which the message names; the recipe is not for training; it
+            has learned ranges and there is no `calibration`; or the images do not fit.
 
     Example:
         >>> import keras_resnets
@@ -88,7 +88,7 @@ def quantize_aware(
         set_amax(aware)
     if calibration is not None:
         ranges.set_ranges(aware, calibration.images, method, percentile, seed, progress)
-        # Ranges that follow the largest weight do not stay with rounded kernels.
+        # With `"max"` the range would follow the largest weight, and lose the rounding.
         learned = recipe.weight_ranges == "learned"
         recipe = recipe if learned else recipe.with_rounding("nearest")
         round_kernels(aware, calibration.images, recipe, seed, progress)
@@ -114,7 +114,7 @@ def _check_model(model: keras.Model) -> None:
 
 
 def set_amax(model: keras.Model) -> None:
-    """Starts every kernel's range where its rounding has the least squared error."""
+    """Sets every kernel's range to the one with the smallest squared rounding error."""
     for layer in model.layers:
         if isinstance(layer, quantized.KERNELS):
             kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
@@ -125,12 +125,12 @@ def set_amax(model: keras.Model) -> None:
 
 
 class FreezeRanges(keras.callbacks.Callback):
-    """Stops the moving averages of all ranges late in training.
+    """Callback that stops the moving averages of all ranges at an epoch.
 
-    Of a `training.distillation.Distiller` those of the student.
+    For a `training.distillation.Distiller`, those of the student.
 
     Args:
-        epoch: from its start on the ranges stay; counted from 0.
+        epoch: the epoch, counted from 0, at whose start the ranges are fixed.
 
     Example:
         >>> FreezeRanges(2).epoch
@@ -149,7 +149,7 @@ class FreezeRanges(keras.callbacks.Callback):
 
 
 def freeze_ranges(model: keras.Model) -> None:
-    """Stops the moving average of every range of `model`."""
+    """Stops the moving averages of all ranges of `model`."""
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, quantized.FakeQuantize):
             layer.rate.assign(0.0)
@@ -157,13 +157,13 @@ def freeze_ranges(model: keras.Model) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LayerReport:
-    """What became of one layer.
+    """A layer of a quantization-aware model, and the layers that it replaces.
 
     Attributes:
-        name: of the layer in the quantization-aware model.
-        kind: of the layer.
-        of: layers of the float model that it computes.
-        done: what it does, in words.
+        name: name of the layer.
+        kind: its class.
+        of: names of the layers of the float model that it replaces.
+        done: description of its quantization.
     """
 
     name: str
@@ -173,16 +173,16 @@ class LayerReport:
 
 
 def report(model: keras.Model) -> list[LayerReport]:
-    """What every layer of a quantization-aware model does.
+    """Describes the layers of a quantization-aware model.
 
     Args:
-        model: from `quantize_aware`, also after saving and loading.
+        model: a model returned by `quantize_aware`, also after saving and loading.
 
     Returns:
-        A list of `LayerReport`, in the order of the graph.
+        List of `LayerReport`s, in the order of the graph.
 
     Raises:
-        InvalidArgument: another model.
+        InvalidArgument: the model is not quantization-aware.
 
     Example:
         >>> import keras_resnets

@@ -13,12 +13,12 @@ from keras_resnets.quantization.qat import layers as quantized
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Numbers:
-    """Scale and offset of every channel; NumPy arrays (channels,).
+    """Scale and offset of every channel: y = scale * x + offset.
 
     Attributes:
-        scale: the factor.
-        offset: added after that.
-        factor: the part of `scale` that is not trained.
+        scale: NumPy array (channels,).
+        offset: NumPy array (channels,).
+        factor: NumPy array (channels,), the part of `scale` that is not trained.
     """
 
     scale: np.ndarray
@@ -27,7 +27,7 @@ class Numbers:
 
     @classmethod
     def of_norm(cls, layer: keras.layers.Layer) -> "Numbers":
-        """The numbers of a BN, from its current statistics."""
+        """Returns the scale and offset of a BN with its current statistics."""
         scale, offset = bn_folding.scale_and_offset(layer)
         return cls(scale, offset, bn_folding.inverse_deviation(layer))
 
@@ -38,7 +38,7 @@ class Numbers:
 
 
 def affine(numbers: Numbers, **options: typing.Any) -> quantized.QuantizedAffine:
-    """One operator of a file; `options` are of `QuantizedAffine`."""
+    """Builds the layer for one operator; `options` are those of `QuantizedAffine`."""
     layer = quantized.QuantizedAffine(
         numbers.channels, kernel_initializer="zeros", **options
     )
@@ -50,7 +50,7 @@ def affine(numbers: Numbers, **options: typing.Any) -> quantized.QuantizedAffine
 def product_and_sum(
     numbers: Numbers, replaces: Sequence[str], names: Sequence[str], dtype: typing.Any
 ) -> tuple[quantized.ChannelScale, quantized.ChannelOffset]:
-    """Two operators of a file, with a range between them, called `names`."""
+    """Builds layers, called `names`, for two operators with a range between them."""
     product = quantized.ChannelScale(replaces, name=names[0], dtype=dtype)
     summand = quantized.ChannelOffset(replaces, name=names[1], dtype=dtype)
     for layer in (product, summand):
@@ -63,12 +63,12 @@ def product_and_sum(
 def of_image(
     numbers: Numbers, per_channel: bool, **options: typing.Any
 ) -> quantized.QuantizedConv2D:
-    """One convolution of 1x1 at rest for what an image is scaled by: exact but for its sum.
+    """Builds a fixed 1x1 convolution for the scaling of an image; only its sum rounds.
 
     Args:
-        numbers: as they are.
-        per_channel: whether its kernel has a scale a channel.
-        **options: of `QuantizedConv2D`.
+        numbers: scale and offset.
+        per_channel: whether its kernel has one scale per channel.
+        **options: arguments of `QuantizedConv2D`.
     """
     layer = quantized.QuantizedConv2D(
         numbers.channels,

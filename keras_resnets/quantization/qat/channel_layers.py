@@ -1,4 +1,4 @@
-"""A BN that stands alone as an int8 file has it: a product and a sum, both rounded."""
+"""Layers of a BN that is not folded: a rounded multiplication and addition."""
 
 import typing
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from keras_resnets.quantization.qat import fake_quant
 
 
 class _ByChannel(keras.layers.Layer):
-    """One number a channel, which an integer file holds as int8 of one scale."""
+    """One value per channel, stored in an integer file as int8 with one scale."""
 
     def __init__(self, replaces: Sequence[str] = (), **kwargs: typing.Any) -> None:
         super().__init__(**kwargs)
@@ -23,7 +23,7 @@ class _ByChannel(keras.layers.Layer):
         self.values = self._by_channel(input_shape[-1], "values", True)
 
     def _by_channel(self, channels: int, name: str, trainable: bool) -> typing.Any:
-        # Under mixed precision bfloat16 would come before the rounding.
+        # Under mixed precision the values would be cast to bfloat16 before the rounding.
         return self.add_weight(
             shape=(channels,),
             initializer="ones",
@@ -33,16 +33,16 @@ class _ByChannel(keras.layers.Layer):
         )
 
     def folded_values(self) -> typing.Any:
-        """The float32 numbers that are rounded."""
+        """Returns the float32 values to round."""
         return ops.convert_to_tensor(self.values)
 
     def bounds(self) -> tuple[typing.Any, typing.Any]:
-        """(low, high) of the grid that the numbers are rounded to: float32 scalars."""
+        """Returns the range (low, high) of the values: float32 scalars."""
         fixed = ops.stop_gradient(self.folded_values())
         return ops.minimum(ops.min(fixed), 0.0), ops.maximum(ops.max(fixed), 1e-8)
 
     def rounded_values(self) -> typing.Any:
-        """The numbers as the file holds them."""
+        """Returns the rounded values, as in the file."""
         values = self.folded_values()
         if not self.enabled:
             return ops.cast(values, self.compute_dtype)
@@ -58,13 +58,13 @@ class _ByChannel(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ChannelScale(_ByChannel):
-    """Multiplies every channel by a rounded number: a BN's first half.
+    """Multiplies every channel by a rounded value: the first half of a BN.
 
-    Trained is gamma, as in the float network: what multiplies is that times a factor,
-    the power of two next to one over the standard deviation.
+    The trainable weight is gamma, as in the float network. The multiplier is gamma
+    times a constant, the power of two nearest to 1 / standard deviation.
 
     Args:
-        replaces: names of the layers that it computes, for reports.
+        replaces: names of the layers that it replaces, for reports.
 
     Example:
         >>> import keras
@@ -77,7 +77,7 @@ class ChannelScale(_ByChannel):
         self.factor = self._by_channel(input_shape[-1], "factor", False)
 
     def set_values(self, values: np.ndarray, factor: typing.Any) -> None:
-        """Sets the numbers to `values`, with about `factor` in them for good."""
+        """Sets the values, with a constant factor of about `factor` split off."""
         factor = fake_quant.nearest_power_of_two(factor)
         self.factor.assign(factor)
         self.values.assign(values.astype("float32") / factor)
@@ -91,7 +91,7 @@ class ChannelScale(_ByChannel):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ChannelOffset(_ByChannel):
-    """Adds a rounded number to every channel: a BN's second half.
+    """Adds a rounded value to every channel: the second half of a BN.
 
     Args:
         replaces: see `ChannelScale`.

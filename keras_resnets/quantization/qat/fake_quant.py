@@ -1,7 +1,7 @@
-"""Fake quantization: real numbers rounded to the values that integers stand for.
+"""Fake quantization: rounds floats to the values that integers can represent.
 
-Everything here is called with real tensors inside a layer, never with symbolic ones: on
-those Keras' operation drops its arguments.
+Call these functions inside a layer only: Keras' operation loses its arguments when it
+is called with symbolic tensors.
 """
 
 import typing
@@ -15,10 +15,10 @@ from keras_resnets.errors import shown
 
 
 def checked_bits(bits: object) -> int:
-    """`bits` of an integer, also where a file tells them.
+    """Returns `bits`, which may come from a file, as an int.
 
     Raises:
-        InvalidArgument: no whole number from 2 to 16.
+        InvalidArgument: it is not a whole number from 2 to 16.
     """
     if isinstance(bits, int) and not isinstance(bits, bool) and 2 <= bits <= 16:
         return bits
@@ -28,7 +28,7 @@ def checked_bits(bits: object) -> int:
 
 
 def levels(bits: int, narrow: bool = False) -> tuple[int, int]:
-    """(least, largest) integer: -128 and 127 for 8 bits, -127 and 127 if narrow."""
+    """Returns (min, max) of an integer: -128, 127 for 8 bits; -127, 127 if narrow."""
     half = 2 ** (bits - 1)
     return (-half + 1 if narrow else -half), half - 1
 
@@ -36,17 +36,17 @@ def levels(bits: int, narrow: bool = False) -> tuple[int, int]:
 def fake_quantize(
     x: typing.Any, low: typing.Any, high: typing.Any, bits: int = 8
 ) -> typing.Any:
-    """`x` on the grid of `bits` that spans [low, high], moved so that 0 lies on it.
+    """Rounds `x` to 2 ** bits values in [low, high], shifted so that 0 is one of them.
 
     Args:
         x: float32 tensor.
-        low: float32 scalar, at most 0.
-        high: float32 scalar, at least 0.
+        low: float32 scalar <= 0.
+        high: float32 scalar >= 0.
         bits: 2 to 16.
 
     Returns:
-        float32, of the same shape. Gradients reach `x` inside the range, `low` and
-        `high` from what lies outside.
+        float32 tensor of the same shape. Values inside the range pass their gradient
+        to `x`, those outside to `low` and `high`.
     """
     return keras.quantizers.fake_quant_with_min_max_vars(x, low, high, num_bits=bits)
 
@@ -54,11 +54,11 @@ def fake_quantize(
 def fake_quantize_symmetric(
     x: typing.Any, radius: typing.Any, bits: int = 8
 ) -> typing.Any:
-    """`x` on the grid of whole multiples of radius / (2 ** (bits - 1) - 1).
+    """Rounds `x` to multiples of radius / (2 ** (bits - 1) - 1) in [-radius, radius].
 
     Args:
         x: float32 tensor.
-        radius: float32: a scalar, or one a channel of the last axis.
+        radius: float32 scalar, or array with one value per channel of the last axis.
         bits: 2 to 16.
     """
     axis = None if len(radius.shape) == 0 else -1
@@ -70,13 +70,12 @@ def fake_quantize_symmetric(
 def fake_quantize_learned(
     x: typing.Any, radius: typing.Any, bits: int = 8
 ) -> typing.Any:
-    """`fake_quantize_symmetric` with a gradient for `radius` from every value.
+    """`fake_quantize_symmetric` with gradients of learned step sizes for `radius`.
 
-    The numbers are the same to float32's last bits, but for exact halves of a step.
-
-    Each value tells the step how the rounding error changes with it (learned step size,
-    Esser 2020, arXiv:1902.08153). The gradient of a step is divided by the root of the
-    number of values that share it and of the largest integer, as proposed there.
+    Esser et al. 2020, "Learned Step Size Quantization" (arXiv:1902.08153): every value
+    contributes to the gradient of its step, which is divided by the square root of the
+    number of values that share the step times the largest integer. The results are
+    those of `fake_quantize_symmetric` up to the last bits of float32 and ties.
     """
     _, largest = levels(bits, narrow=True)
     axes = range(len(x.shape) - len(radius.shape))
@@ -87,16 +86,16 @@ def fake_quantize_learned(
 
 
 def with_gradient_of(value: typing.Any, other: typing.Any) -> typing.Any:
-    """The numbers of `value`, exactly, with the gradient of `other`."""
+    """Returns `value`, exactly, with the gradient of `other`."""
     return ops.stop_gradient(value) + (other - ops.stop_gradient(other))
 
 
 def scale_gradient(x: typing.Any, factor: typing.Any) -> typing.Any:
-    """The numbers of `x`, exactly, with its gradient multiplied by `factor`."""
+    """Returns `x`, exactly, with its gradient multiplied by `factor`."""
     return with_gradient_of(x, x * factor)
 
 
 def nearest_power_of_two(numbers: np.ndarray) -> np.ndarray:
-    """float32 powers of two near the absolute values; 1 for 0 and beyond 2**40."""
+    """Returns the nearest powers of two, float32; 1 for 0 and above 2**40."""
     exponent = np.rint(np.log2(np.maximum(np.abs(numbers), 1e-30)))
     return np.where(np.abs(exponent) > 40, 1.0, np.exp2(exponent)).astype("float32")

@@ -1,4 +1,4 @@
-"""A quantization-aware network at rest: float32, inference, every range a constant."""
+"""Freezes a quantization-aware model: float32, inference only, constant ranges."""
 
 import typing
 
@@ -14,25 +14,25 @@ from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import is_quantized
 from keras_resnets.quantization.qat.layers import largest_amax
 
-# Half of what an int32 holds: products are added to the bias.
+# Half of the range of int32, since products are added to the bias.
 _BIAS_LIMIT = 2**30
 
 
 def freeze(model: keras.Model) -> keras.Model:
-    """A copy of `model` whose ranges are constants, for inference and export.
+    """Returns a copy of `model` with constant ranges, for inference and export.
 
-    Weights of 4 bits become integers from -7 to 7 of 8 bits: the same numbers, which
-    every runtime knows.
+    4-bit weights become 8-bit integers from -7 to 7, with the same values, which every
+    runtime supports.
 
     Args:
-        model: from `quantize_aware`, trained or calibrated.
+        model: a model returned by `quantize_aware`, trained or calibrated.
 
     Returns:
-        A `keras.Model` of the same function, under float32.
+        A `keras.Model` that computes the same function, under the float32 policy.
 
     Raises:
-        InvalidArgument: a model that is not quantization-aware, or one whose ranges are
-            not known yet.
+        InvalidArgument: the model is not quantization-aware, or a range is not known
+            yet.
     """
     check_quantized(model)
     clone, copies = rebuilt(model, _fixed)
@@ -57,7 +57,7 @@ def check_quantized(model: object) -> None:
 
 
 def check_ranges(model: keras.Model) -> None:
-    """Raises `InvalidArgument` that names a range of `model` that is not known yet."""
+    """Raises `InvalidArgument` if a range of `model` is not known yet."""
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, FakeQuantize):
             _check_range(layer)
@@ -65,7 +65,7 @@ def check_ranges(model: keras.Model) -> None:
 
 def _fixed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     if not isinstance(layer, keras.layers.Layer):
-        # An operation, in front of or behind what is quantized.
+        # An operation before or after the quantized part.
         return type(layer).from_config(layer.get_config())
     config = {**layer.get_config(), "dtype": "float32", "name": name}
     if isinstance(layer, FakeQuantize):
@@ -92,7 +92,7 @@ def _fix_range(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
 
 
 def amax_of(layer: keras.layers.Layer) -> np.ndarray:
-    """float32 half range of a layer's kernel, as its file rounds it."""
+    """Returns the amax of a layer's kernel, float32, by which its file rounds it."""
     if layer.weight_ranges == "max":
         kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
         radius = largest_amax(kernel, layer.per_channel)
@@ -102,20 +102,20 @@ def amax_of(layer: keras.layers.Layer) -> np.ndarray:
 
 
 def least_amax(layer: keras.layers.Layer, bits: int | None = None) -> typing.Any:
-    """The half range from which on the bias of a file is an int32.
+    """Returns the smallest amax with which the bias fits into an int32.
 
-    Its step is that of the input times that of the kernel: where the kernel is next to
-    zero and the bias is not, as in a channel that a BN has switched off, the bias would
-    be cut off at 2**31. What a coarser step takes from such a kernel is less than the
-    bias' own rounding.
+    The scale of the bias is that of the input times that of the kernel. If the kernel
+    is almost zero and the bias is not, as in a channel that a BN has switched off, the
+    bias would overflow. A larger scale costs such a kernel less than the rounding of
+    the bias.
 
     Args:
         layer: one of `KERNELS`.
-        bits: of a weight; None for the layer's own.
+        bits: bits per weight; None for those of the layer.
     """
     grid, node, _ = layer.input._keras_history
     while not isinstance(grid, FakeQuantize):
-        # It hands the grid of its input on.
+        # Its output has the scale and zero point of its input.
         grid, node, _ = grid._inbound_nodes[node].input_tensors[0]._keras_history
     step = (float(grid.high) - float(grid.low)) / (2**grid.bits - 1)
     if not step > 0:
@@ -134,7 +134,7 @@ def _fix_kernel(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
         kernel = fake_quant.fake_quantize_symmetric(
             kernel, keras.ops.convert_to_tensor(radius), old.weight_bits
         )
-        # The same step, of which there are more.
+        # The same step, with more integers.
         radius = radius * np.float32(many / few)
     new.set_kernel(keras.ops.convert_to_numpy(kernel))
     new.bias.assign(old.bias)

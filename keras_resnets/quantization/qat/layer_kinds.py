@@ -1,4 +1,4 @@
-"""What a layer is to a rewriter: kernel, BN, activation, or nothing that it knows."""
+"""Classifies layers for the rewriter: kernels, BN, activations, unsupported ones."""
 
 import typing
 
@@ -12,7 +12,7 @@ from keras_resnets.graph.nodes import Step
 from keras_resnets.networks import layers
 from keras_resnets.quantization.qat import layers as quantized
 
-# They move, choose or drop values, which stay on the grid that they are on.
+# They move, select or drop values: the output keeps the scale of the input.
 PASSING = (
     keras.layers.ZeroPadding2D,
     keras.layers.MaxPooling2D,
@@ -23,7 +23,7 @@ PASSING = (
     layers.StochasticDepth,
     *operations.IDLE,
 )
-# They make new values of one tensor or of several, which get a range of their own.
+# They compute new values from one or more tensors, with a range of their own.
 MAKING = (keras.layers.GlobalAveragePooling2D, keras.layers.LeakyReLU)
 MERGING = (
     keras.layers.Add,
@@ -31,38 +31,38 @@ MERGING = (
     keras.layers.Multiply,
     keras.layers.Subtract,
 )
-# A file has them in the operator in front.
+# In a file they are fused into the preceding operator.
 FUSED = ("relu", "relu6")
-# Their output has one range in every file, whatever the images.
+# Their output has the same range in every file, whatever the images.
 BOUNDED = ("softmax", "sigmoid")
 
 
 def policy(step: Step) -> typing.Any:
-    """The dtype policy of a step, or the dtype of an operation."""
+    """Returns the dtype policy of a step, or the dtype of an operation."""
     policy = getattr(step.layer, "dtype_policy", None)
     return policy or step.arguments.keras_tensors[0].dtype
 
 
 def is_norm(layer: typing.Any) -> bool:
-    """Whether it is a BN."""
+    """Returns whether `layer` is a BN."""
     classes = (keras.layers.BatchNormalization, layers.BatchNormalization)
     return type(layer) in classes
 
 
 def is_kernel(layer: typing.Any) -> bool:
-    """Whether it is a convolution or dense layer, with an activation that is known."""
+    """Returns whether it is a convolution or dense layer with a supported activation."""
     classes = (keras.layers.Dense, keras.layers.Conv2D, layers.Conv2D)
     inside = ("linear", *FUSED, *BOUNDED)
     return type(layer) in classes and anatomy.function_of(layer) in inside
 
 
 def has_end(layer: typing.Any) -> bool:
-    """Whether a kernel ends in a function that no operator has in it."""
+    """Returns whether the activation of a kernel layer is a separate operator."""
     return anatomy.function_of(layer) in BOUNDED
 
 
 def activation(layer: typing.Any) -> str | None:
-    """The name of the function that an activation layer applies; None for others."""
+    """Returns the name of an activation layer's function; None for other layers."""
     if type(layer) is keras.layers.ReLU:
         plain = not layer.negative_slope and not layer.threshold
         limits = {None: "relu", 6.0: "relu6"}
@@ -75,7 +75,7 @@ def activation(layer: typing.Any) -> str | None:
 
 
 def unsupported(step: Step) -> InvalidArgument:
-    """The `InvalidArgument` for a step whose layer has no integer form."""
+    """Returns the `InvalidArgument` for a layer without an integer form."""
     layer = step.layer
     if isinstance(layer, quantized.QUANTIZED):
         return InvalidArgument(

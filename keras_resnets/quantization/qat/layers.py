@@ -1,8 +1,8 @@
-"""Layers that compute as an int8 file will: the parts of a quantization-aware network.
+"""Layers of a quantization-aware model, which simulate the operators of an int8 file.
 
-`FakeQuantize` stands where the file has an integer tensor; `QuantizedConv2D`,
-`QuantizedDense` and those of channel_layers.py round their weights. All other layers of
-such a network are Keras' own. Whatever the dtype policy, the rounding is in float32.
+There is a `FakeQuantize` for every integer tensor of the file; `QuantizedConv2D`,
+`QuantizedDense` and the layers of channel_layers.py round their weights. All other
+layers are Keras' own. Rounding is in float32 under every dtype policy.
 """
 
 import contextlib
@@ -21,31 +21,33 @@ from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.channel_layers import ChannelOffset
 from keras_resnets.quantization.qat.channel_layers import ChannelScale
 
-# Whether a range moves with the batches, by gradient, or not at all.
+# How a range is updated in training: by batch statistics, by gradient, not at all.
 RANGES = ("moving_average", "learned", "fixed")
-# How far a moving average follows a batch.
+# The weight of a new batch in a moving average.
 RATE = 0.01
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class FakeQuantize(keras.layers.Layer):
-    """Rounds to the values that an integer tensor of one scale can hold.
+    """Rounds its input to the values of an integer tensor with one scale.
+
+    y = s * (clip(round(x / s) + z, q_min, q_max) - z), of the shape of x, with scale s
+    and zero point z from the range [low, high] and integers q_min..q_max.
 
     Args:
-        bits: of the integer.
-        ranges: `"moving_average"` (of the least and largest value of the training
-            batches; see `rate`), `"learned"` (by gradient), or `"fixed"`.
-        positive: whether the input is never negative, as behind a ReLU.
-        replaces: names of the layers whose output this is, for reports.
+        bits: bits of the integers, 2 to 16.
+        ranges: `"moving_average"` of the minima and maxima of the training batches (see
+            `rate`), `"learned"` by gradient, or `"fixed"`.
+        positive: whether the input is never negative, as after a ReLU.
+        replaces: names of the layers whose output it rounds, for reports.
 
     Attributes:
-        low, high: the range; it always holds 0.
-        rate: how far a moving average follows each batch; 0 stops it.
-        known: 1 once there is a range. Before, nothing is rounded at inference, and
-            the first training batch sets it.
-        enabled: False takes the rounding away (of eager calls and of what is traced
-            from then on).
-        exporting: True leaves nothing but the operation that a converter knows.
+        low, high: the range, which always contains 0.
+        rate: weight of a new batch in the moving average; 0 stops it.
+        known: 1 once the range is set. Until then inference does not round, and the
+            first training batch sets the range.
+        enabled: False turns rounding off in eager calls and in functions traced later.
+        exporting: True leaves only the operation that converters recognize.
 
     Example:
         >>> import keras
@@ -82,7 +84,7 @@ class FakeQuantize(keras.layers.Layer):
         self.rate.assign(RATE if self.ranges == "moving_average" else 0.0)
 
     def _scalar(self, name: str, trainable: bool) -> typing.Any:
-        # A range is no weight: whoever clips or decays those must not touch it.
+        # Weight decay and clipping must not change a range.
         return self.add_weight(
             shape=(),
             initializer="zeros",
@@ -93,7 +95,7 @@ class FakeQuantize(keras.layers.Layer):
         )
 
     def set_range(self, low: float, high: float) -> None:
-        """Sets the range, widened to hold 0."""
+        """Sets the range, widened to contain 0."""
         self.low.assign(min(float(low), 0.0))
         self.high.assign(max(float(high), 0.0))
         self.known.assign(1.0)
@@ -120,7 +122,7 @@ class FakeQuantize(keras.layers.Layer):
         return ops.cast(rounded, self.compute_dtype)
 
     def _halves_to_even(self, x: typing.Any) -> typing.Any:
-        """The nearest multiple of the step; of two the even one, as a file's mean."""
+        """Rounds to the nearest multiple of the step, ties to even, as MEAN does."""
         low, high = self._bounds(x, training=False)
         step = ops.maximum(high - low, 1e-8) / (2**self.bits - 1)
         return ops.round(x / step) * step
@@ -147,7 +149,7 @@ class FakeQuantize(keras.layers.Layer):
         if self.ranges != "learned":
             return low, high
         if training:
-            # Every value that is cut off pushes; the push is that of a typical one.
+            # The gradient is a sum over clipped values: it is scaled by the size.
             factor = 1.0 / ops.sqrt(ops.cast(ops.size(x), "float32"))
             low = fake_quant.scale_gradient(low, factor)
             high = fake_quant.scale_gradient(high, factor)
@@ -167,20 +169,20 @@ class FakeQuantize(keras.layers.Layer):
 
 
 class _RoundsKernel:
-    """What the layers with a kernel share.
+    """Base class of the layers with a kernel.
 
-    What is rounded is the kernel times a factor a channel: about that by which the BN
-    that is folded in multiplies. Trained is the kernel without it, as in the float
-    network: a BN behind raw pixels multiplies by 0.01, and the steps that suit the rest
-    of the network would be 10,000 times too long for the product.
+    The kernel is multiplied by a constant per channel, about the scale of the folded
+    BN, and then rounded. The trainable weight is the kernel without the constant, as in
+    the float network: the BN after raw pixels multiplies by 0.01, and a learning rate
+    that suits the rest of the network would be 10,000 times too large for the product.
 
     Attributes:
-        kernel_factor: one number an output channel, a power of two, so that it rounds
-            nothing.
-        kernel_radius: half of the range of what is rounded: a scalar, or one a channel.
+        kernel_factor: the constant, one per output channel; a power of two, so that it
+            is exact.
+        kernel_radius: amax of the rounded kernel: a scalar, or one per output channel.
     """
 
-    # Of the Keras layer that a class is as well.
+    # Attributes of the Keras layer that a subclass also inherits from.
     kernel: typing.Any
     bias: typing.Any
     use_bias: bool
@@ -204,7 +206,7 @@ class _RoundsKernel:
     def add_weight(
         self, *arguments: typing.Any, name: str | None = None, **options: typing.Any
     ) -> typing.Any:
-        # Under mixed precision a kernel would come as bfloat16, before it is rounded.
+        # Under mixed precision the kernel would be cast to bfloat16 before the rounding.
         options.setdefault("autocast", name != "kernel")
         return super().add_weight(*arguments, name=name, **options)  # type: ignore[misc]
 
@@ -228,11 +230,11 @@ class _RoundsKernel:
         )
 
     def set_kernel(self, kernel: np.ndarray, factor: np.ndarray | None = None) -> None:
-        """Sets what is rounded.
+        """Sets the kernel.
 
         Args:
-            kernel: NumPy array of the layer's shape, the factor in it.
-            factor: NumPy array, the number in it a channel; 1 by default.
+            kernel: NumPy array of the layer's shape, multiplied by the factor.
+            factor: NumPy array (channels,), the factor; 1 by default.
         """
         if factor is None:
             factor = np.ones(kernel.shape[-1])
@@ -241,7 +243,7 @@ class _RoundsKernel:
         self.kernel.assign(kernel / factor)
 
     def folded_kernel(self) -> typing.Any:
-        """The float32 kernel that is rounded, the factor in it."""
+        """Returns the float32 kernel before rounding, multiplied by the factor."""
         factor = ops.convert_to_tensor(self.kernel_factor)
         return ops.convert_to_tensor(self.kernel) * factor
 
@@ -262,7 +264,7 @@ class _RoundsKernel:
 
     @contextlib.contextmanager
     def computing_with(self, kernel: typing.Any) -> Iterator[None]:
-        """Lets the layer multiply by another kernel, a float32 tensor, inside."""
+        """Makes the layer use another kernel, a float32 tensor, within the context."""
         self._given = kernel
         try:
             yield
@@ -270,7 +272,7 @@ class _RoundsKernel:
             self._given = None
 
     def rounded_kernel(self) -> typing.Any:
-        """The kernel on its grid, in the layer's compute dtype."""
+        """Returns the rounded kernel in the layer's compute dtype."""
         if self._given is not None:
             return ops.cast(self._given, self.compute_dtype)
         kernel = self.folded_kernel()
@@ -279,7 +281,7 @@ class _RoundsKernel:
         if self.weight_ranges == "learned":
             radius = ops.convert_to_tensor(self.kernel_radius)
             if self.per_channel:
-                # It is in proportion to the factor, as the kernel is.
+                # Proportional to the factor, as the kernel is.
                 factor = ops.convert_to_tensor(self.kernel_factor)
                 radius = fake_quant.scale_gradient(radius, ops.square(factor))
             radius = ops.maximum(ops.abs(radius), 1e-8)
@@ -288,8 +290,8 @@ class _RoundsKernel:
             rounded = fake_quant.fake_quantize_symmetric(
                 kernel, self._radius(kernel), self.weight_bits
             )
-            # No value lies outside: the gradient is that of the kernel, and what the
-            # operation computes for it (one channel at a time) is not needed.
+            # No value is clipped, so the gradient is that of the kernel, and the slow
+            # gradient of the operation (one channel at a time) is not needed.
             kernel = fake_quant.with_gradient_of(rounded, kernel)
         return ops.cast(kernel, self.compute_dtype)
 
@@ -311,15 +313,18 @@ class _RoundsKernel:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
-    """A convolution whose kernel is rounded to `weight_bits`, symmetric around 0.
+    """A convolution with a rounded kernel, symmetric around 0.
+
+    Shapes are those of `keras.layers.Conv2D`. The kernel W becomes
+    s * clip(round(W / s), -q, q), q = 2 ** (weight_bits - 1) - 1, s = amax / q.
 
     Args:
-        filters, kernel_size: and all others, as `keras.layers.Conv2D`.
-        weight_bits: of a weight.
-        per_channel: one scale an output channel, or one in all.
-        weight_ranges: `"max"` (the largest absolute value decides), `"learned"` or
+        filters, kernel_size: see `keras.layers.Conv2D`, as all other arguments.
+        weight_bits: bits per weight, 2 to 16.
+        per_channel: whether each output channel has its own scale.
+        weight_ranges: `"max"`, amax is the largest absolute value; `"learned"` or
             `"fixed"`.
-        replaces: names of the layers that it computes, for reports.
+        replaces: names of the layers that it replaces, for reports.
 
     Example:
         >>> import keras
@@ -347,19 +352,19 @@ class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class QuantizedAffine(QuantizedConv2D):
-    """A product and a sum a channel, as a 1x1 convolution of each channel by itself.
+    """A multiplication and an addition per channel, for a BN that is not folded.
 
-    y[..., c] = w[c] x[..., c] + b[c]: a BN that no convolution takes in. A file has one
-    DEPTHWISE_CONV_2D of it, with the ReLU behind it: what is between the product and the
-    sum is not rounded, and w hardly, since each channel has a scale of its own. Computed
-    as a product, which takes less time to train than a convolution of so many groups.
+    y[..., c] = w[c] * x[..., c] + b[c]. In a file it is one DEPTHWISE_CONV_2D with the
+    following ReLU fused: the product is not rounded before the sum, and w has one scale
+    per channel. It is trained as an elementwise product, which is faster than a
+    convolution with as many groups.
 
     Args:
-        filters: channels.
-        **kwargs: of `QuantizedConv2D`, such as `weight_bits` and `replaces`.
+        filters: number of channels.
+        **kwargs: arguments of `QuantizedConv2D`, such as `weight_bits`, `replaces`.
 
     Attributes:
-        exporting: True computes the convolution, which a converter knows.
+        exporting: True computes the convolution that converters recognize.
 
     Example:
         >>> import keras
@@ -374,7 +379,7 @@ class QuantizedAffine(QuantizedConv2D):
     def set_values(
         self, scale: np.ndarray, offset: np.ndarray, factor: np.ndarray
     ) -> None:
-        """Sets w and b, with about `factor` in w for good; see `set_kernel`."""
+        """Sets w and b, with a constant factor of w split off; see `set_kernel`."""
         kernel = scale.astype("float32")[None, None, None]
         self.set_kernel(kernel, factor)
         self.bias.assign(offset.astype("float32"))
@@ -390,13 +395,14 @@ class QuantizedAffine(QuantizedConv2D):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class QuantizedDense(_RoundsKernel, keras.layers.Dense):
-    """A dense layer whose kernel is rounded, with one scale in all by default.
+    """A dense layer with a rounded kernel, see `QuantizedConv2D`: (..., n) to (..., units).
 
     Args:
-        units: as `keras.layers.Dense`, and all others.
-        weight_bits: of a weight.
-        per_channel: see `QuantizedConv2D`; TensorFlow's converter knows False alone.
-        weight_ranges, replaces: see there.
+        units: see `keras.layers.Dense`, as all other arguments.
+        weight_bits: bits per weight, 2 to 16.
+        per_channel: see `QuantizedConv2D`; TensorFlow's converter only supports False,
+            the default.
+        weight_ranges, replaces: see `QuantizedConv2D`.
 
     Example:
         >>> import keras
@@ -428,17 +434,17 @@ QUANTIZED = (FakeQuantize, *KERNELS, ChannelScale, ChannelOffset)
 
 
 def fitted(model: keras.Model) -> keras.Model:
-    """The network that a `fit` of `model` trains: of a `Distiller` its student."""
+    """Returns the model that `fit` trains: the student of a `Distiller`, or `model`."""
     return getattr(model, "student", model)
 
 
 def is_quantized(model: keras.Model) -> bool:
-    """Whether `model` has a layer of this module, also in a model inside it."""
+    """Returns whether `model`, or a model inside it, has layers of this module."""
     inner = model._flatten_layers(include_self=False)
     return any(isinstance(layer, QUANTIZED) for layer in inner)
 
 
 def largest_amax(kernel: np.ndarray, per_channel: bool) -> np.ndarray:
-    """The largest absolute value of a NumPy kernel, in all or by output channel."""
+    """Returns the amax of a NumPy kernel, overall or per output channel."""
     axes = tuple(range(kernel.ndim - 1)) if per_channel else None
     return np.maximum(np.abs(kernel).max(axis=axes), 1e-8).astype("float32")

@@ -1,8 +1,8 @@
-"""A network rewritten so that it computes as its int8 file will.
+"""Rewrites a network with fake quantization, so that it simulates its int8 file.
 
-The graph is read into a list of steps, BN and ReLU join the layer in front of them
-where a converter joins them, and every tensor that the file will hold as integers gets
-a `FakeQuantize`.
+The graph is read into a list of steps; BN and ReLU are fused into the preceding layer
+wherever a converter fuses them, and a `FakeQuantize` is inserted for every tensor that
+has integers in the file.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from keras_resnets.quantization.qat import by_channel
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
 
-# Up to so many channels, what scales an image is one convolution.
+# Up to this number of channels, the scaling of an image is one convolution.
 _COLORS = 4
 
 
@@ -37,9 +37,9 @@ class Made:
     """A tensor of the new graph.
 
     Attributes:
-        tensor: symbolic.
-        positive: whether none of its values is negative.
-        grid: the `FakeQuantize` on whose grid it lies; None behind a softmax.
+        tensor: the symbolic tensor.
+        positive: whether its values are never negative.
+        grid: the `FakeQuantize` whose scale and zero point it has; None after a softmax.
     """
 
     tensor: keras.KerasTensor
@@ -48,19 +48,18 @@ class Made:
 
 
 def rewrite(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """`model` as a new functional model of the layers of `qat.layers`.
+    """Returns a copy of `model` made of the layers of `qat.layers`.
 
     Args:
-        model: a functional or Sequential `keras.Model` with one image input; models
-            inside it are unfolded.
+        model: a functional or Sequential `keras.Model` with one image input; nested
+            models are flattened. It is not changed.
         recipe: a `Recipe`.
 
     Returns:
-        A `keras.Model` with the same outputs, whose ranges are not known yet; `model`
-        is not changed.
+        A functional `keras.Model` with the same outputs, whose ranges are not set yet.
 
     Raises:
-        InvalidArgument: a layer that cannot be computed in integers; it is named.
+        InvalidArgument: a layer has no integer form; the message names it.
     """
     return _Rewriter(model, recipe).run()
 
@@ -75,8 +74,8 @@ class _Rewriter:
         self._names = unique_names(self._steps)
         self._taken = set(self._names.values())
         self._used: set[str] = set()
-        # Keys of what joined the layer in front of it; new layers with weights, by
-        # those that they stand for, which may be applied more than once.
+        # Keys of fused steps; and new layers with weights by the layers that they
+        # replace, which may be applied more than once.
         self._made: dict[typing.Any, Made] = {}
         self._joined: set[typing.Any] = set()
         self._kept: dict[int, typing.Any] = {}
@@ -86,7 +85,7 @@ class _Rewriter:
                 self._readers.setdefault(key, []).append(step)
 
     def run(self) -> keras.Model:
-        """The new model."""
+        """Builds and returns the new model."""
         graph = graph_of(self._model)
         (image,) = graph.inputs
         name = free_name("image", self._taken)
@@ -116,7 +115,7 @@ class _Rewriter:
             self._way_of(layer)(step)
 
     def _way_of(self, layer: typing.Any) -> Callable[[Step], None]:
-        """The method for a layer; that of a layer without an integer form refuses."""
+        """Returns the method for a layer; it raises if there is no integer form."""
         by_class = (
             (layer_kinds.PASSING, self._pass),
             (keras.layers.AveragePooling2D, self._average),
@@ -150,20 +149,20 @@ class _Rewriter:
     def _pass(self, step: Step) -> None:
         source = self._read(step.inputs[0])
         if step.training is False and isinstance(step.layer, operations.IDLE):
-            # Inside a model that is at rest it does nothing in training either.
+            # In a frozen model it does nothing in training either.
             self._made[step.output] = source
             return
         output = self._apply(self._copy(step), step)
         self._made[step.output] = dataclasses.replace(source, tensor=output)
 
     def _average(self, step: Step) -> None:
-        """TFLite's AVERAGE_POOL_2D rounds to the grid of its input.
+        """Adds average pooling, which AVERAGE_POOL_2D rounds to the scale of its input.
 
-        A mean of four whole numbers is half of one often: how that is rounded matters.
+        The mean of four integers is often a tie, so the rounding of ties matters.
         """
         source = self._read(step.inputs[0])
         output = self._apply(self._copy(step), step)
-        # The mean says nothing new about the range, which the input alone moves.
+        # The mean does not update the range, which belongs to the input.
         output = source.grid(output, training=False, halves_to_even=True)
         self._made[step.output] = dataclasses.replace(source, tensor=output)
 
@@ -176,7 +175,7 @@ class _Rewriter:
         return all(self._read(key).positive for key in step.inputs)
 
     def _merge(self, step: Step) -> None:
-        """Of more than two there are several operators in a file, each with a range."""
+        """Adds a merge; more than two inputs take several operators, each with a range."""
         first, *others = [self._read(key).tensor for key in step.inputs]
         positive, name = self._stays_positive(step), self._name(step)
         if isinstance(self._layers[id(step)], keras.layers.Concatenate):
@@ -191,7 +190,7 @@ class _Rewriter:
         self._finish(step, first, [name], positive)
 
     def _kernel(self, step: Step) -> None:
-        """A convolution or dense layer, with the BN and the ReLU behind it."""
+        """Adds a convolution or dense layer with its following BN and ReLU."""
         layer, name = step.layer, self._name(step)
         behind = self._norm_behind(step)
         end, names = step, [name]
@@ -208,7 +207,7 @@ class _Rewriter:
         if activation == "linear":
             self._finish(end, output, names)
             return
-        # What was inside the layer becomes one of its own, with its name at the end.
+        # The activation inside the layer becomes a layer of its own, named after it.
         name = self._own(step) if layer_kinds.has_end(layer) else f"{name}_{activation}"
         outside = keras.layers.Activation(
             activation,
@@ -224,9 +223,9 @@ class _Rewriter:
         self._made[end.output] = output
 
     def _norm_behind(self, step: Step) -> Step | None:
-        """The step of the BN that a kernel takes in.
+        """Returns the step of the BN that is folded into a kernel, or None.
 
-        It must be the same wherever the layer is applied, or each would need a kernel.
+        It must be the same at every application of the layer, which has one kernel.
         """
         norms = [self._own_norm(x) for x in self._applied[id(step.layer)]]
         if len({id(x.layer) if x else None for x in norms}) > 1:
@@ -245,7 +244,7 @@ class _Rewriter:
         layer, recipe = step.layer, self._recipe
         config = {**layer.get_config(), "activation": None, "use_bias": True}
         config.pop("lora_rank", None), config.pop("quantization_config", None)
-        # The values are set; drawing random ones would take time.
+        # The values are set below; drawing random ones would take time.
         config |= {"kernel_initializer": "zeros", "replaces": names}
         config |= {
             "weight_bits": recipe.weight_bits,
@@ -263,13 +262,13 @@ class _Rewriter:
         return quantized.QuantizedConv2D.from_config(config)
 
     def _alone(self, step: Step) -> None:
-        """BN that no layer in front takes in."""
+        """Adds a BN that is not folded."""
         _check_norm(step.layer)
         numbers = by_channel.Numbers.of_norm(step.layer)
         self._by_channel(step, step, [self._name(step)], numbers)
 
     def _affine(self, step: Step) -> None:
-        """What scales and shifts, and all of that kind that follows it."""
+        """Adds a layer that scales and shifts, together with those that follow it."""
         first, names = step, [self._name(step)]
         scale, offset = operations.affine_of(step) or ()
         while follower := self._only_reader(step):
@@ -295,10 +294,10 @@ class _Rewriter:
     def _by_channel(
         self, first: Step, last: Step, names: list[str], numbers: by_channel.Numbers
     ) -> None:
-        """A product and a sum a channel, between the first step's input and the last.
+        """Adds a multiplication and an addition per channel in place of some steps.
 
-        Of a map and with a scale a channel they are one operator in a file; one scale in
-        all is finer for the constant of a product than for a kernel.
+        With one scale per channel they are one operator in a file. With a single scale,
+        a multiplication and an addition round less than a kernel.
         """
         source = self._read(first.inputs[0]).tensor
         shared, key = self._kept, id(last.layer)
@@ -316,14 +315,14 @@ class _Rewriter:
         self._finish(last, summand(scaled.tensor), names)
 
     def _options(self, step: Step, names: list[str]) -> dict[str, typing.Any]:
-        """Of a new layer in the place of a step's."""
+        """Returns the arguments of a new layer that replaces that of a step."""
         policy = layer_kinds.policy(step)
         return {"replaces": names, "name": self._own(step), "dtype": policy}
 
     def _finish(
         self, step: Step, output: typing.Any, names: list[str], positive: bool = False
     ) -> None:
-        """Puts the ReLU that alone reads a tensor, and the range, behind it."""
+        """Adds the ReLU, if it is the only reader of a tensor, and the range."""
         follower, policy = self._only_reader(step), layer_kinds.policy(step)
         if (
             follower
@@ -344,7 +343,7 @@ class _Rewriter:
         positive: bool,
         policy: typing.Any,
     ) -> Made:
-        """A tensor behind the layer `name`, rounded on a grid of its own."""
+        """Rounds the output of the layer `name` with a `FakeQuantize` of its own."""
         grid = quantized.FakeQuantize(
             bits=self._bits,
             ranges=self._recipe.activation_ranges,
@@ -356,7 +355,7 @@ class _Rewriter:
         return Made(grid(tensor), positive, grid)
 
     def _read(self, key: typing.Any) -> Made:
-        """What a step reads, rounded: the output of a sigmoid is, where it is read."""
+        """Returns an input of a step, rounded; a sigmoid's output is rounded here."""
         source = self._made[key]
         if source.grid is None:
             layer = source.tensor._keras_history.operation
@@ -369,20 +368,20 @@ class _Rewriter:
                 dtype=layer.dtype_policy,
             )
             source = self._made[key] = Made(grid(source.tensor), True, grid)
-            # LOGISTIC and SOFTMAX have steps of 1/256.
+            # LOGISTIC and SOFTMAX have a scale of 1/256.
             count = 2**self._bits
             grid.set_range(0.0, (count - 1) / count)
         return source
 
     def _only_reader(self, step: Step) -> Step | None:
-        """The step that alone reads what `step` makes, if nobody else does."""
+        """Returns the only step that reads the output of `step`, or None."""
         readers = self._readers.get(step.output, [])
         if len(readers) == 1 and step.output not in self._outputs:
             return readers[0]
         return None
 
     def _apply(self, layer: keras.layers.Layer, step: Step) -> typing.Any:
-        """The new `layer` on what a step reads, called as the step calls its own."""
+        """Applies `layer` to the inputs of a step, with the arguments of its call."""
         tensors = [self._read(key).tensor for key in step.inputs]
         if operations.is_operation(step.layer):
             return layer(tensors if len(tensors) > 1 else tensors[0])
@@ -390,7 +389,7 @@ class _Rewriter:
         return layer(*arguments, **options)
 
     def _copy(self, step: Step) -> keras.layers.Layer:
-        """A layer of its own for each application: it has no weights."""
+        """Copies a layer without weights, one copy per application."""
         layer = self._layers[id(step)]
         config = {**layer.get_config(), "name": self._own(step)}
         return type(layer).from_config(config)
@@ -399,7 +398,7 @@ class _Rewriter:
         return self._names[id(step.layer)]
 
     def _own(self, step: Step) -> str:
-        """The name of the layer of a step, numbered where it is applied again."""
+        """Returns the name of a step's layer, numbered from the second application on."""
         name = self._name(step)
         if name in self._used:
             return free_name(name, self._taken)

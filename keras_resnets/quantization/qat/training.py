@@ -1,4 +1,4 @@
-"""A whole quantization-aware training: calibrated, taught by the float network, kept."""
+"""Quantization-aware training of a classifier, with distillation, as one function."""
 
 import os
 import warnings
@@ -25,7 +25,7 @@ from keras_resnets.training import session
 from keras_resnets.training.compatibility import preprocessing_for
 from keras_resnets.training.recipes import get_recipe
 
-# Images read at a time.
+# The batch size for reading images.
 _BATCH = 100
 
 
@@ -41,31 +41,33 @@ def train_aware(
     validation: float | None = None,
     **options: Any,
 ) -> tuple[keras.Model, session.Run]:
-    """Trains `model` with the rounding of its integer file, from where it stands.
+    """Fine-tunes `model` with the rounding of its integer file.
 
-    The quantization-aware model starts calibrated on training images, with corrected
-    biases: what `quantize` would write. The float network teaches it. Where images are
-    held out and that start is better on them by a paired test (McNemar's, at the
-    recipe's `significance`), the start is kept.
+    The quantization-aware model is calibrated on training images and its biases are
+    corrected, as in the file that `quantize` writes; it is then trained with the float
+    model as the teacher. If images are held out and the calibrated model is better on
+    them by a paired test (McNemar's, at the recipe's `significance`), it is returned
+    instead.
 
     Args:
         model: a trained float classifier, see `quantize_aware`. It is not changed.
-        data: a `Dataset` of its classes, or what `training.data.open_dataset` takes.
-        output: folder of the run to make, see `training.train`.
+        data: a `Dataset` with its classes, or a source that `training.open_dataset`
+            takes.
+        output: folder of the run, see `training.train`.
         quantization: name of a trainable recipe in `quantization.RECIPES`, a `Recipe`,
             or a `PrecisionPlan`, see `quantize_aware`.
-        recipe: how it is trained: a name in `training.list_recipes()`, or a training
+        recipe: the training recipe: a name in `training.list_recipes()`, or a training
             `Recipe`.
-        calibration: training images that the ranges start from, >= 10.
-        seed: of the calibration images and the training.
+        calibration: number of training images for the initial ranges, >= 10.
+        seed: seed of the calibration images and of the training.
         validation: share of the training images to hold out, see `open_dataset`.
-        **options: of `training.train`: `batch_size`, `resume`, `workers`, `verbose`, ...
+        **options: arguments of `training.train`: `batch_size`, `resume`, `workers`, ...
 
     Returns:
-        (the quantization-aware model with the weights that are kept, the `Run`).
+        (quantization-aware model with the selected weights, `Run`).
 
     Raises:
-        InvalidArgument: an argument that is not allowed, or data of other classes.
+        InvalidArgument: an argument is not allowed, or the data have other classes.
         TrainingError: see `training.train`.
 
     Example:
@@ -88,7 +90,7 @@ def train_aware(
     rounded = aware.quantize_aware(
         model, quantization, CalibrationSet(images, data.name), seed=seed
     )
-    # The calibrated ranges err less than the batches' least and largest values.
+    # Calibrated ranges have smaller errors than the batches' minima and maxima.
     aware.freeze_ranges(rounded)
     student = _with_logits(rounded)
     start, right = student.get_weights(), _right(student, data, preprocessing)
@@ -110,7 +112,7 @@ def train_aware(
 def _right(
     student: keras.Model, data: training_data.Dataset, preprocessing: Preprocessing
 ) -> str:
-    """Which held-out images a network has right, as `best_weights.discordant` takes it."""
+    """Returns which held-out images are correct, for `best_weights.discordant`."""
     split = data.validation
     if split is None:
         return ""
@@ -126,7 +128,7 @@ def _right(
 def calibration_images(
     split: Split, preprocessing: Preprocessing, count: int, seed: int, classes: int
 ) -> np.ndarray:
-    """Preprocessed images (count, height, width, channels) of a split, drawn by seed."""
+    """Draws preprocessed images (count, height, width, channels) of a split by seed."""
     chosen = np.random.default_rng(seed).permutation(split.count)[:count]
     part = split.part(np.isin(np.arange(split.count), chosen))
     batches = training_data.batches(
@@ -136,7 +138,7 @@ def calibration_images(
 
 
 def _with_logits(rounded: keras.Model) -> keras.Model:
-    """The same layers up to what the softmax gets, which is what a student learns by."""
+    """Returns the model without its softmax: a student is trained on the logits."""
     logits: Sequence[Any] | Any = signature.logits_of(rounded)
     if logits is None:
         return rounded
