@@ -1,1 +1,1 @@
-"""How the kernels of a network are rounded: to the nearest integers, or to better ones."""
+"""Rounding of kernels: to nearest, second-order (GPTQ), or learned (AdaRound)."""

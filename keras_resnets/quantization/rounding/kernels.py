@@ -1,4 +1,4 @@
-"""The kernels of a whole network, rounded one layer after the other."""
+"""Second-order rounding of all kernels of a network, layer by layer."""
 
 import dataclasses
 import functools
@@ -19,30 +19,31 @@ from keras_resnets.quantization.rounding import second_order
 from keras_resnets.quantization.rounding.patches import Windows
 from keras_resnets.quantization.rounding.streams import Streams
 
-# Multiply-adds of one layer's matrix: a few seconds of two cores.
+# Largest number of multiply-adds for a layer's matrix: a few seconds on two cores.
 _WORK = 1.5e11
-# Windows of one layer: never more, and for each input never fewer, if there are so many.
+# The most windows of a layer, and the fewest per input, if there are so many.
 _MOST = 80_000
 _FEWEST = 5
-# Windows that are cut out at a time: numbers of 4 bytes.
+# Largest number of 4-byte values in the windows that are extracted at a time.
 _ALIVE = 30_000_000
 
 
 class FewWindows(UserWarning):
-    """Calibration images have fewer windows than a kernel has inputs."""
+    """There are fewer windows in the calibration images than inputs of a kernel."""
 
 
 @dataclasses.dataclass
 class Moments:
-    """Sums over the windows of a layer: of x x', of the wanted change, of the means.
+    """Sums over the windows of a layer, from which its rounding problem is built.
+
+    With x the rounded input of a window, W the float kernel and y the float output:
 
     Attributes:
-        gram: float64 (groups, inputs, inputs).
-        missing: float64 (groups, inputs, outputs): of x (y - W' x)', with y the output
-            in float and x the rounded input.
-        inputs, outputs: float64 sums of x (groups, inputs) and of y - W' x (groups,
-            outputs).
-        count: windows.
+        gram: float64 (groups, inputs, inputs), the sum of x x'.
+        missing: float64 (groups, inputs, outputs), the sum of x (y - W' x)'.
+        inputs: float64 (groups, inputs), the sum of x.
+        outputs: float64 (groups, outputs), the sum of y - W' x.
+        count: number of windows.
     """
 
     gram: np.ndarray
@@ -53,7 +54,7 @@ class Moments:
 
     @classmethod
     def of(cls, kernel: np.ndarray) -> "Moments":
-        """Nothing yet, for a kernel (groups, inputs, outputs)."""
+        """Returns empty sums for a kernel (groups, inputs, outputs)."""
         groups, inputs, outputs = kernel.shape
         return cls(
             np.zeros((groups, inputs, inputs)),
@@ -65,7 +66,7 @@ class Moments:
     def add(
         self, rounded: np.ndarray, in_float: np.ndarray, kernel: np.ndarray
     ) -> None:
-        """Takes in float32 windows (groups, count, inputs), as rounded and in float."""
+        """Adds float32 windows (groups, count, inputs), rounded and in float."""
         gap = second_order.product(in_float - rounded, kernel)
         turned = keras.ops.transpose(rounded, (0, 2, 1))
         for total, right in ((self.gram, rounded), (self.missing, gap)):
@@ -77,10 +78,10 @@ class Moments:
     def problem(
         self, kernel: np.ndarray, **options: typing.Any
     ) -> second_order.Problem:
-        """What is to be solved: about the means, which the bias takes care of."""
+        """Returns the `Problem` around the means, which the bias corrects."""
         means = self.inputs / self.count
         gram = self.gram / self.count - means[:, :, None] * means[:, None]
-        # Of a constant input rounding leaves next to nothing, on either side of 0.
+        # For a constant input the variance is tiny, and may be negative by rounding.
         inputs = np.arange(gram.shape[1])
         gram[:, inputs, inputs] = np.maximum(gram[:, inputs, inputs], 0.0)
         missing = self.missing / self.count
@@ -88,13 +89,14 @@ class Moments:
         return second_order.Problem(kernel, gram, missing, **options)
 
     def told(self, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """float64 (channels,) mean and deviation of the products with a float kernel.
+        """Returns mean and standard deviation of the outputs of a float kernel.
 
         Args:
-            kernel: as a layer has it, (..., channels).
+            kernel: kernel of a layer, (..., channels).
 
         Returns:
-            (mean over inputs in float, standard deviation over rounded inputs).
+            (mean for float inputs, standard deviation for rounded inputs), float64
+            (channels,).
         """
         parts = grouped(kernel, len(self.inputs))
         products = np.einsum("gi,gio->go", self.inputs, parts)
@@ -104,20 +106,20 @@ class Moments:
         return mean.ravel(), np.sqrt(variance).ravel()
 
     def shift(self, kernel: np.ndarray, rounded: np.ndarray) -> np.ndarray:
-        """(groups, outputs): what the outputs lack on average with a rounded kernel."""
+        """Returns the mean error of the outputs of a rounded kernel, (groups, outputs)."""
         lost = np.einsum("gi,gio->go", self.inputs, kernel - rounded)
         return (self.outputs + lost) / self.count
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rounded:
-    """What was found for the kernel of one layer.
+    """The rounded kernel of a layer.
 
     Attributes:
         kernel: float32, of the layer's shape: integers times `steps`.
-        steps: float32, of each output channel, or one in all.
-        bias: float32: it makes up for what the rounding adds on average.
-        bits: of a weight.
+        steps: float32 scale of each output channel, or a single one.
+        bias: float32, corrected for the mean error of the rounding.
+        bits: bits per weight.
     """
 
     kernel: np.ndarray
@@ -126,9 +128,9 @@ class Rounded:
     bits: int
 
     def set(self, layer: keras.layers.Layer) -> None:
-        """Gives it to the layer that it was found for."""
+        """Sets kernel, range and bias of a layer."""
         if layer.weight_ranges == "max":
-            # The largest weight does not tell the step any more.
+            # The largest weight no longer determines the scale.
             layer.weight_ranges = "fixed"
         _, largest = fake_quant.levels(self.bits, narrow=True)
         factor = keras.ops.convert_to_numpy(layer.kernel_factor)
@@ -138,10 +140,10 @@ class Rounded:
 
 
 def grouped(kernel: np.ndarray, groups: int) -> np.ndarray:
-    """A kernel (..., inputs of a group, outputs) as (groups, inputs, outputs of a group).
+    """Reshapes a kernel (..., group inputs, outputs) to (groups, inputs, group outputs).
 
     Raises:
-        InvalidArgument: outputs that cannot be divided into so many groups.
+        InvalidArgument: the outputs are not a multiple of `groups`.
     """
     if kernel.shape[-1] % groups:
         raise InvalidArgument(
@@ -165,22 +167,22 @@ def round_second_order(
     skipped: Sequence[str] = (),
     coarser: dict[str, Rounded] | None = None,
 ) -> None:
-    """Sets every kernel of `model` to rounded numbers, and the biases that go with them.
+    """Rounds every kernel of `model` by second-order rounding and corrects its biases.
 
-    Layer by layer from the image on, each on what the rounded network in front of it
-    gives, so that it makes up for that too. See `second_order.solve`.
+    Layers are rounded in order, each with the inputs that the rounded layers before it
+    produce, so that it also compensates their errors. See `second_order.solve`.
 
     Args:
-        model: from `rewrite`, with the ranges of its activations set.
+        model: a model of `rewrite` whose activation ranges are set.
         images: float32 array (count, height, width, channels), preprocessed.
-        seed: of the windows that are looked at where there are more than enough.
-        progress: called with the number of images done, as if each layer took the same.
-        skipped: names of layers to leave as they are.
-        coarser: gets, by name of a layer, what 4 bits would be for it alone, in the
-            network that is set; nothing is done with it.
+        seed: seed of the sample of windows.
+        progress: called with the number of images done; all layers count the same.
+        skipped: names of layers to leave unchanged.
+        coarser: dict that is filled, by name of a layer, with its 4-bit solution, given
+            the network as it is; None to skip that.
 
     Raises:
-        InvalidArgument: images that give NaN or infinity at a layer.
+        InvalidArgument: a layer gets NaN or infinity from the images.
     """
     streams = Streams(model, images)
     stops, solver = (
@@ -198,13 +200,13 @@ def round_second_order(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Solved:
-    """A layer that has integers now, and what it was in float.
+    """A rounded layer, with its kernel and statistics in float.
 
     Attributes:
-        layer: from `rewrite`.
-        kernel: float32, before it was rounded.
-        mean: float64 mean of its outputs in float, by channel.
-        deviation: their standard deviation, about, by channel.
+        layer: a layer of a model of `rewrite`.
+        kernel: float32 kernel before rounding.
+        mean: float64 (channels,), mean of its float outputs.
+        deviation: float64 (channels,), approximate standard deviation of its outputs.
     """
 
     layer: typing.Any
@@ -214,18 +216,18 @@ class Solved:
 
 
 class Solver:
-    """Second-order rounding of one layer after the other.
+    """Rounds layers one after the other.
 
     Args:
-        streams: in front of the first layer.
-        images: how many there are.
+        streams: the `Streams`, before the first layer.
+        images: number of images.
         seed: see `round_second_order`.
-        skipped: names of layers to leave as they are.
-        coarser: see there.
+        skipped: see `round_second_order`.
+        coarser: see `round_second_order`.
 
     Attributes:
-        change: sets what was found for the layer that was solved last, once its float
-            outputs are not needed any more; None where there is nothing to set.
+        change: function that sets the solution of the last layer, called once its float
+            outputs are no longer needed; None if there is none.
     """
 
     def __init__(
@@ -243,7 +245,7 @@ class Solver:
         self._coarser = coarser
 
     def solve(self, step: Step) -> "Solved | None":
-        """Goes on to a layer and finds its integers; None where it has them already."""
+        """Advances to a layer and rounds it; returns None if it is rounded already."""
         self._streams.advance(step, self.change)
         self.change = None
         layer, number = step.layer, self._count
@@ -266,7 +268,7 @@ class Solver:
         return Solved(layer, kernel, mean + bias, deviation)
 
     def warn(self) -> None:
-        """Says which layers have more inputs than there are windows."""
+        """Warns about layers with more inputs than windows."""
         if self._few:
             warnings.warn(
                 f"{len(self._few)} of {self._count} kernels, the first of them "
@@ -308,7 +310,7 @@ def _moments(
 def _solved(
     layer: keras.layers.Layer, kernel: np.ndarray, moments: Moments, bits: int
 ) -> Rounded:
-    """What is found for a layer with so many bits a weight."""
+    """Returns the solution for a layer with a number of bits."""
     _, largest = fake_quant.levels(bits, narrow=True)
     groups = moments.gram.shape[0]
     parts = grouped(kernel.astype("float64"), groups)

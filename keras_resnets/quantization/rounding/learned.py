@@ -1,11 +1,11 @@
-"""Kernels rounded by gradient: so that what a residual block puts out errs least.
+"""Learned rounding: kernels are rounded to minimize the error of each residual block.
 
-Each weight goes to the integer below it or to the one above; to which, a variable says
-through a sigmoid that is stretched and cut off at 0 and 1 (Nagel 2020, AdaRound,
-arXiv:2004.10568). The variables of a block are learned together, on its outputs beside
-those of the float network (Li 2021, BRECQ, arXiv:2102.05426), while a second term, ever
-sharper, drives each of them to 0 or 1. A block starts from second-order rounding, on
-what the rounded blocks before it give, and keeps that where nothing better is found.
+Each weight is rounded down or up, as a variable decides through a stretched and clipped
+sigmoid (Nagel et al. 2020, AdaRound, arXiv:2004.10568). The variables of a block are
+trained together to reproduce its float outputs (Li et al. 2021, BRECQ,
+arXiv:2102.05426), with a regularizer that drives each sigmoid to 0 or 1. A block starts
+from second-order rounding, given the rounded blocks before it, and keeps that if the
+error does not fall.
 """
 
 from collections.abc import Callable
@@ -31,22 +31,22 @@ def round_learned(
     skipped: Sequence[str] = (),
     steps: int = ROUNDING_STEPS,
 ) -> None:
-    """Sets every kernel of `model` to rounded numbers, and the biases that go with them.
+    """Rounds every kernel of `model` by learned rounding and corrects its biases.
 
-    Residual block by residual block from the image on, by layer outside of them (see
-    `units.split`). One image in five is not learned from: on these a block's error is at
+    Residual blocks, and the layers outside of them, are rounded in order (see
+    `units.split`). One image in five is held out: on these the error of a block is at
     most that of second-order rounding.
 
     Args:
-        model: from `rewrite`, with the ranges of its activations set.
+        model: a model of `rewrite` whose activation ranges are set.
         images: float32 array (count, height, width, channels), preprocessed.
-        seed: of the windows of second-order rounding and of the images of each step.
-        progress: called with the number of images done, as if each block took the same.
-        skipped: names of layers to leave as they are.
-        steps: of gradient, for each block.
+        seed: seed of the windows of second-order rounding and of the batches.
+        progress: called with the number of images done; all blocks count the same.
+        skipped: names of layers to leave unchanged.
+        steps: gradient steps per block.
 
     Raises:
-        InvalidArgument: images that give NaN or infinity at a layer.
+        InvalidArgument: a layer gets NaN or infinity from the images.
     """
     streams = Streams(model, images)
     solver = Solver(streams, len(images), seed, skipped)
@@ -77,20 +77,20 @@ def _improve(
     rng: np.random.Generator,
     tell: Callable[[float], object],
 ) -> None:
-    """Learns the roundings of a unit; leaves the least of its errors.
+    """Learns the rounding of a unit and keeps it if the held-out error is smaller.
 
     Args:
-        streams: behind the unit.
-        unit: whose layers are rounded by the second order.
-        choices: of its layers.
-        held: what the rounded way held in front of it.
-        steps: of gradient.
-        rng: draws the images of each step.
+        streams: the `Streams`, after the unit.
+        unit: a `Unit` whose layers have been rounded by second-order rounding.
+        choices: the `Choice` of each of its layers.
+        held: the rounded activations before the unit, see `Streams.held`.
+        steps: gradient steps.
+        rng: random generator of the batches.
         tell: called with the share that is done.
     """
     first = streams.errors(unit.outputs)
     if not first.sum() > 0:
-        # Dead, or nothing is lost.
+        # The unit is dead, or its rounding has no error.
         return
     start = streams.held()
     scale = np.maximum(first, 1e-6 * first.max())
@@ -107,7 +107,7 @@ def _improve(
         if correct:
             _correct_biases(streams, unit, choices, held)
         here = error()
-        # Not where it is NaN.
+        # False for NaN.
         if here < least:
             best, least = [choice.values() for choice in choices], here
     if best is None:
@@ -123,7 +123,7 @@ def _improve(
 def _correct_biases(
     streams: Streams, unit: Unit, choices: Sequence[Choice], held: list[Held]
 ) -> None:
-    """Gives the layers of a unit, one after the other, the means that they had in float."""
+    """Corrects the biases of a unit's layers in order, to the means in float."""
     for choice in choices:
         place = next(n for n, x in enumerate(unit.steps) if x.layer is choice.layer)
         streams.again(held, unit.start, unit.start + place + 1)

@@ -1,4 +1,4 @@
-"""How the kernels of a network become integers: by the method that a recipe names."""
+"""Rounds the kernels of a network by the method that a recipe names."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -23,22 +23,22 @@ def round_kernels(
     skipped: Sequence[str] = (),
     coarser: dict[str, Rounded] | None = None,
 ) -> None:
-    """Makes the biases of `model` fit its rounded kernels, and these the images.
+    """Rounds the kernels of `model` and corrects its biases, by a recipe's `rounding`.
 
     Args:
-        model: from `rewrite`, with the ranges of its activations set.
+        model: a model of `rewrite` whose activation ranges are set.
         images: float32 array (count, height, width, channels), preprocessed.
-        recipe: of which `rounding` counts. `"nearest"`: kernels stay as they are, to be
-            rounded where they are used, and biases are corrected (`correct_biases`);
-            `"second-order"`: see `round_second_order`; `"learned"`: see `round_learned`,
-            with its `rounding_steps`.
-        seed: see there.
-        progress: see there.
-        skipped: see there.
-        coarser: of `"second-order"` alone, see there.
+        recipe: the `Recipe`. With the rounding `"nearest"` kernels stay unchanged, to
+            be rounded by their layers, and only the biases are corrected, see
+            `correct_biases`; `"second-order"`: see `round_second_order`; `"learned"`:
+            see `round_learned`, with `rounding_steps`.
+        seed: see `round_second_order`.
+        progress: see `round_second_order`.
+        skipped: see `round_second_order`.
+        coarser: see `round_second_order`; for `"second-order"` only.
 
     Raises:
-        InvalidArgument: see there.
+        InvalidArgument: see `round_second_order`.
     """
     if recipe.rounding == "nearest":
         correct_biases(model, images)

@@ -1,4 +1,4 @@
-"""What a layer's kernel is multiplied with: windows of its input, a sample of them."""
+"""Windows (patches) of the input of a convolution, by which its kernel multiplies."""
 
 import dataclasses
 
@@ -8,12 +8,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """How a layer cuts its input into windows.
+    """The geometry of the windows of a layer.
 
     Attributes:
         kernel, strides, dilation: (height, width) each.
-        same: whether zeros are put around, as for padding `"same"`.
-        groups: parts of the channels that are multiplied each by itself.
+        same: whether the input is zero-padded, as by padding `"same"`.
+        groups: number of channel groups.
     """
 
     kernel: tuple[int, int] = (1, 1)
@@ -24,7 +24,7 @@ class Windows:
 
     @classmethod
     def of(cls, layer: keras.layers.Layer) -> "Windows":
-        """Those of a convolution; a dense layer has windows of one place."""
+        """Returns the windows of a layer; those of a dense layer have size 1."""
         if not isinstance(layer, keras.layers.Conv2D):
             return cls()
         return cls(
@@ -36,7 +36,7 @@ class Windows:
         )
 
     def places(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """How many windows there are, (down, across), of (height, width, channels)."""
+        """Returns the number of windows (down, across) for (height, width, channels)."""
         if self.same:
             down, across = (
                 -(-n // s) for n, s in zip(shape, self.strides, strict=False)
@@ -51,7 +51,7 @@ class Windows:
         return down, across
 
     def before(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Rows and columns of zeros in front of an input of (height, width, channels)."""
+        """Returns the zero rows and columns before an input (height, width, channels)."""
         if not self.same:
             return 0, 0
         top, left = (
@@ -68,16 +68,16 @@ class Windows:
         return top, left
 
     def rows(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Windows as rows.
+        """Extracts windows as rows of a matrix.
 
         Args:
-            values: float32 (count, height, width, channels), or (..., channels) of a
+            values: float32 (count, height, width, channels); (..., channels) for a
                 dense layer.
-            chosen: which, in order of image, row and column.
+            chosen: indices of the windows, ordered by image, row and column.
 
         Returns:
-            float32 (groups, len(chosen), inputs), the inputs in the order of a kernel
-            (height, width, channels of a group).
+            float32 (groups, len(chosen), inputs); the inputs are in the order of a
+            kernel, (height, width, group channels).
         """
         if values.ndim != 4:
             return values.reshape(1, -1, values.shape[-1])[:, chosen]
@@ -99,7 +99,7 @@ class Windows:
         return parts.transpose(2, 0, 1, 3).reshape(self.groups, len(chosen), -1)
 
     def count(self, shape: tuple[int, ...]) -> int:
-        """How many windows an array of values has."""
+        """Returns the number of windows in an array of values."""
         if len(shape) != 4:
             return int(np.prod(shape[:-1]))
         down, across = self.places(shape[1:])

@@ -1,4 +1,4 @@
-"""One unit of a network whose roundings are learned, as a Keras model that is fitted."""
+"""Learns the rounding of one unit of a network, as a Keras model that is fitted."""
 
 import contextlib
 import dataclasses
@@ -21,37 +21,37 @@ from keras_resnets.quantization.rounding.streams import called
 from keras_resnets.quantization.rounding.units import Unit
 from keras_resnets.training import devices
 
-# Images of a step, where so many fit into memory: the papers' number.
+# The batch size of the papers, if memory allows.
 _BATCH = 32
-# What the sigmoid is stretched to before it is cut off at 0 and 1 (both papers).
+# The interval to which the sigmoid is stretched before clipping (both papers).
 _LOW, _HIGH = -0.1, 1.1
-# Of Adam: twenty times that of BRECQ's 20,000 steps, for some hundred of them.
+# Learning rate of Adam: twenty times BRECQ's, whose 20,000 steps are some hundred here.
 _RATE = 0.02
-# Share of the steps in which nothing drives the roundings to 0 or 1 (both papers), and
-# how sharply it does from then on: |2 h - 1| to this power, first and last.
+# Share of the steps without the regularizer (both papers), and its first and last
+# exponent: 1 - |2 h - 1| ** exponent.
 _FREE = 0.2
 _SHARPNESS = (20.0, 2.0)
-# A bias goes this share of the way of a rounding, in deviations of the outputs.
+# Learning rate of a bias relative to a rounding, in deviations of the outputs.
 _SHIFT = 0.1
-# Of the second term, a mean over all weights, beside an error that starts at 1.
+# Weight of the regularizer, a mean over all weights; the error starts at 1.
 _WEIGHT = 100.0
-# How far from the integer of second-order rounding a weight starts at most, of 1: a half
-# would leave open where it is.
+# Largest initial distance of a weight from its integer of second-order rounding; at 0.5
+# that integer would be lost.
 _FARTHEST = 0.4
 _NEAREST = 0.02
 
 
 @dataclasses.dataclass(eq=False)
 class Choice:
-    """Between which integers the weights of a layer choose.
+    """The two integers between which each weight of a layer is rounded.
 
     Attributes:
-        layer: from `rewrite`, with integers of second-order rounding.
-        step: float32 step, by output channel or in all.
+        layer: a layer of a model of `rewrite`, after second-order rounding.
+        step: float32 scale, per output channel or a single one.
         lower: float32, the lower integer of each weight.
-        start: float32 in (0, 1): where between both it starts.
-        kernel, bias: float32, those of second-order rounding.
-        mean: float64 mean of the layer's outputs in float, by channel.
+        start: float32 in (0, 1), the initial position of each weight above `lower`.
+        kernel, bias: float32, the results of second-order rounding.
+        mean: float64 (channels,), mean of the layer's float outputs.
         deviation: float32, their standard deviation over all channels.
     """
 
@@ -66,10 +66,10 @@ class Choice:
 
     @classmethod
     def of(cls, solved: Solved) -> "Choice":
-        """That of a rounded layer.
+        """Returns the choice of a rounded layer.
 
-        One of both integers is that which the weight has; the other lies on the side
-        where its number in float does.
+        One of the two integers is the current one; the other is on the side of the
+        float weight.
         """
         layer = solved.layer
         _, largest = fake_quant.levels(layer.weight_bits, narrow=True)
@@ -91,17 +91,17 @@ class Choice:
         )
 
     def values(self) -> tuple[np.ndarray, np.ndarray]:
-        """(integers, bias) that the layer has now."""
+        """Returns the current (integers, bias) of the layer."""
         return _integers(self.layer, self.step), ops.convert_to_numpy(self.layer.bias)
 
     def reset(self) -> None:
-        """Gives the layer what second-order rounding found."""
+        """Restores the results of second-order rounding."""
         factor = ops.convert_to_numpy(self.layer.kernel_factor)
         self.layer.set_kernel(self.kernel, factor)
         self.layer.bias.assign(self.bias)
 
     def set(self, integers: np.ndarray, bias: np.ndarray) -> None:
-        """Gives the layer integers and a bias."""
+        """Sets the integers and the bias of the layer."""
         factor = ops.convert_to_numpy(self.layer.kernel_factor)
         self.layer.set_kernel(integers * self.step, factor)
         self.layer.bias.assign(bias.astype("float32"))
@@ -112,21 +112,21 @@ def _integers(layer: typing.Any, step: np.ndarray) -> np.ndarray:
 
 
 class Reconstruction(keras.Model):
-    """A unit whose weights lie between two integers each.
+    """A unit whose weights are interpolated between two integers each.
 
-    Called with the tensors of `unit.inputs`, it gives those of `unit.outputs`.
+    It maps the tensors of `unit.inputs` to those of `unit.outputs`.
 
     Args:
-        unit: of a network of `rewrite`.
-        choices: of its layers.
-        scale: squared error of each output that counts as 1.
+        unit: a `Unit` of a model of `rewrite`.
+        choices: the `Choice` of each of its layers.
+        scale: squared error by which the loss of each output is divided.
     """
 
     def __init__(
         self, unit: Unit, choices: Sequence[Choice], scale: np.ndarray
     ) -> None:
         super().__init__(dtype="float32")
-        # Behind a function: their layers are none of this model's.
+        # Wrapped in a function, so that Keras does not track their layers.
         self._parts = lambda: (unit, choices)
         self._scale = scale.astype("float32").tolist()
         self.roundings = []
@@ -144,14 +144,14 @@ class Reconstruction(keras.Model):
         self.built = True
 
     def shares(self) -> list[typing.Any]:
-        """How far above its lower integer each weight lies, 0 to 1, by layer."""
+        """Returns the position of each weight above `lower`, in [0, 1], by layer."""
         return [
             ops.clip(ops.sigmoid(x) * (_HIGH - _LOW) + _LOW, 0.0, 1.0)
             for x in map(ops.convert_to_tensor, self.roundings)
         ]
 
     def moves(self) -> list[typing.Any]:
-        """What is added to the biases, by layer."""
+        """Returns the changes of the biases, by layer."""
         unit, choices = self._parts()
         return [
             ops.convert_to_tensor(x) * (_SHIFT * choice.deviation)
@@ -184,11 +184,11 @@ class Reconstruction(keras.Model):
         sample_weight: typing.Any = None,
         training: bool = True,
     ) -> typing.Any:
-        """The squared error, and the share of what is not decided.
+        """Returns the squared error plus the regularizer.
 
         Args:
             x: not used.
-            y: the outputs in float, and (sharpness, weight) of the second term.
+            y: (float outputs, (exponent, weight) of the regularizer).
             y_pred: the outputs.
             sample_weight: not used.
             training: not used.
@@ -201,7 +201,7 @@ class Reconstruction(keras.Model):
         sharpness, weight = ops.mean(pressure[:, 0]), ops.mean(pressure[:, 1])
         count = sum(math.prod(x.shape) for x in self.roundings)
         for share in self.shares():
-            # The gradient of a power at 0 is NaN.
+            # Avoids the gradient of a power at 0, which is NaN.
             decided = ops.power(ops.abs(2 * share - 1) + 1e-6, sharpness)
             loss = loss + weight * ops.sum(1 - decided) / count
         return loss
@@ -217,16 +217,16 @@ def learn(
     rng: np.random.Generator,
     tell: Callable[[float], object],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(integers, bias) of the layers of a unit, as they are after so many steps.
+    """Trains the rounding of a unit and returns (integers, bias) of its layers.
 
     Args:
-        streams: behind the unit.
+        streams: the `Streams`, after the unit.
         unit: see `Reconstruction`.
-        choices: see there.
-        held: what the rounded way held in front of the unit.
+        choices: see `Reconstruction`.
+        held: the rounded activations before the unit, see `Streams.held`.
         scale: see `Reconstruction`.
-        steps: of gradient.
-        rng: draws the images of each step.
+        steps: gradient steps.
+        rng: random generator of the batches.
         tell: called with the share of the steps that is done.
     """
     reconstruction = Reconstruction(unit, choices, scale)
@@ -260,7 +260,7 @@ def _batches(
     steps: int,
     rng: np.random.Generator,
 ) -> Iterator[typing.Any]:
-    """(inputs, (outputs in float, (sharpness, weight) for each image)) of each step."""
+    """Yields (inputs, (float outputs, (exponent, weight) per image)) of each step."""
 
     def rows(parts: list[Held], key: typing.Any, chosen: np.ndarray) -> np.ndarray:
         return np.stack(

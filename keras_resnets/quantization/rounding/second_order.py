@@ -1,10 +1,10 @@
-"""Integers of least squared error at a layer's output: the arithmetic, in NumPy.
+"""Second-order rounding in NumPy: minimizes the squared error of a layer's output.
 
-The squared error that integers Q with steps s make at a layer's output, over inputs x, is
-trace((Q s - W)' H (Q s - W)) with H the mean of x x'. Weights are rounded one input after
-the other, and those that are left take up what each rounding costs (Frantar 2022, GPTQ,
-arXiv:2210.17323). Steps are chosen by that same error, and at last single integers and
-steps take turns to lower it (coordinate descent).
+For integers Q with scales s, that error over inputs x is
+trace((Q s - W)' H (Q s - W)), where H is the mean of x x'. Weights are rounded input by
+input, and each rounding error is compensated by the weights that remain (Frantar et al.
+2022, GPTQ, arXiv:2210.17323). The scales minimize the same error, and finally integers
+and scales are refined in turns by coordinate descent.
 """
 
 import dataclasses
@@ -16,33 +16,31 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.quantization.qat import fake_quant
 
-# Added to the diagonal of H, as a share of its mean: the value of the paper.
+# Damping of the diagonal of H, as a share of its mean: the value of the paper.
 DAMPING = 0.01
-# Inputs that are rounded between two products of matrices.
+# Inputs per block, between two matrix products.
 _BLOCK = 64
-# Shares of the largest weight that are tried as the range: with few integers what is cut
-# off buys finer steps.
+# Shares of the largest weight that are tried as amax: with few integers, clipping large
+# weights allows a smaller scale.
 _CUTS = {True: np.linspace(1.0, 0.45, 12), False: np.linspace(1.0, 0.85, 4)}
-# Rounds of single integers and steps: errors fall by less than 1 % after the third.
+# Rounds of refinement: after the third, errors fall by less than 1 %.
 _ROUNDS = 3
-# Numbers that the sweeps of all cuts may hold together: 4 bytes each.
+# Largest number of 4-byte values that the sweeps of all cuts hold together.
 _ALIVE = 60_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What one layer asks.
+    """The rounding problem of one layer.
 
     Attributes:
-        weights: float64 (groups, inputs, outputs): what the products with the inputs
-            should be.
-        gram: float64 (groups, inputs, inputs): mean of x x', positive semi-definite.
-        missing: float64 (groups, inputs, outputs): mean of x d', with d what the outputs
-            lack before anything is rounded, as the inputs are not those in float; None
-            for nothing.
-        bits: of a weight, 2 to 8.
-        per_channel: one step an output, or one in all.
-        least: the least step, of each output (groups, outputs) or in all.
+        weights: float64 (groups, inputs, outputs), the float weights.
+        gram: float64 (groups, inputs, inputs), mean of x x', positive semi-definite.
+        missing: float64 (groups, inputs, outputs), mean of x d', where d is the error
+            of the outputs that comes from rounded inputs; None for no error.
+        bits: bits per weight, 2 to 8.
+        per_channel: whether each output has its own scale.
+        least: the smallest scale, per output (groups, outputs) or a single one.
     """
 
     weights: np.ndarray
@@ -55,13 +53,13 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Integers and their steps.
+    """Integers and their scales.
 
     Attributes:
         integers: float32 (groups, inputs, outputs).
-        steps: float32 (groups, outputs); all the same where there is one.
-        loss: float32 (groups, outputs): squared error under the damped matrix, before
-            it is refined.
+        steps: float32 (groups, outputs), the scales; all equal if there is only one.
+        loss: float32 (groups, outputs), squared error with the damped matrix, before
+            the refinement.
     """
 
     integers: np.ndarray
@@ -70,26 +68,26 @@ class Solution:
 
     @property
     def weights(self) -> np.ndarray:
-        """float32 (groups, inputs, outputs): what the integers stand for."""
+        """Returns integers times scales, float32 (groups, inputs, outputs)."""
         return self.integers * self.steps[:, None]
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """float32 product of matrices, or of stacks of them, by the backend's kernels."""
+    """Multiplies float32 matrices, or stacks of them, with the backend's kernels."""
     return keras.ops.convert_to_numpy(
         keras.ops.matmul(a.astype("float32"), b.astype("float32"))
     )
 
 
 def damped(gram: np.ndarray) -> np.ndarray:
-    """`gram` with a share of its mean diagonal added: every input has a cost.
+    """Adds a share of the mean diagonal to the diagonal of `gram`.
 
     Args:
         gram: float64 (groups, inputs, inputs).
 
     Returns:
-        The same shape, positive definite. A group whose inputs are all 0 gets the
-        identity: there nearest is as good as any.
+        Positive definite array of the same shape; the identity for a group whose
+        inputs are all 0, which means rounding to nearest.
     """
     mean = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
     extra = np.where(mean > 0, DAMPING * mean, 1.0)
@@ -97,10 +95,10 @@ def damped(gram: np.ndarray) -> np.ndarray:
 
 
 def solve(problem: Problem) -> Solution:
-    """The integers and steps found for a `Problem`.
+    """Solves a `Problem`.
 
     Raises:
-        InvalidArgument: shapes that do not fit, or numbers that are not finite.
+        InvalidArgument: shapes do not match, or values are not finite.
 
     Example:
         >>> w, h = np.array([[[0.6], [0.6]]]), np.array([[[1.0, 0.9], [0.9, 1.0]]])
@@ -127,7 +125,7 @@ def solve(problem: Problem) -> Solution:
 def _made_up_for(
     problem: Problem, roots: list[np.ndarray], orders: list[np.ndarray]
 ) -> Problem:
-    """The problem with weights that give what is missing, before they are rounded."""
+    """Returns the problem with weights that compensate `missing`."""
     if problem.missing is None:
         return problem
     weights = problem.weights.copy()
@@ -151,15 +149,15 @@ def _check(problem: Problem) -> None:
 
 
 def _root_of_inverse(matrix: np.ndarray) -> np.ndarray:
-    """Upper U with U' U the inverse of a positive definite matrix."""
-    # Of the matrix with both axes turned round, lower becomes upper.
+    """Returns the upper triangular U with U' U = inverse of a positive definite matrix."""
+    # With both axes reversed, the lower triangular factor becomes upper.
     lower = np.linalg.cholesky(matrix[::-1, ::-1])
     turned = lower[::-1, ::-1]
     return _inverse_of_upper(turned)
 
 
 def _inverse_of_upper(upper: np.ndarray) -> np.ndarray:
-    """The inverse of an upper triangular matrix, by halves."""
+    """Inverts an upper triangular matrix recursively, by halves."""
     size = len(upper)
     if size <= _BLOCK:
         return np.triu(np.linalg.inv(upper))
@@ -173,14 +171,14 @@ def _inverse_of_upper(upper: np.ndarray) -> np.ndarray:
 
 
 def _cuts(problem: Problem) -> list[np.ndarray]:
-    """The cuts to try, in parts that fit into memory together."""
+    """Returns the cuts to try, in parts that fit into memory."""
     cuts = _CUTS[problem.bits < 8]
     at_once = max(1, _ALIVE // problem.weights[0].size)
     return [cuts[start : start + at_once] for start in range(0, len(cuts), at_once)]
 
 
 def _steps(problem: Problem, cuts: np.ndarray) -> np.ndarray:
-    """float64 (cuts, groups, outputs)."""
+    """Returns the scales for cuts, float64 (cuts, groups, outputs)."""
     _, largest = fake_quant.levels(problem.bits, narrow=True)
     full = np.abs(problem.weights).max(axis=1)
     if not problem.per_channel:
@@ -195,7 +193,7 @@ def _swept(
     orders: list[np.ndarray],
     steps: np.ndarray,
 ) -> list[Solution]:
-    """One `Solution` for each of `steps` (cuts, groups, outputs), all in one sweep."""
+    """Returns a `Solution` for each of `steps` (cuts, groups, outputs), in one sweep."""
     cuts, groups, outputs = steps.shape
     _, largest = fake_quant.levels(problem.bits, narrow=True)
     integers = np.empty((cuts, *problem.weights.shape), "float32")
@@ -218,16 +216,16 @@ def _swept(
 def _sweep(
     columns: np.ndarray, root: np.ndarray, steps: np.ndarray, largest: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds `columns` (inputs, outputs) row by row; changes them on the way.
+    """Rounds `columns` (inputs, outputs) row by row, in place.
 
     Args:
-        columns: what is left of each weight, float32.
-        root: upper, see `_root_of_inverse`, float32.
-        steps: (outputs,), float32.
-        largest: integer.
+        columns: float32 weights, with the compensation so far.
+        root: float32 upper triangular matrix, see `_root_of_inverse`.
+        steps: float32 (outputs,), the scales.
+        largest: largest integer.
 
     Returns:
-        (integers, the loss of each output).
+        (integers, loss of each output).
     """
     integers = np.empty_like(columns)
     loss = np.zeros_like(steps)
@@ -246,7 +244,7 @@ def _sweep(
 
 
 def _better(problem: Problem, best: Solution | None, candidate: Solution) -> Solution:
-    """The better of two by output, or by all of them."""
+    """Returns the better solution, per output or overall."""
     loss = candidate.loss
     if not problem.per_channel:
         loss = np.full_like(loss, np.sum(loss))
@@ -260,7 +258,7 @@ def _better(problem: Problem, best: Solution | None, candidate: Solution) -> Sol
 
 
 def _refined(problem: Problem, solution: Solution) -> Solution:
-    """Steps by least squares and integers one at a time, in turns."""
+    """Refines scales by least squares and integers one at a time, in turns."""
     for _ in range(_ROUNDS):
         steps = _fitted_steps(problem, solution)
         integers = _descended(problem, solution.integers, steps)
@@ -269,7 +267,7 @@ def _refined(problem: Problem, solution: Solution) -> Solution:
 
 
 def _fitted_steps(problem: Problem, solution: Solution) -> np.ndarray:
-    """The steps of least error for given integers."""
+    """Returns the least-squares scales for given integers."""
     products = product(problem.gram, solution.integers)
     above = np.einsum("gio,gio->go", products, problem.weights)
     below = np.einsum("gio,gio->go", products, solution.integers)
@@ -277,14 +275,14 @@ def _fitted_steps(problem: Problem, solution: Solution) -> np.ndarray:
         above = np.full_like(above, above.sum())
         below = np.full_like(below, below.sum())
     steps = np.where(below > 0, above / np.where(below > 0, below, 1.0), solution.steps)
-    # No step below the least; one that is fitted to nothing but zeros says nothing.
+    # Never below the smallest scale; with all integers 0 the fit is undefined.
     return np.where(steps >= problem.least, steps, solution.steps).astype("float32")
 
 
 def _descended(
     problem: Problem, integers: np.ndarray, all_steps: np.ndarray
 ) -> np.ndarray:
-    """Integers after each was set to its best with all others as they are."""
+    """Returns integers after one pass of coordinate descent."""
     _, largest = fake_quant.levels(problem.bits, narrow=True)
     integers = integers.copy()
     for group, gram in enumerate(problem.gram.astype("float32")):

@@ -1,7 +1,7 @@
-"""Images on their way through a network twice at once: rounded, and in float.
+"""Runs images through a network in two streams at once: rounded, and in float.
 
-Every layer with a kernel is a stop. What is needed behind a stop is kept for all images,
-in half precision, so that no layer is computed more than once in each of the two.
+Every layer with a kernel is a stop. The activations that are needed after a stop are kept
+for all images in half precision, so that each stream computes every layer once.
 """
 
 import dataclasses
@@ -21,49 +21,49 @@ from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.rounding import units
 
-# Numbers that the activations of a part of the images may have: 4 bytes each.
+# Largest number of 4-byte values in the activations of one batch.
 _ALIVE = 20_000_000
-# Images that are computed together at most.
+# Largest batch size.
 _MOST = 100
-# One image in so many is not learned from: it tells whether learning helped.
+# One image in this many is held out, to measure whether learning helped.
 _ASIDE = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A tensor in half precision, over its largest value so that none is too large."""
+    """A tensor in half precision, divided by its amax so that it cannot overflow."""
 
     values: np.ndarray
     scale: float
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Kept":
-        """Of float32 values, which may hold NaN."""
+        """Stores float32 values, which may contain NaN."""
         largest = float(np.abs(values).max(initial=0.0))
         scale = largest if math.isfinite(largest) and largest > 0 else 1.0
         return cls((values / np.float32(scale)).astype("float16"), scale)
 
     def read(self, image: int | slice | np.ndarray = slice(None)) -> np.ndarray:
-        """float32, of all images, of some or of one."""
+        """Returns the float32 values of all images, of some, or of one."""
         return self.values[image].astype("float32") * np.float32(self.scale)
 
 
-# Tensors of a part of the images by their keys.
+# Tensors of a batch by their keys.
 Held = dict[typing.Any, Kept]
 
 
 class Streams:
-    """Both ways of images through a network of `rewrite`, one stop after the other.
+    """The rounded and the float activations of images in a model of `rewrite`.
 
     Args:
-        model: with its ranges set.
+        model: a model of `rewrite` whose ranges are set.
         images: float32 array (count, height, width, channels).
 
     Attributes:
-        units: what is rounded together, see `units.split`.
-        at_once: images that are computed together.
-        learned: indices of the images that may be learned from, in each part.
-        aside: of those that tell what learning was worth: others, where there are any.
+        units: the units that are rounded together, see `units.split`.
+        at_once: batch size.
+        learned: indices of the images to learn from, by batch.
+        aside: indices of the held-out images, by batch; the same if there are too few.
     """
 
     def __init__(self, model: keras.Model, images: np.ndarray) -> None:
@@ -75,7 +75,7 @@ class Streams:
             images[n : n + self.at_once] for n in range(0, len(images), self.at_once)
         ]
         key = id(model.inputs[0])
-        # By stream (in float: True), part of the images and key of a tensor.
+        # By stream (float: True), batch and key of a tensor.
         self._kept: dict[bool, list[Held]] = {
             in_float: [{key: Kept.of(part)} for part in parts]
             for in_float in (False, True)
@@ -91,27 +91,27 @@ class Streams:
         return [np.flatnonzero(chosen[n : n + self.at_once]) for n in starts]
 
     def stops(self) -> list[Step]:
-        """The applications of layers with a kernel, in order."""
+        """The steps whose layer has a kernel, in order."""
         return [step for step in self._steps if isinstance(step.layer, KERNELS)]
 
     def parts(self, step: Step) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(rounded, in float): what a stop reads, for one part of the images at a time."""
+        """Yields (rounded, float) inputs of a stop, batch by batch."""
         pairs = zip(self._kept[False], self._kept[True], strict=True)
         for rounded, in_float in pairs:
             yield rounded[step.inputs[0]].read(), in_float[step.inputs[0]].read()
 
     def advance(self, step: Step, change: Callable[[], object] | None = None) -> None:
-        """Goes on to a stop.
+        """Advances both streams to a stop.
 
         Args:
-            step: where to; a stop behind all that were advanced to.
-            change: called after the way in float and before the rounded one: it sets
-                the rounded kernel of the stop before.
+            step: a stop after the current one.
+            change: called between the float and the rounded stream; it sets the
+                rounded kernel of the previous stop.
         """
         self.advance_to(self._steps.index(step), change)
 
     def advance_to(self, end: int, change: Callable[[], object] | None = None) -> None:
-        """Goes on to the step of an index, which is not done; see `advance`."""
+        """Advances to the step with an index, without computing it; see `advance`."""
         self._run(end, in_float=True)
         if change:
             change()
@@ -119,16 +119,16 @@ class Streams:
         self._at = end
 
     def held(self, in_float: bool = False) -> list[Held]:
-        """What is kept of one way where it stands, for each part of the images."""
+        """Returns the current activations of one stream, by batch."""
         return [dict(kept) for kept in self._kept[in_float]]
 
     def again(self, held: list[Held], start: int, end: int) -> None:
-        """Goes a part of the rounded way once more.
+        """Computes a part of the rounded stream again.
 
         Args:
-            held: what `held` returned in front of it.
+            held: the result of `held` before that part.
             start: index of its first step.
-            end: of the first step behind it.
+            end: index after its last step.
         """
         self._at = start
         self._kept[False] = [dict(kept) for kept in held]
@@ -136,7 +136,7 @@ class Streams:
         self._at = end
 
     def mean(self, key: typing.Any) -> np.ndarray:
-        """float64 mean of a kept tensor of the rounded way, by channel."""
+        """Returns the mean of a kept rounded tensor, float64 (channels,)."""
         total, count = 0.0, 0
         for kept in self._kept[False]:
             rows = kept[key].read()
@@ -145,9 +145,9 @@ class Streams:
         return np.asarray(total / count)
 
     def errors(self, keys: Sequence[typing.Any]) -> np.ndarray:
-        """float64 mean squared differences of both ways, for each of some tensors.
+        """Returns the mean squared errors of kept tensors on the held-out images.
 
-        Of the images that are not learned from.
+        The errors are float64, one per key.
         """
         pairs = list(zip(self._kept[False], self._kept[True], self.aside, strict=True))
         errors = []
@@ -182,7 +182,7 @@ class Streams:
 def called(
     step: Step, tensors: list[typing.Any], in_float: bool = False
 ) -> list[typing.Any]:
-    """What a step makes of `tensors`, at inference."""
+    """Computes a step in inference mode."""
     arguments, options = step.called_with(tensors)
     layer = step.layer
     is_layer = isinstance(layer, keras.layers.Layer)
@@ -198,12 +198,12 @@ def called(
 
 
 def _images_together(model: keras.Model, shape: tuple[int, ...]) -> int:
-    """How many images' activations, a few layers of them, fit into memory."""
+    """Returns the batch size with which the activations of a few layers fit in memory."""
     steps, _ = read_steps(model)
     largest = math.prod(shape)
     for step in steps:
         for tensor in keras.tree.flatten(step.arguments.keras_tensors):
-            # Open sizes count as those of the images: too much rather than too little.
+            # Open sizes count as those of the images, which is an upper bound.
             sizes = zip(tensor.shape[1:], shape, strict=False)
             largest = max(largest, math.prod(own or full for own, full in sizes))
     return int(np.clip(_ALIVE // (4 * largest), 1, _MOST))

@@ -1,4 +1,4 @@
-"""A network in units: what is rounded together, so that its output errs least."""
+"""Splits a network into the units whose kernels are rounded together."""
 
 import dataclasses
 import itertools
@@ -9,20 +9,20 @@ from keras_resnets.graph.nodes import Step
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
-# Kernels of a unit at most. A bottleneck with a projection has four; a network that
-# keeps a tensor from its first layer to its last is one block, and is cut by layer.
+# Largest number of kernels in a unit. A bottleneck with a projection has four. A network
+# with a skip connection from first to last layer would be one unit: it is split by layer.
 _MOST = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """Steps of a network that follow one another.
+    """Consecutive steps of a network.
 
     Attributes:
-        steps: all of them, in order.
-        start: index of the first.
-        inputs: keys of the tensors that they read and that others made.
-        outputs: keys of the tensors that they make and that others read.
+        steps: the steps, in order.
+        start: index of the first step in the network.
+        inputs: keys of the tensors from earlier steps that they read.
+        outputs: keys of their tensors that later steps read.
     """
 
     steps: tuple[Step, ...]
@@ -32,7 +32,7 @@ class Unit:
 
     @property
     def end(self) -> int:
-        """Index of the first step behind it."""
+        """Index after the last step."""
         return self.start + len(self.steps)
 
     @property
@@ -42,19 +42,19 @@ class Unit:
 
 
 def split(steps: Sequence[Step], outputs: Sequence[typing.Any]) -> list[Unit]:
-    """A rounded network's units: residual blocks, and single layers outside of them.
+    """Splits a network into residual blocks, and single layers outside of them.
 
-    A unit ends where a tensor is rounded and is the only one that anything behind it
-    reads. Between two such places both ways of a residual block are under way. What has
-    more kernels than a block has is split once more, behind every kernel.
+    A unit ends at a rounded tensor that is the only one later steps read: inside a
+    residual block both branches are read. A unit with more kernels than a block has is
+    split after every kernel.
 
     Args:
-        steps: of a network of `rewrite`, in order.
+        steps: steps of a model of `rewrite`, in order.
         outputs: keys of the network's outputs.
 
     Returns:
-        Units with a kernel each, one behind the other; what is behind the last kernel's
-        rounding is in none.
+        Consecutive units with at least one kernel each. Steps after the rounding of the
+        last kernel belong to none.
     """
     last = last_reads(steps, outputs)
     units: list[Unit] = []
@@ -75,13 +75,13 @@ def split(steps: Sequence[Step], outputs: Sequence[typing.Any]) -> list[Unit]:
 def last_reads(
     steps: Sequence[Step], outputs: Sequence[typing.Any]
 ) -> dict[typing.Any, int]:
-    """The index of the last step that reads a tensor, by its key; outputs: behind all."""
+    """Returns the index of the last reader of each tensor, by key; outputs come last."""
     last = {key: n for n, step in enumerate(steps) for key in step.inputs}
     return {**last, **dict.fromkeys(outputs, len(steps))}
 
 
 def _cuts(steps: Sequence[Step], last: dict[typing.Any, int]) -> list[int]:
-    """Indices of the steps in front of which one rounded tensor alone goes on."""
+    """Returns the indices of steps before which a single rounded tensor is alive."""
     born: dict[typing.Any, int] = {}
     for n, step in enumerate(steps):
         born.update(dict.fromkeys((k for k in step.inputs if k not in born), 0))
