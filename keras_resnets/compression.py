@@ -1,4 +1,4 @@
-"""What `quantization`, `pruning` and `tfmot` were called together."""
+"""The old name of `quantization`, `pruning` and `tfmot` together."""
 
 from keras_resnets import renamed
 

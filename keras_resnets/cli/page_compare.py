@@ -90,7 +90,7 @@ class Verified:
 
 
 def losses(layer_losses: "Sequence[LayerLoss]") -> None:
-    """What each layer of an integer file loses."""
+    """Shows the error of each layer of an integer file."""
     if not page.is_requested() or not layer_losses:
         return
     from keras_resnets.reports import Details
@@ -111,7 +111,7 @@ def losses(layer_losses: "Sequence[LayerLoss]") -> None:
 
 
 def timings(measured: "Sequence[Timing]") -> None:
-    """What the files of a benchmark cost."""
+    """Shows the latency, memory and size of the files of a benchmark."""
     if not page.is_requested():
         return
     from keras_resnets.reports import Block

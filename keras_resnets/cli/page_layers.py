@@ -16,7 +16,7 @@ _COST = "logit RMSE over their deviation, where this layer alone is rounded"
 
 
 def sensitivity(costs: "Sequence[LayerCost]") -> None:
-    """What quantizing each layer alone costs, the costliest first."""
+    """Shows the cost of quantizing each layer alone, the costliest first."""
     if not page.is_requested() or not costs:
         return
     from keras_resnets.reports import Details

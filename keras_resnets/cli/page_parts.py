@@ -1,4 +1,4 @@
-"""What commands put on the page of `--report`, of which several have the same."""
+"""Parts of the page of `--report` that several commands share."""
 
 import dataclasses
 import hashlib
@@ -65,7 +65,7 @@ def model(network: "keras.Model", asked: typing.Any, source: typing.Any) -> None
 
 
 def images(network: "keras.Model") -> "Provenance":
-    """What the images of a network go through, and its classes, as it knows them now.
+    """Shows the preprocessing and the classes of a network.
 
     Returns:
         All that it knows.
@@ -226,7 +226,7 @@ def parity_table(rows: dict[str, typing.Any]) -> "Block":
 
 
 def measured(comparison: typing.Any, gallery: "Gallery | None") -> None:
-    """How a file does on labelled images, beside its model."""
+    """Shows the accuracy of a file beside that of its model."""
     if gallery is None:
         return
     from keras_resnets.reports import Facts

@@ -26,7 +26,7 @@ _CURVES = (
 def trained(
     run: "Run", recipe: "Recipe", opened: typing.Any, has_teacher: bool = False
 ) -> None:
-    """What came of a training.
+    """Shows the results of a training.
 
     Args:
         run: the `Run`.

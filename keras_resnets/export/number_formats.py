@@ -70,11 +70,11 @@ OLD_WORDS = {
 
 
 def check_recipe(recipe: object, allowed: Sequence[str]) -> None:
-    """Raises `InvalidArgument` for what is no recipe; for an old word, with the new one.
+    """Raises `InvalidArgument` unless `recipe` is allowed; names the new name of an old.
 
     Args:
-        recipe: the word.
-        allowed: the recipes that may be given.
+        recipe: name of a recipe.
+        allowed: names of the recipes that are allowed.
     """
     new = OLD_WORDS.get(recipe) if isinstance(recipe, str) else None
     if new in allowed and recipe not in allowed:
@@ -88,16 +88,16 @@ def current_recipe(
     per_tensor: bool = False,
     stacklevel: int = 3,
 ) -> str:
-    """The recipe that a word means; an old one is told of, for this one version.
+    """Returns the recipe of a name; an old name gives a warning, in this version only.
 
     Args:
-        recipe: the word.
-        allowed: the recipes that may be given.
-        per_tensor: what the recipes ending in `_per_tensor` were called.
-        stacklevel: of the warning, see `warnings.warn`.
+        recipe: name of a recipe, or an old name.
+        allowed: names of the recipes that are allowed.
+        per_tensor: the old way to ask for a recipe that ends in `_per_tensor`.
+        stacklevel: see `warnings.warn`.
 
     Raises:
-        InvalidArgument: no recipe.
+        InvalidArgument: it is not the name of an allowed recipe.
     """
     new = OLD_WORDS.get(recipe) if isinstance(recipe, str) else None
     if new not in allowed:

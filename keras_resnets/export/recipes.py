@@ -1,4 +1,4 @@
-"""What quantization means, as data: names that decode into bits and ranges."""
+"""The recipes of quantization: THE TABLE, a row each."""
 
 import dataclasses
 import typing
@@ -9,15 +9,15 @@ from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
 from keras_resnets.export import number_formats
 
-# How activation ranges move while a quantization-aware model is trained.
+# How quantization-aware training updates activation ranges.
 ACTIVATION_RANGES = ("moving_average", "learned")
-# Where those of the weights come from.
+# How it determines weight ranges.
 WEIGHT_RANGES = ("max", "learned")
-# How a kernel becomes integers after training; see quantization/rounding.
+# How kernels are rounded after training; see quantization/rounding.
 ROUNDINGS = ("nearest", "second-order", "learned")
-# Steps of gradient for each residual block.
+# Gradient steps per residual block.
 ROUNDING_STEPS = 1000
-# Bits that weights and activations may have, by the word of `quantize`.
+# Allowed bits of (weights, activations) by number format.
 _BITS = {
     "int8": ((8, 4), 8),
     "int16x8": ((8,), 16),
@@ -28,29 +28,29 @@ _BITS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is quantized.
+    """A quantization recipe: the precision of weights and activations.
 
-    The name tells: `static` or `dynamic` ranges of the activations, `wi8` weights of 8
-    bits, `ai16` activations of 16.
+    In the names of recipes, `static` and `dynamic` are the kinds of activation ranges,
+    `wi8` means 8-bit integer weights, `ai16` 16-bit integer activations.
 
     Attributes:
-        name: key in `RECIPES`, or one of your own.
-        quantize: the format that `keras_resnets.export.to_tflite` calls it.
+        name: key in `RECIPES`, or a name of your own.
+        quantize: name of the number format of its files, see `NUMBER_FORMATS`.
         weight_bits: 8, 4, or None for float16.
         activation_bits: 8, 16, or None for float.
-        per_channel: one scale an output channel of a kernel, or one a kernel. The
-            classifier has one in any case: TensorFlow's converter knows nothing else
-            for a fully connected layer.
-        activation_ranges: in training, `"moving_average"` of the batches' least and
-            largest values, or `"learned"` by gradient.
-        weight_ranges: `"max"`, the largest absolute value, or `"learned"`.
+        per_channel: whether each output channel of a kernel has its own scale. The
+            classifier always has a single one, since TensorFlow's converter supports
+            nothing else for a fully connected layer.
+        activation_ranges: in training, `"moving_average"` of the minima and maxima of
+            batches, or `"learned"` by gradient.
+        weight_ranges: in training, `"max"`, the largest absolute value, or `"learned"`.
         trainable: whether `quantize_aware` takes it.
-        rounding: by the engine `ranges`: every weight to the integer `"nearest"` to it,
-            or `"second-order"`: so that the layer's outputs err least on the
-            calibration images; or `"learned"`: so that those of each residual block do,
-            by gradient. Training starts from the recipe's where the range of a kernel is
-            learned; where it is that of the largest weight, from nearest.
-        rounding_steps: of `"learned"`, for each block; None for 1,000.
+        rounding: how the engine `ranges` rounds kernels: to `"nearest"`;
+            `"second-order"`, to minimize the error of each layer's outputs on the
+            calibration images; or `"learned"`, to minimize that of each residual block,
+            by gradient. Training starts from this rounding if weight ranges are
+            learned, otherwise from nearest.
+        rounding_steps: gradient steps per block of `"learned"`; None for 1,000.
 
     Raises:
         InvalidArgument: a value that is not allowed.
@@ -109,18 +109,18 @@ class Recipe:
             )
 
     def with_rounding(self, rounding: str | None, steps: int | None = None) -> "Recipe":
-        """The same recipe with another rounding; with its own for None.
+        """Returns the recipe with another rounding; None keeps its own.
 
         Args:
             rounding: one of `ROUNDINGS`.
-            steps: `rounding_steps`; None keeps those of the same rounding.
+            steps: the `rounding_steps`; None keeps them if the rounding is the same.
         """
         if steps is None and rounding in (None, self.rounding):
             return self
         return self.replace(rounding=rounding or self.rounding, rounding_steps=steps)
 
     def replace(self, **changes: typing.Any) -> "Recipe":
-        """The same recipe but for `changes`."""
+        """Returns a copy of the recipe with `changes`."""
         return dataclasses.replace(self, **changes)
 
 
@@ -163,10 +163,10 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
 def find(recipe: str | Recipe) -> Recipe:
-    """The `Recipe` of a name, or the one that was given.
+    """Returns the `Recipe` with a name; a `Recipe` is returned itself.
 
     Raises:
-        InvalidArgument: a name that is no recipe's.
+        InvalidArgument: there is no recipe with this name.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -175,7 +175,7 @@ def find(recipe: str | Recipe) -> Recipe:
 
 
 def format_of(recipe: str) -> number_formats.NumberFormat:
-    """The `NumberFormat` of a recipe's file, by the name of the recipe.
+    """Returns the `NumberFormat` of the files of a recipe, by its name.
 
     Example:
         >>> format_of("static_wi8_ai8").name, format_of("float32").title

@@ -28,7 +28,7 @@ _WITHOUT_CAM = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
-    """The evidence for a class at each place of an image.
+    """The evidence for a class at each position of an image.
 
     Attributes:
         heatmap: float32 array (rows, columns): the evidence for the class at each place

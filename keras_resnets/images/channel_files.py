@@ -86,7 +86,7 @@ def check_numbers(image: np.ndarray) -> None:
 
 
 def channels_of(path: str | os.PathLike[str]) -> int | None:
-    """How many channels a file has that Pillow would not read as it stands, or None.
+    """Returns the number of channels of a file that Pillow cannot read, or None.
 
     Args:
         path: of any file: `.npy`, or a TIFF with bands that are neither grey, colours

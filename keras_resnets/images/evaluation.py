@@ -193,7 +193,7 @@ def evaluate_labels(
     progress: Callable[[int], typing.Any] | None = None,
     threshold: float | tuple[float, ...] = several.THRESHOLD,
 ) -> several.MultiLabelFigures:
-    """How well `model` tells several labels an image: mAP, F1 and the rest.
+    """Evaluates a multi-label `model`: mAP, F1 and other metrics.
 
     Args:
         model: a `keras.Model` with outputs (batch, labels), a sigmoid each, or an

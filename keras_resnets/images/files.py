@@ -156,7 +156,7 @@ def _begins_as_image(path: pathlib.Path) -> bool:
 
 
 def others_note(others: Sequence[pathlib.Path]) -> str | None:
-    """A line about images that cannot be opened here, or None where there are none.
+    """Returns a line about images that cannot be opened here; None if there are none.
 
     Args:
         others: their paths, as `scan` returns them.
@@ -174,7 +174,7 @@ def others_note(others: Sequence[pathlib.Path]) -> str | None:
 
 
 def tolerated(count: int) -> int:
-    """How many of `count` images may be unreadable: one in a hundred, but always two."""
+    """Returns the tolerated number of unreadable images: 1 %, but at least two."""
     return max(_TOLERATED, count // 100)
 
 
@@ -290,7 +290,7 @@ def _holds_16_bits(image: "PIL.Image.Image") -> bool:
 
 
 def as_rgb(image: "PIL.Image.Image") -> "PIL.Image.Image":
-    """A Pillow image of any mode as one of mode RGB; that itself where it is one.
+    """Converts a Pillow image of any mode to RGB; returns RGB images unchanged.
 
     Grey of more than 8 bits is scaled by its range: 16 bits by 65,535, unless the file
     states less; floats by 1 where they lie in [0, 1], else by 255.

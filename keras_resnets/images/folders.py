@@ -182,7 +182,7 @@ def _check_one_reading(
 
 
 def _too_deep(folder: pathlib.Path, name: str, inner: str) -> str:
-    """What to say of seg_train/seg_train/street: a part within its own wrapping."""
+    """Returns the message for nested parts such as seg_train/seg_train/street."""
     place = folder / name / inner
     return (
         f"{_said(folder)} must hold a sub-folder a class; the images of {_said(name)} "
@@ -239,7 +239,7 @@ def notes_of(folder: pathlib.Path, skipped: tuple[str, ...] = ()) -> tuple[str, 
 def to_evaluate(
     folder: pathlib.Path, part: str, names: Sequence[typing.Any] | None = ()
 ) -> tuple[pathlib.Path, tuple[str, ...]]:
-    """The folder of a part of the data, for those who look at one alone.
+    """Returns the folder of one part of the data.
 
     Args:
         folder: see `parts_of`.
@@ -270,7 +270,7 @@ def to_evaluate(
 
 
 def no_images(folder: pathlib.Path, others: Sequence[pathlib.Path] = ()) -> str:
-    """What to say of a folder without images that can be read."""
+    """Returns the message for a folder without readable images."""
     note = others_note(others)
     return f"{_said(folder)} holds no images ({', '.join(suffixes())})" + (
         f"; {note}" if note else ""

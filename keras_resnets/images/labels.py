@@ -70,7 +70,7 @@ def label_set(name: str) -> tuple[tuple[str, str], ...]:
 
 
 def count(labels: str | tuple[str, ...]) -> int:
-    """How many classes a label set has, by its name or as a sequence of names."""
+    """Returns the number of classes of a label set: its name, or a sequence of names."""
     return len(label_set(labels) if isinstance(labels, str) else labels)
 
 

@@ -162,7 +162,7 @@ def _begun(
 
 
 def _header_of(name: str, stream: typing.Any, length: int) -> float:
-    """How many bytes may be read to open a format."""
+    """Returns the number of bytes that may be read to open a format."""
     if name in _WHOLE:
         if length > _LONGEST_WHOLE:
             raise InvalidArgument(
@@ -304,7 +304,7 @@ def _check_scans(stream: typing.Any, pixels: typing.Any) -> None:
 def markers(
     content: typing.Any, at: typing.Any, stop: typing.Any
 ) -> Iterator[typing.Any]:
-    """(marker, place behind it) of each marker of a JPEG, up to that of its end.
+    """Yields (marker, offset behind it) of a JPEG, up to the end-of-image marker.
 
     Segments are stepped over, so that a thumbnail's are not taken for the image's; what
     follows a scan's is searched.

@@ -178,7 +178,7 @@ def load_folder(
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Raises `InvalidArgument` where there is no such folder."""
+    """Raises `InvalidArgument` unless the folder exists."""
     if not os.path.isdir(folder):
         raise InvalidArgument(
             f"there is no folder of images {printable(str(folder))!r}"
@@ -209,7 +209,7 @@ def resized_size(
 
 
 def centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """(top, left) of a crop of size `target` from the centre of an image."""
+    """Returns (top, left) of a centre crop of size `target`."""
     top, left = (
         round((have - want) / 2) for have, want in zip(size, target, strict=True)
     )
@@ -217,7 +217,7 @@ def centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
 
 
 def is_strip(resized: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Whether of a resized image so little is kept that this part is resized alone."""
+    """Returns whether the crop is so small that only this part should be resized."""
     return resized[0] * resized[1] > _STRETCHED * target[0] * target[1]
 
 

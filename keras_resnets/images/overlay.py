@@ -117,7 +117,7 @@ def draw(
 
 
 def _outside(size: tuple[int, int], box: tuple[int, ...]) -> "np.ndarray":
-    """Which pixels (height, width, 1) are outside of a box."""
+    """Returns a bool mask (height, width, 1) of the pixels outside a box."""
     import numpy as np
 
     rows, columns = np.arange(size[1])[:, None, None], np.arange(size[0])[None, :, None]
@@ -188,7 +188,7 @@ def side_by_side(
 
 
 def _fitted(pen: typing.Any, font: typing.Any, text: str, width: int) -> str:
-    """As much of a line as is not wider than a panel."""
+    """Cuts a line of text to the width of a panel."""
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(f"{text}...", font) > width:

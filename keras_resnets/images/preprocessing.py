@@ -1,4 +1,4 @@
-"""What a network expects of its images; pure functions of arrays, tensors, images."""
+"""Preprocessing of images for a network: pure functions of arrays and tensors."""
 
 import dataclasses
 import functools
@@ -56,7 +56,7 @@ _FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes a network's input.
+    """The preprocessing of images for a network.
 
     Attributes:
         mode: see `preprocess_input`; it gives `scale`, `channel_order`, and `mean` and
@@ -103,7 +103,7 @@ class Preprocessing:
 
     @property
     def channels(self) -> int:
-        """Of the network's input: 3, 1 for grey, or those of multispectral images."""
+        """Channels of the input: 3, 1 for grey, or more for multispectral images."""
         return len(self.mean)
 
     @property
@@ -161,7 +161,7 @@ class Preprocessing:
 
     @property
     def scale(self) -> float:
-        """What pixel values in [0, 255] are multiplied by first."""
+        """The factor by which pixel values in [0, 255] are multiplied first."""
         return MODES[self.mode][0]
 
     @property
@@ -317,7 +317,7 @@ class Preprocessing:
         x /= _row(self.std, width, last)
 
     def pixels(self, x: "np.ndarray") -> "np.ndarray":
-        """What `normalize` was given: uint8 RGB from network inputs, channels last.
+        """Inverts `normalize`: returns uint8 RGB for network inputs, channels last.
 
         Of numbers that are no pixels, and of other than 1 or 3 channels, an image to
         look at: the first three channels, grey at the mean.

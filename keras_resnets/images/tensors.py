@@ -25,7 +25,7 @@ def _is_tensorflow(x: "np.ndarray") -> bool:
 
 
 def ops_of(x: typing.Any) -> typing.Any:
-    """What computes with `x`: `keras.ops`, or the same of TensorFlow for its tensors.
+    """Returns the module that computes with `x`: `keras.ops`, or its TensorFlow twin.
 
     A `tf.data` pipeline hands over the latter, whatever the backend is.
     """

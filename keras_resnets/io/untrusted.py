@@ -100,7 +100,7 @@ def parse_json(
 
 
 def _has_spare_comma(error: json.JSONDecodeError) -> bool:
-    """Whether a comma in front of a closing bracket is what JSON does not take."""
+    """Returns whether JSON is invalid because of a comma before a closing bracket."""
     # Python 3.13 points at the comma, earlier ones at the bracket.
     rest = error.doc[error.pos :].lstrip(", \t\r\n")
     before = error.doc[: error.pos + 1].rstrip("]} \t\r\n")

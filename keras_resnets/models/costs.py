@@ -24,7 +24,7 @@ _PHOTO = 128
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """How fast a target multiplies int8.
+    """The int8 speed of a target.
 
     Attributes:
         title: the device.

@@ -1,4 +1,4 @@
-"""What quantization costs: a file against its float model, on labelled images."""
+"""Compares the accuracy of a file with that of its float model."""
 
 import dataclasses
 import os
@@ -19,16 +19,16 @@ from keras_resnets.images import multi_label
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """How a file compares with its model.
+    """The accuracy of a file and of its float model on the same images.
 
     Attributes:
-        count: images that both were run on.
-        model_top1, file_top1: shares of right answers; None of several labels an image.
-        agreement: share of equal answers; of several labels an image, of each for itself.
-        rmse: root mean square difference of the logits over the standard deviation of
-            the model's; None where those cannot be read in the file.
-        model_map, file_map: mean average precisions of several labels an image; None
-            of one class, or where no label tells images apart.
+        count: number of images.
+        model_top1, file_top1: top-1 accuracies in [0, 1]; None for multi-label data.
+        agreement: share of equal predictions; of equal labels for multi-label data.
+        rmse: root mean square difference of the logits, divided by the standard
+            deviation of the model's; None if the file does not show its logits.
+        model_map, file_map: mean average precisions of multi-label data; None for
+            single-label data, or if no label differs between images.
     """
 
     count: int
@@ -49,7 +49,7 @@ def compare(
     logits: bool = False,
     watch: Callable[..., object] | None = None,
 ) -> Figures:
-    """`Figures` of the exported file at `path`.
+    """Runs an exported file and its model on labelled images.
 
     Args:
         model: the float `keras.Model` that it was made of.

@@ -1,4 +1,4 @@
-"""What the options of quantization may be, without importing what carries them out."""
+"""The allowed values of quantization's options, without heavy imports."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,26 +11,26 @@ from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite.storage import DEFAULT
 from keras_resnets.export.tflite.storage import Storage
 
-# Who makes the bytes of a file; `backends.engines` has the functions.
+# The engines, which write a file; their functions are in `backends.engines`.
 ENGINES = ("ranges", "converter", "ai_edge_quantizer")
-# How a range comes from the values of calibration images.
+# The calibration methods.
 METHODS = ("mse", "minmax", "percentile")
-# What an operator can be computed in, the coarsest first: int8; int16 activations with
-# int8 weights; float32.
+# The precisions of an operator, the coarsest first: int8; int16 activations with int8
+# weights; float32.
 PRECISIONS = ("int8", "int16", "float")
-# What a layer of a front can be: int4 is 4-bit weights and int8 activations.
+# The precisions of a layer in a front: int4 is 4-bit weights and int8 activations.
 BITS = ("int4", *PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What an engine is told besides the recipe.
+    """The options of an engine besides the recipe.
 
     Attributes:
-        method, percentile: how ranges come from images, see `ranges.set_ranges`.
+        method, percentile: calibration method, see `ranges.set_ranges`.
         io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
-        storage: where weights of 4 bits are put.
-        seed: of the sample that ranges are sought on.
+        storage: how 4-bit weights are stored.
+        seed: seed of the sample for the ranges.
         progress: called with the number of calibration images done.
         pooled_strides, sparse: see `keras_resnets.export.to_tflite`.
     """
@@ -48,15 +48,15 @@ class Options:
 
 
 def default_engine(recipe: Recipe) -> str:
-    """The engine that measured best: see docs/compression.md."""
+    """Returns the engine that measured best, see docs/compression.md."""
     return "ranges" if recipe.quantize == "int8" else "converter"
 
 
 def check_engine(engine: str | None, recipe: Recipe) -> str:
-    """The engine's name for a recipe; None asks for the default.
+    """Returns the engine for a recipe; None for the default.
 
     Raises:
-        InvalidArgument: an engine that does not exist, or that cannot do the recipe.
+        InvalidArgument: the engine does not exist or does not support the recipe.
     """
     if engine is None:
         return default_engine(recipe)

@@ -27,16 +27,16 @@ _STAYING = (*PASSING, keras.layers.AveragePooling2D)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operator:
-    """What happens between tensors that are rounded.
+    """An operator of a file: a computation between rounded tensors.
 
     Attributes:
-        name: of the layer whose output is rounded, which is what a file calls it.
-        kind: of the layer that computes: `"Conv2D"`, `"Add"`, ...
-        of: layers of the float model that it stands for.
-        weights: the layer with rounded numbers in it, or None.
-        inputs: the `FakeQuantize` layers of the tensors that it reads.
-        output: that of the tensor it makes.
-        macs: multiply-adds for one image.
+        name: name of the layer whose output is rounded, also in the file.
+        kind: class of the layer that computes: `"Conv2D"`, `"Add"`, ...
+        of: names of the layers of the float model that it replaces.
+        weights: the layer with rounded weights, or None.
+        inputs: the `FakeQuantize` layers of its inputs.
+        output: the `FakeQuantize` layer of its output.
+        macs: multiply-adds per image.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Graph:
         return 2 * max(-low, high)
 
     def precision_of(self, grid: FakeQuantize, precisions: dict[str, str]) -> str:
-        """What a tensor is kept in: the coarsest of what makes and reads it.
+        """Returns the precision of a tensor: the coarsest of its producer and readers.
 
         Args:
             grid: its `FakeQuantize`.

@@ -1,4 +1,4 @@
-"""How many bits each layer of a network has: data that a person can read and edit.
+"""Precision plans: the bits of each layer of a network, as readable, editable data.
 
 A recipe is a plan of one rule. A search proposes a plan with rules for layers, which
 `quantize` carries out, also for another training of the same network.
@@ -77,7 +77,7 @@ class LayerBits:
 
     @property
     def precision(self) -> str:
-        """What its operator is computed in: `"int8"`, `"int16"` or `"float"`."""
+        """The precision of its operator: `"int8"`, `"int16"` or `"float"`."""
         return _PRECISIONS[self.weight_bits, self.activation_bits]
 
     @classmethod
@@ -149,12 +149,12 @@ class PrecisionPlan:
 
     @property
     def precisions(self) -> dict[str, str]:
-        """What the layers that are not int8 are computed in, by name."""
+        """The precisions of the layers that are not int8, by name."""
         named = {name: bits.precision for name, bits in self.layers.items()}
         return {name: x for name, x in named.items() if x != "int8"}
 
     def check_engine(self, engine: str | None) -> str:
-        """The name of the engine that carries the plan out, see `choices.check_engine`."""
+        """Returns the engine that executes the plan, see `choices.check_engine`."""
         name = choices.check_engine(engine, self.recipe)
         if self.layers and name != "ranges":
             raise InvalidArgument(
@@ -165,25 +165,25 @@ class PrecisionPlan:
     def with_rounding(
         self, rounding: str | None, steps: int | None = None
     ) -> "PrecisionPlan":
-        """The plan with another rounding of kernels, see `Recipe.with_rounding`."""
+        """Returns the plan with another rounding, see `Recipe.with_rounding`."""
         recipe = self.recipe.with_rounding(rounding, steps)
         return dataclasses.replace(self, recipe=recipe)
 
     def storage_words(
         self, storage: str | None = None, prefer: str | None = None
     ) -> tuple[str | None, str | None]:
-        """(storage, prefer) for `to_tflite`, of arguments or else the plan's own."""
+        """Returns (storage, prefer) for `to_tflite`: the arguments, or else its own."""
         has_nibbles = any(x.weight_bits == 4 for x in self.layers.values())
         if storage is None and prefer is None and has_nibbles:
             return self.storage, self.prefer
         return storage, prefer
 
     def stored(self, storage: str | None = None, prefer: str | None = None) -> Storage:
-        """The `Storage` that arguments ask for; the plan's own where they say nothing."""
+        """Returns the `Storage` for the arguments; that of the plan if both are None."""
         if storage is not None or prefer is not None:
             return storages.choose(storage, prefer)
         own = storages.choose(self.storage, self.prefer)
-        # A plan whose layers were edited to 8 bits is none that asks for 4.
+        # A plan whose layers were edited to 8 bits has no 4-bit weights to store.
         return dataclasses.replace(own, is_explicit=False)
 
     def for_training(self) -> "PrecisionPlan":
@@ -349,16 +349,16 @@ class PrecisionPlan:
 
 
 def _written(name: str) -> tuple[str, ...]:
-    """What a layer of a plan may be called in a network, the likeliest first."""
+    """Returns the possible names of a plan's layer in a network, the likeliest first."""
     halves = (name.removesuffix("_scale"), name.removesuffix("_offset"))
     return (name, f"{name}_linear", *halves)
 
 
 def fingerprint(layers: Iterable[typing.Any]) -> str:
-    """What tells a network from others, however it is trained: 16 hex digits.
+    """Returns 16 hex digits that identify a network, whatever its weights.
 
     Args:
-        layers: Keras layers in order; name and shapes of those with weights count.
+        layers: Keras layers in order; names and shapes of those with weights are used.
     """
     description = [
         [layer.name, [list(variable.shape) for variable in layer.weights]]
@@ -369,7 +369,7 @@ def fingerprint(layers: Iterable[typing.Any]) -> str:
 
 
 def _decoded(content: typing.Any) -> PrecisionPlan:
-    """The plan of what JSON says."""
+    """Returns the plan of decoded JSON."""
     _check_keys("the plan", content, _REQUIRED, _OPTIONAL)
     header = (content["schema"], content["version"])
     # True is equal to 1.

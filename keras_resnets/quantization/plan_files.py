@@ -1,4 +1,4 @@
-"""A quantized file on its way to its place, the plan that it was made by beside it."""
+"""Writes a quantized file, with its passport and its plan beside it."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from keras_resnets.quantization.plan import PrecisionPlan
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Where the plan of the file at `path` lies: `net.tflite.plan.json`."""
+    """Returns the path of the plan beside a file: `net.tflite.plan.json`."""
     path = pathlib.Path(path)
     return path.with_name(path.name + ".plan.json")
 
@@ -28,14 +28,14 @@ def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
 def facts(
     plan: PrecisionPlan, engine: str, method: str | None, chosen: CalibrationSet | None
 ) -> dict[str, typing.Any]:
-    """What a passport says of how a float model was quantized."""
+    """Returns the record of the quantization for a passport."""
     record = {
         "recipe": plan.recipe.name,
         "engine": engine,
         "method": method,
         "per_tensor": not plan.recipe.per_channel,
         "weight_bits": plan.recipe.weight_bits,
-        # Other engines know nothing else.
+        # Other engines only round to nearest.
         "rounding": plan.recipe.rounding if engine == "ranges" else "nearest",
         "calibration": chosen and chosen.record(),
     }

@@ -227,7 +227,7 @@ def _chosen(
     calibration: typing.Any,
     input_size: tuple[int, int] | None,
 ) -> CalibrationSet | None:
-    """The images that ranges come from, checked with the plan; None where it has none."""
+    """Returns the checked calibration set; None if the plan has no static ranges."""
     if not number_formats.find(plan.recipe.quantize).calibrated:
         return None
     reference = prepare.inference_model(model)

@@ -140,7 +140,7 @@ def observe(
 
 
 def input_of(layer: keras.layers.Layer) -> typing.Any:
-    """The input of a layer where it is applied first."""
+    """Returns the input of the first application of a layer."""
     return layer._inbound_nodes[0].input_tensors[0]
 
 
@@ -153,7 +153,7 @@ def inputs_of(model: keras.Model) -> dict[int, list[typing.Any]]:
 
 
 def images_at_a_time(tensors: Sequence[typing.Any], shape: Sequence[int]) -> int:
-    """How many images' activations fit into memory at a time.
+    """Returns the batch size with which the activations fit into memory.
 
     Args:
         tensors: symbolic tensors that are computed.

@@ -1,4 +1,4 @@
-"""What a page is made of: frozen data that know their HTML, escaped."""
+"""The blocks of a page: frozen records that render themselves as escaped HTML."""
 
 import dataclasses
 import html
@@ -148,7 +148,7 @@ def _is_number(value: object) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Details:
-    """What is read by few: closed until it is asked for."""
+    """A section that is collapsed until the reader opens it."""
 
     summary: str
     blocks: Sequence[Block]

@@ -107,7 +107,7 @@ def bars(
 def layers(
     rows: Sequence[tuple[str, float, str]], caption: str, log: bool = True
 ) -> Chart:
-    """What each layer costs: bars in the colour of their group.
+    """A bar chart of the cost of each layer, coloured by group.
 
     Args:
         rows: (name, cost >= 0, group) of each layer, in order. Of many the costliest are

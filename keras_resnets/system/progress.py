@@ -1,4 +1,4 @@
-"""What a person sees while something takes long: the step, how far it is, for how long.
+"""Progress of long steps on a terminal: title, bar and elapsed time.
 
 One line on standard error, drawn anew and wiped away; nothing where that is no terminal,
 or one that cannot draw a line again (`TERM=dumb`).
@@ -56,7 +56,7 @@ def steps_shown(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
-    """Shows what goes on inside, and for how long; a step inside it is shown instead.
+    """Shows a step while the context lasts; a nested step is shown in its place.
 
     Args:
         title: what is done, in a few words, with names that may come from a file.
@@ -74,7 +74,7 @@ def step(title: str) -> Iterator[None]:
 
 
 def count(done: float, total: float, unit: str) -> None:
-    """Shows how far the step is, where it is shown; without a step, nothing."""
+    """Updates the bar of the current step, if one is shown."""
     _line.tell(_bar(done, total, _WIDTH // 2), _numbers(done, total, unit))
 
 
@@ -96,7 +96,7 @@ class _Step:
     began: float = dataclasses.field(default_factory=time.monotonic)
 
     def text(self, now: float, stream: typing.TextIO) -> str:
-        """The line; where it is too long, without the bar, then with a shorter title."""
+        """Returns the line; if it is too long, without its bar, then with a cut title."""
         took, width = now - self.began, _columns(stream) - 1
         wheel = _WHEEL[int(took / _AGAIN) % len(_WHEEL)]
         title = f"{wheel} {_encodable(self.title, stream)}"
@@ -138,7 +138,7 @@ class _Line:
         painter.join(1)
 
     def tell(self, bar: str, numbers: str) -> bool:
-        """Shows how far the current step is; False where there is none."""
+        """Updates the current step; returns False if there is none."""
         with self._lock:
             if not self._steps:
                 return False
@@ -256,7 +256,7 @@ def _encodable(text: str, stream: typing.TextIO) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """As much of `text` as fits: a longer line would wrap."""
+    """Cuts `text` to the width of the terminal, where a longer line would wrap."""
     while text_table.width_of(text) > width:
         text = text[:-1]
     return text

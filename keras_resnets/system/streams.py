@@ -72,7 +72,7 @@ def can_redraw(stream: TextIO) -> bool:
 
 
 def is_dumb() -> bool:
-    """Whether the terminal has no more than lines of text (`TERM=dumb`)."""
+    """Returns whether the terminal can only print lines (`TERM=dumb`)."""
     return os.environ.get("TERM") == "dumb"
 
 

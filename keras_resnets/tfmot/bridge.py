@@ -32,7 +32,7 @@ from keras_resnets.tfmot import process
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How a network is fine-tuned: SGD, momentum 0.9, cosine decay of the learning rate.
+    """Fine-tuning options: SGD with momentum 0.9 and cosine decay of the learning rate.
 
     Gradients are clipped to a share of the norm of each variable.
 

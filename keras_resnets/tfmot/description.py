@@ -167,7 +167,7 @@ def write_values(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
 
 
 def _epsilon_lifted(norm: keras.layers.Layer) -> float:
-    """How much the epsilon of the rebuilt BN exceeds that of `norm`."""
+    """Returns by how much the epsilon of the rebuilt BN exceeds that of `norm`."""
     return max(LEAST_EPSILON - norm.epsilon, 0.0)
 
 

@@ -55,7 +55,7 @@ _DIRECTIONS = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training changes its images at random.
+    """The random augmentation of training images.
 
     Attributes:
         crop: `"centre"` takes the part that evaluation uses; `"pad"` adds `padding`

@@ -57,7 +57,7 @@ def discordant(earlier: str, later: str) -> tuple[int, int]:
 
 
 def rights_of(counts: "np.ndarray") -> str:
-    """How many labels of each image are right, as a text: a character an image.
+    """Encodes the number of correct labels per image as text, one character each.
 
     Args:
         counts: int array (images,), each below 50,000.
@@ -239,7 +239,7 @@ def sentence(
 
 
 def _won(against: str, multi_label: bool) -> str:
-    """What an image is that a later stage wins, in words."""
+    """Returns a phrase for the images that a later stage wins."""
     if multi_label:
         return f'images with more labels right than "{against}" has'
     return f'images right that "{against}" has wrong'

@@ -1,4 +1,4 @@
-"""Why the loss of a training is no number, and what such a training leaves behind."""
+"""Diagnoses a loss of NaN or infinity, and what such a run leaves behind."""
 
 import typing
 

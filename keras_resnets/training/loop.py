@@ -95,7 +95,7 @@ class Job:
 
     @property
     def measure(self) -> str:
-        """What the weights that are kept are chosen by: the name of a metric."""
+        """Returns the name of the metric by which the best weights are chosen."""
         return metrics.NAME if self.data.is_multi_label else "accuracy"
 
     @property

@@ -1,4 +1,4 @@
-"""What training images are like whose numbers are no colours: measured, and kept.
+"""Measures mean and standard deviation of multispectral training images.
 
 Recipes and variants know the mean and the deviation of three colours. Those of other
 channels, or of a sensor's own numbers, are taken from the images to train on.

@@ -1,4 +1,4 @@
-"""What of several labels an image Keras shows while it trains."""
+"""The metric that Keras shows while it trains a multi-label network."""
 
 import typing
 

@@ -49,7 +49,7 @@ _HEADS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a checkpoint holds for one of this package's networks.
+    """The contents of a checkpoint for one of this package's networks.
 
     Attributes:
         tensors: (module, field) -> array, without prefix; the classifier under the
@@ -101,7 +101,7 @@ def find(checkpoint: "Checkpoint") -> Network:
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a network is stored: in which dict, behind which prefix."""
+    """The location of a network in a checkpoint: its dict and its prefix."""
 
     container: str
     prefix: str
@@ -218,7 +218,7 @@ def _classifier(
 def _heads(
     tensors: "dict[tuple[str, str], np.ndarray]", layout: "Layout", torch: bool
 ) -> list[str]:
-    """The modules behind the last feature map, in the file's order."""
+    """Returns the modules after the last feature map, in the file's order."""
     ours = layout.head(tensors)
     modules: dict[str, typing.Any] = {}
     for (module, field), array in tensors.items():

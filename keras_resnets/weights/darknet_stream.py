@@ -58,7 +58,7 @@ _DETECTORS = (
 
 @dataclasses.dataclass(frozen=True)
 class _Rest:
-    """What follows the network: `classes`, or the head of a `detector`."""
+    """Describes what follows the network: `classes`, or the head of a `detector`."""
 
     classes: int | None = None
     detector: str | None = None

@@ -102,7 +102,7 @@ def parsed(text: str, path: pathlib.Path) -> Provenance:
 
 
 def _architecture(axes: object) -> Architecture | None:
-    """The `Architecture` of a file; None where it has axes of a later release."""
+    """Returns the `Architecture` of a file; None if it has axes of a later release."""
     try:
         return Architecture(**_with_tuples(axes)) if isinstance(axes, dict) else None
     except (TypeError, ValueError):

@@ -51,7 +51,7 @@ def apply(source: "FileSource") -> None:
 
 
 def _read(place: pathlib.Path) -> typing.Any:
-    """The dict in a JSON file; None if there is none."""
+    """Returns the dict in a JSON file; None if there is no file."""
     try:
         with open(place, encoding="utf-8") as file:
             return metadata.checked_json(file.read(metadata.LONGEST + 1))

@@ -92,7 +92,7 @@ def microseconds(shape: Shape) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _distance(first: Shape, second: Shape) -> float:
-    """How different two shapes are; window and stride count most."""
+    """Returns a distance between two shapes, mainly by window and stride."""
     distance = 20.0 * (first.kind != second.kind)
     for weight, a, b in (
         (5.0, first.window, second.window),

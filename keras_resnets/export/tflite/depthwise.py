@@ -67,7 +67,7 @@ class _Editor(file_editor.Editor):
         return len(self.graph.operators) < before
 
     def _factor_of(self, add: Any) -> Any:
-        """The MUL that feeds an ADD of a constant; None if there is none."""
+        """Returns the MUL that feeds an ADD of a constant, or None."""
         if self.code(add) != "ADD" or not self._is_by_channel(add):
             return None
         product = self._split(add)[0]

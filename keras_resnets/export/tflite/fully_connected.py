@@ -165,7 +165,7 @@ class _Writer(patches.Writer):
 
 
 def _operators(rows: patches.Axis, columns: patches.Axis) -> int:
-    """How many operators gather the patches."""
+    """Returns the number of operators that gather the patches."""
     if not (rows.is_moved or columns.is_moved):
         return 0
     is_padded = rows.before or rows.after or columns.before or columns.after

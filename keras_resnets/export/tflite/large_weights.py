@@ -69,7 +69,7 @@ class Kernel:
 
 
 def _factors(norm: keras.layers.BatchNormalization) -> np.ndarray:
-    """What a BN multiplies each channel by."""
+    """Returns the factor by which a BN multiplies each channel."""
     scale = 1 / np.sqrt(_array(norm.moving_variance) + norm.epsilon)
     return scale * _array(norm.gamma) if norm.scale else scale
 
@@ -126,7 +126,7 @@ def _kernel(layer: keras.layers.Conv2D, followers: list[Any]) -> Kernel | None:
 
 
 def _folds(layer: keras.layers.Conv2D, norm: Any) -> bool:
-    """Whether `norm` is a BN over the channels of this convolution alone."""
+    """Returns whether `norm` is a BN over the channels of this convolution only."""
     if not isinstance(norm, keras.layers.BatchNormalization) or not norm.center:
         return False
     sources = {id(n.parent_nodes[0].operation) for n in norm._inbound_nodes}

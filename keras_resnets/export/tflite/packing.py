@@ -153,7 +153,7 @@ class _Packer(file_editor.Editor):
 
 
 def merged_groups(groups: int, channels: int) -> int:
-    """How many of `groups`, of so many channels each, become one.
+    """Returns how many of `groups`, with this number of channels each, become one.
 
     Example:
         >>> merged_groups(32, 4), merged_groups(32, 16), merged_groups(6, 4)

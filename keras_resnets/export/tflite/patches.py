@@ -1,4 +1,4 @@
-"""What a convolution reads for each pixel, gathered by operators that XNNPACK runs.
+"""Gathers the patches that a convolution reads, by operators that XNNPACK runs.
 
 A convolution is a FULLY_CONNECTED over such patches. PAD adds zeros around the image,
 SLICE takes the pixels under each column, then each row of the kernel, CONCATENATION joins
@@ -66,7 +66,7 @@ class Axis:
 
     @property
     def after(self) -> int:
-        """Zeros behind the last pixel."""
+        """Appends zeros after the last pixel."""
         return self.padded - self.before - self.size
 
     @property

@@ -1,4 +1,4 @@
-"""How an int8 TFLite file stores 4-bit weights."""
+"""The storage of 4-bit weights in an int8 TFLite file."""
 
 import dataclasses
 import warnings
@@ -21,7 +21,7 @@ _PREFERRING = {"fully_connected": PREFERENCES, "conv_int4": ("size",)}
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """How 4-bit weights are stored.
+    """A way to store 4-bit weights.
 
     Attributes:
         kind: one of `STORAGES`.

@@ -1,1 +1,1 @@
-"""What makes the bytes of a quantized file."""
+"""Backends, which write the bytes of a quantized file."""

@@ -1,4 +1,4 @@
-"""What the exporters do with a quantization-aware model: the int8 file that it is."""
+"""Exports quantization-aware models as the int8 files that they simulate."""
 
 import typing
 

@@ -59,7 +59,7 @@ def base(
     options: Options,
     coarser: dict[str, Rounded] | None = None,
 ) -> Base:
-    """The `Base` of a `PrecisionPlan`: what it says of weights is done.
+    """Returns the `Base` of a `PrecisionPlan`, with its weights quantized.
 
     `coarser`: see `rounding.kernels.round_second_order`.
     """

@@ -87,7 +87,7 @@ class Named(file_editor.Editor):
         }
 
     def _name(self, op: typing.Any) -> str:
-        """Of the layer whose output an operator makes, as the graph knows it."""
+        """The name of the layer whose output an operator computes, as in the graph."""
         name = self.graph.tensors[op.outputs[0]].name.decode()
         name = name.removesuffix("_int16").removesuffix("_float")
         scopes = name.partition(";")[0].split("/")

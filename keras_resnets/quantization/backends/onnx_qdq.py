@@ -1,4 +1,4 @@
-"""Quantization-aware models as QDQ ONNX: the integers that they stand for, told in pairs.
+"""Quantization-aware models as ONNX with QuantizeLinear/DequantizeLinear pairs.
 
 tf2onnx makes QuantizeLinear and DequantizeLinear of the ranges. Here the kernels, biases
 and constants become integers behind DequantizeLinear, and what only moves values gets
@@ -89,7 +89,7 @@ class _Pairs:
         simplify.pad_integers(self._proto)
 
     def _place_pairs(self) -> None:
-        """Gives what moves values the grid that they are on, behind it."""
+        """Adds the qparams of the input after an operator that only moves values."""
         outputs, nodes = {value.name for value in self._graph.output}, []
         for node in self._graph.node:
             nodes.append(node)
@@ -158,7 +158,7 @@ class _Pairs:
     def _integers(
         self, integers: np.ndarray, scale: typing.Any, axis: int, zero: int = 0
     ) -> str:
-        """Adds a constant behind a DequantizeLinear; returns what that puts out."""
+        """Adds a quantized constant; returns the output of its DequantizeLinear."""
         scale = np.asarray(scale, "float32")
         zeros = np.full(scale.shape, zero, integers.dtype)
         self._count += 1
@@ -214,7 +214,7 @@ def _kernel(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _vector(layer: keras.layers.Layer) -> tuple[np.ndarray, float, int]:
-    """(rounded values, scale, zero point) of one number a channel."""
+    """Returns (rounded values, scale, zero point) of one value per channel."""
     low, high = map(float, layer.bounds())
     scale = (high - low) / 255
     values = keras.ops.convert_to_numpy(layer.rounded_values()).astype("float32")

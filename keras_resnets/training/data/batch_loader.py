@@ -225,7 +225,7 @@ class Loader:
         return np.asarray(image)
 
     def _changed_array(self, image: np.ndarray, plan: "Plan", row: int) -> np.ndarray:
-        """`_changed` of channels that are no colours: moved and mirrored alone."""
+        """Augments channels other than RGB and grey: only shifts and mirrors."""
         if plan.shifts is not None:
             shifts = plan.shifts[row : row + 1]
             image = augmenting.shift(image[None], shifts, self._fill)[0]
@@ -294,7 +294,7 @@ class Loader:
 
 
 def _mean_colour(preprocessing: "Preprocessing", depth: int | None) -> np.ndarray:
-    """What fills the margin of an image, in the numbers of its file.
+    """Returns the fill value of an image's margin, in the units of its file.
 
     Args:
         preprocessing: a `Preprocessing`.
@@ -310,7 +310,7 @@ def _mean_colour(preprocessing: "Preprocessing", depth: int | None) -> np.ndarra
 def _rows_needed(
     full: list[int], size: tuple[int, int], top: int, rows: int, columns: int
 ) -> int | None:
-    """How many of an image's upper rows a crop depends on; None for all."""
+    """Returns the number of upper rows that a crop depends on; None for all."""
     ratio = min(rows / size[0], columns / size[1])
     reduced = max(n for n in REDUCED if n <= max(1, ratio))
     high, wide = (side / reduced - want for side, want in zip(full, size, strict=True))

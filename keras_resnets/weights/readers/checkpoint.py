@@ -1,4 +1,4 @@
-"""What every reader returns, and how damage to a file is reported."""
+"""`Checkpoint`, the result of every reader, and the report of damaged files."""
 
 import collections.abc
 import contextlib

@@ -76,7 +76,7 @@ LARGEST_PICKLE = 12_000_000
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Storage:
-    """Where a tensor's numbers are stored: `numel` of `dtype`, under `key` of the file."""
+    """A storage of tensor values: `numel` of `dtype`, under `key` in the file."""
 
     key: str
     dtype: np.dtype
