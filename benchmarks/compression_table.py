@@ -24,15 +24,15 @@ PAGE = common.ROOT / "docs" / "compression_table.md"
 RESULTS = common.ROOT / "docs" / "compression_table.json"
 AFTER_TRAINING = {
     "float32": "float",
-    "ptq": "int8 after training",
-    "ptq_per_tensor": "int8 after training, per tensor",
-    "ptq_4bit": "4-bit weights after training",
-    "ptq_4bit_size": "4-bit weights after training, smallest file",
+    "ptq": "int8, post-training",
+    "ptq_per_tensor": "int8, post-training, per tensor",
+    "ptq_4bit": "4-bit weights, post-training",
+    "ptq_4bit_size": "4-bit weights, post-training, smallest file",
 }
 TRAINED = {
     "control": "float, fine-tuned in the same way",
-    "qat": "int8 in training",
-    "qat_4bit": "4-bit weights in training",
+    "qat": "int8, quantization-aware training",
+    "qat_4bit": "4-bit weights, quantization-aware training",
 }
 KINDS = {**AFTER_TRAINING, **TRAINED}
 RECIPES = {
@@ -156,12 +156,13 @@ def section(name, found):
 
 
 def trained_and_files(networks):
-    """The table of files beside the Keras models that they were made of."""
-    lines = ["## Files beside the Keras models that they were made of", ""]
+    """The agreement of the files with the Keras models that they were made of."""
+    lines = ["## Agreement of the files with their Keras models", ""]
     lines += [
-        "The same answer for so many of the 10,000 test images, in %.",
+        "After quantization-aware training: the share of test images with the same "
+        "prediction, in %.",
         "",
-        "| network | int8 in training | 4-bit weights in training |",
+        "| network | int8 | 4-bit weights |",
         "|---|---|---|",
     ]
     for name, found in networks.items():
