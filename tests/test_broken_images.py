@@ -152,7 +152,7 @@ def test_the_commands_say_it(folder, monkeypatch, capsys):
     assert "note: 1 images cannot be read" in out and "44 images" in out
     assert cli.main(["quantize", *words, "--data", "data", "--evaluate", "data"]) == 0
     out = capsys.readouterr().out
-    assert "1 skipped, not readable: " in out
+    assert "1 skipped, unreadable: " in out
     assert out.count("note: 1 images cannot be read") == 1
     assert cli.main(["predict", *words, "data/a/005.jpg", "data/b/016.jpg"]) == 0
     out = capsys.readouterr().out

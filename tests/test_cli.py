@@ -159,7 +159,7 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
     (broken / "a.jpg").write_bytes(b"not a picture")
     calibrated = ["--recipe", "static_wi8_ai8", "--calibration"]
     for words, options in {
-        "needs --calibration": ["--recipe", "static_wi8_ai8"],
+        "requires --calibration": ["--recipe", "static_wi8_ai8"],
         "calibration data must be": [*calibrated, tmp_path / "missing"],
         "holds no images": [*calibrated, empty],
         "none of the 1 images": [*calibrated, broken],
@@ -207,7 +207,7 @@ def test_features_of_weights_without_a_classifier(folder, capsys):
 
 def test_symmetric_is_of_int8(folder, capsys):
     words = ["export", "onnx", "--model", "resnet8", "--symmetric"]
-    assert "of int8 files are stored" in refused(*words, capsys=capsys)
+    assert "storage of activations in int8 files" in refused(*words, capsys=capsys)
 
 
 def test_endings_in_capitals(folder, capsys):
@@ -274,7 +274,7 @@ def trained(shared_data):
 
 def test_weights(capsys):
     code, out, _ = run("weights", "ResNet50", capsys=capsys)
-    assert code == 0 and "weights='imagenet' takes imagenet1k_v2" in out
+    assert code == 0 and "weights='imagenet' selects imagenet1k_v2" in out
     lines = out.splitlines()
     assert lines[2].split()[:3] == ["imagenet1k_v2", "80.86", "95.43"]
     assert "a1_in1k: hf://timm/resnet50.a1_in1k/model.safetensors" in lines

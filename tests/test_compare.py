@@ -90,7 +90,7 @@ def test_without_data_a_good_file_passes(tmp_path, shared_data, capsys):
     to_tflite(model, b, "int8", x)
     assert cli.main(["verify", a, b, "--count", "40"]) == 0
     said = capsys.readouterr().out
-    assert "synthetic images as mode 'cifar' gives them" in said
+    assert "synthetic images in mode 'cifar'" in said
     assert "within the tolerance of int8" in said
     for path in (a, b):
         passport.path_of(path).unlink()
@@ -262,7 +262,11 @@ def test_commands(files, tmp_path, capsys):
     page = tmp_path / "v.html"
     code, out, err = run(*words, "--layers", "--report", page, capsys=capsys)
     # Its result stands, though it is a bad one.
-    told = ("Not good enough", "Where the integer file loses most", "Images on which A")
+    told = (
+        "Not good enough",
+        "Error of each layer of the integer file",
+        "Images on which A",
+    )
     reported(page, *told, "Top-1 accuracy", 'class="verdict bad"')
     # Calibrated with dim images, shown bright ones: the verdict is that it differs.
     assert (

@@ -159,14 +159,14 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
     words = ["--model", "resnet8"]
     own = [*words, "--weights", "net.weights.h5"]
     for line, message in (
-        (["tflite", *words, "--evaluate", "data.npz"], "--evaluate needs --weights"),
+        (["tflite", *words, "--evaluate", "data.npz"], "--evaluate requires --weights"),
         (
             ["tflite", *own, "--evaluate", "data.npz", "--features", "stage1"],
             "leave out --features",
         ),
         (
             ["tflite", *own, "--method", "mse"],
-            "of int8 files are found; got",
+            "calibration method of int8 files; got",
         ),
         (["onnx", *own, "--method", "mse"], "--method must be one of 'minmax', 'perc"),
         (
@@ -177,9 +177,9 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
             ["tflite", *own, "--io-dtype", "int8"],
             "of int8 files; got --recipe float32",
         ),
-        (["tflite", *own, "--unpacked"], "of int8 files are arranged"),
+        (["tflite", *own, "--unpacked"], "arrangement of convolutions in int8 files"),
         (["tflite", *own, "--per-tensor", "--quantize", "float16"], "--per-tensor is"),
-        (["onnx", *own, "--reduce-range"], "of int8 files are rounded"),
+        (["onnx", *own, "--reduce-range"], "range of the weights of int8 files"),
         (["tflite", *own, "--calibration-count", 9], "of --calibration are taken"),
         (["keras", *own, "--threads", 2], "unrecognized arguments: --threads 2"),
     ):

@@ -180,7 +180,7 @@ def test_predict_says_none_of_these(monkeypatch, capsys):
     images = {"sure.jpg": np.array([0.7, 0.3]), "none.jpg": np.array([0.5, 0.5])}
     predict._show(model, images.items())
     out = capsys.readouterr().out
-    assert out.count("none of these: the likeliest is below the threshold, 60.00%") == 1
+    assert out.count("none of these: the highest is below the threshold of 60.00%") == 1
     assert [facts["is_sure"] for facts in kept] == [True, False]
     model.confidence = None
     predict._show(model, images.items())

@@ -479,7 +479,7 @@ def test_the_command(tmp_path, capsys, shared_data):
     page = tmp_path / "out" / "report.html"
     code, out, err = run(*words, "--report", page, capsys=capsys)
     assert code == 0, err
-    told = ("Every folder was proven", "ai-edge-litert", "another answer", "latency")
+    told = ("Every file was run", "ai-edge-litert", "another class", "latency")
     reported(page, *told)
     assert "proven by ai-edge-litert" in out and "latency_ms" in out
     report = report_of(tmp_path / "out" / "linux-x86")

@@ -244,7 +244,7 @@ def test_calibration_with_pictures_of_every_mode(tmp_path, capsys):
     words += ["--calibration", folder, "--output", tmp_path / "a.tflite"]
     assert cli.main(list(map(str, words))) == 0
     said = capsys.readouterr().out
-    assert "6 images" in said and "2 skipped, not readable" in said
+    assert "6 images" in said and "2 skipped, unreadable" in said
     assert "cut.jpg" in said and "empty.png" in said
 
 

@@ -126,7 +126,7 @@ def test_command(folder, monkeypatch, capsys):
     page = ("--report", "front.html")
     code, out, err = run(*words, "--output", "small.tflite", *page, capsys=capsys)
     assert code == 0, err
-    reported(folder / "front.html", "The front: smaller", "chosen for the budget")
+    reported(folder / "front.html", "Pareto front of size", "chosen for the budget")
     said = json.loads(out)
     told, front = said["front"], folder / "small_front"
     assert said["mix"] is None and told["folder"] == "small_front"

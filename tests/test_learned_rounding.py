@@ -200,6 +200,6 @@ def test_steps_of_another_rounding_are_refused(capsys, command):
     words = (command, "resnet8", "--weights", "w.h5", "--data", "none.npz")
     words = (*words, "--rounding-steps")
     line = refused(*words, 5, "--rounding", "nearest", capsys=capsys)
-    assert "--rounding-steps goes with --rounding learned" in line
+    assert "--rounding-steps requires --rounding learned" in line
     assert "static_wi8_ai8" in refused(*words, 5, capsys=capsys)
     refused(*words, 0, "--rounding", "learned", capsys=capsys)

@@ -178,7 +178,7 @@ def test_evaluate(labelled, tmp_path, capsys):
         "Confusion matrix",
         "Reliability diagram",
         "ECE",
-        "The surest mistakes",
+        "The most confident errors",
     ):
         assert part in text, part
     # Four tiles, and of each of at most 24 mistakes its label and the answer.
@@ -265,8 +265,8 @@ def test_losses_of_two_kinds_are_not_drawn_together(figures):
         )
         for taught in (True, False)
     )
-    assert "Loss in training (labels and teacher)" in apart
-    assert "Loss of validation (labels alone)" in apart
+    assert "Training loss (labels and teacher)" in apart
+    assert "Validation loss (labels only)" in apart
     assert "labels and teacher" not in together and ">Loss<" in together
     # The axis of shares ends at 100.
     assert ">100<" in apart and ">102<" not in apart and ">104<" not in apart

@@ -183,7 +183,7 @@ def test_the_commands_take_the_size_and_say_it(work, capsys):
     words = ["evaluate", NET, "--weights", "big.safetensors", "--data", "a.npz"]
     code, out, err = run(*words, capsys=capsys)
     assert code == 0, err
-    assert "note: big.safetensors is for images of 64 x 64" in out
+    assert "note: big.safetensors were trained on images of 64 x 64" in out
     whole = create_model(NET, classes=5, input_shape=(64, 64, 3))
     whole.set_weights(theirs.get_weights())
     right = np.argmax(whole.predict(pixels / 127.5 - 1.0, verbose=0), 1) == labels

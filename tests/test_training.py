@@ -262,10 +262,13 @@ def refused(words, capsys, code=2):
     [
         (["resnet9"], "unknown model 'resnet9'; did you mean"),
         (["--recipe", "cosine"], "recipe must be one of"),
-        (["--recipe", "list"], "keras-resnets recipes; they are he2015_imagenet"),
+        (
+            ["--recipe", "list"],
+            "keras-resnets recipes to list the recipes: he2015_imagenet",
+        ),
         (["--change", "mix=1"], "'mix' is no field of a recipe; did you mean mixup"),
         (["--change", "mixup"], "--change takes FIELD=VALUE; got 'mixup'"),
-        (["--change", "margin=0"], "--change margin: a later stage must win a paired"),
+        (["--change", "margin=0"], "--change margin: a paired test replaced it"),
         (["--change", "significance=0"], "significance must lie in (0, 1]; got '0'"),
         (
             ["--epochs", "0"],
@@ -283,7 +286,7 @@ def refused(words, capsys, code=2):
         (["--labels", "a,b"], "labels must lie in 0..1, the 2 classes"),
         (["--devices", "77"], "devices must be a number from 1 to"),
         (["--resume"], "there is no run in"),
-        (["--teacher", "resnet20"], "a teacher must be trained"),
+        (["--teacher", "resnet20"], "--teacher requires --teacher-weights"),
         (["--sampler", "even"], "sampler must be one of 'shuffled', 'balanced'"),
         (["--class-weight", "w.csv"], "it cannot be read: No such file"),
         (["--weights", "nothing.weights.h5"], "there is no file 'nothing.weights.h5'"),

@@ -1,4 +1,4 @@
-"""`--input-size` and `--set`: what the typed words mean."""
+"""Parsing of `--input-size` and `--set`."""
 
 import typing
 from collections.abc import Sequence

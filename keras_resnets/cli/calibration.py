@@ -1,4 +1,4 @@
-"""The options for the calibration images, and the images that they select."""
+"""The options of the calibration images, and the images that they select."""
 
 import argparse
 import dataclasses
@@ -27,9 +27,9 @@ class Calibration:
 
     Attributes:
         data: .npz file with x_train, folder of images or TFRecords, or name of a data
-            set; None for none.
-        count: images to take; None for the default.
-        seed: of their choice.
+            set; None without calibration.
+        count: number of images; None for the default.
+        seed: seed of the random choice of images.
     """
 
     data: str | None
@@ -43,9 +43,9 @@ def add_options(
     """Adds the group of the calibration images.
 
     Args:
-        parser: of the command.
-        required: whether there is no such command without images.
-        count: default of `--calibration-count`; None to know whether it was typed.
+        parser: parser of the command.
+        required: whether the command requires calibration images.
+        count: default of `--calibration-count`; None to see whether it was given.
     """
     group = parser.add_argument_group("calibration")
     group.add_argument(
@@ -64,29 +64,29 @@ def add_options(
         metavar="COUNT",
         type=options.COUNT,
         default=count,
-        help=f"images to take ({_COUNT})",
+        help=f"number of images ({_COUNT})",
     )
     group.add_argument(
-        "--seed", type=options.SEED, default=0, help="of their choice (0)"
+        "--seed", type=options.SEED, default=0, help="seed of their choice (0)"
     )
 
 
 def choose(
     asked: Calibration, model: "keras.Model", fewest: int = 10
 ) -> "CalibrationSet":
-    """Returns the `CalibrationSet` that the options select, and prints what it holds.
+    """Returns the `CalibrationSet` that the options select, and prints its source.
 
     Args:
-        asked: a `Calibration`.
-        model: the network, which has the `preprocessing`.
-        fewest: the smallest number of images that is allowed.
+        asked: the options.
+        model: the network, with its `preprocessing`.
+        fewest: smallest allowed number of images.
     """
     from keras_resnets import quantization
     from keras_resnets.images import calibration_checks
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
 
-    # Each command has refused a calibration without images.
+    # Commands check before that there are calibration images.
     source = typing.cast(str, asked.data)
     with progress.step("reading calibration images"):
         chosen = quantization.choose(
@@ -98,9 +98,9 @@ def choose(
     if chosen.skipped:
         names = image_files.some(chosen.skipped)
         count = len(chosen.skipped)
-        output.note(f"             {count} skipped, not readable: {names}")
+        output.note(f"             {count} skipped, unreadable: {names}")
     if few:
-        # The line below says so: until the command ends, no warning repeats it.
+        # The note below replaces the warning.
         warnings.simplefilter("ignore", calibration_checks.FewImages)
         output.note(f"             {few}")
     if pathlib.Path(source).is_dir():

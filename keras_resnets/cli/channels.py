@@ -1,4 +1,4 @@
-"""How many channels images have, as a command line and weights tell it."""
+"""`--channels`, and the number of channels that training images must have."""
 
 import typing
 
@@ -12,12 +12,12 @@ def add_option(parser: parsing.Group) -> None:
         "--channels",
         type=options.CHANNELS,
         metavar="N",
-        help="of the images (of the data or weights, else 3)",
+        help="channels of the images; default: the data's or weights', else 3",
     )
 
 
 def required(asked: typing.Any) -> int | None:
-    """Channels that training images must have; None where they tell it themselves."""
+    """Returns the required number of channels of training images; None for any number."""
     if asked.channels is not None or asked.weights is None:
         return asked.channels
     from keras_resnets.models import registry

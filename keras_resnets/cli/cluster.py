@@ -1,4 +1,4 @@
-"""`keras-resnets cluster`: fine-tunes a network to a few different weights per kernel."""
+"""`keras-resnets cluster`: fine-tunes a network to a few distinct weights per kernel."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def add_to(commands: parsing.Commands) -> None:
         "--clusters",
         type=options.whole(2, 65_536),
         default=32,
-        help="different weights in a kernel (32)",
+        help="number of distinct weights per kernel (32)",
     )
     tuning.add_options(parser)
     network.add_output(parser, ".keras or .weights.h5; default: MODEL_clustered.keras")

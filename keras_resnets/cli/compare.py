@@ -65,23 +65,26 @@ def add_to(commands: parsing.Commands) -> None:
     """Adds both commands."""
     verify = commands.add_parser("verify")
     verify.add_argument("first", metavar="A", help="the reference")
-    verify.add_argument("second", metavar="B", help="what is judged")
+    verify.add_argument("second", metavar="B", help="the file to compare with it")
     verify.add_argument(
-        "--data", help="what evaluate takes, or a folder of images; synthetic without"
+        "--data",
+        help="data set as for evaluate, or folder of images; default: synthetic images",
     )
     verify.add_argument(
         "--count",
         type=options.COUNT,
         default=100,
-        help="most images to take, of every class the same share",
-    )
-    verify.add_argument("--seed", type=options.SEED, default=0, help="of their choice")
-    verify.add_argument("--mode", help="preprocessing; default: of the passports")
-    verify.add_argument(
-        "--layers", action="store_true", help="where an integer TFLite file loses most"
+        help="largest number of images, the same share of every class",
     )
     verify.add_argument(
-        "--threads", type=options.THREADS, default=2, help="of each runtime"
+        "--seed", type=options.SEED, default=0, help="seed of their choice"
+    )
+    verify.add_argument("--mode", help="preprocessing; default: the passports'")
+    verify.add_argument(
+        "--layers", action="store_true", help="also show the error of each layer"
+    )
+    verify.add_argument(
+        "--threads", type=options.THREADS, default=2, help="threads of each runtime"
     )
     options.set_command(
         verify,
@@ -111,17 +114,17 @@ def _add_benchmark(commands: parsing.Commands) -> None:
     """Adds the `benchmark` command."""
     benchmark = commands.add_parser("benchmark")
     benchmark.add_argument(
-        "files", nargs="+", metavar="FILE", help="exported files to time in turns"
+        "files", nargs="+", metavar="FILE", help="exported files, timed in turns"
     )
     benchmark.add_argument(
-        "--threads", type=options.THREADS, default=2, help="of each runtime"
+        "--threads", type=options.THREADS, default=2, help="threads of each runtime"
     )
     benchmark.add_argument(
-        "--runs", type=options.whole(1, 1_000_000), default=50, help="of each file"
+        "--runs", type=options.whole(1, 1_000_000), default=50, help="runs of each file"
     )
     group = benchmark.add_argument_group("output")
     group.add_argument(
-        "--output", metavar="FILE", help="write the figures here too, as JSON"
+        "--output", metavar="FILE", help="also write the figures to a JSON file"
     )
     group.add_argument("--plot", metavar="PNG", help="draw a bar chart")
     options.set_command(
@@ -215,7 +218,7 @@ def _judge(
     output.keep_on_failure()
     if failures:
         raise ExportError(
-            f"the two differ by more than {numbers.title} files may: "
+            f"the two files differ by more than the tolerance of {numbers.title}: "
             f"{'; '.join(failures)}"
         )
     say(f"within the tolerance of {numbers.title}")
@@ -236,7 +239,10 @@ def _expected(
     ]
     shape = next((shape for shape in shapes if None not in shape), None)
     if shape is None:
-        raise InvalidArgument("both files leave the size of their images open")
+        raise InvalidArgument(
+            "at least one of the two files must have a fixed image size; got two "
+            "dynamic sizes"
+        )
     settings = next(
         (p["preprocessing"] for p in passports if p and p["preprocessing"]), None
     )
@@ -281,8 +287,8 @@ def _images(
         )
         kind = "noise, since no passport records the preprocessing (--mode)"
         if preprocessing is not None:
-            kind = f"synthetic images as mode {preprocessing.mode!r} gives them"
-        output.note(f"compared on {kind}; --data takes real ones")
+            kind = f"synthetic images in mode {preprocessing.mode!r}"
+        output.note(f"compared on {kind}; use --data for real images")
         return [generated], None
     if preprocessing is None:
         raise InvalidArgument(
@@ -346,4 +352,6 @@ def _check_places(asked: Timing) -> None:
             files.check_destination(place, "", overwrite=True)
         other = taken.setdefault(pathlib.Path(place).resolve(), f"--{option}")
         if other != f"--{option}":
-            raise InvalidArgument(f"--{option} {place} is {other} too; name another")
+            raise InvalidArgument(
+                f"--{option} {place} is also {other}: choose another path"
+            )

@@ -32,8 +32,8 @@ class Options(network.Network, network.Output):
         super().__post_init__()
         if self.is_own and str(self.output).endswith(".safetensors"):
             raise InvalidArgument(
-                f"{self.model} is no variant, whose tensors have names in .safetensors "
-                f"files: use --output FILE.keras; got {self.output}"
+                "--output must be a .keras file for a model that is not a variant such as "
+                f"{self.model}; got {self.output}"
             )
 
 
@@ -45,33 +45,32 @@ def add_to(commands: parsing.Commands) -> None:
     group.add_argument(
         "--data",
         required=True,
-        help="labelled images that the network was not trained on, as evaluate takes "
-        "them",
+        help="labelled images that the network was not trained on, as for evaluate",
     )
     group.add_argument(
         "--part",
         choices=("test", "train"),
         default="test",
-        help="of data with parts; default: test, or validation where that is all",
+        help="part of the data; default: test, or validation if there is no test part",
     )
     group.add_argument(
-        "--count", type=options.COUNT, help="images to take; default: all"
+        "--count", type=options.COUNT, help="number of images; default: all"
     )
     group.add_argument(
         "--seed",
         type=options.SEED,
         default=0,
-        help="of their choice, and of halves (0)",
+        help="seed of their choice, and of the split into halves (0)",
     )
     group.add_argument(
         "--false-rejections",
         type=options.number(0, 1, below=True),
         default=0.05,
-        help="share of these images that the threshold for none of these rejects (0.05)",
+        help="share of these images that the threshold may reject (0.05)",
     )
     network.add_output(
         parser,
-        "default: MODEL_calibrated.safetensors; of a .keras file of your own .keras",
+        "default: MODEL_calibrated.safetensors; for a .keras MODEL .keras",
     )
     options.set_command(
         parser,
@@ -104,8 +103,8 @@ def _calibrate(asked: Options) -> None:
         earlier = getattr(model, "confidence", None)
         if earlier is not None:
             raise InvalidArgument(
-                f"{asked.weights} has a temperature of {earlier['temperature']:.3g} in it "
-                "already: give the weights that it was made of"
+                f"{asked.weights} is already calibrated (temperature "
+                f"{earlier['temperature']:.3g}): use the original weights"
             )
         data = network.open_labelled(
             asked.data, model, asked.count, asked.seed, asked.part
@@ -119,10 +118,10 @@ def _calibrate(asked: Options) -> None:
         output.keep(path=str(place), confidence=dataclasses.asdict(fit))
         say(
             f"temperature  {fit.temperature:.3f}, from {fit.count:,} images\n"
-            f"ECE          {fit.ece_before:.4f} -> {fit.ece:.4f} (each half by the "
+            f"ECE          {fit.ece_before:.4f} -> {fit.ece:.4f} (each half with the "
             "temperature of the other)\n"
-            f"threshold    {fit.threshold:.4f}: below it an answer is none of these; it "
-            f"rejects {fit.false_rejections:.1%} of these images\n"
+            f"threshold    {fit.threshold:.4f}: lower probabilities mean none of these; "
+            f"it rejects {fit.false_rejections:.1%} of these images\n"
             f"wrote        {place}"
         )
 

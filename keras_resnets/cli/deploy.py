@@ -77,25 +77,25 @@ def add_to(commands: parsing.Commands) -> None:
         required=True,
         type=_names,
         metavar="T[,T]",
-        help="rows of keras-resnets targets",
+        help="targets, as keras-resnets targets lists them",
     )
     for kind, what in (("ram", "RAM"), ("flash", "flash")):
         group.add_argument(
             f"--{kind}",
             type=options.byte_count,
             metavar="SIZE",
-            help=f"{what} of the device, as 256kB or 256KiB: what needs more is refused",
+            help=f"{what} of the device, as 256kB or 256KiB; larger networks are refused",
         )
     group.add_argument(
         "--unproven",
         action="store_true",
-        help="write also where the toolchain is missing, and mark it",
+        help="write the files also if a toolchain is missing, marked as not proven",
     )
     calibration.add_options(parser)
     _add_file(parser)
     group = parser.add_argument_group("output")
     group.add_argument(
-        "--output", required=True, metavar="FOLDER", help="FOLDER/TARGET is written"
+        "--output", required=True, metavar="FOLDER", help="writes FOLDER/TARGET"
     )
     group.add_argument("--overwrite", action="store_true", help="replace FOLDER/TARGET")
     options.set_command(
@@ -130,12 +130,12 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         choices=(*recipes.RECIPES, targets.FLOAT32),
         metavar="NAME",
-        help="bits of weights and activations, or float32; default: the target's",
+        help="quantization recipe, or float32; default: the target's",
     )
     group.add_argument(
         "--io-dtype",
         choices=number_formats.IO_DTYPES,
-        help="input and output of an int8 file; default: the target's",
+        help="type of an int8 file's input and output; default: the target's",
     )
     group.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
@@ -144,30 +144,30 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--storage",
         choices=storage.STORAGES,
-        help="of the weights of static_wi4_ai8; default: the target's",
+        help="storage of the 4-bit weights of static_wi4_ai8; default: the target's",
     )
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--compare",
         type=options.COUNT,
         metavar="COUNT",
-        help="images of --data to compare on (100, of large images fewer)",
+        help="images of --data to compare on (100, fewer if they are large)",
     )
     group.add_argument(
         "--min-agreement",
         type=options.number(0, 1),
         default=0.9,
         metavar="SHARE",
-        help="of images that must have the answer of predict (0.9)",
+        help="required share of images with the prediction of predict (0.9)",
     )
     options.add_threshold(group)
     group.add_argument(
-        "--threads", type=options.THREADS, default=2, help="of the runtimes (2)"
+        "--threads", type=options.THREADS, default=2, help="threads of runtimes (2)"
     )
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """The names of `--target`, as the table has them: case and spaces do not matter."""
+    """Returns the names of `--target`, in lower case and without spaces."""
     words = [word.strip().lower() for word in text.split(",")]
     return tuple(word for word in words if word)
 
@@ -216,18 +216,20 @@ def _line(deployment: "Deployment") -> str:
         return f"{deployment.folder}  NOT PROVEN: {report['reason']}"
     if report["compared"] is False:
         return (
-            f"{deployment.folder}  {report['proof']}: shapes and kernels as the "
+            f"{deployment.folder}  {report['proof']}: shapes and kernels equal the "
             "network's"
         )
     text = f"{deployment.folder}  proven by {report['proof']}: "
-    text += f"{report['agreement']:.1%} of {report['compared']} images as predict"
+    text += (
+        f"{report['agreement']:.1%} of {report['compared']} images agree with predict"
+    )
     if "label_agreement" in report:
         text += f" ({report['label_agreement']:.2%} of labels)"
     if report["outputs"]:
         outputs = report["outputs"]
         text += (
             f", {outputs['equal']} equal to {outputs['against']}, {outputs['one_step']} "
-            "within a step"
+            "within one rounding step"
         )
     figures = [
         f"{name} {value:,}"
@@ -248,7 +250,7 @@ def _list(asked: Listing) -> None:
     output.keep(targets=[targets.record(row) for row in rows])
     say(
         text_table(
-            ("target", "what it is", "file", "default", "proven by", "here"),
+            ("target", "device or runtime", "file", "default", "proven by", "here"),
             [
                 (
                     row.name,

@@ -1,4 +1,4 @@
-"""`keras-resnets explain`: heat maps of a class in a photo, by a network and its files."""
+"""`keras-resnets explain`: heat maps of a class in a photo, of a network and its files."""
 
 import dataclasses
 import pathlib
@@ -52,19 +52,19 @@ def add_to(commands: parsing.Commands) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="exported file to show beside it, made with --heatmap; may be repeated",
+        help="exported file to compare, written with --heatmap; can be repeated",
     )
     parser.add_argument(
         "--class",
         dest="target",
         metavar="CLASS",
-        help="name or number of the class; default: the likeliest of MODEL",
+        help="name or number of the class; default: the one that MODEL predicts",
     )
     parser.add_argument(
         "--method",
         choices=METHODS,
-        help="cam: class activation map, exact; grad-cam: for networks that do not end "
-        "in a global mean (default: cam where there is one)",
+        help="cam: class activation map, exact; grad-cam: for networks without a global "
+        "average pooling (default: cam if possible)",
     )
     network.add_output(parser, "default: PHOTO_explained.png")
     options.set_command(
@@ -74,7 +74,7 @@ def add_to(commands: parsing.Commands) -> None:
         facts={
             "shown": "one object for the network and each file: name, class, probability, "
             "method, and correlation of its heat map with the network's",
-            "output": "the PNG file",
+            "output": "the written PNG file",
         },
         examples=(
             "resnet20 dog.jpg --weights cifar10",
@@ -111,14 +111,14 @@ def _explain(asked: Options) -> None:
 
 
 def _opened(path: str, preprocessing: "Preprocessing") -> "Image.Image":
-    """The photo as a Pillow image, which a heat map is drawn on."""
+    """Opens the photo as a Pillow image."""
     from keras_resnets.images import loading
 
     if loading.is_of_channels(path, preprocessing.channels):
         raise InvalidArgument(
-            f"explain draws on photos; {preprocessing.channels} channels of "
-            f"{pathlib.Path(path).name} are none: export with --heatmap, which puts the "
-            "map out as numbers"
+            "explain draws on photos, which have 1 or 3 channels; got "
+            f"{preprocessing.channels} channels in {pathlib.Path(path).name}: export the "
+            "network with --heatmap, which returns the map as an output"
         )
     return loading.open_photo(path)
 
@@ -148,8 +148,7 @@ def _of_file(
 
     if not opened.has_heatmap:
         raise InvalidArgument(
-            f"{opened.name} has no heat map among its outputs: export or quantize it "
-            "with --heatmap"
+            f"{opened.name} has no heat map output: export or quantize it with --heatmap"
         )
     outputs = opened.outputs_by_name(opened.preprocessing(photo)[None])
     return heatmaps.of_outputs(outputs, index)

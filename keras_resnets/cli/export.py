@@ -35,10 +35,10 @@ class _FormatOption:
     """An option that only some formats or number formats have.
 
     Attributes:
-        flag: the option, as it is typed.
+        flag: name of the option, such as `"--batch"`.
         how: arguments of `add_argument`.
-        numbers: the number formats that it applies to; empty for all.
-        what: what it sets, for messages.
+        numbers: number formats that it applies to; empty for all.
+        what: description of what it sets, for messages.
     """
 
     flag: str
@@ -51,63 +51,63 @@ def _switch(text: str, value: bool = True) -> dict[str, typing.Any]:
     return {"action": "store_const", "const": value, "help": text}
 
 
-# By the exporters' argument; `formats.FORMATS` lists the options of each format.
+# By the name of the exporters' argument; `formats.FORMATS` lists the options of a format.
 _OPTIONS = {
     "batch": _FormatOption(
         "--batch",
-        {"type": options.batch, "help": "images at a time: number, or dynamic"},
+        {"type": options.batch, "help": "images in a batch: number, or dynamic"},
     ),
     "source": _FormatOption("--source", options.SOURCE),
     "metadata": _FormatOption("--metadata", options.METADATA),
     "opset": _FormatOption(
-        "--opset", {"type": options.whole(13, 18), "help": "of the file (17)"}
+        "--opset", {"type": options.whole(13, 18), "help": "ONNX opset (17)"}
     ),
     "layout": _FormatOption(
         "--layout",
-        {"choices": ("nhwc", "nchw"), "help": "of the file's input (nhwc)"},
+        {"choices": ("nhwc", "nchw"), "help": "layout of the input (nhwc)"},
     ),
     "io_dtype": _FormatOption(
         "--io-dtype",
         {
             "choices": number_formats.IO_DTYPES,
-            "help": "input and output of an int8 file (int8)",
+            "help": "type of an int8 file's input and output (int8)",
         },
         ("int8",),
         "the type of the input and output of int8 files",
     ),
     "packed": _FormatOption(
         "--unpacked",
-        _switch("int8 convolutions as the network has them: microcontrollers", False),
+        _switch("do not rearrange int8 convolutions; for microcontrollers", False),
         ("int8",),
-        "how the convolutions of int8 files are arranged",
+        "the arrangement of convolutions in int8 files",
     ),
     "pooled_strides": _FormatOption(
         "--pooled-strides",
-        _switch("strided 1x1 convolutions as LiteRT's GPU accelerator computes them"),
+        _switch("write strided 1x1 convolutions for LiteRT's GPU accelerator"),
         ("int8", "dynamic"),
-        "how strided 1x1 convolutions of int8 weights are written",
+        "the form of strided 1x1 convolutions of int8 weights",
     ),
     "sparse": _FormatOption(
         "--sparse",
-        _switch("kernels of many zeros, as prune leaves them, without these"),
+        _switch("store pruned kernels without their zeros"),
         ("none", "int8"),
-        "how the kernels of float32 and int8 files are stored",
+        "the storage of kernels in float32 and int8 files",
     ),
     "reduce_range": _FormatOption(
         "--reduce-range",
         _switch("7-bit weights, for x86 without VNNI"),
         ("int8",),
-        "how the weights of int8 files are rounded",
+        "the range of the weights of int8 files",
     ),
     "symmetric": _FormatOption(
         "--symmetric",
-        _switch("int8 activations around 0, as TensorRT wants them"),
+        _switch("symmetric int8 activations, as TensorRT requires"),
         ("int8",),
-        "how the activations of int8 files are stored",
+        "the storage of activations in int8 files",
     ),
 }
 _METHOD = _FormatOption(
-    "--method", {}, ("int8",), "how the ranges of int8 files are found"
+    "--method", {}, ("int8",), "the calibration method of int8 files"
 )
 
 
@@ -115,7 +115,7 @@ _METHOD = _FormatOption(
 class Options(network.Network, network.Output, calibration.Calibration):
     """The options of `keras-resnets export FORMAT`; see its help.
 
-    None for options that were not typed, or that the format does not have.
+    Options that were not given, or that the format does not have, are None.
     """
 
     format: str
@@ -148,7 +148,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
             is_set = getattr(self, name) is not None
             if is_set and option.numbers and self.numbers.name not in option.numbers:
                 raise InvalidArgument(
-                    f"{option.flag} is {option.what}; got --recipe {self.recipe}"
+                    f"{option.flag} sets {option.what}; got --recipe {self.recipe}"
                 )
         if self.features and (self.logits or self.predict):
             raise InvalidArgument(
@@ -157,16 +157,20 @@ class Options(network.Network, network.Output, calibration.Calibration):
         self._check_heatmap()
         if self.evaluate is not None and self.weights is None:
             raise InvalidArgument(
-                "--evaluate needs --weights: a network of random weights knows no classes"
+                "--evaluate requires --weights: random weights cannot predict classes"
             )
         if self.evaluate is not None and self.features:
-            raise InvalidArgument("--evaluate counts classes: leave out --features")
+            raise InvalidArgument(
+                "--evaluate compares predicted classes: leave out --features"
+            )
         if self.data is None and self.numbers.calibrated:
-            raise InvalidArgument(f"--recipe {self.recipe} needs --calibration IMAGES")
+            raise InvalidArgument(
+                f"--recipe {self.recipe} requires --calibration IMAGES"
+            )
         if self.data is None and self.count is not None:
             raise InvalidArgument(
-                "--calibration-count is how many images of --calibration are taken: "
-                "give that too"
+                "--calibration-count is the number of images of --calibration, which is "
+                "missing"
             )
 
     def _check_heatmap(self) -> None:
@@ -177,8 +181,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
             )
         if self.heatmap and self.evaluate is not None:
             raise InvalidArgument(
-                "--heatmap adds an output: leave out --evaluate; keras-resnets evaluate "
-                "takes the file"
+                "--heatmap adds an output: leave out --evaluate, and use keras-resnets "
+                "evaluate on the file"
             )
 
     @property
@@ -240,7 +244,7 @@ def add_to(commands: parsing.Commands) -> None:
             _export,
             facts={
                 **network.FACTS,
-                "top_five": "with --predict: (class, probability) of the model and of the "
+                "top_five": "with --predict: (class, probability) of the model and the "
                 "file; else null",
             },
             examples=examples,
@@ -252,7 +256,7 @@ def add_to(commands: parsing.Commands) -> None:
 def _add_network(parser: argparse.ArgumentParser) -> None:
     naming.add_model(parser)
     group = parser.add_argument_group("network")
-    group.add_argument("--weights", help=f"{network.WEIGHTS}; random without")
+    group.add_argument("--weights", help=f"{network.WEIGHTS}; default: random")
     network.add_options(group)
 
 
@@ -260,9 +264,9 @@ def _add_file(parser: argparse.ArgumentParser, form: Format) -> None:
     group = network.add_output(parser, f"default: MODEL[_RECIPE]{form.ending}")
     pixels = "take RGB pixels as uint8"
     if form.folder:
-        pixels += ", by a second signature"
+        pixels += ", in a second signature"
     group.add_argument("--include-preprocessing", action="store_true", help=pixels)
-    group.add_argument("--logits", action="store_true", help="leave the softmax out")
+    group.add_argument("--logits", action="store_true", help="omit the softmax")
     group.add_argument(
         "--features", metavar="STAGES", help="return feature maps: stage2,stage4"
     )
@@ -290,13 +294,15 @@ def _add_quantization(parser: argparse.ArgumentParser, form: Format) -> None:
     if form.name == "tflite":
         group.add_argument("--per-tensor", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
-        "--method", choices=form.methods, help=f"of int8 ranges ({form.methods[0]})"
+        "--method",
+        choices=form.methods,
+        help=f"calibration method of int8 ({form.methods[0]})",
     )
     _add_format_options(group, form, of_numbers=True)
 
 
 def _replace_old_words(namespace: argparse.Namespace) -> None:
-    """Replaces old words by today's, and prints a note about them."""
+    """Replaces former options by their new names, and prints a note."""
     old, typed = namespace.quantize, namespace.recipe
     recipe = number_formats.OLD_WORDS.get(old, old) or typed or number_formats.FLOAT32
     namespace.word = old or recipe
@@ -309,14 +315,14 @@ def _replace_old_words(namespace: argparse.Namespace) -> None:
         whole = f"{recipe}_per_tensor"
         if whole not in FORMATS[namespace.format].recipes:
             raise InvalidArgument(
-                "--per-tensor is how the weights of int8 and int16 files are rounded; "
+                "--per-tensor applies to the weights of int8 and int16 files; "
                 f"got --recipe {recipe}"
             )
         words, recipe = [*words, "--per-tensor"], whole
     if words:
         output.note(
-            f"note: {' '.join(words)} is --recipe {recipe} now; the old words go with "
-            "the next version"
+            f"note: {' '.join(words)} is --recipe {recipe} now; the old options will be "
+            "removed in the next version"
         )
     namespace.recipe = recipe
 
@@ -326,12 +332,14 @@ def _add_comparison(parser: argparse.ArgumentParser, form: Format) -> None:
     group.add_argument(
         "--evaluate",
         metavar="DATA",
-        help="compare the answers on labelled images: .npz (x_test) or folder",
+        help="compare the accuracy on labelled images: .npz (x_test) or folder",
     )
-    group.add_argument("--predict", metavar="PHOTO", help="show both top fives for it")
+    group.add_argument(
+        "--predict", metavar="PHOTO", help="show the top five of both for a photo"
+    )
     if form.has_threads:
         group.add_argument(
-            "--threads", type=options.THREADS, help=f"of {form.runtime} (2)"
+            "--threads", type=options.THREADS, help=f"threads of {form.runtime} (2)"
         )
 
 
@@ -399,10 +407,9 @@ def _images(
     asked: Options,
     chosen: "np.ndarray | None",
 ) -> "np.ndarray":
-    """Prints a line about `model`; settles it first if its weights are random.
+    """Returns the images to compare on; prints a line about the model.
 
-    Returns:
-        The images to compare on.
+    A model with random weights is settled first, see `export.random_weights`.
     """
     from keras_resnets.export import random_weights
     from keras_resnets.images import samples
@@ -411,7 +418,7 @@ def _images(
     images = samples.default_images(shape, chosen, model.preprocessing)
     origin = f"weights from {asked.weights}"
     if source is None:
-        # The outputs of a fresh network hardly depend on its input.
+        # The outputs of an untrained network hardly depend on its input.
         random_weights.settle(model, images, asked.seed)
         origin = f"random weights and BN statistics (seed {asked.seed})"
     output.note(

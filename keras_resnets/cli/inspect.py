@@ -10,7 +10,8 @@ from keras_resnets.cli.network import say
 from keras_resnets.errors import printable
 from keras_resnets.system.quiet import native_logs_hidden
 
-# Networks have some twenty kinds of operators, inputs, outputs and signatures.
+# Largest number of operators, inputs, outputs and signatures to show; networks have about
+# twenty.
 _SHOWN = 50
 
 
@@ -81,5 +82,5 @@ def _most(operators: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def _release(version: str) -> str:
     if version == "unknown":
-        return "not known: it has operators that are in no table of versions"
+        return "unknown: some operators are not in the table of versions"
     return f"TFLite {version} or later"

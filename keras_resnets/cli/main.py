@@ -27,19 +27,19 @@ TASKS = {
     "choose a network": {
         "list": ("show", "list the variants with their figures"),
         "info": ("show", "show everything about one network"),
-        "recommend": ("recommend", "name the networks that keep a device's limits"),
+        "recommend": ("recommend", "recommend networks for the limits of a device"),
         "weights": ("weights", "list the public weights of a variant"),
     },
     "use a network": {
-        "predict": ("predict", "show the likeliest classes of photos"),
+        "predict": ("predict", "show the most likely classes of photos"),
         "evaluate": ("predict", "measure accuracy on labelled data"),
         "calibrate-confidence": (
             "confidence",
-            "make a network as sure as it is right, on held-out images",
+            "fit the confidence of a network to its accuracy on held-out images",
         ),
-        "explain": ("explain", "show where in a photo a network sees a class"),
+        "explain": ("explain", "draw a heat map of a class over a photo"),
     },
-    "train one of your own": {
+    "train your own": {
         "train": ("train", "train or fine-tune a network"),
         "recipes": ("train", "list the recipes of train"),
     },
@@ -48,20 +48,20 @@ TASKS = {
         "quantize": ("quantize", "quantize a trained network into a TFLite file"),
         "qat": (
             "qat",
-            "train with the rounding of an integer file, and write the file",
+            "train with simulated quantization and write the TFLite file",
         ),
         "search": (
             "search",
-            "find the smallest file that loses no more top-1 than allowed",
+            "search the precision of each layer for a small, accurate file",
         ),
         "sensitivity": (
             "sensitivity",
-            "rank the layers by what quantizing each alone costs",
+            "rank the layers by the error of quantizing each one alone",
         ),
-        "prune": ("prune", "set small weights to zero, or shrink"),
+        "prune": ("prune", "set small weights to zero, or remove channels"),
         "cluster": (
             "cluster",
-            "fine-tune to a few different weights a kernel, for gzip",
+            "fine-tune to a few distinct weights per kernel, for gzip",
         ),
         "convert": ("weights", "write weights in another format"),
     },
@@ -69,20 +69,20 @@ TASKS = {
         "targets": ("deploy", "list the targets of deploy"),
         "deploy": (
             "deploy",
-            "write a folder that works on a device, proven in its own runtime",
+            "write a folder for a device, tested in the device's runtime",
         ),
     },
-    "prove and measure files": {
+    "compare and time files": {
         "inspect": ("inspect", "show what an exported file contains"),
         "verify": ("compare", "compare two exported files"),
-        "benchmark": ("compare", "time exported files in turns"),
+        "benchmark": ("compare", "measure the latency of exported files"),
     },
 }
 COMMANDS = {name: row for rows in TASKS.values() for name, row in rows.items()}
 _ENDS = """exit codes:
-  0  done, and proven where something was written
-  1  the result was not good enough, or could not be written
-  2  the request cannot be met
+  0  success; every written file was run and compared
+  1  the result is not good enough, or could not be written
+  2  an argument is not allowed
   130  interrupted by Ctrl-C
 
 keras-resnets COMMAND --help shows the options of a command, with examples."""
@@ -92,13 +92,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "keras-resnets") ->
     """Runs a command.
 
     Args:
-        arguments: words after the command's name; None for those of the process.
-        prog: the name that help and errors show.
+        arguments: arguments of the program; None for `sys.argv[1:]`.
+        prog: name of the program in help and errors.
 
     Returns:
-        0; 1 where an exported file differs from the model or could not be
-        written; 2 for arguments that are not allowed; 130 where Ctrl-C ended it, 143
-        where SIGTERM did, 141 where the reader of its output had gone (`| head`).
+        The exit code: 0 for success; 1 if an exported file differs from the model or
+        could not be written; 2 for arguments that are not allowed; 130 after Ctrl-C, 143
+        after SIGTERM, 141 if the reader of the output has exited (`| head`).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     streams.prepare()
@@ -161,9 +161,9 @@ def _parser(prog: str, first: Sequence[str] | None = None) -> parsing.Parser:
     """Returns the parser of the commands.
 
     Args:
-        prog: its name.
-        first: the first word, as a list of one or none: where it is a command, no other
-            command's module is imported; None for all.
+        prog: name of the program.
+        first: list with the first argument, or empty. If it is a command, only that
+            command's module is imported. None imports all commands.
     """
     parser = parsing.Parser(
         prog=prog,
@@ -202,7 +202,7 @@ def _map() -> str:
     for task, rows in TASKS.items():
         lines.append(f"{task}:")
         for name, (_, summary) in rows.items():
-            # A name that is wider than its column has a line of its own.
+            # A name wider than its column gets a separate line.
             lines += [f"  {name}"] if len(name) > 12 else []
             shown = "" if len(name) > 12 else name
             lines.append(f"  {shown:<12} {summary}")

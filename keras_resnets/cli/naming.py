@@ -1,6 +1,6 @@
-"""MODEL, as every command takes it: a variant, a run, or a file, in place or by `--model`.
+"""The argument MODEL: a variant, a run folder or a file, positional or as `--model`.
 
-Weights of this package tell their network, so that MODEL may be left out.
+Weights files of this package name their network, so that MODEL can be left out.
 """
 
 import argparse
@@ -18,8 +18,8 @@ _WEIGHTS = (".h5", ".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".weig
 _OF_A_RUN = ("best.weights.h5", "last.weights.h5")
 WHAT = "variant, run folder, .keras or weights file"
 NEEDED = (
-    "MODEL is required: a variant (keras-resnets list), the folder of a run, or a file; "
-    "weights that this package wrote name their network (--weights FILE)"
+    "MODEL is required: a variant (keras-resnets list), a run folder, or a file; it can be "
+    "left out if --weights is a file that this package wrote"
 )
 
 
@@ -66,8 +66,8 @@ def add_model(
     """Adds MODEL as a positional argument and as `--model`.
 
     Args:
-        parser: of the command.
-        what: the allowed values of MODEL, for help.
+        parser: parser of the command.
+        what: description of the allowed values of MODEL, for help.
         weights_needed: whether a variant requires `--weights`.
     """
     parser.add_argument(
@@ -86,8 +86,8 @@ def resolve(namespace: argparse.Namespace) -> None:
     """Splits a MODEL that names a network and its weights into these two.
 
     Raises:
-        InvalidArgument: no network is named.
-        WeightsError: a file that cannot be read.
+        InvalidArgument: neither MODEL nor the weights name a network.
+        WeightsError: a file cannot be read.
     """
     model, weights = namespace.model, getattr(namespace, "weights", None)
     takes_files = getattr(namespace, "takes_files", False)
@@ -120,9 +120,7 @@ def _network_and_weights(
     """Returns (variant or `.keras` file, weights or None)."""
     if model is not None and _holds_weights(model):
         if weights is not None:
-            raise InvalidArgument(
-                f"{model} has its weights inside: leave out --weights"
-            )
+            raise InvalidArgument(f"{model} contains its weights: leave out --weights")
         model, weights = None, model
     elif model is not None and is_own(model) and weights is None and not takes_files:
         name = _variant_in(model)
@@ -135,7 +133,7 @@ def _network_and_weights(
     if model is None:
         model = _variant_in(weights) if weights is not None else None
     if model is None:
-        reason = "" if weights is None else f"{weights} does not tell its network. "
+        reason = "" if weights is None else f"{weights} does not name its network. "
         raise InvalidArgument(f"{reason}{NEEDED}")
     return model, weights
 

@@ -1,4 +1,4 @@
-"""Shared by several commands: the options of the network, and its construction."""
+"""The options of the network that several commands share, and its construction."""
 
 import argparse
 import dataclasses
@@ -43,7 +43,7 @@ FACTS = {
 }
 # The values of --weights, for --help.
 WEIGHTS = (
-    "file of weights, run folder, imagenet, cifar10, cifar100, or a tag of "
+    "weights file, run folder, imagenet, cifar10, cifar100, or a tag listed by "
     "keras-resnets weights MODEL"
 )
 
@@ -56,12 +56,12 @@ class Network:
         model: name of the variant, or path of a `.keras` file.
         weights: see `WEIGHTS`; None for random values.
         classes: number of classes; None for that of the weights, or the variant's.
-        input_size: as it was typed; see `axis_options.size_of`.
-        set: changes of axes, each as it was typed; see `axis_options.axes_of`.
-        channels: of the images; None for those of the weights, or 3.
+        input_size: image size as text; see `axis_options.size_of`.
+        set: changes of the architecture as text; see `axis_options.axes_of`.
+        channels: channels of the images; None for those of the weights, or 3.
 
     Raises:
-        InvalidArgument: an unknown variant, or changes that it does not allow.
+        InvalidArgument: the variant is unknown, or does not allow the changes.
     """
 
     model: str
@@ -97,7 +97,7 @@ class Output:
     """The options of the file to write.
 
     Attributes:
-        output: its path; None for the command's default.
+        output: path of the file; None for the command's default.
         overwrite: whether an existing file is replaced.
     """
 
@@ -114,17 +114,17 @@ class Output:
     def check_free(self) -> None:
         """Raises `InvalidArgument` for an existing `--output`, before heavy imports.
 
-        Folders and devices are left to the exporters, which know what they write.
+        The exporters check folders and devices, since this depends on the format.
         """
         if self.output is not None and os.path.isfile(self.output):
             files.check_free(pathlib.Path(self.output), self.overwrite)
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
-    """Adds MODEL, its weights and its changes."""
+    """Adds MODEL, `--weights` and the options that change the network."""
     naming.add_model(parser, weights_needed=True)
     group = parser.add_argument_group("network")
-    group.add_argument("--weights", help=f"of a variant: {WEIGHTS}")
+    group.add_argument("--weights", help=f"weights of a variant: {WEIGHTS}")
     add_options(group)
 
 
@@ -143,12 +143,13 @@ def add_options(parser: parsing.Group) -> None:
     parser.add_argument(
         "--classes",
         type=options.CLASSES,
-        help="default: those of the weights, else the variant's",
+        help="number of classes; default: the weights', else the variant's",
     )
     parser.add_argument(
         "--input-size",
         metavar="PIXELS",
-        help="224, or 192x256 (height x width); default: of the weights, else own",
+        help="224, or 192x256 (height x width); default: the weights', else the "
+        "variant's",
     )
     parser.add_argument(
         "--set",
@@ -166,12 +167,12 @@ def add_batch(parser: parsing.Group, default: int | None = 1) -> None:
         "--batch",
         default=default,
         type=options.batch,
-        help="images: number, or dynamic",
+        help="images in a batch: number, or dynamic",
     )
 
 
 def add_heatmap(group: parsing.Group) -> None:
-    """Adds `--heatmap`, the switch for a second output."""
+    """Adds `--heatmap`, which adds a second output."""
     group.add_argument(
         "--heatmap",
         action="store_true",
@@ -192,7 +193,7 @@ def add_packing(parser: parsing.Group) -> None:
         "--unpacked",
         dest="packed",
         action="store_false",
-        help="int8 convolutions as the network has them, for microcontrollers",
+        help="do not rearrange int8 convolutions; for microcontrollers",
     )
 
 
@@ -233,15 +234,19 @@ def build(
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
     """Builds the network that the options select.
 
-    Classes and size that no option gives are those of the weights.
+    The number of classes and the image size default to those of the weights.
 
     Args:
-        asked: with `model`, `weights` and what `add_options` adds.
-        strict: whether fitted channels are an error, not a note.
-        new_head: whether a classifier may have random values because it is trained.
-        head_needed: whether the classifier is a part of what is made.
-        axes: of the architecture, where `--set` says nothing of them.
-        **options: of `create_model`.
+        asked: the options.
+        strict: whether a new classifier or adapted channels are an error, not a note.
+        new_head: whether the classifier may be random, because it will be trained.
+        head_needed: whether the classifier is used.
+        axes: changes of the architecture; those of `--set` take precedence.
+        **options: further arguments of `create_model`.
+
+    Returns:
+        The model; its architecture, or None for a `.keras` file; the source of its
+        weights, or None for random weights.
     """
     if asked.is_own:
         model, _, source = own_model.build(asked.model, options)
@@ -291,13 +296,13 @@ def _note_size(
     size = model.preprocessing.size
     if source is not None and size != (architecture.input_size,) * 2:
         output.note(
-            f"note: {source.origin} is for images of {size[0]} x {size[1]}, and so is "
-            "the network now (--input-size gives another size)"
+            f"note: {source.origin} were trained on images of {size[0]} x {size[1]}, "
+            "which is now the size of the network (change it with --input-size)"
         )
 
 
 class PhotoOptions(typing.Protocol):
-    """The record of a command that writes a file which may take pixels."""
+    """The record of a command whose file can take pixels."""
 
     @property
     def include_preprocessing(self) -> bool:
@@ -309,7 +314,7 @@ def check_photos(asked: PhotoOptions) -> None:
     for name in ("source", "metadata"):
         if getattr(asked, name) and not asked.include_preprocessing:
             raise InvalidArgument(
-                f"--{name} is for a file that takes pixels: add --include-preprocessing"
+                f"--{name} requires a file that takes pixels: add --include-preprocessing"
             )
 
 
@@ -320,15 +325,13 @@ def open_labelled(
     seed: int = 0,
     part: str = "test",
 ) -> "Labelled":
-    """Opens the labelled images for a model; prints what was left out or assumed.
-
-    Says what was left out or taken for granted.
+    """Opens labelled images for a model; prints notes about skipped images and such.
 
     Args:
-        source: what `--data` or `--evaluate` names, see `evaluation.open_data`.
+        source: value of `--data` or `--evaluate`, see `evaluation.open_data`.
         model: the network, with its `preprocessing` and `labels`.
-        count: how many to take, of every class the same share; None for all.
-        seed: of their choice.
+        count: number of images, the same share of every class; None for all.
+        seed: seed of their random choice.
         part: `"test"` or `"train"`.
     """
     from keras_resnets.images import evaluation
@@ -362,7 +365,13 @@ def has_several_labels(model: "keras.Model | FileClassifier") -> bool:
 def build_one_class(
     asked: Network, job: str, **options: typing.Any
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
-    """Builds the network; refuses a multi-label one, which `job` does not support."""
+    """Builds the network; raises `InvalidArgument` for a multi-label one.
+
+    Args:
+        asked: the options.
+        job: name of the command, for the message.
+        **options: see `build`.
+    """
     from keras_resnets.graph import outputs
 
     built = build(asked, **options)
@@ -374,8 +383,8 @@ def say_export(report: "ExportReport", images: str) -> None:
     """Prints an `ExportReport`, and keeps it for `--json` and `--report`.
 
     Args:
-        report: of the file that was written.
-        images: the kind of images that it was compared on: `"calibration"`.
+        report: report of the exporter.
+        images: kind of the images that were compared: `"calibration"` or `"synthetic"`.
     """
     from keras_resnets.cli import reports
 
@@ -395,9 +404,9 @@ def say_figures(
 
     Args:
         model: the network.
-        report: the `ExportReport` of its file.
-        data: an `evaluation.Labelled`.
-        threads: of the file's runtime.
+        report: report of the exporter.
+        data: labelled images.
+        threads: threads of the file's runtime.
         logits: whether the outputs of the file are logits.
     """
     from keras_resnets.cli import reports

@@ -26,8 +26,8 @@ FACTS: dict[str, dict[str, str]] = {}
 EXAMPLES: dict[str, tuple[str, ...]] = {}
 _TERMINAL = {
     "json": "print one JSON object, and nothing else",
-    "quiet": "results alone: no notes, no progress",
-    "verbose": "logs of libraries too, and where an error comes from",
+    "quiet": "print results only, no notes and no progress",
+    "verbose": "also print logs of libraries, and tracebacks of errors",
 }
 
 
@@ -40,22 +40,23 @@ def set_command(
     prepare: Callable[[argparse.Namespace], None] | None = None,
     report: bool = False,
 ) -> None:
-    """Sets the function that a parser's command runs, and the record of its options.
+    """Sets the function that a command runs, and the record of its options.
 
-    Every command gets what every command has here: `--json`, `--quiet`, `--verbose`, and
-    MODEL as `naming` reads it.
+    It also adds the options that all commands have (`--json`, `--quiet`, `--verbose`), and
+    resolves MODEL by `naming`.
 
     Args:
-        parser: of the command.
-        record: a frozen dataclass whose fields are options by their destination. Its
-            `__post_init__` raises `InvalidArgument` for options that do not go together,
-            before anything heavy is imported.
-        run: the command.
-        facts: what `output.keep` is told, and `--json` prints: name -> what it is.
-        examples: command lines behind the command's name, which help shows.
-        prepare: what is mended in the namespace first.
-        report: whether the command has `--report`; what is on the page, `cli.page` is
-            told while it runs.
+        parser: parser of the command.
+        record: a frozen dataclass whose fields are the destinations of options. Its
+            `__post_init__` raises `InvalidArgument` for incompatible options, before
+            anything heavy is imported.
+        run: function that runs the command on the record.
+        facts: keys of the JSON object that `--json` prints, with descriptions; the
+            command sets their values by `output.keep`.
+        examples: example arguments, which help shows.
+        prepare: function that changes the namespace before the record is created.
+        report: whether the command has `--report`; the command adds the contents of the
+            page by `cli.page`.
     """
     words = parser.prog.split()
     command = " ".join(words[1:])
@@ -145,7 +146,7 @@ def _frozen(value: Any) -> Any:
 
 
 class Moved(argparse.Action):
-    """An option that moved to another command: refused with what to type instead."""
+    """A former option; it is refused with the command to use instead."""
 
     def __init__(
         self,
@@ -274,13 +275,13 @@ def asked_threshold(
 
 
 def add_threshold(group: argparse.ArgumentParser | parsing.Group) -> None:
-    """Adds `--threshold`, from which on one of several labels is predicted."""
+    """Adds `--threshold`, the smallest probability of a predicted label."""
     group.add_argument(
         "--threshold",
         type=thresholds,
         metavar="P",
-        help="of several labels an image: each is predicted from P on (0.5); or as "
-        "cat=0.3,dog=0.6",
+        help="smallest probability of the labels that a multi-label network predicts "
+        "(0.5), or one per label: cat=0.3,dog=0.6",
     )
 
 
@@ -303,8 +304,8 @@ def size(text: str) -> tuple[int, int]:
     """Reads the size of photos as (height, width)."""
     if text.lower() == "any":
         raise argparse.ArgumentTypeError(
-            "must be HEIGHTxWIDTH in pixels, as 480x640: what a resize multiplies by is "
-            "in the file, and is of photos of one size (docs/targets.md); got 'any'"
+            "must be HEIGHTxWIDTH in pixels, as 480x640: a file contains the weights of "
+            "its resize, which depend on the size (docs/targets.md); got 'any'"
         )
     sides = text.lower().split("x")
     try:
@@ -319,12 +320,12 @@ def size(text: str) -> tuple[int, int]:
 SOURCE: dict[str, Any] = {
     "type": size,
     "metavar": "HEIGHTxWIDTH",
-    "help": "photos of this size go in: resize and crop stand in the file too",
+    "help": "the file takes photos of this size, and resizes and crops them",
 }
 METADATA: dict[str, Any] = {
     "action": "store_const",
     "const": True,
-    "help": "TFLite metadata and the classes' names in the file, for MediaPipe",
+    "help": "add TFLite metadata and class names to the file, for MediaPipe",
 }
 _SIDE = Whole(1, 65_535)
 _BYTES = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)(?:[bB]|[bB]ytes?)?")

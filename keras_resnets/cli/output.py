@@ -1,7 +1,7 @@
-"""Output of the commands: lines for a person, or one JSON object for a program.
+"""Output of the commands: text lines, or one JSON object with `--json`.
 
 `say` prints results, `note` prints optional lines, `keep` collects the facts that
-`--json` prints at the end. One command runs at a time in a process.
+`--json` prints at the end. A process runs one command at a time.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from keras_resnets.errors import printable
 from keras_resnets.system import progress
 from keras_resnets.system import quiet
 
-# Characters of a line; a passport as JSON may name 20,000 classes.
+# Maximum number of characters in a line; a passport may contain 20,000 class names.
 _LONGEST = 100_000
 
 
@@ -47,11 +47,11 @@ def running(
     """Sets the output of a command while it runs, by its options.
 
     Args:
-        command: its name, such as `"export tflite"`.
-        names: of the facts that its JSON has; null where a run has none of them.
-        as_json: whether standard output gets one JSON object and nothing else; nothing
-            where the command fails, unless what it found stands (see `keep_on_failure`).
-        be_quiet: whether notes and progress are left out.
+        command: name of the command, such as `"export tflite"`.
+        names: keys of its JSON object; keys without a value are null.
+        as_json: whether to print one JSON object and nothing else. If the command fails,
+            nothing is printed, except after `keep_on_failure`.
+        be_quiet: whether notes and progress are hidden.
         verbose: whether the logs of libraries are shown.
     """
     global _now, _verbose
@@ -131,15 +131,15 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
     """Returns the kept facts as one JSON object.
 
     Args:
-        command: its name, which comes first.
-        names: of the facts, see `running`.
+        command: name of the command, the first entry.
+        names: keys of the object, see `running`.
     """
     facts = {"command": command, **dict.fromkeys(names), **_now.facts}
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _encodable(text: str) -> str:
-    """JSON that standard output can encode: its escapes are valid, Python's are not."""
+    """Returns JSON with escapes for characters that standard output cannot encode."""
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

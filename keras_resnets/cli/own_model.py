@@ -1,4 +1,4 @@
-"""A `.keras` file as MODEL: any network, not only a variant of the registry."""
+"""A `.keras` file as MODEL, which may contain any network."""
 
 import dataclasses
 import pathlib
@@ -16,24 +16,24 @@ if typing.TYPE_CHECKING:
 
 
 def check(model: str, typed: Mapping[str, object]) -> None:
-    """Raises `InvalidArgument` for options whose values are in the file already.
+    """Raises `InvalidArgument` for options that a `.keras` file already determines.
 
     Args:
         model: path of the file.
-        typed: the options of variants, by their names; None or empty where not typed.
+        typed: values of the options, by name; None or empty if not given.
     """
     if not pathlib.Path(model).is_file():
         raise InvalidArgument(f"there is no file {shown(model)}")
     for option in (name for name, value in typed.items() if value):
         raise InvalidArgument(
-            f"{model} has its network and weights inside: leave out {option}"
+            f"{model} contains its network and weights: leave out {option}"
         )
 
 
 def build(
     file: str, changes: Mapping[str, typing.Any]
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
-    """Loads the network of a `.keras` file; returns (model, None, its source)."""
+    """Loads the network of a `.keras` file; returns (model, None, source)."""
     from keras_resnets.export.keras import safe_loading
     from keras_resnets.graph import provenance
     from keras_resnets.weights.source import Source
@@ -47,8 +47,8 @@ def build(
     preprocessing, labels = _images_of(path)
     if preprocessing is None:
         raise InvalidArgument(
-            f"{path} does not record its preprocessing: write it by "
-            "keras_resnets.export.to_keras(model, path), with model.preprocessing set"
+            f"{path} does not record its preprocessing: set model.preprocessing and write "
+            "the file with keras_resnets.export.to_keras(model, path)"
         )
     provenance.give(
         model,

@@ -1,7 +1,7 @@
 """`--report FILE`: the results of a command as an HTML page, or as JSON.
 
-While a command runs, it tells this module what belongs on the page; at the end the page
-appears whole, or, where the command fails or is interrupted, not at all.
+A command adds the contents of the page while it runs. The page is written when the command
+succeeds; if it fails or is interrupted, no page is written.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from keras_resnets.version import __version__
 if typing.TYPE_CHECKING:
     from keras_resnets.reports import Block
 
-_HELP = "write a page (.html) or the object of --json (.json)"
+_HELP = "write a report: a page (.html), or the object of --json (.json)"
 # Help shows `--report` with the other files that a command writes.
 _GROUPS = ("output", "run", "terminal")
 # Distributions whose versions can change a result.
@@ -41,9 +41,9 @@ class Collected:
     """The contents of a page, collected while the command runs.
 
     Attributes:
-        command: its name, as `"export tflite"`.
-        words: the command line behind the program's name.
-        path: of the page; None where none is asked for.
+        command: name of the command, such as `"export tflite"`.
+        words: arguments of the program.
+        path: path of the page; None without `--report`.
     """
 
     command: str
@@ -67,12 +67,12 @@ class Collected:
         """Adds the options of the command.
 
         Args:
-            asked: the record of the command.
-            parser: which knows what they are by default.
+            asked: the options of the command.
+            parser: the command's parser, which has the defaults.
 
         Raises:
-            InvalidArgument: a report that cannot be written, or is one of the other
-                files.
+            InvalidArgument: the report cannot be written, or is another file of the
+                command.
         """
         if self.path is None:
             return
@@ -95,7 +95,8 @@ class Collected:
             return
         if _same(word, self.path):
             raise InvalidArgument(
-                f"--report {self.path} is --{name.replace('_', '-')} too; name another"
+                f"--report {self.path} is also --{name.replace('_', '-')}: choose another "
+                "path"
             )
 
 
@@ -123,16 +124,17 @@ def collected(
 ) -> Iterator[Collected]:
     """Collects the report of a command while it runs, and writes it if it succeeds.
 
-    A command that fails after `output.keep_on_failure` (`verify`) has its report too.
+    The report is also written if the command fails after `output.keep_on_failure`.
 
     Args:
-        namespace: with `report` where the command has the option, and `words`.
-        command: its name.
-        names: of the facts of its JSON.
+        namespace: namespace of the parser, with `words`, and `report` if the command has
+            the option.
+        command: name of the command.
+        names: keys of its JSON object.
     """
     global _now
     place = getattr(namespace, "report", None)
-    # Of several processes that train together, only the first writes it.
+    # If several processes train together, only the first writes the report.
     if getattr(namespace, "process", 0):
         place = None
     path = None if place is None else pathlib.Path(place)
@@ -201,7 +203,7 @@ def _write(now: Collected, names: tuple[str, ...]) -> None:
     """Writes the report.
 
     Raises:
-        NotWritten: what the command itself has written stands.
+        NotWritten: the report cannot be written; the command's own files remain.
     """
     if now.path is None:
         return
@@ -234,8 +236,8 @@ def _page(now: Collected) -> str:
     notes = [line.removeprefix("note: ").strip() for line in output.notes()]
     if notes:
         inputs.append(reports.Details("Notes of the command", (_notes(notes),)))
-    sections.append(reports.Section("What went in", inputs))
-    sections.append(reports.Section("To repeat it", _repeat(now)))
+    sections.append(reports.Section("Inputs", inputs))
+    sections.append(reports.Section("How to repeat it", _repeat(now)))
     title = f"{now.command}: {now.title}" if now.title else now.command
     return reports.Page(title, sections, now.summary, now.good).html()
 

@@ -1,4 +1,4 @@
-"""The pages of `verify --report` and `benchmark --report`: files side by side."""
+"""The pages of `verify --report` and `benchmark --report`."""
 
 import pathlib
 import typing
@@ -16,13 +16,13 @@ if typing.TYPE_CHECKING:
 
 
 class Verified:
-    """The images of a verification on which two files disagree, and its figures.
+    """Collects the images on which two files disagree, for the page of `verify`.
 
     Args:
-        paths: of both files.
-        preprocessing: what the images went through; None where it is not known.
-        names: (id, name) of the classes; () where they are not known.
-        several: whether an image may have several labels.
+        paths: paths of both files.
+        preprocessing: preprocessing of the images; None if unknown.
+        names: (id, name) of each class; () if unknown.
+        several: whether the files are multi-label.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Verified:
         first: typing.Any,
         second: typing.Any,
     ) -> None:
-        """Takes a batch in; of files with several outputs, or maps, no images."""
+        """Adds a batch of images, if the files have a single output of class scores."""
         if page.is_requested() and getattr(first, "ndim", 0) == 2:
             self._gallery.add(images, first, second, labels=labels)
 
     def show(self, result: "Verification") -> None:
-        """Puts everything on the page."""
+        """Adds the result and the images to the page."""
         if not page.is_requested():
             return
         from keras_resnets.io import files
@@ -90,7 +90,7 @@ class Verified:
 
 
 def losses(layer_losses: "Sequence[LayerLoss]") -> None:
-    """Shows the error of each layer of an integer file."""
+    """Adds the error of each layer of an integer file to the page."""
     if not page.is_requested() or not layer_losses:
         return
     from keras_resnets.reports import Details
@@ -104,14 +104,14 @@ def losses(layer_losses: "Sequence[LayerLoss]") -> None:
         "Signal to quantization noise of each layer",
     )
     page.add_section(
-        "Where the integer file loses most",
-        charts.layers(rows, "dB that each layer loses", log=False),
+        "Error of each layer of the integer file",
+        charts.layers(rows, "Loss of each layer in dB", log=False),
         Details("All layers", (table,)),
     )
 
 
 def timings(measured: "Sequence[Timing]") -> None:
-    """Shows the latency, memory and size of the files of a benchmark."""
+    """Adds latency, memory and size of the files of a benchmark to the page."""
     if not page.is_requested():
         return
     from keras_resnets.reports import Block
@@ -130,14 +130,14 @@ def timings(measured: "Sequence[Timing]") -> None:
     blocks: list[Block] = []
     for field, caption, written in (
         ("median", "Median time of a batch", page_parts.milliseconds),
-        ("p95", "Time that 95% of the batches stay below", page_parts.milliseconds),
+        ("p95", "95th percentile of the time of a batch", page_parts.milliseconds),
         ("size", "Size of the file", page_parts.megabytes),
         ("memory", "Peak memory of loading and running", page_parts.megabytes),
-        ("load", "From the file to the first answer", page_parts.milliseconds),
+        ("load", "Time to load the file and run it once", page_parts.milliseconds),
     ):
         values = [getattr(timing, field) for timing in measured]
         if not any(values):
-            # The memory, on systems that do not tell it.
+            # Some systems do not report the memory.
             continue
         rows = list(zip(names, values, map(written, values), strict=True))
         blocks.append(charts.bars(rows, caption))
@@ -156,7 +156,7 @@ def timings(measured: "Sequence[Timing]") -> None:
         for name, timing in zip(names, measured, strict=True)
     ]
     head = ("file", "size", "load", "memory", "median", "p95", "images/s", "speed")
-    page.add_section("Figures", Table(head, lines, "speed is against the first file"))
+    page.add_section("Figures", Table(head, lines, "speed relative to the first file"))
     paths = list(dict.fromkeys(timing.path for timing in measured))
     for number, path in enumerate(paths, 1):
         name = f"file {number}" if len(paths) > 1 else "file"
@@ -164,6 +164,6 @@ def timings(measured: "Sequence[Timing]") -> None:
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """The files' names; the whole paths where two have the same."""
+    """Returns the names of the files, or their paths if two names are equal."""
     names = [pathlib.Path(path).name for path in paths]
     return names if len(set(names)) == len(names) else list(paths)

@@ -1,4 +1,4 @@
-"""The page of `deploy --report`: the folders, their proofs and the devices' figures."""
+"""The page of `deploy --report`: proofs, sizes and latencies of all targets."""
 
 import typing
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.deploy.session import Deployment
     from keras_resnets.reports import Block
 
-# What figures of a target end in, and how they are written.
+# Suffix of a figure's name -> function that formats its value.
 _UNITS = {
     "_bytes": page_parts.megabytes,
     "_ms": lambda value: f"{value:,.3g} ms",
@@ -24,11 +24,11 @@ _UNITS = {
 
 
 class Deployed:
-    """What is kept of a deployment while it runs: images on which a target disagrees.
+    """Collects the images on which targets disagree with `predict`.
 
     Args:
-        model: what is deployed.
-        threshold: of several labels an image, as `deploy` takes it.
+        model: the deployed network.
+        threshold: thresholds of a multi-label network, as `deploy` takes them.
     """
 
     def __init__(self, model: "keras.Model", threshold: typing.Any = None) -> None:
@@ -42,7 +42,7 @@ class Deployed:
         predicted: "np.ndarray",
         ran: "np.ndarray",
     ) -> None:
-        """Takes the answers of a target, as `deploy` gives them to `watch`."""
+        """Adds the outputs of a target; the `watch` argument of `deploy`."""
         if not page.is_requested():
             return
         from keras_resnets.images import multi_label
@@ -59,7 +59,7 @@ class Deployed:
         self._galleries[target] = gallery
 
     def show(self, deployments: "Sequence[Deployment]") -> None:
-        """Puts everything on the page."""
+        """Adds the deployments and the images to the page."""
         if not page.is_requested():
             return
         from keras_resnets.reports import Table
@@ -75,24 +75,26 @@ class Deployed:
             page.set_summary(f"Written, but not proven: {', '.join(unproven)}.", False)
         else:
             page.set_summary(
-                "Every folder was proven in its target's own runtime.", True
+                "Every file was run in its target's runtime and compared.", True
             )
         several = any("label_agreement" in item.report for item in deployments)
-        labels = ("labels as predict",) if several else ()
+        labels = ("label agreement",) if several else ()
         head = (
-            *("target", "proven by", "images", "as predict", *labels),
+            *("target", "proven by", "images", "agreement", *labels),
             *("equal", "within a step"),
         )
         rows = [_row(deployment, several) for deployment in deployments]
-        page.add_section("Proofs", Table(head, rows, "Answers beside those of predict"))
+        page.add_section(
+            "Proofs", Table(head, rows, "Outputs compared with those of predict")
+        )
         page.add_section("Sizes and speed", *_bars(deployments))
         for deployment in deployments:
             page.add_section(deployment.target, *_facts(deployment))
             gallery = self._galleries.get(deployment.target)
             if gallery is not None:
                 gallery.show(
-                    f"{deployment.target}: images with another answer than predict's",
-                    "have another answer",
+                    f"{deployment.target}: images with another class than predict's",
+                    "have another class",
                 )
 
 
@@ -115,7 +117,7 @@ def _row(deployment: "Deployment", several: bool) -> tuple[object, ...]:
 
 
 def _bars(deployments: "Sequence[Deployment]") -> list["Block"]:
-    """A chart for each figure that targets have, and tiles of a target alone."""
+    """Returns a chart of each figure of several targets; adds tiles for a single one."""
     from keras_resnets.reports import charts
 
     figures: dict[str, list[tuple[str, float, str]]] = {}
@@ -133,7 +135,7 @@ def _bars(deployments: "Sequence[Deployment]") -> list["Block"]:
 
 
 def _figures(deployment: "Deployment") -> list[tuple[str, float, str]]:
-    """(name, value, how it is written) of each figure of a target."""
+    """Returns (name, value, formatted value) of each figure of a target."""
     figures = []
     for name, value in deployment.report.items():
         ending = next((end for end in _UNITS if name.endswith(end)), None)

@@ -1,4 +1,4 @@
-"""The page of `evaluate --report`: accuracy, confusion, reliability, surest mistakes."""
+"""The page of `evaluate --report`: accuracy, confusion matrix, reliability, errors."""
 
 import typing
 from collections.abc import Callable
@@ -16,15 +16,15 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.evaluation import Labelled
     from keras_resnets.images.multi_label import MultiLabelFigures
 
-# Pairs of classes, and classes, that a table has.
+# Largest number of pairs of classes, and of classes, in a table.
 _PAIRS, _CLASSES = 15, 40
 
 
 class Watch:
-    """Counts the answers of an evaluation, and keeps its surest mistakes.
+    """Counts the predictions of an evaluation, and keeps the most confident errors.
 
     Args:
-        model: what is evaluated: `output_shape`, `labels` and `preprocessing`.
+        model: the classifier, with `output_shape`, `labels` and `preprocessing`.
     """
 
     def __init__(self, model: typing.Any) -> None:
@@ -33,12 +33,12 @@ class Watch:
         self._names = page_parts.names_of(model)
         self._matrix = np.zeros((len(self._names), len(self._names)), "int64")
         self._gallery = page_parts.Gallery(
-            model.preprocessing, self._names, ("answer",)
+            model.preprocessing, self._names, ("prediction",)
         )
         self._images: np.ndarray | None = None
 
     def remembered(self, data: "Labelled") -> "Labelled":
-        """The same data, whose last batch is known here when its answers come."""
+        """Returns the same data; this object keeps the last batch for `add`."""
         import dataclasses
 
         def batches(size: int) -> Iterator["np.ndarray"]:
@@ -48,7 +48,7 @@ class Watch:
         return dataclasses.replace(data, batches=batches)
 
     def also(self, watch: Callable[..., object] | None) -> Callable[..., object]:
-        """A function of outputs and labels that tells `watch` too."""
+        """Returns a function that passes outputs and labels to `watch` and to `add`."""
 
         def both(outputs: "np.ndarray", labels: "np.ndarray") -> None:
             if watch is not None:
@@ -58,7 +58,7 @@ class Watch:
         return both
 
     def add(self, outputs: "np.ndarray", labels: "np.ndarray") -> None:
-        """Takes the answers to the last batch."""
+        """Adds the outputs of the last batch."""
         import numpy as np
 
         np.add.at(self._matrix, (labels, outputs.argmax(axis=1)), 1)
@@ -66,16 +66,16 @@ class Watch:
             self._gallery.add(self._images, outputs, labels=labels, against_labels=True)
 
     def show(self, accuracy: "Accuracy", sums: "Reliability | None") -> None:
-        """Puts everything on the page.
+        """Adds the results to the page.
 
         Args:
-            accuracy: of the classifier.
-            sums: of the confidences; None of logits.
+            accuracy: accuracy of the classifier.
+            sums: reliability of its probabilities; None for logits.
         """
         from keras_resnets.reports import charts
 
         page.set_summary(
-            f"{accuracy.top1:.2%} of {accuracy.count:,} images are classified right."
+            f"{accuracy.top1:.2%} of {accuracy.count:,} images are classified correctly."
         )
         page.add_tile(page_parts.percent(accuracy.top1), "top-1 accuracy")
         if len(self._names) > 5:
@@ -83,16 +83,16 @@ class Watch:
         page.add_tile(f"{accuracy.count:,}", "images")
         if sums is not None:
             page.add_tile(f"{sums.ece:.4f}", "expected calibration error (ECE)")
-            section = "What the classifier's probabilities are worth"
+            section = "Reliability of the probabilities"
             page.add_section(section, charts.reliability(sums.rows(), sums.ece))
-        caption = "Images of each true class (row) by the class that was predicted"
+        caption = "Images by true class (row) and predicted class (column)"
         page.add_section(
             "Confusion matrix",
             charts.confusion(self._matrix, self._names, caption),
             self._pairs(),
             self._classes(),
         )
-        self._gallery.show("The surest mistakes", "are classified wrong")
+        self._gallery.show("The most confident errors", "are misclassified")
 
     def _pairs(self) -> typing.Any:
         import numpy as np
@@ -109,12 +109,12 @@ class Watch:
             if wrong[row, column]
         ]
         if not rows:
-            return Text("No class was taken for another.")
-        head = ("true class", "taken for", "images")
-        return Table(head, rows, "The classes that are confused most")
+            return Text("No image was misclassified.")
+        head = ("true class", "predicted class", "images")
+        return Table(head, rows, "The most frequent confusions")
 
     def _classes(self) -> typing.Any:
-        """Recall and precision of each class, the lowest recall first."""
+        """Returns a table of recall and precision by class, the lowest recall first."""
         import numpy as np
 
         from keras_resnets.reports import Table
@@ -122,7 +122,7 @@ class Watch:
         right = np.diag(self._matrix)
         images, answers = self._matrix.sum(axis=1), self._matrix.sum(axis=0)
         recall = right / np.maximum(images, 1)
-        # Classes without an image have no recall to be low.
+        # The recall of classes without images is undefined: they come last.
         order = np.argsort(np.where(images > 0, recall, 2), kind="stable")[:_CLASSES]
         rows = [
             (
@@ -142,11 +142,11 @@ class Watch:
 
 
 def several_labels(figures: "MultiLabelFigures", names: "Sequence[str]") -> None:
-    """The figures of a multi-label classifier, for all labels and each.
+    """Adds the figures of a multi-label classifier to the page.
 
     Args:
-        figures: of all labels and of each.
-        names: of the labels, in their order.
+        figures: figures of all labels together and of each.
+        names: names of the labels, in their order.
     """
     if not page.is_requested():
         return
@@ -155,8 +155,8 @@ def several_labels(figures: "MultiLabelFigures", names: "Sequence[str]") -> None
     from keras_resnets.reports import charts
 
     page.set_summary(
-        f"{figures.exact_match:.2%} of {figures.count:,} images have all their labels "
-        "right."
+        f"All labels are correct for {figures.exact_match:.2%} of {figures.count:,} "
+        "images."
     )
     page.add_tile(
         page_parts.percent(figures.mean_average_precision), "mean average precision"
@@ -185,7 +185,7 @@ def several_labels(figures: "MultiLabelFigures", names: "Sequence[str]") -> None
         for name, row in order
     ]
     caption = (
-        f"Labels from a probability of {reports.threshold(figures.threshold)} on, the "
+        f"Labels with a probability of at least {reports.threshold(figures.threshold)}, "
         "lowest AP first"
     )
     if len(rows) < len(names):

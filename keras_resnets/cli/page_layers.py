@@ -1,4 +1,4 @@
-"""The pages of `sensitivity --report` and `search --report`: what each layer costs."""
+"""The pages of `sensitivity --report` and `search --report`: the error of each layer."""
 
 import typing
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ if typing.TYPE_CHECKING:
     from keras_resnets.quantization.search.points import Front
     from keras_resnets.quantization.search.sensitivity import LayerCost
 
-_COST = "logit RMSE over their deviation, where this layer alone is rounded"
+_COST = "logit RMSE over their deviation if only this layer is quantized"
 
 
 def sensitivity(costs: "Sequence[LayerCost]") -> None:
-    """Shows the cost of quantizing each layer alone, the costliest first."""
+    """Adds the error of quantizing each layer alone, the largest first."""
     if not page.is_requested() or not costs:
         return
     from keras_resnets.reports import Details
@@ -26,12 +26,12 @@ def sensitivity(costs: "Sequence[LayerCost]") -> None:
     worst = costs[0]
     changed = f"{1 - worst.agreement:.1%} of the" if worst.agreement < 1 else "no"
     page.set_summary(
-        f"{worst.name} costs most: rounded alone, its {worst.part} change the answer to "
-        f"{changed} images."
+        f"{worst.name} causes the largest error: quantizing only its {worst.part} changes "
+        f"the prediction for {changed} images."
     )
     page.add_tile(f"{worst.rmse:.4f}", f"largest logit RMSE ({worst.name})")
     page.add_tile(
-        page_parts.percent(worst.agreement), "agreement with it rounded alone"
+        page_parts.percent(worst.agreement), "agreement if only it is quantized"
     )
     page.add_tile(f"{len(costs):,}", "layers and parts measured")
     rows = [
@@ -41,14 +41,14 @@ def sensitivity(costs: "Sequence[LayerCost]") -> None:
     head = ("layer", "part", "logit RMSE", "agreement")
     drawn = [(cost.name, cost.rmse, cost.part) for cost in costs]
     page.add_section(
-        "What each layer costs",
+        "Error of each layer",
         charts.layers(drawn, f"{_COST[0].upper()}{_COST[1:]}"),
-        Details("All layers", (Table(head, rows, "The costliest first"),)),
+        Details("All layers", (Table(head, rows, "The largest error first"),)),
     )
 
 
 def mix(result: "Mix") -> None:
-    """The mix of precisions that a search found, and why."""
+    """Adds the precisions that a search chose, and the measured errors."""
     if not page.is_requested():
         return
     from keras_resnets.reports import Details
@@ -69,7 +69,7 @@ def mix(result: "Mix") -> None:
     ]
     size_bars = [(name, size, page_parts.megabytes(size)) for name, size in sizes]
     page.add_section(
-        "What the search found",
+        "Result of the search",
         charts.bars(bars, f"Top-1 on {result.mix.count:,} held-out images"),
         charts.bars(size_bars, "Size of the file"),
         Table(
@@ -84,17 +84,16 @@ def mix(result: "Mix") -> None:
                 )
                 for name, trial in (("all int8", result.int8), ("the mix", result.mix))
             ],
-            f"Allowed: {result.max_drop:g} points, the drop and its standard error "
-            "together",
+            f"Allowed: {result.max_drop:g} points for the drop plus its standard error",
         ),
     )
     drawn = [
         (row.name, max(row.weights or 0.0, row.output), row.precision)
         for row in result.layers
     ]
-    caption = "Of weights and output the costlier alone: logit RMSE; colour: precision"
+    caption = "Logit RMSE of weights or output, the larger one; colour: precision"
     page.add_section(
-        "What each layer costs, and what it became",
+        "Error and precision of each layer",
         charts.layers(drawn, caption),
         Details(
             "All layers", (Table(tables.MIX_HEAD, tables.mix_rows(result), _COST),)
@@ -103,7 +102,7 @@ def mix(result: "Mix") -> None:
 
 
 def front(result: "Front") -> None:
-    """The files of a front, from the smallest to the most accurate."""
+    """Adds the files of a Pareto front, from the smallest to the most accurate."""
     if not page.is_requested():
         return
     from keras_resnets.reports import Details
@@ -116,7 +115,7 @@ def front(result: "Front") -> None:
     page.add_tile(
         f"{chosen.trial.drop:+.2f} points", "its drop of top-1 on held-out images"
     )
-    page.add_tile(f"{chosen.ratio:.2f}x", "of the int8 file's latency")
+    page.add_tile(f"{chosen.ratio:.2f}x", "the latency of the int8 file")
     sizes = [point.size / 1e3 for point in result.points]
     marked = (chosen.size / 1e3, "chosen")
     top1 = {
@@ -149,15 +148,15 @@ def front(result: "Front") -> None:
         "",
     )
     page.add_section(
-        "The front: smaller against more accurate",
+        "Pareto front of size and accuracy",
         charts.lines(sizes, top1, caption, "top-1", "kB", percent=True, marked=marked),
         charts.lines(
-            sizes, rmse, "What it costs the logits", "RMSE", "kB", marked=marked
+            sizes, rmse, "Logit RMSE over the size", "RMSE", "kB", marked=marked
         ),
         Table(head, rows, f"Every file is in {result.folder}, with its plan"),
     )
     if result.refused:
         left = Lines(result.refused)
         page.add_section(
-            "The front: smaller against more accurate", Details("Left out", (left,))
+            "Pareto front of size and accuracy", Details("Left out", (left,))
         )

@@ -1,4 +1,4 @@
-"""Parts of the page of `--report` that several commands share."""
+"""Parts of `--report` pages that several commands share."""
 
 import dataclasses
 import hashlib
@@ -18,29 +18,29 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.preprocessing import Preprocessing
     from keras_resnets.reports import Block
 
-# Of a gallery; the page stays small enough to be sent by mail.
+# Images in a gallery, so that the page is small enough for an e-mail.
 _IMAGES = 24
-# Of a file of weights, to know it again.
+# Bytes that are read at a time to hash a file.
 _CHUNK = 1 << 20
 
 
 def percent(share: float | None) -> str:
-    """A share as the page writes it."""
+    """Formats a share, such as `93.50%`; `-` for None."""
     return "-" if share is None else f"{share:.2%}"
 
 
 def megabytes(size: float) -> str:
-    """A number of bytes as the page writes it."""
+    """Formats a number of bytes in MB or kB."""
     return f"{size / 1e6:,.2f} MB" if size >= 1e5 else f"{size / 1e3:,.2f} kB"
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as the page writes them."""
+    """Formats seconds in ms or s."""
     return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.2f} s"
 
 
 def model(network: "keras.Model", asked: typing.Any, source: typing.Any) -> None:
-    """The network that goes in, and where its weights come from."""
+    """Adds the network and the origin of its weights to the page."""
     if not page.is_requested():
         return
     shape = " x ".join(str(side or "any") for side in network.inputs[0].shape[1:])
@@ -65,10 +65,10 @@ def model(network: "keras.Model", asked: typing.Any, source: typing.Any) -> None
 
 
 def images(network: "keras.Model") -> "Provenance":
-    """Shows the preprocessing and the classes of a network.
+    """Adds the preprocessing and the classes of a network to the page.
 
     Returns:
-        All that it knows.
+        The provenance of the network.
     """
     from keras_resnets.graph import provenance
 
@@ -81,12 +81,12 @@ def images(network: "keras.Model") -> "Provenance":
 
 
 def file(path: str, name: str = "file", entitled: bool = True) -> None:
-    """An exported file that goes in.
+    """Adds an exported file to the inputs on the page.
 
     Args:
-        path: of it.
-        name: what it is called on the page.
-        entitled: whether the page is about it.
+        path: path of the file.
+        name: name of the input on the page.
+        entitled: whether the file's name becomes the title of the page.
     """
     if not page.is_requested():
         return
@@ -120,7 +120,7 @@ def _labels(labels: typing.Any) -> str:
 
 
 def _digest(path: typing.Any) -> str | None:
-    """SHA-256 of a file; None of what is none."""
+    """Returns the SHA-256 of a file; None if it is not a readable file."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -132,11 +132,11 @@ def _digest(path: typing.Any) -> str | None:
 
 
 def exported(report: "ExportReport", images: str) -> None:
-    """A file that was written, run and compared.
+    """Adds an exported file, its figures and its parity to the page.
 
     Args:
-        report: what its exporter found.
-        images: the kind of images that it was compared on: `"calibration"`.
+        report: report of the exporter.
+        images: kind of the images that were compared: `"calibration"` or `"synthetic"`.
     """
     if not page.is_requested():
         return
@@ -163,7 +163,7 @@ def exported(report: "ExportReport", images: str) -> None:
             ("weights in float32", size, megabytes(size)),
             (report.path.name, report.size, megabytes(report.size)),
         ]
-        blocks.append(charts.bars(rows, "Size: the file beside the network's weights"))
+        blocks.append(charts.bars(rows, "Size of the file and of the float32 weights"))
     keras_ms, file_ms = report.keras_latency, report.latency
     rows = [
         ("Keras", keras_ms, milliseconds(keras_ms)),
@@ -191,14 +191,14 @@ def exported(report: "ExportReport", images: str) -> None:
 
 
 def agreement_tile(parity: typing.Any, of: str) -> tuple[str, str]:
-    """The share of equal answers, of several labels an image of labels, and its words."""
+    """Returns the share of equal predictions, or of equal labels, and its title."""
     if parity.labels is not None:
         return percent(parity.labels), f"label agreement{of}"
     return percent(parity.top1), f"top-1 agreement{of}"
 
 
 def parity_table(rows: dict[str, typing.Any]) -> "Block":
-    """A table of `parity.Parity` by what was compared; None was not measured."""
+    """Returns a table of `parity.Parity` by name; None if it was not measured."""
     from keras_resnets.reports import Table
 
     is_partly = any(parity is None for parity in rows.values())
@@ -221,12 +221,12 @@ def parity_table(rows: dict[str, typing.Any]) -> "Block":
             )
             for name, parity in rows.items()
         ],
-        "Differences of the answers" + ("; - was not measured" if is_partly else ""),
+        "Differences of the outputs" + ("; -: not measured" if is_partly else ""),
     )
 
 
 def measured(comparison: typing.Any, gallery: "Gallery | None") -> None:
-    """Shows the accuracy of a file beside that of its model."""
+    """Adds the accuracies of a file and its model on labelled images to the page."""
     if gallery is None:
         return
     from keras_resnets.reports import Facts
@@ -258,14 +258,14 @@ def measured(comparison: typing.Any, gallery: "Gallery | None") -> None:
 
 @dataclasses.dataclass
 class Gallery:
-    """The images of a page, the surest answers first, of as many batches as there are.
+    """Collects images whose predictions differ, and keeps the most confident ones.
 
     Args:
-        preprocessing: what the images went through; None where it is not known.
-        names: of the classes; () for their numbers.
-        titles: of the answers that are shown below an image.
-        thresholds: of several labels an image the probability of each from which on it
-            is predicted, or of all; None for one class.
+        preprocessing: preprocessing of the images; None if unknown.
+        names: names of the classes; () to show their numbers.
+        titles: titles of the predictions below an image.
+        thresholds: of a multi-label network, the smallest probability at which each
+            label, or any, is predicted; None for one class per image.
     """
 
     preprocessing: typing.Any
@@ -285,13 +285,14 @@ class Gallery:
         labels: "np.ndarray | None" = None,
         against_labels: bool = False,
     ) -> None:
-        """Takes those images of a batch in whose answers differ.
+        """Adds the images of a batch whose predictions differ.
 
         Args:
-            images: (count, height, width, channels), preprocessed.
-            *answers: outputs (count, classes) of each that is asked.
-            labels: int array (count,), of several labels (count, labels); or None.
-            against_labels: whether an answer differs from its label, not from another.
+            images: preprocessed images (count, height, width, channels).
+            *answers: outputs (count, classes) of each classifier.
+            labels: int array (count,), or (count, labels) if multi-label; or None.
+            against_labels: whether to compare the first classifier with the labels, not
+                with the last classifier.
         """
         import numpy as np
 
@@ -325,11 +326,11 @@ class Gallery:
         first: "np.ndarray",
         second: "np.ndarray",
     ) -> None:
-        """`add` of two that are compared, as `quantization.accuracy` calls it."""
+        """Adds a batch of two classifiers; called by `quantization.accuracy`."""
         self.add(images, first, second, labels=labels)
 
     def _said(self, probabilities: "np.ndarray") -> "np.ndarray":
-        """The likeliest classes (count,), or of several labels which (count, labels)."""
+        """Returns the predicted classes (count,), or labels (count, labels)."""
         from keras_resnets.images import multi_label
 
         if self.thresholds is None:
@@ -339,7 +340,7 @@ class Gallery:
     def _words(
         self, answer: "np.ndarray", probabilities: "np.ndarray | None" = None
     ) -> str:
-        """A class, or the labels of an image, each with its probability if given."""
+        """Returns the name of a class, or of an image's labels, with probabilities."""
         places = answer.nonzero()[0].tolist() if answer.ndim else [int(answer)]
         if probabilities is None:
             return ", ".join(map(self._name, places)) or "none"
@@ -353,11 +354,11 @@ class Gallery:
         return self.names[index] if index < len(self.names) else f"class {index}"
 
     def show(self, title: str, verb: str) -> None:
-        """Puts the section on the page.
+        """Adds the section to the page.
 
         Args:
-            title: of the section.
-            verb: what the answers do, as `"disagree"`.
+            title: title of the section.
+            verb: verb phrase for the images, such as `"disagree"`.
         """
         if not page.is_requested() or not self.seen:
             return
@@ -371,7 +372,9 @@ class Gallery:
             return
         kept = sorted(self._kept, key=lambda entry: (-entry[0], entry[1]))
         selection = (
-            "all of them" if self.total == len(kept) else f"the {len(kept)} surest"
+            "all of them"
+            if self.total == len(kept)
+            else f"the {len(kept)} most confident"
         )
         items = [
             Thumbnail(thumbnails.data_uri(self._pixels(image)), ", ".join(lines), lines)
@@ -387,7 +390,7 @@ class Gallery:
 
 
 def _as_shares(outputs: "np.ndarray", several: bool) -> "np.ndarray":
-    """Outputs as probabilities: logits go through a softmax, or a sigmoid of each."""
+    """Returns outputs as probabilities; applies a softmax or sigmoid to logits."""
     from keras_resnets.images import confidence
     from keras_resnets.images import multi_label
 
@@ -399,7 +402,7 @@ def _as_shares(outputs: "np.ndarray", several: bool) -> "np.ndarray":
 
 
 def names_of(network: typing.Any) -> tuple[str, ...]:
-    """The names of a network's classes."""
+    """Returns the names of a network's classes."""
     from keras_resnets.images import labels
 
     pairs = labels.class_names(

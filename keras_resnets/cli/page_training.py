@@ -12,11 +12,11 @@ if typing.TYPE_CHECKING:
     from keras_resnets.training.recipes import Recipe
     from keras_resnets.training.session import Run
 
-# Classes whose images are drawn as bars.
+# Largest number of classes in the bar chart.
 _CLASSES = 40
-# Rows of the table of epochs.
+# Largest number of rows in the table of epochs.
 _EPOCHS = 400
-# Of the history: both curves of a chart, whether they are shares, and what they are.
+# (name in the history, whether it is a share, title) of each chart.
 _CURVES = (
     ("loss", False, "Loss"),
     ("accuracy", True, "Accuracy"),
@@ -26,13 +26,13 @@ _CURVES = (
 def trained(
     run: "Run", recipe: "Recipe", opened: typing.Any, has_teacher: bool = False
 ) -> None:
-    """Shows the results of a training.
+    """Adds the results of a training to the page.
 
     Args:
         run: the `Run`.
-        recipe: by which.
-        opened: the data.
-        has_teacher: whether the loss of training has a teacher's outputs in it.
+        recipe: the `Recipe`.
+        opened: the data set.
+        has_teacher: whether the training loss includes a teacher's outputs.
     """
     if not page.is_requested():
         return
@@ -65,21 +65,21 @@ def _summary(run: "Run") -> str:
     words = f"Trained for {epochs:,} epoch{'' if epochs == 1 else 's'}"
     test = run.figures.get("test_accuracy")
     if test is not None:
-        words += f"; {test:.2%} of the test images are classified right"
+        words += f"; {test:.2%} of the test images are classified correctly"
     return f"{words}. The run is in {run.folder.path}."
 
 
 def _charts(
     has_teacher: bool,
 ) -> Iterator[tuple[str, bool, str, dict[str, str]]]:
-    """Name, whether it is a share, title, and the keys of the series of each chart."""
+    """Yields (name, whether it is a share, title, keys of the series) of each chart."""
     for name, percent, title in _CURVES:
         keys = {"training": name, "validation": f"val_{name}"}
         if name == "loss" and has_teacher:
-            # The two are no longer the same quantity, and far apart.
+            # The training loss includes the teacher and cannot be compared.
             labels = {"validation": keys.pop("validation")}
-            yield name, percent, f"{title} in training (labels and teacher)", keys
-            yield name, percent, f"{title} of validation (labels alone)", labels
+            yield name, percent, f"Training {title.lower()} (labels and teacher)", keys
+            yield name, percent, f"Validation {title.lower()} (labels only)", labels
         else:
             yield name, percent, title, keys
 
@@ -92,7 +92,7 @@ def _curves(
     best: int | None,
     keys: dict[str, str],
 ) -> "Block | None":
-    """Training and validation over the epochs; None where neither was measured."""
+    """Returns the chart of training and validation; None if neither was measured."""
     from keras_resnets.reports import charts
 
     series = {
@@ -115,7 +115,9 @@ def _rates(history: list[dict[str, float]]) -> "Block | None":
         return None
     epochs = [row["epoch"] for row in history]
     series = {"learning rate": rates}
-    return charts.lines(epochs, series, "Learning rate at an epoch's end", "rate")
+    return charts.lines(
+        epochs, series, "Learning rate at the end of each epoch", "rate"
+    )
 
 
 def _table(history: list[dict[str, float]]) -> "Block":
@@ -127,12 +129,12 @@ def _table(history: list[dict[str, float]]) -> "Block":
         [f"{row[name]:.6g}" if name in row else "-" for name in names]
         for row in history[-_EPOCHS:]
     ]
-    table = Table([name.replace("_", " ") for name in names], rows, "An epoch a row")
+    table = Table([name.replace("_", " ") for name in names], rows, "One row per epoch")
     return Details("All epochs", (table,))
 
 
 def _data(opened: typing.Any) -> list["Block"]:
-    """The parts of the data, and the images of each class."""
+    """Returns the parts of the data set, and the number of images of each class."""
     import numpy as np
 
     from keras_resnets.reports import Table
@@ -149,7 +151,7 @@ def _data(opened: typing.Any) -> list["Block"]:
         if part is not None
     ]
     caption = f"{opened.name}: {len(opened.classes):,} classes"
-    blocks: list[Block] = [Table(("part", "images", "not readable"), rows, caption)]
+    blocks: list[Block] = [Table(("part", "images", "unreadable"), rows, caption)]
     names = [name for _, name in opened.classes]
     counts = np.bincount(opened.train.labels, minlength=len(names))
     if len(names) <= _CLASSES:

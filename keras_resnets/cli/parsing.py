@@ -1,4 +1,4 @@
-"""The parser of every command: one-line errors, and help with defaults and ranges."""
+"""An argument parser with one-line errors, and help with defaults and ranges."""
 
 import argparse
 import contextlib
@@ -20,7 +20,7 @@ Group = argparse._ArgumentGroup
 
 
 class Commands(typing.Protocol):
-    """The place where a module adds its commands; `main` and `argparse` have one each."""
+    """The interface by which a module adds its commands: `main`'s or `argparse`'s."""
 
     def add_parser(self, name: str, **options: typing.Any) -> argparse.ArgumentParser:
         """Returns the parser of a new command."""
@@ -74,7 +74,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 def shown_default(action: argparse.Action) -> str | None:
     """Returns the default of an option as help shows it; None if it has none.
 
-    A switch is off by default, and what is not given by default says so in its own words.
+    A switch is off by default. If the default is None, the help text describes it.
     """
     default = action.default
     if action.nargs == 0 or action.required or default in (None, [], argparse.SUPPRESS):
@@ -86,7 +86,7 @@ def shown_default(action: argparse.Action) -> str | None:
 def allowed_range(action: argparse.Action) -> str | None:
     """Returns the range of a numeric option, such as `1..1024`; None for others.
 
-    A range without an end worth reading is `N`.
+    A range without a practical limit is `N`.
     """
     rule = getattr(action.type, "rule", None)
     if not isinstance(rule, (Whole, Number)):
@@ -126,7 +126,7 @@ class Parser(argparse.ArgumentParser):
         names = " ".join(action.option_strings[0] for action in rare)
         width = shutil.get_terminal_size().columns - 2
         more = textwrap.fill(
-            f"--help-all tells of {names} too",
+            f"--help-all also shows {names}",
             width,
             subsequent_indent="  ",
             break_on_hyphens=False,
@@ -155,7 +155,7 @@ class Parser(argparse.ArgumentParser):
                 )
             # argparse drops a lone -- here as well, and passes an empty list on.
             if word.startswith("--") and word.endswith("=--"):
-                self.error(f"-- is no value of an option; got {word!r}")
+                self.error(f"-- cannot be the value of an option; got {word!r}")
         return super().parse_args(words, namespace)
 
     def parse_known_args(
@@ -214,7 +214,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         message = printable(message, 1000)
-        self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 class HelpAll(argparse.Action):

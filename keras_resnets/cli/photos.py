@@ -44,13 +44,13 @@ def paths_of(word: str, count: int | None = None, channels: int = 3) -> list[str
     """Returns the image files that a word names.
 
     Args:
-        word: an image, or a folder with images in it or further down; of a folder with
-            parts, such as train and test, those that `evaluate` takes.
-        count: how many of a folder, spread evenly over it; None for all.
-        channels: of the network, see `images.loading.list_images`.
+        word: an image file, or a folder with images at any depth. If the folder has
+            parts such as train and test, only those that `evaluate` uses are listed.
+        count: number of images of a folder, evenly spaced; None for all.
+        channels: channels of the network, see `images.loading.list_images`.
 
     Raises:
-        InvalidArgument: a folder without images.
+        InvalidArgument: the folder contains no images.
     """
     from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
@@ -83,12 +83,12 @@ def of_data_set(
     """Yields (title, image) of the test part of a data set.
 
     Args:
-        word: what `evaluate --data` takes.
-        model: with `preprocessing`, `labels` and `output_shape`.
-        count: how many images; `COUNT` for None.
+        word: a data set, as `evaluate --data` takes it.
+        model: classifier with `preprocessing`, `labels` and `output_shape`.
+        count: number of images; None for `COUNT`.
 
     Raises:
-        InvalidArgument: data that cannot be opened.
+        InvalidArgument: the data set cannot be opened.
     """
     from keras_resnets.images import labels
 

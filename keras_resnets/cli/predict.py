@@ -1,6 +1,6 @@
-"""`keras-resnets predict` and `keras-resnets evaluate`: classify images, and score.
+"""`keras-resnets predict` and `keras-resnets evaluate`: classify and evaluate images.
 
-The network is a variant with weights, or an exported file.
+The classifier is a variant with weights, or an exported file.
 """
 
 import argparse
@@ -31,7 +31,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.images.multi_label import MultiLabelFigures
 
 
-# Usual suffixes of photos; no variant's name ends like that.
+# Usual suffixes of photos; no name of a variant ends with one of them.
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Images that are loaded at a time.
 _AT_A_TIME = 300
@@ -65,12 +65,12 @@ def add_to(commands: parsing.Commands) -> None:
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help="image, folder of images, or a data set as evaluate --data takes it",
+        help="image, folder of images, or a data set as for evaluate --data",
     )
     predict.add_argument(
         "--count",
         type=options.COUNT,
-        help="images to take of each folder or data set; default: all of a folder, "
+        help="number of images of each folder or data set; default: all of a folder, "
         f"{photos.COUNT} of a data set",
     )
     options.add_threshold(predict)
@@ -101,22 +101,22 @@ def _add_evaluate(commands: parsing.Commands) -> None:
     evaluate.add_argument(
         "--data",
         required=True,
-        help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
+        help=".npz, folder with a sub-folder per class, folder of TFRecords, tfds:NAME, "
         "or cifar10, cifar100, mnist, fashion_mnist",
     )
     evaluate.add_argument(
         "--batch-size",
         type=options.BATCH_SIZE,
         default=64,
-        help="images at a time; none changes an answer",
+        help="images in a batch; does not change the results",
     )
     evaluate.add_argument(
         "--count",
         type=options.COUNT,
-        help="images to take, of every class the same share",
+        help="number of images, the same share of every class; default: all",
     )
     evaluate.add_argument(
-        "--seed", type=options.SEED, default=0, help="of their choice"
+        "--seed", type=options.SEED, default=0, help="seed of their choice"
     )
     options.add_threshold(evaluate)
     options.set_command(
@@ -165,14 +165,14 @@ def _thresholds(
         return values if len(set(values)) > 1 else values[0]
     if asked.threshold is not None:
         raise InvalidArgument(
-            f"--threshold is for networks of several labels an image; {model.name} gives "
-            "an image one class"
+            f"--threshold applies to multi-label networks; {model.name} predicts one "
+            "class per image"
         )
     return None
 
 
 def _first_photo(namespace: argparse.Namespace) -> None:
-    """Takes a first word that is a photo as one, if the weights name the network."""
+    """Takes MODEL as the first photo if it is one, since the weights name the network."""
     word = namespace.model
     if namespace.weights is None or word is None or namespace.photos is None:
         return
@@ -210,9 +210,12 @@ def _show(
     images: "Iterable[tuple[typing.Any, np.ndarray]]",
     threshold: float | tuple[float, ...] | None = None,
 ) -> None:
-    """Prints the likeliest classes of images, each given with its title.
+    """Prints the most likely classes of images.
 
-    With a threshold, prints all labels that reach it.
+    Args:
+        model: the classifier.
+        images: (title, image) pairs.
+        threshold: of a multi-label network; all labels that reach it are printed.
     """
     import numpy as np
 
@@ -234,7 +237,7 @@ def _show(
         output.add("images", {**facts, "is_sure": is_sure})
         say(reports.likeliest(outputs, title, model.labels))
         if is_sure is False:
-            say(f"  none of these: the likeliest is below the threshold, {least:.2%}")
+            say(f"  none of these: the highest is below the threshold of {least:.2%}")
 
 
 def _evaluate(asked: Evaluation) -> None:
@@ -305,7 +308,7 @@ def _say_labels(
         f"{reports.share(figures.mean_average_precision)}, "
         f"micro-F1 {figures.micro_f1:.2%}, macro-F1 {reports.share(figures.macro_f1)}, "
         f"exact match {figures.exact_match:.2%} "
-        f"(labels from a probability of {reports.threshold(figures.threshold)} on)"
+        f"(labels with a probability of at least {reports.threshold(figures.threshold)})"
     )
     say(reports.label_table(figures, model.labels))
     page_evaluation.several_labels(figures, [name for _, name in names])

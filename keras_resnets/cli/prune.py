@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
 ENGINES = ("native", "tfmot")
 # The patterns of `keras_resnets.pruning.magnitude`.
 PATTERNS = ("unstructured", "1x4", "2:4")
-# Neither nothing nor everything is pruned.
+# A share of 0 would prune nothing, 1 everything.
 _SHARE = options.number(0, 1, above=True, below=True)
 
 
@@ -44,8 +44,8 @@ class Options(network.Network, network.Output, tuning.Tuning):
             )
         if self.engine == "native" and self.data:
             raise InvalidArgument(
-                "--data is for --engine tfmot, which fine-tunes; without, weights are "
-                "set to zero at once"
+                "--data requires --engine tfmot, which fine-tunes; --engine native prunes "
+                "without training"
             )
         if self.engine == "tfmot":
             self._check_tfmot()
@@ -53,12 +53,12 @@ class Options(network.Network, network.Output, tuning.Tuning):
     def _check_tfmot(self) -> None:
         if self.shrink is not None or self.pattern != "unstructured":
             raise InvalidArgument(
-                "--engine tfmot prunes by --sparsity, unstructured; --shrink and "
-                "--pattern are the native way"
+                "--engine tfmot supports --sparsity with the pattern unstructured only; "
+                "--shrink and other patterns require --engine native"
             )
         if not self.data:
             raise InvalidArgument(
-                "--engine tfmot trains: give training images by --data"
+                "--engine tfmot requires training images: give --data"
             )
 
 
@@ -75,27 +75,25 @@ def add_to(commands: parsing.Commands) -> None:
         "--pattern",
         default="unstructured",
         choices=PATTERNS,
-        help="of the zeros (unstructured)",
+        help="pattern of the zeros (unstructured)",
     )
     group.add_argument(
-        "--shrink", type=_SHARE, help="share of the units' inner channels to remove"
+        "--shrink", type=_SHARE, help="share of the blocks' inner channels to remove"
     )
     group.add_argument(
         "--multiple",
         type=options.whole(1, 65_536),
         default=1,
-        help="channels left: multiples of this (1)",
+        help="keep a multiple of this number of channels (1)",
     )
     group.add_argument(
         "--engine",
         default="native",
         choices=ENGINES,
-        help="tfmot: fine-tuned by tensorflow-model-optimization on --data (native)",
+        help="tfmot: fine-tune with tensorflow-model-optimization (native)",
     )
     tuning.add_options(parser, required=False, note=" (--engine tfmot)")
-    network.add_output(
-        parser, ".keras, or .tflite without zeros; default: MODEL_pruned.keras"
-    )
+    network.add_output(parser, ".keras, or sparse .tflite; default: MODEL_pruned.keras")
     tuning.add_evaluation(parser)
     options.set_command(
         parser,
@@ -130,7 +128,7 @@ def _prune(asked: Options) -> None:
         output.keep(path=path, before=before, after=after)
         say(tables.pruning_table(before, after))
         tuning.say_accuracy(asked, model, pruned)
-        tuned = "" if asked.engine == "tfmot" else "; it has not been fine-tuned"
+        tuned = "" if asked.engine == "tfmot" else "; the network was not fine-tuned"
         say(f"wrote {path}{tuned}")
 
 

@@ -72,7 +72,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
                 "and --evaluate (keras-resnets evaluate takes the file)"
             )
         if self.recipe is not None and self.plan is not None:
-            raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
+            raise InvalidArgument("a plan contains its recipe: leave out --recipe")
         plan = self.precision_plan()
         plan.check_storage(plan.stored(self.storage, self.prefer))
         engine = plan.check_engine(self.engine)
@@ -80,7 +80,9 @@ class Options(network.Network, network.Output, calibration.Calibration):
         choices.check_rounding(self.rounding, engine, plan.recipe)
         check_steps(self, plan.recipe)
         if is_calibrated(plan) and self.data is None:
-            raise InvalidArgument(f"{plan.recipe.name} takes its ranges from --data")
+            raise InvalidArgument(
+                f"{plan.recipe.name} requires calibration images: give --data IMAGES"
+            )
 
     def precision_plan(self) -> plans.PrecisionPlan:
         """Returns the `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
@@ -102,12 +104,12 @@ class Rounded(typing.Protocol):
 
 
 def check_steps(asked: Rounded, recipe: recipes.Recipe) -> None:
-    """Raises `InvalidArgument` where --rounding-steps are asked of another rounding."""
+    """Raises `InvalidArgument` for --rounding-steps without learned rounding."""
     rounding = asked.rounding or recipe.rounding
     if asked.rounding_steps is not None and rounding != "learned":
         raise InvalidArgument(
-            f"--rounding-steps goes with --rounding learned; {recipe.name} rounds by "
-            f"{rounding}"
+            f"--rounding-steps requires --rounding learned; {recipe.name} uses "
+            f"--rounding {rounding}"
         )
 
 
@@ -128,7 +130,7 @@ class Compared(typing.Protocol):
 
 
 def is_calibrated(plan: plans.PrecisionPlan) -> bool:
-    """Whether a plan needs ranges, which come from calibration images."""
+    """Whether a plan requires calibration images."""
     return number_formats.find(plan.recipe.quantize).calibrated
 
 
@@ -150,9 +152,9 @@ def add_to(commands: parsing.Commands) -> None:
     options.add_source(file)
     file.add_argument("--metadata", **options.METADATA)
     file.add_argument(
-        "--sparse", action="store_true", help="kernels without the zeros of prune"
+        "--sparse", action="store_true", help="store pruned kernels without their zeros"
     )
-    file.add_argument("--logits", action="store_true", help="leave the softmax out")
+    file.add_argument("--logits", action="store_true", help="omit the softmax")
     network.add_heatmap(file)
     add_comparison(parser)
     for option, instead in _MOVED.items():
@@ -179,7 +181,7 @@ def add_quantization(group: parsing.Group) -> None:
         "--engine",
         type=_engine,
         choices=choices.ENGINES,
-        help="who makes the file; default: what measured best for the recipe",
+        help="quantizer; default: the most accurate one for the recipe",
     )
     add_rounding(group)
     add_method(group)
@@ -189,7 +191,7 @@ def add_quantization(group: parsing.Group) -> None:
 def add_plan(group: parsing.Group) -> None:
     """Adds `--plan`, a file with the precision of each layer."""
     group.add_argument(
-        "--plan", metavar="FILE", help="of search, or edited: FILE.tflite.plan.json"
+        "--plan", metavar="FILE", help="precision of each layer: FILE.tflite.plan.json"
     )
 
 
@@ -202,10 +204,10 @@ def add_recipe(
     """Adds `--recipe`.
 
     Args:
-        group: of options.
-        names: the recipes that are allowed.
-        default: the default recipe; None to see whether the option was typed.
-        shown: the default that help shows if `default` is None.
+        group: group of options.
+        names: allowed recipes.
+        default: default recipe; None to see whether the option was given.
+        shown: default that help shows if `default` is None.
     """
     group.add_argument(
         "--recipe",
@@ -221,14 +223,14 @@ def add_rounding(group: parsing.Group) -> None:
     group.add_argument(
         "--rounding",
         choices=recipes.ROUNDINGS,
-        help="of weights; second-order: by what layers' outputs lose; learned: by what "
-        "blocks' outputs lose, by gradient, slower (the recipe's)",
+        help="rounding of weights; second-order: minimizes the error of layer outputs; "
+        "learned: that of block outputs, slower (the recipe's)",
     )
     group.add_argument(
         "--rounding-steps",
         type=options.COUNT,
         metavar="N",
-        help=f"of --rounding learned, for each block ({recipes.ROUNDING_STEPS})",
+        help=f"steps per block of --rounding learned ({recipes.ROUNDING_STEPS})",
     )
 
 
@@ -237,13 +239,13 @@ def add_method(group: parsing.Group) -> None:
     group.add_argument(
         "--method",
         choices=choices.METHODS,
-        help="how a range comes from images; default: the engine's own",
+        help="calibration method; default: the engine's",
     )
     group.add_argument(
         "--percentile",
         type=options.number(50, 100, above=True),
         default=99.99,
-        help="in per cent, of the method percentile (99.99)",
+        help="percentile of the method percentile (99.99)",
     )
 
 
@@ -252,13 +254,13 @@ def add_storage(group: parsing.Group) -> None:
     group.add_argument(
         "--storage",
         choices=storage.STORAGES,
-        help="of 4-bit weights (fully_connected; for microcontrollers conv_int4)",
+        help="storage of 4-bit weights (fully_connected; microcontrollers: conv_int4)",
     )
     group.add_argument(
         "--prefer",
         choices=storage.PREFERENCES,
-        help="latency (default): 5%% over int8's at most; size: all that is smaller, "
-        "and inner tensors without names",
+        help="latency (default): at most 5%% above int8's; size: the smallest file, "
+        "inner tensors without names",
     )
     group.add_argument(
         "--int4",
@@ -275,7 +277,7 @@ def add_file(group: parsing.Group) -> None:
         "--io-dtype",
         default="int8",
         choices=number_formats.IO_DTYPES,
-        help="input and output of an int8 file (int8)",
+        help="type of an int8 file's input and output (int8)",
     )
     network.add_packing(group)
 
@@ -289,7 +291,7 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
         help="compare on all labelled images of an .npz (x_test) or folder",
     )
     group.add_argument(
-        "--threads", type=options.THREADS, default=2, help="of LiteRT (2)"
+        "--threads", type=options.THREADS, default=2, help="threads of LiteRT (2)"
     )
 
 
@@ -354,10 +356,10 @@ def make_file(
 
     Args:
         model: see `keras_resnets.quantization.quantize`.
-        path: see there.
-        plan: see there.
+        path: path of the file.
+        plan: a `PrecisionPlan`, or the name of a recipe.
         chosen: the `CalibrationSet`, or None.
-        **arguments: more of its arguments.
+        **arguments: further arguments of `quantize`.
     """
     from keras_resnets import quantization
     from keras_resnets.cli import training_output

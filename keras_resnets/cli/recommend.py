@@ -71,7 +71,7 @@ def _add_limits(group: parsing.Group) -> None:
     group.add_argument(
         "--ms",
         type=options.number(0, 1e9, above=True),
-        help="most milliseconds of one image, on one thread; default: any number",
+        help="largest latency of one image in ms, on one thread; default: no limit",
     )
     group.add_argument(
         "--size",
@@ -79,36 +79,38 @@ def _add_limits(group: parsing.Group) -> None:
         dest="size",
         type=options.byte_count,
         metavar="BYTES",
-        help="most bytes of the int8 file, as 256kB or 1MiB; default: any number",
+        help="largest int8 file, as 256kB or 1MiB; default: no limit",
     )
     group.add_argument(
         "--ram",
         type=options.byte_count,
         metavar="BYTES",
-        help="most bytes of the tensors between layers, in int8; default: any number",
+        help="largest memory of the int8 activations; default: no limit",
     )
 
 
 def _add_network(group: parsing.Group) -> None:
     group.add_argument(
-        "--classes", type=options.CLASSES, help="of your data; default: the weights'"
+        "--classes",
+        type=options.CLASSES,
+        help="number of classes of your data; default: the weights'",
     )
     group.add_argument(
         "--input-size",
         type=options.whole(8, 4096),
-        help="pixels of a side; default: the variant's own",
+        help="image size in pixels; default: the variant's",
     )
     group.add_argument(
         "--dataset",
         choices=_DATASETS,
-        help="that the weights to begin with are of; default: imagenet, or where none "
-        "fits cifar10",
+        help="data set of the initial weights; default: imagenet, or cifar10 if none "
+        "fits",
     )
     group.add_argument(
         "--count",
         type=options.whole(1, 200),
         default=5,
-        help="networks to show",
+        help="number of networks to show",
     )
 
 
@@ -158,9 +160,9 @@ def _chosen(asked: Options) -> "list[tuple[Cost, int | None]]":
             return kept
     least = min(costs_of_all, key=lambda cost: cost.ms)
     raise InvalidArgument(
-        f"no network with public weights keeps these limits on {asked.target}: "
-        f"{least.name} takes the least time, {least.ms:.3g} ms and "
-        f"{least.size / 1e3:,.0f} kB; allow more, or a smaller --input-size"
+        f"no network with public weights is within these limits on {asked.target}: the "
+        f"fastest, {least.name}, takes {least.ms:.3g} ms and {least.size / 1e3:,.0f} kB; "
+        "increase the limits, or reduce --input-size"
     )
 
 

@@ -1,4 +1,4 @@
-"""Text about exported files and predictions, for a terminal."""
+"""Text output about exported files and predictions."""
 
 import typing
 
@@ -50,8 +50,8 @@ def _logits_line(report: "ExportReport") -> str:
     if report.logits is None:
         name = FORMATS[report.format].title.split()[0]
         return (
-            f"  logits     not measured: {name} files do not show the input of their "
-            "softmax or sigmoid"
+            f"  logits     not measured: in {name} files the input of the softmax or "
+            "sigmoid cannot be read"
         )
     name = "logits" if report.output in ("predictions", "logits") else "features"
     return (
@@ -71,7 +71,7 @@ def _agreement(parity: "Parity") -> str:
 def top_five(
     model: "keras.Model", report: "ExportReport", photo: "np.ndarray", name: str
 ) -> str:
-    """Returns the five likeliest classes of one image, by the model and by the file."""
+    """Returns the top five classes of one image, of the model and of the file."""
     keras_outputs, logits = keras_runner.KerasRunner(model)(photo[None])
     if report.output == "logits" and logits is not None:
         keras_outputs = logits
@@ -98,7 +98,7 @@ def ranked(
     labels: tuple[str, ...] | str | None = None,
     count: int = 5,
 ) -> dict[str, typing.Any]:
-    """Returns the `count` likeliest classes of one image for JSON; see `likeliest`."""
+    """Returns the `count` most likely classes of one image for JSON; see `likeliest`."""
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]
     classes = [
@@ -146,7 +146,7 @@ def labels_of(
     label = printable(class_names(len(outputs), labels)[best][1], _LABEL)
     return (
         f"{printable(str(name), 4 * _LABEL)}\n  no label reaches {_least(threshold)}: the "
-        f"likeliest is {label}, {outputs[best]:.2%}"
+        f"most likely one is {label}, {outputs[best]:.2%}"
     )
 
 
@@ -192,14 +192,14 @@ def likeliest(
     count: int = 5,
     width: int = 30,
 ) -> str:
-    """Returns the `count` likeliest classes of one image, with a bar each.
+    """Returns the `count` most likely classes of one image, with a bar each.
 
     Args:
         outputs: probabilities (classes,).
-        name: of the image.
+        name: title of the image.
         labels: see `keras_resnets.images.labels.class_names`.
-        count: how many.
-        width: characters of a bar for probability 1.
+        count: number of classes.
+        width: length of the bar for a probability of 1, in characters.
     """
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]

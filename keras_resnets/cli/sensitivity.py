@@ -1,4 +1,4 @@
-"""`keras-resnets sensitivity`: the cost of quantizing each layer alone."""
+"""`keras-resnets sensitivity`: the error of quantizing each layer alone."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from keras_resnets.export import recipes
 from keras_resnets.system.quiet import native_logs_hidden
 
 _ROUNDINGS = ("nearest", "second-order")
-# Recipes that can round one layer alone: those that can be trained.
+# Recipes that can quantize a single layer: the trainable ones.
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
 
 
@@ -43,13 +43,13 @@ def add_to(commands: parsing.Commands) -> None:
         "--rounding",
         choices=_ROUNDINGS,
         default="nearest",
-        help="of weights; second-order: as the whole network is rounded (nearest)",
+        help="rounding of weights; second-order: as in quantize (nearest)",
     )
     group.add_argument(
         "--images",
         type=options.COUNT,
         default=100,
-        help="of the calibration to measure on: a hundred tell the order (100)",
+        help="number of calibration images to measure on (100)",
     )
     options.set_command(
         parser,

@@ -61,27 +61,27 @@ def add_to(commands: parsing.Commands) -> None:
         "--max-macs",
         type=options.amount,
         metavar="N",
-        help="multiply-adds for one image, as 50M or 4G; default: any number",
+        help="largest multiply-adds of one image, as 50M or 4G; default: no limit",
     )
     group.add_argument(
         "--max-parameters",
         type=options.amount,
         metavar="N",
-        help="trainable ones, as 300k or 25M; default: any number",
+        help="most trainable parameters, as 300k or 25M; default: no limit",
     )
     group.add_argument(
-        "--weights", action="store_true", help="those with public weights alone"
+        "--weights", action="store_true", help="only variants with public weights"
     )
     group.add_argument(
         "--dataset",
         choices=("imagenet", "cifar10", "cifar100"),
-        help="that the weights are of; default: any",
+        help="data set of the weights; default: any",
     )
     listing.add_argument_group("order").add_argument(
         "--sort",
         choices=tuple(_ORDERS),
         default="table",
-        help="accuracy: the highest first, the others from the smallest",
+        help="accuracy: highest first; others: smallest first",
     )
     options.set_command(
         listing,
@@ -105,7 +105,7 @@ def _add_info(commands: parsing.Commands) -> None:
     info = commands.add_parser("info")
     naming.add_model(info)
     group = info.add_argument_group("network")
-    group.add_argument("--layers", action="store_true", help="one row a layer as well")
+    group.add_argument("--layers", action="store_true", help="also show each layer")
     network.add_options(group)
     info.set_defaults(weights=None)
     options.set_command(
@@ -135,8 +135,8 @@ def _list(asked: Listing) -> None:
     infos = [info for info in infos if _passes(asked, info)]
     if not infos:
         raise InvalidArgument(
-            f"none of the {len(names)} variants passes the filter: allow more MACs or "
-            "parameters, or leave one of the filters out"
+            f"none of the {len(names)} variants passes the filters: allow more MACs or "
+            "parameters, or leave out a filter"
         )
     order = _ORDERS[asked.sort]
     if order is not None:
@@ -144,8 +144,8 @@ def _list(asked: Listing) -> None:
     output.keep(models=[_plain(info) for info in infos])
     say(tables.model_table(infos))
     say(
-        f"{len(infos)} variants; parameters are the trainable ones, top-1 that of the "
-        "default weights"
+        f"{len(infos)} variants; trainable parameters; top-1 accuracy of the default "
+        "weights"
     )
 
 

@@ -47,25 +47,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # A .keras file is run as any exported file.
     parser.set_defaults(takes_files=True)
     group = parser.add_argument_group("network")
-    group.add_argument("--weights", help=f"of a variant: {network.WEIGHTS}")
+    group.add_argument("--weights", help=f"weights of a variant: {network.WEIGHTS}")
     group.add_argument(
         "--labels",
         help="names of the classes in their order: cifar10, imagenet, or cat,dog,...; "
-        "default: of the weights or the passport",
+        "default: those of the weights or the passport",
     )
     group.add_argument(
         "--mode", help="preprocessing of a file without a passport: torch, tf, ..."
     )
     group.add_argument(
-        "--threads", type=options.THREADS, help="of a file's runtime; default: 2"
+        "--threads",
+        type=options.THREADS,
+        help="threads of a file's runtime; default: 2",
     )
     network.add_options(group)
 
 
 def check(asked: Subject) -> None:
-    """Raises `InvalidArgument` for options that do not go together.
+    """Raises `InvalidArgument` for incompatible options.
 
-    Opens no file and imports nothing heavy.
+    It opens no file and imports nothing heavy.
     """
     try:
         is_file = formats.looks_exported(asked.model)
@@ -84,11 +86,11 @@ def open_subject(asked: Subject) -> "keras.Model | FileClassifier":
     """Opens the classifier that the options select.
 
     Returns:
-        A `keras.Model` that knows its `preprocessing` and `labels`, or a
-        `FileClassifier`; both have `name`, `output_shape` and `predict_on_batch`.
+        A `keras.Model` with its `preprocessing` and `labels`, or a `FileClassifier`;
+        both have `name`, `output_shape` and `predict_on_batch`.
 
     Raises:
-        InvalidArgument: no classifier. What `check` refuses has been refused.
+        InvalidArgument: the network is not a classifier.
     """
     if formats.looks_exported(asked.model):
         return _file(asked)
@@ -109,7 +111,7 @@ def _check_network(asked: Subject) -> None:
     for name in ("mode", "threads"):
         if getattr(asked, name) is not None:
             raise InvalidArgument(
-                f"--{name} is for exported files; {asked.model} is a variant"
+                f"--{name} applies to exported files; {asked.model} is a variant"
             )
     if asked.weights is None:
         raise InvalidArgument(
@@ -122,13 +124,15 @@ def _check_file(asked: Subject) -> None:
     for name in ("weights", "classes"):
         if getattr(asked, name) is not None:
             raise InvalidArgument(
-                f"an exported file has its {name} inside: leave out --{name}"
+                f"an exported file contains its {name}: leave out --{name}"
             )
     if asked.set:
-        raise InvalidArgument("an exported file has its axes inside: leave out --set")
+        raise InvalidArgument(
+            "the architecture of an exported file cannot be changed: leave out --set"
+        )
     if asked.channels is not None:
         raise InvalidArgument(
-            "an exported file has its channels inside: leave out --channels"
+            "an exported file determines its channels: leave out --channels"
         )
     if asked.input_size is not None:
         extent.check_pixels(axis_options.size_of(asked.input_size))
@@ -139,7 +143,7 @@ def _file(asked: Subject) -> "FileClassifier":
 
 
 def open_file(path: str, asked: Subject) -> "FileClassifier":
-    """Opens an exported file as a `FileClassifier`, by the options."""
+    """Opens an exported file as a `FileClassifier`."""
     from keras_resnets.export.compare import classifier
     from keras_resnets.export.compare import isolated
 

@@ -1,4 +1,4 @@
-"""Tables of text, which the commands print."""
+"""Text tables that the commands print."""
 
 import dataclasses
 import itertools
@@ -31,7 +31,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.records import Record
 
 
-# Characters of a line; this package's recipes and versions have 250.
+# Largest number of characters in a line; recipes and versions of this package have 250.
 _LONGEST = 600
 
 
@@ -114,7 +114,7 @@ def paper_table(
     Args:
         architecture: an `Architecture`.
         size: (height, width) of the input.
-        classes: of the classifier.
+        classes: number of classes.
     """
     rows = []
     size = _smaller(size, architecture.stem_stride // _pool_stride(architecture))
@@ -357,7 +357,7 @@ def mix_table(mix: "Mix") -> str:
     ]
     lines = [
         text_table(MIX_HEAD, rows),
-        "alone: logit RMSE over their deviation when nothing else is rounded",
+        "alone: logit RMSE over their deviation if only this tensor is quantized",
         "",
         f"float        top-1 {mix.float_top1:.2%}",
         f"all int8     {_trial(mix.int8)}",

@@ -32,8 +32,8 @@ if typing.TYPE_CHECKING:
 _ELSEWHERE = {
     "classes": "use --classes N",
     "augmentation": "give its fields by their own names: --change mixup=0.2",
-    "margin": "a later stage must win a paired test now: --change significance=0.01 is "
-    "stricter, 1 keeps the highest accuracy",
+    "margin": "a paired test replaced it: --change significance=0.01 is stricter, 1 keeps "
+    "the highest accuracy",
 }
 # Keys of --json.
 FACTS = {
@@ -80,17 +80,17 @@ class Options(network.Network):
 
         if self.recipe == "list":
             raise InvalidArgument(
-                f"--recipe list is a command of its own: keras-resnets recipes; they are "
+                "use keras-resnets recipes to list the recipes: "
                 f"{', '.join(recipes.list_recipes())}"
             )
         if self.is_own:
             raise InvalidArgument(
-                f"train builds a variant; of {self.model} "
-                "keras_resnets.training.train(model, ...) trains the model"
+                f"train builds a variant; got {self.model}: use "
+                "keras_resnets.training.train(model, ...) for a model of your own"
             )
         self.training_recipe()
         if self.teacher and not self.teacher_weights:
-            raise InvalidArgument("a teacher must be trained: give --teacher-weights")
+            raise InvalidArgument("--teacher requires --teacher-weights")
         super().__post_init__()
 
     def training_recipe(self) -> "Recipe":
@@ -124,7 +124,7 @@ def add_to(commands: parsing.Commands) -> None:
     _add_data(parser.add_argument_group("data"))
     _add_recipe(parser.add_argument_group("recipe"))
     _add_run(parser.add_argument_group("run"))
-    _add_devices(parser.add_argument_group("devices, where there are several"))
+    _add_devices(parser.add_argument_group("several devices"))
     options.set_command(
         parser,
         Options,
@@ -142,7 +142,7 @@ def add_to(commands: parsing.Commands) -> None:
         "name",
         nargs="?",
         metavar="RECIPE",
-        help="all fields of one; default: all recipes",
+        help="show all fields of this recipe; default: list all recipes",
     )
     options.set_command(
         listing,
@@ -154,13 +154,13 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_network(group: parsing.Group) -> None:
-    group.add_argument("--weights", help=f"to begin with: {network.WEIGHTS}")
+    group.add_argument("--weights", help=f"initial weights: {network.WEIGHTS}")
     network.add_options(group)
     group.add_argument("--teacher", metavar="MODEL", help="network to distil from")
     group.add_argument(
         "--teacher-weights",
         metavar="WEIGHTS",
-        help="of the teacher, as --weights takes them",
+        help="weights of the teacher, as for --weights",
     )
 
 
@@ -168,7 +168,7 @@ def _add_data(group: parsing.Group) -> None:
     group.add_argument(
         "--data",
         required=True,
-        help=".npz, folder with a sub-folder a class, folder of TFRecords, tfds:NAME, "
+        help=".npz, folder with a sub-folder per class, folder of TFRecords, tfds:NAME, "
         "or cifar10, cifar100, mnist, fashion_mnist",
     )
     group.add_argument(
@@ -183,35 +183,38 @@ def _add_data(group: parsing.Group) -> None:
     group.add_argument(
         "--multi-label",
         action="store_true",
-        help="an image may have none, one or several of the labels: --data is a CSV file "
-        "beside its images, a folder with one, or an .npz with y of 0 and 1",
+        help="images have any number of labels; --data is a CSV file beside its images, "
+        "a folder with one, or an .npz with y of 0 and 1",
     )
     group.add_argument(
         "--sampler",
         default="shuffled",
         choices=("shuffled", "balanced"),
-        help="balanced: as many images of each class an epoch (shuffled)",
+        help="balanced: equally many images of each class per epoch (shuffled)",
     )
     group.add_argument(
         "--class-weight",
         metavar="balanced|FILE",
-        help="what an image of each class counts in the loss: all classes alike, or as "
-        "a JSON or CSV file of class and weight says",
+        help="weight of each class in the loss: balanced, or a JSON or CSV file of class "
+        "and weight",
     )
     group.add_argument(
-        "--workers", type=options.whole(1, 256), default=2, help="that read images (2)"
+        "--workers",
+        type=options.whole(1, 256),
+        default=2,
+        help="threads that read images (2)",
     )
 
 
 def _add_recipe(group: parsing.Group) -> None:
     group.add_argument(
-        "--recipe", required=True, help="a name of keras-resnets recipes"
+        "--recipe", required=True, help="name of a recipe, see keras-resnets recipes"
     )
     group.add_argument("--epochs", type=options.EPOCHS, help="default: the recipe's")
     group.add_argument(
         "--batch-size",
         type=options.BATCH_SIZE,
-        help="images a step, on all devices; default: the recipe's",
+        help="images per step, on all devices; default: the recipe's",
     )
     group.add_argument(
         "--change",
@@ -221,51 +224,53 @@ def _add_recipe(group: parsing.Group) -> None:
         help="change the recipe: --change mixup=0.2 --change learning_rate=0.05",
     )
     group.add_argument(
-        "--precision", default="auto", choices=PRECISIONS, help="of the layers (auto)"
+        "--precision", default="auto", choices=PRECISIONS, help="dtype policy (auto)"
     )
 
 
 def _add_run(group: parsing.Group) -> None:
-    group.add_argument("--output", required=True, metavar="RUN", help="folder to make")
+    group.add_argument("--output", required=True, metavar="RUN", help="run folder")
     group.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run there; more --epochs extend it",
+        help="continue the run in RUN; a larger --epochs extends it",
     )
     group.add_argument(
         "--save-seconds",
         type=options.number(0, 1e9),
         default=300.0,
-        help="between two states (300)",
+        help="seconds between two saved states (300)",
     )
-    group.add_argument("--tensorboard", action="store_true", help="write its logs too")
-    group.add_argument("--seed", type=options.SEED, default=0, help="of chance (0)")
+    group.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard logs"
+    )
+    group.add_argument("--seed", type=options.SEED, default=0, help="random seed (0)")
     group.add_argument(
         "--deterministic",
         action="store_true",
-        help="the same numbers in every run on the same machine; slower",
+        help="repeatable results on the same machine; slower",
     )
 
 
 def _add_devices(group: parsing.Group) -> None:
     """Adds the options for several devices, on one machine or more."""
-    group.add_argument("--devices", help="how many, such as 2, or all; default: one")
+    group.add_argument("--devices", help="number of devices, or all; default: one")
     group.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="of process 0, where several machines train together",
+        help="address of process 0, for training on several machines",
     )
     group.add_argument(
         "--processes",
         type=options.whole(1, 65_536),
         default=1,
-        help="how many there are (1)",
+        help="number of processes (1)",
     )
     group.add_argument(
         "--process",
         type=options.whole(0, 65_535),
         default=0,
-        help="which this is, from 0",
+        help="index of this process, from 0",
     )
 
 
@@ -325,7 +330,7 @@ def _build(
     classes = len(opened.classes)
     if asked.classes not in (None, classes):
         raise InvalidArgument(
-            f"--classes must be the {classes} of {opened.name}, or be left out; got "
+            f"--classes must be {classes}, the number of classes of {opened.name}; got "
             f"{asked.classes}"
         )
     size = asked.input_size
@@ -351,14 +356,14 @@ def _teacher(asked: Options, classes: int) -> "keras.Model | None":
         asked.teacher,
         weights=asked.teacher_weights,
         classifier_activation=None,
-        # The teacher may have been trained at another size than the student's.
+        # The teacher may have been trained on images of another size.
         input_shape=(None, None, 3),
         name="teacher",
     )
     teacher_classes = teacher.output_shape[-1]
     if teacher_classes != classes:
         raise InvalidArgument(
-            f"a teacher must have the {classes} classes of the data; "
+            f"the teacher must have the {classes} classes of the data; "
             f"{asked.teacher_weights} has {teacher_classes} classes"
         )
     return teacher
@@ -388,7 +393,7 @@ def _announce(
 def _length(recipe: "Recipe") -> str:
     words = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
     frozen = min(recipe.frozen_epochs, recipe.epochs)
-    return f"{words} (the first {frozen} the classifier alone)" if frozen else words
+    return f"{words} (the first {frozen} only the classifier)" if frozen else words
 
 
 def _run(

@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.training.recipes import Recipe
     from keras_resnets.training.session import Run
 
-# What Keras draws its bar of.
+# Character of Keras' progress bar.
 _BAR = "\u2501"
 
 
@@ -54,7 +54,7 @@ def verbosity() -> int:
 
 
 def _shows_bars(stream: typing.TextIO) -> bool:
-    """Whether Keras' bar, of colours and lines, is one on this stream."""
+    """Whether a stream can show Keras' progress bar, with its colours and redrawing."""
     # https://no-color.org: any value but an empty one.
     if os.environ.get("NO_COLOR") or not streams.can_redraw(stream):
         return False
@@ -68,7 +68,7 @@ def _shows_bars(stream: typing.TextIO) -> bool:
 def conclude(
     run: "Run", recipe: "Recipe", opened: "Dataset", has_teacher: bool = False
 ) -> None:
-    """Prints the results of a `Run`, and puts them on the page."""
+    """Prints the results of a `Run`, and adds them to the page."""
     from keras_resnets.training import best_weights
 
     figures = run.figures

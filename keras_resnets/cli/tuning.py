@@ -1,4 +1,4 @@
-"""Shared by the commands that fine-tune a network while they compress it."""
+"""The options and output of commands that fine-tune a network while compressing it."""
 
 import argparse
 import dataclasses
@@ -25,7 +25,7 @@ FACTS = {
     "measured": "with --evaluate: images, and top-1 of both as shares; else null",
 }
 # The values of --data of the commands that train.
-DATA = ".npz file with x_train and y_train, or folder with a sub-folder a class"
+DATA = ".npz file with x_train and y_train, or folder with a sub-folder per class"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,33 +71,36 @@ def add_options(
     """Adds the options of the fine-tuning; returns their group.
 
     Args:
-        parser: of the command.
+        parser: parser of the command.
         required: whether `--data` is required.
-        epochs: their default, in words.
+        epochs: description of the default number of epochs.
         note: a condition of the options, for the title of their group.
     """
     group = parser.add_argument_group("fine-tuning" + note)
     group.add_argument("--data", required=required, help=DATA)
     group.add_argument(
-        "--epochs", type=options.EPOCHS, help=f"1 to 3 mostly (default: {epochs})"
+        "--epochs", type=options.EPOCHS, help=f"usually 1 to 3 (default: {epochs})"
     )
     group.add_argument(
         "--learning-rate",
         type=options.number(0, 10),
-        help="at its start; default: the tool's",
+        help="initial learning rate; default: the tool's",
     )
     group.add_argument(
-        "--batch-size", type=options.BATCH_SIZE, default=128, help="images a step (128)"
+        "--batch-size",
+        type=options.BATCH_SIZE,
+        default=128,
+        help="images per step (128)",
     )
     group.add_argument(
         "--crop",
         type=options.whole(0, 65_535),
         default=0,
-        help="pixels to move images by (0)",
+        help="most pixels to shift images by (0)",
     )
     group.add_argument("--no-mirror", action="store_true", help="never mirror images")
     group.add_argument(
-        "--seed", type=options.SEED, default=0, help="of the order of images (0)"
+        "--seed", type=options.SEED, default=0, help="seed of the order of images (0)"
     )
     return group
 
@@ -105,7 +108,7 @@ def add_options(
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Adds `--evaluate`, the data to score the network on, before and after."""
     parser.add_argument_group("comparison").add_argument(
-        "--evaluate", metavar="DATA", help="score on .npz (x_test) or folder"
+        "--evaluate", metavar="DATA", help="evaluate on .npz (x_test) or folder"
     )
 
 
@@ -114,7 +117,7 @@ def training_data(asked: Tuning, model: "keras.Model") -> "Labelled":
     from keras_resnets.graph import outputs
 
     outputs.check_one_class(model, "training by tensorflow-model-optimization")
-    # Each command has refused a training without data.
+    # Commands check before that there are training images.
     source = typing.cast(str, asked.data)
     data = network.open_labelled(source, model, part="train")
     output.note(f"training     {len(data.labels):,} images of {asked.data}")

@@ -84,11 +84,11 @@ def _weights(asked: Listing) -> None:
         default = next((r for r in public if r.dataset == dataset and r.free), None)
         if default:
             why = (
-                "it comes with this package"
+                "they are part of this package"
                 if default.shipped
-                else "the most accurate whose licence lets anybody use it"
+                else "the most accurate ones whose licence allows any use"
             )
-            say(f"weights={dataset!r} takes {default.tag}: {why}")
+            say(f"weights={dataset!r} selects {default.tag}: {why}")
     for record in public:
         say(f"{record.tag}: {record.location}")
 
