@@ -78,7 +78,7 @@ def test_quantize(trained, capsys):
     words[0] = "sensitivity"
     more = ["--count", 20, "--images", 5, "--report", "s.html"]
     code, out, _ = run(*words, *more, capsys=capsys)
-    reported(pathlib.Path("s.html"), "stage1_block1_conv1", "costs most", "<svg")
+    reported(pathlib.Path("s.html"), "stage1_block1_conv1", "largest error", "<svg")
     assert code == 0 and "stage1_block1_conv1 " in out and "weights" in out
 
 
@@ -178,7 +178,10 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
             "of int8 files; got --recipe float32",
         ),
         (["tflite", *own, "--unpacked"], "arrangement of convolutions in int8 files"),
-        (["tflite", *own, "--per-tensor", "--quantize", "float16"], "--per-tensor is"),
+        (
+            ["tflite", *own, "--per-tensor", "--quantize", "float16"],
+            "--per-tensor applies",
+        ),
         (["onnx", *own, "--reduce-range"], "range of the weights of int8 files"),
         (["tflite", *own, "--calibration-count", 9], "of --calibration are taken"),
         (["keras", *own, "--threads", 2], "unrecognized arguments: --threads 2"),

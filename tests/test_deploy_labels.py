@@ -224,7 +224,7 @@ def test_a_deployed_file_keeps_its_thresholds(trained, tmp_path, capsys):
     )
     code, out, err = run(*words, "--threshold", "flies=0.3,metal=0.4", capsys=capsys)
     assert code == 0, err
-    assert "% of labels)" in out and "labels as predict" in page.read_text("utf-8")
+    assert "% of labels)" in out and "label agreement" in page.read_text("utf-8")
     photo = tmp_path / "a.png"
     Image.fromarray(model.preprocessing.pixels(images[:1])[0]).save(photo)
     file = tmp_path / "out" / "linux-x86" / "model.tflite"

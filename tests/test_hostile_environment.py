@@ -159,8 +159,8 @@ def test_plots_are_whole_or_not_there(count, tmp_path, monkeypatch):
         (("--plot", "/proc/a.png"), "not writable"),
         (("--output", "pipe"), "is a device or a pipe"),
         (("--output", "stdout"), "is a device or a pipe"),
-        (("--output", "a.tflite"), "is a file to time too"),
-        (("--output", "b.png", "--plot", "b.png"), "is --output too"),
+        (("--output", "a.tflite"), "is also a file to time"),
+        (("--output", "b.png", "--plot", "b.png"), "is also --output"),
     ],
 )
 def test_places_of_figures_are_checked_before_the_work(

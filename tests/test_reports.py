@@ -203,7 +203,7 @@ def test_refused_before_the_work(labelled, tmp_path, capsys, monkeypatch):
     (tmp_path / "d.json").write_text("{}")
     taken = ("benchmark", labelled / "m.keras", "--output", tmp_path / "e.json")
     line = refused(*taken, "--report", tmp_path / "e.json", capsys=capsys)
-    assert "is --output too" in line
+    assert "is also --output" in line
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     line = refused(*words, tmp_path / "r.html", capsys=capsys)
     assert "pip install 'keras-resnets[report]'" in line

@@ -32,8 +32,8 @@ class Options(network.Network, network.Output):
         super().__post_init__()
         if self.is_own and str(self.output).endswith(".safetensors"):
             raise InvalidArgument(
-                "--output must be a .keras file for a model that is not a variant such as "
-                f"{self.model}; got {self.output}"
+                f"{self.model} is not a variant: --output must be a .keras file; got "
+                f"{self.output}"
             )
 
 
