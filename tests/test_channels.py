@@ -124,7 +124,7 @@ def test_from_arrays_to_files_that_are_proven(tmp_path, capsys, monkeypatch, cha
         *("--epochs", "12", "--batch-size", "9", "--precision", "float32"),
         *("--output", "run"),
     )
-    assert ("mean and deviation of the 4 channels are measured" in out) == (
+    assert ("mean and deviation of the 4 channels were measured" in out) == (
         channels == 4
     )
     out = done("evaluate", "run", "--data", "x.npz", "--json")
@@ -179,7 +179,10 @@ def test_fine_tuning_fits_the_first_kernel_and_measures_the_channels(tmp_path, c
     )
     assert code == 0, err
     assert "were repeated and scaled to 13" in out
-    assert "jitter of the recipe change colours; images of 13 channels have none" in out
+    assert (
+        "jitter of the recipe require RGB images; they are not applied to images of 13"
+        in out
+    )
     # What it knows of its channels is kept, and not measured anew.
     code, out, err = run(
         *("train", "resnet20", "--weights", tmp_path / "run", "--epochs", "1"),
@@ -196,7 +199,7 @@ def test_batches_are_of_mean_0_and_deviation_1(tmp_path, channels, source):
     data = open_dataset(source(tmp_path / "x.npz", channels), validation=0)
     assert data.train.images.channels == channels
     known = Preprocessing("cifar", (20, 20)).with_channels(channels)
-    with pytest.warns(UserWarning, match=f"the {channels} channels? are measured"):
+    with pytest.warns(UserWarning, match=f"the {channels} channels? were measured"):
         wanted = measured.fitted(known, data)
     assert measured.fitted(wanted, data) == wanted
     for crop in ("centre", "pad", "inception"):
@@ -327,7 +330,7 @@ def test_what_changes_colours_is_left_out_of_the_recipe(tmp_path):
     data = open_dataset(archive(tmp_path / "x.npz", 4))
     recipe = get_recipe("cifar_cosine").replace(lighting=0.1)
     wanted = Preprocessing("raw", (32, 32), mean=(1.0,) * 4, std=(1.0,) * 4)
-    with pytest.warns(UserWarning, match="lighting of the recipe change colours"):
+    with pytest.warns(UserWarning, match="lighting of the recipe require RGB"):
         left = measured.without_colours(recipe, wanted, data)
     assert left.augmentation.lighting == 0 and left.augmentation.crop == "pad"
 

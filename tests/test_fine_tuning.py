@@ -517,7 +517,9 @@ def test_command_tells_all_of_it(tmp_path, capsys, monkeypatch):
         "4",
     ]
     code, shown, err = command(*words, tmp_path / "b", *change, capsys=capsys)
-    assert code == 1 and "the loss is nan" in err and "keeps the best so far" in err
+    assert (
+        code == 1 and "the loss is nan" in err and "has the best weights so far" in err
+    )
 
 
 def test_notes_are_no_errors_of_other_recipes(tmp_path):

@@ -208,7 +208,7 @@ def test_distillation_trains_the_student_alone(tmp_path):
 
 
 def test_students_and_teachers_that_do_not_fit():
-    with pytest.raises(InvalidArgument, match="as many classes; got 10 and 5"):
+    with pytest.raises(InvalidArgument, match="same number of classes; got 10 and 5"):
         Distiller(classifier(), keras_resnets.create_model("resnet8"))
     with pytest.raises(InvalidArgument, match="classifier_activation=None"):
         Distiller(keras_resnets.create_model("resnet8"), classifier())
@@ -270,7 +270,7 @@ def test_tricks_are_switches():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"epoch": 3}, "'epoch' is no field of a recipe; did you mean epochs"),
+        ({"epoch": 3}, "a recipe has no field 'epoch'; did you mean epochs"),
         ({"epochs": 0}, "epochs must be a whole number from 1 to 1,000,000; got 0"),
         ({"learning_rate": -1}, r"learning_rate must lie in \(0, 1,000\]; got -1"),
         ({"schedule": "linear"}, "schedule must be one of 'steps', 'cosine', 'poly'"),

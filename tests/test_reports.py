@@ -96,10 +96,12 @@ def test_places(tmp_path):
     (tmp_path / "own.html").write_text("<html>a page of one's own</html>")
     (tmp_path / "own.json").write_text('{"model": "resnet20"}')
     for name in ("own.html", "own.json"):
-        with pytest.raises(InvalidArgument, match="is no report of keras_resnets"):
+        with pytest.raises(InvalidArgument, match="is not a report of keras_resnets"):
             reports.check_place(tmp_path / name)
     for name in ("a.pdf", "report", "a.html.gz"):
-        with pytest.raises(InvalidArgument, match=r"a page, \.html or in the figures"):
+        with pytest.raises(
+            InvalidArgument, match=r"must end in \.html \(a page\) or \.json"
+        ):
             reports.check_place(tmp_path / name)
     with pytest.raises(InvalidArgument, match="there is no folder"):
         reports.check_place(tmp_path / "nowhere" / "a.html")
@@ -198,7 +200,7 @@ def test_evaluate(labelled, tmp_path, capsys):
 def test_refused_before_the_work(labelled, tmp_path, capsys, monkeypatch):
     words = ("evaluate", labelled / "m.keras", "--data", labelled / "d.npz", "--report")
     line = refused(*words, tmp_path / "r.pdf", capsys=capsys)
-    assert "a page, .html or in the figures, .json; got" in line
+    assert ".html (a page) or .json (the figures); got" in line
     assert "no folder" in refused(*words, tmp_path / "no" / "r.html", capsys=capsys)
     (tmp_path / "d.json").write_text("{}")
     taken = ("benchmark", labelled / "m.keras", "--output", tmp_path / "e.json")

@@ -266,7 +266,7 @@ def refused(words, capsys, code=2):
             ["--recipe", "list"],
             "keras-resnets recipes to list the recipes: he2015_imagenet",
         ),
-        (["--change", "mix=1"], "'mix' is no field of a recipe; did you mean mixup"),
+        (["--change", "mix=1"], "a recipe has no field 'mix'; did you mean mixup"),
         (["--change", "mixup"], "--change takes FIELD=VALUE; got 'mixup'"),
         (["--change", "margin=0"], "--change margin: a paired test replaced it"),
         (["--change", "significance=0"], "significance must lie in (0, 1]; got '0'"),
@@ -371,7 +371,11 @@ def test_cause_of_a_loss_that_is_no_number(tmp_path):
     object.__setattr__(broken, "std", (0.2, np.nan, 0.2))
     for wanted, dtype, expected in (
         (broken, None, "the images of that step are not finite"),
-        (WANTED, "mixed_float16", "overflow float16: mixed_bfloat16 has float32's"),
+        (
+            WANTED,
+            "mixed_float16",
+            "overflow float16: use mixed_bfloat16, with float32's",
+        ),
         (WANTED, None, "activations overflow: the learning rate of 0.1"),
     ):
         job = loop.Job(classifier(dtype=dtype), data, recipe, wanted, 8)
@@ -580,7 +584,7 @@ def test_devices_are_listed_and_counted():
 @pytest.mark.torch
 def test_logs_for_tensorboard_need_tensorflow(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InvalidArgument, match="tensorboard needs TensorFlow, which"):
+    with pytest.raises(InvalidArgument, match="tensorboard requires TensorFlow, which"):
         run(tmp_path, "run", short("cifar_cosine"), tensorboard=True)
     assert not (tmp_path / "run").exists()
 

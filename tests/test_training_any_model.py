@@ -349,7 +349,7 @@ REFUSED = [
     ),
     (lambda: layers.Dense(5), {}, "model must be a keras.Model; got Dense"),
     (two_inputs, {}, "m has 2 inputs: a, b"),
-    (two_outputs, {}, "of one input and one output; m has 2 outputs"),
+    (two_outputs, {}, "with one input and one output; m has 2 outputs"),
     (body, {}, "with outputs (batch, classes); body outputs (None, 5, 5, 8)"),
     (lambda: of((3, SIZE, SIZE)), {}, 'build it with data_format="channels_last"'),
     (
@@ -357,8 +357,12 @@ REFUSED = [
         {},
         "must have the 4 channels of the network; those of small.npz have 3",
     ),
-    (lambda: of((8, 8, 3)), {}, "takes images of 8 x 8, preprocessing makes 16 x 16"),
-    (lambda: of((SIZE, SIZE, 3), 7), {}, "m has 7 classes, small.npz has 5"),
+    (lambda: of((8, 8, 3)), {}, "image size of m, 8 x 8; got 16 x 16"),
+    (
+        lambda: of((SIZE, SIZE, 3), 7),
+        {},
+        "must have the 5 classes of small.npz; m has 7",
+    ),
     (
         lambda: of((SIZE, SIZE, 3), activation="sigmoid"),
         {},
@@ -369,11 +373,11 @@ REFUSED = [
         {"loss": "binary"},
         "m ends in a softmax: change the recipe (loss='cross_entropy')",
     ),
-    (lambda: frozen(flat()), {}, "is frozen (trainable=False): nothing is left"),
+    (lambda: frozen(flat()), {}, "at least one layer must be trainable"),
     (
         lambda: frozen(flat(), "hidden", "mine"),
         {"frozen_epochs": 1},
-        "trains the head alone (mine, hidden), and that is frozen",
+        "trains only the head (mine, hidden), which has trainable=False",
     ),
 ]
 

@@ -57,14 +57,14 @@ def test_names_go_before_ids():
 
 
 WRONG = {
-    '{"cat": 1, "dog": 2, "wol": 3}': "no such class as wol among the 3, cat, dog, owl; "
+    '{"cat": 1, "dog": 2, "wol": 3}': "among the 3 of the data, cat, dog, owl; got wol; "
     "did you mean 'owl'?",
-    '{"cat": 1, "owl": 2}': "a weight for each of the 3 classes; there is none for dog",
+    '{"cat": 1, "owl": 2}': "a weight for each of the 3 classes; it has none for dog",
     '{"cat": 1, "dog": 0, "owl": 2}': "a number above 0; that of dog is 0",
     '{"cat": 1, "dog": NaN, "owl": 2}': "a number above 0; that of dog is nan",
     '{"cat": true, "dog": 1, "owl": 2}': "a number above 0; that of cat is True",
     '{"cat": 1, "dog": 1, "owl": 2, "cat": 3}': "cat has more than one weight",
-    "[1, 2, 3]": "must hold an object of class and weight",
+    "[1, 2, 3]": "must contain an object of classes and weights",
     '{"cat": 1,': "is no JSON: ",
     "cat,1\ndog,-1\nowl,2": "a number above 0; that of dog is '-1'",
     "cat,1\ndog,2,3\nowl,2": "must have two columns, class and weight; a row is "

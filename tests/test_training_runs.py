@@ -219,7 +219,7 @@ def test_a_run_by_a_rule_that_there_is_no_more_is_refused(tmp_path):
     run(tmp_path, "run", recipe)
     make_older(tmp_path, "run", 2.0)
     before = record(tmp_path)
-    expected = r"by a margin of 2\.0 standard errors; this version tests image by image"
+    expected = r"by a margin of 2\.0 standard errors; this version compares them image"
     with pytest.raises(InvalidArgument, match=expected) as caught:
         run(tmp_path, "run", recipe, resume=True)
     assert "\n" not in str(caught.value) and record(tmp_path) == before
@@ -238,9 +238,7 @@ def test_damaged_correctness(right, tmp_path):
     notes = {**json.loads(str(arrays["notes"])), "right": right}
     arrays["notes"] = np.array(json.dumps(notes))
     np.savez(path, **arrays)
-    with pytest.raises(
-        TrainingError, match="is damaged: .* right is no table of which"
-    ):
+    with pytest.raises(TrainingError, match="is damaged: .* right must be a table"):
         state.read(path)
 
 

@@ -1,8 +1,7 @@
-"""Pages that tell what a command found: one HTML file, which needs no network.
+"""Reports as HTML pages: one self-contained file each.
 
-A `Page` is made of `Section`s, and a section of blocks: text, tables, charts, images.
-Everything in them is escaped; charts are SVG that matplotlib draws, which comes with the
-extra `report`.
+A `Page` consists of `Section`s, and a section of blocks: text, tables, charts, images. All
+text is escaped. Charts are SVG drawn by matplotlib, which the extra `report` installs.
 
 Example:
     >>> page = Page("My run", (Section("Accuracy", (Facts((("top-1", "93.5%"),)),)),))

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import printable
 
-# Of one value; a plan, or the name of a class in somebody's data, may be of any length.
+# Largest number of characters of a value, since names of classes may have any length.
 _LONGEST = 400
 
 
 def escaped(value: object, longest: int = _LONGEST) -> str:
-    """A value as HTML has it: one printable line, cut.
+    """Returns a value as escaped HTML: one printable line of limited length.
 
     Example:
         >>> escaped("<script>")
@@ -53,7 +53,7 @@ class Lines:
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-    """Commands, a line each, to be copied."""
+    """Commands to copy, one per line."""
 
     lines: Sequence[str]
 
@@ -80,7 +80,7 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The figures that are read first: (value, what it is) of each."""
+    """Key figures at the top of a page: (value, title) of each."""
 
     rows: Sequence[tuple[str, str]]
 
@@ -95,12 +95,12 @@ class Tiles:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; what looks like a number stands at the right.
+    """A table; columns of numbers are aligned right.
 
     Attributes:
         head: names of the columns.
-        rows: a value for each column.
-        caption: what it shows.
+        rows: rows with one value per column.
+        caption: caption of the table.
     """
 
     head: Sequence[str]
@@ -161,13 +161,13 @@ class Details:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A drawing.
+    """A chart.
 
     Attributes:
-        svg: of `charts`, which escapes what is in it.
-        alt: what it shows, in words, for who cannot see it.
-        caption: what stands below it.
-        wide: whether it has the width of the page, and not half of it.
+        svg: SVG source from `charts`, with escaped text.
+        alt: description for screen readers.
+        caption: caption below the chart.
+        wide: whether the chart has the full width of the page, not half of it.
     """
 
     svg: str
@@ -188,18 +188,18 @@ class Chart:
 
 
 def _focus(wide: bool) -> str:
-    # What scrolls on a phone must be reached by the keyboard.
+    # Elements that scroll must be reachable by the keyboard.
     return ' tabindex="0"' if wide else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnail:
-    """An image with lines about it.
+    """An image with lines of text below it.
 
     Attributes:
-        uri: of `thumbnails.data_uri`.
-        alt: what it is, in words.
-        lines: below it.
+        uri: data URI from `thumbnails.data_uri`.
+        alt: description for screen readers.
+        lines: lines of text below the image.
     """
 
     uri: str
@@ -217,7 +217,7 @@ class Thumbnail:
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Thumbnails in rows."""
+    """A gallery of thumbnails."""
 
     items: Sequence[Thumbnail]
 

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by matplotlib, in the colours of the page around them."""
+"""Charts as SVG, drawn by matplotlib in the colours of the page."""
 
 import io
 import itertools
@@ -13,8 +13,8 @@ import numpy as np
 from keras_resnets.errors import printable
 from keras_resnets.reports.blocks import Chart
 
-# Colours that nothing else has, by which those of the page are put in: they follow the
-# reader's light or dark.
+# Placeholder colours. CSS variables of the page replace them, so that charts follow the
+# reader's light or dark mode.
 _INK, _MUTED, _LINE = "#0a0b01", "#0a0b02", "#0a0b03"
 _SERIES = ("#0a0b04", "#0a0b05", "#0a0b06", "#0a0b07")
 _NAMES = dict(
@@ -24,7 +24,7 @@ _NAMES = dict(
         strict=True,
     )
 )
-# The blue of c1 in between: a raster has one colour for light and dark.
+# A blue between those of light and dark mode: a raster image cannot change its colours.
 _BLUE = (0.30, 0.55, 0.81)
 _STYLE: dict[typing.Any, typing.Any] = {
     "svg.fonttype": "none",
@@ -49,20 +49,20 @@ _STYLE: dict[typing.Any, typing.Any] = {
     "figure.facecolor": "none",
     "legend.frameon": False,
 }
-# Inches of 72 points: on a phone 336 pixels wide, 10 points are 10 pixels.
+# Widths in inches of 72 points: on a phone, 336 pixels wide, 10 points are 10 pixels.
 _WIDTH = 4.6
-# Characters of a label.
+# Largest number of characters of a label.
 _LABEL = 26
-# Classes of a confusion matrix whose counts are written out, and whose names are.
+# Largest number of classes of a confusion matrix with counts, and with names.
 _COUNTED, _NAMED = 12, 40
 _MOST_BARS = 60
-# Of fewer points each is seen.
+# Largest number of points that get a marker.
 _DOTTED = 13
 _numbers = itertools.count(1)
 
 
 def short(text: object, longest: int = _LABEL) -> str:
-    """A label: one line, cut in its middle, where names of layers are least alike."""
+    """Returns a label as one line; a long one is shortened in the middle."""
     shown = printable(str(text), 200)
     if len(shown) <= longest:
         return shown
@@ -73,11 +73,11 @@ def short(text: object, longest: int = _LABEL) -> str:
 def bars(
     rows: Sequence[tuple[str, float, str]], caption: str, wide: bool = False
 ) -> Chart:
-    """Horizontal bars with their values.
+    """Returns a chart of horizontal bars.
 
     Args:
-        rows: (name, length >= 0, the value as it is written) of each.
-        caption: what they show, with the unit.
+        rows: (name, length >= 0, formatted value) of each bar.
+        caption: caption, with the unit.
         wide: see `Chart`.
     """
     alt = f"Bars: {caption}. " + "; ".join(f"{n}: {text}" for n, _, text in rows)
@@ -110,10 +110,10 @@ def layers(
     """A bar chart of the cost of each layer, coloured by group.
 
     Args:
-        rows: (name, cost >= 0, group) of each layer, in order. Of many the costliest are
-            drawn.
-        caption: what they show.
-        log: whether costs lie far apart.
+        rows: (name, cost >= 0, group) of each layer, in order. If there are too many, the
+            costliest are drawn.
+        caption: caption of the chart.
+        log: whether the axis is logarithmic.
     """
     drawn = list(rows)
     if len(drawn) > _MOST_BARS:
@@ -162,16 +162,16 @@ def lines(
     percent: bool = False,
     marked: tuple[float, str] | None = None,
 ) -> Chart:
-    """Curves over the epochs of a training.
+    """Returns a line chart, for example of curves over epochs.
 
     Args:
-        x: the epochs, or what else goes to the right.
-        series: name -> a value for each of them; None where there is none.
-        caption: what they show.
-        label: of the upright axis.
-        x_label: of the other.
-        percent: whether values are shares, shown as percent.
-        marked: an epoch, and what it is.
+        x: values of the x axis.
+        series: values of each curve by its name; None for a missing value.
+        caption: caption of the chart.
+        label: label of the y axis.
+        x_label: label of the x axis.
+        percent: whether values are shares, shown in percent.
+        marked: (x, label) of a vertical marker, or None.
     """
     told = []
     for name, values in series.items():
@@ -218,12 +218,12 @@ def lines(
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str], caption: str) -> Chart:
-    """A confusion matrix: how often a class (row) was taken for another (column).
+    """Returns a chart of a confusion matrix: true classes (rows), predictions (columns).
 
     Args:
-        matrix: int array (classes, classes): images.
-        names: of the classes.
-        caption: what it shows.
+        matrix: int array (classes, classes), numbers of images.
+        names: names of the classes.
+        caption: caption of the chart.
     """
     count = len(matrix)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -255,7 +255,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], caption: str) -> Chart:
 
 
 def _cells(axes: typing.Any, matrix: np.ndarray, shares: np.ndarray) -> None:
-    """The cells: rectangles with their counts, or of many classes a raster."""
+    """Draws the cells: rectangles with counts, or a raster image for many classes."""
     from matplotlib.patches import Rectangle
 
     count = len(matrix)
@@ -280,7 +280,7 @@ def _cells(axes: typing.Any, matrix: np.ndarray, shares: np.ndarray) -> None:
 
 
 def reliability(rows: Sequence[tuple[float, float, int]], ece: float) -> Chart:
-    """The reliability diagram: how often answers of a confidence are right.
+    """Returns a reliability diagram: accuracy over confidence.
 
     Args:
         rows: (mean confidence, accuracy, images) of each bin.
@@ -326,7 +326,7 @@ def _chart(
     alt: str,
     wide: bool = True,
 ) -> Chart:
-    """A `Chart` that a function draws on a `matplotlib.figure.Figure`."""
+    """Returns a `Chart`; `draw` draws on a `matplotlib.figure.Figure`."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -346,7 +346,7 @@ def _chart(
 
 
 def _inline(text: str, number: int) -> str:
-    """The SVG of a file as a part of a page, with ids and colours of its own."""
+    """Returns SVG for embedding in a page, with unique ids and CSS colours."""
     svg = text[text.index("<svg ") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'(<svg [^>]*?) (?:width|height)="[^"]*"', r"\1", svg, count=1)

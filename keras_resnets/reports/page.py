@@ -1,4 +1,4 @@
-"""A page: sections in one HTML file that fetches nothing and runs nothing."""
+"""A page: one HTML file without scripts and without links to other files."""
 
 import dataclasses
 import importlib.resources
@@ -26,21 +26,21 @@ _HEAD = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """A section of a page.
 
     Attributes:
-        title: its heading.
-        blocks: what is in it, in order.
+        title: heading of the section.
+        blocks: contents, in order.
     """
 
     title: str
     blocks: Sequence[Block]
 
     def html(self, number: int) -> str:
-        """Its HTML.
+        """Returns the HTML of the section.
 
         Args:
-            number: of the section in its page, for the heading's id.
+            number: number of the section in its page, for the heading's id.
         """
         inside = "\n".join(block.html() for block in self.blocks)
         return (
@@ -54,10 +54,10 @@ class Page:
     """A page.
 
     Attributes:
-        title: its heading.
-        sections: in order.
-        summary: what came out, in a sentence.
-        good: whether that is as it should be; None where nothing was judged.
+        title: heading of the page.
+        sections: sections, in order.
+        summary: the result in one sentence.
+        good: whether the result is good enough; None if nothing was checked.
     """
 
     title: str
@@ -66,7 +66,7 @@ class Page:
     good: bool | None = None
 
     def html(self) -> str:
-        """The whole text of the file."""
+        """Returns the complete text of the HTML file."""
         style = importlib.resources.files(__package__).joinpath("page.css")
         body = "\n".join(
             section.html(number) for number, section in enumerate(self.sections)
@@ -93,10 +93,10 @@ class Page:
         return f'<p class="verdict {kind}">{escaped(self.summary, 2000)}</p>'
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file, whole or not at all; an older report is replaced.
+        """Writes the file atomically; an existing report is replaced.
 
         Args:
-            path: ending in `.html`.
+            path: path of the file, with the suffix `.html`.
 
         Raises:
             InvalidArgument: see `check_place`.
@@ -112,34 +112,31 @@ def check_place(
     endings: Sequence[str] = ENDINGS,
     is_coming: bool = False,
 ) -> pathlib.Path:
-    """The path of a report, checked before any work is done.
+    """Checks the path of a report before any work is done, and returns it.
 
     Args:
-        path: of the report.
-        endings: that it may have.
-        is_coming: whether its folder is made by the work itself.
+        path: path of the report.
+        endings: allowed suffixes.
+        is_coming: whether the command creates the folder of the report later.
 
     Raises:
-        InvalidArgument: another ending, a place that cannot be written to, a file that is
-            no report, or no matplotlib where a page is asked for.
+        InvalidArgument: the suffix is not allowed, the path cannot be written to, it is an
+            existing file that is not a report, or matplotlib is missing.
     """
     place = pathlib.Path(path)
     ending = place.suffix.lower()
     if ending not in endings:
-        told = {
-            ".html": "a page, .html",
-            ".json": "the figures, .json",
-        }
+        kinds = {".html": ".html (a page)", ".json": ".json (the figures)"}
         raise InvalidArgument(
-            f"a report ends in {' or in '.join(told[end] for end in endings)}; got "
-            f"{printable(str(path))}"
+            f"the path of a report must end in {' or '.join(kinds[end] for end in endings)}"
+            f"; got {printable(str(path))}"
         )
     if not is_coming:
         files.check_destination(place, place.suffix, overwrite=True)
     if place.exists() and not _is_ours(place):
         raise InvalidArgument(
-            f"{printable(str(place))} exists and is no report of keras_resnets: it is "
-            "not replaced"
+            f"{printable(str(place))} exists and is not a report of keras_resnets: choose "
+            "another path"
         )
     if ending == ".html":
         plots.check_library()

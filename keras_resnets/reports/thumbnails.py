@@ -1,4 +1,4 @@
-"""Small images inside a page."""
+"""Thumbnails that are embedded in a page."""
 
 import base64
 import io
@@ -13,11 +13,12 @@ _QUALITY = 82
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """A small image as an address that holds it whole.
+    """Returns a thumbnail of an image as a data URI.
 
     Args:
-        pixels: (height, width, channels); uint8, or numbers of any range, which are
-            stretched to it. Of other than three channels the first is shown, in grey.
+        pixels: array (height, width, channels) of uint8, or of any range, which is
+            stretched to 0..255. Unless there are three channels, the first is shown in
+            grey.
 
     Example:
         >>> data_uri(np.zeros((8, 8, 3), "uint8"))[:22]

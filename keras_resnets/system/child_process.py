@@ -1,4 +1,4 @@
-"""Child processes, which end when their parent ends, however that happens.
+"""Child processes that end with their parent, even if the parent is killed.
 
 The parent holds a pipe to the child's standard input. When the pipe is closed, by the
 parent or because the parent was killed, the child ends.
@@ -60,9 +60,9 @@ def run(
     """Runs another program; returns (exit code, output, errors).
 
     Args:
-        words: its name and arguments.
-        folder: its working directory.
-        seconds: its time limit; then it is killed, and the exit code says so.
+        words: name and arguments of the program.
+        folder: working directory.
+        seconds: time limit, after which the program is killed; the exit code is then -9.
     """
     with interrupts.made(
         lambda: subprocess.Popen(
@@ -107,7 +107,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def tell(process: subprocess.Popen[str], line: str) -> None:
-    """Sends a line to a child; a dead child answers with the end of its output."""
+    """Sends a line to a child; does nothing if the child has exited."""
     pipe = process.stdin
     # The pipe is closed if the child has been ended here.
     with contextlib.suppress(BrokenPipeError, ValueError):
@@ -117,7 +117,7 @@ def tell(process: subprocess.Popen[str], line: str) -> None:
 
 
 def orders(last: Callable[[], object] | None = None) -> Callable[[], str]:
-    """In the child: reads the parent's lines; the process ends when they end.
+    """In the child: reads the parent's lines; the process exits at their end.
 
     Args:
         last: function without arguments that is called before the process ends.

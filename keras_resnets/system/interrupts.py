@@ -103,7 +103,7 @@ class held:
     """Defers signals while the block runs, for work that must not be left half done.
 
     Args:
-        patience: seconds after which a signal is raised in the block anyway.
+        patience: seconds after which a signal is raised in the block nevertheless.
     """
 
     def __init__(self, patience: float = math.inf) -> None:
@@ -196,7 +196,7 @@ def _conclude() -> int:
 
 
 def _code() -> int:
-    """The exit code of a process that a signal has ended."""
+    """Returns the exit code after a signal."""
     return 128 + (_now.received or 0)
 
 
@@ -233,7 +233,7 @@ def begin() -> None:
 
 
 def is_command() -> bool:
-    """Whether this process is the command, and not a program that imports the package."""
+    """Whether this process is a command, not a program that imports the package."""
     program = sys.argv[0] if getattr(sys, "argv", None) else ""
     if program == "-m":
         # The name of the program while `python -m` looks for the module.

@@ -1,4 +1,4 @@
-"""Keras' settings from outside: the backend variable and `keras.json`."""
+"""Checks of Keras' configuration: `$KERAS_BACKEND` and `keras.json`."""
 
 import importlib.util
 import json
@@ -24,10 +24,10 @@ _ALLOWED = {
 
 
 def check_backend() -> None:
-    """Raises `InvalidArgument` if `$KERAS_BACKEND` names a backend that is missing.
+    """Raises `InvalidArgument` if the selected backend is not installed.
 
-    The same for values in `keras.json` that Keras refuses. Keras itself would fail with
-    a traceback in its import. Nothing is imported here.
+    It also checks `keras.json` for values that Keras refuses. Keras itself would fail with
+    a traceback on import. This function imports nothing.
     """
     name, asked = os.environ.get(VARIABLE), f"the environment variable {VARIABLE}"
     place, content = _configuration()
@@ -45,12 +45,12 @@ def check_backend() -> None:
         name, asked = content["backend"], f"backend in {place}"
     if name and importlib.util.find_spec(name) is None:
         raise InvalidArgument(
-            f"{asked} is {name}: it needs the library {name}, which is not installed"
+            f"{asked} is {name}: it requires the library {name}, which is not installed"
         )
 
 
 def _configuration() -> tuple[pathlib.Path, dict[str, typing.Any]]:
-    """The path of Keras' configuration, and its content.
+    """Returns the path of Keras' configuration, and its content.
 
     Raises:
         InvalidArgument: the file cannot be read, or is not a JSON object.

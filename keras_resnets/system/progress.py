@@ -1,9 +1,9 @@
 """Progress of long steps on a terminal: title, bar and elapsed time.
 
-One line on standard error, drawn anew and wiped away; nothing where that is no terminal,
-or one that cannot draw a line again (`TERM=dumb`).
-Bars are drawn wherever they are made; the steps inside this package show themselves only
-where `steps_shown` lets them, as commands do.
+It is one line on standard error, which is redrawn and finally removed. Nothing is shown if
+standard error is not a terminal, or cannot redraw a line (`TERM=dumb`). Progress bars are
+always drawn; the steps inside this package are shown only within `steps_shown`, which
+commands use.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _has_steps = False
 
 @contextlib.contextmanager
 def hidden(yes: bool = True) -> Iterator[None]:
-    """Shows no bar and no step inside, where `yes`."""
+    """Hides all bars and steps in the block if `yes`."""
     global _is_hidden
     before, _is_hidden = _is_hidden, yes
     try:
@@ -44,7 +44,7 @@ def hidden(yes: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def steps_shown(title: str) -> Iterator[None]:
-    """Shows steps inside, and `title` where no step is known: what a command does."""
+    """Shows the steps in the block, and `title` while there is no step."""
     global _has_steps
     before, _has_steps = _has_steps, True
     try:
@@ -59,7 +59,7 @@ def step(title: str) -> Iterator[None]:
     """Shows a step while the context lasts; a nested step is shown in its place.
 
     Args:
-        title: what is done, in a few words, with names that may come from a file.
+        title: description of the step; unprintable characters are escaped.
     """
     if not _has_steps or _is_hidden or not streams.can_redraw(quiet.terminal()):
         yield
@@ -80,7 +80,7 @@ def count(done: float, total: float, unit: str) -> None:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Leaves the terminal to something else inside: lines that are printed, another bar."""
+    """Removes the progress line while the block prints to the terminal."""
     _line.stand_aside(True)
     try:
         yield
@@ -109,7 +109,7 @@ class _Step:
 
 
 class _Line:
-    """The one line of the terminal, which several threads draw."""
+    """The progress line of the terminal, which several threads draw."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -188,7 +188,7 @@ _line = _Line()
 
 
 class ProgressBar:
-    """A bar on a terminal, and nothing anywhere else; inside a step, a part of its line.
+    """A progress bar on a terminal; within a step, a part of the step's line.
 
     Args:
         total: the number at the end; each call can update it.
@@ -223,7 +223,7 @@ class ProgressBar:
         self.close()
 
     def close(self) -> None:
-        """Wipes the bar away."""
+        """Removes the bar."""
         if self._shown and not _line.tell("", ""):
             _line.wipe()
 
@@ -239,7 +239,7 @@ def _numbers(done: float, total: float, unit: str) -> str:
 
 
 def _columns(stream: typing.TextIO) -> int:
-    """The columns of a terminal, or of `COLUMNS` where they are fewer."""
+    """Returns the smaller of the terminal's columns and `COLUMNS`."""
     columns = 0
     with contextlib.suppress(OSError, ValueError):
         columns = os.get_terminal_size(stream.fileno()).columns
@@ -250,7 +250,7 @@ def _columns(stream: typing.TextIO) -> int:
 
 
 def _encodable(text: str, stream: typing.TextIO) -> str:
-    """The text as the stream shows it: with escapes of what its encoding lacks."""
+    """Returns the text with escapes for characters that the stream cannot encode."""
     encoding = stream.encoding or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -263,14 +263,14 @@ def _cut(text: str, width: int) -> str:
 
 
 def _write(stream: typing.TextIO, text: str) -> None:
-    # A terminal that has gone is no reason to end the work.
+    # If the terminal has been closed, the work continues.
     with contextlib.suppress(OSError, ValueError):
         stream.write(text)
         stream.flush()
 
 
 def _forget() -> None:
-    """In a child that was forked no painter is left, and a lock may be held for good."""
+    """Resets the state in a forked child, which has no drawing thread and may be locked."""
     global _line
     _line = _Line()
 

@@ -1,4 +1,4 @@
-"""Columns of text, as a terminal or a log shows them."""
+"""Text tables for terminals and logs."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import printable
 
-# Characters of a cell, whose text may come from a file; this package's longest layer
-# name has 40.
+# Largest number of characters of a cell, whose text may come from a file. The longest
+# layer name of this package has 40.
 _WIDEST = 100
 
 

@@ -163,7 +163,7 @@ class Augmentation:
         )
 
     def _boxes(self, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """(top, left, height, width) of random parts, as torchvision draws them."""
+        """Returns (top, left, height, width) of random parts, drawn as in torchvision."""
         height, width = (np.asarray(sizes, "int64")[:, side, None] for side in (0, 1))
         low, high = self.area
         area = height * width * (low + (high - low) * numbers[:, _AREA])
@@ -181,7 +181,7 @@ class Augmentation:
         return np.where(fits.any(axis=1, keepdims=True), boxes, self._centres(sizes))
 
     def _centres(self, sizes: np.ndarray) -> np.ndarray:
-        """(top, left, height, width) of the largest centre with an allowed aspect."""
+        """Returns (top, left, height, width) of the largest centre of allowed aspect."""
         height, width = np.asarray(sizes, "int64").T
         least, most = self.aspect
         rows = np.minimum(height, np.rint(width / least).astype("int64"))
@@ -191,7 +191,7 @@ class Augmentation:
         )
 
     def _shifts(self, numbers: np.ndarray) -> np.ndarray:
-        """(down, right) by which the image is moved, within the padding."""
+        """Returns the shifts (down, right) of the images, within the padding."""
         steps = 2 * self.padding + 1
         return np.floor(numbers[:, _CORNER] * steps).astype("int64") - self.padding
 
@@ -227,7 +227,7 @@ class Plan:
 
 
 def _light(numbers: np.ndarray, deviation: float) -> np.ndarray:
-    """AlexNet's noise: a normal number times the deviation along each component."""
+    """Returns AlexNet's noise: normal numbers times the deviation of each component."""
     first, second, third, fourth = numbers[:, _LIGHTING].T
     radius = np.sqrt(-2 * np.log(1 - np.stack([first, first, third])))
     angle = 2 * np.pi * np.stack([second, second, fourth])

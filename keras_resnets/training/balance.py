@@ -86,7 +86,7 @@ def check_counts(
     empty = [classes[index][1] for index in np.flatnonzero(counts == 0).tolist()]
     if empty:
         raise InvalidArgument(
-            f"balancing needs images of every class to train on; {name} has none of "
+            f"balancing requires training images of every class; {name} has none of "
             f"{_few(empty)}"
         )
     return counts
@@ -104,7 +104,7 @@ def check_sampler(sampler: str, class_weight: typing.Any) -> None:
 
 
 def _distinct(classes: typing.Any) -> list[typing.Any]:
-    """A unique name for each class: its id if several share a name (ImageNet's cranes)."""
+    """Returns unique class names; the id replaces a name that several classes share."""
     names = [name for _, name in classes]
     return [
         identity if names.count(name) > 1 else name
@@ -115,7 +115,7 @@ def _distinct(classes: typing.Any) -> list[typing.Any]:
 def _in_order(
     pairs: typing.Any, classes: typing.Any, names: typing.Any, where: typing.Any
 ) -> dict[typing.Any, typing.Any]:
-    """The weights in the order of the classes, from (word, weight) pairs."""
+    """Returns the weights in the order of the classes, from (word, weight) pairs."""
     words = [str(word) for word, _ in pairs]
     # Ids only if no name matches: ids are numbers, and names may be numbers too.
     places = {name: index for index, name in enumerate(names)}
@@ -126,8 +126,8 @@ def _in_order(
         near = nearest(unknown[0][:100], list(places), count=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidArgument(
-            f"{where}: no such class as {_few(unknown)} among the {len(classes)}, "
-            f"{_few(names)}{hint}"
+            f"{where}: classes must be among the {len(classes)} of the data, "
+            f"{_few(names)}; got {_few(unknown)}{hint}"
         )
     counts = collections.Counter(words)
     twice = sorted(word for word, count in counts.items() if count > 1)
@@ -137,8 +137,8 @@ def _in_order(
     missing = [name for index, name in enumerate(names) if index not in weights]
     if missing:
         raise InvalidArgument(
-            f"{where} must have a weight for each of the {len(classes)} classes; there "
-            f"is none for {_few(missing)}"
+            f"{where} must have a weight for each of the {len(classes)} classes; it has "
+            f"none for {_few(missing)}"
         )
     return {name: weights[index] for index, name in enumerate(names)}
 
@@ -180,7 +180,7 @@ def _of_json(text: str, path: pathlib.Path) -> typing.Any:
         pairs = ()
     if not all(isinstance(pair, tuple) for pair in pairs) or not pairs:
         raise InvalidArgument(
-            f"{printable(str(path))} must hold an object of class and weight, "
+            f"{printable(str(path))} must contain an object of classes and weights, "
             '{"cat": 2.0, ...}'
         )
     return pairs

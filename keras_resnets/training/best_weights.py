@@ -164,7 +164,7 @@ def take(
 
 
 def _rivals(progress: typing.Any, name: str) -> dict[typing.Any, typing.Any]:
-    """The correctness of the kept weights of each earlier stage, by its name."""
+    """Returns the correctness of the kept weights of each earlier stage, by its name."""
     earlier = STAGES[: STAGES.index(name)]
     return {each: progress.right[each] for each in earlier if each in progress.right}
 

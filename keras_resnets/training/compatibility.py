@@ -29,16 +29,16 @@ def check_model(model: keras.Model) -> None:
         )
     if not getattr(model, "inputs", None):
         raise InvalidArgument(
-            "training needs a model whose graph is known, functional or a built "
-            f"Sequential; {model.name} is {_class_of(model)}: rewrite its call as "
+            "training requires a functional model or a built Sequential; "
+            f"{model.name} is {_class_of(model)}: rewrite it as "
             "keras.Model(inputs, outputs)"
         )
     for what, tensors in (("input", model.inputs), ("output", model.outputs)):
         if len(tensors) != 1:
             names = ", ".join(tensor.name for tensor in tensors)
             raise InvalidArgument(
-                f"training needs a model of one input and one output; {model.name} has "
-                f"{len(tensors)} {what}s: {names}"
+                f"training requires a model with one input and one output; {model.name} "
+                f"has {len(tensors)} {what}s: {names}"
             )
     shape = tuple(model.outputs[0].shape)
     if (
@@ -47,7 +47,7 @@ def check_model(model: keras.Model) -> None:
         or not isinstance(model.output_shape, tuple)
     ):
         raise InvalidArgument(
-            "training needs a classifier with outputs (batch, classes); "
+            "training requires a classifier with outputs (batch, classes); "
             f"{model.name} outputs {model.output_shape}"
         )
     _check_image(model)
@@ -68,7 +68,7 @@ def _check_image(model: keras.Model) -> None:
     if is_turned:
         hint = '; build it with data_format="channels_last"'
     raise InvalidArgument(
-        "training needs a model of images (batch, height, width, channels) with 3 "
+        "training requires a model of images (batch, height, width, channels) with 3 "
         "channels, 1 for grey, or those of multispectral images; "
         f"{model.name} takes {shape}{hint}"
     )
@@ -83,49 +83,48 @@ def check_classes(model: keras.Model, data: "Dataset") -> None:
     if classes == 1 and expected == 2:
         hint = ": end it in Dense(2), not in one sigmoid for both"
     raise InvalidArgument(
-        f"{model.name} has {classes} classes, {data.name} has {expected}: they must "
-        f"agree{hint}"
+        f"the model must have the {expected} classes of {data.name}; {model.name} has "
+        f"{classes}{hint}"
     )
 
 
 def check_multi_label(
     model: keras.Model, teacher: typing.Any, class_weight: typing.Any, sampler: str
 ) -> None:
-    """Raises `InvalidArgument` for what several labels an image do not go with."""
+    """Raises `InvalidArgument` for options that multi-label training does not support."""
     if anatomy.kind_of_outputs(model) == anatomy.SOFTMAX:
         raise InvalidArgument(
-            f"{model.name} ends in a softmax, which gives an image one class; several "
-            'labels an image need classifier_activation="sigmoid" or None'
+            f"{model.name} ends in a softmax, which predicts one class per image; "
+            'multi-label training requires classifier_activation="sigmoid" or None'
         )
     if teacher is not None:
         raise InvalidArgument(
-            "a teacher tells one class an image; with several labels an image leave "
-            "--teacher out"
+            "multi-label training does not support distillation: leave out --teacher"
         )
     if class_weight is not None or sampler != "shuffled":
         raise InvalidArgument(
-            "classes are balanced where an image has one; with several labels an image "
-            "leave --class-weight and --sampler out"
+            "multi-label training does not support balanced classes: leave out "
+            "--class-weight and --sampler"
         )
 
 
 def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
-    """Raises `InvalidArgument` if the recipe cannot train the trainable layers.
+    """Raises `InvalidArgument` if a recipe does not fit a model.
 
-    Also if the loss does not fit the kind of the model's outputs.
+    It must train at least one trainable layer, and its loss must fit the outputs.
     """
     kind = anatomy.kind_of_outputs(model)
     if kind not in (anatomy.LOGITS, _FITTING[recipe.loss]):
         other = next(name for name, fits in _FITTING.items() if fits == kind)
         raise InvalidArgument(
-            f"the recipe's loss, {recipe.loss!r}, is of logits or of a "
+            f"the recipe's loss, {recipe.loss!r}, requires logits or a "
             f"{_FITTING[recipe.loss]}; {model.name} ends in a {kind}: change the recipe "
             f"(loss={other!r}), or let the model output logits"
         )
     if not model.trainable_weights:
         raise InvalidArgument(
-            f"every layer of {model.name} is frozen (trainable=False): nothing is left "
-            "to train"
+            f"at least one layer must be trainable; all layers of {model.name} have "
+            "trainable=False"
         )
     if recipe.fine_tunes and _is_untrained(model):
         raise InvalidArgument(
@@ -139,9 +138,8 @@ def check_recipe(model: keras.Model, recipe: "Recipe") -> None:
         if not any(layer.trainable_weights for layer in head):
             names = ", ".join(layer.name for layer in head)
             raise InvalidArgument(
-                f"frozen_epochs={recipe.frozen_epochs} trains the head alone ({names}), "
-                f"and that is frozen in {model.name} (trainable=False): give "
-                "frozen_epochs=0"
+                f"frozen_epochs={recipe.frozen_epochs} trains only the head ({names}), "
+                f"which has trainable=False in {model.name}: use frozen_epochs=0"
             )
 
 
@@ -182,20 +180,20 @@ def preprocessing_for(
         preprocessing = Preprocessing("raw", (height, width), 1.0 if whole else 0.875)
     elif scaling is not None and preprocessing.scale != 1:
         raise InvalidArgument(
-            f"{model.name} scales its images itself (layer {scaling}), and "
-            f"preprocessing of mode {preprocessing.mode!r} would scale them before: give "
+            f"the layer {scaling} of {model.name} scales its images, and preprocessing "
+            f"of mode {preprocessing.mode!r} would scale them a second time: use "
             f'Preprocessing("raw", {tuple(preprocessing.size)})'
         )
     for side, expected in zip(preprocessing.size, (height, width), strict=True):
         if expected not in (None, side):
             raise InvalidArgument(
-                f"{model.name} takes images of {height} x {width}, preprocessing makes "
-                f"{preprocessing.size[0]} x {preprocessing.size[1]}: they must agree"
+                f"the preprocessing must have the image size of {model.name}, {height} x "
+                f"{width}; got {preprocessing.size[0]} x {preprocessing.size[1]}"
             )
     if requested is not None and requested.channels not in (channels, 3):
         raise InvalidArgument(
-            f"{model.name} takes images of {channels} channels, preprocessing makes "
-            f"{requested.channels}: they must agree"
+            f"the preprocessing must have the {channels} channels of {model.name}; got "
+            f"{requested.channels}"
         )
     return preprocessing.with_channels(channels)
 

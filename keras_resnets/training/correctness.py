@@ -30,7 +30,7 @@ class Correctness:
     def __init__(self, job: typing.Any) -> None:
         self._job, self._split = job, job.held_out
         self._judging: typing.Any = None
-        # Where a label is said, of outputs that need not be probabilities.
+        # Threshold of a predicted label: logits or probabilities.
         is_logits = compiling.puts_out_logits(job.model)
         self._threshold = 0.0 if is_logits else THRESHOLD
         self._metric: typing.Any = None
@@ -61,7 +61,7 @@ class Correctness:
 
 
 def _none(places: typing.Any, outputs: typing.Any) -> typing.Any:
-    """A loss of zero, since Keras requires one."""
+    """Returns a loss of zero, since Keras requires a loss."""
     return ops.zeros_like(outputs[:, 0])
 
 
@@ -71,7 +71,7 @@ class _RightImages(keras.metrics.Metric):
     Args:
         labels: int array (count,), the label of each image; or (count, labels) of 0
             and 1.
-        threshold: output from which on one of several labels is predicted.
+        threshold: smallest output of a predicted label, if multi-label.
     """
 
     def __init__(self, labels: np.ndarray, threshold: float) -> None:

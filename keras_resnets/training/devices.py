@@ -110,8 +110,8 @@ def connect(coordinator: str, processes: int, process: int) -> None:
     backend = keras.backend.backend()
     if backend != "jax":
         raise InvalidArgument(
-            "several machines need KERAS_BACKEND=jax (Keras 3 does not fit under "
-            f"MultiWorkerMirroredStrategy); this is {backend}"
+            "training on several machines requires KERAS_BACKEND=jax (Keras 3 does not "
+            f"support MultiWorkerMirroredStrategy); got {backend}"
         )
     if not isinstance(process, int) or not 0 <= process < processes:
         raise InvalidArgument(
@@ -171,7 +171,8 @@ def use(devices: typing.Any = None, deterministic: bool = False) -> Iterator[Non
             keras.distribution.set_distribution(before)
     else:
         raise InvalidArgument(
-            f"several devices need the tensorflow or jax backend; this is {backend}"
+            "training on several devices requires the tensorflow or jax backend; got "
+            f"{backend}"
         )
 
 

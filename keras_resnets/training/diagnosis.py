@@ -12,29 +12,29 @@ if typing.TYPE_CHECKING:
 
 
 def cause(job: typing.Any, rate: typing.Any, epoch: int, step: int) -> str:
-    """The likely cause of a loss that is not finite."""
+    """Returns the likely cause of a loss that is not finite."""
     images, targets, *_ = next(iter(job.training_batches(epoch, step)))
     for name, values in (("images", images), ("targets", targets)):
         if not np.isfinite(np.asarray(values)).all():
-            return f"the {name} of that step are not finite: look at the data"
+            return f"the {name} of that step are not finite: check the data"
     for layer in anatomy.all_layers(job.model):
         for weight in layer.get_weights():
             if not anatomy.holds_others(layer) and not np.isfinite(weight).all():
                 return (
-                    f"the weights of {layer.name} are not finite any more: the learning "
+                    f"the weights of {layer.name} are no longer finite: the learning "
                     f"rate of {rate:.3g} is likely too high"
                 )
     if compiling.is_half(job.model):
-        return "activations overflow float16: mixed_bfloat16 has float32's range"
+        return "activations overflow float16: use mixed_bfloat16, with float32's range"
     return f"activations overflow: the learning rate of {rate:.3g} is likely too high"
 
 
 def what_stays(folder: "RunFolder", progress: typing.Any) -> str:
-    """The files that a failed run leaves, for the end of a message."""
+    """Returns a description of the best weights, to append to an error message."""
     if progress.best is None:
         return ""
-    when = f"after epoch {progress.kept}" if progress.kept else "as the network came"
+    when = f"after epoch {progress.kept}" if progress.kept else "before the training"
     return (
-        f"; {folder.weights('best')} keeps the best so far, {when}: "
-        f"{progress.best:.2%} of the held-out images"
+        f"; {folder.weights('best')} has the best weights so far, those {when}: "
+        f"{progress.best:.2%} on the held-out images"
     )

@@ -55,11 +55,11 @@ class Distiller(keras.Model):
         check_range("weight", weight, 0, float("inf"))
         if not puts_out_logits(student):
             raise InvalidArgument(
-                "a student outputs logits: build it with classifier_activation=None"
+                "the student must output logits: build it with classifier_activation=None"
             )
         if student.output_shape != teacher.output_shape:
             raise InvalidArgument(
-                "teacher and student must have as many classes; got "
+                "teacher and student must have the same number of classes; got "
                 f"{teacher.output_shape[-1]} and {student.output_shape[-1]}"
             )
         self.teacher_puts_out_logits = puts_out_logits(teacher)

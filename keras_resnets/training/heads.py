@@ -15,10 +15,10 @@ def fit_classifier(
 ) -> str | None:
     """Fits the last layer of a trained network to the data's classes.
 
-    The same classes in the same order: it is kept. In another order: its columns are
-    reordered. Other classes: it is initialized anew, since a classifier of cats and
-    trucks is useless for shirts and bags. `model.labels` then names the data's classes.
-    Nothing changes if the classes of the model or of the data are unknown.
+    If the classes and their order are the same, the layer is kept. If only the order
+    differs, its columns are reordered. If the classes differ, it is initialized anew.
+    `model.labels` then names the data's classes. Nothing changes if the classes of the
+    model or of the data are unknown.
 
     Args:
         model: a `keras.Model`; `labels` as this package sets it.
@@ -62,7 +62,7 @@ def fit_classifier(
 
 
 def is_trained(model: keras.Model, classes: tuple[tuple[str, ...], ...]) -> bool:
-    """Whether `fit_classifier` will keep the classifier; call it before.
+    """Whether `fit_classifier` will keep the classifier; call this function first.
 
     Args:
         model: a `keras.Model`; `labels` as this package sets it.
@@ -76,7 +76,7 @@ def is_trained(model: keras.Model, classes: tuple[tuple[str, ...], ...]) -> bool
 
 
 def _order(recorded: typing.Any, classes: typing.Any) -> typing.Any:
-    """The index in `recorded` of each of `classes`, or None if they are not the same."""
+    """Returns the index in `recorded` of each of `classes`; None if they differ."""
     pairs = labels.class_names(len(classes), recorded)
     # Named label sets are compared by identity first: two of ImageNet's classes are
     # called crane. In other label sets the identities are only indices.
@@ -104,7 +104,7 @@ def _few(names: typing.Any) -> str:
 
 
 def _classifier(model: keras.Model) -> typing.Any:
-    """The last layer with weights, if it has one output per class; else None."""
+    """Returns the last layer with weights if it has one output per class, or None."""
     classes = model.output_shape[-1]
     for layer in anatomy.head(model):
         if all(weight.shape[-1] == classes for weight in layer.weights):

@@ -142,7 +142,7 @@ class Job:
 
 
 def _spread(split: Split) -> Split:
-    """The part of a split that can be distributed evenly over the devices."""
+    """Returns the part of a split that can be distributed evenly over the devices."""
     count = devices.replicas()
     return split.part(np.arange(split.count) < split.count // count * count)
 
@@ -177,7 +177,7 @@ def phases(recipe: Recipe, trained_head: bool = False) -> list[Phase]:
 
 
 def _part(recipe: Recipe, epochs: int, rate: float) -> Recipe:
-    """A recipe for some of its epochs, with their own warm-up."""
+    """Returns the recipe for some of its epochs, with their own warm-up."""
     if epochs == recipe.epochs and not recipe.frozen_epochs:
         return recipe.replace(learning_rate=rate)
     return recipe.replace(
@@ -411,10 +411,10 @@ def _finish_again(job: Job, arrays: dict[str, np.ndarray] | None) -> None:
 
 
 def _rate(job: Job, phase: Phase, step: typing.Any) -> float:
-    """The learning rate of a step of a phase, from 0.
+    """Returns the learning rate of a step of a phase, counted from 0.
 
-    Not read from the optimizer: JAX cannot combine a number of one process with one on
-    the devices of several.
+    It is not read from the optimizer, since on JAX a variable of several processes cannot
+    be combined with a value of one process.
     """
     schedule = compiling.learning_rate(
         phase.recipe,

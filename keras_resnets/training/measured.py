@@ -1,7 +1,7 @@
 """Measures mean and standard deviation of multispectral training images.
 
-Recipes and variants know the mean and the deviation of three colours. Those of other
-channels, or of a sensor's own numbers, are taken from the images to train on.
+Recipes and variants define the mean and standard deviation of RGB images. For other numbers
+of channels, or other ranges of values, they are measured on the training images.
 """
 
 import dataclasses
@@ -22,21 +22,21 @@ if typing.TYPE_CHECKING:
     from keras_resnets.training.recipes import Recipe
 
 
-# Images that mean and deviation are taken from: of CIFAR-10 so many tell the mean of a
-# channel to a hundredth of its deviation.
+# Largest number of images to measure. On CIFAR-10 this gives the mean of a channel with an
+# error of a hundredth of its standard deviation.
 _MOST = 5000
 _CHUNK = 64
 _COLOURS = {"jitter": (0.0,) * 4, "lighting": 0.0, "rand_augment": None}
 
 
 def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
-    """The preprocessing with mean and deviation of the images to train on.
+    """Returns the preprocessing with the mean and deviation of the training images.
 
-    That as it came where it is known: of colours, of grey of 0 to 255, and of a network
-    that was trained on as many channels.
+    It is returned unchanged for RGB images, for grey images of 0 to 255, and for a network
+    that was trained on the same number of channels.
 
     Args:
-        preprocessing: of the network.
+        preprocessing: preprocessing of the network.
         data: a `Dataset`.
     """
     is_guess = preprocessing.channels not in (1, 3) and (
@@ -59,8 +59,8 @@ def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
     )
     shown = ", ".join(f"{x:g}" for x in mean[:4]) + (", ..." if len(mean) > 4 else "")
     warnings.warn(
-        f"mean and deviation of the {len(mean)} channels are measured on {count:,} "
-        f"images to train on (means {shown}) and kept with the weights",
+        f"the mean and deviation of the {len(mean)} channels were measured on {count:,} "
+        f"training images (means {shown}) and are stored with the weights",
         TrainingNote,
         stacklevel=3,
     )
@@ -68,7 +68,7 @@ def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
 
 
 def check(preprocessing: Preprocessing, data: "Dataset") -> None:
-    """Raises `InvalidArgument` for parts that the network cannot take."""
+    """Raises `InvalidArgument` if the images do not fit the network."""
     for part in (data.train, data.validation, data.test):
         if part is None:
             continue
@@ -80,11 +80,11 @@ def check(preprocessing: Preprocessing, data: "Dataset") -> None:
 def without_colours(
     recipe: "Recipe", preprocessing: Preprocessing, data: "Dataset"
 ) -> "Recipe":
-    """The recipe without what changes colours, where the images have none.
+    """Returns the recipe without colour augmentations if the images are not RGB.
 
     Args:
         recipe: a `Recipe`.
-        preprocessing: of the network.
+        preprocessing: preprocessing of the network.
         data: a `Dataset`.
 
     Raises:
@@ -102,8 +102,8 @@ def without_colours(
     if not left:
         return recipe
     warnings.warn(
-        f"{', '.join(left)} of the recipe change colours; images of "
-        f"{channels or preprocessing.channels} channels have none: they are left out",
+        f"{', '.join(left)} of the recipe require RGB images; they are not applied to "
+        f"images of {channels or preprocessing.channels} channels",
         TrainingNote,
         stacklevel=3,
     )
@@ -120,7 +120,7 @@ def _is_uint8(split: "Split") -> bool:
 
 
 def _statistics(split: "Split") -> tuple[tuple[float, ...], tuple[float, ...], int]:
-    """(means, deviations, images) of up to `_MOST` images, spread evenly."""
+    """Returns (means, deviations, count) of up to `_MOST` evenly spaced images."""
     sums = Sums()
     places = np.linspace(0, split.count - 1, min(split.count, _MOST)).astype(int)
     indices = split.indices[np.unique(places)]

@@ -5,23 +5,23 @@ import typing
 import keras
 from keras import ops
 
-# What figures and columns call it; sentences say mAP.
+# Name in figures and columns; sentences say mAP.
 NAME = "mean_average_precision"
-# Logits fall into steps of 0.02 up to +-12, where a sigmoid is within 1e-5 of its end.
+# Logits are binned in steps of 0.02 up to +-12, where a sigmoid is within 1e-5 of 0 or 1.
 _MOST, _BINS = 12.0, 1200
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class MeanAveragePrecision(keras.metrics.Metric):
-    """The mean of the labels' `images.multi_label.average_precision`, in steps.
+    """The mean of `images.multi_label.average_precision` over labels, from histograms.
 
-    Scores that differ by less than 0.02 as logits count as equal: so much and no more
-    has to be kept of all the images. Labels that all images have, or none, are left out.
+    Logits are binned in steps of 0.02, so that the memory does not grow with the number of
+    images. Labels that all images have, or none, are left out.
 
     Args:
-        labels: how many.
+        labels: number of labels.
         from_logits: whether outputs are logits, not probabilities.
-        name: of the metric.
+        name: name of the metric.
 
     Example:
         >>> metric = MeanAveragePrecision(2)
@@ -50,7 +50,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
         steps = ops.floor((scores + _MOST) * (_BINS / (2 * _MOST)))
         places = ops.cast(ops.clip(steps, 0, _BINS - 1), "int32")
         places = ops.reshape(places + ops.arange(self.labels) * _BINS, (-1,))
-        # Mixed targets count for the label that they have most of.
+        # Mixed targets count as positive from 0.5.
         having = ops.cast(ops.cast(y_true, "float32") >= 0.5, "float32")
         having = ops.reshape(having, (-1,))
         for variable, values in (
@@ -61,7 +61,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
             variable.assign(variable + ops.reshape(counted, (self.labels, _BINS)))
 
     def result(self) -> typing.Any:
-        """In [0, 1]; 0 where no label tells images apart."""
+        """Returns the mean in [0, 1]; 0 if it is undefined for every label."""
         having, seen = (ops.flip(x.value, axis=1) for x in (self._having, self._seen))
         right, said = ops.cumsum(having, axis=1), ops.cumsum(seen, axis=1)
         total = right[:, -1]

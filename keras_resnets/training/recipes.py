@@ -175,7 +175,7 @@ class Recipe:
             if name not in own and name not in inner:
                 near = nearest(name, [*own, *inner])
                 hint = f"; did you mean {', '.join(near)}?" if near else ""
-                raise InvalidArgument(f"{shown(name)} is no field of a recipe{hint}")
+                raise InvalidArgument(f"a recipe has no field {shown(name)}{hint}")
         within = {name: changes.pop(name) for name in inner if name in changes}
         if within:
             base = changes.get("augmentation", self.augmentation)
@@ -374,7 +374,7 @@ RECIPES = {
         frozen_epochs=3,
         body_rate=0.02,
         freeze_bn=True,
-        # Fisher's 1 in 20, one-sided: in so many runs one loss is taken for a gain.
+        # Fisher's 1 in 20, one-sided: in one of 20 runs a loss would be accepted as a gain.
         significance=0.05,
         augmentation=Augmentation(crop="fit", area=(0.35, 1.0), flip=True),
     ),

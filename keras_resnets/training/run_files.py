@@ -1,4 +1,4 @@
-"""Writes the files of a run whole, or reports the failure in one line."""
+"""Atomic writing of a run's files, with `TrainingError` on failure."""
 
 import contextlib
 import pathlib
@@ -11,7 +11,7 @@ from keras_resnets.io.files import atomic_file
 
 @contextlib.contextmanager
 def landing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """`files.atomic_file`, with `TrainingError` for a full disk or a missing folder."""
+    """Calls `files.atomic_file`; raises `TrainingError` if the file cannot be written."""
     with failures_as_training_errors(), atomic_file(path) as temporary:
         yield temporary
 

@@ -235,7 +235,7 @@ def _read(path: pathlib.Path, like: dict[str, typing.Any]) -> dict[str, typing.A
         like: the facts of this run, whose types the compared fields must have.
 
     Raises:
-        InvalidArgument: a damaged file, or not the record of a run.
+        InvalidArgument: the file is damaged, or is not the record of a run.
     """
     what = "the record of a run"
     stored = parse_json(read_text(path, what), path, what)
@@ -252,7 +252,7 @@ def _read(path: pathlib.Path, like: dict[str, typing.Any]) -> dict[str, typing.A
     if wrong or not _is_like(stored.get("extended", []), []):
         raise InvalidArgument(
             f"{printable(str(path))} must be {what}; it is damaged: "
-            f"{wrong[0] if wrong else 'extended'} is of another kind"
+            f"{wrong[0] if wrong else 'extended'} has another type"
         )
     return stored
 
@@ -268,10 +268,10 @@ def _renew(recipe: dict[str, typing.Any], path: pathlib.Path) -> None:
     margin = recipe.pop("margin", 0)
     if margin:
         raise InvalidArgument(
-            f"{printable(str(path))} holds a run of an earlier version, which kept a later "
-            f"stage by a margin of {shown(margin)} standard errors; this version tests "
-            "image by image, of which its state has nothing: train anew with another "
-            "--output, or finish it with that version"
+            f"{printable(str(path))} is a run of an earlier version, which compared stages "
+            f"by a margin of {shown(margin)} standard errors; this version compares them "
+            "image by image, and the state does not record the images: train again with "
+            "another --output, or finish the run with the earlier version"
         )
     # Without a margin the highest accuracy was kept.
     recipe["significance"] = 1.0

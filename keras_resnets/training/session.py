@@ -233,7 +233,7 @@ def _opened(
     resume: bool,
     first: bool,
 ) -> Iterator[dict[str, typing.Any]]:
-    """Opens the folder of a run; records in `run.json` why a run ends early.
+    """Opens the folder of a run; if the run ends early, records why in `run.json`.
 
     Args:
         folder: a `RunFolder`.
@@ -272,7 +272,7 @@ def _opened(
 
 
 def _how_to_go_on(folder: RunFolder) -> str:
-    """Says how to resume an interrupted run."""
+    """Returns a remark on how to resume an interrupted run."""
     path, position = printable(str(folder.path)), state.position(folder.state)
     if position is None:
         return f"{path} has no state yet: the same command with --resume begins it anew"
@@ -283,7 +283,7 @@ def _how_to_go_on(folder: RunFolder) -> str:
 
 
 def _class_weights(class_weight: typing.Any, sampler: str, data: Dataset) -> typing.Any:
-    """The weight of each class by its name, or None for 1."""
+    """Returns the weight of each class by its name; None for weights of 1."""
     targets = data.train.labels
     if sampler == balance.BALANCED:
         balance.check_counts(data.classes, targets, data.name)
@@ -325,9 +325,7 @@ def _counted(epochs: int) -> str:
 
 def _check_tensorboard(requested: bool) -> None:
     if requested and importlib.util.find_spec("tensorflow") is None:
-        raise InvalidArgument(
-            "tensorboard needs TensorFlow, which writes its logs; it is not installed"
-        )
+        raise InvalidArgument("tensorboard requires TensorFlow, which is not installed")
 
 
 def _notes_of(model: keras.Model, data: Dataset, recipe: "Recipe") -> list[typing.Any]:
@@ -354,7 +352,7 @@ def _facts(
     seed: int,
     command: str | None,
 ) -> dict[str, typing.Any]:
-    """The facts of a run for `run.json`."""
+    """Returns the facts of a run for `run.json`."""
     policies = collections.Counter(
         layer.dtype_policy.name for layer in anatomy.all_layers(model)
     )
@@ -396,7 +394,7 @@ def _version(name: str) -> str | None:
 
 
 def _digest(model: keras.Model) -> str:
-    """A digest that identifies a network, whatever its layers are called."""
+    """Returns a digest of a network that does not depend on the names of its layers."""
     outline: list[typing.Any] = [
         (type(layer).__name__, [list(weight.shape) for weight in layer.weights])
         for layer in model.layers
@@ -414,7 +412,7 @@ def _provenance(
     axes: typing.Any,
     origin: str,
 ) -> "Provenance":
-    """The provenance of the trained model, which its files store."""
+    """Returns the provenance of the trained model, which its files store."""
     names = tuple(name for _, name in data.classes)
     unnamed = tuple(data.classes) == labels.class_names(len(names))
     before = provenance.of(model)
@@ -434,7 +432,7 @@ def _provenance(
 def _figures(
     job: "Job", folder: RunFolder, progress: "Progress"
 ) -> dict[str, typing.Any]:
-    """The best of the history, and the accuracy on the test images, measured once."""
+    """Returns the best figures of the history, and the measured test accuracy."""
     figures: dict[str, typing.Any] = {"seconds": round(progress.seconds, 1)}
     which = "last"
     if progress.best is not None:

@@ -36,7 +36,7 @@ _DIGITS = best_weights.RIGHT + best_weights.WRONG
 
 
 class DamagedState(TrainingError, InvalidArgument):
-    """A state that cannot be read: an invalid argument; nothing was trained."""
+    """A state file that cannot be read."""
 
 
 @dataclasses.dataclass
@@ -68,7 +68,7 @@ class Progress:
 def _variables(
     model: "keras.Model", trainer: "keras.Model"
 ) -> "dict[str, list[keras.Variable]]":
-    """The variables of the network with its seeds, its optimizer and its metrics."""
+    """Returns the variables of the network with its seeds, optimizer and metrics."""
     return {
         "model": list(model.variables),
         "optimizer": list(trainer.optimizer.variables),
@@ -117,7 +117,8 @@ def read(path: pathlib.Path) -> tuple[Progress, dict[str, np.ndarray]]:
     """Reads (progress, arrays by name) from a state file.
 
     Raises:
-        TrainingError: no such file; `DamagedState`: a damaged file.
+        TrainingError: the file does not exist.
+        DamagedState: the file is damaged.
     """
     if not os.path.lexists(path):
         raise TrainingError(f"there is no state {path} to resume from")
@@ -131,11 +132,11 @@ def read(path: pathlib.Path) -> tuple[Progress, dict[str, np.ndarray]]:
 
 
 def _progress(file: "Npz") -> Progress:
-    """The `Progress` in a state.
+    """Returns the `Progress` of a state.
 
     Raises:
-        TypeError: not a `Progress`.
-        ValueError: an invalid value.
+        TypeError: a field is missing or unknown.
+        ValueError: a value is not allowed.
     """
     fields = json.loads(str(file.read(_PROGRESS, "U")))
     # A field of earlier versions, which had another selection rule.
@@ -152,14 +153,14 @@ def _progress(file: "Npz") -> Progress:
             raise ValueError(f"{name} is {shown(value)}")
     rows = progress.history
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
-        raise ValueError("its history is no list of figures")
+        raise ValueError("its history must be a list of figures")
     if not isinstance(progress.right, dict) or not all(
         name in best_weights.STAGES
         and isinstance(text, str)
         and not text.strip(_DIGITS)
         for name, text in progress.right.items()
     ):
-        raise ValueError("right is no table of which images are right")
+        raise ValueError("right must be a table of correct images")
     return progress
 
 
@@ -214,8 +215,8 @@ def restore(
     ]
     if stored != set(targets) or any(have != want for have, want in shapes):
         raise TrainingError(
-            f"the state is of another network or optimizer than {model.name}: it has "
-            f"{len(stored)} arrays, this one {len(targets)}"
+            f"the state must be of {model.name} and its optimizer, with {len(targets)} "
+            f"arrays; got {len(stored)}"
         )
     for name, variable in targets.items():
         variable.assign(arrays[name].reshape(variable.shape))

@@ -1,6 +1,6 @@
-"""Labelled images for training: where they are, in which order, and how they change.
+"""Training data: sources of labelled images, their order, and their augmentation.
 
-`open_dataset` finds them, `batches` makes of one of their parts what `fit` takes.
+`open_dataset` opens a data set; `batches` returns the batches of one part for `fit`.
 """
 
 from keras_resnets.images.datasets.sources import open_dataset

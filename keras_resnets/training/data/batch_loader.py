@@ -50,7 +50,7 @@ class Loader:
         augmentation: an `Augmentation`, or None to prepare images as for evaluation.
         order: an `Order`.
         classes: number of classes of the network.
-        dtype: of the images.
+        dtype: dtype of the images.
         one_hot: whether targets are (batch, classes).
         weights: float array (classes,), the weight of each class in the loss, or None.
     """
@@ -91,9 +91,9 @@ class Loader:
         return (*specs, tf.TensorSpec((None,), "float32"))
 
     def start(self, epoch: int, step: int) -> tuple[typing.Any, ...]:
-        """The work of a step: (functions to call in any order, a function to call last).
+        """Returns the work of a step: functions to call in any order, and a last one.
 
-        The last one returns (images, targets), or (images, targets, weights).
+        The last function returns (images, targets), or (images, targets, weights).
         """
         places = self._order.indices(epoch, step).copy()
         indices = self._split.indices[places]
@@ -197,7 +197,7 @@ class Loader:
         self._preprocessing.normalize_into(x[row], self._lit(pixels, plan, row))
 
     def _changed(self, index: int, plan: "Plan", row: int) -> np.ndarray:
-        """One image of the input's size, with the augmentations that work on pixels."""
+        """Returns one image of the input's size with the augmentations of pixels."""
         from PIL import Image
 
         image = self._cut_out(index, None if plan.boxes is None else plan.boxes[row])
@@ -234,7 +234,7 @@ class Loader:
     def _cut_out(
         self, index: int, box: np.ndarray | None
     ) -> "PIL.Image.Image | np.ndarray":
-        """An RGB Pillow image of the input's size, or an array of other channels."""
+        """Returns an RGB Pillow image of the input's size, or an array if not RGB."""
         from PIL import Image
 
         preprocessing, source = self._preprocessing, self._split.images
@@ -298,7 +298,7 @@ def _mean_colour(preprocessing: "Preprocessing", depth: int | None) -> np.ndarra
 
     Args:
         preprocessing: a `Preprocessing`.
-        depth: channels of the images; None of those that Pillow reads.
+        depth: number of channels; None for images that Pillow reads.
     """
     if preprocessing.takes_pixels:
         colour = preprocessing.pixels(np.zeros(preprocessing.channels))

@@ -19,7 +19,7 @@ class Buffers:
     including tensors that TensorFlow, JAX or PyTorch made from such an array.
 
     Args:
-        shape: of the arrays.
+        shape: shape of the arrays.
     """
 
     def __init__(self, shape: tuple[typing.Any, ...]) -> None:
@@ -28,7 +28,7 @@ class Buffers:
         self._free: collections.deque = collections.deque(maxlen=_MOST_FREE)
 
     def take(self, count: int) -> np.ndarray:
-        """An uninitialized array with the first `count` rows of the shape."""
+        """Returns an uninitialized array with the first `count` rows of the shape."""
         try:
             memory = self._free.pop()
         except IndexError:
@@ -42,7 +42,7 @@ class Buffers:
 
 
 class _Holder:
-    """Lives as long as the array that NumPy makes from it, and the views of that."""
+    """An object that lives as long as the NumPy array made from it, and its views."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.memory = memory

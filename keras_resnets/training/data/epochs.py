@@ -42,7 +42,7 @@ class Epochs:
         return range(start, self._steps)
 
     def begin(self) -> tuple[int, typing.Any]:
-        """Begins an iteration: (epoch, range of its steps)."""
+        """Begins an iteration; returns (epoch, range of its steps)."""
         self.set_epoch(self.epoch)
         return self._epoch, self.steps()
 
@@ -64,7 +64,7 @@ class _Pools:
         self._lock = threading.Lock()
 
     def begin(self, workers: int) -> typing.Any:
-        """The pool with this number of threads."""
+        """Returns the pool with this number of threads."""
         with self._lock:
             pool, users = self._pools.get(workers, (None, 0))
             pool = pool or concurrent.futures.ThreadPoolExecutor(workers)
@@ -91,8 +91,8 @@ class Ahead:
         start: function of (epoch, step) that returns the work of a batch: functions
             to call in any order, and a function to call after them, which returns the
             batch.
-        workers: threads.
-        depth: how many batches are prepared or ready at a time.
+        workers: number of threads.
+        depth: largest number of batches that are in preparation or ready.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Ahead:
         self._batches: dict[typing.Any, typing.Any] = {}
 
     def get(self, epoch: int, step: int, end: int) -> "tuple[np.ndarray, np.ndarray]":
-        """The batch of a step; starts those that follow, before step `end`."""
+        """Returns the batch of a step; starts the next batches, before step `end`."""
         upcoming = [(epoch, s) for s in range(step, min(step + self._depth, end))]
         for key in [key for key in self._batches if key not in upcoming]:
             self._batches.pop(key).cancel()
@@ -129,7 +129,7 @@ class Ahead:
 
 
 class _Work:
-    """One batch, prepared by several threads; the last one to end finishes it."""
+    """One batch, prepared by several threads; the last thread completes it."""
 
     def __init__(
         self,

@@ -22,9 +22,9 @@ def jitter(
 
     Args:
         image: a Pillow image.
-        factors: multiplies brightness, contrast and saturation; adds to hue, a part of
-            the circle.
-        order: of the four.
+        factors: factors of brightness, contrast and saturation, and the shift of the hue
+            as a part of the circle.
+        order: order in which the four are applied.
     """
     from PIL import ImageEnhance
 
@@ -64,10 +64,10 @@ def rand_augment(
 
     Args:
         image: an RGB Pillow image.
-        operations: how many.
-        magnitude: 0 to 10.
-        seed: integer that determines which.
-        fill: colour (3,) of what comes in from outside.
+        operations: number of operations.
+        magnitude: magnitude, 0 to 10.
+        seed: integer that determines the operations and their signs.
+        fill: colour (3,) of pixels from outside the image.
     """
     # `random` gives the same numbers in every version of Python.
     chance = random.Random(seed)

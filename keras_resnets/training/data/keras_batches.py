@@ -49,7 +49,7 @@ class KerasBatches(keras.utils.PyDataset):
             self._epochs.begin()
         elif self._inside and index != self._last + 1:
             raise InvalidArgument(
-                "pass shuffle=False to fit: these batches have an order of their own"
+                "pass shuffle=False to fit: these batches are already in random order"
             )
         self._last = index
         epoch, steps = self._epochs.epoch, self._epochs.steps()

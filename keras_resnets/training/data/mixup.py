@@ -16,11 +16,12 @@ _SEEDS = {"tensorflow": "int64", "jax": "uint32", "torch": "int32"}
 class StepSeed(keras.random.SeedGenerator):
     """A seed generator whose n-th seed is a function of `seed` and n.
 
-    Keras' own has its state in a variable: its seeds depend on all earlier draws.
+    Keras' `SeedGenerator` keeps its state in a variable: its seeds depend on all earlier
+    draws.
 
     Args:
         seed: integer in [0, 2**31).
-        dtype: of the backend's seeds.
+        dtype: dtype of the backend's seeds.
     """
 
     def __init__(self, seed: int, dtype: str) -> None:
@@ -31,7 +32,7 @@ class StepSeed(keras.random.SeedGenerator):
         return keras.ops.convert_to_tensor(self.next_array())
 
     def next_array(self) -> np.ndarray:
-        """The next seed as a NumPy array (2,)."""
+        """Returns the next seed as a NumPy array (2,)."""
         self._drawn += 1
         return np.array([self._seed, self._drawn], self._dtype)
 
@@ -117,12 +118,12 @@ class Mixer:
     def __call__(
         self, images: np.ndarray, targets: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The images and targets of a batch, erased and mixed.
+        """Returns the images and targets of a batch, erased and mixed.
 
         Args:
-            images: float32 array (batch, height, width, 3), normalized.
-            targets: array (batch, classes), or (batch,) where nothing is mixed.
-            seed: whole number in [0, 2**31) that decides all of it.
+            images: normalized float32 array (batch, height, width, 3).
+            targets: array (batch, classes), or (batch,) if nothing is mixed.
+            seed: integer in [0, 2**31) that determines all random numbers.
         """
         with keras.device("cpu"):
             seeds = StepSeed(seed, self._dtype)
@@ -142,12 +143,11 @@ class Mixer:
 
     def _layer(self, seed: int) -> keras.layers.Layer:
         if self._mixup and self._cutmix:
-            # Another bit than those that Keras' generators start from would be no
-            # fairer: they hash the seed.
+            # Keras' generators hash the seed, so that any bit serves.
             return (self._mixup, self._cutmix)[seed & 1]
         return self._mixup or self._cutmix
 
 
 def _kept(masks: typing.Any) -> typing.Any:
-    """The share of each image outside its mask."""
+    """Returns the share of each image outside its mask."""
     return 1 - keras.ops.mean(keras.ops.cast(masks[..., 0], "float32"), axis=(1, 2))

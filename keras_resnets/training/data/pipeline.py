@@ -39,12 +39,12 @@ def batches(
     class_weights: typing.Any = None,
     balanced: bool = False,
 ) -> typing.Any:
-    """Batches of a `Split`, for `model.fit` and `model.evaluate`.
+    """Returns the batches of a `Split` for `model.fit` and `model.evaluate`.
 
     The images of a step, their order and every random number of their augmentation
     are functions of the seed, the epoch, the step and the position in it: a run that
-    is resumed at `epoch_of_first` and `first_step` sees the same as one that was not
-    interrupted.
+    is resumed at `epoch_of_first` and `first_step` gets the same batches as one that was
+    not interrupted.
 
     One iteration is one epoch, the next iteration is the next epoch. Call the result's
     `set_epoch(epoch)` at the beginning of every epoch (as in a callback's
@@ -64,7 +64,7 @@ def batches(
         first_step: the step of that epoch to start at.
         training: shuffle and augment; otherwise the images come in their own order,
             including the last, smaller batch.
-        dtype: of the images, `"float32"`, `"bfloat16"` or `"float16"`.
+        dtype: dtype of the images, `"float32"`, `"bfloat16"` or `"float16"`.
         drop_remainder: leave out the last, incomplete batch of a training epoch.
         one_hot: targets are float32 (batch, classes); otherwise int64 (batch,), which
             mixup and CutMix do not allow.
@@ -130,10 +130,10 @@ def batches(
 
 @contextlib.contextmanager
 def own_errors(*datasets: typing.Any) -> Iterator[None]:
-    """Raises errors of the preparation of batches as they are, not a backend's of them.
+    """Re-raises errors of the preparation of batches instead of the backend's errors.
 
     Args:
-        *datasets: what `batches` returned, or None.
+        *datasets: results of `batches`, or None.
     """
     try:
         yield

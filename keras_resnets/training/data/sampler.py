@@ -51,14 +51,14 @@ class Order:
         self._permutation = functools.lru_cache(2)(self._permutation_of)
 
     def indices(self, epoch: int, step: int) -> np.ndarray:
-        """Index of each image of a step."""
+        """Returns the index of each image of a step."""
         start, end = self._rows(step)
         if not self._shuffled:
             return np.arange(start, end)
         return self._permutation(epoch)[start:end]
 
     def _rows(self, step: int) -> tuple[int, int]:
-        """(first, end) of the positions of a step's share in the epoch."""
+        """Returns (first, end) of the positions of a step's share in the epoch."""
         start = step * self.batch_size
         end = min(start + self.batch_size, self.count)
         index, number = self._part
@@ -72,7 +72,7 @@ class Order:
         return self._balanced(epoch)[order] if self._members else order
 
     def _balanced(self, epoch: int) -> np.ndarray:
-        """Equally many images of each class, within one, in an epoch of the same length.
+        """Returns an epoch of the same length with equally many images of each class.
 
         The images of a class are repeated, in a new order each time, until its share
         is complete: each of them appears equally often, within one.
@@ -92,7 +92,7 @@ class Order:
         return np.concatenate(chosen)
 
     def numbers(self, epoch: int, step: int, columns: int) -> np.ndarray:
-        """float64 array (images of the step, columns), uniform in [0, 1).
+        """Returns a float64 array (images of the step, columns), uniform in [0, 1).
 
         The row of an image depends only on its position in the epoch, not on the batch
         size.
@@ -106,19 +106,19 @@ class Order:
         return drawn[:, :columns]
 
     def batch_seed(self, epoch: int, step: int) -> int:
-        """Int in [0, 2**31), the seed of random operations on a complete batch."""
+        """Returns the seed of random operations on a complete batch, in [0, 2**31)."""
         numbers = generator(self._seed, epoch, BATCH)
         numbers.advance(step)
         return int(numbers.random_raw() >> 33)
 
 
 def network_seed(seed: int, epoch: int, step: int) -> int:
-    """Int in [0, 2**63), the seed of the network's own draws in a step, as of dropout."""
+    """Returns the seed of the network's random numbers in a step, in [0, 2**63)."""
     numbers = generator(seed, epoch, NETWORK)
     numbers.advance(step)
     return int(numbers.random_raw() >> 1)
 
 
 def _members(labels: typing.Any) -> list[typing.Any]:
-    """The indices of the images of each class that has any."""
+    """Returns the indices of the images of each class that has images."""
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]

@@ -12,19 +12,18 @@ if typing.TYPE_CHECKING:
 
 
 def dataset_of(loader: "Loader", epochs: "Epochs", workers: int) -> typing.Any:
-    """A `tf.data.Dataset` of batches that NumPy and Pillow make.
+    """Returns a `tf.data.Dataset` of batches that NumPy and Pillow prepare.
 
-    It is not made by `from_generator`: with Python 3.11 the mere use of that tells the
-    C library (TensorFlow 2.21, `ApplyPython311MemoryPatch`) to fetch every array of
-    128 KB or more from the system and to give it back, which costs a third of the time
-    that a photo takes. And it has two functions alone and no `prefetch`: TensorFlow
-    prepares each of them anew for every epoch, which takes it 4 ms and more, and
-    `Ahead` works ahead as it is.
+    It does not use `from_generator`: under Python 3.11 this makes the C library (TensorFlow
+    2.21, `ApplyPython311MemoryPatch`) allocate every array of 128 KB or more from the
+    system and return it, which adds a third to the time of a photo. It has only two
+    functions and no `prefetch`: TensorFlow sets up each of them again for every epoch, in
+    at least 4 ms, and `Ahead` already prepares batches ahead.
 
     Args:
         loader: a `Loader`.
         epochs: an `Epochs`.
-        workers: threads.
+        workers: number of threads.
     """
     import tensorflow as tf
 
@@ -61,8 +60,8 @@ def dataset_of(loader: "Loader", epochs: "Epochs", workers: int) -> typing.Any:
     options = tf.data.Options()
     # No prefetching past the last step.
     options.experimental_optimization.inject_prefetch = False
-    # There is no parallelism to tune, and the end of an epoch would often wait 200 ms
-    # for the tuning thread.
+    # Without parallel functions there is nothing to tune, and the end of an epoch would
+    # often wait 200 ms for the tuning thread.
     options.autotune.enabled = False
     dataset = dataset.with_options(options)
     dataset.set_epoch, dataset.failures = epochs.set_epoch, failures
