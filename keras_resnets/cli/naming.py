@@ -23,8 +23,8 @@ NEEDED = (
 )
 
 
-class Named(argparse.Action):
-    """`--model MODEL`, the same as the positional MODEL."""
+class Model(argparse.Action):
+    """MODEL, as a positional argument or as `--model MODEL`."""
 
     def __call__(
         self,
@@ -33,30 +33,13 @@ class Named(argparse.Action):
         values: typing.Any,
         option_string: str | None = None,
     ) -> None:
-        """Stores the value as the positional MODEL would."""
-        if getattr(namespace, "model", None) not in (None, values):
-            parser.error(
-                f"MODEL was given twice: {namespace.model} and --model {values}"
-            )
-        namespace.model = values
-
-
-class Place(argparse.Action):
-    """The positional MODEL."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: typing.Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Stores the value, unless it is missing."""
+        """Stores the value, unless it is missing or contradicts an earlier one."""
         if values is None:
             return
         before = getattr(namespace, "model", None)
         if before not in (None, values):
-            parser.error(f"MODEL was given twice: {values} and --model {before}")
+            both = (before, values) if option_string else (values, before)
+            parser.error("MODEL was given twice: {} and --model {}".format(*both))
         namespace.model = values
 
 
@@ -74,11 +57,11 @@ def add_model(
         "model",
         metavar="MODEL",
         nargs="?",
-        action=Place,
+        action=Model,
         help=f"{what}; or by --model MODEL",
     )
     # The help of MODEL mentions it.
-    parser.add_argument("--model", dest="model", action=Named, help=argparse.SUPPRESS)
+    parser.add_argument("--model", dest="model", action=Model, help=argparse.SUPPRESS)
     parser.set_defaults(weights_needed=weights_needed)
 
 

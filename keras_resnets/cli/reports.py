@@ -99,15 +99,25 @@ def ranked(
     count: int = 5,
 ) -> dict[str, typing.Any]:
     """Returns the `count` most likely classes of one image for JSON; see `likeliest`."""
-    names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]
+    return _classes(outputs, title, labels, best)
+
+
+def _classes(
+    outputs: "np.ndarray",
+    title: object,
+    labels: tuple[str, ...] | str | None,
+    indices: typing.Iterable[int],
+) -> dict[str, typing.Any]:
+    """Returns some classes of one image for JSON."""
+    names = class_names(len(outputs), labels)
     classes = [
         {
             "index": int(index),
             "label": names[index][1],
             "probability": float(outputs[index]),
         }
-        for index in best
+        for index in indices
     ]
     return {"title": str(title), "classes": classes}
 
@@ -119,17 +129,7 @@ def labels_above(
     threshold: float | tuple[float, ...],
 ) -> dict[str, typing.Any]:
     """Returns the labels of one image above a threshold for JSON; see `labels_of`."""
-    names = class_names(len(outputs), labels)
-    indices = multi_label.said(outputs, threshold)
-    classes = [
-        {
-            "index": index,
-            "label": names[index][1],
-            "probability": float(outputs[index]),
-        }
-        for index in indices
-    ]
-    return {"title": str(title), "classes": classes}
+    return _classes(outputs, title, labels, multi_label.said(outputs, threshold))
 
 
 def labels_of(

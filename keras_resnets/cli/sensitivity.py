@@ -11,9 +11,9 @@ from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
 from keras_resnets.cli.network import say
 from keras_resnets.export import recipes
+from keras_resnets.quantization import choices
 from keras_resnets.system.quiet import native_logs_hidden
 
-_ROUNDINGS = ("nearest", "second-order")
 # Recipes that can quantize a single layer: the trainable ones.
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
 
@@ -41,7 +41,7 @@ def add_to(commands: parsing.Commands) -> None:
     quantize.add_recipe(group, _RECIPES)
     group.add_argument(
         "--rounding",
-        choices=_ROUNDINGS,
+        choices=choices.LAYER_ROUNDINGS,
         default="nearest",
         help="rounding of weights; second-order: as in quantize (nearest)",
     )

@@ -18,6 +18,8 @@ METHODS = ("mse", "minmax", "percentile")
 # The precisions of an operator, the coarsest first: int8; int16 activations with int8
 # weights; float32.
 PRECISIONS = ("int8", "int16", "float")
+# The roundings with which layers are measured alone, which take seconds.
+LAYER_ROUNDINGS = ("nearest", "second-order")
 # The precisions of a layer in a front: int4 is 4-bit weights and int8 activations.
 BITS = ("int4", *PRECISIONS)
 

@@ -18,14 +18,12 @@ from keras_resnets.export.recipes import Recipe
 from keras_resnets.quantization import bias_correction
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization.bias_correction import biases_of
+from keras_resnets.quantization.choices import LAYER_ROUNDINGS
 from keras_resnets.quantization.qat.aware import quantize_aware
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.rewrite import rewrite
-
-# What is done in seconds: the order of layers does not want more.
-ROUNDINGS = ("nearest", "second-order")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +81,7 @@ def sensitivity(
         25
     """
     images = np.asarray(images, "float32")
-    check_choice("rounding", rounding, ROUNDINGS)
+    check_choice("rounding", rounding, LAYER_ROUNDINGS)
     recipe = recipes.find(recipe).with_rounding(rounding)
     if rounding != "nearest":
         # Steps that the rounding finds do not follow the largest weight.
