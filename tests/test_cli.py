@@ -247,7 +247,7 @@ def test_script_and_command_from_another_folder(folder):
 def test_export_needs_tensorflow(folder):
     words = ["-m", "keras_resnets", *RESNET8]
     done = process(*words, cwd=folder, KERAS_BACKEND="jax")
-    assert done.returncode == 2 and "needs the TensorFlow backend" in done.stderr
+    assert done.returncode == 2 and "requires the TensorFlow backend" in done.stderr
     assert done.stderr.count("\n") == 1 and names(folder) == []
 
 

@@ -251,9 +251,9 @@ def test_a_file_of_photos_of_one_size(tmp_path):
     done = said_by_its_program(made.folder, ROOT / "docs" / "explained.jpg", tmp_path)
     assert "takes photos 61 wide and 45 high" in done.stderr and not done.stdout
     for source, words in [
-        ("any", "one size a file; got 'any'"),
+        ("any", "one size per file; got 'any'"),
         ((480, 0), "source"),
-        ((9, 9, 9), "one size a file"),
+        ((9, 9, 9), "one size per file"),
     ]:
         with pytest.raises(InvalidArgument, match=words):
             deploy.deploy(

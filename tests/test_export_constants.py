@@ -81,7 +81,7 @@ def test_pixels(tmp_path):
     for options, message in (
         (
             {"recipe": "static_wi8_ai8", "calibration": images},
-            "int8 goes with a model of float",
+            "int8 requires a model that takes float",
         ),
         ({"images": images - 0.5}, "whole numbers from 0 to 255"),
     ):

@@ -115,7 +115,11 @@ def test_preprocessing_that_does_not_fit(tmp_path):
     wanted = Preprocessing("torch", SHAPE[:2])
     for write, ending in ENDINGS.items():
         for network, given, message in (
-            (grey, wanted, "3 channels; this one has 1"),
+            (
+                grey,
+                wanted,
+                "network of 3 channels can include its preprocessing; this one has 1",
+            ),
             (model, "torch", "must be a Preprocessing"),
         ):
             with pytest.raises(InvalidArgument, match=message):

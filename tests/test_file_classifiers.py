@@ -256,7 +256,7 @@ def test_files_of_others_with_the_channels_first(tmp_path, monkeypatch, capsys):
     code, out, err = run("evaluate", "first.tflite", *words, capsys=capsys)
     assert code == 0 and "30 images, top-1 90.00%" in out, err
     line = refused("evaluate", "open.onnx", *words, capsys=capsys)
-    assert "leaves the size of its images open" in line and "--input-size" in line
+    assert "is dynamic, and no passport" in line and "--input-size" in line
     words += ["--input-size", "16x12"]
     code, out, err = run("evaluate", "open.onnx", *words, capsys=capsys)
     assert code == 0 and "30 images, top-1 90.00%" in out, err

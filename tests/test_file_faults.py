@@ -86,7 +86,7 @@ VERIFIED = (
     ("fails.tflite fails.tflite --layers", "fails.tflite fails on images"),
     (
         "a.tflite two.keras",
-        "two.keras cannot be run: a file that is run on images has one",
+        "two.keras cannot be run: a file that is run on images must have one",
     ),
     ("a.tflite no_variables", "no_variables cannot be read as a SavedModel: "),
     ("a.tflite missing", "there is no file or folder"),

@@ -29,7 +29,9 @@ def scaled(factor):
 @pytest.mark.parametrize("name", WRITERS)
 def test_activations(name, tmp_path):
     """The weights fit, and on a processor the file says what the model says."""
-    with pytest.raises(ExportError, match=r"65,504; .*stage1_block2_\S+ of .* reaches"):
+    with pytest.raises(
+        ExportError, match=r"65,504 in float16; .*stage1_block2_\S+ of .* reaches"
+    ):
         WRITERS[name](scaled(40_000), tmp_path / name, "float16")
     assert list(tmp_path.iterdir()) == []
     report = WRITERS[name](scaled(40_000), tmp_path / name)
@@ -43,7 +45,9 @@ def test_weights(name, tmp_path):
     model = small_model("basic_original", input_shape=SHAPE)
     dense = model.layers[-1]
     dense.kernel.assign(np.full(dense.kernel.shape, 70_000, "float32"))
-    with pytest.raises(ExportError, match=r"65,504; .*predictions.* reaches"):
+    with pytest.raises(
+        ExportError, match=r"65,504 in float16; .*predictions.* reaches"
+    ):
         WRITERS[name](model, tmp_path / name, "float16")
 
 

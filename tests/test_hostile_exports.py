@@ -140,7 +140,7 @@ def test_pipes_and_devices_are_not_waited_for(files, tmp_path):
     os.mkfifo(tmp_path / "a.onnx")
     (tmp_path / "a.tflite").symlink_to("/dev/zero")
     for name in ("a.onnx", "a.tflite"):
-        with pytest.raises(InvalidArgument, match="is no plain file"):
+        with pytest.raises(InvalidArgument, match="is not a regular file"):
             inspection.inspect(tmp_path / name)
     folder = shutil.copytree(files / "saved", tmp_path / "saved")
     for name in ("saved_model.pb", "fingerprint.pb", "variables/variables.index"):

@@ -1,4 +1,7 @@
-"""Export: prepare, convert, run, compare. Every written file has been run."""
+"""Export to TFLite, ONNX, SavedModel and Keras files.
+
+Every file is run in its own runtime and compared with its model before it is written.
+"""
 
 from keras_resnets import lazy
 from keras_resnets.export import formats

@@ -1,4 +1,4 @@
-"""Accepts a new file if its outputs equal its model's, each by its kind."""
+"""Compares the outputs of a new file with its model's: probabilities and logits."""
 
 from typing import Any
 
@@ -14,9 +14,10 @@ from keras_resnets.export.runner import joined
 
 
 def probabilities(tapped: tuple[str, ...], outputs: Outputs) -> tuple[str, ...]:
-    """Returns the names of the outputs that are probabilities; a single one has no name.
+    """Returns the names of the outputs that are probabilities.
 
-    These are `tapped`, and outputs that look like a distribution without a known softmax.
+    These are `tapped`, and outputs that sum to 1 without a known softmax. The name of a
+    single output is `""` if it is not tapped.
     """
     if not isinstance(outputs, dict):
         return tapped or ("",) * parity.is_distribution(outputs)

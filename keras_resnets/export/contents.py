@@ -1,4 +1,4 @@
-"""The contents of an exported file, as each format's room reads it."""
+"""The contents of an exported file of any format."""
 
 import dataclasses
 

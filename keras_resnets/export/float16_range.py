@@ -1,7 +1,7 @@
-"""Checks that the values in a float16 file fit into 16 bits.
+"""Checks that the values in a float16 file are within the range of float16.
 
-CPUs compute float16 files in float32, so that a comparison on them does not show what
-happens on a GPU or an NPU: a value beyond 65,504 is infinite there.
+CPUs compute float16 files in float32, so that a comparison on a CPU does not detect
+overflow on a GPU or an NPU, where values above 65,504 become infinite.
 """
 
 import os
@@ -42,9 +42,9 @@ def refuse_above(largest: Mapping[str, float], name: str, count: int) -> None:
     for tensor, value in largest.items():
         if not value <= LARGEST:
             raise ExportError(
-                f"float16 ends at 65,504; {tensor} of {name} reaches {value:,.0f} "
-                f"(activations: on {count} images), which is infinite in float16 "
-                "arithmetic; nothing was written"
+                f"values must be at most 65,504 in float16; {tensor} of {name} reaches "
+                f"{value:,.0f} (activations: on {count} images) and would overflow; "
+                "nothing was written"
             )
 
 
@@ -102,7 +102,7 @@ def of_onnx(proto: Any, inputs: np.ndarray, layout: str) -> dict[str, float]:
 
 
 def _chunks(inputs: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Batches of `size`; the last one repeats its images to fill up."""
+    """Yields batches of `size`; the last one repeats its images to fill up."""
     for start in range(0, len(inputs), size):
         yield np.resize(inputs[start : start + size], (size, *inputs.shape[1:]))
 

@@ -1,9 +1,9 @@
-"""The formats of exported files: THE TABLE, and the interface of a format's room.
+"""The table of export formats, and the interface of their modules.
 
-The room of a format is the module or package `keras_resnets.export.<name>`, imported on
-access. It has
+The module or package `keras_resnets.export.<name>` of a format is imported on access. It
+has
     to_<name>(model, path, ...)        the exporter, which calls `session.begin`, `land`
-    check_output(path, overwrite)      the path to write to, checked
+    check_output(path, overwrite)      checks the path to write to, and returns it
     Runner(path, threads, logits)      runs a file, see `compare.open_runner`
     read(path)                         reads a file: `contents.Contents`
     check(path)                        raises `InvalidArgument` for a file that its
@@ -27,11 +27,11 @@ from keras_resnets.export import recipes
 def room(
     package: str, runner: str
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """Returns `__all__`, `__getattr__` and `__dir__` of a room that is a package.
+    """Returns `__all__`, `__getattr__` and `__dir__` of the package of a format.
 
     Args:
-        package: its `__name__`; it has `convert`, `runner` and `contents`.
-        runner: the name of its `Runner` in the module `runner`.
+        package: `__name__` of the package, which has `convert`, `runner` and `contents`.
+        runner: name of the class in the module `runner`.
     """
     modules = {
         "Runner": f".runner:{runner}",
@@ -49,12 +49,13 @@ class Format:
     """A format of exported files.
 
     Attributes:
-        name: its name in reports and passports, the sub-command of `export`, the room.
-        title: its name in the help.
-        runtime: the name of the runtime of its files.
-        ending: the suffix of its files; for a folder the default suffix.
-        folder: for a format that is a folder: the files that its writer makes, first the
-            one by which it is recognized; nothing else is ever replaced.
+        name: name in reports and passports, of the sub-command of `export`, and of the
+            package.
+        title: name in help.
+        runtime: name of the runtime.
+        ending: suffix of the files; for a folder the default suffix.
+        folder: for a format that is a folder: the files that the exporter writes, first
+            the one by which the folder is recognized; no other folder is replaced.
         recipes: the recipes that its exporter takes, the default first.
         methods: the calibration methods of the exporting command for an int8 file.
         options: options of the exporting command that are passed to the exporter.
@@ -187,7 +188,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         )
     if not path.is_file():
         # A pipe or a device may have no end.
-        raise InvalidArgument(f"{path} is no plain file")
+        raise InvalidArgument(f"{path} is not a regular file")
     return form
 
 

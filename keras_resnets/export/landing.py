@@ -1,4 +1,4 @@
-"""The tail of every exporter: run, compare, certify, move into place."""
+"""The last steps of every exporter: run, compare, write the passport, move into place."""
 
 import contextlib
 import dataclasses
@@ -142,7 +142,7 @@ def land(
     open_runner: Callable[[pathlib.Path, int, bool], Any] | None = None,
     prove_more: Callable[[pathlib.Path], None] | None = None,
 ) -> ExportReport:
-    """Writes a temporary file, proves it, and moves it to its path with its passport.
+    """Writes a temporary file, compares it, and moves it to its path with its passport.
 
     Args:
         place: the destination.
@@ -206,7 +206,7 @@ def _prove(
     except Exception as error:
         # Every runtime raises its own errors for a file that it cannot load.
         raise ExportError(
-            f"the file of {ready.original.name} does not load in its runtime: "
+            f"the file of {ready.original.name} cannot be loaded in its runtime: "
             f"{first_line(error)}; nothing was written"
         ) from error
     actual = runner(ready.file_inputs)

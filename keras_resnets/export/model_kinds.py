@@ -1,6 +1,6 @@
-"""Models other than float networks, and their converters.
+"""Kinds of models other than float networks, with their own converters.
 
-`session.begin` looks up the kind of a model here. The rooms that make such models
+`session.begin` looks up the kind of a model here. The packages that create such models
 register their converters, since export does not depend on them.
 """
 
@@ -26,7 +26,7 @@ _QUANTIZER = "keras_resnets.quantization.ptq"
 
 
 def quantizer() -> Callable[..., Any]:
-    """`keras_resnets.quantization.quantize`, which stands above the exporters."""
+    """Returns `keras_resnets.quantization.quantize`, which export must not import."""
     made: Callable[..., Any] = importlib.import_module(_QUANTIZER).quantize_as_exporters
     return made
 

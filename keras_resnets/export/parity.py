@@ -1,4 +1,4 @@
-"""Measures how close an exported file is to its model, and how close it must be."""
+"""Measures of the difference between an exported file and its model, and tolerances."""
 
 import dataclasses
 import math
@@ -27,8 +27,8 @@ class Parity:
         top1: share of inputs whose largest output has the same index.
         top5: share of inputs whose reference winner is among the candidate's five
             largest.
-        labels: of several labels an image, share of equal answers on all labels of all
-            inputs; None of one class an image.
+        labels: share of equal predictions over all labels and inputs of a multi-label
+            model; None for one class per image.
     """
 
     max_error: float
@@ -49,13 +49,13 @@ def compare(
     For several outputs each figure is that of the worst one.
 
     Args:
-        reference: of the model.
-        candidate: of the file.
-        threshold: from which output on one of several labels is said; None where an
-            image has one class.
+        reference: outputs of the model.
+        candidate: outputs of the file.
+        threshold: smallest output of a predicted label of a multi-label model; None for
+            one class per image.
 
     Raises:
-        ExportError: names or shapes that differ, or values that are not finite.
+        ExportError: names or shapes differ, or values are not finite.
     """
     if isinstance(reference, dict) or isinstance(candidate, dict):
         return _worst(reference, candidate, threshold)
@@ -130,7 +130,7 @@ def compare_some(
 
 
 def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:
-    """Whether the rows of an array look like a softmax's: not negative, with sum 1."""
+    """Whether the rows of an array are distributions: not negative, with a sum of 1."""
     if values.ndim != 2 or values.shape[1] < 2:
         return False
     sums = values.astype("float64").sum(axis=1)
@@ -175,8 +175,8 @@ def check(
 ) -> None:
     """Raises `ExportError` if a new file differs from its model by more than is allowed.
 
-    Probabilities alone do not suffice for a quantized file: a confident softmax hides
-    the errors of the logits. For the arguments see `excesses`.
+    Probabilities do not suffice to compare a quantized file: a saturated softmax hides the
+    errors of the logits. For the arguments see `excesses`.
     """
     if logits is None and number_format.name != "none":
         raise ExportError(

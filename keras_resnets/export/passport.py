@@ -1,4 +1,4 @@
-"""The passport of an exported file: the record beside it, `<file>.json`."""
+"""The passport of an exported file, `<file>.json`: how it was made and compared."""
 
 import contextlib
 import dataclasses
@@ -105,7 +105,7 @@ def write(
         recipe: the options of the conversion, as names and plain values.
         contents: the file's `contents.Contents`.
     """
-    # Who reads passports needs no Keras.
+    # Reading passports must not import Keras.
     from keras_resnets.graph import outputs
 
     record = provenance.of(model)
@@ -144,7 +144,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Reads the passport of the file at `path`; None if it has none.
 
     Raises:
-        InvalidArgument: a passport that is damaged, not a passport, or another file's.
+        InvalidArgument: the passport is damaged, or belongs to another file.
     """
     place = path_of(path)
     if not place.is_file():

@@ -14,7 +14,7 @@ from keras_resnets.export.number_formats import NUMBER_FORMATS
 from keras_resnets.images import labels
 from keras_resnets.images.preprocessing import Preprocessing
 
-# Bytes. A name for each of ImageNet's 21,841 classes takes half of it.
+# Largest passport in bytes. The names of ImageNet's 21,841 classes take half of it.
 _LARGEST = 4 << 20
 # This package's passports have three levels: parity, its outputs, its figures.
 _DEPTH = 16
@@ -31,7 +31,7 @@ def parse(place: pathlib.Path) -> dict[str, Any]:
         place: a `pathlib.Path`.
 
     Raises:
-        InvalidArgument: a file that is not a passport, or with missing keys or wrong
+        InvalidArgument: the file is not a passport, or keys are missing or have wrong
             types.
     """
     content = loaded(place)
@@ -83,7 +83,7 @@ def loaded(place: pathlib.Path) -> Any:
 
 
 def _depth(text: str) -> int:
-    """An upper bound of the nesting depth; brackets in strings count too."""
+    """Returns an upper bound of the nesting depth, since brackets in strings count."""
     deepest = depth = 0
     for character in text:
         if character in "[{":

@@ -99,7 +99,7 @@ def check_functional(model: Any, what: str) -> None:
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise InvalidArgument(
             f"{what} takes a functional or Sequential model; got the subclassed "
-            f"{type(model).__name__}: give keras.Model(image, model(image)) with image = "
+            f"{type(model).__name__}: use keras.Model(image, model(image)) with image = "
             "keras.Input(...)"
         )
 
@@ -129,8 +129,9 @@ def inference_model(
         getattr(x, "data_format", "") == "channels_first" for x in all_layers(model)
     ):
         raise InvalidArgument(
-            f"export takes a network of channels_last; {model.name} is channels_first: "
-            "build it anew with data_format='channels_last' and set_weights"
+            f"export takes a channels_last network; {model.name} is channels_first: "
+            "rebuild it with data_format='channels_last' and copy the weights with "
+            "set_weights"
         )
     model = signature.select(model, logits, features)
     if not any(_must_change(layer) for layer in all_layers(model)):

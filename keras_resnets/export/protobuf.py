@@ -1,8 +1,8 @@
 """Reads Protobuf messages in place, within bounds.
 
-Libraries make an object of a hundred bytes from as few as two, without a bound, and
-TensorFlow's message classes require TensorFlow. Here only the requested fields are read,
-and no more fields than a file may have.
+Protobuf libraries create an object of a hundred bytes from as few as two, without a limit,
+and TensorFlow's message classes require TensorFlow. This module reads only the requested
+fields, and limits their number.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Values for networks without trained weights that make a comparison meaningful.
+"""Random weights and BN statistics that make a comparison meaningful.
 
-In a new network BN is the identity, and zero-gamma branches are exactly zero: its export
-proves nothing, its activations grow with the depth, and all classes are equally likely.
-After `settle`, every BN has an effect, and activations and logits have the scale of a
-trained network's.
+In a new network BN is the identity, and branches with zero gammas are exactly zero.
+Comparing its export would detect few errors, activations grow with the depth, and all
+classes are equally likely. After `settle`, every BN has an effect, and activations and
+logits have the scale of a trained network's.
 """
 
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def _run(model: keras.Model, images: np.ndarray) -> None:
 
 
 def _measuring(layer: Any, jitter: np.ndarray) -> Callable[..., Any]:
-    """A `call` that sets the layer's statistics from its inputs, then applies them."""
+    """Returns a `call` that sets the layer's statistics from its inputs and applies it."""
 
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         x = ops.cast(inputs, "float32")
@@ -106,7 +106,7 @@ def _measuring(layer: Any, jitter: np.ndarray) -> Callable[..., Any]:
 
 
 def _sharpening(layer: Any) -> Callable[..., Any]:
-    """A `call` that scales the classifier by the spread of its logits, then applies it."""
+    """Returns a `call` that scales the classifier by the spread of its logits."""
 
     def call(inputs: Any, training: Any = None) -> Any:
         features = ops.cast(inputs, "float32")

@@ -89,13 +89,13 @@ class Recipe:
         self._check_steps()
         if self.rounding != "nearest" and self.quantize != "int8":
             raise InvalidArgument(
-                f"rounding={self.rounding!r} is of int8 recipes; {self.name} is "
+                f"rounding={self.rounding!r} requires an int8 recipe; {self.name} is "
                 f"{self.quantize}"
             )
         if self.trainable and self.activation_bits != 8:
             raise InvalidArgument(
-                "quantization-aware training is of activations with 8 bits; got "
-                f"activation_bits={self.activation_bits}: trainable must be False"
+                "quantization-aware training requires activation_bits=8; got "
+                f"{self.activation_bits}: trainable must be False"
             )
 
     def _check_steps(self) -> None:
@@ -104,8 +104,7 @@ class Recipe:
         check_positive_int("rounding_steps", self.rounding_steps)
         if self.rounding != "learned":
             raise InvalidArgument(
-                "rounding_steps is of rounding='learned'; the rounding is "
-                f"{self.rounding!r}"
+                f"rounding_steps requires rounding='learned'; got {self.rounding!r}"
             )
 
     def with_rounding(self, rounding: str | None, steps: int | None = None) -> "Recipe":

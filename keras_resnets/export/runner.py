@@ -1,4 +1,4 @@
-"""The common parts of all formats' runners: timing, batches, outputs by name."""
+"""Common parts of the runners of all formats: timing, batches, named outputs."""
 
 import contextlib
 import statistics
@@ -64,8 +64,8 @@ def check_inputs(shapes: Sequence[Sequence[int | None]]) -> None:
     if len(shapes) != 1 or len(shapes[0]) != 4:
         shapes_text = ", ".join(str(tuple(shape)) for shape in shapes)
         raise InvalidArgument(
-            "a file that is run on images has one input (batch, height, width, "
-            f"channels); this has {len(shapes)}: {shapes_text}"
+            "a file that is run on images must have one input (batch, height, width, "
+            f"channels); got {len(shapes)}: {shapes_text}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Old names of the runners, which are now beside each format; `open_runner` in `export`."""
+"""Deprecated names of the runners; use `export.open_runner`, or a format's package."""
 
 from keras_resnets import renamed
 

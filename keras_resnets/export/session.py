@@ -1,4 +1,4 @@
-"""The head of every exporter: common checks, and the model to convert."""
+"""The first steps of every exporter: common checks, and the model to convert."""
 
 import dataclasses
 import os
@@ -39,7 +39,7 @@ def check_backend() -> None:
     """Raises `InvalidArgument` unless Keras runs on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise InvalidArgument(
-            "export needs the TensorFlow backend (KERAS_BACKEND=tensorflow); got "
+            "export requires the TensorFlow backend (KERAS_BACKEND=tensorflow); got "
             f"{keras.backend.backend()!r}"
         )
 
@@ -150,10 +150,10 @@ def _of_pixels(
     preprocessing: Preprocessing | None,
     explicit: bool,
 ) -> Ready:
-    """`ready` for a model that takes uint8 itself, with pixels to compare on.
+    """Returns `ready` with pixels to compare on, for a model that takes uint8.
 
     Raises:
-        InvalidArgument: a model of another type, or options that it does not allow.
+        InvalidArgument: the model takes another type, or does not allow the options.
     """
     model, dtype = ready.original, ready.reference.inputs[0].dtype
     if dtype != "uint8":
@@ -180,7 +180,7 @@ def _of_pixels(
 def refuse_pixels(model: keras.Model, what: str) -> None:
     """Raises `InvalidArgument`: a model that takes uint8 does not allow `what`."""
     raise InvalidArgument(
-        f"{what} goes with a model of float32 images; {model.name} takes uint8: build "
+        f"{what} requires a model that takes float32; {model.name} takes uint8: build "
         "it on keras.Input(..., dtype='float32')"
     )
 
@@ -188,7 +188,7 @@ def refuse_pixels(model: keras.Model, what: str) -> None:
 def _behind_pixels(
     ready: Ready, numbers: NumberFormat, preprocessing: Preprocessing
 ) -> Ready:
-    """`ready` with its preprocessing in the model, and pixels as images."""
+    """Returns `ready` with the preprocessing in its model, and pixels as images."""
     # An integer file quantizes its input itself: with a scale of 1 that is the pixel.
     dtype = "float32" if numbers.integer else "uint8"
     pixels, calibration = preprocessing.pixels(ready.images), ready.calibration
@@ -217,11 +217,12 @@ def check_preprocessing(preprocessing: Any, shape: Sequence[int]) -> None:
         )
     if shape[-1] != 3:
         raise InvalidArgument(
-            f"preprocessing is for networks of 3 channels; this one has {shape[-1]}"
+            "only a network of 3 channels can include its preprocessing; this one has "
+            f"{shape[-1]}"
         )
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Raises `InvalidArgument` if an export to `path` cannot be made or certified."""
+    """Raises `InvalidArgument` if the file or its passport cannot be written."""
     check_backend()
     passport.check_place(path)

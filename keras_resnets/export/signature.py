@@ -68,7 +68,7 @@ def _logits(model: keras.Model) -> Tensors:
 
 
 def structured(model: keras.Model, like: keras.Model) -> keras.Model:
-    """Returns `model`, whose output is a dict, with its outputs structured as in `like`.
+    """Returns `model`, whose output is a dict, with its outputs structured like `like`'s.
 
     `like` has the same outputs, as a tensor, a list or a dict.
     """
@@ -108,7 +108,7 @@ def with_pixels(
 
 
 def _as_convolution(preprocessing: Preprocessing) -> list[np.ndarray]:
-    """Kernel and bias of a convolution equivalent to `Preprocessing.normalize`."""
+    """Returns kernel and bias of a convolution that equals `Preprocessing.normalize`."""
     std = np.asarray(preprocessing.std, "float64")
     order = np.arange(3)[:: -1 if preprocessing.channel_order == "bgr" else 1]
     kernel = np.zeros((1, 1, 3, 3))

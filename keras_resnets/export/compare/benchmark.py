@@ -1,7 +1,7 @@
 """Measures latency, load time and memory of exported files.
 
-Each file runs in a separate process, and they take turns, so that a drift of the machine
-favours none.
+Each file runs in a separate process. The processes take turns, so that changes in the speed
+of the machine affect all files.
 """
 
 import contextlib
@@ -101,7 +101,7 @@ def _process(
 
 
 class _Worker:
-    """A process that has loaded one file and runs it on request."""
+    """A process that loads one file and runs it on request."""
 
     def __init__(
         self, path: str | os.PathLike[str], process: subprocess.Popen[str]
@@ -115,7 +115,7 @@ class _Worker:
         return answer
 
     def _answer(self, seconds: float) -> dict[str, Any]:
-        """The worker's next line, within a time limit."""
+        """Returns the worker's next line, within a time limit."""
         answer = isolated.answered(self._path, self._process, seconds)
         if "error" in answer:
             raise InvalidArgument(answer["error"])
@@ -158,7 +158,7 @@ def plot(timings: Sequence[Timing], path: str | os.PathLike[str]) -> None:
         ecolor="#333333",
     )
     axes.invert_yaxis()
-    # A disturbed run must not make the bars small.
+    # One slow run must not make the other bars small.
     ends = [median + w for median, w in zip(medians, whiskers, strict=True)]
     axes.set_xlim(0, 1.05 * min(max(ends), 2 * max(medians)))
     axes.spines[["top", "right"]].set_visible(False)

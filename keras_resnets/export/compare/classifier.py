@@ -1,4 +1,4 @@
-"""An exported classifier in its own runtime, with the interface of a model."""
+"""Exported classifiers, run in their own runtimes with the interface of a model."""
 
 import dataclasses
 import os
@@ -165,7 +165,7 @@ def open_classifier(
 def _open(
     path: str | os.PathLike[str], threads: int, opener: Callable[..., Any]
 ) -> tuple[Any, str, bool]:
-    """(runner, name of the classes' output, whether it also has a heat map) of a file."""
+    """Returns (runner, name of the class output, whether there is a heat map output)."""
     contents = inspection.inspect(path)
     classes = [port for port in contents.outputs if port.name != HEATMAP]
     has_heatmap = len(classes) == 1 and len(contents.outputs) == 2
@@ -187,12 +187,12 @@ def _open(
 def _sides(
     path: str | os.PathLike[str], shape: tuple[int | None, ...], channels: int | None
 ) -> tuple[Any, bool]:
-    """((height, width) with None for open ones, whether the channels come first).
+    """Returns ((height, width), None if dynamic; whether the channels come first).
 
     Args:
-        path: of the file.
-        shape: of its input without the batch.
-        channels: that its images are recorded to have; None where nothing says so.
+        path: path of the file.
+        shape: shape of its input without the batch.
+        channels: recorded number of channels of its images; None if unknown.
     """
     count = 3 if channels is None else channels
     if len(shape) == 3 and shape[2] in (count, None):
@@ -223,8 +223,8 @@ def _size(
     size = recorded.size if requested is None and recorded is not None else requested
     if size is None:
         raise InvalidArgument(
-            f"{path} leaves the size of its images open, and no passport records it: "
-            "give --input-size"
+            f"the image size of {path} is dynamic, and no passport records it: give "
+            "--input-size"
         )
     return size
 
@@ -239,8 +239,8 @@ def _preprocessing(
         check_choice("mode", mode, tuple(MODES))
     if recorded is None and mode is None:
         raise InvalidArgument(
-            f"nothing beside {path} says what its images must look like: give --mode "
-            f"{', '.join(MODES)} (its own passport is {passport.path_of(path).name})"
+            f"the preprocessing of {path} is unknown, since {passport.path_of(path).name} "
+            f"is missing: give --mode {', '.join(MODES)}"
         )
     if recorded is None:
         return default_for(str(mode), size)
@@ -251,7 +251,7 @@ def _preprocessing(
 
 
 def _classes(path: str | os.PathLike[str], outputs: Any) -> int:
-    """The number of classes in the outputs for one image."""
+    """Returns the number of classes in the outputs for one image."""
     if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise InvalidArgument(
             "a classifier outputs (batch, classes) for two classes or more; "

@@ -1,7 +1,7 @@
-"""Runs an untrusted file in a separate process, `python -m` of this module.
+"""Runs an untrusted file in a separate process (`python -m` of this module).
 
-If a runtime crashes on a file that passed all checks, never ends or takes all memory,
-only that process ends. The two communicate in lines of JSON.
+If the runtime crashes, does not return or exhausts the memory on a file that passed all
+checks, only that process is lost. The processes exchange lines of JSON.
 """
 
 import base64

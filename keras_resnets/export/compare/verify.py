@@ -1,4 +1,4 @@
-"""Compares any two exported files."""
+"""Comparison of two exported files of any formats."""
 
 import collections
 import dataclasses

@@ -1,7 +1,7 @@
-"""The worker process of `benchmark`: `python -m` of this module, FILE and THREADS.
+"""The worker process of `benchmark`: `python -m` of this module with FILE and THREADS.
 
-It answers with lines of JSON: once when the file has run for the first time, then for
-each number on its input with the seconds of that many runs.
+It answers with lines of JSON: first when the file has run once, then for each number in its
+input with the durations of this many runs in seconds.
 """
 
 import contextlib

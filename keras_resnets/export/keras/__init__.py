@@ -1,4 +1,4 @@
-"""`.keras` files: written, and untrusted ones loaded within bounds."""
+"""Export to `.keras` files, and safe loading of untrusted `.keras` files."""
 
 from keras_resnets.export import formats
 

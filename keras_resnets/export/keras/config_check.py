@@ -1,9 +1,9 @@
-"""Checks the description of a model in a `.keras` file before anything is built.
+"""Checks the `config.json` of an untrusted `.keras` file before a model is built.
 
-Keras builds whatever a description names. Only layers for images that compute from
-numbers alone, operations, and classes that this process registered are allowed: nothing
-that reads files, runs code of the file, or repeats itself by a number. `safe_loading`
-bounds the size of the model.
+Keras builds any class that the configuration names. Allowed are layers and operations for
+images that only compute, and classes that this process registered; not allowed is anything
+that reads files, runs code from the file, or repeats by a number in the file.
+`safe_loading` limits the size of the model.
 """
 
 import inspect
@@ -203,7 +203,7 @@ def _is_class(name: str, module: str) -> bool:
 
 
 def _calls(config: typing.Any, depth: int) -> int:
-    """The number of layer calls that build a model, nested models included."""
+    """Returns the number of layer calls of a model, including nested models."""
     if depth > _DEEPEST_MODEL:
         raise WeightsError(f"it has models in models, more than {_DEEPEST_MODEL} deep")
     inner = config.get("config")
@@ -235,7 +235,7 @@ def _calls(config: typing.Any, depth: int) -> int:
 
 
 def _inputs(node: typing.Any) -> typing.Any:
-    """The names of the layers that a node of a layer's description refers to."""
+    """Returns the names of the layers that are the inputs of a node."""
     names, items = set(), [node]
     while items:
         item = items.pop()

@@ -1,10 +1,10 @@
-"""Loads a `.keras` file: checked, built symbolically, filled within bounds.
+"""Safe loading of untrusted `.keras` files.
 
-`keras.saving.load_model` builds what a file describes, however large, and reads its
-weights by the HDF5 library, which hangs and crashes on crafted files. Here the
-description is checked first, variables get values only once all of them are known to be
-in the file, and `weights.readers` reads the values. Keras' own traversal of the layers
-assigns them, so that the result equals Keras'.
+`keras.saving.load_model` builds models of any size, and reads weights with the HDF5
+library, which hangs and crashes on crafted files. This module first checks the
+configuration, builds the model symbolically, checks that the file contains all values,
+and reads them with `weights.readers`. Keras' own traversal of the layers assigns them, so
+that the result is the same as Keras'.
 """
 
 import collections.abc
@@ -70,7 +70,7 @@ def load_model(path: pathlib.Path) -> keras.Model:
 
 
 def _built(config: typing.Any, store: typing.Any) -> keras.Model:
-    """The model, with variables of zeros and no more values than the file has."""
+    """Builds the model with zeros; it must not have more values than the file."""
     before = global_state.get_global_attribute(_UNINITIALIZED)
     global_state.set_global_attribute(_UNINITIALIZED, [])
     try:

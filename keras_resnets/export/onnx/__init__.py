@@ -1,4 +1,4 @@
-"""ONNX files: written, read without ONNX, run by ONNX Runtime."""
+"""Export to ONNX files, and reading and running them."""
 
 from keras_resnets.export import formats
 

@@ -1,7 +1,7 @@
 """Reads the contents of an ONNX file within bounds, without ONNX.
 
-The cost of parsing a file is known before a parser sees it: how much it claims to hold,
-how deep it nests, which other files it names.
+Before a parser opens a file, this module checks the sizes that it claims, its nesting depth
+and the other files that it names.
 """
 
 import collections
@@ -263,7 +263,7 @@ class _Reader:
 
 
 def _inside(folder: pathlib.Path, location: str) -> pathlib.Path | None:
-    """The file that a location names inside a folder; None for anything else."""
+    """Returns the file inside a folder that a location names; None for other places."""
     words = location.replace("\\", "/").split("/")
     # Drives, absolute paths and parent folders are refused.
     if not all(words) or ".." in words or ":" in words[0]:
@@ -280,7 +280,7 @@ def _inside(folder: pathlib.Path, location: str) -> pathlib.Path | None:
 
 
 def _port(value: protobuf.Message) -> Port:
-    """The `Port` of an input or output."""
+    """Returns the `Port` of an input or output."""
     tensor = value.part(2).part(1)
     shape = []
     for dim in tensor.part(2).parts(1):

@@ -67,8 +67,7 @@ def to_onnx(
         path: file to write, ending in `.onnx`.
         recipe: `"float32"`, `"float16"` (weights and activations; input and output stay
             float32) or `"static_wi8_ai8"` (QDQ: uint8 activations, int8 weights). The
-            words that there were (`quantize="none"`, `"int8"`) are told of, for this one
-            version.
+            values of `quantize`, the old name of this argument, work with a warning.
         calibration: float32 images (count, height, width, channels), at least ten,
             preprocessed as for training; or a `tf.data.Dataset` or generator, of which
             the first 500 are used. They determine the ranges of int8 activations.
@@ -130,7 +129,7 @@ def to_onnx(
     numbers = place.numbers
     if symmetric and numbers.name != "int8":
         raise InvalidArgument(
-            f"symmetric is how int8 activations are stored; got {recipe}"
+            f"symmetric applies to int8 activations; got the recipe {recipe}"
         )
 
     def write(file: pathlib.Path) -> None:
@@ -257,8 +256,8 @@ def convert(
     ]
     if unknown:
         raise ExportError(
-            f"tf2onnx refused {ready.original.name}: no operator of ONNX does what "
-            f"{', '.join(unknown)[:300]} does; nothing was written"
+            f"tf2onnx refused {ready.original.name}: ONNX has no operator for "
+            f"{', '.join(unknown)[:300]}; nothing was written"
         )
     _name_batch(proto, batch)
     proto.metadata_props.add(key=onnx_runner.LAYOUT, value=layout)

@@ -66,7 +66,7 @@ def _set_constants(graph: typing.Any, weights: Constants) -> Constants:
 def _fold_constants(
     graph: typing.Any, constants: Constants, opsets: typing.Any
 ) -> None:
-    """Computes the nodes whose inputs are all small constants."""
+    """Replaces nodes whose inputs are all small constants by constants."""
     from onnx import numpy_helper
 
     held = {tensor.name: tensor for tensor in graph.initializer}
@@ -93,7 +93,7 @@ def _is_large(arrays: Iterable[np.ndarray]) -> bool:
 def _computed(
     node: typing.Any, inputs: dict[str, np.ndarray], opsets: typing.Any
 ) -> dict[str, np.ndarray]:
-    """The outputs of a node for arrays by name."""
+    """Returns the outputs of a node for input arrays by name."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -199,7 +199,7 @@ def take_pixels(model: typing.Any) -> None:
     scale, zero = (links.constant(constant) for constant in node.input[1:3])
     if node.op_type != "QuantizeLinear" or scale != 1 or zero != 0:
         raise ExportError(
-            f"the integer input should be pixels; it has the scale {scale} and the zero "
+            f"an integer input of pixels must have the scale 1; got {scale} and the zero "
             f"point {zero}; nothing was written"
         )
     for reader in links.readers(node.output[0]):
@@ -248,7 +248,7 @@ def _pad_integers(graph: typing.Any, links: Links, pad: typing.Any) -> None:
 
 
 def _ranks(model: typing.Any) -> dict[str, int]:
-    """Number of dimensions of each tensor, if it is known."""
+    """Returns the number of dimensions of each tensor for which it is known."""
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(model).graph
@@ -311,7 +311,7 @@ def _fold_scale(
 
 
 def _by_channel(constant: np.ndarray, channels: int) -> np.ndarray | None:
-    """`constant` as one number per channel of an NCHW tensor; None if it is not that."""
+    """Returns `constant` as one number per channel of an NCHW tensor, or None."""
     if constant.size == 1:
         return np.repeat(constant.ravel(), channels)
     shape = (1,) * (4 - constant.ndim) + constant.shape

@@ -1,4 +1,4 @@
-"""SavedModels: written, read without TensorFlow, run by TensorFlow."""
+"""Export to SavedModels, and reading and running them."""
 
 from keras_resnets.export import formats
 

@@ -177,5 +177,5 @@ def _block(
 
 
 def _bytes_of(number: int) -> int:
-    """The length of a number as a varint, with seven bits per byte."""
+    """Returns the number of bytes of a varint, which holds seven bits per byte."""
     return max(1, -(-number.bit_length() // 7))

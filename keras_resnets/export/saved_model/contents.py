@@ -119,12 +119,12 @@ def _name(message: protobuf.Message) -> str:
 
 
 def _node_name(reference: str) -> str:
-    """The node's name in an input `^name`, `name:0` or `name:output:0`."""
+    """Returns the name of the node in an input `^name`, `name:0` or `name:output:0`."""
     return reference.lstrip("^").partition(":")[0]
 
 
 def _size(tensor: protobuf.Message) -> int:
-    """Bytes of a constant in memory; the file may store one value for all."""
+    """Returns the bytes of a constant in memory; a file may store one value for all."""
     dims = [dim.number(1) for dim in tensor.part(2).parts(2)]
     if any(side < 0 for side in dims) or len(dims) > 64:
         raise protobuf.Damaged("a constant has an invalid shape")
@@ -278,8 +278,8 @@ class _SavedModel:
             operator = graph.forbidden()
             if operator is not None:
                 raise InvalidArgument(
-                    f"{self._folder} is not run: a SavedModel may do nothing but "
-                    f"compute; it has the operator {printable(operator, 60)!r}"
+                    f"{self._folder} is not run: a SavedModel must only compute; it has "
+                    f"the operator {printable(operator, 60)!r}"
                 )
 
 

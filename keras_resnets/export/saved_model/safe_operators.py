@@ -1,11 +1,11 @@
-"""TensorFlow's operators that only compute.
+"""The list of TensorFlow operators that a SavedModel may contain: they only compute.
 
 A SavedModel is a program. Operators that are not listed here read or write files
 (`ReadFile`, `WriteFile`, `ImmutableConst`, `InitializeTableFromTextFileV2`, `PrintV2`),
 start Python functions (`PyFunc`), communicate with other processes (`RpcCall`, `Send`),
-or are not TensorFlow's own. From the list of TensorFlow 2.21's operators: arithmetic,
-layers and their gradients, images and strings in memory, control flow, variables, tables
-that are filled from constants, random numbers, optimizers.
+or are not TensorFlow's. The list has these kinds of TensorFlow 2.21's operators:
+arithmetic, layers and their gradients, images and strings in memory, control flow,
+variables, tables that are filled from constants, random numbers, optimizers.
 """
 
 PURE = frozenset(

@@ -37,13 +37,13 @@ def settle(folder: pathlib.Path) -> None:
 
 
 def _counted(name: str) -> tuple[str, int]:
-    """A function's name, and the counter at its end."""
+    """Returns a function's name, and the counter at its end."""
     match = _COUNTED.fullmatch(name)
     return (match[1], int(match[2])) if match else (name, 0)
 
 
 def _numbered(names: Iterable[str]) -> dict[str, str]:
-    """New names by old ones: numbered among functions of the same name."""
+    """Returns new names by old ones, numbered among functions of the same name."""
     counts: dict[str, int] = {}
     new: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""TFLite files: made, read without an interpreter, run by LiteRT."""
+"""Export to TFLite files, and reading and running them."""
 
 from keras_resnets.export import formats
 

@@ -114,12 +114,12 @@ def to_tflite(
             (with int16 activations as float32).
         logits: leave out the softmax or sigmoid.
         features: names of endpoints to output.
-        storage: how 4-bit weights are stored: `"fully_connected"` (the default:
-            FULLY_CONNECTED with int4 weights where XNNPACK computes it about as fast as
+        storage: storage of 4-bit weights: `"fully_connected"` (the default:
+            FULLY_CONNECTED with int4 weights if XNNPACK computes it about as fast as
             int8, see `fully_connected`), `"conv_int4"` (CONV_2D with int4 weights, for
-            microcontrollers: XNNPACK has none) or `"int8"`.
-        prefer: for `"fully_connected"`: `"latency"` (the default, at most 5 % over the
-            int8 file's) or `"size"` (all that make the file smaller).
+            microcontrollers: XNNPACK does not support it) or `"int8"`.
+        prefer: for `"fully_connected"`: `"latency"` (the default: at most 5 % above that
+            of the int8 file) or `"size"` (the smallest file).
         int4: the old name of `storage`; True is `"conv_int4"`.
         pooled_strides: write strided 1x1 convolutions of int8 weights as a max pool and
             a convolution of stride 1; without this LiteRT's GPU accelerator computes
@@ -210,7 +210,7 @@ def to_tflite(
 def _maker(
     ready: Ready, io_dtype: str, batch: int | str
 ) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """(function that returns the bytes, its record for the passport)."""
+    """Returns (function that returns the bytes, its record for the passport)."""
     convert_aware = ready.convert
     if convert_aware is None:
         return lambda: convert(ready, batch=batch), {}
@@ -293,7 +293,7 @@ def _has_depthwise(file: pathlib.Path) -> bool:
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
-    """The path to write to; see `files.check_destination`."""
+    """Returns the path to write to; see `files.check_destination`."""
     session.check_place(path)
     return files.check_destination(path, ".tflite", overwrite)
 
@@ -320,7 +320,7 @@ def write_checked(
         Layer name -> how its 4-bit weights are stored.
 
     Raises:
-        ExportError: an operator that is not allowed.
+        ExportError: an operator is not allowed.
     """
     layers: dict[str, str] = {}
     if storage is not None:
@@ -344,7 +344,7 @@ def convert(
     per_tensor: bool = False,
     batch: int | str = 1,
 ) -> Any:
-    """The TFLite file for a `session.Ready`, as bytes or a view of them.
+    """Returns the TFLite file of a `session.Ready`, as bytes or a view of them.
 
     Nothing is checked; `to_tflite` does that. An integer format without
     `ready.calibration` is for models with fake quantization, which have ranges.
@@ -373,7 +373,7 @@ def convert(
                 converter.representative_dataset = _representative(
                     ready.calibration, size or 1
                 )
-            # The converter has no public way to ask for one scale a kernel.
+            # The converter has no public option for one scale per kernel.
             converter._experimental_disable_per_channel = per_tensor
             with progress.step("converting by TensorFlow's converter"):
                 content = converter.convert()
@@ -431,8 +431,8 @@ def check_integer(content: Any) -> None:
     floats = tflite_runner.float_operators(content)
     if floats:
         raise ExportError(
-            f"the integer file computes in float: {', '.join(floats)}; nothing was "
-            "written"
+            "an integer file must not compute in float; these operators do: "
+            f"{', '.join(floats)}; nothing was written"
         )
 
 

@@ -1,9 +1,9 @@
 """Latency of convolutions in XNNPACK, as int8 and as FULLY_CONNECTED of 4-bit weights.
 
-`costs.csv` has what `benchmarks/four_bits.py --table` measured, in microseconds with one
-and with two threads; its first line names the CPU. A shape that is not in the table is
-estimated from the nearest one. Other CPUs have other times but similar ratios, which
-come from the amounts that are copied and multiplied.
+`costs.csv` contains the measurements of `benchmarks/four_bits.py --table`, in
+microseconds with one and with two threads; its first line names the CPU. A shape that is
+not in the table is estimated from the nearest one. Other CPUs have other latencies but
+similar ratios, which depend on the amounts of data that are copied and multiplied.
 """
 
 import csv

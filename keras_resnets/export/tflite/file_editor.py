@@ -1,4 +1,4 @@
-"""Edits a TFLite file: parses it into objects, changes them, serializes them again."""
+"""Editing of TFLite files: parses a file into objects, and serializes them again."""
 
 import copy
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import numpy as np
 from keras_resnets.export.tflite import runner as tflite_runner
 
 IDENTIFIER = b"TFL3"
-# Kernels of runtimes read their constants at multiples of so many bytes.
+# Runtimes read constants at multiples of this number of bytes.
 ALIGNMENT = 16
 
 
@@ -38,7 +38,7 @@ class Editor:
 
     @classmethod
     def rewritten(cls, content: Any) -> Any:
-        """The bytes of a file after `apply`; `content` itself if nothing changed."""
+        """Returns the bytes of a file after `apply`; `content` itself if unchanged."""
         editor = cls(content)
         return editor.finished() if editor.apply() else content
 
@@ -47,12 +47,12 @@ class Editor:
         raise NotImplementedError
 
     def code(self, op: Any) -> str:
-        """The name of an operator, such as `"CONV_2D"`."""
+        """Returns the name of an operator, such as `"CONV_2D"`."""
         code = self.model.operatorCodes[op.opcodeIndex]
         return self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def data(self, index: int) -> Any:
-        """The bytes of a constant tensor; None for one that is computed or left out."""
+        """Returns the bytes of a constant tensor; None if it is computed or left out."""
         if index < 0:
             return None
         data = self.model.buffers[self.graph.tensors[index].buffer].data
@@ -105,7 +105,7 @@ class Editor:
         return tensor
 
     def open_shape(self, tensor: Any) -> list[int]:
-        """The shape of a tensor, with -1 for an open batch."""
+        """Returns the shape of a tensor, with -1 for a dynamic batch."""
         shape = list(map(int, tensor.shape))
         signature = tensor.shapeSignature
         if signature is not None and len(signature) and signature[0] < 0:
@@ -113,7 +113,7 @@ class Editor:
         return shape
 
     def resized(self, tensor: Any, sides: Sequence[int], name: bytes) -> Any:
-        """A copy of a computed tensor: its batch, type and scale, but other sides."""
+        """Returns a copy of a computed tensor with other sides."""
         batch = self.open_shape(tensor)[0]
         resized = copy.copy(tensor)
         resized.name, resized.buffer = name, 0
@@ -136,7 +136,7 @@ class Editor:
         outputs: list[int],
         options: Any = None,
     ) -> Any:
-        """A new `schema.OperatorT`, not yet in the graph."""
+        """Returns a new `schema.OperatorT`, which is not yet in the graph."""
         op = self.schema.OperatorT()
         op.inputs, op.outputs = inputs, outputs
         self.become(op, name, version, options)
@@ -155,7 +155,7 @@ class Editor:
         self.graph.operators.insert(self.graph.operators.index(op), inserted)
 
     def operator_code(self, name: str, version: int) -> int:
-        """The index of an operator's code, which is added if it is missing."""
+        """Returns the index of an operator's code; adds the code if it is missing."""
         number = getattr(self.schema.BuiltinOperator, name)
         for index, code in enumerate(self.model.operatorCodes):
             if code.builtinCode == number and code.version == version:
@@ -167,7 +167,7 @@ class Editor:
         return len(self.model.operatorCodes) - 1
 
     def finished(self) -> bytes:
-        """The bytes of the changed file, without what is no longer used."""
+        """Returns the bytes of the changed file, without unused parts."""
         drop_unused(self.model)
         self.model.buffers = [
             _Aligned(self.schema, buffer.data) for buffer in self.model.buffers
@@ -219,7 +219,7 @@ def _sharing_builder(size: int) -> Any:
 
 
 def without_names(content: Any) -> bytes:
-    """The bytes of a file whose inner tensors have no names.
+    """Returns the bytes of the file without the names of inner tensors.
 
     No runtime needs them. Inputs, outputs and the signature keep theirs.
     """
@@ -256,7 +256,7 @@ def name_ends(model: Any, outputs: Sequence[str]) -> None:
 
 
 def with_named_ends(content: Any, outputs: Sequence[str]) -> bytes:
-    """The bytes of a file after `name_ends`."""
+    """Returns the bytes of a file after `name_ends`."""
     editor = Editor(bytes(content))
     name_ends(editor.model, outputs)
     return editor.finished()

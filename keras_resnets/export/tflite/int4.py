@@ -1,9 +1,9 @@
 """Stores the 4-bit weights of an int8 TFLite file in 4 bits, two per byte.
 
-The built-in kernels of LiteRT (and of LiteRT for microcontrollers) compute the same with
-them as with int8, to the last bit. XNNPACK has no convolution of int4 weights: the file
-is half as large, and several times slower on a CPU that XNNPACK supports. There the
-storage in `fully_connected` is the better one.
+The built-in kernels of LiteRT (and of LiteRT for microcontrollers) compute the same results
+as with int8, to the last bit. XNNPACK has no convolution of int4 weights: the file is half
+as large, but several times slower on a CPU that XNNPACK supports. Use the storage of
+`fully_connected` there.
 """
 
 from collections.abc import Sequence

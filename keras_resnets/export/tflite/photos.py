@@ -1,4 +1,4 @@
-"""Files that take photos of one size: checks of arguments, and photos to compare on."""
+"""Files that take photos of one size: checks of the options, and photos to compare on."""
 
 import dataclasses
 import pathlib
@@ -26,17 +26,16 @@ def check(options: ExportOptions, shape: Sequence[int]) -> None:
     for name, value in (("source", options.source), ("metadata", options.metadata)):
         if value and options.preprocessing is None:
             raise InvalidArgument(
-                f"{name} is of a file that takes pixels: it goes with preprocessing "
-                f"(--include-preprocessing); got {name}={value!r} without"
+                f"{name} requires a file that takes pixels, that is with preprocessing "
+                f"(--include-preprocessing); got {name}={value!r} without it"
             )
     if options.source is None or options.preprocessing is None:
         return
     check_size(options.source)
     if tuple(options.preprocessing.size) != tuple(shape[:2]):
         raise InvalidArgument(
-            "source is resized to the size of the preprocessing, which must be the "
-            f"network's: it is {tuple(options.preprocessing.size)}, the network takes "
-            f"{tuple(shape[:2])}"
+            "source requires a preprocessing of the network's image size, "
+            f"{tuple(shape[:2])}; got {tuple(options.preprocessing.size)}"
         )
     resampling.matrices((1, 1), options.preprocessing)
 
@@ -45,7 +44,7 @@ def check_size(source: Any) -> None:
     """Raises `InvalidArgument` unless `source` is a (height, width) of photos."""
     if isinstance(source, str) or not isinstance(source, Sequence) or len(source) != 2:
         raise InvalidArgument(
-            "source must be (height, width) of the photos, one size a file; got "
+            "source must be the (height, width) of the photos, one size per file; got "
             f"{source!r}"
         )
     for side in source:
@@ -56,15 +55,15 @@ def check_size(source: Any) -> None:
 def enlarged(
     pixels: np.ndarray, size: tuple[int, int], preprocessing: Preprocessing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photos to compare a file on, and the network's input for each.
+    """Returns photos to compare a file on, and the network's input for each.
 
     Args:
-        pixels: uint8 (count, height, width, 3).
-        size: (height, width) to enlarge them to.
-        preprocessing: of the network.
+        pixels: uint8 images (count, height, width, 3).
+        size: (height, width) of the photos.
+        preprocessing: preprocessing of the network.
 
     Returns:
-        uint8 photos, and their float32 inputs.
+        uint8 photos, and their preprocessed float32 images.
     """
     from PIL import Image
 
@@ -77,7 +76,7 @@ def enlarged(
 
 
 def behind_photos(ready: Ready) -> Ready:
-    """`ready`, which takes pixels, with those pixels enlarged to photos."""
+    """Returns `ready`, which takes pixels, with photos as images to compare on."""
     preprocessing, size = ready.options.preprocessing, ready.options.source
     if preprocessing is None or size is None:
         return ready
@@ -100,7 +99,7 @@ def finish(file: pathlib.Path, ready: Ready) -> None:
 
 
 def label_names(ready: Ready) -> tuple[str, ...] | None:
-    """The class names of a network, in order; None if they are not known."""
+    """Returns the class names of a network, in order; None if they are unknown."""
     label_set: Any = provenance.of(ready.original).labels
     count = ready.reference.outputs[0].shape[-1]
     if label_set is None:

@@ -13,7 +13,7 @@ _REFUSED = re.compile(
 
 
 def reason(error: Exception, model: keras.Model) -> str:
-    """The cause within the converter's long message, on one line."""
+    """Returns the cause from the converter's long message, on one line."""
     refused = _REFUSED.findall(str(error))
     if refused:
         names = [prepare.at_layer(model, name, scope) for scope, name in refused]

@@ -26,7 +26,7 @@ OUTPUT = "output"
 
 
 def litert() -> Any:
-    """The LiteRT interpreter: its own package, or the one inside TensorFlow."""
+    """Returns the module of the LiteRT interpreter: `ai_edge_litert`, or TensorFlow's."""
     try:
         from ai_edge_litert import interpreter
     except ImportError:
@@ -99,7 +99,7 @@ class TFLiteRunner:
         self.takes_pixels = is_pixel(dtype, *quantization)
 
     def __call__(self, images: np.ndarray) -> Any:
-        """float32 outputs for `images`, in batches of the file's size."""
+        """Returns float32 outputs for `images`, in batches of the file's size."""
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -116,13 +116,13 @@ class TFLiteRunner:
         }
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
-        """Median seconds of one inference, without copying `image` to the input."""
+        """Returns the median seconds of one inference, without copying the input."""
         self._run(image)
         return median_seconds(self._interpreter.invoke, runs, warmup)
 
 
 def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """`values` quantized to the type and scale of a tensor of the file."""
+    """Returns `values` quantized to the type and scale of a tensor of the file."""
     dtype = np.dtype(details["dtype"])
     if dtype.kind == "f":
         return np.asarray(values, dtype)
@@ -134,7 +134,7 @@ def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
 
 
 def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """The real values of a tensor of the file."""
+    """Returns the real values of a tensor of the file."""
     if np.dtype(details["dtype"]).kind == "f":
         return np.array(values, "float32")
     scale, zero_point = details["quantization"]
@@ -208,7 +208,7 @@ def operator_names(schema: Any) -> dict[int, str]:
 
 
 def layer_name(name: str) -> str:
-    """The layer in a tensor's name.
+    """Returns the name of the layer in a tensor's name.
 
     Example:
         >>> layer_name("resnet20_1/stem_act_1/Relu;resnet20_1/stem_bn_1/mul")
@@ -219,7 +219,7 @@ def layer_name(name: str) -> str:
 
 
 def schema() -> Any:
-    """The module generated from the schema of the format."""
+    """Returns the module that was generated from the schema of the format."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError:
@@ -235,7 +235,7 @@ def parse(content: Any) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def opened(file: Any, access: int = mmap.ACCESS_READ) -> Iterator[Any]:
-    """The bytes of a file, from its path or from the bytes themselves.
+    """Opens the bytes of a file, from its path or from the bytes themselves.
 
     With `mmap.ACCESS_COPY` they can be changed in memory, not in the file.
     """

@@ -1,4 +1,4 @@
-"""Writes kernels with many zeros without them, by the sparsity encoding of TFLite.
+"""Storage of pruned kernels without their zeros, by the sparsity encoding of TFLite.
 
 The file has the nonzero values of a pruned kernel and their indices; a DENSIFY unpacks
 the kernel once, when the file is loaded. The other operators, their results and their

@@ -1,7 +1,7 @@
-"""Rewrites strided 1x1 convolutions of int8 weights, which GPU accelerators get wrong.
+"""Rewrites strided 1x1 convolutions of int8 weights for LiteRT's GPU accelerator.
 
 LiteRT's GPU accelerator (2.3) computes a 1x1 convolution of int8 weights and stride 2 as
-if its stride were 1: it takes the first rows and columns of each feature map, its answers
+if its stride were 1: it uses the first rows and columns of each feature map, its outputs
 are wrong, and it reports the file as fully accelerated. This happens in int8 and
 dynamic-range files, not in float ones. A 1x1 max pool of the same stride in front of a
 convolution of stride 1 picks the same pixels: the results are the same to the last bit,
