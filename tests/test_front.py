@@ -94,8 +94,8 @@ def test_sizes(text, count):
         (("--max-size", "1MB", "--points", "1"), "--points"),
         (("--max-size", "1MB", "--plot", "a.png"), "front.png"),
         (("--max-size", "1MB", "--storage", "int8", "--prefer", "size"), "prefer goes"),
-        (("--points", "3"), "--points goes with a front"),
-        (("--storage", "conv_int4"), "--storage goes with a front"),
+        (("--points", "3"), "--points requires a front"),
+        (("--storage", "conv_int4"), "--storage requires a front"),
     ],
 )
 def test_words_that_are_refused(words, told, capsys):

@@ -154,11 +154,11 @@ class Moved(argparse.Action):
         dest: str,
         instead: str,
         nargs: Any = None,
-        said: str = "is a command of its own",
+        reason: str = "is now a separate command",
     ) -> None:
         help_text = argparse.SUPPRESS
         super().__init__(option_strings, argparse.SUPPRESS, nargs, help=help_text)
-        self._instead = f"{said}: {instead}"
+        self._instead = f"{reason}: {instead}"
 
     def __call__(
         self,

@@ -298,10 +298,10 @@ class Gallery:
 
         several = self.thresholds is not None
         shares = [_as_shares(np.asarray(outputs), several) for outputs in answers]
-        said = [self._said(probabilities) for probabilities in shares]
-        other = labels if against_labels else said[-1]
+        predictions = [self._predicted(probabilities) for probabilities in shares]
+        other = labels if against_labels else predictions[-1]
         self.seen += len(images)
-        differences = (said[0] != other).reshape(len(images), -1)
+        differences = (predictions[0] != other).reshape(len(images), -1)
         (differ,) = np.nonzero(differences.any(axis=1))
         self.total += len(differ)
         for index in differ:
@@ -312,7 +312,7 @@ class Gallery:
             lines += [
                 f"{title}: {self._words(answer[index], probabilities[index])}"
                 for title, answer, probabilities in zip(
-                    self.titles, said, shares, strict=True
+                    self.titles, predictions, shares, strict=True
                 )
             ]
             entry = (sure, next(self._count), (np.array(images[index]), lines))
@@ -329,7 +329,7 @@ class Gallery:
         """Adds a batch of two classifiers; called by `quantization.accuracy`."""
         self.add(images, first, second, labels=labels)
 
-    def _said(self, probabilities: "np.ndarray") -> "np.ndarray":
+    def _predicted(self, probabilities: "np.ndarray") -> "np.ndarray":
         """Returns the predicted classes (count,), or labels (count, labels)."""
         from keras_resnets.images import multi_label
 

@@ -63,15 +63,15 @@ class Options(network.Network, network.Output, tuning.Tuning):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recipe is not None and self.plan is not None:
-            raise InvalidArgument("a plan has its recipe in it: leave out --recipe")
+            raise InvalidArgument("a plan contains its recipe: leave out --recipe")
         plan = self.quantization().for_training()
         plan.check_storage(plan.stored(self.storage, self.prefer))
         if self.engine == "native":
             return
         if plan.recipe.name != _OF_TFMOT or plan.layers:
             raise InvalidArgument(
-                f"tensorflow-model-optimization trains {_OF_TFMOT} alone; for "
-                f"{self.recipe or self.plan} leave --engine out"
+                f"--engine tfmot supports only the recipe {_OF_TFMOT}; for "
+                f"{self.recipe or self.plan} leave out --engine"
             )
         native = {
             "--rounding": self.rounding is not None,
@@ -81,7 +81,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
             "--validation": self.validation is not None,
         }
         for option in (name for name, is_set in native.items() if is_set):
-            raise InvalidArgument(f"{option} does not go with --engine tfmot")
+            raise InvalidArgument(f"{option} cannot be used with --engine tfmot")
 
 
 def add_to(commands: parsing.Commands) -> None:
@@ -99,14 +99,14 @@ def add_to(commands: parsing.Commands) -> None:
         "--engine",
         default="native",
         choices=ENGINES,
-        help="native: Keras 3, taught by the float network; tfmot: "
+        help="native: Keras 3, distilled from the float network; tfmot: "
         "tensorflow-model-optimization (native)",
     )
     group.add_argument(
         "--count",
         type=options.COUNT,
         default=500,
-        help="training images that the ranges start from (500)",
+        help="training images for the initial ranges (500)",
     )
     quantize.add_storage(group)
     _add_run(tuning.add_options(parser, epochs="native 3, tfmot 1"))
@@ -131,10 +131,10 @@ def _add_run(group: parsing.Group) -> None:
         "--run",
         dest="run_folder",
         metavar="FOLDER",
-        help="of the training, to make; default: MODEL_RECIPE_qat",
+        help="run folder of the training; default: MODEL_RECIPE_qat",
     )
     group.add_argument(
-        "--resume", action="store_true", help="continue the training there"
+        "--resume", action="store_true", help="continue the training in it"
     )
     group.add_argument(
         "--validation",
@@ -163,7 +163,7 @@ def _qat(asked: Options) -> None:
 
 
 def _run_of(asked: Options, path: str | pathlib.Path) -> str | pathlib.Path:
-    """The folder that the training is recorded in: beside the file, unless it is named."""
+    """Returns the run folder of the training; by default it is beside the file."""
     return asked.run_folder or pathlib.Path(path).with_suffix("")
 
 

@@ -266,8 +266,8 @@ def add_storage(group: parsing.Group) -> None:
         "--int4",
         action=options.Moved,
         nargs=0,
-        said="is the default for 4-bit weights now",
-        instead="--storage conv_int4 for CONV_2D as it wrote",
+        reason="is now the default for 4-bit weights",
+        instead="use --storage conv_int4 for the former CONV_2D",
     )
 
 

@@ -74,8 +74,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
             storage.choose(self.storage, self.prefer)
             if self.plot is not None:
                 raise InvalidArgument(
-                    "--plot is for a mix by --max-drop alone; a front has its own image, "
-                    "front.png in the folder of --front"
+                    "--plot applies to a search by --max-drop only; a front has its own "
+                    "plot, front.png in the folder of --front"
                 )
             return
         for option, value in (
@@ -85,8 +85,8 @@ class Options(network.Network, network.Output, calibration.Calibration):
         ):
             if value is not None:
                 raise InvalidArgument(
-                    f"{option} goes with a front: --max-size, --max-latency, --front or "
-                    "int4 among --precisions"
+                    f"{option} requires a front: --max-size, --max-latency, --front or "
+                    "int4 in --precisions"
                 )
         choices.check_precisions(self.allowed)
         if self.plot is not None:
@@ -155,45 +155,46 @@ def _add_search(group: parsing.Group) -> None:
         "--max-drop",
         type=options.number(0.001, 100, below=True),
         metavar="POINTS",
-        help="of top-1 that the file may lose (0.2, if alone)",
+        help="largest drop of top-1 in points (0.2 without other limits)",
     )
     group.add_argument(
         "--max-size",
         type=options.byte_count,
         metavar="BYTES",
-        help="of the file: 160000, 160kB, 160KiB, 1MB or 1MiB",
+        help="largest size of the file: 160000, 160kB, 160KiB, 1MB or 1MiB",
     )
     group.add_argument(
         "--max-latency",
         type=options.latency,
         metavar="TIME",
-        help="of one image in LiteRT here: 2ms, 500us; or 1.05x the int8 file's",
+        help="largest latency of one image in LiteRT here: 2ms, 500us; or 1.05x (the int8 "
+        "file's)",
     )
     group.add_argument(
         "--held-out",
         type=options.COUNT,
         default=5000,
         metavar="COUNT",
-        help="labelled training images to choose the mix by (5000)",
+        help="number of held-out labelled training images (5000)",
     )
     group.add_argument(
         "--precisions",
-        help="what a layer may be: some of int4 (weights alone), int8, int16, float, or "
+        help="allowed precisions of layers: int4 (weights only), int8, int16, float, or "
         "4,8,16,float (int8,int16,float; with a front all four)",
     )
     group.add_argument(
         "--front",
         metavar="FOLDER",
-        help="of files from all 4 bits to all 8 or more, to make (default, with "
-        "--max-size or --max-latency: as --output, ending in _front)",
+        help="folder for the files of the front (default with --max-size or "
+        "--max-latency: OUTPUT_front)",
     )
     group.add_argument(
         "--points",
         type=options.whole(2, 30),
-        help="files of the front, beside those of the limits (6)",
+        help="number of files of the front, besides those at the limits (6)",
     )
     group.add_argument(
-        "--plot", metavar="PNG", help="draw what each layer costs, and what it became"
+        "--plot", metavar="PNG", help="plot the error and the precision of each layer"
     )
 
 

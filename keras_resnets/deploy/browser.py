@@ -99,7 +99,7 @@ def _run(page: chromium.Page, image: np.ndarray) -> np.ndarray:
 
 
 def _check_labels(page: chromium.Page, outputs: np.ndarray, cuts: np.ndarray) -> None:
-    """Raises `ExportError` where the page shows others than the outputs that reach cuts."""
+    """Raises `ExportError` if the page shows other labels than those that reach cuts."""
     for values in outputs:
         numbers = json.dumps(values.tolist())
         shown = page.evaluate(

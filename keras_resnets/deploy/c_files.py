@@ -98,19 +98,19 @@ class Sources:
         )
 
     def _thresholds(self) -> str:
-        """The function that tells the labels of an image; of one class an image nothing."""
+        """Returns the C++ function that checks a label; "" for one class per image."""
         if self.cuts is None:
             return ""
         values = "".join(f"    {_float(value)},\n" for value in self.cuts)
         return _THRESHOLDS.format(values=values)
 
     def _main(self) -> str:
-        """The program: what it prints is the likeliest class, or every label."""
-        one = self.cuts is None
+        """Returns the C++ program, which prints the most likely class, or all labels."""
+        is_one_class = self.cuts is None
         return (
-            _MAIN.replace("@best@", "  int best = 0;\n" if one else "")
-            .replace("@finding@", _BEST if one else "")
-            .replace("@telling@", _TELL_BEST if one else _TELL_ALL)
+            _MAIN.replace("@best@", "  int best = 0;\n" if is_one_class else "")
+            .replace("@finding@", _BEST if is_one_class else "")
+            .replace("@telling@", _TELL_BEST if is_one_class else _TELL_ALL)
         )
 
     def _quantize(self) -> str:

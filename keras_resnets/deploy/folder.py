@@ -69,19 +69,19 @@ def _proof(report: Mapping[str, Any]) -> str:
             f"Converted by {report['proof']}: shapes and kernels equal the network's."
         )
     outputs = report["outputs"]
-    said = (
+    proof = (
         f"Proven by {report['proof']} on {report['compared']} images: "
         f"for {report['agreement']:.1%} {_answers(report)}"
     )
     if "largest_difference" in report:
         return (
-            f"{said}; the toolchain quantizes the network itself, and probabilities "
+            f"{proof}; the toolchain quantizes the network itself, and probabilities "
             f"differ by up to {report['largest_difference']:.4f}."
         )
     if outputs is None:
-        return f"{said}, measured on the file before it was compiled."
+        return f"{proof}, measured on the file before it was compiled."
     return (
-        f"{said}. Compared with {outputs['against']}, the outputs of {outputs['equal']} "
+        f"{proof}. Compared with {outputs['against']}, the outputs of {outputs['equal']} "
         f"images are equal bit for bit, those of {outputs['one_step']} differ by at most "
         f"one rounding step, and those of {outputs['other']} by more."
     )
@@ -92,14 +92,14 @@ def _labels(job: Job) -> list[str]:
     if job.cuts is None:
         return []
     return [
-        "An image may have none, one or several of the labels: each whose score reaches "
-        f"its threshold, {snippets.numbers(job.cuts)}.",
+        "An image can have any number of labels: those whose scores reach their "
+        f"thresholds, {snippets.numbers(job.cuts)}.",
         "",
     ]
 
 
 def _answers(report: Mapping[str, Any]) -> str:
-    """Returns how the predictions agree, as text."""
+    """Returns the agreement of the predictions as text."""
     if "label_agreement" not in report:
         return "the predicted class is that of `predict`"
     return (

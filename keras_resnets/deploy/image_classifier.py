@@ -37,13 +37,13 @@ def prove(job: Job) -> Proof:
     return Proof(exported, scores, {}, f"mediapipe {version}")
 
 
-def _check_labels(scores: np.ndarray, said: np.ndarray, cut: np.float32) -> None:
-    """Raises `ExportError` where its own threshold leaves others than scores below."""
-    wrong = int(((scores >= cut) != said).any(axis=1).sum())
+def _check_labels(scores: np.ndarray, returned: np.ndarray, cut: np.float32) -> None:
+    """Raises `ExportError` if MediaPipe's threshold returns other labels than scores."""
+    wrong = int(((scores >= cut) != returned).any(axis=1).sum())
     if wrong:
         raise ExportError(
-            f"MediaPipe's score threshold of {cut} returns other labels than the scores "
-            f"that reach it, of {wrong} of {len(said)} images; nothing was written"
+            f"MediaPipe must return the labels whose scores reach the threshold {cut}; it "
+            f"returned others for {wrong} of {len(returned)} images; nothing was written"
         )
 
 
@@ -70,12 +70,12 @@ def snippet(job: Job, exported: ExportedFile) -> str:
 
 
 def _options(job: Job, several: dict[str, str]) -> dict[str, str]:
-    """What the code of an application has for one class, or several labels, an image."""
+    """Returns the parts of the code that differ for multi-label networks."""
     if job.cuts is None:
         return {"most": "5", "option": "", "check": ""}
     values = [str(value) for value in job.cuts]
     own = len(set(values)) > 1
-    # Where labels have thresholds of their own, MediaPipe's is the least of them.
+    # If labels have different thresholds, MediaPipe's is the smallest of them.
     check = several["check"].format(
         cuts=", ".join(map(several["number"].format, values))
     )

@@ -26,7 +26,7 @@ def main(
     scores = _scores(path, images, count, max_results=count)
     answers: dict[str, Any] = {"scores": np.nan_to_num(scores)}
     if threshold is not None:
-        # As an application asks for all labels: -1 is as many as there are.
+        # Applications request all labels by -1.
         answers["said"] = ~np.isnan(
             _scores(
                 path, images, count, max_results=-1, score_threshold=float(threshold)
@@ -37,7 +37,7 @@ def main(
 
 
 def _scores(path: str, images: np.ndarray, count: int, **options: Any) -> np.ndarray:
-    """float32 (count, classes); NaN for a class that the classifier does not return."""
+    """Returns float32 scores (count, classes); NaN for classes that are not returned."""
     import mediapipe
 
     scores = np.full((len(images), count), np.nan, "float32")
@@ -57,10 +57,10 @@ def _classifier(path: str, options: dict[str, Any]) -> Any:
     from mediapipe.tasks.python import BaseOptions
     from mediapipe.tasks.python import vision
 
-    given = vision.ImageClassifierOptions(
+    classifier_options = vision.ImageClassifierOptions(
         base_options=BaseOptions(model_asset_path=path), **options
     )
-    return vision.ImageClassifier.create_from_options(given)
+    return vision.ImageClassifier.create_from_options(classifier_options)
 
 
 if __name__ == "__main__":

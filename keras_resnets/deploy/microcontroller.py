@@ -130,7 +130,7 @@ _LABELS = """for (int i = 0; i < model::kClasses; ++i)
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on building the sources."""
     names = ", ".join(f"`{name}`" for name in c_files.NAMES)
-    told = "" if job.cuts is None else _LABELS
+    labels_code = "" if job.cuts is None else _LABELS
     return f"""The sources are {names}. Add them to a project with TensorFlow Lite Micro
 (`create_tflm_tree.py` in its repository generates one) and call `RunTestImage()`, which
 `main` does, too:
@@ -146,7 +146,7 @@ model::Input* input = interpreter.typed_input_tensor<model::Input>(0);
 // input[i] = model::Quantize(pixel, channel) for each RGB value of the image
 interpreter.Invoke();
 const model::Output* scores = interpreter.typed_output_tensor<model::Output>(0);
-{told}```
+{labels_code}```
 
 The arena was measured on a 64-bit machine; pointers on a microcontroller take half the
 memory. Vendor kernels (CMSIS-NN) may need additional scratch memory: if `AllocateTensors`

@@ -27,8 +27,9 @@ _QUANTIZER = "keras_resnets.quantization.ptq"
 
 def quantizer() -> Callable[..., Any]:
     """Returns `keras_resnets.quantization.quantize`, which export must not import."""
-    made: Callable[..., Any] = importlib.import_module(_QUANTIZER).quantize_as_exporters
-    return made
+    function: Callable[..., Any]
+    function = importlib.import_module(_QUANTIZER).quantize_as_exporters
+    return function
 
 
 @dataclasses.dataclass(frozen=True)

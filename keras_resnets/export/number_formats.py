@@ -106,8 +106,8 @@ def current_recipe(
     if per_tensor and f"{new}_per_tensor" in allowed:
         new = f"{new}_per_tensor"
     if new != recipe:
-        told = f"recipe {recipe!r}{' with per_tensor=True' if per_tensor else ''}"
-        warnings.warn(f"{told} is {new!r} now", DeprecationWarning, stacklevel)
+        old_name = f"recipe {recipe!r}{' with per_tensor=True' if per_tensor else ''}"
+        warnings.warn(f"{old_name} is {new!r} now", DeprecationWarning, stacklevel)
     return str(new)
 
 

@@ -94,8 +94,8 @@ def bars(
         axes.invert_yaxis()
         most = max(lengths, default=0.0) or 1.0
         for place, (length, (_, _, text)) in enumerate(zip(lengths, rows, strict=True)):
-            told = short(text)
-            axes.text(length + most * 0.015, place, told, va="center", fontsize=9)
+            label = short(text)
+            axes.text(length + most * 0.015, place, label, va="center", fontsize=9)
         axes.set_xlim(0, most * 1.28)
         axes.set_xticks([])
         axes.tick_params(length=0)
@@ -173,13 +173,13 @@ def lines(
         percent: whether values are shares, shown in percent.
         marked: (x, label) of a vertical marker, or None.
     """
-    told = []
+    last_values = []
     for name, values in series.items():
-        known = [v for v in values if v is not None and np.isfinite(v)]
-        if known:
-            last = f"{known[-1]:.1%}" if percent else f"{known[-1]:.4g}"
-            told.append(f"{name} ends at {last}")
-    alt = f"Curves: {caption}. {'; '.join(told)}"
+        finite = [v for v in values if v is not None and np.isfinite(v)]
+        if finite:
+            last = f"{finite[-1]:.1%}" if percent else f"{finite[-1]:.4g}"
+            last_values.append(f"{name} ends at {last}")
+    alt = f"Curves: {caption}. {'; '.join(last_values)}"
 
     def draw(figure: typing.Any) -> None:
         axes = figure.subplots()
@@ -302,8 +302,10 @@ def reliability(rows: Sequence[tuple[float, float, int]], ece: float) -> Chart:
         places = (np.ceil(sure * 15) - 0.5) * width
         upper.bar(places, right, width * 0.92, color=_SERIES[0], label="accuracy")
         gap = {"fill": False, "edgecolor": _SERIES[1], "linewidth": 1.2}
-        told = "gap to the mean confidence"
-        upper.bar(places, sure - right, width * 0.92, bottom=right, label=told, **gap)
+        gap_label = "gap to the mean confidence"
+        upper.bar(
+            places, sure - right, width * 0.92, bottom=right, label=gap_label, **gap
+        )
         upper.plot((0, 1), (0, 1), "--", color=_MUTED, linewidth=1)
         upper.set_ylim(0, 1.02)
         upper.set_xlim(0, 1)

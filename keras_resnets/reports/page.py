@@ -151,7 +151,7 @@ def _is_ours(place: pathlib.Path) -> bool:
         if place.suffix.lower() == ".html":
             with place.open("rb") as file:
                 return _MARK.encode() in file.read(_HEAD)
-        found = json.loads(place.read_text("utf-8"))
+        content = json.loads(place.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and isinstance(found.get("command"), str)
+    return isinstance(content, dict) and isinstance(content.get("command"), str)

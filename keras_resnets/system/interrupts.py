@@ -415,18 +415,18 @@ def _undo_all() -> None:
     for key in reversed(list(_now.undo)):
         undo = _now.undo.pop(key, None)
         try:
-            said = undo() if undo else None
+            text = undo() if undo else None
         except Exception:
             # The process must end; work that cannot be undone stays.
             continue
-        if isinstance(said, str):
-            remark(said)
+        if isinstance(text, str):
+            remark(text)
 
 
 def _line(is_terminal: bool) -> str:
     word = "interrupted" if _now.received == signal.SIGINT else "terminated"
-    said = list(dict.fromkeys(_now.remarks))
-    line = "; ".join([f"{_now.prog}: {word}", *said])
+    remarks = list(dict.fromkeys(_now.remarks))
+    line = "; ".join([f"{_now.prog}: {word}", *remarks])
     # On a terminal, overwrite the remains of a progress bar.
     can_wipe = is_terminal and not streams.is_dumb()
     return f"\r\x1b[K{line}\n" if can_wipe else f"{line}\n"

@@ -108,8 +108,10 @@ class Distiller(keras.Model):
             # Logits up to a constant per image, which a softmax cancels.
             answers = ops.log(ops.maximum(answers, 1e-30))
         targets = ops.softmax(answers / self.temperature)
-        said = ops.log_softmax(logits / self.temperature)
-        return -(self.temperature**2) * ops.mean(ops.sum(targets * said, axis=-1))
+        log_probabilities = ops.log_softmax(logits / self.temperature)
+        return -(self.temperature**2) * ops.mean(
+            ops.sum(targets * log_probabilities, axis=-1)
+        )
 
 
 def _numbers(preprocessing: typing.Any) -> typing.Any:

@@ -63,12 +63,12 @@ class MeanAveragePrecision(keras.metrics.Metric):
     def result(self) -> typing.Any:
         """Returns the mean in [0, 1]; 0 if it is undefined for every label."""
         having, seen = (ops.flip(x.value, axis=1) for x in (self._having, self._seen))
-        right, said = ops.cumsum(having, axis=1), ops.cumsum(seen, axis=1)
+        right, predicted = ops.cumsum(having, axis=1), ops.cumsum(seen, axis=1)
         total = right[:, -1]
-        sums = ops.sum(having * right / ops.maximum(said, 1.0), axis=1)
-        known = ops.cast((total > 0) & (total < said[:, -1]), "float32")
+        sums = ops.sum(having * right / ops.maximum(predicted, 1.0), axis=1)
+        is_defined = ops.cast((total > 0) & (total < predicted[:, -1]), "float32")
         precision = sums / ops.maximum(total, 1.0)
-        return ops.sum(precision * known) / ops.maximum(ops.sum(known), 1.0)
+        return ops.sum(precision * is_defined) / ops.maximum(ops.sum(is_defined), 1.0)
 
     def get_config(self) -> dict[str, typing.Any]:
         config = {"labels": self.labels, "from_logits": self.from_logits}

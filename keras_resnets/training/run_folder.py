@@ -111,8 +111,8 @@ class RunFolder:
         stored.setdefault("sampler", "shuffled")
         _renew(stored["recipe"], self.path)
         # The prose of a recipe does not affect training, and may have been reworded.
-        said = {name: current["recipe"].get(name) for name in _PROSE}
-        stored["recipe"] |= {name: text for name, text in said.items() if text}
+        prose = {name: current["recipe"].get(name) for name in _PROSE}
+        stored["recipe"] |= {name: text for name, text in prose.items() if text}
         longer = _extended(stored.get("recipe"), current["recipe"])
         for name in FIXED:
             if stored.get(name) != current[name] and not (longer and name == "recipe"):

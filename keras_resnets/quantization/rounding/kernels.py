@@ -271,10 +271,9 @@ class Solver:
         """Warns about layers with more inputs than windows."""
         if self._few:
             warnings.warn(
-                f"{len(self._few)} of {self._count} kernels, the first of them "
-                f"{self._few[0]}, have more inputs than {self._images} calibration "
-                "images have windows for: their matrices are damped; more images round "
-                "better",
+                f"the {self._images} calibration images have fewer windows than inputs for "
+                f"{len(self._few)} of {self._count} kernels, such as {self._few[0]}: their "
+                "rounding is less accurate; use more images",
                 FewWindows,
                 stacklevel=3,
             )
