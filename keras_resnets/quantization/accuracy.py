@@ -52,24 +52,24 @@ def compare(
     """Runs an exported file and its model on labelled images.
 
     Args:
-        model: the float `keras.Model` that it was made of.
-        path: of the file.
+        model: the float `keras.Model` of the file.
+        path: the file.
         data: an `evaluation.Labelled`: `labels`, and `batches` of preprocessed
             images.
-        threads: of the file's runtime.
+        threads: threads of the file's runtime.
         progress: called with the number of images done after every batch.
-        logits: whether the file puts out logits.
-        watch: called with the images, the labels, and the outputs of the model and of
-            the file, of every batch.
+        logits: whether the outputs of the file are logits.
+        watch: called after every batch with the images, the labels, the outputs of the
+            model and those of the file.
 
     Raises:
-        InvalidArgument: a file that takes pixels, of a model that does not know its
-            preprocessing.
+        InvalidArgument: the file takes pixels, and the preprocessing of the model is
+            not known.
     """
     reference = KerasRunner(model)
     runner = open_runner(path, threads, logits=reference.has_logits and not logits)
     taken = _inputs_of(path, takes_pixels(path, runner), model)
-    # A file of logits has no softmax to look behind.
+    # The logits are the outputs themselves.
     logits = logits or runner.has_logits or runner.output_names == ("logits",)
     measured = logits or not reference.has_logits
     expected: list[np.ndarray] = []
@@ -88,7 +88,7 @@ def compare(
     compared = parity.compare(ours, theirs)
     rmse = compared.rmse if measured else None
     if data.labels.ndim == 2:
-        # Logits are above 0 where probabilities are above a half.
+        # A logit > 0 is a probability > 0.5.
         threshold = 0.0 if logits or ours.min() < 0 else multi_label.THRESHOLD
         agreement = float(((ours >= threshold) == (theirs >= threshold)).mean())
         maps = (
@@ -105,7 +105,7 @@ def compare(
 def _inputs_of(
     path: str | os.PathLike[str], pixels: bool, model: keras.Model
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Function that makes what a file takes of preprocessed images."""
+    """Returns a function from preprocessed images to the inputs of a file."""
     if not pixels:
         return lambda images: images
     preprocessing = provenance.of(model).preprocessing

@@ -14,7 +14,7 @@ from keras_resnets.quantization.ranges import float_arithmetic
 from keras_resnets.quantization.ranges import images_at_a_time
 from keras_resnets.quantization.ranges import inputs_of
 
-# Images that a mean needs: means need fewer than ranges do.
+# Number of images; means need fewer than ranges.
 _IMAGES = 100
 
 
@@ -26,7 +26,7 @@ def correct_biases(model: keras.Model, images: np.ndarray) -> None:
     from images). Borders, which include padding, are treated like the interior.
 
     Args:
-        model: from `rewrite`, with the ranges of its kernels set.
+        model: a model of `rewrite` whose kernel ranges are set.
         images: float32 array (count, height, width, channels); the first hundred are
             used.
     """
@@ -39,7 +39,7 @@ def correct_biases(model: keras.Model, images: np.ndarray) -> None:
 
 
 def biases_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """The bias of every layer with a kernel, by its name."""
+    """Returns the bias of every layer with a kernel, by name."""
     return {
         layer.name: keras.ops.convert_to_numpy(layer.bias)
         for layer in model.layers
@@ -63,7 +63,7 @@ def replaced(model: keras.Model, biases: dict[str, np.ndarray]) -> Iterator[None
 def _input_means(
     model: keras.Model, targets: list[keras.layers.Layer], images: np.ndarray
 ) -> list[np.ndarray]:
-    """The float64 mean of each input channel of each layer, over all of its inputs."""
+    """Returns the float64 mean of each input channel of each layer."""
     read = inputs_of(model)
     owners = [index for index, layer in enumerate(targets) for _ in read[id(layer)]]
     probed = [tensor for layer in targets for tensor in read[id(layer)]]
@@ -88,7 +88,7 @@ def _input_means(
 
 
 def _mean_error(layer: keras.layers.Layer, mean: np.ndarray) -> np.ndarray:
-    """The mean error of each output channel that rounding the kernel causes."""
+    """Returns the mean error of each output channel that rounding the kernel causes."""
     kernel = layer.folded_kernel()
     radius = keras.ops.convert_to_tensor(amax_of(layer))
     rounded = fake_quant.fake_quantize_symmetric(kernel, radius, layer.weight_bits)

@@ -76,7 +76,7 @@ def check_engine(engine: str | None, recipe: Recipe) -> str:
 
 
 def check_rounding(rounding: str | None, engine: str, recipe: Recipe) -> None:
-    """Raises `InvalidArgument` where an engine does not round by `rounding`."""
+    """Raises `InvalidArgument` if an engine does not support a rounding."""
     if rounding is None:
         return
     check_choice("rounding", rounding, ROUNDINGS)
@@ -88,7 +88,7 @@ def check_rounding(rounding: str | None, engine: str, recipe: Recipe) -> None:
 
 
 def check_method(method: str | None, engine: str) -> None:
-    """Raises `InvalidArgument` where an engine does not find ranges by `method`."""
+    """Raises `InvalidArgument` if an engine does not support a calibration method."""
     if method is None:
         return
     check_choice("method", method, METHODS)
@@ -100,10 +100,10 @@ def check_method(method: str | None, engine: str) -> None:
 
 
 def check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
-    """The precisions in order, int8 among them.
+    """Returns the precisions in order, with int8.
 
     Raises:
-        InvalidArgument: one that does not exist, or nothing but int8.
+        InvalidArgument: an unknown precision, or none besides int8.
     """
     for name in precisions:
         check_choice("precisions", name, PRECISIONS)
@@ -115,10 +115,10 @@ def check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_bits(precisions: Sequence[str]) -> tuple[str, ...]:
-    """The precisions of a front in order, int8 among them.
+    """Returns the precisions of a front in order, with int8.
 
     Raises:
-        InvalidArgument: one that does not exist, or nothing but int8.
+        InvalidArgument: an unknown precision, or none besides int8.
     """
     for name in precisions:
         check_choice("precisions", name, BITS)

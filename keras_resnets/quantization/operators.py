@@ -62,12 +62,12 @@ class Graph:
 
     Attributes:
         operators: in order.
-        fixed: `FakeQuantize` layers of the tensors that stay int8 whatever computes
-            them: the network's input and output.
-        seen: (least, largest) value of a tensor in calibration, by name of its
+        fixed: `FakeQuantize` layers of the tensors that always stay int8: the network's
+            input and output.
+        seen: (minimum, maximum) of a tensor in calibration, by name of its
             `FakeQuantize`.
-        biases: of kernels that are not rounded, by name of the layer: the others make
-            up for the rounding.
+        biases: biases for float kernels, by name of the layer; the biases in the model
+            are corrected for rounded kernels.
     """
 
     operators: tuple[Operator, ...]
@@ -77,9 +77,9 @@ class Graph:
 
     @functools.cached_property
     def names(self) -> dict[str, str]:
-        """The name of the operator of each layer that can have bits of its own.
+        """Returns the operator's name for each layer that can have bits of its own.
 
-        By the label of the operator; where several have the same, by its own name.
+        The key is the label of the operator, or its name if several have that label.
         """
         count = collections.Counter(x.label for x in self.operators)
         return {
@@ -87,10 +87,10 @@ class Graph:
         }
 
     def largest(self, grid: FakeQuantize) -> float:
-        """The largest value that an int16 tensor holds, and minus the least.
+        """Returns the amax of a tensor as int16.
 
-        A range of 8 bits leaves out what is rare. Of 16 bits one is to spare, for
-        values that the calibration has not seen.
+        An 8-bit range clips rare values. With 16 bits, one bit is kept as a reserve for
+        values larger than those of the calibration.
         """
         low, high = self.seen.get(grid.name, (float(grid.low), float(grid.high)))
         return 2 * max(-low, high)
@@ -111,7 +111,7 @@ class Graph:
         )
 
     def touching(self, layer: keras.layers.Layer) -> tuple[str, ...]:
-        """Names of the operators that must be raised for `layer` to round less."""
+        """Returns the operators whose precision must rise for `layer` to round less."""
         return tuple(
             x.name
             for x in self.operators
@@ -120,7 +120,7 @@ class Graph:
 
 
 def check_model(model: keras.Model) -> None:
-    """Raises `InvalidArgument` that names what of a float `model` no mix can have."""
+    """Raises `InvalidArgument` if a layer of a float `model` rules out mixed precision."""
     steps, outputs = read_steps(model)
     if len(outputs) != 1:
         raise InvalidArgument(
@@ -144,23 +144,23 @@ def check_model(model: keras.Model) -> None:
 def set_weight_bits(
     model: keras.Model, plan: PrecisionPlan, shape: Sequence[int]
 ) -> PrecisionPlan:
-    """Gives the kernels of a model of `rewrite` the bits that a plan says.
+    """Sets the weight bits of a model of `rewrite` by a plan.
 
     Args:
         model: a `keras.Model`, changed in place.
-        plan: with rules for layers.
+        plan: a `PrecisionPlan` with rules for layers.
         shape: (height, width, channels) of an image.
 
     Returns:
-        The plan, fitted to the names of the model.
+        The plan with the layer names of the model.
 
     Raises:
-        InvalidArgument: a layer of the plan that the model has not.
+        InvalidArgument: the model does not have a layer of the plan.
     """
     plan = plan.fitted(read(model, shape).names)
     for layer in model.layers:
         if isinstance(layer, quantized.KERNELS) and layer.replaces[0] in plan.layers:
-            # A kernel that stays float is not rounded to fewer bits first.
+            # A float kernel must not be rounded to fewer bits first.
             layer.weight_bits = plan.layers[layer.replaces[0]].weight_bits or 8
     return plan
 
@@ -171,12 +171,12 @@ def read(
     observed: dict[str, tuple[float, float]] | None = None,
     biases: dict[str, np.ndarray] | None = None,
 ) -> Graph:
-    """The `Graph` of a model of `rewrite`.
+    """Reads the `Graph` of a model of `rewrite`.
 
     Args:
         model: a `keras.Model`.
         shape: (height, width, channels) of an image.
-        observed: what `ranges.set_ranges` returned.
+        observed: the result of `ranges.set_ranges`.
         biases: see `Graph`.
     """
     network_operators, fixed = _Reader(model, shape).run()
@@ -188,7 +188,7 @@ class _Reader:
         self._model = model
         analyzed = analyze(model, shape).layers
         self._macs = {layer.name: layer.macs or 0 for layer in analyzed}
-        # By tensor: the grid that it lies on, or what is computed since the last.
+        # By tensor: its `FakeQuantize`, or the operator in progress.
         self._grids: dict[int, FakeQuantize] = {}
         self._chains: dict[int, tuple[tuple[typing.Any, ...], ...]] = {}
         self._operators: list[Operator] = []
@@ -211,7 +211,7 @@ class _Reader:
         elif isinstance(layer, _STAYING) and id(inputs[0]) in self._grids:
             self._grids[output] = self._grids[id(inputs[0])]
         elif layer_kinds.activation(layer) in layer_kinds.BOUNDED:
-            # A file has them in int8 alone, with the tensors on both sides.
+            # These operators are int8 only, as are the tensors on both sides.
             self._kept8.extend(grid for x in inputs for grid in self._grids_of(x))
         else:
             before = [self._chains.get(id(tensor), ((), ())) for tensor in inputs]
@@ -226,7 +226,7 @@ class _Reader:
         return self._chains.get(id(tensor), ((), ()))[0]
 
     def _settle(self, grid: FakeQuantize, tensor: typing.Any) -> None:
-        """Ends an operator, unless a mean is rounded to the grid of what it reads."""
+        """Ends an operator, unless a mean has the scale of its input."""
         if grid in self._seen:
             return
         self._seen.add(grid)

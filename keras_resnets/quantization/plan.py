@@ -30,9 +30,9 @@ VERSION = 1
 _WHAT = f"a precision plan (JSON with schema {SCHEMA!r}, version {VERSION})"
 _REQUIRED = ("schema", "version", "recipe", "layers")
 _OPTIONAL = ("network", "fingerprint", "storage", "prefer")
-# ResNet-1001 has about 1,500 operators, each a line of 100 bytes.
+# ResNet-1001 has about 1,500 operators, each on a line of 100 bytes.
 _LARGEST = 4 << 20
-# What an operator is computed in, by the bits of weights and activations.
+# The precision of an operator by the bits of weights and activations.
 _PRECISIONS = {
     (8, 8): "int8",
     (4, 8): "int8",
@@ -47,12 +47,12 @@ class LayerBits:
     """The bits of one layer.
 
     Attributes:
-        weight_bits: 8, 4, or None for float32. Of a layer without weights it says
-            nothing: there it is 8 or None, as its activations.
+        weight_bits: 8, 4, or None for float32; 8 or None, like its activations, for a
+            layer without weights.
         activation_bits: 8, 16, or None for float32.
 
     Raises:
-        InvalidArgument: a pair that no operator of TFLite computes in.
+        InvalidArgument: TFLite has no operators with these bits.
 
     Example:
         >>> LayerBits(8, 16).precision
@@ -64,7 +64,7 @@ class LayerBits:
 
     def __post_init__(self) -> None:
         pair = (self.weight_bits, self.activation_bits)
-        # True and 8.0 are equal to whole numbers, but are none.
+        # True and 8.0 are equal to whole numbers but are not allowed.
         plain = all(bits is None or type(bits) is int for bits in pair)
         if not plain or pair not in _PRECISIONS:
             allowed = ", ".join(f"{w}/{a}" for w, a in _PRECISIONS)
@@ -82,31 +82,30 @@ class LayerBits:
 
     @classmethod
     def of(cls, precision: str) -> "LayerBits":
-        """The bits of a precision, with weights of 8 bits where they are integers."""
+        """Returns the bits of a precision, with 8-bit weights if they are integers."""
         check_choice("precision", precision, tuple(_PRECISIONS.values()))
         return next(cls(*pair) for pair, x in _PRECISIONS.items() if x == precision)
 
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionPlan:
-    """A recipe, and the layers that have other bits than it says.
+    """A recipe, with other bits for some layers.
 
     Attributes:
-        recipe: for all layers that are not named, and for how ranges and scales are
-            chosen; a name of `recipes.RECIPES` does as well.
-        layers: the `LayerBits` of layers by name, as in the float network (half of a BN
-            that stands alone, under one scale a kernel: its name and `_scale` or
-            `_offset`).
-        network: name of the network that the plan is of, for messages; or None.
-        fingerprint: of that network, see `fingerprint`: the plan is refused for others.
-            None: the names of the layers alone must fit.
-        storage, prefer: where its weights of 4 bits are put, see
-            `export.tflite.storage`, where nobody asks for something else; None for the
-            default.
+        recipe: a `Recipe`, or a name in `RECIPES`, for all other layers and for the
+            choice of ranges and scales.
+        layers: `LayerBits` by name of the layer in the float network. With one scale
+            per kernel, a BN that is not folded has two entries: its name with `_scale`
+            and with `_offset`.
+        network: name of the plan's network, for messages; or None.
+        fingerprint: `fingerprint` of the network: other networks are refused. With None
+            only the names of the layers must match.
+        storage, prefer: default storage of its 4-bit weights, see
+            `export.tflite.storage`; None for the general default.
 
     Raises:
-        InvalidArgument: a value that is not allowed, or layers under a recipe that is
-            not int8.
+        InvalidArgument: a value is not allowed, or there are layers with a recipe that
+            is not int8.
 
     Example:
         >>> plan = PrecisionPlan("static_wi8_ai8", {"predictions": LayerBits(None, None)})
@@ -187,13 +186,12 @@ class PrecisionPlan:
         return dataclasses.replace(own, is_explicit=False)
 
     def for_training(self) -> "PrecisionPlan":
-        """The plan as a quantization-aware model is trained by it.
+        """Returns the plan for quantization-aware training.
 
-        With weights of 4 bits all ranges are learned, as in the recipe static_wi4_ai8.
+        With 4-bit weights all ranges are learned, as in the recipe static_wi4_ai8.
 
         Raises:
-            InvalidArgument: a recipe that is not for training, or layers that are not
-                int8.
+            InvalidArgument: the recipe is not for training, or a layer is not int8.
         """
         if not self.recipe.trainable:
             names = [name for name, one in recipes.RECIPES.items() if one.trainable]
@@ -223,7 +221,7 @@ class PrecisionPlan:
             )
 
     def to_json(self) -> str:
-        """The plan as text, a layer a line; see `from_json`."""
+        """Returns the plan as JSON with one layer per line; see `from_json`."""
         is_listed = self.recipe == recipes.RECIPES.get(self.recipe.name)
         head = {
             "schema": SCHEMA,
@@ -248,10 +246,10 @@ class PrecisionPlan:
 
     @classmethod
     def of(cls, plan: "str | Recipe | PrecisionPlan") -> "PrecisionPlan":
-        """The plan that was given, or that of one rule which a recipe is.
+        """Returns a plan, or the plan of a recipe without rules for layers.
 
         Raises:
-            InvalidArgument: a name that is no recipe's.
+            InvalidArgument: there is no recipe with this name.
 
         Example:
             >>> PrecisionPlan.of("static_wi4_ai8").recipe.weight_bits
@@ -261,15 +259,15 @@ class PrecisionPlan:
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "the text") -> "PrecisionPlan":
-        """The plan that a text says.
+        """Reads a plan from JSON.
 
         Args:
             text: JSON: an object with `schema` (`"keras_resnets.precision_plan"`),
                 `version` (1), `recipe` (a name, or an object of a `Recipe`'s fields) and
                 `layers`: an object from the name of a layer to one of `weight_bits` and
-                `activation_bits`; and, as one likes, `network`, `fingerprint`,
-                `storage` and `prefer`.
-            source: what the text is called in messages.
+                `activation_bits`; optionally `network`, `fingerprint`, `storage` and
+                `prefer`.
+            source: name of the text, for messages.
 
         Raises:
             InvalidArgument: anything else: larger than 4 MB, nested deeply, a key that
@@ -296,15 +294,15 @@ class PrecisionPlan:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PrecisionPlan":
-        """The plan in a file, see `from_json`."""
+        """Reads the plan in a file, see `from_json`."""
         text = untrusted.read_text(path, _WHAT, _LARGEST)
         return cls.from_json(text, str(path))
 
     def check_network(self, name: str, layers: typing.Any) -> None:
-        """Raises `InvalidArgument` where the plan is of another network.
+        """Raises `InvalidArgument` if the plan is for another network.
 
         Args:
-            name: of the network.
+            name: name of the network.
             layers: its layers, see `fingerprint`.
         """
         actual = fingerprint(layers)
@@ -317,14 +315,14 @@ class PrecisionPlan:
             )
 
     def fitted(self, names: Iterable[str]) -> "PrecisionPlan":
-        """The plan for the layers that a network has.
+        """Returns the plan with the layer names of a network.
 
-        A classifier whose softmax was taken away (`logits=True`) is found by the name
-        that it had with it; a BN that stands alone also by those of its two halves, as
-        earlier releases and recipes of one scale a kernel have it.
+        A classifier without its softmax (`logits=True`) is found by its old name, and a
+        BN that is not folded also by the names of its two halves, which earlier
+        releases and recipes with one scale per kernel use.
 
         Args:
-            names: of the layers that can have bits of their own.
+            names: names of the layers that can have bits of their own.
 
         Raises:
             InvalidArgument: a layer of the plan is not among them.
@@ -340,7 +338,7 @@ class PrecisionPlan:
                     f"a plan names layers that are quantized by themselves, such as "
                     f"{_some(allowed)}; got {shown(name)}{hint}"
                 )
-            # Of two halves the finer one.
+            # The finer precision of the two halves.
             both = (bits, layers.get(layer_name, bits))
             layers[layer_name] = max(
                 both, key=lambda x: choices.PRECISIONS.index(x.precision)
@@ -389,7 +387,7 @@ def _decoded(content: typing.Any) -> PrecisionPlan:
 
 
 def _recipe(value: typing.Any) -> Recipe:
-    """A recipe by its name, or of all its fields."""
+    """Returns a recipe by name, or from all of its fields."""
     if not isinstance(value, dict):
         return recipes.find(value)
     fields = tuple(field.name for field in dataclasses.fields(Recipe))
@@ -417,11 +415,11 @@ def _check_keys(
     required: tuple[str, ...],
     optional: tuple[str, ...] = (),
 ) -> None:
-    """Raises `InvalidArgument` unless a value is an object of such keys."""
+    """Raises `InvalidArgument` unless a value is an object with these keys."""
     if not isinstance(value, dict):
         raise InvalidArgument(f"{what} must be an object; got {shown(value)}")
     missing = [key for key in required if key not in value]
-    # A key that is mistyped says more than that it is missing.
+    # A misspelt key is more helpful than a missing one.
     if len(missing) < len(required):
         for key in value:
             if key not in (*required, *optional):
@@ -444,6 +442,6 @@ def _no_number(text: str) -> typing.NoReturn:
 
 
 def _some(names: tuple[str, ...], most: int = 4) -> str:
-    """The first few of many names."""
+    """Returns the first few of many names, for messages."""
     more = f", ... ({len(names)})" if len(names) > most else ""
     return ", ".join(names[:most]) + more

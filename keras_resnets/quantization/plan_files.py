@@ -54,15 +54,15 @@ def land(
     facts: dict[str, typing.Any],
     options: Options,
 ) -> ExportReport:
-    """Writes, proves and lands a file; a plan with rules for layers goes beside it.
+    """Writes and verifies a file, with its plan beside it if that has rules for layers.
 
     Args:
-        place: where to.
-        ready: what was converted.
-        make: function that returns the bytes.
-        plan: that they were made by; it becomes `<file>.plan.json`.
-        facts: for the passport.
-        options: that they were made with.
+        place: the `Destination`.
+        ready: the converted model.
+        make: function that returns the bytes of the file.
+        plan: the plan of the file, written as `<file>.plan.json`.
+        facts: record for the passport.
+        options: options of the engine.
 
     Returns:
         An `ExportReport`.
@@ -86,7 +86,7 @@ def land(
 
 @contextlib.contextmanager
 def _beside(place: Destination, plan: PrecisionPlan) -> Iterator[None]:
-    """Lands the plan of a file after it; a plan of what it replaces goes."""
+    """Writes the plan after its file; removes the plan of the replaced file."""
     path = path_of(place.path)
     if not plan.layers:
         yield
@@ -101,7 +101,7 @@ def _beside(place: Destination, plan: PrecisionPlan) -> Iterator[None]:
 def check_place(
     path: str | os.PathLike[str], plan: PrecisionPlan, overwrite: bool
 ) -> None:
-    """Raises `InvalidArgument` where the plan of a file would replace something else."""
+    """Raises `InvalidArgument` if the plan of a file would replace something else."""
     place = path_of(path)
     if plan.layers and place.exists() and not (overwrite and _is_plan(place)):
         more = "" if overwrite else ", or replace a plan with --overwrite"

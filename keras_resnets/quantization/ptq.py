@@ -78,49 +78,50 @@ def quantize(
     Args:
         model: a built `keras.Model` with one image input, under any dtype policy.
         path: file to write, ending in `.tflite`.
-        recipe: name in `recipes.RECIPES`, a `Recipe`, or a `PrecisionPlan`, which says
-            of single layers how many bits they have.
+        recipe: name in `RECIPES`, a `Recipe`, or a `PrecisionPlan` with the bits of
+            single layers.
         calibration: training images for the ranges of a static recipe: a
-            `CalibrationSet` (`calibration.choose`), or what `export.to_tflite` takes.
-        images: the same, to compare with; by default four of the calibration's.
-        input_size: (height, width) where the model leaves them open.
+            `CalibrationSet` (see `choose`), or anything that `export.to_tflite` takes.
+        images: images to compare on; by default four of the calibration images.
+        input_size: (height, width) for a model that leaves them open.
         overwrite: replace an existing file.
-        threads: of the LiteRT interpreter for the comparison and the latency.
-        engine: `"ranges"` (own ranges and corrected biases, in the graph), `"converter"`
+        threads: threads of the LiteRT interpreter for comparison and latency.
+        engine: `"ranges"` (this package's, with corrected biases), `"converter"`
             (TensorFlow's) or `"ai_edge_quantizer"` (LiteRT's); None for the one that
-            measured best, or TensorFlow's for a network of layers that this package
-            does not compute in integers.
-        rounding: of the engine `"ranges"`: `"nearest"`; `"second-order"`, by what the
-            layers' outputs lose on the calibration images; or `"learned"`, from there by
-            gradient, by what residual blocks' outputs lose; None for the recipe's.
-        rounding_steps: of `"learned"`, for each block; None for the recipe's, or 1,000.
-        method: how a range comes from images: `"mse"`, `"minmax"` or `"percentile"`;
-            None for the engine's own.
+            measured best, or TensorFlow's if a layer has no integer form here.
+        rounding: of kernels by the engine `"ranges"`: `"nearest"`; `"second-order"`, to
+            minimize the error of each layer; or `"learned"`, to minimize that of each
+            residual block, by gradient; None for the recipe's.
+        rounding_steps: gradient steps per block of `"learned"`; None for the recipe's,
+            or 1,000.
+        method: calibration method: `"mse"`, `"minmax"` or `"percentile"`; None for the
+            engine's default.
         percentile: see `ranges.set_ranges`.
-        seed: of the samples that `"mse"`, `"second-order"` and `"learned"` work on.
+        seed: seed of the samples for `"mse"`, `"second-order"` and `"learned"`.
         io_dtype: input and output of an int8 file: `"int8"`, `"uint8"` or `"float32"`.
-        batch: images at a time, or `"dynamic"`.
+        batch: images per batch, or `"dynamic"`.
         packed: see `keras_resnets.export.to_tflite`.
-        storage: where weights of 4 bits are put, see there.
-        prefer: latency or size, see there.
-        int4: what `storage` was called; True is `"conv_int4"`.
+        storage: see `keras_resnets.export.to_tflite`.
+        prefer: see `keras_resnets.export.to_tflite`.
+        int4: the old name of `storage`; True is `"conv_int4"`.
         pooled_strides: see `keras_resnets.export.to_tflite`.
-        sparse: see there.
-        preprocessing: a `Preprocessing` to put in front: RGB pixels go in.
-        logits: without the softmax or sigmoid.
-        features: names of endpoints to put out, see `keras_resnets.export.to_tflite`.
+        sparse: see `keras_resnets.export.to_tflite`.
+        preprocessing: a `Preprocessing` to include in the file, which then takes RGB
+            pixels.
+        logits: leave out the softmax or sigmoid.
+        features: names of endpoints to output, see `keras_resnets.export.to_tflite`.
         source: see `keras_resnets.export.to_tflite`.
-        metadata: see there.
-        progress: called with the number of calibration images done: once for the ranges,
-            and again for a rounding that looks at them.
+        metadata: see `keras_resnets.export.to_tflite`.
+        progress: called with the number of calibration images done, for the ranges and
+            again for second-order and learned rounding.
 
     Returns:
-        An `ExportReport`. The passport beside the file has recipe, engine and
+        An `ExportReport`. The passport beside the file records recipe, engine and
         calibration.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, or a layer that an engine
-            does not know; nothing was done.
+        InvalidArgument: an argument is not allowed, or the engine does not support a
+            layer; nothing was done.
         ExportError: the file differs from the model by more than its format allows; no
             file is left.
 
@@ -209,7 +210,7 @@ def quantize_as_exporters(
     *rest: typing.Any,
     **options: typing.Any,
 ) -> ExportReport:
-    """`quantize` for `to_tflite`, which warns of less than ten images."""
+    """`quantize` for `to_tflite`, which also warns of fewer than ten images."""
     inputs = getattr(model, "inputs", None)
     if calibration is not None and inputs and len(inputs) == 1:
         if not isinstance(calibration, CalibrationSet):
@@ -233,7 +234,7 @@ def _chosen(
     reference = prepare.inference_model(model)
     shape = prepare.input_shape(reference, input_size)
     preprocessing = provenance.known_preprocessing(model)
-    # Whoever made a set knows how small it is.
+    # A `CalibrationSet` is small on purpose.
     fewest = 1 if isinstance(calibration, CalibrationSet) else FEWEST
     chosen = checked_set(calibration, shape, preprocessing, fewest=fewest)
     if plan.layers:
@@ -260,24 +261,27 @@ def to_tflite(
     threads: int = 2,
     **options: typing.Any,
 ) -> ExportReport:
-    """`keras_resnets.export.to_tflite` of a quantization-aware model, and of no other.
+    """Writes a quantization-aware model as the int8 TFLite file that it simulates.
+
+    Arguments without a description are those of `keras_resnets.export.to_tflite`.
 
     Args:
-        model: from `quantize_aware`, trained or calibrated.
+        model: a model returned by `quantize_aware`, trained or calibrated.
         path: file to write, ending in `.tflite`.
-        images: see there.
-        input_size: see there.
-        overwrite: see there.
-        threads: see there.
+        images: images to compare on.
+        input_size: (height, width) for a model that leaves them open.
+        overwrite: replace an existing file.
+        threads: threads of the LiteRT interpreter.
         **options: `io_dtype`, `batch`, `packed`, `storage`, `prefer`, `pooled_strides`,
-            `sparse`, `logits` and `features`, see there.
+            `sparse`, `logits`, `features`.
 
     Returns:
         An `ExportReport`.
 
     Raises:
-        InvalidArgument: a model that is not quantization-aware; and see there.
-        ExportError: see there.
+        InvalidArgument: the model is not quantization-aware, or an argument is not
+            allowed.
+        ExportError: the file differs from the model by more than its format allows.
 
     Example:
         >>> import keras_resnets, numpy as np, tempfile

@@ -20,16 +20,16 @@ from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.layers import QUANTIZED
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
-# Values of a tensor that a batch adds to the sample of it.
+# Number of values per batch that are added to the sample of a tensor.
 _SAMPLE = 40_000
-# Numbers that one batch's activations may have: 4 bytes each.
+# Largest number of 4-byte values in a batch's activations.
 _ALIVE = 40_000_000
-# Of the histogram that stands for a sample: sixteen to a step of 8 bits.
+# Bins of the histogram of a sample: sixteen per step of 8 bits.
 _BINS = 4096
-# What parts of a range are tried.
+# The fractions of a range that are tried.
 _CUTS = np.geomspace(1.0, 0.02, 60)
 _FINE = np.linspace(0.95, 1.05, 21)
-# Of a tensor that is always 0, which any range keeps exactly.
+# The range of a tensor that is always 0, which is exact with any range.
 _DEAD = (0.0, 1.0)
 
 
@@ -46,7 +46,7 @@ class Observed:
         self._samples: list[np.ndarray] = []
 
     def see(self, values: np.ndarray) -> None:
-        """Takes in one batch."""
+        """Adds a batch of values."""
         values = np.asarray(values, "float32").ravel()
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
@@ -56,7 +56,7 @@ class Observed:
 
     @property
     def sample(self) -> np.ndarray:
-        """float32 values of the tensor."""
+        """Returns sampled float32 values of the tensor."""
         return np.concatenate(self._samples)
 
 
@@ -71,13 +71,13 @@ def set_ranges(
     """Sets the range of every `FakeQuantize` of `model` from images.
 
     Args:
-        model: from `rewrite`.
+        model: a model of `rewrite`.
         images: float32 array (count, height, width, channels), preprocessed.
-        method: `"mse"` (the range of least squared error on a sample of the values),
-            `"minmax"` (all values) or `"percentile"`.
-        percentile: share in per cent of the values above 0 that `"percentile"` keeps,
-            and of those below, in (50, 100].
-        seed: of the sample.
+        method: `"mse"` (the range with the smallest squared error on a sample of the
+            values), `"minmax"` (all values) or `"percentile"`.
+        percentile: percentage in (50, 100] of the positive values, and of the negative
+            ones, that `"percentile"` keeps.
+        seed: seed of the sample.
         progress: called with the number of images done after every batch.
 
     Returns:
@@ -95,7 +95,7 @@ def set_ranges(
     targets = [
         layer
         for layer in model.layers
-        # A fixed range, as that of a sigmoid, does not come from images.
+        # A fixed range, such as that of a sigmoid, does not depend on images.
         if isinstance(layer, FakeQuantize) and layer.ranges != "fixed"
     ]
     observed = observe(model, targets, images, seed, progress)
@@ -119,7 +119,7 @@ def observe(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
 ) -> list[Observed]:
-    """An `Observed` of the input of each layer of `targets`."""
+    """Returns an `Observed` of the input of each layer in `targets`."""
     rng = np.random.default_rng(seed)
     tensors = [input_of(layer) for layer in targets]
     probe = keras.Model(model.inputs, tensors)
@@ -128,7 +128,7 @@ def observe(
     batch = images_at_a_time(tensors, shape)
     with float_arithmetic(model):
         for start in range(0, len(images), batch):
-            # One size of a batch, so that there is one graph.
+            # One batch size, so that only one graph is traced.
             chunk = images[start : start + batch]
             batch_images = np.resize(chunk, (min(batch, len(images)), *shape))
             outputs = keras.tree.flatten(probe.predict_on_batch(batch_images))
@@ -145,7 +145,7 @@ def input_of(layer: keras.layers.Layer) -> typing.Any:
 
 
 def inputs_of(model: keras.Model) -> dict[int, list[typing.Any]]:
-    """The tensors that each layer of a flat `model` reads, a list by the layer's `id`."""
+    """Returns the input tensors of each layer of a flat `model`, by the layer's `id`."""
     inputs: dict[int, list[typing.Any]] = {}
     for node in nodes_in_order(model):
         inputs.setdefault(id(node.operation), []).append(node.input_tensors[0])
@@ -161,7 +161,7 @@ def images_at_a_time(tensors: Sequence[typing.Any], shape: Sequence[int]) -> int
     """
     numbers = 0
     for tensor in tensors:
-        # Open sizes count as those of the images: too much rather than too little.
+        # Open sizes count as those of the images, which is an upper bound.
         sizes = zip(tensor.shape[1:], shape, strict=False)
         numbers += math.prod(own or full for own, full in sizes)
     return int(np.clip(_ALIVE // max(numbers, 1), 1, 100))
@@ -207,7 +207,7 @@ def _warn_of_dead(names: list[str], total: int) -> None:
 def choose(
     seen: Observed, bits: int = 8, method: str = "mse", percentile: float = 99.99
 ) -> tuple[float, float]:
-    """(low, high) for an `Observed`, by one of `METHODS`."""
+    """Returns (low, high) for an `Observed`, by one of `METHODS`."""
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     if method == "minmax":
         return low, high
@@ -222,9 +222,9 @@ def choose(
 def least_squares(
     sample: np.ndarray, low: float, high: float, bits: int = 8
 ) -> tuple[float, float]:
-    """The range inside [low, high] whose grid is nearest to `sample`.
+    """Returns the range in [low, high] with the smallest squared rounding error.
 
-    Both ends are cut together first, then each in turn, and at last finely.
+    Both ends are reduced together first, then each by itself, and finally in fine steps.
     """
     counts, edges = np.histogram(sample, _BINS, (low, high))
     values = ((edges[1:] + edges[:-1]) / 2)[counts > 0]
@@ -246,7 +246,7 @@ def least_squares(
 def _error(
     values: np.ndarray, counts: np.ndarray, low: float, high: float, bits: int
 ) -> float:
-    """Squared error of `values`, weighted by their counts, on the grid of [low, high]."""
+    """Returns the squared rounding error of weighted values with the range [low, high]."""
     least, largest = fake_quant.levels(bits)
     scale = (high - low) / (largest - least)
     if not scale > 0:
@@ -257,7 +257,7 @@ def _error(
 
 
 def least_squares_amax(kernel: np.ndarray, bits: int, per_channel: bool) -> np.ndarray:
-    """float32 half range, in all or by channel, whose grid is nearest to a kernel."""
+    """Returns the amax of a kernel, overall or per channel, of least squared error."""
     _, largest = fake_quant.levels(bits, narrow=True)
     rows = kernel.reshape(-1, kernel.shape[-1]).astype("float64")
     if not per_channel:

@@ -23,14 +23,14 @@ from keras_resnets.quantization.qat.layers import is_quantized
 def check_asked(
     model: keras.Model, form: typing.Any, quantize: typing.Any, asked: typing.Any
 ) -> None:
-    """Raises `InvalidArgument` where more is asked for than a model has in it.
+    """Raises `InvalidArgument` for options that do not apply to the model.
 
     Args:
-        model: quantization-aware.
+        model: a quantization-aware model.
         form: the `formats.Format` of its file.
-        quantize: what is asked for: `"none"` and `"int8"` both mean its int8 file.
-        asked: the options of an exporter that such a model has answered already, by
-            name; all must be as they are by default.
+        quantize: the number format: `"none"` and `"int8"` both mean its int8 file.
+        asked: options of the exporter, by name, that the model determines; all must
+            have their defaults.
     """
     if quantize not in ("none", "int8"):
         raise InvalidArgument(
@@ -52,7 +52,7 @@ def check_asked(
 def at_rest(
     model: keras.Model, images: np.ndarray | None, input_size: tuple[int, int] | None
 ) -> tuple[keras.Model, np.ndarray]:
-    """(`model` with constant ranges, images to compare it on); see `model_kinds.Kind`."""
+    """Returns (frozen `model`, images to compare on); see `model_kinds.Kind`."""
     frozen = freeze(model)
     provenance.inherit(frozen, model)
     return frozen, _default_images(frozen, input_size) if images is None else images
@@ -61,7 +61,7 @@ def at_rest(
 def _default_images(
     frozen: keras.Model, input_size: tuple[int, int] | None, count: typing.Any = 4
 ) -> typing.Any:
-    """Images as the preprocessing gives them, or noise that fills the input's range."""
+    """Returns preprocessed synthetic images, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
     preprocessing = provenance.known_preprocessing(frozen)
@@ -72,7 +72,7 @@ def _default_images(
 
 
 def _to_tflite(ready: Ready, io_dtype: str, batch: int | str) -> typing.Any:
-    """Bytes of its file."""
+    """Returns the bytes of its file."""
     options = engines.Options(io_dtype=io_dtype, batch=batch)
     return engines.from_fake_quantized(ready.model, ready, options)
 

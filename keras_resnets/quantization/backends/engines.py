@@ -31,8 +31,8 @@ from keras_resnets.system import progress
 class Base:
     """The common base of the files of all plans with the same recipe and weights.
 
-    Kernels that the plan rounded by images stay so: a layer that `file` raises
-    to float must have been left out, or the plan be of nearest rounding.
+    Kernels that were rounded by images stay rounded: layers that `file` makes float
+    must have been skipped, unless the rounding is nearest.
 
     Attributes:
         rounded: the network with fake quantization, frozen.
@@ -45,7 +45,7 @@ class Base:
     content: bytes
 
     def file(self, precisions: dict[str, str]) -> bytes:
-        """Bytes of the file with some operators in other precisions.
+        """Returns the bytes of the file with some operators in other precisions.
 
         Args:
             precisions: `"int8"`, `"int16"` or `"float"` by name of an operator.
@@ -88,17 +88,17 @@ def ranged(
     options: Options,
     coarser: dict[str, Rounded] | None = None,
 ) -> tuple[keras.Model, dict[str, tuple[float, float]], dict[str, np.ndarray]]:
-    """The model of `ready` as one that rounds, its ranges and biases set, frozen.
+    """Returns the frozen model of `ready` with fake quantization, ranges and biases.
 
     Args:
         ready: a `session.Ready` with a calibration.
-        plan: a `PrecisionPlan`, of which the bits of weights count.
+        plan: a `PrecisionPlan`; its weight bits are used.
         options: `Options`.
         coarser: see `rounding.kernels.round_second_order`.
 
     Returns:
-        (that model, what `ranges.set_ranges` saw, the biases that go with kernels that
-        are not rounded, by name of the layer).
+        (model, result of `ranges.set_ranges`, biases for float kernels by name of the
+        layer).
     """
     network = rewrite(ready.model, plan.recipe)
     if plan.layers:
@@ -131,15 +131,15 @@ def ranged(
 
 
 def _stays_float(layer: keras.layers.Layer, plan: PrecisionPlan) -> bool:
-    """Whether a plan keeps the kernel of a layer as it is."""
+    """Returns whether the kernel of a layer stays float in a plan."""
     if not isinstance(layer, KERNELS) or layer.replaces[0] not in plan.layers:
         return False
     return plan.layers[layer.replaces[0]].weight_bits is None
 
 
 def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> bytes:
-    """Bytes of the int8 file of a model with fake quantization and ranges."""
-    # Its own reference, unless the preprocessing is part of it.
+    """Converts a model with fake quantization into the bytes of its int8 file."""
+    # The frozen model is the reference, unless preprocessing is included.
     reference = ready.reference if ready.takes_pixels else frozen
     alone = dataclasses.replace(
         ready, model=frozen, reference=reference, calibration=None
@@ -150,7 +150,7 @@ def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> 
 
 @contextlib.contextmanager
 def exporting(frozen: keras.Model) -> Iterator[None]:
-    """Leaves nothing in the layers of `frozen` but what converters know, inside."""
+    """Reduces the layers of `frozen` to what converters recognize, in the context."""
     ranged = [
         x for x in frozen.layers if isinstance(x, (FakeQuantize, QuantizedAffine))
     ]
@@ -164,7 +164,7 @@ def exporting(frozen: keras.Model) -> Iterator[None]:
 
 
 def converter(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
-    """TensorFlow's own post-training quantization."""
+    """Quantizes by TensorFlow's converter."""
     return tflite.convert(
         ready,
         plan.recipe.quantize,

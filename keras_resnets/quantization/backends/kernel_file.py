@@ -19,7 +19,7 @@ from keras_resnets.quantization.rounding.kernels import Rounded
 def with_kernels(
     content: bytes, graph: operators.Graph, kernels: Mapping[str, Rounded]
 ) -> bytes:
-    """The bytes of a file with other kernels in some operators.
+    """Replaces the kernels of some operators; returns the bytes of the file.
 
     Args:
         content: bytes of the int8 file of a frozen model.
@@ -27,13 +27,13 @@ def with_kernels(
         kernels: the rounded kernel of a layer, by name of its operator.
 
     Raises:
-        ExportError: the file has not the expected operators.
+        ExportError: the file does not have the expected operators.
     """
     return _Kernels(content, graph).run(kernels) if kernels else content
 
 
 def editable(content: bytes, graph: operators.Graph) -> dict[str, str]:
-    """Layer name -> name of the operator, for kernels that can be replaced."""
+    """Returns a dict from layer to operator, by name, of the replaceable kernels."""
     editor = _Kernels(content, graph)
     return {
         x.weights.name: x.name
@@ -44,13 +44,13 @@ def editable(content: bytes, graph: operators.Graph) -> dict[str, str]:
 
 class _Kernels(mixed_file.Named):
     def is_kernel(self, op: typing.Any) -> bool:
-        """Whether an operator has a kernel and a bias that are constants."""
+        """Returns whether an operator has a constant kernel and a constant bias."""
         if self.code(op) not in mixed_file.TURNS or len(op.inputs) < 3:
             return False
         return all(self.data(index) is not None for index in op.inputs[1:3])
 
     def run(self, kernels: Mapping[str, Rounded]) -> bytes:
-        """Makes the changes; returns the bytes of the file."""
+        """Applies the changes; returns the bytes of the file."""
         for name, rounded in kernels.items():
             if name not in self.found or not self.is_kernel(self.found[name]):
                 raise ExportError(f"the file has no kernel of {name}")

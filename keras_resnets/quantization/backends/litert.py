@@ -19,7 +19,7 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 
-# It has been renamed.
+# The old and the new name of the package.
 _PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
 _RECIPES = {
     "int8": "static_wi8_ai8",
@@ -29,10 +29,10 @@ _RECIPES = {
 
 
 def edge_quantizer(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
-    """Bytes of the file, calibrated by least and largest value.
+    """Quantizes by LiteRT's quantizer, calibrated by minimum and maximum.
 
-    Its default, a moving average over single images, cuts so much off that the
-    error is six times as large.
+    Its default, a moving average over single images, clips so much that the error is
+    six times as large.
     """
     recipe = plan.recipe
     _check(ready, recipe, options)
@@ -53,7 +53,7 @@ def edge_quantizer(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes
         )
         return bytes(quantized.quantized_model)
     except Exception as error:
-        # It has no errors of its own, and raises whatever comes.
+        # The package has no exceptions of its own.
         raise ExportError(
             f"{package} refused {ready.original.name}: {first_line(error)}; nothing "
             "was written"
@@ -84,7 +84,7 @@ def _check(ready: Ready, recipe: Recipe, options: Options) -> None:
 
 
 def _load() -> tuple[str, dict[str, typing.Any]]:
-    """(name, its modules) of the package that is installed."""
+    """Returns (name, modules) of the installed package."""
     for name in _PACKAGES:
         try:
             modules = {
@@ -125,7 +125,7 @@ def _calibrate(
                 options.progress(index + 1)
             yield {signature.INPUT_NAME: images[index : index + 1]}
 
-    # It draws a bar of its own, and warns of memory.
+    # It draws a progress bar of its own, and warns about memory.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore", UserWarning)
         calibrator.calibrate({"serving_default": list(samples())}, manager)

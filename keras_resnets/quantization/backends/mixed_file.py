@@ -25,7 +25,7 @@ TURNS = {
     "DEPTHWISE_CONV_2D": (2, 0, 1, 3),
     "FULLY_CONNECTED": (1, 0),
 }
-# At the ends, with scales of their own.
+# The network's input and output, with scales of their own.
 _OUTSIDE = ("SOFTMAX", "LOGISTIC", "QUANTIZE", "DEQUANTIZE")
 # Of QUANTIZE (2 knows integers as input) and DEQUANTIZE; all other operators have the
 # versions in int16 that they have in int8, as in the converter's own int16 files.
@@ -35,7 +35,7 @@ _VERSION = 2
 def mix(
     content: bytes | memoryview, graph: operators.Graph, precisions: dict[str, str]
 ) -> bytes:
-    """Gives operators of a file other precisions; returns its bytes.
+    """Changes the precision of some operators of a file; returns its bytes.
 
     Args:
         content: bytes of the int8 file of a frozen model.
@@ -43,7 +43,7 @@ def mix(
         precisions: `"int8"`, `"int16"` or `"float"` by name of an operator.
 
     Raises:
-        ExportError: the file has not the expected operators.
+        ExportError: the file does not have the expected operators.
     """
     content = bytes(content)
     if set(precisions.values()) <= {"int8"}:
@@ -52,18 +52,18 @@ def mix(
 
 
 def names(content: bytes | memoryview, graph: operators.Graph) -> set[str]:
-    """Names of the operators of `graph` that the int8 file has, as one operator each."""
+    """Returns the operators of `graph` that are single operators in the int8 file."""
     return set(Named(bytes(content), graph).found)
 
 
 def kinds(content: bytes | memoryview, graph: operators.Graph) -> dict[str, str]:
-    """The precision of each operator of a mixed file, by name, read from the file."""
+    """Reads the precision of each operator from a mixed file, by name."""
     editor = Named(bytes(content), graph)
     return {name: editor.precision(op) for name, op in editor.found.items()}
 
 
 class Named(file_editor.Editor):
-    """One file; `found` are its operators by the names that the graph has for them."""
+    """A file; `found` are its operators by their names in the graph."""
 
     def __init__(self, content: bytes, graph: operators.Graph) -> None:
         super().__init__(content)
@@ -108,7 +108,7 @@ class _Mixer(Named):
         super().__init__(content, graph)
         self._network, self._precisions = graph, precisions
         self._names = {id(op): name for name, op in self.found.items()}
-        # By tensor: what it is kept in, on which grid, and its scale as int16.
+        # By tensor: its precision, its `FakeQuantize`, and its scale as int16.
         self._kept: dict[int, str] = {}
         self._grids: dict[int, typing.Any] = {}
         self._scales: dict[int, float] = {}
@@ -116,7 +116,7 @@ class _Mixer(Named):
         self._done: list[typing.Any] = []
 
     def run(self) -> bytes:
-        """Makes the changes; returns the bytes of the file."""
+        """Applies the changes; returns the bytes of the file."""
         missing = [name for name in self._precisions if name not in self.found]
         if missing:
             raise ExportError(
@@ -144,7 +144,7 @@ class _Mixer(Named):
         self._kept[op.outputs[0]], self._grids[op.outputs[0]] = precision, grid
 
     def _range16(self, index: int) -> float:
-        """The scale of a tensor as int16: with its range as int8, if it is kept so."""
+        """Returns the scale of a tensor as int16, with its int8 range if that is kept."""
         grid = self._grids.get(index)
         if self._kept.get(index) == "int16" and grid is not None:
             return self._network.largest(grid) / _LARGEST
@@ -164,7 +164,7 @@ class _Mixer(Named):
     def _place(self, op: typing.Any) -> None:
         name, code = self._names.get(id(op)), self.code(op)
         if name is None:
-            # It moves values, in whatever they are kept in.
+            # It moves values and keeps their precision.
             self._done.append(op)
             return
         precision = self._precisions.get(name, "int8")
@@ -182,7 +182,7 @@ class _Mixer(Named):
             self._cast(converted, output, self._kept[output])
 
     def _as(self, index: int, precision: str) -> int:
-        """The tensor `index` in another precision; itself if it is not an activation."""
+        """Returns the tensor `index` in another precision; itself if not an activation."""
         is_input = index in set(self.graph.inputs)
         if index not in self._kept and not is_input and not self._is_quantized(index):
             return index
@@ -198,7 +198,7 @@ class _Mixer(Named):
         return self._casts[index, precision]
 
     def _is_quantized(self, index: int) -> bool:
-        """Whether a tensor is an int8 activation, such as the output of a QUANTIZE."""
+        """Returns whether a tensor is an int8 activation."""
         if index < 0:
             return False
         is_int8 = self.graph.tensors[index].type == self._types["int8"]
@@ -220,9 +220,9 @@ class _Mixer(Named):
     def _compute_in(
         self, op: typing.Any, code: str, operator: operators.Operator, precision: str
     ) -> None:
-        """Gives an operator the constants and options of a precision."""
+        """Sets the constants and options of an operator for a precision."""
         if precision == "int16" and code == "ADD":
-            # Any scale, not powers of two alone.
+            # Any scale, not only powers of two.
             op.builtinOptions.potScaleInt16 = False
         if code in TURNS:
             if precision == "float":
@@ -270,7 +270,7 @@ class _Mixer(Named):
     def _wide_bias(
         self, op: typing.Any, inputs: list[int], operator: operators.Operator
     ) -> int:
-        """An int64 bias, in steps of the product of the scales of image and kernel."""
+        """Returns an int64 bias, whose scale is that of the input times the kernel's."""
         scale = self.graph.tensors[inputs[0]].quantization.scale[0]
         quantization = self.graph.tensors[inputs[1]].quantization
         steps = quantization.scale.astype("float64") * float(scale)

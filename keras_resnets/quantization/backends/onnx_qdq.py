@@ -20,10 +20,10 @@ from keras_resnets.quantization.qat.layers import ChannelOffset
 from keras_resnets.quantization.qat.layers import ChannelScale
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
-# They move values, which stay on the grid that they are on.
+# They move values and keep their scale.
 _MOVING = ("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose")
 _KERNELS = ("Conv", "Gemm", "MatMul")
-# int8 kernels have no -128; int8 activations reach from -128 to 127.
+# int8 kernels span -127..127, int8 activations -128..127.
 _LARGEST = 127
 
 
@@ -34,15 +34,15 @@ def convert(
     batch: int | str = 1,
     symmetric: bool = False,
 ) -> typing.Any:
-    """The `onnx.ModelProto` of a quantization-aware model as QDQ pairs.
+    """Converts a quantization-aware model into an `onnx.ModelProto` with QDQ pairs.
 
     Args:
-        ready: the `prepare.Ready` of the model at rest. With symmetric activations its
-            ranges are moved: they are int8 around 0, of which a ReLU's use a half.
+        ready: the `prepare.Ready` of the frozen model. With symmetric activations its
+            ranges are changed to int8 around 0, of which a ReLU uses one half.
         opset: see `export.to_onnx`.
-        layout: see there.
-        batch: see there.
-        symmetric: see there.
+        layout: see `export.to_onnx`.
+        batch: see `export.to_onnx`.
+        symmetric: see `export.to_onnx`.
     """
     if symmetric:
         _center(ready.model)
@@ -54,7 +54,7 @@ def convert(
 
 
 def _center(frozen: keras.Model) -> None:
-    """Moves every range so that 0 is its middle integer."""
+    """Changes every range so that 0 is its middle integer."""
     for layer in frozen.layers:
         if isinstance(layer, FakeQuantize):
             step = max(float(layer.high), -float(layer.low)) / _LARGEST
@@ -62,7 +62,7 @@ def _center(frozen: keras.Model) -> None:
 
 
 class _Pairs:
-    """One graph whose activations have their pairs, and the model that it came of."""
+    """A graph whose activations have QDQ pairs, and the model that it comes from."""
 
     def __init__(self, proto: typing.Any, frozen: keras.Model, symmetric: bool) -> None:
         self._proto, self._graph, self._symmetric = proto, proto.graph, symmetric
@@ -75,7 +75,7 @@ class _Pairs:
         self._count = 0
 
     def run(self) -> None:
-        """Makes the changes."""
+        """Applies the changes."""
         self._place_pairs()
         for node in list(self._graph.node):
             if node.op_type in _KERNELS:
@@ -143,7 +143,7 @@ class _Pairs:
             node.input[2] = self._integers(bias, step, 0)
 
     def _give_vector(self, node: typing.Any) -> None:
-        """The constant of a product or a sum, on the grid that the model has for it."""
+        """Quantizes the constant of a Mul or an Add with the model's scale."""
         for place, name in enumerate(node.input):
             array = self._arrays.get(name)
             if array is None:
@@ -188,7 +188,7 @@ class _Pairs:
         return helper.make_node(kind, inputs, [output], name=name, **options)
 
     def _center_zero_points(self) -> None:
-        """The middle of uint8, 128, is the 0 of int8: the same real numbers."""
+        """Turns uint8 with zero point 128 into int8 with 0, which has the same values."""
         zero = self._constant("zero_point_of_all", np.zeros((), "int8"))
         for node in self._graph.node:
             activation = node.op_type == "QuantizeLinear" or (
@@ -206,7 +206,7 @@ def _arrays(graph: typing.Any) -> dict[str, np.ndarray]:
 
 
 def _kernel(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
-    """(rounded values as ONNX has them, scale: one, or one an output channel)."""
+    """Returns (rounded values in ONNX's layout, scale: one, or per output channel)."""
     kernel = keras.ops.convert_to_numpy(layer.rounded_kernel()).astype("float32")
     radius = keras.ops.convert_to_numpy(layer.kernel_radius).astype("float64")
     scale = radius / _LARGEST
@@ -222,7 +222,7 @@ def _vector(layer: keras.layers.Layer) -> tuple[np.ndarray, float, int]:
 
 
 def _along(scale: typing.Any, rank: int, axis: int) -> typing.Any:
-    """The scale of an output channel along that axis; a single one as it is."""
+    """Reshapes per-channel scales to the axis of the channels."""
     if not np.ndim(scale):
         return scale
     sizes = np.ones(rank, int)
