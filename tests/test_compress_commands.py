@@ -190,7 +190,7 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
 
 
 def test_qat(trained, capsys):
-    """Trained with rounding, its file scored; a finished run is not trained again."""
+    """Trained with rounding, its file scored; nothing is trained over a finished run."""
     words = ["qat", "resnet20", "--weights", "cifar10", "--data", "data.npz"]
     words += ["--count", 20, "--batch-size", 30, "--epochs", 1, "--validation", 0.3]
     more = ["--evaluate", "data.npz", "--report", "qat.html"]
@@ -206,14 +206,12 @@ def test_qat(trained, capsys):
     with open("resnet20_static_wi8_ai8_qat/run.json") as file:
         record = json.load(file)
     assert record["status"] == "done" and record["recipe"]["temperature"] == 4.0
-    again = [*words, "--overwrite", "--resume"]
-    code, out, err = run(*again, capsys=capsys)
-    assert code == 0 and "there is nothing left" in out, err
     assert "exists" in refused(*words, capsys=capsys)
 
 
 @pytest.mark.costly
 def test_qat_keeps_the_start_of_a_training_that_harms(trained, capsys):
+    """Also when the finished run is resumed, which does not train it again."""
     words = ["qat", "resnet20", "--weights", "cifar10", "--data", "data.npz"]
     words += ["--count", 20, "--batch-size", 10, "--epochs", 1, "--validation", 0.3]
     words += ["--learning-rate", 0.03, "--evaluate", "data.npz"]
@@ -222,6 +220,8 @@ def test_qat_keeps_the_start_of_a_training_that_harms(trained, capsys):
     assert "note: training made resnet20 worse: " in out and "is kept" in out
     # That of the calibrated network, not of what was trained.
     assert float(out.split("agreement ")[-1].split("%")[0]) > 90
+    code, out, err = run(*words, "--overwrite", "--resume", capsys=capsys)
+    assert code == 0 and "there is nothing left" in out, err
 
 
 def test_qat_refuses_data_of_other_classes(trained, capsys):

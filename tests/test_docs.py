@@ -41,10 +41,12 @@ FUNCTIONS = [
 COSTLY = [
     f"keras_resnets.{name}"
     for name in (
+        "deploy.session",
         "export.compare.classifier",
         "export.compare.inspection",
         "export.compare.isolated",
         "export.keras.convert",
+        "export.keras.runner",
         "export.onnx.contents",
         "export.saved_model.convert",
         "export.tflite.contents",

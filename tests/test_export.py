@@ -120,11 +120,17 @@ def test_smaller_files(quantize, share, tmp_path):
 @pytest.mark.costly_but("uint8")
 @pytest.mark.parametrize("io_dtype", tflite.IO_DTYPES)
 def test_int8(io_dtype, tmp_path):
+    """And the model is left as it was."""
     model = settled_model("grouped")
     pictures = noise(16, 32, 32, 3)
+    before = [weight.copy() for weight in model.get_weights()]
+    kinds = [type(layer) for layer in model.layers]
     report = to_tflite(
         model, tmp_path / "a.tflite", "int8", calibration=pictures, io_dtype=io_dtype
     )
+    assert [type(layer) for layer in model.layers] == kinds
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     assert set(report.operators) <= ALLOWED
     assert report.operators["CONV_2D"] == len(convolutions(model))
     interpreter = tflite_runner.TFLiteRunner(report.path.read_bytes())
@@ -224,16 +230,6 @@ def test_outputs(options, kind, tmp_path):
 
     signature = Interpreter(str(report.path)).get_signature_list()
     assert signature["serving_default"]["outputs"] == [kind]
-
-
-def test_model_is_left_as_it_was(tmp_path):
-    model = small_model("dilated_grouped", input_shape=(32, 32, 3))
-    before = [weight.copy() for weight in model.get_weights()]
-    kinds = [type(layer) for layer in model.layers]
-    to_tflite(model, tmp_path / "a.tflite", "int8", calibration=noise(4, 32, 32, 3))
-    assert [type(layer) for layer in model.layers] == kinds
-    for ours, theirs in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def only(folder):

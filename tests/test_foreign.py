@@ -80,7 +80,7 @@ def test_torch_logits(name):
     assert relative(np.asarray(logits), FIXTURE[f"{name}/logits"]) <= 1e-4
 
 
-@pytest.mark.costly_but("50")
+@pytest.mark.costly_but("50-")
 @pytest.mark.parametrize("version", ["", "V2"])
 @pytest.mark.parametrize("depth", [50, 101, pytest.param(152, marks=pytest.mark.slow)])
 def test_keras_applications(depth, version):

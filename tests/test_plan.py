@@ -252,10 +252,16 @@ def test_plans_of_other_networks_are_refused(hard, tmp_path):
     assert [x.name for x in tmp_path.iterdir()] == ["net.tflite.plan.json"]
 
 
+@pytest.mark.costly_but("all")
 @pytest.mark.parametrize(
     "options",
-    [{"batch": "dynamic"}, {"logits": True}, {"preprocessing": CIFAR}],
-    ids=str,
+    [
+        {"batch": "dynamic"},
+        {"logits": True},
+        {"preprocessing": CIFAR},
+        {"batch": "dynamic", "logits": True, "preprocessing": CIFAR},
+    ],
+    ids=["batch", "logits", "preprocessing", "all"],
 )
 def test_a_plan_goes_with_other_ends(options, hard, tmp_path):
     model, x, mix = hard
