@@ -343,3 +343,74 @@ def test_sums_keep_the_digits_of_large_numbers():
     means, stds = sums.statistics()
     assert means == pytest.approx(x.mean((0, 1, 2)), rel=1e-5)
     assert stds == pytest.approx(x.std((0, 1, 2)), rel=1e-5)
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("channels", [1, 4, 13])
+def test_heat_maps_of_any_channels(tmp_path, monkeypatch, capsys, channels):
+    """Of a network and its int8 and 4-bit files, over a picture of the channels."""
+    import keras
+    from PIL import Image
+
+    import keras_resnets
+    from keras_resnets.export import to_keras
+
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    x, y = images(channels)
+    model = keras_resnets.create_model(
+        "resnet8", classes=3, input_shape=(32, 32, channels)
+    )
+    mean, std = x.mean(axis=(0, 1, 2)), x.std(axis=(0, 1, 2))
+    model.preprocessing = Preprocessing(
+        "raw",
+        (32, 32),
+        crop_fraction=1.0,
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+    )
+    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    prepared = model.preprocessing.batch(x.astype("float32"), "channels_last")
+    model.fit(prepared, y, 16, epochs=8, verbose=0)
+    to_keras(model, "m.keras")
+    to_keras(keras_resnets.heatmap_model(model), "h.keras")
+    np.savez("x.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    np.save("one.npy", x[1])
+    tiff(tmp_path / "one.tif", x[1], deflate=True)
+    np.save("all.npy", x[:5])
+    files = []
+    for recipe in ("static_wi8_ai8", "static_wi4_ai8"):
+        words = ("quantize", "m.keras", "--recipe", recipe, "--calibration", "x.npz")
+        words = (*words, "--heatmap", "--output", f"{recipe}.tflite")
+        code, _, err = run(*words, capsys=capsys)
+        assert code == 0, err
+        files += ["--file", f"{recipe}.tflite"]
+    bands = ("--bands", "3,2,1") if channels > 3 else ()
+    said = []
+    # Pillow reads grey; of the same picture all kinds of files have the same heat map.
+    sources = [("one.npy",), ("all.npy", "--image", 2), ("x.npz", "--image", 2)]
+    sources += [("one.tif",)] if channels > 1 else []
+    for number, source in enumerate(sources):
+        words = ("explain", "h.keras", *source, *files, *bands, "--class", "1")
+        words = (*words, "--output", f"{number}.png", "--json")
+        code, out, err = run(*words, capsys=capsys)
+        assert code == 0, err
+        said.append(json.loads(out)["shown"])
+        assert Image.open(f"{number}.png").size == (4 * 460 + 12, 56 + 448 + 12)
+    for shown in said:
+        assert [row["probability"] for row in shown] == pytest.approx(
+            [row["probability"] for row in said[0]], abs=1e-6
+        )
+        assert len(shown) == 3 and all(row["correlation"] > 0.9 for row in shown)
+    # What distinguishes the class is the stripe in the middle.
+    found = keras_resnets.explain(model, "one.npy", 1)
+    rows = np.abs(found.heatmap).mean(axis=1)
+    assert len(rows) // 4 <= rows.argmax() < 3 * len(rows) // 4
+    many = ("explain", "h.keras", "one.npy", "--overwrite")
+    assert f"1..{channels}" in refused(
+        *many, "--bands", f"1,2,{channels + 1}", capsys=capsys
+    )
+    assert "one or three" in refused(*many, "--bands", "1,2", capsys=capsys)
+    assert "is one image" in refused(*many, "--image", "2", capsys=capsys)
+    many = ("explain", "h.keras", "all.npy", "--image", "6", "--overwrite")
+    assert "one of the 5 images" in refused(*many, capsys=capsys)

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -189,6 +190,56 @@ def test_an_output_that_exists_needs_no_heavy_import(tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True
     )
     assert done.returncode == 0 and "exists" in done.stderr, done.stderr
+
+
+def test_a_default_output_or_a_run_that_exists_needs_no_heavy_import(tmp_path):
+    """Every command that writes says so at once, whether the path was typed or not."""
+    weights = ("--weights", "cifar10")
+    data = (*weights, "--data", "no.npz")
+    commands = {
+        ("quantize", "resnet20", *data): "resnet20_static_wi8_ai8.tflite",
+        ("qat", "resnet20", *data): "resnet20_static_wi8_ai8_qat.tflite",
+        ("search", "resnet20", *data): "resnet20_static_wi8_ai8_mixed.tflite",
+        ("cluster", "resnet20", *data): "resnet20_clustered.keras",
+        ("calibrate-confidence", "resnet20", *data): "resnet20_calibrated.safetensors",
+        ("prune", "resnet20", *weights, "--shrink", "0.5"): "resnet20_pruned.keras",
+        ("export", "tflite", "resnet20"): "resnet20.tflite",
+        ("export", "onnx", "resnet20", "--recipe", "float16"): "resnet20_float16.onnx",
+        ("export", "keras", "resnet20"): "resnet20.keras",
+        ("export", "saved_model", "resnet20"): "resnet20_saved_model/mine.txt",
+        ("explain", "resnet20", *weights, "no.png"): "no_explained.png",
+        ("convert", "resnet20", "cifar10", "out.keras"): "out.keras",
+        (
+            "train",
+            "resnet20",
+            *data[2:],
+            "--recipe",
+            "he2015_cifar",
+            "--output",
+            "run",
+        ): ("run/run.json"),
+        ("deploy", "resnet20", *data, "--target", "linux-x86", "--output", "app"): (
+            "app/linux-x86/mine.txt"
+        ),
+    }
+    for name in commands.values():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    script = (
+        "import sys; from keras_resnets.cli import main\n"
+        f"for words in {list(map(list, commands))!r}:\n"
+        "    code = main.main(words)\n"
+        "    print(words, code, 'keras' in sys.modules, file=sys.stderr)\n"
+        "    assert code == 2 and 'keras' not in sys.modules, words\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()[::2]
+    for line, words in zip(lines, commands, strict=True):
+        assert re.search("exists|is not empty", line) and "no.npz" not in line, words
 
 
 IMAGES = np.random.default_rng(3).uniform(-1, 1, (10, 32, 32, 3)).astype("float32")

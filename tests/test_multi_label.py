@@ -187,7 +187,9 @@ def test_npz_of_zeros_and_ones(tmp_path):
     with pytest.raises(InvalidArgument, match="it holds 2"):
         open_dataset(tmp_path / "b.npz", multi_label=True)
     np.savez(tmp_path / "c.npz", x_train=x, y_train=y[:, 0])
-    with pytest.raises(InvalidArgument, match=r"shape \(count, labels\)"):
+    with pytest.raises(
+        InvalidArgument, match=r"shape \(count, labels\).*without --multi"
+    ):
         open_dataset(tmp_path / "c.npz", multi_label=True)
 
 
@@ -288,6 +290,8 @@ def test_what_one_class_an_image_needs_is_refused(tmp_path, capsys):
     words = ("train", "resnet8", "--data", tmp_path / "d" / "labels.csv")
     words = (*words, "--recipe", "cifar_cosine", "--output", tmp_path / "run")
     assert "--multi-label" in refused(*words, capsys=capsys)
+    whole = [tmp_path / "d" if word == words[3] else word for word in words]
+    assert "table labels.csv: give --multi-label" in refused(*whole, capsys=capsys)
     several = (*words, "--multi-label")
     said = refused(*several, "--class-weight", "balanced", capsys=capsys)
     assert "--class-weight" in said

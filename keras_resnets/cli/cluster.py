@@ -19,6 +19,11 @@ class Options(network.Network, network.Output, tuning.Tuning):
     clusters: int
     evaluate: str | None
 
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        return "_clustered.keras"
+
 
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
@@ -57,7 +62,7 @@ def _cluster(asked: Options) -> None:
         from keras_resnets.tfmot import process
 
         process.check_installed()
-        path = asked.path("_clustered.keras")
+        path = asked.path()
         path = keras_file.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data, settings = tuning.training_data(asked, model), asked.for_tfmot()

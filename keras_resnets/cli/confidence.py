@@ -28,6 +28,11 @@ class Options(network.Network, network.Output):
     seed: int
     false_rejections: float
 
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        return f"_calibrated{'.keras' if self.is_own else '.safetensors'}"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.is_own and str(self.output).endswith(".safetensors"):
@@ -94,8 +99,7 @@ def _calibrate(asked: Options) -> None:
         from keras_resnets.images import confidence
         from keras_resnets.weights import saving
 
-        suffix = ".keras" if asked.is_own else ".safetensors"
-        place = asked.path(f"_calibrated{suffix}")
+        place = asked.path()
         saving.check_output(place, asked.overwrite)
         model, architecture, source = network.build_one_class(
             asked, "calibrate-confidence", strict=True

@@ -58,6 +58,10 @@ class Options(network.Network, calibration.Calibration):
             self.source,
         ).check(asking.find_all(self.target))
 
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for folders of the targets that exist."""
+        destination.check(self.output, asking.find_all(self.target), self.overwrite)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -176,8 +180,6 @@ def _deploy(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import deploy
 
-        rows = asking.find_all(asked.target)
-        destination.check(asked.output, rows, asked.overwrite)
         model, _, _ = network.build(asked)
         threshold = options.asked_threshold(asked.threshold)
         chosen = calibration.choose(asked, model)

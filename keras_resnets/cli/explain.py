@@ -1,7 +1,9 @@
 """`keras-resnets explain`: heat maps of a class in a photo, of a network and its files."""
 
+import argparse
 import dataclasses
 import pathlib
+import sys
 import typing
 from collections.abc import Sequence
 
@@ -9,13 +11,17 @@ from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import parsing
+from keras_resnets.cli import photos
 from keras_resnets.cli import subject
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import shown as shown_value
+from keras_resnets.io import files
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:
     import keras
+    import numpy as np
     from PIL import Image
 
     from keras_resnets.export.compare.classifier import FileClassifier
@@ -31,11 +37,17 @@ class Options(subject.Subject):
     """The options of `keras-resnets explain`; see its help."""
 
     photo: str
+    image: int | None
+    bands: tuple[int, ...] | None
     file: tuple[str, ...]
     target: str | None
     method: str | None
     output: str | None
     overwrite: bool
+
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for an image to write that exists."""
+        files.check_destination(self.place(), ".png", self.overwrite)
 
     def place(self) -> str:
         """Returns the path of the PNG file; by default named after the photo."""
@@ -46,7 +58,23 @@ def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
     parser = commands.add_parser("explain")
     subject.add_options(parser)
-    parser.add_argument("photo", metavar="PHOTO", help="image file")
+    parser.add_argument(
+        "photo",
+        metavar="PHOTO",
+        help="image file: a photo, .npy or TIFF; or a data set as predict takes it",
+    )
+    parser.add_argument(
+        "--image",
+        type=options.COUNT,
+        metavar="N",
+        help="of a data set, or of an .npy file of several images: which one (1)",
+    )
+    parser.add_argument(
+        "--bands",
+        type=_bands,
+        metavar="B[,B,B]",
+        help="of images of several channels: one or three to draw, as 4,3,2 (1,2,3)",
+    )
     parser.add_argument(
         "--file",
         action="append",
@@ -79,6 +107,7 @@ def add_to(commands: parsing.Commands) -> None:
         examples=(
             "resnet20 dog.jpg --weights cifar10",
             "resnet20 dog.jpg --weights cifar10 --class dog --file resnet20_int8.tflite",
+            "run/ scene.tif --bands 4,3,2",
         ),
     )
 
@@ -87,40 +116,100 @@ def _explain(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.graph import heatmaps
         from keras_resnets.images import labels
-        from keras_resnets.io import files
 
         place = files.check_destination(asked.place(), ".png", asked.overwrite)
         model = subject.open_subject(asked)
         names = labels.class_names(model.output_shape[-1], model.labels)
         index = None if asked.target is None else _class_of(asked.target, names)
-        photo = _opened(asked.photo, model.preprocessing)
+        picture, seen = _picture(asked, model)
         if hasattr(model, "outputs_by_name"):
-            first = _of_file(model, photo, index)
+            first = _of_file(model, asked, index)
         else:
-            first = heatmaps.explain(model, photo, index, asked.method)
+            first = heatmaps.explain_input(
+                model, _input(asked, model), index, asked.method
+            )
         shown = [(model, first)]
         for path in asked.file:
             opened = subject.open_file(path, asked)
-            shown.append((opened, _of_file(opened, photo, first.index)))
+            shown.append((opened, _of_file(opened, asked, first.index)))
         _say(shown, names)
-        picture = _drawn(photo, shown, names)
+        drawn = _drawn(picture, seen, shown, names)
         with files.atomic_file(place) as temporary:
-            picture.save(temporary, format="png")
+            drawn.save(temporary, format="png")
         say(f"drew {place}")
         output.keep(output=str(place))
 
 
-def _opened(path: str, preprocessing: "Preprocessing") -> "Image.Image":
-    """Opens the photo as a Pillow image."""
+def _bands(text: str) -> tuple[int, ...]:
+    """Reads `--bands`: numbers of channels from 1 on."""
+    try:
+        numbers = tuple(options.CHANNELS(word) for word in text.split(","))
+    except argparse.ArgumentTypeError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise argparse.ArgumentTypeError(
+            f"must be one or three numbers of channels, as 4,3,2; got {shown_value(text)}"
+        )
+    return numbers
+
+
+def _input(asked: Options, model: "keras.Model | FileClassifier") -> "np.ndarray":
+    """Returns the image as `model` takes it: float32 (height, width, channels)."""
     from keras_resnets.images import loading
 
-    if loading.is_of_channels(path, preprocessing.channels):
+    if not photos.is_data_set(asked.photo):
+        return loading.load_image(asked.photo, model.preprocessing)
+    number, seen = asked.image or 1, 0
+    # All of them: a smaller count would take the same share of every class.
+    for seen, (_, image) in enumerate(
+        photos.of_data_set(asked.photo, model, sys.maxsize), start=1
+    ):
+        if seen == number:
+            return image
+    raise InvalidArgument(
+        f"--image must be one of the {seen} images of {asked.photo}; got {number}"
+    )
+
+
+def _picture(
+    asked: Options, model: "keras.Model | FileClassifier"
+) -> "tuple[Image.Image, Preprocessing]":
+    """Returns the image to draw on, and how the network's input is cut out of it.
+
+    Of a data set that is the input itself.
+    """
+    from keras_resnets.images import channel_files
+    from keras_resnets.images import channels
+    from keras_resnets.images import loading
+
+    preprocessing = model.preprocessing
+    whole = dataclasses.replace(preprocessing, crop_fraction=1.0, letterbox=False)
+    is_set = photos.is_data_set(asked.photo)
+    if asked.image is not None and not is_set:
         raise InvalidArgument(
-            "explain draws on photos, which have 1 or 3 channels; got "
-            f"{preprocessing.channels} channels in {pathlib.Path(path).name}: export the "
-            "network with --heatmap, which returns the map as an output"
+            f"--image is for a data set or an array of several images; {asked.photo} is "
+            "one image"
         )
-    return loading.open_photo(path)
+    if is_set:
+        inputs = _input(asked, model)
+        array = preprocessing.pixels(inputs) if _is_colour(preprocessing) else inputs
+        return channels.picture(array, asked.bands), whole
+    if loading.is_of_channels(asked.photo, preprocessing.channels):
+        array = channel_files.read(asked.photo)
+        array = channels.fitted(array, preprocessing.channels)
+        return channels.picture(array, asked.bands), preprocessing
+    if asked.bands is not None:
+        raise InvalidArgument(
+            "--bands is for images of other channels than a photo's; "
+            f"{pathlib.Path(asked.photo).name} is drawn in its colours"
+        )
+    photo = loading.open_photo(asked.photo)
+    return photo.convert("L") if preprocessing.channels == 1 else photo, preprocessing
+
+
+def _is_colour(preprocessing: "Preprocessing") -> bool:
+    """Whether inputs can be shown as the pixels of a photo."""
+    return preprocessing.channels == 3 and preprocessing.takes_pixels
 
 
 def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:
@@ -141,7 +230,7 @@ def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:
 
 
 def _of_file(
-    opened: "FileClassifier", photo: "Image.Image", index: int | None
+    opened: "FileClassifier", asked: Options, index: int | None
 ) -> "Explanation":
     """Returns the `Explanation` computed by an exported file."""
     from keras_resnets.graph import heatmaps
@@ -150,7 +239,7 @@ def _of_file(
         raise InvalidArgument(
             f"{opened.name} has no heat map output: export or quantize it with --heatmap"
         )
-    outputs = opened.outputs_by_name(opened.preprocessing(photo)[None])
+    outputs = opened.outputs_by_name(_input(asked, opened)[None])
     return heatmaps.of_outputs(outputs, index)
 
 
@@ -186,6 +275,7 @@ def _say(
 
 def _drawn(
     photo: "Image.Image",
+    seen: "Preprocessing",
     shown: "Sequence[tuple[keras.Model | FileClassifier, Explanation]]",
     names: Sequence[tuple[str, ...]],
 ) -> "Image.Image":
@@ -194,13 +284,11 @@ def _drawn(
 
     # Maps of the same method share the network's scale.
     largest = float(shown[0][1].heatmap.max())
-    panels, titles = [photo], ["photo"]
+    panels, titles = [photo.convert("RGB")], ["image"]
     for model, explanation in shown:
         same = explanation.method == shown[0][1].method
         top = largest if same and largest > 0 else None
-        panels.append(
-            overlay.draw(photo, explanation.heatmap, model.preprocessing, largest=top)
-        )
+        panels.append(overlay.draw(photo, explanation.heatmap, seen, largest=top))
         label, share = names[explanation.index][1], explanation.probability
         titles.append(f"{model.name}\n{label} {share:.1%} ({explanation.method})")
     return overlay.side_by_side(panels, titles)

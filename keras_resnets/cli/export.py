@@ -18,6 +18,7 @@ from keras_resnets.export import number_formats
 from keras_resnets.export import recipes
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.formats import Format
+from keras_resnets.io import files
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:
@@ -140,6 +141,18 @@ class Options(network.Network, network.Output, calibration.Calibration):
     threads: int | None
     predict: str | None
     evaluate: str | None
+
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        is_float = self.recipe == number_formats.FLOAT32
+        return f"{'' if is_float else f'_{self.word}'}{self.form.ending}"
+
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for a file or folder to write that exists."""
+        super().check_free()
+        if self.form.folder and pathlib.Path(self.path()).exists():
+            files.check_folder(self.path(), self.form.folder, self.overwrite)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -349,9 +362,7 @@ def _export(asked: Options) -> None:
         from keras_resnets.cli import reports
         from keras_resnets.images import loading
 
-        is_float = asked.recipe == number_formats.FLOAT32
-        kind = "" if is_float else f"_{asked.word}"
-        path = asked.path(f"{kind}{form.ending}")
+        path = asked.path()
         form.room.check_output(path, asked.overwrite)
         model, _, source = network.build(asked, head_needed=not asked.features)
         preprocessing = model.preprocessing

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import typing
 import warnings
@@ -83,8 +82,6 @@ class Network:
             own_model.check(self.model, typed)
         else:
             find(self)
-        if isinstance(self, Output):
-            self.check_free()
 
     @property
     def is_own(self) -> bool:
@@ -107,17 +104,23 @@ class Output:
         # Every record with an output is also a `Network`.
         model: str
 
-    def path(self, ending: str) -> str | pathlib.Path:
-        """Returns the path of `--output`; by default the variant's name in this folder."""
-        return self.output or default_output(self.model, ending)
+    @property
+    def ending(self) -> str:
+        """The end of the default path, behind the name of the network."""
+        raise NotImplementedError
+
+    def path(self) -> str | pathlib.Path:
+        """Returns the path of `--output`; by default the network's name and `ending`."""
+        return self.output or default_output(self.model, self.ending)
 
     def check_free(self) -> None:
-        """Raises `InvalidArgument` for an existing `--output`, before heavy imports.
+        """Raises `InvalidArgument` for an existing file to write, before heavy imports.
 
         The exporters check folders and devices, since this depends on the format.
         """
-        if self.output is not None and os.path.isfile(self.output):
-            files.check_free(pathlib.Path(self.output), self.overwrite)
+        place = pathlib.Path(self.path())
+        if place.is_file():
+            files.check_free(place, self.overwrite)
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:

@@ -49,7 +49,8 @@ def set_command(
         parser: parser of the command.
         record: a frozen dataclass whose fields are the destinations of options. Its
             `__post_init__` raises `InvalidArgument` for incompatible options, before
-            anything heavy is imported.
+            anything heavy is imported; its `check_free`, if it has one, for an output that
+            exists.
         run: function that runs the command on the record.
         facts: keys of the JSON object that `--json` prints, with descriptions; the
             command sets their values by `output.keep`.
@@ -90,6 +91,8 @@ def set_command(
                 for field in dataclasses.fields(record)
             }
             asked = record(**{k: _frozen(value) for k, value in values.items()})
+            # After the options themselves: a wrong one is reported first.
+            getattr(asked, "check_free", lambda: None)()
             collected.begin(asked, parser)
             run(asked)
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 import typing
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 from keras_resnets.cli import network
 from keras_resnets.errors import InvalidArgument
@@ -100,10 +101,17 @@ def of_data_set(
     total, done = len(data.labels), 0
     for images in data.batches(COUNT):
         for image in images:
-            label = int(data.labels[done])
-            name = names[label][1] if label < len(names) else label
+            name = _name(data.labels[done], names)
             done += 1
             yield f"{word}  {done} of {total}: {name}", image
+
+
+def _name(label: "np.ndarray", names: "Sequence[tuple[str, ...]]") -> str:
+    """The name of an image's class, or those of all its labels."""
+    if label.ndim:
+        places = label.nonzero()[0].tolist()
+        return ", ".join(names[place][1] for place in places) or "no label"
+    return names[int(label)][1] if label < len(names) else str(label)
 
 
 def _of_array(

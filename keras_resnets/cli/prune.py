@@ -34,6 +34,11 @@ class Options(network.Network, network.Output, tuning.Tuning):
     engine: str
     evaluate: str | None
 
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        return "_pruned.keras"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.sparsity is None) == (self.shrink is None):
@@ -114,7 +119,7 @@ def _prune(asked: Options) -> None:
         from keras_resnets.export.keras import convert as keras_file
         from keras_resnets.export.tflite import convert as tflite
 
-        path = asked.path("_pruned.keras")
+        path = asked.path()
         is_tflite = str(path).endswith(".tflite")
         (tflite if is_tflite else keras_file).check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)

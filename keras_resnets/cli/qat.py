@@ -60,6 +60,19 @@ class Options(network.Network, network.Output, tuning.Tuning):
         quantize.check_steps(self, plan.recipe)
         return plan.with_rounding(self.rounding, self.rounding_steps)
 
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        return f"{quantize.plan_word(self.quantization())}_qat.tflite"
+
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for a file or a run that exists."""
+        super().check_free()
+        if self.engine == "native":
+            from keras_resnets.training import run_folder
+
+            run_folder.RunFolder(_run_of(self, self.path())).check(self.resume)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.recipe is not None and self.plan is not None:
@@ -146,14 +159,9 @@ def _add_run(group: parsing.Group) -> None:
 def _qat(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
-        from keras_resnets.training import run_folder
 
-        plan = asked.quantization()
-        mixed = "_mixed" if plan.layers else ""
-        path = asked.path(f"_{plan.recipe.name}{mixed}_qat.tflite")
+        path = asked.path()
         tflite.check_output(path, asked.overwrite)
-        if asked.engine == "native":
-            run_folder.RunFolder(_run_of(asked, path)).check(asked.resume)
         model, _, _ = network.build_one_class(asked, "qat")
         data = quantize.labelled(asked, model)
         make = _natively if asked.engine == "native" else _by_tfmot

@@ -63,6 +63,11 @@ class Options(network.Network, network.Output, calibration.Calibration):
     threads: int
     evaluate: str | None
 
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        return f"{plan_word(self.precision_plan())}.tflite"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         network.check_photos(self)
@@ -89,6 +94,11 @@ class Options(network.Network, network.Output, calibration.Calibration):
         if self.plan is not None:
             return plans.PrecisionPlan.read(self.plan)
         return plans.PrecisionPlan.of(self.recipe or DEFAULT)
+
+
+def plan_word(plan: plans.PrecisionPlan) -> str:
+    """Returns what default paths contain for a plan: `_static_wi8_ai8_mixed`."""
+    return f"_{plan.recipe.name}{'_mixed' if plan.layers else ''}"
 
 
 class Rounded(typing.Protocol):
@@ -308,8 +318,7 @@ def _quantize(asked: Options) -> None:
         from keras_resnets.export.tflite import convert as tflite
 
         plan = asked.precision_plan()
-        mixed = "_mixed" if plan.layers else ""
-        path = asked.path(f"_{plan.recipe.name}{mixed}.tflite")
+        path = asked.path()
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data = labelled(asked, model)

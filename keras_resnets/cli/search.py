@@ -67,6 +67,11 @@ class Options(network.Network, network.Output, calibration.Calibration):
     threads: int
     evaluate: str | None
 
+    @property
+    def ending(self) -> str:
+        """The end of the default path."""
+        return f"_{self.recipe}_mixed.tflite"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.has_front:
@@ -205,7 +210,7 @@ def _search(asked: Options) -> None:
         from keras_resnets.io import files
         from keras_resnets.quantization.search import plots
 
-        path = asked.path(f"_{asked.recipe}_mixed.tflite")
+        path = asked.path()
         if asked.has_front:
             _search_front(asked, path)
             return

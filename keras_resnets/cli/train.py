@@ -93,6 +93,13 @@ class Options(network.Network):
             raise InvalidArgument("--teacher requires --teacher-weights")
         super().__post_init__()
 
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for a run that exists, or is missing to resume."""
+        if self.process == 0:
+            from keras_resnets.training import run_folder
+
+            run_folder.RunFolder(self.output).check(self.resume)
+
     def training_recipe(self) -> "Recipe":
         """Returns the `Recipe` with its changes."""
         from keras_resnets.training import recipes

@@ -1,6 +1,7 @@
 """`keras-resnets weights` and `keras-resnets convert`: list weights, convert files."""
 
 import dataclasses
+import pathlib
 
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
@@ -9,6 +10,7 @@ from keras_resnets.cli import output
 from keras_resnets.cli import parsing
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.io import files
 from keras_resnets.system.quiet import native_logs_hidden
 
 
@@ -25,6 +27,11 @@ class Conversion(network.Network):
 
     output: str
     overwrite: bool
+
+    def check_free(self) -> None:
+        """Raises `InvalidArgument` for a file to write that exists."""
+        if pathlib.Path(self.output).is_file():
+            files.check_free(pathlib.Path(self.output), self.overwrite)
 
 
 def add_to(commands: parsing.Commands) -> None:

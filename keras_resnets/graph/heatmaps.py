@@ -91,7 +91,7 @@ def heatmap_model(model: keras.Model) -> keras.Model:
 
 def explain(
     model: keras.Model,
-    photo: "str | os.PathLike[str] | PIL.Image.Image",
+    photo: "str | os.PathLike[str] | PIL.Image.Image | np.ndarray",
     index: int | None = None,
     method: str | None = None,
 ) -> Explanation:
@@ -99,7 +99,8 @@ def explain(
 
     Args:
         model: a classifier with `model.preprocessing`.
-        photo: a file, or a Pillow image of any mode and size.
+        photo: a file, a Pillow image of any mode and size, or an array (height, width,
+            channels), as `model.preprocessing` takes them.
         index: the index of the class; None for the most probable class.
         method: `"cam"`, the class activation map (see `heatmap_model`), which is exact;
             `"grad-cam"`, the last feature map weighted by the mean gradient of the
@@ -120,8 +121,6 @@ def explain(
         >>> explain(keras_resnets.create_model("resnet20"), photo).heatmap.shape
         (8, 8)
     """
-    if method is not None:
-        check_choice("method", method, METHODS)
     check_graph(model)
     preprocessing = provenance.of(model).preprocessing
     if preprocessing is None:
@@ -133,6 +132,26 @@ def explain(
         image = loading.load_image(photo, preprocessing)
     else:
         image = preprocessing(photo)
+    return explain_input(model, image, index, method)
+
+
+def explain_input(
+    model: keras.Model,
+    image: np.ndarray,
+    index: int | None = None,
+    method: str | None = None,
+) -> Explanation:
+    """Returns the evidence for a class in an image that is preprocessed already.
+
+    Args:
+        model: see `explain`.
+        image: float32 array (height, width, channels), as the network takes it.
+        index: see `explain`.
+        method: see `explain`.
+    """
+    if method is not None:
+        check_choice("method", method, METHODS)
+    check_graph(model)
     exact = method != "grad-cam" and _evidence(model.outputs[0]) is not None
     if exact:
         values = heatmap_model(model).predict_on_batch(image[None])

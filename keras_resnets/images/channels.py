@@ -4,6 +4,7 @@ import typing
 
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import loading
 
 # Deviations from the mean that an image to look at shows, from black to white.
@@ -92,6 +93,45 @@ def false_colours(x: np.ndarray) -> np.ndarray:
     if values.shape[-1] < 3:
         values = np.repeat(values[..., :1], 3, axis=-1)
     return np.clip(np.rint(127.5 * (1 + values / _SHOWN)), 0, 255).astype("uint8")
+
+
+def picture(
+    image: np.ndarray, bands: typing.Sequence[int] | None = None
+) -> "PIL.Image.Image":
+    """A Pillow image to look at, of three channels as colours or of one as grey.
+
+    Each channel is stretched from its 2nd percentile (black) to its 98th (white), as
+    programs for satellite images do; uint8 images of one or three channels are shown as
+    they are.
+
+    Args:
+        image: (height, width, channels) of any numbers.
+        bands: numbers of one or three channels, from 1 on; None for the first three, or
+            the first of fewer.
+
+    Raises:
+        InvalidArgument: another number of bands, or one that the image does not have.
+
+    Example:
+        >>> picture(np.zeros((4, 6, 13), "uint16"), (4, 3, 2)).size
+        (6, 4)
+    """
+    from PIL import Image
+
+    count = image.shape[-1]
+    if bands is None:
+        bands = (1, 2, 3) if count > 2 else (1,)
+    if len(bands) not in (1, 3) or not all(1 <= band <= count for band in bands):
+        raise InvalidArgument(
+            f"bands must be one or three numbers in 1..{count}; got "
+            f"{','.join(map(str, bands))}"
+        )
+    values = image[..., [band - 1 for band in bands]]
+    if image.dtype != np.uint8 or count not in (1, 3):
+        low, high = np.percentile(values.astype("float64"), (2, 98), axis=(0, 1))
+        values = 255 * (values - low) / np.maximum(high - low, 1e-12)
+    pixels = np.clip(np.rint(values), 0, 255).astype("uint8")
+    return Image.fromarray(pixels[..., 0] if len(bands) == 1 else pixels)
 
 
 class Sums:

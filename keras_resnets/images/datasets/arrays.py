@@ -130,9 +130,11 @@ def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:
     labels = np.asarray(labels)
     is_fit = labels.ndim == 2 and labels.dtype.kind in "iufb"
     if not is_fit:
+        is_class = labels.ndim == 1 and labels.dtype.kind in "iu"
+        hint = ", one class per image (train without --multi-label)" if is_class else ""
         raise InvalidArgument(
             f"{name} must be 0 and 1 of shape (count, labels) where an image may have "
-            f"several labels; got {labels.dtype} {labels.shape}"
+            f"several labels; got {labels.dtype} {labels.shape}{hint}"
         )
     wrong = labels[(labels != 0) & (labels != 1)]
     if wrong.size:

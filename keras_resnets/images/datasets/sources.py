@@ -208,10 +208,24 @@ def _find(
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
-        return _folder(path, classes, part, channels)
+        opened = _folder(path, classes, part, channels)
+        if len(opened.names or ()) < 2 and classes is None:
+            _check_table(path)
+        return opened
     if path.suffix == ".npz" and os.path.isfile(path):
         return _npz(path, part, channels=channels)
     raise InvalidArgument(_unknown(name))
+
+
+def _check_table(path: pathlib.Path) -> None:
+    """Raises `InvalidArgument` for a folder whose labels are in a table beside it."""
+    tables = [x.name for x in path.iterdir() if x.suffix in label_tables.SUFFIXES]
+    if tables:
+        raise InvalidArgument(
+            f"{printable(str(path))} must have a sub-folder for each class; it has the "
+            f"table {printable(tables[0])}: give --multi-label (multi_label=True) if an "
+            "image may have several labels"
+        )
 
 
 def _multi_label(
