@@ -431,19 +431,13 @@ def say_figures(
         )
     rmse = "not measured" if figures.rmse is None else f"{figures.rmse:.4f}"
     output.keep(measured=figures)
+    pair, names = (figures.file_top1, figures.model_top1), ("top-1", "agreement")
     if figures.file_top1 is None:
-        say(
-            f"measured     {figures.count:,} images: mAP "
-            f"{reports.share(figures.file_map)} of {reports.share(figures.model_map)}, "
-            f"label agreement {figures.agreement:.2%}, "
-            f"logit RMSE {rmse}"
-        )
-    else:
-        say(
-            f"measured     {figures.count:,} images: top-1 {figures.file_top1:.2%} of "
-            f"{figures.model_top1:.2%}, agreement {figures.agreement:.2%}, logit RMSE "
-            f"{rmse}"
-        )
+        pair, names = (figures.file_map, figures.model_map), ("mAP", "label agreement")
+    say(
+        f"measured     {figures.count:,} images: {names[0]} {reports.share(pair[0])} of "
+        f"{reports.share(pair[1])}, {names[1]} {figures.agreement:.2%}, logit RMSE {rmse}"
+    )
     page_parts.measured(figures, gallery)
 
 
