@@ -283,8 +283,8 @@ def add_threshold(group: argparse.ArgumentParser | parsing.Group) -> None:
         "--threshold",
         type=thresholds,
         metavar="P",
-        help="smallest probability of the labels that a multi-label network predicts "
-        "(0.5), or one per label: cat=0.3,dog=0.6",
+        help="smallest probability of a predicted label in a multi-label network (0.5), "
+        "or cat=0.3,dog=0.6",
     )
 
 
