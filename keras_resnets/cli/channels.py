@@ -12,7 +12,7 @@ def add_option(parser: parsing.Group) -> None:
         "--channels",
         type=options.CHANNELS,
         metavar="N",
-        help="channels of the images; default: the data's or weights', else 3",
+        help="of the images; default: the data's or weights', or 3",
     )
 
 

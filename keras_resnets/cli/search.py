@@ -160,13 +160,13 @@ def _add_search(group: parsing.Group) -> None:
         "--max-drop",
         type=options.number(0.001, 100, below=True),
         metavar="POINTS",
-        help="largest drop of top-1 in points (0.2 without other limits)",
+        help="largest drop of top-1 in points (alone: 0.2)",
     )
     group.add_argument(
         "--max-size",
         type=options.byte_count,
         metavar="BYTES",
-        help="largest size of the file: 160000, 160kB, 160KiB, 1MB or 1MiB",
+        help="largest size of the file: 160kB, 160KiB or 1MB",
     )
     group.add_argument(
         "--max-latency",
