@@ -12,7 +12,7 @@ def add_option(parser: parsing.Group) -> None:
         "--channels",
         type=options.CHANNELS,
         metavar="N",
-        help="of the images; default: the data's or weights', or 3",
+        help="of the images; default: data's or weights', or 3",
     )
 
 
