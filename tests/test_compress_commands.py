@@ -183,7 +183,10 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
             "--per-tensor applies",
         ),
         (["onnx", *own, "--reduce-range"], "range of the weights of int8 files"),
-        (["tflite", *own, "--calibration-count", 9], "of --calibration are taken"),
+        (
+            ["tflite", *own, "--calibration-count", 9],
+            "number of images of --calibration",
+        ),
         (["keras", *own, "--threads", 2], "unrecognized arguments: --threads 2"),
     ):
         assert message in refused("export", *line, capsys=capsys), line

@@ -154,15 +154,15 @@ def test_what_the_edge_tpu_leaves_to_the_cpu(coral, kind):
     editor = file_editor.Editor((coral.folder / "model.tflite").read_bytes())
     schema, tensor = editor.schema, editor.graph.tensors[editor.graph.inputs[0]]
     assert not [*edge_tpu._tensors(editor), *edge_tpu._operators(editor)]
-    words = "has more than one image"
+    words = "has a batch size above 1"
     if kind == "float":
-        tensor.type, words = schema.TensorType.FLOAT32, "not of 8 bits"
+        tensor.type, words = schema.TensorType.FLOAT32, "not int8 or uint8"
     if kind == "open":
         tensor.shapeSignature, words = [1, -1, -1, 3], "is not fixed"
     if kind == "batch":
         tensor.shape = [2, 32, 32, 3]
     if kind == "dilated":
         op = next(o for o in editor.graph.operators if editor.code(o) == "CONV_2D")
-        op.builtinOptions.dilationHFactor, words = 2, "another dilation"
+        op.builtinOptions.dilationHFactor, words = 2, "different dilations"
     found = [*edge_tpu._tensors(editor), *edge_tpu._operators(editor)]
     assert len(found) == 1 and words in found[0]

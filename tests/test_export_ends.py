@@ -289,7 +289,7 @@ def test_models_that_cannot_be_exported(tmp_path):
 
     own = Own()
     own(noise(1, *SHAPE))
-    with pytest.raises(InvalidArgument, match="subclassed Own: give keras.Model"):
+    with pytest.raises(InvalidArgument, match="subclassed Own: use keras.Model"):
         to_onnx(own, tmp_path / "a.onnx")
     first = small_model(
         "basic_original", input_shape=(3, 32, 32), data_format="channels_first"

@@ -193,7 +193,10 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
         (["best.weights.h5"], "there is no file"),
         (["run"], "the run in run has no best.weights.h5 yet"),
         (["resnet20"], "--weights is required"),
-        (["resnet20", "--weights", "cifar10", "--mode", "tf"], "for exported files"),
+        (
+            ["resnet20", "--weights", "cifar10", "--mode", "tf"],
+            "applies to exported files",
+        ),
     ):
         line = refused("evaluate", *words, "--data", files / "a.npz", capsys=capsys)
         assert said in line, (words, line)

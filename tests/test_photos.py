@@ -101,13 +101,13 @@ def test_a_file_of_photos(quantize, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"source": (100, 100)}, "goes with preprocessing"),
-        ({"metadata": True}, "goes with preprocessing"),
+        ({"source": (100, 100)}, "that is with preprocessing"),
+        ({"metadata": True}, "that is with preprocessing"),
         ({"source": 100, "preprocessing": CIFAR}, "height, width"),
         ({"source": (0, 5), "preprocessing": CIFAR}, "source"),
         (
             {"source": (90, 90), "preprocessing": Preprocessing("cifar", (28, 28))},
-            "must be the network's",
+            "the network's image size",
         ),
         (
             {
