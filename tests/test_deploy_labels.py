@@ -118,7 +118,7 @@ def test_a_toolchain_of_its_own_takes_several_labels(trained, tmp_path, target):
     )
     assert made.report["proven"] != unproven
     assert made.report["thresholds"] == [0.5] * 3
-    assert "its threshold, 0.5." in (made.folder / "README.md").read_text()
+    assert "their thresholds, 0.5." in (made.folder / "README.md").read_text()
 
 
 @pytest.mark.costly

@@ -215,7 +215,7 @@ print("all read")
     ("options", "words"),
     [
         (["--source", "480"], "HEIGHTxWIDTH"),
-        (["--source", "any"], "photos of one size"),
+        (["--source", "any"], "weights of its resize"),
         (["--source", "480x640"], "--include-preprocessing"),
         (["--metadata"], "--include-preprocessing"),
     ],

@@ -58,7 +58,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     def _check_tfmot(self) -> None:
         if self.shrink is not None or self.pattern != "unstructured":
             raise InvalidArgument(
-                "--engine tfmot supports --sparsity with the pattern unstructured only; "
+                "--engine tfmot supports --sparsity with --pattern unstructured only; "
                 "--shrink and other patterns require --engine native"
             )
         if not self.data:
