@@ -1,5 +1,6 @@
 """Fronts of files under a budget: what is chosen, what the files hold, what is refused."""
 
+import itertools
 import json
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_the_cheapest_moves_are_nearly_the_best():
             for i, (s, c) in enumerate(zip(saved, cost, strict=True))
         ]
         needed = int(rng.integers(1, saved.sum() + 1))
-        chosen = [int(name) for name in cheapest(moves, needed)]
+        chosen = [int(move.name) for move in cheapest(moves, needed)]
         assert saved[chosen].sum() >= needed
         every = np.array([[n >> i & 1 for i in range(10)] for n in range(1024)])
         best = (every @ cost)[every @ saved >= needed].min()
@@ -42,8 +43,32 @@ def test_the_cheapest_moves_are_nearly_the_best():
         for one in chosen:
             # None is there for nothing.
             assert saved[chosen].sum() - saved[one] < needed
-    assert cheapest(moves, 10**6) == [move.name for move in moves]
+    assert cheapest(moves, 10**6) == moves
     assert cheapest(moves, 0) == cheapest(moves, -5) == []
+
+
+def test_a_layer_with_two_moves_gets_the_cheaper_for_its_bytes():
+    """Against all choices of nothing, 4 bits or zeros a layer; never two of one layer."""
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        moves, options = [], []
+        for name in "abcdef":
+            saved, cost = rng.integers(1, 50), rng.exponential()
+            more, extra = saved + rng.integers(1, 50), cost + rng.exponential()
+            both = [Move(name, saved, cost), Move(name, more, extra, "sparse")]
+            moves += both
+            options.append([None, *both])
+        most = sum(one[2].saved for one in options)
+        needed = int(rng.integers(1, most + 1))
+        chosen = cheapest(moves, needed)
+        assert len({move.name for move in chosen}) == len(chosen)
+        assert sum(move.saved for move in chosen) >= needed
+        every = [[x for x in pick if x] for pick in itertools.product(*options)]
+        enough = [pick for pick in every if sum(x.saved for x in pick) >= needed]
+        best = min(sum(x.cost for x in pick) for pick in enough)
+        largest = max(move.cost for move in moves)
+        assert sum(move.cost for move in chosen) <= max(1.3 * best, best + largest)
+    assert [x.kind for x in cheapest(moves, 10**6)] == ["sparse"] * 6
 
 
 def test_limits_that_are_none():
@@ -95,6 +120,9 @@ def test_sizes(text, count):
         (("--max-size", "1MB", "--plot", "a.png"), "front.png"),
         (("--max-size", "1MB", "--storage", "int8", "--prefer", "size"), "prefer goes"),
         (("--points", "3"), "--points requires a front"),
+        (("--sparse",), "--sparse requires a front"),
+        (("--max-size", "1MB", "--sparse", "1"), "--sparse"),
+        (("--max-size", "1MB", "--sparse", "much"), "--sparse"),
         (("--storage", "conv_int4"), "--storage requires a front"),
     ],
 )
@@ -205,6 +233,32 @@ def check_refused(words, capsys):
     code, _, err = run(*words, capsys=capsys)
     assert code == 1 and "bytes at least" in err and "30,000" in err
     assert err.count("\n") == 1 and "nothing was written" in err
+
+
+@pytest.mark.costly
+def test_zeros_as_moves(folder, monkeypatch, capsys):
+    """Files of sparse layers hold the plan's zeros, are run, and are made again by it."""
+    monkeypatch.chdir(folder)
+    words = ["search", *NETWORK, "--front", "zeros_front", "--points", 2, "--json"]
+    words += ["--sparse", "0.5", "--precisions", "8,float", "--output", "zeros.tflite"]
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0, err
+    points_told = json.loads(out)["front"]["points"]
+    assert max(one["layers"]["sparse"] for one in points_told) > 0
+    for one in points_told:
+        path = folder / "zeros_front" / one["file"]
+        plan = quantization.PrecisionPlan.read(f"{path}.plan.json")
+        shares = [bits.sparsity for bits in plan.layers.values()]
+        assert shares.count(0.5) == one["layers"]["sparse"] and set(shares) <= {0, 0.5}
+        editor = file_editor.Editor(path.read_bytes())
+        codes = [editor.code(op) for op in editor.graph.operators]
+        # A kernel stays dense where its zeros would not save a byte.
+        assert 0 < codes.count("DENSIFY") <= one["layers"]["sparse"] or not any(shares)
+    smallest = folder / "zeros_front" / points_told[0]["file"]
+    words = ["quantize", *NETWORK, "--plan", f"{smallest}.plan.json", "--output"]
+    code, _, err = run(*words, "zeros_again.tflite", capsys=capsys)
+    assert code == 0, err
+    assert (folder / "zeros_again.tflite").read_bytes() == smallest.read_bytes()
 
 
 def test_a_front_is_not_written_over_other_files(tmp_path):

@@ -32,6 +32,7 @@ from keras_resnets.quantization import ranges
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layers
 from keras_resnets.quantization.qat import rewrite
+from keras_resnets.quantization.qat import training
 from keras_resnets.training.distillation import Distiller
 
 INT8 = quantization.RECIPES["static_wi8_ai8"]
@@ -493,3 +494,24 @@ def test_what_is_refused():
     image = keras.Input((8, 8, 3))
     odd = keras.Model(image, keras.layers.UpSampling2D(name="odd_one")(image))
     refused(lambda: quantize(odd), "odd_one", "UpSampling2D")
+
+
+@pytest.mark.parametrize(
+    "before, after, words",
+    [
+        (("1" * 20, 0.1), ("0" * 9 + "1" * 11, 0.05), "9 held-out images right before"),
+        (("0" * 9 + "1" * 11, 0.1), ("1" * 20, 0.2), ""),
+        (("1" * 20, 0.1), ("1" * 20, 0.2), "from a divergence of 0.1 to 0.2"),
+        (("1" * 20, 0.2), ("1" * 20, 0.1), ""),
+        (("", 0.0), ("", 0.0), ""),
+    ],
+)
+def test_a_start_is_kept_where_training_wins_nothing_and_moves_away(
+    before, after, words
+):
+    """Fewer right, or no more right and further from the float network's outputs."""
+    both = (training.Answers(*before), training.Answers(*after))
+    reason = training.reason_for_start(*both, 0.05)
+    assert words in reason and bool(reason) == bool(words)
+    # A recipe that asks for no test keeps what it trained.
+    assert not training.reason_for_start(*both, 1.0)

@@ -1,5 +1,6 @@
 """How kernels become integers: second-order rounding against nearest and brute force."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from rounding_parts import ranged
 from rounding_parts import smooth_images
 from rounding_parts import tiny
 
+import keras_resnets
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.recipes import RECIPES
@@ -27,6 +29,7 @@ from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.rounding import kernels
 from keras_resnets.quantization.rounding import methods
 from keras_resnets.quantization.rounding import second_order
+from keras_resnets.quantization.rounding import sparsity
 from keras_resnets.quantization.rounding.patches import Windows
 from keras_resnets.quantization.rounding.second_order import Problem
 
@@ -114,6 +117,65 @@ def test_groups_are_rounded_each_by_itself():
         )
         np.testing.assert_array_equal(found.integers[part], alone.integers)
         np.testing.assert_allclose(found.steps[part], alone.steps, rtol=1e-6)
+
+
+def test_zeros_cost_less_than_those_of_the_smallest_blocks():
+    """Blocks of four along the inputs, the share that was asked for, made up for."""
+    given = dataclasses.replace(rounding_problem(bits=8), sparsity=0.75)
+    found = second_order.solve(given)
+    groups, inputs, outputs = found.integers.shape
+    blocks = np.abs(found.integers).reshape(groups, inputs // 4, 4, outputs).sum(axis=2)
+    assert (blocks == 0).mean() == pytest.approx(0.75, abs=0.02)
+    size = np.abs(given.weights).reshape(groups, inputs // 4, 4, outputs).sum(axis=2)
+    kept = size >= np.quantile(size, 0.75, axis=(1, 2), keepdims=True)
+    smallest = given.weights * np.repeat(kept, 4, axis=1)
+    lost = given.weights - smallest
+    plain = np.einsum("gio,gio->", lost, given.gram @ lost)
+    assert error(given, found.weights).sum() < 0.7 * plain
+
+
+def test_what_is_left_of_a_kernel_is_its_least_squares_fit():
+    given = rounding_problem(bits=8)
+    gram = second_order.damped(given.gram)
+    left, kept = sparsity.pruned(given.weights, gram, 0.5)
+    assert (left[~kept] == 0).all()
+    # Nothing that is kept can be moved to lower the error.
+    slopes = gram @ (left - given.weights)
+    assert np.abs(slopes[kept]).max() < 1e-6 * np.abs(gram @ given.weights).max()
+
+
+@pytest.mark.costly
+def test_zeros_stay_in_training():
+    """Where they are, in every layer that has them, whatever the steps are."""
+    model = keras_resnets.create_model("resnet8", classifier_activation=None)
+    images = 40 * smooth_images(20) + 125
+    bits = quantization.LayerBits(8, 8, 0.75)
+    recipe = RECIPES["static_wi8_ai8"].with_rounding("second-order")
+    plan = quantization.PrecisionPlan(recipe, {"stage2_block1_conv2": bits})
+    aware = quantization.quantize_aware(model, plan, images)
+    layer = aware.get_layer("stage2_block1_conv2")
+
+    def zeros():
+        kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
+        return kernel.reshape(*kernel.shape[:2], -1, 4, kernel.shape[3]).any(axis=3)
+
+    before = zeros()
+    assert before.mean() == pytest.approx(0.25, abs=0.01)
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    aware.compile("adam", "mse")
+    aware.fit(images, np.ones((20, 10)), epochs=2, verbose=0)
+    assert (zeros() == before).all()
+    assert (keras.ops.convert_to_numpy(layer.kernel) != kernel).any()
+    nearest = dataclasses.replace(plan, recipe=RECIPES["static_wi8_ai8"])
+    refusal(
+        lambda: quantization.quantize_aware(model, nearest, images),
+        "rounded by the second order",
+    )
+    first = dataclasses.replace(plan, layers={"stem_conv": bits})
+    refusal(
+        lambda: quantization.quantize_aware(model, first, images),
+        "multiples of 4; stem_conv has 3",
+    )
 
 
 def test_dead_inputs_and_what_cannot_be_rounded():

@@ -15,6 +15,7 @@ from keras_resnets.export import passport
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare import verify
+from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import sparse
 
@@ -44,6 +45,11 @@ def test_same_numbers_in_fewer_bytes(recipe, tmp_path):
     names = tflite_runner.operators(found)
     assert names.pop("DENSIFY") == 2
     assert names == tflite_runner.operators(dense)
+    nameless = sparse.store(file_editor.without_names(dense))
+    assert len(nameless) < len(found)
+    for made in (sparse.store(dense), nameless):
+        one, other = (outputs(x, True, images[:1]) for x in (dense, made))
+        np.testing.assert_array_equal(one, other)
     for built_in in (False, True):
         one, other = (outputs(x, built_in, images[:1]) for x in (dense, found))
         np.testing.assert_array_equal(one, other)

@@ -215,7 +215,8 @@ def _natively(
             tell=lambda line: network.say_notes([line]),
         )
     training_output.conclude(run, recipe, opened, has_teacher=True)
-    stored = asked.quantization().storage_words(asked.storage, asked.prefer)
+    plan = asked.quantization()
+    stored = plan.storage_words(asked.storage, asked.prefer)
     return quantization.to_tflite(
         aware,
         path,
@@ -225,6 +226,7 @@ def _natively(
         packed=asked.packed,
         storage=stored[0],
         prefer=stored[1],
+        sparse=plan.is_sparse,
     )
 
 

@@ -56,6 +56,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     precisions: str | None
     front: str | None
     points: int | None
+    sparse: float | None
     plot: str | None
     recipe: str
     method: str | None
@@ -85,6 +86,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
             return
         for option, value in (
             ("--points", self.points),
+            ("--sparse", self.sparse),
             ("--storage", self.storage),
             ("--prefer", self.prefer),
         ):
@@ -199,6 +201,15 @@ def _add_search(group: parsing.Group) -> None:
         help="number of files of the front, besides those at the limits (6)",
     )
     group.add_argument(
+        "--sparse",
+        nargs="?",
+        const=0.75,
+        type=options.number(0, 1, above=True, below=True),
+        metavar="SHARE",
+        help="let layers of a front have this share of zeros (0.75), in blocks of four, "
+        "which the files do not store; train the rest with qat --plan",
+    )
+    group.add_argument(
         "--plot", metavar="PNG", help="plot the error and the precision of each layer"
     )
 
@@ -268,6 +279,7 @@ def _search_front(asked: Options, path: str | pathlib.Path) -> None:
             asked.recipe,
             precisions=asked.allowed,
             points=asked.points or 6,
+            sparse=asked.sparse,
             storage=asked.storage,
             prefer=asked.prefer,
             method=asked.method,

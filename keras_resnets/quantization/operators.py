@@ -19,6 +19,7 @@ from keras_resnets.quantization.choices import PRECISIONS
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat import zeros
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
@@ -155,13 +156,16 @@ def set_weight_bits(
         The plan with the layer names of the model.
 
     Raises:
-        InvalidArgument: the model does not have a layer of the plan.
+        InvalidArgument: the model does not have a layer of the plan, or a layer cannot
+            have the plan's sparsity.
     """
     plan = plan.fitted(read(model, shape).names)
     for layer in model.layers:
         if isinstance(layer, quantized.KERNELS) and layer.replaces[0] in plan.layers:
+            bits = plan.layers[layer.replaces[0]]
             # A float kernel must not be rounded to fewer bits first.
-            layer.weight_bits = plan.layers[layer.replaces[0]].weight_bits or 8
+            layer.weight_bits = bits.weight_bits or 8
+            zeros.set_sparsity(layer, bits.sparsity)
     return plan
 
 

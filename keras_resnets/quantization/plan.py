@@ -24,6 +24,7 @@ from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite.storage import Storage
 from keras_resnets.io import untrusted
 from keras_resnets.quantization import choices
+from keras_resnets.quantization.layer_bits import LayerBits
 
 SCHEMA = "keras_resnets.precision_plan"
 VERSION = 1
@@ -32,59 +33,6 @@ _REQUIRED = ("schema", "version", "recipe", "layers")
 _OPTIONAL = ("network", "fingerprint", "storage", "prefer")
 # ResNet-1001 has about 1,500 operators, each on a line of 100 bytes.
 _LARGEST = 4 << 20
-# The precision of an operator by the bits of weights and activations.
-_PRECISIONS = {
-    (8, 8): "int8",
-    (4, 8): "int8",
-    (8, 16): "int16",
-    (4, 16): "int16",
-    (None, None): "float",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerBits:
-    """The bits of one layer.
-
-    Attributes:
-        weight_bits: 8, 4, or None for float32; 8 or None, like its activations, for a
-            layer without weights.
-        activation_bits: 8, 16, or None for float32.
-
-    Raises:
-        InvalidArgument: TFLite has no operators with these bits.
-
-    Example:
-        >>> LayerBits(8, 16).precision
-        'int16'
-    """
-
-    weight_bits: int | None = 8
-    activation_bits: int | None = 8
-
-    def __post_init__(self) -> None:
-        pair = (self.weight_bits, self.activation_bits)
-        # True and 8.0 are equal to whole numbers but are not allowed.
-        plain = all(bits is None or type(bits) is int for bits in pair)
-        if not plain or pair not in _PRECISIONS:
-            allowed = ", ".join(f"{w}/{a}" for w, a in _PRECISIONS)
-            quoted = any(isinstance(bits, str) for bits in pair)
-            raise InvalidArgument(
-                "weight_bits/activation_bits of a layer must be one of "
-                f"{allowed}; got {shown(pair[0])}/{shown(pair[1])}"
-                f"{'; bits are numbers without quotes' if quoted else ''}"
-            )
-
-    @property
-    def precision(self) -> str:
-        """The precision of its operator: `"int8"`, `"int16"` or `"float"`."""
-        return _PRECISIONS[self.weight_bits, self.activation_bits]
-
-    @classmethod
-    def of(cls, precision: str) -> "LayerBits":
-        """Returns the bits of a precision, with 8-bit weights if they are integers."""
-        check_choice("precision", precision, tuple(_PRECISIONS.values()))
-        return next(cls(*pair) for pair, x in _PRECISIONS.items() if x == precision)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +136,8 @@ class PrecisionPlan:
     def for_training(self) -> "PrecisionPlan":
         """Returns the plan for quantization-aware training.
 
-        With 4-bit weights all ranges are learned, as in the recipe static_wi4_ai8.
+        With 4-bit weights or sparse kernels all ranges are learned, as in the recipe
+        static_wi4_ai8.
 
         Raises:
             InvalidArgument: the recipe is not for training, or a layer is not int8.
@@ -204,12 +153,17 @@ class PrecisionPlan:
                 "quantization-aware training is of plans with weights of 4 or 8 bits and "
                 f"activations of 8; {shown(name)} is {precision}: quantize takes them all"
             )
-        if not any(x.weight_bits == 4 for x in self.layers.values()):
+        if not any(x.weight_bits == 4 or x.sparsity for x in self.layers.values()):
             return self
         recipe = self.recipe.replace(
             activation_ranges="learned", weight_ranges="learned"
         )
         return dataclasses.replace(self, recipe=recipe)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether zeros of some kernel are not stored."""
+        return any(x.sparsity for x in self.layers.values())
 
     def check_storage(self, storage: Storage) -> None:
         """Raises `InvalidArgument` if it is explicit and no weights have 4 bits."""
@@ -238,7 +192,7 @@ class PrecisionPlan:
             del head["storage"], head["prefer"]
         lines = [f" {json.dumps(key)}: {json.dumps(x)}," for key, x in head.items()]
         rows = [
-            f"  {json.dumps(name)}: {json.dumps(dataclasses.asdict(bits))}"
+            f"  {json.dumps(name)}: {json.dumps(bits.to_dict())}"
             for name, bits in self.layers.items()
         ]
         body = "{\n" + ",\n".join(rows) + "\n }" if rows else "{}"
@@ -398,11 +352,11 @@ def _recipe(value: typing.Any) -> Recipe:
 def _bits(name: str, value: typing.Any) -> LayerBits:
     layer = f"layer {shown(name)}"
     if not isinstance(value, dict):
-        example = json.dumps(dataclasses.asdict(LayerBits(4, 8)))
+        example = json.dumps(LayerBits(4, 8).to_dict())
         raise InvalidArgument(
             f"{layer} must be an object such as {example}; got {shown(value)}"
         )
-    _check_keys(layer, value, ("weight_bits", "activation_bits"))
+    _check_keys(layer, value, ("weight_bits", "activation_bits"), ("sparsity",))
     try:
         return LayerBits(**value)
     except InvalidArgument as error:

@@ -162,6 +162,7 @@ def quantize(
         threads,
         batch,
     )
+    sparse = sparse or plan.is_sparse
     sparse_kernels.check(sparse, place.numbers)
     options = engines.Options(
         method,

@@ -141,8 +141,10 @@ class _Sparse(file_editor.Editor):
         sparse = copy.copy(self.graph.tensors[index])
         dense = copy.copy(sparse)
         # The kernel has the name of its layer, as the output of the layer has.
-        layer = tflite_runner.layer_name(bytes(sparse.name).decode())
-        dense.name, dense.buffer = f"{layer}.{index}/".encode(), 0
+        if sparse.name is not None:
+            layer = tflite_runner.layer_name(bytes(sparse.name).decode())
+            dense.name = f"{layer}.{index}/".encode()
+        dense.buffer = 0
         # The dense kernel, which is computed with, has the scales.
         sparse.quantization = None
         sparse.buffer = self.add_buffer(encoded.values)

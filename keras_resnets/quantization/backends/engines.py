@@ -22,7 +22,7 @@ from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.rewrite import rewrite
-from keras_resnets.quantization.rounding.kernels import Rounded
+from keras_resnets.quantization.rounding.kernels import Alternatives
 from keras_resnets.quantization.rounding.methods import round_kernels
 from keras_resnets.system import progress
 
@@ -57,13 +57,13 @@ def base(
     ready: Ready,
     plan: PrecisionPlan,
     options: Options,
-    coarser: dict[str, Rounded] | None = None,
+    alternatives: Alternatives | None = None,
 ) -> Base:
     """Returns the `Base` of a `PrecisionPlan`, with its weights quantized.
 
-    `coarser`: see `rounding.kernels.round_second_order`.
+    `alternatives`: see `rounding.kernels.round_second_order`.
     """
-    rounded, observed, biases = ranged(ready, plan, options, coarser)
+    rounded, observed, biases = ranged(ready, plan, options, alternatives)
     content = bytes(from_fake_quantized(rounded, ready, options))
     graph = operators.read(rounded, ready.shape, observed, biases)
     return Base(rounded, graph, content)
@@ -86,7 +86,7 @@ def ranged(
     ready: Ready,
     plan: PrecisionPlan,
     options: Options,
-    coarser: dict[str, Rounded] | None = None,
+    alternatives: Alternatives | None = None,
 ) -> tuple[keras.Model, dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """Returns the frozen model of `ready` with fake quantization, ranges and biases.
 
@@ -94,7 +94,7 @@ def ranged(
         ready: a `session.Ready` with a calibration.
         plan: a `PrecisionPlan`; its weight bits are used.
         options: `Options`.
-        coarser: see `rounding.kernels.round_second_order`.
+        alternatives: see `rounding.kernels.round_second_order`.
 
     Returns:
         (model, result of `ranges.set_ranges`, biases for float kernels by name of the
@@ -125,7 +125,7 @@ def ranged(
             options.seed,
             options.progress,
             [layer.name for layer in network.layers if _stays_float(layer, plan)],
-            coarser,
+            alternatives,
         )
     return freeze(network), observed, biases
 

@@ -1,8 +1,7 @@
 """Layers of a quantization-aware model, which simulate the operators of an int8 file.
 
 There is a `FakeQuantize` for every integer tensor of the file; `QuantizedConv2D`,
-`QuantizedDense` and the layers of channel_layers.py round their weights. All other
-layers are Keras' own. Rounding is in float32 under every dtype policy.
+`QuantizedDense` and the layers of channel_layers.py round their weights, in float32.
 """
 
 import contextlib
@@ -20,6 +19,7 @@ from keras_resnets.networks.layers import PACKAGE
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.channel_layers import ChannelOffset
 from keras_resnets.quantization.qat.channel_layers import ChannelScale
+from keras_resnets.quantization.qat.zeros import KeepsZeros
 
 # How a range is updated in training: by batch statistics, by gradient, not at all.
 RANGES = ("moving_average", "learned", "fixed")
@@ -168,7 +168,7 @@ class FakeQuantize(keras.layers.Layer):
         }
 
 
-class _RoundsKernel:
+class _RoundsKernel(KeepsZeros):
     """Base class of the layers with a kernel.
 
     The kernel is multiplied by a constant per channel, about the scale of the folded
@@ -245,7 +245,7 @@ class _RoundsKernel:
     def folded_kernel(self) -> typing.Any:
         """Returns the float32 kernel before rounding, multiplied by the factor."""
         factor = ops.convert_to_tensor(self.kernel_factor)
-        return ops.convert_to_tensor(self.kernel) * factor
+        return self.masked(ops.convert_to_tensor(self.kernel) * factor)
 
     def save_own_variables(self, store: typing.Any) -> None:
         for name, variable in self._named_variables():

@@ -1,5 +1,6 @@
 """Quantization-aware training of a classifier, with distillation, as one function."""
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -45,9 +46,11 @@ def train_aware(
 
     The quantization-aware model is calibrated on training images and its biases are
     corrected, as in the file that `quantize` writes; it is then trained with the float
-    model as the teacher. If images are held out and the calibrated model is better on
-    them by a paired test (McNemar's, at the recipe's `significance`), it is returned
-    instead.
+    model as the teacher. If images are held out, the calibrated model is returned
+    instead where it is better on them by a paired test (McNemar's, at the recipe's
+    `significance`), or where training is not better by that test and moved the outputs
+    away from the float model's. A model has learned its training images, so that top-1
+    on them says little.
 
     Args:
         model: a trained float classifier, see `quantize_aware`. It is not changed.
@@ -93,36 +96,112 @@ def train_aware(
     # Calibrated ranges have smaller errors than the batches' minima and maxima.
     aware.freeze_ranges(rounded)
     student = _with_logits(rounded)
-    start, right = student.get_weights(), _right(student, data, preprocessing)
+    settings = get_recipe(recipe)
+    temperature = settings.temperature or 1.0
+    judge = _Judge(_with_logits(model), data, preprocessing, temperature)
+    start, before = student.get_weights(), judge(student)
     run = session.train(
         student, data, recipe, output, seed=seed, teacher=model, **options
     )
-    wins, losses = best_weights.discordant(right, _right(student, data, preprocessing))
-    if best_weights.p_value(losses, wins) <= get_recipe(recipe).significance < 1:
+    reason = reason_for_start(before, judge(student), settings.significance)
+    if reason:
         student.set_weights(start)
         options.get("tell", warnings.warn)(
-            f"training made {model.name} worse: {losses:,} held-out images right before "
-            f"it are wrong after it, {wins:,} the other way round; the network as it was "
+            f"training made {model.name} worse: {reason}; the network as it was "
             "quantized after training is kept"
         )
     provenance.inherit(rounded, student)
     return rounded, run
 
 
-def _right(
-    student: keras.Model, data: training_data.Dataset, preprocessing: Preprocessing
-) -> str:
-    """Returns which held-out images are correct, for `best_weights.discordant`."""
-    split = data.validation
-    if split is None:
-        return ""
-    classes = len(data.classes)
-    batches = training_data.batches(
-        split, preprocessing, _BATCH, classes=classes, training=False
-    )
-    answers = [student.predict_on_batch(batch[0]).argmax(axis=-1) for batch in batches]
-    right = np.concatenate(answers) == split.labels
-    return "".join(np.where(right, best_weights.RIGHT, best_weights.WRONG).tolist())
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a network says of the held-out images.
+
+    Attributes:
+        right: which it has right, as `best_weights.discordant` takes it.
+        distance: mean Kullback-Leibler divergence from the float network's outputs, at
+            the temperature of the training.
+    """
+
+    right: str
+    distance: float
+
+
+class _Judge:
+    """Compares networks on the held-out images with the float network."""
+
+    def __init__(
+        self,
+        teacher: keras.Model,
+        data: training_data.Dataset,
+        preprocessing: Preprocessing,
+        temperature: float,
+    ) -> None:
+        self._temperature = temperature
+        self._data, self._preprocessing = data, preprocessing
+        self._expected = self._logits(teacher)
+
+    def __call__(self, student: keras.Model) -> Answers:
+        split = self._data.validation
+        if split is None:
+            return Answers("", 0.0)
+        logits = self._logits(student)
+        right = logits.argmax(axis=-1) == split.labels
+        marks = np.where(right, best_weights.RIGHT, best_weights.WRONG).tolist()
+        logs = _log_softmax(logits / self._temperature)
+        expected = _log_softmax(self._expected / self._temperature)
+        distances = (np.exp(expected) * (expected - logs)).sum(axis=-1)
+        return Answers("".join(marks), float(distances.mean()))
+
+    def _logits(self, network: keras.Model) -> np.ndarray:
+        """float64 (images, classes); of a model without logits what it puts out."""
+        split = self._data.validation
+        if split is None:
+            return np.zeros((0, len(self._data.classes)))
+        batches = training_data.batches(
+            split,
+            self._preprocessing,
+            _BATCH,
+            classes=len(self._data.classes),
+            training=False,
+        )
+        answers = [network.predict_on_batch(batch[0]) for batch in batches]
+        return np.concatenate(answers).astype("float64")
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def reason_for_start(before: Answers, after: Answers, significance: float) -> str:
+    """Returns why the network is kept as it was before training; empty where it is not.
+
+    Args:
+        before: the `Answers` before training.
+        after: those after it.
+        significance: of McNemar's test; 1 keeps what was trained.
+
+    Example:
+        >>> reason_for_start(Answers("110", 0.2), Answers("110", 0.1), 0.05)
+        ''
+    """
+    wins, losses = best_weights.discordant(before.right, after.right)
+    if best_weights.p_value(losses, wins) <= significance < 1:
+        return (
+            f"{losses:,} held-out images right before it are wrong after it, {wins:,} "
+            "the other way round"
+        )
+    has_won = best_weights.p_value(wins, losses) <= significance
+    if before.right and significance < 1 and not has_won:
+        if after.distance > before.distance:
+            return (
+                "on held-out images it has no more right by a paired test, and its "
+                "outputs have moved away from the float network's, from a divergence "
+                f"of {before.distance:.2g} to {after.distance:.2g}"
+            )
+    return ""
 
 
 def calibration_images(

@@ -14,6 +14,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph.nodes import Step
 from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat import zeros
 from keras_resnets.quantization.qat.freeze import least_amax
 from keras_resnets.quantization.rounding import second_order
 from keras_resnets.quantization.rounding.patches import Windows
@@ -111,6 +112,19 @@ class Moments:
         return (self.outputs + lost) / self.count
 
 
+@dataclasses.dataclass(frozen=True)
+class Alternatives:
+    """What a search wants to know beside the rounding: other roundings of single layers.
+
+    Attributes:
+        sparsity: share of zeros of the sparse one; 0 for no such.
+        found: by name of a layer: `"int4"`, and `"sparse"` where the kernel can be.
+    """
+
+    sparsity: float = 0.0
+    found: "dict[str, dict[str, Rounded]]" = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rounded:
     """The rounded kernel of a layer.
@@ -137,6 +151,8 @@ class Rounded:
         layer.set_kernel(self.kernel, factor)
         layer.kernel_radius.assign(self.steps * largest)
         layer.bias.assign(self.bias)
+        if layer.sparsity:
+            zeros.keep_zeros(layer)
 
 
 def grouped(kernel: np.ndarray, groups: int) -> np.ndarray:
@@ -165,7 +181,7 @@ def round_second_order(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
     skipped: Sequence[str] = (),
-    coarser: dict[str, Rounded] | None = None,
+    alternatives: Alternatives | None = None,
 ) -> None:
     """Rounds every kernel of `model` by second-order rounding and corrects its biases.
 
@@ -178,8 +194,8 @@ def round_second_order(
         seed: seed of the sample of windows.
         progress: called with the number of images done; all layers count the same.
         skipped: names of layers to leave unchanged.
-        coarser: dict that is filled, by name of a layer, with its 4-bit solution, given
-            the network as it is; None to skip that.
+        alternatives: filled, by name of a layer, with its 4-bit and its sparse solution,
+            given the network as it is; None to skip that.
 
     Raises:
         InvalidArgument: a layer gets NaN or infinity from the images.
@@ -187,7 +203,7 @@ def round_second_order(
     streams = Streams(model, images)
     stops, solver = (
         streams.stops(),
-        Solver(streams, len(images), seed, skipped, coarser),
+        Solver(streams, len(images), seed, skipped, alternatives),
     )
     for number, step in enumerate(stops):
         solver.solve(step)
@@ -223,7 +239,7 @@ class Solver:
         images: number of images.
         seed: see `round_second_order`.
         skipped: see `round_second_order`.
-        coarser: see `round_second_order`.
+        alternatives: see `round_second_order`.
 
     Attributes:
         change: function that sets the solution of the last layer, called once its float
@@ -236,13 +252,13 @@ class Solver:
         images: int,
         seed: int,
         skipped: Sequence[str],
-        coarser: dict[str, Rounded] | None = None,
+        alternatives: Alternatives | None = None,
     ) -> None:
         self.change: Callable[[], object] | None = None
         self._streams, self._images, self._seed = streams, images, seed
         self._done, self._count = set(skipped), 0
         self._few: list[str] = []
-        self._coarser = coarser
+        self._alternatives = alternatives
 
     def solve(self, step: Step) -> "Solved | None":
         """Advances to a layer and rounds it; returns None if it is rounded already."""
@@ -259,10 +275,14 @@ class Solver:
         moments = _moments(self._streams, step, kernel, self._images, rng)
         if moments.count < moments.gram.shape[1]:
             self._few.append(layer.name)
-        solution = _solved(layer, kernel, moments, layer.weight_bits)
+        solution = _solved(layer, kernel, moments, layer.weight_bits, layer.sparsity)
         self.change = functools.partial(solution.set, layer)
-        if self._coarser is not None:
-            self._coarser[layer.name] = _solved(layer, kernel, moments, 4)
+        if self._alternatives is not None:
+            found = {"int4": _solved(layer, kernel, moments, 4)}
+            share = self._alternatives.sparsity
+            if share and zeros.can_be_sparse(layer):
+                found["sparse"] = _solved(layer, kernel, moments, 8, share)
+            self._alternatives.found[layer.name] = found
         bias = keras.ops.convert_to_numpy(layer.bias)
         mean, deviation = moments.told(kernel)
         return Solved(layer, kernel, mean + bias, deviation)
@@ -307,7 +327,11 @@ def _moments(
 
 
 def _solved(
-    layer: keras.layers.Layer, kernel: np.ndarray, moments: Moments, bits: int
+    layer: keras.layers.Layer,
+    kernel: np.ndarray,
+    moments: Moments,
+    bits: int,
+    sparsity: float = 0.0,
 ) -> Rounded:
     """Returns the solution for a layer with a number of bits."""
     _, largest = fake_quant.levels(bits, narrow=True)
@@ -320,6 +344,7 @@ def _solved(
         bits=bits,
         per_channel=layer.per_channel,
         least=least / largest,
+        sparsity=sparsity,
     )
     solution = second_order.solve(problem)
     shift = moments.shift(parts, solution.weights).ravel()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.recipes import ROUNDING_STEPS
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.quantization.bias_correction import correct_biases
-from keras_resnets.quantization.rounding.kernels import Rounded
+from keras_resnets.quantization.rounding.kernels import Alternatives
 from keras_resnets.quantization.rounding.kernels import round_second_order
 from keras_resnets.quantization.rounding.learned import round_learned
 
@@ -21,7 +22,7 @@ def round_kernels(
     seed: int = 0,
     progress: Callable[..., object] | None = None,
     skipped: Sequence[str] = (),
-    coarser: dict[str, Rounded] | None = None,
+    alternatives: Alternatives | None = None,
 ) -> None:
     """Rounds the kernels of `model` and corrects its biases, by a recipe's `rounding`.
 
@@ -35,15 +36,21 @@ def round_kernels(
         seed: see `round_second_order`.
         progress: see `round_second_order`.
         skipped: see `round_second_order`.
-        coarser: see `round_second_order`; for `"second-order"` only.
+        alternatives: see `round_second_order`; for `"second-order"` only.
 
     Raises:
         InvalidArgument: see `round_second_order`.
     """
+    sparse = [x.name for x in model.layers if getattr(x, "sparsity", 0)]
+    if sparse and recipe.rounding != "second-order":
+        raise InvalidArgument(
+            f"kernels with a sparsity are rounded by the second order; got the rounding "
+            f"{recipe.rounding!r} for a plan in which {sparse[0]} has one"
+        )
     if recipe.rounding == "nearest":
         correct_biases(model, images)
     elif recipe.rounding == "second-order":
-        round_second_order(model, images, seed, progress, skipped, coarser)
+        round_second_order(model, images, seed, progress, skipped, alternatives)
     else:
         steps = recipe.rounding_steps or ROUNDING_STEPS
         round_learned(model, images, seed, progress, skipped, steps)

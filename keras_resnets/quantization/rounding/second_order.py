@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.rounding.sparsity import pruned
 
 # Damping of the diagonal of H, as a share of its mean: the value of the paper.
 DAMPING = 0.01
@@ -41,6 +42,8 @@ class Problem:
         bits: bits per weight, 2 to 8.
         per_channel: whether each output has its own scale.
         least: the smallest scale, per output (groups, outputs) or a single one.
+        sparsity: share of blocks of weights to set to zero, see `sparsity.pruned`.
+        kept: bool (groups, inputs, outputs), the weights that are not zero; None for all.
     """
 
     weights: np.ndarray
@@ -49,6 +52,8 @@ class Problem:
     bits: int = 8
     per_channel: bool = True
     least: typing.Any = 1e-10
+    sparsity: float = 0.0
+    kept: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +118,9 @@ def solve(problem: Problem) -> Solution:
         for gram, order in zip(problem.gram, orders, strict=True)
     ]
     problem = _made_up_for(problem, roots, orders)
+    if problem.sparsity:
+        left, kept = pruned(problem.weights, problem.gram, problem.sparsity)
+        problem = dataclasses.replace(problem, weights=left, kept=kept)
     best: Solution | None = None
     for cuts in _cuts(problem):
         for candidate in _swept(problem, roots, orders, _steps(problem, cuts)):
@@ -201,11 +209,15 @@ def _swept(
     for group in range(groups):
         order = orders[group]
         columns = np.tile(problem.weights[group][order].astype("float32"), (1, cuts))
+        kept = None
+        if problem.kept is not None:
+            kept = np.tile(problem.kept[group][order], (1, cuts))
         swept, loss = _sweep(
             columns,
             roots[group].astype("float32"),
             steps[:, group].ravel(),
             largest,
+            kept,
         )
         integers[:, group, order] = swept.reshape(-1, cuts, outputs).swapaxes(0, 1)
         losses[:, group] = loss.reshape(cuts, outputs)
@@ -214,7 +226,11 @@ def _swept(
 
 
 def _sweep(
-    columns: np.ndarray, root: np.ndarray, steps: np.ndarray, largest: int
+    columns: np.ndarray,
+    root: np.ndarray,
+    steps: np.ndarray,
+    largest: int,
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rounds `columns` (inputs, outputs) row by row, in place.
 
@@ -223,6 +239,7 @@ def _sweep(
         root: float32 upper triangular matrix, see `_root_of_inverse`.
         steps: float32 (outputs,), the scales.
         largest: largest integer.
+        kept: bool, of the shape of `columns`, False for zeros; None for all.
 
     Returns:
         (integers, loss of each output).
@@ -234,6 +251,8 @@ def _sweep(
         errors = np.empty((end - start, columns.shape[1]), "float32")
         for row in range(start, end):
             integers[row] = np.clip(np.rint(columns[row] / steps), -largest, largest)
+            if kept is not None:
+                integers[row] *= kept[row]
             off = (columns[row] - integers[row] * steps) / root[row, row]
             columns[row + 1 : end] -= np.outer(root[row, row + 1 : end], off)
             errors[row - start] = off
@@ -295,6 +314,8 @@ def _descended(
             for row in range(start, end):
                 best = np.rint(rows[row] - slopes[row] / (curves[row] * steps))
                 best = np.clip(best, -largest, largest)
+                if problem.kept is not None:
+                    best *= problem.kept[group, row]
                 moved[row - start] = move = (best - rows[row]) * steps
                 rows[row] = best
                 slopes[row:end] += np.outer(gram[row:end, row], move)

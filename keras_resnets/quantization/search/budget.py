@@ -65,47 +65,69 @@ def _check(name: str, value: typing.Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Move:
-    """What 4 bits in one layer are worth.
+    """What fewer bytes in one layer are worth.
 
     Attributes:
         name: of the layer, as the plan has it.
         saved: bytes of the file.
         cost: mean square of what it does to the logits.
+        kind: `"int4"`, or `"sparse"` for a kernel of mostly zeros.
     """
 
     name: str
     saved: int
     cost: float
+    kind: str = "int4"
 
 
-def cheapest(moves: Sequence[Move], needed: int) -> list[str]:
-    """Layers that together save so many bytes at little cost.
+def cheapest(moves: Sequence[Move], needed: int) -> list[Move]:
+    """Moves, one a layer at most, that together save so many bytes at little cost.
 
-    Costs add up. The moves of least cost for a byte come first; then those go back,
-    the costliest first, without which the others save enough.
+    Costs add up. The moves of least cost for a byte come first, and where a layer has
+    two, the one that saves more takes the place of the other; then those go back, the
+    costliest first, without which the others save enough.
 
     Args:
         moves: what can be done.
         needed: bytes to save.
 
     Returns:
-        Names of the layers, in the order of `moves`; all of them where that is too
+        The chosen ones, in the order of `moves`; those that save most where that is too
         little.
 
     Example:
         >>> moves = [Move("a", 10, 1.0), Move("b", 100, 2.0), Move("c", 50, 5.0)]
-        >>> cheapest(moves, 60), cheapest(moves, 105)
-        (['b'], ['a', 'b'])
+        >>> [[x.name for x in cheapest(moves, n)] for n in (60, 105)]
+        [['b'], ['a', 'b']]
     """
-    chosen: list[Move] = []
-    total = 0
-    for move in sorted(moves, key=lambda move: move.cost / move.saved):
-        if total >= needed:
+    chosen: dict[str, Move] = {}
+    for before, move in _steps(moves):
+        if sum(x.saved for x in chosen.values()) >= needed:
             break
-        chosen.append(move)
-        total += move.saved
-    for move in sorted(chosen, key=lambda move: -move.cost):
-        if total - move.saved >= needed:
-            chosen.remove(move)
-            total -= move.saved
-    return [move.name for move in moves if move in chosen]
+        if chosen.get(move.name) is before:
+            chosen[move.name] = move
+    for move in sorted(chosen.values(), key=lambda move: -move.cost):
+        others = sum(x.saved for x in chosen.values()) - move.saved
+        smaller = [x for x in moves if x.name == move.name and x.cost < move.cost]
+        for other in (None, *sorted(smaller, key=lambda x: x.cost)):
+            if others + (other.saved if other else 0) >= needed:
+                del chosen[move.name]
+                if other:
+                    chosen[move.name] = other
+                break
+    return [move for move in moves if chosen.get(move.name) is move]
+
+
+def _steps(moves: Sequence[Move]) -> list[tuple[Move | None, Move]]:
+    """(what a layer has, what it can have instead), the least cost for a byte first."""
+    steps: list[tuple[float, tuple[Move | None, Move]]] = []
+    for name in dict.fromkeys(move.name for move in moves):
+        left, now = [x for x in moves if x.name == name], None
+        while left:
+            saved, cost = (now.saved, now.cost) if now else (0, 0.0)
+            # Of all that save more, the one that has least cost for a byte more.
+            rates = [((x.cost - cost) / (x.saved - saved), x) for x in left]
+            rate, move = min(rates, key=lambda pair: (pair[0], -pair[1].saved))
+            steps.append((rate, (now, move)))
+            left, now = [x for x in left if x.saved > move.saved], move
+    return [step for _, step in sorted(steps, key=lambda pair: pair[0])]

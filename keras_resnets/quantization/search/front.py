@@ -6,7 +6,6 @@ import os
 import pathlib
 import typing
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Sequence
 
 import keras
@@ -32,7 +31,7 @@ from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import engines
-from keras_resnets.quantization.plan import LayerBits
+from keras_resnets.quantization.layer_bits import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.plan import fingerprint
 from keras_resnets.quantization.qat.rewrite import rewrite
@@ -44,6 +43,9 @@ from keras_resnets.quantization.search.accuracy_gate import Judge
 from keras_resnets.quantization.search.accuracy_gate import check_data
 from keras_resnets.quantization.search.budget import Budget
 from keras_resnets.quantization.search.moves import Edits
+from keras_resnets.quantization.search.moves import Lowered
+from keras_resnets.quantization.search.moves import pairs
+from keras_resnets.quantization.search.moves import words
 from keras_resnets.quantization.search.points import Front
 from keras_resnets.quantization.search.points import Point
 
@@ -67,6 +69,7 @@ def find_front(
     *,
     precisions: Sequence[str] = choices.BITS,
     points: int = 6,
+    sparse: float | None = None,
     storage: str | None = None,
     prefer: str | None = None,
     method: str | None = None,
@@ -98,6 +101,10 @@ def find_front(
         precisions: what a layer may be: some of `"int4"`, `"int8"`, `"int16"` and
             `"float"`; int8 always.
         points: files to write, 2 to 30; those of the budget come on top.
+        sparse: share of zeros, above 0 and below 1, in blocks of four weights along the
+            inputs, that a layer may have as a further move: its kernel has 8 bits, what
+            is left makes up for the zeros, and the file does not store them. None: no
+            such moves.
         storage: where weights of 4 bits are put, see `export.to_tflite`; the sizes are
             those of it. None: `"conv_int4"`, the smallest, or `"fully_connected"` where
             the latency is limited.
@@ -135,6 +142,8 @@ def find_front(
     recipe = recipes.find(recipe).with_rounding("second-order")
     mixed_precision.check_recipe(recipe)
     allowed = choices.check_bits(precisions)
+    if sparse is not None:
+        LayerBits(8, 8, sparse)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
     check_positive_int("points", points)
@@ -155,11 +164,17 @@ def find_front(
     )
     report = progress or (lambda *words: None)
     options = choices.Options(
-        method, percentile, io_dtype, packed=packed, storage=plan.stored(), seed=seed
+        method,
+        percentile,
+        io_dtype,
+        packed=packed,
+        storage=plan.stored(),
+        seed=seed,
+        sparse=sparse is not None,
     )
     judge = Judge(ready, data, budget.max_drop or 100.0, chosen, report)
     search = _Search(
-        ready, judge, budget, plan, allowed, options, chosen, threads, report
+        ready, judge, budget, plan, allowed, options, chosen, threads, report, sparse
     )
     return search.run(place, points, model.name)
 
@@ -176,12 +191,18 @@ class _Search:
         chosen: CalibrationSet,
         threads: int,
         progress: Callable[..., object],
+        sparse: float | None = None,
     ) -> None:
         self._ready, self._judge, self._budget = ready, judge, budget
         self._plan, self._allowed, self._options = plan, allowed, options
         self._chosen, self._threads, self._progress = chosen, threads, progress
+        self._sparsity = sparse or 0.0
+        self._kinds = [
+            *(["int4"] if "int4" in allowed else []),
+            *(["sparse"] if sparse else []),
+        ]
         self._refused: list[str] = []
-        self._made: dict[tuple[str, ...], Point | None] = {}
+        self._made: dict[Lowered, Point | None] = {}
 
     def run(self, place: pathlib.Path, points: int, name: str) -> Front:
         """Finds the plans, writes their files and chooses."""
@@ -189,11 +210,11 @@ class _Search:
         self._names = self._all_layers()
         plan = self._planned(())
         options = dataclasses.replace(self._options, progress=self._rounding("base"))
-        self._edits = Edits(self._ready, plan, options)
+        self._edits = Edits(self._ready, plan, options, self._kinds, self._sparsity)
         self._whole = self._edits.size(())
-        layers = self._edits.layers if "int4" in self._allowed else ()
-        self._check_size(layers)
-        self._moves = self._rank() if layers else []
+        self._moves = self._rank() if self._kinds else []
+        self._most = pairs(budgets.cheapest(self._moves, self._whole))
+        self._check_size()
         with files.atomic_folder(place, points_of.OWN) as folder:
             self._folder = folder
             for lowered in self._plans(points):
@@ -225,24 +246,26 @@ class _Search:
         rewritten = rewrite(self._ready.model, self._plan.recipe)
         return tuple(operators.read(rewritten, self._ready.shape).names)
 
-    def _planned(self, lowered: Iterable[str]) -> PrecisionPlan:
-        """The plan with some layers in 4 bits."""
-        lowered = set(lowered)
-        layers = {
-            name: LayerBits(4, 8)
-            if name in lowered
-            else LayerBits.of(self._raised.get(name, "int8"))
-            for name in self._names
-        }
+    def _planned(self, lowered: Lowered) -> PrecisionPlan:
+        """The plan with some layers in 4 bits or sparse."""
+        kinds = dict(lowered)
+        layers = {}
+        for name in self._names:
+            layers[name] = LayerBits.of(self._raised.get(name, "int8"))
+            if name in kinds:
+                is_int4 = kinds[name] == "int4"
+                layers[name] = (
+                    LayerBits(4) if is_int4 else LayerBits(8, 8, self._sparsity)
+                )
         return dataclasses.replace(self._plan, layers=layers)
 
     def _rounding(self, stage: str) -> Callable[[int], object]:
         count = len(self._chosen.images)
         return lambda done: self._progress(stage, done, count)
 
-    def _check_size(self, layers: Sequence[str]) -> None:
+    def _check_size(self) -> None:
         limit = self._budget.max_size
-        least = self._edits.size(layers)
+        least = self._edits.size(self._most)
         if limit is None or least <= limit:
             return
         stored = self._options.storage
@@ -253,8 +276,8 @@ class _Search:
             more = ": storage='conv_int4' with prefer='size' takes less"
         raise ExportError(
             f"a file of {self._ready.original.name} has {least:,} bytes at least, with "
-            f"{len(layers)} of its layers in 4 bits (storage {stored.kind}); max_size is "
-            f"{limit:,}{more}; nothing was written"
+            f"{words(self._most)} (storage {stored.kind}); max_size is {limit:,}{more}; "
+            "nothing was written"
         )
 
     def _rank(self) -> list[budgets.Move]:
@@ -265,34 +288,34 @@ class _Search:
 
         return self._edits.moves(images, self._threads, tell)
 
-    def _plans(self, points: int) -> list[tuple[str, ...]]:
-        """The layers in 4 bits of each point, the largest file first."""
-        least = self._edits.size([move.name for move in self._moves])
+    def _plans(self, points: int) -> list[Lowered]:
+        """The layers in 4 bits or sparse of each point, the largest file first."""
+        least = self._edits.size(self._most)
         sizes = np.linspace(self._whole, least, points)
         plans = [self._within(round(size)) for size in sizes]
         if self._budget.max_size is not None:
             plans.append(self._within(self._budget.max_size))
         if self._budget.max_drop is not None:
             plans.append(self._lowest())
-        return sorted(set(plans), key=len)
+        saved = {(x.name, x.kind): x.saved for x in self._moves}
+        return sorted(set(plans), key=lambda plan: sum(saved[x] for x in plan))
 
-    def _within(self, limit: int) -> tuple[str, ...]:
-        """The layers in 4 bits of the file that has no more bytes than a limit."""
+    def _within(self, limit: int) -> Lowered:
+        """What is lowered in the file that has no more bytes than a limit."""
         needed = self._whole - limit
         while True:
-            lowered = tuple(budgets.cheapest(self._moves, needed))
+            lowered = pairs(budgets.cheapest(self._moves, needed))
             over = self._edits.size(lowered) - limit
-            if over <= 0 or len(lowered) == len(self._moves):
+            if over <= 0 or lowered == self._most:
                 return lowered
             needed += over
 
-    def _lowest(self) -> tuple[str, ...]:
-        """The most layers in 4 bits that an edited file may have for the drop."""
+    def _lowest(self) -> Lowered:
+        """The most that an edited file may have lowered for the drop."""
+        most = sum(x.saved for x in budgets.cheapest(self._moves, self._whole))
         order = [
-            tuple(budgets.cheapest(self._moves, self._whole - round(size)))
-            for size in np.linspace(
-                self._whole, self._whole - sum(x.saved for x in self._moves), 17
-            )
+            pairs(budgets.cheapest(self._moves, round(saved)))
+            for saved in np.linspace(0, most, 17)
         ]
         low, high = 0, len(order)
         while high - low > 1:
@@ -302,13 +325,13 @@ class _Search:
             low, high = (middle, high) if accepted else (low, middle)
         return order[low]
 
-    def _point(self, lowered: tuple[str, ...]) -> Point | None:
-        """The point of some layers in 4 bits, written and run; None if refused."""
+    def _point(self, lowered: Lowered) -> Point | None:
+        """The point of some lowered layers, written and run; None if refused."""
         if lowered not in self._made:
             self._made[lowered] = self._landed(lowered)
         return self._made[lowered]
 
-    def _landed(self, lowered: tuple[str, ...]) -> Point | None:
+    def _landed(self, lowered: Lowered) -> Point | None:
         plan, number = self._planned(lowered), len(self._made) + 1
         path = self._folder / f"point-{number}.tflite"
         options = dataclasses.replace(
@@ -323,9 +346,11 @@ class _Search:
         try:
             report = plan_files.land(place, self._ready, make, plan, facts, options)
         except ExportError as error:
-            self._refused.append(f"{len(lowered)} layers in 4 bits: {error}")
+            self._refused.append(f"{words(lowered)}: {error}")
             return None
-        runner = TFLiteRunner(path, self._threads, logits=True)
+        # LiteRT's CONV_2D of 4 bits waits for its other threads where cores are busy.
+        threads = 1 if self._options.storage.kind == "conv_int4" else self._threads
+        runner = TFLiteRunner(path, threads, logits=True)
         self._judge.check_logits(runner)
         trial = self._judge(runner, f"file {number} run")
         return Point(path, report, report.size, trial, 0.0, 1.0, plan)
@@ -340,7 +365,7 @@ class _Search:
                 return self._best(meeting), front
             if not self._try_another():
                 break
-        raise ExportError(self._refusal(timed))
+        raise ExportError(points_of.refusal(timed, self._budget, self._refused))
 
     def _best(self, points: list[Point]) -> Point:
         if self._budget.smallest:
@@ -366,9 +391,10 @@ class _Search:
             return False
         fewest = min(fitting, key=len)
         for move in sorted(self._moves, key=lambda move: -move.cost):
-            fewer = tuple(x for x in fewest if x != move.name)
+            pair = (move.name, move.kind)
+            fewer = tuple(x for x in fewest if x != pair)
             fits = limit is None or self._edits.size(fewer) <= limit
-            if move.name in fewest and fits and fewer not in self._made:
+            if pair in fewest and fits and fewer not in self._made:
                 self._point(fewer)
                 return True
         return False
@@ -379,45 +405,19 @@ class _Search:
         runners = [TFLiteRunner(x.path, self._threads) for x in points]
         rounds = [[x.latency(image) for x in runners] for _ in range(_ROUNDS)]
         seconds = np.median(np.array(rounds).reshape(_ROUNDS, -1), axis=0).tolist()
-        eights = [s for x, s in zip(points, seconds, strict=True) if not x.layers["4"]]
+        eights = [s for x, s in zip(points, seconds, strict=True) if not x.lowered]
         whole = eights[0] if eights else float("nan")
         return [
             dataclasses.replace(x, seconds=s, ratio=s / whole)
             for x, s in zip(points, seconds, strict=True)
         ]
 
-    def _refusal(self, points: list[Point]) -> str:
-        """Why no file meets the budget, and what the least is."""
-        if not points:
-            return f"no file was accepted: {self._refused[0]}"
-        limits, asked, least = self._budget, [], []
-        if limits.max_size is not None:
-            asked.append(f"max_size {limits.max_size:,}")
-            least.append(f"{min(x.size for x in points):,} bytes")
-        if limits.max_drop is not None:
-            asked.append(f"max_drop {limits.max_drop:g}")
-            best = min((x.trial for x in points), key=lambda x: x.drop + x.error)
-            least.append(
-                f"a drop of {best.drop:.2f} points (standard error {best.error:.2f})"
-            )
-        if limits.max_seconds is not None:
-            asked.append(f"max_latency {1e3 * limits.max_seconds:g} ms")
-            least.append(f"{1e3 * min(x.seconds for x in points):.3g} ms")
-        if limits.max_ratio is not None:
-            asked.append(f"max_latency {limits.max_ratio:g}x")
-            least.append(f"{min(x.ratio for x in points):.3g}x the int8 file's latency")
-        together = ", each of another file" if len(least) > 1 else ""
-        return (
-            f"no file meets {', '.join(asked)}: the least that was reached is "
-            f"{', '.join(least)}{together}; nothing was written"
-        )
-
     def _finished(self, place: pathlib.Path, kept: list[Point], chosen: Point) -> Front:
         """The front with its files numbered by size, the others gone."""
         for point in self._made.values():
             if point is not None and point.path not in [x.path for x in kept]:
                 self._refused.append(
-                    f"{point.layers['4']} layers in 4 bits: {point.size:,} bytes and RMSE "
+                    f"{point.words}: {point.size:,} bytes and RMSE "
                     f"{point.trial.rmse:.4f} are both more than another point's"
                 )
                 for path in points_of.beside(point.path):

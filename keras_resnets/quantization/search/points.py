@@ -10,11 +10,13 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.io import files
 from keras_resnets.quantization import plan_files
-from keras_resnets.quantization.plan import LayerBits
+from keras_resnets.quantization.layer_bits import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.search.accuracy_gate import Trial
 from keras_resnets.quantization.search.budget import Budget
 
+# What a layer of a plan can be, in words.
+WORDS = ("4", "8", "16", "float", "sparse")
 # What the folder of a front holds.
 OWN = ("front.json", "front.png", "point-*.tflite", "point-*.tflite.*json")
 
@@ -43,9 +45,19 @@ class Point:
 
     @property
     def layers(self) -> dict[str, int]:
-        """How many layers have 4 bits, 8, 16 (of activations), or are float."""
+        """How many layers have 4 bits, 8, 16 (of activations), are float or sparse."""
         words = [_word(bits) for bits in self.plan.layers.values()]
-        return {word: words.count(word) for word in ("4", "8", "16", "float")}
+        return {word: words.count(word) for word in WORDS}
+
+    @property
+    def lowered(self) -> int:
+        """How many layers have fewer than 8 bits or are sparse."""
+        return self.layers["4"] + self.layers["sparse"]
+
+    @property
+    def words(self) -> str:
+        """The lowered layers, for messages."""
+        return words_of(self.layers["4"], self.layers["sparse"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +106,15 @@ class Front:
         return dataclasses.replace(self.chosen.report, path=place)
 
 
+def words_of(int4: int, sparse: int) -> str:
+    """How many layers have 4 bits and are sparse, in words."""
+    more = f" and {sparse} sparse" if sparse else ""
+    return f"{int4} layers in 4 bits{more}"
+
+
 def _word(bits: LayerBits) -> str:
+    if bits.sparsity:
+        return "sparse"
     if bits.weight_bits == 4:
         return "4"
     return "float" if bits.weight_bits is None else str(bits.activation_bits)
@@ -152,3 +172,31 @@ def check_copy(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib
             "replace both with --overwrite"
         )
     return place
+
+
+def refusal(points: list[Point], limits: Budget, refused: list[str]) -> str:
+    """Why no file meets the budget, and what the least is."""
+    if not points:
+        return f"no file was accepted: {refused[0]}"
+    asked: list[str] = []
+    least: list[str] = []
+    if limits.max_size is not None:
+        asked.append(f"max_size {limits.max_size:,}")
+        least.append(f"{min(x.size for x in points):,} bytes")
+    if limits.max_drop is not None:
+        asked.append(f"max_drop {limits.max_drop:g}")
+        best = min((x.trial for x in points), key=lambda x: x.drop + x.error)
+        least.append(
+            f"a drop of {best.drop:.2f} points (standard error {best.error:.2f})"
+        )
+    if limits.max_seconds is not None:
+        asked.append(f"max_latency {1e3 * limits.max_seconds:g} ms")
+        least.append(f"{1e3 * min(x.seconds for x in points):.3g} ms")
+    if limits.max_ratio is not None:
+        asked.append(f"max_latency {limits.max_ratio:g}x")
+        least.append(f"{min(x.ratio for x in points):.3g}x the int8 file's latency")
+    together = ", each of another file" if len(least) > 1 else ""
+    return (
+        f"no file meets {', '.join(asked)}: the least that was reached is "
+        f"{', '.join(least)}{together}; nothing was written"
+    )
