@@ -101,7 +101,7 @@ def test_file_alone_in_litert(tmp_path):
     )
 
 
-@pytest.mark.costly_but("float16")
+@pytest.mark.costly
 @pytest.mark.parametrize("quantize, share", [("float16", 0.6), ("dynamic", 0.4)])
 def test_smaller_files(quantize, share, tmp_path):
     # Wide enough for its size to lie in its weights.
@@ -236,6 +236,7 @@ def only(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.costly
 def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
     model = small_model("basic_original", input_shape=(32, 32, 3))
     wrong = small_model("basic_original", seed=1, input_shape=(32, 32, 3))

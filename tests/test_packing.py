@@ -151,7 +151,7 @@ def test_merged_groups(groups, channels, expected):
     assert merged_groups(groups, channels) == expected
 
 
-@pytest.mark.costly_but("grouped-dynamic")
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("kind", "batch"),
     [("grouped", "dynamic"), ("shortcut_d", 3), ("basic_full_preact", 1)],

@@ -120,6 +120,7 @@ def test_what_does_not_fit_a_file_is_not_taken(change, model, tmp_path):
     assert changed(load_keras(path), model) == dict.fromkeys(change)
 
 
+@pytest.mark.costly
 def test_the_commands_write_it(model, tmp_path, capsys):
     words = ["--weights", "cifar10", "--sparsity", 0.5, "--output"]
     code, _, err = run("prune", "resnet20", *words, tmp_path / "p.keras", capsys=capsys)

@@ -415,7 +415,7 @@ def check_file(model, train, others, path):
 SHALLOW = ("pre-activation", "grouped", "resnet-d", "darknet")
 
 
-@pytest.mark.costly_but("darknet")
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "kind",
     [

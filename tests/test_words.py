@@ -49,6 +49,7 @@ def test_old_words_of_python_warn_for_one_version(old, model, tmp_path):
         quantization.quantize(model, tmp_path / "c.tflite", old, images)
 
 
+@pytest.mark.costly
 def test_old_arguments_warn_for_one_version(model, tmp_path):
     with pytest.warns(
         DeprecationWarning, match=r"to_tflite\(quantize=\) is recipe= now"
