@@ -330,7 +330,7 @@ def test_bad_roundings(tmp_path):
 
     refusal(call("static_wi8_ai8", rounding="up"), "nearest", "second-order", "'up'")
     refusal(call("float16", rounding="second-order"), "ranges", "float16")
-    with pytest.raises(InvalidArgument, match="int8 recipes"):
+    with pytest.raises(InvalidArgument, match="requires an int8 recipe"):
         quantization.Recipe(
             name="a",
             quantize="int16x8",
