@@ -174,8 +174,7 @@ def _add_search(group: parsing.Group) -> None:
         "--max-latency",
         type=options.latency,
         metavar="TIME",
-        help="largest latency of one image in LiteRT here: 2ms, 500us; or 1.05x (the int8 "
-        "file's)",
+        help="latency in LiteRT here: 2ms or 1.05x of int8's",
     )
     group.add_argument(
         "--held-out",
