@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from commands import run
 
 import keras_resnets
 from keras_resnets.cli import main as cli
@@ -285,3 +286,29 @@ def test_ctrl_c_while_a_line_is_drawn(kind, tmp_path):
         assert "of 10,000 images" in terminal.shown
         assert terminal.shown.endswith(f" \r\r\x1b[K{said}")
         assert terminal.shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["targets", "list"])
+def test_a_table_stays_readable_at_40_columns(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    code, out, _ = run(command, capsys=capsys)
+    # The sentence below a table has no columns: the terminal wraps it.
+    rows = [line for line in out.splitlines() if line.startswith("  ")]
+    assert code == 0 and rows and max(map(len, rows)) <= 40
+    wanted = {"targets": "linux-x86\n  device or runtime: ", "list": "resnet50\n"}
+    assert wanted[command] in out
+    monkeypatch.delenv("COLUMNS")
+    # A file or a pipe has no width: scripts get the same table on every terminal.
+    code, out, _ = run(command, capsys=capsys)
+    assert "----" in out.splitlines()[1]
+
+
+@pytest.mark.parametrize("command", ["train", "deploy", "predict", "quantize"])
+def test_help_wraps_at_40_columns(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+
+    code, out, _ = run(command, "--help", capsys=capsys)
+    body, examples = out.split("examples:")
+    # The usage and the sentence below it have no columns: the terminal wraps them.
+    lines = [line for line in body.splitlines() if line.startswith("  ")]
+    assert code == 0 and max(map(len, lines)) <= 40, max(lines, key=len)
