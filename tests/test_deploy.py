@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from commands import refused
@@ -238,6 +239,10 @@ def test_a_folder_for_linux(deployed):
 def test_the_readmes_program_says_what_predict_says(deployed, tmp_path):
     model, folder, _ = deployed
     assert_its_program_is_right(folder, model, tmp_path)
+    deep = np.full((40, 40), 40_000, "uint16")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    done = said_by_its_program(folder, tmp_path / "deep.png", tmp_path)
+    assert done.returncode == 1 and "more than 8 bits" in done.stderr
 
 
 @pytest.mark.costly
@@ -366,6 +371,10 @@ def test_models_that_cannot_be_deployed(tmp_path):
         deploy.deploy(model, "linux-x86", tmp_path, images())
     with pytest.raises(InvalidArgument, match="at least 10"):
         deploy.deploy(network(), "linux-x86", tmp_path, images(9))
+    one = keras.Model(model.inputs, keras.layers.Dense(1, "sigmoid")(model.outputs[0]))
+    one.preprocessing = network().preprocessing
+    with pytest.raises(InvalidArgument, match="two classes or more"):
+        deploy.deploy(one, "linux-x86", tmp_path, images())
     assert not list(tmp_path.iterdir())
 
 

@@ -181,6 +181,11 @@ def _deploy(asked: Options) -> None:
         from keras_resnets import deploy
 
         model, _, _ = network.build(asked)
+        if model.labels is None:
+            output.note(
+                "note: the names of the classes are not known: labels.txt has "
+                '"class 0", ...; --labels cat,dog,... names them'
+            )
         threshold = options.asked_threshold(asked.threshold)
         chosen = calibration.choose(asked, model)
         watcher = page_deploy.Deployed(model, threshold)

@@ -12,6 +12,7 @@ from keras_resnets.cli import options
 from keras_resnets.cli import output
 from keras_resnets.cli import parsing
 from keras_resnets.cli import quantize
+from keras_resnets.cli import unrecorded
 from keras_resnets.cli.network import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
@@ -270,6 +271,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     naming.add_model(parser)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"{network.WEIGHTS}; default: random")
+    unrecorded.add_options(group)
     network.add_options(group)
 
 

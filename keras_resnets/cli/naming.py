@@ -117,6 +117,8 @@ def _network_and_weights(
         model = _variant_in(weights) if weights is not None else None
     if model is None:
         reason = "" if weights is None else f"{weights} does not name its network. "
+        if weights is not None and weights.lower().endswith((".h5", ".hdf5")):
+            reason += "A whole model in it is MODEL once Keras saved it as .keras. "
         raise InvalidArgument(f"{reason}{NEEDED}")
     return model, weights
 

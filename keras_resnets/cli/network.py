@@ -17,6 +17,7 @@ from keras_resnets.cli import own_model
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
 from keras_resnets.cli import parsing
+from keras_resnets.cli import unrecorded
 from keras_resnets.cli.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -58,6 +59,7 @@ class Network:
         input_size: image size as text; see `axis_options.size_of`.
         set: changes of the architecture as text; see `axis_options.axes_of`.
         channels: channels of the images; None for those of the weights, or 3.
+        mode, labels: what a file may not record; see `unrecorded`.
 
     Raises:
         InvalidArgument: the variant is unknown, or does not allow the changes.
@@ -69,18 +71,14 @@ class Network:
     input_size: str | None
     set: tuple[str, ...]
     channels: int | None = None
+    mode: str | None = None
+    labels: str | None = None
 
     def __post_init__(self) -> None:
         if self.is_own:
-            typed = {
-                "--weights": self.weights,
-                "--classes": self.classes,
-                "--input-size": self.input_size,
-                "--set": self.set,
-                "--channels": self.channels,
-            }
-            own_model.check(self.model, typed)
+            own_model.check(self)
         else:
+            unrecorded.check_variant(self.model, self.mode)
             find(self)
 
     @property
@@ -128,6 +126,7 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
     naming.add_model(parser, weights_needed=True)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"weights of a variant: {WEIGHTS}")
+    unrecorded.add_options(group)
     add_options(group)
 
 
@@ -252,7 +251,7 @@ def build(
         weights, or None for random weights.
     """
     if asked.is_own:
-        model, _, source = own_model.build(asked.model, options)
+        model, _, source = own_model.build(asked, options)
         page_parts.model(model, asked, source)
         return model, None, source
     import keras
@@ -288,6 +287,7 @@ def build(
         output.note(f"note: {note.message}")
     if asked.input_size is None:
         _note_size(built[0], architecture, built[2])
+    unrecorded.set_labels(built[0], None if new_head else asked.labels)
     page_parts.model(built[0], asked, built[2])
     return built
 

@@ -35,9 +35,10 @@ SCREEN = 50
 RARE = frozenset(
     f"--{name}"
     for name in (
-        "batch calibration-count classes class-weight coordinator crop deterministic "
-        "devices engine features flash fold-bn front heatmap held-out input-size "
-        "io-dtype labels learning-rate layout logits metadata method min-agreement "
+        "batch calibration-count channels classes class-weight coordinator crop "
+        "deterministic devices engine features flash fold-bn front heatmap held-out "
+        "input-size "
+        "io-dtype labels learning-rate layout logits metadata method min-agreement mode "
         "no-mirror opset "
         "percentile plan plot points pooled-strides precision precisions prefer process "
         "processes ram reduce-range report rounding sampler save-seconds seed set "

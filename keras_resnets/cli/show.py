@@ -107,7 +107,7 @@ def _add_info(commands: parsing.Commands) -> None:
     group = info.add_argument_group("network")
     group.add_argument("--layers", action="store_true", help="also show each layer")
     network.add_options(group)
-    info.set_defaults(weights=None)
+    info.set_defaults(weights=None, mode=None, labels=None)
     options.set_command(
         info,
         Info,
@@ -209,9 +209,14 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
     from keras_resnets.models import registry
 
     if asked.is_own:
+        from keras_resnets.export import prepare
         from keras_resnets.export.keras import safe_loading
 
         model = safe_loading.load_model(pathlib.Path(asked.model))
+        if asked.input_size is not None:
+            size = axis_options.size_of(asked.input_size)
+            model = prepare.of_fixed_size(model, size)
+            prepare.input_shape(model, size)
         return model, (model.name, None), None
     name = registry.canonical_name(asked.model)
     if asked.weights is not None:

@@ -10,6 +10,7 @@ from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import page_parts
+from keras_resnets.cli import unrecorded
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import formats
 from keras_resnets.networks import extent
@@ -98,8 +99,6 @@ def open_subject(asked: Subject) -> "keras.Model | FileClassifier":
     classes = model.output_shape[-1]
     if classes < 2:
         raise InvalidArgument(f"there must be at least 2 classes; got {classes}")
-    if asked.labels is not None:
-        model.labels = _labels(asked.labels, classes)
     return model
 
 
@@ -160,7 +159,7 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
         opener=isolated.open_apart,
     )
     if asked.labels is not None:
-        opened.labels = _labels(asked.labels, opened.output_shape[-1])
+        opened.labels = unrecorded.typed_labels(asked.labels, opened.output_shape[-1])
     page_parts.file(path)
     return opened
 
@@ -172,13 +171,3 @@ def _images_of(path: str) -> tuple[typing.Any, typing.Any] | None:
     if not path.endswith(".keras") or not pathlib.Path(path).is_file():
         return None
     return sidecar_naming.images_of(pathlib.Path(path))
-
-
-def _labels(text: str, classes: int) -> tuple[str, ...] | str:
-    """Returns the checked value of `--labels`."""
-    from keras_resnets.images import labels
-
-    pairs = labels.typed(text)
-    names = text if text in labels.NAMES else tuple(name for _, name in pairs)
-    labels.class_names(classes, names)
-    return names

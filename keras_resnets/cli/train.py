@@ -127,6 +127,7 @@ def add_to(commands: parsing.Commands) -> None:
         usage="%(prog)s MODEL --data DATA --recipe RECIPE --output RUN [options]",
     )
     naming.add_model(parser)
+    parser.set_defaults(mode=None)
     _add_network(parser.add_argument_group("network"))
     _add_data(parser.add_argument_group("data"))
     _add_recipe(parser.add_argument_group("recipe"))

@@ -57,6 +57,7 @@ def add_to(commands: parsing.Commands) -> None:
     )
     convert.add_argument("--overwrite", action="store_true", help="replace the output")
     network.add_options(convert.add_argument_group("network"))
+    convert.set_defaults(mode=None, labels=None)
     options.set_command(
         convert,
         Conversion,

@@ -168,7 +168,10 @@ from PIL import ImageOps
 def photo(arguments):
     """Opens the photo of the command line, or takes one with the camera."""
     if arguments:
-        return ImageOps.exif_transpose(Image.open(arguments[0])).convert("RGB")
+        image = ImageOps.exif_transpose(Image.open(arguments[0]))
+        if image.mode[0] in "IF":
+            sys.exit(f"{{arguments[0]}} has more than 8 bits a channel: convert it to 8")
+        return image.convert("RGB")
     from picamera2 import Picamera2
 
     camera = Picamera2()

@@ -143,7 +143,9 @@ def deploy(
     asked.check(rows)
     destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
-    shape = _check_model(model, recipe)
+    _check_model(model, recipe)
+    model = prepare.of_fixed_size(model, model.preprocessing.size)
+    shape = prepare.input_shape(model)
     classes = labels.class_names(model.output_shape[-1], provenance.of(model).labels)
     names = tuple(name for _, name in classes)
     thresholds = _thresholds(model, threshold, names)
@@ -190,12 +192,8 @@ def deploy(
     return deployments
 
 
-def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
-    """Checks that a model can be deployed; returns its (height, width, channels).
-
-    Raises:
-        InvalidArgument: it cannot.
-    """
+def _check_model(model: Any, recipe: str | None) -> None:
+    """Raises `InvalidArgument` for a model that cannot be deployed."""
     prepare.check_functional(model, "deploy")
     prepare.check_finite(model)
     if is_quantized(model) and recipe is not None:
@@ -214,7 +212,11 @@ def _check_model(model: Any, recipe: str | None) -> tuple[int, int, int]:
             "deploy requires the preprocessing of the model: set model.preprocessing to a "
             f"keras_resnets.Preprocessing; {model.name} has none"
         )
-    return prepare.input_shape(model)
+    if model.outputs[0].shape[-1] == 1 and not outputs.is_multi_label(model):
+        raise InvalidArgument(
+            "deploy compares the most likely of two classes or more; "
+            f"{model.name} has one output: give it two, with a softmax"
+        )
 
 
 def _thresholds(

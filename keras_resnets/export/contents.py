@@ -33,6 +33,8 @@ class Contents:
         inner: names of the operators in inner graphs and in functions.
         signatures: (inputs, outputs) of a SavedModel by the name of each signature;
             empty for other files.
+        scaling: name of a layer of a `.keras` file that scales pixel values, see
+            `graph.anatomy.scaling_layer`; None: there is none, or another format.
         runtime: the oldest release of TFLite that supports the operators of a `.tflite`
             file; `"unknown"` if an operator is not in the table; None for other files.
     """
@@ -43,3 +45,4 @@ class Contents:
     inner: frozenset[str] = frozenset()
     signatures: dict[str, tuple[Ports, Ports]] = dataclasses.field(default_factory=dict)
     runtime: str | None = None
+    scaling: str | None = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import signature
+from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.networks import layers
 
@@ -161,13 +162,33 @@ def input_shape(
         )
     own = tuple(model.inputs[0].shape[1:])
     shape = (*size, own[2]) if size else own
-    fits = all(want in (None, have) for have, want in zip(shape, own, strict=True))
-    if None in shape or not fits:
+    if None in shape:
+        raise InvalidArgument(
+            f"the exported file has a fixed input size, and {model.name} leaves its own "
+            f"open: give a size of (height, width), for example 224 x 224; it takes {own}"
+        )
+    if any(have not in (None, want) for have, want in zip(own, shape, strict=True)):
         raise InvalidArgument(
             f"the exported file has a fixed input size: {model.name} takes {own}, "
             f"asked for {shape}"
         )
     return shape
+
+
+def of_fixed_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """Returns `model` for images of one size, if it leaves that open; else `model`.
+
+    Args:
+        model: a model with one image input.
+        size: (height, width) in pixels.
+    """
+    if len(model.inputs) != 1 or None not in model.inputs[0].shape[1:3]:
+        return model
+    shape = input_shape(model, size)
+    image = keras.Input(shape, dtype=model.inputs[0].dtype, name=model.inputs[0].name)
+    fixed = keras.Model(image, model(image), name=model.name)
+    provenance.inherit(fixed, model)
+    return fixed
 
 
 def all_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:

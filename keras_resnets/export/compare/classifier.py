@@ -111,7 +111,8 @@ def open_classifier(
     Args:
         path: a `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
         mode: mode of `preprocess_input` for its images; None for that of the passport
-            beside it or of `metadata`. A file that takes pixels needs none.
+            beside it or of `metadata`. A file that takes pixels needs none, nor does a
+            `.keras` file with a layer that scales pixels (`Rescaling`, `Normalization`).
         size: (height, width) if the file leaves them open; None: as above.
         metadata: (`Preprocessing`, labels) from a source other than a passport, or None.
         labels: order of the classes; None: as above.
@@ -134,19 +135,21 @@ def open_classifier(
         >>> opened.output_shape, opened.preprocessing.mode
         ((None, 10), 'raw')
     """
-    runner, output, has_heatmap = _open(path, threads, opener)
+    runner, output, has_heatmap, scaling = _open(path, threads, opener)
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
         metadata = Preprocessing(**facts["preprocessing"]), facts.get("labels")
     preprocessing = metadata[0] if metadata else None
     channels = preprocessing.channels if preprocessing else None
-    sides, first = _sides(path, tuple(runner.input_shape[1:]), channels)
+    sides, channels, first = _sides(path, tuple(runner.input_shape[1:]), channels)
     if labels is None and metadata:
         labels = metadata[1]
     recipe = (facts or {}).get("recipe") or {}
     pixels = runner.takes_pixels or recipe.get("include_preprocessing", False)
+    if pixels or (mode is None and preprocessing is None and scaling is not None):
+        mode = "raw"
     size = _size(path, sides, size, preprocessing)
-    preprocessing = _preprocessing(path, "raw" if pixels else mode, size, preprocessing)
+    preprocessing = _preprocessing(path, mode, size, preprocessing, channels)
     classifier = FileClassifier(
         path, runner, preprocessing, labels, output, first, has_heatmap
     )
@@ -164,8 +167,12 @@ def open_classifier(
 
 def _open(
     path: str | os.PathLike[str], threads: int, opener: Callable[..., Any]
-) -> tuple[Any, str, bool]:
-    """Returns (runner, name of the class output, whether there is a heat map output)."""
+) -> tuple[Any, str, bool, str | None]:
+    """Returns the runner of a file, and what its contents are.
+
+    These are the name of the classes' output, whether it also has a heat map, and the
+    layer that scales pixels.
+    """
     contents = inspection.inspect(path)
     classes = [port for port in contents.outputs if port.name != HEATMAP]
     has_heatmap = len(classes) == 1 and len(contents.outputs) == 2
@@ -181,13 +188,13 @@ def _open(
         raise InvalidArgument(
             f"{path} outputs features, not classes; export it without --features"
         )
-    return opener(path, threads), output, has_heatmap
+    return opener(path, threads), output, has_heatmap, contents.scaling
 
 
 def _sides(
     path: str | os.PathLike[str], shape: tuple[int | None, ...], channels: int | None
-) -> tuple[Any, bool]:
-    """Returns ((height, width), None if dynamic; whether the channels come first).
+) -> tuple[Any, int, bool]:
+    """((height, width) with None for open ones, channels, whether those come first).
 
     Args:
         path: path of the file.
@@ -195,11 +202,12 @@ def _sides(
         channels: recorded number of channels of its images; None if unknown.
     """
     count = 3 if channels is None else channels
-    if len(shape) == 3 and shape[2] in (count, None):
-        return shape[:2], False
-    if len(shape) == 3 and shape[0] == count:
-        # As PyTorch's exporters write it.
-        return shape[1:], True
+    for number in (3, 1) if channels is None else (channels,):
+        if len(shape) == 3 and shape[2] in (number, None):
+            return shape[:2], number, False
+        if len(shape) == 3 and shape[0] == number:
+            # As PyTorch's exporters write it.
+            return shape[1:], number, True
     kind = "colour images" if count == 3 else f"images of {count} channels"
     raise InvalidArgument(
         f"a classifier of {kind} takes (height, width, {count}); {path} takes {shape}"
@@ -234,6 +242,7 @@ def _preprocessing(
     mode: str | None,
     size: tuple[int, int],
     recorded: Preprocessing | None,
+    channels: int,
 ) -> Preprocessing:
     if mode is not None:
         check_choice("mode", mode, tuple(MODES))
@@ -243,7 +252,7 @@ def _preprocessing(
             f"is missing: give --mode {', '.join(MODES)}"
         )
     if recorded is None:
-        return default_for(str(mode), size)
+        return default_for(str(mode), size).with_channels(channels)
     if mode in (None, recorded.mode):
         return dataclasses.replace(recorded, size=size)
     # Resized and cropped as recorded, with the normalization of the other mode.

@@ -10,6 +10,7 @@ from keras_resnets.export.contents import Contents
 from keras_resnets.export.contents import Port
 from keras_resnets.export.keras import runner
 from keras_resnets.export.prepare import all_layers
+from keras_resnets.graph import anatomy
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -38,5 +39,8 @@ def of_model(model: keras.Model) -> Contents:
         for tensors in ({x.name: x for x in model.inputs}, signature.outputs(model))
     )
     return Contents(
-        inputs=inputs, outputs=outputs, operators=dict(counted.most_common())
+        inputs=inputs,
+        outputs=outputs,
+        operators=dict(counted.most_common()),
+        scaling=anatomy.scaling_layer(model),
     )

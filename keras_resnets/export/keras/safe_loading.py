@@ -10,6 +10,7 @@ that the result is the same as Keras'.
 import collections.abc
 import math
 import pathlib
+import re
 import typing
 import warnings
 from collections.abc import Iterator
@@ -63,10 +64,22 @@ def load_model(path: pathlib.Path) -> keras.Model:
         config = parsed(archive.text(CONFIG) or "", CONFIG)
         store = _Store(archive)
         config_check.check(config, store.weighted)
+        _rename(config)
         model = _built(config, store)
         _check_outputs(model)
         _fill(model, store)
     return model
+
+
+def _rename(config: dict[str, typing.Any]) -> None:
+    """Replaces the characters of a model's name that TensorFlow refuses in names.
+
+    A model that was trained on JAX or PyTorch may have any name.
+    """
+    fields = config.get("config")
+    if isinstance(fields, dict) and isinstance(name := fields.get("name"), str):
+        plain = re.sub(r"[^A-Za-z0-9_./>-]", "_", name)
+        fields["name"] = plain if plain[:1].isalnum() else f"model{plain}"
 
 
 def _built(config: typing.Any, store: typing.Any) -> keras.Model:
