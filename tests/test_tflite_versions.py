@@ -57,7 +57,7 @@ RELEASES = {
 }
 
 
-@pytest.mark.costly_but("none", "int8")
+@pytest.mark.costly_but("int8")
 @pytest.mark.parametrize("quantize", RELEASES)
 def test_releases(quantize, tmp_path):
     kind, release = RELEASES[quantize]

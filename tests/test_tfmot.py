@@ -267,6 +267,7 @@ def test_centroids_are_settled_by_k_means():
         assert found[index] == pytest.approx(weights[nearest == index].mean(), abs=1e-5)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("tool", ["cluster"])
 def test_a_training_that_diverges_ends_at_once(data, tool):
     images, labels = (np.concatenate([part, part]) for part in data)
