@@ -143,7 +143,8 @@ tflite::MicroInterpreter interpreter(tflite::GetModel(model::kData), resolver, a
                                      model::kArenaBytes);
 interpreter.AllocateTensors();
 model::Input* input = interpreter.typed_input_tensor<model::Input>(0);
-// input[i] = model::Quantize(pixel, channel) for each RGB value of the image
+// The image is kHeight x kWidth, resized and cropped as keras-resnets predict does:
+// input[(row * kWidth + column) * kChannels + channel] = model::Quantize(pixel, channel)
 interpreter.Invoke();
 const model::Output* scores = interpreter.typed_output_tensor<model::Output>(0);
 {labels_code}```
