@@ -125,8 +125,10 @@ def time_files(folder, found):
     paths = {kind: folder / f"{kind}.tflite" for kind in found}
     kinds = [kind for kind, path in paths.items() if path.is_file()]
     paths = [paths[kind] for kind in kinds]
-    for kind, timing in zip(kinds, benchmark.benchmark(paths, runs=200), strict=True):
-        found[kind]["seconds"] = timing.median
+    timings = benchmark.benchmark(paths, runs=200)
+    medians = {k: timing.median for k, timing in zip(kinds, timings, strict=True)}
+    for kind in kinds:
+        found[kind]["latency"] = medians[kind] / medians["float32"]
 
 
 def section(name, found):
@@ -147,9 +149,7 @@ def section(name, found):
             "" if same else f"{100 * one['agreement']:.2f}",
             "" if same else f"{one['rmse']:.4f}",
             f"{one['bytes'] / 1e3:,.0f}",
-            f"{one['seconds'] / found['float32']['seconds']:.2f}x"
-            if "seconds" in one
-            else "",
+            f"{one['latency']:.2f}x" if "latency" in one else "",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -213,7 +213,7 @@ def main():
     with native_logs_hidden(), tempfile.TemporaryDirectory() as temporary:
         files = arguments.files or pathlib.Path(temporary)
         for name in networks:
-            folder = files / name.partition("=")[0]
+            folder = files / name.replace("=", "_")
             folder.mkdir(parents=True, exist_ok=True)
             found = kept["networks"].setdefault(name, {})
             if not found.keys() >= kinds.keys():
@@ -221,7 +221,7 @@ def main():
                     name, arguments.data, folder, arguments.images
                 )
                 measure(subject, kinds, arguments, found, keep)
-            if "seconds" not in found["float32"]:
+            if "latency" not in found["float32"]:
                 time_files(folder, found)
                 keep()
     networks = kept["networks"]

@@ -48,6 +48,7 @@ class Subject:
 
         self.name, _, weights = name.partition("=")
         self.weights, self.folder = weights or "cifar10", pathlib.Path(folder)
+        self.data = data
         self.model = self.create()
         expected = self.model.preprocessing
         train = open_dataset(data, 0, 0).train

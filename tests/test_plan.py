@@ -84,7 +84,7 @@ HOSTILE = {
         text(layers={"a": {"weight_bits": "4", "activation_bits": 8}}),
         "got '4'/8; bits are numbers without quotes",
     ),
-    "2 bits": (text(layers={"a": {"weight_bits": 2, "activation_bits": 8}}), "got 2/8"),
+    "3 bits": (text(layers={"a": {"weight_bits": 3, "activation_bits": 8}}), "got 3/8"),
     "mistyped bits": (
         text(layers={"a": {"weigth_bits": 4, "activation_bits": 8}}),
         "layer 'a'",
@@ -107,7 +107,7 @@ HOSTILE = {
     "half of the bits": (text(layers={"a": {"weight_bits": 8}}), "lacks activation"),
     "no such bits": (
         text(layers={"a": {"weight_bits": 8, "activation_bits": 4}}),
-        "one of 8/8, 4/8, 8/16, 4/16, None/None; got 8/4",
+        "one of 8/8, 4/8, 2/8, 8/16, 4/16, None/None; got 8/4",
     ),
     "float bits": (
         text(layers={"a": {"weight_bits": 8.0, "activation_bits": 8}}),

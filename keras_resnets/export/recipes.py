@@ -19,7 +19,7 @@ ROUNDINGS = ("nearest", "second-order", "learned")
 ROUNDING_STEPS = 1000
 # Allowed bits of (weights, activations) by number format.
 _BITS = {
-    "int8": ((8, 4), 8),
+    "int8": ((8, 4, 2), 8),
     "int16x8": ((8,), 16),
     "dynamic": ((8,), None),
     "float16": ((None,), None),
@@ -36,7 +36,9 @@ class Recipe:
     Attributes:
         name: key in `RECIPES`, or a name of your own.
         quantize: name of the number format of its files, see `NUMBER_FORMATS`.
-        weight_bits: 8, 4, or None for float16.
+        weight_bits: 8, 4, 2, or None for float16.
+        end_bits: 8 if the first kernel and the classifier have more bits than
+            `weight_bits`; None if they have the same.
         activation_bits: 8, 16, or None for float.
         per_channel: whether each output channel of a kernel has its own scale. The
             classifier always has a single one, since TensorFlow's converter supports
@@ -63,6 +65,7 @@ class Recipe:
     name: str
     quantize: str = "int8"
     weight_bits: int | None = 8
+    end_bits: int | None = None
     activation_bits: int | None = 8
     per_channel: bool = True
     activation_ranges: str = "moving_average"
@@ -80,6 +83,7 @@ class Recipe:
         weights, activations = _BITS[self.quantize]
         under = f"under quantize={self.quantize!r}"
         check_choice(f"weight_bits {under}", self.weight_bits, weights)
+        check_choice("end_bits", self.end_bits, (None, 8))
         check_choice(f"activation_bits {under}", self.activation_bits, (activations,))
         check_choice("per_channel", self.per_channel, (True, False))
         check_choice("activation_ranges", self.activation_ranges, ACTIVATION_RANGES)
@@ -155,6 +159,16 @@ _ALL = (
         weight_bits=4,
         activation_ranges="learned",
         weight_ranges="learned",
+        rounding="second-order",
+    ),
+    # With 3 values a weight, the first kernel and the classifier lose most.
+    Recipe(
+        name="static_wi2_ai8",
+        weight_bits=2,
+        end_bits=8,
+        activation_ranges="learned",
+        weight_ranges="learned",
+        trainable=False,
         rounding="second-order",
     ),
 )

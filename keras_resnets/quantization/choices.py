@@ -68,9 +68,10 @@ def check_engine(engine: str | None, recipe: Recipe) -> str:
             f"the engine 'ranges' makes int8 files; {recipe.name} is by 'converter' or "
             "'ai_edge_quantizer'"
         )
-    if engine == "converter" and recipe.weight_bits == 4:
+    if engine == "converter" and recipe.weight_bits in (2, 4):
         raise InvalidArgument(
-            f"the engine 'converter' has weights of 8 bits; {recipe.name} has 4"
+            f"the engine 'converter' has weights of 8 bits; {recipe.name} has "
+            f"{recipe.weight_bits}"
         )
     return engine
 

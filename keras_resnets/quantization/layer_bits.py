@@ -12,6 +12,7 @@ from keras_resnets.errors import shown
 _PRECISIONS = {
     (8, 8): "int8",
     (4, 8): "int8",
+    (2, 8): "int8",
     (8, 16): "int16",
     (4, 16): "int16",
     (None, None): "float",
@@ -23,7 +24,7 @@ class LayerBits:
     """The bits of one layer.
 
     Attributes:
-        weight_bits: 8, 4, or None for float32; 8 or None, like its activations, for a
+        weight_bits: 8, 4, 2, or None for float32; 8 or None, like its activations, for a
             layer without weights.
         activation_bits: 8, 16, or None for float32.
         sparsity: share of the kernel that is zero, above 0 and below 1, in blocks of four

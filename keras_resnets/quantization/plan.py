@@ -120,18 +120,20 @@ class PrecisionPlan:
         self, storage: str | None = None, prefer: str | None = None
     ) -> tuple[str | None, str | None]:
         """Returns (storage, prefer) for `to_tflite`: the arguments, or else its own."""
-        has_nibbles = any(x.weight_bits == 4 for x in self.layers.values())
+        has_nibbles = any(x.weight_bits in (2, 4) for x in self.layers.values())
         if storage is None and prefer is None and has_nibbles:
             return self.storage, self.prefer
         return storage, prefer
 
     def stored(self, storage: str | None = None, prefer: str | None = None) -> Storage:
         """Returns the `Storage` for the arguments; that of the plan if both are None."""
-        if storage is not None or prefer is not None:
-            return storages.choose(storage, prefer)
-        own = storages.choose(self.storage, self.prefer)
+        bits = {self.recipe.weight_bits, *(x.weight_bits for x in self.layers.values())}
+        is_asked = (storage, prefer) != (None, None)
+        words = (storage, prefer) if is_asked else (self.storage, self.prefer)
+        chosen = storages.choose(*words)
         # A plan whose layers were edited to 8 bits has no 4-bit weights to store.
-        return dataclasses.replace(own, is_explicit=False)
+        explicit, fewest = is_asked and chosen.is_explicit, 2 if 2 in bits else 4
+        return dataclasses.replace(chosen, is_explicit=explicit, fewest_bits=fewest)
 
     def for_training(self) -> "PrecisionPlan":
         """Returns the plan for quantization-aware training.
@@ -153,7 +155,7 @@ class PrecisionPlan:
                 "quantization-aware training is of plans with weights of 4 or 8 bits and "
                 f"activations of 8; {shown(name)} is {precision}: quantize takes them all"
             )
-        if not any(x.weight_bits == 4 or x.sparsity for x in self.layers.values()):
+        if not any(x.weight_bits in (2, 4) or x.sparsity for x in self.layers.values()):
             return self
         recipe = self.recipe.replace(
             activation_ranges="learned", weight_ranges="learned"
@@ -166,11 +168,11 @@ class PrecisionPlan:
         return any(x.sparsity for x in self.layers.values())
 
     def check_storage(self, storage: Storage) -> None:
-        """Raises `InvalidArgument` if it is explicit and no weights have 4 bits."""
+        """Raises `InvalidArgument` if it is explicit and no weights have 4 bits or 2."""
         bits = {self.recipe.weight_bits, *(x.weight_bits for x in self.layers.values())}
-        if storage.is_explicit and 4 not in bits:
+        if storage.is_explicit and not bits & {2, 4}:
             raise InvalidArgument(
-                "storage and prefer apply to 4-bit weights; those of "
+                "storage and prefer apply to 4-bit and 2-bit weights; those of "
                 f"{self.recipe.name} have {self.recipe.weight_bits or 16}"
             )
 

@@ -39,6 +39,8 @@ def facts(
         "rounding": plan.recipe.rounding if engine == "ranges" else "nearest",
         "calibration": chosen and chosen.record(),
     }
+    if plan.recipe.end_bits is not None:
+        record["end_bits"] = plan.recipe.end_bits
     if record["rounding"] == "learned":
         record["rounding_steps"] = plan.recipe.rounding_steps or ROUNDING_STEPS
     if plan.layers:

@@ -24,28 +24,33 @@ _OPERATOR = 250
 _ALLOWED = 0.05
 
 
-def store(content: Any, prefer: str = "latency") -> tuple[bytes | Any, dict[str, str]]:
+def store(
+    content: Any, prefer: str = "latency", fewest_bits: int = 4
+) -> tuple[bytes | Any, dict[str, str]]:
     """Stores 4-bit weights of an int8 file in 4 bits where that is worth it.
 
     Args:
         content: bytes of the file.
         prefer: `"latency"` (at most 5 % over the int8 file's by `costs`), `"size"`, or
             `"everything"` (all that can be stored, for measurements).
+        fewest_bits: 2 to store kernels from -1 to 1 in 2 bits, unless latency is
+            preferred: XNNPACK takes twice as long for them as for int8.
 
     Returns:
         (bytes, layer name -> how its 4-bit weights are stored).
     """
     writer = _Writer(content)
-    candidates = writer.candidates()
+    candidates = writer.candidates(4 if prefer == "latency" else fewest_bits)
     return writer.store_best(candidates, prefer) if candidates else (content, {})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidate:
-    """An operator with weights of 4 bits.
+    """An operator with weights of 4 bits or 2.
 
     Attributes:
         op: the operator.
+        bits: those that its weights are stored in.
         shape: its `costs.Shape`.
         axes: (rows, columns) of a convolution; None for a dense layer.
         saved: bytes that it saves, less those of the operators that gather.
@@ -53,6 +58,7 @@ class _Candidate:
     """
 
     op: Any
+    bits: int
     shape: costs.Shape
     axes: tuple[patches.Axis, patches.Axis] | None
     saved: int
@@ -60,10 +66,12 @@ class _Candidate:
 
 
 class _Writer(patches.Writer):
-    def candidates(self) -> list[_Candidate]:
-        """Operators with weights of 4 bits, in the order of the graph."""
+    def candidates(self, fewest_bits: int) -> list[_Candidate]:
+        """Operators with weights of 4 bits or 2, in the order of the graph."""
+        found = [op for op in self.graph.operators if self.has_4_bits(op)]
         return [
-            self._candidate(op) for op in self.graph.operators if self.has_4_bits(op)
+            self._candidate(op, 2 if fewest_bits == 2 and self.has_2_bits(op) else 4)
+            for op in found
         ]
 
     def store_best(
@@ -78,7 +86,7 @@ class _Writer(patches.Writer):
             if candidate is not None:
                 layers[self.layer(op)] = f"{self.code(op)} int8"
             if candidate in chosen:
-                layers[self.layer(op)] = "FULLY_CONNECTED int4"
+                layers[self.layer(op)] = f"FULLY_CONNECTED int{candidate.bits}"
                 self._convert(candidate)
             else:
                 self.written.append(op)
@@ -115,19 +123,19 @@ class _Writer(patches.Writer):
     def _sides(self, index: int) -> list[int]:
         return list(map(int, self.graph.tensors[index].shape))
 
-    def _candidate(self, op: Any) -> _Candidate:
+    def _candidate(self, op: Any, bits: int) -> _Candidate:
         shape = self._shape_of(op)
         kernel = self._sides(op.inputs[1])
         count = math.prod(kernel)
         # An engine may have written it in 4 bits. XNNPACK needs whole bytes in a row.
         fits = self.is_int8(op.inputs[1]) and (count // kernel[0]) % 2 == 0
         if self.code(op) == "FULLY_CONNECTED":
-            return _Candidate(op, shape, None, count // 2, fits)
+            return _Candidate(op, bits, shape, None, count - count * bits // 8, fits)
         axes = self._axes(op)
         is_ungrouped = kernel[3] == self._sides(op.inputs[0])[3]
         fits &= is_ungrouped and max(axis.kernel for axis in axes) <= _TAPS
-        saved = count // 2 - _OPERATOR * _operators(*axes)
-        return _Candidate(op, shape, axes, saved, fits)
+        saved = count - count * bits // 8 - _OPERATOR * _operators(*axes)
+        return _Candidate(op, bits, shape, axes, saved, fits)
 
     def _axes(self, op: Any) -> tuple[patches.Axis, patches.Axis]:
         _, height, width, _ = self._sides(op.inputs[1])
@@ -144,18 +152,19 @@ class _Writer(patches.Writer):
     def _convert(self, candidate: _Candidate) -> None:
         op, output = candidate.op, candidate.op.outputs[0]
         if candidate.axes is None:
-            self.store(op, "FULLY_CONNECTED")
+            self.store(op, "FULLY_CONNECTED", candidate.bits)
             self.written.append(op)
             return
         op.inputs[0] = self.gather(op.inputs[0], *candidate.axes, self.layer(op))
         outputs, *window = self._sides(op.inputs[1])
-        kernel = self.store_kernel(op, [outputs, math.prod(window)])
+        kernel = self.store_kernel(op, [outputs, math.prod(window)], candidate.bits)
         kernel.shapeSignature = None
         activation = op.builtinOptions.fusedActivationFunction
         options = self.options(
             "FullyConnected", fusedActivationFunction=activation, keepNumDims=True
         )
-        self.become(op, "FULLY_CONNECTED", int4.PER_CHANNEL, options)
+        version = int4.PER_CHANNEL if candidate.bits == 4 else int4.TWO_BITS
+        self.become(op, "FULLY_CONNECTED", version, options)
         self.written.append(op)
         sides = self._sides(op.inputs[0])
         if len(sides) > 4:

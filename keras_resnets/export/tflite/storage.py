@@ -1,4 +1,4 @@
-"""The storage of 4-bit weights in an int8 TFLite file."""
+"""The storage of 4-bit and 2-bit weights in an int8 TFLite file."""
 
 import dataclasses
 import warnings
@@ -28,11 +28,15 @@ class Storage:
         prefer: one of `PREFERENCES`; "size" removes the names of inner tensors too.
         is_explicit: whether the user asked for it: then a file without 4-bit weights is
             an error.
+        fewest_bits: 4, or 2 for a recipe of 2 bits: FULLY_CONNECTED has int2 weights
+            then where bytes are preferred, since XNNPACK takes twice as long for them.
+            Elsewhere such weights are stored as those of 4 bits are.
     """
 
     kind: str = STORAGES[0]
     prefer: str = PREFERENCES[0]
     is_explicit: bool = False
+    fewest_bits: int = 4
 
     def store(self, content: Any) -> tuple[Any, dict[str, str]]:
         """Stores the 4-bit weights of a file.
@@ -54,7 +58,8 @@ class Storage:
         if self.kind == "conv_int4":
             stored, layers = conv_int4.store(content)
         elif self.kind == "fully_connected":
-            stored, layers = fully_connected.store(content, self.prefer)
+            bits = self.fewest_bits
+            stored, layers = fully_connected.store(content, self.prefer, bits)
         else:
             stored, layers = content, {}
         if self.is_explicit and not layers:

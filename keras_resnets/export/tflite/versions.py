@@ -28,7 +28,7 @@ _RELEASES = {
     "DEQUANTIZE": "1.13.1 1.14.0 1.15.0 2.2.0 2.7.0 2.18.0",
     "DIV": "1.6.0 2.3.0",
     "FULLY_CONNECTED": "1.5.0 1.10.0 1.14.0 1.14.0 2.0.0 2.1.0 2.3.0 2.3.0 2.3.0 "
-    "2.11.0 2.15.0 2.17.0 2.18.0",
+    "2.11.0 2.15.0 2.17.0 2.18.0 2.21.0",
     "GELU": "2.9.0 2.9.0",
     "HARD_SWISH": "1.15.0",
     "LEAKY_RELU": "1.13.1 2.3.0",
@@ -92,6 +92,8 @@ _OF_INT16 = {
     "TRANSPOSE": 5,
 }
 _OF_INT4 = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
+# Of FULLY_CONNECTED; LiteRT 2.0.3 refuses the type, 2.1.0 runs it without XNNPACK.
+_OF_INT2 = 14
 # For FULLY_CONNECTED with int8 activations and int4 weights of several scales, which has
 # no version of its own: TFLite 2.14 and 2.17 and LiteRT 1.0.1 refuse to prepare it,
 # LiteRT 1.1.2, as old as TensorFlow 2.19, runs it.
@@ -144,6 +146,8 @@ def _by_types(schema: Any, graph: Any, op: Any, name: str) -> int:
         kinds.append(graph.Tensors(index).Type())
     if name in _HYBRID and len(inputs) > 1:
         weights = graph.Tensors(inputs[1])
+        if kinds[1] == types.INT2:
+            return _OF_INT2
         if kinds[1] == types.INT4:
             # The version that `int4.PER_CHANNEL` writes for several scales.
             is_wide = _has_fine_int4(schema, graph, op, name)

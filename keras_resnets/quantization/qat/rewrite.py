@@ -79,6 +79,8 @@ class _Rewriter:
         self._made: dict[typing.Any, Made] = {}
         self._joined: set[typing.Any] = set()
         self._kept: dict[int, typing.Any] = {}
+        # New layers of kernels, in order.
+        self._kernels: list[typing.Any] = []
         self._readers: dict[typing.Any, list[Step]] = {}
         for step in self._steps:
             for key in step.inputs:
@@ -98,6 +100,8 @@ class _Rewriter:
                 self._emit(step)
         outputs = [self._made[key].tensor for key in self._outputs]
         outputs = keras.tree.pack_sequence_as(graph.output, outputs)
+        for kernel in {*self._kernels[:1], *self._kernels[-1:]}:
+            kernel.weight_bits = self._recipe.end_bits or kernel.weight_bits
         return keras.Model(new, outputs, name=self._model.name)
 
     def _emit(self, step: Step) -> None:
@@ -254,12 +258,11 @@ class _Rewriter:
             config["name"] = free_name(f"{names[0]}_linear", self._taken)
         else:
             config["name"] = self._own(step)
-        if isinstance(layer, keras.layers.Dense):
-            return quantized.QuantizedDense.from_config(
-                {**config, "per_channel": False}
-            )
-        config["per_channel"] = recipe.per_channel
-        return quantized.QuantizedConv2D.from_config(config)
+        is_dense = isinstance(layer, keras.layers.Dense)
+        config["per_channel"] = recipe.per_channel and not is_dense
+        made = quantized.QuantizedDense if is_dense else quantized.QuantizedConv2D
+        self._kernels.append(made.from_config(config))
+        return self._kernels[-1]
 
     def _alone(self, step: Step) -> None:
         """Adds a BN that is not folded."""

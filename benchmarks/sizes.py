@@ -1,0 +1,194 @@
+"""Accuracy over size of one network of every family, and its figure.
+
+    python benchmarks/sizes.py --data cifar10.npz
+    python benchmarks/sizes.py --draw
+
+Files in 8 bits, and with 4-bit weights in the smallest file, are those of
+`compression_table.py`. `--data` adds two kinds, in docs/sizes.json: *mixed*, the files that
+`search` writes between all layers in 4 bits and all in 8, and *pruned*, half of the weights
+made zero in blocks of four during a short training (`--images`, a teacher), then int8 after
+training as a sparse file. Choices see training images alone; top-1 is that of all test
+images, in LiteRT. What is there is not measured again. `--draw` makes
+docs/images/sizes.png (matplotlib).
+"""
+
+import json
+import pathlib
+import tempfile
+
+import common
+import compression_table
+import fine_tuning
+
+NETWORKS = (
+    "resnet20",
+    "resnet14v2",
+    "resnet14d",
+    "resnet29_w12",
+    "wrn_10_3_w8",
+    "resnext20_4x16d_w16",
+    "drn_a_14",
+    "darknet15",
+)
+RESULTS = common.ROOT / "docs" / "sizes.json"
+FIGURE = common.ROOT / "docs" / "images" / "sizes.png"
+KINDS = ("mixed", "pruned")
+# Of the weights that are pruned; how they become zero; rate of the training.
+ZEROS, PATTERN, RATE = 0.5, "1x4", 0.005
+# Kind, its title, its marker and color.
+STYLES = (
+    ("float32", "float32", "o", "#8a8f98"),
+    ("ptq", "int8", "s", "#1f6feb"),
+    ("pruned", "int8, half of the weights pruned", "D", "#2da44e"),
+    ("mixed", "4 and 8 bits, mixed by search", "v", "#8250df"),
+    ("ptq_4bit_size", "4-bit weights", "^", "#d1550f"),
+)
+
+
+def mixed(subject, points):
+    """Figures of the files that `search` writes."""
+    from keras_resnets import quantization
+
+    expected = subject.model.preprocessing
+    held = quantization.hold_out(subject.data, expected, subject.chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        place = pathlib.Path(folder, "front")
+        budget = quantization.Budget(max_drop=100.0)
+        front = quantization.find_front(
+            subject.model, subject.chosen, held, budget, place, points=points
+        )
+        between = [x for x in front.points if x.layers["4"] and x.layers["8"]]
+        return [figures(subject, point.path) for point in between]
+
+
+def pruned(subject):
+    """Figures of the int8 file of the network whose weights are half zero."""
+    from keras_resnets import pruning
+    from keras_resnets import quantization
+
+    model = subject.copy()
+    schedule = pruning.PolynomialSchedule(sparsity=ZEROS, end=subject.steps // 2)
+    subject.train(model, 1, RATE, [pruning.Prune(schedule, PATTERN)])
+    path = subject.folder / "pruned.tflite"
+    model.preprocessing = subject.model.preprocessing
+    quantization.quantize(
+        model, path, "static_wi8_ai8", subject.chosen, overwrite=True, sparse=True
+    )
+    return figures(subject, path)
+
+
+def figures(subject, path):
+    compared = subject.figures(path)
+    return {
+        "top1": compared.file_top1,
+        "agreement": compared.agreement,
+        "rmse": compared.rmse,
+        "bytes": path.stat().st_size,
+    }
+
+
+def measure(arguments):
+    """Adds what the results lack."""
+    kept = common.kept_rows(arguments.results)
+    for name in arguments.networks:
+        found = kept.setdefault(name, {})
+        missing = [kind for kind in arguments.kinds if kind not in found]
+        if not missing:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            subject = fine_tuning.Subject(
+                name, arguments.data, folder, arguments.images
+            )
+            for kind in missing:
+                if kind == "mixed":
+                    found[kind] = mixed(subject, arguments.points)
+                else:
+                    found[kind] = {"images": arguments.images, **pruned(subject)}
+                print(name, kind, found[kind], flush=True)
+                common.keep_rows(arguments.results, kept)
+
+
+def files_of(name, kept):
+    """The figures of a network's files, by kind, each a list."""
+    path = compression_table.RESULTS
+    table = json.loads(path.read_text("utf-8"))["networks"].get(name, {})
+    both = {**table, **kept.get(name, {})}
+    return {
+        kind: found if isinstance(found, list) else [found]
+        for kind, *_ in STYLES
+        if (found := both.get(kind)) and "refused" not in found
+    }
+
+
+def draw(arguments):
+    """Draws a panel for each network: points of top-1 lost, over bytes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    kept = common.kept_rows(arguments.results)
+    figure, axes = pyplot.subplots(2, 4, figsize=(11, 5.2), sharex=True, sharey=True)
+    for axis, name in zip(axes.flat, NETWORKS, strict=True):
+        _panel(axis, name, files_of(name, kept))
+    for axis in axes[:, 0]:
+        axis.set_ylabel("top-1 less float's, points")
+    for axis in axes[-1]:
+        axis.set_xlabel("file, kB")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.suptitle("Accuracy over size", x=0.06, ha="left")
+    figure.legend(handles, labels, frameon=False, loc="upper right", ncol=5, fontsize=9)
+    figure.tight_layout()
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, dpi=110)
+    print(f"drew {FIGURE.relative_to(common.ROOT)}")
+
+
+def _panel(axis, name, files):
+    whole = files["float32"][0]["top1"]
+    places = {
+        kind: [(x["bytes"] / 1e3, 100 * (x["top1"] - whole)) for x in found]
+        for kind, found in files.items()
+    }
+    for kind, title, marker, color in STYLES:
+        for number, place in enumerate(places.get(kind, ())):
+            label = title if number == 0 else None
+            axis.scatter(
+                *place, s=36, marker=marker, color=color, label=label, zorder=3
+            )
+    line = sorted(
+        place
+        for kind in ("float32", "ptq", "mixed", "ptq_4bit_size")
+        for place in places.get(kind, ())
+    )
+    axis.plot(*zip(*line, strict=True), color="#c4c8ce", linewidth=0.9, zorder=2)
+    axis.axhline(0, color="#8a8f98", linewidth=0.8, linestyle=":", zorder=1)
+    axis.set_title(f"{name}, {100 * whole:.2f} %", fontsize=9, loc="left")
+    axis.set_xscale("log")
+    axis.set_xticks(
+        (100, 200, 500, 1000, 2000), ("100", "200", "500", "1,000", "2,000")
+    )
+    axis.minorticks_off()
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def main():
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", metavar="NPZ", help="CIFAR-10, to measure")
+    parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--points", type=int, default=3, help="of a front")
+    parser.add_argument("--images", type=int, default=12_800, help="to prune on")
+    parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--draw", action="store_true", help="draw the figure")
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    if arguments.data:
+        measure(arguments)
+    if arguments.draw:
+        draw(arguments)
+
+
+if __name__ == "__main__":
+    main()
