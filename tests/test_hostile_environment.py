@@ -188,6 +188,26 @@ def test_a_matplotlib_that_refuses_its_settings(tmp_path):
     assert "a plot needs matplotlib, which cannot be imported: Key backend" in err
 
 
+@posix
+@pytest.mark.parametrize("home", ["/dev/null", "missing"])
+def test_a_plot_without_a_home(home, tmp_path):
+    """As for a user of a container: matplotlib removes its own folder at exit."""
+    script = (
+        "from keras_resnets.io import files\n"
+        "with files.own_temporaries():\n"
+        "    import matplotlib.figure\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": home, "TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 ASCII = {
     "LC_ALL": "C",
     "PYTHONIOENCODING": "ascii",

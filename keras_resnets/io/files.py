@@ -259,10 +259,30 @@ def own_temporaries() -> Iterator[None]:
                 interrupts.made(lambda: _new_folder(None, _OWN), _remove_folder)
             )
             tempfile.tempdir = str(folder)
+            stack.enter_context(_settings_of_matplotlib(folder))
         try:
             yield
         finally:
             tempfile.tempdir = before
+
+
+@contextlib.contextmanager
+def _settings_of_matplotlib(folder: pathlib.Path) -> Iterator[None]:
+    """Lets matplotlib keep its settings in `folder` if there is no home to write to.
+
+    It would create a temporary folder in `folder`, and fail to remove it at exit.
+    """
+    home = os.path.expanduser("~")
+    if "MPLCONFIGDIR" in os.environ or (
+        os.path.isdir(home) and os.access(home, os.W_OK)
+    ):
+        yield
+        return
+    os.environ["MPLCONFIGDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("MPLCONFIGDIR", None)
 
 
 def _system_place() -> str:
