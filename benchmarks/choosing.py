@@ -25,7 +25,7 @@ TIMED_ALONE = ("resnet18", "resnet50", "darknet53")
 FIELDS = ("variant", "tag", "precision", "bytes", "top1", "ms")
 # Percent of accuracy between two names, one above the other.
 LINE = 0.2
-TITLES = {"float32": "float32", "int8": "int8", "int4": "4-bit weights"}
+TITLES = {"float32": "float32", "int8": "int8", "int4": "4-bit weights, smallest file"}
 
 
 def subjects():

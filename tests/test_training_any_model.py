@@ -299,7 +299,7 @@ def test_a_network_that_scales_its_images_gets_pixels(tmp_path):
     fit(tmp_path, model, short("cifar_cosine"), None)
     assert model.preprocessing == Preprocessing("raw", (SIZE, SIZE), 1.0)
     with pytest.raises(
-        InvalidArgument, match=r"itself \(layer my_scale\), and .*'cifar'"
+        InvalidArgument, match=r"the layer my_scale of .* a second time"
     ):
         fit(tmp_path, model, short("cifar_cosine"), name="other")
 
