@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from commands import refused
@@ -99,6 +100,13 @@ def test_a_driver_that_is_no_file(tmp_path, monkeypatch):
     assert "VK_ICD_FILENAMES must name a Vulkan driver's .json; got '" in message
     # A long path is shortened in its middle.
     assert message.endswith("/none.json', which does not exist")
+
+
+def test_another_backend_is_refused_before_images_are_read(monkeypatch, capsys):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    words = ("deploy", "resnet20", "--weights", "cifar10", "--target", "linux-x86")
+    line = refused(*words, "--data", "none.npz", "--output", "out", capsys=capsys)
+    assert "requires the TensorFlow backend" in line and "got 'jax'" in line
 
 
 def test_names_as_people_type_them():

@@ -179,7 +179,9 @@ def _names(text: str) -> tuple[str, ...]:
 def _deploy(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import deploy
+        from keras_resnets.export.session import check_backend
 
+        check_backend()
         model, _, _ = network.build(asked)
         if model.labels is None:
             output.note(
