@@ -155,8 +155,7 @@ def test_from_arrays_to_files_that_are_proven(tmp_path, capsys, monkeypatch, cha
     assert f"kChannels = {channels};" in settings
     assert ("Quantize(float" in settings) == (channels == 4)
     if channels == 4:
-        err = refused("explain", "run", "test/grün 0/00.npy", capsys=capsys)
-        assert "explain draws on photos" in err
+        done("explain", "run", "test/grün 0/00.npy")
         err = refused(
             *("deploy", "run", "--data", "x.npz", "--output", "o2", "--unproven"),
             *("--target", "raspberry-pi"),

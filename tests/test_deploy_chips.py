@@ -257,6 +257,9 @@ def test_the_sources_compile_without_a_warning(chips, tmp_path, processor):
     compiler = shutil.which("arm-none-eabi-g++")
     if compiler is None:
         pytest.skip("arm-none-eabi-g++ is missing: apt install gcc-arm-none-eabi")
+    headers = [compiler, "-E", "-x", "c++", "-include", "cmath", os.devnull]
+    if subprocess.run(headers, capture_output=True).returncode:
+        pytest.skip("<cmath> is missing: apt install libstdc++-arm-none-eabi-newlib")
     given = os.environ.get("KERAS_RESNETS_TFLM")
     include = [f"-isystem{path}" for path in (given or str(STUB)).split(os.pathsep)]
     strict = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]

@@ -170,9 +170,6 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
         "pooled.tflite",
         input_size=(32, 32),
     )
-    grey = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
-    grey.add(keras.layers.Dense(4))
-    grey.save("grey.keras")
     two = [keras.Input((8, 8, 3), name="a"), keras.Input((8, 8, 3), name="b")]
     joined = keras.layers.Flatten()(keras.layers.Add()(two))
     keras.Model(two, keras.layers.Dense(4)(joined)).save("two.keras")
@@ -182,7 +179,6 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
     for words, said in (
         (["maps.tflite"], "one output; maps.tflite has 2"),
         (["pooled.tflite", "--mode", "tf"], "outputs features"),
-        (["grey.keras", "--mode", "tf"], "takes (8, 8, 1)"),
         (["two.keras", "--mode", "tf"], "one input; two.keras has 2: a, b"),
         (["text.onnx"], "cannot be read"),
         (["missing.tflite"], "there is no file"),
