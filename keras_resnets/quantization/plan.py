@@ -172,7 +172,7 @@ class PrecisionPlan:
         bits = {self.recipe.weight_bits, *(x.weight_bits for x in self.layers.values())}
         if storage.is_explicit and not bits & {2, 4}:
             raise InvalidArgument(
-                "storage and prefer apply to 4-bit and 2-bit weights; those of "
+                "storage and prefer apply to 2-bit and 4-bit weights; those of "
                 f"{self.recipe.name} have {self.recipe.weight_bits or 16}"
             )
 
