@@ -4,6 +4,7 @@ import argparse
 import random
 
 from keras_resnets.cli import main as cli
+from keras_resnets.cli import options
 from keras_resnets.networks.architecture import AXES
 from keras_resnets.training import recipes
 
@@ -25,7 +26,7 @@ NO_NUMBERS = (
     ),
     *("9" * 5000, "-" + "9" * 5000, "1." + "0" * 400 + "x", "(" * 2000, "1e", "+", "-"),
 )
-# Numbers that no option takes.
+# Numbers that no option takes, but the first: 10 GB is a size.
 TOO_LARGE = (str(10**10), str(2**70), "1e12", "-1", "-1e9", "-0.5", "1e300")
 # Not to be set, whatever the value: no axis, another option's, or no name.
 NO_AXES = (
@@ -105,6 +106,8 @@ def _of_option(base, action):
     values = ()
     if action.type is not None:
         values = (*NO_NUMBERS, *TOO_LARGE)
+    if action.type is options.byte_count:
+        values = (*NO_NUMBERS, *TOO_LARGE[1:])
     if option == "--input-size":
         values = (*NO_NUMBERS, *TOO_LARGE, "0", "1x", "x1", "1x2x3", "60000")
     for value in values:

@@ -212,16 +212,17 @@ def amount(text: str) -> float:
 
 
 def byte_count(text: str) -> int:
-    """Reads a number of bytes: 262144, 256kB or 256KiB.
+    """Reads a number of bytes up to 1 TiB: 262144, 256kB or 256KiB.
 
     Units are as in data sheets: 1 kB is 1,000 bytes, 1 KiB is 1,024 bytes.
     """
     match = _BYTES.fullmatch(text)
     scale = _UNITS.get(match[2].lower()) if match else None
     count = int(float(match[1]) * scale) if match and scale else 0
-    if count < 1:
+    if not 1 <= count <= 2**40:
         raise argparse.ArgumentTypeError(
-            f"must be a number of bytes, as 262144, 256kB, 256KiB or 1MB; got {shown(text)}"
+            "must be a number of bytes up to 1 TiB, as 262144, 256kB, 256KiB or 1MB; got "
+            f"{shown(text)}"
         )
     return count
 
