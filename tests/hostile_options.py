@@ -26,8 +26,12 @@ NO_NUMBERS = (
     ),
     *("9" * 5000, "-" + "9" * 5000, "1." + "0" * 400 + "x", "(" * 2000, "1e", "+", "-"),
 )
-# Numbers that no option takes, but the first: 10 GB is a size.
+# Numbers that no option takes, but for those of options whose values can be as large.
 TOO_LARGE = (str(10**10), str(2**70), "1e12", "-1", "-1e9", "-0.5", "1e300")
+LARGE = {
+    options.byte_count: {str(10**10)},
+    options.amount: {str(10**10), "1e12"},
+}
 # Not to be set, whatever the value: no axis, another option's, or no name.
 NO_AXES = (
     *("self", "cls", "classes", "input_size", "model_name", "name", "weights", "dtype"),
@@ -105,9 +109,8 @@ def _of_option(base, action):
     yield [*base, option]
     values = ()
     if action.type is not None:
-        values = (*NO_NUMBERS, *TOO_LARGE)
-    if action.type is options.byte_count:
-        values = (*NO_NUMBERS, *TOO_LARGE[1:])
+        right = LARGE.get(action.type, ())
+        values = (*NO_NUMBERS, *(x for x in TOO_LARGE if x not in right))
     if option == "--input-size":
         values = (*NO_NUMBERS, *TOO_LARGE, "0", "1x", "x1", "1x2x3", "60000")
     for value in values:
