@@ -120,14 +120,13 @@ class PrecisionPlan:
         self, storage: str | None = None, prefer: str | None = None
     ) -> tuple[str | None, str | None]:
         """Returns (storage, prefer) for `to_tflite`: the arguments, or else its own."""
-        has_nibbles = any(x.weight_bits in (2, 4) for x in self.layers.values())
-        if storage is None and prefer is None and has_nibbles:
+        if storage is None and prefer is None and self._has_few_bits:
             return self.storage, self.prefer
         return storage, prefer
 
     def stored(self, storage: str | None = None, prefer: str | None = None) -> Storage:
         """Returns the `Storage` for the arguments; that of the plan if both are None."""
-        bits = {self.recipe.weight_bits, *(x.weight_bits for x in self.layers.values())}
+        bits = {self.recipe.weight_bits, *self._layer_bits}
         is_asked = (storage, prefer) != (None, None)
         words = (storage, prefer) if is_asked else (self.storage, self.prefer)
         chosen = storages.choose(*words)
@@ -155,12 +154,22 @@ class PrecisionPlan:
                 "quantization-aware training is of plans with weights of 4 or 8 bits and "
                 f"activations of 8; {shown(name)} is {precision}: quantize takes them all"
             )
-        if not any(x.weight_bits in (2, 4) or x.sparsity for x in self.layers.values()):
+        if not self._has_few_bits and not self.is_sparse:
             return self
         recipe = self.recipe.replace(
             activation_ranges="learned", weight_ranges="learned"
         )
         return dataclasses.replace(self, recipe=recipe)
+
+    @property
+    def _layer_bits(self) -> set[int | None]:
+        """The weight bits of the layers that the plan names."""
+        return {bits.weight_bits for bits in self.layers.values()}
+
+    @property
+    def _has_few_bits(self) -> bool:
+        """Whether a layer that the plan names has 2-bit or 4-bit weights."""
+        return bool(self._layer_bits & {2, 4})
 
     @property
     def is_sparse(self) -> bool:
@@ -169,7 +178,7 @@ class PrecisionPlan:
 
     def check_storage(self, storage: Storage) -> None:
         """Raises `InvalidArgument` if it is explicit and no weights have 4 bits or 2."""
-        bits = {self.recipe.weight_bits, *(x.weight_bits for x in self.layers.values())}
+        bits = {self.recipe.weight_bits, *self._layer_bits}
         if storage.is_explicit and not bits & {2, 4}:
             raise InvalidArgument(
                 "storage and prefer apply to 2-bit and 4-bit weights; those of "

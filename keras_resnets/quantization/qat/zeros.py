@@ -1,4 +1,4 @@
-"""Blocks of a kernel that are zero and stay so, since a file does not store them."""
+"""Kernels with blocks of zeros, which files do not store and training keeps."""
 
 import typing
 
@@ -16,27 +16,27 @@ class KeepsZeros:
 
     Attributes:
         sparsity: share of blocks that a rounding sets to zero.
-        kept: float32 mask of the kernel, 0 where it stays zero; None for no such.
+        kept: float32 mask of the kernel, 0 where it stays zero; None if nothing does.
     """
 
     sparsity: float = 0.0
     kept: typing.Any = None
 
     def masked(self, kernel: typing.Any) -> typing.Any:
-        """Returns the kernel, zero where it stays zero."""
+        """Returns the kernel times its mask."""
         return kernel if self.kept is None else kernel * self.kept
 
 
 def can_be_sparse(layer: typing.Any) -> bool:
-    """Whether a file can leave blocks of a layer's kernel out."""
+    """Whether a file can omit zero blocks of a layer's kernel."""
     return layer.kernel.shape[-2] % BLOCK == 0
 
 
 def set_sparsity(layer: typing.Any, sparsity: float) -> None:
-    """Says how much of a layer's kernel a rounding is to set to zero.
+    """Sets the share of blocks of a layer's kernel that rounding sets to zero.
 
     Raises:
-        InvalidArgument: a kernel whose inputs are no blocks.
+        InvalidArgument: the inputs of the kernel are not a multiple of four.
     """
     if sparsity and not can_be_sparse(layer):
         raise InvalidArgument(
@@ -47,7 +47,7 @@ def set_sparsity(layer: typing.Any, sparsity: float) -> None:
 
 
 def keep_zeros(layer: typing.Any) -> None:
-    """Keeps the blocks of a layer's kernel that are all zeros so, also in training."""
+    """Masks the blocks of a layer's kernel that are all zeros, so that they stay zero."""
     kernel = ops.convert_to_numpy(layer.kernel)
     blocks = kernel.reshape(*kernel.shape[:-2], -1, BLOCK, kernel.shape[-1]) != 0
     kept = np.broadcast_to(blocks.any(axis=-2, keepdims=True), blocks.shape)

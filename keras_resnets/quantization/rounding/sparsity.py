@@ -1,18 +1,19 @@
-"""Which blocks of a kernel become zero, and what the others should be then, in NumPy.
+"""Choice of the blocks of a kernel that become zero, and refit of the others, in NumPy.
 
-A block of four weights w along the inputs costs w' inv(B) w at the layer's outputs, where
-the others make up for it: B is its part of the inverse of H, the mean of x x' over the
-weights that are left (optimal brain surgery, Hassibi 1993; by blocks as in Frantar 2022,
-Optimal Brain Compression, arXiv:2208.11580). Blocks go in a few stages, the cheapest of all
-outputs first, and what is left is fitted by least squares.
+Setting a block of four weights w along the inputs to zero adds the error w' inv(B) w to the
+layer's outputs if the other weights compensate for it. B is the block's part of the inverse
+of H, the mean of x x' over the remaining weights (optimal brain surgery, Hassibi 1993; by
+blocks as in Frantar 2022, Optimal Brain Compression, arXiv:2208.11580). Blocks are removed
+in a few stages, those with the least error over all outputs first. The remaining weights
+are then fitted by least squares.
 """
 
 import numpy as np
 
 from keras_resnets.quantization.qat.zeros import BLOCK
 
-# Stages in which blocks go, and the multiply-adds of a layer up to which there are more
-# than one: seconds of two cores.
+# The number of stages, and the multiply-adds up to which a layer has more than one: a few
+# seconds on two cores.
 _STAGES = 4
 _WORK = 2e11
 
@@ -20,16 +21,16 @@ _WORK = 2e11
 def pruned(
     weights: np.ndarray, gram: np.ndarray, sparsity: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights without the blocks that cost least.
+    """Returns weights whose blocks with the least error are zero.
 
     Args:
         weights: float64 (groups, inputs, outputs), inputs a multiple of four.
         gram: float64 (groups, inputs, inputs), positive definite.
-        sparsity: share of the blocks to drop, above 0 and below 1.
+        sparsity: share of the blocks to set to zero, above 0 and below 1.
 
     Returns:
-        (the weights of least error with zeros in these blocks, bool of the same shape:
-        what is kept).
+        (refitted weights with zeros in these blocks, bool array of the same shape that is
+        False there).
 
     Example:
         >>> weights = np.ones((1, 8, 1)) * np.repeat([3.0, 1.0], 4)[None, :, None]
@@ -62,7 +63,7 @@ def _pruned(
 
 
 def _costs(left: np.ndarray, gram: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """What each block costs by output; those that are gone cost less than nothing."""
+    """Returns the error of each block by output; -1 for blocks that are zero already."""
     costs = np.full(blocks.shape, -1.0)
     if blocks.all():
         return _costs_of(left, np.linalg.inv(gram))
@@ -76,7 +77,7 @@ def _costs(left: np.ndarray, gram: np.ndarray, blocks: np.ndarray) -> np.ndarray
 
 
 def _costs_of(weights: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """(blocks, outputs) of w' inv(B) w."""
+    """Returns w' inv(B) w, of shape (blocks, outputs)."""
     count = len(weights) // BLOCK
     places = np.arange(count)
     parts = inverse.reshape(count, BLOCK, count, BLOCK)[places, :, places]
@@ -85,7 +86,7 @@ def _costs_of(weights: np.ndarray, inverse: np.ndarray) -> np.ndarray:
 
 
 def _fitted(weights: np.ndarray, gram: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The weights of least error that are zero where they are not kept."""
+    """Returns the weights with the least error that are zero where `kept` is False."""
     wanted = gram @ weights
     fitted = np.zeros_like(weights)
     for output in range(weights.shape[1]):
