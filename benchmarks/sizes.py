@@ -46,7 +46,7 @@ def mixed(subject, points):
     held = quantization.hold_out(subject.data, expected, subject.chosen)
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder, "front")
-        budget = quantization.Budget(max_drop=100.0)
+        budget = quantization.Budget(max_drop=99.0)
         front = quantization.find_front(
             subject.model, subject.chosen, held, budget, place, points=points
         )
