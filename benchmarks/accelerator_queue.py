@@ -9,11 +9,13 @@ r"""The trainings that need an accelerator, as a queue that any session can go o
 `accelerator_queue.json` holds the trainings, the most wanted first; those in
 docs/training/queue.csv are done. `pack` writes the training images as lossless WebP (83 MB
 of 154), for a machine that has no network. `work` runs trainings beside each other, each in
-a process of its own (device_training.py); a student waits for its teachers. When the time
-is over every training saves its state, and `work` writes what is finished and what is not
-to OUT, in pieces of at most 15 MB. `unpack` puts the pieces together again; the next `work`
-in that folder goes on from there. accelerator_session.sh has the commands for a lent
-machine, queue_runs.py makes of what is finished what ship_trained.py takes.
+a process of its own (device_training.py), and up to `--stack` trainings that differ in
+their seeds alone as one wide network in one process; a student waits for its teachers.
+When the time is over every training saves its state, and `work` writes what is finished
+and what is not to OUT, in pieces of at most 15 MB. `unpack` puts the pieces together
+again; the next `work` in that folder goes on from there. accelerator_session.sh has the
+commands for a lent machine, queue_runs.py makes of what is finished what ship_trained.py
+takes.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import tarfile
 import time
 
 import common
+import device_data
 import device_training
 
 RESULTS = common.ROOT / "docs" / "training" / "queue.csv"
@@ -60,7 +63,7 @@ def pack(data, folder):
         images, labels = file["x_train"], file["y_train"].reshape(-1)
     np.save(folder / "labels.npy", labels.astype("uint8"))
     for start in range(0, len(images), STRIP):
-        strip = images[start : start + STRIP].reshape(-1, device_training.SIDE, 3)
+        strip = images[start : start + STRIP].reshape(-1, device_data.SIDE, 3)
         path = folder / f"strip_{start:05d}.webp"
         Image.fromarray(strip).save(path, lossless=True, quality=80, method=4)
 
@@ -92,26 +95,27 @@ def unpack(output, folder):
 
 
 class Worker:
-    """A process that trains, or that writes the table of a student's teachers.
+    """A process that trains a stack, or that writes the table of a student's teachers.
 
     Args:
-        tasks: the training; for a table, a student and its teachers.
+        tasks: trainings of one stack; for a table, a student and its teachers.
+        teaches: whether it writes a table.
         arguments: of the command.
     """
 
-    def __init__(self, tasks, arguments):
-        self.teaches = len(tasks) > 1
-        student = tasks[0]
-        self.name = student["name"]
-        if self.teaches:
-            self.name = device_training.table_name(student)
+    def __init__(self, tasks, teaches, arguments):
+        self.teaches = teaches
+        self.names = [task["name"] for task in tasks]
+        if teaches:
+            self.names = [device_data.table_name(tasks[0])]
         self.start = time.time()
         command = [sys.executable, device_training.__file__, json.dumps(tasks)]
         command += ["--folder", str(arguments.folder), "--until", str(arguments.until)]
+        command += ["--teach"] if teaches else []
         for option in ("data", "images", "noise", "epochs"):
             value = getattr(arguments, option)
             command += [f"--{option}", str(value)] if value else []
-        self.log = arguments.folder / f"{self.name}.log"
+        self.log = arguments.folder / f"{self.names[0]}.log"
         settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "KERAS_BACKEND": "jax"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -124,7 +128,7 @@ class Worker:
         words = {0: "done", device_training.UNFINISHED: "not finished"}
         told = words.get(code, f"FAILED, exit code {code}")
         taken = time.time() - self.start
-        return f"{self.name}: {told}, {taken:.0f} s: {lines[-1]}"
+        return f"{', '.join(self.names)}: {told}, {taken:.0f} s: {lines[-1]}"
 
 
 class Queue:
@@ -169,38 +173,65 @@ class Queue:
             self.running.remove(worker)
             print(worker.report(code), flush=True)
             if not worker.teaches or code:
-                self.over.add(worker.name)
+                self.over.update(worker.names)
 
     def _start(self):
         while len(self.running) < self.arguments.beside:
-            tasks = self._next() if time.time() < self.arguments.until else None
-            if tasks is None:
+            found = self._next() if time.time() < self.arguments.until else None
+            if found is None:
                 return
+            tasks, teaches = found
             if self.running and (tasks[0].get("alone") or self._one_is_alone()):
                 return
-            self.running.append(Worker(tasks, self.arguments))
+            self.running.append(Worker(tasks, teaches, self.arguments))
+
+    def _busy(self):
+        return {name for worker in self.running for name in worker.names}
 
     def _one_is_alone(self):
-        names = [worker.name for worker in self.running]
-        return any(
-            self.tasks[name].get("alone") for name in names if name in self.tasks
-        )
+        return any(self.tasks.get(name, {}).get("alone") for name in self._busy())
 
     def _next(self):
-        """The tasks of the next worker; None where all run, are over or wait."""
-        busy = {worker.name for worker in self.running}
+        """(tasks, whether to write a table) of the next worker, or None.
+
+        None where all trainings run, are over or wait for their teachers.
+        """
+        busy = self._busy()
         for name, task in self.tasks.items():
             if name in busy or name in self.over:
                 continue
             if self.arguments.noise or not task.get("teachers"):
-                return [task]
-            table = device_training.table_name(task)
+                return self._stack(task), False
+            table = device_data.table_name(task)
             if (self.arguments.folder / f"{table}.npy").exists():
-                return [task]
+                return self._stack(task), False
             taught = all(self._is_done(teacher) for teacher in task["teachers"])
             if taught and table not in busy and table not in self.over:
-                return [task, *(self.tasks[teacher] for teacher in task["teachers"])]
+                return [
+                    task,
+                    *(self.tasks[teacher] for teacher in task["teachers"]),
+                ], True
         return None
+
+    def _stack(self, first):
+        """The first training with those that differ in name and seed alone."""
+        out = self._busy() | self.over
+        same = [
+            task
+            for task in self.tasks.values()
+            if task["name"] not in out
+            and self._kind(task) == self._kind(first)
+            and self._epochs(task) == self._epochs(first)
+        ]
+        return same[: self.arguments.stack]
+
+    @staticmethod
+    def _kind(task):
+        return {key: task[key] for key in task if key not in ("name", "seed")}
+
+    def _epochs(self, task):
+        path = self.arguments.folder / f"{task['name']}.npz"
+        return len(device_training.load_state(path)[1]) if path.exists() else 0
 
 
 def show(tasks, folder):
@@ -234,6 +265,7 @@ def parse():
     work.add_argument("--output", type=pathlib.Path, help="for the pieces")
     work.add_argument("--seconds", type=float, default=float("inf"))
     work.add_argument("--beside", type=int, default=8, help="processes at once")
+    work.add_argument("--stack", type=int, default=3, help="trainings in one process")
     work.add_argument("--only", nargs="+", help="these trainings")
     work.add_argument("--images", type=int, help="the first so many alone")
     work.add_argument("--noise", type=int, help="so many images of noise, to time")

@@ -1,6 +1,7 @@
-"""One training of the accelerator queue, wholly on the device, under JAX.
+"""Trainings of the accelerator queue, wholly on the device, under JAX.
 
-`accelerator_queue.py` starts this file, one process a training. The images lie in the
+`accelerator_queue.py` starts this file, one process for each stack: trainings that differ
+in their seeds alone, which run as one wide network (stacked.py). The images lie in the
 device's memory, are cropped and mirrored there, and one compiled program takes all steps
 of an epoch, so that small networks do not wait for Python. Everything that is drawn is a
 function of seed and epoch: a training that goes on from its saved state ends as one that
@@ -19,32 +20,12 @@ import platform
 import sys
 import time
 
+import device_data
 import numpy as np
+import stacked
 
-SIDE, PADDING, CLASSES = 32, 4, 10
-SHIFTS = 2 * PADDING + 1
-VERSIONS = 2 * SHIFTS * SHIFTS
 UNFINISHED = 3
-
-
-def load_images(folder, count=None):
-    """uint8 images (n, 32, 32, 3) and int32 labels (n,) of a packed data set."""
-    from PIL import Image
-
-    labels = np.load(folder / "labels.npy").astype("int32")
-    strips = sorted(folder.glob("strip_*.webp"))
-    images = np.concatenate([np.asarray(Image.open(path)) for path in strips])
-    images = images.reshape(-1, SIDE, SIDE, 3)
-    if len(images) != len(labels):
-        raise SystemExit(f"{folder}: {len(images)} images and {len(labels)} labels")
-    return images[:count], labels[:count]
-
-
-def noise_images(count):
-    """As `load_images`, but noise: to compile and to time."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, SIDE, SIDE, 3), "uint8")
-    return images, rng.integers(0, CLASSES, count).astype("int32")
+GROUPS = ("trainable", "fixed", "optimizer")
 
 
 def build(task, precision=None):
@@ -61,109 +42,106 @@ def build(task, precision=None):
     )
 
 
-def padded_images(images, preprocessing):
-    """The images in a margin of their mean colour, on the device."""
-    import jax
-
-    fill = preprocessing.pixels(np.zeros(3))
-    height = SIDE + 2 * PADDING
-    padded = np.empty((len(images), height, height, 3), "uint8")
-    padded[:] = fill
-    padded[:, PADDING:-PADDING, PADDING:-PADDING] = images
-    return jax.device_put(padded)
-
-
-def crops(padded, index, top, left, mirrored, preprocessing):
-    """Normalized crops (batch, 32, 32, 3) in float32.
+def distances(logits, labels, answers, task):
+    """Loss and accuracy of each network: (count,), (count,).
 
     Args:
-        padded: uint8 (n, 40, 40, 3).
-        index: of the images, int (batch,).
-        top: first row of each crop, 0 to 8.
-        left: first column.
-        mirrored: bool (batch,).
-        preprocessing: the network's.
+        logits: float32 (count, batch, classes).
+        labels: int (count, batch).
+        answers: logits of the teachers, (count, batch, classes), or None.
+        task: its `teacher_weight` and `temperature` are read.
     """
     import jax
     import jax.numpy as jnp
 
-    def crop(i, y, x):
-        return jax.lax.dynamic_slice(padded, (i, y, x, 0), (1, SIDE, SIDE, 3))[0]
-
-    found = jax.vmap(crop)(index, top, left)
-    found = jnp.where(mirrored[:, None, None, None], found[:, :, ::-1], found)
-    pixels = found.astype("float32") * preprocessing.scale
-    mean = np.asarray(preprocessing.mean, "float32")
-    return (pixels - mean) / np.asarray(preprocessing.std, "float32")
-
-
-def table_name(task):
-    """Name of the file, less its suffix, with the answers of a task's teachers."""
-    return "+".join(task["teachers"]) + ".table"
+    said = jax.nn.log_softmax(logits)
+    loss = -jnp.mean(jnp.take_along_axis(said, labels[..., None], 2), (1, 2))
+    if answers is not None:
+        soft, heat = task["teacher_weight"], task["temperature"]
+        targets = jax.nn.softmax(answers.astype("float32") / heat)
+        cooled = jax.nn.log_softmax(logits / heat)
+        taught = -(heat**2) * jnp.mean(jnp.sum(targets * cooled, -1), 1)
+        loss = (1 - soft) * loss + soft * taught
+    right = jnp.argmax(logits, -1) == labels
+    return loss, jnp.mean(right.astype("float32"), 1)
 
 
-def version_of(top, left, mirrored):
-    """Which of the 162 versions of an image a crop is."""
-    return (top * SHIFTS + left) * 2 + mirrored
+def draw(key, count, steps, batch):
+    """What one network sees in an epoch: image, top, left, mirrored, (steps, batch)."""
+    import jax
+
+    names = jax.random.split(key, 4)
+    shape = (steps, batch)
+    order = jax.random.permutation(names[0], count)[: steps * batch]
+    top = jax.random.randint(names[1], shape, 0, device_data.SHIFTS)
+    left = jax.random.randint(names[2], shape, 0, device_data.SHIFTS)
+    mirrored = jax.random.bernoulli(names[3], 0.5, shape)
+    return order.reshape(shape), top, left, mirrored
 
 
-def epoch_program(model, task, count):
-    """A compiled epoch: (variables, images, labels, answers, key) -> (variables, sums)."""
+def step_program(model, task, number):
+    """One step of `number` networks of the architecture of `model`."""
+    import jax
+    import jax.numpy as jnp
+
+    wide = stacked.widen(model, number)
+    optimizer, preprocessing = model.optimizer, model.preprocessing
+
+    def losses(trainable, fixed, inputs, labels, answers):
+        trainable, fixed = ([stacked.spread(v) for v in g] for g in (trainable, fixed))
+        outputs, fixed = wide.stateless_call(trainable, fixed, inputs, training=True)
+        logits = stacked.outputs_of(outputs.astype("float32"), number)
+        loss, right = distances(logits, labels, answers, task)
+        fixed = [stacked.gather(value, number) for value in fixed]
+        return jnp.sum(loss), (fixed, loss, right)
+
+    def step(variables, drawn, padded, labels, table):
+        trainable, fixed, own = variables
+        index, top, left, mirrored = drawn
+        flat = [values.reshape(-1) for values in drawn]
+        images = device_data.crops(padded, *flat, preprocessing)
+        images = images.reshape(*index.shape, *images.shape[1:])
+        answers = None
+        if table is not None:
+            answers = table[index, device_data.version_of(top, left, mirrored)]
+        gradient = jax.value_and_grad(losses, has_aux=True)
+        (_, (fixed, loss, right)), slopes = gradient(
+            trainable, fixed, stacked.inputs_of(images), labels[index], answers
+        )
+        # Each network has an optimizer of its own, with its own counter of steps.
+        trainable, own = jax.vmap(optimizer.stateless_apply)(own, slopes, trainable)
+        return (trainable, fixed, own), (loss, right)
+
+    return step
+
+
+def epoch_program(model, task, number, count):
+    """A compiled epoch of `number` networks on `count` images.
+
+    Returns:
+        (variables, images, labels, answers, keys) -> (variables, loss, accuracy), the
+        last two (number,).
+    """
     import jax
     import jax.numpy as jnp
 
     batch = task["batch"]
     steps = count // batch
-    optimizer, preprocessing = model.optimizer, model.preprocessing
-    soft, heat = task.get("teacher_weight", 0.0), task.get("temperature", 1.0)
+    step = step_program(model, task, number)
 
-    def losses(trainable, fixed, inputs, labels, answers):
-        logits, fixed = model.stateless_call(trainable, fixed, inputs, training=True)
-        logits = logits.astype("float32")
-        said = jax.nn.log_softmax(logits)
-        loss = -jnp.mean(jnp.take_along_axis(said, labels[:, None], 1))
-        if soft:
-            targets = jax.nn.softmax(answers.astype("float32") / heat)
-            cooled = jax.nn.log_softmax(logits / heat)
-            taught = -(heat**2) * jnp.mean(jnp.sum(targets * cooled, -1))
-            loss = (1 - soft) * loss + soft * taught
-        right = jnp.mean((jnp.argmax(logits, -1) == labels).astype("float32"))
-        return loss, (fixed, right)
+    def drawn_by(keys):
+        drawn = jax.vmap(lambda key: draw(key, count, steps, batch))(keys)
+        return tuple(jnp.swapaxes(values, 0, 1) for values in drawn)
 
-    def step(variables, drawn, padded, labels, table):
-        trainable, fixed, own = variables
-        index, top, left, mirrored = drawn
-        inputs = crops(padded, index, top, left, mirrored, preprocessing)
-        answers = table[index, version_of(top, left, mirrored)] if soft else None
-        gradient = jax.value_and_grad(losses, has_aux=True)
-        (loss, (fixed, right)), slopes = gradient(
-            trainable, fixed, inputs, labels[index], answers
-        )
-        trainable, own = optimizer.stateless_apply(own, slopes, trainable)
-        return (trainable, fixed, own), (loss, right)
-
-    def draw(key):
-        names = jax.random.split(key, 4)
-        shape = (steps, batch)
-        order = jax.random.permutation(names[0], count)[: steps * batch]
-        top = jax.random.randint(names[1], shape, 0, SHIFTS)
-        left = jax.random.randint(names[2], shape, 0, SHIFTS)
-        return (
-            order.reshape(shape),
-            top,
-            left,
-            jax.random.bernoulli(names[3], 0.5, shape),
-        )
-
-    def epoch(variables, padded, labels, table, key):
+    def epoch(variables, padded, labels, table, keys):
         def one(variables, drawn):
             return step(variables, drawn, padded, labels, table)
 
-        variables, (loss, right) = jax.lax.scan(one, variables, draw(key))
-        return variables, jnp.mean(loss), jnp.mean(right)
+        variables, (loss, right) = jax.lax.scan(one, variables, drawn_by(keys))
+        return variables, jnp.mean(loss, 0), jnp.mean(right, 0)
 
-    def epoch_by_steps(variables, padded, labels, table, key):
-        drawn, told = draw(key), []
+    def epoch_by_steps(variables, padded, labels, table, keys):
+        drawn, told = drawn_by(keys), []
         for number in range(steps):
             now = tuple(values[number] for values in drawn)
             variables, figures = one_step(variables, now, padded, labels, table)
@@ -179,21 +157,20 @@ def epoch_program(model, task, count):
 
 
 def variables_of(model):
-    """Trainable, other and optimizer variables as arrays."""
+    """Trainable, other and optimizer variables as arrays, by the names of `save_state`."""
     groups = (
         model.trainable_variables,
         model.non_trainable_variables,
         model.optimizer.variables,
     )
-    return tuple([variable.value for variable in group] for group in groups)
+    arrays = ([variable.value for variable in group] for group in groups)
+    return dict(zip(GROUPS, arrays, strict=True))
 
 
-def save_state(path, variables, rows, done):
+def save_state(path, groups, rows, done):
     """Writes all that a training goes on from; the file appears whole or not at all."""
     arrays = {}
-    for group, values in zip(
-        ("trainable", "fixed", "optimizer"), variables, strict=True
-    ):
+    for group, values in groups.items():
         if done and group == "optimizer":
             continue
         arrays |= {f"{group}_{n}": np.asarray(v) for n, v in enumerate(values)}
@@ -205,7 +182,7 @@ def save_state(path, variables, rows, done):
 def load_state(path):
     """(groups of arrays by name, rows of the history, done) of `save_state`."""
     with np.load(path) as file:
-        groups = {"trainable": [], "fixed": [], "optimizer": []}
+        groups = {group: [] for group in GROUPS}
         for group, values in groups.items():
             while f"{group}_{len(values)}" in file:
                 values.append(file[f"{group}_{len(values)}"])
@@ -225,62 +202,102 @@ def compile_model(model, task, count):
     return recipe
 
 
-def open_data(task, arguments, preprocessing):
-    """(padded images, labels, answers of the teachers or None) on the device."""
-    import jax
+class Stack:
+    """Trainings that differ in name and seed alone, as one wide network.
 
-    if arguments.noise:
-        images, labels = noise_images(arguments.noise)
-    else:
-        images, labels = load_images(arguments.data, arguments.images)
-    padded = padded_images(images, preprocessing)
-    table = None
-    if task.get("teacher_weight") and arguments.noise:
-        # Noise stands in for teachers where only time is measured.
-        table = np.zeros((len(images), VERSIONS, CLASSES), "float16")
-    elif task.get("teacher_weight"):
-        table = np.load(arguments.folder / f"{table_name(task)}.npy", "r")
-    return padded, jax.device_put(labels), jax.device_put(table)
+    Args:
+        tasks: of the queue.
+        arguments: of the command.
+    """
 
+    def __init__(self, tasks, arguments):
+        import jax
 
-def train(task, arguments):
-    """Trains from the state that is there until it is done or the time is over."""
-    import jax
+        self.tasks, self.folder = tasks, arguments.folder
+        self.model = build(tasks[0])
+        self.data = device_data.open_data(tasks[0], arguments, self.model.preprocessing)
+        compile_model(self.model, tasks[0], len(self.data[0]))
+        states = [self._state(task) for task in tasks]
+        self.rows = [rows for _, rows, _ in states]
+        self.done = all(done for *_, done in states)
+        if len({len(rows) for rows in self.rows}) > 1:
+            raise SystemExit("trainings of one stack must be equally far")
+        known = [[groups[name] for groups, *_ in states] for name in GROUPS]
+        stacks = [[np.stack(v) for v in zip(*each, strict=True)] for each in known]
+        self.variables = tuple(jax.device_put(stacks))
+        self.keys = jax.numpy.stack([jax.random.key(task["seed"]) for task in tasks])
 
-    model = build(task)
-    padded, labels, table = open_data(task, arguments, model.preprocessing)
-    compile_model(model, task, len(padded))
-    program = epoch_program(model, task, len(padded))
-    variables, rows = variables_of(model), []
-    path = arguments.folder / f"{task['name']}.npz"
-    if path.exists():
-        groups, rows, done = load_state(path)
-        if done:
-            return 0
-        variables = tuple(jax.device_put(groups[group]) for group in groups)
-    key = jax.random.key(task["seed"])
-    saved, slowest = time.time(), 0.0
-    last = min(task["epochs"], arguments.epochs or task["epochs"])
-    while len(rows) < last and time.time() + 1.3 * slowest < arguments.until:
-        start, number = time.time(), len(rows)
-        turn = jax.random.fold_in(key, number)
-        variables, loss, right = program(variables, padded, labels, table, turn)
-        loss, right = float(loss), float(right)
-        taken = time.time() - start
-        # The first one compiles.
-        slowest = max(0.8 * slowest, taken) if rows else 0.0
-        rows.append([number + 1, right, loss, round(taken, 3)])
-        print(
-            f"{task['name']} {number + 1} {right:.4f} {loss:.4f} {taken:.2f}",
-            flush=True,
+    def _state(self, task):
+        """(arrays by group, rows of the history, done) of one training."""
+        path = self.folder / f"{task['name']}.npz"
+        if path.exists():
+            return load_state(path)
+        first = task is self.tasks[0]
+        groups = variables_of(self.model)
+        if not first:
+            own = build(task)
+            groups["trainable"] = [v.value for v in own.trainable_variables]
+            groups["fixed"] = [v.value for v in own.non_trainable_variables]
+        return groups, [], False
+
+    @property
+    def epoch(self):
+        """Epochs that are over."""
+        return len(self.rows[0])
+
+    def program(self):
+        """The epoch, see `epoch_program`."""
+        return epoch_program(
+            self.model, self.tasks[0], len(self.tasks), len(self.data[0])
         )
-        if not np.isfinite(loss):
-            raise SystemExit(f"{task['name']}: the loss is {loss}")
+
+    def train_epoch(self, program):
+        """One epoch of all; adds a row to each history and prints it."""
+        import jax
+
+        start, number = time.time(), self.epoch
+        turn = jax.vmap(lambda key: jax.random.fold_in(key, number))(self.keys)
+        self.variables, loss, right = program(self.variables, *self.data, turn)
+        loss, right = np.asarray(loss), np.asarray(right)
+        taken = time.time() - start
+        for n, (task, rows) in enumerate(zip(self.tasks, self.rows, strict=True)):
+            rows.append([number + 1, float(right[n]), float(loss[n]), round(taken, 3)])
+            print(
+                f"{task['name']} {number + 1} {right[n]:.4f} {loss[n]:.4f} {taken:.2f}",
+                flush=True,
+            )
+        if not np.isfinite(loss).all():
+            raise SystemExit(f"{self.tasks[0]['name']}: the losses are {loss}")
+        return taken
+
+    def save(self, done):
+        """Writes the state of each training."""
+        whole = [[np.asarray(value) for value in group] for group in self.variables]
+        for n, (task, rows) in enumerate(zip(self.tasks, self.rows, strict=True)):
+            own = ([value[n] for value in group] for group in whole)
+            groups = dict(zip(GROUPS, own, strict=True))
+            save_state(self.folder / f"{task['name']}.npz", groups, rows, done)
+
+
+def train(tasks, arguments):
+    """Trains from the states that are there until all is done or the time is over."""
+    stack = Stack(tasks, arguments)
+    if stack.done:
+        return 0
+    program = stack.program()
+    saved, slowest = time.time(), 0.0
+    epochs = tasks[0]["epochs"]
+    last = min(epochs, arguments.epochs or epochs)
+    while stack.epoch < last and time.time() + 1.3 * slowest < arguments.until:
+        first = not stack.epoch
+        taken = stack.train_epoch(program)
+        # The first one compiles.
+        slowest = 0.0 if first else max(0.8 * slowest, taken)
         if time.time() - saved > arguments.save_seconds:
-            save_state(path, variables, rows, False)
+            stack.save(False)
             saved = time.time()
-    save_state(path, variables, rows, len(rows) == task["epochs"])
-    return 0 if len(rows) == last else UNFINISHED
+    stack.save(stack.epoch == epochs)
+    return 0 if stack.epoch == last else UNFINISHED
 
 
 def teacher(task, folder):
@@ -307,19 +324,23 @@ def teach(student, teachers, arguments):
     import jax
     import jax.numpy as jnp
 
-    images, _ = load_images(arguments.data, arguments.images)
-    table = np.zeros((len(images), VERSIONS, CLASSES), "float32")
+    images, _ = device_data.load_images(arguments.data, arguments.images)
+    table = np.zeros(
+        (len(images), device_data.VERSIONS, device_data.CLASSES), "float32"
+    )
     batch = min(1000, len(images))
     for task in teachers:
         model, known = teacher(task, arguments.folder)
-        padded = padded_images(images, model.preprocessing)
+        padded = device_data.padded_images(images, model.preprocessing)
 
         @jax.jit
         def answers(groups, padded, index, number, model=model):
             flat = jnp.full(index.shape, number)
-            top, left = flat // 2 // SHIFTS, flat // 2 % SHIFTS
+            top, left = flat // 2 // device_data.SHIFTS, flat // 2 % device_data.SHIFTS
             mirrored = flat % 2 == 1
-            inputs = crops(padded, index, top, left, mirrored, model.preprocessing)
+            inputs = device_data.crops(
+                padded, index, top, left, mirrored, model.preprocessing
+            )
             logits, _ = model.stateless_call(*groups, inputs, training=False)
             return logits.astype("float32")
 
@@ -327,10 +348,12 @@ def teach(student, teachers, arguments):
         for start in range(0, len(images), batch):
             index = np.minimum(np.arange(start, start + batch), len(images) - 1)
             index = jax.device_put(index)
-            found = [answers(known, padded, index, n) for n in range(VERSIONS)]
+            found = [
+                answers(known, padded, index, n) for n in range(device_data.VERSIONS)
+            ]
             found = np.asarray(jnp.stack(found, 1))[: len(images) - start]
             table[start : start + batch] += found / len(teachers)
-    path = arguments.folder / f"{table_name(student)}.npy"
+    path = arguments.folder / f"{device_data.table_name(student)}.npy"
     temporary = path.with_suffix(".part.npy")
     np.save(temporary, table.astype("float16"))
     os.replace(temporary, path)
@@ -359,7 +382,12 @@ def main():
     parser.add_argument(
         "tasks",
         type=json.loads,
-        help="JSON: a training; with its teachers, their answers are written instead",
+        help="JSON: list of trainings that differ in name and seed alone",
+    )
+    parser.add_argument(
+        "--teach",
+        action="store_true",
+        help="write the answers of the teachers: all tasks but the first",
     )
     parser.add_argument("--data", type=pathlib.Path)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
@@ -370,11 +398,11 @@ def main():
     parser.add_argument("--epochs", type=int, help="stop after so many")
     arguments = parser.parse_args()
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    task, *teachers = arguments.tasks
-    if teachers:
-        return teach(task, teachers, arguments)
+    if arguments.teach:
+        student, *teachers = arguments.tasks
+        return teach(student, teachers, arguments)
     (arguments.folder / "versions.json").write_text(json.dumps(versions()), "utf-8")
-    return train(task, arguments)
+    return train(arguments.tasks, arguments)
 
 
 if __name__ == "__main__":
