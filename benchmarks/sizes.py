@@ -121,17 +121,19 @@ def draw(arguments):
     from matplotlib import pyplot
 
     kept = common.kept_rows(arguments.results)
-    figure, axes = pyplot.subplots(2, 4, figsize=(11, 5.2), sharex=True, sharey=True)
+    figure, axes = pyplot.subplots(2, 4, figsize=(11, 5.6), sharex=True, sharey=True)
     for axis, name in zip(axes.flat, NETWORKS, strict=True):
         _panel(axis, name, files_of(name, kept))
     for axis in axes[:, 0]:
-        axis.set_ylabel("top-1 less float's, points")
+        axis.set_ylabel("top-1 minus float's, points")
     for axis in axes[-1]:
         axis.set_xlabel("file, kB")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.suptitle("Accuracy over size", x=0.06, ha="left")
-    figure.legend(handles, labels, frameon=False, loc="upper right", ncol=5, fontsize=9)
-    figure.tight_layout()
+    figure.legend(
+        handles, labels, frameon=False, loc="lower center", ncol=5, fontsize=9
+    )
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, dpi=110)
     print(f"drew {FIGURE.relative_to(common.ROOT)}")
@@ -158,9 +160,7 @@ def _panel(axis, name, files):
     axis.axhline(0, color="#8a8f98", linewidth=0.8, linestyle=":", zorder=1)
     axis.set_title(f"{name}, {100 * whole:.2f} %", fontsize=9, loc="left")
     axis.set_xscale("log")
-    axis.set_xticks(
-        (100, 200, 500, 1000, 2000), ("100", "200", "500", "1,000", "2,000")
-    )
+    axis.set_xticks((100, 300, 1000, 3000), ("100", "300", "1,000", "3,000"))
     axis.minorticks_off()
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
