@@ -24,6 +24,7 @@ from keras_resnets.training import best_weights
 from keras_resnets.training import callbacks
 from keras_resnets.training import compiling
 from keras_resnets.training import data
+from keras_resnets.training import fitting
 from keras_resnets.training import get_recipe
 from keras_resnets.training import heads
 from keras_resnets.training import loop
@@ -250,10 +251,10 @@ def test_network_that_knows_the_classes_is_one_to_beat(right, expected):
 def test_start_is_kept_apart_where_its_classifier_is_the_datas(
     known, expected, tmp_path, monkeypatch
 ):
-    seen, fit = [], loop._fit
+    seen, fit = [], fitting.fit
     monkeypatch.setattr(
-        loop,
-        "_fit",
+        fitting,
+        "fit",
         lambda job, folder, phase, trainer, progress, *rest: (
             seen.append(set(progress.right))
             or fit(job, folder, phase, trainer, progress, *rest)
@@ -362,13 +363,13 @@ def test_whole_network_goes_on_from_the_best(tmp_path, monkeypatch):
     accuracies(monkeypatch, [0.8, 0.1, 0.1, 0.1, 0.5])
     model, seen = classifier(), []
     start = model.get_weights()
-    real = loop._fit
+    real = fitting.fit
 
     def watched(job, folder, phase, *rest):
         seen.append((phase.frozen, job.model.get_weights()))
         real(job, folder, phase, *rest)
 
-    monkeypatch.setattr(loop, "_fit", watched)
+    monkeypatch.setattr(fitting, "fit", watched)
     run(tmp_path, short("finetune", 3, frozen_epochs=2), model)
     (first, _), (second, weights) = seen
     assert first and not second and all(map(np.array_equal, weights, start))

@@ -21,6 +21,7 @@ from training_helpers import open_small
 from training_helpers import run
 from training_helpers import short
 from training_helpers import stop_at
+from training_helpers import stop_in_validation
 from training_helpers import without_time
 from training_helpers import write_npz
 
@@ -31,6 +32,7 @@ from keras_resnets.training import correctness
 from keras_resnets.training import data
 from keras_resnets.training import devices
 from keras_resnets.training import diagnosis
+from keras_resnets.training import fitting
 from keras_resnets.training import loop
 from keras_resnets.training import state
 from keras_resnets.training.run_folder import RunFolder
@@ -63,6 +65,45 @@ def test_resumed_run_equals_an_uninterrupted_one(case, tmp_path, monkeypatch):
     check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
     # Once more, where there is nothing left to train.
     check_equal(whole, run(tmp_path, "stopped", recipe, resume=True, dtype=dtype))
+
+
+# Averages, which are swapped in to validate; a loss scale, at the end of a phase; and
+# the last epoch of all, behind which nothing is left to train.
+VALIDATED = {
+    "averages": (short("cifar_cosine", 2, ema=0.75, mixup=0.2), None, 1),
+    "half": (short("finetune", 2, frozen_epochs=1), "mixed_float16", 1),
+    "last": (short("cifar_cosine", 2, ema=0.75), None, 2),
+}
+
+
+@pytest.mark.costly
+@pytest.mark.torch
+@pytest.mark.parametrize("case", VALIDATED)
+def test_a_stop_in_validation_loses_no_step(case, tmp_path, monkeypatch):
+    recipe, dtype, epoch = VALIDATED[case]
+    whole = run(tmp_path, "whole", recipe, dtype=dtype, save_seconds=1e9)
+    with monkeypatch.context() as patch:
+        stop_in_validation(patch, epoch)
+        with pytest.raises(Stopped):
+            run(tmp_path, "stopped", recipe, dtype=dtype, save_seconds=1e9)
+    found, _ = state.read(tmp_path / "stopped" / "last.state.npz")
+    # 30 of 40 images are for training.
+    assert (found.epoch, found.step) == (epoch - 1, 30 // 8)
+    with monkeypatch.context() as patch:
+        stop_at(patch, (recipe.epochs - epoch) * found.step)
+        again = run(tmp_path, "stopped", recipe, resume=True, dtype=dtype)
+    check_equal(whole, again)
+    for name in ("best", "last"):
+        for left, right in zip(
+            *(kept(one, name) for one in (whole, again)), strict=True
+        ):
+            np.testing.assert_array_equal(left, right)
+
+
+def kept(run, name):
+    model = classifier()
+    model.load_weights(run.folder.weights(name))
+    return model.get_weights()
 
 
 def truth(model, split):
@@ -202,7 +243,7 @@ def test_frozen_body_then_all_of_it(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.open({"status": "running"}, resume=False)
     moved = []
-    kept = loop._fit
+    kept = fitting.fit
 
     def watched(*given):
         kept(*given)
@@ -210,11 +251,11 @@ def test_frozen_body_then_all_of_it(tmp_path):
             {v.path for v in model.weights if (v != before[v.path]).numpy().any()}
         )
 
-    loop._fit = watched
+    fitting.fit = watched
     try:
         loop.run(job, folder)
     finally:
-        loop._fit = kept
+        fitting.fit = kept
     assert moved[0] == {"mine/kernel", "mine/bias"}
     kernels = {path for path in before if path.endswith("kernel")}
     assert kernels <= moved[1] and not any("_bn" in path for path in moved[1])

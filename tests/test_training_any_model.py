@@ -14,8 +14,8 @@ from keras_resnets import Preprocessing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.training import compiling
+from keras_resnets.training import fitting
 from keras_resnets.training import get_recipe
-from keras_resnets.training import loop
 from keras_resnets.training.session import train
 from keras_resnets.weights import metadata
 from keras_resnets.weights.readers import read
@@ -200,13 +200,13 @@ def moved(before, model):
 def test_phases_train_their_part_alone(make, tmp_path, monkeypatch):
     """First the head, then all of it but the body's BN, at whatever depth."""
     model, seen = make(), []
-    before, kept = values(model), loop._fit
+    before, kept = values(model), fitting.fit
 
     def watched(*given):
         kept(*given)
         seen.append(moved(before, model))
 
-    monkeypatch.setattr(loop, "_fit", watched)
+    monkeypatch.setattr(fitting, "fit", watched)
     recipe = short("cifar_cosine", 2, frozen_epochs=1, freeze_bn=True)
     fit(tmp_path, model, recipe)
     assert seen[0] == HEADS[make]

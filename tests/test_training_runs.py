@@ -100,6 +100,29 @@ def test_a_signal_within_a_step_saves_the_state_behind_it(
         check_equal(whole, run(tmp_path, "run", recipe, resume=True))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_within_the_validation_keeps_all_steps(tmp_path, monkeypatch, capsys):
+    recipe = short("cifar_cosine", 1)
+    whole = run(tmp_path, "whole", recipe)
+    kept = callbacks.Keeper.on_test_batch_begin
+
+    def signalled(self, batch, logs=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        kept(self, batch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Keeper, "on_test_batch_begin", signalled)
+        code = interrupts.run(lambda: run(tmp_path, "run", recipe, save_seconds=1e9))
+    assert code == 130
+    assert capsys.readouterr().err == (
+        f"keras-resnets: interrupted; {tmp_path / 'run'} is saved at epoch 1, step 3: the "
+        "same command with --resume goes on from there\n"
+    )
+    stop_at(monkeypatch, 0)
+    with pytest.warns(UserWarning, match="from its last state, epoch 1, step 3"):
+        check_equal(whole, run(tmp_path, "run", recipe, resume=True))
+
+
 def test_a_folder_is_of_one_process_at_a_time(tmp_path):
     recipe = dataclasses.asdict(short("cifar_cosine"))
     facts = dict.fromkeys(FIXED, "a") | {"recipe": recipe}

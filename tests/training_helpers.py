@@ -86,6 +86,19 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(callbacks.Keeper, "on_train_batch_begin", stopping)
 
 
+def stop_in_validation(monkeypatch, epoch):
+    """Lets the `Keeper` raise within the validation of an epoch, counted from 1."""
+    seen = iter(range(1, 10**6))
+    kept = callbacks.Keeper.on_test_batch_begin
+
+    def stopping(self, batch, logs=None):
+        kept(self, batch, logs)
+        if batch == 1 and next(seen) == epoch:
+            raise Stopped
+
+    monkeypatch.setattr(callbacks.Keeper, "on_test_batch_begin", stopping)
+
+
 def run(folder, name, recipe, resume=False, model=None, **options):
     keras.utils.set_random_seed(5)
     return train(

@@ -40,7 +40,9 @@ class Keeper(keras.callbacks.Callback):
         check: function of a batch that raises if an earlier loss is not finite.
         take: function of (epoch from 1, validation accuracy): whether the network's
             weights after that epoch are to be kept from now on.
-        seconds: seconds between two states within an epoch; every epoch ends with one.
+        seconds: seconds between two states within an epoch; every epoch ends with one,
+            and so do its steps where a validation follows.
+        steps: steps of an epoch.
         measure: the name of the metric by which weights are kept.
     """
 
@@ -54,6 +56,7 @@ class Keeper(keras.callbacks.Callback):
         check: Callable[..., typing.Any],
         take: Callable[..., typing.Any],
         seconds: float,
+        steps: int,
         measure: str = "accuracy",
     ) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class Keeper(keras.callbacks.Callback):
         self._provenance, self._seconds = provenance, seconds
         self._measure = f"val_{measure}"
         self._rate, self._check, self._take = rate, check, take
-        self._first = progress.step
+        self._first, self._steps = progress.step, steps
         self._saved = self._counted = time.monotonic()
 
     # Not at the end of a batch, for which Keras waits until the device has finished it.
@@ -74,6 +77,15 @@ class Keeper(keras.callbacks.Callback):
         due = time.monotonic() - self._saved >= self._seconds
         if batch and (due or interrupts.received()):
             self._check(batch)
+            self._save()
+        interrupts.check()
+
+    # Keras resets the metrics of the steps after this; `SwapEMAWeights`, which rounds,
+    # must come after it too.
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self._progress.step < self._steps:
+            self._check(self._steps - self._first)
+            self._progress.step = self._steps
             self._save()
         interrupts.check()
 

@@ -21,10 +21,10 @@ from keras_resnets.training.run_folder import without_optimizer
 
 
 class Correctness:
-    """Determines which held-out images a `loop.Job`'s network currently predicts correctly.
+    """Determines which held-out images a `Job`'s network currently predicts correctly.
 
     Args:
-        job: a `loop.Job` with held-out images.
+        job: a `Job` with held-out images.
     """
 
     def __init__(self, job: typing.Any) -> None:

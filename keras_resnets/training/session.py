@@ -41,6 +41,7 @@ from keras_resnets.training import measured
 from keras_resnets.training import state
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
+from keras_resnets.training.job import Job
 from keras_resnets.training.recipes import get_recipe
 from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.run_folder import without_optimizer
@@ -188,7 +189,7 @@ def train(
     with _opened(folder, facts, resume, first) as facts:
         if first and resume:
             _say_what_is_left(folder, facts, tell)
-        job = loop.Job(
+        job = Job(
             model=model,
             data=data,
             recipe=recipe,
