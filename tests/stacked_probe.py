@@ -61,7 +61,7 @@ def compare(name):
         [jnp.stack(each) for each in zip(*group, strict=True)]
         for group in (trained, others)
     )
-    images = np.random.default_rng(9).normal(size=(COUNT, 4, 32, 32, 3))
+    images = np.random.default_rng(9).normal(size=(COUNT, 2, 32, 32, 3))
     images = jnp.asarray(images, "float64")
 
     def together(trainable):
@@ -73,7 +73,8 @@ def compare(name):
             lambda outputs: stacked.outputs_of(outputs, COUNT),
         )
 
-    slopes, (outputs, statistics) = jax.grad(together, has_aux=True)(trainable)
+    gradient = jax.jit(jax.grad(together, has_aux=True))
+    slopes, (outputs, statistics) = gradient(trainable)
     statistics = [stacked.gather(value, COUNT) for value in statistics]
     found = []
     for k, model in enumerate(models):
@@ -81,7 +82,8 @@ def compare(name):
         def alone(trainable, model=model, k=k):
             return loss(model, trainable, others[k], images[k])
 
-        own_slopes, (own, own_statistics) = jax.grad(alone, has_aux=True)(trained[k])
+        gradient = jax.jit(jax.grad(alone, has_aux=True))
+        own_slopes, (own, own_statistics) = gradient(trained[k])
         found.append(difference(own, outputs[k]))
         stacks = (*statistics, *slopes)
         for one, many in zip((*own_statistics, *own_slopes), stacks, strict=True):
