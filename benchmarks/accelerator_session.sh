@@ -7,8 +7,9 @@
 # Each call has 64 MiB to carry, and the images are 83 MB: they come in two halves, each in
 # .cifar. The first call takes some epochs of every training in ONLY on noise, which fills a
 # cache of compiled programs for the second call and shows what an epoch costs beside the
-# others; "loops" and "plain" time one stack with other settings of XLA. SECONDS_LEFT bounds
-# what a call may take, BESIDE how many processes train at once, FLAGS are XLA's.
+# others; the trainings in PROBE run with other settings of XLA too, in the folders "loops" and
+# "plain". SECONDS_LEFT bounds what a call may take, BESIDE how many processes train at once,
+# FLAGS are XLA's.
 set -eu
 ready=/tmp/queue
 mkdir -p "$ready/cifar" "$ready/states"
@@ -49,11 +50,14 @@ work() {
 
 if [ "$1" = first ]; then
     noise="--noise 50000 --epochs 4"
-    XLA_FLAGS="$loops" ONLY="${PROBE:-}" work --folder "$ready/loops" $noise --beside 1 >/dev/null &
-    XLA_FLAGS="" ONLY="${PROBE:-}" work --folder "$ready/plain" $noise --beside 1 >/dev/null &
+    if [ -n "${PROBE:-}" ]; then
+        probe() { ONLY="$PROBE" work --folder "$ready/$1" $noise --beside 1 >/dev/null; }
+        XLA_FLAGS="$loops" probe loops &
+        XLA_FLAGS="" probe plain &
+    fi
     XLA_FLAGS="${FLAGS-$graphs}" work --folder "$ready/noise" $noise --beside "${BESIDE:-4}"
     wait
-    tail -n 1 "$ready"/loops/*.log "$ready"/plain/*.log "$ready"/noise/*.log
+    tail -n 1 "$ready"/*/*.log
     ls "$ready/compiled" | wc -l
 else
     XLA_FLAGS="${FLAGS-$graphs}" work --folder "$ready/states" --data "$ready/cifar" \
