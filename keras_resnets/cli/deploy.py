@@ -5,6 +5,7 @@ import dataclasses
 import typing
 
 from keras_resnets.cli import calibration
+from keras_resnets.cli import kinds
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
@@ -183,6 +184,7 @@ def _deploy(asked: Options) -> None:
 
         check_backend()
         model, _, _ = network.build(asked)
+        kinds.note_two_outputs(model, asked.model)
         if model.labels is None:
             output.note(
                 "note: the names of the classes are not known: labels.txt has "

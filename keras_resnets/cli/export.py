@@ -6,6 +6,7 @@ import pathlib
 import typing
 
 from keras_resnets.cli import calibration
+from keras_resnets.cli import kinds
 from keras_resnets.cli import naming
 from keras_resnets.cli import network
 from keras_resnets.cli import options
@@ -169,7 +170,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
                 "--features returns feature maps: leave out --logits and --predict"
             )
         self._check_heatmap()
-        if self.evaluate is not None and self.weights is None:
+        if self.evaluate is not None and self.weights is None and not self.is_own:
             raise InvalidArgument(
                 "--evaluate requires --weights: random weights cannot predict classes"
             )
@@ -429,14 +430,13 @@ def _images(
 
     shape = tuple(model.inputs[0].shape[1:])
     images = samples.default_images(shape, chosen, model.preprocessing)
-    origin = f"weights from {asked.weights}"
+    origin = f"weights from {asked.weights or asked.model}"
     if source is None:
         # The outputs of an untrained network hardly depend on its input.
         random_weights.settle(model, images, asked.seed)
         origin = f"random weights and BN statistics (seed {asked.seed})"
     output.note(
         f"{model.name}  {model.count_params():,} parameters, "
-        f"{shape[0]} x {shape[1]} x {shape[2]} -> {model.output_shape[-1]} classes, "
-        f"{origin}"
+        f"{shape[0]} x {shape[1]} x {shape[2]} -> {kinds.text(model)}, {origin}"
     )
     return images

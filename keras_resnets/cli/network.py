@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from keras_resnets.cli import axis_options
 from keras_resnets.cli import channels
+from keras_resnets.cli import kinds
 from keras_resnets.cli import naming
 from keras_resnets.cli import options
 from keras_resnets.cli import output
@@ -340,9 +341,9 @@ def open_labelled(
     from keras_resnets.images import evaluation
     from keras_resnets.images import labels
 
-    names = labels.class_names(model.output_shape[-1], model.labels)
+    names = labels.class_names(kinds.classes(model), model.labels)
     with progress.step("reading labelled images"):
-        several = has_several_labels(model)
+        several = kinds.has_several_labels(model)
         data = evaluation.open_data(
             source, model.preprocessing, count, names, part, seed, several
         )
@@ -351,35 +352,20 @@ def open_labelled(
     return data
 
 
-def has_several_labels(model: "keras.Model | FileClassifier") -> bool:
-    """Whether a classifier is multi-label: an image may have any number of its labels.
-
-    Args:
-        model: a `keras.Model`, or a `FileClassifier`.
-    """
-    from keras_resnets.graph import outputs
-    from keras_resnets.images.labels import MULTI_LABEL
-
-    if not hasattr(model, "layers"):
-        return model.task == MULTI_LABEL
-    return outputs.is_multi_label(model)
-
-
 def build_one_class(
     asked: Network, job: str, **options: typing.Any
 ) -> "tuple[keras.Model, Architecture | None, Source | None]":
     """Builds the network; raises `InvalidArgument` for a multi-label one.
+
+    One output for two classes becomes two, see `graph.binary`.
 
     Args:
         asked: the options.
         job: name of the command, for the message.
         **options: see `build`.
     """
-    from keras_resnets.graph import outputs
-
-    built = build(asked, **options)
-    outputs.check_one_class(built[0], job)
-    return built
+    model, architecture, source = build(asked, **options)
+    return kinds.of_one_class(model, asked.model, job), architecture, source
 
 
 def say_export(report: "ExportReport", images: str) -> None:
@@ -422,7 +408,7 @@ def say_figures(
         gallery = page_parts.Gallery(
             model.preprocessing,
             page_parts.names_of(model),
-            thresholds=THRESHOLD if has_several_labels(model) else None,
+            thresholds=THRESHOLD if kinds.has_several_labels(model) else None,
         )
     watch = None if gallery is None else gallery.compare
     with progress.step("evaluating the file and its model"), bar:

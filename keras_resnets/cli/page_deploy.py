@@ -3,7 +3,7 @@
 import typing
 from collections.abc import Sequence
 
-from keras_resnets.cli import network
+from keras_resnets.cli import kinds
 from keras_resnets.cli import page
 from keras_resnets.cli import page_parts
 
@@ -50,7 +50,7 @@ class Deployed:
         names = page_parts.names_of(self._model)
         titles = ("predict", "target")
         thresholds = None
-        if network.has_several_labels(self._model):
+        if kinds.has_several_labels(self._model):
             thresholds = multi_label.thresholds(self._threshold, names)
         gallery = page_parts.Gallery(
             self._model.preprocessing, names, titles, thresholds

@@ -7,6 +7,7 @@ import itertools
 import pathlib
 import typing
 
+from keras_resnets.cli import kinds
 from keras_resnets.cli import page
 
 if typing.TYPE_CHECKING:
@@ -405,7 +406,5 @@ def names_of(network: typing.Any) -> tuple[str, ...]:
     """Returns the names of a network's classes."""
     from keras_resnets.images import labels
 
-    pairs = labels.class_names(
-        network.output_shape[-1], getattr(network, "labels", None)
-    )
+    pairs = labels.class_names(kinds.classes(network), getattr(network, "labels", None))
     return tuple(name for _, name in pairs)

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable
 from collections.abc import Iterable
 
+from keras_resnets.cli import kinds
 from keras_resnets.cli import network
 from keras_resnets.cli import options
 from keras_resnets.cli import output
@@ -154,7 +155,7 @@ def _thresholds(
     from keras_resnets.images import labels
     from keras_resnets.images import multi_label
 
-    if network.has_several_labels(model):
+    if kinds.has_several_labels(model):
         threshold = options.asked_threshold(asked.threshold)
         if threshold is None:
             threshold = getattr(model, "thresholds", None)

@@ -8,6 +8,7 @@ from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.keras import runner as keras_runner
+from keras_resnets.graph import binary
 from keras_resnets.images import multi_label
 from keras_resnets.images.labels import class_names
 from keras_resnets.system.text_table import text_table
@@ -78,7 +79,8 @@ def top_five(
     runner = runners.open_runner(report.path, max(report.threads, 1))
     inputs = model.preprocessing.pixels(photo) if report.takes_pixels else photo
     file_outputs = runner(inputs[None])[0]
-    names = class_names(len(file_outputs), model.labels)
+    # The one output of a binary classifier is that of the second class.
+    names = class_names(binary.classes(model), model.labels)[-len(file_outputs) :]
     shown = [
         [f"{outputs[i]:.4f} {printable(names[i][1], 30)}" for i in best]
         for outputs, best in (

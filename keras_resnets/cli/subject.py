@@ -155,11 +155,11 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
         asked.mode,
         size,
         _images_of(path),
+        labels=unrecorded.names(asked.labels),
         threads=threads,
         opener=isolated.open_apart,
     )
-    if asked.labels is not None:
-        opened.labels = unrecorded.typed_labels(asked.labels, opened.output_shape[-1])
+    unrecorded.check_names(opened.output_shape[-1], asked.labels)
     page_parts.file(path)
     return opened
 

@@ -32,15 +32,28 @@ def check_variant(model: str, mode: str | None) -> None:
 
 def set_labels(model: "keras.Model", text: str | None) -> None:
     """Sets `model.labels` to the value of `--labels`, if it was given."""
-    if text is not None:
-        model.labels = typed_labels(text, model.output_shape[-1])
+    if text is None:
+        return
+    from keras_resnets.graph import binary
+
+    # Two names of one output say that it tells two classes apart.
+    one = binary.has_one_output(model)
+    check_names(binary.CLASSES if one else model.output_shape[-1], text)
+    model.labels = names(text)
 
 
-def typed_labels(text: str, classes: int) -> tuple[str, ...] | str:
-    """Returns the checked value of `--labels`, as `model.labels` has it."""
+def names(text: str | None) -> tuple[str, ...] | str | None:
+    """Returns the value of `--labels` as `model.labels` has it; None without it."""
     from keras_resnets.images import labels
 
-    pairs = labels.typed(text)
-    names = text if text in labels.NAMES else tuple(name for _, name in pairs)
-    labels.class_names(classes, names)
-    return names
+    if text is None or text in labels.NAMES:
+        return text
+    return tuple(name for _, name in labels.typed(text))
+
+
+def check_names(classes: int, text: str | None) -> None:
+    """Raises `InvalidArgument` unless `--labels` names `classes` classes, or is None."""
+    from keras_resnets.images import labels
+
+    if text is not None:
+        labels.class_names(classes, names(text))

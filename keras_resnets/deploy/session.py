@@ -32,6 +32,7 @@ from keras_resnets.export import passport
 from keras_resnets.export import prepare
 from keras_resnets.export import session as export_session
 from keras_resnets.export.tflite import photos
+from keras_resnets.graph import binary
 from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
@@ -144,6 +145,8 @@ def deploy(
     destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
     _check_model(model, recipe)
+    # The apps of all targets show classes, with an output for each.
+    model = binary.with_two_outputs(model)
     model = prepare.of_fixed_size(model, model.preprocessing.size)
     shape = prepare.input_shape(model)
     classes = labels.class_names(model.output_shape[-1], provenance.of(model).labels)
@@ -212,11 +215,7 @@ def _check_model(model: Any, recipe: str | None) -> None:
             "deploy requires the preprocessing of the model: set model.preprocessing to a "
             f"keras_resnets.Preprocessing; {model.name} has none"
         )
-    if model.outputs[0].shape[-1] == 1 and not outputs.is_multi_label(model):
-        raise InvalidArgument(
-            "deploy compares the most likely of two classes or more; "
-            f"{model.name} has one output: give it two, with a softmax"
-        )
+    binary.check(model, "deploy")
 
 
 def _thresholds(

@@ -22,6 +22,7 @@ from keras_resnets.export import signature
 from keras_resnets.export.contents import Contents
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.prepare import Ready
+from keras_resnets.graph.binary import is_binary
 from keras_resnets.graph.outputs import is_multi_label
 from keras_resnets.images.multi_label import THRESHOLD
 from keras_resnets.io import files
@@ -210,8 +211,8 @@ def _prove(
             f"{first_line(error)}; nothing was written"
         ) from error
     actual = runner(ready.file_inputs)
-    several = is_multi_label(ready.original)
-    threshold = (THRESHOLD if probable else 0.0) if several else None
+    has_cut = is_multi_label(ready.original) or is_binary(ready.original)
+    threshold = (THRESHOLD if probable else 0.0) if has_cut else None
     outputs = parity.compare(expected, actual, threshold)
     input_shape = runner.input_shape
     batch = (input_shape[0] or 1, *ready.file_inputs.shape[1:])
@@ -225,7 +226,7 @@ def _prove(
             actual_logits = acceptance.shaped_as(
                 expected_logits, tapped(ready.file_inputs)
             )
-            cut = 0.0 if several else None
+            cut = 0.0 if has_cut else None
             logits = parity.compare(expected_logits, actual_logits, cut)
     acceptance.judge_by(place.numbers, expected, actual, probable, logits)
     return ExportReport(

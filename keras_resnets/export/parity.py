@@ -51,8 +51,8 @@ def compare(
     Args:
         reference: outputs of the model.
         candidate: outputs of the file.
-        threshold: smallest output of a predicted label of a multi-label model; None for
-            one class per image.
+        threshold: smallest output of a predicted label of a multi-label model, or of
+            the second class of a binary one; None for one class per image.
 
     Raises:
         ExportError: names or shapes differ, or values are not finite.
@@ -73,6 +73,10 @@ def compare(
     signal = np.square(a).sum()
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosines = (a * b).sum(axis=1) / np.maximum(norms, 1e-30)
+    if threshold is not None and reference.shape[1:] == (1,):
+        # Two classes by one output, see `images.binary`.
+        a, b = (np.concatenate([2 * threshold - x, x], axis=1) for x in (a, b))
+        threshold = None
     best = a.argmax(axis=1)
     five = np.argsort(b, axis=1)[:, -5:]
     return Parity(

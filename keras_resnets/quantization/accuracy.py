@@ -13,6 +13,8 @@ from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.compare.verify import takes_pixels
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.graph import provenance
+from keras_resnets.graph.binary import is_binary
+from keras_resnets.images import binary
 from keras_resnets.images import evaluation
 from keras_resnets.images import multi_label
 
@@ -81,7 +83,8 @@ def compare(
         done = sum(map(len, scores_of_file))
         if watch:
             labels = data.labels[done - len(images) : done]
-            watch(images, labels, expected[-1], scores_of_file[-1])
+            pair = (expected[-1], scores_of_file[-1])
+            watch(images, labels, *(_by_class(x, logits, model) for x in pair))
         if progress:
             progress(done)
     ours, theirs = np.concatenate(expected), np.concatenate(scores_of_file)
@@ -96,10 +99,19 @@ def compare(
             for x in (ours, theirs)
         )
         return Figures(len(theirs), None, None, agreement, rmse, *maps)
+    ours, theirs = (_by_class(x, logits, model) for x in (ours, theirs))
+    compared = parity.compare(ours, theirs)
     ours_top1, theirs_top1 = (
         float((x.argmax(axis=1) == data.labels).mean()) for x in (ours, theirs)
     )
     return Figures(len(theirs), ours_top1, theirs_top1, compared.top1, rmse)
+
+
+def _by_class(outputs: np.ndarray, logits: bool, model: keras.Model) -> np.ndarray:
+    """Returns outputs with a column for each class, or label."""
+    if outputs.shape[1:] != (1,) or not is_binary(model):
+        return outputs
+    return binary.columns(outputs, logits, model.name)
 
 
 def _inputs_of(

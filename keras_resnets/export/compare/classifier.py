@@ -16,14 +16,19 @@ from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.runner import Runner
 from keras_resnets.export.signature import HEATMAP
+from keras_resnets.images import binary
 from keras_resnets.images import confidence
 from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.images.labels import class_names
+from keras_resnets.images.labels import count as label_count
 from keras_resnets.images.multi_label import sigmoid
 from keras_resnets.images.multi_label import thresholds
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.preprocessing import default_for
+
+# The name of an output after a softmax or sigmoid, in files of this package.
+_PROBABILITIES = "predictions"
 
 
 class FileClassifier:
@@ -38,7 +43,8 @@ class FileClassifier:
         task: `"multi-label"` if the passport says so, see `graph.provenance`.
         thresholds: probability from which on each label is predicted, of a file of
             `deploy` with several labels an image; else None.
-        output_shape: (None, classes).
+        output_shape: (None, classes); a file with one output has two classes, see
+            `images.binary`.
         puts_out_logits: whether the outputs are logits.
         has_heatmap: whether the file also outputs a heat map, see
             `graph.heatmaps.heatmap_model`.
@@ -53,6 +59,7 @@ class FileClassifier:
         output: str,
         first: bool,
         has_heatmap: bool = False,
+        has_sigmoid: bool = True,
     ) -> None:
         self.name = pathlib.Path(path).name
         self._runner, self.preprocessing, self.labels = runner, preprocessing, labels
@@ -62,19 +69,38 @@ class FileClassifier:
         self.thresholds: tuple[float, ...] | None = None
         self.puts_out_logits = output == "logits"
         shape = (1, *preprocessing.size, preprocessing.channels)
-        outputs = self.predict_on_batch(np.zeros(shape, "float32"))
+        outputs = self._outputs(np.zeros(shape, "float32"))[output]
         self.output_shape = (None, _classes(path, outputs))
+        # Whether it has one output for two classes, and whether that is a logit.
+        self._is_binary, self._is_logit = outputs.shape[1] == 1, not has_sigmoid
+        if self._is_binary:
+            if self._is_logit:
+                _check_named(path, labels)
+            self.puts_out_logits = False
 
     def predict_on_batch(self, images: np.ndarray) -> Any:
-        """Returns float32 outputs (count, classes).
+        """Returns float32 outputs (count, classes); of a binary file its probabilities.
 
         Args:
             images: float32 (count, height, width, 3), as `preprocessing` makes them.
         """
-        return self.outputs_by_name(images)[self._output]
+        name = _PROBABILITIES if self._is_binary else self._output
+        return self.outputs_by_name(images)[name]
 
     def outputs_by_name(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Returns all outputs for `images` by name, see `predict_on_batch`."""
+        outputs = self._outputs(images)
+        if not self._is_binary:
+            return outputs
+        values = outputs[self._output]
+        both = {_PROBABILITIES: binary.columns(values, self._is_logit, self.name)}
+        if self.has_heatmap:
+            evidence = outputs[HEATMAP]
+            both[HEATMAP] = np.concatenate([-evidence, evidence], axis=-1)
+        return both
+
+    def _outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the outputs of the file."""
         if self._runner.takes_pixels:
             images = np.rint(images).astype("uint8")
         if self._first:
@@ -135,7 +161,8 @@ def open_classifier(
         >>> opened.output_shape, opened.preprocessing.mode
         ((None, 10), 'raw')
     """
-    runner, output, has_heatmap, scaling = _open(path, threads, opener)
+    runner, output, has_heatmap, contents = _open(path, threads, opener)
+    scaling = contents.scaling
     facts = passport.read(path)
     if facts and facts.get("preprocessing"):
         metadata = Preprocessing(**facts["preprocessing"]), facts.get("labels")
@@ -151,7 +178,14 @@ def open_classifier(
     size = _size(path, sides, size, preprocessing)
     preprocessing = _preprocessing(path, mode, size, preprocessing, channels)
     classifier = FileClassifier(
-        path, runner, preprocessing, labels, output, first, has_heatmap
+        path,
+        runner,
+        preprocessing,
+        labels,
+        output,
+        first,
+        has_heatmap,
+        _has_sigmoid(output, contents),
     )
     if (facts or {}).get("task") == MULTI_LABEL:
         classifier.task = MULTI_LABEL
@@ -167,11 +201,11 @@ def open_classifier(
 
 def _open(
     path: str | os.PathLike[str], threads: int, opener: Callable[..., Any]
-) -> tuple[Any, str, bool, str | None]:
+) -> tuple[Any, str, bool, inspection.Inspection]:
     """Returns the runner of a file, and what its contents are.
 
-    These are the name of the classes' output, whether it also has a heat map, and the
-    layer that scales pixels.
+    These are the name of the classes' output, whether it also has a heat map, and all of
+    them.
     """
     contents = inspection.inspect(path)
     classes = [port for port in contents.outputs if port.name != HEATMAP]
@@ -188,7 +222,28 @@ def _open(
         raise InvalidArgument(
             f"{path} outputs features, not classes; export it without --features"
         )
-    return opener(path, threads), output, has_heatmap, contents.scaling
+    return opener(path, threads), output, has_heatmap, contents
+
+
+def _has_sigmoid(output: str, contents: inspection.Inspection) -> bool:
+    """Whether one output is taken for a probability, which is checked when it runs.
+
+    Files of this package name their output after its kind; in others an operator tells.
+    """
+    if output in (_PROBABILITIES, "logits"):
+        return output == _PROBABILITIES
+    return contents.format not in ("tflite", "onnx") or any(
+        name.lower() in ("logistic", "sigmoid") for name in contents.operators
+    )
+
+
+def _check_named(path: str | os.PathLike[str], labels: Any) -> None:
+    """Raises `InvalidArgument` unless the two classes of one logit are named."""
+    if label_count(labels or ()) != binary.CLASSES:
+        raise InvalidArgument(
+            f"{path} has one output without a sigmoid: if it is the logit of the second "
+            "of two classes, name both with --labels cat,dog"
+        )
 
 
 def _sides(
@@ -261,9 +316,8 @@ def _preprocessing(
 
 def _classes(path: str | os.PathLike[str], outputs: Any) -> int:
     """Returns the number of classes in the outputs for one image."""
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
+    if outputs.ndim != 2 or not outputs.shape[1]:
         raise InvalidArgument(
-            "a classifier outputs (batch, classes) for two classes or more; "
-            f"{path} outputs {outputs.shape}"
+            f"a classifier outputs (batch, classes); {path} outputs {outputs.shape}"
         )
-    return outputs.shape[1]
+    return max(outputs.shape[1], binary.CLASSES)

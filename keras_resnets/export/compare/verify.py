@@ -23,8 +23,10 @@ from keras_resnets.export.runner import size_text
 from keras_resnets.export.tflite.runner import OUTPUT as _OUTPUT
 from keras_resnets.export.tflite.runner import layer_name
 from keras_resnets.export.tflite.runner import tensors
+from keras_resnets.images import binary
 from keras_resnets.images import multi_label
 from keras_resnets.images.labels import MULTI_LABEL
+from keras_resnets.images.labels import count as label_count
 from keras_resnets.images.multi_label import THRESHOLD
 from keras_resnets.images.preprocessing import Preprocessing
 
@@ -130,15 +132,18 @@ def verify(
     _check_alike((first, second), probable)
     accuracies = None
     if labels is not None and not isinstance(whole[0], dict):
-        accuracies = tuple(_accuracy(outputs, labels) for outputs in whole)
+        accuracies = tuple(
+            _accuracy(*x, labels) for x in zip(whole, probable, strict=True)
+        )
     several = _has_several_labels(first, labels)
-    threshold = (THRESHOLD if any(probable) else 0.0) if several else None
+    has_cut = several or _is_binary(first, probable, whole[0])
+    threshold = (THRESHOLD if any(probable) else 0.0) if has_cut else None
     outputs = parity.compare(whole[0], whole[1], threshold)
     compared = None if any(probable) else outputs
     # All outputs, or some probabilities would be compared as logits.
     counts = [len(runner.tapped) for runner in tapped]
     if with_logits and counts == [len(names) for names in probable]:
-        cut = 0.0 if several else None
+        cut = 0.0 if has_cut else None
         compared = parity.compare(joined(logits[0]), joined(logits[1]), cut)
     return Verification(
         count=done,
@@ -154,9 +159,11 @@ def _part(labels: np.ndarray | None, done: int, count: int) -> np.ndarray | None
     return None if labels is None else labels[done - count : done]
 
 
-def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> float | None:
+def _accuracy(outputs: np.ndarray, probable: Any, labels: np.ndarray) -> float | None:
     if labels.ndim == 2:
         return multi_label.measure(labels, outputs).mean_average_precision
+    if outputs.shape[1:] == (1,):
+        outputs = binary.columns(outputs, not probable, "a file")
     return float((outputs.argmax(1) == labels).mean())
 
 
@@ -167,6 +174,14 @@ def _has_several_labels(
     if labels is not None:
         return labels.ndim == 2
     return (passport.read(path) or {}).get("task") == MULTI_LABEL
+
+
+def _is_binary(path: str | os.PathLike[str], probable: Any, outputs: Any) -> bool:
+    """Whether one output tells two classes apart, see `images.binary`."""
+    if isinstance(outputs, dict) or outputs.shape[1:] != (1,):
+        return False
+    names = (passport.read(path) or {}).get("labels") or ()
+    return any(probable) or label_count(names) == binary.CLASSES
 
 
 def _as_taken(

@@ -1,6 +1,5 @@
 """Runs a Keras model."""
 
-import dataclasses
 import os
 import pathlib
 import zipfile
@@ -18,6 +17,7 @@ from keras_resnets.export.runner import in_batches
 from keras_resnets.export.runner import is_pixel
 from keras_resnets.export.runner import median_seconds
 from keras_resnets.export.runner import single
+from keras_resnets.graph import binary
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.weights import metadata
@@ -143,10 +143,10 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
         text = KerasZip(path).text(metadata.ENTRY)
     if text is not None:
         record = metadata.parsed(text, path)
-        outputs = len(model.outputs), labels.count(record.labels or ())
-        if outputs != (1, model.outputs[0].shape[-1]):
-            record = dataclasses.replace(record, labels=None)
         provenance.give(model, record)
+        count = labels.count(record.labels or ())
+        if len(model.outputs) != 1 or count != binary.classes(model):
+            model.labels = None
     return model
 
 

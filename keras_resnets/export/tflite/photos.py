@@ -14,6 +14,7 @@ from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import metadata
 from keras_resnets.export.tflite import source
 from keras_resnets.export.tflite import versions
+from keras_resnets.graph import binary
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.images import resampling
@@ -104,4 +105,7 @@ def label_names(ready: Ready) -> tuple[str, ...] | None:
     count = ready.reference.outputs[0].shape[-1]
     if label_set is None:
         return None
+    if binary.is_binary(ready.original):
+        # The probability in the file is that of the second class.
+        return tuple(name for _, name in labels.class_names(2, label_set)[1:])
     return tuple(name for _, name in labels.class_names(count, label_set))

@@ -117,12 +117,14 @@ def layer_costs(
     measured = measurable(quantized)
     with _in_float(quantized, biases, kernels or {}):
         expected = _run(measured, quantized, images, [])
+    # One logit tells two classes apart, see `images.binary`.
+    cut = 0.0 if np.shape(expected)[1:] == (1,) else None
     costs = []
     targets = [layer for layer in quantized.layers if isinstance(layer, QUANTIZED)]
     for done, layer in enumerate(targets, 1):
         with _in_float(quantized, biases, kernels or {}, but=layer.name):
             rounded = _run(measured, quantized, images, [layer])
-        compared = parity.compare(expected, rounded)
+        compared = parity.compare(expected, rounded, cut)
         part = "activations" if isinstance(layer, FakeQuantize) else "weights"
         costs.append(
             LayerCost(layer.name, part, layer.replaces, compared.rmse, compared.top1)
