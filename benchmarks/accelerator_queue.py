@@ -112,6 +112,7 @@ class Worker:
         command = [sys.executable, device_training.__file__, json.dumps(tasks)]
         command += ["--folder", str(arguments.folder), "--until", str(arguments.until)]
         command += ["--teach"] if teaches else []
+        command += ["--whole"] if arguments.whole else []
         for option in ("data", "images", "noise", "epochs"):
             value = getattr(arguments, option)
             command += [f"--{option}", str(value)] if value else []
@@ -181,6 +182,8 @@ class Queue:
             if found is None:
                 return
             tasks, teaches = found
+            if self.arguments.tables and not teaches:
+                return
             if self.running and (tasks[0].get("alone") or self._one_is_alone()):
                 return
             self.running.append(Worker(tasks, teaches, self.arguments))
@@ -266,6 +269,10 @@ def parse():
     work.add_argument("--seconds", type=float, default=float("inf"))
     work.add_argument("--beside", type=int, default=8, help="processes at once")
     work.add_argument("--stack", type=int, default=3, help="trainings in one process")
+    work.add_argument(
+        "--whole", action="store_true", help="give up early what would not end in time"
+    )
+    work.add_argument("--tables", action="store_true", help="of teachers alone")
     work.add_argument("--only", nargs="+", help="these trainings")
     work.add_argument("--images", type=int, help="the first so many alone")
     work.add_argument("--noise", type=int, help="so many images of noise, to time")

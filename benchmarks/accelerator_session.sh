@@ -5,11 +5,10 @@
 #   accelerator_session.sh train    with the other half, and states of before in .queue
 #
 # Each call has 64 MiB to carry, and the images are 83 MB: they come in two halves, each in
-# .cifar. The first call takes some epochs of every training in ONLY on noise, which fills a
-# cache of compiled programs for the second call and shows what an epoch costs beside the
-# others; the trainings in PROBE run with other settings of XLA too, in the folders "loops" and
-# "plain". SECONDS_LEFT bounds what a call may take, BESIDE how many processes train at once,
-# FLAGS are XLA's.
+# .cifar. `first` keeps its half. `train` writes the teachers' answers and at the same time
+# takes some epochs of the training PROBE on noise under three settings of XLA; the queue
+# then runs under the fastest. SECONDS_LEFT bounds what `train` may take, BESIDE how many
+# processes train at once, ONLY names trainings, STACK is the largest stack.
 set -eu
 ready=/tmp/queue
 mkdir -p "$ready/cifar" "$ready/states"
@@ -17,12 +16,15 @@ cp .cifar/* "$ready/cifar/"
 [ -d .queue ] && cp -n .queue/* "$ready/states/"
 [ -d /tmp/site ] || python3 -m pip install -q --no-index --no-deps --no-compile \
     --no-cache-dir --upgrade --target /tmp/site .whl/*.whl
+[ "$1" = first ] && exit
+
 export PYTHONPATH=/tmp/site KERAS_BACKEND=jax PYTHONUNBUFFERED=1
 export JAX_COMPILATION_CACHE_DIR="$ready/compiled"
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 
-# The steps of small networks are hundreds of short kernels: as one CUDA graph they do not
+# The steps of small networks are hundreds of short kernels: in one CUDA graph they do not
 # wait for each other's launch. Convolutions are not part of XLA's graphs by default.
+plain=""
 graphs=FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONVOLUTION,CONDITIONAL,DYNAMIC_SLICE_FUSION
 graphs="--xla_gpu_enable_command_buffer=$graphs"
 loops="$graphs,WHILE"
@@ -44,22 +46,36 @@ else
 fi
 
 work() {
-    python3 benchmarks/accelerator_queue.py work --seconds "${SECONDS_LEFT:-560}" \
-        --stack "${STACK:-3}" ${ONLY:+--only $ONLY} "$@"
+    python3 benchmarks/accelerator_queue.py work --stack "${STACK:-3}" \
+        ${ONLY:+--only $ONLY} "$@"
 }
 
-if [ "$1" = first ]; then
-    noise="--noise 50000 --epochs 4"
-    if [ -n "${PROBE:-}" ]; then
-        probe() { ONLY="$PROBE" work --folder "$ready/$1" $noise --beside 1 >/dev/null; }
-        XLA_FLAGS="$loops" probe loops &
-        XLA_FLAGS="" probe plain &
-    fi
-    XLA_FLAGS="${FLAGS-$graphs}" work --folder "$ready/noise" $noise --beside "${BESIDE:-4}"
+# Times PROBE under each setting; writes the name of the fastest.
+probe() {
+    for setting in plain graphs loops; do
+        XLA_FLAGS="${!setting}" ONLY="$PROBE" work --folder "$ready/$setting" \
+            --noise 50000 --epochs 4 --beside 1 --seconds 110 >/dev/null &
+    done
     wait
-    tail -n 1 "$ready"/*/*.log
-    ls "$ready/compiled" | wc -l
-else
-    XLA_FLAGS="${FLAGS-$graphs}" work --folder "$ready/states" --data "$ready/cifar" \
-        --output "$OUT" --beside "${BESIDE:-4}"
+    tail -n 1 "$ready"/*/*.log || true
+    for setting in plain graphs loops; do
+        tail -n 1 "$ready/$setting/"*.log | awk -v s=$setting '$2 == 4 {print $NF, s}'
+    done | sort -n | awk 'NR == 1 {print $2}' >"$ready/fastest"
+}
+
+trained="--folder $ready/states --data $ready/cifar"
+XLA_FLAGS="" work $trained --tables --beside 1 --seconds 150 >/dev/null &
+fastest=plain
+if [ -n "${PROBE:-}" ]; then
+    probe
+    fastest=$(cat "$ready/fastest")
 fi
+wait
+fastest=${fastest:-plain}
+echo "XLA: $fastest, ${SECONDS} s"
+for setting in $fastest plain; do
+    left=$((${SECONDS_LEFT:-560} - SECONDS))
+    [ "$left" -gt 60 ] || break
+    XLA_FLAGS="${!setting}" work $trained --whole --output "$OUT" \
+        --beside "${BESIDE:-4}" --seconds "$left"
+done

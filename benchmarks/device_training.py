@@ -25,6 +25,8 @@ import numpy as np
 import stacked
 
 UNFINISHED = 3
+# Of what an epoch takes beside others: they end, and the rest goes faster.
+HOPE = 0.7
 GROUPS = ("trainable", "fixed", "optimizer")
 
 
@@ -288,11 +290,20 @@ def train(tasks, arguments):
     saved, slowest = time.time(), 0.0
     epochs = tasks[0]["epochs"]
     last = min(epochs, arguments.epochs or epochs)
+    begun = stack.epoch
     while stack.epoch < last and time.time() + 1.3 * slowest < arguments.until:
-        first = not stack.epoch
+        first = stack.epoch == begun
         taken = stack.train_epoch(program)
         # The first one compiles.
         slowest = 0.0 if first else max(0.8 * slowest, taken)
+        needed = HOPE * taken * (last - stack.epoch)
+        if (
+            arguments.whole
+            and stack.epoch == 3
+            and time.time() + needed > arguments.until
+        ):
+            print(f"{tasks[0]['name']} would not end in time", flush=True)
+            return UNFINISHED
         if time.time() - saved > arguments.save_seconds:
             stack.save(False)
             saved = time.time()
@@ -392,6 +403,9 @@ def main():
     parser.add_argument("--data", type=pathlib.Path)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
     parser.add_argument("--until", type=float, default=float("inf"), help="Unix time")
+    parser.add_argument(
+        "--whole", action="store_true", help="give up early what would not end in time"
+    )
     parser.add_argument("--save-seconds", type=float, default=60)
     parser.add_argument("--images", type=int, help="the first so many alone")
     parser.add_argument("--noise", type=int, help="so many images of noise")
