@@ -13,6 +13,7 @@ from integer_files import integers
 from keras_resnets import quantization
 from keras_resnets.errors import ExportError
 from keras_resnets.export import to_tflite
+from keras_resnets.export.compare import open_runner
 from keras_resnets.export.compare import verify
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import runner as tflite_runner
@@ -224,6 +225,11 @@ def test_int4(tmp_path):
     assert len(found["int8"]) - len(found["conv_int4"]) > 0.45 * sum(sizes)
     expected, stored = (integers(content, built_in=True) for content in found.values())
     assert len(np.unique(expected[0])) > 5
+    # LiteRT's own kernel of 4-bit convolutions stalls on two threads.
+    threads = [
+        open_runner.steady_threads(tmp_path / f"{name}.tflite") for name in found
+    ]
+    assert threads == [2, 1]
     np.testing.assert_array_equal(stored[0], expected[0])
     aware = quantization.quantize_aware(model, calibration=pictures)
     with pytest.raises(

@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--threads",
         type=options.THREADS,
-        help="threads of a file's runtime; default: 2",
+        help="threads of a file's runtime; default: 2, 1 for 4-bit convolutions",
     )
     network.add_options(group)
 
@@ -145,8 +145,8 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
     """Opens an exported file as a `FileClassifier`."""
     from keras_resnets.export.compare import classifier
     from keras_resnets.export.compare import isolated
+    from keras_resnets.export.compare import open_runner
 
-    threads = 2 if asked.threads is None else asked.threads
     size = None
     if asked.input_size is not None:
         size = axis_options.size_of(asked.input_size)
@@ -156,7 +156,7 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
         size,
         _images_of(path),
         labels=unrecorded.names(asked.labels),
-        threads=threads,
+        threads=asked.threads or open_runner.steady_threads(path),
         opener=isolated.open_apart,
     )
     unrecorded.check_names(opened.output_shape[-1], asked.labels)

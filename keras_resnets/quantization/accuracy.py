@@ -10,6 +10,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.compare.open_runner import steady_threads
 from keras_resnets.export.compare.verify import takes_pixels
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.graph import provenance
@@ -58,7 +59,7 @@ def compare(
         path: the file.
         data: an `evaluation.Labelled`: `labels`, and `batches` of preprocessed
             images.
-        threads: threads of the file's runtime.
+        threads: threads of the file's runtime; see `open_runner.steady_threads`.
         progress: called with the number of images done after every batch.
         logits: whether the outputs of the file are logits.
         watch: called after every batch with the images, the labels, the outputs of the
@@ -69,6 +70,7 @@ def compare(
             not known.
     """
     reference = KerasRunner(model)
+    threads = steady_threads(path, threads)
     runner = open_runner(path, threads, logits=reference.has_logits and not logits)
     taken = _inputs_of(path, takes_pixels(path, runner), model)
     # The logits are the outputs themselves.

@@ -14,6 +14,28 @@ import pathlib
 from keras_resnets.export import formats
 from keras_resnets.export.runner import ReportingRunner
 from keras_resnets.export.runner import errors_reported
+from keras_resnets.export.tflite import contents
+
+
+def steady_threads(path: str | os.PathLike[str], threads: int = 2) -> int:
+    """Returns the threads for work in which only the outputs of a file matter.
+
+    LiteRT has no XNNPACK kernel for convolutions with weights of 4 or 2 bits. Its own
+    waits for its threads again and again, up to 200 ms an image on a busy machine, so
+    that such a file gets one thread.
+
+    Args:
+        path: the exported file.
+        threads: threads for any other file, >= 1.
+
+    Raises:
+        InvalidArgument: see `open_runner`.
+    """
+    form = formats.format_of(path)
+    if form.name != "tflite":
+        return threads
+    with errors_reported(path, "cannot be read"):
+        return 1 if contents.has_narrow_convolutions(path) else threads
 
 
 def open_runner(

@@ -60,6 +60,7 @@ _OPTIONS_2 = {0: {}, 20: {}, 21: {0: 1, 2: 1}, 22: {}}
 _TENSOR = 1 << 31
 _SIDES = 8
 _CUSTOM = 32
+_CONVOLUTIONS, _NARROW = ("CONV_2D", "DEPTHWISE_CONV_2D"), ("int4", "int2")
 _ENDLESS = ("WHILE", "STABLEHLO_WHILE")
 
 
@@ -85,11 +86,20 @@ def read(path: str | os.PathLike[str]) -> Contents:
 
 
 def _read(path: str | os.PathLike[str]) -> Contents:
+    return _opened(path).contents()
+
+
+def _opened(path: str | os.PathLike[str]) -> "_Model":
     path = pathlib.Path(path)
     try:
-        return _Model(protobuf.opened(path)).contents()
+        return _Model(protobuf.opened(path))
     except protobuf.Damaged as error:
         raise InvalidArgument(f"{path} cannot be read as a .tflite: {error}") from None
+
+
+def has_narrow_convolutions(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has convolutions with kernels of 4 or 2 bits, see `TFLiteRunner`."""
+    return any(graph.has_narrow_convolutions for graph in _opened(path).graphs)
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -123,13 +133,13 @@ class _Model:
         graphs = self._root.tables(2)
         if not graphs:
             raise protobuf.Damaged("it has no graph in it")
-        self._graphs = [_Graph(table, self) for table in graphs]
+        self.graphs = [_Graph(table, self) for table in graphs]
         self._signatures = self._root.tables(7)
         for signature in self._signatures:
             self._check_signature(signature)
 
     def contents(self) -> Contents:
-        main = self._graphs[0]
+        main = self.graphs[0]
         names = {}
         if self._signatures:
             for field in (0, 1):
@@ -143,7 +153,7 @@ class _Model:
             inputs=inputs,
             outputs=outputs,
             operators=dict(counts.most_common()),
-            inner=frozenset(n for graph in self._graphs for n in graph.operators),
+            inner=frozenset(n for graph in self.graphs for n in graph.operators),
         )
 
     def buffer_size(self, index: int) -> int:
@@ -190,12 +200,12 @@ class _Model:
     def _check_signature(self, signature: flatbuffer.Table) -> None:
         signature.text(2)
         graph = signature.number(4, "I")
-        if graph >= len(self._graphs):
+        if graph >= len(self.graphs):
             raise protobuf.Damaged("a signature names a graph that does not exist")
         for field in (0, 1):
             for entry in signature.tables(field):
                 entry.text(0)
-                self._graphs[graph].check_index(entry.number(1, "I"))
+                self.graphs[graph].check_index(entry.number(1, "I"))
 
 
 class _Graph:
@@ -209,6 +219,7 @@ class _Graph:
             self.check_index(index)
         written = {i for i, x in enumerate(self._checked) if x.has_values}
         written |= {-1, *self.ends[0]}
+        self.has_narrow_convolutions = False
         self.operators = [self._operator(op, written) for op in table.tables(3)]
         # Tensors that no operator writes would show earlier contents of the memory.
         for index in self.ends[1]:
@@ -233,6 +244,8 @@ class _Graph:
             self.check_index(index, -1)
         for index in inputs:
             self._check_written(index, written)
+        if name in _CONVOLUTIONS and len(inputs) > 1:
+            self.has_narrow_convolutions |= self._checked[inputs[1]].facts[1] in _NARROW
         written.update(outputs)
         op.length(5)
         op.length(7)
